@@ -1,0 +1,50 @@
+# Every target says in one line what it does: `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+T ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint fmt schemas vectors bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+install: $(STAMP) ## Make .venv and install the pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,test]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Run the main job on real input, with the embedded broker; exit 0 only if all of it held
+	$(BIN)/macaw demo
+
+test: $(STAMP) ## Lint, then run every test that needs no docker (T=path runs a part)
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest $(T)
+
+lint: $(STAMP) ## Check style, types, import rules and that every schema is published
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m schemas.publish --check
+
+fmt: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: $(STAMP) ## Publish changed schemas under new ids
+	$(BIN)/python -m schemas.publish
+
+vectors: $(STAMP) ## Write the wire format's test vectors again; they must not change
+	$(BIN)/python -m tests.vectors.generate
+	git diff --exit-code docs/vectors
+
+bench: $(STAMP) ## Measure against this CPU's signature check and a bare loop (BROKER=embedded|kafka)
+	$(BIN)/python -m bench --broker $(or $(BROKER),embedded)
+
+clean: ## Remove what was installed and cached
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,118 @@
+"""Fresh environments: the stores of one suite, filled with the data of this package.
+
+Every call of the corpus, wanted or injected, succeeds in a fresh environment. So whatever is refused in the
+demo is refused by a policy, never by a store that happened to miss something.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from macaw.demo.environment.agenda import Agenda
+from macaw.demo.environment.bank import Bank
+from macaw.demo.environment.bank_seed import BOOKINGS, DOCUMENTS, HOLDER, STANDING_ORDERS
+from macaw.demo.environment.files import FileStore
+from macaw.demo.environment.journal import Effect, Store, counts
+from macaw.demo.environment.mailbox import Mailbox
+from macaw.demo.environment.workspace_seed import (
+    CONTACTS,
+    EVENTS,
+    LAST_FILE_ID,
+    MAILS,
+    NOW,
+    OWNER,
+    STORED_FILES,
+    TODAY,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The world of one task: its stores by the name of the app that offers their tools."""
+
+    directory: Path
+    suite: str
+    stores: Mapping[str, Store]
+
+    def tools(self) -> dict[str, object]:
+        """Return each app's object; its marked methods are the tools `tool:<app>/<name>`."""
+        return dict(self.stores)
+
+    def effects(self) -> list[tuple[str, Effect]]:
+        """Return every side effect with its app, in order within an app, from the journals."""
+        return [(app, effect) for app, store in self.stores.items() for effect in store.effects()]
+
+    def recount(self) -> dict[str, int]:
+        """Return how many side effects of each kind the stores' own rows, files and mails show."""
+        return {kind: many for store in self.stores.values() for kind, many in store.recount().items()}
+
+    def discrepancies(self) -> dict[str, tuple[int, int]]:
+        """Return, per kind where they differ, what the journal says and what the store shows; empty is good."""
+        said, shown = counts(effect for _, effect in self.effects()), self.recount()
+        pairs = {kind: (said.get(kind, 0), shown.get(kind, 0)) for kind in sorted({*said, *shown})}
+        return {kind: pair for kind, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def build_environment(directory: Path, suite: str) -> Environment:
+    """Create and seed the environment of a suite in an empty directory, which is made if it is missing.
+
+    Raises:
+        ValueError: There is no such suite, or the directory holds something.
+
+    """
+    seed, _ = _suite(suite)
+    if directory.exists() and any(directory.iterdir()):
+        raise ValueError(f"a fresh environment needs an empty directory, and {directory.name!r} is not")
+    seed(directory)
+    return open_environment(directory, suite)
+
+
+def open_environment(directory: Path, suite: str) -> Environment:
+    """Open the environment that `build_environment` made there, in this process or in another.
+
+    Raises:
+        ValueError: There is no such suite, or nothing was built there.
+
+    """
+    _, open_stores = _suite(suite)
+    if not directory.is_dir() or not any(directory.iterdir()):
+        raise ValueError(f"no environment was built in {directory.name!r}")
+    return Environment(directory=directory, suite=suite, stores=MappingProxyType(open_stores(directory)))
+
+
+def _open_banking(directory: Path) -> dict[str, Store]:
+    return {"bank": Bank(directory)}
+
+
+def _seed_banking(directory: Path) -> None:
+    bank = Bank(directory)
+    for name, text in DOCUMENTS.items():
+        (directory / "files" / name).write_text(text, encoding="utf-8", newline="\n")
+    bank.seed(HOLDER, BOOKINGS, STANDING_ORDERS)
+
+
+def _open_workspace(directory: Path) -> dict[str, Store]:
+    return {"mail": Mailbox(directory), "calendar": Agenda(directory), "files": FileStore(directory)}
+
+
+def _seed_workspace(directory: Path) -> None:
+    Mailbox(directory).seed(MAILS, CONTACTS, owner=OWNER, now=NOW)
+    Agenda(directory).seed(EVENTS, owner=OWNER, today=TODAY)
+    FileStore(directory).seed(STORED_FILES, owner=OWNER, last_id=LAST_FILE_ID)
+
+
+_Seed = Callable[[Path], None]
+_Open = Callable[[Path], dict[str, Store]]
+
+_SUITES: Mapping[str, tuple[_Seed, _Open]] = MappingProxyType(
+    {"banking": (_seed_banking, _open_banking), "workspace": (_seed_workspace, _open_workspace)}
+)
+SUITES = tuple(_SUITES)
+
+
+def _suite(name: str) -> tuple[_Seed, _Open]:
+    try:
+        return _SUITES[name]
+    except KeyError as exc:
+        raise ValueError(f"there is no suite {name[:60]!r}, want one of {', '.join(SUITES)}") from exc

@@ -1,0 +1,178 @@
+"""Founding a tenant and registering its principals: the operator's acts, each a signed event."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from processors.authoring import RANDOM_BYTES, draft_event, sign_drafts
+from processors.jcs import canonical
+from processors.policy.documents import parse_policy
+from processors.signing import NO_GENESIS, kid_of
+from producers.answers import Answer
+from producers.client import Control, NoAnswerError
+from producers.home import Home, HomeError, TenantHome
+from producers.keys import KeyPair
+from schemas import codec
+from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalRegistered, TenantFounded
+from schemas.topics import is_tenant_id
+from streams.founding import create_topics, intake_is_empty, publish_founding
+from streams.monitor import MonitoredTenant
+
+ENROL_COUNT_MAX = 1000
+ROLES_IN_ENROLMENT = ("agent", "service", "tool")
+
+
+def create_tenant(home: Home, name: str, *, development: bool = False, replication: int = 1) -> TenantHome:
+    """Found a tenant: keys, topics, founding event, enrolment key.
+
+    An interrupted founding is taken up where it ended: the founding event is kept beside the keys until it is appended.
+
+    Raises:
+        HomeError: the name is no tenant id, or the tenant exists.
+        FoundingError: the brokers do not take its topics or its founding event.
+    """
+    if not is_tenant_id(name):
+        raise HomeError(f"{name!r} is no tenant id: want [a-z][a-z0-9-]{{1,39}}, and not `ops`")
+    folder = TenantHome(name, home.path / "tenants" / name)
+    if not folder.path.exists():
+        _prepare(home, folder, development=development)
+    pending = folder.path / "founding.event"
+    if not pending.exists():
+        raise HomeError(f"tenant {name!r} exists in {folder.path}")
+    create_topics(home.bootstrap, name, replication=replication)
+    if intake_is_empty(home.bootstrap, name):
+        value = pending.read_bytes()
+        publish_founding(home.bootstrap, name, value, _founding_headers(folder, value))
+    pending.unlink()
+    if "tenant" not in home.config:
+        Home.create(home.path.parent, {"tenant": name})
+    return folder
+
+
+def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
+    """Write keys, genesis and founding event, all or nothing, so that a monitor finds the tenant once it has topics."""
+    making = folder.path.with_name(f".{folder.tenant}.{secrets.token_hex(4)}")
+    try:
+        keys = {role: KeyPair.generate() for role in ("root", "admin", "monitor", "enrol")}
+        for role, key in keys.items():
+            key.save(making / f"{role}.key")
+        deployment = home.config.get("deployment", "local")
+        value = _founding_value(folder.tenant, deployment, keys, development=development)
+        _write_private(making / "founding.event", value)
+        _write_private(making / "genesis", kid_of(value[codec.FRAME_BYTES :]).hex().encode() + b"\n")
+        _write_private(making / "views.token", secrets.token_urlsafe(32).encode() + b"\n")
+        making.rename(folder.path)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *, development: bool) -> bytes:
+    body = TenantFounded(
+        tenant=tenant,
+        deployment=deployment,
+        root_keys=(keys["root"].signing.public,),
+        root_threshold=1,
+        next_root_digests=(),
+        admin=keys["admin"].offer("admin", "admin", NO_GENESIS),
+        monitor=keys["monitor"].offer("monitor", "monitor", NO_GENESIS),
+        development=development,
+        salt=os.urandom(32),
+    )
+    now_us = time.time_ns() // 1000
+    return draft_event(
+        tenant,
+        NO_GENESIS,
+        body,
+        principal_id="admin",
+        session_id=None,
+        seq=now_us,
+        now_ms=now_us // 1000,
+        random=os.urandom(RANDOM_BYTES),
+    ).value
+
+
+def _founding_headers(folder: TenantHome, value: bytes) -> list[tuple[str, bytes]]:
+    """Sign the stored founding event. Ed25519 is deterministic: signing again gives the same bytes."""
+    from processors.authoring import Draft
+    from processors.signing import EVENT_TAG, Place
+    from schemas.topics import INTAKE
+
+    schema, datum = codec.unframe(value)
+    event: Event = codec.decode(schema, datum)
+    place = Place.of(EVENT_TAG, NO_GENESIS, INTAKE.of(folder.tenant), 0, schema.sha256)
+    [headers] = sign_drafts(folder.key("admin").signing, [Draft(event.header.event_id, value, place.leaf(datum))])
+    return headers
+
+
+def admin_control(home: Home, folder: TenantHome) -> Control:
+    """Return the connection with which the admin key speaks."""
+    return Control(home, folder, folder.key("admin"), "admin")
+
+
+def register_enrolment(home: Home, folder: TenantHome) -> Answer | None:
+    """Register the enrolment key; None where no monitor answers yet: the event stands on the log and takes effect."""
+    body = PrincipalRegistered(
+        role="enrolment",
+        key=folder.key("enrol").offer("enrolment", "enrol", folder.genesis),
+        attributes="{}",
+        tools=(),
+        enrolment=EnrolmentGrant(roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX),
+    )
+    with admin_control(home, folder) as control:
+        try:
+            return control.tell(body)
+        except NoAnswerError:
+            return None
+
+
+def register_agent(
+    home: Home, folder: TenantHome, name: str, *, attributes: Mapping[str, object], role: str = "agent"
+) -> KeyPair:
+    """Register an agent or service with the enrolment key and keep its new key file. Raises RefusedError."""
+    path = folder.key_file("agent", name)
+    key = KeyPair.load(path) if path.exists() else KeyPair.generate()
+    body = PrincipalRegistered(
+        role=role,
+        key=key.offer(role, name, folder.genesis),
+        attributes=canonical(dict(attributes)).decode(),
+        tools=(),
+    )
+    with Control(home, folder, folder.key("enrol"), "enrol") as control:
+        control.tell(body)
+    if not path.exists():
+        key.save(path)
+    return key
+
+
+def publish_policies(home: Home, folder: TenantHome, documents: Sequence[str], in_force: Mapping[str, bytes]) -> Answer:
+    """Publish documents, all or none. `in_force` gives the digest that each replaces, by policy id.
+
+    Raises:
+        PolicyError: a document is wrong; nothing was sent.
+        RefusedError: the log refused them, E_CONFLICT where another version is in force.
+    """
+    ids = [parse_policy(document.encode()).policy_id for document in documents]
+    body = PolicyPublished(documents=tuple(documents), previous=tuple(in_force.get(i) for i in ids))
+    with admin_control(home, folder) as control:
+        return control.tell(body)
+
+
+def monitored(home: Home, name: str) -> MonitoredTenant | None:
+    """Return what a monitor needs of a tenant of this installation, or None where its folder is not here."""
+    folder = TenantHome(name, home.path / "tenants" / name)
+    if not (folder.path / "monitor.key").is_file():
+        return None
+    key = folder.key("monitor")
+    return MonitoredTenant(name, home.config.get("deployment", "local"), folder.genesis, key.signing, key.sealing)

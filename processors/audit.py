@@ -1,0 +1,49 @@
+r"""Audit entries: a hash chain that is at the same time an RFC 6962 tree, one log for each tenant.
+
+entry    = "AUD1" ‖ schema_sha256 ‖ Avro body
+log leaf = SHA-256(00 ‖ entry);  prev of an entry = log leaf of the one before
+prev of the first = SHA-256("macaw/audit/v1\n" ‖ genesis)
+"""
+
+from __future__ import annotations
+
+from processors import merkle
+from processors.outputs import Effects
+from processors.tables import Tables
+from schemas import codec
+from schemas.records import AuditEntry
+
+ENTRY_MAGIC = b"AUD1"
+
+
+def entry_bytes(schema_sha256: bytes, body: bytes) -> bytes:
+    """Return the bytes that are hashed into the log."""
+    return ENTRY_MAGIC + schema_sha256 + body
+
+
+def log_leaf(schema_sha256: bytes, body: bytes) -> bytes:
+    """Return the RFC 6962 leaf of an entry; it is also the next entry's `prev`."""
+    return merkle.leaf_hash(entry_bytes(schema_sha256, body))
+
+
+def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) -> None:
+    """Write the entry of this record and move the tail of the log."""
+    claim = effects.claim
+    entry = AuditEntry(
+        origin=tables.origin,
+        index=effects.index,
+        prev=tables.prev,
+        now=tables.now,
+        partition=effects.received.partition,
+        offset=effects.received.offset,
+        event=claim.leaf,
+        event_kid=claim.kid,
+        event_id=claim.event_id,
+        kind=claim.kind,
+        outcome=outcome,
+        reason=reason,
+        outputs=merkle.root(effects.leaves),
+    )
+    body = effects.audit(entry)
+    tables.prev = log_leaf(codec.current("AuditEntry").sha256, body)
+    tables.next_index += 1

@@ -1,0 +1,55 @@
+"""Who may sign what about whom: one table, read by the step and by the documentation.
+
+A role that does not stand in a row may not sign it; an event without a row can be signed by nobody.
+"""
+
+from __future__ import annotations
+
+from processors.refusal import Refusal
+from schemas.reasons import Reason
+from schemas.records import (
+    AdminAdded,
+    Body,
+    ClockTicked,
+    InvocationRequested,
+    PolicyPublished,
+    PrincipalRegistered,
+    PrincipalRevoked,
+    ResultReported,
+    SessionOpened,
+    TenantFounded,
+)
+
+ROLES = frozenset({"root", "admin", "monitor", "enrolment", "agent", "service", "tool", "session"})
+
+MAY_SIGN: dict[type[Body], frozenset[str]] = {
+    TenantFounded: frozenset({"admin"}),  # at offset 0 only, and only with the configured digest
+    AdminAdded: frozenset({"root"}),  # and a threshold of root signatures inside
+    PrincipalRegistered: frozenset({"admin", "enrolment"}),  # narrowed by MAY_REGISTER
+    PrincipalRevoked: ROLES - {"session"},  # anybody but an admin: itself only
+    PolicyPublished: frozenset({"admin"}),
+    SessionOpened: frozenset({"agent", "service"}),  # for itself only
+    InvocationRequested: frozenset({"session"}),
+    ResultReported: frozenset({"tool"}),  # the one that the decision names
+    ClockTicked: frozenset({"monitor"}),
+}
+
+MAY_REGISTER: dict[str, frozenset[str]] = {
+    "monitor": frozenset({"admin"}),
+    "enrolment": frozenset({"admin"}),
+    "agent": frozenset({"admin", "enrolment"}),
+    "service": frozenset({"admin", "enrolment"}),
+    "tool": frozenset({"admin", "enrolment"}),
+}
+
+
+def check_may_sign(role: str, body: Body) -> None:
+    """Raise Refusal WRONG_ROLE unless keys of `role` may sign events like `body`."""
+    if role not in MAY_SIGN.get(type(body), frozenset()):
+        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {role!r}")
+
+
+def check_may_register(role: str, registered: str) -> None:
+    """Raise Refusal WRONG_ROLE unless keys of `role` may register keys of role `registered`."""
+    if role not in MAY_REGISTER.get(registered, frozenset()):
+        raise Refusal(Reason.WRONG_ROLE, f"role {registered!r} may not be registered by role {role!r}")

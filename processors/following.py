@@ -1,0 +1,51 @@
+"""The registry for others: clients, tool hosts and offline verifiers fold the same signed events by the same rules.
+
+The `registry` topic, or `registry.bin` of an export, carries the founding, registration, revocation and session events
+as they were signed. Following them from the pinned genesis needs no trust in the monitor that copied them.
+"""
+
+from __future__ import annotations
+
+from processors import registry, sessions
+from processors.authority import check_may_sign
+from processors.intake import Claim, Received, identify, raw_digest
+from processors.refusal import Refusal
+from processors.signing import VerifiedHeads
+from processors.tables import Tables
+from schemas.reasons import Reason
+from schemas.records import AdminAdded, PrincipalRegistered, PrincipalRevoked, SessionOpened, TenantFounded
+
+
+def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int | None = None) -> None:
+    """Fold one registry record into `tables`.
+
+    `now` is log time where it is known (an audit entry says it); else the signer's own clock is taken, which the log
+    accepted within its bounds.
+
+    Raises:
+        Refusal: the event may not stand in a registry; `tables` is unchanged.
+    """
+    claim = Claim(leaf=raw_digest(received.value))
+    mark = tables.savepoint()
+    try:
+        event, signer = identify(tables, received, claim, heads)
+        check_may_sign(signer.role, event.body)
+        tables.now = event.header.issued_at if now is None else now
+        match event.body:
+            case TenantFounded() as body:
+                assert received.value is not None
+                registry.found(tables, body, received.value[5:], 0)
+            case AdminAdded() as body:
+                registry.add_admin(tables, body)
+            case PrincipalRegistered() as body:
+                registry.register(tables, signer, body)
+            case PrincipalRevoked() as body:
+                sessions.end_sessions(tables, registry.revoke(tables, signer, body))
+            case SessionOpened() as body:
+                sessions.open_session(tables, signer, body)
+            case _:
+                raise Refusal(Reason.WRONG_ROLE, f"{claim.kind} does not belong in a registry")  # noqa: TRY301
+    except Refusal:
+        tables.undo_to(mark)
+        raise
+    tables.commit()

@@ -1,0 +1,196 @@
+"""From bytes on intake to an event whose signer is known: decode, key lookup, signature, time and order.
+
+Every failure is a `Refusal` with its own reason. A refusal raised after the signature verified may be answered to the
+signer; before that there is nobody to answer. Keys come from the registry only, never from the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from processors import signing
+from processors.refusal import Refusal
+from processors.replay import check_order
+from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
+from processors.tables import Tables
+from schemas import codec, limits
+from schemas.reasons import Reason
+from schemas.records import Event, ResultReported, TenantFounded
+from schemas.rows import SessionRow
+from schemas.topics import INTAKE
+
+PROOF_HEADER = "macaw-proof"
+KID_HEADER = "macaw-kid"
+RAW_TAG = b"macaw/raw/v1\n"
+INTAKE_PARTITION = 0
+SESSION_ROLE = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A record as the broker delivered it."""
+
+    partition: int
+    offset: int
+    appended_at: int
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+    def header(self, name: str) -> bytes:
+        """Return the one header of this name. Raises Refusal MALFORMED_PROOF when there is none, or more."""
+        found = [v for n, v in self.headers if n == name]
+        if len(found) != 1 or found[0] is None:
+            raise Refusal(Reason.MALFORMED_PROOF, f"got {len(found)} headers {name}, want one")
+        return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The key that signed, as the registry knows it now."""
+
+    kid: bytes
+    role: str
+    principal_id: str
+    ed25519: bytes
+    x25519: bytes
+    session: SessionRow | None = None
+
+
+@dataclass(slots=True)
+class Claim:
+    """What is known of a record so far; filled in step by step, so that a refusal can still be recorded fully."""
+
+    leaf: bytes
+    kind: str = "Undecodable"
+    kid: bytes | None = None
+    event_id: bytes | None = None
+    event: Event | None = None
+    signer: Signer | None = None
+
+
+def raw_digest(value: bytes | None) -> bytes:
+    """Return what stands for a record without a leaf: a digest of its bytes in a domain of its own."""
+    return sha256(RAW_TAG + signing.lp(value or b"")).digest()
+
+
+def event_place(tables: Tables, schema: codec.Schema, body: object = None) -> Place:
+    """Return the place of events on this tenant's intake; the founding event's has no genesis yet."""
+    genesis = signing.NO_GENESIS if isinstance(body, TenantFounded) else tables.genesis
+    topic = INTAKE.of(tables.tenant_id)
+    return Place.of(signing.EVENT_TAG, genesis, topic, INTAKE_PARTITION, schema.sha256)
+
+
+def verify(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
+    """Return the event and its signer, having moved the signer's sequence.
+
+    Raises:
+        Refusal: at the first check that fails, in the order of the module's docstring.
+    """
+    event, signer = identify(tables, received, claim, heads)
+    if signer.session is not None and tables.now >= signer.session.expires_at:
+        raise Refusal(Reason.EXPIRED_SESSION)
+    check_order(tables, signer.kid, event.header, claim.leaf)
+    return event, signer
+
+
+def identify(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
+    """Return the event and who signed it; what has to do with time and order is the caller's.
+
+    Raises:
+        Refusal: the record does not decode, its key is not in the registry or not valid, its signature does not
+            verify, or it names somebody else than its key.
+    """
+    event = _decode(tables, received, claim)
+    signer = _signer(tables, claim, event)
+    proof = _proof(received)
+    try:
+        heads.verify(signer.ed25519, proof.head(claim.leaf), proof.signature)
+    except MalformedProofError as exc:
+        raise Refusal(Reason.MALFORMED_PROOF, str(exc)) from exc
+    except SignatureError as exc:
+        raise Refusal(Reason.BAD_SIGNATURE) from exc
+    claim.signer = signer
+    _check_names(event, signer)
+    return event, signer
+
+
+def _decode(tables: Tables, received: Received, claim: Claim) -> Event:
+    value = received.value
+    if value is None or len(value) > limits.RESULT_EVENT_BYTES_MAX:
+        raise Refusal(Reason.UNDECODABLE if value is None else Reason.OVERSIZED)
+    claim.kid = _claimed_kid(received)
+    try:
+        schema, body = codec.unframe(value)
+        if schema.name != "macaw.v1.Event":
+            raise Refusal(Reason.UNKNOWN_SCHEMA, f"{schema.name} does not belong on intake")
+        event: Event = codec.decode(schema, body)
+    except codec.SchemaError as exc:
+        raise Refusal(exc.code, str(exc)) from exc
+    claim.event, claim.kind = event, type(event.body).__name__
+    claim.leaf = event_place(tables, schema, event.body).leaf(body)
+    _check_sizes(event, claim)
+    if len(value) > limits.EVENT_BYTES_MAX and not isinstance(event.body, ResultReported):
+        raise Refusal(Reason.OVERSIZED, f"got {len(value)} bytes, want at most {limits.EVENT_BYTES_MAX}")
+    return event
+
+
+def _claimed_kid(received: Received) -> bytes | None:
+    found = [v for n, v in received.headers if n == KID_HEADER and v is not None and len(v) == 32]
+    return found[0] if len(found) == 1 else None
+
+
+def _check_sizes(event: Event, claim: Claim) -> None:
+    header = event.header
+    for value, size in ((header.event_id, 16), (header.salt, 16), (header.session_id, 32), (header.causation_id, 32)):
+        if value is not None and len(value) != size:
+            raise Refusal(Reason.MALFORMED_HEADER, f"got a field of {len(value)} bytes, want {size}")
+    claim.event_id = header.event_id
+    if header.on_behalf_of is not None:
+        raise Refusal(Reason.NOT_SUPPORTED, "on_behalf_of")
+
+
+def _proof(received: Received) -> Proof:
+    header = received.header(PROOF_HEADER)
+    if len(header) >= signing.PROOF_FIXED_BYTES:
+        size = int.from_bytes(header[68:72], "big")
+        if size > limits.HEAD_LEAVES_MAX:
+            raise Refusal(Reason.HEAD_TOO_LARGE, f"got {size} leaves, want at most {limits.HEAD_LEAVES_MAX}")
+    try:
+        return Proof.parse(header)
+    except MalformedProofError as exc:
+        raise Refusal(Reason.MALFORMED_PROOF, str(exc)) from exc
+
+
+def _signer(tables: Tables, claim: Claim, event: Event) -> Signer:
+    """Look the claimed key up in the registry; the founding event alone brings its own."""
+    kid = claim.kid
+    if kid is None:
+        raise Refusal(Reason.MALFORMED_PROOF, f"want one header {KID_HEADER} of 32 bytes")
+    session = tables.sessions.get(kid)
+    if session is not None:
+        return Signer(kid, SESSION_ROLE, session.principal_id, session.ed25519, session.x25519, session)
+    row = tables.keys.get(kid)
+    if row is None:
+        return _founder(tables, kid, event)
+    if row.revoked_at is not None:
+        raise Refusal(Reason.REVOKED_KEY)
+    if row.expires_at is not None and tables.now >= row.expires_at:
+        raise Refusal(Reason.EXPIRED_KEY)
+    return Signer(kid, row.role, row.principal_id, row.ed25519, row.x25519)
+
+
+def _founder(tables: Tables, kid: bytes, event: Event) -> Signer:
+    body = event.body
+    if not isinstance(body, TenantFounded) or len(tables.tenant) or signing.kid_of(body.admin.ed25519) != kid:
+        raise Refusal(Reason.UNKNOWN_KEY)
+    return Signer(kid, "admin", body.admin.principal_id, body.admin.ed25519, body.admin.x25519)
+
+
+def _check_names(event: Event, signer: Signer) -> None:
+    """The header's names are the registry's: an event cannot speak for somebody else."""
+    if event.header.principal_id != signer.principal_id:
+        raise Refusal(Reason.WRONG_PRINCIPAL, f"the key belongs to {signer.principal_id!r}")
+    if event.header.session_id != (signer.kid if signer.session else None):
+        raise Refusal(Reason.WRONG_PRINCIPAL, "session_id is not the signing session's")

@@ -1,0 +1,97 @@
+"""RFC 6962 Merkle trees: roots, inclusion proofs, and the fold that keeps a log's root in O(log n) state.
+
+Leaves are hashed as SHA-256(00 ‖ data), nodes as SHA-256(01 ‖ left ‖ right) (RFC 6962, section 2.1), so a leaf can
+never pass for a node. Nothing here knows what a leaf means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+EMPTY_ROOT = sha256(b"").digest()
+
+
+class ProofError(ValueError):
+    """A proof does not have the shape that its index and size demand."""
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Return SHA-256(00 ‖ data)."""
+    return sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return SHA-256(01 ‖ left ‖ right)."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Return the tree over leaf hashes, level by level from the leaves; an odd last node moves up unchanged."""
+    rows = [list(leaves)]
+    while len(rows[-1]) > 1:
+        row = rows[-1]
+        even = len(row) & ~1
+        above = [sha256(b"\x01" + row[i] + row[i + 1]).digest() for i in range(0, even, 2)]
+        if len(row) & 1:
+            above.append(row[-1])
+        rows.append(above)
+    return rows
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Return the root over leaf hashes; of none, SHA-256 of nothing."""
+    return levels(leaves)[-1][0] if leaves else EMPTY_ROOT
+
+
+def path(rows: Sequence[Sequence[bytes]], index: int) -> bytes:
+    """Return the inclusion path of leaf `index` in a tree made by `levels`. Requires 0 <= index < size."""
+    hashes = []
+    for row in rows[:-1]:
+        sibling = index ^ 1
+        if sibling < len(row):
+            hashes.append(row[sibling])
+        index >>= 1
+    return b"".join(hashes)
+
+
+def root_from_path(leaf: bytes, index: int, size: int, proof: bytes) -> bytes:
+    """Return the root that `proof` leads to (RFC 9162, section 2.1.3.2).
+
+    Raises:
+        ProofError: index is not below size, or the path is not exactly as long as they demand.
+    """
+    if not 0 <= index < size:
+        raise ProofError(f"got index {index} in a tree of size {size}")
+    node, last, at = leaf, size - 1, 0
+    while last > 0:
+        if index & 1 or index < last:
+            sibling = proof[at : at + 32]
+            if len(sibling) != 32:
+                raise ProofError(f"got a path of {len(proof)} bytes, want more")
+            at += 32
+            node = node_hash(sibling, node) if index & 1 else node_hash(node, sibling)
+        index >>= 1
+        last >>= 1
+    if at != len(proof):
+        raise ProofError(f"got a path of {len(proof)} bytes, want {at}")
+    return node
+
+
+def append(frontier: tuple[bytes, ...], size: int, leaf: bytes) -> tuple[bytes, ...]:
+    """Return the frontier (roots of the complete subtrees, largest first) after one more leaf."""
+    stack = list(frontier)
+    while size & 1:
+        leaf = node_hash(stack.pop(), leaf)
+        size >>= 1
+    return (*stack, leaf)
+
+
+def frontier_root(frontier: tuple[bytes, ...]) -> bytes:
+    """Return the root of the tree with this frontier."""
+    if not frontier:
+        return EMPTY_ROOT
+    *rest, node = frontier
+    for left in reversed(rest):
+        node = node_hash(left, node)
+    return node

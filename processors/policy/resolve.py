@@ -1,0 +1,177 @@
+"""Which policies apply: from a subject's attributes and a resource's name to policy ids (MAPL.md 6, layers 1 to 9).
+
+Every id is looked up verbatim; whether such a policy exists is not known here. The id alone says the layer, because a
+resource whose domain is the prefix of a layer is looked up under `res:`.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+
+import re2
+
+from processors.policy import limits
+from processors.policy.errors import AttributeInvalidError
+from processors.policy.patterns import resource_name
+from processors.policy.text import has_hidden, nfc, nfkc
+
+CLEARANCE_DEFAULT = "standard"
+SERVICE_TYPE = "service"  # a subject of any other type, or of none, is judged as a user
+
+_NOT_IN_SLUG = re2.compile("[^a-z0-9]+")
+
+# Domains that would make a resource's own policy look like the policy of another layer.
+_LAYER_DOMAINS = frozenset(
+    {"org", "role", "base", "company", "bu", "team", "user", "agent", "service", "restrict", "filter", "app"}
+    | {"intent", "delegation", "prompt"}
+)
+
+
+class Layer(Enum):
+    """The layers of MAPL.md 6 that this version knows, in the order in which they are judged."""
+
+    ORGANISATION = 1
+    ROLE = 2
+    COMPANY = 3
+    BUSINESS_UNIT = 4
+    TEAM = 5
+    USER = 6
+    PROGRAM = 7
+    CLEARANCE = 8
+    RESOURCE = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a policy stands by its id: its layer, whether it may grant there, and of which role it is a branch."""
+
+    layer: Layer
+    grants: bool
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Who calls: attributes fixed when the session began. `policy_ids` are those to look up for it, in layer order.
+
+    An empty text is no attribute. A subject lives as long as its session, so the ids are made once.
+
+    Raises:
+        AttributeInvalidError: an attribute is of another type, holds `*` or a control or format character, or there
+            are too many roles or groups.
+    """
+
+    company: str | None = None
+    business_unit: str | None = None
+    team: str | None = None
+    user: str | None = None
+    email: str | None = None
+    roles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    clearance: str = CLEARANCE_DEFAULT
+    agent: str | None = None
+    service: str | None = None
+    type: str | None = None
+    policy_ids: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("company", "business_unit", "team", "user", "email", "agent", "service", "type"):
+            object.__setattr__(self, name, _attribute(name, getattr(self, name)))
+        object.__setattr__(self, "clearance", _attribute("clearance", self.clearance) or CLEARANCE_DEFAULT)
+        object.__setattr__(self, "roles", _attributes("roles", self.roles, items_max=limits.ROLES_MAX))
+        object.__setattr__(self, "groups", _attributes("groups", self.groups, items_max=limits.GROUPS_MAX))
+        object.__setattr__(self, "policy_ids", tuple(_subject_ids(self)))
+
+    @property
+    def lacks_company(self) -> bool:
+        """Return whether a company's policies would pass this subject by although it is judged as a user."""
+        return self.company is None and self.type != SERVICE_TYPE
+
+
+def placement(policy_id: str) -> Placement:
+    """Return where a policy with this id stands, should it be found."""
+    for prefix, layer, grants in _PREFIXES:
+        if policy_id.startswith(prefix):
+            role = policy_id[len(prefix) :] if layer is Layer.ROLE else None
+            return Placement(layer=layer, grants=grants, role=role)
+    return Placement(layer=Layer.RESOURCE, grants=True)
+
+
+_PREFIXES = (
+    ("org:", Layer.ORGANISATION, False),
+    ("role:", Layer.ROLE, True),
+    ("base:role:", Layer.ROLE, True),
+    ("company:", Layer.COMPANY, True),
+    ("restrict:org:", Layer.COMPANY, False),
+    ("bu:", Layer.BUSINESS_UNIT, True),
+    ("restrict:bu:", Layer.BUSINESS_UNIT, False),
+    ("team:", Layer.TEAM, True),
+    ("restrict:team:", Layer.TEAM, False),
+    ("user:", Layer.USER, True),
+    ("agent:", Layer.PROGRAM, True),
+    ("service:", Layer.PROGRAM, True),
+    ("filter:", Layer.CLEARANCE, False),
+)
+
+
+def resource_ids(resource: str) -> tuple[str, ...]:
+    """Return the ids of layer 9 for a resource as the caller names it.
+
+    Raises:
+        ResourceInvalidError: as `patterns.resource_name`.
+    """
+    return _remembered_ids(resource) if len(resource) <= limits.CACHED_NAME_CHARS_MAX else _resource_ids(resource)
+
+
+def _resource_ids(resource: str) -> tuple[str, ...]:
+    resolved = resource_name(resource)
+    name = resolved.text
+    local = name[len(resolved.tenant) :]
+    domain, _, rest = local.partition(":")
+    prefix = "res:" if not resolved.tenant and domain in _LAYER_DOMAINS else ""
+    ids = [prefix + name[:end] for end, character in enumerate(name) if character == "/"]
+    app, slash, _ = rest.partition("/")
+    # An application of ours has no say over a foreign tenant's namesake.
+    apps = [f"app:{app}"] if app and slash and not resolved.tenant else []
+    return (*apps, *ids, prefix + name)
+
+
+_remembered_ids = lru_cache(maxsize=limits.CACHED_NAMES_MAX)(_resource_ids)
+
+
+def slug(value: str) -> str:
+    """Return a value as it stands in the ids of restrictions: `FinTech Corp` gives `fintech-corp`."""
+    return str(_NOT_IN_SLUG.sub("-", nfkc(value).casefold())).strip("-")
+
+
+def _subject_ids(subject: Subject) -> list[str]:
+    ids = [policy_id for role in subject.roles for policy_id in (f"role:{role}", f"base:role:{role}")]
+    for value, grant, restriction in (
+        (subject.company, "company", "restrict:org"),
+        (subject.business_unit, "bu", "restrict:bu"),
+        (subject.team, "team", "restrict:team"),
+    ):
+        if value is not None:
+            ids += [f"{grant}:{value}", f"{restriction}:{slug(value)}"]
+    users = dict.fromkeys(value for value in (subject.user, subject.email) if value is not None)
+    ids += [f"user:{value}" for value in users]
+    if subject.agent is not None:
+        ids.append(f"agent:{subject.agent}")
+    if subject.service is not None:
+        ids.append(f"service:{subject.service}")
+    return [*ids, f"filter:clearance:{slug(subject.clearance)}"]
+
+
+def _attribute(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    # An attribute becomes part of an id that is looked up; it must never read as a pattern, nor hide a character.
+    if not isinstance(value, str) or "*" in value or has_hidden(value):
+        raise AttributeInvalidError(f"attribute {name} is invalid")
+    return nfc(value) or None
+
+
+def _attributes(name: str, values: object, *, items_max: int) -> tuple[str, ...]:
+    if not isinstance(values, (tuple, list)) or len(values) > items_max:
+        raise AttributeInvalidError(f"attribute {name} is invalid")
+    return tuple(dict.fromkeys(text for value in values if (text := _attribute(name, value)) is not None))

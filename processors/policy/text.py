@@ -1,0 +1,68 @@
+"""Text as the policy language compares it: NFC for what widens, folded for what narrows.
+
+The rules are those of Unicode 14.0 (MAPL.md 2), which is what Python 3.11 carries. A later Python knows more
+characters (`unicodedata.unidata_version` tells): those that 14.0 does not assign it accepts in names, and folds. Two
+workers on different versions could then disagree, which is why the engine's Unicode version stands on the log.
+"""
+
+import unicodedata
+
+from processors.jcs import JSONValue
+
+_CONTROL = frozenset({"Cc"})
+_HIDDEN = frozenset({"Cc", "Cf", "Cs"})  # control, format (zero width, bidi), surrogate
+_UNASSIGNED = frozenset({"Cn"})
+
+
+def nfc(text: str) -> str:
+    """Return the text in normalisation form C."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def nfkc(text: str) -> str:
+    """Return the text in normalisation form KC."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+def fold(text: str) -> str:
+    """Return what two spellings have in common: NFKC, case folded, NFKC, no format characters (MAPL.md 4)."""
+    folded = nfkc(nfkc(text).casefold())
+    if folded.isascii():
+        return folded
+    return "".join(character for character in folded if unicodedata.category(character) != "Cf")
+
+
+def nfc_value(value: JSONValue) -> JSONValue:
+    """Return a JSON value with every text and member name in NFC. Requires names that stay distinct."""
+    if isinstance(value, str):
+        return nfc(value)
+    if isinstance(value, list):
+        return [nfc_value(item) for item in value]
+    if isinstance(value, dict):
+        return {nfc(name): nfc_value(member) for name, member in value.items()}
+    return value
+
+
+def has_outer_blanks(text: str) -> bool:
+    """Return whether white space, of any script, leads or trails."""
+    return text != text.strip()
+
+
+def has_control(text: str) -> bool:
+    """Return whether a control character is in the text."""
+    return _has(text, _CONTROL)
+
+
+def has_hidden(text: str) -> bool:
+    """Return whether the text holds what nobody sees: a control or format character, or half a surrogate pair."""
+    return _has(text, _HIDDEN)
+
+
+def has_unassigned(text: str) -> bool:
+    """Return whether the text holds a code point that stands for no character."""
+    return _has(text, _UNASSIGNED)
+
+
+def _has(text: str, categories: frozenset[str]) -> bool:
+    # A printable text has none of the categories that are asked about here.
+    return not text.isprintable() and any(unicodedata.category(character) in categories for character in text)

@@ -1,0 +1,314 @@
+"""Who is who: the fold of founding, registration and revocation.
+
+The registry holds public keys, each under one role. A key enters with a proof that its owner holds it, and is checked
+once as a curve point; a revoked key stays as a row, so that it can never be registered again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import replace
+from hashlib import sha256
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+from processors import jcs, signing
+from processors.authority import check_may_register
+from processors.intake import Signer
+from processors.refusal import Refusal
+from processors.signing import SignatureError
+from processors.tables import Tables
+from schemas import codec, limits
+from schemas.reasons import Reason
+from schemas.records import (
+    AdminAdded,
+    AdminAddition,
+    EnrolmentGrant,
+    KeyOffer,
+    PrincipalRegistered,
+    PrincipalRevoked,
+    TenantFounded,
+    ToolDeclaration,
+)
+from schemas.rows import KeyRow, PrincipalRow, ResourceRow, TenantRow
+
+SINGLETON = b"-"
+_PROBE = bytes([1] * 32)  # any scalar: the product with a small-order X25519 point is zero, and libsodium says so
+
+
+def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> None:
+    """Found the tenant. Raises Refusal NOT_GENESIS unless this is the configured founding event at offset 0."""
+    if offset != 0 or len(tables.tenant) or sha256(datum).digest() != tables.genesis:
+        raise Refusal(Reason.NOT_GENESIS)
+    if body.tenant != tables.tenant_id or f"{body.deployment}/{body.tenant}" != tables.origin:
+        raise Refusal(Reason.NOT_GENESIS, "the founding event names another tenant or deployment")
+    distinct = len(set(body.root_keys))
+    if not 1 <= body.root_threshold <= distinct == len(body.root_keys) <= limits.ROOT_KEYS_MAX:
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "want 1 to 16 distinct root keys and a threshold among them")
+    tables.tenant.put(
+        SINGLETON,
+        TenantRow(
+            genesis=tables.genesis,
+            tenant=body.tenant,
+            deployment=body.deployment,
+            root_keys=body.root_keys,
+            root_threshold=body.root_threshold,
+            next_root_digests=body.next_root_digests,
+            root_epoch=0,
+            organisation_key=body.organisation_key,
+            development=body.development,
+        ),
+    )
+    for key in body.root_keys:
+        _check_point(key)
+        _enter(tables, KeyOffer(principal_id="root", ed25519=key, x25519=b"", possession=b""), "root")
+    for role, offer in (("admin", body.admin), ("monitor", body.monitor)):
+        check_offer(offer, role, signing.NO_GENESIS)
+        _enter(tables, offer, role)
+
+
+def add_admin(tables: Tables, body: AdminAdded) -> bytes:
+    """Add an admin key by a threshold of root keys and return its kid. Raises Refusal BAD_ROOT_SIGNATURES, BAD_KEY."""
+    schema = codec.current("AdminAddition")
+    if body.act[:32] != schema.sha256:
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "the act is not an AdminAddition")
+    _check_root_signatures(tables, body)
+    try:
+        act: AdminAddition = codec.decode(schema, body.act[32:])
+    except codec.SchemaError as exc:
+        raise Refusal(Reason.UNDECODABLE, str(exc)) from exc
+    check_offer(act.admin, "admin", tables.genesis)
+    return _enter(tables, act.admin, "admin")
+
+
+def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
+    founding = tables.tenant.rows[SINGLETON]
+    keys = {signing.kid_of(key): key for key in founding.root_keys}
+    message = signing.root_act_bytes(tables.genesis, founding.root_epoch, body.act)
+    good = set()
+    for consent in body.root_signatures[: limits.ROOT_KEYS_MAX]:
+        key = keys.get(consent.kid)
+        if key is None:
+            continue
+        try:
+            signing.verify_signature(key, message, consent.signature)
+        except SignatureError:
+            continue  # a bad signature is no consent; the count below decides
+        good.add(consent.kid)
+    if len(good) < founding.root_threshold:
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, f"got {len(good)} root signatures, want {founding.root_threshold}")
+
+
+def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes:
+    """Register a key of a principal and return its kid.
+
+    Raises:
+        Refusal: the signer may not, the key or its possession is bad, the name is not allowed, a limit is met, or the
+            principal stands with another role, other tools or another owner of a resource.
+    """
+    check_may_register(signer.role, body.role)
+    check_name(body.key.principal_id)
+    if body.expires_at is not None and body.expires_at <= tables.now:
+        raise Refusal(Reason.EXPIRED_KEY, "the registration ends before it begins")
+    parse_attributes(body.attributes)
+    if signer.role == "enrolment":
+        _charge_enrolment(tables, signer, body)
+    _check_grant(body)
+    check_offer(body.key, body.role, tables.genesis)
+    kid = _enter(tables, body.key, body.role, registered=body)
+    _declare_tools(tables, body)
+    return kid
+
+
+def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[bytes, ...]:
+    """Revoke one key or all keys of a principal and return their kids; sessions they opened end with them.
+
+    Raises:
+        Refusal: WRONG_PRINCIPAL for anybody but an admin or the principal itself, UNKNOWN_PRINCIPAL.
+    """
+    if signer.role != "admin" and signer.principal_id != body.principal_id:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "only an admin or the principal itself may revoke it")
+    principal = tables.principals.get(body.principal_id.encode())
+    kids = tuple(k for k in (principal.kids if principal else ()) if body.kid in {None, k})
+    if principal is None or not kids or principal.role == "root":
+        raise Refusal(Reason.UNKNOWN_PRINCIPAL)
+    for kid in kids:
+        tables.keys.put(kid, replace(tables.keys.rows[kid], revoked_at=tables.now))
+    left = tuple(k for k in principal.kids if k not in kids)
+    tables.principals.put(body.principal_id.encode(), replace(principal, kids=left))
+    return kids
+
+
+def live_keys(tables: Tables, principal_id: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Return (kid, X25519 key) of each key of a principal that is valid now."""
+    principal = tables.principals.get(principal_id.encode())
+    rows = [(kid, tables.keys.rows[kid]) for kid in (principal.kids if principal else ())]
+    return tuple((kid, row.x25519) for kid, row in rows if row.expires_at is None or tables.now < row.expires_at)
+
+
+def check_name(name: str) -> None:
+    """Raise Refusal NAME_INVALID unless `name` is 1 to 256 printable characters without outer blanks or `*`."""
+    if not 0 < len(name) <= limits.NAME_CHARS_MAX or not name.isprintable() or name != name.strip() or "*" in name:
+        raise Refusal(Reason.NAME_INVALID, "want 1 to 256 printable characters without * or outer blanks")
+
+
+@functools.lru_cache(maxsize=4096)
+def parse_attributes(text: str) -> dict[str, str | tuple[str, ...]]:
+    """Return the attributes that policies read: strings, and lists of strings.
+
+    Raises:
+        Refusal: ATTRIBUTE_INVALID.
+    """
+    if len(text.encode()) > limits.ATTRIBUTES_BYTES_MAX:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, f"want at most {limits.ATTRIBUTES_BYTES_MAX} bytes")
+    try:
+        value = jcs.parse_strict(text.encode())
+    except jcs.MalformedJSONError as exc:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
+    if not isinstance(value, dict):
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "want a JSON object")
+    return {name: _attribute(item) for name, item in value.items()}
+
+
+def _attribute(item: object) -> str | tuple[str, ...]:
+    texts = [t for t in (item if isinstance(item, list) else [item]) if isinstance(t, str)]
+    whole = len(texts) == (len(item) if isinstance(item, list) else 1)
+    if not whole or not all(t.isprintable() and "*" not in t for t in texts):
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "want printable strings without *, or lists of them")
+    return tuple(texts) if isinstance(item, list) else texts[0]
+
+
+def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
+    """Check an offered key pair and the proof that its owner holds it.
+
+    Raises:
+        Refusal: BAD_KEY or BAD_POSSESSION.
+    """
+    _check_point(offer.ed25519)
+    try:
+        bindings.crypto_scalarmult(_PROBE, offer.x25519)
+    except (CryptoError, TypeError, ValueError) as exc:
+        raise Refusal(Reason.BAD_KEY, "not a usable X25519 key") from exc
+    message = signing.possession_bytes(genesis, role, offer.principal_id, offer.ed25519, offer.x25519)
+    try:
+        signing.verify_signature(offer.ed25519, message, offer.possession)
+    except SignatureError as exc:
+        raise Refusal(Reason.BAD_POSSESSION) from exc
+
+
+def _check_point(key: bytes) -> None:
+    try:
+        signing.check_public_key(key)
+    except SignatureError as exc:
+        raise Refusal(Reason.BAD_KEY, str(exc)) from exc
+
+
+def check_free(tables: Tables, public_key: bytes) -> bytes:
+    """Return the kid of a public key that no role holds yet. Raises Refusal KEY_TAKEN."""
+    kid = signing.kid_of(public_key)
+    if tables.keys.get(kid) is not None or tables.sessions.get(kid) is not None:
+        raise Refusal(Reason.KEY_TAKEN)
+    return kid
+
+
+def _enter(tables: Tables, offer: KeyOffer, role: str, registered: PrincipalRegistered | None = None) -> bytes:
+    kid = check_free(tables, offer.ed25519)
+    if len(tables.keys) >= tables.limits.keys:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.keys} keys")
+    name = offer.principal_id.encode()
+    principal = tables.principals.get(name) or PrincipalRow(role=role, kids=(), tools=())
+    if principal.role != role:
+        raise Refusal(Reason.REGISTRATION_CONFLICT, f"the principal is registered with role {principal.role!r}")
+    if len(principal.kids) >= limits.INSTANCE_KEYS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a principal has at most {limits.INSTANCE_KEYS_MAX} live keys")
+    tables.keys.put(
+        kid,
+        KeyRow(
+            role=role,
+            principal_id=offer.principal_id,
+            ed25519=offer.ed25519,
+            x25519=offer.x25519,
+            attributes=registered.attributes if registered else "{}",
+            registered_at=tables.now,
+            expires_at=registered.expires_at if registered else None,
+            enrolment=registered.enrolment if registered else None,
+            enrolled=0,
+        ),
+    )
+    tables.principals.put(name, replace(principal, kids=(*principal.kids, kid)))
+    return kid
+
+
+def _charge_enrolment(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
+    row = tables.keys.rows[signer.kid]
+    grant = row.enrolment
+    if grant is None or body.role not in grant.roles:
+        raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {body.role!r}")
+    if not _matches(grant.name_pattern, body.key.principal_id):
+        raise Refusal(Reason.NAME_INVALID, "the name is outside the enrolment key's pattern")
+    if row.enrolled >= grant.count_max:
+        raise Refusal(Reason.ENROLMENT_EXCEEDED)
+    tables.keys.put(signer.kid, replace(row, enrolled=row.enrolled + 1))
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether `name` is `pattern` with each `*` standing for any run of characters; linear in both."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return name == first
+    if not name.startswith(first):
+        return False
+    at = len(first)
+    for piece in rest[:-1]:
+        found_at = name.find(piece, at)
+        if found_at < 0:
+            return False
+        at = found_at + len(piece)
+    return len(name) - len(rest[-1]) >= at and name.endswith(rest[-1])
+
+
+def _check_grant(body: PrincipalRegistered) -> None:
+    grant: EnrolmentGrant | None = body.enrolment
+    if (grant is not None) != (body.role == "enrolment"):
+        raise Refusal(Reason.NAME_INVALID, "an enrolment key, and no other, says what it may register")
+    if grant is not None and (
+        not grant.roles or set(grant.roles) - {"agent", "service", "tool"} or not 0 < grant.count_max <= limits.KEYS_MAX
+    ):
+        raise Refusal(Reason.NAME_INVALID, "an enrolment key registers agents, services or tools, 1 or more")
+
+
+def _declare_tools(tables: Tables, body: PrincipalRegistered) -> None:
+    """Give the tool its resources; each instance declares exactly what the first did."""
+    if bool(body.tools) != (body.role == "tool") or len(body.tools) > limits.TOOLS_PER_PRINCIPAL_MAX:
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool, and no other, declares 1 to 512 operations")
+    name = body.key.principal_id
+    principal = tables.principals.rows[name.encode()]
+    if len(principal.kids) > 1 and principal.tools != body.tools:
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "other instances of the tool declare other operations")
+    kept = {declared.resource for declared in body.tools}
+    for declared in principal.tools:
+        if declared.resource not in kept:
+            tables.resources.delete(declared.resource.encode())
+    for declared in body.tools:
+        _declare(tables, name, declared)
+    tables.principals.put(name.encode(), replace(principal, tools=body.tools))
+
+
+def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
+    key = declared.resource.encode()
+    owner = tables.resources.get(key)
+    if owner is not None and owner.principal_id != name:
+        raise Refusal(Reason.RESOURCE_TAKEN, f"{owner.principal_id!r} offers it")
+    if not declared.resource.isprintable() or not 0 < len(declared.resource) <= limits.RESOURCE_CHARS_MAX:
+        raise Refusal(Reason.RESOURCE_INVALID)
+    if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tool runs at most {limits.TOOL_TIMEOUT_MS_MAX} ms")
+    row = ResourceRow(principal_id=name, timeout_ms=declared.timeout_ms, idempotent=declared.idempotent)
+    tables.resources.put(key, row)
+
+
+def attributes_text(attributes: dict[str, object]) -> str:
+    """Return attributes as they stand in a registration: JCS."""
+    return json.dumps(attributes, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

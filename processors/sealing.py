@@ -1,0 +1,115 @@
+r"""Sealed payloads: who may read what stands in a tenant's topics.
+
+    header `macaw-payload` = sender X25519 ‖ u8 n ‖ n * (kid ‖ nonce ‖ wrapped key) ‖ nonce ‖ ciphertext
+
+The payload is encrypted once under a fresh content key (XSalsa20-Poly1305), and that key once for each recipient
+(X25519 with XSalsa20-Poly1305, libsodium's `crypto_box`). Records name the payload by its SHA-256, so whoever checks
+signatures, audit or replay needs no key. Randomness is an argument: it comes from the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+PAYLOAD_SALT_TAG = b"macaw/payload-salt/v1\n"
+SALT_BYTES = 16
+NONCE_BYTES = 24
+KEY_BYTES = 32
+WRAPPED_BYTES = 32 + 24 + 32 + 16  # kid, nonce, key and its authenticator
+RECIPIENTS_MAX = 16
+
+
+class SealingError(ValueError):
+    """A sealed payload cannot be made or opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A registered key that a payload is sealed to."""
+
+    kid: bytes
+    x25519: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SealingKey:
+    """An X25519 private key. Its repr shows the public half only."""
+
+    secret: bytes
+    public: bytes
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> SealingKey:
+        """Return the key pair of 32 secret bytes (RFC 7748)."""
+        return cls(secret, bindings.crypto_scalarmult_base(secret))
+
+    def __repr__(self) -> str:
+        return f"SealingKey({self.public.hex()[:16]}…)"
+
+    def shared_with(self, public: bytes) -> bytes:
+        """Return the precomputed key shared with `public`. Raises SealingError for a key of small order."""
+        try:
+            return bindings.crypto_box_beforenm(public, self.secret)
+        except (CryptoError, TypeError, ValueError) as exc:
+            raise SealingError("the recipient's X25519 key is not usable") from exc
+
+
+def payload_salt(event_leaf: bytes, event_salt: bytes) -> bytes:
+    """Return the salt of the payload that an event causes: secret to readers of digests, the same in every replay."""
+    return sha256(PAYLOAD_SALT_TAG + event_leaf + event_salt).digest()[:SALT_BYTES]
+
+
+def seal(
+    payload: bytes, sender: bytes, recipients: Sequence[tuple[bytes, bytes]], *, content_key: bytes, nonces: bytes
+) -> bytes:
+    """Return the `macaw-payload` header.
+
+    `recipients` pairs each kid with the key shared with it (`SealingKey.shared_with`); `nonces` is 24 random bytes for
+    each recipient and 24 for the content.
+
+    Raises:
+        SealingError: there is no recipient (a payload nobody can read is a mistake), or more than 16.
+    """
+    if not 0 < len(recipients) <= RECIPIENTS_MAX:
+        raise SealingError(f"got {len(recipients)} recipients, want 1 to {RECIPIENTS_MAX}")
+    parts = [sender, bytes([len(recipients)])]
+    for at, (kid, shared) in enumerate(recipients):
+        nonce = nonces[at * NONCE_BYTES : (at + 1) * NONCE_BYTES]
+        parts += (kid, nonce, bindings.crypto_box_afternm(content_key, nonce, shared))
+    nonce = nonces[len(recipients) * NONCE_BYTES : (len(recipients) + 1) * NONCE_BYTES]
+    parts += (nonce, bindings.crypto_secretbox(payload, nonce, content_key))
+    return b"".join(parts)
+
+
+def open_sealed(header: bytes, kid: bytes, key: SealingKey, sender: bytes, payload_sha256: bytes) -> bytes:
+    """Return the payload that was sealed to `kid` by `sender`.
+
+    Raises:
+        SealingError: it is malformed, was not sealed to `kid` or by `sender`, or does not have the digest that the
+            signed record names.
+    """
+    if len(header) < 33 or header[:32] != sender:
+        raise SealingError("the payload is not sealed by the monitor")
+    count = header[32]
+    body_at = 33 + count * WRAPPED_BYTES
+    if not 0 < count <= RECIPIENTS_MAX or len(header) < body_at + NONCE_BYTES:
+        raise SealingError("the payload header is malformed")
+    entries = (header[33 + i * WRAPPED_BYTES : 33 + (i + 1) * WRAPPED_BYTES] for i in range(count))
+    mine = next((entry for entry in entries if entry[:32] == kid), None)
+    if mine is None:
+        raise SealingError("the payload is not sealed to this key")
+    try:
+        content_key = bindings.crypto_box_open_afternm(mine[56:], mine[32:56], key.shared_with(sender))
+        payload = bindings.crypto_secretbox_open(
+            header[body_at + NONCE_BYTES :], header[body_at : body_at + NONCE_BYTES], content_key
+        )
+    except CryptoError as exc:
+        raise SealingError("the payload does not open") from exc
+    if sha256(payload).digest() != payload_sha256:
+        raise SealingError("the payload is not the one that the record names")
+    return payload

@@ -1,0 +1,214 @@
+r"""What a signature covers, and how it is checked.
+
+A signature is always over a tree head, so one signature can cover a burst of records:
+
+    leaf      = SHA-256(00 ‖ tag ‖ genesis ‖ lp(topic) ‖ u32(partition) ‖ schema_sha256 ‖ lp(body))
+    signature = Ed25519("macaw/head/v1\n" ‖ u32(size) ‖ root)
+
+A record carries the header `macaw-proof` = signature ‖ u32 index ‖ u32 size ‖ path, and `macaw-kid` = SHA-256 of the
+public key. Verification raises; there is no boolean to forget. Ed25519 is checked with libsodium, which is strict
+about encodings, on keys that were checked at registration (ADR 0004).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from nacl import bindings
+from nacl.exceptions import BadSignatureError
+
+from processors import merkle
+from schemas import limits
+
+EVENT_TAG = b"macaw/event/v1\n"
+DECISION_TAG = b"macaw/decision/v1\n"
+RESULT_TAG = b"macaw/result/v1\n"
+AUDIT_TAG = b"macaw/audit-entry/v1\n"
+HEAD_TAG = b"macaw/head/v1\n"
+POSSESSION_TAG = b"macaw/pop/v1\n"
+ROOT_TAG = b"macaw/root/v1\n"
+
+NO_GENESIS = bytes(32)  # of the founding event, whose digest is the genesis
+PROOF_FIXED_BYTES = 72
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+
+class SignatureError(ValueError):
+    """A signature, or the key it was made with, is not good."""
+
+
+class MalformedProofError(ValueError):
+    """A `macaw-proof` or `macaw-kid` header is missing, doubled or of the wrong shape."""
+
+
+def lp(data: bytes) -> bytes:
+    """Return `data` after its length in 4 bytes, big-endian."""
+    return len(data).to_bytes(4, "big") + data
+
+
+def kid_of(public_key: bytes) -> bytes:
+    """Return the key id: SHA-256 of the public key."""
+    return sha256(public_key).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands and what it is: everything in a leaf but its body."""
+
+    prefix: bytes
+
+    @classmethod
+    def of(cls, tag: bytes, genesis: bytes, topic: str, partition: int, schema_sha256: bytes) -> Place:
+        """Return the place of records of one schema on one partition."""
+        name = topic.encode()
+        return cls(b"\x00" + tag + genesis + lp(name) + partition.to_bytes(4, "big") + schema_sha256)
+
+    def leaf(self, body: bytes) -> bytes:
+        """Return the leaf of a record with this body."""
+        return sha256(self.prefix + len(body).to_bytes(4, "big") + body).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A parsed `macaw-proof` header."""
+
+    signature: bytes
+    index: int
+    size: int
+    path: bytes
+
+    @classmethod
+    def parse(cls, header: bytes) -> Proof:
+        """Read the header's fixed part; the path's length is checked when the root is computed.
+
+        Raises:
+            MalformedProofError: it is too short or too long, or the tree is empty or too large.
+        """
+        if not PROOF_FIXED_BYTES <= len(header) <= PROOF_FIXED_BYTES + 32 * limits.PROOF_PATH_MAX:
+            raise MalformedProofError(f"got {len(header)} bytes, want 72 and a path of at most 10 hashes")
+        index, size = int.from_bytes(header[64:68], "big"), int.from_bytes(header[68:72], "big")
+        if not index < size <= limits.HEAD_LEAVES_MAX:
+            raise MalformedProofError(
+                f"got index {index} of size {size}, want index < size <= {limits.HEAD_LEAVES_MAX}"
+            )
+        return cls(header[:64], index, size, header[72:])
+
+    def head(self, leaf: bytes) -> bytes:
+        """Return the signed bytes of the head that this proof leads to from `leaf`.
+
+        Raises:
+            MalformedProofError: the path is not exactly as long as index and size demand.
+        """
+        if self.size == 1 and not self.path:
+            return head_bytes(1, leaf)
+        try:
+            return head_bytes(self.size, merkle.root_from_path(leaf, self.index, self.size, self.path))
+        except merkle.ProofError as exc:
+            raise MalformedProofError(str(exc)) from exc
+
+
+def head_bytes(size: int, root: bytes) -> bytes:
+    """Return what is signed for a tree of `size` leaves with this root."""
+    return HEAD_TAG + size.to_bytes(4, "big") + root
+
+
+def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> None:
+    """Check one Ed25519 signature (RFC 8032) under a key that passed `check_public_key`.
+
+    Raises:
+        SignatureError: it does not verify, or a length is wrong.
+    """
+    if len(public_key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        raise SignatureError("a key is 32 bytes and a signature 64")
+    try:
+        bindings.crypto_sign_open(signature + message, public_key)
+    except BadSignatureError as exc:
+        raise SignatureError("the signature does not verify") from exc
+
+
+def check_public_key(public_key: bytes) -> None:
+    """Check an Ed25519 public key before it is trusted: canonical, on the curve, in the prime-order subgroup.
+
+    Raises:
+        SignatureError: it is not; a small-order key would make one signature fit many messages.
+    """
+    if len(public_key) != KEY_BYTES or not bindings.crypto_core_ed25519_is_valid_point(public_key):
+        raise SignatureError("not a valid Ed25519 public key")
+
+
+class VerifiedHeads:
+    """Heads whose signature was checked, most recent last, bounded: arithmetic only.
+
+    Whether a key is valid *now* is asked every time, elsewhere. Entries name key, head and signature, so a hit says
+    exactly what `verify_signature` would say.
+    """
+
+    def __init__(self, capacity: int = limits.HEADS_REMEMBERED_MAX) -> None:
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._capacity = capacity
+
+    def __contains__(self, item: tuple[bytes, bytes, bytes]) -> bool:
+        public_key, head, signature = item
+        return public_key + signature + head in self._known
+
+    def remember(self, public_key: bytes, head: bytes, signature: bytes) -> None:
+        """Note a head that verified."""
+        self._known[public_key + signature + head] = None
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+
+    def verify(self, public_key: bytes, head: bytes, signature: bytes) -> None:
+        """Check a head's signature unless it is known.
+
+        Raises:
+            SignatureError: it does not verify.
+        """
+        if (public_key, head, signature) not in self:
+            verify_signature(public_key, head, signature)
+            self.remember(public_key, head, signature)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SigningKey:
+    """An Ed25519 private key. Its repr shows the public half only."""
+
+    seed: bytes
+    public: bytes
+    kid: bytes
+    secret: bytes
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> SigningKey:
+        """Return the key pair of a 32-byte seed (RFC 8032, section 5.1.5)."""
+        public, secret = bindings.crypto_sign_seed_keypair(seed)
+        return cls(seed, public, kid_of(public), secret)
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.kid.hex()[:16]}…)"
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of `message`."""
+        return bindings.crypto_sign(message, self.secret)[:SIGNATURE_BYTES]
+
+    def sign_leaves(self, leaves: Sequence[bytes]) -> list[bytes]:
+        """Return the `macaw-proof` of each leaf under one signature. Requires 1 to 1024 leaves."""
+        size = len(leaves)
+        assert 0 < size <= limits.HEAD_LEAVES_MAX
+        tree = merkle.levels(leaves)
+        signature = self.sign(head_bytes(size, tree[-1][0]))
+        tail = size.to_bytes(4, "big")
+        return [signature + i.to_bytes(4, "big") + tail + merkle.path(tree, i) for i in range(size)]
+
+
+def possession_bytes(genesis: bytes, role: str, principal_id: str, ed25519: bytes, x25519: bytes) -> bytes:
+    """Return what a new key signs to show that its owner holds it, for this role, principal and tenant only."""
+    return POSSESSION_TAG + genesis + lp(role.encode()) + lp(principal_id.encode()) + ed25519 + x25519
+
+
+def root_act_bytes(genesis: bytes, root_epoch: int, act: bytes) -> bytes:
+    """Return what root keys sign for a root act."""
+    return ROOT_TAG + genesis + root_epoch.to_bytes(8, "big") + act

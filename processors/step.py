@@ -1,0 +1,106 @@
+"""The rule of the product: `step(tables, received, heads) -> outputs`, a pure fold over one tenant's intake.
+
+No operation takes effect without a decision on the log, and no decision without a verified signature and an explicit
+allow. One record in, in order:
+
+1. Time moves: `now` = max(previous now, the broker's append time). What is due by then expires first.
+2. The record is decoded; its key is looked up in the registry; its signature, place in time and order are checked.
+3. The key's role must be one that may sign such an event.
+4. The rule for that event runs: it changes tables and adds outputs, or it refuses, and then it changed nothing.
+5. One audit entry records what happened, refused and undecodable records included.
+
+What must live here: the order of these five. What must not: Kafka, clocks, randomness, signing. A refusal is an
+outcome, never an exception that disappears; a failure of the machine (memory, recursion, disk) is not a decision and
+is raised.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from processors import audit, invocations, policies, registry, sessions
+from processors.authority import check_may_sign
+from processors.intake import Claim, Received, Signer, raw_digest, verify
+from processors.outputs import Effects, Output
+from processors.refusal import Refusal
+from processors.signing import VerifiedHeads
+from processors.tables import Tables
+from schemas import records
+from schemas.reasons import Reason
+
+# Not answered: nobody is known to have asked, or the answer was given already.
+_SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
+
+
+def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
+    """Fold one intake record into `tables` and return what it causes. Requires that no earlier record was skipped."""
+    tables.now = max(tables.now, received.appended_at)
+    effects = Effects(tables, received, Claim(leaf=raw_digest(received.value)))
+    expire(tables, effects)
+    mark, written, signed = tables.savepoint(), len(effects.outputs), len(effects.leaves)
+    try:
+        event, signer = verify(tables, received, effects.claim, heads)
+        mark = tables.savepoint()  # the sequence of a good signature stays, whatever becomes of its event
+        check_may_sign(signer.role, event.body)
+        outcome, reason = apply(tables, effects, signer, event)
+    except Refusal as refusal:
+        tables.undo_to(mark)
+        del effects.outputs[written:], effects.leaves[signed:]
+        outcome, reason = refuse(effects, refusal)
+    audit.append_entry(tables, effects, outcome, reason)
+    return effects.outputs
+
+
+def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:  # noqa: C901
+    """Run the rule for one verified event and return (outcome, reason). Raises Refusal."""
+    match event.body:
+        case records.InvocationRequested() as body:
+            return invocations.request(tables, effects, signer, event, body)
+        case records.ResultReported() as body:
+            invocations.report(tables, effects, signer, event, body)
+            return "accepted", ""
+        case records.ClockTicked():
+            return "accepted", ""  # its append time has moved the clock; what was due expired above
+        case records.SessionOpened() as body:
+            session_id = sessions.open_session(tables, signer, body)
+            effects.enter_registry("session", session_id)
+            effects.session_changed(session_id, tables.sessions.rows[session_id], "open")
+        case records.PrincipalRegistered() as body:
+            effects.enter_registry("key", registry.register(tables, signer, body))
+        case records.PrincipalRevoked() as body:
+            kids = registry.revoke(tables, signer, body)
+            for kid in kids:
+                effects.enter_registry("revoked", kid)
+            for session_id in sessions.end_sessions(tables, kids):
+                effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
+        case records.PolicyPublished() as body:
+            policies.publish(tables, body)
+        case records.AdminAdded() as body:
+            effects.enter_registry("key", registry.add_admin(tables, body))
+        case records.TenantFounded() as body:
+            assert effects.received.value is not None
+            registry.found(tables, body, effects.received.value[5:], effects.received.offset)
+            effects.enter_registry("tenant", tables.genesis)
+        case _ as unreachable:
+            assert_never(unreachable)
+    effects.reply("accepted")
+    return "accepted", ""
+
+
+def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:
+    """Answer a refused record where its signer is known, and keep it where it could not be read."""
+    if effects.claim.event is None:
+        effects.dead_letter(refusal.reason)
+    elif effects.claim.signer is not None and refusal.reason not in _SILENT:
+        effects.reply("refused", refusal.reason, refusal.detail)
+    return "refused", refusal.reason
+
+
+def expire(tables: Tables, effects: Effects) -> None:
+    """Let rows whose deadline has passed leave, at most 64 for each record, in an order that every replay repeats."""
+    for table, key in tables.due():
+        if table == tables.calls.name:
+            invocations.outcome_unknown(tables, effects, key, tables.calls.rows[key])
+            tables.calls.delete(key)
+        elif table == tables.sessions.name:
+            sessions.remove(tables, effects, key)

@@ -1,0 +1,171 @@
+"""The state of one tenant: typed tables, a journal to undo with, and deadlines.
+
+The step reads and writes rows here and nowhere else. Every write notes what it replaced: a record that is refused is
+undone to its savepoint, a transaction that aborts is undone whole, and one that commits hands its changes over as
+values. Tables hold what the log says; they can always be rebuilt from it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Generic, TypeVar
+
+from schemas import limits
+from schemas.rows import CallRow, KeyRow, PolicyRow, PrincipalRow, ResourceRow, SequenceRow, SessionRow, TenantRow
+
+R = TypeVar("R")
+_Undo = tuple["Table[Any]", bytes, Any]
+Change = tuple[str, bytes, Any]
+
+AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
+
+
+class Table(Generic[R]):
+    """Rows of one kind by key. A row with a deadline leaves when log time reaches it."""
+
+    __slots__ = ("_deadline", "_deadlines", "_journal", "name", "rows")
+
+    def __init__(
+        self,
+        name: str,
+        journal: list[_Undo],
+        deadlines: list[tuple[int, str, bytes]],
+        deadline: Callable[[R], int] | None = None,
+    ) -> None:
+        self.name = name
+        self.rows: dict[bytes, R] = {}
+        self._journal = journal
+        self._deadlines = deadlines
+        self._deadline = deadline
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def get(self, key: bytes) -> R | None:
+        return self.rows.get(key)
+
+    def put(self, key: bytes, row: R) -> None:
+        self._journal.append((self, key, self.rows.get(key)))
+        self._set(key, row)
+
+    def delete(self, key: bytes) -> None:
+        self._journal.append((self, key, self.rows.pop(key)))
+
+    def restore(self, key: bytes, row: R | None) -> None:
+        """Set or remove a row without a trace: for undoing, and for a restart from the changelog."""
+        if row is None:
+            self.rows.pop(key, None)
+        else:
+            self._set(key, row)
+
+    def deadline_of(self, key: bytes) -> int | None:
+        """Return when the row leaves, or None where there is no such row."""
+        row = self.rows.get(key)
+        return None if row is None or self._deadline is None else self._deadline(row)
+
+    def _set(self, key: bytes, row: R) -> None:
+        self.rows[key] = row
+        if self._deadline is not None:
+            heapq.heappush(self._deadlines, (self._deadline(row), self.name, key))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantLimits:
+    """Bounds that a tenant's own events may tighten later; the defaults are the system's."""
+
+    output_payload_bytes: int = limits.OUTPUT_PAYLOAD_BYTES_MAX
+    keys: int = limits.KEYS_MAX
+    sessions: int = limits.SESSIONS_MAX
+    pending_calls: int = limits.PENDING_CALLS_MAX
+    policies: int = limits.POLICIES_MAX
+
+
+class Tables:
+    """All state of one tenant's fold, with the tail of its audit log."""
+
+    def __init__(self, *, tenant: str, deployment: str, genesis: bytes, bounds: TenantLimits | None = None) -> None:
+        self.tenant_id = tenant
+        self.origin = f"{deployment}/{tenant}"
+        self.genesis = genesis
+        self.limits = bounds or TenantLimits()
+        self._journal: list[_Undo] = []
+        self._deadlines: list[tuple[int, str, bytes]] = []
+        self.tenant: Table[TenantRow] = self._table("tenant")
+        self.keys: Table[KeyRow] = self._table("keys")
+        self.principals: Table[PrincipalRow] = self._table("principals")
+        self.resources: Table[ResourceRow] = self._table("resources")
+        self.policies: Table[PolicyRow] = self._table("policies")
+        self.sessions: Table[SessionRow] = self._table("sessions", lambda s: s.expires_at + limits.SESSION_LINGER_MS)
+        self.sequences: Table[SequenceRow] = self._table("sequences")
+        self.calls: Table[CallRow] = self._table("calls", lambda c: c.unknown_at)
+        self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
+        # The tail of the audit log: what the next entry links to.
+        self.next_index = 0
+        self.prev = sha256(AUDIT_GENESIS_TAG + genesis).digest()
+        self.now = 0
+        self._tail = (self.next_index, self.prev, self.now)
+
+    def _table(self, name: str, deadline: Callable[[Any], int] | None = None) -> Table[Any]:
+        return Table(name, self._journal, self._deadlines, deadline)
+
+    # --- transactions ---
+
+    def savepoint(self) -> int:
+        """Return a mark to undo to."""
+        return len(self._journal)
+
+    def undo_to(self, mark: int) -> None:
+        """Take back every write since `mark`, newest first."""
+        while len(self._journal) > mark:
+            table, key, before = self._journal.pop()
+            table.restore(key, before)
+
+    def rollback(self) -> None:
+        """Take back everything since the last commit: the transaction was aborted."""
+        self.undo_to(0)
+        self.next_index, self.prev, self.now = self._tail
+
+    def changes(self) -> Iterator[Change]:
+        """Yield (table, key, row or None) once for each row changed since the last commit."""
+        seen: set[tuple[str, bytes]] = set()
+        for table, key, _ in self._journal:
+            if (table.name, key) not in seen:
+                seen.add((table.name, key))
+                yield table.name, key, table.rows.get(key)
+
+    def commit(self) -> None:
+        """Make the writes since the last commit final: the transaction was committed."""
+        self._journal.clear()
+        self._tail = (self.next_index, self.prev, self.now)
+
+    def resume_at(self, *, next_index: int, prev: bytes, now: int) -> None:
+        """Set the tail of the audit log, after the rows were restored from the changelog."""
+        self.next_index, self.prev, self.now = next_index, prev, now
+        self.commit()
+
+    # --- deadlines ---
+
+    def next_deadline(self) -> int | None:
+        """Return the earliest deadline of a row that is still there."""
+        heap = self._deadlines
+        while heap:
+            deadline, name, key = heap[0]
+            if self.by_name[name].deadline_of(key) == deadline:
+                return deadline
+            heapq.heappop(heap)  # the row has left or moved its deadline
+        return None
+
+    def due(self) -> Iterator[tuple[str, bytes]]:
+        """Yield (table, key) of rows whose deadline is at or before now, at most 64, in (deadline, table, key) order.
+
+        The caller deletes each row that it is given.
+        """
+        for _ in range(limits.EXPIRED_PER_EVENT_MAX):
+            deadline = self.next_deadline()
+            if deadline is None or deadline > self.now:
+                return
+            _, name, key = heapq.heappop(self._deadlines)
+            yield name, key

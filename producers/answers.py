@@ -1,0 +1,207 @@
+"""Answers: reads a signer's part of `results`, verifies each record, and hands it to whoever waits for it.
+
+What reaches a waiter was signed by a live monitor key; a tool's result was also signed by the tool that offers the
+resource, for this very call. Anything else is dropped and counted, never passed on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from processors import sealing, signing
+from processors.intake import KID_HEADER, PROOF_HEADER, Received, event_place
+from processors.outputs import output_place
+from processors.refusal import Refusal
+from processors.signing import MalformedProofError, Proof, SignatureError, VerifiedHeads
+from producers.consuming import take, watermarks
+from producers.keys import KeyPair
+from producers.registry_view import RegistryError, RegistryView
+from schemas import codec, topics
+from schemas.records import Event, Result, ResultPayload, ResultReported
+from schemas.topics import RESULTS
+
+log = logging.getLogger(__name__)
+
+PAYLOAD_HEADER = "macaw-payload"
+
+
+class UntrustedRecordError(ValueError):
+    """A record is not what its signatures would have to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verified answer. `body` is the tool's JSON text, where the outcome came from the tool."""
+
+    result: Result
+    body: str | None = None
+
+
+@dataclass(slots=True)
+class _Waiter:
+    resource: str | None
+    future: Future[Answer]
+
+
+class MonitorSigned:
+    """Checks records that the monitor signs, for one tenant."""
+
+    def __init__(self, registry: RegistryView, *, tenant: str, genesis: bytes) -> None:
+        self.registry, self.tenant, self.genesis = registry, tenant, genesis
+        self._heads = VerifiedHeads()
+
+    def verify(self, message: Any, tag: bytes, record: type) -> tuple[Any, bytes, bytes]:
+        """Return (record, leaf, sealing key of the monitor).
+
+        Raises:
+            UntrustedRecordError: the record does not decode, or is not signed by a live monitor key for this place.
+        """
+        received = Received(message.partition(), message.offset(), 0, message.value(), message.headers() or ())
+        try:
+            schema, body = codec.unframe(received.value or b"")
+            if schema.name != f"macaw.v1.{record.__name__}":
+                raise UntrustedRecordError(f"got {schema.name}, want {record.__name__}")
+            kid = received.header(KID_HEADER)
+            proof = Proof.parse(received.header(PROOF_HEADER))
+            place = output_place(tag, self.genesis, message.topic(), message.partition(), record.__name__)
+            leaf = place.leaf(body)
+            key = self.registry.live_key(kid, "monitor")
+            if key is None:
+                raise UntrustedRecordError("not signed by a live monitor key")
+            self._heads.verify(key.ed25519, proof.head(leaf), proof.signature)
+            return codec.decode(schema, body), leaf, key.x25519
+        except (codec.SchemaError, Refusal, MalformedProofError, SignatureError) as exc:
+            raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
+
+    def verify_event(self, value: bytes, proof: bytes, kid: bytes, ed25519: bytes) -> tuple[Event, bytes]:
+        """Return (event, leaf) of an event carried in a payload. Raises UntrustedRecordError."""
+        try:
+            schema, body = codec.unframe(value)
+            event: Event = codec.decode_as(Event, value)
+            place = event_place(self.registry.tables, schema)
+            leaf = place.leaf(body)
+            parsed = Proof.parse(proof)
+            if signing.kid_of(ed25519) != kid:
+                raise UntrustedRecordError("the event's key is not the registry's")
+            signing.verify_signature(ed25519, parsed.head(leaf), parsed.signature)
+        except (codec.SchemaError, MalformedProofError, SignatureError) as exc:
+            raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
+        return event, leaf
+
+
+class Answers:
+    """Listens for the answers to one or more keys. `keys` maps each kid to its pair."""
+
+    def __init__(self, bootstrap: str, trusted: MonitorSigned, keys: dict[bytes, KeyPair]) -> None:
+        self._trusted, self._keys = trusted, keys
+        self._waiters: dict[bytes, _Waiter] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self.dropped = 0
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"macaw.{trusted.tenant}.answers",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 20,
+                "log_level": 3,
+            }
+        )
+        self._assign()
+        self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
+        self._thread.start()
+
+    def _assign(self) -> None:
+        """Take the partitions of our keys, from their ends: an answer cannot come before its question."""
+        topic = RESULTS.of(self._trusted.tenant)
+        partitions = {topics.keyed_partition(kid) for kid in self._keys}
+        places = []
+        for partition in sorted(partitions):
+            _, high = watermarks(self._consumer, topic, partition)
+            places.append(TopicPartition(topic, partition, high))
+        self._consumer.assign(places)
+
+    def expect(self, leaf: bytes, resource: str | None = None) -> Future[Answer]:
+        """Return the future of the answer to the event with this leaf. For a call, name its resource."""
+        waiter = _Waiter(resource, Future())
+        with self._lock:
+            self._waiters[leaf] = waiter
+        return waiter.future
+
+    def forget(self, leaf: bytes) -> None:
+        """Wait no longer for an answer."""
+        with self._lock:
+            self._waiters.pop(leaf, None)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+        self._consumer.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for message in take(self._consumer, 256, 0.1):
+                if message.error() is not None:
+                    log.warning("results: %s", message.error())
+                elif message.key() in self._keys:
+                    self._take(message)
+
+    def _take(self, message: Any) -> None:
+        try:
+            result, _, sender = self._trusted.verify(message, signing.RESULT_TAG, Result)
+            with self._lock:
+                waiter = self._waiters.get(result.event)
+            if waiter is None:
+                return
+            answer = self._answer(result, message, waiter, sender)
+        except (UntrustedRecordError, RegistryError) as exc:
+            self.dropped += 1
+            log.warning("an answer is dropped: %s", exc)
+            return
+        self.forget(result.event)
+        waiter.future.set_result(answer)
+
+    def _answer(self, result: Result, message: Any, waiter: _Waiter, sender: bytes) -> Answer:
+        if result.to not in self._keys or result.to != message.key():
+            raise UntrustedRecordError("the answer is addressed to another key")
+        if result.report is None:
+            if result.outcome in {"ok", "failed"}:
+                raise UntrustedRecordError("an outcome without the tool's report")
+            return Answer(result)
+        if result.payload_sha256 is None:
+            return Answer(result)  # the report was too large to pass on; its leaf stands in the record
+        report = self._report(result, message, sender)
+        if waiter.resource is not None and self._trusted.registry.owner_of(waiter.resource) != report[1]:
+            raise UntrustedRecordError("the report is signed by another tool than offers the resource")
+        return Answer(result, report[0].body)
+
+    def _report(self, result: Result, message: Any, sender: bytes) -> tuple[ResultReported, str]:
+        """Open and verify the tool's report: signed by a live tool key, about this decision and this call."""
+        assert result.payload_sha256 is not None
+        sealed = [v for n, v in message.headers() or () if n == PAYLOAD_HEADER]
+        if len(sealed) != 1:
+            raise UntrustedRecordError("want one sealed payload")
+        try:
+            opened = sealing.open_sealed(
+                sealed[0], result.to, self._keys[result.to].sealing, sender, result.payload_sha256
+            )
+            payload: ResultPayload = codec.decode(codec.current("ResultPayload"), opened)
+        except (sealing.SealingError, codec.SchemaError) as exc:
+            raise UntrustedRecordError(str(exc)) from exc
+        tool = self._trusted.registry.live_key(payload.kid, "tool")
+        if tool is None:
+            raise UntrustedRecordError("the report is not signed by a live tool key")
+        event, leaf = self._trusted.verify_event(payload.event, payload.proof, payload.kid, tool.ed25519)
+        report = event.body
+        if not isinstance(report, ResultReported) or leaf != result.report or report.decision != result.decision:
+            raise UntrustedRecordError("the report is about another decision")
+        if event.header.causation_id != result.event or report.outcome != result.outcome:
+            raise UntrustedRecordError("the report is about another call")
+        return report, tool.principal_id

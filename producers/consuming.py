@@ -1,0 +1,103 @@
+"""Reading Kafka topics without waiting longer than there is reason to. For clients, hosts and workers alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+T = TypeVar("T")
+
+METADATA_SECONDS = 15.0
+# Answers of a broker that has just made a topic; a moment later it knows better.
+_PASSING = {
+    "NOT_LEADER_FOR_PARTITION",
+    "LEADER_NOT_AVAILABLE",
+    "UNKNOWN_TOPIC_OR_PART",
+    "_UNKNOWN_PARTITION",
+    "_TRANSPORT",
+}
+
+
+class ReadTimeoutError(RuntimeError):
+    """A topic could not be read to its end in time."""
+
+
+def take(consumer: Consumer, count: int, seconds: float) -> list[Message]:
+    """Return what is there, at most `count`, waiting up to `seconds` for a first record.
+
+    `Consumer.consume(count, seconds)` alone would wait out its time whenever fewer records come.
+    """
+    first = consumer.poll(seconds)
+    return [] if first is None else [first, *consumer.consume(count - 1, 0)]
+
+
+def patiently(ask: Callable[[], T], seconds: float = METADATA_SECONDS) -> T:
+    """Return the broker's answer, asking again while it says that a new topic is not there yet.
+
+    Raises:
+        KafkaException: it still says so, or says something else.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException as exc:
+            if exc.args[0].name() not in _PASSING or time.monotonic() > until:
+                raise
+        time.sleep(0.05)
+
+
+def watermarks(consumer: Consumer, topic: str, partition: int = 0) -> tuple[int, int]:
+    """Return (first offset, high watermark); the latter counts what is not committed yet."""
+    low, high = patiently(lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10))
+    return low, high
+
+
+class Position:
+    """How far one partition was read, end marks included: markers of transactions take offsets, but give no record.
+
+    Needs a consumer with `enable.partition.eof`.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.offset = start
+
+    def note(self, message: Message) -> bool:
+        """Take note of a record or end mark; whether it is a record."""
+        error = message.error()
+        if error is None:
+            self.offset = (message.offset() or 0) + 1
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name in this library
+            self.offset = max(self.offset, message.offset() or 0)
+        elif error.fatal() or error.name() == "_AUTO_OFFSET_RESET":
+            raise KafkaException(error)
+        return False
+
+
+def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds: float) -> Iterator[Message]:
+    """Yield the records of one partition from `place` until its position reaches `end`.
+
+    A read_committed consumer stops at the last stable offset, so an open transaction is waited for.
+
+    Raises:
+        ReadTimeoutError: nothing came for `idle_seconds`.
+    """
+    position = Position(place.offset)
+    if position.offset >= end:
+        return
+    consumer.assign([place])
+    try:
+        until = time.monotonic() + idle_seconds
+        while position.offset < end:
+            before = position.offset
+            yield from (m for m in take(consumer, 1024, 0.1) if position.note(m))
+            if position.offset > before:
+                until = time.monotonic() + idle_seconds
+            elif time.monotonic() > until:
+                raise ReadTimeoutError(f"{place.topic} was read to offset {position.offset}, want {end}")
+    finally:
+        consumer.unassign()

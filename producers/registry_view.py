@@ -1,0 +1,124 @@
+"""The registry as a client or host sees it: followed from the pinned genesis, every event verified."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from processors.following import follow
+from processors.intake import INTAKE_PARTITION, Received
+from processors.refusal import Refusal
+from processors.signing import VerifiedHeads
+from processors.tables import Tables
+from producers.consuming import Position, take, watermarks
+from schemas.rows import KeyRow, SessionRow
+from schemas.topics import REGISTRY
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_SECONDS = 10.0
+
+
+class RegistryError(RuntimeError):
+    """The registry cannot be read, or does not begin with the pinned genesis."""
+
+
+class RegistryView:
+    """Keys, tools and sessions of one tenant, as signed. Thread-safe; `refresh` reads what is new."""
+
+    def __init__(self, bootstrap: str, *, tenant: str, genesis: bytes, deployment: str) -> None:
+        self._topic = REGISTRY.of(tenant)
+        self._tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
+        self._heads = VerifiedHeads()
+        self._lock = threading.Lock()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"macaw.{tenant}.registry-view",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 50,
+                "log_level": 3,
+            }
+        )
+        self._consumer.assign([TopicPartition(self._topic, 0, 0)])
+        self._position = Position(0)
+
+    @property
+    def tables(self) -> Tables:
+        """The rows as followed so far; for lookups that need no refresh."""
+        return self._tables
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def refresh(self, *, seconds: float = CATCH_UP_SECONDS) -> None:
+        """Read everything that is committed. Raises RegistryError when that does not end in time."""
+        with self._lock:
+            until = time.monotonic() + seconds
+            _, high = watermarks(self._consumer, self._topic)
+            while self._position.offset < high:
+                if time.monotonic() > until:
+                    raise RegistryError(f"cannot read {self._topic} to its end within {seconds} s")
+                for message in take(self._consumer, 500, 0.05):
+                    if self._position.note(message):
+                        self._fold(message)
+
+    def key(self, kid: bytes) -> KeyRow | None:
+        """Return a registered key, revoked ones included; reads on when it is not known yet."""
+        row: KeyRow | None = self._find(self._tables.keys.rows, kid)
+        return row
+
+    def session(self, session_id: bytes) -> SessionRow | None:
+        """Return an open session; reads on when it is not known yet."""
+        row: SessionRow | None = self._find(self._tables.sessions.rows, session_id)
+        return row
+
+    def owner_of(self, resource: str) -> str | None:
+        """Return the principal id of the tool that offers a resource."""
+        row = self._find(self._tables.resources.rows, resource.encode())
+        return row.principal_id if row else None
+
+    def live_key(self, kid: bytes, role: str) -> KeyRow | None:
+        """Return a key of this role that is neither revoked nor past its registration."""
+        row = self.key(kid)
+        now = time.time_ns() // 1_000_000
+        if row is None or row.role != role or row.revoked_at is not None:
+            return None
+        return row if row.expires_at is None or now < row.expires_at else None
+
+    def resources(self) -> dict[str, str]:
+        """Return every resource with the tool that offers it."""
+        self.refresh()
+        return {key.decode(): row.principal_id for key, row in self._tables.resources.rows.items()}
+
+    def _find(self, rows: dict[bytes, Any], key: bytes) -> Any:
+        row = rows.get(key)
+        if row is None:
+            self.refresh()
+            row = rows.get(key)
+        return row
+
+    def _fold(self, message: Any) -> None:
+        key, value = message.key() or b"", message.value()
+        if value is None:
+            self._forget(key)
+            return
+        received = Received(INTAKE_PARTITION, 0, 0, value, message.headers() or ())
+        try:
+            follow(self._tables, received, self._heads)
+        except Refusal as refusal:
+            # Not a reason to trust less than before: the record changes nothing, as on the log.
+            log.warning("%s: %s is not followed: %s %s", self._topic, key.decode(), refusal.reason, refusal.detail)
+
+    def _forget(self, key: bytes) -> None:
+        kind, _, name = key.decode().partition("/")
+        if kind == "session" and self._tables.sessions.get(bytes.fromhex(name)) is not None:
+            self._tables.sessions.delete(bytes.fromhex(name))
+            self._tables.commit()

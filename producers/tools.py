@@ -1,0 +1,299 @@
+"""What a tool is: a plain function that its author marked, found and bound by name.
+
+A function marked with `tool` stays callable as it is. The mark holds only what the host cannot read from
+the function itself. Nothing here knows a broker, a signature or a policy: those live in the tool host.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import ParamSpec, TypeVar, overload
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TIMEOUT_SECONDS_DEFAULT = 30.0
+
+_MARK = "__macaw_tool__"
+# The name becomes the last segment of a resource, so it may hold neither a separator nor a wildcard.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+
+
+class ToolDeclarationError(ValueError):
+    """What was declared, or where it was looked for, cannot be offered as tools."""
+
+
+class ToolArgumentError(ValueError):
+    """The parameters of a call do not fit the function: the caller's mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFunction:
+    """One callable tool and what its host must know to offer it."""
+
+    name: str
+    description: str
+    function: Callable[..., object]
+    timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT
+    idempotent: bool = False
+    is_async: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mark:
+    name: str | None
+    description: str | None
+    timeout_seconds: float
+    idempotent: bool
+
+
+@overload
+def tool(function: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT,
+    idempotent: bool = False,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def tool(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT,
+    idempotent: bool = False,
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a function or method as a tool and return it unchanged.
+
+    The name defaults to the function's own, the description to the first paragraph of its docstring.
+    `idempotent` promises that running the same call twice does no more than running it once.
+    """
+    mark = _Mark(name=name, description=description, timeout_seconds=timeout_seconds, idempotent=idempotent)
+
+    def put(target: Callable[P, R]) -> Callable[P, R]:
+        setattr(target, _MARK, mark)
+        return target
+
+    return put if function is None else put(function)
+
+
+def collect_tools(source: object) -> tuple[ToolFunction, ...]:
+    """Return the tools of a module or of an object, in the order in which they were written.
+
+    Of a module only its own functions count, not those it imported; of an object its bound methods,
+    those of its base classes first.
+
+    Raises:
+        ToolDeclarationError: There is none, a name is declared twice, or a declaration is unusable.
+
+    """
+    return _distinct(_marked(source), origin=_describe(source))
+
+
+def load_tools(spec: str) -> tuple[ToolFunction, ...]:
+    """Import what `spec` names and collect its tools.
+
+    `spec` is `package.module` or a path that ends in `.py`, alone or followed by `:attribute`. An attribute
+    that is a class or an unmarked function is called without arguments and its answer is collected.
+
+    Raises:
+        ToolDeclarationError: Nothing is there, or what is there holds no usable tool.
+
+    """
+    place, attribute = _split(spec)
+    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    return collect_tools(_attribute(module, attribute) if attribute else module)
+
+
+def bind_arguments(tool: ToolFunction, parameters: Mapping[str, object]) -> inspect.BoundArguments:
+    """Return `parameters` bound to the tool's function, defaults filled in.
+
+    Raises:
+        ToolArgumentError: A required parameter is missing or an unexpected one is there; all are named.
+
+    """
+    signature = inspect.signature(tool.function)
+    problems = [*_missing(signature, parameters), *_unexpected(signature, parameters)]
+    if problems:
+        raise ToolArgumentError(f"tool {tool.name!r}: {'; '.join(problems)}")
+    bound = signature.bind(**parameters)
+    bound.apply_defaults()
+    return bound
+
+
+def _missing(signature: inspect.Signature, parameters: Mapping[str, object]) -> Iterator[str]:
+    required = [
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    absent = [name for name in required if name not in parameters]
+    if absent:
+        yield f"missing {', '.join(map(repr, absent))}"
+
+
+def _unexpected(signature: inspect.Signature, parameters: Mapping[str, object]) -> Iterator[str]:
+    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+    if inspect.Parameter.VAR_KEYWORD in kinds.values():
+        return
+    unknown = [name for name in parameters if name not in kinds]
+    if unknown:
+        yield f"unexpected {', '.join(repr(name[:60]) for name in unknown)}"
+
+
+def _marked(source: object) -> Iterator[tuple[Callable[..., object], _Mark]]:
+    """Yield the marked callables of `source` with their marks, without running any property of it."""
+    for value, mark in _candidates(source):
+        if mark is not None:
+            found = getattr(source, value) if isinstance(value, str) else value
+            assert callable(found)
+            yield found, mark
+
+
+def _candidates(source: object) -> Iterator[tuple[object, _Mark | None]]:
+    """Yield values, or the names of an object's attributes, with the mark that each of them bears."""
+    if isinstance(source, ModuleType):
+        own = (value for value in vars(source).values() if _module_of(value) == source.__name__)
+        yield from ((value, _mark_of(value)) for value in own)
+    elif inspect.isroutine(source):
+        yield source, _mark_of(source)
+    else:
+        names = dict.fromkeys(name for cls in reversed(type(source).__mro__) for name in vars(cls))
+        yield from ((name, _mark_of(inspect.getattr_static(source, name))) for name in names)
+
+
+def _distinct(marked: Iterable[tuple[Callable[..., object], _Mark]], *, origin: str) -> tuple[ToolFunction, ...]:
+    tools: dict[str, ToolFunction] = {}
+    for function, mark in marked:
+        found = _tool_function(function, mark)
+        if found.name in tools:
+            raise ToolDeclarationError(f"{origin} declares the tool {found.name!r} twice")
+        tools[found.name] = found
+    if not tools:
+        raise ToolDeclarationError(f"{origin} declares no tool: mark a function with @tool")
+    return tuple(tools.values())
+
+
+def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction:
+    name = _checked_name(str(getattr(function, "__name__", "")) if mark.name is None else mark.name)
+    _check_parameters(name, function)
+    if not (math.isfinite(mark.timeout_seconds) and mark.timeout_seconds > 0):
+        raise ToolDeclarationError(
+            f"tool {name!r}: the timeout must be a positive number of seconds, got {mark.timeout_seconds}"
+        )
+    return ToolFunction(
+        name=name,
+        description=_first_paragraph(function) if mark.description is None else mark.description,
+        function=function,
+        timeout_seconds=mark.timeout_seconds,
+        idempotent=mark.idempotent,
+        is_async=inspect.iscoroutinefunction(function),
+    )
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ToolDeclarationError(
+            f"{name[:60]!r} cannot name a tool: want letters, digits, '_', '.' or '-', starting with a letter or '_'"
+        )
+    return name
+
+
+def _check_parameters(name: str, function: Callable[..., object]) -> None:
+    # A call carries a JSON object, so every parameter must be reachable by its name.
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise ToolDeclarationError(
+                f"tool {name!r}: the parameter {parameter.name!r} is positional-only, but calls name their parameters"
+            )
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            raise ToolDeclarationError(
+                f"tool {name!r}: '*{parameter.name}' takes unnamed values, but calls name their parameters"
+            )
+
+
+def _first_paragraph(function: Callable[..., object]) -> str:
+    text = inspect.getdoc(function) or ""
+    return " ".join(text.split("\n\n", 1)[0].split())
+
+
+def _mark_of(value: object) -> _Mark | None:
+    if not inspect.isroutine(value):
+        return None
+    # The mark may sit on a static or class method, or on the function inside it.
+    marks = (getattr(one, _MARK, None) for one in (value, getattr(value, "__func__", None)))
+    return next((mark for mark in marks if isinstance(mark, _Mark)), None)
+
+
+def _module_of(value: object) -> str | None:
+    return getattr(value, "__module__", None)
+
+
+def _describe(source: object) -> str:
+    if isinstance(source, ModuleType):
+        return f"module {source.__name__!r}"
+    return f"{type(source).__name__!r} object"
+
+
+def _split(spec: str) -> tuple[str, str]:
+    place, separator, attribute = spec.rpartition(":")
+    if not separator:
+        return spec, ""
+    if not place or not attribute.isidentifier():
+        raise ToolDeclarationError(
+            f"{spec[:120]!r} does not name tools: want 'module:attribute' or 'file.py:attribute'"
+        )
+    return place, attribute
+
+
+def _import_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ToolDeclarationError(f"{name[:120]!r} is neither a module nor a path that ends in '.py'")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        # A module that the author's code fails to import is the author's traceback to read, not ours to reword.
+        if exc.name is None or not (name == exc.name or name.startswith(f"{exc.name}.")):
+            raise
+        raise ToolDeclarationError(f"there is no module {name[:120]!r} to load tools from") from exc
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file under a name of its own, so that it can shadow no installed module."""
+    if not path.is_file():
+        raise ToolDeclarationError(f"there is no file {str(path)[:120]!r} to load tools from")
+    name = f"macaw_tool_file_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _attribute(module: ModuleType, name: str) -> object:
+    try:
+        value: object = getattr(module, name)
+    except AttributeError as exc:
+        raise ToolDeclarationError(f"module {module.__name__!r} has no attribute {name!r}") from exc
+    is_factory = inspect.isclass(value) or (inspect.isroutine(value) and not _mark_of(value))
+    return value() if is_factory and callable(value) else value

@@ -1,0 +1,274 @@
+"""Records to bytes and back, strictly.
+
+On the wire a record is `00`, a 4-byte big-endian schema id, and one Avro datum (the Confluent framing). The id only
+says where to find the schema; what is signed names the schema by `sha256`, the digest of its JCS form with all
+names resolved. `published/` keeps every schema that was ever used under its id: old ids stay readable for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import fastavro
+
+from schemas import records, rows
+
+NAMESPACE = "macaw.v1"
+FRAME_BYTES = 5
+_HERE = Path(__file__).parent
+
+# A schema is resolved JSON, a datum a dict: these two shapes belong to Avro, and stay in this file.
+Json = dict[str, Any]
+Record = Any
+
+
+class SchemaError(ValueError):
+    """The bytes break the contract."""
+
+    code = "UNDECODABLE"
+
+
+class UnknownSchemaError(SchemaError):
+    """No published schema has this id."""
+
+    code = "UNKNOWN_SCHEMA"
+
+
+class MalformedRecordError(SchemaError):
+    """The bytes are not a whole datum of their schema."""
+
+
+class TrailingBytesError(SchemaError):
+    """Bytes follow the datum."""
+
+    code = "TRAILING_BYTES"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A published schema: id, full name, JCS text, its SHA-256, and the form that fastavro runs."""
+
+    id: int
+    name: str
+    text: str
+    sha256: bytes
+    parsed: Json
+
+    @property
+    def prefix(self) -> bytes:
+        """The 5 bytes before a datum."""
+        return b"\x00" + self.id.to_bytes(4, "big")
+
+
+def canonical_json(value: object) -> str:
+    """Return the JCS form (RFC 8785) of a value without floats whose member names are ASCII, as schemas are."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def resolve(name: str, directory: Path = _HERE / "avro") -> Json:
+    """Return the complete schema of `name`, every reference replaced by its definition at first use."""
+    complete: Json = _resolved(name, directory, set())
+    return complete
+
+
+def _resolved(node: Any, directory: Path, seen: set[str]) -> Any:
+    if isinstance(node, list):
+        return [_resolved(branch, directory, seen) for branch in node]
+    if isinstance(node, str):
+        if not node.startswith(NAMESPACE) or node in seen:
+            return node
+        return _resolved(json.loads((directory / f"{node}.avsc").read_text("utf-8")), directory, seen)
+    if node["type"] == "record":
+        seen.add(f"{node['namespace']}.{node['name']}")
+        fields = [{**f, "type": _resolved(f["type"], directory, seen)} for f in node["fields"]]
+        return {**node, "fields": fields}
+    if node["type"] == "array":
+        return {**node, "items": _resolved(node["items"], directory, seen)}
+    return node
+
+
+def _without_logical_types(node: Any) -> Any:
+    """Times stay integers here: the datum is the same, and no time zone enters the core."""
+    if isinstance(node, list):
+        return [_without_logical_types(branch) for branch in node]
+    if isinstance(node, dict):
+        return {k: _without_logical_types(v) for k, v in node.items() if k not in {"logicalType", "doc"}}
+    return node
+
+
+def _load(path: Path) -> Schema:
+    number, name = path.name.removesuffix(".avsc").split("-", 1)
+    text = path.read_text("utf-8")
+    parsed: Any = fastavro.parse_schema(_without_logical_types(json.loads(text)))
+    digest = hashlib.sha256(text.encode()).digest()
+    return Schema(id=int(number), name=name, text=text, sha256=digest, parsed=parsed)
+
+
+@functools.cache
+def published() -> dict[int, Schema]:
+    """Return every published schema by id."""
+    return {s.id: s for s in map(_load, sorted((_HERE / "published").glob("*.avsc")))}
+
+
+@functools.cache
+def by_digest() -> dict[bytes, Schema]:
+    """Return every published schema by the digest of its text."""
+    return {s.sha256: s for s in published().values()}
+
+
+@functools.cache
+def current(name: str) -> Schema:
+    """Return the newest published schema of a record, by its short name."""
+    return max((s for s in published().values() if s.name == f"{NAMESPACE}.{name}"), key=lambda s: s.id)
+
+
+# --- values <-> data ----------------------------------------------------------------------------------------
+
+
+def _class_of(name: str) -> Any:
+    short = name.rsplit(".", 1)[1]
+    return getattr(records, short, None) or getattr(rows, short)
+
+
+def _nested(hint: Any) -> Any:
+    """Return the record class inside a type hint such as X, X | None or tuple[X, ...]."""
+    if get_origin(hint) is tuple:
+        return _nested(get_args(hint)[0])
+    if hasattr(hint, "__dataclass_fields__"):
+        return hint
+    return next((n for n in map(_nested, get_args(hint)) if n), None)
+
+
+@functools.cache
+def _builder(cls: Any) -> Callable[[Json], Record]:
+    """Return a function from a decoded datum to `cls`; flat records need only keyword arguments."""
+    hints = get_type_hints(cls)
+    nested = {name: _nested(hint) for name, hint in hints.items()}
+    arrays = {name for name, hint in hints.items() if get_origin(hint) is tuple}
+    special = [n for n in hints if nested[n] or n in arrays]
+    if not special:
+        return lambda datum: cls(**datum)
+
+    def build(datum: Json) -> Record:
+        for name in special:
+            value, inner = datum[name], nested[name]
+            if value is None or inner is None:
+                datum[name] = value if value is None else tuple(value)
+            elif name in arrays:
+                datum[name] = tuple(map(_builder(inner), value))
+            else:
+                datum[name] = _builder(inner)(value)
+        return cls(**datum)
+
+    return build
+
+
+def _build_event(datum: Json) -> records.Event:
+    name, body = datum["body"]
+    header = records.Header(**datum["header"])
+    return records.Event(header=header, body=_builder(_class_of(name))(body))
+
+
+@functools.cache
+def _datum_of(cls: Any) -> Callable[[Record], Json]:
+    """Return a function from a record to what fastavro writes."""
+    names = tuple(cls.__dataclass_fields__)
+    hints = get_type_hints(cls)
+    nested = [n for n in names if _nested(hints[n])]
+    values = operator.attrgetter(*names) if len(names) > 1 else lambda r: (getattr(r, names[0]),)
+
+    def flat(record: Record) -> Json:
+        return dict(zip(names, values(record), strict=True))
+
+    def deep(record: Record) -> Json:
+        datum = flat(record)
+        for name in nested:
+            value = datum[name]
+            if isinstance(value, tuple):
+                datum[name] = [_datum_of(v.__class__)(v) for v in value]
+            elif value is not None:
+                datum[name] = _datum_of(value.__class__)(value)
+        return datum
+
+    return deep if nested else flat
+
+
+def _event_datum(event: records.Event) -> Json:
+    cls: Any = type(event.body)
+    body = (f"{NAMESPACE}.{cls.__name__}", _datum_of(cls)(event.body))
+    return {"header": _datum_of(records.Header)(event.header), "body": body}
+
+
+def encode(record: Record) -> bytes:
+    """Return the Avro datum of `record` under the current schema of its type."""
+    cls: Any = type(record)
+    datum = _event_datum(record) if cls is records.Event else _datum_of(cls)(record)
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, current(cls.__name__).parsed, datum)
+    return out.getvalue()
+
+
+def frame(record: Record) -> bytes:
+    """Return `record` as it stands on a topic: prefix and datum."""
+    return current(type(record).__name__).prefix + encode(record)
+
+
+def unframe(value: bytes) -> tuple[Schema, bytes]:
+    """Split a record value into its schema and datum.
+
+    Raises:
+        UnknownSchemaError: no published schema has the id.
+        MalformedRecordError: there is no prefix.
+    """
+    if len(value) < FRAME_BYTES or value[0] != 0:
+        raise MalformedRecordError("want the byte 00 and a schema id before the datum")
+    schema = published().get(int.from_bytes(value[1:5], "big"))
+    if schema is None:
+        raise UnknownSchemaError(f"schema id {int.from_bytes(value[1:5], 'big')} is not published")
+    return schema, value[FRAME_BYTES:]
+
+
+def decode(schema: Schema, body: bytes) -> Record:
+    """Read one whole datum.
+
+    A datum written under an older published schema is read as today's record (Avro schema resolution).
+
+    Raises:
+        MalformedRecordError: `body` does not begin with a datum of `schema`.
+        TrailingBytesError: it has more.
+    """
+    source = io.BytesIO(body)
+    newest = current(schema.name.rsplit(".", 1)[1])
+    reader = None if newest is schema else newest.parsed
+    try:
+        datum: Any = fastavro.schemaless_reader(
+            source, schema.parsed, reader, return_record_name=True, return_record_name_override=True
+        )
+        if source.tell() != len(body):
+            raise TrailingBytesError(f"{len(body) - source.tell()} bytes follow the datum")  # noqa: TRY301
+        return _build_event(datum) if schema.name == "macaw.v1.Event" else _builder(_class_of(schema.name))(datum)
+    except (SchemaError, MemoryError):
+        raise
+
+    except Exception as exc:
+        raise MalformedRecordError(f"not a datum of {schema.name}: {type(exc).__name__}") from exc
+
+
+def decode_as(cls: type[Record], value: bytes) -> Record:
+    """Read a framed record that must be of one type.
+
+    Raises:
+        SchemaError: it is not.
+    """
+    schema, body = unframe(value)
+    if schema.name != f"{NAMESPACE}.{cls.__name__}":
+        raise MalformedRecordError(f"got {schema.name}, want {cls.__name__}")
+    return decode(schema, body)

@@ -1,0 +1,57 @@
+"""Every bound, named once with its unit and its reason."""
+
+from __future__ import annotations
+
+# Sizes on the wire. The broker refuses what exceeds a topic's limit; between our limit and that we refuse on the log.
+EVENT_BYTES_MAX = 256 * 1024
+RESULT_EVENT_BYTES_MAX = 1024 * 1024
+INTAKE_MESSAGE_BYTES_MAX = 1_310_720  # 1.25 MiB: a ResultReported with its headers
+OUTPUT_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+OUTPUT_PAYLOAD_BYTES_MAX = 3 * 1024 * 1024  # leaves room for the record, its proof and sealing for 16 instances
+DEAD_LETTER_BYTES_MAX = 64 * 1024
+DETAIL_CHARS_MAX = 160  # keeps an audit entry of a refusal at 512 bytes or less
+
+# Signatures.
+HEAD_LEAVES_MAX = 1024
+PROOF_PATH_MAX = 10  # ceil(log2(1024))
+HEADS_REMEMBERED_MAX = 8192
+
+# Time. The append time of the broker is the only clock of the fold.
+SEQ_AHEAD_MS_MAX = 60_000
+ISSUED_AHEAD_MS_MAX = 10_000
+ISSUED_BEHIND_MS_MAX = 300_000
+EXECUTE_WITHIN_MS = 60_000
+UNKNOWN_GRACE_MS = 15_000  # for the report of a tool that began in time
+SESSION_TTL_MS_MAX = 24 * 3600 * 1000
+# A session row outlives the session by more than an event may be late, or its old events could be replayed.
+SESSION_LINGER_MS = ISSUED_BEHIND_MS_MAX + ISSUED_AHEAD_MS_MAX + 60_000
+EXPIRED_PER_EVENT_MAX = 64
+
+# A transaction.
+BATCH_RECORDS_MAX = 256
+BATCH_OUTPUTS_MAX = 4096
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+BATCH_MS_MAX = 50
+TRANSACTION_TIMEOUT_MS = 15_000
+
+# Call parameters (RFC 8259 text, before anything reads them).
+PARAMETERS_DEPTH_MAX = 32
+PARAMETERS_NODES_MAX = 4096
+INTEGER_MAX = 2**53
+
+# One tenant. Above them: LIMIT_EXCEEDED.
+KEYS_MAX = 10_000
+INSTANCE_KEYS_MAX = 16
+SESSIONS_MAX = 10_000
+PENDING_CALLS_MAX = 100_000
+POLICIES_MAX = 10_000
+DOCUMENTS_PER_EVENT_MAX = 64
+TOOLS_PER_PRINCIPAL_MAX = 512
+ROOT_KEYS_MAX = 16
+NAME_CHARS_MAX = 256
+RESOURCE_CHARS_MAX = 1024
+ATTRIBUTES_BYTES_MAX = 16 * 1024
+TOOL_TIMEOUT_MS_MAX = 3_600_000
+
+# The embedded broker keeps everything in memory.
+EMBEDDED_RECORDS_MAX = 200_000

@@ -1,0 +1,119 @@
+"""Every reason a record is refused or a call denied, in one place. Codes are stable: people and programs match on them.
+
+Publishing a policy adds the `E_…` codes of the policy language, which stand with its parser.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A stable reason code. The value is the code; `EXPLAINED` says what it means and what to do."""
+
+    # The bytes
+    UNDECODABLE = "UNDECODABLE"
+    UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"
+    TRAILING_BYTES = "TRAILING_BYTES"
+    OVERSIZED = "OVERSIZED"
+    MALFORMED_HEADER = "MALFORMED_HEADER"
+    # The signature
+    MALFORMED_PROOF = "MALFORMED_PROOF"
+    HEAD_TOO_LARGE = "HEAD_TOO_LARGE"
+    BAD_SIGNATURE = "BAD_SIGNATURE"
+    BAD_KEY = "BAD_KEY"
+    UNKNOWN_KEY = "UNKNOWN_KEY"
+    REVOKED_KEY = "REVOKED_KEY"
+    EXPIRED_KEY = "EXPIRED_KEY"
+    EXPIRED_SESSION = "EXPIRED_SESSION"
+    WRONG_ROLE = "WRONG_ROLE"
+    WRONG_PRINCIPAL = "WRONG_PRINCIPAL"
+    # Time and order
+    REPLAYED = "REPLAYED"
+    DUPLICATE = "DUPLICATE"
+    EQUIVOCATION = "EQUIVOCATION"
+    STALE = "STALE"
+    FUTURE = "FUTURE"
+    # Founding and the registry
+    NOT_GENESIS = "NOT_GENESIS"
+    BAD_POSSESSION = "BAD_POSSESSION"
+    BAD_ROOT_SIGNATURES = "BAD_ROOT_SIGNATURES"
+    KEY_TAKEN = "KEY_TAKEN"
+    NAME_INVALID = "NAME_INVALID"
+    ENROLMENT_EXCEEDED = "ENROLMENT_EXCEEDED"
+    REGISTRATION_CONFLICT = "REGISTRATION_CONFLICT"
+    RESOURCE_TAKEN = "RESOURCE_TAKEN"
+    ATTRIBUTE_INVALID = "ATTRIBUTE_INVALID"
+    UNKNOWN_PRINCIPAL = "UNKNOWN_PRINCIPAL"
+    SESSION_TTL = "SESSION_TTL"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    NOT_SUPPORTED = "NOT_SUPPORTED"
+    # Decisions
+    MALFORMED_PARAMETERS = "MALFORMED_PARAMETERS"
+    RESOURCE_INVALID = "RESOURCE_INVALID"
+    RESOURCE_DENIED = "RESOURCE_DENIED"
+    RESOURCE_NOT_ALLOWED = "RESOURCE_NOT_ALLOWED"
+    NO_POLICY = "NO_POLICY"
+    PARAM_REQUIRED = "PARAM_REQUIRED"
+    PARAM_TYPE = "PARAM_TYPE"
+    PARAM_NOT_ALLOWED = "PARAM_NOT_ALLOWED"
+    TOOL_UNAVAILABLE = "TOOL_UNAVAILABLE"
+    OUTPUT_TOO_LARGE = "OUTPUT_TOO_LARGE"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    # Results
+    MALFORMED_RESULT = "MALFORMED_RESULT"
+    NOT_THE_TOOL = "NOT_THE_TOOL"
+    LATE_RESULT = "LATE_RESULT"
+    NO_REPORT = "NO_REPORT"
+
+
+EXPLAINED: dict[Reason, str] = {
+    Reason.UNDECODABLE: "the bytes are not one Avro datum of their schema",
+    Reason.UNKNOWN_SCHEMA: "no published schema has this id: bring the sender and the monitor to one version",
+    Reason.TRAILING_BYTES: "bytes follow the datum",
+    Reason.OVERSIZED: "the event is larger than its limit (256 KiB; a result 1 MiB)",
+    Reason.MALFORMED_HEADER: "a field of the event's header has the wrong size",
+    Reason.MALFORMED_PROOF: "`macaw-proof` and `macaw-kid` must each stand once and have the right shape",
+    Reason.HEAD_TOO_LARGE: "a signed head covers at most 1024 records",
+    Reason.BAD_SIGNATURE: "the signature does not verify, or was made for another topic, partition or tenant",
+    Reason.BAD_KEY: "the offered public key is not a valid point",
+    Reason.UNKNOWN_KEY: "the key is not in the registry: register the principal or open a session first",
+    Reason.REVOKED_KEY: "the key was revoked",
+    Reason.EXPIRED_KEY: "the key's registration has ended",
+    Reason.EXPIRED_SESSION: "the session has ended: open a new one",
+    Reason.WRONG_ROLE: "keys of this role may not sign this event",
+    Reason.WRONG_PRINCIPAL: "the event names another principal or session than its key belongs to",
+    Reason.REPLAYED: "the sequence number is below the last one of this key",
+    Reason.DUPLICATE: "the same event again: it has its answer already",
+    Reason.EQUIVOCATION: "two different events with one sequence number: the key signs in two places",
+    Reason.STALE: "issued more than 300 s before it was appended: check the sender's clock",
+    Reason.FUTURE: "issued more than 10 s ahead, or numbered more than 60 s ahead: check the sender's clock",
+    Reason.NOT_GENESIS: "not the founding event that this tenant is configured with, or not at offset 0",
+    Reason.BAD_POSSESSION: "the new key did not sign its own registration",
+    Reason.BAD_ROOT_SIGNATURES: "too few distinct root keys signed the act",
+    Reason.KEY_TAKEN: "the public key is registered already: one key, one role",
+    Reason.NAME_INVALID: "the name is empty, too long, reserved or outside what the signer may register",
+    Reason.ENROLMENT_EXCEEDED: "the enrolment key has registered as many keys as it may",
+    Reason.REGISTRATION_CONFLICT: "the principal is registered with another role or other tools",
+    Reason.RESOURCE_TAKEN: "another tool offers this resource",
+    Reason.ATTRIBUTE_INVALID: "attributes are not a JSON object of strings and lists of strings",
+    Reason.UNKNOWN_PRINCIPAL: "no such principal or key is registered",
+    Reason.SESSION_TTL: "a session lives between 1 ms and 24 h",
+    Reason.LIMIT_EXCEEDED: "a limit of the tenant is reached; the detail names it",
+    Reason.NOT_SUPPORTED: "this version does not know how to honour a field that was set",
+    Reason.MALFORMED_PARAMETERS: "the parameters are not one strict JSON object; the detail names the cause",
+    Reason.RESOURCE_INVALID: "not a well-formed resource name",
+    Reason.RESOURCE_DENIED: "a policy denies this resource",
+    Reason.RESOURCE_NOT_ALLOWED: "a policy that applies does not list this resource",
+    Reason.NO_POLICY: "no policy that may grant allows this resource",
+    Reason.PARAM_REQUIRED: "a policy requires a parameter that is absent",
+    Reason.PARAM_TYPE: "a parameter is null or of another type than the policy can judge",
+    Reason.PARAM_NOT_ALLOWED: "a parameter's value is not among those a policy allows",
+    Reason.TOOL_UNAVAILABLE: "allowed by policy, but no live tool offers this resource",
+    Reason.OUTPUT_TOO_LARGE: "the record to be written would exceed its limit; its digest stands in its place",
+    Reason.INTERNAL_ERROR: "a rule failed while it was evaluated; the call is denied",
+    Reason.MALFORMED_RESULT: "a report's outcome or body is not well formed",
+    Reason.NOT_THE_TOOL: "the report is signed by another tool than the decision names",
+    Reason.LATE_RESULT: "the decision is not open: its outcome is final, or it never was",
+    Reason.NO_REPORT: "the tool host did not report in time: the call may or may not have run",
+}

@@ -1,0 +1,318 @@
+"""What is said: one frozen record for each schema in `avro/`, field for field.
+
+Times are milliseconds since the epoch, digests and kids are 32 bytes, keys 32, event ids 16 (UUIDv7, RFC 9562).
+The schemas hold each field's meaning; a test keeps the two in step. No rule lives here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What every event says about itself."""
+
+    event_id: bytes
+    session_id: bytes | None = None
+    principal_id: str
+    seq: int
+    issued_at: int
+    causation_id: bytes | None = None
+    on_behalf_of: bytes | None = None
+    traceparent: str | None = None
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyOffer:
+    """A key pair offered for registration, with the proof that its owner holds it."""
+
+    principal_id: str
+    ed25519: bytes
+    x25519: bytes
+    possession: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootSignature:
+    """One root key's consent to a root act."""
+
+    kid: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantFounded:
+    """The founding event of a tenant, at offset 0 of its intake; SHA-256 of the whole datum is the genesis."""
+
+    tenant: str
+    deployment: str
+    root_keys: tuple[bytes, ...]
+    root_threshold: int
+    next_root_digests: tuple[bytes, ...]
+    admin: KeyOffer
+    monitor: KeyOffer
+    organisation_key: bytes | None = None
+    development: bool
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminAddition:
+    """The act inside AdminAdded."""
+
+    admin: KeyOffer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminAdded:
+    """A further admin key, by a threshold of root keys."""
+
+    act: bytes
+    root_signatures: tuple[RootSignature, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolDeclaration:
+    """One operation that a tool offers."""
+
+    resource: str
+    description: str
+    timeout_ms: int
+    idempotent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentGrant:
+    """What an enrolment key may register."""
+
+    roles: tuple[str, ...]
+    name_pattern: str
+    count_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrincipalRegistered:
+    """A key of a principal enters the registry."""
+
+    role: str
+    key: KeyOffer
+    attributes: str
+    expires_at: int | None = None
+    tools: tuple[ToolDeclaration, ...]
+    enrolment: EnrolmentGrant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrincipalRevoked:
+    """A key, or all keys of a principal, are valid no more."""
+
+    principal_id: str
+    kid: bytes | None = None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyPublished:
+    """Policy documents take effect, all or none."""
+
+    documents: tuple[str, ...]
+    previous: tuple[bytes | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpened:
+    """A session key begins to speak for a principal."""
+
+    principal_id: str
+    key: KeyOffer
+    ttl_ms: int
+    attributes: str | None = None
+    issuer: str | None = None
+    token_sha256: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """An authenticated prompt inside an invocation."""
+
+    path: str
+    parent: bytes | None = None
+    policy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvocationRequested:
+    """A principal asks for an operation."""
+
+    resource: str
+    parameters: str
+    intents: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """What a tool attests together with a result."""
+
+    key: str
+    value: str
+    one_time: bool
+    max_uses: int | None = None
+    ttl_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultReported:
+    """What became of an allowed invocation."""
+
+    decision: bytes
+    outcome: str
+    body: str
+    attestations: tuple[Attestation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockTicked:
+    """Time has passed and a deadline with it."""
+
+    deadline: int
+
+
+Body = (
+    TenantFounded
+    | AdminAdded
+    | PrincipalRegistered
+    | PrincipalRevoked
+    | PolicyPublished
+    | SessionOpened
+    | InvocationRequested
+    | ResultReported
+    | ClockTicked
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Everything that is said on an intake topic."""
+
+    header: Header
+    body: Body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A parameter that a verifier changed."""
+
+    path: str
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The one decision on an invocation."""
+
+    origin: str
+    audit_index: int
+    event: bytes
+    event_id: bytes
+    session_id: bytes
+    principal_id: str
+    resource: str
+    tool: str | None = None
+    outcome: str
+    reason: str
+    detail: str
+    decided_at: int
+    execute_before: int | None = None
+    parameters_sha256: bytes | None = None
+    payload_sha256: bytes | None = None
+    policies: tuple[bytes, ...]
+    changed: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPayload:
+    """What a tool host needs to check and execute a call; travels sealed."""
+
+    salt: bytes
+    event: bytes
+    proof: bytes
+    kid: bytes
+    parameters: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a signer is told about an event of theirs."""
+
+    origin: str
+    audit_index: int
+    to: bytes
+    event: bytes
+    event_id: bytes
+    outcome: str
+    reason: str
+    detail: str
+    decision: bytes | None = None
+    report: bytes | None = None
+    at: int
+    payload_sha256: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultPayload:
+    """A tool's signed report as it stood on the log; travels sealed."""
+
+    salt: bytes
+    event: bytes
+    proof: bytes
+    kid: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One entry of the audit log per intake record."""
+
+    origin: str
+    index: int
+    prev: bytes
+    now: int
+    partition: int
+    offset: int
+    event: bytes
+    event_kid: bytes | None = None
+    event_id: bytes | None = None
+    kind: str
+    outcome: str
+    reason: str
+    outputs: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Bytes that could not be decoded."""
+
+    partition: int
+    offset: int
+    audit_index: int
+    reason: str
+    value: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionChanged:
+    """For the views: a session was opened or has ended."""
+
+    origin: str
+    audit_index: int
+    tenant: str
+    session_id: bytes
+    principal_id: str
+    role: str
+    status: str
+    opened_at: int
+    expires_at: int
+    at: int

@@ -1,0 +1,112 @@
+"""The one table of topics. `macaw tenant create`, ACL plans and the documentation are made from it.
+
+A tenant is one ordered log: its topics have one partition, except `decisions` and `results`, which are keyed and have
+four from founding. Partition counts never change: every offset and every leaf names its partition.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from schemas import limits
+
+TENANT = re.compile(r"[a-z][a-z0-9-]{1,39}")
+RESERVED_TENANTS = frozenset({"ops"})
+KEYED_PARTITIONS = 4
+FOR_EVER = -1
+DAYS_30 = 30 * 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic of each tenant (or, with `scope="ops"`, of the operator)."""
+
+    name: str
+    holds: str
+    partitions: int = 1
+    retention_ms: int = DAYS_30
+    compacted: bool = False
+    append_time: bool = False
+    message_bytes_max: int = limits.OUTPUT_MESSAGE_BYTES_MAX
+    scope: str = "tenant"
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+    def of(self, tenant: str) -> str:
+        """Return the full name, `macaw.<tenant>.<name>`."""
+        return f"macaw.{tenant}.{self.name}" if self.scope == "tenant" else f"macaw.ops.{self.name}"
+
+    def config(self) -> dict[str, str]:
+        """Return the broker's settings for this topic."""
+        return {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.message_bytes_max),
+            "message.timestamp.type": "LogAppendTime" if self.append_time else "CreateTime",
+        }
+
+
+_SIGNERS = ("agent", "tool", "approver", "admin", "bridge", "monitor")
+
+INTAKE = Topic(
+    name="intake", holds="signed events, in the one order that counts", append_time=True,
+    message_bytes_max=limits.INTAKE_MESSAGE_BYTES_MAX, writers=_SIGNERS, readers=("monitor", "exporter"),
+)  # fmt: skip
+DECISIONS = Topic(
+    name="decisions", holds="one decision a call; payload sealed to the tool", partitions=KEYED_PARTITIONS,
+    writers=("monitor",), readers=("tool", "exporter"),
+)  # fmt: skip
+RESULTS = Topic(
+    name="results", holds="answers to signers; payload sealed to the caller", partitions=KEYED_PARTITIONS,
+    writers=("monitor",), readers=("agent", "tool", "approver", "admin", "exporter"),
+)  # fmt: skip
+AUDIT = Topic(
+    name="audit", holds="the hash-chained log", retention_ms=FOR_EVER,
+    writers=("monitor",), readers=("monitor", "signer", "exporter", "agent", "tool", "approver", "admin"),
+)  # fmt: skip
+REGISTRY = Topic(
+    name="registry", holds="who is who: the signed event behind each key and session", retention_ms=FOR_EVER,
+    compacted=True, writers=("monitor",),
+    readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "signer", "exporter"),
+)  # fmt: skip
+STATE = Topic(
+    name="state", holds="changelog of the fold's tables: a cache, never evidence", retention_ms=FOR_EVER,
+    compacted=True, writers=("monitor",), readers=("monitor",),
+)  # fmt: skip
+DEAD_LETTERS = Topic(
+    name="dead-letters", holds="bytes that could not be decoded, with the reason",
+    writers=("monitor",), readers=("admin", "exporter"),
+)  # fmt: skip
+OPS_SESSIONS = Topic(
+    name="sessions", holds="session rows of every tenant, for the views", scope="ops", compacted=True,
+    partitions=KEYED_PARTITIONS,
+    retention_ms=FOR_EVER, writers=("monitor",), readers=("views",),
+)  # fmt: skip
+
+TENANT_TOPICS = (INTAKE, DECISIONS, RESULTS, AUDIT, REGISTRY, STATE, DEAD_LETTERS)
+OPS_TOPICS = (OPS_SESSIONS,)
+INTAKE_PATTERN = r"^macaw\.[a-z][a-z0-9-]{1,39}\.intake$"
+
+
+def is_tenant_id(name: str) -> bool:
+    """Whether `name` may be a tenant: `[a-z][a-z0-9-]{1,39}` and not reserved."""
+    return TENANT.fullmatch(name) is not None and name not in RESERVED_TENANTS
+
+
+def tenant_of(topic: str) -> str:
+    """Return the tenant in a full topic name. Raises ValueError for any other name."""
+    parts = topic.split(".")
+    if len(parts) != 3 or parts[0] != "macaw" or not is_tenant_id(parts[1]):
+        raise ValueError(f"not a topic of a tenant: {topic!r}")
+    return parts[1]
+
+
+def keyed_partition(key: bytes) -> int:
+    """Return the partition of a keyed record. It is part of what is signed, so the producer never chooses it."""
+    return key[-1] % KEYED_PARTITIONS
+
+
+def tool_group(tenant: str, tool: str) -> str:
+    """Return the consumer group that all instances of one tool share."""
+    return f"macaw.{tenant}.tool.{tool}"

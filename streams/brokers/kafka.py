@@ -1,0 +1,168 @@
+"""Apache Kafka itself: one KRaft node on loopback, run from jars on a local Java.
+
+For tests and `.ci/run`, where the guarantees are claimed and must be able to fail. Its settings
+are those of a small machine; `docker-compose.yml` is what to look at for production.
+
+For tests that kill or pause it (seen with 4.3.1): one node is its own controller, and after a kill,
+or a pause longer than `broker.session.timeout.ms` (9 s), that controller takes the broker for dead
+once more. A restart therefore takes that much longer. Worse, a transaction whose commit was answered
+but whose marker was not yet in the partition can lose the marker in that moment: the coordinator
+takes the leaderless partition for a deleted one. Its records stay behind the last stable offset.
+Read the records with `read_committed` before the kill to know that the marker is there.
+"""
+
+import base64
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+
+from streams.brokers.info import APACHE_KAFKA, BrokerInfo, BrokerKind, BrokerStartError
+from streams.brokers.jars import KAFKA_VERSION, choose_cache, fetch_jars, find_java
+from streams.brokers.probe import LOOPBACK, find_free_port
+from streams.brokers.process import LocalBroker
+
+FORMAT_SECONDS_MAX: Final = 60.0
+HEAP_MIB: Final = 512
+TRANSACTION_TIMEOUT_MS_MAX: Final = 15_000
+"""The longest `transaction.timeout.ms` a producer may ask for; the clients' default is refused."""
+
+LOG4J: Final = """\
+status = error
+appender.file.type = File
+appender.file.name = file
+appender.file.fileName = {log}
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d %p %c: %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+"""
+
+
+class KafkaBroker(LocalBroker):
+    """An Apache Kafka on loopback; its data is in `data_dir`/kafka. `extra` overrides its settings."""
+
+    name: ClassVar[str] = "kafka"
+    start_seconds: ClassVar[float] = 90.0
+    stop_seconds: ClassVar[float] = 30.0
+    # Nobody is left to wait for it, and its log recovers.
+    death_signal: ClassVar[signal.Signals] = signal.SIGKILL
+
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int = 0,
+        *,
+        extra: Mapping[str, str] | None = None,
+        cache: Path | None = None,
+        die_with_parent: bool = True,
+    ) -> None:
+        super().__init__(data_dir, port, die_with_parent=die_with_parent)
+        self._extra = dict(extra or {})
+        self._cache = cache or choose_cache(os.environ)
+        self._java = ""
+
+    @property
+    def store(self) -> Path:
+        """The directory of the logs."""
+        return self.data_dir / "kafka"
+
+    @property
+    def server_log_path(self) -> Path:
+        """Where the broker writes its warnings."""
+        return self.data_dir / "kafka-server.log"
+
+    def _check(self) -> None:
+        """Find Java and the jars, fetching them the first time.
+
+        Raises:
+            KafkaJarsError: one of them cannot be had.
+        """
+        self._java = find_java()
+        fetch_jars(self._cache)
+
+    def _command(self, port: int) -> Sequence[str]:
+        self._settings_path.write_text(_properties(self._settings(port)))
+        self._log4j_path.write_text(LOG4J.format(log=self.server_log_path))
+        if not (self.store / "meta.properties").exists():
+            self._format()
+        return self._run("kafka.Kafka", str(self._settings_path))
+
+    def _answered(self, bootstrap: str) -> BrokerInfo:
+        return BrokerInfo(bootstrap=bootstrap, kind=BrokerKind.KAFKA, version=KAFKA_VERSION, capabilities=APACHE_KAFKA)
+
+    @property
+    def _settings_path(self) -> Path:
+        return self.data_dir / "server.properties"
+
+    @property
+    def _log4j_path(self) -> Path:
+        return self.data_dir / "log4j2.properties"
+
+    def _run(self, main_class: str, *arguments: str) -> list[str]:
+        return [
+            self._java,
+            f"-Xmx{HEAP_MIB}m",
+            "-XX:+UseSerialGC",  # two cores: its pauses are short on a heap this small
+            "-XX:TieredStopAtLevel=1",  # a test run ends before the second compiler has paid off
+            f"-Dlog4j2.configurationFile={self._log4j_path}",
+            "-cp",
+            f"{self._cache / 'libs'}/*",
+            main_class,
+            *arguments,
+        ]
+
+    def _format(self) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = self._run("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings_path))
+        try:
+            subprocess.run(  # noqa: S603 - a list, built by this class
+                command, capture_output=True, text=True, timeout=FORMAT_SECONDS_MAX, check=True
+            )
+        except subprocess.SubprocessError as error:
+            told = getattr(error, "stderr", None) or error
+            raise BrokerStartError(f"the storage in {self.store} could not be formatted: {told}") from error
+
+    def _settings(self, port: int) -> dict[str, str]:
+        controller = find_free_port()
+        return _FIXED | {
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+            "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
+            "log.dirs": str(self.store),
+            **self._extra,
+        }
+
+
+_FIXED: Final = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    # Few partitions of the inner topics: each is a directory that the first client waits for.
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "transaction.max.timeout.ms": str(TRANSACTION_TIMEOUT_MS_MAX),
+    # Kafka looks for transactions past their timeout every ten seconds unless told otherwise.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "log.cleaner.dedupe.buffer.size": str(16 << 20),
+}
+
+
+def _properties(settings: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in settings.items())

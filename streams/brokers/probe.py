@@ -1,0 +1,108 @@
+"""Asks a broker from outside: is there a free port, does it answer, what can it do."""
+
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # typed only there
+
+from streams.brokers.info import APACHE_KAFKA, BrokerStartError
+
+LOOPBACK: Final = "127.0.0.1"
+# Below the range that Linux hands to outgoing connections, so that none of them takes a port
+# between our look and the broker's bind.
+PORT_FIRST: Final = 20_000
+PORT_LAST: Final = 31_999
+PORT_TRIES_MAX: Final = 100
+ANSWER_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 0.05
+
+
+def find_free_port() -> int:
+    """Return a loopback port nobody listens on now; another process may still be faster.
+
+    Raises:
+        BrokerStartError: no port was free in a hundred tries.
+    """
+    for _ in range(PORT_TRIES_MAX):
+        port = PORT_FIRST + secrets.randbelow(PORT_LAST - PORT_FIRST + 1)
+        if is_free(port):
+            return port
+    raise BrokerStartError(f"no free port between {PORT_FIRST} and {PORT_LAST}: name one with `port=`")
+
+
+def is_free(port: int) -> bool:
+    """Say whether a broker could listen on this loopback port now."""
+    with socket.socket() as probe:
+        # As brokers do: connections that linger after a restart are no obstacle, a listener is.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def admin_client(bootstrap: str) -> AdminClient:
+    """Return a quiet client for short questions; use it as a context manager, or it leaks threads."""
+    return AdminClient(
+        {
+            "bootstrap.servers": bootstrap,
+            "log_level": 0,  # "connection refused" is what we are waiting through
+            "reconnect.backoff.ms": 20,
+            "reconnect.backoff.max.ms": 200,
+        }
+    )
+
+
+def await_answer(bootstrap: str, *, seconds: float, is_alive: Callable[[], bool]) -> bool:
+    """Wait until the cluster lists a broker; return False when it died or `seconds` have passed.
+
+    A Kafka broker listens before it takes part: only a listed one serves requests.
+    """
+    deadline = time.monotonic() + seconds
+    with admin_client(bootstrap) as admin:
+        while is_alive() and time.monotonic() < deadline:
+            try:
+                if admin.list_topics(timeout=ANSWER_SECONDS).brokers:
+                    return is_alive()
+            except KafkaException:
+                pass  # not yet
+            time.sleep(PAUSE_SECONDS)
+    return False
+
+
+def ask_capabilities(bootstrap: str) -> frozenset[str]:
+    """Return what a broker of unknown make can be trusted to do: all of Kafka's list or nothing.
+
+    Emulators know a handful of settings; one that has no transaction timeout cannot name it. A
+    broker that refuses to show its settings has proved nothing.
+    """
+    with admin_client(bootstrap) as admin:
+        try:
+            node = next(iter(admin.list_topics(timeout=10).brokers))
+            resource = ConfigResource(ConfigResource.Type.BROKER, str(node))
+            settings = admin.describe_configs([resource], request_timeout=10)[resource].result(10)
+        except (KafkaException, StopIteration, TimeoutError):
+            return frozenset()
+    return APACHE_KAFKA if "transaction.max.timeout.ms" in settings else frozenset()
+
+
+def disable_topic_creation(bootstrap: str) -> None:
+    """Tell a broker that has no settings file of ours to make topics on request only.
+
+    Raises:
+        BrokerStartError: it does not take the setting.
+    """
+    with admin_client(bootstrap) as admin:
+        node = next(iter(admin.list_topics(timeout=10).brokers))
+        entry = ConfigEntry("auto.create.topics.enable", "false", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.BROKER, str(node), incremental_configs=[entry])
+        try:
+            admin.incremental_alter_configs([resource], request_timeout=10)[resource].result(10)
+        except KafkaException as error:
+            raise BrokerStartError(f"{bootstrap} refuses its settings: {error}; start it again") from error

@@ -1,0 +1,117 @@
+"""The monitor: the process of the trust path. It drives the loop, and ticks when a deadline passes in silence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confluent_kafka import Producer
+
+from processors.authoring import RANDOM_BYTES, draft_event, sign_drafts
+from processors.sealing import SealingKey
+from processors.signing import SigningKey
+from processors.tables import Tables
+from schemas.records import ClockTicked
+from schemas.topics import INTAKE
+from streams.exactly_once import Loop, LoopSettings
+from streams.fold import TenantFold
+from streams.sealing import Sealer
+from streams.state_head import StateMac
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.1
+TICK_SECONDS_MIN = 1.0  # one tick is under way at a time
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoredTenant:
+    """What a worker must know of a tenant: its pinned genesis and the decision key."""
+
+    tenant: str
+    deployment: str
+    genesis: bytes
+    signing: SigningKey
+    sealing: SealingKey
+
+
+def build_fold(tenant: MonitoredTenant) -> TenantFold:
+    """Return an empty fold for a tenant."""
+    return TenantFold(
+        tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis),
+        signing=tenant.signing,
+        sealer=Sealer(tenant.sealing),
+        state=StateMac(tenant.signing),
+    )
+
+
+class Monitor:
+    """One worker. `tenants` returns what is configured for a tenant id, or None."""
+
+    def __init__(self, settings: LoopSettings, tenants: Callable[[str], MonitoredTenant | None]) -> None:
+        self._loop = Loop(settings, lambda name: None if (found := tenants(name)) is None else build_fold(found))
+        self._ticker = Ticker(settings.bootstrap)
+        self._stop = threading.Event()
+
+    @property
+    def paused(self) -> dict[str, str]:
+        """Intake topics that this worker has paused, with the reason."""
+        return self._loop.paused
+
+    def stop(self) -> None:
+        """Ask the worker to end after its present turn."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until `stop`. Raises WorkerFencedError when another worker has taken over."""
+        try:
+            while not self._stop.is_set():
+                self._loop.turn(IDLE_SECONDS)
+                for fold in self._loop.folds.values():
+                    self._ticker.tick(fold)
+        finally:
+            self._loop.close()
+            self._ticker.close()
+
+
+class Ticker:
+    """Says on intake that time has passed, so that deadlines fire although nobody speaks."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 0, "log_level": 3}
+        )
+        self._last: dict[str, float] = {}
+
+    def tick(self, fold: TenantFold) -> None:
+        """Append a signed ClockTicked if a deadline of this tenant has passed and no tick is under way."""
+        tables = fold.tables
+        deadline = tables.next_deadline()
+        now_ms = time.time_ns() // 1_000_000
+        if deadline is None or now_ms <= deadline or tables.now >= deadline:
+            return
+        if time.monotonic() - self._last.get(tables.tenant_id, 0.0) < TICK_SECONDS_MIN:
+            return
+        self._last[tables.tenant_id] = time.monotonic()
+        row = tables.keys.get(fold.signing.kid)
+        draft = draft_event(
+            tables.tenant_id,
+            tables.genesis,
+            ClockTicked(deadline=deadline),
+            principal_id=row.principal_id if row else "monitor",
+            session_id=None,
+            seq=now_ms * 1000,
+            now_ms=now_ms,
+            random=os.urandom(RANDOM_BYTES),
+        )
+        [headers] = sign_drafts(fold.signing, [draft])
+        self._producer.produce(INTAKE.of(tables.tenant_id), draft.value, partition=0, headers=list(headers))
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Send what is queued, bounded."""
+        self._producer.flush(2)

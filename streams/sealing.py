@@ -1,0 +1,42 @@
+"""Seals the payloads of outputs: the edge where randomness enters, with shared keys kept by recipient."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+
+from processors.outputs import Output
+from processors.sealing import KEY_BYTES, NONCE_BYTES, SealingKey, seal
+
+PAYLOAD_HEADER = "macaw-payload"
+SHARED_KEYS_MAX = 16_384
+
+
+class Sealer:
+    """Seals with one sender key; the key agreement with each recipient is computed once and remembered, bounded."""
+
+    def __init__(self, key: SealingKey) -> None:
+        self._key = key
+        self._shared: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def header(self, output: Output) -> tuple[str, bytes]:
+        """Return the `macaw-payload` header of an output that has a payload.
+
+        Raises:
+            SealingError: it has no recipients.
+        """
+        assert output.payload is not None
+        recipients = [(kid, self._shared_with(x25519)) for kid, x25519 in output.recipients]
+        random = os.urandom(KEY_BYTES + NONCE_BYTES * (len(recipients) + 1))
+        sealed = seal(
+            output.payload, self._key.public, recipients, content_key=random[:KEY_BYTES], nonces=random[KEY_BYTES:]
+        )
+        return PAYLOAD_HEADER, sealed
+
+    def _shared_with(self, x25519: bytes) -> bytes:
+        shared = self._shared.get(x25519)
+        if shared is None:
+            shared = self._shared[x25519] = self._key.shared_with(x25519)
+            if len(self._shared) > SHARED_KEYS_MAX:
+                self._shared.popitem(last=False)
+        return shared

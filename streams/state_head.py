@@ -1,0 +1,90 @@
+"""The changelog of the tables, and the head that guards it.
+
+With each transaction goes one row `head` = {audit index, MAC}. The MAC is keyed from the tenant's decision key over an
+additive multiset hash of all rows (MSet-Add-Hash: Clarke, Devadas, van Dijk, Gassend, Suh, ASIACRYPT 2003), so its cost
+follows the rows that changed, not the rows there are. A restored state that does not match is thrown away.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from hashlib import blake2b
+
+from processors.signing import SigningKey
+from processors.tables import Tables
+from schemas import codec
+from schemas.rows import StateHead
+from schemas.topics import STATE
+
+HEAD_KEY = b"head"
+_MODULUS = 1 << 512
+_CONTEXT = b"macaw/state-head/v1"
+
+
+def row_key(table: str, key: bytes) -> bytes:
+    """Return the key of a row on the `state` topic."""
+    return table.encode() + b"/" + key
+
+
+class StateMac:
+    """The running multiset hash over the rows of one tenant's tables."""
+
+    def __init__(self, signing: SigningKey) -> None:
+        self._key = blake2b(signing.seed, person=b"macaw-state-v1").digest()
+        self._hashes: dict[bytes, int] = {}
+        self._sum = 0
+        self._undo: list[tuple[bytes, int | None]] = []
+
+    def rows_of(self, tables: Tables) -> Iterator[tuple[str, int, bytes, bytes | None]]:
+        """Yield (topic, partition, key, value) for each changed row, then for the head."""
+        topic = STATE.of(tables.tenant_id)
+        for table, key, row in tables.changes():
+            full = row_key(table, key)
+            value = None if row is None else codec.frame(row)
+            self._set(full, value)
+            yield topic, 0, full, value
+        yield topic, 0, HEAD_KEY, codec.frame(self.head(tables.next_index - 1))
+
+    def head(self, audit_index: int) -> StateHead:
+        """Return the head over the rows as they are."""
+        message = _CONTEXT + audit_index.to_bytes(8, "big", signed=True) + self._sum.to_bytes(64, "big")
+        return StateHead(audit_index=audit_index, mac=blake2b(message, key=self._key, digest_size=32).digest())
+
+    def matches(self, head: StateHead) -> bool:
+        """Whether `head` is the head over the rows as they are."""
+        return hmac.compare_digest(self.head(head.audit_index).mac, head.mac)
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Take over a row from the changelog; a later row of one key replaces the earlier."""
+        self._set(key, value)
+        self._undo.clear()
+
+    def reset_to(self, tables: Tables) -> None:
+        """Start again from the rows as they are: after a rebuild from the log."""
+        self._hashes.clear()
+        self._sum = 0
+        for name, table in tables.by_name.items():
+            for key, row in table.rows.items():
+                self._set(row_key(name, key), codec.frame(row))
+        self._undo.clear()
+
+    def commit(self) -> None:
+        self._undo.clear()
+
+    def rollback(self) -> None:
+        while self._undo:
+            key, before = self._undo.pop()
+            self._replace(key, before)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        self._undo.append((key, self._hashes.get(key)))
+        self._replace(key, None if value is None else self._hash(key, value))
+
+    def _replace(self, key: bytes, new: int | None) -> None:
+        self._sum = (self._sum - self._hashes.pop(key, 0) + (new or 0)) % _MODULUS
+        if new is not None:
+            self._hashes[key] = new
+
+    def _hash(self, key: bytes, value: bytes) -> int:
+        return int.from_bytes(blake2b(len(key).to_bytes(4, "big") + key + value, key=self._key).digest(), "big")
