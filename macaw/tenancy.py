@@ -121,7 +121,7 @@ def admin_control(home: Home, folder: TenantHome) -> Control:
     return Control(home, folder, folder.key("admin"), "admin")
 
 
-def register_enrolment(home: Home, folder: TenantHome) -> Answer | None:
+def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = 20.0) -> Answer | None:
     """Register the enrolment key; None where no monitor answers yet: the event stands on the log and takes effect."""
     body = PrincipalRegistered(
         role="enrolment",
@@ -132,7 +132,7 @@ def register_enrolment(home: Home, folder: TenantHome) -> Answer | None:
     )
     with admin_control(home, folder) as control:
         try:
-            return control.tell(body)
+            return control.tell(body, seconds=seconds)
         except NoAnswerError:
             return None
 

@@ -84,7 +84,7 @@ def _allow(
     policies: tuple[bytes, ...],
 ) -> None:
     """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises _Denial."""
-    resource = tables.resources.get(body.resource.encode())
+    resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
     recipients: Recipients = registry.live_keys(tables, resource.principal_id) if resource else ()
     if resource is None or not recipients:
         raise _Denial(Reason.TOOL_UNAVAILABLE, policies=policies)

@@ -6,15 +6,13 @@ The language stands in `processors.policy`; here its documents meet the tables a
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
 from typing import Any
 
+from processors.attributes import subject_of
 from processors.policy.compiled import CompiledPolicy, compile_policy
-from processors.policy.decide import Verdict, decide
+from processors.policy.decide import PolicyIndex, Verdict, decide, index_policies
 from processors.policy.documents import PolicyDocument, PolicyError, parse_policy
-from processors.policy.resolve import Subject
 from processors.refusal import Refusal
-from processors.registry import parse_attributes
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -54,62 +52,16 @@ def _parse(at: int, text: str) -> PolicyDocument:
 def decide_call(tables: Tables, session: SessionRow, resource: str, parameters: dict[str, Any]) -> Verdict:
     """Judge one call of a session by the policies in force."""
     subject = subject_of(session.attributes, session.role, session.principal_id)
-    return decide(_InForce(tables.policies.rows), subject, resource, parameters)
+    return decide(tables.derived(tables.policies, _index), subject, resource, parameters)
 
 
-class _InForce(Mapping[str, CompiledPolicy]):
-    """The policies in force by id, each compiled once for its digest."""
-
-    __slots__ = ("_rows",)
-
-    def __init__(self, rows: dict[bytes, PolicyRow]) -> None:
-        self._rows = rows
-
-    def get(self, key: str, default: Any = None) -> Any:
-        row = self._rows.get(key.encode())
-        return default if row is None else _compiled(row.digest, row.document)
-
-    def __getitem__(self, key: str) -> CompiledPolicy:
-        row = self._rows[key.encode()]
-        return _compiled(row.digest, row.document)
-
-    def __iter__(self) -> Iterator[str]:
-        return (key.decode() for key in self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+def _index(rows: dict[bytes, PolicyRow]) -> PolicyIndex:
+    return index_policies({key.decode(): _compiled(row.digest, row.document) for key, row in rows.items()})
 
 
 @functools.lru_cache(maxsize=limits.POLICIES_MAX)
 def _compiled(digest: bytes, text: str) -> CompiledPolicy:
     document = parse_policy(text.encode())
-    assert document.digest == digest
+    if document.digest != digest:
+        raise ValueError("a policy row does not have the digest of its document")
     return compile_policy(document)
-
-
-@functools.lru_cache(maxsize=limits.SESSIONS_MAX)
-def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
-    """Return the subject that policies judge: attributes of the registration, and the name of the program."""
-    values = parse_attributes(attributes)
-
-    def text(name: str) -> str | None:
-        value = values.get(name)
-        return value if isinstance(value, str) else None
-
-    def texts(name: str) -> tuple[str, ...]:
-        value = values.get(name, ())
-        return (value,) if isinstance(value, str) else value
-
-    return Subject(
-        company=text("company"),
-        business_unit=text("business_unit"),
-        team=text("team"),
-        user=text("user"),
-        email=text("email"),
-        roles=texts("roles"),
-        groups=texts("groups"),
-        clearance=text("clearance") or "standard",
-        agent=principal_id if role == "agent" else None,
-        service=principal_id if role == "service" else None,
-        type=role,
-    )

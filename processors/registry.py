@@ -6,15 +6,14 @@ once as a curve point; a revoked key stays as a row, so that it can never be reg
 
 from __future__ import annotations
 
-import functools
-import json
 from dataclasses import replace
 from hashlib import sha256
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors import jcs, signing
+from processors import signing
+from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
 from processors.refusal import Refusal
@@ -112,7 +111,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     check_name(body.key.principal_id)
     if body.expires_at is not None and body.expires_at <= tables.now:
         raise Refusal(Reason.EXPIRED_KEY, "the registration ends before it begins")
-    parse_attributes(body.attributes)
+    subject_of(body.attributes, body.role, body.key.principal_id)
     if signer.role == "enrolment":
         _charge_enrolment(tables, signer, body)
     _check_grant(body)
@@ -152,32 +151,6 @@ def check_name(name: str) -> None:
     """Raise Refusal NAME_INVALID unless `name` is 1 to 256 printable characters without outer blanks or `*`."""
     if not 0 < len(name) <= limits.NAME_CHARS_MAX or not name.isprintable() or name != name.strip() or "*" in name:
         raise Refusal(Reason.NAME_INVALID, "want 1 to 256 printable characters without * or outer blanks")
-
-
-@functools.lru_cache(maxsize=4096)
-def parse_attributes(text: str) -> dict[str, str | tuple[str, ...]]:
-    """Return the attributes that policies read: strings, and lists of strings.
-
-    Raises:
-        Refusal: ATTRIBUTE_INVALID.
-    """
-    if len(text.encode()) > limits.ATTRIBUTES_BYTES_MAX:
-        raise Refusal(Reason.ATTRIBUTE_INVALID, f"want at most {limits.ATTRIBUTES_BYTES_MAX} bytes")
-    try:
-        value = jcs.parse_strict(text.encode())
-    except jcs.MalformedJSONError as exc:
-        raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
-    if not isinstance(value, dict):
-        raise Refusal(Reason.ATTRIBUTE_INVALID, "want a JSON object")
-    return {name: _attribute(item) for name, item in value.items()}
-
-
-def _attribute(item: object) -> str | tuple[str, ...]:
-    texts = [t for t in (item if isinstance(item, list) else [item]) if isinstance(t, str)]
-    whole = len(texts) == (len(item) if isinstance(item, list) else 1)
-    if not whole or not all(t.isprintable() and "*" not in t for t in texts):
-        raise Refusal(Reason.ATTRIBUTE_INVALID, "want printable strings without *, or lists of them")
-    return tuple(texts) if isinstance(item, list) else texts[0]
 
 
 def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
@@ -307,8 +280,3 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tool runs at most {limits.TOOL_TIMEOUT_MS_MAX} ms")
     row = ResourceRow(principal_id=name, timeout_ms=declared.timeout_ms, idempotent=declared.idempotent)
     tables.resources.put(key, row)
-
-
-def attributes_text(attributes: dict[str, object]) -> str:
-    """Return attributes as they stand in a registration: JCS."""
-    return json.dumps(attributes, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

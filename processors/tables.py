@@ -17,6 +17,7 @@ from schemas import limits
 from schemas.rows import CallRow, KeyRow, PolicyRow, PrincipalRow, ResourceRow, SequenceRow, SessionRow, TenantRow
 
 R = TypeVar("R")
+D = TypeVar("D")
 _Undo = tuple["Table[Any]", bytes, Any]
 Change = tuple[str, bytes, Any]
 
@@ -26,7 +27,7 @@ AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 class Table(Generic[R]):
     """Rows of one kind by key. A row with a deadline leaves when log time reaches it."""
 
-    __slots__ = ("_deadline", "_deadlines", "_journal", "name", "rows")
+    __slots__ = ("_deadline", "_deadlines", "_journal", "name", "rows", "version")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Table(Generic[R]):
     ) -> None:
         self.name = name
         self.rows: dict[bytes, R] = {}
+        self.version = 0  # changes with every write, undone ones included: what is derived from rows goes stale
         self._journal = journal
         self._deadlines = deadlines
         self._deadline = deadline
@@ -53,11 +55,13 @@ class Table(Generic[R]):
 
     def delete(self, key: bytes) -> None:
         self._journal.append((self, key, self.rows.pop(key)))
+        self.version += 1
 
     def restore(self, key: bytes, row: R | None) -> None:
         """Set or remove a row without a trace: for undoing, and for a restart from the changelog."""
         if row is None:
             self.rows.pop(key, None)
+            self.version += 1
         else:
             self._set(key, row)
 
@@ -68,6 +72,7 @@ class Table(Generic[R]):
 
     def _set(self, key: bytes, row: R) -> None:
         self.rows[key] = row
+        self.version += 1
         if self._deadline is not None:
             heapq.heappush(self._deadlines, (self._deadline(row), self.name, key))
 
@@ -107,9 +112,18 @@ class Tables:
         self.prev = sha256(AUDIT_GENESIS_TAG + genesis).digest()
         self.now = 0
         self._tail = (self.next_index, self.prev, self.now)
+        self._derived: dict[str, tuple[int, Any]] = {}
 
     def _table(self, name: str, deadline: Callable[[Any], int] | None = None) -> Table[Any]:
         return Table(name, self._journal, self._deadlines, deadline)
+
+    def derived(self, table: Table[R], build: Callable[[dict[bytes, R]], D]) -> D:
+        """Return `build(rows)`, made again only after the table has changed. One builder for each table."""
+        version, value = self._derived.get(table.name, (-1, None))
+        if version != table.version:
+            value = build(table.rows)
+            self._derived[table.name] = (table.version, value)
+        return value  # type: ignore[no-any-return]
 
     # --- transactions ---
 

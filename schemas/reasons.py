@@ -54,6 +54,7 @@ class Reason(StrEnum):
     RESOURCE_DENIED = "RESOURCE_DENIED"
     RESOURCE_NOT_ALLOWED = "RESOURCE_NOT_ALLOWED"
     NO_POLICY = "NO_POLICY"
+    LAYER_MISSING = "LAYER_MISSING"
     PARAM_REQUIRED = "PARAM_REQUIRED"
     PARAM_TYPE = "PARAM_TYPE"
     PARAM_NOT_ALLOWED = "PARAM_NOT_ALLOWED"
@@ -106,6 +107,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.RESOURCE_DENIED: "a policy denies this resource",
     Reason.RESOURCE_NOT_ALLOWED: "a policy that applies does not list this resource",
     Reason.NO_POLICY: "no policy that may grant allows this resource",
+    Reason.LAYER_MISSING: "a company policy is in force and the principal has no company attribute",
     Reason.PARAM_REQUIRED: "a policy requires a parameter that is absent",
     Reason.PARAM_TYPE: "a parameter is null or of another type than the policy can judge",
     Reason.PARAM_NOT_ALLOWED: "a parameter's value is not among those a policy allows",

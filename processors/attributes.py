@@ -1,0 +1,65 @@
+"""Attributes of a principal: set at registration (or by a bridge), read by policies, never taken from a call."""
+
+from __future__ import annotations
+
+import functools
+
+from processors import jcs
+from processors.policy.errors import AttributeInvalidError
+from processors.policy.resolve import Subject
+from processors.refusal import Refusal
+from schemas import limits
+from schemas.reasons import Reason
+
+_TEXTS = ("company", "business_unit", "team", "user", "email")
+
+
+@functools.lru_cache(maxsize=limits.SESSIONS_MAX)
+def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
+    """Return the subject that policies judge: these attributes, and the name of the program.
+
+    Raises:
+        Refusal: ATTRIBUTE_INVALID where they are not a JSON object of strings and lists of strings, or a value could
+            be taken for a pattern.
+    """
+    values = _parse(attributes)
+    roles, groups = (_texts(values, name) for name in ("roles", "groups"))
+    try:
+        return Subject(
+            **{name: _text(values, name) for name in _TEXTS},
+            roles=roles,
+            groups=groups,
+            clearance=_text(values, "clearance") or "standard",
+            agent=principal_id if role == "agent" else None,
+            service=principal_id if role == "service" else None,
+            type=role,
+        )
+    except AttributeInvalidError as exc:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
+
+
+def _parse(text: str) -> dict[str, object]:
+    if len(text.encode("utf-8", "surrogatepass")) > limits.ATTRIBUTES_BYTES_MAX:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, f"want at most {limits.ATTRIBUTES_BYTES_MAX} bytes")
+    try:
+        value = jcs.parse_strict(text.encode("utf-8", "surrogatepass"))
+    except jcs.MalformedJSONError as exc:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
+    if not isinstance(value, dict):
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "want a JSON object")
+    for name, item in value.items():
+        if not isinstance(item, str) and not (isinstance(item, list) and all(isinstance(t, str) for t in item)):
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"want a string or a list of strings at {name!r}")
+    return dict(value)
+
+
+def _text(values: dict[str, object], name: str) -> str | None:
+    value = values.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Refusal(Reason.ATTRIBUTE_INVALID, f"want a string at {name!r}")
+    return value
+
+
+def _texts(values: dict[str, object], name: str) -> tuple[str, ...]:
+    value = values.get(name, ())
+    return (value,) if isinstance(value, str) else tuple(value)  # type: ignore[arg-type]
