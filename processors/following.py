@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from processors import registry, sessions
 from processors.authority import check_may_sign
-from processors.intake import Claim, Received, identify, raw_digest
+from processors.intake import Received, identify, read
 from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
@@ -25,10 +25,10 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
     Raises:
         Refusal: the event may not stand in a registry; `tables` is unchanged.
     """
-    claim = Claim(leaf=raw_digest(received.value))
+    claim = read(tables, received)
     mark = tables.savepoint()
     try:
-        event, signer = identify(tables, received, claim, heads)
+        event, signer = identify(tables, claim, heads)
         check_may_sign(signer.role, event.body)
         tables.now = event.header.issued_at if now is None else now
         match event.body:

@@ -6,6 +6,7 @@ signer; before that there is nobody to answer. Keys come from the registry only,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,15 +29,16 @@ INTAKE_PARTITION = 0
 SESSION_ROLE = "session"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
-    """A record as the broker delivered it."""
+    """A record as the broker delivered it. `claim` keeps what `read` made of it: reading needs no state."""
 
     partition: int
     offset: int
     appended_at: int
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+    claim: Claim | None = None
 
     def header(self, name: str) -> bytes:
         """Return the one header of this name. Raises Refusal MALFORMED_PROOF when there is none, or more."""
@@ -60,13 +62,20 @@ class Signer:
 
 @dataclass(slots=True)
 class Claim:
-    """What is known of a record so far; filled in step by step, so that a refusal can still be recorded fully."""
+    """What a record says of itself, before anybody believes it.
+
+    Filled in step by step, so that a record refused half way is still recorded; `refusal` says where reading ended.
+    """
 
     leaf: bytes
     kind: str = "Undecodable"
     kid: bytes | None = None
     event_id: bytes | None = None
     event: Event | None = None
+    proof: bytes = b""
+    head: bytes = b""
+    signature: bytes = b""
+    refusal: Refusal | None = None
     signer: Signer | None = None
 
 
@@ -75,40 +84,58 @@ def raw_digest(value: bytes | None) -> bytes:
     return sha256(RAW_TAG + signing.lp(value or b"")).digest()
 
 
+@functools.lru_cache(maxsize=4096)
+def _place(tenant: str, genesis: bytes, schema_sha256: bytes) -> Place:
+    return Place.of(signing.EVENT_TAG, genesis, INTAKE.of(tenant), INTAKE_PARTITION, schema_sha256)
+
+
 def event_place(tables: Tables, schema: codec.Schema, body: object = None) -> Place:
     """Return the place of events on this tenant's intake; the founding event's has no genesis yet."""
     genesis = signing.NO_GENESIS if isinstance(body, TenantFounded) else tables.genesis
-    topic = INTAKE.of(tables.tenant_id)
-    return Place.of(signing.EVENT_TAG, genesis, topic, INTAKE_PARTITION, schema.sha256)
+    return _place(tables.tenant_id, genesis, schema.sha256)
 
 
-def verify(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
+def read(tables: Tables, received: Received) -> Claim:
+    """Return what a record claims: decoded, with its leaf and the head that its proof leads to. Never raises.
+
+    Nothing of it depends on rows, so a worker may read ahead, and check the signatures of a batch together.
+    """
+    claim = Claim(leaf=raw_digest(received.value))
+    try:
+        _decode(tables, received, claim)
+        _prove(received, claim)
+    except Refusal as refusal:
+        claim.refusal = refusal
+    return claim
+
+
+def verify(tables: Tables, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
     """Return the event and its signer, having moved the signer's sequence.
 
     Raises:
         Refusal: at the first check that fails, in the order of the module's docstring.
     """
-    event, signer = identify(tables, received, claim, heads)
+    event, signer = identify(tables, claim, heads)
     if signer.session is not None and tables.now >= signer.session.expires_at:
         raise Refusal(Reason.EXPIRED_SESSION)
     check_order(tables, signer.kid, event.header, claim.leaf)
     return event, signer
 
 
-def identify(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
+def identify(tables: Tables, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
     """Return the event and who signed it; what has to do with time and order is the caller's.
 
     Raises:
-        Refusal: the record does not decode, its key is not in the registry or not valid, its signature does not
-            verify, or it names somebody else than its key.
+        Refusal: the record does not read, its key is not in the registry or not valid, its signature does not verify,
+            or it names somebody else than its key.
     """
-    event = _decode(tables, received, claim)
+    if claim.refusal is not None:
+        raise claim.refusal
+    event = claim.event
+    assert event is not None
     signer = _signer(tables, claim, event)
-    proof = _proof(received)
     try:
-        heads.verify(signer.ed25519, proof.head(claim.leaf), proof.signature)
-    except MalformedProofError as exc:
-        raise Refusal(Reason.MALFORMED_PROOF, str(exc)) from exc
+        heads.verify(signer.ed25519, claim.head, claim.signature)
     except SignatureError as exc:
         raise Refusal(Reason.BAD_SIGNATURE) from exc
     claim.signer = signer
@@ -116,7 +143,7 @@ def identify(tables: Tables, received: Received, claim: Claim, heads: VerifiedHe
     return event, signer
 
 
-def _decode(tables: Tables, received: Received, claim: Claim) -> Event:
+def _decode(tables: Tables, received: Received, claim: Claim) -> None:
     value = received.value
     if value is None or len(value) > limits.RESULT_EVENT_BYTES_MAX:
         raise Refusal(Reason.UNDECODABLE if value is None else Reason.OVERSIZED)
@@ -133,12 +160,11 @@ def _decode(tables: Tables, received: Received, claim: Claim) -> Event:
     _check_sizes(event, claim)
     if len(value) > limits.EVENT_BYTES_MAX and not isinstance(event.body, ResultReported):
         raise Refusal(Reason.OVERSIZED, f"got {len(value)} bytes, want at most {limits.EVENT_BYTES_MAX}")
-    return event
 
 
 def _claimed_kid(received: Received) -> bytes | None:
-    found = [v for n, v in received.headers if n == KID_HEADER and v is not None and len(v) == 32]
-    return found[0] if len(found) == 1 else None
+    found = [v for n, v in received.headers if n == KID_HEADER]
+    return found[0] if len(found) == 1 and found[0] is not None and len(found[0]) == 32 else None
 
 
 def _check_sizes(event: Event, claim: Claim) -> None:
@@ -151,14 +177,16 @@ def _check_sizes(event: Event, claim: Claim) -> None:
         raise Refusal(Reason.NOT_SUPPORTED, "on_behalf_of")
 
 
-def _proof(received: Received) -> Proof:
-    header = received.header(PROOF_HEADER)
-    if len(header) >= signing.PROOF_FIXED_BYTES:
-        size = int.from_bytes(header[68:72], "big")
-        if size > limits.HEAD_LEAVES_MAX:
-            raise Refusal(Reason.HEAD_TOO_LARGE, f"got {size} leaves, want at most {limits.HEAD_LEAVES_MAX}")
+def _prove(received: Received, claim: Claim) -> None:
+    if claim.kid is None:
+        raise Refusal(Reason.MALFORMED_PROOF, f"want one header {KID_HEADER} of 32 bytes")
+    claim.proof = received.header(PROOF_HEADER)
+    size = int.from_bytes(claim.proof[68:72], "big")
+    if size > limits.HEAD_LEAVES_MAX:
+        raise Refusal(Reason.HEAD_TOO_LARGE, f"got {size} leaves, want at most {limits.HEAD_LEAVES_MAX}")
     try:
-        return Proof.parse(header)
+        proof = Proof.parse(claim.proof)
+        claim.head, claim.signature = proof.head(claim.leaf), proof.signature
     except MalformedProofError as exc:
         raise Refusal(Reason.MALFORMED_PROOF, str(exc)) from exc
 
@@ -166,8 +194,7 @@ def _proof(received: Received) -> Proof:
 def _signer(tables: Tables, claim: Claim, event: Event) -> Signer:
     """Look the claimed key up in the registry; the founding event alone brings its own."""
     kid = claim.kid
-    if kid is None:
-        raise Refusal(Reason.MALFORMED_PROOF, f"want one header {KID_HEADER} of 32 bytes")
+    assert kid is not None
     session = tables.sessions.get(kid)
     if session is not None:
         return Signer(kid, SESSION_ROLE, session.principal_id, session.ed25519, session.x25519, session)

@@ -170,7 +170,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         Refusal: LATE_RESULT, NOT_THE_TOOL, MALFORMED_RESULT or NOT_SUPPORTED.
     """
     call = tables.calls.get(body.decision)
-    if call is None:
+    if call is None or tables.now >= call.unknown_at:  # at most 64 expire with a record: it may be due and still here
         raise Refusal(Reason.LATE_RESULT)
     if call.tool != signer.principal_id:
         raise Refusal(Reason.NOT_THE_TOOL, f"the decision names {call.tool!r}")

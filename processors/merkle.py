@@ -55,6 +55,15 @@ def path(rows: Sequence[Sequence[bytes]], index: int) -> bytes:
     return b"".join(hashes)
 
 
+def paths(rows: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Return the inclusion paths of all leaves at once: each is its node's sibling and the path of its parent."""
+    above = [b""] * len(rows[-1])
+    for row in reversed(rows[:-1]):
+        last = len(row) - 1
+        above = [row[i ^ 1] + above[i >> 1] if i ^ 1 <= last else above[i >> 1] for i in range(len(row))]
+    return above
+
+
 def root_from_path(leaf: bytes, index: int, size: int, proof: bytes) -> bytes:
     """Return the root that `proof` leads to (RFC 9162, section 2.1.3.2).
 

@@ -73,11 +73,12 @@ class Effects:
     def _payload(self, cls: type[CallPayload | ResultPayload], salt: bytes, **more: str) -> bytes:
         received = self.received
         assert received.value is not None
+        assert self.claim.kid is not None
         record = cls(
             salt=payload_salt(self.claim.leaf, salt),
             event=received.value,
-            proof=received.header(PROOF_HEADER),
-            kid=received.header(KID_HEADER),
+            proof=self.claim.proof,
+            kid=self.claim.kid,
             **more,
         )
         payload = codec.encode(record)

@@ -256,11 +256,13 @@ def _declare_tools(tables: Tables, body: PrincipalRegistered) -> None:
     """Give the tool its resources; each instance declares exactly what the first did."""
     if bool(body.tools) != (body.role == "tool") or len(body.tools) > limits.TOOLS_PER_PRINCIPAL_MAX:
         raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool, and no other, declares 1 to 512 operations")
+    kept = {declared.resource for declared in body.tools}
+    if len(kept) < len(body.tools):
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool declares each operation once")
     name = body.key.principal_id
     principal = tables.principals.rows[name.encode()]
     if len(principal.kids) > 1 and principal.tools != body.tools:
         raise Refusal(Reason.REGISTRATION_CONFLICT, "other instances of the tool declare other operations")
-    kept = {declared.resource for declared in body.tools}
     for declared in principal.tools:
         if declared.resource not in kept:
             tables.resources.delete(declared.resource.encode())

@@ -54,7 +54,8 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
 
 def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
     """End every session that one of these keys opened, now, and return their ids."""
-    ended = [i for i, s in tables.sessions.rows.items() if s.opened_by in kids and s.expires_at > tables.now]
+    # Sorted: the order of rows in memory is not the log's, it changes with an aborted transaction and with a restart.
+    ended = sorted(i for i, s in tables.sessions.rows.items() if s.opened_by in kids and s.expires_at > tables.now)
     for session_id in ended:
         tables.sessions.put(session_id, replace(tables.sessions.rows[session_id], expires_at=tables.now))
     return ended

@@ -201,7 +201,7 @@ class SigningKey:
         tree = merkle.levels(leaves)
         signature = self.sign(head_bytes(size, tree[-1][0]))
         tail = size.to_bytes(4, "big")
-        return [signature + i.to_bytes(4, "big") + tail + merkle.path(tree, i) for i in range(size)]
+        return [signature + i.to_bytes(4, "big") + tail + path for i, path in enumerate(merkle.paths(tree))]
 
 
 def possession_bytes(genesis: bytes, role: str, principal_id: str, ed25519: bytes, x25519: bytes) -> bytes:

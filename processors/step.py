@@ -20,7 +20,7 @@ from typing import assert_never
 
 from processors import audit, invocations, policies, registry, sessions
 from processors.authority import check_may_sign
-from processors.intake import Claim, Received, Signer, raw_digest, verify
+from processors.intake import Received, Signer, read, verify
 from processors.outputs import Effects, Output
 from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
@@ -35,11 +35,11 @@ _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
 def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
     """Fold one intake record into `tables` and return what it causes. Requires that no earlier record was skipped."""
     tables.now = max(tables.now, received.appended_at)
-    effects = Effects(tables, received, Claim(leaf=raw_digest(received.value)))
+    effects = Effects(tables, received, received.claim or read(tables, received))
     expire(tables, effects)
     mark, written, signed = tables.savepoint(), len(effects.outputs), len(effects.leaves)
     try:
-        event, signer = verify(tables, received, effects.claim, heads)
+        event, signer = verify(tables, effects.claim, heads)
         mark = tables.savepoint()  # the sequence of a good signature stays, whatever becomes of its event
         check_may_sign(signer.role, event.body)
         outcome, reason = apply(tables, effects, signer, event)

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import io
 import json
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import fastavro
 
 from schemas import records, rows
+from schemas.writing import Writer, compile_writer
 
 NAMESPACE = "macaw.v1"
 FRAME_BYTES = 5
@@ -178,47 +178,20 @@ def _build_event(datum: Json) -> records.Event:
 
 
 @functools.cache
-def _datum_of(cls: Any) -> Callable[[Record], Json]:
-    """Return a function from a record to what fastavro writes."""
-    names = tuple(cls.__dataclass_fields__)
-    hints = get_type_hints(cls)
-    nested = [n for n in names if _nested(hints[n])]
-    values = operator.attrgetter(*names) if len(names) > 1 else lambda r: (getattr(r, names[0]),)
-
-    def flat(record: Record) -> Json:
-        return dict(zip(names, values(record), strict=True))
-
-    def deep(record: Record) -> Json:
-        datum = flat(record)
-        for name in nested:
-            value = datum[name]
-            if isinstance(value, tuple):
-                datum[name] = [_datum_of(v.__class__)(v) for v in value]
-            elif value is not None:
-                datum[name] = _datum_of(value.__class__)(value)
-        return datum
-
-    return deep if nested else flat
-
-
-def _event_datum(event: records.Event) -> Json:
-    cls: Any = type(event.body)
-    body = (f"{NAMESPACE}.{cls.__name__}", _datum_of(cls)(event.body))
-    return {"header": _datum_of(records.Header)(event.header), "body": body}
+def _writer(cls: Any) -> tuple[bytes, Writer]:
+    schema = current(cls.__name__)
+    return schema.prefix, compile_writer(json.loads(schema.text))
 
 
 def encode(record: Record) -> bytes:
     """Return the Avro datum of `record` under the current schema of its type."""
-    cls: Any = type(record)
-    datum = _event_datum(record) if cls is records.Event else _datum_of(cls)(record)
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, current(cls.__name__).parsed, datum)
-    return out.getvalue()
+    return _writer(record.__class__)[1](record)
 
 
 def frame(record: Record) -> bytes:
     """Return `record` as it stands on a topic: prefix and datum."""
-    return current(type(record).__name__).prefix + encode(record)
+    prefix, write = _writer(record.__class__)
+    return prefix + write(record)
 
 
 def unframe(value: bytes) -> tuple[Schema, bytes]:

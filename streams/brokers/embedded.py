@@ -1,12 +1,14 @@
 """The embedded broker: `noida-db`, one small program that speaks Kafka's protocol.
 
 It serves a first look, a laptop and most tests: transactions, aborts hidden from `read_committed`,
-producer fencing, `LogAppendTime` and consumer groups work. What it does not do:
+producer fencing, `LogAppendTime`, compaction and consumer groups work. What it does not do:
 
 - **no generation fencing**: a member of an old generation can still commit in a transaction;
 - **no transaction timeout**: an open transaction holds `read_committed` readers back until a
   producer with the same `transactional.id` starts again, so that id must be stable;
-- **no fail-over**: a killed group member blocks its group for a minute or more;
+- **no fail-over**: a killed group member blocks its group for a minute or more, and a second member
+  that uses aiokafka never joins at all: one Faust worker a group; the consumer group protocol of
+  Kafka 4 (`group.protocol=consumer`) is not spoken;
 - **not durable**: everything is in memory and one snapshot file is rewritten whole, seconds behind;
   topic ids are all zero.
 
@@ -22,13 +24,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import ClassVar, Final
 
-from streams.brokers.info import BrokerInfo, BrokerKind, BrokerUnavailableError, UncleanStopError
+from streams.brokers.info import (
+    COMPACTION,
+    BrokerInfo,
+    BrokerKind,
+    BrokerUnavailableError,
+    UncleanStopError,
+)
 from streams.brokers.probe import LOOPBACK, disable_topic_creation
 from streams.brokers.process import LocalBroker
 
 PACKAGE: Final = "noida_db"
 DISTRIBUTION: Final = "noida-db"
-CAPABILITIES: Final[frozenset[str]] = frozenset()
+CAPABILITIES: Final = frozenset({COMPACTION})
 
 
 class EmbeddedBroker(LocalBroker):

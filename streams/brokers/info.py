@@ -32,7 +32,7 @@ GROUP_FAILOVER: Final = "group-failover"
 DURABLE: Final = "durable"
 """An acknowledged record outlives the broker's process."""
 COMPACTION: Final = "compaction"
-"""Retention and compaction do happen, not only their settings."""
+"""A compacted topic does lose its old values, not only keep the setting."""
 TOPIC_IDS: Final = "topic-ids"
 """A topic that is deleted and made again has another id."""
 

@@ -7,8 +7,9 @@ For tests that kill or pause it (seen with 4.3.1): one node is its own controlle
 or a pause longer than `broker.session.timeout.ms` (9 s), that controller takes the broker for dead
 once more. A restart therefore takes that much longer. Worse, a transaction whose commit was answered
 but whose marker was not yet in the partition can lose the marker in that moment: the coordinator
-takes the leaderless partition for a deleted one. Its records stay behind the last stable offset.
-Read the records with `read_committed` before the kill to know that the marker is there.
+takes the leaderless partition for a deleted one. Its records then stay behind the last stable
+offset, and the next transaction of the same producer decides their fate: when it aborts, they are
+gone. Read the records with `read_committed` before the kill to know that the marker is there.
 """
 
 import base64

@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from streams.broker import (
     APACHE_KAFKA,
+    COMPACTION,
     EMBEDDED_OR_NAMED,
     Broker,
     BrokerBusyError,
@@ -107,11 +108,11 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
 
 class TestEmbedded:
     def test_it_describes_itself(self, embedded: EmbeddedBroker) -> None:
-        """It is on loopback, says its version and claims nothing that only Kafka does."""
+        """It is on loopback, says its version and does not claim what only Kafka does."""
         info = embedded.info
 
         assert info.bootstrap.startswith("127.0.0.1:")
-        assert (BrokerKind.EMBEDDED, "0.2.3", frozenset()) == (info.kind, info.version, info.capabilities)
+        assert (BrokerKind.EMBEDDED, "0.2.3", frozenset({COMPACTION})) == (info.kind, info.version, info.capabilities)
         assert not info.is_real
 
     def test_only_committed_records_are_read(self, embedded: EmbeddedBroker, unique: str) -> None:
