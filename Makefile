@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fmt schemas vectors bench clean
+.PHONY: help install demo test lint fmt schemas docs vectors bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -25,12 +25,13 @@ test: $(STAMP) ## Lint, then run every test that needs no docker (T=path runs a 
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(T)
 
-lint: $(STAMP) ## Check style, types, import rules and that every schema is published
+lint: $(STAMP) ## Check style, types, import rules, published schemas and generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.publish --check
+	$(BIN)/python docs/tables.py --check
 
 fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
@@ -38,6 +39,9 @@ fmt: $(STAMP) ## Format the code
 
 schemas: $(STAMP) ## Publish changed schemas under new ids
 	$(BIN)/python -m schemas.publish
+
+docs: $(STAMP) ## Write the documentation's tables from the code
+	$(BIN)/python docs/tables.py
 
 vectors: $(STAMP) ## Write the wire format's test vectors again; they must not change
 	$(BIN)/python -m tests.vectors.generate

@@ -73,6 +73,7 @@ class Claim:
     event_id: bytes | None = None
     event: Event | None = None
     proof: bytes = b""
+    size: int = 0
     head: bytes = b""
     signature: bytes = b""
     refusal: Refusal | None = None
@@ -139,14 +140,22 @@ def identify(tables: Tables, claim: Claim, heads: VerifiedHeads) -> tuple[Event,
     except SignatureError as exc:
         raise Refusal(Reason.BAD_SIGNATURE) from exc
     claim.signer = signer
+    _check_size(event, claim)
     _check_names(event, signer)
     return event, signer
 
 
+def _check_size(event: Event, claim: Claim) -> None:
+    """Judged after the signature, so that the sender can be told; what is larger than the topic takes never comes."""
+    bound = limits.RESULT_EVENT_BYTES_MAX if isinstance(event.body, ResultReported) else limits.EVENT_BYTES_MAX
+    if claim.size > bound:
+        raise Refusal(Reason.OVERSIZED, f"got {claim.size} bytes, want at most {bound}")
+
+
 def _decode(tables: Tables, received: Received, claim: Claim) -> None:
     value = received.value
-    if value is None or len(value) > limits.RESULT_EVENT_BYTES_MAX:
-        raise Refusal(Reason.UNDECODABLE if value is None else Reason.OVERSIZED)
+    if value is None:
+        raise Refusal(Reason.UNDECODABLE, "a record without a value")
     claim.kid = _claimed_kid(received)
     try:
         schema, body = codec.unframe(value)
@@ -158,8 +167,7 @@ def _decode(tables: Tables, received: Received, claim: Claim) -> None:
     claim.event, claim.kind = event, type(event.body).__name__
     claim.leaf = event_place(tables, schema, event.body).leaf(body)
     _check_sizes(event, claim)
-    if len(value) > limits.EVENT_BYTES_MAX and not isinstance(event.body, ResultReported):
-        raise Refusal(Reason.OVERSIZED, f"got {len(value)} bytes, want at most {limits.EVENT_BYTES_MAX}")
+    claim.size = len(value)
 
 
 def _claimed_kid(received: Received) -> bytes | None:

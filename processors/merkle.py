@@ -41,6 +41,8 @@ def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
 
 def root(leaves: Sequence[bytes]) -> bytes:
     """Return the root over leaf hashes; of none, SHA-256 of nothing."""
+    if len(leaves) == 1:
+        return leaves[0]
     return levels(leaves)[-1][0] if leaves else EMPTY_ROOT
 
 
@@ -79,7 +81,8 @@ def root_from_path(leaf: bytes, index: int, size: int, proof: bytes) -> bytes:
             if len(sibling) != 32:
                 raise ProofError(f"got a path of {len(proof)} bytes, want more")
             at += 32
-            node = node_hash(sibling, node) if index & 1 else node_hash(node, sibling)
+            pair = sibling + node if index & 1 else node + sibling
+            node = sha256(b"\x01" + pair).digest()
         index >>= 1
         last >>= 1
     if at != len(proof):

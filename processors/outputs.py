@@ -167,8 +167,7 @@ class Effects:
             signing.AUDIT_TAG, self._tables.genesis, topics.AUDIT.of(self._tables.tenant_id), 0, "AuditEntry"
         )
         # The event's proof is evidence: intake's copy is gone after its retention, the audit topic's never.
-        proof = tuple((EVENT_PROOF_HEADER, v) for n, v in self.received.headers if n == PROOF_HEADER and v is not None)
-        headers = proof if len(proof) == 1 and len(proof[0][1]) <= 512 else ()
+        headers = ((EVENT_PROOF_HEADER, self.claim.proof),) if self.claim.head else ()
         self.outputs.append(Output(topics.AUDIT, 0, None, _PREFIX["AuditEntry"] + body, place.leaf(body), headers))
         return body
 

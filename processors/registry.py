@@ -12,7 +12,7 @@ from hashlib import sha256
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors import signing
+from processors import sealing, signing
 from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
@@ -160,6 +160,8 @@ def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
         Refusal: BAD_KEY or BAD_POSSESSION.
     """
     _check_point(offer.ed25519)
+    if len(offer.x25519) != sealing.KEY_BYTES:  # libsodium would read on in memory
+        raise Refusal(Reason.BAD_KEY, f"an X25519 key is {sealing.KEY_BYTES} bytes")
     try:
         bindings.crypto_scalarmult(_PROBE, offer.x25519)
     except (CryptoError, TypeError, ValueError) as exc:
@@ -194,7 +196,8 @@ def _enter(tables: Tables, offer: KeyOffer, role: str, registered: PrincipalRegi
     principal = tables.principals.get(name) or PrincipalRow(role=role, kids=(), tools=())
     if principal.role != role:
         raise Refusal(Reason.REGISTRATION_CONFLICT, f"the principal is registered with role {principal.role!r}")
-    if len(principal.kids) >= limits.INSTANCE_KEYS_MAX:
+    live = tuple(kid for kid, _ in live_keys(tables, offer.principal_id))  # expired instances make room
+    if len(live) >= limits.INSTANCE_KEYS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a principal has at most {limits.INSTANCE_KEYS_MAX} live keys")
     tables.keys.put(
         kid,
@@ -210,7 +213,7 @@ def _enter(tables: Tables, offer: KeyOffer, role: str, registered: PrincipalRegi
             enrolled=0,
         ),
     )
-    tables.principals.put(name, replace(principal, kids=(*principal.kids, kid)))
+    tables.principals.put(name, replace(principal, kids=(*live, kid)))
     return kid
 
 

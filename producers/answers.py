@@ -29,6 +29,7 @@ from schemas.topics import RESULTS
 log = logging.getLogger(__name__)
 
 PAYLOAD_HEADER = "macaw-payload"
+REST_SECONDS = 0.5
 
 
 class UntrustedRecordError(ValueError):
@@ -103,6 +104,8 @@ class Answers:
         self._waiters: dict[bytes, _Waiter] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._places: list[TopicPartition] = []
         self.dropped = 0
         self._consumer = Consumer(
             {
@@ -111,7 +114,7 @@ class Answers:
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 20,
-                "log_level": 3,
+                "log_level": 2,
             }
         )
         self._assign()
@@ -122,17 +125,17 @@ class Answers:
         """Take the partitions of our keys, from their ends: an answer cannot come before its question."""
         topic = RESULTS.of(self._trusted.tenant)
         partitions = {topics.keyed_partition(kid) for kid in self._keys}
-        places = []
         for partition in sorted(partitions):
             _, high = watermarks(self._consumer, topic, partition)
-            places.append(TopicPartition(topic, partition, high))
-        self._consumer.assign(places)
+            self._places.append(TopicPartition(topic, partition, high))
+        self._consumer.assign(self._places)
 
     def expect(self, leaf: bytes, resource: str | None = None) -> Future[Answer]:
         """Return the future of the answer to the event with this leaf. For a call, name its resource."""
         waiter = _Waiter(resource, Future())
         with self._lock:
             self._waiters[leaf] = waiter
+        self._wake.set()
         return waiter.future
 
     def forget(self, leaf: bytes) -> None:
@@ -142,16 +145,37 @@ class Answers:
 
     def close(self) -> None:
         self._stop.set()
+        self._wake.set()
         self._thread.join(5)
         self._consumer.close()
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            if not self._waiters:
+                self._rest()
+                continue
             for message in take(self._consumer, 256, 0.1):
                 if message.error() is not None:
                     log.warning("results: %s", message.error())
                 elif message.key() in self._keys:
                     self._take(message)
+
+    def _rest(self) -> None:
+        """Ask the broker for nothing until somebody waits; then go on where we were.
+
+        The embedded broker answers empty requests at once, so an idle consumer would keep it and us busy. Pausing is no
+        way out: a consumer that is resumed may sleep on for a second.
+        """
+        read = self._consumer.position(self._places)
+        self._places = [
+            place if after.offset < 0 else TopicPartition(place.topic, place.partition, after.offset)
+            for place, after in zip(self._places, read, strict=True)
+        ]
+        self._consumer.unassign()
+        while not self._waiters and not self._stop.is_set():
+            self._wake.wait(REST_SECONDS)
+            self._wake.clear()
+        self._consumer.assign(self._places)
 
     def _take(self, message: Any) -> None:
         try:
@@ -160,7 +184,7 @@ class Answers:
                 waiter = self._waiters.get(result.event)
             if waiter is None:
                 return
-            answer = self._answer(result, message, waiter, sender)
+            answer = self._answer(result, message, waiter.resource, sender)
         except (UntrustedRecordError, RegistryError) as exc:
             self.dropped += 1
             log.warning("an answer is dropped: %s", exc)
@@ -168,7 +192,7 @@ class Answers:
         self.forget(result.event)
         waiter.future.set_result(answer)
 
-    def _answer(self, result: Result, message: Any, waiter: _Waiter, sender: bytes) -> Answer:
+    def _answer(self, result: Result, message: Any, resource: str | None, sender: bytes) -> Answer:
         if result.to not in self._keys or result.to != message.key():
             raise UntrustedRecordError("the answer is addressed to another key")
         if result.report is None:
@@ -178,7 +202,7 @@ class Answers:
         if result.payload_sha256 is None:
             return Answer(result)  # the report was too large to pass on; its leaf stands in the record
         report = self._report(result, message, sender)
-        if waiter.resource is not None and self._trusted.registry.owner_of(waiter.resource) != report[1]:
+        if resource is not None and self._trusted.registry.owner_of(resource) != report[1]:
             raise UntrustedRecordError("the report is signed by another tool than offers the resource")
         return Answer(result, report[0].body)
 

@@ -182,6 +182,7 @@ class Client:
         """
         found = home or Home.find()
         folder = found.tenant(tenant)
+        _ = folder.genesis  # an unknown tenant is named before its key is looked for
         control = Control(found, folder, KeyPair.load(folder.key_file("agent", name)), name)
         try:
             return cls(control, session_ttl_ms=session_ttl_ms)

@@ -5,6 +5,7 @@ One key, one publisher: sequence numbers are given here, in the order in which e
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -23,6 +24,7 @@ from schemas.topics import INTAKE
 
 BURST_MAX = 256
 FLUSH_SECONDS = 10.0
+WARM_UP_SECONDS = 5.0
 
 
 class PublishError(RuntimeError):
@@ -66,7 +68,7 @@ class Publisher:
                 "message.timeout.ms": 15_000,
                 "linger.ms": 0,
                 "message.max.bytes": limits.INTAKE_MESSAGE_BYTES_MAX,
-                "log_level": 3,
+                "log_level": 2,
             }
         )
         self._thread = threading.Thread(target=self._run, name=f"publish-{principal_id}", daemon=True)
@@ -90,7 +92,19 @@ class Publisher:
         self._thread.join(FLUSH_SECONDS)
         self._producer.flush(FLUSH_SECONDS)
 
+    def _warm_up(self) -> None:
+        """Connect before the first event, or it would wait a second.
+
+        An idempotent producer without a connection to the cluster tries only twice a second to get its id; asking for
+        metadata makes the connection at once. What goes wrong here is told to the caller of the first event.
+        """
+        with contextlib.suppress(KafkaException):
+            # Twice: the first answer may still come over the connection to the bootstrap address, which is dropped.
+            for _ in range(2):
+                self._producer.list_topics(INTAKE.of(self._tenant), timeout=WARM_UP_SECONDS)
+
     def _run(self) -> None:
+        self._warm_up()
         while True:
             burst = self._burst()
             if burst is None:

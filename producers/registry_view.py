@@ -44,10 +44,9 @@ class RegistryView:
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 50,
-                "log_level": 3,
+                "log_level": 2,
             }
         )
-        self._consumer.assign([TopicPartition(self._topic, 0, 0)])
         self._position = Position(0)
 
     @property
@@ -63,12 +62,21 @@ class RegistryView:
         with self._lock:
             until = time.monotonic() + seconds
             _, high = watermarks(self._consumer, self._topic)
-            while self._position.offset < high:
-                if time.monotonic() > until:
-                    raise RegistryError(f"cannot read {self._topic} to its end within {seconds} s")
-                for message in take(self._consumer, 500, 0.05):
-                    if self._position.note(message):
-                        self._fold(message)
+            if self._position.offset < high:
+                # Assigned only while it reads: an idle view asks the broker for nothing.
+                self._consumer.assign([TopicPartition(self._topic, 0, self._position.offset)])
+                try:
+                    self._read_to(high, until, seconds)
+                finally:
+                    self._consumer.unassign()
+
+    def _read_to(self, high: int, until: float, seconds: float) -> None:
+        while self._position.offset < high:
+            if time.monotonic() > until:
+                raise RegistryError(f"cannot read {self._topic} to its end within {seconds} s")
+            for message in take(self._consumer, 500, 0.05):
+                if self._position.note(message):
+                    self._fold(message)
 
     def key(self, kid: bytes) -> KeyRow | None:
         """Return a registered key, revoked ones included; reads on when it is not known yet."""

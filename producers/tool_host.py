@@ -130,7 +130,7 @@ class ToolHost:
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 20,
                 "session.timeout.ms": 10_000,
-                "log_level": 3,
+                "log_level": 2,
             }
         )
 

@@ -160,8 +160,10 @@ def _builder(cls: Any) -> Callable[[Json], Record]:
     def build(datum: Json) -> Record:
         for name in special:
             value, inner = datum[name], nested[name]
-            if value is None or inner is None:
-                datum[name] = value if value is None else tuple(value)
+            if not value:
+                datum[name] = () if name in arrays else value
+            elif inner is None:
+                datum[name] = tuple(value)
             elif name in arrays:
                 datum[name] = tuple(map(_builder(inner), value))
             else:
@@ -171,10 +173,23 @@ def _builder(cls: Any) -> Callable[[Json], Record]:
     return build
 
 
+@functools.cache
+def _body_builder(name: str) -> Callable[[Json], Record]:
+    return _builder(_class_of(name))
+
+
 def _build_event(datum: Json) -> records.Event:
     name, body = datum["body"]
-    header = records.Header(**datum["header"])
-    return records.Event(header=header, body=_builder(_class_of(name))(body))
+    return records.Event(header=records.Header(**datum["header"]), body=_body_builder(name)(body))
+
+
+@functools.cache
+def _reader(schema_id: int) -> tuple[Json | None, Callable[[Json], Record]]:
+    """Return the schema to read as (none where it is the writer's own) and how to build the record."""
+    schema = published()[schema_id]
+    newest = current(schema.name.rsplit(".", 1)[1])
+    build = _build_event if schema.name == f"{NAMESPACE}.Event" else _builder(_class_of(schema.name))
+    return (None if newest is schema else newest.parsed), build
 
 
 @functools.cache
@@ -219,15 +234,14 @@ def decode(schema: Schema, body: bytes) -> Record:
         TrailingBytesError: it has more.
     """
     source = io.BytesIO(body)
-    newest = current(schema.name.rsplit(".", 1)[1])
-    reader = None if newest is schema else newest.parsed
+    reader, build = _reader(schema.id)
     try:
         datum: Any = fastavro.schemaless_reader(
             source, schema.parsed, reader, return_record_name=True, return_record_name_override=True
         )
         if source.tell() != len(body):
             raise TrailingBytesError(f"{len(body) - source.tell()} bytes follow the datum")  # noqa: TRY301
-        return _build_event(datum) if schema.name == "macaw.v1.Event" else _builder(_class_of(schema.name))(datum)
+        return build(datum)
     except (SchemaError, MemoryError):
         raise
 

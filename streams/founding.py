@@ -24,7 +24,7 @@ def create_topics(bootstrap: str, tenant: str, *, replication: int = 1) -> list[
     Raises:
         FoundingError: a topic of the tenant exists with another number of partitions, or cannot be made.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
     have = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
     wanted: list[Topic] = [*TENANT_TOPICS, *OPS_TOPICS]
     for topic in wanted:
@@ -61,7 +61,7 @@ def _await_topics(admin: AdminClient, names: list[str]) -> None:
 def publish_founding(bootstrap: str, tenant: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
     """Append the founding event. Raises FoundingError unless it lands at offset 0."""
     landed: list[int] = []
-    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "log_level": 3})
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "log_level": 2})
     producer.produce(
         INTAKE.of(tenant),
         value,
@@ -75,7 +75,7 @@ def publish_founding(bootstrap: str, tenant: str, value: bytes, headers: list[tu
 
 def intake_is_empty(bootstrap: str, tenant: str) -> bool:
     """Whether nothing was ever appended to the tenant's intake."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "macaw.founding", "log_level": 3})
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "macaw.founding", "log_level": 2})
     try:
         _, high = watermarks(consumer, INTAKE.of(tenant))
     finally:

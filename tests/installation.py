@@ -1,0 +1,99 @@
+"""A running installation for tests: a home in a folder, a tenant, and a monitor in a thread of this process."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka.admin import AdminClient
+
+from macaw.tenancy import create_tenant, monitored, register_enrolment
+from producers.client import Control
+from producers.home import Home, TenantHome
+from producers.tool_host import HostSettings, ToolHost, register_tool
+from producers.tools import collect_tools
+from schemas.topics import INTAKE_PATTERN
+from streams.broker import BrokerInfo
+from streams.exactly_once import LoopSettings
+from streams.monitor import Monitor
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What a test needs to act as operator, agent or tool."""
+
+    home: Home
+    folder: TenantHome
+    broker: BrokerInfo
+
+    @property
+    def group_managed(self) -> bool:
+        return self.broker.is_real
+
+    @contextmanager
+    def hosting(self, app: str, tools: object, **settings: Any) -> Iterator[ToolHost]:
+        """Serve an object's tools in a thread until the block ends."""
+        found = collect_tools(tools)
+        key = register_tool(self.home, self.folder, app, found)
+        control = Control(self.home, self.folder, key, app)
+        host = ToolHost(
+            control,
+            app,
+            found,
+            HostSettings(
+                bootstrap=self.home.bootstrap,
+                group_managed=self.group_managed,
+                executed_path=self.folder.path / "executed" / f"{app}.db",
+                **settings,
+            ),
+        )
+        thread = threading.Thread(target=host.run)
+        thread.start()
+        try:
+            yield host
+        finally:
+            host.stop()
+            thread.join(30)
+            control.close()
+
+
+def assigned_topics(broker: BrokerInfo, tenants: Sequence[str]) -> Callable[[], Iterable[str]]:
+    """Return what a worker without a group takes: the intake topics of these tenants."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    mine = {f"macaw.{tenant}.intake" for tenant in tenants}
+    return lambda: [t for t in admin.list_topics(timeout=10).topics if re.match(INTAKE_PATTERN, t) and t in mine]
+
+
+@contextmanager
+def monitoring(broker: BrokerInfo, home: Home, tenants: Sequence[str]) -> Iterator[Monitor]:
+    """Run a monitor for exactly these tenants until the block ends."""
+    settings = LoopSettings(
+        bootstrap=broker.bootstrap,
+        group=f"macaw.monitor.{tenants[0]}",
+        transactional_id=f"macaw.monitor.{tenants[0]}",
+        assigned=assigned_topics(broker, tenants),
+    )
+    monitor = Monitor(settings, lambda name: monitored(home, name) if name in tenants else None)
+    thread = threading.Thread(target=monitor.run)
+    thread.start()
+    try:
+        yield monitor
+    finally:
+        monitor.stop()
+        thread.join(30)
+
+
+@contextmanager
+def installed(broker: BrokerInfo, base: Path, tenant: str) -> Iterator[Installation]:
+    """Found a tenant and monitor it until the block ends."""
+    home = Home.create(base, {"bootstrap": broker.bootstrap, "deployment": "test"})
+    folder = create_tenant(home, tenant)
+    home = Home.open(base)
+    with monitoring(broker, home, [tenant]):
+        assert register_enrolment(home, folder) is not None
+        yield Installation(home, folder, broker)

@@ -1,0 +1,271 @@
+"""A monitor that lies: what tool hosts and callers must refuse although the monitor's own key signed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from processors import sealing, signing
+from processors.intake import KID_HEADER, PROOF_HEADER
+from processors.outputs import Output, output_place
+from producers.admission import Call, admit
+from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordError
+from producers.keys import KeyPair
+from producers.registry_view import RegistryView
+from schemas import codec, topics
+from schemas.records import CallPayload, Decision, Result, ResultPayload
+from streams.sealing import PAYLOAD_HEADER, Sealer
+from tests.world import Actor, Office, keys_of
+
+
+class TwinRegistry(RegistryView):
+    """The registry of a `World`, in memory: the same rows that following the topic gives, without a broker."""
+
+    def __init__(self, office: Office) -> None:  # no topic to read
+        self._tables = office.world.tables
+
+    def refresh(self, *, seconds: float = 0) -> None:
+        """There is nothing to read on."""
+
+
+@dataclass
+class Record:
+    """A record as a consumer hands it over."""
+
+    output: Output
+    tenant: str
+    signed_by: KeyPair
+    sealed_by: KeyPair
+
+    def topic(self) -> str:
+        return self.output.topic.of(self.tenant)
+
+    def partition(self) -> int:
+        return self.output.partition
+
+    def offset(self) -> int:
+        return 0
+
+    def key(self) -> bytes | None:
+        return self.output.key
+
+    def value(self) -> bytes | None:
+        return self.output.value
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        assert self.output.leaf is not None
+        [proof] = self.signed_by.signing.sign_leaves([self.output.leaf])
+        headers = [*self.output.headers, (PROOF_HEADER, proof), (KID_HEADER, self.signed_by.kid)]
+        if self.output.payload is not None:
+            headers.append(Sealer(self.sealed_by.sealing).header(self.output))
+        return headers
+
+
+def record_of(office: Office, output: Output, *, signed_by: KeyPair | None = None) -> Record:
+    key = signed_by or office.world.monitor.keys
+    return Record(output, office.world.tenant, key, key)
+
+
+def forged(office: Office, output: Output, record: Decision | Result, payload: bytes | None = None) -> Record:
+    """Another record in the place of an output, signed by the monitor."""
+    name = type(record).__name__
+    tag = signing.DECISION_TAG if isinstance(record, Decision) else signing.RESULT_TAG
+    body = codec.encode(record)
+    leaf = output_place(tag, office.world.tables.genesis, output.topic.of(office.world.tenant), output.partition, name).leaf(body)
+    return record_of(
+        office,
+        replace(
+            output, value=codec.frame(record), leaf=leaf, payload=payload if payload is not None else output.payload
+        ),
+    )
+
+
+@dataclass
+class Scene:
+    office: Office
+    decision: Output
+    trusted: MonitorSigned
+
+    @property
+    def said(self) -> Decision:
+        return codec.decode_as(Decision, self.decision.value or b"")  # type: ignore[no-any-return]
+
+    @property
+    def payload(self) -> CallPayload:
+        return codec.decode(codec.current("CallPayload"), self.decision.payload or b"")  # type: ignore[no-any-return]
+
+    def admit(self, record: Record, **how: Any) -> Call | None:
+        tool: Actor = self.office.tool
+        now = how.pop("now_ms", self.office.world.tables.now)
+        return admit(
+            record, self.trusted, tool=how.pop("tool", tool.principal_id), key=how.pop("key", tool.keys), now_ms=now
+        )
+
+    def with_payload(self, **changed: Any) -> Record:
+        """The same decision about another payload."""
+        payload = codec.encode(replace(self.payload, **changed))
+        decision = replace(self.said, payload_sha256=sha256(payload).digest())
+        return forged(self.office, self.decision, decision, payload)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    office = Office.opened("liar")
+    [decision] = office.call().of(topics.DECISIONS)
+    trusted = MonitorSigned(TwinRegistry(office), tenant=office.world.tenant, genesis=office.world.tables.genesis)
+    return Scene(office, decision, trusted)
+
+
+def test_an_honest_decision_is_admitted(scene: Scene) -> None:
+    """What the caller signed is what would be executed."""
+    call = scene.admit(record_of(scene.office, scene.decision))
+
+    assert call is not None
+    assert call.leaf == scene.decision.leaf
+    assert call.principal_id == scene.said.principal_id
+
+
+def test_a_decision_for_another_tool_denied_or_late_is_not_for_this_host(scene: Scene) -> None:
+    """Nothing to execute, and nothing to complain of."""
+    record = record_of(scene.office, scene.decision)
+    denied = forged(scene.office, scene.decision, replace(scene.said, outcome="denied"))
+    late = scene.said.execute_before
+
+    assert scene.admit(record, tool="another") is None
+    assert scene.admit(denied) is None
+    assert late is not None
+    assert scene.admit(record, now_ms=late) is None
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        pytest.param(lambda s: record_of(s.office, s.decision, signed_by=keys_of("thief")), id="an unknown key"),
+        pytest.param(
+            lambda s: record_of(s.office, s.decision, signed_by=s.office.tool.keys), id="a key of another role"
+        ),
+        pytest.param(lambda s: s.with_payload(parameters='{"to":"thief"}'), id="parameters that nobody asked for"),
+        pytest.param(
+            lambda s: forged(s.office, s.decision, replace(s.said, resource="tool:bank/close")), id="another resource"
+        ),
+        pytest.param(lambda s: forged(s.office, s.decision, replace(s.said, event=bytes(32))), id="another event"),
+        pytest.param(lambda s: s.with_payload(kid=bytes(32)), id="a session that nobody opened"),
+        pytest.param(lambda s: s.with_payload(proof=bytes(72)), id="a caller who never signed"),
+        pytest.param(lambda s: s.with_payload(event=s.payload.event[:-1]), id="a caller's event cut short"),
+        pytest.param(
+            lambda s: forged(s.office, s.decision, replace(s.said, payload_sha256=bytes(32))),
+            id="another payload's digest",
+        ),
+        pytest.param(
+            lambda s: forged(s.office, s.decision, replace(s.said, principal_id="admin")), id="somebody else's name"
+        ),
+    ],
+)
+def test_a_lying_monitor_makes_no_tool_run(scene: Scene, forge: Callable[[Scene], Record]) -> None:
+    """Each lie is refused before anything is executed."""
+    with pytest.raises(UntrustedRecordError):
+        scene.admit(forge(scene))
+
+
+def test_a_payload_sealed_to_another_key_does_not_open(scene: Scene) -> None:
+    """A host opens only what is sealed to it."""
+    with pytest.raises(UntrustedRecordError):
+        scene.admit(record_of(scene.office, scene.decision), key=keys_of("another instance"))
+
+
+class Listener(Answers):
+    """The verifying half of `Answers`, without its consumer."""
+
+    def __init__(self, scene: Scene) -> None:  # nothing is subscribed
+        session = scene.office.session
+        self._trusted, self._keys = scene.trusted, {session.kid: session.keys}
+
+    def judge(self, record: Record, resource: str) -> Answer:
+        result, _, sender = self._trusted.verify(record, signing.RESULT_TAG, Result)
+        return self._answer(result, record, resource, sender)
+
+
+@dataclass
+class Reported:
+    scene: Scene
+    output: Output
+
+    @property
+    def said(self) -> Result:
+        return codec.decode_as(Result, self.output.value or b"")  # type: ignore[no-any-return]
+
+    def judge(self, record: Record) -> Answer:
+        return Listener(self.scene).judge(record, self.scene.said.resource)
+
+    def with_report_of(self, other: Output) -> Record:
+        """The result of this call with the tool's report of another."""
+        payload: ResultPayload = codec.decode(codec.current("ResultPayload"), other.payload or b"")
+        theirs: Result = codec.decode_as(Result, other.value or b"")
+        encoded = codec.encode(payload)
+        forged_result = replace(
+            self.said, report=theirs.report, decision=theirs.decision, payload_sha256=sha256(encoded).digest()
+        )
+        return forged(self.scene.office, self.output, forged_result, encoded)
+
+
+@pytest.fixture
+def reported(scene: Scene) -> Reported:
+    office = scene.office
+    assert scene.decision.leaf is not None
+    folded = office.world.report(scene.decision.leaf, office.tool, body='{"paid":1}', causation_id=scene.said.event)
+    [output] = folded.of(topics.RESULTS)
+    return Reported(scene, output)
+
+
+def test_an_honest_result_reaches_its_caller(reported: Reported) -> None:
+    """The caller gets the tool's own words."""
+    assert reported.judge(record_of(reported.scene.office, reported.output)).body == '{"paid":1}'
+
+
+def test_an_outcome_without_the_tools_report_never_reaches_the_caller(reported: Reported) -> None:
+    """The monitor alone cannot say that a tool succeeded."""
+    lie = replace(reported.said, report=None, payload_sha256=None)
+
+    with pytest.raises(UntrustedRecordError):
+        reported.judge(forged(reported.scene.office, reported.output, lie))
+
+
+def test_another_calls_report_never_answers_this_call(reported: Reported) -> None:
+    """A report is about one call: its tool signed whose."""
+    office = reported.scene.office
+    other = office.call()
+    folded = office.world.report(other.decision_leaf, office.tool, body='{"paid":999}', causation_id=other.entry.event)
+    [theirs] = folded.of(topics.RESULTS)
+
+    with pytest.raises(UntrustedRecordError):
+        reported.judge(reported.with_report_of(theirs))
+
+
+def test_an_outcome_that_differs_from_the_tools_is_refused(reported: Reported) -> None:
+    """`failed` cannot be turned into `ok`."""
+    lie = replace(reported.said, outcome="failed")
+
+    with pytest.raises(UntrustedRecordError):
+        reported.judge(forged(reported.scene.office, reported.output, lie))
+
+
+def test_a_result_opens_for_its_caller_only(reported: Reported) -> None:
+    """Whoever reads the topic sees the record, not the value."""
+    record = record_of(reported.scene.office, reported.output)
+    [sealed] = [v for n, v in record.headers() if n == PAYLOAD_HEADER]
+    thief = keys_of("thief")
+
+    with pytest.raises(sealing.SealingError):
+        sealing.open_sealed(
+            sealed,
+            reported.said.to,
+            thief.sealing,
+            reported.scene.office.world.monitor.keys.sealing.public,
+            reported.said.payload_sha256 or b"",
+        )
+    assert b"paid" not in sealed
+    assert b"paid" not in (record.value() or b"")

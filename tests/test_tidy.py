@@ -1,0 +1,87 @@
+"""The project tests its own manners: sizes, names, and that what the documents name is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("schemas", "processors", "producers", "streams", "macaw", "bench")
+BANNED_MODULES = {"utils", "helpers", "common", "base", "manager", "misc"}
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 400
+
+
+def sources(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    yield from (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES, "tests"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_and_each_of_its_functions_fit_their_bounds(path: Path) -> None:
+    """A file has at most 400 lines, a function at most 70."""
+    text = path.read_text("utf-8")
+    long = [
+        f"{f.name}: {f.end_lineno - f.lineno + 1}"
+        for f in functions(ast.parse(text))
+        if f.end_lineno is not None and f.end_lineno - f.lineno + 1 > FUNCTION_LINES_MAX
+    ]
+
+    assert len(text.splitlines()) <= FILE_LINES_MAX
+    assert long == []
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_module_has_a_name_that_says_nothing(path: Path) -> None:
+    """Modules are called after concepts."""
+    assert path.stem not in BANNED_MODULES
+
+
+@pytest.mark.parametrize("path", sources("processors", "schemas"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_core_is_never_async_and_catches_broadly_once(path: Path) -> None:
+    """A core function that is async is a design error; only the codec may catch Exception, and raises it again."""
+    tree = ast.parse(path.read_text("utf-8"))
+    broad = [n for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler) and _names_exception(n)]
+
+    assert not any(isinstance(f, ast.AsyncFunctionDef) for f in functions(tree))
+    assert len(broad) <= (path.name == "codec.py")
+
+
+def _names_exception(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or (
+        isinstance(handler.type, ast.Name) and handler.type.id in {"Exception", "BaseException"}
+    )
+
+
+def test_every_test_named_in_the_feature_table_exists() -> None:
+    """`docs/features.md` names for each done row the test that shows it."""
+    page = (ROOT / "docs" / "features.md").read_text("utf-8")
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page))
+    missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in _read(ROOT / path)]
+
+    assert named
+    assert missing == []
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def test_every_relative_link_in_the_documents_leads_somewhere() -> None:
+    """A link in a page of this project is a file of this project."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    broken = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
+        if not (page.parent / target).exists()
+    ]
+
+    assert broken == []

@@ -1,0 +1,425 @@
+"""An in-memory tenant with real keys: what is said in it goes through `processors.step.step`, as from a broker.
+
+`World` plays everybody at once: the founder, the agents, the tools, and the broker with its clock and its offsets. A
+`World` made twice says the same bytes twice, on any machine. Nothing of the fold is replaced; only randomness and time
+are arguments, as they are at the edge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from processors import signing
+from processors.authoring import uuid7
+from processors.intake import KID_HEADER, PROOF_HEADER, Received
+from processors.outputs import Output
+from processors.sealing import SealingKey
+from processors.signing import Place, SigningKey, VerifiedHeads
+from processors.step import step
+from processors.tables import Tables, TenantLimits
+from producers.keys import KeyPair
+from schemas import codec, topics
+from schemas.records import (
+    AdminAdded,
+    AdminAddition,
+    AuditEntry,
+    Body,
+    ClockTicked,
+    DeadLetter,
+    Decision,
+    EnrolmentGrant,
+    Event,
+    Header,
+    InvocationRequested,
+    KeyOffer,
+    PolicyPublished,
+    PrincipalRegistered,
+    PrincipalRevoked,
+    Prompt,
+    Result,
+    ResultReported,
+    RootSignature,
+    SessionChanged,
+    SessionOpened,
+    TenantFounded,
+    ToolDeclaration,
+)
+
+START_MS = 1_800_000_000_000
+HOUR_MS = 3_600_000
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+def noise(*words: object) -> bytes:
+    """Return 32 bytes that look random and are the same on every machine."""
+    return sha256("/".join(map(str, words)).encode()).digest()
+
+
+def keys_of(*words: object) -> KeyPair:
+    """Return a real key pair from words instead of randomness."""
+    return KeyPair(SigningKey.from_seed(noise("signing", *words)), SealingKey.from_secret(noise("sealing", *words)))
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody who signs. A session is an actor of role `session`, under the name of who opened it."""
+
+    role: str
+    principal_id: str
+    keys: KeyPair
+
+    @property
+    def kid(self) -> bytes:
+        return self.keys.kid
+
+    @property
+    def session_id(self) -> bytes | None:
+        return self.keys.kid if self.role == "session" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event before it is signed: the value for the topic and the leaf to sign."""
+
+    value: bytes
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What one record caused, with the outputs read again."""
+
+    received: Received
+    outputs: list[Output]
+    entry: AuditEntry
+
+    def of(self, topic: topics.Topic) -> list[Output]:
+        return [output for output in self.outputs if output.topic is topic]
+
+    @property
+    def says(self) -> tuple[str, str]:
+        """Outcome and reason, as the audit log has them."""
+        return self.entry.outcome, self.entry.reason
+
+    @property
+    def decisions(self) -> list[Decision]:
+        return [codec.decode_as(Decision, o.value or b"") for o in self.of(topics.DECISIONS)]
+
+    @property
+    def results(self) -> list[Result]:
+        return [codec.decode_as(Result, o.value or b"") for o in self.of(topics.RESULTS)]
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        return [codec.decode_as(DeadLetter, o.value or b"") for o in self.of(topics.DEAD_LETTERS)]
+
+    @property
+    def session_changes(self) -> list[SessionChanged]:
+        return [codec.decode_as(SessionChanged, o.value or b"") for o in self.of(topics.OPS_SESSIONS)]
+
+    @property
+    def decision_leaf(self) -> bytes:
+        """The leaf of the one decision in here."""
+        (output,) = self.of(topics.DECISIONS)
+        assert output.leaf is not None
+        return output.leaf
+
+
+class World:
+    """One tenant, its actors, and the broker's clock and offsets.
+
+    `tables` is what the step folds into. `records` is everything that was folded, in order, so that it can be folded
+    again elsewhere.
+    """
+
+    def __init__(
+        self,
+        name: str = "world",
+        *,
+        tenant: str = "acme",
+        deployment: str = "test",
+        root_count: int = 3,
+        root_threshold: int = 2,
+        bounds: TenantLimits | None = None,
+        **founding: Any,
+    ) -> None:
+        self.name = name
+        self.tenant = tenant
+        self.deployment = deployment
+        self.bounds = bounds
+        self.now = START_MS
+        self.offset = 0
+        self.records: list[Received] = []
+        self.roots = [Actor("root", "root", keys_of(name, "root", i)) for i in range(root_count)]
+        self.admin = Actor("admin", "admin", keys_of(name, "admin"))
+        self.monitor = Actor("monitor", "monitor", keys_of(name, "monitor"))
+        self._drawn = 0
+        self._seq: dict[bytes, int] = {}
+        self.founding = TenantFounded(
+            **{
+                "tenant": tenant,
+                "deployment": deployment,
+                "root_keys": tuple(root.keys.signing.public for root in self.roots),
+                "root_threshold": root_threshold,
+                "next_root_digests": (),
+                "admin": self.admin.keys.offer("admin", "admin", signing.NO_GENESIS),
+                "monitor": self.monitor.keys.offer("monitor", "monitor", signing.NO_GENESIS),
+                "development": True,
+                "salt": noise(name, "founding")[:16],
+                **founding,
+            }
+        )
+        self.genesis = signing.NO_GENESIS  # until the founding event has its bytes
+        self.founding_draft = self.draft(self.founding, self.admin)
+        self.genesis = sha256(self.founding_draft.value[codec.FRAME_BYTES :]).digest()
+        self.tables = self.fresh_tables()
+        self.heads = VerifiedHeads()
+
+    @classmethod
+    def founded(cls, name: str = "world", **how: Any) -> World:
+        """Return a world whose tenant stands."""
+        world = cls(name, **how)
+        assert world.found().says == ("accepted", "")
+        return world
+
+    def fresh_tables(self) -> Tables:
+        """Return tables as a monitor has them before the first record."""
+        return Tables(tenant=self.tenant, deployment=self.deployment, genesis=self.genesis, bounds=self.bounds)
+
+    # --- the broker
+
+    def advance(self, ms: int) -> None:
+        """Let the broker's clock run."""
+        self.now += ms
+
+    def fold(self, value: bytes | None, headers: Headers, **where: int) -> Folded:
+        """Append a record to intake and fold it. `where` may set partition, offset or appended_at."""
+        received = self.receive(value, headers, **where)
+        self.offset = received.offset + 1
+        self.records.append(received)
+        return self.fold_into(self.tables, received)
+
+    def receive(self, value: bytes | None, headers: Headers, **where: int) -> Received:
+        """Return a record as the broker would deliver it next."""
+        place = {"partition": 0, "offset": self.offset, "appended_at": self.now, **where}
+        return Received(**place, value=value, headers=list(headers))
+
+    def fold_into(self, tables: Tables, received: Received) -> Folded:
+        """Fold a record into some tables."""
+        outputs = step(tables, received, self.heads)
+        return Folded(received, outputs, codec.decode_as(AuditEntry, outputs[-1].value or b""))
+
+    def attempt(self, value: bytes | None, headers: Headers, **where: int) -> Folded:
+        """Fold a record and take it back, as in an aborted transaction. Requires that all before it is committed."""
+        folded = self.fold_into(self.tables, self.receive(value, headers, **where))
+        self.tables.rollback()
+        return folded
+
+    def rows(self, *, without: Sequence[str] = ()) -> dict[str, dict[bytes, Any]]:
+        """Return a copy of every table's rows by table."""
+        return {name: dict(table.rows) for name, table in self.tables.by_name.items() if name not in without}
+
+    # --- signing
+
+    def draw(self) -> bytes:
+        """Return 32 bytes that this world has not used yet."""
+        self._drawn += 1
+        return noise(self.name, "draw", self._drawn)
+
+    def next_seq(self, actor: Actor) -> int:
+        """Return a sequence number that is in order for the actor's key, and remember it."""
+        seq = max(self._seq.get(actor.kid, 0) + 1, self.now * 1000)
+        self._seq[actor.kid] = seq
+        return seq
+
+    def draft(
+        self,
+        body: Body,
+        by: Actor,
+        *,
+        place_tenant: str | None = None,
+        place_genesis: bytes | None = None,
+        place_topic: topics.Topic = topics.INTAKE,
+        place_partition: int = 0,
+        place_tag: bytes = signing.EVENT_TAG,
+        **header: Any,
+    ) -> Draft:
+        """Return an event of `by`. `header` replaces header fields, `place_…` says for where it is signed."""
+        issued_at = header.get("issued_at", self.now)
+        drawn = self.draw()
+        fields = {
+            "event_id": uuid7(issued_at, drawn[:10]),
+            "session_id": by.session_id,
+            "principal_id": by.principal_id,
+            "issued_at": issued_at,
+            "salt": drawn[16:],
+            **header,
+        }
+        if "seq" not in fields:
+            fields["seq"] = self.next_seq(by)
+        datum = codec.encode(Event(header=Header(**fields), body=body))
+        schema = codec.current("Event")
+        genesis = signing.NO_GENESIS if isinstance(body, TenantFounded) else self.genesis
+        place = Place.of(
+            place_tag,
+            genesis if place_genesis is None else place_genesis,
+            place_topic.of(place_tenant or self.tenant),
+            place_partition,
+            schema.sha256,
+        )
+        return Draft(schema.prefix + datum, place.leaf(datum))
+
+    def sign(self, drafts: Sequence[Draft], by: Actor) -> list[list[tuple[str, bytes | None]]]:
+        """Return the headers of each draft, all under one signature."""
+        proofs = by.keys.signing.sign_leaves([draft.leaf for draft in drafts])
+        return [[(PROOF_HEADER, proof), (KID_HEADER, by.kid)] for proof in proofs]
+
+    def signed(self, body: Body, by: Actor, **tampering: Any) -> tuple[bytes, list[tuple[str, bytes | None]]]:
+        """Return the value and headers of one event, signed alone."""
+        draft = self.draft(body, by, **tampering)
+        (headers,) = self.sign([draft], by)
+        return draft.value, headers
+
+    def send(self, body: Body, by: Actor, **tampering: Any) -> Folded:
+        """Sign an event alone, append it and fold it."""
+        return self.fold(*self.signed(body, by, **tampering))
+
+    # --- what can be said
+
+    def found(self) -> Folded:
+        """Append the founding event that the genesis was made from."""
+        (headers,) = self.sign([self.founding_draft], self.admin)
+        return self.fold(self.founding_draft.value, headers)
+
+    def offer(self, keys: KeyPair, role: str, name: str, **replaced: Any) -> KeyOffer:
+        """Return a key offer with a good proof of possession, fields replaced afterwards."""
+        offer = keys.offer(role, name, self.genesis)
+        fields = {field: getattr(offer, field) for field in ("principal_id", "ed25519", "x25519", "possession")}
+        return KeyOffer(**{**fields, **replaced})
+
+    def registration(
+        self, role: str, principal_id: str, *, keys: KeyPair | None = None, offer: KeyOffer | None = None, **body: Any
+    ) -> PrincipalRegistered:
+        """Return a registration that is in order unless `body` says otherwise. A tool offers `tool:<its name>/run`."""
+        given = keys or keys_of(self.name, "registered", self.draw())
+        default_tools = (tool(f"tool:{principal_id}/run"),) if role == "tool" else ()
+        default_grant = grant() if role == "enrolment" else None
+        return PrincipalRegistered(
+            **{
+                "role": role,
+                "key": offer or self.offer(given, role, principal_id),
+                "attributes": "{}",
+                "tools": default_tools,
+                "enrolment": default_grant,
+                **body,
+            }
+        )
+
+    def register(self, role: str, principal_id: str, *, by: Actor | None = None, **body: Any) -> Actor:
+        """Register a principal's key and return who it makes."""
+        keys = body.pop("keys", None) or keys_of(self.name, "registered", role, principal_id, self.draw())
+        registration = self.registration(role, principal_id, keys=keys, **body)
+        folded = self.send(registration, by or self.admin)
+        assert folded.says == ("accepted", ""), folded.results
+        return Actor(role, principal_id, keys)
+
+    def session_of(self, actor: Actor, *, keys: KeyPair, ttl_ms: int = HOUR_MS, **body: Any) -> SessionOpened:
+        """Return a session opening that is in order unless `body` says otherwise."""
+        name = actor.principal_id
+        fields = {"principal_id": name, "key": self.offer(keys, "session", name), "ttl_ms": ttl_ms, **body}
+        return SessionOpened(**fields)
+
+    def open_session(self, actor: Actor, *, keys: KeyPair | None = None, ttl_ms: int = HOUR_MS) -> Actor:
+        """Open a session of an agent or service and return it."""
+        given = keys or keys_of(self.name, "session", self.draw())
+        folded = self.send(self.session_of(actor, keys=given, ttl_ms=ttl_ms), actor)
+        assert folded.says == ("accepted", ""), folded.results
+        return Actor("session", actor.principal_id, given)
+
+    def publication(self, *documents: dict[str, Any]) -> PolicyPublished:
+        """Return a publication that replaces what is in force under the same ids."""
+        rows = [self.tables.policies.get(document["policy_id"].encode()) for document in documents]
+        return PolicyPublished(
+            documents=tuple(json.dumps(document) for document in documents),
+            previous=tuple(row.digest if row else None for row in rows),
+        )
+
+    def publish_policy(self, *documents: dict[str, Any]) -> Folded:
+        """Put policy documents into force."""
+        folded = self.send(self.publication(*documents), self.admin)
+        assert folded.says == ("accepted", ""), folded.results
+        return folded
+
+    def call(self, session: Actor, resource: str, parameters: Any = None, **tampering: Any) -> Folded:
+        """Ask for an operation. `parameters` is a value, or a text to be sent as it stands."""
+        return self.send(invocation(resource, parameters), session, **tampering)
+
+    def report(self, decision: bytes, by: Actor, *, outcome: str = "ok", body: str = "{}", **more: Any) -> Folded:
+        """Report what became of an allowed call, by the leaf of its decision."""
+        attestations = more.pop("attestations", ())
+        reported = ResultReported(decision=decision, outcome=outcome, body=body, attestations=attestations)
+        return self.send(reported, by, **more)
+
+    def revoke(self, principal_id: str, *, by: Actor | None = None, kid: bytes | None = None) -> Folded:
+        """Revoke a key, or all keys, of a principal."""
+        return self.send(PrincipalRevoked(principal_id=principal_id, kid=kid, reason="lost"), by or self.admin)
+
+    def tick(self, **tampering: Any) -> Folded:
+        """Let the monitor say that time has passed."""
+        return self.send(ClockTicked(deadline=self.now), self.monitor, **tampering)
+
+    def admin_addition(
+        self, offer: KeyOffer, consents: Sequence[Actor], *, genesis: bytes | None = None, epoch: int = 0
+    ) -> AdminAdded:
+        """Return a root act that adds an admin, signed by these root keys."""
+        act = codec.current("AdminAddition").sha256 + codec.encode(AdminAddition(admin=offer))
+        message = signing.root_act_bytes(self.genesis if genesis is None else genesis, epoch, act)
+        signatures = [RootSignature(kid=root.kid, signature=root.keys.signing.sign(message)) for root in consents]
+        return AdminAdded(act=act, root_signatures=tuple(signatures))
+
+
+def tool(resource: str, *, timeout_ms: int = 5_000, idempotent: bool = False) -> ToolDeclaration:
+    """Return the declaration of one operation."""
+    return ToolDeclaration(resource=resource, description="", timeout_ms=timeout_ms, idempotent=idempotent)
+
+
+def grant(
+    *, roles: Sequence[str] = ("agent", "service", "tool"), name_pattern: str = "*", count_max: int = 100
+) -> EnrolmentGrant:
+    """Return what an enrolment key may register."""
+    return EnrolmentGrant(roles=tuple(roles), name_pattern=name_pattern, count_max=count_max)
+
+
+def invocation(
+    resource: str, parameters: Any = None, *, intents: Sequence[str] = (), prompts: Sequence[Prompt] = ()
+) -> InvocationRequested:
+    """Return a call. `parameters` is a value, or a text to be sent as it stands."""
+    text = parameters if isinstance(parameters, str) else json.dumps({} if parameters is None else parameters)
+    return InvocationRequested(resource=resource, parameters=text, intents=tuple(intents), prompts=tuple(prompts))
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A founded world with one agent in a session, one tool, and a policy that lets the one call the other."""
+
+    world: World
+    agent: Actor
+    session: Actor
+    tool: Actor
+    resource: str = "tool:calc/run"
+
+    @classmethod
+    def opened(cls, name: str = "office", **how: Any) -> Office:
+        world = World.founded(name, **how)
+        agent = world.register("agent", "bot")
+        calc = world.register("tool", "calc")
+        world.publish_policy({"policy_id": "agent:bot", "resources": ["tool:**"]})
+        return cls(world, agent, world.open_session(agent), calc)
+
+    def call(self, parameters: Any = None, **tampering: Any) -> Folded:
+        """Let the agent call the tool."""
+        return self.world.call(self.session, self.resource, parameters, **tampering)
