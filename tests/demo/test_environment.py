@@ -9,6 +9,7 @@ import pytest
 
 from macaw.demo.environment import Environment, build_environment, open_environment
 from macaw.demo.score import APPS, WRITES, Call, InjectedCall, Task, is_write, load_tasks
+from processors.jcs import canonical
 from producers.tools import bind_arguments, collect_tools
 
 ROWS = Path(__file__).parents[2] / "examples" / "agentdojo" / "authz_agentdojo.jsonl"
@@ -55,6 +56,7 @@ def test_every_wanted_call_succeeds_and_finds_something(tmp_path: Path, task: Ta
     environment = build_environment(tmp_path / "fresh", task.suite)
 
     results = [run(environment, call.tool, **call.arguments) for call in task.wanted]
+    canonical(results)  # raises for anything but plain JSON values, which is all that a host can report
 
     assert all(results)
     assert sorted(kinds(environment)) == sorted(writes(task.wanted))

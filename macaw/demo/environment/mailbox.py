@@ -211,9 +211,9 @@ def _parsed(data: bytes, folder: str, *, read: bool) -> Mail:
     message = email.message_from_bytes(data, policy=default)
     return Mail(
         id=int(message["Message-ID"].strip("<>").partition("@")[0]),
-        sender=message["From"],
-        recipients=tuple(message["To"].split(", ")),
-        subject=message["Subject"],
+        sender=str(message["From"]),
+        recipients=tuple(str(message["To"]).split(", ")),
+        subject=str(message["Subject"]),
         body=message.get_content().removesuffix("\n"),
         sent_at=message["Date"].datetime.strftime("%Y-%m-%dT%H:%M"),
         folder=folder,

@@ -1,0 +1,108 @@
+"""The demo's installation: an embedded broker, two tenants, and the processes of the real thing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from macaw.demo.stage import RunningHosts, Stage
+from macaw.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
+from producers.client import Client
+from producers.home import Home, TenantHome
+from streams.broker import EmbeddedBroker
+
+COMPANY = "Blue Sparrow Tech"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TENANTS = {"banking": "acme", "workspace": "globex"}
+START_SECONDS = 60.0
+
+
+class DemoError(RuntimeError):
+    """The demo cannot run here; the message says why."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A tenant in play: its tools on a stage, and a client for each role."""
+
+    folder: TenantHome
+    stage: Stage
+    hosts: RunningHosts
+    clients: dict[str, Client]
+
+    def close(self) -> None:
+        for client in self.clients.values():
+            client.close()
+        self.hosts.stop()
+
+
+@contextmanager
+def installation(base: Path) -> Iterator[Home]:
+    """Start the embedded broker, the monitor and the views on a fresh home below `base`; stop all at the end."""
+    if not EXAMPLES.is_dir():
+        raise DemoError(
+            "the demo needs the examples/ folder of a checkout: clone the project and run `make demo` there"
+        )
+    with EmbeddedBroker(base / "broker") as broker:
+        config = {"bootstrap": broker.info.bootstrap, "broker_kind": "embedded", "deployment": "demo"}
+        home = Home.create(base, config)
+        processes = [_start(base, name) for name in ("monitor", "views")]
+        try:
+            yield home
+        finally:
+            for process in reversed(processes):
+                process.terminate()
+            for process in processes:
+                try:
+                    process.wait(15)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def _start(base: Path, name: str) -> subprocess.Popen[bytes]:
+    log = (base / f"{name}.log").open("wb")
+    with log:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", "macaw.cli", name],
+            env={**os.environ, "MACAW_HOME": str(base)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def open_tenant(home: Home, suite: str, roles: Iterable[str]) -> Running:
+    """Found the tenant of a suite, publish its policies, and start its tools and one agent for each role."""
+    folder = create_tenant(home, TENANTS[suite])
+    if register_enrolment(home, folder, seconds=START_SECONDS) is None:
+        raise DemoError("the monitor does not answer; its log stands in monitor.log of the demo's folder")
+    roles = sorted(set(roles))
+    documents = [(EXAMPLES / "policies" / f"{name}.json").read_text("utf-8") for name in ("company", *roles)]
+    publish_policies(home, folder, documents, {})
+    stage = Stage(home.path.parent / "environments", suite)
+    hosts = RunningHosts(home, folder, stage, group_managed=False)
+    clients = {}
+    for role in roles:
+        name = f"{role}-agent"
+        register_agent(home, folder, name, attributes={"company": COMPANY, "roles": [role]})
+        clients[role] = Client.connect(folder.tenant, name, home=home)
+    return Running(folder, stage, hosts, clients)
+
+
+def views_address(base: Path) -> str:
+    """Return where the views listen, waiting until they do. Raises DemoError."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        address: str | None = json.loads((base / ".macaw" / "config.json").read_text("utf-8")).get("views")
+        if address:
+            return address
+        time.sleep(0.1)
+    raise DemoError("the views do not start; their log stands in views.log of the demo's folder")

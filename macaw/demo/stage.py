@@ -1,0 +1,78 @@
+"""The demo's stage: each task gets a fresh environment, and the tool hosts work on the one that is set."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from macaw.demo.environment import Environment, build_environment
+from producers.client import Control
+from producers.home import Home, TenantHome
+from producers.tool_host import HostSettings, ToolHost, register_tool
+from producers.tools import ToolFunction, collect_tools
+
+
+class Stage:
+    """The environment of one suite that is in play. One task at a time: nothing runs while it is changed."""
+
+    def __init__(self, directory: Path, suite: str) -> None:
+        self._directory, self._suite = directory, suite
+        self._count = 0
+        self.environment = self.fresh()
+
+    def fresh(self) -> Environment:
+        """Set a new environment, seeded like every other, and return it."""
+        self._count += 1
+        self.environment = build_environment(self._directory / f"{self._suite}-{self._count:02d}", self._suite)
+        return self.environment
+
+    def tools(self) -> dict[str, tuple[ToolFunction, ...]]:
+        """Return for each app its tools; a call reaches the environment that is set at that moment."""
+        return {
+            app: tuple(self._redirected(app, found) for found in collect_tools(store))
+            for app, store in self.environment.tools().items()
+        }
+
+    def _redirected(self, app: str, found: ToolFunction) -> ToolFunction:
+        attribute = getattr(found.function, "__name__", found.name)
+
+        @functools.wraps(found.function)
+        def call(*args: object, **kwargs: object) -> object:
+            method: Callable[..., object] = getattr(self.environment.tools()[app], attribute)
+            return method(*args, **kwargs)
+
+        return replace(found, function=call)
+
+
+class RunningHosts:
+    """Tool hosts of one tenant, each in a thread of this process."""
+
+    def __init__(self, home: Home, folder: TenantHome, stage: Stage, *, group_managed: bool) -> None:
+        self._hosts: list[tuple[ToolHost, threading.Thread, Control]] = []
+        for app, tools in stage.tools().items():
+            key = register_tool(home, folder, app, tools)
+            control = Control(home, folder, key, app)
+            settings = HostSettings(
+                bootstrap=home.bootstrap,
+                group_managed=group_managed,
+                executed_path=folder.path / "executed" / f"{app}.db",
+            )
+            host = ToolHost(control, app, tools, settings)
+            thread = threading.Thread(target=host.run, name=f"host-{app}", daemon=True)
+            thread.start()
+            self._hosts.append((host, thread, control))
+
+    def executed(self) -> int:
+        """Return how many calls the hosts have executed."""
+        return sum(host.tally.executed for host, _, _ in self._hosts)
+
+    def stop(self) -> None:
+        """Stop every host; calls that run are waited for."""
+        for host, _, _ in self._hosts:
+            host.stop()
+        for _, thread, control in self._hosts:
+            thread.join(30)
+            control.close()
