@@ -64,6 +64,7 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
         _check_point(key)
         _enter(tables, KeyOffer(principal_id="root", ed25519=key, x25519=b"", possession=b""), "root")
     for role, offer in (("admin", body.admin), ("monitor", body.monitor)):
+        check_name(offer.principal_id)
         check_offer(offer, role, signing.NO_GENESIS)
         _enter(tables, offer, role)
 
@@ -78,6 +79,7 @@ def add_admin(tables: Tables, body: AdminAdded) -> bytes:
         act: AdminAddition = codec.decode(schema, body.act[32:])
     except codec.SchemaError as exc:
         raise Refusal(Reason.UNDECODABLE, str(exc)) from exc
+    check_name(act.admin.principal_id)
     check_offer(act.admin, "admin", tables.genesis)
     return _enter(tables, act.admin, "admin")
 

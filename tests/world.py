@@ -16,9 +16,7 @@ from typing import Any
 from processors import signing
 from processors.authoring import uuid7
 from processors.intake import KID_HEADER, PROOF_HEADER, Received
-from processors.outputs import Output
-from processors.sealing import SealingKey
-from processors.signing import Place, SigningKey, VerifiedHeads
+from processors.signing import Place, VerifiedHeads
 from processors.step import step
 from processors.tables import Tables, TenantLimits
 from producers.keys import KeyPair
@@ -29,104 +27,22 @@ from schemas.records import (
     AuditEntry,
     Body,
     ClockTicked,
-    DeadLetter,
-    Decision,
-    EnrolmentGrant,
     Event,
     Header,
-    InvocationRequested,
     KeyOffer,
     PolicyPublished,
     PrincipalRegistered,
     PrincipalRevoked,
-    Prompt,
-    Result,
     ResultReported,
     RootSignature,
-    SessionChanged,
     SessionOpened,
     TenantFounded,
-    ToolDeclaration,
 )
+from tests.builders import Actor, Draft, Folded, grant, invocation, keys_of, noise, tool
 
 START_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
 Headers = Sequence[tuple[str, bytes | None]]
-
-
-def noise(*words: object) -> bytes:
-    """Return 32 bytes that look random and are the same on every machine."""
-    return sha256("/".join(map(str, words)).encode()).digest()
-
-
-def keys_of(*words: object) -> KeyPair:
-    """Return a real key pair from words instead of randomness."""
-    return KeyPair(SigningKey.from_seed(noise("signing", *words)), SealingKey.from_secret(noise("sealing", *words)))
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Somebody who signs. A session is an actor of role `session`, under the name of who opened it."""
-
-    role: str
-    principal_id: str
-    keys: KeyPair
-
-    @property
-    def kid(self) -> bytes:
-        return self.keys.kid
-
-    @property
-    def session_id(self) -> bytes | None:
-        return self.keys.kid if self.role == "session" else None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An event before it is signed: the value for the topic and the leaf to sign."""
-
-    value: bytes
-    leaf: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """What one record caused, with the outputs read again."""
-
-    received: Received
-    outputs: list[Output]
-    entry: AuditEntry
-
-    def of(self, topic: topics.Topic) -> list[Output]:
-        return [output for output in self.outputs if output.topic is topic]
-
-    @property
-    def says(self) -> tuple[str, str]:
-        """Outcome and reason, as the audit log has them."""
-        return self.entry.outcome, self.entry.reason
-
-    @property
-    def decisions(self) -> list[Decision]:
-        return [codec.decode_as(Decision, o.value or b"") for o in self.of(topics.DECISIONS)]
-
-    @property
-    def results(self) -> list[Result]:
-        return [codec.decode_as(Result, o.value or b"") for o in self.of(topics.RESULTS)]
-
-    @property
-    def dead_letters(self) -> list[DeadLetter]:
-        return [codec.decode_as(DeadLetter, o.value or b"") for o in self.of(topics.DEAD_LETTERS)]
-
-    @property
-    def session_changes(self) -> list[SessionChanged]:
-        return [codec.decode_as(SessionChanged, o.value or b"") for o in self.of(topics.OPS_SESSIONS)]
-
-    @property
-    def decision_leaf(self) -> bytes:
-        """The leaf of the one decision in here."""
-        (output,) = self.of(topics.DECISIONS)
-        assert output.leaf is not None
-        return output.leaf
 
 
 class World:
@@ -382,26 +298,6 @@ class World:
         return AdminAdded(act=act, root_signatures=tuple(signatures))
 
 
-def tool(resource: str, *, timeout_ms: int = 5_000, idempotent: bool = False) -> ToolDeclaration:
-    """Return the declaration of one operation."""
-    return ToolDeclaration(resource=resource, description="", timeout_ms=timeout_ms, idempotent=idempotent)
-
-
-def grant(
-    *, roles: Sequence[str] = ("agent", "service", "tool"), name_pattern: str = "*", count_max: int = 100
-) -> EnrolmentGrant:
-    """Return what an enrolment key may register."""
-    return EnrolmentGrant(roles=tuple(roles), name_pattern=name_pattern, count_max=count_max)
-
-
-def invocation(
-    resource: str, parameters: Any = None, *, intents: Sequence[str] = (), prompts: Sequence[Prompt] = ()
-) -> InvocationRequested:
-    """Return a call. `parameters` is a value, or a text to be sent as it stands."""
-    text = parameters if isinstance(parameters, str) else json.dumps({} if parameters is None else parameters)
-    return InvocationRequested(resource=resource, parameters=text, intents=tuple(intents), prompts=tuple(prompts))
-
-
 @dataclass(frozen=True, slots=True)
 class Office:
     """A founded world with one agent in a session, one tool, and a policy that lets the one call the other."""
@@ -423,3 +319,18 @@ class Office:
     def call(self, parameters: Any = None, **tampering: Any) -> Folded:
         """Let the agent call the tool."""
         return self.world.call(self.session, self.resource, parameters, **tampering)
+
+
+class Cast:
+    """A tenant with one actor of every role."""
+
+    def __init__(self, name: str = "cast", **how: Any) -> None:
+        self.world = World.founded(name, **how)
+        world = self.world
+        self.actors = {
+            "root": world.roots[0],
+            "admin": world.admin,
+            "monitor": world.monitor,
+            **{role: world.register(role, f"the-{role}") for role in ("enrolment", "agent", "service", "tool")},
+        }
+        self.actors["session"] = world.open_session(self.actors["agent"])

@@ -1,0 +1,122 @@
+"""A folder of evidence on disk: opened without following links, nothing in it but the files of the format.
+
+A folder comes from somebody who may wish the reader ill. Names are compared with what the format knows before anything
+is opened; a link, a device or a pipe is refused; each file is read once, and no further than its bound.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from processors.evidence import Verdict, VerdictCode, verify
+from processors.evidence_format import DATA_FILES, MANIFEST, SCHEMA_PREFIX
+from processors.merkle import EMPTY_ROOT
+
+FILE_BYTES_MAX = 256 * 1024**3
+FILES_MAX = 1024
+CHUNK_BYTES = 256 * 1024
+_SCHEMA_NAME = re.compile(r"[0-9a-f]{64}\.avsc")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not be waited for
+
+
+class EvidenceFolderError(ValueError):
+    """The directory cannot be read as a folder of evidence; the message names the first file that is wrong."""
+
+
+class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
+    """An open directory, as `processors.evidence` reads one.
+
+    Raises:
+        EvidenceFolderError: it is no directory, or holds what the format does not know.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._root = _open(str(path), _DIRECTORY, None)
+        try:
+            self._names = frozenset(self._list())
+        except BaseException:
+            self.close()
+            raise
+
+    def names(self) -> Collection[str]:
+        """Return the names of all files."""
+        return self._names
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """Yield a file's bytes. Raises EvidenceFolderError for a link, for what is no file, and above the bound."""
+        if name not in self._names:
+            raise EvidenceFolderError(f"no file {name[:100]!r} in the folder")
+        with os.fdopen(_open(name, _FILE, self._root), "rb", buffering=0) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
+                raise EvidenceFolderError(f"{name} is no file of at most {FILE_BYTES_MAX} bytes")
+            left = found.st_size  # what grows while it is read is not read further: its digest will differ
+            while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
+                left -= len(chunk)
+                yield chunk
+
+    def close(self) -> None:
+        """Close the directory."""
+        os.close(self._root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _list(self) -> Iterator[str]:
+        names = _names_in(self._root)
+        for name in sorted(names):
+            if name in {MANIFEST, *DATA_FILES}:
+                yield name
+            elif name != SCHEMA_PREFIX.rstrip("/"):
+                raise EvidenceFolderError(f"{name[:100]!r} does not belong in a folder of evidence")
+        if SCHEMA_PREFIX.rstrip("/") not in names:
+            return
+        schemas = _open(SCHEMA_PREFIX.rstrip("/"), _DIRECTORY, self._root)
+        try:
+            found = _names_in(schemas)
+        finally:
+            os.close(schemas)
+        for name in sorted(found):
+            if not _SCHEMA_NAME.fullmatch(name):
+                raise EvidenceFolderError(f"{name[:100]!r} does not belong among the schemas")
+            yield SCHEMA_PREFIX + name
+
+
+def _open(name: str, flags: int, directory: int | None) -> int:
+    try:
+        return os.open(name, flags, dir_fd=directory)
+    except OSError as exc:
+        raise EvidenceFolderError(f"cannot open {name[:100]!r} without following a link: {exc.strerror}") from exc
+
+
+def _names_in(directory: int) -> list[str]:
+    names = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) > FILES_MAX:
+                raise EvidenceFolderError(f"want at most {FILES_MAX} files in a directory")
+    return names
+
+
+def verify_folder(path: Path, *, genesis: bytes) -> Verdict:
+    """Judge the folder at `path` against a pinned genesis of 32 bytes. Whatever cannot be read is MALFORMED."""
+    try:
+        with EvidenceFolder(path) as folder:
+            return verify(folder, genesis=genesis)
+    except (EvidenceFolderError, OSError) as exc:
+        detail = str(exc) if isinstance(exc, EvidenceFolderError) else f"cannot be read: {exc.strerror}"
+        return Verdict(code=VerdictCode.MALFORMED, index=None, detail=detail, size=0, root=EMPTY_ROOT, events_absent=0)

@@ -1,0 +1,100 @@
+"""Reads topics of a tenant as they stand on the brokers: for people and for programs that only look.
+
+Nothing here writes, joins a group or commits an offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from producers.consuming import Position, read_to, take, watermarks
+from schemas.topics import INTAKE, Topic
+
+IDLE_SECONDS = 10.0  # longer than a healthy monitor keeps a transaction open
+FOLLOW_SECONDS = 0.2
+
+
+class TopicReader:
+    """One topic of one tenant, every partition of it."""
+
+    def __init__(self, bootstrap: str, topic: Topic, tenant: str) -> None:
+        self.name = topic.of(tenant)
+        self._partitions = range(topic.partitions)
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"macaw.{tenant}.reader",
+                "enable.auto.commit": False,
+                # An event on intake is a fact as soon as it is appended; anything else once its transaction commits.
+                "isolation.level": "read_uncommitted" if topic is INTAKE else "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 50,
+                "log_level": 2,
+            }
+        )
+
+    def all(self) -> Iterator[Message]:
+        """Yield what is there now, partition by partition. Raises ReadTimeoutError."""
+        for partition in self._partitions:
+            low, high = watermarks(self._consumer, self.name, partition)
+            yield from self._range(partition, low, high)
+
+    def between(self, partition: int, start: int, end: int) -> Iterator[Message]:
+        """Yield the records of one partition in [start, end). Raises ReadTimeoutError."""
+        return (m for m in self._range(partition, start, end) if start <= (m.offset() or 0) < end)
+
+    def first_offset(self, partition: int = 0) -> int:
+        """Return the first offset that is still kept."""
+        return watermarks(self._consumer, self.name, partition)[0]
+
+    def last(self, count: int) -> list[Message]:
+        """Return the last `count` records, by time. Raises ReadTimeoutError."""
+        found = [m for partition in self._partitions for m in self._last_of(partition, count)]
+        return sorted(found, key=_when)[-count:] if count > 0 else []
+
+    def follow(self, after: dict[int, int]) -> Iterator[Message | None]:
+        """Yield what is appended from now on, or from the offsets `after` by partition; None when nothing comes."""
+        places = []
+        for partition in self._partitions:
+            _, high = watermarks(self._consumer, self.name, partition)
+            places.append(TopicPartition(self.name, partition, after.get(partition, high)))
+        self._consumer.assign(places)
+        positions = {place.partition: Position(place.offset) for place in places}
+        while True:
+            batch = take(self._consumer, 256, FOLLOW_SECONDS)
+            yield from (m for m in batch if positions[m.partition() or 0].note(m))
+            if not batch:
+                yield None
+
+    def _range(self, partition: int, start: int, end: int) -> Iterator[Message]:
+        return read_to(self._consumer, TopicPartition(self.name, partition, start), end, idle_seconds=IDLE_SECONDS)
+
+    def _last_of(self, partition: int, count: int) -> list[Message]:
+        low, high = watermarks(self._consumer, self.name, partition)
+        back = 2 * count  # the end of each transaction takes an offset too
+        while True:
+            start = max(low, high - back)
+            found = list(self._range(partition, start, high))
+            if len(found) >= count or start == low:
+                return found[-count:]
+            back *= 4
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _when(message: Message) -> tuple[int, int, int]:
+    return message.timestamp()[1], message.partition() or 0, message.offset() or 0

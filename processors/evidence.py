@@ -1,0 +1,295 @@
+"""The offline verifier: files in, one verdict out. It needs no broker, no registry, no network, and trusts no monitor.
+
+What it trusts is the genesis that its caller pins. From there it folds the registry by the rules of
+`processors.following`, so every key is judged as it stood at that entry. The first failing index decides. At each
+entry, in order: schema, origin (SPLICE), index (GAP, or BAD_LINK below), prev (BAD_LINK), signature (BAD_SIG), key
+(KEY_NOT_VALID), and then what the entry says of its event (BAD_SIG, PAYLOAD_MISSING).
+
+**When an entry is judged.** A change to an entry breaks its own signature and the link of the entry after it. So that
+one change has one name, an entry's own signature is judged only once its successor is known to link to it:
+
+- a bit in an entry is BAD_LINK at the next index, where it is the last, BAD_SIG at itself, also where the entry no
+  longer decodes;
+- but in its schema digest, origin, index or prev it is what that field is checked for, at the entry itself;
+- where origin or index of the successor fail, the entry before it is judged first, for it stands lower.
+
+**FORK** is a broken link, or an index that stands twice, where both entries carry a good signature of a live monitor
+key: no change to a file makes that, only a monitor that wrote two histories.
+
+An entry's key must be live in the registry as it was *before* the entry's own event, so the entry that records a key's
+revocation is the last that the key may sign. The founding entry alone is judged after its event, which brings the key.
+
+Digests in the manifest are compared last, when everything that has a meaning held: they cover what is left over, such
+as a byte that says that an event is absent. They are no signature. Who cuts the tail off every file and writes the
+manifest anew makes a shorter log that is whole: only a witness knows better, and therefore a log without one is
+UNWITNESSED, never OK.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from processors import merkle
+from processors.audit import ENTRY_MAGIC
+from processors.evidence_entry import Fault, Item, Judge, Progress, Schemas, VerdictCode, seals
+from processors.evidence_format import (
+    DATA_FILES,
+    ENTRIES,
+    ENTRY_BYTES_MAX,
+    EVENT_RECORD_BYTES_MAX,
+    EVENTS,
+    MANIFEST,
+    MANIFEST_BYTES_MAX,
+    PROOF_RECORD_BYTES_MAX,
+    PROOFS,
+    REGISTRY,
+    SCHEMA_BYTES_MAX,
+    Folder,
+    FormatError,
+    Manifest,
+    Source,
+    schema_file,
+)
+from processors.tables import Tables
+from schemas import codec
+from schemas.records import AuditEntry
+from schemas.topics import is_tenant_id
+from schemas.writing import Writer, compile_writer
+
+__all__ = ["Verdict", "VerdictCode", "verify"]
+
+GENESIS_BYTES = 32
+AUDIT_ENTRY = f"{codec.NAMESPACE}.AuditEntry"
+# What a rule may raise on bytes that nobody thought of. Here as in the fold such bytes are refused, never passed.
+RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the files show.
+
+    `size` entries held before the verdict and `root` is their RFC 6962 root. `events_absent` of them came without their
+    event, so of those only what the monitor says of it is known. `index` is None where no entry is to blame.
+    """
+
+    code: VerdictCode
+    index: int | None
+    detail: str
+    size: int
+    root: bytes
+    events_absent: int
+
+
+def verify(folder: Folder, *, genesis: bytes) -> Verdict:
+    """Judge a folder against the genesis that the caller pins. Requires 32 bytes.
+
+    Never raises for what stands in the files. What `folder.read` raises passes through.
+    """
+    assert len(genesis) == GENESIS_BYTES
+    progress = Progress()
+    code, index, detail = VerdictCode.UNWITNESSED, None, "whole and signed, but no witness has seen it"
+    try:
+        _Walk(folder, genesis, progress).run()
+    except Fault as fault:
+        code, index, detail = fault.code, fault.index, fault.detail
+    except RULE_ERRORS as exc:
+        code, index, detail = VerdictCode.MALFORMED, progress.size, f"a check could not be made: {type(exc).__name__}"
+    return Verdict(
+        code=code,
+        index=index,
+        detail=detail,
+        size=progress.size,
+        root=merkle.frontier_root(progress.frontier),
+        events_absent=progress.events_absent,
+    )
+
+
+class _Walk:
+    """One pass over the files."""
+
+    def __init__(self, folder: Folder, genesis: bytes, progress: Progress) -> None:
+        self._names = frozenset(folder.names())
+        self._manifest = _manifest(folder, self._names, genesis)
+        self._sources = {name: Source(folder.read(name)) for name in DATA_FILES}
+        self._schema_digests = dict(_schemas(folder, self._names))
+        self._schemas = Schemas(
+            frozenset(d for d in codec.by_digest() if self._schema_digests.get(schema_file(d)) == d)
+        )
+        self._progress = progress
+        self._judge = Judge(self._manifest, self._schemas, self._sources[REGISTRY], progress)
+        self._end: Fault | None = None
+
+    def run(self) -> None:
+        """Raise Fault for the first failing index, or return where everything holds."""
+        before: Item | None = None
+        count = 0
+        for item in self._items():
+            fault = self._misplaced(item)
+            if fault is None and not self._links(before, item):
+                raise self._broken_link(before, item)
+            if before is not None:
+                self._judge.settle(before)
+            if fault is not None:
+                raise self._twice(fault, before, item)
+            before, count = item, item.index + 1
+        if before is not None:
+            self._judge.settle(before)
+        self._finish(before, count)
+
+    # --- the place of an entry ---
+
+    def _items(self) -> Iterator[Item]:
+        entries = self._sources[ENTRIES]
+        proofs = iter(seals(self._sources[PROOFS], PROOF_RECORD_BYTES_MAX))
+        events = iter(seals(self._sources[EVENTS], EVENT_RECORD_BYTES_MAX))
+        for index in itertools.count():
+            try:
+                data = entries.record(ENTRY_BYTES_MAX)
+            except EOFError as exc:
+                code = VerdictCode.TRUNCATED if index < self._manifest.size else VerdictCode.MALFORMED
+                self._end = Fault(code, index, f"entries.bin: {exc}")
+                return
+            except FormatError as exc:
+                self._end = Fault(VerdictCode.MALFORMED, index, f"entries.bin: {exc}")
+                return
+            if data is None:
+                return
+            entry, why = _read_entry(data)
+            yield Item(index, data, merkle.leaf_hash(data), entry, why, next(proofs), next(events))
+
+    def _misplaced(self, item: Item) -> Fault | None:
+        """Return what is wrong with an entry's schema, origin or index; bytes that are no entry have none of these."""
+        if not item.is_entry_like:
+            return None  # their own signature, or their successor's link, will say so
+        try:
+            schema = self._schemas.use(item.digest, item.index)
+        except Fault as fault:
+            return fault
+        if schema.name != AUDIT_ENTRY:
+            return Fault(VerdictCode.SCHEMA_UNKNOWN, item.index, f"{schema.name} is not the schema of an entry")
+        entry = item.entry
+        if entry is not None and entry.origin != self._manifest.origin:
+            return Fault(VerdictCode.SPLICE, item.index, "the entry belongs to the log of another origin")
+        if entry is not None and entry.index != item.index:
+            code = VerdictCode.GAP if entry.index > item.index else VerdictCode.BAD_LINK
+            return Fault(code, item.index, f"the entry that stands here says index {entry.index}")
+        return None
+
+    def _links(self, before: Item | None, item: Item) -> bool:
+        """Whether an entry names the leaf of the one before; an entry that does not decode names nothing."""
+        if item.entry is None:
+            return True
+        return item.entry.prev == (before.leaf if before else self._first_prev())
+
+    def _first_prev(self) -> bytes:
+        manifest = self._manifest
+        return Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis).prev
+
+    def _broken_link(self, before: Item | None, item: Item) -> Fault:
+        if before is not None and self._holds(before) and self._is_signed(item):
+            return Fault(VerdictCode.FORK, item.index, "two signed entries, and the later one has another before it")
+        return Fault(VerdictCode.BAD_LINK, item.index, "prev is not the leaf of the entry before")
+
+    def _twice(self, fault: Fault, before: Item | None, item: Item) -> Fault:
+        """Return FORK instead where the index is that of the entry before, and both are signed and differ."""
+        if before is None or before.entry is None or item.entry is None:
+            return fault
+        if item.entry.index == before.entry.index and item.leaf != before.leaf and self._is_signed(item):
+            return Fault(VerdictCode.FORK, item.index, f"two signed entries of index {item.entry.index}")
+        return fault
+
+    def _holds(self, item: Item) -> bool:
+        try:
+            self._judge.settle(item)
+        except Fault:
+            return False
+        return True
+
+    def _is_signed(self, item: Item) -> bool:
+        assert item.entry is not None
+        try:
+            self._judge.check_signature(item)
+            self._judge.check_key(item, item.entry)
+        except Fault:
+            return False
+        return True
+
+    # --- what is left when every entry holds ---
+
+    def _finish(self, last: Item | None, count: int) -> None:
+        size = self._manifest.size
+        if self._end is not None:
+            raise self._end
+        if count < size:
+            raise Fault(VerdictCode.TRUNCATED, count, f"the manifest says {size} entries, the file has {count}")
+        if count > size:
+            raise Fault(VerdictCode.MALFORMED, size, f"the manifest says {size} entries, the file has {count}")
+        self._judge.finish()
+        if last is None or last.leaf != self._manifest.last:
+            raise Fault(VerdictCode.BAD_LINK, size, "the manifest names another last entry")
+        for name in (PROOFS, EVENTS):
+            if not self._sources[name].at_end:
+                raise Fault(VerdictCode.MALFORMED, size, f"{name} goes on after the last entry")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """The folder holds what was used and nothing else, and each file is the one that the manifest names."""
+        want = {*DATA_FILES, *map(schema_file, self._schemas.used)}
+        for what, names in (("folder", self._names - {MANIFEST}), ("manifest", self._manifest.files.keys())):
+            for name in sorted(want ^ names):
+                raise Fault(VerdictCode.MALFORMED, None, f"the {what} has a file too many or too few: {name[:100]!r}")
+        digests = {name: source.digest() for name, source in self._sources.items()} | self._schema_digests
+        for name, digest in self._manifest.files.items():
+            if digests[name] != digest:
+                raise Fault(VerdictCode.MALFORMED, None, f"{name} is not the file that the manifest names")
+
+
+def _manifest(folder: Folder, names: frozenset[str], genesis: bytes) -> Manifest:
+    """Read the manifest. Raises Fault, SPLICE where it is of another tenant, deployment or founding."""
+    missing = sorted({MANIFEST, *DATA_FILES} - names)
+    if missing:
+        raise Fault(VerdictCode.MALFORMED, None, f"the folder has no {missing[0]}")
+    try:
+        manifest = Manifest.parse(Source(folder.read(MANIFEST)).whole(MANIFEST_BYTES_MAX))
+    except FormatError as exc:
+        raise Fault(VerdictCode.MALFORMED, None, f"manifest.json: {exc}") from exc
+    if not is_tenant_id(manifest.tenant):
+        raise Fault(VerdictCode.MALFORMED, None, "manifest.json: the tenant is no tenant id")
+    if manifest.genesis != genesis:
+        raise Fault(VerdictCode.SPLICE, None, "the folder is of another genesis than the one that is pinned")
+    return manifest
+
+
+def _schemas(folder: Folder, names: frozenset[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, digest of its bytes) for each file that has the name of a published schema."""
+    for name in sorted(names & {schema_file(digest) for digest in codec.by_digest()}):
+        try:
+            yield name, sha256(Source(folder.read(name)).whole(SCHEMA_BYTES_MAX)).digest()
+        except FormatError:
+            continue  # too large to be a schema: it counts as missing
+
+
+@functools.lru_cache(maxsize=64)
+def _writer(digest: bytes) -> Writer:
+    return compile_writer(json.loads(codec.by_digest()[digest].text))
+
+
+def _read_entry(data: bytes) -> tuple[AuditEntry | None, str]:
+    """Return the entry, or None and why these bytes are none: the one encoding of an entry is the one that counts."""
+    schema = codec.by_digest().get(data[4:36])
+    if data[:4] != ENTRY_MAGIC or schema is None or schema.name != AUDIT_ENTRY:
+        return None, "has another form"
+    try:
+        entry: AuditEntry = codec.decode(schema, data[36:])
+    except codec.SchemaError as exc:
+        return None, f"does not decode: {exc.code}"
+    if _writer(schema.sha256)(entry) != data[36:]:
+        return None, "is not in Avro's shortest form"
+    if len(entry.event) != 32 or len(entry.outputs) != 32:
+        return None, "has a digest of another size than 32"
+    return entry, ""

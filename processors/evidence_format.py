@@ -1,0 +1,364 @@
+"""The folder in which evidence travels: its files, byte for byte, in both directions.
+
+    manifest.json             RFC 8785: format, origin, tenant, genesis, size, last, files {name: SHA-256}
+    entries.bin               u32 length ‖ entry, for each entry, in order
+    proofs.bin                u32 length ‖ kid (32) ‖ macaw-proof of the audit record, for each entry
+    events.bin                u32 length ‖ u8 kind ‖ ..., for each entry: what stood on intake
+                                  0: nothing, intake's retention is over, or it was larger than any event may be
+                                  1: schema_sha256 ‖ kid ‖ lp(macaw-proof) ‖ lp(body)
+                                  2: the record's bytes, where they did not decode or came without a usable proof
+    registry.bin              u32 length ‖ u64 audit index ‖ the form of kind 1, for each accepted registry event
+    schemas/<sha256>.avsc     the JCS text of every schema that the above were written under
+
+All numbers are big-endian. Nothing here judges: `processors.evidence` does. Nothing here touches a disk: a folder to be
+written is a stream of (file name, piece), a folder to be read a `Folder`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+from processors import jcs
+from processors.audit import entry_bytes
+from processors.intake import KID_HEADER, PROOF_HEADER, Received
+from processors.merkle import leaf_hash
+from processors.signing import KEY_BYTES, lp
+from schemas import codec, limits
+from schemas.records import AdminAdded, AuditEntry, Event
+
+FORMAT = "macaw-evidence/v1"
+MANIFEST = "manifest.json"
+ENTRIES, PROOFS, EVENTS, REGISTRY = DATA_FILES = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
+SCHEMA_PREFIX, SCHEMA_SUFFIX = "schemas/", ".avsc"
+
+ABSENT, SIGNED, RAW = 0, 1, 2
+NO_EVENT = lp(bytes([ABSENT]))  # as it stands in events.bin
+UNDECODABLE_KIND = "Undecodable"
+# The events that `processors.following` folds: what a reader must have to know whose key was valid when.
+REGISTRY_KINDS = frozenset({"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked", "SessionOpened"})
+
+MANIFEST_BYTES_MAX = 64 * 1024
+SCHEMA_BYTES_MAX = 256 * 1024
+ENTRY_BYTES_MAX = 65_535  # what a tlog-tiles entry bundle can carry
+PROOF_RECORD_BYTES_MAX = 1024
+EVENT_RECORD_BYTES_MAX = limits.INTAKE_MESSAGE_BYTES_MAX + 256  # what the broker takes, and our own lengths
+
+
+class FormatError(ValueError):
+    """Bytes do not have the form that the folder's format demands."""
+
+
+class PackError(ValueError):
+    """The records do not make a folder that could verify; the message names the first that is wrong or missing."""
+
+
+class Folder(Protocol):
+    """A folder to be judged. Names are relative, with `/`; the bytes of a file come in pieces of any size."""
+
+    def names(self) -> Collection[str]:
+        """Return the names of all files in it."""
+        ...
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of one of them. Requires a name from `names`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a folder says of itself. `last` is the log leaf of the last entry."""
+
+    origin: str
+    tenant: str
+    genesis: bytes
+    size: int
+    last: bytes
+    files: dict[str, bytes]
+
+    @property
+    def deployment(self) -> str:
+        """What stands before the tenant in the origin."""
+        return self.origin.removesuffix(f"/{self.tenant}")
+
+    def encode(self) -> bytes:
+        """Return the one text of this manifest."""
+        return jcs.canonical(
+            {
+                "files": {name: digest.hex() for name, digest in self.files.items()},
+                "format": FORMAT,
+                "genesis": self.genesis.hex(),
+                "last": self.last.hex(),
+                "origin": self.origin,
+                "size": self.size,
+                "tenant": self.tenant,
+            }
+        )
+
+    @classmethod
+    def parse(cls, text: bytes) -> Manifest:
+        """Read a manifest. Raises FormatError unless `text` is exactly what `encode` returns for it."""
+        try:
+            value = jcs.parse_strict(text)
+        except jcs.MalformedJSONError as exc:
+            raise FormatError(f"the manifest is {exc}") from exc
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise FormatError(f"want an object of format {FORMAT!r}")
+        size, files = value.get("size"), value.get("files")
+        if type(size) is not int or size < 1 or not isinstance(files, dict):
+            raise FormatError("want a size of at least 1, the founding, and an object of files")
+        manifest = cls(
+            origin=_text(value.get("origin")),
+            tenant=_text(value.get("tenant")),
+            genesis=_digest(value.get("genesis")),
+            size=size,
+            last=_digest(value.get("last")),
+            files={name: _digest(digest) for name, digest in files.items()},
+        )
+        if manifest.encode() != text:
+            raise FormatError("the manifest is not in its canonical form, or has other members")
+        if manifest.origin != f"{manifest.deployment}/{manifest.tenant}":
+            raise FormatError("the manifest's origin does not end in its tenant")
+        return manifest
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise FormatError("want a string")
+    return value
+
+
+def _digest(value: object) -> bytes:
+    text = _text(value)
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise FormatError("want a digest of 64 lower-case hex digits")
+    return bytes.fromhex(text)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedEvent:
+    """An event with what is needed to check who signed it."""
+
+    schema_sha256: bytes
+    kid: bytes
+    proof: bytes
+    body: bytes
+
+    def encode(self) -> bytes:
+        """Return the form in which it stands in `events.bin` and `registry.bin`."""
+        return self.schema_sha256 + self.kid + lp(self.proof) + lp(self.body)
+
+    @classmethod
+    def parse(cls, data: bytes) -> SignedEvent:
+        """Read that form. Raises FormatError unless it is the whole of `data`."""
+        proof, rest = _split(data[64:])
+        body, rest = _split(rest)
+        if rest:
+            raise FormatError(f"{len(rest)} bytes follow the event")
+        return cls(data[:32], data[32:64], proof, body)
+
+
+def _split(data: bytes) -> tuple[bytes, bytes]:
+    """Take one length-prefixed field off. Raises FormatError where there is none."""
+    end = 4 + int.from_bytes(data[:4], "big")
+    if len(data) < 4 or len(data) < end:
+        raise FormatError("a field ends before its length")
+    return data[4:end], data[end:]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryEvent:
+    """An accepted registry event and the index of its entry."""
+
+    index: int
+    event: SignedEvent
+
+    def encode(self) -> bytes:
+        return self.index.to_bytes(8, "big") + self.event.encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> RegistryEvent:
+        """Read it. Raises FormatError."""
+        return cls(int.from_bytes(data[:8], "big"), SignedEvent.parse(data[8:]))
+
+
+def schema_file(digest: bytes) -> str:
+    """Return the name under which a schema stands in a folder."""
+    return f"{SCHEMA_PREFIX}{digest.hex()}{SCHEMA_SUFFIX}"
+
+
+class Source:
+    """One file of a folder, read once from start to end, hashed on the way."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._buffer = b""
+        self._at = 0
+        self._hash = sha256()
+
+    def _fill(self, count: int) -> int:
+        """Buffer `count` bytes, or what is left, and return how many there are."""
+        have = len(self._buffer) - self._at
+        if have >= count:
+            return have
+        pieces = [self._buffer[self._at :]]
+        while have < count and (chunk := next(self._chunks, None)) is not None:
+            self._hash.update(chunk)
+            pieces.append(chunk)
+            have += len(chunk)
+        self._buffer, self._at = b"".join(pieces), 0
+        return have
+
+    def record(self, bytes_max: int) -> bytes | None:
+        """Return the next length-prefixed record, or None at the end of the file.
+
+        Raises:
+            EOFError: the file ends inside it.
+            FormatError: it claims to be longer than `bytes_max`; nothing of it was read.
+        """
+        have = self._fill(4)
+        if not have:
+            return None
+        size = int.from_bytes(self._buffer[self._at : self._at + 4], "big")
+        if have >= 4 and size > bytes_max:
+            raise FormatError(f"a record claims {size} bytes, want at most {bytes_max}")
+        if self._fill(4 + size) < 4 + size:
+            raise EOFError("the file ends inside a record")
+        start = self._at + 4
+        self._at = start + size
+        return self._buffer[start : self._at]
+
+    def whole(self, bytes_max: int) -> bytes:
+        """Return the rest of the file. Raises FormatError where that is more than `bytes_max` bytes."""
+        if self._fill(bytes_max + 1) > bytes_max:
+            raise FormatError(f"the file is larger than {bytes_max} bytes")
+        rest, self._at = self._buffer[self._at :], len(self._buffer)
+        return rest
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every byte was taken as part of a record."""
+        return self._fill(1) == 0
+
+    def digest(self) -> bytes:
+        """Read what is left and return the SHA-256 of the whole file."""
+        for chunk in self._chunks:
+            self._hash.update(chunk)
+        return self._hash.digest()
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A record of the audit topic: framed entry and its two headers; b"" where a header is missing."""
+
+    value: bytes
+    kid: bytes
+    proof: bytes
+
+
+def pack(
+    records: Iterable[tuple[AuditRecord, Received | None]], *, origin: str, tenant: str, genesis: bytes
+) -> Iterator[tuple[str, bytes]]:
+    """Yield a folder as (file name, piece) from audit records, each with its intake record where there still is one.
+
+    The manifest comes last, so a folder without one was not finished. Holds one record at a time.
+
+    Raises:
+        PackError: there is no record, one is no audit entry, or the event of a registry entry is gone.
+    """
+    packer = _Packer()
+    for record, received in records:
+        yield from packer.add(record, received)
+    if not packer.size:
+        raise PackError("there is no audit entry: the tenant was not founded, or no monitor has run")
+    yield from packer.schema_texts()
+    files = {name: digest.digest() for name, digest in packer.digests.items()}
+    yield (
+        MANIFEST,
+        Manifest(
+            origin=origin, tenant=tenant, genesis=genesis, size=packer.size, last=packer.last, files=files
+        ).encode(),
+    )
+
+
+class _Packer:
+    """What must be remembered between records: digests, schemas, and how far the log went."""
+
+    def __init__(self) -> None:
+        self.digests = {name: sha256() for name in DATA_FILES}
+        self.size = 0
+        self.last = b""
+        self._schemas: dict[bytes, codec.Schema] = {}
+
+    def add(self, record: AuditRecord, received: Received | None) -> Iterator[tuple[str, bytes]]:
+        """Yield the pieces of one entry."""
+        try:
+            schema, body = codec.unframe(record.value)
+            entry: AuditEntry = codec.decode(schema, body)
+        except codec.SchemaError as exc:
+            raise PackError(f"audit record {self.size}: {exc}") from exc
+        if not isinstance(entry, AuditEntry):
+            raise PackError(f"audit record {self.size} is a {schema.name}")
+        self._schemas[schema.sha256] = schema
+        data = entry_bytes(schema.sha256, body)
+        kid = record.kid if len(record.kid) == KEY_BYTES else bytes(KEY_BYTES)
+        yield self._piece(ENTRIES, lp(data))
+        yield self._piece(PROOFS, lp(kid + record.proof))
+        signed = self._signed(entry, received)
+        yield self._piece(EVENTS, lp(_event_record(signed, received)))
+        if is_registry_entry(entry):
+            if signed is None:
+                raise PackError(f"entry {self.size} is a {entry.kind}, and intake no longer has its event")
+            yield self._piece(REGISTRY, lp(RegistryEvent(self.size, signed).encode()))
+        self.last = leaf_hash(data)
+        self.size += 1
+
+    def schema_texts(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the schemas that were used."""
+        for digest, schema in sorted(self._schemas.items()):
+            self.digests[schema_file(digest)] = sha256()
+            yield self._piece(schema_file(digest), schema.text.encode())
+
+    def _piece(self, name: str, data: bytes) -> tuple[str, bytes]:
+        self.digests[name].update(data)
+        return name, data
+
+    def _signed(self, entry: AuditEntry, received: Received | None) -> SignedEvent | None:
+        """Return the event with its one proof and kid, and note its schema; None where there are no such things."""
+        if received is None or received.value is None or entry.kind == UNDECODABLE_KIND:
+            return None
+        try:
+            schema, body = codec.unframe(received.value)
+            event: Event = codec.decode(schema, body)
+        except codec.SchemaError:
+            return None  # not what the monitor says: the bytes travel as they are, and the verifier will say so
+        for digest in (schema.sha256, *acts_of(event)):
+            self._schemas |= {k: s for k, s in codec.by_digest().items() if k == digest}
+        kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
+        kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
+        if kid is None or proof is None or len(kid) != KEY_BYTES:
+            return None
+        return SignedEvent(schema.sha256, kid, proof, body)
+
+
+def _event_record(signed: SignedEvent | None, received: Received | None) -> bytes:
+    if received is None:
+        return bytes([ABSENT])
+    record = bytes([SIGNED]) + signed.encode() if signed else bytes([RAW]) + (received.value or b"")
+    # A compressed batch can bring a record of any size past the broker. It was refused; no reader must hold it.
+    return record if len(record) <= EVENT_RECORD_BYTES_MAX else bytes([ABSENT])
+
+
+def is_registry_entry(entry: AuditEntry) -> bool:
+    """Whether the entry says that the registry changed."""
+    return entry.outcome == "accepted" and entry.kind in REGISTRY_KINDS
+
+
+def acts_of(event: Event) -> tuple[bytes, ...]:
+    """Return the digests of schemas that stand inside an event: that of a root act."""
+    return (event.body.act[:32],) if isinstance(event.body, AdminAdded) else ()

@@ -1,0 +1,132 @@
+"""Export: a tenant's log, and what it was made from, as a folder that anybody can check without a broker.
+
+The exporter judges nothing and is not trusted: `processors.evidence` does not ask where a folder came from. It reads
+the audit topic as committed and intake as it stands, side by side, one record at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from confluent_kafka import Message
+
+from processors.evidence_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
+from processors.intake import KID_HEADER, PROOF_HEADER, Received
+from schemas import codec
+from schemas.records import AuditEntry
+from schemas.topics import AUDIT, INTAKE
+from streams.reading import whole_partition
+from streams.resume import received_of
+
+
+class ExportError(RuntimeError):
+    """There is no whole log to export, or no empty place to put it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written."""
+
+    target: Path
+    size: int
+    events_absent: int
+
+
+def export_audit(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, target: Path) -> Exported:
+    """Write the tenant's log, as far as it is committed now, into a new folder.
+
+    The folder appears whole or not at all. It holds the events in clear, parameters included, and is its owner's only.
+
+    Raises:
+        ExportError: `target` is not empty.
+        PackError: there is no log, or the event of a registry entry is gone from intake.
+        ReadTimeoutError: a topic could not be read to its end.
+    """
+    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        raise ExportError(f"{target} exists and is not an empty folder")
+    count = _Count()
+    with (
+        whole_partition(bootstrap, AUDIT.of(tenant)) as audit,
+        whole_partition(bootstrap, INTAKE.of(tenant), committed=False) as intake,
+    ):
+        pairs = pair(audit.records, map(received_of, intake.records))
+        pieces = pack(pairs, origin=f"{deployment}/{tenant}", tenant=tenant, genesis=genesis)
+        write_folder(count.through(pieces), target)
+    return Exported(target, count.size, count.events_absent)
+
+
+@dataclass(slots=True)
+class _Count:
+    """What went through into the folder."""
+
+    size: int = 0
+    events_absent: int = 0
+
+    def through(self, pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+        for name, piece in pieces:
+            self.size += name == ENTRIES
+            self.events_absent += name == EVENTS and piece == NO_EVENT
+            yield name, piece
+
+
+def pair(audit: Iterable[Message], intake: Iterable[Received]) -> Iterator[tuple[AuditRecord, Received | None]]:
+    """Yield each audit record with the intake record that it names, or None where that is gone. Both are in order."""
+    events = iter(intake)
+    event = next(events, None)
+    for message in audit:
+        offset = _source_offset(message.value() or b"")
+        while event is not None and offset is not None and event.offset < offset:
+            event = next(events, None)
+        yield audit_record(message), event if event is not None and event.offset == offset else None
+
+
+def _source_offset(value: bytes) -> int | None:
+    try:
+        entry: AuditEntry = codec.decode_as(AuditEntry, value)
+    except codec.SchemaError:
+        return None  # `pack` says so
+    return entry.offset
+
+
+def audit_record(message: Message) -> AuditRecord:
+    """Return what an export takes of a record of the audit topic."""
+    headers: Any = message.headers() or ()
+    kid, proof = ([v for n, v in headers if n == name and v is not None] for name in (KID_HEADER, PROOF_HEADER))
+    # Without exactly one of each nobody signed: the folder still shows the record, and the verifier says BAD_SIG.
+    return AuditRecord(message.value() or b"", kid[0] if len(kid) == 1 else b"", proof[0] if len(proof) == 1 else b"")
+
+
+def write_folder(pieces: Iterable[tuple[str, bytes]], target: Path) -> None:
+    """Write a folder from its pieces, beside `target` first, so that a broken export leaves nothing that looks whole.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    making = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    making.mkdir(parents=True, mode=0o700)
+    try:
+        with ExitStack() as stack:
+            files: dict[str, BinaryIO] = {}
+            for name, data in pieces:
+                if name not in files:
+                    files[name] = stack.enter_context(_create(making / name))
+                files[name].write(data)
+            for file in files.values():
+                file.flush()
+                os.fsync(file.fileno())
+        making.rename(target)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+
+
+def _create(path: Path) -> BinaryIO:
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

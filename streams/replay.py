@@ -1,0 +1,188 @@
+"""Replay: fold intake again from its first record and compare every output, byte for byte, with what stands on the log.
+
+Nothing is written. The comparison goes as far as the audit log does: records that a monitor has not folded yet are
+left alone. What differs is a rule that is not pure, a monitor that ran another rule, or a log that somebody changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from processors.intake import Received
+from processors.signing import VerifiedHeads
+from processors.step import step
+from processors.tables import Tables
+from schemas import codec
+from schemas.records import AuditEntry, Decision, Result
+from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
+from streams.reading import whole_partition
+from streams.resume import received_of
+
+COMPARED: Mapping[Topic, type] = {DECISIONS: Decision, RESULTS: Result, AUDIT: AuditEntry}
+Place = tuple[Topic, int]
+
+
+class ReplayError(RuntimeError):
+    """The log cannot be replayed from its start; nothing is known about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first difference: the record at `position`, counted from 0, in one partition."""
+
+    topic: str
+    partition: int
+    position: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What was compared. `beyond` counts records of entries that were written meanwhile: those were not compared."""
+
+    entries: int
+    counts: Mapping[str, int]
+    beyond: int
+    difference: Difference | None
+
+    @property
+    def compared(self) -> int:
+        """How many records were the same."""
+        return sum(self.counts.values())
+
+
+class Stored(Protocol):
+    """The values that stand on one partition, in order."""
+
+    def peek(self) -> bytes | None:
+        """Return the next value without taking it, or None at the end."""
+        ...
+
+    def take(self) -> bytes | None:
+        """Return the next value, or None at the end."""
+        ...
+
+
+class Values:
+    """`Stored` over an iterator of values; a record without a value counts as an empty one."""
+
+    def __init__(self, values: Iterable[bytes | None]) -> None:
+        self._values = iter(values)
+        self._ahead: list[bytes] = []
+
+    def peek(self) -> bytes | None:
+        """Return the next value without taking it, or None at the end."""
+        if not self._ahead:
+            self._ahead = [value or b"" for value in _up_to_one(self._values)]
+        return self._ahead[0] if self._ahead else None
+
+    def take(self) -> bytes | None:
+        """Return the next value, or None at the end."""
+        value = self.peek()
+        self._ahead.clear()
+        return value
+
+
+def _up_to_one(values: Iterator[bytes | None]) -> Iterator[bytes | None]:
+    for value in values:
+        yield value
+        return
+
+
+def places() -> list[Place]:
+    """Return every partition that is compared."""
+    return [(topic, partition) for topic in COMPARED for partition in range(topic.partitions)]
+
+
+@dataclass(slots=True)
+class _Comparison:
+    tables: Tables
+    stored: Mapping[Place, Stored]
+    counts: Counter[str] = field(default_factory=Counter)
+    positions: Counter[Place] = field(default_factory=Counter)
+    beyond: int = 0
+
+    def fold(self, received: Received, heads: VerifiedHeads) -> Difference | None:
+        """Fold one record and compare what it causes."""
+        outputs = step(self.tables, received, heads)
+        self.tables.commit()
+        for output in outputs:
+            if output.topic not in COMPARED:
+                continue
+            place = output.topic, output.partition
+            stored = self.stored[place].take()
+            if stored != output.value:
+                return self._difference(place, "missing" if stored is None else "other bytes")
+            self.positions[place] += 1
+            self.counts[output.topic.name] += 1
+        return None
+
+    def rest(self) -> Difference | None:
+        """Return the first record that stands on the log and that no record of intake caused."""
+        for place, stored in self.stored.items():
+            while (value := stored.peek()) is not None:
+                if not self._is_later(place, value):
+                    return self._difference(place, "not caused by any record of intake")
+                self.beyond += 1
+                stored.take()
+        return None
+
+    def _is_later(self, place: Place, value: bytes) -> bool:
+        """Whether a record belongs to an entry after the last that was compared."""
+        topic, _ = place
+        if topic is AUDIT:
+            return False  # the comparison went to its end
+        try:
+            record: Decision | Result = codec.decode_as(COMPARED[topic], value)
+        except codec.SchemaError:
+            return False
+        return record.audit_index >= self.tables.next_index
+
+    def _difference(self, place: Place, what: str) -> Difference:
+        topic, partition = place
+        return Difference(topic.of(self.tables.tenant_id), partition, self.positions[place], what)
+
+
+def compare(tables: Tables, intake: Iterable[Received], stored: Mapping[Place, Stored]) -> Replayed:
+    """Fold `intake` into empty tables and compare with `stored`, for as many records as the audit log has entries."""
+    comparison = _Comparison(tables, stored)
+    heads = VerifiedHeads()
+    audit = stored[AUDIT, 0]
+    records = iter(intake)
+    difference: Difference | None = None
+    while difference is None and audit.peek() is not None and (received := next(records, None)) is not None:
+        difference = comparison.fold(received, heads)
+    if difference is None:
+        difference = comparison.rest()
+    return Replayed(tables.next_index, dict(comparison.counts), comparison.beyond, difference)
+
+
+def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes) -> Replayed:
+    """Replay a tenant's log on the brokers and compare.
+
+    Raises:
+        ReplayError: the tenant has no log, or retention has removed records from the start of a topic.
+        ReadTimeoutError: a topic could not be read to its end.
+    """
+    with ExitStack() as stack:
+
+        def records(topic: Topic, partition: int) -> Iterator[Message]:
+            name = topic.of(tenant)
+            whole = stack.enter_context(whole_partition(bootstrap, name, partition, committed=topic is not INTAKE))
+            if whole.low > 0:
+                raise ReplayError(f"{name} begins at offset {whole.low}: retention has removed what stood before")
+            return whole.records
+
+        # Audit first: where its end was asked, decisions and results of every entry up to there are on their topics.
+        ordered = sorted(places(), key=lambda place: place[0] is not AUDIT)
+        stored = {(t, p): Values(m.value() for m in records(t, p)) for t, p in ordered}
+        if stored[AUDIT, 0].peek() is None:
+            raise ReplayError(f"tenant {tenant!r} has no audit entry to compare with")
+        tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
+        return compare(tables, map(received_of, records(INTAKE, 0)), stored)

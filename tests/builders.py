@@ -1,0 +1,122 @@
+"""What a `World` is made of: keys from words, actors, events before they are signed, and outputs read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from processors.intake import Received
+from processors.outputs import Output
+from processors.sealing import SealingKey
+from processors.signing import SigningKey
+from producers.keys import KeyPair
+from schemas import codec, topics
+from schemas.records import (
+    AuditEntry,
+    DeadLetter,
+    Decision,
+    EnrolmentGrant,
+    InvocationRequested,
+    Prompt,
+    Result,
+    SessionChanged,
+    ToolDeclaration,
+)
+
+
+def noise(*words: object) -> bytes:
+    """Return 32 bytes that look random and are the same on every machine."""
+    return sha256("/".join(map(str, words)).encode()).digest()
+
+
+def keys_of(*words: object) -> KeyPair:
+    """Return a real key pair from words instead of randomness."""
+    return KeyPair(SigningKey.from_seed(noise("signing", *words)), SealingKey.from_secret(noise("sealing", *words)))
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody who signs. A session is an actor of role `session`, under the name of who opened it."""
+
+    role: str
+    principal_id: str
+    keys: KeyPair
+
+    @property
+    def kid(self) -> bytes:
+        return self.keys.kid
+
+    @property
+    def session_id(self) -> bytes | None:
+        return self.keys.kid if self.role == "session" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event before it is signed: the value for the topic and the leaf to sign."""
+
+    value: bytes
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What one record caused, with the outputs read again."""
+
+    received: Received
+    outputs: list[Output]
+    entry: AuditEntry
+
+    def of(self, topic: topics.Topic) -> list[Output]:
+        return [output for output in self.outputs if output.topic is topic]
+
+    @property
+    def says(self) -> tuple[str, str]:
+        """Outcome and reason, as the audit log has them."""
+        return self.entry.outcome, self.entry.reason
+
+    @property
+    def decisions(self) -> list[Decision]:
+        return [codec.decode_as(Decision, o.value or b"") for o in self.of(topics.DECISIONS)]
+
+    @property
+    def results(self) -> list[Result]:
+        return [codec.decode_as(Result, o.value or b"") for o in self.of(topics.RESULTS)]
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        return [codec.decode_as(DeadLetter, o.value or b"") for o in self.of(topics.DEAD_LETTERS)]
+
+    @property
+    def session_changes(self) -> list[SessionChanged]:
+        return [codec.decode_as(SessionChanged, o.value or b"") for o in self.of(topics.OPS_SESSIONS)]
+
+    @property
+    def decision_leaf(self) -> bytes:
+        """The leaf of the one decision in here."""
+        (output,) = self.of(topics.DECISIONS)
+        assert output.leaf is not None
+        return output.leaf
+
+
+def tool(resource: str, *, timeout_ms: int = 5_000, idempotent: bool = False) -> ToolDeclaration:
+    """Return the declaration of one operation."""
+    return ToolDeclaration(resource=resource, description="", timeout_ms=timeout_ms, idempotent=idempotent)
+
+
+def grant(
+    *, roles: Sequence[str] = ("agent", "service", "tool"), name_pattern: str = "*", count_max: int = 100
+) -> EnrolmentGrant:
+    """Return what an enrolment key may register."""
+    return EnrolmentGrant(roles=tuple(roles), name_pattern=name_pattern, count_max=count_max)
+
+
+def invocation(
+    resource: str, parameters: Any = None, *, intents: Sequence[str] = (), prompts: Sequence[Prompt] = ()
+) -> InvocationRequested:
+    """Return a call. `parameters` is a value, or a text to be sent as it stands."""
+    text = parameters if isinstance(parameters, str) else json.dumps({} if parameters is None else parameters)
+    return InvocationRequested(resource=resource, parameters=text, intents=tuple(intents), prompts=tuple(prompts))

@@ -1,0 +1,314 @@
+"""Who may sign what about whom: the tables of DESIGN 4 written out again, and one attack for each row."""
+
+from hashlib import sha256
+from typing import Any, get_args
+
+import pytest
+
+from processors import authority, signing
+from processors.refusal import Refusal
+from processors.tables import Tables, TenantLimits
+from schemas import codec, limits, topics
+from schemas.records import (
+    Body,
+    ClockTicked,
+    PrincipalRevoked,
+    ResultReported,
+)
+from tests.builders import Actor, Folded, invocation, keys_of, noise
+from tests.world import HOUR_MS, Cast, World
+
+ROLES = ("root", "admin", "monitor", "enrolment", "agent", "service", "tool", "session")
+
+# What each role's own, well-formed event of each kind comes to; a kind that a role is not named under is WRONG_ROLE.
+# A second founding is refused for what it is, a report on no call is late, and root keys are not revoked but rotated.
+SIGNS: dict[str, dict[str, tuple[str, str]]] = {
+    "TenantFounded": {"admin": ("refused", "NOT_GENESIS")},
+    "AdminAdded": {"root": ("accepted", "")},
+    "PrincipalRegistered": {"admin": ("accepted", ""), "enrolment": ("accepted", "")},
+    "PrincipalRevoked": {
+        "root": ("refused", "UNKNOWN_PRINCIPAL"),
+        "admin": ("accepted", ""),
+        "monitor": ("accepted", ""),
+        "enrolment": ("accepted", ""),
+        "agent": ("accepted", ""),
+        "service": ("accepted", ""),
+        "tool": ("accepted", ""),
+    },
+    "PolicyPublished": {"admin": ("accepted", "")},
+    "SessionOpened": {"agent": ("accepted", ""), "service": ("accepted", "")},
+    "InvocationRequested": {"session": ("denied", "NO_POLICY")},
+    "ResultReported": {"tool": ("refused", "LATE_RESULT")},
+    "ClockTicked": {"monitor": ("accepted", "")},
+}
+REGISTERS: dict[str, set[str]] = {
+    "admin": {"monitor", "enrolment", "agent", "service", "tool"},
+    "enrolment": {"agent", "service", "tool"},
+}
+WRONG_ROLE = ("refused", "WRONG_ROLE")
+
+
+def own(world: World, kind: str, by: Actor) -> Body:
+    """Return an event of this kind that is in order, as far as `by` may sign it at all."""
+    keys = keys_of("fresh", kind, by.role)
+    bodies: dict[str, Any] = {
+        "TenantFounded": world.founding,
+        "AdminAdded": world.admin_addition(world.offer(keys, "admin", "second"), world.roots[:2]),
+        "PrincipalRegistered": world.registration("agent", "newcomer", keys=keys),
+        "PrincipalRevoked": PrincipalRevoked(principal_id=by.principal_id, kid=None, reason="lost"),
+        "PolicyPublished": world.publication({"policy_id": "user:a", "resources": ["tool:a"]}),
+        "SessionOpened": world.session_of(by, keys=keys),
+        "InvocationRequested": invocation("tool:the-tool/run"),
+        "ResultReported": ResultReported(decision=bytes(32), outcome="ok", body="{}", attestations=()),
+        "ClockTicked": ClockTicked(deadline=world.now),
+    }
+    body: Body = bodies[kind]
+    return body
+
+
+@pytest.fixture
+def cast() -> Cast:
+    return Cast()
+
+
+@pytest.fixture
+def world() -> World:
+    return World.founded()
+
+
+def said(folded: Folded) -> str:
+    """Return the reason of a refusal, having looked that nothing else came of it."""
+    assert folded.entry.outcome == "refused"
+    assert {output.topic for output in folded.outputs} <= {topics.RESULTS, topics.AUDIT}
+    return folded.entry.reason
+
+
+# ---- the two tables
+
+
+def test_every_kind_of_event_and_every_role_stands_in_the_table():
+    """No body of the union and no role is left out here, or in the code."""
+    kinds = {cls.__name__ for cls in get_args(Body)}
+
+    assert set(SIGNS) == kinds == {cls.__name__ for cls in authority.MAY_SIGN}
+    assert set(ROLES) == authority.ROLES
+
+
+@pytest.mark.parametrize("kind", SIGNS)
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_signs_each_kind_exactly_where_the_table_says(cast, role, kind):
+    """A well-formed event of its own is heard from a role of the row, and WRONG_ROLE from any other."""
+    actor = cast.actors[role]
+    before = cast.world.rows(without=["sequences"])
+    folded = cast.world.send(own(cast.world, kind, actor), actor)
+
+    expected = SIGNS[kind].get(role, WRONG_ROLE)
+    assert folded.says == expected
+    if expected == WRONG_ROLE:
+        assert cast.world.rows(without=["sequences"]) == before
+        assert said(folded) == "WRONG_ROLE"
+    assert (role in authority.MAY_SIGN[type(own(cast.world, kind, actor))]) is (expected != WRONG_ROLE)
+
+
+@pytest.mark.parametrize("registered", [*ROLES, "approver", "bridge", "Admin", "", "attester"])
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_registers_each_role_exactly_where_the_table_says(cast, role, registered):
+    """Registrations are heard from admin and enrolment keys, for the roles of their row only."""
+    body = cast.world.registration(registered, "newcomer")
+    folded = cast.world.send(body, cast.actors[role])
+
+    allowed = registered in REGISTERS.get(role, set())
+    assert folded.says == (("accepted", "") if allowed else WRONG_ROLE)
+    assert (b"newcomer" in cast.world.tables.principals.rows) is allowed
+
+
+def test_a_role_that_stands_nowhere_may_nothing():
+    """A role outside the table, or an event outside it, is refused."""
+    with pytest.raises(Refusal, match="WRONG_ROLE"):
+        authority.check_may_sign("operator", ClockTicked(deadline=0))
+    with pytest.raises(Refusal, match="WRONG_ROLE"):
+        authority.check_may_register("operator", "agent")
+
+
+# ---- founding
+
+
+@pytest.mark.parametrize("offset", [1, 2, 10**12])
+def test_a_tenant_is_founded_at_offset_zero_only(offset):
+    """The configured founding event anywhere else founds nothing."""
+    world = World()
+    (headers,) = world.sign([world.founding_draft], world.admin)
+    folded = world.fold(world.founding_draft.value, headers, offset=offset)
+
+    assert said(folded) == "NOT_GENESIS"
+    assert not any(world.rows(without=["sequences"]).values())
+
+
+def test_a_tenant_is_founded_once():
+    """The founding event again is a duplicate, and another one is refused."""
+    world = World.founded()
+    before = world.rows(without=["sequences"])
+
+    assert world.found().says == ("refused", "DUPLICATE")
+    assert said(world.send(world.founding, world.admin)) == "NOT_GENESIS"
+    assert world.rows(without=["sequences"]) == before
+
+
+def test_a_founding_event_of_another_digest_is_refused():
+    """What is not the configured event, byte for byte, founds nothing, even from the same admin key."""
+    world = World()
+    value, headers = world.signed(world.founding, world.admin)
+    assert value != world.founding_draft.value
+
+    assert said(world.fold(value, headers)) == "NOT_GENESIS"
+
+
+def test_a_founding_event_signed_by_another_than_its_first_admin_is_refused():
+    """Nobody else can submit the founding event, not even its monitor."""
+    world = World()
+    (headers,) = world.sign([world.founding_draft], world.monitor)
+
+    assert world.fold(world.founding_draft.value, headers).says == ("refused", "UNKNOWN_KEY")
+    assert not any(world.rows().values())
+
+
+@pytest.mark.parametrize("served", [{"tenant": "acme", "deployment": "prod"}, {"tenant": "acmf", "deployment": "test"}])
+def test_a_founding_event_that_names_another_place_is_refused(served):
+    """Tenant and deployment inside the event are those that the monitor serves, even where the digest is configured."""
+    world = World()
+    tables = Tables(**served, genesis=world.genesis)
+    draft = world.draft(world.founding, world.admin, place_tenant=served["tenant"])
+    tables.genesis = sha256(draft.value[codec.FRAME_BYTES :]).digest()
+    (headers,) = world.sign([draft], world.admin)
+
+    assert said(world.fold_into(tables, world.receive(draft.value, headers))) == "NOT_GENESIS"
+    assert not tables.tenant.rows
+
+
+@pytest.mark.parametrize(
+    ("founding", "reason"),
+    [
+        ({"root_threshold": 0}, "BAD_ROOT_SIGNATURES"),
+        ({"root_threshold": -1}, "BAD_ROOT_SIGNATURES"),
+        ({"root_threshold": 4}, "BAD_ROOT_SIGNATURES"),
+        ({"root_keys": ()}, "BAD_ROOT_SIGNATURES"),
+        ({"root_keys": (keys_of("r").signing.public,) * 3}, "BAD_ROOT_SIGNATURES"),
+        ({"root_keys": tuple(keys_of("r", i).signing.public for i in range(17))}, "BAD_ROOT_SIGNATURES"),
+        ({"root_keys": (bytes(32),), "root_threshold": 1}, "BAD_KEY"),
+        ({"root_keys": (b"",), "root_threshold": 1}, "BAD_KEY"),
+        ({"root_keys": (keys_of("founder", "admin").signing.public,), "root_threshold": 1}, "KEY_TAKEN"),
+        ({"monitor": keys_of("founder", "admin").offer("monitor", "monitor", signing.NO_GENESIS)}, "KEY_TAKEN"),
+        ({"monitor": keys_of("m").offer("monitor", "admin", signing.NO_GENESIS)}, "REGISTRATION_CONFLICT"),
+        ({"monitor": keys_of("m").offer("monitor", "root", signing.NO_GENESIS)}, "REGISTRATION_CONFLICT"),
+        ({"monitor": keys_of("m").offer("monitor", "", signing.NO_GENESIS)}, "NAME_INVALID"),
+        ({"monitor": keys_of("m").offer("monitor", "m*", signing.NO_GENESIS)}, "NAME_INVALID"),
+        ({"monitor": keys_of("m").offer("agent", "monitor", signing.NO_GENESIS)}, "BAD_POSSESSION"),
+        ({"monitor": keys_of("m").offer("monitor", "monitor", noise("genesis"))}, "BAD_POSSESSION"),
+    ],
+)
+def test_a_founding_event_that_contradicts_itself_founds_nothing(founding, reason):
+    """Even under its own genesis a founding event with bad keys or an impossible threshold is refused whole."""
+    threshold = {"root_threshold": founding.pop("root_threshold")} if "root_threshold" in founding else {}
+    world = World("founder", **threshold, **founding)
+
+    assert said(world.found()) == reason
+    assert not any(world.rows(without=["sequences"]).values())
+
+
+# ---- revocation
+
+
+def test_an_agent_revokes_itself_and_nobody_else(world):
+    """A principal may give up its own keys; another's it cannot touch, not even one of its own role."""
+    bot, other = world.register("agent", "bot"), world.register("agent", "other")
+    for victim in ("other", "admin", "monitor", "root"):
+        assert said(world.revoke(victim, by=bot)) == "WRONG_PRINCIPAL"
+    assert said(world.revoke("bot", by=bot, kid=other.kid)) == "UNKNOWN_PRINCIPAL"
+
+    assert world.revoke("bot", by=bot).says == ("accepted", "")
+    assert world.tables.keys.rows[bot.kid].revoked_at == world.now
+    assert world.tables.keys.rows[other.kid].revoked_at is None
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in {"admin", "session"}])
+def test_nobody_but_an_admin_revokes_somebody_else(cast, role):
+    """Each role that may sign a revocation may do so for itself only."""
+    cast.world.register("agent", "victim")
+
+    assert said(cast.world.revoke("victim", by=cast.actors[role])) == "WRONG_PRINCIPAL"
+
+
+def test_a_session_cannot_revoke(cast):
+    """A session key speaks for its principal in calls, not about its keys."""
+    assert said(cast.world.revoke("the-agent", by=cast.actors["session"])) == "WRONG_ROLE"
+
+
+@pytest.mark.parametrize("principal_id", ["nobody", "", "root"])
+def test_whom_an_admin_cannot_revoke(world, principal_id):
+    """There is nobody of that name, or it is the root, which an admin does not outrank."""
+    assert said(world.revoke(principal_id)) == "UNKNOWN_PRINCIPAL"
+
+
+def test_one_instance_is_revoked_and_the_others_stay(world):
+    """A revocation that names a key ends that key only."""
+    first, second = world.register("agent", "fleet"), world.register("agent", "fleet")
+    folded = world.revoke("fleet", kid=first.kid)
+
+    assert [output.key for output in folded.of(topics.REGISTRY)] == [f"revoked/{first.kid.hex()}".encode()]
+    assert world.send(world.session_of(first, keys=keys_of("a")), first).says == ("refused", "REVOKED_KEY")
+    assert world.send(world.session_of(second, keys=keys_of("b")), second).says == ("accepted", "")
+
+
+# ---- sessions
+
+
+def test_an_agent_opens_sessions_for_itself_only(world):
+    """Neither the body nor the key may name somebody else."""
+    bot, keys = world.register("agent", "bot"), keys_of("s")
+    world.register("agent", "other")
+    other_key = world.offer(keys, "session", "other")
+
+    assert said(world.send(world.session_of(bot, keys=keys, principal_id="other"), bot)) == "WRONG_PRINCIPAL"
+    assert said(world.send(world.session_of(bot, keys=keys, key=other_key), bot)) == "WRONG_PRINCIPAL"
+    assert (
+        said(world.send(world.session_of(bot, keys=keys, key=world.offer(keys, "agent", "bot")), bot))
+        == "BAD_POSSESSION"
+    )
+
+
+@pytest.mark.parametrize(
+    "claimed", [{"attributes": '{"user":"ceo@x.org"}'}, {"issuer": "https://idp"}, {"token_sha256": bytes(32)}]
+)
+def test_an_agent_brings_no_attributes_of_its_own(world, claimed):
+    """What policies read comes from the registration; attributes and tokens are a bridge's to bring."""
+    bot = world.register("agent", "bot", attributes='{"user":"bot@x.org"}')
+
+    assert said(world.send(world.session_of(bot, keys=keys_of("s"), **claimed), bot)) == "WRONG_ROLE"
+    session = world.open_session(bot)
+    assert world.tables.sessions.rows[session.kid].attributes == '{"user":"bot@x.org"}'
+
+
+@pytest.mark.parametrize("ttl_ms", [0, -1, limits.SESSION_TTL_MS_MAX + 1, 2**62])
+def test_a_session_lives_between_a_millisecond_and_a_day(world, ttl_ms):
+    """A life out of bounds is refused."""
+    bot = world.register("agent", "bot")
+
+    assert said(world.send(world.session_of(bot, keys=keys_of("s"), ttl_ms=ttl_ms), bot)) == "SESSION_TTL"
+
+
+def test_a_session_never_outlives_the_key_that_opened_it(world):
+    """Its end is the earlier of its own and its opener's."""
+    bot = world.register("agent", "bot", expires_at=world.now + 5_000)
+    session = world.open_session(bot, ttl_ms=HOUR_MS)
+
+    assert world.tables.sessions.rows[session.kid].expires_at == world.now + 5_000
+
+
+def test_a_tenant_has_at_most_as_many_sessions_as_its_limit():
+    """Sessions are bounded, and the bound is a refusal."""
+    world = World.founded(bounds=TenantLimits(sessions=2))
+    bot = world.register("agent", "bot")
+    for _ in range(2):
+        world.open_session(bot)
+
+    assert said(world.send(world.session_of(bot, keys=keys_of("s")), bot)) == "LIMIT_EXCEEDED"

@@ -1,0 +1,64 @@
+"""Calls that are heard and denied before any policy is asked: each is a decision on the log."""
+
+import pytest
+
+from schemas.records import Prompt
+from tests.builders import invocation
+from tests.world import Office
+
+
+@pytest.fixture
+def office() -> Office:
+    """A tenant at work."""
+    return Office.opened()
+
+
+MALFORMED = [
+    ("", "syntax"), ('{"x":NaN}', "syntax"), ("{'x':1}", "syntax"), ("\ufeff{}", "bom"), ('{"n":1,"n":2}', "duplicate"),
+    ('{"n":9007199254740993}', "number"), ('{"n":1e999}', "number"), ('{"s":"\\ud800"}', "surrogate"),
+    ('{"q":' + "[" * 33 + "]" * 33 + "}", "depth"), ('{"q":[' + "0," * 5000 + "0]}", "nodes"), ("{} {}", "trailing"),
+    ("[]", "object"), ("null", "object"), ('"{}"', "object"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "cause"), MALFORMED)
+def test_malformed_parameters_are_a_denied_decision_that_names_the_cause(office, text, cause):
+    """A call with such parameters was heard: it is denied on the log, the caller is told, no tool is."""
+    world = office.world
+    before = world.rows(without=["sequences"])
+
+    folded = office.call(text)
+    assert folded.says == ("denied", "MALFORMED_PARAMETERS")
+    (decision,), (result,) = folded.decisions, folded.results
+    assert (decision.outcome, decision.reason, decision.detail) == ("denied", "MALFORMED_PARAMETERS", cause)
+    assert (decision.tool, decision.execute_before, decision.payload_sha256) == (None, None, None)
+    assert (result.outcome, result.to, result.decision) == ("denied", office.session.kid, folded.decision_leaf)
+    assert all(output.payload is None and output.recipients == () for output in folded.outputs)
+    assert world.rows(without=["sequences"]) == before
+    assert office.call().says == ("allowed", "")
+
+
+@pytest.mark.parametrize(
+    ("more", "detail"),
+    [
+        ({"intents": ["read only"]}, "intents"),
+        ({"prompts": [Prompt(path="$.q", policy="{}")]}, "prompts"),
+    ],
+    ids=["intents", "prompts"],
+)
+def test_what_narrows_a_call_and_is_not_known_yet_denies_it(office, more, detail):
+    """Intents and prompts are never dropped: the call is denied and says which."""
+    folded = office.world.send(invocation(office.resource, **more), office.session)
+
+    assert folded.says == ("denied", "NOT_SUPPORTED")
+    assert [decision.detail for decision in folded.decisions] == [detail]
+    assert not office.world.tables.calls.rows
+
+
+def test_no_parameter_value_stands_in_a_refusal(office):
+    """A denial says where and why, never what the caller sent."""
+    secret = "correct horse battery staple"
+    folded = office.call('{"x":"' + secret + '","x":1}')
+
+    assert folded.says == ("denied", "MALFORMED_PARAMETERS")
+    assert all(secret.encode() not in (output.value or b"") for output in folded.outputs)

@@ -1,0 +1,169 @@
+"""A whole log in memory: what a monitor would have written, and the folder that an export of it makes.
+
+`SmallLog` is made from a `World`: each record is folded by the real step, and its audit entry signed as the loop signs
+it. A test changes the log before it is packed (what a monitor could do), or the files afterwards (what anybody could).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+from processors import signing
+from processors.audit import log_leaf
+from processors.evidence_format import AuditRecord, Manifest, pack
+from processors.intake import Received
+from processors.outputs import output_place
+from processors.signing import SigningKey
+from producers.keys import KeyPair
+from schemas import codec
+from schemas.records import AuditEntry
+from schemas.topics import AUDIT
+from tests.world import Folded, World, keys_of
+
+Pair = tuple[AuditRecord, Received | None]
+
+
+@dataclass(slots=True)
+class FolderInMemory:
+    """A folder as `processors.evidence` reads one. `chunk` is the size of the pieces."""
+
+    files: dict[str, bytes]
+    chunk: int = 1 << 16
+
+    def names(self) -> Collection[str]:
+        return self.files.keys()
+
+    def read(self, name: str) -> Iterator[bytes]:
+        data = self.files[name]
+        return (data[at : at + self.chunk] for at in range(0, len(data), self.chunk))
+
+    def items(self, name: str) -> list[bytes]:
+        """Return the length-prefixed records of a file."""
+        data, at, items = self.files[name], 0, []
+        while at < len(data):
+            size = int.from_bytes(data[at : at + 4], "big")
+            items.append(data[at + 4 : at + 4 + size])
+            at += 4 + size
+        return items
+
+    def put(self, name: str, items: list[bytes]) -> FolderInMemory:
+        """Return a copy with other records in one file, and the manifest as it was."""
+        return self.with_file(name, b"".join(signing.lp(item) for item in items))
+
+    def with_file(self, name: str, data: bytes | None) -> FolderInMemory:
+        """Return a copy with one file set, or removed."""
+        files = {**self.files, name: data} if data is not None else {n: d for n, d in self.files.items() if n != name}
+        return FolderInMemory(files, self.chunk)
+
+    def manifest(self) -> Manifest:
+        return Manifest.parse(self.files["manifest.json"])
+
+    def remade(self, **fields: Any) -> FolderInMemory:
+        """Return a copy whose manifest names the files as they are, as a thorough forger would leave it."""
+        files = {n: sha256(d).digest() for n, d in self.files.items() if n != "manifest.json"}
+        manifest = replace(self.manifest(), **{"files": files, **fields})
+        return self.with_file("manifest.json", manifest.encode())
+
+
+@dataclass(slots=True)
+class SmallLog:
+    """The records of a log in order, each with its intake record, and the entries that they hold."""
+
+    world: World
+    pairs: list[Pair] = field(default_factory=list)
+    entries: list[AuditEntry] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, world: World, bursts: Iterable[int] = ()) -> SmallLog:
+        """Return the log of everything that was said in a world, signed in bursts of these sizes, the rest as one."""
+        tables = world.fresh_tables()
+        folded = [world.fold_into(tables, received) for received in world.records]
+        log = cls(world, [], [f.entry for f in folded])
+        sizes = [*bursts]
+        for size in (*sizes, len(folded) - sum(sizes)):
+            log._sign(folded[len(log.pairs) : len(log.pairs) + size])
+        return log
+
+    def _sign(self, burst: list[Folded]) -> None:
+        made = [record_of(self.world, f.entry) for f in burst]
+        key = self.world.monitor.keys.signing
+        proofs = key.sign_leaves([leaf for _, leaf in made])
+        records = [AuditRecord(value, key.kid, proof) for (value, _), proof in zip(made, proofs, strict=True)]
+        self.pairs += zip(records, (f.received for f in burst), strict=True)
+
+    def resign(self, index: int, *, by: SigningKey | None = None, **fields: Any) -> SmallLog:
+        """Return a copy in which one entry says something else and is signed again; its successor is not told."""
+        entry = replace(self.entries[index], **fields)
+        value, leaf = record_of(self.world, entry)
+        key = by or self.world.monitor.keys.signing
+        record = AuditRecord(value, key.kid, key.sign_leaves([leaf])[0])
+        pairs, entries = [*self.pairs], [*self.entries]
+        pairs[index], entries[index] = (record, pairs[index][1]), entry
+        return SmallLog(self.world, pairs, entries)
+
+    def relinked(self, start: int, *, by: SigningKey | None = None) -> SmallLog:
+        """Return a copy whose entries from `start` on link to what is there and are signed again: a monitor's lie."""
+        log = SmallLog(self.world, [*self.pairs], [*self.entries])
+        for at in range(start, len(log.entries)):
+            log = log.resign(at, by=by, prev=leaf_of(log.entries[at - 1]))
+        return log
+
+    def folder(self, **fields: Any) -> FolderInMemory:
+        """Return the export."""
+        world = self.world
+        about = {"origin": f"{world.deployment}/{world.tenant}", "tenant": world.tenant, "genesis": world.genesis}
+        files: dict[str, bytearray] = {}
+        for name, piece in pack(self.pairs, **{**about, **fields}):
+            files.setdefault(name, bytearray()).extend(piece)
+        return FolderInMemory({name: bytes(data) for name, data in files.items()})
+
+
+def record_of(world: World, entry: AuditEntry) -> tuple[bytes, bytes]:
+    """Return an audit record's value and the leaf that a monitor signs."""
+    body = codec.encode(entry)
+    place = output_place(signing.AUDIT_TAG, world.genesis, AUDIT.of(world.tenant), 0, "AuditEntry")
+    return codec.current("AuditEntry").prefix + body, place.leaf(body)
+
+
+def leaf_of(entry: AuditEntry) -> bytes:
+    """Return the log leaf of an entry."""
+    return log_leaf(codec.current("AuditEntry").sha256, codec.encode(entry))
+
+
+def build_world(name: str = "evidence", **how: Any) -> World:
+    """Return a world in which every kind of record was said; tests refer to the indexes beside the lines."""
+    world = World.founded(name, root_count=1, root_threshold=1, **how)  # 0 TenantFounded
+    agent = world.register("agent", "bot")  # 1 PrincipalRegistered
+    tool = world.register("tool", "calc", keys=tool_keys(name))  # 2 PrincipalRegistered
+    world.publish_policy({"policy_id": "agent:bot", "resources": ["tool:calc/run"]})  # 3 PolicyPublished
+    session = world.open_session(agent)  # 4 SessionOpened
+    allowed = world.call(session, "tool:calc/run", {"a": 1})  # 5 InvocationRequested, allowed
+    world.report(allowed.decision_leaf, tool)  # 6 ResultReported
+    world.call(session, "tool:other/run")  # 7 InvocationRequested, denied
+    world.advance(1000)
+    value, (proof, kid) = world.signed(world.publication(), world.admin)
+    world.fold(b"no event", [kid])  # 8 Undecodable
+    world.fold(None, [])  # 9 Undecodable
+    world.fold(value, [])  # 10 PolicyPublished, MALFORMED_PROOF
+    world.send(world.registration("agent", "mallory"), tool)  # 11 PrincipalRegistered, WRONG_ROLE
+    world.fold(value, [(proof[0], bytes(64) + (proof[1] or b"")[64:]), kid])  # 12 PolicyPublished, BAD_SIGNATURE
+    world.send(world.registration("agent", "eve"), session, principal_id="eve")  # 13 …, WRONG_PRINCIPAL
+    second = world.offer(keys_of(name, "second admin"), "admin", "second")
+    world.send(world.admin_addition(second, world.roots), world.roots[0])  # 14 AdminAdded
+    world.revoke("bot")  # 15 PrincipalRevoked
+    world.call(session, "tool:calc/run", {"a": 2})  # 16 InvocationRequested, EXPIRED_SESSION
+    world.tick()  # 17 ClockTicked
+    return world
+
+
+def tool_keys(name: str = "evidence") -> KeyPair:
+    """Return the keys of the tool in `build_world`."""
+    return keys_of(name, "tool")
+
+
+def build_log(name: str = "evidence", **how: Any) -> SmallLog:
+    """Return the log of `build_world`."""
+    return SmallLog.of(build_world(name, **how), bursts=(1, 7, 6))
