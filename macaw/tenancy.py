@@ -9,28 +9,40 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from macaw.locking import update_config
 from processors.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.jcs import canonical
 from processors.policy.documents import parse_policy
 from processors.signing import NO_GENESIS, kid_of
 from producers.answers import Answer
-from producers.client import Control, NoAnswerError
+from producers.client import CONTROL_SECONDS, Control, NoAnswerError, RefusedError
 from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair
 from schemas import codec
-from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalRegistered, TenantFounded
+from schemas.reasons import Reason
+from schemas.records import (
+    EnrolmentGrant,
+    Event,
+    PolicyPublished,
+    PrincipalRegistered,
+    PrincipalRevoked,
+    TenantFounded,
+)
 from schemas.topics import is_tenant_id
 from streams.founding import create_topics, intake_is_empty, publish_founding
 from streams.monitor import MonitoredTenant
 
 ENROL_COUNT_MAX = 1000
+# Files that stand in a tenant's folder until that step of its founding is done.
+FOUNDING = "founding.event"
+ENROLMENT = "enrolment.pending"
 ROLES_IN_ENROLMENT = ("agent", "service", "tool")
 
 
 def create_tenant(home: Home, name: str, *, development: bool = False, replication: int = 1) -> TenantHome:
-    """Found a tenant: keys, topics, founding event, enrolment key.
+    """Found a tenant: keys, topics, founding event. `register_enrolment` completes it.
 
-    An interrupted founding is taken up where it ended: the founding event is kept beside the keys until it is appended.
+    An interrupted founding is taken up where it ended: what is still to be done stands beside the keys.
 
     Raises:
         HomeError: the name is no tenant id, or the tenant exists.
@@ -41,16 +53,17 @@ def create_tenant(home: Home, name: str, *, development: bool = False, replicati
     folder = TenantHome(name, home.path / "tenants" / name)
     if not folder.path.exists():
         _prepare(home, folder, development=development)
-    pending = folder.path / "founding.event"
-    if not pending.exists():
-        raise HomeError(f"tenant {name!r} exists in {folder.path}")
-    create_topics(home.bootstrap, name, replication=replication)
-    if intake_is_empty(home.bootstrap, name):
-        value = pending.read_bytes()
-        publish_founding(home.bootstrap, name, value, _founding_headers(folder, value))
-    pending.unlink()
+    pending = folder.path / FOUNDING
+    if pending.exists():
+        create_topics(home.bootstrap, name, replication=replication)
+        if intake_is_empty(home.bootstrap, name):
+            value = pending.read_bytes()
+            publish_founding(home.bootstrap, name, value, _founding_headers(folder, value))
+        pending.unlink()
+    elif not (folder.path / ENROLMENT).exists():
+        raise HomeError(f"tenant {name!r} exists in {folder.path}: choose another name")
     if "tenant" not in home.config:
-        Home.create(home.path.parent, {"tenant": name})
+        update_config(home.path.parent, {"tenant": name})
     return folder
 
 
@@ -63,7 +76,8 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
             key.save(making / f"{role}.key")
         deployment = home.config.get("deployment", "local")
         value = _founding_value(folder.tenant, deployment, keys, development=development)
-        _write_private(making / "founding.event", value)
+        _write_private(making / FOUNDING, value)
+        _write_private(making / ENROLMENT, b"")
         _write_private(making / "genesis", kid_of(value[codec.FRAME_BYTES :]).hex().encode() + b"\n")
         _write_private(making / "views.token", secrets.token_urlsafe(32).encode() + b"\n")
         making.rename(folder.path)
@@ -121,8 +135,12 @@ def admin_control(home: Home, folder: TenantHome) -> Control:
     return Control(home, folder, folder.key("admin"), "admin")
 
 
-def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = 20.0) -> Answer | None:
-    """Register the enrolment key; None where no monitor answers yet: the event stands on the log and takes effect."""
+def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTROL_SECONDS) -> Answer | None:
+    """Register the enrolment key; None where no monitor answers yet: the event stands on the log and takes effect.
+
+    Raises:
+        RefusedError: the log refused it.
+    """
     body = PrincipalRegistered(
         role="enrolment",
         key=folder.key("enrol").offer("enrolment", "enrol", folder.genesis),
@@ -130,11 +148,18 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = 20.0)
         tools=(),
         enrolment=EnrolmentGrant(roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX),
     )
+    answer = None
     with admin_control(home, folder) as control:
         try:
-            return control.tell(body, seconds=seconds)
+            answer = control.tell(body, seconds=seconds)
         except NoAnswerError:
-            return None
+            pass
+        except RefusedError as exc:
+            if exc.reason != Reason.KEY_TAKEN:  # taken by itself: the founding was interrupted after this step
+                raise
+            answer = exc.answer
+    (folder.path / ENROLMENT).unlink(missing_ok=True)
+    return answer
 
 
 def register_agent(
@@ -154,6 +179,22 @@ def register_agent(
     if not path.exists():
         key.save(path)
     return key
+
+
+def revoke_agent(home: Home, folder: TenantHome, name: str, *, reason: str) -> Path | None:
+    """Revoke every key of a principal, with the sessions they opened; return where its key file was put aside.
+
+    Raises:
+        RefusedError: no such principal is registered.
+    """
+    with admin_control(home, folder) as control:
+        control.tell(PrincipalRevoked(principal_id=name, kid=None, reason=reason))
+    path = folder.key_file("agent", name)
+    if not path.exists():
+        return None
+    # Kept, because only its owner may destroy a key; moved, because a new registration needs a new one.
+    aside = path.with_name(f"{name}.{secrets.token_hex(4)}.revoked")
+    return path.rename(aside)
 
 
 def publish_policies(home: Home, folder: TenantHome, documents: Sequence[str], in_force: Mapping[str, bytes]) -> Answer:

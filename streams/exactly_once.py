@@ -10,20 +10,29 @@ batch. No consumer call stands between that filter and the commit. Read `docs/ad
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from processors.intake import Received
 from schemas import limits, topics
 from streams.fold import TenantFold
-from streams.resume import Reader, ResumeError, received_of, resume
+from streams.resume import Reader, Restoration, ResumeError, received_of
 
 log = logging.getLogger(__name__)
 
 FAILURES_MAX = 3  # a partition whose own transaction fails this often alike is paused; the others go on
 TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
+BUFFERED_RECORDS_MAX = 2 * limits.BATCH_RECORDS_MAX  # polled, not folded yet, of all partitions together
+RESTORING_MAX = 4  # each has connections of its own
+RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
+RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
+DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
+# Errors that say who may write, not what was written: no fault of the partition's records.
+_MEMBERSHIP = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
 
 
 class WorkerFencedError(RuntimeError):
@@ -36,9 +45,14 @@ class Partition:
 
     topic: str
     epoch: int = 0
+    member: str | None = None  # who we were in the group when it was assigned
     fold: TenantFold | None = None
+    position: int = 0  # the next offset to fold
     failures: int = 0
-    buffer: list[tuple[int, Message]] = field(default_factory=list)
+    failed_with: str = ""
+    restoration: Restoration | None = None
+    restore_at: float = 0.0
+    buffer: list[tuple[int, Received]] = field(default_factory=list)
 
     @property
     def place(self) -> TopicPartition:
@@ -47,9 +61,13 @@ class Partition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
-    """How a worker reaches its brokers. `assigned` lists topics where no group can be relied on (embedded broker)."""
+    """How a worker reaches its brokers, and which intakes its group serves.
+
+    `assigned` lists topics where no group can be relied on (embedded broker).
+    """
 
     bootstrap: str
+    pattern: str = topics.INTAKE_PATTERN
     group: str = "macaw.monitor"
     transactional_id: str
     assigned: Callable[[], Iterable[str]] | None = None
@@ -87,7 +105,9 @@ class LoopSettings:
             "linger.ms": 0,
             "compression.type": "none",
             "message.max.bytes": limits.OUTPUT_MESSAGE_BYTES_MAX,
-            "queue.buffering.max.messages": 4 * limits.BATCH_OUTPUTS_MAX,
+            # A transaction is bounded by what the step makes of its records; a second bound would only break it:
+            # one revocation may end 10,000 sessions.
+            "queue.buffering.max.messages": 0,
             "log_level": 3,
         }
 
@@ -101,21 +121,26 @@ class Loop:
         self._open_fold = open_fold
         self._partitions: dict[str, Partition] = {}
         self._epochs: dict[str, int] = {}
-        self._restoring: list[str] = []
+        self._restoring: list[Partition] = []
+        self._readers = [Reader(settings.consumer())]  # idle ones; the first connects while the group is joined
+        self._readers_busy = 0
+        self._discover_at = 0.0
         self.paused: dict[str, str] = {}
         self._producer = Producer(settings.producer())
         self._producer.init_transactions(TRANSACTION_SECONDS)
         self._consumer = Consumer(settings.intake())
-        self._reader = Reader(settings.consumer())
         if settings.assigned is None:
             self._consumer.subscribe(
-                [topics.INTAKE_PATTERN], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+                [settings.pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
             )
 
     def close(self) -> None:
         """Leave the group and release the connections."""
+        for partition in self._restoring:
+            self._stop_restoring(partition)
         self._consumer.close()
-        self._reader.close()
+        for reader in self._readers:
+            reader.close()
 
     @property
     def folds(self) -> dict[str, TenantFold]:
@@ -126,19 +151,20 @@ class Loop:
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         # An explicit offset: with auto.offset.reset=error a tenant without a committed offset would fail. Paused until
-        # the state is restored, which happens in the loop.
+        # the state is restored, which is begun in the loop.
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in places])
         consumer.pause(places)
-        for place in places:
-            self._raise_epoch(place.topic)
-            self._partitions[place.topic] = Partition(place.topic, self._epochs[place.topic])
-            self._restoring.append(place.topic)
+        member = consumer.memberid()
+        for topic in _intakes(places):
+            self._raise_epoch(topic)
+            self._partitions[topic] = Partition(topic, self._epochs[topic], member)
+            self._restoring.append(self._partitions[topic])
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        for place in places:
-            self._raise_epoch(place.topic)
-            self._partitions.pop(place.topic, None)
-            self.paused.pop(place.topic, None)
+        for topic in _intakes(places):
+            self._raise_epoch(topic)
+            self._partitions.pop(topic, None)
+            self.paused.pop(topic, None)
         consumer.incremental_unassign(places)
 
     def _raise_epoch(self, topic: str) -> None:
@@ -147,6 +173,9 @@ class Loop:
     def _assign_new(self) -> None:
         """Without a group: take every intake topic that there is."""
         assert self._settings.assigned is not None
+        if time.monotonic() < self._discover_at:
+            return
+        self._discover_at = time.monotonic() + DISCOVER_SECONDS
         new = [TopicPartition(t, 0) for t in self._settings.assigned() if t not in self._partitions]
         if new:
             self._on_assign(self._consumer, new)
@@ -162,109 +191,187 @@ class Loop:
         if self._settings.assigned is not None:
             self._assign_new()
         self._restore_assigned()
-        self._collect(timeout)
+        self._collect(min(timeout, RESTORED_SECONDS) if self._readers_busy else timeout)
         return sum(self._transact(partition) for partition in list(self._partitions.values()) if partition.buffer)
 
     def _collect(self, timeout: float) -> None:
         """Buffer what the consumer has, each record with its partition's epoch from before the call."""
-        waiting = any(p.buffer for p in self._partitions.values())
+        buffered = sum(len(p.buffer) for p in self._partitions.values())
+        room = min(limits.BATCH_RECORDS_MAX, BUFFERED_RECORDS_MAX - buffered)
+        if room <= 0:
+            return  # each turn folds a record at least of every buffer, so the next has room
         before = dict(self._epochs)
-        first = self._consumer.poll(0 if waiting else timeout)
+        first = self._consumer.poll(0 if buffered else timeout)
         self._note(before, [first] if first is not None else [])
-        if first is not None:
+        if first is not None and room > 1:
             before = dict(self._epochs)
-            self._note(before, self._consumer.consume(limits.BATCH_RECORDS_MAX - 1, 0))
+            self._note(before, self._consumer.consume(room - 1, 0))
         for partition in self._partitions.values():
             partition.buffer = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
 
     def _note(self, before: dict[str, int], messages: list[Message]) -> None:
         for message in messages:
-            topic = message.topic() or ""
-            if message.error() is not None:
-                log.warning("%s: %s", topic or "consumer", message.error())
+            topic, error = message.topic() or "", message.error()
+            if error is not None:
+                self._note_error(topic, error)
             elif topic in self._partitions:
-                self._partitions[topic].buffer.append((before.get(topic, 0), message))
+                self._partitions[topic].buffer.append((before.get(topic, 0), received_of(message)))
+
+    def _note_error(self, topic: str, error: KafkaError) -> None:
+        if error.fatal():
+            raise WorkerFencedError(str(error))
+        if topic in self._partitions and error.name() == "_AUTO_OFFSET_RESET":
+            self._pause(topic, f"RESUME_MISMATCH: intake no longer has the offset to go on at: {error}")
+        else:
+            log.warning("%s: %s", topic or "consumer", error)
 
     def _transact(self, partition: Partition) -> int:
         fold = partition.fold
-        if fold is None or partition.topic in self.paused:
+        membership = self._membership(partition)
+        if fold is None or partition.topic in self.paused or membership is None:
             partition.buffer.clear()
             return 0
-        batch = [received_of(m) for _, m in partition.buffer[: limits.BATCH_RECORDS_MAX]]
-        try:
-            folded = self._commit(partition, fold, batch)
-        except KafkaException as exc:
-            self._recover(partition, fold, batch[0].offset, exc)
+        while partition.buffer and partition.buffer[0][1].offset < partition.position:
+            del partition.buffer[0]  # on the log already, which only goes forward
+        batch = [received for _, received in partition.buffer[: limits.BATCH_RECORDS_MAX]]
+        if not batch:
             return 0
-        except BaseException:
+        try:
+            folded = self._commit(partition, fold, batch, membership)
+        except (WorkerFencedError, MemoryError):
             fold.rollback()
             raise
+        except Exception as exc:  # noqa: BLE001 - one tenant's failure must not end the others' worker
+            self._recover(partition, fold, exc)
+            return 0
         fold.commit()
+        partition.position = batch[folded - 1].offset + 1
         partition.failures = 0
         del partition.buffer[:folded]
         return folded
 
-    def _commit(self, partition: Partition, fold: TenantFold, batch: list[Any]) -> int:
-        """Fold a batch inside one transaction and return how many records it took."""
+    def _membership(self, partition: Partition) -> Any:
+        """Return the proof of membership for a transaction's offsets, or None once the partition may be another's.
+
+        A consumer that was put out of its group forgets its member id at once and says so only at a later call, and
+        Kafka takes the offsets of a transaction that names neither member nor generation from anybody. So the id must
+        still be the one of the assignment, and is looked at after the proof was made.
+        """
+        proof = self._consumer.consumer_group_metadata()
+        return proof if self._consumer.memberid() == partition.member else None
+
+    def _commit(self, partition: Partition, fold: TenantFold, batch: list[Received], membership: Any) -> int:
+        """Fold a batch inside one transaction and return how many records it took.
+
+        Raises:
+            WorkerFencedError: nobody knows whether the transaction was committed.
+        """
         producer = self._producer
-        folded, outputs = fold.fold(batch)
         producer.begin_transaction()
+        folded, outputs = fold.fold(batch)
         for made in fold.messages(outputs):
             producer.produce(made.topic, made.value, made.key, made.partition, headers=list(made.headers))
         position = TopicPartition(partition.topic, 0, batch[folded - 1].offset + 1)
-        producer.send_offsets_to_transaction([position], self._consumer.consumer_group_metadata(), TRANSACTION_SECONDS)
-        producer.commit_transaction(TRANSACTION_SECONDS)
+        producer.send_offsets_to_transaction([position], membership, TRANSACTION_SECONDS)
+        try:
+            producer.commit_transaction(TRANSACTION_SECONDS)
+        except KafkaException as exc:
+            if exc.args[0].txn_requires_abort():
+                raise
+            raise WorkerFencedError(f"{partition.topic}: the outcome of a commit is unknown: {exc.args[0]}") from exc
         return folded
 
-    def _recover(self, partition: Partition, fold: TenantFold, offset: int, exc: KafkaException) -> None:
-        """Abort, drop the overlay and seek back. Any other outcome than a clean abort ends the worker."""
+    def _recover(self, partition: Partition, fold: TenantFold, exc: Exception) -> None:
+        """Abort, drop the overlay and seek back. A fatal error, or no clean abort, ends the worker.
+
+        Whatever failed, a local refusal of one record included: without the abort a later commit would succeed.
+        """
         fold.rollback()
         partition.buffer.clear()
-        error = exc.args[0]
-        if error.fatal() or not (error.txn_requires_abort() or _is_local(error)):
+        error = exc.args[0] if isinstance(exc, KafkaException) else None
+        if error is not None and error.fatal():
             raise WorkerFencedError(f"{partition.topic}: {error}") from exc
         try:
             self._producer.abort_transaction(TRANSACTION_SECONDS)
         except KafkaException as failed:
             raise WorkerFencedError(f"{partition.topic}: {failed.args[0]}") from failed
-        log.warning("%s: transaction aborted: %s", partition.topic, error)
-        partition.failures += 1
+        log.warning("%s: transaction aborted: %s", partition.topic, error or repr(exc), exc_info=error is None)
+        self._count(partition, error.name() if error is not None else type(exc).__name__)
         if partition.failures >= FAILURES_MAX:
-            self._pause(partition.topic, f"{FAILURES_MAX} transactions failed: {error}")
-            return
-        if partition.topic in self._partitions:
-            self._consumer.seek(TopicPartition(partition.topic, 0, offset))
+            self._pause(partition.topic, f"{FAILURES_MAX} transactions failed: {error or repr(exc)}")
+        elif error is None:
+            self._restore_again(partition)  # the fold broke off in the middle: its tables are made anew
+        else:
+            self._consumer.seek(TopicPartition(partition.topic, 0, partition.position))
 
-    # --- restoring ---
+    def _count(self, partition: Partition, failure: str) -> None:
+        if failure not in _MEMBERSHIP:
+            partition.failures = partition.failures + 1 if failure == partition.failed_with else 1
+            partition.failed_with = failure
+
+    # --- restoring: beside the loop, so that one that is long or must wait holds up neither others nor the group ---
 
     def _restore_assigned(self) -> None:
         pending, self._restoring = self._restoring, []
-        for topic in pending:
-            if topic in self._partitions:
-                self._restore(self._partitions[topic])
+        for partition in pending:
+            if self._partitions.get(partition.topic) is not partition:
+                self._stop_restoring(partition)
+            elif not self._restore(partition):
+                self._restoring.append(partition)
 
-    def _restore(self, partition: Partition) -> None:
-        tenant = topics.tenant_of(partition.topic)
-        fold = self._open_fold(tenant)
-        if fold is None:
-            self._pause(partition.topic, "the tenant is not configured on this worker")
-            return
+    def _restore(self, partition: Partition) -> bool:
+        """Begin or end restoring a partition; whether nothing is left to do."""
+        restoration = partition.restoration
+        if restoration is None:
+            if self._readers_busy < RESTORING_MAX and time.monotonic() >= partition.restore_at:
+                reader = self._readers.pop() if self._readers else Reader(self._settings.consumer())
+                partition.restoration = Restoration(partition.topic, self._open_fold, reader)
+                self._readers_busy += 1
+            return False
+        if not restoration.is_done:
+            return False
+        partition.restoration = None
+        self._readers.append(restoration.reader)
+        self._readers_busy -= 1
         try:
-            offset = resume(fold, self._reader)
+            self._go_on(partition, *restoration.result())
         except ResumeError as exc:
             self._pause(partition.topic, f"{exc.code}: {exc}")
-            return
-        partition.fold = fold
-        self._consumer.seek(TopicPartition(partition.topic, 0, offset))
+            partition.restore_at = time.monotonic() + RETRY_SECONDS
+            return not exc.is_passing
+        return True
+
+    def _go_on(self, partition: Partition, fold: TenantFold, position: int) -> None:
+        try:
+            self._consumer.seek(TopicPartition(partition.topic, 0, position))
+        except KafkaException as exc:
+            raise ResumeError(f"cannot go to offset {position}: {exc.args[0]}") from exc
         self._consumer.resume([partition.place])
-        log.info("%s: resumed at offset %d, audit index %d", partition.topic, offset, fold.tables.next_index)
+        partition.fold, partition.position = fold, position
+        self.paused.pop(partition.topic, None)
+        log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)
+
+    def _restore_again(self, partition: Partition) -> None:
+        partition.fold = None
+        self._consumer.pause([partition.place])
+        self._restoring.append(partition)
+
+    def _stop_restoring(self, partition: Partition) -> None:
+        if partition.restoration is not None:
+            partition.restoration.stop()
+            partition.restoration = None
+            self._readers_busy -= 1
 
     def _pause(self, topic: str, why: str) -> None:
-        log.error("%s is paused: %s", topic, why)
+        if self.paused.get(topic) != why:
+            log.error("%s is paused: %s", topic, why)
         self.paused[topic] = why
         self._consumer.pause([TopicPartition(topic, 0)])
 
 
-def _is_local(error: Any) -> bool:
-    """Whether produce() refused a record on this side: nothing was sent, but a commit would still succeed."""
-    return error.name() in {"MSG_SIZE_TOO_LARGE", "_QUEUE_FULL", "_INVALID_ARG", "_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC"}
+def _intakes(places: list[TopicPartition]) -> list[str]:
+    """Return the topics of first partitions; another partition of an intake is nobody's, and stays paused."""
+    for place in places:
+        if place.partition != 0:
+            log.error("%s has more than one partition: partition %d is not read", place.topic, place.partition)
+    return [place.topic for place in places if place.partition == 0]

@@ -1,26 +1,30 @@
 """Where a worker resumes, and with which state: the log wins.
 
 The last audit entry says which intake record was folded last; the committed offset is only compared with it. State
-comes from the changelog if its head fits that entry, else from folding the log again, loudly.
+comes from the changelog if its head fits that entry, else from folding the log again, loudly. All of this runs on a
+thread beside the loop: it may be long, and may have to wait for the transaction of a worker that died.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from processors.audit import log_leaf
 from processors.intake import Received
 from processors.step import step
-from producers.consuming import ReadTimeoutError, patiently, read_to, watermarks
+from producers.consuming import ReadTimeoutError, read_to, watermarks
 from schemas import codec, limits
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
-from schemas.topics import AUDIT, INTAKE, STATE, Topic
+from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from streams.fold import TenantFold
 from streams.state_head import HEAD_KEY
 
@@ -28,30 +32,41 @@ log = logging.getLogger(__name__)
 
 TAIL_OFFSETS = 4096  # how far back the last entry may lie; markers of transactions take offsets too
 READ_SECONDS_MAX = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5
+STOP_SECONDS = 1.0  # how soon a restoration that is no longer wanted ends
 
 
 class ResumeError(RuntimeError):
-    """The partition cannot be resumed safely; it stays paused."""
+    """The partition cannot be resumed; it stays paused. One that may pass is tried again."""
 
     code = "RESUME_FAILED"
+    is_passing = True
+
+
+class NotConfiguredError(ResumeError):
+    """The tenant has no keys on this worker, or they cannot be read."""
+
+    code = "NOT_CONFIGURED"
 
 
 class ResumeMismatchError(ResumeError):
-    """A committed offset lies above the log: records were consumed that the log does not hold."""
+    """Intake and the log do not meet: records were consumed that the log does not hold, or were lost unread."""
 
     code = "RESUME_MISMATCH"
+    is_passing = False
 
 
 class LogMismatchError(ResumeError):
     """Folding intake again does not give the audit log: one of the two was changed."""
 
     code = "LOG_MISMATCH"
+    is_passing = False
 
 
 class StateMismatchError(ResumeError):
-    """The changelog does not give the state of the last audit entry."""
+    """The changelog does not give the state of the last audit entry, and nothing else does either."""
 
     code = "STATE_MISMATCH"
+    is_passing = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +87,50 @@ def received_of(message: Message) -> Received:
 
 
 class Reader:
-    """Reads whole topics for a restart, with a `read_committed` consumer of the worker's own group."""
+    """Reads whole topics for a restart, with consumers of the worker's own group that never join it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._consumer = Consumer({**settings, "isolation.level": "read_committed", "enable.partition.eof": True})
+        shared = {**settings, "enable.partition.eof": True}
+        self._committed = Consumer({**shared, "isolation.level": "read_committed"})
+        self._appended = Consumer({**shared, "isolation.level": "read_uncommitted"})
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End what is being read, from another thread, with a ResumeError there."""
+        self._stopped.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped.is_set()
 
     def close(self) -> None:
-        self._consumer.close()
+        self._committed.close()
+        self._appended.close()
 
     def committed(self, topic: str) -> int | None:
-        """Return the committed offset of intake, or None. Waits out an open transaction that holds the offset."""
-        place = TopicPartition(topic, 0)
-        [position] = patiently(lambda: self._consumer.committed([place], timeout=READ_SECONDS_MAX))
-        return position.offset if position.offset >= 0 else None
+        """Return the committed offset of intake, or None. Waits out an open transaction that holds the offset.
+
+        Raises:
+            ResumeError: it stays open for longer than the transaction timeout and 5 s.
+        """
+        until = time.monotonic() + READ_SECONDS_MAX
+        while True:
+            try:
+                [place] = self._committed.committed([TopicPartition(topic, 0)], timeout=STOP_SECONDS)
+                if place.error is None:
+                    return place.offset if place.offset >= 0 else None
+                why = str(place.error)
+            except KafkaException as exc:
+                why = str(exc.args[0])
+            self._check(until, f"no committed offset of {topic}: {why}")
 
     def end(self, topic: str) -> tuple[int, int]:
-        """Return (first offset, high watermark), which counts what is not committed yet."""
-        return watermarks(self._consumer, topic)
+        """Return (first offset, high watermark), which counts what is not committed yet.
+
+        A read_committed consumer would be told the last stable offset, and a transaction that is still open, or whose
+        markers are on their way, would be missed.
+        """
+        return watermarks(self._appended, topic)
 
     def read(self, topic: str, start: int, end: int) -> Iterator[Message]:
         """Yield committed records from `start` until the position reaches `end`.
@@ -96,31 +138,101 @@ class Reader:
         Raises:
             ResumeError: it does not within the transaction timeout and 5 s without progress.
         """
+        return self._read(self._committed, topic, start, end)
+
+    def read_appended(self, topic: str, start: int, end: int) -> Iterator[Message]:
+        """Yield records as `read`, committed or not: the loop takes intake like that, an intruder's included."""
+        return self._read(self._appended, topic, start, end)
+
+    def _read(self, consumer: Consumer, topic: str, start: int, end: int) -> Iterator[Message]:
+        until = time.monotonic() + READ_SECONDS_MAX
+        while True:
+            try:
+                for message in read_to(consumer, TopicPartition(topic, 0, start), end, idle_seconds=STOP_SECONDS):
+                    start, until = (message.offset() or 0) + 1, time.monotonic() + READ_SECONDS_MAX
+                    if start > end:
+                        return  # more was appended meanwhile
+                    yield message
+                    self._check(until, topic)
+            except ReadTimeoutError as exc:
+                self._check(until, str(exc))
+            else:
+                return
+
+    def _check(self, until: float, why: str) -> None:
+        if self._stopped.is_set() or time.monotonic() > until:
+            raise ResumeError(why)
+
+
+class Restoration:
+    """One partition's fold on its way to the end of its log, on a thread of its own."""
+
+    def __init__(self, topic: str, open_fold: Callable[[str], TenantFold | None], reader: Reader) -> None:
+        self.reader = reader
+        self._topic = topic
+        self._open_fold = open_fold
+        self._future: Future[tuple[TenantFold, int]] = Future()
+        threading.Thread(target=self._run, name=f"restore {topic}", daemon=True).start()
+
+    @property
+    def is_done(self) -> bool:
+        return self._future.done()
+
+    def result(self) -> tuple[TenantFold, int]:
+        """Return the restored fold and the intake offset to go on at. Raises ResumeError. Requires `is_done`."""
+        return self._future.result(0)
+
+    def stop(self) -> None:
+        """Give it up: its thread ends within about a second, and closes the reader."""
+        self.reader.stop()
+
+    def _run(self) -> None:
         try:
-            yield from read_to(self._consumer, TopicPartition(topic, 0, start), end, idle_seconds=READ_SECONDS_MAX)
-        except ReadTimeoutError as exc:
-            raise ResumeError(str(exc)) from exc
+            self._future.set_result(self._restored())
+        except ResumeError as exc:
+            self._future.set_exception(exc)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is this tenant's; the loop reports it
+            failed = ResumeError(f"{type(exc).__name__}: {exc}")
+            failed.__cause__ = exc
+            self._future.set_exception(failed)
+        if self.reader.is_stopped:
+            self.reader.close()
+
+    def _restored(self) -> tuple[TenantFold, int]:
+        try:
+            fold = self._open_fold(tenant_of(self._topic))
+        except (OSError, ValueError) as exc:
+            raise NotConfiguredError(str(exc)) from exc
+        if fold is None:
+            raise NotConfiguredError("the tenant is not configured on this worker")
+        return fold, resume(fold, self.reader)
 
 
 def resume(fold: TenantFold, reader: Reader) -> int:
     """Bring `fold` to the state of its last audit entry and return the intake offset to go on at.
 
     Raises:
-        ResumeError: RESUME_MISMATCH, LOG_MISMATCH, or a topic that cannot be read.
+        ResumeError: RESUME_MISMATCH, LOG_MISMATCH, STATE_MISMATCH, or a topic that cannot be read.
     """
     tenant = fold.tables.tenant_id
+    # First: once it answers, no transaction of an earlier owner is open that could still move the log.
     committed = reader.committed(INTAKE.of(tenant))
     tail = _tail(reader, AUDIT.of(tenant))
     position = tail.offset + 1 if tail else 0
     if committed is not None and committed > position:
         raise ResumeMismatchError(f"{tenant}: committed offset {committed} is above the log's {position}")
+    low, high = reader.end(INTAKE.of(tenant))
+    if not low <= position <= high:
+        raise ResumeMismatchError(f"{tenant}: the log goes on at {position}, but intake holds {low} to {high}")
     if tail is None:
         return 0
+    rows = _latest_rows(reader, _topic(fold, STATE))
     try:
-        _restore(fold, reader, tail)
+        _restore(fold, rows, tail)
     except (StateMismatchError, codec.SchemaError) as exc:
         log.warning("%s: %s; folding the log again from its start", tenant, exc)
-        _rebuild(fold, reader, tail)
+        _rebuild(fold, reader, tail, low)
+        fold.state.reset_to(fold.tables, rows)
     return position
 
 
@@ -129,39 +241,35 @@ def _tail(reader: Reader, topic: str) -> Tail | None:
     reach = TAIL_OFFSETS
     while True:
         start = max(low, high - reach)
-        last = None
+        before, last = None, None
         for message in reader.read(topic, start, high):
-            last = message
+            before, last = last, message
         if last is not None:
-            return _tail_of(last)
+            return _tail_of(last, before)
         if start <= low:
             return None
         reach *= 4
 
 
-def _tail_of(message: Message) -> Tail:
+def _tail_of(message: Message, before: Message | None) -> Tail:
+    """Read the last entry. Raises LogMismatchError unless it links to the one before, where that is at hand."""
+    entry, leaf = _entry(message)
+    if before is not None and entry.prev != _entry(before)[1]:
+        raise LogMismatchError(f"the last audit entry, at offset {message.offset()}, does not follow the one before")
+    return Tail(entry.index, leaf, entry.now, entry.offset)
+
+
+def _entry(message: Message) -> tuple[AuditEntry, bytes]:
     value = message.value() or b""
+    try:
+        entry: AuditEntry = codec.decode_as(AuditEntry, value)
+    except codec.SchemaError as exc:
+        raise LogMismatchError(f"no audit entry at offset {message.offset()}: {exc}") from exc
     schema, body = codec.unframe(value)
-    entry: AuditEntry = codec.decode(schema, body)
-    return Tail(entry.index, log_leaf(schema.sha256, body), entry.now, entry.offset)
+    return entry, log_leaf(schema.sha256, body)
 
 
-def _restore(fold: TenantFold, reader: Reader, tail: Tail) -> None:
-    """Take the rows of the changelog. Raises StateMismatchError unless their head is that of the last entry."""
-    rows, head = _latest_rows(reader, _topic(fold, STATE))
-    if head is None or head.audit_index != tail.index:
-        raise StateMismatchError(f"STATE_MISMATCH: head {head and head.audit_index}, want {tail.index}")
-    for full, value in rows.items():
-        fold.state.restore(full, value)
-    if not fold.state.matches(head):
-        raise StateMismatchError("STATE_MISMATCH: the rows do not match their head")
-    decoded = [(*full.partition(b"/")[::2], codec.decode(*codec.unframe(value))) for full, value in rows.items()]
-    for name, key, row in decoded:
-        fold.tables.by_name[name.decode()].restore(key, row)
-    fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.now)
-
-
-def _latest_rows(reader: Reader, topic: str) -> tuple[dict[bytes, bytes], StateHead | None]:
+def _latest_rows(reader: Reader, topic: str) -> dict[bytes, bytes]:
     rows: dict[bytes, bytes] = {}
     low, high = reader.end(topic)
     for message in reader.read(topic, low, high):
@@ -169,20 +277,44 @@ def _latest_rows(reader: Reader, topic: str) -> tuple[dict[bytes, bytes], StateH
         rows.pop(key, None)  # a rewritten row moves to the end
         if value is not None:
             rows[key] = value
-    head = rows.pop(HEAD_KEY, None)
-    return rows, codec.decode_as(StateHead, head) if head is not None else None
+    return rows
 
 
-def _rebuild(fold: TenantFold, reader: Reader, tail: Tail) -> None:
-    """Fold intake again up to the last entry. Raises LogMismatchError unless the log comes out the same."""
-    for message in reader.read(_topic(fold, INTAKE), 0, tail.offset + 1):
+def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> None:
+    """Take the rows of the changelog. Raises StateMismatchError unless their head is that of the last entry."""
+    if HEAD_KEY not in stored:
+        raise StateMismatchError("STATE_MISMATCH: the changelog has no head")
+    head: StateHead = codec.decode_as(StateHead, stored[HEAD_KEY])
+    if head.audit_index != tail.index:
+        raise StateMismatchError(f"STATE_MISMATCH: the head is of audit index {head.audit_index}, want {tail.index}")
+    rows = [(full, value) for full, value in stored.items() if full != HEAD_KEY]
+    for full, value in rows:
+        fold.state.restore(full, value)
+    if not fold.state.matches(head):
+        raise StateMismatchError("STATE_MISMATCH: the rows do not match their head")
+    tables = fold.tables.by_name
+    decoded = [(*full.partition(b"/")[::2], codec.decode(*codec.unframe(value))) for full, value in rows]
+    if unknown := {name.decode() for name, _, _ in decoded} - tables.keys():
+        raise StateMismatchError(f"STATE_MISMATCH: rows of tables that are no longer kept: {sorted(unknown)}")
+    for name, key, row in decoded:
+        tables[name.decode()].restore(key, row)
+    fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.now)
+
+
+def _rebuild(fold: TenantFold, reader: Reader, tail: Tail, low: int) -> None:
+    """Fold intake again up to the last entry.
+
+    Raises:
+        StateMismatchError: intake no longer begins with the founding event.
+        LogMismatchError: the log does not come out the same.
+    """
+    if low > 0:
+        raise StateMismatchError(f"the log cannot be folded again: intake begins at offset {low}")
+    for message in reader.read_appended(_topic(fold, INTAKE), 0, tail.offset + 1):
         step(fold.tables, received_of(message), fold.heads)
         fold.tables.commit()
-        if fold.tables.next_index > tail.index:
-            break
     if fold.tables.prev != tail.leaf:
-        raise LogMismatchError(f"{fold.tables.tenant_id}: LOG_MISMATCH at audit index {tail.index}")
-    fold.state.reset_to(fold.tables)
+        raise LogMismatchError(f"{fold.tables.tenant_id}: intake does not give audit entry {tail.index}")
 
 
 def _topic(fold: TenantFold, topic: Topic) -> str:

@@ -8,7 +8,7 @@ follows the rows that changed, not the rows there are. A restored state that doe
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 
 from processors.signing import SigningKey
@@ -35,10 +35,16 @@ class StateMac:
         self._hashes: dict[bytes, int] = {}
         self._sum = 0
         self._undo: list[tuple[bytes, int | None]] = []
+        self._repairs: dict[bytes, bytes | None] = {}
 
     def rows_of(self, tables: Tables) -> Iterator[tuple[str, int, bytes, bytes | None]]:
-        """Yield (topic, partition, key, value) for each changed row, then for the head."""
+        """Yield (topic, partition, key, value) for each changed row, then for the head.
+
+        The first transaction after a rebuild repairs the changelog too, or each restart would have to rebuild again.
+        """
         topic = STATE.of(tables.tenant_id)
+        for full, repaired in self._repairs.items():
+            yield topic, 0, full, repaired
         for table, key, row in tables.changes():
             full = row_key(table, key)
             value = None if row is None else codec.frame(row)
@@ -60,17 +66,25 @@ class StateMac:
         self._set(key, value)
         self._undo.clear()
 
-    def reset_to(self, tables: Tables) -> None:
-        """Start again from the rows as they are: after a rebuild from the log."""
+    def reset_to(self, tables: Tables, stored: Mapping[bytes, bytes]) -> None:
+        """Start again from the rows as they are, after a rebuild from the log; `stored` is what the changelog holds."""
         self._hashes.clear()
         self._sum = 0
+        self._repairs = dict.fromkeys(stored)
+        self._repairs.pop(HEAD_KEY, None)
         for name, table in tables.by_name.items():
             for key, row in table.rows.items():
-                self._set(row_key(name, key), codec.frame(row))
+                full, value = row_key(name, key), codec.frame(row)
+                self._set(full, value)
+                if stored.get(full) == value:
+                    del self._repairs[full]
+                else:
+                    self._repairs[full] = value
         self._undo.clear()
 
     def commit(self) -> None:
         self._undo.clear()
+        self._repairs.clear()
 
     def rollback(self) -> None:
         while self._undo:

@@ -1,0 +1,78 @@
+"""`macaw agent`: register an agent or service, revoke one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from macaw.cli.options import Tenant
+
+app = typer.Typer(help="Register and revoke agents.")
+
+Name = Annotated[str, typer.Argument(help="The name under which it acts.")]
+
+
+@app.command("register")
+def register(
+    name: Name,
+    *,
+    role: Annotated[list[str] | None, typer.Option("--role", help="A role; repeat it for more.", metavar="R")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", help="What policies may ask for; repeat it.", metavar="K=V")
+    ] = None,
+    service: Annotated[bool, typer.Option("--service", help="It is a service that acts for users.")] = False,
+    tenant: Tenant = None,
+) -> None:
+    """Register an agent with the enrolment key, and keep its new key here."""
+    attributes: dict[str, object] = _attributes(attribute or [])
+    if role:
+        attributes["roles"] = role
+
+    from macaw.cli.errors import CommandError
+    from macaw.cli.output import say
+    from macaw.cli.places import open_tenant
+    from macaw.tenancy import register_agent
+    from producers.client import RefusedError
+    from schemas.reasons import Reason
+
+    home, folder = open_tenant(tenant)
+    try:
+        register_agent(home, folder, name, attributes=attributes, role="service" if service else "agent")
+    except RefusedError as exc:
+        if exc.reason != Reason.KEY_TAKEN:
+            raise
+        raise CommandError(f"{name} is registered already: `macaw agent revoke {name}` first") from exc
+    roles = ", ".join(role or []) or "no role, so no role policy grants it anything"
+    say(f"{name} is registered in {folder.tenant} with {roles}; its key is {folder.key_file('agent', name)}")
+
+
+def _attributes(pairs: list[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals or key == "roles" or key in found:
+            raise typer.BadParameter(
+                f"got {pair[:80]!r}, want KEY=VALUE, each key once; roles have an option of their own",
+                param_hint="--attribute",
+            )
+        found[key] = value
+    return found
+
+
+@app.command("revoke")
+def revoke(
+    name: Name,
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands on the log.")] = "revoked by hand",
+    tenant: Tenant = None,
+) -> None:
+    """Revoke every key of an agent, service or tool; its sessions end with them."""
+    from macaw.cli.output import say
+    from macaw.cli.places import open_tenant
+    from macaw.tenancy import revoke_agent
+
+    home, folder = open_tenant(tenant)
+    aside = revoke_agent(home, folder, name, reason=reason)
+    kept = f"; its key file is now {aside}" if aside else ""
+    say(f"{name} is revoked in {folder.tenant} and its sessions have ended{kept}")

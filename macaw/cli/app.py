@@ -1,0 +1,29 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+import typer
+
+from macaw.cli import agent, audit, demo, invoke, log, monitor, policy, replay, sessions, tenant, tool, topic, up, views
+
+
+def build_app() -> typer.Typer:
+    """Return the program, without having imported what its commands need."""
+    app = typer.Typer(
+        help="A trust layer for AI agents: every call decided on a log that a stranger can check.",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,  # they would print the values of variables, keys included
+    )
+    for module in (up, monitor, views, invoke, sessions, log, replay, demo):
+        app.command(module.NAME)(module.command)
+    for name, group in (
+        ("tenant", tenant.app),
+        ("agent", agent.app),
+        ("policy", policy.app),
+        ("tool", tool.app),
+        ("audit", audit.app),
+        ("topic", topic.app),
+    ):
+        app.add_typer(group, name=name)
+    return app

@@ -1,0 +1,91 @@
+"""`macaw audit`: carry the audit log out of the brokers, and check such a copy without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+
+app = typer.Typer(help="Export the audit log, and verify an export offline.")
+
+
+@app.command("export")
+def export(
+    directory: Annotated[Path, typer.Argument(help="A folder that does not exist yet.", metavar="DIR")],
+    *,
+    tenant: Tenant = None,
+) -> None:
+    """Write the audit log with all that proves it into a folder."""
+    from macaw.cli.output import say, show
+    from macaw.cli.places import open_tenant
+    from streams.export import export_audit
+
+    home, folder = open_tenant(tenant)
+    written = export_audit(
+        home.bootstrap,
+        tenant=folder.tenant,
+        deployment=home.config.get("deployment", "local"),
+        genesis=folder.genesis,
+        target=directory,
+    )
+    show(str(directory))
+    say(f"{written.size} entries, {written.events_absent} of them without their event")
+    say(f"whoever has {directory} and the genesis {folder.genesis.hex()} can check it: `macaw audit verify`")
+
+
+@app.command("verify")
+def verify(
+    directory: Annotated[Path, typer.Argument(help="An exported folder.", metavar="DIR", exists=True, file_okay=False)],
+    *,
+    genesis: Annotated[
+        str | None,
+        typer.Option("--genesis", help="The tenant's genesis, from its owner and not from the folder.", metavar="HEX"),
+    ] = None,
+    allow_unwitnessed: Annotated[
+        bool, typer.Option("--allow-unwitnessed", help="Let a log pass whose length nobody else has seen.")
+    ] = False,
+    as_json: AsJson = False,
+    tenant: Tenant = None,
+) -> None:
+    """Check an export with nothing but its files; exit status 0 only for the verdict OK."""
+    pinned = _genesis(genesis, tenant)
+
+    from macaw.cli.output import show, show_json
+    from macaw.evidence_folder import verify_folder
+
+    verdict = verify_folder(directory, genesis=pinned)
+    code = str(verdict.code)
+    if as_json:
+        show_json(
+            {
+                "verdict": code,
+                "index": verdict.index,
+                "detail": verdict.detail,
+                "size": verdict.size,
+                "root": verdict.root.hex(),
+                "events_absent": verdict.events_absent,
+            }
+        )
+    else:
+        where = f" at entry {verdict.index}" if verdict.index is not None else ""
+        show(f"{code}{where}: {verdict.detail}; {verdict.size} entries held, root {verdict.root.hex()}")
+    good = {"OK", "UNWITNESSED"} if allow_unwitnessed else {"OK"}
+    raise typer.Exit(0 if code in good else 1)
+
+
+def _genesis(given: str | None, tenant: str | None) -> bytes:
+    """Return the genesis to pin: the one given, else the one that this installation knows of the tenant."""
+    if given is None:
+        from macaw.cli.places import open_home
+
+        return open_home().tenant(tenant).genesis
+    try:
+        found = bytes.fromhex(given)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise typer.BadParameter("want 64 hex digits", param_hint="--genesis")
+    return found

@@ -1,0 +1,59 @@
+"""Where the program begins and ends: every error becomes one sentence and an exit status, never a traceback.
+
+0    it is done
+1    it was refused, denied, or failed; or what was checked does not hold
+2    the command line is wrong
+130  ended by Ctrl-C
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from macaw.cli.output import complain
+
+USAGE = 2
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status. `MACAW_DEBUG=1` shows tracebacks too."""
+    from macaw.cli.app import build_app
+
+    try:
+        status = build_app()(args=argv, prog_name="macaw", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except typer.TyperException as exc:
+        return _usage(exc)
+    except Exception as exc:  # noqa: BLE001 - the last place: whatever it is, people get a sentence
+        return _failure(exc)
+    return status if isinstance(status, int) else 0
+
+
+def _usage(exc: typer.TyperException) -> int:
+    context = getattr(exc, "ctx", None)
+    command = context.command_path if context is not None else "macaw"
+    message = exc.format_message().rstrip(".?")
+    complain(f"{message[:1].lower()}{message[1:]}; `{command} --help` shows what it takes")
+    return exc.exit_code
+
+
+def _failure(exc: Exception) -> int:
+    if os.environ.get("MACAW_DEBUG") == "1":
+        traceback.print_exc()
+    if isinstance(exc, BrokenPipeError):
+        # Whoever read our output has left; what is still in the buffer must not fail at exit.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
+        return FAILED
+    from macaw.cli.errors import sentence
+
+    complain(sentence(exc))
+    return FAILED

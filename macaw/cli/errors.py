@@ -1,0 +1,38 @@
+"""Errors as sentences. An error of this project says what to do next by itself; others get that here."""
+
+from __future__ import annotations
+
+from macaw.cli.output import OWN_PACKAGES
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked; the message is the sentence."""
+
+
+def sentence(exc: Exception) -> str:
+    """Return what went wrong and what to do next, in one line.
+
+    Of an error that nobody foresaw only the kind is told: its message might quote anything.
+    """
+    from confluent_kafka import KafkaException
+
+    from processors.policy.errors import PolicyError
+    from producers.client import UnknownOutcomeError
+    from streams.exactly_once import WorkerFencedError
+
+    match exc:
+        case UnknownOutcomeError():
+            text = f"{exc}; see whether it took effect before you ask again"
+        case PolicyError():
+            text = f"the policy is refused: {exc}; nothing was published"
+        case WorkerFencedError():
+            text = f"this worker was replaced, or cannot know whether it was: {exc}; start it again"
+        case KafkaException():
+            text = f"the brokers do not do what was asked: {exc.args[0].str()}; see whether they run"
+        case OSError() if exc.filename is not None:
+            text = f"cannot use {exc.filename}: {exc.strerror}"
+        case _ if type(exc).__module__.partition(".")[0] in OWN_PACKAGES:
+            text = str(exc)  # written for people; what it quotes of others is escaped where it is printed
+        case _:
+            text = f"unexpected {type(exc).__name__}: run it again with MACAW_DEBUG=1 to see where, and report it"
+    return text

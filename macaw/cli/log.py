@@ -1,0 +1,82 @@
+"""`macaw log`: what stands on a topic of the tenant, decoded."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from macaw.reading import TopicReader
+    from schemas.topics import Topic
+
+NAME = "log"
+
+
+def command(
+    topic: Annotated[
+        str, typer.Argument(help="intake, decisions, results, audit, registry, state or dead-letters.")
+    ] = "audit",
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended, until Ctrl-C.")] = False,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the first record that is kept.")] = False,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many of the last records to begin with.")] = 20,
+    as_json: AsJson = False,
+    tenant: Tenant = None,
+) -> None:
+    """Show the records of a topic, one on a line. Payloads of calls and results are sealed and stay so."""
+    found = _topic(topic)
+
+    from macaw.cli.output import show, show_json
+    from macaw.cli.places import open_tenant
+    from macaw.cli.rendering import Renderer
+    from macaw.reading import TopicReader
+
+    home, folder = open_tenant(tenant)
+    renderer = Renderer(folder.tenant, folder.genesis)
+
+    def write(message: Any) -> None:
+        if as_json:
+            show_json(renderer.json(message))
+        else:
+            show(renderer.line(message))
+
+    with TopicReader(home.bootstrap, found, folder.tenant) as reader:
+        seen = _write_all(reader.all() if from_start else reader.last(count), write)
+        if follow:
+            _follow(reader, seen, write)
+
+
+def _topic(name: str) -> Topic:
+    from schemas.topics import TENANT_TOPICS
+
+    for topic in TENANT_TOPICS:
+        if topic.name == name:
+            return topic
+    raise typer.BadParameter(
+        f"{name!r} is no topic: want {', '.join(t.name for t in TENANT_TOPICS)}", param_hint="TOPIC"
+    )
+
+
+def _write_all(messages: Iterable[Any], write: Callable[[Any], None]) -> dict[int, int]:
+    """Write records and return where each partition goes on."""
+    after: dict[int, int] = {}
+    for message in messages:
+        write(message)
+        after[message.partition()] = message.offset() + 1
+    return after
+
+
+def _follow(reader: TopicReader, after: dict[int, int], write: Callable[[Any], None]) -> None:
+    """Write what comes, each record as it comes."""
+    sys.stdout.flush()
+    for message in reader.follow(after):
+        if message is not None:
+            write(message)
+        else:
+            sys.stdout.flush()

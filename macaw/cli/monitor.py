@@ -1,0 +1,89 @@
+"""`macaw monitor`: one worker of the trust path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from producers.home import Home
+
+NAME = "monitor"
+
+TOPICS_SECONDS = 0.5  # how long the list of tenants may be old where there are no groups
+METADATA_SECONDS = 5.0
+
+
+def command(
+    *,
+    worker: Annotated[
+        int, typer.Option("--worker", min=0, help="Its number: stable over restarts, and nobody else's.")
+    ] = 0,
+) -> None:
+    """Run one worker of the trust path: verify, decide, write."""
+    import logging
+
+    from macaw.cli.output import log_to_stderr
+    from macaw.cli.places import open_home, require_broker
+    from macaw.cli.stopping import Stopping
+    from macaw.locking import only_one
+    from macaw.tenancy import monitored
+    from streams.exactly_once import LoopSettings
+    from streams.monitor import Monitor
+
+    log_to_stderr(logging.INFO)
+    home = open_home()
+    require_broker(home)
+    running = f"worker {worker} of this installation runs already: stop it, or give this one another --worker"
+    with only_one(home.path / f"monitor-{worker}.lock", running), Stopping() as stopping:
+        settings = LoopSettings(
+            bootstrap=home.bootstrap, transactional_id=f"macaw.monitor.{worker}", assigned=_assigned(home, worker)
+        )
+        monitor = Monitor(settings, lambda name: monitored(home, name))
+        stopping.ask = monitor.stop
+        if stopping.signal is None:
+            monitor.run()
+    raise typer.Exit(stopping.status)
+
+
+def _assigned(home: Home, worker: int) -> Callable[[], Iterable[str]] | None:
+    """Return what lists the intake topics where no group shares them out: on the embedded broker.
+
+    Raises:
+        CommandError: it is the embedded broker, and this is not its one worker.
+    """
+    from macaw.cli.errors import CommandError
+    from macaw.cli.places import is_embedded
+
+    if not is_embedded(home):
+        return None
+    if worker != 0:
+        raise CommandError("the embedded broker serves one worker, number 0: set MACAW_BOOTSTRAP_SERVERS to a Kafka")
+    return _listing(home.bootstrap)
+
+
+def _listing(bootstrap: str) -> Callable[[], Iterable[str]]:
+    import re
+    import time
+
+    from confluent_kafka.admin import AdminClient
+
+    from schemas.topics import INTAKE_PATTERN
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+    pattern = re.compile(INTAKE_PATTERN)
+    found: list[str] = []
+    asked = float("-inf")
+
+    def intake_topics() -> Iterable[str]:
+        # Called in every turn of the loop: the answer is kept for a moment.
+        nonlocal found, asked
+        if time.monotonic() - asked > TOPICS_SECONDS:
+            found = [name for name in admin.list_topics(timeout=METADATA_SECONDS).topics if pattern.match(name)]
+            asked = time.monotonic()
+        return found
+
+    return intake_topics

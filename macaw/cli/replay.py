@@ -1,0 +1,36 @@
+"""`macaw replay`: decide the whole log again and compare."""
+
+from __future__ import annotations
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+
+NAME = "replay"
+
+
+def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Decide the whole log again and compare every record.
+
+    The exit status is 1 where one byte differs.
+    """
+    from macaw.cli.output import jsonable, show, show_json
+    from macaw.cli.places import open_tenant
+    from streams.replay import replay
+
+    home, folder = open_tenant(tenant)
+    report = replay(
+        home.bootstrap,
+        tenant=folder.tenant,
+        deployment=home.config.get("deployment", "local"),
+        genesis=folder.genesis,
+    )
+    found = report.difference
+    if as_json:
+        entries = {"entries": report.entries, "compared": report.compared, "counts": dict(report.counts)}
+        show_json({**entries, "difference": jsonable(found)}, indent=2)
+    elif found is None:
+        show(f"{report.entries} entries decided again: {report.compared} records compared, every byte the same")
+    else:
+        show(f"DIFFERENT: record {found.position} of {found.topic} partition {found.partition}: {found.what}")
+    raise typer.Exit(0 if found is None else 1)

@@ -1,0 +1,71 @@
+"""`macaw tenant`: found a tenant, list those of this installation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from macaw.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from producers.home import Home
+
+app = typer.Typer(help="Found and list tenants.")
+
+MONITOR_SECONDS = 3.0  # a monitor that runs has answered long before
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Its id: 2 to 40 of a-z, 0-9 and -, beginning with a letter.")],
+    *,
+    development: Annotated[bool, typer.Option("--development", help="Mark the tenant as one for development.")] = False,
+    replication: Annotated[int, typer.Option(min=1, help="Replication factor of its topics.")] = 1,
+) -> None:
+    """Found a tenant: its keys, its topics, and the first event of its log."""
+    from macaw.cli.output import say, show
+    from macaw.cli.places import require_broker
+    from macaw.tenancy import create_tenant, register_enrolment
+
+    home = _home()
+    require_broker(home)
+    folder = create_tenant(home, name, development=development, replication=replication)
+    show(folder.genesis.hex())
+    say(f"tenant {name} is founded, and everything that is signed in it names the genesis above")
+    say(f"its keys are in {folder.path}, readable by you alone: root.key belongs offline, admin.key publishes policies")
+    say("and revokes, enrol.key registers agents and tools, monitor.key signs decisions")
+    if register_enrolment(home, folder, seconds=MONITOR_SECONDS) is None:
+        say(f"no monitor has answered within {MONITOR_SECONDS:g} s: enrol.key takes effect once one runs (`macaw up`)")
+
+
+def _home() -> Home:
+    """Return the installation; make it where the environment names the brokers, for then nothing else is needed."""
+    import os
+
+    from macaw.cli.places import base_folder, open_home
+    from macaw.locking import update_config
+
+    named = os.environ.get("MACAW_BOOTSTRAP_SERVERS")
+    if not named or (base_folder() / ".macaw" / "config.json").exists():
+        return open_home()
+    return update_config(base_folder(), {"bootstrap": named, "broker_kind": "environment", "deployment": "local"})
+
+
+@app.command("list")
+def list_tenants(*, as_json: AsJson = False) -> None:
+    """List the tenants of this installation."""
+    from macaw.cli.output import show_json, show_table
+    from macaw.cli.places import open_home
+
+    home = open_home()
+    default = home.config.get("tenant")
+    found = [(name, home.tenant(name)) for name in home.tenants()]
+    if as_json:
+        rows = [
+            {"tenant": n, "genesis": f.genesis.hex(), "default": n == default, "folder": str(f.path)} for n, f in found
+        ]
+        show_json(rows, indent=2)
+        return
+    marked = ((name, "*" if name == default else "", f.genesis.hex(), f.path) for name, f in found)
+    show_table(("TENANT", "DEFAULT", "GENESIS", "FOLDER"), marked)

@@ -1,0 +1,110 @@
+"""`macaw tool`: host the functions of a Python module as tools."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from macaw.cli.options import Tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from macaw.instances import InstanceHome
+    from producers.home import Home
+    from producers.tools import ToolFunction
+
+app = typer.Typer(help="Host tools: plain functions that run only when the log says so.")
+
+_APP = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `serve` a command of its own: Typer would fold a lone command into its group."""
+
+
+@app.command("serve")
+def serve(
+    spec: Annotated[
+        str,
+        typer.Argument(
+            help="APP=MODULE: a file like bank.py or a dotted name, then :attribute if you like.", metavar="APP=MODULE"
+        ),
+    ],
+    *,
+    instance: Annotated[int, typer.Option("--instance", min=0, help="Its number, where several serve one app.")] = 0,
+    tenant: Tenant = None,
+) -> None:
+    """Register the tools of a module, and execute the calls that are allowed, until Ctrl-C."""
+    name, _, module = spec.partition("=")
+    if not module or not _APP.fullmatch(name):
+        raise typer.BadParameter(
+            f"got {spec[:80]!r}, want APP=MODULE with an app of a-z, 0-9, _ and -", param_hint="APP=MODULE"
+        )
+
+    from macaw.cli.errors import CommandError
+    from macaw.cli.places import is_embedded, open_tenant
+    from macaw.instances import instance_home
+    from macaw.locking import only_one
+
+    tools = _load(module)
+    home, folder = open_tenant(tenant)
+    if instance and is_embedded(home):
+        # Without groups each instance would take every call: one would be executed by all of them.
+        raise CommandError("the embedded broker serves one instance of a tool: leave out --instance")
+    own = instance_home(folder, instance)
+    complaint = f"instance {instance} of {name} is served already: stop it, or give this one another --instance"
+    with only_one(own.key_file("tool", name).with_suffix(".lock"), complaint):
+        status = _host(home, own, name, tools)
+    raise typer.Exit(status)
+
+
+def _load(module: str) -> Sequence[ToolFunction]:
+    """Import the tools. Raises CommandError: the module is somebody's program, and may fail in any way."""
+    import os
+    import sys
+
+    from macaw.cli.errors import CommandError
+    from producers.tools import ToolDeclarationError, load_tools
+
+    # A module beside the user is found as `python -m` would find it.
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
+    try:
+        return load_tools(module)
+    except ToolDeclarationError:
+        raise
+    except Exception as exc:
+        raise CommandError(
+            f"{module} cannot be imported: {type(exc).__name__}: {exc}; MACAW_DEBUG=1 shows where"
+        ) from exc
+
+
+def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunction]) -> int:
+    """Serve until asked to stop; calls that run are waited for."""
+    import logging
+
+    from macaw.cli.output import log_to_stderr, say
+    from macaw.cli.places import is_embedded
+    from macaw.cli.stopping import Stopping
+    from producers.client import Control
+    from producers.tool_host import HostSettings, ToolHost, register_tool
+
+    key = register_tool(home, folder, name, tools)
+    log_to_stderr(logging.INFO)
+    settings = HostSettings(
+        bootstrap=home.bootstrap,
+        group_managed=not is_embedded(home),
+        executed_path=folder.key_file("tool", name).with_suffix(".executed"),
+    )
+    with Stopping(insist=True) as stopping, Control(home, folder, key, name) as control:
+        host = ToolHost(control, name, tools, settings)
+        stopping.ask = host.stop
+        if stopping.signal is not None:
+            host.stop()
+        say(f"{name} serves {', '.join(t.name for t in tools)} in {folder.tenant}; Ctrl-C ends it after running calls")
+        host.run()
+    say(f"{name} executed {host.tally.executed} calls and refused {sum(host.tally.refused.values())}")
+    return stopping.status

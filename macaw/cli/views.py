@@ -1,0 +1,35 @@
+"""`macaw views`: the read path, tables and a query API over them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+NAME = "views"
+
+
+def command(
+    *, port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 is a free one.")] = 0
+) -> None:
+    """Serve the views on this machine.
+
+    Their address is written into config.json.
+    """
+    import logging
+
+    from macaw.cli.output import log_to_stderr
+    from macaw.cli.places import open_home, require_broker
+    from macaw.locking import only_one, update_config
+
+    log_to_stderr(logging.INFO)
+    home = open_home()
+    require_broker(home)
+
+    from streams.views.process import LOOPBACK, run_views
+
+    def on_listening(found: int) -> None:
+        update_config(home.path.parent, {"views": f"http://{LOOPBACK}:{found}"})
+
+    with only_one(home.path / "views.lock", "the views of this installation run already: stop them first"):
+        run_views(home.bootstrap, home, port=port, on_listening=on_listening)

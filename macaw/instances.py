@@ -1,0 +1,25 @@
+"""Several instances of one tool: each process signs with a key of its own, so each needs a file of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from producers.home import TenantHome
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHome(TenantHome):
+    """A tenant's folder as one instance of a tool sees it."""
+
+    instance: int = 0
+
+    def key_file(self, kind: str, name: str) -> Path:
+        """Return where this instance keeps a key; the first one keeps it where a lone one would."""
+        path = TenantHome.key_file(self, kind, name)
+        return path.with_name(f"{name}.{self.instance}.key") if kind == "tool" and self.instance else path
+
+
+def instance_home(folder: TenantHome, instance: int) -> InstanceHome:
+    """Return the folder for one instance."""
+    return InstanceHome(folder.tenant, folder.path, instance)

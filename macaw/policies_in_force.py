@@ -1,0 +1,111 @@
+"""Which policies are in force, found out from the log itself.
+
+`audit` says which publications were accepted, `intake` holds their documents. An entry counts only if a live monitor
+key signed it, and a document only if it is the one that the entry names: neither broker nor network can put in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from macaw.reading import TopicReader
+from processors.intake import event_place
+from processors.policy.documents import parse_policy
+from processors.signing import AUDIT_TAG
+from processors.tables import Tables
+from producers.answers import MonitorSigned
+from producers.home import Home, TenantHome
+from producers.registry_view import RegistryView
+from schemas import codec
+from schemas.records import AuditEntry, Event, PolicyPublished
+from schemas.topics import AUDIT, INTAKE
+
+_KIND = b"PolicyPublished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyInForce:
+    """A policy as it was published; `since` is log time in ms."""
+
+    policy_id: str
+    digest: bytes
+    document: str
+    since: int
+    audit_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoliciesInForce:
+    """Policies by id. `lost` publications are older than what intake keeps, so what they hold is not known here."""
+
+    policies: Mapping[str, PolicyInForce]
+    lost: int = 0
+
+    def digest(self, policy_id: str) -> bytes | None:
+        """Return the digest in force under an id."""
+        found = self.policies.get(policy_id)
+        return found.digest if found else None
+
+
+def read_policies(home: Home, folder: TenantHome) -> PoliciesInForce:
+    """Read audit and intake from their beginnings and return what is in force now.
+
+    Raises:
+        ReadTimeoutError, RegistryError: the topics cannot be read to their ends.
+        UntrustedRecordError: an entry is not signed by the monitor.
+    """
+    genesis, deployment = folder.genesis, home.config.get("deployment", "local")
+    registry = RegistryView(home.bootstrap, tenant=folder.tenant, genesis=genesis, deployment=deployment)
+    try:
+        trusted = MonitorSigned(registry, tenant=folder.tenant, genesis=genesis)
+        entries = list(_accepted(home.bootstrap, trusted))
+        return _documents(home.bootstrap, registry.tables, folder.tenant, {e.offset: e for e in entries})
+    finally:
+        registry.close()
+
+
+def _accepted(bootstrap: str, trusted: MonitorSigned) -> Iterator[AuditEntry]:
+    """Yield the audit entries of the publications that were accepted, in order."""
+    with TopicReader(bootstrap, AUDIT, trusted.tenant) as audit:
+        for message in audit.all():
+            # Most entries are of calls, and a signature check costs more than this look.
+            if _KIND not in (message.value() or b""):
+                continue
+            entry: AuditEntry = trusted.verify(message, AUDIT_TAG, AuditEntry)[0]
+            if entry.kind == _KIND.decode() and entry.outcome == "accepted":
+                yield entry
+
+
+def _documents(bootstrap: str, tables: Tables, tenant: str, entries: Mapping[int, AuditEntry]) -> PoliciesInForce:
+    policies: dict[str, PolicyInForce] = {}
+    if not entries:
+        return PoliciesInForce(policies)
+    with TopicReader(bootstrap, INTAKE, tenant) as intake:
+        low = intake.first_offset()
+        wanted = {offset: entry for offset, entry in entries.items() if offset >= low}
+        if wanted:
+            for message in intake.between(0, min(wanted), max(wanted) + 1):
+                if (entry := wanted.get(message.offset() or 0)) is not None:
+                    policies.update(_published(message, entry, tables))
+    return PoliciesInForce(policies, lost=len(entries) - len(wanted))
+
+
+def _published(message: Any, entry: AuditEntry, tables: Tables) -> dict[str, PolicyInForce]:
+    """Return the policies of one publication; none where the event is not the one that the entry names."""
+    schema, body = codec.unframe(message.value())
+    event: Event = codec.decode(schema, body)
+    if event_place(tables, schema).leaf(body) != entry.event or not isinstance(event.body, PolicyPublished):
+        return {}
+    found = [(document, parse_policy(document.encode())) for document in event.body.documents]
+    return {
+        policy.policy_id: PolicyInForce(
+            policy_id=policy.policy_id,
+            digest=policy.digest,
+            document=document,
+            since=entry.now,
+            audit_index=entry.index,
+        )
+        for document, policy in found
+    }

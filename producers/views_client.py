@@ -1,0 +1,150 @@
+"""Asks the query API of the views, with the standard library only.
+
+An answer is whole or an error: a view that is not ready is waited for, and nothing is ever taken for an empty list.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import IO, cast
+
+TIMEOUT_SECONDS = 10.0
+READY_SECONDS = 60.0
+RETRY_SECONDS = 0.25
+PAGE_ROWS = 1000
+PAGE_BYTES_MAX = 4 * 1024 * 1024
+PAGES_MAX = 200
+
+JSONObject = dict[str, object]
+
+
+class ViewsError(RuntimeError):
+    """The views gave no answer that can be used; the message says what to do."""
+
+
+class ViewsNotReadyError(ViewsError):
+    """The views answer, and do not know the sessions yet."""
+
+
+def fetch_sessions(
+    base_url: str, tenant: str, token: str, *, status: str | None = None, ready_seconds: float = READY_SECONDS
+) -> list[dict[str, object]]:
+    """Return the sessions of a tenant, all pages, as the query API describes them; `status` is open or ended.
+
+    Views that have just started are waited for, up to `ready_seconds`.
+
+    Raises:
+        ViewsNotReadyError: they were not ready in time.
+        ViewsError: they cannot be reached, refuse the token, or answer with something else.
+    """
+    check_address(base_url)
+    until = time.monotonic() + ready_seconds
+    sessions: list[dict[str, object]] = []
+    after: str | None = ""
+    for _ in range(PAGES_MAX):
+        page = _ready_page(_address(base_url, tenant, status, after), token, until)
+        rows, after = _rows_of(page, tenant)
+        sessions += rows
+        if after is None:
+            return sessions
+    raise ViewsError(f"the views have more than {len(sessions)} sessions of {tenant!r}: ask for status=open only")
+
+
+def check_address(base_url: str) -> None:
+    """Check that a token may be sent there. Raises ViewsError: it is no address, or plain HTTP to another machine."""
+    parts = urllib.parse.urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ViewsError(f"{base_url[:80]!r} is no address of the views: want http://127.0.0.1:PORT")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ViewsError(f"a token is not sent in the clear to {parts.hostname}: use https, or a tunnel")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(base_url: str, tenant: str, status: str | None, after: str | None) -> str:
+    given = {"limit": str(PAGE_ROWS), "status": status, "after": after}
+    query = urllib.parse.urlencode({name: value for name, value in given.items() if value})
+    return f"{base_url.rstrip('/')}/v1/tenants/{urllib.parse.quote(tenant, safe='')}/sessions?{query}"
+
+
+def _ready_page(address: str, token: str, until: float) -> JSONObject:
+    while True:
+        try:
+            return _page(address, token)
+        except ViewsNotReadyError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(RETRY_SECONDS)
+
+
+def _page(address: str, token: str) -> JSONObject:
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - checked
+    try:
+        with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
+            return _read(response)
+    except urllib.error.HTTPError as exc:
+        with exc:
+            raise _refusal(exc.code, exc) from exc
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        raise ViewsError(
+            f"the views cannot be reached at {address.partition('/v1/')[0]}: {exc}; is it running?"
+        ) from exc
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows nothing: the token is for this address only."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+# Without the proxies of the environment: an address on loopback means this machine.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+
+def _read(response: IO[bytes]) -> JSONObject:
+    body = response.read(PAGE_BYTES_MAX + 1)
+    if len(body) > PAGE_BYTES_MAX:
+        raise ViewsError(f"the views answer with more than {PAGE_BYTES_MAX} bytes: is this their address?")
+    try:
+        found = json.loads(body)
+    except ValueError as exc:
+        raise ViewsError("the views answer with something else than JSON: is this their address?") from exc
+    if not isinstance(found, dict):
+        raise ViewsError("the views answer with something else than an object: is this their address?")
+    return found
+
+
+def _refusal(code: int, response: IO[bytes]) -> ViewsError:
+    try:
+        said = str(_read(response).get("error", ""))[:200]
+    except ViewsError:
+        said = ""
+    match code:
+        case 401:
+            return ViewsError("the views refuse this token: want the one in views.token of the tenant's folder")
+        case 503:
+            return ViewsNotReadyError(said or "the views are not ready; ask again in a moment")
+        case _:
+            return ViewsError(f"the views answer {code}: {said or 'no reason given'}")
+
+
+def _rows_of(page: JSONObject, tenant: str) -> tuple[list[dict[str, object]], str | None]:
+    rows, after = page.get("sessions"), page.get("next")
+    shaped = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    if not shaped or page.get("tenant") != tenant or page.get("ready") is not True:
+        raise ViewsError("the views answer with something else than a page of sessions: is this their address?")
+    if after is not None and not isinstance(after, str):
+        raise ViewsError("the views answer with a page that names no next one: is this their address?")
+    return cast(list[dict[str, object]], rows), after

@@ -1,0 +1,199 @@
+"""Runs the processes of one installation: starts them in order, restarts what fails, stops them in reverse.
+
+Each child has a session of its own, so that Ctrl-C in a terminal reaches only the supervisor. A child that ends with an
+error is started again after a pause that doubles; one that keeps failing at once ends everything, because a trust
+layer that runs in part would look as if it ran. No child outlives the supervisor: on Linux the kernel ends the
+children of one that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from streams.brokers import with_parent
+
+POLL_SECONDS = 0.05
+LINE_BYTES_MAX = 8192
+DRAIN_SECONDS = 2.0
+
+
+class GaveUpError(RuntimeError):
+    """A child failed too often; all of them were stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process to run. It is asked to end with SIGTERM and killed after `stop_seconds`."""
+
+    name: str
+    argv: Sequence[str]
+    environ: Mapping[str, str] | None = None
+    stop_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """When to try again: pauses from first to longest, doubling; a run of `steady_seconds` was no fast failure."""
+
+    pause_seconds: float = 0.5
+    pause_seconds_max: float = 10.0
+    steady_seconds: float = 30.0
+    fast_failures_max: int = 5
+
+
+class Supervisor:
+    """Runs children until `stop`. Requires the main thread, for the kernel watches the thread that started a child.
+
+    `say` is told what happens, `forward` gets each line that a child prints, with the child's name first.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        say: Callable[[str], None],
+        forward: Callable[[str, str], None],
+        patience: Patience | None = None,
+    ) -> None:
+        self._patience = patience or Patience()
+        self._say = say
+        self._running = [_Running(child, forward) for child in children]
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ask `run` to stop the children and return. May be called from a signal handler or another thread."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Run the children until `stop`, or until each has ended by itself without an error.
+
+        Raises:
+            GaveUpError: a child failed too often. All are stopped when this is raised.
+        """
+        assert threading.current_thread() is threading.main_thread(), "children must be started by the main thread"
+        try:
+            while not self._stopping and any(not one.is_done for one in self._running):
+                for one in self._running:
+                    self._tend(one)
+                time.sleep(POLL_SECONDS)
+        finally:
+            for one in reversed(self._running):
+                self._end(one)
+
+    def _tend(self, one: _Running) -> None:
+        """Start a child whose time has come, or take note of its end."""
+        if self._stopping or one.is_done:
+            return
+        if one.process is None:
+            if time.monotonic() >= one.start_at:
+                one.start()
+                self._say(f"{one.child.name} runs as process {one.pid}")
+        elif (code := one.process.poll()) is not None:
+            self._note_end(one, code)
+
+    def _note_end(self, one: _Running, code: int) -> None:
+        seconds = time.monotonic() - one.start_at
+        one.reap()
+        if code == 0:
+            one.is_done = True
+            self._say(f"{one.child.name} has ended by itself and is not started again")
+            return
+        one.failures = 1 if seconds >= self._patience.steady_seconds else one.failures + 1
+        if one.failures >= self._patience.fast_failures_max:
+            raise GaveUpError(f"{one.child.name} failed {one.failures} times in a row, last {_ending(code)}")
+        pause = min(self._patience.pause_seconds * 2 ** (one.failures - 1), self._patience.pause_seconds_max)
+        one.start_at = time.monotonic() + pause
+        self._say(f"{one.child.name} ended {_ending(code)}; it is started again in {pause:g} s")
+
+    def _end(self, one: _Running) -> None:
+        if one.process is not None and not one.end():
+            self._say(f"{one.child.name} did not end within {one.child.stop_seconds:g} s and was killed")
+
+
+class _Running:
+    """One child with its present process, if it has one."""
+
+    def __init__(self, child: Child, forward: Callable[[str, str], None]) -> None:
+        self.child = child
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pid = 0
+        self.start_at = time.monotonic()
+        self.failures = 0
+        self.is_done = False
+        self._forward = forward
+        self._reader: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the process in a session of its own."""
+        self.start_at = time.monotonic()
+        self.process = subprocess.Popen(  # noqa: S603 - a list, given by the caller of this package
+            [*_leash(), *self.child.argv],
+            env=None if self.child.environ is None else dict(self.child.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.pid = self.process.pid
+        assert self.process.stdout is not None
+        self._reader = threading.Thread(
+            target=self._forward_lines, args=(self.process.stdout,), name=f"lines-{self.child.name}", daemon=True
+        )
+        self._reader.start()
+
+    def end(self) -> bool:
+        """Ask the process to end, wait, then insist; whether asking was enough."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.send_signal(signal.SIGCONT)  # a frozen one would not hear
+        try:
+            self.process.wait(self.child.stop_seconds)
+        except subprocess.TimeoutExpired:
+            self.reap()
+            return False
+        self.reap()
+        return True
+
+    def reap(self) -> None:
+        """Leave nothing behind: whatever the process started in its session ends with it."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        assert self._reader is not None
+        self._reader.join(DRAIN_SECONDS)
+        self.process = None
+
+    def _forward_lines(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            # A line without an end must not fill the memory: it comes in pieces.
+            while line := pipe.readline(LINE_BYTES_MAX):
+                self._forward(self.child.name, line.decode("utf-8", "replace").rstrip("\r\n"))
+
+
+def _leash() -> list[str]:
+    """Return what makes the kernel end a child when the supervisor is killed; nothing where there is no such kernel."""
+    if sys.platform != "linux":
+        return []
+    script = str(Path(with_parent.__file__))
+    return [sys.executable, "-I", "-S", script, str(os.getpid()), str(int(signal.SIGTERM))]
+
+
+def _ending(code: int) -> str:
+    """Say how a process ended, in words."""
+    if code >= 0:
+        return f"with status {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"by signal {-code}"

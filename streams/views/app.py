@@ -1,0 +1,191 @@
+"""The Faust application of the views: it folds the sessions topic into a table, and decides nothing.
+
+**Why a Table in a group of its own, and no GlobalTable.** A views process must answer for every tenant, so it needs
+every partition. A GlobalTable gets there by a changelog that all members of one group follow; Faust itself warns that
+several members may recover it for ever, and a member that was killed holds its partitions back until its session ends
+(on the embedded broker: a minute or more). So each process is a consumer group of its own, with a fresh name at each
+start: nobody waits for a member that died, any number of processes run side by side, and each holds every row.
+
+**Why that is true after a restart.** A fresh group reads the source, which is compacted, from its beginning; an older
+or equal audit index never replaces a row. The changelog that Faust keeps is a head start and never the truth: were it
+behind, torn or written by several processes at once, the source would set it right before the view is shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import faust
+import faust.types
+from mode.supervisors import CrashingSupervisor
+from yarl import URL
+
+from schemas.codec import SchemaError
+from schemas.records import SessionChanged
+from schemas.topics import OPS_SESSIONS, keyed_partition
+from streams.views.committed import CommittedTransport
+from streams.views.progress import Progress
+from streams.views.sessions import Deadlines, fold_session, read_change, read_row, shown_until
+from streams.views.topics import SESSIONS_CHANGELOG, SESSIONS_TABLE, SOURCE
+
+log = logging.getLogger(__name__)
+
+APP_ID = "macaw-views"
+AGENT = "macaw-views-fold-sessions"
+POISON_LOGGED_MAX = 100  # a flood of them must not fill a disk; the count goes on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewsSettings:
+    """How a views process reaches its brokers.
+
+    `instance` names the consumer group and must be new at each start. Faust makes a directory below `data_dir`
+    although nothing is kept there.
+    """
+
+    bootstrap: str
+    instance: str
+    data_dir: Path
+
+
+def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faust.App:
+    """Return an application that keeps the sessions table; `progress` is told how far it is."""
+    progress = progress or Progress()
+    brokers = [URL(f"kafka://{address.strip()}") for address in settings.bootstrap.split(",")]
+    app = faust.App(
+        f"{APP_ID}-{settings.instance}",
+        broker=brokers,
+        store="memory://",
+        datadir=settings.data_dir / "faust",
+        autodiscover=False,
+        processing_guarantee="at_least_once",
+        # Faust's web server would show every tenant's rows to anybody, on all interfaces.
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        reply_create_topic=False,
+        table_standby_replicas=0,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=3.0,
+        broker_request_timeout=15.0,
+        broker_commit_interval=1.0,
+        stream_wait_empty=False,
+    )
+    app.transport = CommittedTransport(brokers, app, source=SOURCE, progress=progress)
+    table = _sessions_table(app)
+    folding = Folding(table, progress)
+    app.agent(_source(app), name=AGENT, supervisor_strategy=CrashingSupervisor)(folding.run)
+    table.on_recover(folding.on_recovered)
+    return app
+
+
+def sessions_of(app: faust.App) -> faust.types.TableT[bytes, bytes]:
+    """Return the table: `<tenant>/<session id>` to the newest change of that session, framed as on the log."""
+    return cast(faust.types.TableT[bytes, bytes], app.tables[SESSIONS_TABLE])
+
+
+def _source(app: faust.App) -> faust.types.TopicT:
+    return app.topic(
+        SOURCE,
+        partitions=OPS_SESSIONS.partitions,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        allow_empty=True,
+    )
+
+
+def _sessions_table(app: faust.App) -> faust.types.TableT[bytes, bytes]:
+    changelog = app.topic(
+        SESSIONS_CHANGELOG,
+        partitions=OPS_SESSIONS.partitions,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        compacting=True,
+        acks=False,
+        internal=True,
+        allow_empty=True,
+        maxsize=131_072,  # Faust's own for changelogs
+    )
+    return app.Table(
+        SESSIONS_TABLE,
+        key_type=bytes,
+        value_type=bytes,
+        partitions=OPS_SESSIONS.partitions,
+        changelog_topic=changelog,
+    )
+
+
+class Folding:
+    """Carries records into the table; each first drops rows of its partition that are over."""
+
+    def __init__(
+        self,
+        table: MutableMapping[bytes, bytes],
+        progress: Progress,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._table = table
+        self._progress = progress
+        self._clock_ms = clock_ms
+        self._deadlines: defaultdict[int, Deadlines] = defaultdict(Deadlines)
+
+    async def run(self, stream: faust.types.StreamT[bytes]) -> None:
+        """Fold every record of the source. A failure of ours crashes the process; bad bytes do not."""
+        async for event in stream.events():
+            message = event.message
+            self.fold(message.key, message.value, message.partition, message.offset)
+            self._progress.note_folded(message.partition, message.offset)
+
+    def fold(self, key: bytes | None, value: bytes | None, partition: int, offset: int) -> None:
+        """Fold one record. Bytes that are no change of a session are counted, said loudly, and skipped."""
+        now = self._clock_ms()
+        # Deletions go to the changelog partition of the record at hand, so only its own rows may leave with it.
+        for due in self._deadlines[partition].due(self._table, now):
+            del self._table[due]
+        if value is None:
+            self._forget(key)
+            return
+        try:
+            change = read_change(key, value, partition)
+        except SchemaError as exc:
+            self._say_poison(exc, partition, offset)
+            return
+        assert key is not None
+        self._put(key, value, change, now)
+
+    def _put(self, key: bytes, value: bytes, change: SessionChanged, now: int) -> None:
+        current = read_row(self._table.get(key))
+        if fold_session(current, change) is not change:
+            return
+        # Long over when it is first read: at a start, most of the source. Writing it down would only have it dropped.
+        if current is None and shown_until(change) <= now:
+            return
+        self._table[key] = value
+        self._deadlines[keyed_partition(change.session_id)].note(key, change)
+
+    def _forget(self, key: bytes | None) -> None:
+        if key is not None and key in self._table:
+            del self._table[key]
+
+    def _say_poison(self, exc: SchemaError, partition: int, offset: int) -> None:
+        self._progress.poison_records += 1
+        if self._progress.poison_records <= POISON_LOGGED_MAX:
+            log.error("%s[%d]@%d is skipped: %s: %s", SOURCE, partition, offset, exc.code, exc)
+
+    async def on_recovered(self) -> None:
+        """Take note of the rows that came from the changelog, or a silent tenant's would never be dropped."""
+        for key, value in list(self._table.items()):
+            row = read_row(value)
+            if row is not None:
+                self._deadlines[keyed_partition(row.session_id)].note(key, row)

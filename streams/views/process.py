@@ -1,0 +1,251 @@
+"""The views process: the Faust application and its query API in one event loop.
+
+Each needs the other: an API without a table has nothing to say, a table without an API has nobody to say it to. So the
+end of either ends the process, with an error; its supervisor starts it anew, which costs nothing but a second reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import socket
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+
+import faust
+import uvicorn
+from faust.exceptions import ConsumerNotStarted
+from faust.types import TP
+
+from producers.home import Home
+from schemas.topics import OPS_SESSIONS
+from streams.views.api import QueryAPI
+from streams.views.app import ViewsSettings, build_app, sessions_of
+from streams.views.progress import Phase, Progress
+from streams.views.topics import SOURCE, create_view_topics
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+CHECK_SECONDS = 0.25
+FOLLOW_SECONDS = 1.0
+# Longer than one request may take, or checks would pile up in the consumer's thread while a broker is away.
+CHECK_SECONDS_MAX = 20.0
+WAITING_SAID_SECONDS = 5.0
+# Joining and reading take seconds. Later than this Faust is stuck, which it can be without a word.
+STALLED_SECONDS = 120.0
+STOP_SECONDS = 5.0
+CONNECTIONS_MAX = 64
+CLIENT_LOGGERS = ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
+CLIENT_RECORDS_MAX = 20
+CLIENT_RECORDS_SECONDS = 60.0
+
+OnListening = Callable[[int], None]
+
+
+class ViewsEndedError(RuntimeError):
+    """One half of the process ended by itself."""
+
+
+class ViewsStalledError(RuntimeError):
+    """The view has not caught up with the log for too long."""
+
+
+def run_views(
+    bootstrap: str, home: Home, *, port: int = 0, replication: int = 1, on_listening: OnListening | None = None
+) -> None:
+    """Serve the views on loopback until SIGTERM or SIGINT; `port` 0 is a free one, and `on_listening` is told which.
+
+    It listens before the table is there, and answers 503 until it is.
+
+    Raises:
+        ViewTopicsError: the topics of the views are not there and cannot be made.
+        OSError: the port is taken.
+        ViewsEndedError, ViewsStalledError: the process must be started anew.
+    """
+    create_view_topics(bootstrap, replication=replication)
+    with _listen(port) as listening, tempfile.TemporaryDirectory(prefix="macaw-views-") as directory:
+        settings = ViewsSettings(bootstrap=bootstrap, instance=secrets.token_hex(6), data_dir=Path(directory))
+        asyncio.run(_run(settings, home, listening, on_listening))
+
+
+@contextlib.contextmanager
+def _listen(port: int) -> Iterator[socket.socket]:
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((LOOPBACK, port))
+        yield listening
+
+
+async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on_listening: OnListening | None) -> None:
+    progress = Progress()
+    app = build_app(settings, progress)
+    server = _server(QueryAPI(home, sessions_of(app), progress))
+    stopped = asyncio.Event()
+    _stop_on_signals(stopped)
+    for name in CLIENT_LOGGERS:
+        logging.getLogger(name).addFilter(Seldom())
+    halves = {
+        "the query API": _serve(server, listening, on_listening),
+        "the Faust application": _work(app),
+        "the check of its progress": Watch(app, progress).run(),
+    }
+    try:
+        await _until_first(halves, stopped)
+    finally:
+        await _stop(app, server)
+
+
+async def _until_first(halves: dict[str, Coroutine[None, None, None]], stopped: asyncio.Event) -> None:
+    """Return when we are told to stop. Raises what ended a half, or ViewsEndedError where it just ended."""
+    names = {asyncio.create_task(work): name for name, work in halves.items()}
+    until_stopped = asyncio.create_task(stopped.wait())
+    done, _ = await asyncio.wait([*names, until_stopped], return_when=asyncio.FIRST_COMPLETED)
+    if until_stopped in done:
+        return
+    ended = next(iter(done))
+    error = ended.exception()
+    raise error or ViewsEndedError(f"{next(name for task, name in names.items() if task is ended)} ended by itself")
+
+
+def _stop_on_signals(stopped: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(api: QueryAPI) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            api.build(),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=2,
+        )
+    )
+
+
+async def _serve(server: _Server, listening: socket.socket, on_listening: OnListening | None) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
+        await asyncio.sleep(0.01)
+    port: int = listening.getsockname()[1]
+    log.info("the views listen on http://%s:%d", LOOPBACK, port)
+    if on_listening is not None:
+        on_listening(port)
+    await serving
+
+
+async def _work(app: faust.App) -> None:
+    """Run the application until it stops. Raises what it crashed of."""
+    app.finalize()
+    await app.start()
+    await app.wait_until_stopped()
+    if app.crash_reason is not None:
+        raise ViewsEndedError(f"the Faust application crashed: {app.crash_reason!r}") from app.crash_reason
+
+
+async def _stop(app: faust.App, server: _Server) -> None:
+    """Stop both halves, each within its time: a stop that hangs must not hold back the next start."""
+    server.should_exit = True
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(app.stop(), STOP_SECONDS)
+
+
+class Seldom(logging.Filter):
+    """Lets few records of a logger through: aiokafka says a hundred times a second that a broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: deque[float] = deque(maxlen=CLIENT_RECORDS_MAX)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        full = len(self._said) == CLIENT_RECORDS_MAX
+        if full and record.created - self._said[0] < CLIENT_RECORDS_SECONDS:
+            return False
+        self._said.append(record.created)
+        return True
+
+
+class Watch:
+    """Asks, once and again, how far the table is, and keeps `progress` true."""
+
+    def __init__(self, app: faust.App, progress: Progress) -> None:
+        self._app = app
+        self._progress = progress
+        self._places = [TP(SOURCE, partition) for partition in range(OPS_SESSIONS.partitions)]
+        self._started = self._good = self._said = time.monotonic()
+
+    async def run(self) -> None:
+        """Check for ever. Raises ViewsStalledError."""
+        while True:
+            before = self._progress.as_of
+            await self._check()
+            if self._progress.as_of != before:
+                self._note_good(first=before is None)
+            self._say_waiting()
+            await asyncio.sleep(FOLLOW_SECONDS if self._progress.phase is Phase.FOLLOWING else CHECK_SECONDS)
+
+    async def _check(self) -> None:
+        waiting = self._waiting_in()
+        if waiting is not None:
+            self._progress.wait_in(waiting)
+            return
+        consumer = self._app.consumer
+        now = time.time_ns() // 1_000_000
+        try:
+            async with asyncio.timeout(CHECK_SECONDS_MAX):
+                ends = await consumer.highwaters(*self._places)
+                self._progress.aim(now, {tp.partition: end for tp, end in ends.items()})
+                positions = {tp.partition: await consumer.position(tp) or 0 for tp in self._places}
+                # What the positions have passed is told as pulled in this loop, a turn or two later.
+                await asyncio.sleep(0.02)
+        except TimeoutError:
+            return
+        self._progress.settle(positions)
+
+    def _waiting_in(self) -> Phase | None:
+        """Return what must happen before offsets mean anything."""
+        app = self._app
+        try:
+            assigned = app.consumer.assignment()
+        except ConsumerNotStarted:
+            return Phase.STARTING
+        if not assigned.issuperset(self._places):
+            return Phase.JOINING
+        if app.rebalancing or app.in_recovery or not app.tables.actives_ready:
+            return Phase.RECOVERING
+        return None
+
+    def _note_good(self, *, first: bool) -> None:
+        self._good = self._said = time.monotonic()
+        if first:
+            log.info("%s after %.1f s", self._progress.phase.value, self._good - self._started)
+
+    def _say_waiting(self) -> None:
+        now = time.monotonic()
+        waited = now - self._good
+        sentence = self._progress.sentence(time.time_ns() // 1_000_000)
+        if waited > STALLED_SECONDS:
+            raise ViewsStalledError(f"{sentence}; waited {waited:.0f} s: start the views anew")
+        if waited > WAITING_SAID_SECONDS and now - self._said > WAITING_SAID_SECONDS:
+            self._said = now
+            log.warning("%s; waited %.0f s", sentence, waited)

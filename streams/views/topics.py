@@ -1,0 +1,88 @@
+"""The topics that a views process needs, made before it starts: nothing is ever created by being written to."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from schemas.topics import OPS_SESSIONS
+
+SOURCE = OPS_SESSIONS.of("")
+SESSIONS_TABLE = "macaw-views-sessions"
+SESSIONS_CHANGELOG = "macaw-views-sessions-changelog"
+TIMEOUT_SECONDS = 15.0
+
+
+class ViewTopicsError(RuntimeError):
+    """A topic of the views has another number of partitions, or cannot be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewTopic:
+    """A topic that the views read or write."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+def view_topics() -> tuple[ViewTopic, ...]:
+    """Return the source of the sessions table and its changelog, which Faust wants partitioned alike."""
+    changelog = {"cleanup.policy": "compact", "max.message.bytes": str(OPS_SESSIONS.message_bytes_max)}
+    return (
+        ViewTopic(name=SOURCE, partitions=OPS_SESSIONS.partitions, config=OPS_SESSIONS.config()),
+        ViewTopic(name=SESSIONS_CHANGELOG, partitions=OPS_SESSIONS.partitions, config=changelog),
+    )
+
+
+def create_view_topics(bootstrap: str, *, replication: int = 1) -> list[str]:
+    """Create the topics that are missing and return their names; those that exist are only checked.
+
+    Raises:
+        ViewTopicsError: one has another number of partitions, cannot be made, or the brokers do not answer.
+    """
+    with AdminClient({"bootstrap.servers": bootstrap, "log_level": 3}) as admin:
+        try:
+            have = _partitions(admin)
+            missing = [t for t in view_topics() if t.name not in have]
+            if missing:
+                _create(admin, missing, replication)
+                have = _await(admin, [t.name for t in missing])
+        except KafkaException as exc:
+            raise ViewTopicsError(f"the topics of the views could not be made: {exc.args[0].str()}") from exc
+    for topic in view_topics():
+        if have[topic.name] != topic.partitions:
+            raise ViewTopicsError(f"{topic.name} has {have[topic.name]} partitions, want {topic.partitions}")
+    return [t.name for t in missing]
+
+
+def _create(admin: AdminClient, missing: list[ViewTopic], replication: int) -> None:
+    new = [
+        NewTopic(t.name, num_partitions=t.partitions, replication_factor=replication, config=t.config) for t in missing
+    ]
+    for future in admin.create_topics(new, operation_timeout=TIMEOUT_SECONDS).values():
+        try:
+            future.result(TIMEOUT_SECONDS)
+        except KafkaException as exc:
+            # Another views process, or the founding of a tenant, was faster.
+            if exc.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+
+
+def _partitions(admin: AdminClient) -> dict[str, int]:
+    topics = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
+    return {name: len(topic.partitions) for name, topic in topics.items() if topic.partitions}
+
+
+def _await(admin: AdminClient, names: list[str]) -> dict[str, int]:
+    until = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < until:
+        have = _partitions(admin)
+        if all(name in have for name in names):
+            return have
+        time.sleep(0.05)
+    raise ViewTopicsError(f"{', '.join(names)} were made and do not show in the metadata of the brokers")

@@ -1,0 +1,238 @@
+"""Where a worker resumes: with damaged state, and with an intake or a log that does not fit."""
+
+import io
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from processors.signing import SigningKey
+from schemas import codec
+from schemas.rows import StateHead
+from schemas.topics import AUDIT, INTAKE, STATE
+from streams.broker import BrokerInfo
+from streams.state_head import HEAD_KEY, StateMac
+from tests.streams.loop_oracle import check_log, read_log, read_topic
+from tests.streams.loop_world import Tenant, World, fold_all, mixed, turn_until
+
+pytestmark = pytest.mark.broker
+
+Rows = dict[bytes, bytes]
+Damage = Callable[[Rows], dict[bytes, bytes | None]]
+
+
+def changed_row(rows: Rows) -> dict[bytes, bytes | None]:
+    first, second = sorted(key for key in rows if key.startswith(b"keys/"))[:2]
+    return {first: rows[second]}
+
+
+def dropped_row(rows: Rows) -> dict[bytes, bytes | None]:
+    return {min(key for key in rows if key.startswith(b"calls/")): None}
+
+
+def added_row(rows: Rows) -> dict[bytes, bytes | None]:
+    return {b"calls/" + bytes(32): rows[min(key for key in rows if key.startswith(b"calls/"))]}
+
+
+def missing_head(_: Rows) -> dict[bytes, bytes | None]:
+    return {HEAD_KEY: None}
+
+
+def unreadable_head(_: Rows) -> dict[bytes, bytes | None]:
+    return {HEAD_KEY: b"\x00\x00\x00\x00\x11?"}
+
+
+def foreign_head(rows: Rows) -> dict[bytes, bytes | None]:
+    head: StateHead = codec.decode_as(StateHead, rows[HEAD_KEY])
+    stranger = StateMac(SigningKey.from_seed(bytes(32)))
+    for key, value in rows.items():
+        if key != HEAD_KEY:
+            stranger.restore(key, value)
+    return {HEAD_KEY: codec.frame(stranger.head(head.audit_index))}
+
+
+def everything_gone(rows: Rows) -> dict[bytes, bytes | None]:
+    return dict.fromkeys(rows)
+
+
+@pytest.fixture
+def world(broker: BrokerInfo, tmp_path: Path, unique: str) -> World:
+    return World(broker, tmp_path, unique)
+
+
+def state_of(world: World, tenant: Tenant) -> Rows:
+    rows: Rows = {}
+    for message in read_topic(world, STATE.of(tenant.name)):
+        if message.value() is None:
+            rows.pop(message.key() or b"", None)
+        else:
+            rows[message.key() or b""] = message.value() or b""
+    return rows
+
+
+def write(world: World, topic: str, records: dict[bytes, bytes | None]) -> None:
+    for key, value in records.items():
+        world.producer.produce(topic, value, key, 0)
+    assert world.producer.flush(10) == 0
+
+
+def older_state(rows: Rows) -> dict[bytes, bytes | None]:
+    """Return what makes the rows those of an earlier time; filled in by the fixture."""
+    return {key: OLDER.get(key) for key in {**OLDER, **rows}}
+
+
+OLDER: Rows = {}
+DAMAGES = (
+    changed_row,
+    dropped_row,
+    added_row,
+    missing_head,
+    unreadable_head,
+    foreign_head,
+    everything_gone,
+    older_state,
+)
+
+
+@dataclass(slots=True)
+class Damaged:
+    """Tenants whose state was damaged while no worker ran, and what the next two workers said."""
+
+    world: World
+    tenants: dict[Damage, Tenant]
+    first: str = ""
+    second: str = ""
+
+
+@pytest.fixture(scope="module")
+def damaged(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Damaged:
+    """One tenant a damage: folded, damaged, and gone on with by two workers in turn."""
+    world = World(broker, tmp_path_factory.mktemp("damaged"), f"t{secrets.token_hex(4)}")
+    told = Damaged(world, {damage: world.found(damage.__name__.replace("_", "-")) for damage in DAMAGES})
+    fold_more(told)
+    OLDER.update(state_of(world, told.tenants[older_state]))
+    fold_more(told)
+    for damage, tenant in told.tenants.items():
+        write(world, STATE.of(tenant.name), damage(state_of(world, tenant)))
+    told.first = fold_more(told)
+    told.second = fold_more(told)
+    return told
+
+
+def fold_more(told: Damaged) -> str:
+    """Append to every tenant, have a new worker fold it, and return what was logged of resuming."""
+    lines = io.StringIO()
+    handler = logging.StreamHandler(lines)
+    logger = logging.getLogger("streams.resume")
+    logger.addHandler(handler)
+    for tenant in told.tenants.values():
+        tenant.append(mixed(tenant, 20))
+    loop = told.world.loop()
+    fold_all(loop, *told.tenants.values())
+    loop.close()
+    logger.removeHandler(handler)
+    return lines.getvalue()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_state_is_rebuilt_from_the_log(damaged: Damaged, damage: Damage) -> None:
+    """A changelog that its head does not vouch for is thrown away, loudly, and every output after it is the same.
+
+    The first transaction afterwards repairs the changelog: the next worker restores from it again.
+    """
+    tenant = damaged.tenants[damage]
+
+    assert f"{tenant.name}: " in damaged.first
+    assert f"{tenant.name}: " not in damaged.second
+    check_log(damaged.world, tenant)
+
+
+def paused_with(world: World, tenant: Tenant, code: str) -> None:
+    """Assert that a worker pauses the tenant with this code and adds nothing to its log, while another is served."""
+    other = world.found("other")
+    before = len(read_topic(world, AUDIT.of(tenant.name)))
+    loop = world.loop("next")
+    turn_until(loop, lambda: tenant.intake in loop.paused)
+    assert loop.paused[tenant.intake].startswith(code), loop.paused
+    fold_all(loop, other)
+    loop.close()
+    assert len(read_topic(world, AUDIT.of(tenant.name))) == before
+    check_log(world, other)
+
+
+def founded_and_folded(world: World) -> Tenant:
+    tenant = world.found()
+    tenant.call(20)
+    loop = world.loop()
+    fold_all(loop, tenant)
+    loop.close()
+    return tenant
+
+
+def test_a_committed_offset_above_the_log_stops_the_tenant(world: World) -> None:
+    """Records that were consumed but are not on the log are not skipped in silence."""
+    tenant = founded_and_folded(world)
+    tenant.call(5)
+    consumer = Consumer({"bootstrap.servers": world.broker.bootstrap, "group.id": world.group, "log_level": 0})
+    consumer.commit(offsets=[TopicPartition(tenant.intake, 0, tenant.appended)], asynchronous=False)
+    consumer.close()
+
+    paused_with(world, tenant, "RESUME_MISMATCH")
+
+
+def test_a_log_that_does_not_chain_stops_the_tenant(world: World) -> None:
+    """A record that somebody added to the audit log, even one with the right index, is not built upon."""
+    tenant = founded_and_folded(world)
+    entries = read_log(world, tenant).entries
+    write(world, AUDIT.of(tenant.name), {b"": codec.frame(entries[-1])})
+
+    paused_with(world, tenant, "LOG_MISMATCH")
+
+
+def recreate_intake(world: World, tenant: Tenant) -> None:
+    """Delete intake and make it again, empty."""
+    with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
+        admin.delete_topics([tenant.intake])[tenant.intake].result(20)
+        new = NewTopic(tenant.intake, num_partitions=1, replication_factor=1, config=INTAKE.config())
+
+        def is_made() -> bool:
+            try:
+                admin.create_topics([new])[tenant.intake].result(20)
+            except KafkaException:  # the deletion is under way; the deadline below decides
+                return False
+            return True
+
+        await_that(is_made)
+        await_that(lambda: tenant.intake in admin.list_topics(timeout=10).topics)
+    world.producer = tenant.producer = world.idempotent_producer()
+
+
+def await_that(condition: Callable[[], bool]) -> None:
+    turn_until([], condition)
+
+
+@pytest.mark.real_broker("a topic that is deleted and made again")
+def test_an_intake_that_ends_before_the_log_stops_the_tenant(world: World) -> None:
+    """A worker does not go on with an intake that lacks what the log has."""
+    tenant = founded_and_folded(world)
+    recreate_intake(world, tenant)
+
+    paused_with(world, tenant, "RESUME_MISMATCH")
+
+
+@pytest.mark.real_broker("a topic that is deleted and made again")
+def test_an_intake_that_gives_another_log_stops_the_tenant(world: World) -> None:
+    """Where state must be rebuilt and intake was changed, the log does not come out the same, and nothing is added."""
+    tenant = founded_and_folded(world)
+    kept = [(m.value(), m.headers() or []) for m in read_topic(world, tenant.intake)]
+    recreate_intake(world, tenant)
+    tenant.append([*kept[:10], kept[11], kept[10], *kept[12:]])
+    write(world, STATE.of(tenant.name), {HEAD_KEY: None})
+
+    paused_with(world, tenant, "LOG_MISMATCH")

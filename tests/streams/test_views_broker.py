@@ -1,0 +1,441 @@
+"""The views process on a real broker: what was committed is shown, all of it and nothing else, restarts included."""
+
+import json
+import secrets
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Self
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from producers.home import Home
+from producers.views_client import PAGE_BYTES_MAX, ViewsError, ViewsNotReadyError, check_address, fetch_sessions
+from schemas import codec
+from schemas.records import SessionChanged
+from schemas.topics import keyed_partition
+from streams.broker import EmbeddedBroker
+from streams.views.app import Folding, ViewsSettings, build_app, sessions_of
+from streams.views.progress import Progress
+from streams.views.sessions import row_key, shown_until
+from streams.views.topics import SESSIONS_CHANGELOG, SOURCE, ViewTopicsError, create_view_topics, view_topics
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_800_000_000_000
+READY_SECONDS = 60.0
+SEEN_SECONDS = 20.0
+# The process that `macaw views` is: the port is the first line that it prints.
+PROGRAM = """
+import sys
+from pathlib import Path
+from producers.home import Home
+from streams.views.process import run_views
+run_views(sys.argv[1], Home.open(Path(sys.argv[2])), on_listening=lambda port: print(port, flush=True))
+"""
+
+
+def opened(tenant: str, index: int, now: int = NOW) -> SessionChanged:
+    return SessionChanged(
+        origin=f"test/{tenant}",
+        audit_index=index,
+        tenant=tenant,
+        session_id=secrets.token_bytes(32),
+        principal_id="shopper",
+        role="agent",
+        status="open",
+        opened_at=now,
+        expires_at=now + 3_600_000,
+        at=now,
+    )
+
+
+def ended(row: SessionChanged) -> SessionChanged:
+    return replace(row, audit_index=row.audit_index + 1, status="ended", expires_at=row.at + 1, at=row.at + 1)
+
+
+def key_of(row: SessionChanged) -> bytes:
+    return row_key(row.tenant, row.session_id.hex())
+
+
+class Writer:
+    """Writes as a monitor does: transactions of one producer, committed or aborted."""
+
+    def __init__(self, bootstrap: str, name: str) -> None:
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "transactional.id": name, "transaction.timeout.ms": 15_000}
+        )
+        self._producer.init_transactions(30)
+
+    def write(self, *changes: SessionChanged, commit: bool = True) -> None:
+        records = [(key_of(c), codec.frame(c), keyed_partition(c.session_id)) for c in changes]
+        self.write_raw(*records, commit=commit)
+
+    def write_raw(self, *records: tuple[bytes, bytes | None, int], commit: bool = True) -> None:
+        self._producer.begin_transaction()
+        for key, value, partition in records:
+            self._producer.produce(SOURCE, value, key, partition)
+        self._producer.flush(20)  # an aborted record must have reached the log, or it shows nothing
+        if commit:
+            self._producer.commit_transaction(20)
+        else:
+            self._producer.abort_transaction(20)
+
+
+@dataclass
+class Views:
+    """A views process, and what a client of it sees."""
+
+    bootstrap: str
+    base: Path
+    home: Home
+    process: subprocess.Popen[str] | None = None
+    address: str = ""
+    log: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        with (self.base / "views.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, self.bootstrap, str(self.base)],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        port = self.process.stdout.readline().strip()
+        assert port, f"it never listened: {(self.base / 'views.log').read_text()[-2000:]}"
+        self.address = f"http://127.0.0.1:{port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self, *, kill: bool = False) -> int:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
+        code = self.process.wait(30)
+        self.process.stdout.close()
+        return code
+
+    def statuses(self, tenant: str) -> dict[str, str]:
+        token = self.home.tenant(tenant).token()
+        rows = fetch_sessions(self.address, tenant, token, ready_seconds=READY_SECONDS)
+        return {str(row["session_id"]): str(row["status"]) for row in rows}
+
+    def await_statuses(self, tenant: str, want: dict[str, str]) -> None:
+        until = time.monotonic() + SEEN_SECONDS
+        while (seen := self.statuses(tenant)) != want:
+            assert time.monotonic() < until, f"got {seen}, want {want}"
+            time.sleep(0.05)
+
+    def poison_records(self) -> int:
+        with urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as response:
+            return int(json.load(response)["poison_records"])
+
+
+@dataclass
+class World:
+    """A broker with the topics of the views, a home, a writer, and a tenant."""
+
+    bootstrap: str
+    base: Path
+    tenant: str
+    home: Home
+    writer: Writer
+
+    def views(self) -> Views:
+        return Views(self.bootstrap, self.base, self.home)
+
+    def add_tenant(self, name: str) -> None:
+        folder = self.home.path / "tenants" / name
+        folder.mkdir(parents=True)
+        (folder / "views.token").write_text(secrets.token_urlsafe(32))
+
+
+@pytest.fixture(scope="module", params=["best", "embedded"])
+def bootstrap(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The broker of the run, and the embedded one: it names aborts that are over, and Kafka does not."""
+    if request.param == "best":
+        yield request.getfixturevalue("broker").bootstrap
+        return
+    with EmbeddedBroker(tmp_path_factory.mktemp("embedded")) as running:
+        yield running.info.bootstrap
+
+
+@pytest.fixture
+def world(bootstrap: str, tmp_path: Path, unique: str) -> World:
+    create_view_topics(bootstrap)
+    made = World(bootstrap, tmp_path, unique, Home.create(tmp_path, {}), Writer(bootstrap, unique))
+    made.add_tenant(unique)
+    return made
+
+
+def shown(*rows: SessionChanged) -> dict[str, str]:
+    return {row.session_id.hex(): row.status for row in rows}
+
+
+@pytest.mark.broker
+class TestProcess:
+    def test_what_was_aborted_never_shows_and_what_follows_it_does(self, world: World) -> None:
+        now = time.time_ns() // 1_000_000
+        before, never, after, live = (opened(world.tenant, i, now) for i in range(4))
+        world.writer.write(before)
+        world.writer.write(never, ended(before), commit=False)
+        world.writer.write(after)
+
+        with world.views() as views:
+            assert views.statuses(world.tenant) == shown(before, after)
+            world.writer.write(ended(after), never, commit=False)
+            world.writer.write(live, ended(before))
+            views.await_statuses(world.tenant, shown(ended(before), after, live))
+            assert views.stop() == 0
+
+    def test_a_killed_process_is_replaced_at_once_and_forgets_nothing(self, world: World) -> None:
+        """Its group dies with it, so nobody waits for it; what changed in between is there as well."""
+        now = time.time_ns() // 1_000_000
+        rows = [opened(world.tenant, i, now) for i in range(40)]
+        world.writer.write(*rows)
+        with world.views() as views:
+            assert views.statuses(world.tenant) == shown(*rows)
+            views.stop(kill=True)
+        over = [ended(row) for row in rows[:20]]
+        world.writer.write(*over)
+
+        for _ in range(2):
+            with world.views() as views:
+                assert views.statuses(world.tenant) == shown(*over, *rows[20:])
+
+    def test_several_processes_answer_for_every_tenant(self, world: World) -> None:
+        now = time.time_ns() // 1_000_000
+        other = f"{world.tenant}-b"
+        world.add_tenant(other)
+        mine, theirs = [opened(world.tenant, i, now) for i in range(8)], [opened(other, i, now) for i in range(8)]
+        world.writer.write(*mine, *theirs)
+
+        with world.views() as one, world.views() as two:
+            for views in (one, two):
+                assert views.statuses(world.tenant) == shown(*mine)
+                assert views.statuses(other) == shown(*theirs)
+            with pytest.raises(ViewsError, match="token"):
+                fetch_sessions(one.address, other, world.home.tenant(world.tenant).token())
+
+    def test_poison_is_counted_and_skipped(self, world: World) -> None:
+        now = time.time_ns() // 1_000_000
+        row = opened(world.tenant, 1, now)
+        place = keyed_partition(row.session_id)
+        forged = (key_of(opened(world.tenant, 2)), codec.frame(row), place)
+        with world.views() as views:
+            views.statuses(world.tenant)
+            before = views.poison_records()
+            world.writer.write_raw((b"k", b"not avro", place), (key_of(row), b"", place), forged)
+            world.writer.write(row)
+
+            views.await_statuses(world.tenant, shown(row))
+            assert views.poison_records() - before == 3
+            assert "is skipped" in (world.base / "views.log").read_text()
+
+    def test_a_record_without_a_value_removes_its_row(self, world: World) -> None:
+        now = time.time_ns() // 1_000_000
+        stays, goes = opened(world.tenant, 1, now), opened(world.tenant, 2, now)
+        world.writer.write(stays, goes)
+        with world.views() as views:
+            assert views.statuses(world.tenant) == shown(stays, goes)
+            world.writer.write_raw((key_of(goes), None, keyed_partition(goes.session_id)))
+
+            views.await_statuses(world.tenant, shown(stays))
+
+    def test_its_topics_are_made_once(self, world: World) -> None:
+        assert create_view_topics(world.bootstrap) == []
+
+
+@pytest.mark.broker
+def test_a_topic_with_other_partitions_is_refused(tmp_path: Path) -> None:
+    """Faust would start, and then crash over and over."""
+    with EmbeddedBroker(tmp_path) as broker, AdminClient({"bootstrap.servers": broker.info.bootstrap}) as admin:
+        admin.create_topics([NewTopic(SESSIONS_CHANGELOG, num_partitions=1, replication_factor=1)])[
+            SESSIONS_CHANGELOG
+        ].result(20)
+
+        with pytest.raises(ViewTopicsError, match="has 1 partitions, want 4"):
+            create_view_topics(broker.info.bootstrap)
+
+
+class TestTopology:
+    def test_every_name_is_ours(self, tmp_path: Path) -> None:
+        """Faust's generated names change with the code."""
+        app = build_app(ViewsSettings(bootstrap="127.0.0.1:1,127.0.0.1:2", instance="one", data_dir=tmp_path))
+
+        assert app.conf.id == "macaw-views-one"
+        assert list(app.tables) == ["macaw-views-sessions"]
+        assert app.tables["macaw-views-sessions"].changelog_topic.get_topic_name() == SESSIONS_CHANGELOG
+        assert list(app.agents) == ["macaw-views-fold-sessions"]
+        assert sessions_of(app) is app.tables["macaw-views-sessions"]
+
+    def test_no_web_server_and_no_topic_of_its_own(self, tmp_path: Path) -> None:
+        conf = build_app(ViewsSettings(bootstrap="127.0.0.1:1", instance="one", data_dir=tmp_path)).conf
+
+        assert not conf.web_enabled
+        assert not conf.topic_allow_declare
+        assert conf.topic_disable_leader
+        assert (conf.broker_session_timeout, conf.broker_heartbeat_interval) == (10, 3)
+
+    def test_the_changelog_is_compacted_and_partitioned_like_its_source(self) -> None:
+        source, changelog = view_topics()
+
+        assert (source.name, changelog.name) == ("macaw.ops.sessions", "macaw-views-sessions-changelog")
+        assert source.partitions == changelog.partitions == 4
+        assert changelog.config["cleanup.policy"] == "compact"
+
+
+class TestFolding:
+    """The agent's body on a plain dictionary."""
+
+    def fold(self, rows: dict[bytes, bytes], now: int, *changes: SessionChanged) -> Progress:
+        progress = Progress()
+        folding = Folding(rows, progress, lambda: now)
+        for offset, change in enumerate(changes):
+            folding.fold(key_of(change), codec.frame(change), keyed_partition(change.session_id), offset)
+        return progress
+
+    def test_an_older_change_writes_nothing(self) -> None:
+        row = opened("acme", 1)
+        rows: dict[bytes, bytes] = {}
+
+        self.fold(rows, NOW, ended(row), row)
+
+        assert rows == {key_of(row): codec.frame(ended(row))}
+
+    def test_a_change_that_is_long_over_writes_nothing(self) -> None:
+        """Or each start would write the whole past into the changelog, and drop it again."""
+        row = opened("acme", 1)
+        rows: dict[bytes, bytes] = {}
+
+        self.fold(rows, shown_until(row), row)
+
+        assert rows == {}
+
+    def test_an_end_that_comes_late_still_replaces(self) -> None:
+        row = opened("acme", 1)
+        rows = {key_of(row): codec.frame(row)}
+
+        self.fold(rows, shown_until(row), ended(row))
+
+        assert rows == {key_of(row): codec.frame(ended(row))}
+
+    def test_a_later_record_drops_rows_of_its_partition_that_are_over(self) -> None:
+        old = replace(opened("acme", 1), session_id=bytes(32))
+        elsewhere = replace(old, session_id=bytes(31) + b"\x01")
+        new = replace(opened("acme", 2, shown_until(old)), session_id=bytes(31) + b"\x04")
+        rows: dict[bytes, bytes] = {}
+        folding = Folding(rows, Progress(), lambda: clock)
+        clock = NOW
+        for change in (old, elsewhere):
+            folding.fold(key_of(change), codec.frame(change), keyed_partition(change.session_id), 0)
+        clock = shown_until(old)
+        folding.fold(key_of(new), codec.frame(new), 0, 1)
+
+        assert set(rows) == {key_of(elsewhere), key_of(new)}
+
+    def test_a_damaged_row_of_the_changelog_is_set_right(self) -> None:
+        row = opened("acme", 1)
+        rows = {key_of(row): b"damaged"}
+
+        self.fold(rows, NOW, row)
+
+        assert rows == {key_of(row): codec.frame(row)}
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Whoever listens where the views should: it answers what the test tells it."""
+
+    answers: list[tuple[int, bytes]]
+
+    def do_GET(self) -> None:
+        code, body = self.answers.pop(0)
+        self.send_response(code)
+        self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def answering(*answers: tuple[int, bytes]) -> Iterator[str]:
+    handler = type("Told", (Answering,), {"answers": list(answers)})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def page(*rows: dict[str, object], after: str | None = None, **more: object) -> tuple[int, bytes]:
+    return 200, json.dumps({"tenant": "acme", "sessions": rows, "next": after, "ready": True, **more}).encode()
+
+
+class TestClient:
+    def test_pages_are_put_together(self) -> None:
+        with answering(page({"session_id": "1"}, after="1"), page({"session_id": "2"})) as address:
+            assert fetch_sessions(address, "acme", "t") == [{"session_id": "1"}, {"session_id": "2"}]
+
+    def test_views_that_have_just_started_are_waited_for(self) -> None:
+        with answering((503, b'{"error": "joining"}'), page()) as address:
+            assert fetch_sessions(address, "acme", "t") == []
+
+    def test_views_that_never_get_ready_are_an_error(self) -> None:
+        with answering((503, b'{"error": "joining"}')) as address, pytest.raises(ViewsNotReadyError, match="joining"):
+            fetch_sessions(address, "acme", "t", ready_seconds=-1)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            (200, b"<html>"),
+            (200, b"[]"),
+            (200, b"{}"),
+            (200, b"x" * (PAGE_BYTES_MAX + 1)),
+            page(tenant="bank"),
+            page(ready=False),
+            page(next=7),
+            page(sessions=["1"]),
+            (401, b"{}"),
+            (404, b"nothing"),
+            (500, b""),
+            (302, b""),
+        ],
+    )
+    def test_any_other_answer_is_an_error(self, answer: tuple[int, bytes]) -> None:
+        """A redirect too: the token is for this address only."""
+        with answering(answer) as address, pytest.raises(ViewsError):
+            fetch_sessions(address, "acme", "t")
+
+    def test_nobody_there_is_an_error(self) -> None:
+        with pytest.raises(ViewsError, match="is it running"):
+            fetch_sessions("http://127.0.0.1:1", "acme", "t")
+
+    @pytest.mark.parametrize("address", ["", "file:///etc/passwd", "127.0.0.1:80", "http://views.example:80"])
+    def test_a_token_goes_to_no_other_kind_of_address(self, address: str) -> None:
+        with pytest.raises(ViewsError):
+            check_address(address)
+
+    @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://[::1]:1", "https://views.example"])
+    def test_loopback_and_https_are_fine(self, address: str) -> None:
+        check_address(address)
