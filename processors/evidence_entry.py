@@ -28,7 +28,17 @@ from processors.evidence_format import (
     is_registry_entry,
 )
 from processors.following import follow
-from processors.intake import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Claim, Received, identify, raw_digest, read
+from processors.intake import (
+    INTAKE_PARTITION,
+    KID_HEADER,
+    PROOF_HEADER,
+    Claim,
+    Received,
+    check_names,
+    identify,
+    raw_digest,
+    read,
+)
 from processors.refusal import Refusal
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
 from processors.tables import Tables
@@ -247,9 +257,23 @@ class Judge:
             raise Fault(
                 VerdictCode.BAD_SIG, item.index, f"the entry says {entry.outcome}, the event's signature {reason}"
             )
+        if entry.outcome != "refused":
+            self._check_names(item, entry, claim)
         session = claim.signer.session if claim.signer else None
         if session is not None and entry.now >= session.expires_at and entry.outcome != "refused":
             raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the session that signed the event had ended")
+
+    @staticmethod
+    def _check_names(item: Item, entry: AuditEntry, claim: Claim) -> None:
+        """An event that was not refused speaks for its own signer; a refused one may have failed before its names."""
+        assert claim.event is not None
+        assert claim.signer is not None
+        try:
+            check_names(claim.event, claim.signer)
+        except Refusal as refusal:
+            raise Fault(
+                VerdictCode.BAD_SIG, item.index, f"the entry says {entry.outcome}, the event's names {refusal.reason}"
+            ) from refusal
 
     def _identify(
         self, item: Item, entry: AuditEntry, value: bytes, headers: tuple[tuple[str, bytes], ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from processors import registry, sessions
 from processors.authority import check_may_sign
-from processors.intake import Received, identify, read
+from processors.intake import Received, check_names, identify, read
 from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
@@ -26,9 +26,10 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
         Refusal: the event may not stand in a registry; `tables` is unchanged.
     """
     claim = read(tables, received)
-    mark = tables.savepoint()
+    mark, before = tables.savepoint(), tables.now
     try:
         event, signer = identify(tables, claim, heads)
+        check_names(event, signer)
         check_may_sign(signer.role, event.body)
         tables.now = event.header.issued_at if now is None else now
         match event.body:
@@ -47,5 +48,6 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
                 raise Refusal(Reason.WRONG_ROLE, f"{claim.kind} does not belong in a registry")  # noqa: TRY301
     except Refusal:
         tables.undo_to(mark)
+        tables.now = before
         raise
     tables.commit()

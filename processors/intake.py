@@ -1,4 +1,4 @@
-"""From bytes on intake to an event whose signer is known: decode, key lookup, signature, time and order.
+"""From bytes on intake to an event whose signer is known: decode, key lookup, signature, and what the event claims.
 
 Every failure is a `Refusal` with its own reason. A refusal raised after the signature verified may be answered to the
 signer; before that there is nobody to answer. Keys come from the registry only, never from the event.
@@ -13,7 +13,6 @@ from hashlib import sha256
 
 from processors import signing
 from processors.refusal import Refusal
-from processors.replay import check_order
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
 from processors.tables import Tables
 from schemas import codec, limits
@@ -74,6 +73,7 @@ class Claim:
     event: Event | None = None
     proof: bytes = b""
     size: int = 0
+    datum_sha256: bytes = b""
     head: bytes = b""
     signature: bytes = b""
     refusal: Refusal | None = None
@@ -110,25 +110,11 @@ def read(tables: Tables, received: Received) -> Claim:
     return claim
 
 
-def verify(tables: Tables, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
-    """Return the event and its signer, having moved the signer's sequence.
-
-    Raises:
-        Refusal: at the first check that fails, in the order of the module's docstring.
-    """
-    event, signer = identify(tables, claim, heads)
-    if signer.session is not None and tables.now >= signer.session.expires_at:
-        raise Refusal(Reason.EXPIRED_SESSION)
-    check_order(tables, signer.kid, event.header, claim.leaf)
-    return event, signer
-
-
 def identify(tables: Tables, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
-    """Return the event and who signed it; what has to do with time and order is the caller's.
+    """Return the event and who signed it; what else it claims, and its place in time and order, is the caller's.
 
     Raises:
-        Refusal: the record does not read, its key is not in the registry or not valid, its signature does not verify,
-            or it names somebody else than its key.
+        Refusal: the record does not read, its key is not in the registry or not valid, or it does not verify.
     """
     if claim.refusal is not None:
         raise claim.refusal
@@ -140,9 +126,24 @@ def identify(tables: Tables, claim: Claim, heads: VerifiedHeads) -> tuple[Event,
     except SignatureError as exc:
         raise Refusal(Reason.BAD_SIGNATURE) from exc
     claim.signer = signer
-    _check_size(event, claim)
-    _check_names(event, signer)
     return event, signer
+
+
+def check_claim(tables: Tables, claim: Claim, event: Event, signer: Signer) -> None:
+    """Check what a verified event claims: its age, its session, its size and its names.
+
+    Called after its sequence was noted: the same bytes again are a DUPLICATE, whatever is wrong with them.
+
+    Raises:
+        Refusal: STALE, EXPIRED_SESSION, OVERSIZED or WRONG_PRINCIPAL.
+    """
+    age = tables.now - event.header.issued_at
+    if age > limits.ISSUED_BEHIND_MS_MAX:
+        raise Refusal(Reason.STALE, f"issued {age} ms before it was appended")
+    if signer.session is not None and tables.now >= signer.session.expires_at:
+        raise Refusal(Reason.EXPIRED_SESSION)
+    _check_size(event, claim)
+    check_names(event, signer)
 
 
 def _check_size(event: Event, claim: Claim) -> None:
@@ -168,6 +169,8 @@ def _decode(tables: Tables, received: Received, claim: Claim) -> None:
     claim.leaf = event_place(tables, schema, event.body).leaf(body)
     _check_sizes(event, claim)
     claim.size = len(value)
+    if isinstance(event.body, TenantFounded):
+        claim.datum_sha256 = sha256(body).digest()
 
 
 def _claimed_kid(received: Received) -> bytes | None:
@@ -208,7 +211,7 @@ def _signer(tables: Tables, claim: Claim, event: Event) -> Signer:
         return Signer(kid, SESSION_ROLE, session.principal_id, session.ed25519, session.x25519, session)
     row = tables.keys.get(kid)
     if row is None:
-        return _founder(tables, kid, event)
+        return _founder(tables, kid, event, claim)
     if row.revoked_at is not None:
         raise Refusal(Reason.REVOKED_KEY)
     if row.expires_at is not None and tables.now >= row.expires_at:
@@ -216,14 +219,16 @@ def _signer(tables: Tables, claim: Claim, event: Event) -> Signer:
     return Signer(kid, row.role, row.principal_id, row.ed25519, row.x25519)
 
 
-def _founder(tables: Tables, kid: bytes, event: Event) -> Signer:
+def _founder(tables: Tables, kid: bytes, event: Event, claim: Claim) -> Signer:
     body = event.body
     if not isinstance(body, TenantFounded) or len(tables.tenant) or signing.kid_of(body.admin.ed25519) != kid:
         raise Refusal(Reason.UNKNOWN_KEY)
+    if claim.datum_sha256 != tables.genesis:
+        raise Refusal(Reason.NOT_GENESIS)  # a stranger's founding: nobody to answer, nothing to note
     return Signer(kid, "admin", body.admin.principal_id, body.admin.ed25519, body.admin.x25519)
 
 
-def _check_names(event: Event, signer: Signer) -> None:
+def check_names(event: Event, signer: Signer) -> None:
     """The header's names are the registry's: an event cannot speak for somebody else."""
     if event.header.principal_id != signer.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, f"the key belongs to {signer.principal_id!r}")

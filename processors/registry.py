@@ -62,11 +62,13 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
     )
     for key in body.root_keys:
         _check_point(key)
-        _enter(tables, KeyOffer(principal_id="root", ed25519=key, x25519=b"", possession=b""), "root")
+        _enter(
+            tables, KeyOffer(principal_id="root", ed25519=key, x25519=b"", possession=b""), "root", by=tables.genesis
+        )
     for role, offer in (("admin", body.admin), ("monitor", body.monitor)):
         check_name(offer.principal_id)
         check_offer(offer, role, signing.NO_GENESIS)
-        _enter(tables, offer, role)
+        _enter(tables, offer, role, by=tables.genesis)
 
 
 def add_admin(tables: Tables, body: AdminAdded) -> bytes:
@@ -81,7 +83,7 @@ def add_admin(tables: Tables, body: AdminAdded) -> bytes:
         raise Refusal(Reason.UNDECODABLE, str(exc)) from exc
     check_name(act.admin.principal_id)
     check_offer(act.admin, "admin", tables.genesis)
-    return _enter(tables, act.admin, "admin")
+    return _enter(tables, act.admin, "admin", by=tables.genesis)
 
 
 def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
@@ -118,7 +120,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
         _charge_enrolment(tables, signer, body)
     _check_grant(body)
     check_offer(body.key, body.role, tables.genesis)
-    kid = _enter(tables, body.key, body.role, registered=body)
+    kid = _enter(tables, body.key, body.role, by=signer.kid, registered=body)
     _declare_tools(tables, body)
     return kid
 
@@ -190,12 +192,14 @@ def check_free(tables: Tables, public_key: bytes) -> bytes:
     return kid
 
 
-def _enter(tables: Tables, offer: KeyOffer, role: str, registered: PrincipalRegistered | None = None) -> bytes:
+def _enter(
+    tables: Tables, offer: KeyOffer, role: str, *, by: bytes, registered: PrincipalRegistered | None = None
+) -> bytes:
     kid = check_free(tables, offer.ed25519)
     if len(tables.keys) >= tables.limits.keys:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.keys} keys")
     name = offer.principal_id.encode()
-    principal = tables.principals.get(name) or PrincipalRow(role=role, kids=(), tools=())
+    principal = tables.principals.get(name) or PrincipalRow(role=role, registered_by=by, kids=(), tools=())
     if principal.role != role:
         raise Refusal(Reason.REGISTRATION_CONFLICT, f"the principal is registered with role {principal.role!r}")
     live = tuple(kid for kid, _ in live_keys(tables, offer.principal_id))  # expired instances make room
@@ -224,6 +228,10 @@ def _charge_enrolment(tables: Tables, signer: Signer, body: PrincipalRegistered)
     grant = row.enrolment
     if grant is None or body.role not in grant.roles:
         raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {body.role!r}")
+    principal = tables.principals.get(body.key.principal_id.encode())
+    if principal is not None and principal.registered_by != signer.kid:
+        # Or it could give itself another's attributes, or become a recipient of what is sealed to another's tool.
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "the name was registered by another key: an admin adds instances")
     if not _matches(grant.name_pattern, body.key.principal_id):
         raise Refusal(Reason.NAME_INVALID, "the name is outside the enrolment key's pattern")
     if row.enrolled >= grant.count_max:

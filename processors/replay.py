@@ -18,7 +18,7 @@ def check_order(tables: Tables, kid: bytes, header: Header, leaf: bytes) -> None
     """Accept the event as the newest of its key and note it.
 
     Raises:
-        Refusal: DUPLICATE, EQUIVOCATION, REPLAYED, STALE or FUTURE.
+        Refusal: DUPLICATE, EQUIVOCATION, REPLAYED or FUTURE; then nothing is noted.
     """
     last = tables.sequences.get(kid)
     if last is not None and header.seq <= last.seq:
@@ -26,8 +26,6 @@ def check_order(tables: Tables, kid: bytes, header: Header, leaf: bytes) -> None
             raise Refusal(Reason.REPLAYED)
         raise Refusal(Reason.DUPLICATE if leaf == last.leaf else Reason.EQUIVOCATION)
     now = tables.now
-    if header.issued_at < now - limits.ISSUED_BEHIND_MS_MAX:
-        raise Refusal(Reason.STALE, f"issued {now - header.issued_at} ms before it was appended")
     if header.issued_at > now + limits.ISSUED_AHEAD_MS_MAX or header.seq > (now + limits.SEQ_AHEAD_MS_MAX) * 1000:
         raise Refusal(Reason.FUTURE, f"issued {header.issued_at - now} ms ahead")
     tables.sequences.put(kid, SequenceRow(seq=header.seq, leaf=leaf))

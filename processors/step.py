@@ -4,7 +4,7 @@ No operation takes effect without a decision on the log, and no decision without
 allow. One record in, in order:
 
 1. Time moves: `now` = max(previous now, the broker's append time). What is due by then expires first.
-2. The record is decoded; its key is looked up in the registry; its signature, place in time and order are checked.
+2. The record is decoded; its key is looked up in the registry; signature, order, age and names are checked.
 3. The key's role must be one that may sign such an event.
 4. The rule for that event runs: it changes tables and adds outputs, or it refuses, and then it changed nothing.
 5. One audit entry records what happened, refused and undecodable records included.
@@ -20,9 +20,10 @@ from typing import assert_never
 
 from processors import audit, invocations, policies, registry, sessions
 from processors.authority import check_may_sign
-from processors.intake import Received, Signer, read, verify
+from processors.intake import Received, Signer, check_claim, identify, read
 from processors.outputs import Effects, Output
 from processors.refusal import Refusal
+from processors.replay import check_order
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas import records
@@ -39,8 +40,10 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     expire(tables, effects)
     mark, written, signed = tables.savepoint(), len(effects.outputs), len(effects.leaves)
     try:
-        event, signer = verify(tables, effects.claim, heads)
+        event, signer = identify(tables, effects.claim, heads)
+        check_order(tables, signer.kid, event.header, effects.claim.leaf)
         mark = tables.savepoint()  # the sequence of a good signature stays, whatever becomes of its event
+        check_claim(tables, effects.claim, event, signer)
         check_may_sign(signer.role, event.body)
         outcome, reason = apply(tables, effects, signer, event)
     except Refusal as refusal:

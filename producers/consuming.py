@@ -51,7 +51,11 @@ def patiently(ask: Callable[[], T], seconds: float = METADATA_SECONDS) -> T:
 
 
 def watermarks(consumer: Consumer, topic: str, partition: int = 0) -> tuple[int, int]:
-    """Return (first offset, high watermark); the latter counts what is not committed yet."""
+    """Return (first offset, end).
+
+    To a `read_committed` consumer the end is the last stable offset; to another the high watermark, which counts what
+    is not committed yet.
+    """
     low, high = patiently(lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10))
     return low, high
 

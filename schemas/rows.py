@@ -47,6 +47,7 @@ class PrincipalRow:
     """State: a principal and its keys."""
 
     role: str
+    registered_by: bytes
     kids: tuple[bytes, ...]
     tools: tuple[ToolDeclaration, ...]
 

@@ -1,4 +1,4 @@
-"""Who may sign what about whom: the tables of DESIGN 4 written out again, and one attack for each row."""
+"""Who may sign what about whom: the tables of `docs/authority.md` written out again, and one attack for each row."""
 
 from hashlib import sha256
 from typing import Any, get_args

@@ -46,6 +46,18 @@ def test_an_enrolment_key_registers_names_of_its_pattern_only(world, pattern, na
     assert folded.says == (("accepted", "") if fits else ("refused", "NAME_INVALID"))
 
 
+def test_an_enrolment_key_adds_instances_to_its_own_principals_only(world):
+    """Or it could give itself another's attributes, or become a reader of what is sealed to another's tool."""
+    key, other = enrolment(world), enrolment(world)
+    world.register("agent", "ceo")
+    world.register("agent", "worker", by=key)
+
+    assert said(world.send(world.registration("agent", "ceo"), key)) == "REGISTRATION_CONFLICT"
+    assert said(world.send(world.registration("agent", "worker"), other)) == "REGISTRATION_CONFLICT"
+    assert world.send(world.registration("agent", "worker"), key).says == ("accepted", "")
+    assert world.send(world.registration("agent", "worker"), world.admin).says == ("accepted", "")
+
+
 def test_an_enrolment_key_registers_as_many_keys_as_it_may(world):
     """The count is spent by registrations that came about, and by no others."""
     key = enrolment(world, count_max=2)

@@ -4,8 +4,9 @@ import pytest
 
 from schemas import limits
 from schemas.rows import SequenceRow
+from tests.builders import invocation
 from tests.spoiling import good
-from tests.world import HOUR_MS, Office
+from tests.world import HOUR_MS, Office, World
 
 
 @pytest.fixture
@@ -55,3 +56,27 @@ def test_the_sequence_of_a_key_is_its_last_good_event(office):
 
     row = office.world.tables.sequences.rows[office.session.kid]
     assert row == SequenceRow(seq=seq, leaf=folded.entry.event)
+
+
+def test_a_refused_event_is_answered_once():
+    """Whoever writes it to intake again gets no second answer out of the monitor."""
+    office = Office.opened("once")
+    value, headers = office.world.signed(invocation(office.resource), office.session, principal_id="admin")
+
+    first = office.world.fold(value, headers)
+    again = office.world.fold(value, headers)
+
+    assert first.says == ("refused", "WRONG_PRINCIPAL")
+    assert len(first.results) == 1
+    assert again.says == ("refused", "DUPLICATE")
+    assert again.results == []
+
+
+def test_a_strangers_founding_event_is_neither_answered_nor_remembered():
+    """Before the tenant stands, only its own founding event is more than bytes."""
+    world, stranger = World("mine"), World("yours")
+    folded = world.fold(*stranger.signed(stranger.founding, stranger.admin))
+
+    assert folded.says[0] == "refused"
+    assert folded.results == []
+    assert not any(table.rows for table in world.tables.by_name.values())

@@ -14,13 +14,13 @@ from typing import Any, Self
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.topics import AUDIT
-from streams.exactly_once import Loop, LoopSettings
-from tests.streams.loop_world import DEADLINE_SECONDS, Tenant, World
+from streams.exactly_once import Loop
+from tests.streams.loop_world import DEADLINE_SECONDS, QuickSettings, Tenant, World
 
 ROOT = Path(__file__).parents[2]
 
 
-class ShortTransactions(LoopSettings):
+class ShortTransactions(QuickSettings):
     """Settings under which the broker ends a dead worker's transaction after 3 s, where tests cannot wait for 15."""
 
     def producer(self) -> dict[str, Any]:

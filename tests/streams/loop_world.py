@@ -7,7 +7,8 @@ import json
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,6 @@ class Tenant:
     caller: Speaker
     appended: int = 0
     calls: int = 0
-    kept: list[Record] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -154,6 +154,13 @@ def mixed(tenant: Tenant, count: int) -> list[Record]:
     return [*made, *bad_records(tenant), made[-1]]
 
 
+class QuickSettings(LoopSettings):
+    """Settings of workers that hear of each other, and of new tenants, sooner than is sensible outside of tests."""
+
+    def intake(self) -> dict[str, Any]:
+        return {**super().intake(), "heartbeat.interval.ms": 300, "topic.metadata.refresh.interval.ms": 1000}
+
+
 class World:
     """An installation on a broker: its tenants, and a consumer group of its own."""
 
@@ -161,7 +168,7 @@ class World:
         self.broker = broker
         self.unique = unique
         self.base = base
-        self.home = Home.create(base, {"bootstrap": broker.bootstrap, "deployment": "test"})
+        self.home = Home.create(base, {"bootstrap": broker.bootstrap, "deployment": "test", "tenant": "-"})
         self.group = f"{unique}.monitor"
         self.producer = self.idempotent_producer()
         self.tenants: dict[str, Tenant] = {}
@@ -200,7 +207,12 @@ class World:
         self.tenants[tenant.name] = tenant
         return tenant
 
-    def settings(self, worker: str = "0", *, cls: type[LoopSettings] = LoopSettings, **more: Any) -> LoopSettings:
+    def found_all(self, *names: str) -> list[Tenant]:
+        """Found several tenants side by side: most of it is waiting."""
+        with ThreadPoolExecutor(len(names)) as pool:
+            return list(pool.map(self.found, names))
+
+    def settings(self, worker: str = "0", *, cls: type[LoopSettings] = QuickSettings, **more: Any) -> LoopSettings:
         """Return a worker's settings; without a group where the broker's groups cannot be relied on."""
         given = cls(
             bootstrap=self.broker.bootstrap,
@@ -222,7 +234,7 @@ class World:
         found = monitored(self.home, name)
         return build_fold(found) if found else None
 
-    def loop(self, worker: str = "0", *, cls: type[Loop] = Loop, settings: type[LoopSettings] = LoopSettings) -> Loop:
+    def loop(self, worker: str = "0", *, cls: type[Loop] = Loop, settings: type[LoopSettings] = QuickSettings) -> Loop:
         return cls(self.settings(worker, cls=settings), self.open_fold)
 
 

@@ -8,10 +8,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from macaw.tenancy import monitored
 from streams.broker import BrokerInfo
-from streams.exactly_once import BUFFERED_RECORDS_MAX, FAILURES_MAX, Loop, LoopSettings
+from streams.exactly_once import BUFFERED_RECORDS_MAX, FAILURES_MAX, Loop
 from streams.fold import TenantFold
 from tests.streams.loop_oracle import check_log
-from tests.streams.loop_world import World, fold_all, folded_here, mixed, turn_until
+from tests.streams.loop_world import QuickSettings, World, fold_all, folded_here, mixed, turn_until
 
 pytestmark = pytest.mark.broker
 
@@ -31,7 +31,7 @@ def committed_offset(world: World, topic: str) -> int:
     return place.offset
 
 
-class SmallOutputs(LoopSettings):
+class SmallOutputs(QuickSettings):
     """Settings of a producer that takes no record above 3000 bytes."""
 
     def producer(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def test_an_unknown_tenant_waits_for_its_keys(world: World) -> None:
 
 def test_a_damaged_key_file_stops_its_tenant_only(world: World) -> None:
     """A key file that cannot be read is one tenant's trouble, not the worker's."""
-    damaged, tenant = world.found("damaged"), world.found("whole")
+    damaged, tenant = world.found_all("damaged", "whole")
     key = damaged.folder.path / "monitor.key"
     key.write_bytes(b"not a key")
     loop = world.loop()
@@ -149,7 +149,7 @@ def test_an_output_that_is_too_large_is_never_half_committed(world: World) -> No
 
     Without the abort the commit would succeed, and the transaction would lack a record.
     """
-    large, tenant = world.found("large"), world.found("small")
+    large, tenant = world.found_all("large", "small")
     loop = Loop(world.settings(cls=SmallOutputs), world.open_fold)
     fold_all(loop, large, tenant)
     good = large.appended
@@ -181,7 +181,7 @@ class Breaking(TenantFold):
 
 def test_a_fault_in_one_fold_pauses_one_partition(world: World) -> None:
     """An exception while folding aborts; the third time the partition is paused, and others go on."""
-    faulty, tenant = world.found("faulty"), world.found("sound")
+    faulty, tenant = world.found_all("faulty", "sound")
 
     def open_fold(name: str) -> TenantFold | None:
         fold = world.open_fold(name)

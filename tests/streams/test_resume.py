@@ -114,7 +114,8 @@ class Damaged:
 def damaged(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Damaged:
     """One tenant a damage: folded, damaged, and gone on with by two workers in turn."""
     world = World(broker, tmp_path_factory.mktemp("damaged"), f"t{secrets.token_hex(4)}")
-    told = Damaged(world, {damage: world.found(damage.__name__.replace("_", "-")) for damage in DAMAGES})
+    tenants = world.found_all(*(damage.__name__.replace("_", "-") for damage in DAMAGES))
+    told = Damaged(world, dict(zip(DAMAGES, tenants, strict=True)))
     fold_more(told)
     OLDER.update(state_of(world, told.tenants[older_state]))
     fold_more(told)

@@ -71,7 +71,7 @@ def test_records_of_a_revoked_partition_are_dropped(world: World, cls: type[Inte
 
     Kafka accepts the first worker's commit: it is a member of the newest generation, only not the partition's owner.
     """
-    tenants = {t.intake: t for t in (world.found("one"), world.found("two"))}
+    tenants = {t.intake: t for t in world.found_all("one", "two")}
     first = cls(world.settings("first"), world.open_fold)
     fold_all(first, *tenants.values())
     for tenant in tenants.values():
@@ -174,7 +174,7 @@ def test_an_open_transaction_on_intake_stalls_nobody(world: World) -> None:
 
 def test_a_killed_worker_is_replaced(world: World) -> None:
     """After kill -9 in the middle of a stream a second worker goes on: each call has one decision."""
-    tenants = [world.found("one"), world.found("two")]
+    tenants = world.found_all("one", "two")
     watch = AuditWatch(world, *tenants)
     with WorkerProcess(world, "first") as first:
         watch.wait(tenants[0], tenants[0].appended)
@@ -280,7 +280,7 @@ def test_a_proof_without_a_member_is_worth_nothing(world: World) -> None:
 
 def test_workers_share_tenants(world: World) -> None:
     """Workers that join and leave under load move tenants between them; each record is folded once."""
-    tenants = [world.found(f"n{n}") for n in range(4)]
+    tenants = world.found_all("a", "b", "c", "d")
     watch = AuditWatch(world, *tenants)
     moved: set[str] = set()
 
