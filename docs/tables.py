@@ -26,7 +26,7 @@ def reasons() -> str:
 def topics() -> str:
     """Return the page of topics, with who may write and read each."""
     rows = "\n".join(
-        f"| `{t.of('<tenant>')}` | {t.holds} | {t.partitions} | {'compact' if t.compacted else 'delete'} | "
+        f"| `{t.of('<tenant>')}` | {t.holds} | {t.partitions} | {t.cleanup} | "
         f"{'for ever' if t.retention_ms < 0 else f'{t.retention_ms // 86_400_000} days'} | {t.message_bytes_max} | "
         f"{', '.join(t.writers)} | {', '.join(t.readers)} |"
         for t in (*TENANT_TOPICS, *OPS_TOPICS)

@@ -29,6 +29,7 @@ from schemas.topics import RESULTS
 log = logging.getLogger(__name__)
 
 PAYLOAD_HEADER = "macaw-payload"
+REGISTRY_ATTEMPTS = 3
 REST_SECONDS = 0.5
 
 
@@ -178,19 +179,31 @@ class Answers:
         self._consumer.assign(self._places)
 
     def _take(self, message: Any) -> None:
-        try:
-            result, _, sender = self._trusted.verify(message, signing.RESULT_TAG, Result)
-            with self._lock:
-                waiter = self._waiters.get(result.event)
-            if waiter is None:
-                return
-            answer = self._answer(result, message, waiter.resource, sender)
-        except (UntrustedRecordError, RegistryError) as exc:
-            self.dropped += 1
-            log.warning("an answer is dropped: %s", exc)
+        """Hand a record to its waiter. A registry that cannot be read now is asked again: an answer comes only once."""
+        for attempt in range(1, REGISTRY_ATTEMPTS + 1):
+            try:
+                self._settle(message)
+            except UntrustedRecordError as exc:
+                self._drop(exc)
+            except RegistryError as exc:
+                if attempt == REGISTRY_ATTEMPTS or self._stop.is_set():
+                    self._drop(exc)
+                    return
+                continue
             return
-        self.forget(result.event)
-        waiter.future.set_result(answer)
+
+    def _drop(self, why: Exception) -> None:
+        self.dropped += 1
+        log.warning("an answer is dropped: %s", why)
+
+    def _settle(self, message: Any) -> None:
+        result, _, sender = self._trusted.verify(message, signing.RESULT_TAG, Result)
+        with self._lock:
+            waiter = self._waiters.get(result.event)
+        if waiter is not None:
+            answer = self._answer(result, message, waiter.resource, sender)
+            self.forget(result.event)
+            waiter.future.set_result(answer)
 
     def _answer(self, result: Result, message: Any, resource: str | None, sender: bytes) -> Answer:
         if result.to not in self._keys or result.to != message.key():

@@ -15,6 +15,7 @@ TENANT = re.compile(r"[a-z][a-z0-9-]{1,39}")
 RESERVED_TENANTS = frozenset({"ops"})
 KEYED_PARTITIONS = 4
 FOR_EVER = -1
+DAYS_3 = 3 * 24 * 3600 * 1000  # a session lives at most one
 DAYS_30 = 30 * 24 * 3600 * 1000
 
 
@@ -37,10 +38,17 @@ class Topic:
         """Return the full name, `macaw.<tenant>.<name>`."""
         return f"macaw.{tenant}.{self.name}" if self.scope == "tenant" else f"macaw.ops.{self.name}"
 
+    @property
+    def cleanup(self) -> str:
+        """The broker's cleanup policy: a compacted topic with a retention also forgets keys that fell silent."""
+        if not self.compacted:
+            return "delete"
+        return "compact" if self.retention_ms == FOR_EVER else "compact,delete"
+
     def config(self) -> dict[str, str]:
         """Return the broker's settings for this topic."""
         return {
-            "cleanup.policy": "compact" if self.compacted else "delete",
+            "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
             "max.message.bytes": str(self.message_bytes_max),
             "message.timestamp.type": "LogAppendTime" if self.append_time else "CreateTime",
@@ -81,7 +89,7 @@ DEAD_LETTERS = Topic(
 OPS_SESSIONS = Topic(
     name="sessions", holds="session rows of every tenant, for the views", scope="ops", compacted=True,
     partitions=KEYED_PARTITIONS,
-    retention_ms=FOR_EVER, writers=("monitor",), readers=("views",),
+    retention_ms=DAYS_3, writers=("monitor",), readers=("views",),
 )  # fmt: skip
 
 TENANT_TOPICS = (INTAKE, DECISIONS, RESULTS, AUDIT, REGISTRY, STATE, DEAD_LETTERS)
