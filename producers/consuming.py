@@ -11,6 +11,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 T = TypeVar("T")
 
 METADATA_SECONDS = 15.0
+QUIET_AFTER_SECONDS = 1.0
+NAP_SECONDS = 0.03
+PEEK_SECONDS = 0.005
+WAIT_SECONDS = 0.1
 # Answers of a broker that has just made a topic; a moment later it knows better.
 _PASSING = {
     "NOT_LEADER_FOR_PARTITION",
@@ -105,3 +109,31 @@ def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds
                 raise ReadTimeoutError(f"{place.topic} was read to offset {position.offset}, want {end}")
     finally:
         consumer.unassign()
+
+
+class Quiet:
+    """Spares a broker that answers empty fetches at once, as the embedded one does: each idle consumer would spin.
+
+    After a second without a record the consumer lets go of its partitions for a moment, again and again, until one
+    comes. Only for consumers that assign: a group would take that for leaving.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._busy_until = time.monotonic() + QUIET_AFTER_SECONDS
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait for a record now."""
+        return PEEK_SECONDS if time.monotonic() > self._busy_until else WAIT_SECONDS
+
+    def after(self, count: int) -> None:
+        """Call after each attempt to read, with how many records came."""
+        now = time.monotonic()
+        if count:
+            self._busy_until = now + QUIET_AFTER_SECONDS
+        elif now > self._busy_until:
+            places = self._consumer.position(self._consumer.assignment())
+            self._consumer.unassign()
+            time.sleep(NAP_SECONDS)
+            self._consumer.assign(places)

@@ -26,7 +26,7 @@ from processors import jcs
 from producers.admission import Call, admit
 from producers.answers import UntrustedRecordError
 from producers.client import Control, RefusedError
-from producers.consuming import take
+from producers.consuming import WAIT_SECONDS, Quiet, take
 from producers.executed import ExecutedCalls
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
@@ -146,11 +146,15 @@ class ToolHost:
         else:
             self._consumer.assign(self._committed_places(topic))
         self.ready.set()
+        quiet = Quiet(self._consumer)
         try:
             while not self._stop.is_set():
-                batch = [m for m in take(self._consumer, BATCH_MAX, 0.1) if self._is_record(m)]
+                seconds = WAIT_SECONDS if self._settings.group_managed else quiet.seconds
+                batch = [m for m in take(self._consumer, BATCH_MAX, seconds) if self._is_record(m)]
                 if batch:
                     self._serve(batch)
+                if not self._settings.group_managed:
+                    quiet.after(len(batch))
         finally:
             self._close()
 
