@@ -7,8 +7,8 @@ and signing happen outside, in the loop.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from processors import signing
 from processors.intake import KID_HEADER, PROOF_HEADER, Claim, Received
@@ -25,8 +25,7 @@ EVENT_PROOF_HEADER = "macaw-event-proof"
 _PREFIX = {name: codec.current(name).prefix for name in ("Decision", "Result", "AuditEntry")}
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One record to produce. With a leaf it is signed; with a payload that is sealed to the recipients."""
 
     topic: Topic

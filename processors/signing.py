@@ -148,16 +148,15 @@ class VerifiedHeads:
     """
 
     def __init__(self, capacity: int = limits.HEADS_REMEMBERED_MAX) -> None:
-        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, bytes, bytes], None] = OrderedDict()
         self._capacity = capacity
 
     def __contains__(self, item: tuple[bytes, bytes, bytes]) -> bool:
-        public_key, head, signature = item
-        return public_key + signature + head in self._known
+        return item in self._known
 
     def remember(self, public_key: bytes, head: bytes, signature: bytes) -> None:
         """Note a head that verified."""
-        self._known[public_key + signature + head] = None
+        self._known[public_key, head, signature] = None
         if len(self._known) > self._capacity:
             self._known.popitem(last=False)
 
@@ -167,7 +166,7 @@ class VerifiedHeads:
         Raises:
             SignatureError: it does not verify.
         """
-        if (public_key, head, signature) not in self:
+        if (public_key, head, signature) not in self._known:
             verify_signature(public_key, head, signature)
             self.remember(public_key, head, signature)
 

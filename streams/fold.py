@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from processors.intake import KID_HEADER, PROOF_HEADER, Received, read
 from processors.outputs import Output
@@ -26,8 +27,7 @@ PARALLEL_CHECKS_MIN = 96
 CHUNK = 64  # libsodium gives up the GIL for each; smaller chunks cost more in hand-over than they save
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A record as it is produced."""
 
     topic: str

@@ -54,6 +54,11 @@ def build_fold(tenant: MonitoredTenant, pool: Executor | None = None) -> TenantF
     )
 
 
+def tune_collector() -> None:
+    """Let the collector of cycles run rarely: rows and outputs hold none, and looking at each costs time."""
+    gc.set_threshold(GC_ALLOCATIONS, *GC_GENERATIONS)
+
+
 class Monitor:
     """One worker. `tenants` returns what is configured for a tenant id, or None."""
 
@@ -77,8 +82,7 @@ class Monitor:
 
     def run(self) -> None:
         """Work until `stop`. Raises WorkerFencedError when another worker has taken over."""
-        # Rows and outputs hold no cycles: a collector that looks at each of them after every 700 only costs time.
-        gc.set_threshold(GC_ALLOCATIONS, *GC_GENERATIONS)
+        tune_collector()
         try:
             while not self._stop.is_set():
                 self._loop.turn(IDLE_SECONDS)

@@ -19,7 +19,8 @@ from producers.registry_view import RegistryView
 from schemas import codec, topics
 from schemas.records import CallPayload, Decision, Result, ResultPayload
 from streams.sealing import PAYLOAD_HEADER, Sealer
-from tests.world import Actor, Office, keys_of
+from tests.builders import Actor, keys_of
+from tests.world import Office
 
 
 class TwinRegistry(RegistryView):
@@ -75,7 +76,9 @@ def forged(office: Office, output: Output, record: Decision | Result, payload: b
     name = type(record).__name__
     tag = signing.DECISION_TAG if isinstance(record, Decision) else signing.RESULT_TAG
     body = codec.encode(record)
-    leaf = output_place(tag, office.world.tables.genesis, output.topic.of(office.world.tenant), output.partition, name).leaf(body)
+    leaf = output_place(
+        tag, office.world.tables.genesis, output.topic.of(office.world.tenant), output.partition, name
+    ).leaf(body)
     return record_of(
         office,
         replace(
