@@ -76,15 +76,10 @@ def forged(office: Office, output: Output, record: Decision | Result, payload: b
     name = type(record).__name__
     tag = signing.DECISION_TAG if isinstance(record, Decision) else signing.RESULT_TAG
     body = codec.encode(record)
-    leaf = output_place(
-        tag, office.world.tables.genesis, output.topic.of(office.world.tenant), output.partition, name
-    ).leaf(body)
-    return record_of(
-        office,
-        replace(
-            output, value=codec.frame(record), leaf=leaf, payload=payload if payload is not None else output.payload
-        ),
-    )
+    topic = output.topic.of(office.world.tenant)
+    leaf = output_place(tag, office.world.tables.genesis, topic, output.partition, name).leaf(body)
+    kept = output.payload if payload is None else payload
+    return record_of(office, output._replace(value=codec.frame(record), leaf=leaf, payload=kept))
 
 
 @dataclass
