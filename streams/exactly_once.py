@@ -9,6 +9,7 @@ batch. No consumer call stands between that filter and the commit. Read `docs/ad
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ BUFFERED_RECORDS_MAX = 2 * limits.BATCH_RECORDS_MAX  # polled, not folded yet, o
 RESTORING_MAX = 4  # each has connections of its own
 RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
 RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
+WAKE_SECONDS = 0.5
 DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
 # Errors that say who may write, not what was written: no fault of the partition's records.
 _MEMBERSHIP = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
@@ -347,6 +349,9 @@ class Loop:
         except KafkaException as exc:
             raise ResumeError(f"cannot go to offset {position}: {exc.args[0]}") from exc
         self._consumer.resume([partition.place])
+        with contextlib.suppress(KafkaException):
+            # Any question to the leader wakes the thread that fetches; by itself it looks around once a second.
+            self._consumer.get_watermark_offsets(partition.place, timeout=WAKE_SECONDS)
         partition.fold, partition.position = fold, position
         self.paused.pop(partition.topic, None)
         log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from processors.audit import log_leaf
 from processors.intake import Received
 from processors.step import step
-from producers.consuming import ReadTimeoutError, read_to, watermarks
+from producers.consuming import METADATA_SECONDS, ReadTimeoutError, read_to, watermarks
 from schemas import codec, limits
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
@@ -146,6 +146,8 @@ class Reader:
         return self._read(self._appended, topic, start, end)
 
     def _read(self, consumer: Consumer, topic: str, start: int, end: int) -> Iterator[Message]:
+        # Metadata first: a consumer that must look for a topic's leader while it reads does so once a second only.
+        consumer.list_topics(topic, timeout=METADATA_SECONDS)
         until = time.monotonic() + READ_SECONDS_MAX
         while True:
             try:
