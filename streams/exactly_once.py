@@ -32,6 +32,8 @@ RESTORING_MAX = 4  # each has connections of its own
 RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
 RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
 WAKE_SECONDS = 0.5
+# Faults of the machine are no decisions: the worker ends, and its supervisor starts another.
+MACHINE_FAULTS = (MemoryError, RecursionError, OSError, ImportError)
 DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
 # Errors that say who may write, not what was written: no fault of the partition's records.
 _MEMBERSHIP = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
@@ -82,7 +84,7 @@ class LoopSettings:
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "check.crcs": True,
-            "log_level": 3,
+            "log_level": 2,
         }
 
     def intake(self) -> dict[str, Any]:
@@ -110,7 +112,7 @@ class LoopSettings:
             # A transaction is bounded by what the step makes of its records; a second bound would only break it:
             # one revocation may end 10,000 sessions.
             "queue.buffering.max.messages": 0,
-            "log_level": 3,
+            "log_level": 2,
         }
 
 
@@ -240,7 +242,7 @@ class Loop:
             return 0
         try:
             folded = self._commit(partition, fold, batch, membership)
-        except (WorkerFencedError, MemoryError):
+        except (WorkerFencedError, *MACHINE_FAULTS):
             fold.rollback()
             raise
         except Exception as exc:  # noqa: BLE001 - one tenant's failure must not end the others' worker

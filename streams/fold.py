@@ -37,6 +37,10 @@ class Message(NamedTuple):
     headers: Headers
 
 
+class DecisionKeyError(RuntimeError):
+    """The worker's key is not the tenant's decision key any more."""
+
+
 @dataclass(slots=True)
 class TenantFold:
     """Tables of one tenant with the keys that sign and seal for it."""
@@ -55,6 +59,8 @@ class TenantFold:
         size, folded = 0, 0
         until = time.monotonic() + limits.BATCH_MS_MAX / 1000
         for received in batch:
+            if not self._may_sign():
+                break
             new = step(self.tables, received, self.heads)
             outputs += new
             folded += 1
@@ -63,7 +69,18 @@ class TenantFold:
             full = len(outputs) > limits.BATCH_OUTPUTS_MAX - 80 or size > limits.BATCH_BYTES_MAX
             if full or time.monotonic() > until:
                 break
+        if not folded:
+            raise DecisionKeyError(
+                "the decision key is revoked or past its registration: nothing may be decided with it"
+            )
         return folded, outputs
+
+    def _may_sign(self) -> bool:
+        """Whether the decision key is valid; before the founding there is no registry that could say."""
+        row = self.tables.keys.get(self.signing.kid)
+        if row is None:
+            return not len(self.tables.tenant)
+        return row.revoked_at is None and (row.expires_at is None or self.tables.now < row.expires_at)
 
     def _check_ahead(self, batch: Sequence[Received]) -> None:
         """Read a batch and check its signatures together: with more than a few, on every core.

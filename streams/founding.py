@@ -62,6 +62,7 @@ def publish_founding(bootstrap: str, tenant: str, value: bytes, headers: list[tu
     """Append the founding event. Raises FoundingError unless it lands at offset 0."""
     landed: list[int] = []
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "log_level": 2})
+    producer.list_topics(INTAKE.of(tenant), timeout=TIMEOUT_SECONDS)  # connects: without, it asks twice a second only
     producer.produce(
         INTAKE.of(tenant),
         value,

@@ -40,7 +40,7 @@ def whole_partition(bootstrap: str, topic: str, partition: int = 0, *, committed
             "check.crcs": True,
             "isolation.level": "read_committed" if committed else "read_uncommitted",
             "queued.max.messages.kbytes": QUEUED_KIB_MAX,
-            "log_level": 3,
+            "log_level": 2,
         }
     )
     try:

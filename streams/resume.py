@@ -17,8 +17,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from processors import signing
 from processors.audit import log_leaf
-from processors.intake import Received
+from processors.intake import PROOF_HEADER, Received
+from processors.outputs import output_place
+from processors.refusal import Refusal
+from processors.signing import MalformedProofError, Proof, SignatureError
 from processors.step import step
 from producers.consuming import METADATA_SECONDS, ReadTimeoutError, read_to, watermarks
 from schemas import codec, limits
@@ -220,7 +224,7 @@ def resume(fold: TenantFold, reader: Reader) -> int:
     tenant = fold.tables.tenant_id
     # First: once it answers, no transaction of an earlier owner is open that could still move the log.
     committed = reader.committed(INTAKE.of(tenant))
-    tail = _tail(reader, AUDIT.of(tenant))
+    tail = _tail(fold, reader, AUDIT.of(tenant))
     position = tail.offset + 1 if tail else 0
     if committed is not None and committed > position:
         raise ResumeMismatchError(f"{tenant}: committed offset {committed} is above the log's {position}")
@@ -239,7 +243,7 @@ def resume(fold: TenantFold, reader: Reader) -> int:
     return position
 
 
-def _tail(reader: Reader, topic: str) -> Tail | None:
+def _tail(fold: TenantFold, reader: Reader, topic: str) -> Tail | None:
     low, high = reader.end(topic)
     reach = TAIL_OFFSETS
     while True:
@@ -248,18 +252,36 @@ def _tail(reader: Reader, topic: str) -> Tail | None:
         for message in reader.read(topic, start, high):
             before, last = last, message
         if last is not None:
-            return _tail_of(last, before)
+            return _tail_of(fold, last, before)
         if start <= low:
             return None
         reach *= 4
 
 
-def _tail_of(message: Message, before: Message | None) -> Tail:
-    """Read the last entry. Raises LogMismatchError unless it links to the one before, where that is at hand."""
+def _tail_of(fold: TenantFold, message: Message, before: Message | None) -> Tail:
+    """Read the last entry.
+
+    Raises:
+        LogMismatchError: it is not signed by the decision key, or does not link to the one before (where at hand).
+    """
+    _check_signature(fold, message)
     entry, leaf = _entry(message)
     if before is not None and entry.prev != _entry(before)[1]:
         raise LogMismatchError(f"the last audit entry, at offset {message.offset()}, does not follow the one before")
     return Tail(entry.index, leaf, entry.now, entry.offset)
+
+
+def _check_signature(fold: TenantFold, message: Message) -> None:
+    """Whoever may write to the audit topic could else say where the worker goes on."""
+    received = received_of(message)
+    tables = fold.tables
+    place = output_place(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, "AuditEntry")
+    try:
+        proof = Proof.parse(received.header(PROOF_HEADER))
+        head = proof.head(place.leaf((message.value() or b"")[codec.FRAME_BYTES :]))
+        signing.verify_signature(fold.signing.public, head, proof.signature)
+    except (Refusal, MalformedProofError, SignatureError) as exc:
+        raise LogMismatchError(f"the last audit entry, at offset {message.offset()}, is not the monitor's") from exc
 
 
 def _entry(message: Message) -> tuple[AuditEntry, bytes]:

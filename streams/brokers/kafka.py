@@ -117,7 +117,8 @@ class KafkaBroker(LocalBroker):
         ]
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A cluster id that begins with a dash would be taken for an option.
+        cluster = base64.urlsafe_b64encode(b"m" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         command = self._run("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings_path))
         try:
             subprocess.run(  # noqa: S603 - a list, built by this class

@@ -196,6 +196,16 @@ def test_a_log_that_does_not_chain_stops_the_tenant(world: World) -> None:
     paused_with(world, tenant, "LOG_MISMATCH")
 
 
+def test_a_signed_entry_twice_stops_the_tenant(world: World) -> None:
+    """The monitor's own signature does not make a copy of its last entry a successor."""
+    tenant = founded_and_folded(world)
+    last = read_topic(world, AUDIT.of(tenant.name))[-1]
+    world.producer.produce(AUDIT.of(tenant.name), last.value(), None, 0, headers=last.headers() or [])
+    assert world.producer.flush(10) == 0
+
+    paused_with(world, tenant, "LOG_MISMATCH")
+
+
 def recreate_intake(world: World, tenant: Tenant) -> None:
     """Delete intake and make it again, empty."""
     with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:

@@ -1,0 +1,29 @@
+"""A worker whose decision key has ended decides nothing more: it needs no broker to show."""
+
+from __future__ import annotations
+
+import pytest
+
+from processors.signing import VerifiedHeads
+from schemas.records import PrincipalRevoked
+from streams.fold import DecisionKeyError, TenantFold
+from streams.sealing import Sealer
+from streams.state_head import StateMac
+from tests.world import Office
+
+
+def test_nothing_is_decided_with_a_revoked_decision_key() -> None:
+    """The batch ends with the record that revokes the key, and the next one is refused whole."""
+    office = Office.opened("revoked monitor")
+    world = office.world
+    keys = world.monitor.keys
+    fold = TenantFold(world.fresh_tables(), keys.signing, Sealer(keys.sealing), StateMac(keys.signing), VerifiedHeads())
+    world.send(PrincipalRevoked(principal_id="monitor", reason="stolen"), world.admin)
+    office.call()
+
+    folded, outputs = fold.fold(world.records)
+
+    assert folded == len(world.records) - 1
+    assert outputs
+    with pytest.raises(DecisionKeyError):
+        fold.fold(world.records[folded:])
