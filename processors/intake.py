@@ -101,12 +101,14 @@ def read(tables: Tables, received: Received) -> Claim:
 
     Nothing of it depends on rows, so a worker may read ahead, and check the signatures of a batch together.
     """
-    claim = Claim(leaf=raw_digest(received.value))
+    claim = Claim(leaf=b"")
     try:
         _decode(tables, received, claim)
         _prove(received, claim)
     except Refusal as refusal:
         claim.refusal = refusal
+    if not claim.leaf:
+        claim.leaf = raw_digest(received.value)
     return claim
 
 

@@ -6,10 +6,10 @@ The schemas hold each field's meaning; a test keeps the two in step. No rule liv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from schemas.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Header:
     """What every event says about itself."""
 
@@ -24,7 +24,7 @@ class Header:
     salt: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class KeyOffer:
     """A key pair offered for registration, with the proof that its owner holds it."""
 
@@ -34,7 +34,7 @@ class KeyOffer:
     possession: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RootSignature:
     """One root key's consent to a root act."""
 
@@ -42,7 +42,7 @@ class RootSignature:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TenantFounded:
     """The founding event of a tenant, at offset 0 of its intake; SHA-256 of the whole datum is the genesis."""
 
@@ -58,14 +58,14 @@ class TenantFounded:
     salt: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AdminAddition:
     """The act inside AdminAdded."""
 
     admin: KeyOffer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AdminAdded:
     """A further admin key, by a threshold of root keys."""
 
@@ -73,7 +73,7 @@ class AdminAdded:
     root_signatures: tuple[RootSignature, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ToolDeclaration:
     """One operation that a tool offers."""
 
@@ -83,7 +83,7 @@ class ToolDeclaration:
     idempotent: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EnrolmentGrant:
     """What an enrolment key may register."""
 
@@ -92,7 +92,7 @@ class EnrolmentGrant:
     count_max: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PrincipalRegistered:
     """A key of a principal enters the registry."""
 
@@ -104,7 +104,7 @@ class PrincipalRegistered:
     enrolment: EnrolmentGrant | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PrincipalRevoked:
     """A key, or all keys of a principal, are valid no more."""
 
@@ -113,7 +113,7 @@ class PrincipalRevoked:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PolicyPublished:
     """Policy documents take effect, all or none."""
 
@@ -121,7 +121,7 @@ class PolicyPublished:
     previous: tuple[bytes | None, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SessionOpened:
     """A session key begins to speak for a principal."""
 
@@ -133,7 +133,7 @@ class SessionOpened:
     token_sha256: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Prompt:
     """An authenticated prompt inside an invocation."""
 
@@ -142,7 +142,7 @@ class Prompt:
     policy: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InvocationRequested:
     """A principal asks for an operation."""
 
@@ -152,7 +152,7 @@ class InvocationRequested:
     prompts: tuple[Prompt, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Attestation:
     """What a tool attests together with a result."""
 
@@ -163,7 +163,7 @@ class Attestation:
     ttl_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ResultReported:
     """What became of an allowed invocation."""
 
@@ -173,7 +173,7 @@ class ResultReported:
     attestations: tuple[Attestation, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ClockTicked:
     """Time has passed and a deadline with it."""
 
@@ -193,7 +193,7 @@ Body = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Event:
     """Everything that is said on an intake topic."""
 
@@ -201,7 +201,7 @@ class Event:
     body: Body
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Change:
     """A parameter that a verifier changed."""
 
@@ -209,7 +209,7 @@ class Change:
     verifier: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Decision:
     """The one decision on an invocation."""
 
@@ -232,7 +232,7 @@ class Decision:
     changed: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CallPayload:
     """What a tool host needs to check and execute a call; travels sealed."""
 
@@ -243,7 +243,7 @@ class CallPayload:
     parameters: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Result:
     """What a signer is told about an event of theirs."""
 
@@ -261,7 +261,7 @@ class Result:
     payload_sha256: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ResultPayload:
     """A tool's signed report as it stood on the log; travels sealed."""
 
@@ -271,7 +271,7 @@ class ResultPayload:
     kid: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AuditEntry:
     """One entry of the audit log per intake record."""
 
@@ -290,7 +290,7 @@ class AuditEntry:
     outputs: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DeadLetter:
     """Bytes that could not be decoded."""
 
@@ -302,7 +302,7 @@ class DeadLetter:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SessionChanged:
     """For the views: a session was opened or has ended."""
 

@@ -6,12 +6,11 @@ are never evidence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from schemas.record import record
 from schemas.records import EnrolmentGrant, ToolDeclaration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TenantRow:
     """State: the founding facts."""
 
@@ -26,7 +25,7 @@ class TenantRow:
     development: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class KeyRow:
     """State: a registered key."""
 
@@ -42,7 +41,7 @@ class KeyRow:
     enrolled: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PrincipalRow:
     """State: a principal and its keys."""
 
@@ -52,7 +51,7 @@ class PrincipalRow:
     tools: tuple[ToolDeclaration, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ResourceRow:
     """State: which tool owns a resource."""
 
@@ -61,7 +60,7 @@ class ResourceRow:
     idempotent: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PolicyRow:
     """State: the policy document in force under an id."""
 
@@ -69,7 +68,7 @@ class PolicyRow:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SessionRow:
     """State: a session."""
 
@@ -83,7 +82,7 @@ class SessionRow:
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SequenceRow:
     """State: the last event of a key."""
 
@@ -91,7 +90,7 @@ class SequenceRow:
     leaf: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CallRow:
     """State: an allowed call whose outcome is not known yet; keyed by the leaf of its decision."""
 
@@ -104,7 +103,7 @@ class CallRow:
     unknown_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StateHead:
     """State: one row a transaction, over all the others."""
 

@@ -64,7 +64,8 @@ class TenantFold:
             new = step(self.tables, received, self.heads)
             outputs += new
             folded += 1
-            size += sum(len(o.value or b"") + len(o.payload or b"") for o in new)
+            for output in new:
+                size += len(output.value or b"") + len(output.payload or b"")
             # The next record may add 64 expired calls and its own outputs: stop while there is room for those.
             full = len(outputs) > limits.BATCH_OUTPUTS_MAX - 80 or size > limits.BATCH_BYTES_MAX
             if full or time.monotonic() > until:

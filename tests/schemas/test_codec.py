@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 import types
 from hashlib import sha256
 from pathlib import Path
@@ -65,8 +67,21 @@ def test_a_dataclass_is_its_schema_field_for_field(name):
         assert hints[field.name] == hint_of(spec["type"]), field.name
         assert (field.default is None) is ("default" in spec), field.name
         assert spec.get("default") is None, field.name
-    assert cls.__dataclass_params__.frozen
+    assert cls.__slots__ == tuple(hints)
     assert schema["doc"]
+
+
+def test_the_type_checker_refuses_to_assign_a_field_of_a_record(tmp_path):
+    """Records are values; the checker that CI runs says so, where freezing at run time would cost the fold dearly."""
+    source = tmp_path / "assigns.py"
+    source.write_text("from schemas.records import ClockTicked\n\nClockTicked(deadline=1).deadline = 2\n", "utf-8")
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--follow-imports=silent", str(source)],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
+    )  # fmt: skip
+
+    assert checked.returncode == 1
+    assert "read-only" in checked.stdout
 
 
 def test_unions_are_null_and_one_other_everywhere_but_in_the_events_body():

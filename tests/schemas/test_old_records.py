@@ -69,7 +69,7 @@ NEW_BODY = {
 }
 NEW_RECORD = '''
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SomethingAppended:
     """A body that comes later."""
 
@@ -112,7 +112,7 @@ def test_an_old_log_reads_and_replays_alike_after_a_body_was_appended(tmp_path):
     event["fields"][1]["type"].append("macaw.v1.SomethingAppended")
     (avro / "macaw.v1.Event.avsc").write_text(json.dumps(event), "utf-8")
     source = tmp_path / "schemas" / "records.py"
-    marker = "\n\n@dataclass(frozen=True, slots=True, kw_only=True)\nclass Event:"
+    marker = "\n\n@record\nclass Event:"
     before, after = source.read_text("utf-8").split(marker)
     source.write_text(before + NEW_RECORD + marker + after, "utf-8")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
