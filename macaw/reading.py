@@ -6,8 +6,7 @@ Nothing here writes, joins a group or commits an offset.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
+from contextlib import AbstractContextManager
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
@@ -18,7 +17,7 @@ IDLE_SECONDS = 10.0  # longer than a healthy monitor keeps a transaction open
 FOLLOW_SECONDS = 0.2
 
 
-class TopicReader:
+class TopicReader(AbstractContextManager["TopicReader"]):
     """One topic of one tenant, every partition of it."""
 
     def __init__(self, bootstrap: str, topic: Topic, tenant: str) -> None:
@@ -87,12 +86,7 @@ class TopicReader:
     def close(self) -> None:
         self._consumer.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -14,8 +14,8 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any
 
 from processors import jcs
 from processors.authoring import Draft
@@ -73,7 +73,7 @@ def _sentence(answer: Answer, what: str) -> str:
     return "; ".join(p for p in parts if p)
 
 
-class Control:
+class Control(AbstractContextManager["Control"]):
     """Publishes control events with one registered key and waits for their answers."""
 
     def __init__(self, home: Home, tenant: TenantHome, key: KeyPair, principal_id: str) -> None:
@@ -106,12 +106,7 @@ class Control:
         self.answers.close()
         self.registry.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -150,7 +145,7 @@ def _no_answer(body: Body, seconds: float) -> NoAnswerError:
     )
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """One agent or service with one open session. Thread-safe: any number of calls may be under way."""
 
     def __init__(self, control: Control, *, session_ttl_ms: int = SESSION_TTL_MS) -> None:
@@ -224,16 +219,11 @@ class Client:
         self._answers.close()
         self._control.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class AsyncClient:
+class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     """The asyncio twin of `Client`: no call blocks the event loop."""
 
     def __init__(self, client: Client) -> None:
@@ -256,12 +246,7 @@ class AsyncClient:
         """End the connections."""
         await asyncio.to_thread(self._client.close)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
