@@ -189,7 +189,7 @@ class Case:
         others = [_size(m) for m in rows if not m.key().startswith(b"calls/")]
         return {"audit": [_size(m) for m in entries], "state": calls, "head": others}
 
-    def _leaf(self, message: Any) -> bytes:
+    def _leaf(self, message: Any) -> tuple[bytes, bytes]:
         return self.tenant.decision_leaf(message.partition(), message.value())
 
     def warm_up(self) -> None:
@@ -247,7 +247,7 @@ class Case:
         self.bare.appended += count
         self._note(name, self.bare.drain())
 
-    def _report(self, leaves: Sequence[bytes], burst: int, name: str | None) -> None:
+    def _report(self, leaves: Sequence[tuple[bytes, bytes]], burst: int, name: str | None) -> None:
         self._append(self.tenant.reports(leaves, burst))
         self._note(name, self.ours.drain())
 

@@ -21,6 +21,7 @@ from producers.keys import KeyPair
 from schemas import codec
 from schemas.records import (
     Body,
+    Decision,
     InvocationRequested,
     PolicyPublished,
     PrincipalRegistered,
@@ -73,16 +74,17 @@ class Author:
     session_id: bytes | None = None
     seq: int = 0
 
-    def sign(self, bodies: Sequence[Body], burst: int = 1) -> list[Signed]:
-        """Return the events of these bodies, `burst` of them under each head."""
+    def sign(self, bodies: Sequence[Body], burst: int = 1, causes: Sequence[bytes] | None = None) -> list[Signed]:
+        """Return the events of these bodies, `burst` of them under each head, each with its cause if given."""
         signed: list[Signed] = []
         for at in range(0, len(bodies), burst):
-            drafts = [self._draft(body) for body in bodies[at : at + burst]]
+            whys = causes[at : at + burst] if causes else [None] * burst
+            drafts = [self._draft(body, why) for body, why in zip(bodies[at : at + burst], whys, strict=False)]
             headers = sign_drafts(self.key.signing, drafts)
             signed += [Signed(d.event_id, d.value, h) for d, h in zip(drafts, headers, strict=True)]
         return signed
 
-    def _draft(self, body: Body) -> Draft:
+    def _draft(self, body: Body, cause: bytes | None) -> Draft:
         now_us = time.time_ns() // 1000
         self.seq = max(self.seq + 1, now_us)
         return draft_event(
@@ -94,6 +96,7 @@ class Author:
             seq=self.seq,
             now_ms=now_us // 1000,
             random=os.urandom(RANDOM_BYTES),
+            causation_id=cause,
         )
 
 
@@ -127,17 +130,17 @@ class BenchTenant:
         ]
         return self._session.sign(bodies, burst)
 
-    def reports(self, decisions: Sequence[bytes], burst: int) -> list[Signed]:
-        """Return the tool's report on each of these decisions, given by their leaves."""
+    def reports(self, decisions: Sequence[tuple[bytes, bytes]], burst: int) -> list[Signed]:
+        """Return the tool's report on each of these decisions, given by their leaves and their calls' leaves."""
         body = json.dumps({"sent": True, "reference": "TX-2041-77", "balance": "1204.50"}, separators=(",", ":"))
-        reports = [ResultReported(decision=leaf, outcome="ok", body=body, attestations=()) for leaf in decisions]
-        return self._tool.sign(reports, burst)
+        reports = [ResultReported(decision=leaf, outcome="ok", body=body, attestations=()) for leaf, _ in decisions]
+        return self._tool.sign(reports, burst, [call for _, call in decisions])
 
-    def decision_leaf(self, partition: int, value: bytes) -> bytes:
-        """Return the leaf of a decision as it stands on its topic."""
+    def decision_leaf(self, partition: int, value: bytes) -> tuple[bytes, bytes]:
+        """Return the leaf of a decision as it stands on its topic, and the leaf of its call."""
         topic = DECISIONS.of(self.name)
         place = output_place(signing.DECISION_TAG, self.genesis, topic, partition, "Decision")
-        return place.leaf(value[codec.FRAME_BYTES :])
+        return place.leaf(value[codec.FRAME_BYTES :]), codec.decode_as(Decision, value).event
 
     def _founding(self, admin: KeyPair) -> tuple[Signed, bytes]:
         body = TenantFounded(

@@ -45,6 +45,8 @@ def _parse(text: str) -> dict[str, object]:
         value = jcs.parse_strict(text.encode("utf-8", "surrogatepass"))
     except jcs.MalformedJSONError as exc:
         raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
+    if not jcs.is_stream_safe(text):
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "too many combining marks in a row")
     if not isinstance(value, dict):
         raise Refusal(Reason.ATTRIBUTE_INVALID, "want a JSON object")
     for name, item in value.items():

@@ -159,6 +159,8 @@ def _decode(tables: Tables, received: Received, claim: Claim) -> None:
     value = received.value
     if value is None:
         raise Refusal(Reason.UNDECODABLE, "a record without a value")
+    if len(value) > limits.INTAKE_MESSAGE_BYTES_MAX:  # the topic's own limit counts compressed bytes
+        raise Refusal(Reason.OVERSIZED, f"got {len(value)} bytes, want at most {limits.INTAKE_MESSAGE_BYTES_MAX}")
     claim.kid = _claimed_kid(received)
     try:
         schema, body = codec.unframe(value)

@@ -176,6 +176,8 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         raise Refusal(Reason.NOT_THE_TOOL, f"the decision names {call.tool!r}")
     if body.attestations:
         raise Refusal(Reason.NOT_SUPPORTED, "attestations")
+    if event.header.causation_id != call.event:
+        raise Refusal(Reason.MALFORMED_RESULT, "causation_id is not the call's event")
     _check_result(body)
     tables.calls.delete(body.decision)
     try:

@@ -17,6 +17,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
+import re2
+
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"
 
 DEPTH_MAX = 32  # containers inside each other, the outermost is 1
@@ -36,7 +38,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 class MalformedJSONError(ValueError):
     """Say that a text is not JSON as this system reads it.
 
-    `cause` is one stable word: utf8, bom, syntax, trailing, duplicate, number, surrogate, depth, nodes.
+    `cause` is one stable word: utf8, bom, syntax, trailing, duplicate, marks, number, surrogate, depth, nodes.
     """
 
     def __init__(self, cause: str) -> None:
@@ -245,7 +247,24 @@ def _members(pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:
     return value
 
 
+# Normalising a run of combining marks takes time quadratic in its length. Unicode's own stream-safe text (UAX 15, 13)
+# has at most 30 in a row; no language needs as many.
+_MARKS = re2.compile(r"\p{M}{31}")
+
+
+def is_stream_safe(text: str) -> bool:
+    """Whether normalising `text` takes time linear in its length."""
+    if text.isascii():
+        return True
+    try:
+        return _MARKS.search(text) is None
+    except UnicodeEncodeError:
+        return True  # half a surrogate pair, which is refused where texts are written
+
+
 def _members_nfc(pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:
+    if not all(is_stream_safe(name) for name, _ in pairs):
+        raise MalformedJSONError("marks")
     if len({unicodedata.normalize("NFC", name) for name, _ in pairs}) != len(pairs):
         raise MalformedJSONError("duplicate")
     return dict(pairs)

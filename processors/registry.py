@@ -6,6 +6,7 @@ once as a curve point; a revoked key stays as a row, so that it can never be reg
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from hashlib import sha256
 
@@ -121,7 +122,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     _check_grant(body)
     check_offer(body.key, body.role, tables.genesis)
     kid = _enter(tables, body.key, body.role, by=signer.kid, registered=body)
-    _declare_tools(tables, body)
+    _declare_tools(tables, signer, body)
     return kid
 
 
@@ -155,6 +156,9 @@ def check_name(name: str) -> None:
     """Raise Refusal NAME_INVALID unless `name` is 1 to 256 printable characters without outer blanks or `*`."""
     if not 0 < len(name) <= limits.NAME_CHARS_MAX or not name.isprintable() or name != name.strip() or "*" in name:
         raise Refusal(Reason.NAME_INVALID, "want 1 to 256 printable characters without * or outer blanks")
+    if unicodedata.normalize("NFC", name) != name:
+        # Policies are looked up by names in NFC: another spelling would inherit what is somebody else's.
+        raise Refusal(Reason.NAME_INVALID, "want a name in Unicode's normal form C")
 
 
 def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
@@ -196,7 +200,7 @@ def _enter(
     tables: Tables, offer: KeyOffer, role: str, *, by: bytes, registered: PrincipalRegistered | None = None
 ) -> bytes:
     kid = check_free(tables, offer.ed25519)
-    if len(tables.keys) >= tables.limits.keys:
+    if registered is not None and len(tables.keys) >= tables.limits.keys:  # root acts stay possible
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.keys} keys")
     name = offer.principal_id.encode()
     principal = tables.principals.get(name) or PrincipalRow(role=role, registered_by=by, kids=(), tools=())
@@ -265,7 +269,7 @@ def _check_grant(body: PrincipalRegistered) -> None:
         raise Refusal(Reason.NAME_INVALID, "an enrolment key registers agents, services or tools, 1 or more")
 
 
-def _declare_tools(tables: Tables, body: PrincipalRegistered) -> None:
+def _declare_tools(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
     """Give the tool its resources; each instance declares exactly what the first did."""
     if bool(body.tools) != (body.role == "tool") or len(body.tools) > limits.TOOLS_PER_PRINCIPAL_MAX:
         raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool, and no other, declares 1 to 512 operations")
@@ -280,6 +284,9 @@ def _declare_tools(tables: Tables, body: PrincipalRegistered) -> None:
         if declared.resource not in kept:
             tables.resources.delete(declared.resource.encode())
     for declared in body.tools:
+        if signer.role == "enrolment" and not declared.resource.startswith(f"tool:{name}/"):
+            # The name pattern would else bind names only, and any tool could take another's resources.
+            raise Refusal(Reason.RESOURCE_INVALID, f"an enrolled tool offers resources under tool:{name}/")
         _declare(tables, name, declared)
     tables.principals.put(name.encode(), replace(principal, tools=body.tools))
 

@@ -1,8 +1,9 @@
 """What a tool host checks before it executes: everything, again.
 
 The decision must be signed by a live monitor key and name this tool; the caller's own event must be inside it, signed
-by a session that the registry knows; and what is executed must be what the caller signed, but for the parameters that
-the decision lists as changed. So a compromised monitor cannot make a tool do what nobody asked for.
+by a session that the registry knows, and lately; and what is executed must be what the caller signed, to the byte. No
+verifier may change parameters yet, so a decision that lists changes is refused. So a compromised monitor cannot make a
+tool do what nobody asked for, nor what was asked for once.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from processors import jcs, sealing, signing
+from processors import sealing, signing
 from processors.parameters import MalformedParametersError, parse_parameters
 from producers.answers import PAYLOAD_HEADER, MonitorSigned, UntrustedRecordError
+from producers.consuming import headers_of
 from producers.keys import KeyPair
-from schemas import codec
+from schemas import codec, limits, topics
 from schemas.records import CallPayload, Decision, InvocationRequested
+
+CLOCK_SLACK_MS = limits.ISSUED_AHEAD_MS_MAX  # the clocks of caller, broker and host differ
+# An event may be late to the log by the one, and its call late to execution by the other.
+EVENT_AGE_MS_MAX = limits.ISSUED_BEHIND_MS_MAX + limits.EXECUTE_WITHIN_MS + CLOCK_SLACK_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +45,20 @@ def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_
         return None
     if decision.execute_before is None or now_ms >= decision.execute_before:
         return None
+    if decision.execute_before > now_ms + limits.EXECUTE_WITHIN_MS + CLOCK_SLACK_MS:
+        raise UntrustedRecordError("the decision may be executed for longer than any decision may")
+    # The instances of a tool share the partitions: on another one, a second decision would meet a host that has not
+    # executed the first.
+    if not decision.event_id or message.partition() != topics.keyed_partition(decision.event_id):
+        raise UntrustedRecordError("the decision stands on another partition than its event's")
     payload = _open(message, decision, key, sender)
-    body = _callers_event(decision, payload, trusted)
+    body = _callers_event(decision, payload, trusted, now_ms)
     return Call(decision, leaf, _parameters(decision, payload, body), decision.principal_id)
 
 
 def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> CallPayload:
-    sealed = [v for n, v in message.headers() or () if n == PAYLOAD_HEADER]
-    if len(sealed) != 1 or decision.payload_sha256 is None:
+    sealed = [v for n, v in headers_of(message) if n == PAYLOAD_HEADER]
+    if len(sealed) != 1 or sealed[0] is None or decision.payload_sha256 is None:
         raise UntrustedRecordError("want one sealed payload")
     try:
         opened = sealing.open_sealed(sealed[0], key.kid, key.sealing, sender, decision.payload_sha256)
@@ -56,19 +68,32 @@ def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> Call
     return payload
 
 
-def _callers_event(decision: Decision, payload: CallPayload, trusted: MonitorSigned) -> InvocationRequested:
+def _callers_event(
+    decision: Decision, payload: CallPayload, trusted: MonitorSigned, now_ms: int
+) -> InvocationRequested:
+    """Return what the caller signed, in a session that has not ended, for this decision and no earlier one."""
     session = trusted.registry.session(payload.kid)
     if session is None or payload.kid != decision.session_id or session.principal_id != decision.principal_id:
         raise UntrustedRecordError("the caller's session is not in the registry")
+    # The monitor says which sessions have ended, and may keep silent; their time to live was signed.
+    if now_ms >= session.expires_at + CLOCK_SLACK_MS:
+        raise UntrustedRecordError("the caller's session has ended")
     event, leaf = trusted.verify_event(payload.event, payload.proof, payload.kid, session.ed25519)
     body = event.body
     if leaf != decision.event or not isinstance(body, InvocationRequested) or body.resource != decision.resource:
         raise UntrustedRecordError("the decision is about another event than the caller signed")
+    if decision.event_id != event.header.event_id:
+        raise UntrustedRecordError("the decision names another event id than the caller signed")
+    if now_ms - event.header.issued_at > EVENT_AGE_MS_MAX:
+        raise UntrustedRecordError("the caller's event is too old")
     return body
 
 
 def _parameters(decision: Decision, payload: CallPayload, body: InvocationRequested) -> dict[str, Any]:
-    """Return the parameters to execute; they differ from the caller's only at the paths under `changed`."""
+    """Return the parameters to execute: the caller's."""
+    if decision.changed:
+        # What a verifier changed would have to be signed by the verifier. Until then the list is the monitor's word.
+        raise UntrustedRecordError("the decision lists changed parameters, and nobody may change any")
     try:
         asked = parse_parameters(body.parameters)
         execute = parse_parameters(payload.parameters)
@@ -76,11 +101,6 @@ def _parameters(decision: Decision, payload: CallPayload, body: InvocationReques
         raise UntrustedRecordError(f"malformed parameters: {exc.cause}") from exc
     if execute.canonical != payload.parameters.encode() or execute.sha256 != decision.parameters_sha256:
         raise UntrustedRecordError("the parameters are not those of the decision")
-    changed = {change.path for change in decision.changed}
-    names = (asked.value.keys() | execute.value.keys()) - changed
-    absent = object()
-    for name in names:
-        before, after = asked.value.get(name, absent), execute.value.get(name, absent)
-        if before is absent or after is absent or jcs.canonical(before) != jcs.canonical(after):
-            raise UntrustedRecordError("a parameter was changed that the decision does not list")
+    if execute.canonical != asked.canonical:
+        raise UntrustedRecordError("the parameters are not those that the caller signed")
     return execute.value

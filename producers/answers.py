@@ -6,6 +6,7 @@ resource, for this very call. Anything else is dropped and counted, never passed
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from concurrent.futures import Future
@@ -16,13 +17,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 from processors import sealing, signing
 from processors.intake import KID_HEADER, PROOF_HEADER, Received, event_place
-from processors.outputs import output_place
 from processors.refusal import Refusal
-from processors.signing import MalformedProofError, Proof, SignatureError, VerifiedHeads
-from producers.consuming import take, watermarks
+from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
+from producers.consuming import headers_of, take, watermarks
 from producers.keys import KeyPair
 from producers.registry_view import RegistryError, RegistryView
 from schemas import codec, topics
+from schemas.reasons import Reason
 from schemas.records import Event, Result, ResultPayload, ResultReported
 from schemas.topics import RESULTS
 
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 PAYLOAD_HEADER = "macaw-payload"
 REGISTRY_ATTEMPTS = 3
 REST_SECONDS = 0.5
+
+_place_of = functools.lru_cache(maxsize=4096)(Place.of)
 
 
 class UntrustedRecordError(ValueError):
@@ -64,14 +67,15 @@ class MonitorSigned:
         Raises:
             UntrustedRecordError: the record does not decode, or is not signed by a live monitor key for this place.
         """
-        received = Received(message.partition(), message.offset(), 0, message.value(), message.headers() or ())
+        received = Received(message.partition(), message.offset(), 0, message.value(), headers_of(message))
         try:
             schema, body = codec.unframe(received.value or b"")
             if schema.name != f"macaw.v1.{record.__name__}":
                 raise UntrustedRecordError(f"got {schema.name}, want {record.__name__}")
             kid = received.header(KID_HEADER)
             proof = Proof.parse(received.header(PROOF_HEADER))
-            place = output_place(tag, self.genesis, message.topic(), message.partition(), record.__name__)
+            # The prefix is not signed, so the leaf must name the schema that we decode by.
+            place = _place_of(tag, self.genesis, message.topic(), message.partition(), schema.sha256)
             leaf = place.leaf(body)
             key = self.registry.live_key(kid, "monitor")
             if key is None:
@@ -213,7 +217,10 @@ class Answers:
                 raise UntrustedRecordError("an outcome without the tool's report")
             return Answer(result)
         if result.payload_sha256 is None:
-            return Answer(result)  # the report was too large to pass on; its leaf stands in the record
+            # Only a report that was too large to pass on may be missing; its leaf stands in the record.
+            if result.outcome in {"ok", "failed"} and result.reason != Reason.OUTPUT_TOO_LARGE:
+                raise UntrustedRecordError("an outcome without the tool's own words")
+            return Answer(result)
         report = self._report(result, message, sender)
         if resource is not None and self._trusted.registry.owner_of(resource) != report[1]:
             raise UntrustedRecordError("the report is signed by another tool than offers the resource")
@@ -222,8 +229,8 @@ class Answers:
     def _report(self, result: Result, message: Any, sender: bytes) -> tuple[ResultReported, str]:
         """Open and verify the tool's report: signed by a live tool key, about this decision and this call."""
         assert result.payload_sha256 is not None
-        sealed = [v for n, v in message.headers() or () if n == PAYLOAD_HEADER]
-        if len(sealed) != 1:
+        sealed = [v for n, v in headers_of(message) if n == PAYLOAD_HEADER]
+        if len(sealed) != 1 or sealed[0] is None:
             raise UntrustedRecordError("want one sealed payload")
         try:
             opened = sealing.open_sealed(

@@ -256,13 +256,13 @@ def result_of(answer: Answer) -> Any:
     kinds: dict[str, tuple[type[CallError], str]] = {
         "denied": (DeniedError, "the call was denied"),
         "refused": (RefusedError, "the event was refused"),
-        "failed": (FailedError, "the tool failed"),
     }
     if result.outcome == "ok" and answer.body is not None:
         return json.loads(answer.body)
     kind, what = kinds.get(result.outcome, (UnknownOutcomeError, "the outcome is unknown"))
-    if kind is FailedError and answer.body is not None:
-        what = f"the tool failed: {answer.body}"
+    # Without the tool's own words only the monitor says how the call ended.
+    if result.outcome == "failed" and answer.body is not None:
+        kind, what = FailedError, f"the tool failed: {answer.body}"
     raise kind(_sentence(answer, what), reason=result.reason, answer=answer)
 
 

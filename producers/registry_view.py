@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.following import follow
 from processors.intake import INTAKE_PARTITION, Received
 from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
-from producers.consuming import Position, take, watermarks
+from producers.consuming import Position, ReadTimeoutError, headers_of, take, watermarks
 from schemas.rows import KeyRow, SessionRow
 from schemas.topics import REGISTRY
 
 log = logging.getLogger(__name__)
 
 CATCH_UP_SECONDS = 10.0
+FRESH_SECONDS = 2.0  # how long a revocation may stay unseen by who runs already
 
 
 class RegistryError(RuntimeError):
@@ -28,7 +30,13 @@ class RegistryError(RuntimeError):
 
 
 class RegistryView:
-    """Keys, tools and sessions of one tenant, as signed. Thread-safe; `refresh` reads what is new."""
+    """Keys, tools and sessions of one tenant, as signed. Thread-safe; `refresh` reads what is new.
+
+    Who is trusted (`live_key`, `session`) is never answered from a view older than FRESH_SECONDS: it reads on first,
+    and raises RegistryError where it cannot.
+    """
+
+    _current_at = -math.inf  # by time.monotonic: all that was committed then has been read
 
     def __init__(self, bootstrap: str, *, tenant: str, genesis: bytes, deployment: str) -> None:
         self._topic = REGISTRY.of(tenant)
@@ -58,17 +66,33 @@ class RegistryView:
         self._consumer.close()
 
     def refresh(self, *, seconds: float = CATCH_UP_SECONDS) -> None:
-        """Read everything that is committed. Raises RegistryError when that does not end in time."""
+        """Read everything that is committed.
+
+        Raises:
+            RegistryError: the broker fails, or the end is not reached in time.
+        """
         with self._lock:
-            until = time.monotonic() + seconds
-            _, high = watermarks(self._consumer, self._topic)
-            if self._position.offset < high:
-                # Assigned only while it reads: an idle view asks the broker for nothing.
-                self._consumer.assign([TopicPartition(self._topic, 0, self._position.offset)])
-                try:
-                    self._read_to(high, until, seconds)
-                finally:
-                    self._consumer.unassign()
+            try:
+                self._catch_up(seconds)
+            except (KafkaException, ReadTimeoutError) as exc:
+                raise RegistryError(f"cannot read {self._topic}: {exc}") from exc
+
+    def _catch_up(self, seconds: float) -> None:
+        # The time before the end is asked for: what is committed while we read is not promised.
+        asked_at = time.monotonic()
+        _, high = watermarks(self._consumer, self._topic)
+        if self._position.offset < high:
+            # Assigned only while it reads: an idle view asks the broker for nothing.
+            self._consumer.assign([TopicPartition(self._topic, 0, self._position.offset)])
+            try:
+                self._read_to(high, asked_at + seconds, seconds)
+            finally:
+                self._consumer.unassign()
+        self._current_at = asked_at
+
+    def _freshen(self) -> None:
+        if time.monotonic() - self._current_at > FRESH_SECONDS:
+            self.refresh()
 
     def _read_to(self, high: int, until: float, seconds: float) -> None:
         while self._position.offset < high:
@@ -84,7 +108,8 @@ class RegistryView:
         return row
 
     def session(self, session_id: bytes) -> SessionRow | None:
-        """Return an open session; reads on when it is not known yet."""
+        """Return a session that is open as of FRESH_SECONDS ago or later. Raises RegistryError."""
+        self._freshen()
         row: SessionRow | None = self._find(self._tables.sessions.rows, session_id)
         return row
 
@@ -94,7 +119,12 @@ class RegistryView:
         return row.principal_id if row else None
 
     def live_key(self, kid: bytes, role: str) -> KeyRow | None:
-        """Return a key of this role that is neither revoked nor past its registration."""
+        """Return a key of this role that is not past its registration, nor revoked as of FRESH_SECONDS ago or later.
+
+        Raises:
+            RegistryError: the registry cannot be read, so nobody can say.
+        """
+        self._freshen()
         row = self.key(kid)
         now = time.time_ns() // 1_000_000
         if row is None or row.role != role or row.revoked_at is not None:
@@ -118,15 +148,24 @@ class RegistryView:
         if value is None:
             self._forget(key)
             return
-        received = Received(INTAKE_PARTITION, 0, 0, value, message.headers() or ())
+        received = Received(INTAKE_PARTITION, 0, 0, value, headers_of(message))
         try:
             follow(self._tables, received, self._heads)
         except Refusal as refusal:
             # Not a reason to trust less than before: the record changes nothing, as on the log.
-            log.warning("%s: %s is not followed: %s %s", self._topic, key.decode(), refusal.reason, refusal.detail)
+            name = key.decode(errors="backslashreplace")
+            log.warning("%s: %s is not followed: %s %s", self._topic, name, refusal.reason, refusal.detail)
 
     def _forget(self, key: bytes) -> None:
-        kind, _, name = key.decode().partition("/")
-        if kind == "session" and self._tables.sessions.get(bytes.fromhex(name)) is not None:
-            self._tables.sessions.delete(bytes.fromhex(name))
+        # Anybody's bytes may stand in a key: what names no session of ours changes nothing.
+        kind, _, name = key.decode(errors="backslashreplace").partition("/")
+        if kind != "session":
+            return
+        try:
+            session_id = bytes.fromhex(name)
+        except ValueError:
+            log.warning("%s: a tombstone of %r is ignored", self._topic, name)
+            return
+        if self._tables.sessions.get(session_id) is not None:
+            self._tables.sessions.delete(session_id)
             self._tables.commit()

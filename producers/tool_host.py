@@ -14,8 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,11 @@ WORKERS = 8
 BATCH_MAX = 256
 REPORT_CHARS_MAX = limits.RESULT_EVENT_BYTES_MAX - 4096
 ERROR_CHARS_MAX = 500
+REGISTRY_PAUSE_SECONDS = 0.5
+
+
+class _TooLateError(Exception):
+    """A call came to its turn after its `execute_before`; it did not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +123,7 @@ class ToolHost:
         self._watch = ThreadPoolExecutor(settings.workers, thread_name_prefix=f"watch-{app}")
         self._publisher: Publisher = control.publisher
         self._stop = threading.Event()
+        self._epoch = 0  # changes with every rebalance
         self.ready = threading.Event()
         self.tally = Tally()
         self._consumer = Consumer(
@@ -142,7 +147,7 @@ class ToolHost:
         """Serve until `stop`."""
         topic = DECISIONS.of(self._control.tenant.tenant)
         if self._settings.group_managed:
-            self._consumer.subscribe([topic])
+            self._consumer.subscribe([topic], on_assign=self._moved, on_revoke=self._moved, on_lost=self._moved)
         else:
             self._consumer.assign(self._committed_places(topic))
         self.ready.set()
@@ -150,13 +155,38 @@ class ToolHost:
         try:
             while not self._stop.is_set():
                 seconds = WAIT_SECONDS if self._settings.group_managed else quiet.seconds
-                batch = [m for m in take(self._consumer, BATCH_MAX, seconds) if self._is_record(m)]
+                batch = self._take(seconds)
                 if batch:
                     self._serve(batch)
                 if not self._settings.group_managed:
                     quiet.after(len(batch))
         finally:
             self._close()
+
+    def _take(self, seconds: float) -> list[Any]:
+        """Return records that are ours to commit: none from before a rebalance."""
+        before = self._epoch
+        batch = [m for m in take(self._consumer, BATCH_MAX, seconds) if self._is_record(m)]
+        if self._epoch == before:
+            return batch
+        if batch:
+            # Some may be another instance's by now, which executes them; a commit of ours would be taken all the same.
+            self._reread()
+        return []
+
+    def _moved(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+        """A rebalance; the library itself assigns and unassigns."""
+        self._epoch += 1
+
+    def _reread(self) -> None:
+        """Go back to the committed offsets in whatever is assigned now.
+
+        Not left to the rebalance: one `take` may serve the assignment and go on to records of it, and the position is
+        past those then. Not a seek to what was dropped: another instance may have executed that meanwhile.
+        """
+        places = [TopicPartition(p.topic, p.partition) for p in self._consumer.assignment()]
+        if places:
+            self._consumer.assign(places)
 
     def _committed_places(self, topic: str) -> list[TopicPartition]:
         places = [TopicPartition(topic, p) for p in range(KEYED_PARTITIONS)]
@@ -176,7 +206,14 @@ class ToolHost:
         return message.error() is None
 
     def _serve(self, batch: list[Any]) -> None:
-        calls = [call for message in batch if (call := self._admit(message)) is not None]
+        try:
+            calls = [call for message in batch if (call := self._admit(message)) is not None]
+        except RegistryError as exc:
+            # Nobody can say now whom to trust: nothing is committed, so all of it is read again.
+            log.warning("the registry cannot be read, so decisions wait: %s", exc)
+            self._reread()
+            self._stop.wait(REGISTRY_PAUSE_SECONDS)
+            return
         known = self._begin(calls) if calls else {}
         try:
             self._consumer.commit(offsets=_positions(batch), asynchronous=False)
@@ -185,7 +222,8 @@ class ToolHost:
             return
         for call in calls:
             if call.decision.event in known:
-                self._refuse_second(call, known[call.decision.event])
+                self.tally.refuse("executed before")
+                self._watch.submit(self._refuse_second, call, known[call.decision.event])
             else:
                 self._watch.submit(self._execute_and_report, call)
 
@@ -194,6 +232,7 @@ class ToolHost:
         return self._executed.begin(noted, now_ms=time.time_ns() // 1_000_000)
 
     def _admit(self, message: Any) -> Call | None:
+        """Return a call for this host, if the record is one. Raises RegistryError where that cannot be known now."""
         try:
             return admit(
                 message,
@@ -202,17 +241,20 @@ class ToolHost:
                 key=self._control.key,
                 now_ms=time.time_ns() // 1_000_000,
             )
-        except (UntrustedRecordError, RegistryError) as exc:
+        except UntrustedRecordError as exc:
             log.error("a decision is not trusted and not executed: %s", exc)  # noqa: TRY400 - expected, and said in full
             self.tally.refuse("untrusted")
             return None
 
     def _refuse_second(self, call: Call, first: bytes) -> None:
         """A second decision for one call, or a redelivery: never executed twice."""
-        if first != call.leaf:
-            log.error("two decisions for the call %s: the second is refused", call.decision.event.hex())
+        if first == call.leaf:
+            return
+        log.error("two decisions for the call %s: the second is refused", call.decision.event.hex())
+        try:
             self._report(call, "failed", {"error": "SECOND_DECISION", "first": first.hex()})
-        self.tally.refuse("executed before")
+        except Exception:
+            log.exception("the refusal of a second decision could not be reported")
 
     def _execute_and_report(self, call: Call) -> None:
         try:
@@ -229,36 +271,52 @@ class ToolHost:
             bound = bind_arguments(tool, call.parameters)
         except ToolArgumentError as exc:
             return "failed", {"error": str(exc)[:ERROR_CHARS_MAX]}
-        if time.time_ns() // 1_000_000 >= (call.decision.execute_before or 0):
-            return "failed", {"error": "TOO_LATE"}
+        running = self._pool.submit(self._run, tool, bound, call.decision.execute_before or 0)
+        return _outcome(running, tool.timeout_seconds)
+
+    def _run(self, tool: ToolFunction, bound: inspect.BoundArguments, execute_before: int) -> Any:
+        """Call the function, unless the call waited too long for its turn."""
+        if time.time_ns() // 1_000_000 >= execute_before:
+            raise _TooLateError
         self.tally.executed += 1
-        running = self._pool.submit(_run, tool, bound)
-        try:
-            return "ok", running.result(tool.timeout_seconds)
-        except FutureTimeoutError:
-            # A thread cannot be stopped: the effect may still come. Nobody can say, so nobody does.
-            return "unknown", {"error": f"no end within {tool.timeout_seconds:g} s"}
-        except Exception as exc:  # noqa: BLE001 - whatever a tool raises is its failure, and is reported as such
-            return "failed", {"error": f"{type(exc).__name__}: {exc}"[:ERROR_CHARS_MAX]}
+        if tool.is_async:
+            return asyncio.run(tool.function(*bound.args, **bound.kwargs))  # type: ignore[arg-type]
+        return tool.function(*bound.args, **bound.kwargs)
 
     def _report(self, call: Call, outcome: str, body: Any) -> None:
-        try:
-            text = jcs.canonical(body).decode()
-        except (ValueError, TypeError, RecursionError) as exc:
-            outcome, text = (
-                "failed",
-                json.dumps({"error": f"the result cannot be written as JSON: {type(exc).__name__}"}),
-            )
-        if len(text.encode()) > REPORT_CHARS_MAX:
-            outcome, text = "failed", json.dumps({"error": f"the result has {len(text)} characters: too large"})
+        outcome, text = _written(outcome, body)
         report = ResultReported(decision=call.leaf, outcome=outcome, body=text, attestations=())
         self._publisher.publish(report, causation_id=call.decision.event).result(30)
 
 
-def _run(tool: ToolFunction, bound: inspect.BoundArguments) -> Any:
-    if tool.is_async:
-        return asyncio.run(tool.function(*bound.args, **bound.kwargs))  # type: ignore[arg-type]
-    return tool.function(*bound.args, **bound.kwargs)
+def _outcome(running: Future[Any], seconds: float) -> tuple[str, Any]:
+    """Return (outcome, body) of a submitted call, at the latest after its time-out."""
+    wait([running], seconds)
+    if running.cancel():
+        return "failed", {"error": "TOO_LATE"}  # it never left the queue, and now never will
+    if not running.done():
+        # A thread cannot be stopped: the effect may still come. Nobody can say, so nobody does.
+        return "unknown", {"error": f"no end within {seconds:g} s"}
+    raised = running.exception()  # a TimeoutError in here is the tool's own
+    if raised is None:
+        return "ok", running.result()
+    if isinstance(raised, _TooLateError):
+        return "failed", {"error": "TOO_LATE"}
+    return "failed", {"error": f"{type(raised).__name__}: {raised}"[:ERROR_CHARS_MAX]}
+
+
+def _written(outcome: str, body: Any) -> tuple[str, str]:
+    """Return (outcome, JSON text) that the step takes; a body that it would refuse makes the call failed."""
+    try:
+        text = jcs.canonical(body).decode()
+        if len(text.encode()) > REPORT_CHARS_MAX:
+            return "failed", json.dumps({"error": f"the result has {len(text)} characters: too large"})
+        # The writer writes some that the reader refuses, as 1e17; a refused report would leave the caller without any.
+        jcs.parse_strict(text.encode(), nodes_max=limits.RESULT_EVENT_BYTES_MAX)
+    except (ValueError, TypeError, RecursionError) as exc:
+        cause = getattr(exc, "cause", type(exc).__name__)
+        return "failed", json.dumps({"error": f"the result cannot be written as JSON: {cause}"})
+    return outcome, text
 
 
 def _positions(batch: list[Any]) -> list[TopicPartition]:

@@ -32,6 +32,7 @@ BATCH_RECORDS_MAX = 256
 BATCH_OUTPUTS_MAX = 4096
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 BATCH_MS_MAX = 50
+READ_AHEAD_BYTES_MAX = 1024 * 1024  # of values whose signatures are checked together
 TRANSACTION_TIMEOUT_MS = 15_000
 
 # Call parameters (RFC 8259 text, before anything reads them).

@@ -19,6 +19,7 @@ from confluent_kafka import Message
 
 from processors.evidence_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
 from processors.intake import KID_HEADER, PROOF_HEADER, Received
+from producers.consuming import headers_of
 from schemas import codec
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE
@@ -97,7 +98,7 @@ def _source_offset(value: bytes) -> int | None:
 
 def audit_record(message: Message) -> AuditRecord:
     """Return what an export takes of a record of the audit topic."""
-    headers: Any = message.headers() or ()
+    headers: Any = headers_of(message)
     kid, proof = ([v for n, v in headers if n == name and v is not None] for name in (KID_HEADER, PROOF_HEADER))
     # Without exactly one of each nobody signed: the folder still shows the record, and the verifier says BAD_SIG.
     return AuditRecord(message.value() or b"", kid[0] if len(kid) == 1 else b"", proof[0] if len(proof) == 1 else b"")

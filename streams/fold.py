@@ -62,6 +62,7 @@ class TenantFold:
             if not self._may_sign():
                 break
             new = step(self.tables, received, self.heads)
+            received.claim = None  # an event may be large; nobody asks again
             outputs += new
             folded += 1
             for output in new:
@@ -90,7 +91,11 @@ class TenantFold:
         """
         tables, heads = self.tables, self.heads
         todo: dict[Check, None] = {}
+        budget = limits.READ_AHEAD_BYTES_MAX
         for received in batch:
+            budget -= len(received.value or b"")
+            if budget < 0:
+                break  # what decodes to much must not be held by the batch; the step reads it when its turn comes
             if received.claim is None:
                 received.claim = read(tables, received)
             claim = received.claim

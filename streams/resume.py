@@ -20,11 +20,10 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from processors import signing
 from processors.audit import log_leaf
 from processors.intake import PROOF_HEADER, Received
-from processors.outputs import output_place
 from processors.refusal import Refusal
-from processors.signing import MalformedProofError, Proof, SignatureError
+from processors.signing import MalformedProofError, Place, Proof, SignatureError
 from processors.step import step
-from producers.consuming import METADATA_SECONDS, ReadTimeoutError, read_to, watermarks
+from producers.consuming import METADATA_SECONDS, ReadTimeoutError, headers_of, read_to, watermarks
 from schemas import codec, limits
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
@@ -86,7 +85,7 @@ class Tail:
 def received_of(message: Message) -> Received:
     """Return an intake record as the fold takes it."""
     _, appended_at = message.timestamp()
-    headers: Any = message.headers() or ()
+    headers: Any = headers_of(message)
     return Received(message.partition() or 0, message.offset() or 0, appended_at, message.value(), headers)
 
 
@@ -275,12 +274,13 @@ def _check_signature(fold: TenantFold, message: Message) -> None:
     """Whoever may write to the audit topic could else say where the worker goes on."""
     received = received_of(message)
     tables = fold.tables
-    place = output_place(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, "AuditEntry")
     try:
+        schema, body = codec.unframe(received.value or b"")
+        place = Place.of(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, schema.sha256)
         proof = Proof.parse(received.header(PROOF_HEADER))
-        head = proof.head(place.leaf((message.value() or b"")[codec.FRAME_BYTES :]))
+        head = proof.head(place.leaf(body))
         signing.verify_signature(fold.signing.public, head, proof.signature)
-    except (Refusal, MalformedProofError, SignatureError) as exc:
+    except (Refusal, codec.SchemaError, MalformedProofError, SignatureError) as exc:
         raise LogMismatchError(f"the last audit entry, at offset {message.offset()}, is not the monitor's") from exc
 
 

@@ -277,6 +277,8 @@ class World:
     def report(self, decision: bytes, by: Actor, *, outcome: str = "ok", body: str = "{}", **more: Any) -> Folded:
         """Report what became of an allowed call, by the leaf of its decision."""
         attestations = more.pop("attestations", ())
+        call = self.tables.calls.get(decision)
+        more.setdefault("causation_id", call.event if call else None)
         reported = ResultReported(decision=decision, outcome=outcome, body=body, attestations=attestations)
         return self.send(reported, by, **more)
 

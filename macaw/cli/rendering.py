@@ -13,6 +13,7 @@ from typing import Any
 from macaw.cli.output import jsonable, short
 from processors.signing import EVENT_TAG, NO_GENESIS, Place
 from producers.answers import PAYLOAD_HEADER
+from producers.consuming import headers_of
 from schemas import codec
 from schemas.records import (
     AuditEntry,
@@ -71,7 +72,7 @@ class Renderer:
             "offset": message.offset(),
             "time": message.timestamp()[1],
             "key": jsonable(message.key()),
-            "headers": [_header(name, value) for name, value in message.headers() or ()],
+            "headers": [_header(name, value) for name, value in headers_of(message)],
         }
         value = message.value()
         if value is None:

@@ -79,10 +79,11 @@ def _check(constraint: ParameterConstraint) -> ParameterCheck:
 def _equality_key(value: JSONValue) -> str | bytes:
     """Return what equal JSON values share and no others: a text in NFC, or the canonical bytes of anything else."""
     if isinstance(value, str):
-        return nfc(value)
+        return nfc(value) if jcs.is_stream_safe(value) else b""
     if type(value) is int:  # the bytes that follow anyway, sooner
         return b"%d" % value
     try:
-        return jcs.canonical(nfc_value(value))
+        written = jcs.canonical(value)
+        return jcs.canonical(nfc_value(value)) if jcs.is_stream_safe(written.decode()) else b""
     except jcs.NotJSONError:
         return b""  # equal to nothing that a policy can hold

@@ -48,6 +48,8 @@ def resource_name(text: str) -> ResourceName:
     Raises:
         ResourceInvalidError: the text is no name, or one of its spellings is none.
     """
+    if len(text) > limits.NAME_CHARS_MAX:  # before anything is normalised
+        raise ResourceInvalidError("too long")
     return _remembered_name(text) if len(text) <= limits.CACHED_NAME_CHARS_MAX else _read_name(text)
 
 

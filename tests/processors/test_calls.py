@@ -261,3 +261,12 @@ def test_a_report_of_a_revoked_tool_is_refused(office):
     assert office.world.report(leaf, office.tool).says == ("refused", "REVOKED_KEY")
     office.world.advance(WAIT_MS)
     assert [result.outcome for result in office.world.tick().results] == ["unknown"]
+
+
+def test_a_report_on_another_call_than_its_decision_is_refused(office):
+    """The tool signs whose call it reports on; a report that names another leaves the call open."""
+    first, second = office.call(), office.call()
+    mixed = office.world.report(first.decision_leaf, office.tool, causation_id=second.entry.event)
+
+    assert mixed.says == ("refused", "MALFORMED_RESULT")
+    assert office.world.report(first.decision_leaf, office.tool).says == ("accepted", "")

@@ -62,3 +62,13 @@ def test_no_parameter_value_stands_in_a_refusal(office):
 
     assert folded.says == ("denied", "MALFORMED_PARAMETERS")
     assert all(secret.encode() not in (output.value or b"") for output in folded.outputs)
+
+
+@pytest.mark.parametrize("marks", ["\u0300\u0316" * 8000, "a" + "\u0301" * 31])
+def test_texts_that_cost_the_square_of_their_length_are_not_normalised(marks):
+    """A run of combining marks in a name or value is refused before Unicode's rules are applied to it."""
+    office = Office.opened("marks")
+
+    assert office.call({marks: 1}).says == ("denied", "MALFORMED_PARAMETERS")
+    assert office.world.call(office.session, f"tool:{marks}", {}).says[0] == "denied"
+    assert office.call({"text": marks}).says == ("allowed", "")

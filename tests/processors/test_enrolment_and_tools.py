@@ -116,12 +116,21 @@ def test_a_grant_belongs_to_enrolment_keys_only(world):
 def test_a_resource_belongs_to_one_tool(world):
     """A resource that one tool offers cannot be declared by another, however well that is signed."""
     world.register("tool", "calc", tools=(tool("tool:calc/add"),))
-    for by in (world.admin, enrolment(world)):
-        body = world.registration("tool", "evil", tools=(tool("tool:evil/x"), tool("tool:calc/add")))
-        assert said(world.send(body, by)) == "RESOURCE_TAKEN"
+    body = world.registration("tool", "evil", tools=(tool("tool:evil/x"), tool("tool:calc/add")))
+    assert said(world.send(body, world.admin)) == "RESOURCE_TAKEN"
+    assert said(world.send(body, enrolment(world))) == "RESOURCE_INVALID"
 
     assert world.tables.resources.rows[b"tool:calc/add"].principal_id == "calc"
     assert b"tool:evil/x" not in world.tables.resources.rows
+
+
+def test_an_enrolled_tool_offers_resources_under_its_own_name_only(world):
+    """The name pattern of an enrolment key binds resources too: nobody enrols himself as the bank."""
+    key = enrolment(world, name_pattern="lab-*")
+    theirs = world.registration("tool", "lab-x", tools=(tool("tool:bank/transfer"),))
+
+    assert said(world.send(theirs, key)) == "RESOURCE_INVALID"
+    assert world.send(world.registration("tool", "lab-x", tools=(tool("tool:lab-x/run"),)), key).says[0] == "accepted"
 
 
 def test_every_instance_of_a_tool_declares_the_same(world):

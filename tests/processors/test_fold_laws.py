@@ -22,7 +22,7 @@ from processors.step import step
 from processors.tables import Tables
 from producers.keys import KeyPair
 from schemas import codec, topics
-from schemas.records import AuditEntry, PrincipalRevoked, ResultReported
+from schemas.records import AuditEntry, PrincipalRevoked
 from tests.builders import Actor, Folded, invocation, keys_of, tool
 from tests.world import HOUR_MS, World
 
@@ -109,8 +109,7 @@ class Script:
     def report(self) -> None:
         outcome = self.dice.choice(["ok", "ok", "failed", "done"])
         decision = self.dice.choice(self.decisions[-6:])
-        body = ResultReported(decision=decision, outcome=outcome, body="{}", attestations=())
-        self.note(self.world.send(body, self.signer(self.tools)))
+        self.note(self.world.report(decision, self.signer(self.tools), outcome=outcome))
 
     def revoke(self) -> None:
         victim = self.dice.choice([*self.agents, *self.tools, self.world.monitor])

@@ -225,6 +225,7 @@ def test_odd_but_legal_texts_are_read(text, expected):
         (rb'"\ud800"', "surrogate"),
         (rb'"\uDC00\uD800"', "surrogate"),
         (rb'{"\udfff":1}', "surrogate"),
+        (('{"' + "\u0301" * 31 + '": 1}').encode(), "marks"),
         (rb'["\ud83dx\ude02"]', "surrogate"),
         (b"[" * 33 + b"]" * 33, "depth"),
         (b'{"a":' * 33 + b"1" + b"}" * 33, "depth"),

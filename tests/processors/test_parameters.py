@@ -41,6 +41,7 @@ REFUSED = [
     ('{"must":1,"n":9007199254740993}', "number"),
     ('{"n":1e999}', "number"),
     ('{"s":"\\ud800"}', "surrogate"),
+    ('{"' + "\u0300" * 31 + '":1}', "marks"),
     ('{"s":"\ud800"}', "surrogate"),
     ('{"must":1,"q":' + "[" * 33 + "]" * 33 + "}", "depth"),
     ('{"q":' + "[" * 32 + "]" * 32 + "}", "depth"),
@@ -66,7 +67,7 @@ def test_malformed_parameters_are_refused_with_their_cause(text, cause):
 def test_every_cause_that_a_text_can_have_is_shown_above():
     """`utf8` cannot be met here: the text is already decoded."""
     assert {cause for _, cause in REFUSED} == {
-        "bom", "depth", "duplicate", "nodes", "number", "object", "surrogate", "syntax", "trailing",
+        "bom", "depth", "duplicate", "marks", "nodes", "number", "object", "surrogate", "syntax", "trailing",
     }  # fmt: skip
 
 

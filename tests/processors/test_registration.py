@@ -155,7 +155,7 @@ def test_a_name_keeps_its_role_even_after_all_its_keys_are_revoked(world):
     assert world.send(world.registration("agent", "leaver"), world.admin).says == ("accepted", "")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a ", " a", "a\n", "a\x00", "a\u200b", "*", "a*", "x" * 257])
+@pytest.mark.parametrize("name", ["", " ", "a ", " a", "a\n", "a\x00", "a\u200b", "*", "a*", "x" * 257, "\u212aYC-bot"])
 def test_a_name_that_could_be_mistaken_is_refused(world, name):
     """Names are 1 to 256 printable characters, without outer blanks or asterisks."""
     assert said(world.send(world.registration("agent", name), world.admin)) == "NAME_INVALID"

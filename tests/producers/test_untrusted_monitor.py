@@ -12,12 +12,13 @@ import pytest
 from processors import sealing, signing
 from processors.intake import KID_HEADER, PROOF_HEADER
 from processors.outputs import Output, output_place
-from producers.admission import Call, admit
+from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, Call, admit
 from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordError
+from producers.client import UnknownOutcomeError, result_of
 from producers.keys import KeyPair
 from producers.registry_view import RegistryView
-from schemas import codec, topics
-from schemas.records import CallPayload, Decision, Result, ResultPayload
+from schemas import codec, limits, topics
+from schemas.records import CallPayload, Change, Decision, Result, ResultPayload
 from streams.sealing import PAYLOAD_HEADER, Sealer
 from tests.builders import Actor, keys_of
 from tests.world import Office
@@ -175,6 +176,90 @@ def test_a_payload_sealed_to_another_key_does_not_open(scene: Scene) -> None:
         scene.admit(record_of(scene.office, scene.decision), key=keys_of("another instance"))
 
 
+@pytest.mark.parametrize("changed", [(), (Change(path="to", verifier="v"),)], ids=["unlisted", "listed"])
+def test_parameters_of_the_monitors_own_are_never_executed(scene: Scene, changed: tuple[Change, ...]) -> None:
+    """Saying that a verifier changed them does not help: there are no verifiers."""
+    theirs = '{"to":"thief"}'
+    payload = codec.encode(replace(scene.payload, parameters=theirs))
+    decision = replace(
+        scene.said,
+        parameters_sha256=sha256(theirs.encode()).digest(),
+        payload_sha256=sha256(payload).digest(),
+        changed=changed,
+    )
+
+    with pytest.raises(UntrustedRecordError, match="parameters"):
+        scene.admit(forged(scene.office, scene.decision, decision, payload))
+
+
+def test_a_decision_that_lists_changes_is_refused_even_if_nothing_changed(scene: Scene) -> None:
+    """Nobody may change parameters yet."""
+    decision = replace(scene.said, changed=(Change(path="to", verifier="v"),))
+
+    with pytest.raises(UntrustedRecordError, match="changed"):
+        scene.admit(forged(scene.office, scene.decision, decision))
+
+
+def test_an_old_event_is_not_decided_anew(scene: Scene) -> None:
+    """What was asked for once is not asked for still; up to the bound it may be late."""
+    issued = scene.office.world.tables.now
+    last = issued + EVENT_AGE_MS_MAX
+    anew = forged(scene.office, scene.decision, replace(scene.said, execute_before=last + 1000))
+
+    assert scene.admit(anew, now_ms=last) is not None
+    with pytest.raises(UntrustedRecordError, match="too old"):
+        scene.admit(anew, now_ms=last + 1)
+
+
+def test_an_ended_session_asks_for_nothing(scene: Scene) -> None:
+    """Its row may stand in the registry: a monitor that lies need not say that it ended."""
+    ttl_ms = 60_000
+    world = scene.office.world
+    office = replace(scene.office, session=world.open_session(scene.office.agent, ttl_ms=ttl_ms))
+    ends = world.tables.now + ttl_ms + CLOCK_SLACK_MS
+    [decision] = office.call().of(topics.DECISIONS)
+    short = Scene(office, decision, scene.trusted)
+    late = forged(office, decision, replace(short.said, execute_before=ends + 1000))
+
+    assert short.admit(late, now_ms=ends - 1) is not None
+    with pytest.raises(UntrustedRecordError, match="session has ended"):
+        short.admit(late, now_ms=ends)
+
+
+def test_a_decision_is_not_good_for_ever(scene: Scene) -> None:
+    """The monitor cannot keep a call executable for longer than the bound."""
+    last = scene.office.world.tables.now + limits.EXECUTE_WITHIN_MS + CLOCK_SLACK_MS
+
+    assert scene.admit(forged(scene.office, scene.decision, replace(scene.said, execute_before=last))) is not None
+    with pytest.raises(UntrustedRecordError, match="longer"):
+        scene.admit(forged(scene.office, scene.decision, replace(scene.said, execute_before=last + 1)))
+
+
+def test_a_second_decision_does_not_reach_another_instance(scene: Scene) -> None:
+    """A call's decision stands on one partition, which one instance reads: the one of the id that the caller signed."""
+    moved = scene.decision._replace(partition=(scene.decision.partition + 1) % topics.KEYED_PARTITIONS)
+    with pytest.raises(UntrustedRecordError, match="partition"):
+        scene.admit(forged(scene.office, moved, scene.said))
+
+    event_id = scene.said.event_id[:-1] + bytes([(scene.said.event_id[-1] + 1) % 256])
+    renamed = replace(scene.said, event_id=event_id)
+    with pytest.raises(UntrustedRecordError, match="event id"):
+        scene.admit(forged(scene.office, moved, renamed))
+    with pytest.raises(UntrustedRecordError, match="partition"):
+        scene.admit(forged(scene.office, scene.decision, replace(scene.said, event_id=b"")))
+
+
+def test_a_record_is_read_by_the_schema_that_was_signed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prefix is not signed: whoever rewrites it must not have the body read as something else."""
+    older = replace(codec.current("Decision"), id=0, sha256=bytes(32))
+    known = {**codec.published(), older.id: older}
+    monkeypatch.setattr(codec, "published", lambda: known)
+    body = (scene.decision.value or b"").removeprefix(codec.current("Decision").prefix)
+
+    with pytest.raises(UntrustedRecordError, match="SignatureError"):
+        scene.admit(record_of(scene.office, scene.decision._replace(value=older.prefix + body)))
+
+
 class Listener(Answers):
     """The verifying half of `Answers`, without its consumer."""
 
@@ -230,6 +315,26 @@ def test_an_outcome_without_the_tools_report_never_reaches_the_caller(reported: 
 
     with pytest.raises(UntrustedRecordError):
         reported.judge(forged(reported.scene.office, reported.output, lie))
+
+
+@pytest.mark.parametrize("outcome", ["ok", "failed"])
+def test_an_outcome_without_the_tools_words_is_refused(reported: Reported, outcome: str) -> None:
+    """A report's leaf alone says nothing: any 32 bytes would do."""
+    lie = replace(reported.said, outcome=outcome, payload_sha256=None)
+
+    with pytest.raises(UntrustedRecordError):
+        reported.judge(forged(reported.scene.office, reported.output, lie))
+
+
+@pytest.mark.parametrize("outcome", ["ok", "failed"])
+def test_a_report_too_large_to_pass_on_leaves_the_outcome_unknown(reported: Reported, outcome: str) -> None:
+    """The monitor may say so, but its word is not the tool's: the caller is not told that the tool failed."""
+    said = replace(reported.said, outcome=outcome, reason="OUTPUT_TOO_LARGE", payload_sha256=None)
+    answer = reported.judge(forged(reported.scene.office, reported.output, said))
+
+    with pytest.raises(UnknownOutcomeError, match="OUTPUT_TOO_LARGE") as raised:
+        result_of(answer)
+    assert raised.value.reason == "OUTPUT_TOO_LARGE"
 
 
 def test_another_calls_report_never_answers_this_call(reported: Reported) -> None:

@@ -1,0 +1,303 @@
+"""The tool host and the registry view at their edges: time-outs, rebalances, a registry that is gone or hostile."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from processors.signing import VerifiedHeads
+from producers import registry_view, tool_host
+from producers.admission import Call
+from producers.publisher import PublishError
+from producers.registry_view import FRESH_SECONDS, RegistryError, RegistryView
+from producers.tool_host import Tally, ToolHost
+from producers.tools import collect_tools, tool
+from schemas import codec, topics
+from schemas.records import Decision
+from tests.world import Office
+
+LATER_MS = 2**52
+
+
+class Slow:
+    """A tool that can be held, and one that raises a time-out of its own."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.ran: list[str] = []
+
+    @tool(timeout_seconds=0.1)
+    def hang(self) -> None:
+        self.ran.append("hang")
+        self.release.wait(10)
+
+    @tool(timeout_seconds=0.1)
+    def effect(self) -> None:
+        self.ran.append("effect")
+
+    @tool
+    def upstream(self) -> None:
+        raise TimeoutError("the bank did not answer")
+
+
+class Broker:
+    """A consumer that hands out one batch, and remembers what it was told."""
+
+    def __init__(self, batch: list[Any] | None = None) -> None:
+        self.batch = batch or []
+        self.assigned: list[list[TopicPartition]] = []
+        self.commits = 0
+        self.during_poll: Callable[[], None] = lambda: None
+
+    def poll(self, _seconds: float) -> Any:
+        return self.batch[0] if self.batch else None
+
+    def consume(self, _count: int, _seconds: float) -> list[Any]:
+        self.during_poll()
+        return self.batch[1:]
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition("decisions", 0)]
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.assigned.append(places)
+
+    def commit(self, **_how: Any) -> None:
+        self.commits += 1
+
+
+class Message:
+    """A record as a consumer hands it over."""
+
+    def __init__(self, key: bytes | None = b"", value: bytes | None = None) -> None:
+        self._key, self._value = key, value
+
+    def error(self) -> None:
+        return None
+
+    def topic(self) -> str:
+        return "decisions"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 0
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def headers(self) -> None:
+        return None
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    made = Slow()
+    yield made
+    made.release.set()
+
+
+@pytest.fixture
+def host(slow: Slow) -> Iterator[Any]:
+    """A host with one worker and without a broker."""
+    made: Any = object.__new__(ToolHost)
+    made._tools = {f"tool:slow/{t.name}": t for t in collect_tools(slow)}
+    made._pool, made._watch = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+    made._stop, made.tally, made._epoch, made._consumer = threading.Event(), Tally(), 0, Broker()
+    yield made
+    slow.release.set()
+    made._pool.shutdown()
+    made._watch.shutdown()
+
+
+@pytest.fixture(scope="module")
+def decision() -> Decision:
+    [output] = Office.opened("host").call().of(topics.DECISIONS)
+    return codec.decode_as(Decision, output.value or b"")
+
+
+def call_of(decision: Decision, name: str, execute_before: int = LATER_MS) -> Call:
+    fields = {field: getattr(decision, field) for field in decision.__dataclass_fields__}
+    asked = Decision(**{**fields, "resource": f"tool:slow/{name}", "execute_before": execute_before})
+    return Call(asked, b"leaf", {}, "bot")
+
+
+def test_a_call_that_timed_out_in_the_queue_never_runs(host: Any, slow: Slow, decision: Decision) -> None:
+    """Behind a hung tool a call is reported as failed, and the function is not called afterwards."""
+    assert host._execute(call_of(decision, "hang"))[0] == "unknown"
+    assert host._execute(call_of(decision, "effect")) == ("failed", {"error": "TOO_LATE"})
+
+    slow.release.set()
+    host._pool.shutdown(wait=True)
+
+    assert slow.ran == ["hang"]
+    assert host.tally.executed == 1
+
+
+def test_a_call_past_its_time_does_not_run(host: Any, slow: Slow, decision: Decision) -> None:
+    """The time is looked at when it is the call's turn."""
+    now_ms = time.time_ns() // 1_000_000
+
+    assert host._execute(call_of(decision, "effect", now_ms)) == ("failed", {"error": "TOO_LATE"})
+    assert slow.ran == []
+
+
+def test_a_tools_own_timeout_is_its_failure(host: Any, decision: Decision) -> None:
+    """Only the host's own waiting makes an outcome unknown."""
+    outcome, body = host._execute(call_of(decision, "upstream"))
+
+    assert (outcome, body) == ("failed", {"error": "TimeoutError: the bank did not answer"})
+
+
+def nested(depth: int) -> Any:
+    return [] if depth == 1 else [nested(depth - 1)]
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [(1e17, "number"), ({"\u00e9": 1, "e\u0301": 2}, "duplicate"), (nested(33), "depth"), ({1, 2}, "type")],
+)
+def test_a_body_that_the_log_refuses_is_reported_as_failed(body: Any, cause: str) -> None:
+    """What the strict reader does not take back becomes a failure with its cause."""
+    outcome, text = tool_host._written("ok", body)
+
+    assert outcome == "failed"
+    assert cause in json.loads(text)["error"]
+
+
+def test_a_body_at_the_limits_is_reported_as_it_is() -> None:
+    """Many values, and as much depth as is allowed."""
+    assert tool_host._written("ok", [0] * 10_000)[0] == "ok"
+    assert tool_host._written("ok", nested(32))[0] == "ok"
+
+
+def test_a_rebalance_inside_a_read_drops_the_batch(host: Any) -> None:
+    """Nothing of it is served; the read starts again at the committed offsets."""
+    host._consumer = Broker([Message(), Message()])
+    host._consumer.during_poll = lambda: host._moved(host._consumer, [])
+
+    assert host._take(0.0) == []
+    [[place]] = host._consumer.assigned
+    assert (place.topic, place.offset) == ("decisions", TopicPartition("", 0).offset)
+
+    host._consumer.during_poll = lambda: None
+    assert len(host._take(0.0)) == 2
+
+
+def test_a_registry_that_cannot_be_read_commits_nothing(
+    host: Any, decision: Decision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A good call before the failing one waits too: neither noted, committed nor executed."""
+    monkeypatch.setattr(tool_host, "REGISTRY_PAUSE_SECONDS", 0)
+    found: list[Any] = [call_of(decision, "effect"), RegistryError("gone")]
+
+    def admit(_message: Any) -> Any:
+        if isinstance(found[0], RegistryError):
+            raise found[0]
+        return found.pop(0)
+
+    host._admit = admit
+    host._begin = lambda _calls: pytest.fail("noted")
+    host._serve([Message(), Message()])
+
+    assert host._consumer.commits == 0
+    assert len(host._consumer.assigned) == 1
+
+
+def test_a_second_decision_neither_blocks_nor_breaks_the_loop(host: Any, decision: Decision) -> None:
+    """Its report is made elsewhere, and may fail."""
+    call = call_of(decision, "effect")
+    asked, answer = threading.Event(), Future[int]()
+
+    class Publisher:
+        def publish(self, *_args: Any, **_how: Any) -> Future[int]:
+            asked.set()
+            return answer
+
+    host._publisher = Publisher()
+    host._admit = lambda _message: call
+    host._begin = lambda _calls: {call.decision.event: b"another"}
+    host._serve([Message()])  # returns although the report is not published
+
+    assert asked.wait(5)
+    answer.set_exception(PublishError("no broker"))
+    host._watch.shutdown(wait=True)
+    assert host.tally.refused == {"executed before": 1}
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office.opened("view")
+
+
+@pytest.fixture
+def view(office: Office) -> Any:
+    """A view of an office's registry, without a broker."""
+    made: Any = object.__new__(RegistryView)
+    made._tables, made._topic, made._lock = office.world.tables, "registry", threading.Lock()
+    made._position, made._consumer, made._heads = registry_view.Position(0), Broker(), VerifiedHeads()
+    return made
+
+
+@pytest.mark.parametrize("value", [None, b"", b"not a record"])
+@pytest.mark.parametrize("key", [b"session/zz", b"\xff\xfe", b"session/\xff", b"session/", b"", None])
+def test_hostile_keys_change_nothing(view: Any, office: Office, key: bytes | None, value: bytes | None) -> None:
+    """A record that nobody of ours wrote is passed over."""
+    before = office.world.rows()
+
+    view._fold(Message(key, value))
+
+    assert office.world.rows() == before
+
+
+def test_a_tombstone_ends_a_session(view: Any, office: Office) -> None:
+    """The session's own name does what the hostile ones do not."""
+    view._fold(Message(f"session/{office.session.kid.hex()}".encode(), None))
+
+    assert office.session.kid not in office.world.tables.sessions.rows
+
+
+def test_a_revocation_reaches_a_view_that_knows_the_key(
+    view: Any, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A known key is not answered for from a view older than FRESH_SECONDS; a fresh one asks nobody."""
+    ends: list[int] = []
+    monkeypatch.setattr(registry_view, "watermarks", lambda *_: (0, ends.append(0) or 0))
+    assert view.live_key(office.tool.kid, "tool") is not None
+    assert view.session(office.session.kid) is not None
+    assert len(ends) == 1
+
+    view._current_at -= FRESH_SECONDS + 1
+    monkeypatch.setattr(registry_view, "watermarks", lambda *_: (0, 1))
+
+    def read_to(*_: Any) -> None:
+        office.world.revoke("calc")
+
+    view._read_to = read_to
+    view._consumer.unassign = lambda: None
+    assert view.live_key(office.tool.kid, "tool") is None
+
+
+def test_an_unreadable_registry_fails_closed(view: Any, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are known are no answer when the broker is gone."""
+
+    def gone(*_: Any) -> None:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    monkeypatch.setattr(registry_view, "watermarks", gone)
+
+    with pytest.raises(RegistryError):
+        view.live_key(office.tool.kid, "tool")
+    with pytest.raises(RegistryError):
+        view.session(office.session.kid)
