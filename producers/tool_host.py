@@ -194,8 +194,8 @@ class ToolHost:
         return [TopicPartition(p.topic, p.partition, max(p.offset, 0)) for p in found]
 
     def _close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=False)
-        self._watch.shutdown(wait=True)
+        self._watch.shutdown(wait=True)  # first: what is committed and waits for a worker is still to run and report
+        self._pool.shutdown(wait=True)
         self._consumer.close()
         self._executed.close()
 
