@@ -16,7 +16,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from processors.intake import Received
 from schemas import limits, topics
@@ -218,6 +226,9 @@ class Loop:
             topic, error = message.topic() or "", message.error()
             if error is not None:
                 self._note_error(topic, error)
+            elif message.timestamp()[0] != TIMESTAMP_LOG_APPEND_TIME:
+                if topic not in self.paused:
+                    self._pause(topic, "CLOCK_UNTRUSTED: intake is not LogAppendTime: its senders would set log time")
             elif topic in self._partitions:
                 self._partitions[topic].buffer.append((before.get(topic, 0), received_of(message)))
 

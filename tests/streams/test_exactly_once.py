@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from macaw.tenancy import monitored
 from schemas import limits
@@ -141,6 +143,34 @@ def test_an_unknown_tenant_waits_for_its_keys(world: World) -> None:
 
     check_log(world, tenant)
     check_log(world, stranger)
+
+
+@pytest.mark.real_broker("a topic whose settings change")
+def test_an_intake_whose_senders_set_the_time_stops_its_tenant(world: World) -> None:
+    """Log time is the broker's. Where a topic was changed to take the senders', nothing more is folded."""
+    tenant, other = world.found_all("timed", "whole")
+    loop = world.loop()
+    fold_all(loop, tenant, other)
+    resource = ConfigResource(
+        ConfigResource.Type.TOPIC,
+        tenant.intake,
+        incremental_configs=[
+            ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+        ],
+    )
+    with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
+        admin.incremental_alter_configs([resource])[resource].result(20)
+    before = folded_here(loop, tenant)
+
+    tenant.call(5)
+    other.call(5)
+    turn_until(loop, lambda: tenant.intake in loop.paused)
+    fold_all(loop, other)
+
+    assert loop.paused[tenant.intake].startswith("CLOCK_UNTRUSTED")
+    assert folded_here(loop, tenant) in {0, before}
+    loop.close()
+    check_log(world, other)
 
 
 def test_a_damaged_key_file_stops_its_tenant_only(world: World) -> None:
