@@ -149,7 +149,7 @@ def check_claim(tables: Tables, claim: Claim, event: Event, signer: Signer) -> N
 
 
 def _check_size(event: Event, claim: Claim) -> None:
-    """Judged after the signature, so that the sender can be told; what is larger than the topic takes never comes."""
+    """Judged after the signature, so that the sender can be told; `_decode` has refused what is larger than intake."""
     bound = limits.RESULT_EVENT_BYTES_MAX if isinstance(event.body, ResultReported) else limits.EVENT_BYTES_MAX
     if claim.size > bound:
         raise Refusal(Reason.OVERSIZED, f"got {claim.size} bytes, want at most {bound}")

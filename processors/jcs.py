@@ -19,12 +19,14 @@ from typing import NoReturn, TypeAlias
 
 import re2
 
+from schemas import limits
+
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"
 
-DEPTH_MAX = 32  # containers inside each other, the outermost is 1
-NODES_MAX = 4096  # values of any kind, containers included, member names not
+DEPTH_MAX = limits.PARAMETERS_DEPTH_MAX  # containers inside each other, the outermost is 1
+NODES_MAX = limits.PARAMETERS_NODES_MAX  # values of any kind, containers included, member names not
 WRITTEN_DEPTH_MAX = 128  # a value of our own may wrap a parsed one; far below the interpreter's stack
-INTEGER_MAX = 2**53  # up to here a double holds every integer
+INTEGER_MAX = limits.INTEGER_MAX  # up to here a double holds every integer
 INTEGER_CHARS_MAX = 17  # "-9007199254740992"; longer literals are never handed to int()
 FLOAT_CHARS_MAX = 1100  # the longest exact decimal form of a double has 1077 characters
 

@@ -28,14 +28,6 @@ class SealingError(ValueError):
     """A sealed payload cannot be made or opened."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """A registered key that a payload is sealed to."""
-
-    kid: bytes
-    x25519: bytes
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class SealingKey:
     """An X25519 private key. Its repr shows the public half only."""

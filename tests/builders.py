@@ -120,3 +120,22 @@ def invocation(
     """Return a call. `parameters` is a value, or a text to be sent as it stands."""
     text = parameters if isinstance(parameters, str) else json.dumps({} if parameters is None else parameters)
     return InvocationRequested(resource=resource, parameters=text, intents=tuple(intents), prompts=tuple(prompts))
+
+
+def recipients(folded: Folded, topic: topics.Topic) -> set[tuple[bytes, bytes]]:
+    """Return whom the one output on a topic is sealed to."""
+    (output,) = folded.of(topic)
+    assert len(set(output.recipients)) == len(output.recipients)
+    return set(output.recipients)
+
+
+def pairs(*actors: Actor) -> set[tuple[bytes, bytes]]:
+    """Return actors as recipients."""
+    return {(actor.kid, actor.keys.sealing.public) for actor in actors}
+
+
+def payload_of(folded: Folded, topic: topics.Topic) -> bytes:
+    """Return the payload of the one output on a topic."""
+    (output,) = folded.of(topic)
+    assert output.payload is not None
+    return output.payload

@@ -17,7 +17,6 @@ import typer
 
 from macaw.cli.output import complain
 
-USAGE = 2
 FAILED = 1
 INTERRUPTED = 130
 

@@ -9,7 +9,7 @@ from processors import merkle
 from processors.sealing import PAYLOAD_SALT_TAG, SealingError, open_sealed, seal
 from schemas import codec, limits, topics
 from schemas.records import Attestation, CallPayload, ResultPayload
-from tests.builders import Actor, Folded, invocation, noise
+from tests.builders import invocation, noise, pairs, payload_of, recipients
 from tests.world import Office, World
 
 WAIT_MS = limits.EXECUTE_WITHIN_MS + 5_000 + limits.UNKNOWN_GRACE_MS  # of a tool with 5 s to run
@@ -18,22 +18,6 @@ WAIT_MS = limits.EXECUTE_WITHIN_MS + 5_000 + limits.UNKNOWN_GRACE_MS  # of a too
 @pytest.fixture
 def office() -> Office:
     return Office.opened()
-
-
-def recipients(folded: Folded, topic: topics.Topic) -> set[tuple[bytes, bytes]]:
-    (output,) = folded.of(topic)
-    assert len(set(output.recipients)) == len(output.recipients)
-    return set(output.recipients)
-
-
-def pairs(*actors: Actor) -> set[tuple[bytes, bytes]]:
-    return {(actor.kid, actor.keys.sealing.public) for actor in actors}
-
-
-def payload_of(folded: Folded, topic: topics.Topic) -> bytes:
-    (output,) = folded.of(topic)
-    assert output.payload is not None
-    return output.payload
 
 
 # ---- the decision

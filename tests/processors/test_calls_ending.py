@@ -10,7 +10,7 @@ from processors import jcs, merkle
 from processors.tables import TenantLimits
 from schemas import limits, topics
 from schemas.rows import PolicyRow
-from tests.builders import Actor, Folded, keys_of, noise, tool
+from tests.builders import Folded, keys_of, noise, pairs, recipients, tool
 from tests.world import HOUR_MS, Office, World
 
 WAIT_MS = limits.EXECUTE_WITHIN_MS + 5_000 + limits.UNKNOWN_GRACE_MS  # of a tool with 5 s to run
@@ -19,22 +19,6 @@ WAIT_MS = limits.EXECUTE_WITHIN_MS + 5_000 + limits.UNKNOWN_GRACE_MS  # of a too
 @pytest.fixture
 def office() -> Office:
     return Office.opened()
-
-
-def recipients(folded: Folded, topic: topics.Topic) -> set[tuple[bytes, bytes]]:
-    (output,) = folded.of(topic)
-    assert len(set(output.recipients)) == len(output.recipients)
-    return set(output.recipients)
-
-
-def pairs(*actors: Actor) -> set[tuple[bytes, bytes]]:
-    return {(actor.kid, actor.keys.sealing.public) for actor in actors}
-
-
-def payload_of(folded: Folded, topic: topics.Topic) -> bytes:
-    (output,) = folded.of(topic)
-    assert output.payload is not None
-    return output.payload
 
 
 # ---- unknown
