@@ -10,10 +10,8 @@ between two reports was spent on it.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +21,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas import limits
 from schemas.topics import INTAKE
-from streams.exactly_once import TRANSACTION_SECONDS, Loop, LoopSettings
+from streams.exactly_once import Loop
+from streams.lanes import TRANSACTION_SECONDS
+from streams.loop_settings import LoopSettings
 from streams.monitor import IDLE_SECONDS, MonitoredTenant, Ticker, build_fold, tune_collector
 
 Turn = Callable[[float], int]
@@ -87,10 +87,9 @@ def run_ours(pipe: Connection, spec: OursSpec) -> None:
         transactional_id=f"bench.{name}.0",
         assigned=None if spec.grouped else lambda: [INTAKE.of(name)],
     )
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    loop = Loop(settings, lambda tenant: build_fold(spec.tenant, pool) if tenant == name else None)
+    loop = Loop(settings, lambda tenant: build_fold(spec.tenant) if tenant == name else None)
     tune_collector()
-    ticker = Ticker(spec.bootstrap)
+    ticker = Ticker(settings)
 
     def turn(wait: float) -> int:
         folded = loop.turn(wait)
@@ -101,7 +100,6 @@ def run_ours(pipe: Connection, spec: OursSpec) -> None:
     _attend(pipe, turn, loop.paused)
     loop.close()
     ticker.close()
-    pool.shutdown()
 
 
 def run_bare(pipe: Connection, spec: BareSpec) -> None:

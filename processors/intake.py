@@ -30,14 +30,13 @@ SESSION_ROLE = "session"
 
 @dataclass(slots=True)
 class Received:
-    """A record as the broker delivered it. `claim` keeps what `read` made of it: reading needs no state."""
+    """A record as the broker delivered it."""
 
     partition: int
     offset: int
     appended_at: int
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
-    claim: Claim | None = None
 
     def header(self, name: str) -> bytes:
         """Return the one header of this name. Raises Refusal MALFORMED_PROOF when there is none, or more."""
@@ -97,10 +96,7 @@ def event_place(tables: Tables, schema: codec.Schema, body: object = None) -> Pl
 
 
 def read(tables: Tables, received: Received) -> Claim:
-    """Return what a record claims: decoded, with its leaf and the head that its proof leads to. Never raises.
-
-    Nothing of it depends on rows, so a worker may read ahead, and check the signatures of a batch together.
-    """
+    """Return what a record claims: decoded, with its leaf and the head that its proof leads to. Never raises."""
     claim = Claim(leaf=b"")
     try:
         _decode(tables, received, claim)

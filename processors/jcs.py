@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
+import orjson
 import re2
 
 from schemas import limits
@@ -100,6 +101,9 @@ def parse_canonical(text: bytes) -> tuple[JSONValue, bytes]:
     Raises:
         MalformedJSONError: as `parse_strict`.
     """
+    plain = _parse_plain(text)
+    if plain is not None:
+        return plain
     value = parse_strict(text)
     if not text.isascii() or b"\\" in text:
         return value, canonical(value)
@@ -109,6 +113,37 @@ def parse_canonical(text: bytes) -> tuple[JSONValue, bytes]:
     if b"e-" in written or b"e+" in written:
         return value, canonical(value)
     return value, written
+
+
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
+
+
+def _parse_plain(text: bytes) -> tuple[JSONValue, bytes] | None:
+    """Return what `parse_canonical` would, by a faster reader, or None where it might answer otherwise.
+
+    The faster reader is lax, but it is asked only what it cannot get wrong: the text is ASCII without escapes, and
+    writing the value again gives the text back byte for byte. So there were no blanks, no member name came twice (one
+    would be missing), and every number is spelled as the writer spells it. What is left are spellings that both accept
+    and that RFC 8785 or the limits do not: an integral double, an exponent, an integer near or beyond 2^53.
+    """
+    if len(text) >= 2 * NODES_MAX or not text.isascii() or b"\\" in text:
+        return None
+    if text.count(b"{") + text.count(b"[") > DEPTH_MAX:
+        return None
+    if _may_hold_odd_number(text) and _may_hold_odd_number(b"".join(text.split(b'"')[::2])):  # not within strings
+        return None
+    try:
+        value = orjson.loads(text)
+        if not isinstance(value, dict) or orjson.dumps(value) != text:
+            return None
+        return value, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _may_hold_odd_number(text: bytes) -> bool:
+    zeros = text.translate(_DIGITS_TO_ZERO)
+    return b"0" * 16 in zeros or b"0e" in zeros or b".0," in text or b".0}" in text or b".0]" in text
 
 
 def number(value: float) -> str:

@@ -151,24 +151,18 @@ class VerifiedHeads:
         self._known: OrderedDict[tuple[bytes, bytes, bytes], None] = OrderedDict()
         self._capacity = capacity
 
-    def __contains__(self, item: tuple[bytes, bytes, bytes]) -> bool:
-        return item in self._known
-
-    def remember(self, public_key: bytes, head: bytes, signature: bytes) -> None:
-        """Note a head that verified."""
-        self._known[public_key, head, signature] = None
-        if len(self._known) > self._capacity:
-            self._known.popitem(last=False)
-
     def verify(self, public_key: bytes, head: bytes, signature: bytes) -> None:
         """Check a head's signature unless it is known.
 
         Raises:
             SignatureError: it does not verify.
         """
-        if (public_key, head, signature) not in self._known:
+        item = (public_key, head, signature)
+        if item not in self._known:
             verify_signature(public_key, head, signature)
-            self.remember(public_key, head, signature)
+            self._known[item] = None
+            if len(self._known) > self._capacity:
+                self._known.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -111,7 +111,8 @@ class Tables:
         self.next_index = 0
         self.prev = sha256(AUDIT_GENESIS_TAG + genesis).digest()
         self.now = 0
-        self._tail = (self.next_index, self.prev, self.now)
+        self._tail = self._prepared_tail = (self.next_index, self.prev, self.now)
+        self._prepared = 0  # how much of the journal belongs to the transaction that is being committed
         self._derived: dict[str, tuple[int, Any]] = {}
 
     def _table(self, name: str, deadline: Callable[[Any], int] | None = None) -> Table[Any]:
@@ -138,22 +139,39 @@ class Tables:
             table.restore(key, before)
 
     def rollback(self) -> None:
-        """Take back everything since the last commit: the transaction was aborted."""
+        """Take back everything that is not committed: a transaction was aborted, and what came after stood on it."""
         self.undo_to(0)
+        self._prepared = 0
         self.next_index, self.prev, self.now = self._tail
 
     def changes(self) -> Iterator[Change]:
-        """Yield (table, key, row or None) once for each row changed since the last commit."""
+        """Yield (table, key, row or None) once for each row changed since the last `prepare` or `commit`."""
         seen: set[tuple[str, bytes]] = set()
-        for table, key, _ in self._journal:
+        for table, key, _ in self._journal[self._prepared :]:
             if (table.name, key) not in seen:
                 seen.add((table.name, key))
                 yield table.name, key, table.rows.get(key)
 
+    def prepare(self) -> None:
+        """Put the writes up to now into a transaction. Later ones stand on it, and belong to the next."""
+        self._prepared = len(self._journal)
+        self._prepared_tail = (self.next_index, self.prev, self.now)
+
+    def commit_prepared(self) -> None:
+        """Make the prepared writes final: their transaction was committed."""
+        del self._journal[: self._prepared]
+        self._prepared = 0
+        self._tail = self._prepared_tail
+
     def commit(self) -> None:
-        """Make the writes since the last commit final: the transaction was committed."""
-        self._journal.clear()
-        self._tail = (self.next_index, self.prev, self.now)
+        """Make every write up to now final."""
+        self.prepare()
+        self.commit_prepared()
+
+    @property
+    def committed_index(self) -> int:
+        """The audit index after the last committed entry; `next_index` may be ahead of it."""
+        return self._tail[0]
 
     def resume_at(self, *, next_index: int, prev: bytes, now: int) -> None:
         """Set the tail of the audit log, after the rows were restored from the changelog."""

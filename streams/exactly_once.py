@@ -1,10 +1,14 @@
 """The exactly-once loop: consume intake, fold, and commit outputs, state and offset in one Kafka transaction.
 
-One transaction covers one intake partition. Assignment callbacks run inside consumer calls, so a record may already
-belong to another worker when it would be folded, and Kafka fences group generations, not ownership (KIP-447): both
-copies could be committed. Therefore each partition has an epoch that its callbacks raise; a record carries the epoch
-from before the call that returned it; and records of another epoch are dropped after the last consumer call of a
-batch. No consumer call stands between that filter and the commit. Read `docs/adr/0005` before touching this.
+One transaction covers one intake partition. While it is committed the loop folds what comes next (`streams.lanes`), on
+top of what is not committed yet: an abort takes back both.
+
+Assignment callbacks run inside consumer calls, so a record may already belong to another worker when it would be
+folded, and Kafka fences group generations, not ownership (KIP-447): both copies could be committed. Therefore each
+partition has an epoch that its callbacks raise; a record carries the epoch from before the call that returned it;
+records of another epoch are dropped after that call; and a folded batch dies with the assignment under which its
+records were read. No consumer call stands between that filter and the sending of a batch with its offset, and a
+partition is given up only after its commit. Read `docs/adr/0005` and `0011` before touching this.
 """
 
 from __future__ import annotations
@@ -12,8 +16,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import (
@@ -26,102 +30,28 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from processors.intake import Received
-from schemas import limits, topics
+from schemas import limits
 from streams.fold import TenantFold
+from streams.lanes import Lane, Lanes, Underway, WorkerFencedError
+from streams.loop_settings import LoopSettings
+from streams.partition import Partition
 from streams.resume import Reader, Restoration, ResumeError, received_of
 
 log = logging.getLogger(__name__)
 
 FAILURES_MAX = 3  # a partition whose own transaction fails this often alike is paused; the others go on
-TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
 BUFFERED_RECORDS_MAX = 2 * limits.BATCH_RECORDS_MAX  # polled, not folded yet, of all partitions together
 RESTORING_MAX = 4  # each has connections of its own
 RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
 RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
+COMMITTED_SECONDS = 0.01  # how long a commit may wait to be noticed where nothing depends on it
+GATHER_SECONDS = 0.002  # how often, while a full batch waits for a commit, the next records are asked for
 WAKE_SECONDS = 0.5
 # Faults of the machine are no decisions: the worker ends, and its supervisor starts another.
 MACHINE_FAULTS = (MemoryError, RecursionError, OSError, ImportError)
 DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
 # Errors that say who may write, not what was written: no fault of the partition's records.
 _MEMBERSHIP = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
-
-
-class WorkerFencedError(RuntimeError):
-    """The worker may not go on: fenced, or a commit whose outcome is unknown. Its supervisor starts another."""
-
-
-@dataclass(slots=True)
-class Partition:
-    """One assigned intake partition."""
-
-    topic: str
-    epoch: int = 0
-    member: str | None = None  # who we were in the group when it was assigned
-    fold: TenantFold | None = None
-    position: int = 0  # the next offset to fold
-    failures: int = 0
-    failed_with: str = ""
-    restoration: Restoration | None = None
-    restore_at: float = 0.0
-    buffer: list[tuple[int, Received]] = field(default_factory=list)
-
-    @property
-    def place(self) -> TopicPartition:
-        return TopicPartition(self.topic, 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopSettings:
-    """How a worker reaches its brokers, and which intakes its group serves.
-
-    `assigned` lists topics where no group can be relied on (embedded broker).
-    """
-
-    bootstrap: str
-    pattern: str = topics.INTAKE_PATTERN
-    group: str = "macaw.monitor"
-    transactional_id: str
-    assigned: Callable[[], Iterable[str]] | None = None
-    session_timeout_ms: int = 10_000
-
-    def consumer(self) -> dict[str, Any]:
-        return {
-            "bootstrap.servers": self.bootstrap,
-            "group.id": self.group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "check.crcs": True,
-            "log_level": 2,
-        }
-
-    def intake(self) -> dict[str, Any]:
-        return {
-            **self.consumer(),
-            # An appended signed event is a fact; nobody writes intake in a transaction, and an intruder's open
-            # transaction would stall a read_committed reader.
-            "isolation.level": "read_uncommitted",
-            "partition.assignment.strategy": "cooperative-sticky",
-            "topic.metadata.refresh.interval.ms": 5000,
-            "session.timeout.ms": self.session_timeout_ms,
-            "fetch.wait.max.ms": 100,
-            "queued.min.messages": 2000,
-        }
-
-    def producer(self) -> dict[str, Any]:
-        return {
-            "bootstrap.servers": self.bootstrap,
-            "transactional.id": self.transactional_id,
-            "transaction.timeout.ms": limits.TRANSACTION_TIMEOUT_MS,
-            "retry.backoff.ms": 1,
-            "linger.ms": 0,
-            "compression.type": "none",
-            "message.max.bytes": limits.OUTPUT_MESSAGE_BYTES_MAX,
-            # A transaction is bounded by what the step makes of its records; a second bound would only break it:
-            # one revocation may end 10,000 sessions.
-            "queue.buffering.max.messages": 0,
-            "log_level": 2,
-        }
 
 
 class Loop:
@@ -138,8 +68,8 @@ class Loop:
         self._readers_busy = 0
         self._discover_at = 0.0
         self.paused: dict[str, str] = {}
-        self._producer = Producer(settings.producer())
-        self._producer.init_transactions(TRANSACTION_SECONDS)
+        with ThreadPoolExecutor(settings.lanes) as starting:
+            self._lanes = Lanes(starting.map(lambda n: Lane(settings.producer(n), Producer), range(settings.lanes)))
         self._consumer = Consumer(settings.intake())
         if settings.assigned is None:
             self._consumer.subscribe(
@@ -151,6 +81,8 @@ class Loop:
         for partition in self._restoring:
             self._stop_restoring(partition)
         self._consumer.close()
+        for lane in self._lanes:
+            lane.close()
         for reader in self._readers:
             reader.close()
 
@@ -173,6 +105,7 @@ class Loop:
             self._restoring.append(self._partitions[topic])
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._lanes.await_of(_intakes(places))
         for topic in _intakes(places):
             self._raise_epoch(topic)
             self._partitions.pop(topic, None)
@@ -195,7 +128,9 @@ class Loop:
     # --- one turn ---
 
     def turn(self, timeout: float) -> int:
-        """Fold and commit what there is, waiting at most `timeout` seconds for a first record; return how many.
+        """Fold what there is, let commits begin and end, and return how many records were committed.
+
+        Waits at most `timeout` seconds for a first record.
 
         Raises:
             WorkerFencedError: this worker must not go on.
@@ -203,23 +138,47 @@ class Loop:
         if self._settings.assigned is not None:
             self._assign_new()
         self._restore_assigned()
-        self._collect(min(timeout, RESTORED_SECONDS) if self._readers_busy else timeout)
-        return sum(self._transact(partition) for partition in list(self._partitions.values()) if partition.buffer)
+        committed = self._settle()
+        collected = self._collect(self._patience(timeout))
+        for partition in self._ready():
+            if partition.buffer:
+                self._fold(partition)
+        for partition in self._ready():
+            self._send(partition)
+        if not collected and any(p.has_more for p in self._ready()):
+            self._lanes.await_any(GATHER_SECONDS)
+        return committed
 
-    def _collect(self, timeout: float) -> None:
-        """Buffer what the consumer has, each record with its partition's epoch from before the call."""
-        buffered = sum(len(p.buffer) for p in self._partitions.values())
-        room = min(limits.BATCH_RECORDS_MAX, BUFFERED_RECORDS_MAX - buffered)
+    def _ready(self) -> Iterator[Partition]:
+        for partition in list(self._partitions.values()):
+            if partition.topic in self.paused or partition.fold is None:
+                partition.buffer.clear()  # whatever goes on with this partition begins with a seek
+            else:
+                yield partition
+
+    def _patience(self, timeout: float) -> float:
+        """Return how long to wait for a record: not at all while there is work without one."""
+        if any(p.has_more for p in self._ready()):
+            return 0
+        if any(not lane.is_free for lane in self._lanes):
+            timeout = min(timeout, COMMITTED_SECONDS)
+        return min(timeout, RESTORED_SECONDS) if self._readers_busy else timeout
+
+    def _collect(self, timeout: float) -> int:
+        """Buffer what the consumer has, each record with its partition's epoch from before the call; say how many."""
+        held = sum(len(p.buffer) for p in self._partitions.values())
+        room = min(limits.BATCH_RECORDS_MAX, BUFFERED_RECORDS_MAX - held)
         if room <= 0:
-            return  # each turn folds a record at least of every buffer, so the next has room
+            return 0  # a commit ends, a batch is sent, and then there is room again
         before = dict(self._epochs)
-        first = self._consumer.poll(0 if buffered else timeout)
+        first = self._consumer.poll(timeout)
         self._note(before, [first] if first is not None else [])
         if first is not None and room > 1:
             before = dict(self._epochs)
             self._note(before, self._consumer.consume(room - 1, 0))
         for partition in self._partitions.values():
             partition.buffer = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
+        return sum(len(p.buffer) for p in self._partitions.values()) - held
 
     def _note(self, before: dict[str, int], messages: list[Message]) -> None:
         for message in messages:
@@ -240,30 +199,68 @@ class Loop:
         else:
             log.warning("%s: %s", topic or "consumer", error)
 
-    def _transact(self, partition: Partition) -> int:
+    def _fold(self, partition: Partition) -> None:
+        """Fold what fits into the partition's next transaction."""
         fold = partition.fold
-        membership = self._membership(partition)
-        if fold is None or partition.topic in self.paused or membership is None:
-            partition.buffer.clear()
-            return 0
+        assert fold is not None
         while partition.buffer and partition.buffer[0][1].offset < partition.position:
             del partition.buffer[0]  # on the log already, which only goes forward
-        batch = [received for _, received in partition.buffer[: limits.BATCH_RECORDS_MAX]]
-        if not batch:
-            return 0
+        records = [received for _, received in partition.buffer]
+        if not records:
+            return
         try:
-            folded = self._commit(partition, fold, batch, membership)
-        except (WorkerFencedError, *MACHINE_FAULTS):
-            fold.rollback()
+            folded = fold.fold(records)
+        except MACHINE_FAULTS:
+            raise
+        except Exception as exc:  # one tenant's failure must not end the others' worker
+            log.warning("%s: the fold broke off", partition.topic, exc_info=True)
+            self._fail(partition, exc)
+            return
+        if folded:
+            partition.position = records[folded - 1].offset + 1
+            del partition.buffer[:folded]
+
+    def _send(self, partition: Partition) -> None:
+        """Put a folded batch into a transaction and let its commit begin, if a lane is free."""
+        fold, lane = partition.fold, self._lanes.free()
+        if fold is None or not fold.batch.records or lane is None or self._lanes.of(partition.topic) is not None:
+            return
+        membership = self._membership(partition)
+        if membership is None:
+            partition.fold = None  # another's by now, or soon: nothing is sent for it any more
+            return
+        records = fold.batch.records
+        try:
+            lane.write(fold.take(), TopicPartition(partition.topic, 0, partition.position), membership)
+        except MACHINE_FAULTS:
             raise
         except Exception as exc:  # noqa: BLE001 - one tenant's failure must not end the others' worker
-            self._recover(partition, fold, exc)
+            self._recover(lane, partition.topic, fold, partition.begin, exc)
+            return
+        lane.commit(partition.topic, fold, partition.begin, records)
+        partition.begin = partition.position
+
+    def _settle(self) -> int:
+        """Take note of commits that have ended and return how many records they hold."""
+        committed = 0
+        for lane in self._lanes:
+            underway = lane.underway
+            if underway is not None and underway.outcome.done():
+                lane.underway = None
+                committed += self._settled(lane, underway)
+        return committed
+
+    def _settled(self, lane: Lane, underway: Underway) -> int:
+        try:
+            underway.outcome.result()
+        except KafkaException as exc:
+            self._recover(lane, underway.topic, underway.fold, underway.begin, exc)
             return 0
-        fold.commit()
-        partition.position = batch[folded - 1].offset + 1
-        partition.failures = 0
-        del partition.buffer[:folded]
-        return folded
+        underway.fold.commit()
+        partition = self._partitions.get(underway.topic)
+        if partition is not None and partition.fold is underway.fold:
+            partition.failures = 0
+        return underway.records
 
     def _membership(self, partition: Partition) -> Any:
         """Return the proof of membership for a transaction's offsets, or None once the partition may be another's.
@@ -275,54 +272,36 @@ class Loop:
         proof = self._consumer.consumer_group_metadata()
         return proof if self._consumer.memberid() == partition.member else None
 
-    def _commit(self, partition: Partition, fold: TenantFold, batch: list[Received], membership: Any) -> int:
-        """Fold a batch inside one transaction and return how many records it took.
-
-        Raises:
-            WorkerFencedError: nobody knows whether the transaction was committed.
-        """
-        producer = self._producer
-        producer.begin_transaction()
-        folded, outputs = fold.fold(batch)
-        for made in fold.messages(outputs):
-            producer.produce(made.topic, made.value, made.key, made.partition, headers=list(made.headers))
-        position = TopicPartition(partition.topic, 0, batch[folded - 1].offset + 1)
-        producer.send_offsets_to_transaction([position], membership, TRANSACTION_SECONDS)
-        try:
-            producer.commit_transaction(TRANSACTION_SECONDS)
-        except KafkaException as exc:
-            if exc.args[0].txn_requires_abort():
-                raise
-            raise WorkerFencedError(f"{partition.topic}: the outcome of a commit is unknown: {exc.args[0]}") from exc
-        return folded
-
-    def _recover(self, partition: Partition, fold: TenantFold, exc: Exception) -> None:
-        """Abort, drop the overlay and seek back. A fatal error, or no clean abort, ends the worker.
+    def _recover(self, lane: Lane, topic: str, fold: TenantFold, begin: int, exc: Exception) -> None:
+        """Abort, take back what was folded since, and seek back. A fatal error, or no clean abort, ends the worker.
 
         Whatever failed, a local refusal of one record included: without the abort a later commit would succeed.
         """
         fold.rollback()
-        partition.buffer.clear()
-        error = exc.args[0] if isinstance(exc, KafkaException) else None
+        error = _kafka_error(exc)
         if error is not None and error.fatal():
-            raise WorkerFencedError(f"{partition.topic}: {error}") from exc
-        try:
-            self._producer.abort_transaction(TRANSACTION_SECONDS)
-        except KafkaException as failed:
-            raise WorkerFencedError(f"{partition.topic}: {failed.args[0]}") from failed
-        log.warning("%s: transaction aborted: %s", partition.topic, error or repr(exc), exc_info=error is None)
-        self._count(partition, error.name() if error is not None else type(exc).__name__)
+            raise WorkerFencedError(f"{topic}: {error}") from exc
+        lane.abort(topic)
+        log.warning("%s: transaction aborted: %s", topic, error or repr(exc), exc_info=error is None)
+        partition = self._partitions.get(topic)
+        if partition is not None and partition.fold is fold:  # else given up meanwhile, or restored from the log
+            partition.position = partition.begin = begin
+            self._fail(partition, exc)
+
+    def _fail(self, partition: Partition, exc: Exception) -> None:
+        """Go on after a failure: the third alike pauses the partition."""
+        error = _kafka_error(exc)
+        kind = error.name() if error is not None else type(exc).__name__
+        partition.buffer.clear()
+        if kind not in _MEMBERSHIP:
+            partition.failures = partition.failures + 1 if kind == partition.failed_with else 1
+            partition.failed_with = kind
         if partition.failures >= FAILURES_MAX:
             self._pause(partition.topic, f"{FAILURES_MAX} transactions failed: {error or repr(exc)}")
         elif error is None:
             self._restore_again(partition)  # the fold broke off in the middle: its tables are made anew
         else:
-            self._consumer.seek(TopicPartition(partition.topic, 0, partition.position))
-
-    def _count(self, partition: Partition, failure: str) -> None:
-        if failure not in _MEMBERSHIP:
-            partition.failures = partition.failures + 1 if failure == partition.failed_with else 1
-            partition.failed_with = failure
+            self._consumer.seek(TopicPartition(partition.topic, 0, partition.begin))
 
     # --- restoring: beside the loop, so that one that is long or must wait holds up neither others nor the group ---
 
@@ -365,7 +344,7 @@ class Loop:
         with contextlib.suppress(KafkaException):
             # Any question to the leader wakes the thread that fetches; by itself it looks around once a second.
             self._consumer.get_watermark_offsets(partition.place, timeout=WAKE_SECONDS)
-        partition.fold, partition.position = fold, position
+        partition.fold, partition.position, partition.begin = fold, position, position
         self.paused.pop(partition.topic, None)
         log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)
 
@@ -385,6 +364,10 @@ class Loop:
             log.error("%s is paused: %s", topic, why)
         self.paused[topic] = why
         self._consumer.pause([TopicPartition(topic, 0)])
+
+
+def _kafka_error(exc: Exception) -> KafkaError | None:
+    return exc.args[0] if isinstance(exc, KafkaException) else None
 
 
 def _intakes(places: list[TopicPartition]) -> list[str]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from processors.intake import KID_HEADER, PROOF_HEADER, Received, read
+from processors.intake import KID_HEADER, PROOF_HEADER, Received
 from processors.outputs import Output
-from processors.signing import SignatureError, SigningKey, VerifiedHeads, verify_signature
+from processors.signing import SigningKey, VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
 from schemas import limits
@@ -21,10 +20,6 @@ from streams.sealing import Sealer
 from streams.state_head import StateMac
 
 Headers = list[tuple[str, bytes]]
-Check = tuple[bytes, bytes, bytes]
-
-PARALLEL_CHECKS_MIN = 96
-CHUNK = 64  # libsodium gives up the GIL for each; smaller chunks cost more in hand-over than they save
 
 
 class Message(NamedTuple):
@@ -42,40 +37,60 @@ class DecisionKeyError(RuntimeError):
 
 
 @dataclass(slots=True)
+class Batch:
+    """What the next transaction will write."""
+
+    outputs: list[Output] = field(default_factory=list)
+    records: int = 0
+    size: int = 0
+    seconds: float = 0.0
+
+    def has_room(self) -> bool:
+        """Whether another record fits, which may add 64 expired calls and its own outputs."""
+        return (
+            self.records < limits.BATCH_RECORDS_MAX
+            and len(self.outputs) <= limits.BATCH_OUTPUTS_MAX - 80
+            and self.size <= limits.BATCH_BYTES_MAX
+            and self.seconds <= limits.BATCH_MS_MAX / 1000
+        )
+
+
+@dataclass(slots=True)
 class TenantFold:
-    """Tables of one tenant with the keys that sign and seal for it."""
+    """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded."""
 
     tables: Tables
     signing: SigningKey
     sealer: Sealer
     state: StateMac
     heads: VerifiedHeads = field(default_factory=VerifiedHeads)
-    pool: Executor | None = None
+    batch: Batch = field(default_factory=Batch)
 
-    def fold(self, batch: Sequence[Received]) -> tuple[int, list[Output]]:
-        """Fold records until the batch, its time or its outputs are used up; return how many, and their outputs."""
-        self._check_ahead(batch)
-        outputs: list[Output] = []
-        size, folded = 0, 0
-        until = time.monotonic() + limits.BATCH_MS_MAX / 1000
-        for received in batch:
-            if not self._may_sign():
+    def fold(self, records: Sequence[Received]) -> int:
+        """Fold records into the batch until it is full; return how many.
+
+        Raises:
+            DecisionKeyError: the batch is empty, and nothing may be decided with this worker's key.
+        """
+        batch, folded = self.batch, 0
+        if not batch.has_room():
+            return 0
+        begin = time.monotonic()
+        for received in records:
+            if not (batch.has_room() and self._may_sign()):
                 break
             new = step(self.tables, received, self.heads)
-            received.claim = None  # an event may be large; nobody asks again
-            outputs += new
+            batch.outputs += new
+            batch.records += 1
+            batch.size += sum(len(o.value) + len(o.payload or b"") for o in new if o.value is not None)
+            batch.seconds += (now := time.monotonic()) - begin
+            begin = now
             folded += 1
-            for output in new:
-                size += len(output.value or b"") + len(output.payload or b"")
-            # The next record may add 64 expired calls and its own outputs: stop while there is room for those.
-            full = len(outputs) > limits.BATCH_OUTPUTS_MAX - 80 or size > limits.BATCH_BYTES_MAX
-            if full or time.monotonic() > until:
-                break
-        if not folded:
+        if not batch.records:
             raise DecisionKeyError(
                 "the decision key is revoked or past its registration: nothing may be decided with it"
             )
-        return folded, outputs
+        return folded
 
     def _may_sign(self) -> bool:
         """Whether the decision key is valid; before the founding there is no registry that could say."""
@@ -84,32 +99,15 @@ class TenantFold:
             return not len(self.tables.tenant)
         return row.revoked_at is None and (row.expires_at is None or self.tables.now < row.expires_at)
 
-    def _check_ahead(self, batch: Sequence[Received]) -> None:
-        """Read a batch and check its signatures together: with more than a few, on every core.
+    def take(self) -> list[Message]:
+        """Return the batch as one transaction's messages and begin another batch on top of it.
 
-        Only a cache of arithmetic: a head that is not remembered here is checked by the step itself.
+        Until `commit` or `rollback` no other may be taken.
         """
-        tables, heads = self.tables, self.heads
-        todo: dict[Check, None] = {}
-        budget = limits.READ_AHEAD_BYTES_MAX
-        for received in batch:
-            budget -= len(received.value or b"")
-            if budget < 0:
-                break  # what decodes to much must not be held by the batch; the step reads it when its turn comes
-            if received.claim is None:
-                received.claim = read(tables, received)
-            claim = received.claim
-            row = tables.sessions.get(claim.kid or b"") or tables.keys.get(claim.kid or b"")
-            if row is not None and claim.head:
-                todo[row.ed25519, claim.head, claim.signature] = None
-        checks = [item for item in todo if item not in heads]
-        if self.pool is None or len(checks) < PARALLEL_CHECKS_MIN:
-            good = _verified(checks)
-        else:
-            chunks = [checks[at : at + CHUNK] for at in range(0, len(checks), CHUNK)]
-            good = [item for part in self.pool.map(_verified, chunks) for item in part]
-        for item in good:
-            heads.remember(*item)
+        outputs, self.batch = self.batch.outputs, Batch()
+        made = self.messages(outputs)
+        self.tables.prepare()
+        return made
 
     def messages(self, outputs: Sequence[Output]) -> list[Message]:
         """Return the outputs signed and sealed, in order, and after them the changed rows with their head."""
@@ -136,22 +134,11 @@ class TenantFold:
 
     def commit(self) -> None:
         """Keep what the committed transaction wrote."""
-        self.tables.commit()
+        self.tables.commit_prepared()
         self.state.commit()
 
     def rollback(self) -> None:
-        """Forget what the aborted transaction would have written."""
+        """Forget what the aborted transaction would have written, and what was folded on top of it."""
+        self.batch = Batch()
         self.tables.rollback()
         self.state.rollback()
-
-
-def _verified(checks: Sequence[Check]) -> list[Check]:
-    """Return those that verify; the others are judged again, and refused, by the step."""
-    good = []
-    for public_key, head, signature in checks:
-        try:
-            verify_signature(public_key, head, signature)
-        except SignatureError:
-            continue
-        good.append((public_key, head, signature))
-    return good

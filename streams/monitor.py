@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from confluent_kafka import Producer
@@ -19,8 +18,9 @@ from processors.signing import SigningKey
 from processors.tables import Tables
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
-from streams.exactly_once import Loop, LoopSettings
+from streams.exactly_once import Loop
 from streams.fold import TenantFold
+from streams.loop_settings import LoopSettings
 from streams.sealing import Sealer
 from streams.state_head import StateMac
 
@@ -43,14 +43,13 @@ class MonitoredTenant:
     sealing: SealingKey
 
 
-def build_fold(tenant: MonitoredTenant, pool: Executor | None = None) -> TenantFold:
-    """Return an empty fold for a tenant; with a pool, large batches of signatures are checked on every core."""
+def build_fold(tenant: MonitoredTenant) -> TenantFold:
+    """Return an empty fold for a tenant."""
     return TenantFold(
         tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis),
         signing=tenant.signing,
         sealer=Sealer(tenant.sealing),
         state=StateMac(tenant.signing),
-        pool=pool,
     )
 
 
@@ -63,13 +62,9 @@ class Monitor:
     """One worker. `tenants` returns what is configured for a tenant id, or None."""
 
     def __init__(self, settings: LoopSettings, tenants: Callable[[str], MonitoredTenant | None]) -> None:
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="verify")
-        self._loop = Loop(settings, lambda name: None if (found := tenants(name)) is None else self._build(found))
-        self._ticker = Ticker(settings.bootstrap)
+        self._loop = Loop(settings, lambda name: None if (found := tenants(name)) is None else build_fold(found))
+        self._ticker = Ticker(settings)
         self._stop = threading.Event()
-
-    def _build(self, tenant: MonitoredTenant) -> TenantFold:
-        return build_fold(tenant, self._pool)
 
     @property
     def paused(self) -> dict[str, str]:
@@ -91,15 +86,21 @@ class Monitor:
         finally:
             self._loop.close()
             self._ticker.close()
-            self._pool.shutdown()
 
 
 class Ticker:
     """Says on intake that time has passed, so that deadlines fire although nobody speaks."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, settings: LoopSettings) -> None:
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 0, "log_level": 2}
+            {
+                **settings.security,
+                "bootstrap.servers": settings.bootstrap,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 0,
+                "log_level": 2,
+            }
         )
         self._last: dict[str, float] = {}
 

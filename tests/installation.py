@@ -19,7 +19,7 @@ from producers.tool_host import HostSettings, ToolHost, register_tool
 from producers.tools import collect_tools
 from schemas.topics import INTAKE_PATTERN
 from streams.broker import BrokerInfo
-from streams.exactly_once import LoopSettings
+from streams.loop_settings import LoopSettings
 from streams.monitor import Monitor
 
 

@@ -18,7 +18,7 @@ def sentence(exc: Exception) -> str:
 
     from processors.policy.errors import PolicyError
     from producers.client import UnknownOutcomeError
-    from streams.exactly_once import WorkerFencedError
+    from streams.lanes import WorkerFencedError
 
     match exc:
         case UnknownOutcomeError():

@@ -31,7 +31,7 @@ def command(
     from macaw.cli.stopping import Stopping
     from macaw.locking import only_one
     from macaw.tenancy import monitored
-    from streams.exactly_once import LoopSettings
+    from streams.loop_settings import LoopSettings
     from streams.monitor import Monitor
 
     log_to_stderr(logging.INFO)

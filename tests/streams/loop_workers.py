@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 class ShortTransactions(QuickSettings):
     """Settings under which the broker ends a dead worker's transaction after 3 s, where tests cannot wait for 15."""
 
-    def producer(self) -> dict[str, Any]:
-        return {**super().producer(), "transaction.timeout.ms": 3000}
+    def producer(self, lane: int = 0) -> dict[str, Any]:
+        return {**super().producer(lane), "transaction.timeout.ms": 3000}
 
 
 class WorkerThread:

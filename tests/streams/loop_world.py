@@ -30,8 +30,9 @@ from schemas.records import (
 )
 from schemas.topics import INTAKE
 from streams.broker import BrokerInfo
-from streams.exactly_once import Loop, LoopSettings
+from streams.exactly_once import Loop
 from streams.fold import TenantFold
+from streams.loop_settings import LoopSettings
 from streams.monitor import build_fold
 
 BURST = 256
@@ -260,7 +261,7 @@ def turn_until(loops: Loop | Sequence[Loop], done: Any, seconds: float = DEADLIN
 def folded_here(loop: Loop, tenant: Tenant) -> int:
     """How many records of a tenant this loop's fold has taken, those before a restart included."""
     fold = loop.folds.get(tenant.intake)
-    return fold.tables.next_index if fold else 0
+    return fold.tables.committed_index if fold else 0
 
 
 def fold_all(loop: Loop, *tenants: Tenant) -> None:

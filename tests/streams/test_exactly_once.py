@@ -37,8 +37,8 @@ def committed_offset(world: World, topic: str) -> int:
 class SmallOutputs(QuickSettings):
     """Settings of a producer that takes no record above 3000 bytes."""
 
-    def producer(self) -> dict[str, Any]:
-        return {**super().producer(), "message.max.bytes": 3000}
+    def producer(self, lane: int = 0) -> dict[str, Any]:
+        return {**super().producer(lane), "message.max.bytes": 3000}
 
 
 class Watched(Loop):
@@ -46,9 +46,10 @@ class Watched(Loop):
 
     held_max = 0
 
-    def _collect(self, timeout: float) -> None:
-        super()._collect(timeout)
+    def _collect(self, timeout: float) -> int:
+        collected = super()._collect(timeout)
         self.held_max = max(self.held_max, sum(len(p.buffer) for p in self._partitions.values()))
+        return collected
 
 
 def test_a_backlog_is_folded_once(world: World) -> None:
@@ -88,8 +89,8 @@ def test_a_restart_goes_on_where_the_log_ends(world: World) -> None:
 class Slow(TenantFold):
     """A fold that takes few records at a time, as one does whose records cost much."""
 
-    def fold(self, batch: Any) -> Any:
-        return super().fold(batch[:20])
+    def fold(self, records: Any) -> int:
+        return super().fold(records[:20])
 
 
 def test_the_records_held_are_bounded(world: World) -> None:
@@ -216,8 +217,8 @@ def test_an_output_that_is_too_large_is_never_half_committed(world: World) -> No
 class Breaking(TenantFold):
     """A fold with a fault: it breaks off in the middle of a batch."""
 
-    def fold(self, batch: Any) -> Any:
-        super().fold(batch[:-1])
+    def fold(self, records: Any) -> int:
+        super().fold(records[:-1])
         raise ZeroDivisionError("a fault of the fold")
 
 

@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.broker import BrokerInfo
-from streams.exactly_once import Loop, WorkerFencedError
+from streams.exactly_once import Loop
+from streams.lanes import WorkerFencedError
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_workers import AuditWatch, ShortTransactions, WorkerProcess, WorkerThread
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
@@ -43,14 +44,15 @@ class Interrupted(Loop):
         self.revoked: list[str] = []
         self.meanwhile: Any = None
 
-    def _collect(self, timeout: float) -> None:
-        super()._collect(timeout)
+    def _collect(self, timeout: float) -> int:
+        collected = super()._collect(timeout)
         if not self.expected:
-            return
+            return collected
         while sum(len(p.buffer) for p in self._partitions.values()) < self.expected:
             super()._collect(timeout)
         self.expected = 0
         self.meanwhile(lambda: super(Interrupted, self)._collect(0.02))
+        return collected
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         self.revoked += [p.topic for p in places]
@@ -128,7 +130,8 @@ def test_an_open_transaction_is_waited_out(world: World, successor: str) -> None
     dead = world.loop("same", settings=ShortTransactions)
     fold_all(dead, tenant)
     tenant.append(mixed(tenant, 60))
-    dead._producer = NeverCommits(dead._producer)  # type: ignore[assignment]
+    for lane in dead._lanes:
+        lane.producer = NeverCommits(lane.producer)  # type: ignore[assignment]
     with pytest.raises(Killed):
         turn_until(dead, lambda: False)
     dead._consumer.close()

@@ -17,7 +17,8 @@ from typing import Any
 
 from macaw.tenancy import monitored
 from producers.home import Home
-from streams.exactly_once import Loop, WorkerFencedError
+from streams.exactly_once import Loop
+from streams.lanes import WorkerFencedError
 from streams.monitor import Monitor, build_fold
 from tests.streams.loop_workers import ShortTransactions
 
@@ -86,7 +87,8 @@ class FrozenBeforeCommit(Frozen):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._producer = CommitLate(self._producer, self)  # type: ignore[assignment]
+        for lane in self._lanes:
+            lane.producer = CommitLate(lane.producer, self)  # type: ignore[assignment]
 
 
 LOOPS = {

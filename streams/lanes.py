@@ -1,0 +1,106 @@
+"""Transactions under way: a lane is one transactional producer, and has at most one of them.
+
+Beginning, producing and sending the offset happen on the loop's thread, one after the other; the commit, which mostly
+waits, runs on the lane's own. Meanwhile the loop folds what comes next. A batch belongs to the partition's assignment
+under which it was read; once its offset is sent the group coordinator holds that offset back from any new owner until
+the transaction has ended (KIP-447), so a commit may be waited for while the loop polls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from schemas import limits
+from streams.fold import Message, TenantFold
+
+TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
+
+
+class WorkerFencedError(RuntimeError):
+    """The worker may not go on: fenced, or a commit whose outcome is unknown. Its supervisor starts another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """A transaction that only waits for its commit."""
+
+    topic: str
+    fold: TenantFold
+    begin: int  # offset of its first record: where to go on if it is aborted
+    records: int
+    outcome: Future[None]
+
+
+class Lane:
+    """One transactional producer with the thread on which its commits wait."""
+
+    def __init__(self, settings: dict[str, Any], make: type[Producer] = Producer) -> None:
+        """Connect and fence whoever had this transactional id. Raises KafkaException."""
+        self.producer = make(settings)
+        self.producer.init_transactions(TRANSACTION_SECONDS)
+        self.underway: Underway | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+
+    @property
+    def is_free(self) -> bool:
+        return self.underway is None
+
+    def write(self, messages: Iterable[Message], offset: TopicPartition, membership: Any) -> None:
+        """Begin a transaction and put everything into it, the consumed offset last. Raises KafkaException."""
+        producer = self.producer
+        producer.begin_transaction()
+        for made in messages:
+            producer.produce(made.topic, made.value, made.key, made.partition, headers=list(made.headers))
+        producer.send_offsets_to_transaction([offset], membership, TRANSACTION_SECONDS)
+
+    def commit(self, topic: str, fold: TenantFold, begin: int, records: int) -> None:
+        """Let the commit begin."""
+        self.underway = Underway(topic, fold, begin, records, self._thread.submit(self._commit, topic))
+
+    def _commit(self, topic: str) -> None:
+        try:
+            self.producer.commit_transaction(TRANSACTION_SECONDS)
+        except KafkaException as exc:
+            if exc.args[0].txn_requires_abort():
+                raise
+            raise WorkerFencedError(f"{topic}: the outcome of a commit is unknown: {exc.args[0]}") from exc
+
+    def abort(self, topic: str) -> None:
+        """End the transaction without a trace. Raises WorkerFencedError where that cannot be."""
+        try:
+            self.producer.abort_transaction(TRANSACTION_SECONDS)
+        except KafkaException as exc:
+            raise WorkerFencedError(f"{topic}: {exc.args[0]}") from exc
+
+    def close(self) -> None:
+        """Wait for the commit that is under way, and end the thread."""
+        self._thread.shutdown()
+
+
+class Lanes(list[Lane]):
+    """A worker's lanes."""
+
+    def free(self) -> Lane | None:
+        """Return a lane without a transaction, the first there is."""
+        return next((lane for lane in self if lane.is_free), None)
+
+    def of(self, topic: str) -> Lane | None:
+        """Return the lane that commits for this intake, if one does."""
+        return next((lane for lane in self if lane.underway is not None and lane.underway.topic == topic), None)
+
+    def await_any(self, seconds: float) -> None:
+        """Wait until one of the commits has ended, bounded."""
+        wait(self._outcomes(), seconds, return_when=FIRST_COMPLETED)
+
+    def await_of(self, topics: Sequence[str]) -> None:
+        """Wait until the commits for these intakes have ended, bounded."""
+        wait(self._outcomes(topics), TRANSACTION_SECONDS)
+
+    def _outcomes(self, topics: Sequence[str] | None = None) -> list[Future[None]]:
+        underway = (lane.underway for lane in self if lane.underway is not None)
+        return [u.outcome for u in underway if topics is None or u.topic in topics]

@@ -1,0 +1,37 @@
+"""One assigned intake partition, as the loop keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import TopicPartition
+
+from processors.intake import Received
+from streams.fold import TenantFold
+from streams.resume import Restoration
+
+
+@dataclass(slots=True)
+class Partition:
+    """One assigned intake partition. It lives as long as the assignment."""
+
+    topic: str
+    epoch: int = 0
+    member: str | None = None  # who we were in the group when it was assigned
+    fold: TenantFold | None = None
+    position: int = 0  # the next offset to fold
+    begin: int = 0  # the first offset that is in no transaction yet
+    failures: int = 0
+    failed_with: str = ""
+    restoration: Restoration | None = None
+    restore_at: float = 0.0
+    buffer: list[tuple[int, Received]] = field(default_factory=list)
+
+    @property
+    def place(self) -> TopicPartition:
+        return TopicPartition(self.topic, 0)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are records to fold, or folded ones to send."""
+        return bool(self.buffer) or (self.fold is not None and self.fold.batch.records > 0)

@@ -1,0 +1,171 @@
+"""While a transaction is committed the loop folds what comes next: nothing of that may outlive its ground."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from streams.broker import BrokerInfo
+from streams.exactly_once import Loop
+from tests.streams.loop_oracle import check_log
+from tests.streams.loop_workers import WorkerThread
+from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def world(broker: BrokerInfo, tmp_path: Path, unique: str) -> World:
+    return World(broker, tmp_path, unique)
+
+
+class Held:
+    """A producer whose next commit is held until `release` is set, and then does what `then` says."""
+
+    def __init__(self, producer: Any, then: Callable[[], None] = lambda: None) -> None:
+        self._producer = producer
+        self._then = then
+        self.armed = False
+        self.begun = threading.Event()
+        self.release = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def commit_transaction(self, seconds: float) -> None:
+        if self.armed:
+            self.armed = False
+            self.begun.set()
+            assert self.release.wait(30)
+            self._then()
+        self._producer.commit_transaction(seconds)
+
+
+def hold(loop: Loop, then: Callable[[], None] = lambda: None) -> Held:
+    """Hold the next commit of the loop's first lane."""
+    held = Held(loop._lanes[0].producer, then)
+    loop._lanes[0].producer = held  # type: ignore[assignment]
+    held.armed = True
+    return held
+
+
+def aborted() -> None:
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "made to fail", False, True, True))
+
+
+def fold_ahead(loop: Loop, held: Held, tenant: Tenant) -> None:
+    """Take turns until a commit is held and the loop has folded records that stand on it."""
+    turn_until(loop, held.begun.is_set)
+    tenant.append(mixed(tenant, 40))
+    fold = loop.folds[tenant.intake]
+    turn_until(loop, lambda: fold.batch.records > 0)
+
+
+@pytest.mark.parametrize("outcome", ["committed", "aborted"])
+def test_what_was_folded_ahead_shares_the_fate_of_its_ground(world: World, outcome: str) -> None:
+    """Records folded on top of a transaction are kept if it is committed, and folded again if it is aborted."""
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    held = hold(loop, aborted if outcome == "aborted" else lambda: None)
+    tenant.append(mixed(tenant, 40))
+    fold_ahead(loop, held, tenant)
+    ahead = loop.folds[tenant.intake].tables
+    assert ahead.next_index > ahead.committed_index
+
+    held.release.set()
+    fold_all(loop, tenant)
+    loop.close()
+
+    check_log(world, tenant)
+
+
+def test_a_worker_that_ends_folds_nothing_in_vain(world: World) -> None:
+    """What was folded ahead and not sent is gone with the worker; the next one folds it."""
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    held = hold(loop)
+    tenant.append(mixed(tenant, 40))
+    fold_ahead(loop, held, tenant)
+
+    held.release.set()
+    loop.close()
+    successor = world.loop("successor")
+    fold_all(successor, tenant)
+    successor.close()
+
+    check_log(world, tenant)
+
+
+def test_a_tenant_is_served_while_another_waits_for_its_commit(world: World) -> None:
+    """Each tenant's transaction has a lane of its own."""
+    slow, quick = world.found_all("slow", "quick")
+    loop = world.loop()
+    fold_all(loop, slow, quick)
+    held = hold(loop)
+    slow.call(5)
+    turn_until(loop, held.begun.is_set)
+
+    quick.call(5)
+    turn_until(loop, lambda: folded_here(loop, quick) >= quick.appended)
+    assert folded_here(loop, slow) < slow.appended
+
+    held.release.set()
+    fold_all(loop, slow)
+    loop.close()
+    check_log(world, slow)
+    check_log(world, quick)
+
+
+class Watched(Loop):
+    """A loop that notes which commits were still under way when it had given their partitions up."""
+
+    revoked: tuple[str, ...] = ()
+    unfinished = 0
+
+    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        super()._on_revoke(consumer, places)
+        self.revoked += tuple(p.topic for p in places)
+        lanes = [self._lanes.of(p.topic) for p in places]
+        self.unfinished += sum(not lane.underway.outcome.done() for lane in lanes if lane and lane.underway)
+
+
+@pytest.mark.real_broker("a partition that moves to another member of the group")
+def test_a_partition_is_given_up_after_its_commit(world: World) -> None:
+    """A revocation that falls into a commit waits for it, and what was folded ahead is never sent."""
+    tenants = {t.intake: t for t in world.found_all("one", "two")}
+    first = world.loop("first", cls=Watched)
+    assert isinstance(first, Watched)
+    fold_all(first, *tenants.values())
+    held = [Held(lane.producer) for lane in first._lanes]
+    for lane, producer in zip(first._lanes, held, strict=True):
+        lane.producer, producer.armed = producer, True  # type: ignore[assignment]
+    for tenant in tenants.values():
+        tenant.append(mixed(tenant, 40))
+    turn_until(first, lambda: sum(h.begun.is_set() for h in held) == 2)
+    for tenant in tenants.values():
+        tenant.append(mixed(tenant, 40))
+    turn_until(first, lambda: all(f.batch.records for f in first.folds.values()))
+
+    with WorkerThread(world.loop("second")) as second:
+        release = threading.Timer(1.5, lambda: [h.release.set() for h in held])
+        release.start()
+        turn_until(first, lambda: first.revoked)
+        release.join()
+        [moved] = [tenants[topic] for topic in first.revoked]
+        [kept] = [t for t in tenants.values() if t is not moved]
+        turn_until(first, lambda: folded_here(first, kept) >= kept.appended)
+        until = time.monotonic() + 30
+        while folded_here(second.loop, moved) < moved.appended:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    first.close()
+
+    assert first.unfinished == 0
+    check_log(world, moved)
+    check_log(world, kept)
