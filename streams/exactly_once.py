@@ -45,6 +45,7 @@ RESTORING_MAX = 4  # each has connections of its own
 RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
 RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
 COMMITTED_SECONDS = 0.01  # how long a commit may wait to be noticed where nothing depends on it
+SHARE_RECORDS = 128  # of one tenant in a turn, while others have records too
 GATHER_SECONDS = 0.002  # how often, while a full batch waits for a commit, the next records are asked for
 WAKE_SECONDS = 0.5
 # Faults of the machine are no decisions: the worker ends, and its supervisor starts another.
@@ -140,10 +141,11 @@ class Loop:
         self._restore_assigned()
         committed = self._settle()
         collected = self._collect(self._patience(timeout))
-        for partition in self._ready():
-            if partition.buffer:
-                self._fold(partition)
-        for partition in self._ready():
+        busy = [p for p in self._ready() if p.buffer]
+        for partition in busy:
+            self._fold(partition, limits.BATCH_RECORDS_MAX if len(busy) == 1 else SHARE_RECORDS)
+        self._hold_back()
+        for partition in sorted(self._ready(), key=lambda p: p.waits_since):
             self._send(partition)
         if not collected and any(p.has_more for p in self._ready()):
             self._lanes.await_any(GATHER_SECONDS)
@@ -199,13 +201,25 @@ class Loop:
         else:
             log.warning("%s: %s", topic or "consumer", error)
 
-    def _fold(self, partition: Partition) -> None:
-        """Fold what fits into the partition's next transaction."""
+    def _hold_back(self) -> None:
+        """Let no tenant fill what all share: one whose records pile up is not read on until they are folded."""
+        for partition in self._ready():
+            if partition.is_held_back and len(partition.buffer) < SHARE_RECORDS:
+                partition.is_held_back = False
+                self._consumer.resume([partition.place])
+            elif (
+                not partition.is_held_back and len(partition.buffer) >= 2 * SHARE_RECORDS and len(self._partitions) > 1
+            ):
+                partition.is_held_back = True
+                self._consumer.pause([partition.place])
+
+    def _fold(self, partition: Partition, most: int) -> None:
+        """Fold what fits into the partition's next transaction, at most so many records."""
         fold = partition.fold
         assert fold is not None
         while partition.buffer and partition.buffer[0][1].offset < partition.position:
             del partition.buffer[0]  # on the log already, which only goes forward
-        records = [received for _, received in partition.buffer]
+        records = [received for _, received in partition.buffer[:most]]
         if not records:
             return
         try:
@@ -217,6 +231,8 @@ class Loop:
             self._fail(partition, exc)
             return
         if folded:
+            if fold.batch.records == folded:
+                partition.waits_since = time.monotonic()
             partition.position = records[folded - 1].offset + 1
             del partition.buffer[:folded]
 
@@ -341,6 +357,7 @@ class Loop:
         except KafkaException as exc:
             raise ResumeError(f"cannot go to offset {position}: {exc.args[0]}") from exc
         self._consumer.resume([partition.place])
+        partition.is_held_back = False
         with contextlib.suppress(KafkaException):
             # Any question to the leader wakes the thread that fetches; by itself it looks around once a second.
             self._consumer.get_watermark_offsets(partition.place, timeout=WAKE_SECONDS)

@@ -48,7 +48,9 @@ class LoopSettings:
             "topic.metadata.refresh.interval.ms": 5000,
             "session.timeout.ms": self.session_timeout_ms,
             "fetch.wait.max.ms": 100,
-            "queued.min.messages": 2000,
+            # What is fetched of one tenant stands before the next one's records, so it is little.
+            "queued.min.messages": 500,
+            "max.partition.fetch.bytes": 512 * 1024,
         }
 
     def producer(self, lane: int = 0) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class Partition:
     fold: TenantFold | None = None
     position: int = 0  # the next offset to fold
     begin: int = 0  # the first offset that is in no transaction yet
+    waits_since: float = 0.0  # when the first record of the batch was folded
+    is_held_back: bool = False  # not read on while its records pile up
     failures: int = 0
     failed_with: str = ""
     restoration: Restoration | None = None
