@@ -20,7 +20,7 @@ from schemas.records import (
     TenantFounded,
 )
 
-ROLES = frozenset({"root", "admin", "monitor", "enrolment", "agent", "service", "tool", "session"})
+ROLES = frozenset({"root", "admin", "monitor", "enrolment", "bridge", "agent", "service", "tool", "session"})
 
 MAY_SIGN: dict[type[Body], frozenset[str]] = {
     TenantFounded: frozenset({"admin"}),  # at offset 0 only, and only with the configured digest
@@ -28,7 +28,7 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     PrincipalRegistered: frozenset({"admin", "enrolment"}),  # narrowed by MAY_REGISTER
     PrincipalRevoked: ROLES - {"session"},  # anybody but an admin: itself only
     PolicyPublished: frozenset({"admin"}),
-    SessionOpened: frozenset({"agent", "service"}),  # for itself only
+    SessionOpened: frozenset({"agent", "service", "bridge"}),  # for itself only; a bridge for persons only
     InvocationRequested: frozenset({"session"}),
     ResultReported: frozenset({"tool"}),  # the one that the decision names
     ClockTicked: frozenset({"monitor"}),
@@ -37,6 +37,7 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
 MAY_REGISTER: dict[str, frozenset[str]] = {
     "monitor": frozenset({"admin"}),
     "enrolment": frozenset({"admin"}),
+    "bridge": frozenset({"admin"}),
     "agent": frozenset({"admin", "enrolment"}),
     "service": frozenset({"admin", "enrolment"}),
     "tool": frozenset({"admin", "enrolment"}),

@@ -13,13 +13,13 @@ from hashlib import sha256
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors import sealing, signing
+from processors import bridges, sealing, signing
 from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
 from processors.refusal import Refusal
 from processors.signing import SignatureError
-from processors.tables import Tables
+from processors.tables import SINGLETON, Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import (
@@ -34,7 +34,7 @@ from schemas.records import (
 )
 from schemas.rows import KeyRow, PrincipalRow, ResourceRow, TenantRow
 
-SINGLETON = b"-"
+PERSON_PREFIX = "user:"
 _PROBE = bytes([1] * 32)  # any scalar: the product with a small-order X25519 point is zero, and libsodium says so
 
 
@@ -120,6 +120,8 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     if signer.role == "enrolment":
         _charge_enrolment(tables, signer, body)
     _check_grant(body)
+    if body.role == "bridge":
+        bridges.check_bridge(tables, body.attributes)
     check_offer(body.key, body.role, tables.genesis)
     kid = _enter(tables, body.key, body.role, by=signer.kid, registered=body)
     _declare_tools(tables, signer, body)
@@ -153,6 +155,13 @@ def live_keys(tables: Tables, principal_id: str) -> tuple[tuple[bytes, bytes], .
 
 
 def check_name(name: str) -> None:
+    """Raise Refusal NAME_INVALID unless `name` may be that of a program: printable, and not a person's."""
+    check_printable(name)
+    if name.startswith(PERSON_PREFIX):
+        raise Refusal(Reason.NAME_INVALID, f"names that begin with {PERSON_PREFIX} are persons'")
+
+
+def check_printable(name: str) -> None:
     """Raise Refusal NAME_INVALID unless `name` is 1 to 256 printable characters without outer blanks or `*`."""
     if not 0 < len(name) <= limits.NAME_CHARS_MAX or not name.isprintable() or name != name.strip() or "*" in name:
         raise Refusal(Reason.NAME_INVALID, "want 1 to 256 printable characters without * or outer blanks")

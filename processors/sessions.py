@@ -1,14 +1,17 @@
 """Sessions: a fresh key that speaks for a principal for a while. Its kid is the session id.
 
 An agent or service opens its own session with its registered key; the attributes that policies read are those of its
-registration, never what the event claims.
+registration, never what the event claims. A bridge opens sessions of persons: it has seen who they are, and says so.
+Persons are named `user:…`, and nobody else is, so no program can pass for one. Until a bridge can verify tokens there
+is one issuer, a file of persons that somebody wrote, and it is believed only in tenants founded for development.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from processors import registry
+from processors import bridges, registry
+from processors.attributes import subject_of
 from processors.intake import SESSION_ROLE, Signer
 from processors.outputs import Effects
 from processors.refusal import Refusal
@@ -16,40 +19,68 @@ from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import SessionOpened
-from schemas.rows import SessionRow
+from schemas.rows import KeyRow, SessionRow
+
+PERSON_ROLE = "user"
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
-    """Open a session for the signer itself and return its id.
+    """Open a session and return its id.
 
     Raises:
-        Refusal: it is for somebody else, brings attributes or a token of its own, its key is bad or taken, its life is
-            out of bounds, or the tenant has too many.
+        Refusal: it is for somebody for whom the signer may not speak, its attributes or its issuer are not the
+            signer's to name, its key is bad or taken, its life is out of bounds, or the tenant has too many.
     """
-    if body.principal_id != signer.principal_id or body.key.principal_id != signer.principal_id:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "an agent or service opens sessions for itself only")
-    if body.attributes is not None or body.issuer is not None or body.token_sha256 is not None:
-        raise Refusal(Reason.WRONG_ROLE, "only a bridge sets attributes or names a token")
+    owner = tables.keys.rows[signer.kid]
+    role, attributes = _person(tables, owner, body) if signer.role == "bridge" else _program(signer, owner, body)
+    if body.key.principal_id != body.principal_id:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "the session key was made for another principal")
     if not 0 < body.ttl_ms <= limits.SESSION_TTL_MS_MAX:
         raise Refusal(Reason.SESSION_TTL)
     if len(tables.sessions) >= tables.limits.sessions:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.sessions} sessions")
     registry.check_offer(body.key, SESSION_ROLE, tables.genesis)
     session_id = registry.check_free(tables, body.key.ed25519)
-    owner = tables.keys.rows[signer.kid]
     expires_at = tables.now + body.ttl_ms
     row = SessionRow(
-        principal_id=signer.principal_id,
-        role=signer.role,
+        principal_id=body.principal_id,
+        role=role,
         opened_by=signer.kid,
         ed25519=body.key.ed25519,
         x25519=body.key.x25519,
-        attributes=owner.attributes,
+        attributes=attributes,
         opened_at=tables.now,
         expires_at=expires_at if owner.expires_at is None else min(expires_at, owner.expires_at),
     )
     tables.sessions.put(session_id, row)
     return session_id
+
+
+def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, str]:
+    """Return role and attributes of an agent's or service's own session. Raises Refusal."""
+    if body.principal_id != signer.principal_id:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "an agent or service opens sessions for itself only")
+    if body.attributes is not None or body.issuer is not None or body.token_sha256 is not None:
+        raise Refusal(Reason.WRONG_ROLE, "only a bridge sets attributes or names a token")
+    return signer.role, owner.attributes
+
+
+def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, str]:
+    """Return role and attributes of a person's session. Raises Refusal."""
+    if body.issuer not in bridges.issuers_of(owner.attributes):
+        raise Refusal(Reason.WRONG_ROLE, "the bridge is not registered for this issuer")
+    bridges.check_bridge(tables, owner.attributes)  # the rule may have become stricter since it was registered
+    if body.token_sha256 is not None:
+        raise Refusal(Reason.NOT_SUPPORTED, "token_sha256")
+    if not body.principal_id.startswith(registry.PERSON_PREFIX):
+        raise Refusal(Reason.WRONG_PRINCIPAL, f"a bridge speaks for {registry.PERSON_PREFIX}… only")
+    if body.principal_id == registry.PERSON_PREFIX:
+        raise Refusal(Reason.NAME_INVALID, "a person has a name")
+    registry.check_printable(body.principal_id)
+    if body.attributes is None:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "a bridge names the person's attributes")
+    subject_of(body.attributes, PERSON_ROLE, body.principal_id)
+    return PERSON_ROLE, body.attributes
 
 
 def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:

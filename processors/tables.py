@@ -21,6 +21,7 @@ D = TypeVar("D")
 _Undo = tuple["Table[Any]", bytes, Any]
 Change = tuple[str, bytes, Any]
 
+SINGLETON = b"-"  # the key of a table's only row
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 
 

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     SESSION_TTL = "SESSION_TTL"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     NOT_SUPPORTED = "NOT_SUPPORTED"
+    NOT_DEVELOPMENT = "NOT_DEVELOPMENT"
     # Decisions
     MALFORMED_PARAMETERS = "MALFORMED_PARAMETERS"
     RESOURCE_INVALID = "RESOURCE_INVALID"
@@ -102,6 +103,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.SESSION_TTL: "a session lives between 1 ms and 24 h",
     Reason.LIMIT_EXCEEDED: "a limit of the tenant is reached; the detail names it",
     Reason.NOT_SUPPORTED: "this version does not know how to honour a field that was set",
+    Reason.NOT_DEVELOPMENT: "persons from a file are believed only in tenants founded with `--development`",
     Reason.MALFORMED_PARAMETERS: "the parameters are not one strict JSON object; the detail names the cause",
     Reason.RESOURCE_INVALID: "not a well-formed resource name",
     Reason.RESOURCE_DENIED: "a policy denies this resource",

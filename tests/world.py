@@ -15,6 +15,7 @@ from typing import Any
 
 from processors import signing
 from processors.authoring import uuid7
+from processors.bridges import DEVELOPMENT_ISSUER
 from processors.intake import KID_HEADER, PROOF_HEADER, Received
 from processors.signing import Place, VerifiedHeads
 from processors.step import step
@@ -228,7 +229,7 @@ class World:
             **{
                 "role": role,
                 "key": offer or self.offer(given, role, principal_id),
-                "attributes": "{}",
+                "attributes": json.dumps({"issuers": [DEVELOPMENT_ISSUER]}) if role == "bridge" else "{}",
                 "tools": default_tools,
                 "enrolment": default_grant,
                 **body,
@@ -247,6 +248,18 @@ class World:
         """Return a session opening that is in order unless `body` says otherwise."""
         name = actor.principal_id
         fields = {"principal_id": name, "key": self.offer(keys, "session", name), "ttl_ms": ttl_ms, **body}
+        return SessionOpened(**fields)
+
+    def person_session(self, name: str = "user:alice", *, keys: KeyPair, **body: Any) -> SessionOpened:
+        """Return a session opening for a person, as a bridge makes it unless `body` says otherwise."""
+        fields = {
+            "principal_id": name,
+            "key": self.offer(keys, "session", name),
+            "ttl_ms": HOUR_MS,
+            "attributes": '{"roles":["analyst"],"user":"alice"}',
+            "issuer": DEVELOPMENT_ISSUER,
+            **body,
+        }
         return SessionOpened(**fields)
 
     def open_session(self, actor: Actor, *, keys: KeyPair | None = None, ttl_ms: int = HOUR_MS) -> Actor:
@@ -333,6 +346,9 @@ class Cast:
             "root": world.roots[0],
             "admin": world.admin,
             "monitor": world.monitor,
-            **{role: world.register(role, f"the-{role}") for role in ("enrolment", "agent", "service", "tool")},
+            **{
+                role: world.register(role, f"the-{role}")
+                for role in ("enrolment", "bridge", "agent", "service", "tool")
+            },
         }
         self.actors["session"] = world.open_session(self.actors["agent"])
