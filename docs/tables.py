@@ -9,7 +9,8 @@ from pathlib import Path
 from processors.authority import MAY_REGISTER, MAY_SIGN
 from schemas import limits
 from schemas.reasons import EXPLAINED
-from schemas.topics import OPS_TOPICS, TENANT_TOPICS
+from schemas.topics import OPS_TOPICS, TENANT_TOPICS, insync_replicas_min
+from streams.access import Kind, rules
 
 HERE = Path(__file__).parent
 
@@ -24,15 +25,39 @@ def reasons() -> str:
 
 
 def topics() -> str:
-    """Return the page of topics, with who may write and read each."""
+    """Return the page of topics, with who may write and read each, and of what else on Kafka has an owner."""
     rows = "\n".join(
         f"| `{t.of('<tenant>')}` | {t.holds} | {t.partitions} | {t.cleanup} | "
-        f"{'for ever' if t.retention_ms < 0 else f'{t.retention_ms // 86_400_000} days'} | {t.message_bytes_max} | "
+        f"{'for ever' if t.retention_ms < 0 else f'{t.retention_ms // 86_400_000} days'} | "
+        f"{'LogAppendTime' if t.append_time else 'CreateTime'} | {t.message_bytes_max} | "
         f"{', '.join(t.writers)} | {', '.join(t.readers)} |"
         for t in (*TENANT_TOPICS, *OPS_TOPICS)
     )
-    head = "| topic | holds | partitions | cleanup | kept | message bytes | written by | read by |\n|---|---|---:|---|---|---:|---|---|"
-    return f"# Topics\n\nMade from `schemas/topics.py`; `macaw topic plan` prints the same with the access rules.\n\n{head}\n{rows}\n"
+    head = (
+        "| topic | holds | partitions | cleanup | kept | time | message bytes | written by | read by |\n"
+        "|---|---|---:|---|---|---|---:|---|---|"
+    )
+    insync = ", ".join(f"{insync_replicas_min(n)} of {n}" for n in (1, 2, 3, 5))
+    others = "\n".join(
+        f"| `{pattern}` | {operation} | {', '.join(roles)} |" for (pattern, operation), roles in _by_pattern().items()
+    )
+    return (
+        "# Topics\n\nMade from `schemas/topics.py`; `macaw topic plan` prints the same for a cluster, `apply` makes it so, `check` shows\n"
+        f"where it differs.\n\n{head}\n{rows}\n\n"
+        f"Replicas are the deployment's choice (`macaw tenant create --replication 3`). A write is acknowledged by a majority of them ({insync}).\n"
+        "No topic is bounded by size, and no replica that lags becomes leader, whatever the cluster's defaults are.\n\n"
+        "To write is Kafka's `WRITE`, to read its `READ`, each on that very name. Beside topics ([0010](adr/0010-access-rules.md)):\n\n"
+        f"| group, transactional id, cluster; `*`: all that begin so | operation | roles |\n|---|---|---|\n{others}\n"
+    )
+
+
+def _by_pattern() -> dict[tuple[str, str], list[str]]:
+    """Return the roles by rule, of rules that are not of one topic."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for rule in rules("<tenant>", ["<id>"]):
+        if rule.pattern.kind is not Kind.TOPIC or rule.pattern.prefixed:
+            found.setdefault((str(rule.pattern), rule.operation), []).append(rule.role.partition(":")[0])
+    return found
 
 
 def authority() -> str:

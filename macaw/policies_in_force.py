@@ -57,18 +57,20 @@ def read_policies(home: Home, folder: TenantHome) -> PoliciesInForce:
         UntrustedRecordError: an entry is not signed by the monitor.
     """
     genesis, deployment = folder.genesis, home.config.get("deployment", "local")
-    registry = RegistryView(home.bootstrap, tenant=folder.tenant, genesis=genesis, deployment=deployment)
+    registry = RegistryView(
+        home.bootstrap, tenant=folder.tenant, genesis=genesis, deployment=deployment, security=home.security
+    )
     try:
         trusted = MonitorSigned(registry, tenant=folder.tenant, genesis=genesis)
-        entries = list(_accepted(home.bootstrap, trusted))
-        return _documents(home.bootstrap, registry.tables, folder.tenant, {e.offset: e for e in entries})
+        entries = list(_accepted(home, trusted))
+        return _documents(home, registry.tables, folder.tenant, {e.offset: e for e in entries})
     finally:
         registry.close()
 
 
-def _accepted(bootstrap: str, trusted: MonitorSigned) -> Iterator[AuditEntry]:
+def _accepted(home: Home, trusted: MonitorSigned) -> Iterator[AuditEntry]:
     """Yield the audit entries of the publications that were accepted, in order."""
-    with TopicReader(bootstrap, AUDIT, trusted.tenant) as audit:
+    with TopicReader(home.bootstrap, AUDIT, trusted.tenant, security=home.security) as audit:
         for message in audit.all():
             # Most entries are of calls, and a signature check costs more than this look.
             if _KIND not in (message.value() or b""):
@@ -78,11 +80,11 @@ def _accepted(bootstrap: str, trusted: MonitorSigned) -> Iterator[AuditEntry]:
                 yield entry
 
 
-def _documents(bootstrap: str, tables: Tables, tenant: str, entries: Mapping[int, AuditEntry]) -> PoliciesInForce:
+def _documents(home: Home, tables: Tables, tenant: str, entries: Mapping[int, AuditEntry]) -> PoliciesInForce:
     policies: dict[str, PolicyInForce] = {}
     if not entries:
         return PoliciesInForce(policies)
-    with TopicReader(bootstrap, INTAKE, tenant) as intake:
+    with TopicReader(home.bootstrap, INTAKE, tenant, security=home.security) as intake:
         low = intake.first_offset()
         wanted = {offset: entry for offset, entry in entries.items() if offset >= low}
         if wanted:

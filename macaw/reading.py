@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from producers.consuming import Position, read_to, take, watermarks
-from schemas.topics import INTAKE, Topic
+from producers.security import UNSECURED, Security
+from schemas.topics import INTAKE, Topic, reader_group
 
 IDLE_SECONDS = 10.0  # longer than a healthy monitor keeps a transaction open
 FOLLOW_SECONDS = 0.2
@@ -20,13 +21,14 @@ FOLLOW_SECONDS = 0.2
 class TopicReader(AbstractContextManager["TopicReader"]):
     """One topic of one tenant, every partition of it."""
 
-    def __init__(self, bootstrap: str, topic: Topic, tenant: str) -> None:
+    def __init__(self, bootstrap: str, topic: Topic, tenant: str, *, security: Security = UNSECURED) -> None:
         self.name = topic.of(tenant)
         self._partitions = range(topic.partitions)
         self._consumer = Consumer(
             {
+                **security,
                 "bootstrap.servers": bootstrap,
-                "group.id": f"macaw.{tenant}.reader",
+                "group.id": reader_group(tenant),
                 "enable.auto.commit": False,
                 # An event on intake is a fact as soon as it is appended; anything else once its transaction commits.
                 "isolation.level": "read_uncommitted" if topic is INTAKE else "read_committed",

@@ -55,10 +55,11 @@ def create_tenant(home: Home, name: str, *, development: bool = False, replicati
         _prepare(home, folder, development=development)
     pending = folder.path / FOUNDING
     if pending.exists():
-        create_topics(home.bootstrap, name, replication=replication)
-        if intake_is_empty(home.bootstrap, name):
+        bootstrap, security = home.bootstrap, home.security
+        create_topics(bootstrap, name, replication=replication, security=security)
+        if intake_is_empty(bootstrap, name, security=security):
             value = pending.read_bytes()
-            publish_founding(home.bootstrap, name, value, _founding_headers(folder, value))
+            publish_founding(bootstrap, name, value, _founding_headers(folder, value), security=security)
         pending.unlink()
     elif not (folder.path / ENROLMENT).exists():
         raise HomeError(f"tenant {name!r} exists in {folder.path}: choose another name")

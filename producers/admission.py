@@ -22,6 +22,7 @@ from schemas.records import CallPayload, Decision, InvocationRequested
 CLOCK_SLACK_MS = limits.ISSUED_AHEAD_MS_MAX  # the clocks of caller, broker and host differ
 # An event may be late to the log by the one, and its call late to execution by the other.
 EVENT_AGE_MS_MAX = limits.ISSUED_BEHIND_MS_MAX + limits.EXECUTE_WITHIN_MS + CLOCK_SLACK_MS
+EVENT_AHEAD_MS_MAX = limits.ISSUED_AHEAD_MS_MAX + CLOCK_SLACK_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,16 @@ def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_
     return Call(decision, leaf, _parameters(decision, payload, body), decision.principal_id)
 
 
+def recall(message: Any, trusted: MonitorSigned, *, tool: str) -> tuple[Decision, bytes] | None:
+    """Return (decision, leaf) of a record that some instance of this tool may have executed, or None.
+
+    Raises:
+        UntrustedRecordError: nobody can have executed it: no live monitor key signed it.
+    """
+    decision, leaf, _ = trusted.verify(message, signing.DECISION_TAG, Decision)
+    return (decision, leaf) if decision.outcome == "allowed" and decision.tool == tool else None
+
+
 def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> CallPayload:
     sealed = [v for n, v in headers_of(message) if n == PAYLOAD_HEADER]
     if len(sealed) != 1 or sealed[0] is None or decision.payload_sha256 is None:
@@ -86,6 +97,9 @@ def _callers_event(
         raise UntrustedRecordError("the decision names another event id than the caller signed")
     if now_ms - event.header.issued_at > EVENT_AGE_MS_MAX:
         raise UntrustedRecordError("the caller's event is too old")
+    # Or it would still be admitted when the hosts have forgotten that they executed it.
+    if event.header.issued_at - now_ms > EVENT_AHEAD_MS_MAX:
+        raise UntrustedRecordError("the caller's event is issued in the future")
     return body
 
 

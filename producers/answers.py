@@ -22,6 +22,7 @@ from processors.signing import MalformedProofError, Place, Proof, SignatureError
 from producers.consuming import headers_of, take, watermarks
 from producers.keys import KeyPair
 from producers.registry_view import RegistryError, RegistryView
+from producers.security import UNSECURED, Security
 from schemas import codec, topics
 from schemas.reasons import Reason
 from schemas.records import Event, Result, ResultPayload, ResultReported
@@ -104,7 +105,9 @@ class MonitorSigned:
 class Answers:
     """Listens for the answers to one or more keys. `keys` maps each kid to its pair."""
 
-    def __init__(self, bootstrap: str, trusted: MonitorSigned, keys: dict[bytes, KeyPair]) -> None:
+    def __init__(
+        self, bootstrap: str, trusted: MonitorSigned, keys: dict[bytes, KeyPair], *, security: Security = UNSECURED
+    ) -> None:
         self._trusted, self._keys = trusted, keys
         self._waiters: dict[bytes, _Waiter] = {}
         self._lock = threading.Lock()
@@ -114,8 +117,9 @@ class Answers:
         self.dropped = 0
         self._consumer = Consumer(
             {
+                **security,
                 "bootstrap.servers": bootstrap,
-                "group.id": f"macaw.{trusted.tenant}.answers",
+                "group.id": topics.reader_group(trusted.tenant),
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 20,

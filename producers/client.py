@@ -20,6 +20,7 @@ from typing import Any
 from processors import jcs
 from processors.authoring import Draft
 from processors.intake import SESSION_ROLE
+from processors.registry import PERSON_PREFIX
 from producers.answers import Answer, Answers, MonitorSigned
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
@@ -80,12 +81,24 @@ class Control(AbstractContextManager["Control"]):
         self.home, self.tenant, self.key, self.principal_id = home, tenant, key, principal_id
         genesis = tenant.genesis
         deployment = home.config.get("deployment", "local")
-        self.registry = RegistryView(home.bootstrap, tenant=tenant.tenant, genesis=genesis, deployment=deployment)
+        bootstrap, self.security = home.bootstrap, home.security
+        self.registry = RegistryView(
+            bootstrap, tenant=tenant.tenant, genesis=genesis, deployment=deployment, security=self.security
+        )
         self.trusted = MonitorSigned(self.registry, tenant=tenant.tenant, genesis=genesis)
         self.publisher = Publisher(
-            home.bootstrap, tenant=tenant.tenant, genesis=genesis, key=key, principal_id=principal_id
+            bootstrap,
+            tenant=tenant.tenant,
+            genesis=genesis,
+            key=key,
+            principal_id=principal_id,
+            security=self.security,
         )
-        self.answers = Answers(home.bootstrap, self.trusted, {key.kid: key})
+        self.answers = self.answers_for(key)
+
+    def answers_for(self, key: KeyPair) -> Answers:
+        """Return what listens for answers to another key."""
+        return Answers(self.home.bootstrap, self.trusted, {key.kid: key}, security=self.security)
 
     def tell(self, body: Body, *, seconds: float = CONTROL_SECONDS) -> Answer:
         """Publish one event and return its accepting answer.
@@ -108,6 +121,33 @@ class Control(AbstractContextManager["Control"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _control(tenant: str | None, kind: str, name: str, principal_id: str, home: Home | None) -> Control:
+    found = home or Home.find()
+    folder = found.tenant(tenant)
+    _ = folder.genesis  # an unknown tenant is named before its key is looked for
+    return Control(found, folder, KeyPair.load(folder.key_file(kind, name)), principal_id)
+
+
+def open_session(
+    control: Control,
+    session: KeyPair,
+    *,
+    principal_id: str,
+    ttl_ms: int = SESSION_TTL_MS,
+    attributes: str | None = None,
+    issuer: str | None = None,
+) -> None:
+    """Open a session for the control key's own principal, or for a person with what a bridge says of one.
+
+    Raises:
+        RefusedError, NoAnswerError, PublishError: it was not opened.
+    """
+    offer = session.offer(SESSION_ROLE, principal_id, control.tenant.genesis)
+    control.tell(
+        SessionOpened(principal_id=principal_id, key=offer, ttl_ms=ttl_ms, attributes=attributes, issuer=issuer)
+    )
 
 
 def submit(publisher: Publisher, answers: Answers, body: Body, resource: str | None = None) -> Future[Answer]:
@@ -148,22 +188,20 @@ def _no_answer(body: Body, seconds: float) -> NoAnswerError:
 class Client(AbstractContextManager["Client"]):
     """One agent or service with one open session. Thread-safe: any number of calls may be under way."""
 
-    def __init__(self, control: Control, *, session_ttl_ms: int = SESSION_TTL_MS) -> None:
+    def __init__(self, control: Control, session: KeyPair) -> None:
+        """Speak with an open session's key; `control` is closed with the client."""
         self._control = control
-        self._session = KeyPair.generate()
-        genesis = control.tenant.genesis
-        offer = self._session.offer(SESSION_ROLE, control.principal_id, genesis)
-        control.tell(SessionOpened(principal_id=control.principal_id, key=offer, ttl_ms=session_ttl_ms))
-        home, tenant = control.home, control.tenant
+        self._session = session
         self._publisher = Publisher(
-            home.bootstrap,
-            tenant=tenant.tenant,
-            genesis=genesis,
-            key=self._session,
+            control.home.bootstrap,
+            tenant=control.tenant.tenant,
+            genesis=control.tenant.genesis,
+            key=session,
             principal_id=control.principal_id,
-            session_id=self._session.kid,
+            session_id=session.kid,
+            security=control.security,
         )
-        self._answers = Answers(home.bootstrap, control.trusted, {self._session.kid: self._session})
+        self._answers = control.answers if session is control.key else control.answers_for(session)
 
     @classmethod
     def connect(
@@ -175,15 +213,24 @@ class Client(AbstractContextManager["Client"]):
             HomeError, KeyFileError: the installation, tenant or key is not here.
             RefusedError, NoAnswerError, PublishError: the session was not opened.
         """
-        found = home or Home.find()
-        folder = found.tenant(tenant)
-        _ = folder.genesis  # an unknown tenant is named before its key is looked for
-        control = Control(found, folder, KeyPair.load(folder.key_file("agent", name)), name)
+        control = _control(tenant, "agent", name, name, home)
         try:
-            return cls(control, session_ttl_ms=session_ttl_ms)
+            session = KeyPair.generate()
+            open_session(control, session, principal_id=name, ttl_ms=session_ttl_ms)
+            return cls(control, session)
         except BaseException:
             control.close()
             raise
+
+    @classmethod
+    def for_person(cls, tenant: str | None, name: str, *, home: Home | None = None) -> Client:
+        """Speak for a person with the session that a bridge opened and whose key is kept here.
+
+        Raises:
+            HomeError, KeyFileError: the installation, tenant or key is not here.
+        """
+        control = _control(tenant, "session", name, f"{PERSON_PREFIX}{name}", home)
+        return cls(control, control.key)
 
     @property
     def session_id(self) -> bytes:
@@ -216,7 +263,8 @@ class Client(AbstractContextManager["Client"]):
     def close(self) -> None:
         """End the connections; the session ends with its time to live."""
         self._publisher.close()
-        self._answers.close()
+        if self._answers is not self._control.answers:
+            self._answers.close()
         self._control.close()
 
     def __exit__(self, *_: object) -> None:

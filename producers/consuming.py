@@ -24,6 +24,7 @@ _PASSING = {
     "_UNKNOWN_PARTITION",
     "_TRANSPORT",
 }
+_FINAL = {"_AUTO_OFFSET_RESET", "TOPIC_AUTHORIZATION_FAILED"}  # to read on would wait for ever
 
 
 class ReadTimeoutError(RuntimeError):
@@ -78,8 +79,21 @@ def watermarks(consumer: Consumer, topic: str, partition: int = 0) -> tuple[int,
     To a `read_committed` consumer the end is the last stable offset; to another the high watermark, which counts what
     is not committed yet.
     """
-    low, high = patiently(lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10))
+    low, high = patiently(lambda: _offsets(consumer, TopicPartition(topic, partition)))
     return low, high
+
+
+def _offsets(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    try:
+        found: tuple[int, int] = consumer.get_watermark_offsets(place, timeout=10)
+    except KafkaException as exc:
+        # A topic that may not be seen looks like one that is not there yet, but does not come.
+        if exc.args[0].name() == "_UNKNOWN_PARTITION":
+            error = consumer.list_topics(place.topic, timeout=METADATA_SECONDS).topics[place.topic].error
+            if error is not None and error.name() in _FINAL:
+                raise KafkaException(error) from exc
+        raise
+    return found
 
 
 class Position:
@@ -99,7 +113,7 @@ class Position:
             return True
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name in this library
             self.offset = max(self.offset, message.offset() or 0)
-        elif error.fatal() or error.name() == "_AUTO_OFFSET_RESET":
+        elif error.fatal() or error.name() in _FINAL:
             raise KafkaException(error)
         return False
 
@@ -151,7 +165,9 @@ class Quiet:
         if count:
             self._busy_until = now + QUIET_AFTER_SECONDS
         elif now > self._busy_until:
-            places = self._consumer.position(self._consumer.assignment())
+            assigned = self._consumer.assignment()
+            read = self._consumer.position(assigned)
             self._consumer.unassign()
             time.sleep(NAP_SECONDS)
-            self._consumer.assign(places)
+            # Of what nothing was read there is no position: only where its reading was to begin.
+            self._consumer.assign([after if after.offset >= 0 else a for a, after in zip(assigned, read, strict=True)])

@@ -1,4 +1,8 @@
-"""The durable set of calls that a tool instance has begun to execute. What stands here is never executed again."""
+"""The durable set of calls that were begun, by this instance or, as far as the log told it, by another one.
+
+What stands here is not executed under another decision, and under the same one only if it is idempotent and the
+instance that began it is gone.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +27,29 @@ class ExecutedCalls:
             "CREATE TABLE IF NOT EXISTS executed (event BLOB PRIMARY KEY, decision BLOB, execute_before INTEGER)"
         )
 
-    def begin(self, calls: Sequence[tuple[bytes, bytes, int]], *, now_ms: int) -> dict[bytes, bytes]:
-        """Note (event, decision, execute_before) of calls about to run, durably, all at once.
+    def begin(self, calls: Sequence[tuple[bytes, bytes, int]], *, now_ms: int) -> list[bytes | None]:
+        """Note (event, decision, execute_before) of calls, durably, all at once, before any of them runs.
 
-        Return those that stand here already, by event, with the decision under which they ran: they must not run.
+        Return for each of them the decision that stood here for its event before: under that one the call ran. None
+        means that it may run now.
         """
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                known = {}
-                for event, decision, execute_before in calls:
-                    row = self._db.execute("SELECT decision FROM executed WHERE event = ?", (event,)).fetchone()
-                    if row is not None:
-                        known[event] = bytes(row[0])
-                    else:
-                        self._db.execute("INSERT INTO executed VALUES (?, ?, ?)", (event, decision, execute_before))
+                firsts = [self._note(*call) for call in calls]
                 self._db.execute("DELETE FROM executed WHERE execute_before < ?", (now_ms - KEEP_MS,))
                 self._db.execute("COMMIT")
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
-        return known
+        return firsts
+
+    def _note(self, event: bytes, decision: bytes, execute_before: int) -> bytes | None:
+        row = self._db.execute("SELECT decision FROM executed WHERE event = ?", (event,)).fetchone()
+        if row is not None:
+            return bytes(row[0])
+        self._db.execute("INSERT INTO executed VALUES (?, ?, ?)", (event, decision, execute_before))
+        return None
 
     def close(self) -> None:
         with self._lock:

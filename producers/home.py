@@ -1,6 +1,6 @@
 """Where an installation keeps its configuration and keys.
 
-    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default}
+    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
     …/agents/<name>.key  …/tools/<name>.key         made at registration
@@ -14,12 +14,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from producers.keys import KeyPair
+from producers.security import Security, load_security
 from schemas.topics import is_tenant_id
 
+REPLICATION_MAX = 15
 _FILE_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,128}")
 
 
@@ -69,6 +71,7 @@ class Home:
 
     path: Path
     config: Mapping[str, str]
+    kafka: object = field(default_factory=dict, repr=False)  # checked and read by `security`, and by nobody else
 
     @classmethod
     def find(cls) -> Home:
@@ -92,21 +95,24 @@ class Home:
             config = json.loads((path / "config.json").read_text("utf-8"))
         except (OSError, ValueError) as exc:
             raise HomeError(f"cannot read {path / 'config.json'}") from exc
+        kafka = config.pop("kafka", {}) if isinstance(config, dict) else {}
         if not isinstance(config, dict) or not all(isinstance(v, str) for v in config.values()):
-            raise HomeError(f"want an object of strings in {path / 'config.json'}")
-        return cls(path, config)
+            raise HomeError(f"want an object of strings, and one below `kafka`, in {path / 'config.json'}")
+        return cls(path, config, kafka)
 
     @classmethod
     def create(cls, base: Path, config: Mapping[str, str]) -> Home:
         """Write or update the configuration below `base`."""
         path = base / ".macaw"
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        merged = {**(cls.open(base).config if (path / "config.json").exists() else {}), **config}
+        before = cls.open(base) if (path / "config.json").exists() else cls(path, {})
+        merged = {**before.config, **config}
+        whole = {**merged, **({"kafka": before.kafka} if before.kafka != {} else {})}
         temporary = path / "config.json.new"
-        temporary.write_text(json.dumps(merged, indent=2, sort_keys=True) + "\n", "utf-8")
+        temporary.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n", "utf-8")
         temporary.chmod(0o600)
         temporary.replace(path / "config.json")
-        return cls(path, merged)
+        return cls(path, merged, before.kafka)
 
     @property
     def bootstrap(self) -> str:
@@ -115,6 +121,20 @@ class Home:
         if not found:
             raise HomeError("no broker is configured: run `macaw up`, or set MACAW_BOOTSTRAP_SERVERS")
         return found
+
+    @property
+    def security(self) -> Security:
+        """How to prove to the brokers who we are, the password read anew. Raises SecurityError."""
+        return load_security(self.kafka, self.path)
+
+    @property
+    def replication(self) -> int:
+        """The replication factor of every topic: the configuration's `replication`, else 1. Raises HomeError."""
+        named = self.config.get("replication", "1")
+        if named not in map(str, range(1, REPLICATION_MAX + 1)):
+            where = self.path / "config.json"
+            raise HomeError(f"`replication` is {named[:20]!r} in {where}, want 1 to {REPLICATION_MAX}")
+        return int(named)
 
     def tenant(self, name: str | None = None) -> TenantHome:
         """Return a tenant's folder; without a name the configured default. Raises HomeError."""

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from producers.keys import KeyPair
+from producers.security import UNSECURED, Security
 from schemas import limits
 from schemas.records import Body
 from schemas.topics import INTAKE
@@ -55,6 +56,7 @@ class Publisher:
         key: KeyPair,
         principal_id: str,
         session_id: bytes | None = None,
+        security: Security = UNSECURED,
     ) -> None:
         self._tenant, self._genesis, self._key = tenant, genesis, key
         self._principal_id, self._session_id = principal_id, session_id
@@ -62,6 +64,7 @@ class Publisher:
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._producer = Producer(
             {
+                **security,
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,
                 "acks": "all",

@@ -16,8 +16,9 @@ from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from producers.consuming import Position, ReadTimeoutError, headers_of, take, watermarks
+from producers.security import UNSECURED, Security
 from schemas.rows import KeyRow, SessionRow
-from schemas.topics import REGISTRY
+from schemas.topics import REGISTRY, reader_group
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +39,18 @@ class RegistryView:
 
     _current_at = -math.inf  # by time.monotonic: all that was committed then has been read
 
-    def __init__(self, bootstrap: str, *, tenant: str, genesis: bytes, deployment: str) -> None:
+    def __init__(
+        self, bootstrap: str, *, tenant: str, genesis: bytes, deployment: str, security: Security = UNSECURED
+    ) -> None:
         self._topic = REGISTRY.of(tenant)
         self._tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
         self._heads = VerifiedHeads()
         self._lock = threading.Lock()
         self._consumer = Consumer(
             {
+                **security,
                 "bootstrap.servers": bootstrap,
-                "group.id": f"macaw.{tenant}.registry-view",
+                "group.id": reader_group(tenant),
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",

@@ -1,8 +1,9 @@
 """The tool host: executes allowed calls, each at most once, and signs what became of them.
 
-Order, for a batch of decisions: verify all; note their digests durably; commit the offset; only then execute. A crash
-before the commit finds the calls noted and does not run them again; a crash after it leaves them without a report, and
-the log says `unknown`. A refused commit means that nothing is executed.
+Order, for a batch of decisions: verify all; commit the offset; note the calls durably; only then execute. After a crash
+before the commit the batch is read again, by whoever owns the partition then. A crash after it leaves calls without a
+report, and the log says `unknown`; idempotent ones are executed again, with the same key. A refused commit means that
+nothing is executed. What was noted, here or by the instance before, is executed under no other decision.
 """
 
 from __future__ import annotations
@@ -19,28 +20,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
 from processors import jcs
-from producers.admission import Call, admit
+from producers.admission import Call, admit, recall
 from producers.answers import UntrustedRecordError
 from producers.client import Control, RefusedError
-from producers.consuming import WAIT_SECONDS, Quiet, take
+from producers.commitments import Standing
+from producers.decision_feed import DecisionFeed, Taken
 from producers.executed import ExecutedCalls
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
 from producers.publisher import Publisher
 from producers.registry_view import RegistryError
-from producers.tools import ToolArgumentError, ToolFunction, bind_arguments
+from producers.security import UNSECURED, Security
+from producers.tools import ToolArgumentError, ToolFunction, bind_arguments, calling
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import PrincipalRegistered, ResultReported, ToolDeclaration
-from schemas.topics import DECISIONS, KEYED_PARTITIONS, tool_group
+from schemas.records import Decision, PrincipalRegistered, ResultReported, ToolDeclaration
+from schemas.topics import tool_group
 
 log = logging.getLogger(__name__)
 
 WORKERS = 8
-BATCH_MAX = 256
 REPORT_CHARS_MAX = limits.RESULT_EVENT_BYTES_MAX - 4096
 ERROR_CHARS_MAX = 500
 REGISTRY_PAUSE_SECONDS = 0.5
@@ -58,6 +58,8 @@ class HostSettings:
     group_managed: bool
     executed_path: Path
     workers: int = WORKERS
+    session_timeout_ms: int = 10_000
+    security: Security = field(default_factory=lambda: UNSECURED)
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Tally:
     """What a host has done; for people and tests."""
 
     executed: int = 0
+    redelivered: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
     def refuse(self, why: str) -> None:
@@ -112,31 +115,37 @@ def register_tool(home: Home, folder: TenantHome, app: str, tools: Sequence[Tool
     return key
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A decision for this tool; with a call it may be for this instance to execute."""
+
+    taken: Taken
+    decision: Decision
+    leaf: bytes
+    call: Call | None = None
+
+
 class ToolHost:
     """Hosts the tools of one app for one tenant."""
 
     def __init__(self, control: Control, app: str, tools: Sequence[ToolFunction], settings: HostSettings) -> None:
-        self._control, self._app, self._settings = control, app, settings
+        self._control, self._app = control, app
         self._tools: Mapping[str, ToolFunction] = {f"tool:{app}/{t.name}": t for t in tools}
         self._executed = ExecutedCalls(settings.executed_path)
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix=f"tool-{app}")
         self._watch = ThreadPoolExecutor(settings.workers, thread_name_prefix=f"watch-{app}")
         self._publisher: Publisher = control.publisher
         self._stop = threading.Event()
-        self._epoch = 0  # changes with every rebalance
         self.ready = threading.Event()
         self.tally = Tally()
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": settings.bootstrap,
-                "group.id": tool_group(control.tenant.tenant, app),
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 20,
-                "session.timeout.ms": 10_000,
-                "log_level": 2,
-            }
+        self._feed = DecisionFeed(
+            settings.bootstrap,
+            tenant=control.tenant.tenant,
+            group=tool_group(control.tenant.tenant, app),
+            group_managed=settings.group_managed,
+            session_timeout_ms=settings.session_timeout_ms,
+            security=settings.security,
+            stop=self._stop,
         )
 
     def stop(self) -> None:
@@ -145,121 +154,100 @@ class ToolHost:
 
     def run(self) -> None:
         """Serve until `stop`."""
-        topic = DECISIONS.of(self._control.tenant.tenant)
-        if self._settings.group_managed:
-            self._consumer.subscribe([topic], on_assign=self._moved, on_revoke=self._moved, on_lost=self._moved)
-        else:
-            self._consumer.assign(self._committed_places(topic))
+        self._feed.start()
         self.ready.set()
-        quiet = Quiet(self._consumer)
         try:
             while not self._stop.is_set():
-                seconds = WAIT_SECONDS if self._settings.group_managed else quiet.seconds
-                batch = self._take(seconds)
+                batch = self._feed.take()
                 if batch:
                     self._serve(batch)
-                if not self._settings.group_managed:
-                    quiet.after(len(batch))
         finally:
             self._close()
-
-    def _take(self, seconds: float) -> list[Any]:
-        """Return records that are ours to commit: none from before a rebalance."""
-        before = self._epoch
-        batch = [m for m in take(self._consumer, BATCH_MAX, seconds) if self._is_record(m)]
-        if self._epoch == before:
-            return batch
-        if batch:
-            # Some may be another instance's by now, which executes them; a commit of ours would be taken all the same.
-            self._reread()
-        return []
-
-    def _moved(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
-        """A rebalance; the library itself assigns and unassigns."""
-        self._epoch += 1
-
-    def _reread(self) -> None:
-        """Go back to the committed offsets in whatever is assigned now.
-
-        Not left to the rebalance: one `take` may serve the assignment and go on to records of it, and the position is
-        past those then. Not a seek to what was dropped: another instance may have executed that meanwhile.
-        """
-        places = [TopicPartition(p.topic, p.partition) for p in self._consumer.assignment()]
-        if places:
-            self._consumer.assign(places)
-
-    def _committed_places(self, topic: str) -> list[TopicPartition]:
-        places = [TopicPartition(topic, p) for p in range(KEYED_PARTITIONS)]
-        found = self._consumer.committed(places, timeout=10)
-        return [TopicPartition(p.topic, p.partition, max(p.offset, 0)) for p in found]
 
     def _close(self) -> None:
         self._watch.shutdown(wait=True)  # first: what is committed and waits for a worker is still to run and report
         self._pool.shutdown(wait=True)
-        self._consumer.close()
+        self._feed.close()
         self._executed.close()
 
-    @staticmethod
-    def _is_record(message: Any) -> bool:
-        if message.error() is not None:
-            log.warning("decisions: %s", message.error())
-        return message.error() is None
-
-    def _serve(self, batch: list[Any]) -> None:
+    def _serve(self, batch: list[Taken]) -> None:
         try:
-            calls = [call for message in batch if (call := self._admit(message)) is not None]
+            orders = [order for taken in batch if (order := self._order(taken)) is not None]
         except RegistryError as exc:
             # Nobody can say now whom to trust: nothing is committed, so all of it is read again.
             log.warning("the registry cannot be read, so decisions wait: %s", exc)
-            self._reread()
+            self._feed.go_back()
             self._stop.wait(REGISTRY_PAUSE_SECONDS)
             return
-        known = self._begin(calls) if calls else {}
-        try:
-            self._consumer.commit(offsets=_positions(batch), asynchronous=False)
-        except KafkaException as exc:
-            log.warning("the offset was not committed, so nothing is executed: %s", exc.args[0])
+        repeatable = [o.taken for o in orders if o.call is not None and self._is_idempotent(o.decision)]
+        if not self._feed.commit(batch, repeatable):
             return
-        for call in calls:
-            if call.decision.event in known:
-                self.tally.refuse("executed before")
-                self._watch.submit(self._refuse_second, call, known[call.decision.event])
-            else:
-                self._watch.submit(self._execute_and_report, call)
+        # After the commit: noted before it, a call whose commit is refused would be refused when it is read again.
+        firsts = self._begin(orders)
+        self._feed.remember(batch)
+        for order, first in zip(orders, firsts, strict=True):
+            if order.call is not None:
+                self._start(order, order.call, first)
 
-    def _begin(self, calls: list[Call]) -> dict[bytes, bytes]:
-        noted = [(c.decision.event, c.leaf, c.decision.execute_before or 0) for c in calls]
-        return self._executed.begin(noted, now_ms=time.time_ns() // 1_000_000)
-
-    def _admit(self, message: Any) -> Call | None:
-        """Return a call for this host, if the record is one. Raises RegistryError where that cannot be known now."""
+    def _order(self, taken: Taken) -> _Order | None:
+        """Return what a record asks of this tool, if anything. Raises RegistryError where that cannot be known now."""
         try:
-            return admit(
-                message,
-                self._control.trusted,
-                tool=self._app,
-                key=self._control.key,
-                now_ms=time.time_ns() // 1_000_000,
-            )
+            if taken.standing is Standing.PAST:
+                past = recall(taken.message, self._control.trusted, tool=self._app)
+                return _Order(taken, *past) if past else None
+            call = self._admit(taken.message)
+            return _Order(taken, call.decision, call.leaf, call) if call else None
         except UntrustedRecordError as exc:
             log.error("a decision is not trusted and not executed: %s", exc)  # noqa: TRY400 - expected, and said in full
             self.tally.refuse("untrusted")
             return None
 
-    def _refuse_second(self, call: Call, first: bytes) -> None:
-        """A second decision for one call, or a redelivery: never executed twice."""
-        if first == call.leaf:
+    def _admit(self, message: Any) -> Call | None:
+        return admit(
+            message,
+            self._control.trusted,
+            tool=self._app,
+            key=self._control.key,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+
+    def _begin(self, orders: list[_Order]) -> list[bytes | None]:
+        """Note what is about to run, or ran elsewhere; return the decision that stood for each call before."""
+        noted = [(o.decision.event, o.leaf, o.decision.execute_before or 0) for o in orders]
+        return self._executed.begin(noted, now_ms=time.time_ns() // 1_000_000) if noted else []
+
+    def _is_idempotent(self, decision: Decision) -> bool:
+        tool = self._tools.get(decision.resource)
+        return tool is not None and tool.idempotent
+
+    def _start(self, order: _Order, call: Call, first: bytes | None) -> None:
+        """Execute a call, unless it was begun before: then only what is idempotent, and under the same decision."""
+        second = first is not None and first != call.leaf
+        again = order.taken.standing is Standing.AGAIN
+        if second or (again and not self._is_idempotent(call.decision)) or (first is not None and not again):
+            self.tally.refuse("second decision" if second else "executed before")
+            self._watch.submit(self._refuse, order.taken, call, first if second else None)
             return
-        log.error("two decisions for the call %s: the second is refused", call.decision.event.hex())
+        if again:
+            self.tally.redelivered += 1
+            log.warning("the call %s is executed again: its instance is gone", call.decision.event.hex())
+        self._watch.submit(self._execute_and_report, order.taken, call)
+
+    def _refuse(self, taken: Taken, call: Call, first: bytes | None) -> None:
+        """Do not execute a call; report it where another decision stood `first`."""
         try:
-            self._report(call, "failed", {"error": "SECOND_DECISION", "first": first.hex()})
+            if first is not None:
+                log.error("two decisions for the call %s: the second is refused", call.decision.event.hex())
+                self._report(call, "failed", {"error": "SECOND_DECISION", "first": first.hex()})
         except Exception:
             log.exception("the refusal of a second decision could not be reported")
+        self._feed.finished(taken)
 
-    def _execute_and_report(self, call: Call) -> None:
+    def _execute_and_report(self, taken: Taken, call: Call) -> None:
         try:
             outcome, body = self._execute(call)
             self._report(call, outcome, body)
+            self._feed.finished(taken)
         except Exception:
             log.exception("the outcome of %s could not be reported", call.decision.resource)
 
@@ -271,17 +259,18 @@ class ToolHost:
             bound = bind_arguments(tool, call.parameters)
         except ToolArgumentError as exc:
             return "failed", {"error": str(exc)[:ERROR_CHARS_MAX]}
-        running = self._pool.submit(self._run, tool, bound, call.decision.execute_before or 0)
+        running = self._pool.submit(self._run, tool, bound, call.decision)
         return _outcome(running, tool.timeout_seconds)
 
-    def _run(self, tool: ToolFunction, bound: inspect.BoundArguments, execute_before: int) -> Any:
+    def _run(self, tool: ToolFunction, bound: inspect.BoundArguments, decision: Decision) -> Any:
         """Call the function, unless the call waited too long for its turn."""
-        if time.time_ns() // 1_000_000 >= execute_before:
+        if time.time_ns() // 1_000_000 >= (decision.execute_before or 0):
             raise _TooLateError
         self.tally.executed += 1
-        if tool.is_async:
-            return asyncio.run(tool.function(*bound.args, **bound.kwargs))  # type: ignore[arg-type]
-        return tool.function(*bound.args, **bound.kwargs)
+        with calling(decision.event.hex()):
+            if tool.is_async:
+                return asyncio.run(tool.function(*bound.args, **bound.kwargs))  # type: ignore[arg-type]
+            return tool.function(*bound.args, **bound.kwargs)
 
     def _report(self, call: Call, outcome: str, body: Any) -> None:
         outcome, text = _written(outcome, body)
@@ -317,11 +306,3 @@ def _written(outcome: str, body: Any) -> tuple[str, str]:
         cause = getattr(exc, "cause", type(exc).__name__)
         return "failed", json.dumps({"error": f"the result cannot be written as JSON: {cause}"})
     return outcome, text
-
-
-def _positions(batch: list[Any]) -> list[TopicPartition]:
-    ends: dict[tuple[str, int], int] = {}
-    for message in batch:
-        place = (message.topic(), message.partition())
-        ends[place] = max(ends.get(place, 0), message.offset() + 1)
-    return [TopicPartition(topic, partition, offset) for (topic, partition), offset in ends.items()]

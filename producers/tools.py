@@ -11,6 +11,8 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +24,7 @@ R = TypeVar("R")
 TIMEOUT_SECONDS_DEFAULT = 30.0
 
 _MARK = "__macaw_tool__"
+_CALL: ContextVar[str] = ContextVar("macaw_idempotency_key")
 # The name becomes the last segment of a resource, so it may hold neither a separator nor a wildcard.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
@@ -80,7 +83,8 @@ def tool(
     """Mark a function or method as a tool and return it unchanged.
 
     The name defaults to the function's own, the description to the first paragraph of its docstring.
-    `idempotent` promises that running the same call twice does no more than running it once.
+    `idempotent` promises that running the same call twice does no more than running it once. Such a call is run again,
+    with the same `idempotency_key`, where its instance died before it had reported; any other call never is.
     """
     mark = _Mark(name=name, description=description, timeout_seconds=timeout_seconds, idempotent=idempotent)
 
@@ -89,6 +93,31 @@ def tool(
         return target
 
     return put if function is None else put(function)
+
+
+def idempotency_key() -> str:
+    """Return what names the present call: 64 hexadecimal digits, the same ones whenever this call is run.
+
+    It is the digest of what the caller signed, so that nobody between caller and tool can choose it. Threads that the
+    tool starts itself do not see it.
+
+    Raises:
+        LookupError: no call runs here.
+    """
+    try:
+        return _CALL.get()
+    except LookupError:
+        raise LookupError("no tool call runs in this context: there is no idempotency key") from None
+
+
+@contextmanager
+def calling(key: str) -> Iterator[None]:
+    """Let `idempotency_key` return `key` until the block ends."""
+    before = _CALL.set(key)
+    try:
+        yield
+    finally:
+        _CALL.reset(before)
 
 
 def collect_tools(source: object) -> tuple[ToolFunction, ...]:

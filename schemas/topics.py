@@ -1,7 +1,8 @@
-"""The one table of topics. `macaw tenant create`, ACL plans and the documentation are made from it.
+"""The one table of topics, and of the consumer groups and transactional ids beside them.
 
-A tenant is one ordered log: its topics have one partition, except `decisions` and `results`, which are keyed and have
-four from founding. Partition counts never change: every offset and every leaf names its partition.
+`macaw tenant create`, `macaw topic`, the access rules and the documentation are made from it. A tenant is one ordered
+log: its topics have one partition, except `decisions` and `results`, which are keyed and have four from founding.
+Partition counts never change: every offset and every leaf names its partition.
 """
 
 from __future__ import annotations
@@ -45,16 +46,28 @@ class Topic:
             return "delete"
         return "compact" if self.retention_ms == FOR_EVER else "compact,delete"
 
-    def config(self) -> dict[str, str]:
-        """Return the broker's settings for this topic."""
+    def config(self, replication: int = 1) -> dict[str, str]:
+        """Return the broker's settings for this topic, whatever the cluster's own defaults are."""
         return {
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
+            # A cluster that bounds its logs by size would else cut off the audit log and the registry.
+            "retention.bytes": str(FOR_EVER),
             "max.message.bytes": str(self.message_bytes_max),
             "message.timestamp.type": "LogAppendTime" if self.append_time else "CreateTime",
+            "min.insync.replicas": str(insync_replicas_min(replication)),
+            # A replica that lags and becomes leader would take acknowledged records back.
+            "unclean.leader.election.enable": "false",
         }
 
 
+def insync_replicas_min(replication: int) -> int:
+    """Return how many replicas must hold a record before it is acknowledged: a majority. Requires replication >= 1."""
+    return replication // 2 + 1
+
+
+TENANT_ROLES = ("agent", "tool", "approver", "admin", "bridge", "signer", "exporter")
+OPERATOR_ROLES = ("operator", "monitor", "views")
 _SIGNERS = ("agent", "tool", "approver", "admin", "bridge", "monitor")
 
 INTAKE = Topic(
@@ -91,9 +104,15 @@ OPS_SESSIONS = Topic(
     partitions=KEYED_PARTITIONS,
     retention_ms=DAYS_3, writers=("monitor",), readers=("views",),
 )  # fmt: skip
+OPS_SESSIONS_CHANGELOG = Topic(
+    name="sessions-changelog", holds="what the views' table held: a head start, never the truth", scope="ops",
+    compacted=True, partitions=KEYED_PARTITIONS,
+    retention_ms=FOR_EVER, writers=("views",), readers=("views",),
+)  # fmt: skip
 
 TENANT_TOPICS = (INTAKE, DECISIONS, RESULTS, AUDIT, REGISTRY, STATE, DEAD_LETTERS)
-OPS_TOPICS = (OPS_SESSIONS,)
+OPS_TOPICS = (OPS_SESSIONS, OPS_SESSIONS_CHANGELOG)
+ALL_TOPICS_PREFIX = "macaw."
 INTAKE_PATTERN = r"^macaw\.[a-z][a-z0-9-]{1,39}\.intake$"
 
 
@@ -115,6 +134,20 @@ def keyed_partition(key: bytes) -> int:
     return key[-1] % KEYED_PARTITIONS
 
 
+# Consumer groups and transactional ids. Only a monitor and the instances of a tool commit offsets of a tenant.
+MONITOR_GROUP = "macaw.monitor"
+MONITOR_TRANSACTIONS_PREFIX = "macaw.monitor."  # each worker's lanes have ids of their own
+VIEWS_GROUP_PREFIX = "macaw-views-"  # each process is a group of its own, named anew at every start
+
+
 def tool_group(tenant: str, tool: str) -> str:
     """Return the consumer group that all instances of one tool share."""
     return f"macaw.{tenant}.tool.{tool}"
+
+
+def reader_group(tenant: str) -> str:
+    """Return the group that those name who only look: nobody joins it, and nothing is committed under it.
+
+    The client library looks a group up before it reads anything.
+    """
+    return f"macaw.{tenant}.reader"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from producers.security import UNSECURED, Security
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.info import (
     APACHE_KAFKA,
@@ -71,11 +72,13 @@ def choose_broker(
     kinds: Sequence[BrokerKind] = BEST_FIRST,
     environ: Mapping[str, str] = os.environ,
     discard: bool = False,
+    security: Security = UNSECURED,
 ) -> Broker:
     """Start the first of `kinds` that this machine has; the caller stops it.
 
     `prefer` forces one kind by name. A broker that is named in the environment and does not answer
-    is an error and never replaced: its user expects the records to be there.
+    is an error and never replaced: its user expects the records to be there. `security` is how it
+    is spoken to.
 
     Raises:
         BrokerUnavailableError: none of the kinds is to be had, or `prefer` is no kind.
@@ -85,7 +88,7 @@ def choose_broker(
     for kind in wanted:
         if not prefer and not _is_available(kind, environ):
             continue
-        broker = _build(kind, data_dir, environ, discard=discard)
+        broker = _build(kind, data_dir, environ, discard=discard, security=security)
         try:
             broker.start()
         except BrokerUnavailableError as error:
@@ -102,8 +105,8 @@ def choose_broker(
 class NamedBroker:
     """A broker that somebody else runs; starting it means asking it, stopping it means nothing."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, bootstrap: str, security: Security = UNSECURED) -> None:
+        self._bootstrap, self._security = bootstrap, security
         self._info: BrokerInfo | None = None
 
     @property
@@ -118,7 +121,9 @@ class NamedBroker:
         Raises:
             BrokerStartError: it does not answer within fifteen seconds.
         """
-        if not await_answer(self._bootstrap, seconds=NAMED_ANSWER_SECONDS, is_alive=lambda: True):
+        if not await_answer(
+            self._bootstrap, seconds=NAMED_ANSWER_SECONDS, is_alive=lambda: True, security=self._security
+        ):
             raise BrokerStartError(
                 f"no broker answers at {self._bootstrap}: start it, or unset MACAW_BOOTSTRAP_SERVERS"
             )
@@ -126,7 +131,7 @@ class NamedBroker:
             bootstrap=self._bootstrap,
             kind=BrokerKind.ENVIRONMENT,
             version="unknown",  # Kafka's protocol does not say
-            capabilities=ask_capabilities(self._bootstrap),
+            capabilities=ask_capabilities(self._bootstrap, self._security),
         )
         return self._info
 
@@ -160,13 +165,15 @@ def _is_available(kind: BrokerKind, environ: Mapping[str, str]) -> bool:
             return True
 
 
-def _build(kind: BrokerKind, data_dir: Path, environ: Mapping[str, str], *, discard: bool) -> Broker:
+def _build(
+    kind: BrokerKind, data_dir: Path, environ: Mapping[str, str], *, discard: bool, security: Security
+) -> Broker:
     match kind:
         case BrokerKind.ENVIRONMENT:
             bootstrap = environ.get("MACAW_BOOTSTRAP_SERVERS")
             if not bootstrap:
                 raise BrokerUnavailableError("MACAW_BOOTSTRAP_SERVERS is not set: set it to host:port")
-            return NamedBroker(bootstrap)
+            return NamedBroker(bootstrap, security)
         case BrokerKind.KAFKA:
             return KafkaBroker(data_dir, cache=choose_cache(environ))
         case BrokerKind.EMBEDDED:

@@ -20,6 +20,7 @@ from confluent_kafka import Message
 from processors.evidence_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
 from processors.intake import KID_HEADER, PROOF_HEADER, Received
 from producers.consuming import headers_of
+from producers.security import UNSECURED, Security
 from schemas import codec
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE
@@ -40,7 +41,9 @@ class Exported:
     events_absent: int
 
 
-def export_audit(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, target: Path) -> Exported:
+def export_audit(
+    bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, target: Path, security: Security = UNSECURED
+) -> Exported:
     """Write the tenant's log, as far as it is committed now, into a new folder.
 
     The folder appears whole or not at all. It holds the events in clear, parameters included, and is its owner's only.
@@ -54,8 +57,8 @@ def export_audit(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes
         raise ExportError(f"{target} exists and is not an empty folder")
     count = _Count()
     with (
-        whole_partition(bootstrap, AUDIT.of(tenant)) as audit,
-        whole_partition(bootstrap, INTAKE.of(tenant), committed=False) as intake,
+        whole_partition(bootstrap, AUDIT.of(tenant), security=security) as audit,
+        whole_partition(bootstrap, INTAKE.of(tenant), committed=False, security=security) as intake,
     ):
         pairs = pair(audit.records, map(received_of, intake.records))
         pieces = pack(pairs, origin=f"{deployment}/{tenant}", tenant=tenant, genesis=genesis)

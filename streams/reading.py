@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from producers.consuming import read_to, watermarks
+from producers.security import UNSECURED, Security
 from schemas import limits
+from schemas.topics import reader_group, tenant_of
 
 IDLE_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5  # an open transaction is waited for
 QUEUED_KIB_MAX = 4096  # a replay reads ten partitions at once
@@ -24,7 +26,9 @@ class Whole:
 
 
 @contextmanager
-def whole_partition(bootstrap: str, topic: str, partition: int = 0, *, committed: bool = True) -> Iterator[Whole]:
+def whole_partition(
+    bootstrap: str, topic: str, partition: int = 0, *, committed: bool = True, security: Security = UNSECURED
+) -> Iterator[Whole]:
     """Give the records of a partition up to its end of now, one by one; with `committed` those of commits only.
 
     Raises:
@@ -32,8 +36,9 @@ def whole_partition(bootstrap: str, topic: str, partition: int = 0, *, committed
     """
     consumer = Consumer(
         {
+            **security,
             "bootstrap.servers": bootstrap,
-            "group.id": "macaw.reading",  # commits nothing
+            "group.id": reader_group(tenant_of(topic)),
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,

@@ -18,6 +18,7 @@ from processors.intake import Received
 from processors.signing import VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
+from producers.security import UNSECURED, Security
 from schemas import codec
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
@@ -163,7 +164,7 @@ def compare(tables: Tables, intake: Iterable[Received], stored: Mapping[Place, S
     return Replayed(tables.next_index, dict(comparison.counts), comparison.beyond, difference)
 
 
-def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes) -> Replayed:
+def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, security: Security = UNSECURED) -> Replayed:
     """Replay a tenant's log on the brokers and compare.
 
     Raises:
@@ -174,7 +175,9 @@ def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes) -> R
 
         def records(topic: Topic, partition: int) -> Iterator[Message]:
             name = topic.of(tenant)
-            whole = stack.enter_context(whole_partition(bootstrap, name, partition, committed=topic is not INTAKE))
+            whole = stack.enter_context(
+                whole_partition(bootstrap, name, partition, committed=topic is not INTAKE, security=security)
+            )
             if whole.low > 0:
                 raise ReplayError(f"{name} begins at offset {whole.low}: retention has removed what stood before")
             return whole.records

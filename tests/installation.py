@@ -89,10 +89,10 @@ def monitoring(broker: BrokerInfo, home: Home, tenants: Sequence[str]) -> Iterat
 
 
 @contextmanager
-def installed(broker: BrokerInfo, base: Path, tenant: str) -> Iterator[Installation]:
+def installed(broker: BrokerInfo, base: Path, tenant: str, *, development: bool = False) -> Iterator[Installation]:
     """Found a tenant and monitor it until the block ends."""
     home = Home.create(base, {"bootstrap": broker.bootstrap, "deployment": "test"})
-    folder = create_tenant(home, tenant)
+    folder = create_tenant(home, tenant, development=development)
     home = Home.open(base)
     with monitoring(broker, home, [tenant]):
         assert register_enrolment(home, folder) is not None

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from macaw.cli import agent, audit, demo, invoke, log, monitor, policy, replay, sessions, tenant, tool, topic, up, views
+from macaw.cli import (
+    agent,
+    audit,
+    demo,
+    dev,
+    invoke,
+    log,
+    monitor,
+    policy,
+    replay,
+    sessions,
+    tenant,
+    tool,
+    topic,
+    up,
+    views,
+)
 
 
 def build_app() -> typer.Typer:
@@ -24,6 +40,7 @@ def build_app() -> typer.Typer:
         ("tool", tool.app),
         ("audit", audit.app),
         ("topic", topic.app),
+        ("dev", dev.app),
     ):
         app.add_typer(group, name=name)
     return app

@@ -30,6 +30,7 @@ def export(
         deployment=home.config.get("deployment", "local"),
         genesis=folder.genesis,
         target=directory,
+        security=home.security,
     )
     show(str(directory))
     say(f"{written.size} entries, {written.events_absent} of them without their event")

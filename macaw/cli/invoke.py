@@ -16,7 +16,12 @@ NAME = "invoke"
 def command(
     resource: Annotated[str, typer.Argument(help="What to call, as tool:APP/OPERATION.")],
     *,
-    name: Annotated[str, typer.Option("--as", help="The registered agent that asks.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--as", help="Who asks: a registered agent, or user:NAME for a person with an open session.", metavar="NAME"
+        ),
+    ],
     params: Annotated[
         str, typer.Option("--params", help="A JSON object; @FILE reads it from a file, - from stdin.", metavar="JSON")
     ] = "{}",
@@ -34,12 +39,17 @@ def command(
     from macaw.cli.errors import CommandError
     from macaw.cli.output import show_json
     from macaw.cli.places import open_tenant
+    from processors.registry import PERSON_PREFIX
     from producers.client import Client
 
     home, folder = open_tenant(tenant)
-    if not folder.key_file("agent", name).exists():
+    person = name.removeprefix(PERSON_PREFIX) if name.startswith(PERSON_PREFIX) else None
+    if person is not None and not folder.key_file("session", person).exists():
+        raise CommandError(f"no session of {name} in {folder.path}: run `macaw dev session open {person}`")
+    if person is None and not folder.key_file("agent", name).exists():
         raise CommandError(f"no key of an agent {name!r} in {folder.path}: run `macaw agent register {name}`")
-    with Client.connect(folder.tenant, name, home=home) as client:
+    connect = Client.connect if person is None else Client.for_person
+    with connect(folder.tenant, person or name, home=home) as client:
         result = client.invoke(resource, parameters, seconds=timeout)
     show_json(result)
 

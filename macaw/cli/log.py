@@ -46,7 +46,7 @@ def command(
         else:
             show(renderer.line(message))
 
-    with TopicReader(home.bootstrap, found, folder.tenant) as reader:
+    with TopicReader(home.bootstrap, found, folder.tenant, security=home.security) as reader:
         seen = _write_all(reader.all() if from_start else reader.last(count), write)
         if follow:
             _follow(reader, seen, write)

@@ -40,7 +40,10 @@ def command(
     running = f"worker {worker} of this installation runs already: stop it, or give this one another --worker"
     with only_one(home.path / f"monitor-{worker}.lock", running), Stopping() as stopping:
         settings = LoopSettings(
-            bootstrap=home.bootstrap, transactional_id=f"macaw.monitor.{worker}", assigned=_assigned(home, worker)
+            bootstrap=home.bootstrap,
+            security=home.security,
+            transactional_id=f"macaw.monitor.{worker}",
+            assigned=_assigned(home, worker),
         )
         monitor = Monitor(settings, lambda name: monitored(home, name))
         stopping.ask = monitor.stop
@@ -62,10 +65,10 @@ def _assigned(home: Home, worker: int) -> Callable[[], Iterable[str]] | None:
         return None
     if worker != 0:
         raise CommandError("the embedded broker serves one worker, number 0: set MACAW_BOOTSTRAP_SERVERS to a Kafka")
-    return _listing(home.bootstrap)
+    return _listing(home)
 
 
-def _listing(bootstrap: str) -> Callable[[], Iterable[str]]:
+def _listing(home: Home) -> Callable[[], Iterable[str]]:
     import re
     import time
 
@@ -73,7 +76,7 @@ def _listing(bootstrap: str) -> Callable[[], Iterable[str]]:
 
     from schemas.topics import INTAKE_PATTERN
 
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+    admin = AdminClient({**home.security, "bootstrap.servers": home.bootstrap, "log_level": 2})
     pattern = re.compile(INTAKE_PATTERN)
     found: list[str] = []
     asked = float("-inf")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 
 from macaw.cli.errors import CommandError
 from macaw.cli.output import log_to_stderr
 from producers.home import Home, HomeError, TenantHome
+from producers.security import Security
 
 CONNECT_SECONDS = 2.0
+WELCOME_SECONDS = 10.0
+WELCOME_ASK_SECONDS = 1.0
 EMBEDDED = "embedded"
 
 
@@ -57,6 +61,32 @@ def require_broker(home: Home) -> None:
     """
     if not any(map(_listens, home.bootstrap.split(","))):
         raise CommandError(f"no broker answers at {home.bootstrap}: run `macaw up`, or set MACAW_BOOTSTRAP_SERVERS")
+    if security := home.security:
+        _require_welcome(home.bootstrap, security)
+
+
+def _require_welcome(bootstrap: str, security: Security) -> None:
+    """Raise CommandError unless the brokers take us for who we say we are: clients would try for ever, in silence."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    errors: list[KafkaError] = []
+    settings = {**security, "bootstrap.servers": bootstrap, "log_level": 0, "error_cb": errors.append}
+    with AdminClient(settings) as admin:  # type: ignore[arg-type] # its stubs know no callbacks
+        until = time.monotonic() + WELCOME_SECONDS
+        while True:
+            try:
+                admin.list_topics(timeout=WELCOME_ASK_SECONDS)
+            except KafkaException as exc:
+                admin.poll(0)
+                refusals = [error for error in errors if error.name() in {"_AUTHENTICATION", "_SSL"}]
+                if refusals or time.monotonic() > until:
+                    why = (refusals or [exc.args[0]])[0].str()
+                    raise CommandError(
+                        f"the brokers at {bootstrap} do not let us in: {why}; see `kafka` in config.json"
+                    ) from exc
+            else:
+                return
 
 
 def _listens(address: str) -> bool:

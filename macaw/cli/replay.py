@@ -24,6 +24,7 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
         tenant=folder.tenant,
         deployment=home.config.get("deployment", "local"),
         genesis=folder.genesis,
+        security=home.security,
     )
     found = report.difference
     if as_json:

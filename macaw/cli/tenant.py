@@ -21,16 +21,21 @@ def create(
     name: Annotated[str, typer.Argument(help="Its id: 2 to 40 of a-z, 0-9 and -, beginning with a letter.")],
     *,
     development: Annotated[bool, typer.Option("--development", help="Mark the tenant as one for development.")] = False,
-    replication: Annotated[int, typer.Option(min=1, help="Replication factor of its topics.")] = 1,
+    replication: Annotated[
+        int | None, typer.Option(min=1, max=15, help="Replicas of each topic, kept in config.json; without it 1.")
+    ] = None,
 ) -> None:
     """Found a tenant: its keys, its topics, and the first event of its log."""
     from macaw.cli.output import say, show
     from macaw.cli.places import require_broker
+    from macaw.locking import update_config
     from macaw.tenancy import create_tenant, register_enrolment
 
     home = _home()
+    if replication is not None:
+        home = update_config(home.path.parent, {"replication": str(replication)})
     require_broker(home)
-    folder = create_tenant(home, name, development=development, replication=replication)
+    folder = create_tenant(home, name, development=development, replication=home.replication)
     show(folder.genesis.hex())
     say(f"tenant {name} is founded, and everything that is signed in it names the genesis above")
     say(f"its keys are in {folder.path}, readable by you alone: root.key belongs offline, admin.key publishes policies")

@@ -98,6 +98,7 @@ def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunct
         bootstrap=home.bootstrap,
         group_managed=not is_embedded(home),
         executed_path=folder.key_file("tool", name).with_suffix(".executed"),
+        security=home.security,
     )
     with Stopping(insist=True) as stopping, Control(home, folder, key, name) as control:
         host = ToolHost(control, name, tools, settings)

@@ -1,70 +1,263 @@
-"""`macaw topic`: which topics a tenant has, and who may read and write them."""
+"""`macaw topic`: the topics and access rules that a tenant needs, against what the cluster has."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson
+from macaw.cli.options import AsJson, Tenant
 
-app = typer.Typer(help="Plan topics and their access rules.")
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+    from schemas.topics import Topic
+    from streams.access import Rule
+    from streams.cluster_plan import ClusterPlan
+    from streams.topic_plan import Drift
+
+app = typer.Typer(help="Plan, apply and check topics and access rules.")
 
 DAY_MS = 24 * 3600 * 1000
+ANY_TENANT = "<tenant>"
+ANY_TOOL = "<id>"
+AS_WANTED = "as wanted"
 
-
-@app.callback()
-def _group() -> None:
-    """Keep `plan` a command of its own: Typer would fold a lone command into its group."""
+Replication = Annotated[
+    int | None,
+    typer.Option("--replication", min=1, max=15, help="Replicas of each topic; without it config.json's, else 1."),
+]
 
 
 @app.command("plan")
-def plan(
-    *,
-    tenant: Annotated[str, typer.Option("--tenant", "-t", help="The tenant to name.", metavar="ID")] = "<tenant>",
-    as_json: AsJson = False,
-) -> None:
-    """Show each topic of a tenant with its settings, and the roles that write and read it."""
-    from macaw.cli.output import show_json, show_table
-    from schemas.topics import OPS_TOPICS, TENANT_TOPICS, Topic, is_tenant_id
+def plan(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
+    """Show each topic with its settings, who may do what, and what `apply` would do about it.
 
-    if tenant != "<tenant>" and not is_tenant_id(tenant):
-        raise typer.BadParameter(f"{tenant!r} is no tenant id: want [a-z][a-z0-9-]{{1,39}}", param_hint="--tenant")
-    topics: tuple[Topic, ...] = (*TENANT_TOPICS, *OPS_TOPICS)
+    Where there is no installation the plan is for an empty cluster.
+    """
+    from macaw.cli.output import show_json
+
+    _check_name(tenant)
+    if _is_installed():
+        with _asked(tenant, replication) as (_, planned):
+            pass
+    else:
+        planned = _for_empty_cluster(tenant, replication)
     if as_json:
-        rows = [
-            {
-                "topic": t.of(tenant),
-                "holds": t.holds,
-                "partitions": t.partitions,
-                "config": t.config(),
-                "writers": list(t.writers),
-                "readers": list(t.readers),
-            }
-            for t in topics
-        ]
-        show_json(rows, indent=2)
-        return
+        show_json(_plan_json(planned), indent=2)
+    else:
+        _show_plan(planned)
+
+
+@app.command("apply")
+def apply(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
+    """Create and alter what differs. Nothing is deleted; exit status 1 where a difference is left."""
+    from macaw.cli.output import say, show_json
+
+    _check_name(tenant)
+    with _asked(tenant, replication) as (admin, planned):
+        done, after = planned.apply(admin)
+    left = after.drift
+    if as_json:
+        show_json({"tenant": after.tenant, "done": _drift_json(done), "drift": _drift_json(left)}, indent=2)
+    else:
+        _show_drift(done, "DONE")
+        for drift in left:
+            say(f"left: {drift.resource}: {drift.key} is {drift.found}, want {drift.wanted}; {drift.why}")
+        say(f"{after.tenant}: changes made: {len(done)}; differences left: {len(left)}")
+    raise typer.Exit(1 if left else 0)
+
+
+@app.command("check")
+def check(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
+    """Show where the cluster differs from what is wanted; exit status 1 where it does."""
+    from macaw.cli.output import say, show_json
+
+    _check_name(tenant)
+    with _asked(tenant, replication) as (_, found):
+        drift = found.drift
+    if as_json:
+        has = found.found is not None
+        show_json({"tenant": found.tenant, "authorizer": has, "drift": _drift_json(drift)}, indent=2)
+    else:
+        _show_drift(drift, "APPLY WOULD")
+        rules = "access rules" if found.found is not None else "no access rules, for the cluster has no authorizer"
+        say(f"{found.tenant}: differences: {len(drift)}; compared were topics, their settings, and {rules}")
+    raise typer.Exit(1 if drift else 0)
+
+
+# --- what is compared
+
+
+def _check_name(tenant: str | None) -> None:
+    from schemas.topics import is_tenant_id
+
+    if tenant is not None and not is_tenant_id(tenant):
+        raise typer.BadParameter(f"{tenant!r} is no tenant id: want [a-z][a-z0-9-]{{1,39}}", param_hint="--tenant")
+
+
+def _is_installed() -> bool:
+    from producers.home import Home, HomeError
+
+    try:
+        Home.find()
+    except HomeError:
+        from macaw.cli.places import base_folder
+
+        return (base_folder() / ".macaw" / "config.json").exists()  # one that cannot be read is not none
+    return True
+
+
+@contextmanager
+def _asked(tenant: str | None, replication: int | None) -> Iterator[tuple[AdminClient, ClusterPlan]]:
+    """Give the installation's cluster, asked and compared; the tenant need not exist yet."""
+    import logging
+
+    from macaw.cli.errors import CommandError
+    from macaw.cli.output import log_to_stderr
+    from macaw.cli.places import open_home, require_broker
+    from streams.access import FILE, load_access
+    from streams.cluster_plan import ClusterPlan
+    from streams.topic_plan import open_admin
+
+    log_to_stderr(logging.WARNING)
+    home = open_home()
+    name = tenant or home.config.get("tenant")
+    if name is None:
+        raise CommandError("no tenant is named and there is no default: say --tenant")
+    require_broker(home)
+    access = load_access(home.path / FILE)
+    with open_admin(home.bootstrap, home.security) as admin:
+        yield admin, ClusterPlan.read(admin, name, replication=replication or home.replication, access=access)
+
+
+def _for_empty_cluster(tenant: str | None, replication: int | None) -> ClusterPlan:
+    from streams.access import NOBODY
+    from streams.cluster_plan import ClusterPlan
+    from streams.topic_plan import TopicPlan
+
+    topics = TopicPlan(tenant=tenant or ANY_TENANT, replication=replication or 1, found={})
+    return ClusterPlan(topics=topics, access=NOBODY, found=None)
+
+
+# --- what is shown
+
+
+def _show_plan(planned: ClusterPlan) -> None:
+    from macaw.cli.output import say, show_table
+    from streams.topic_plan import TOPICS
+
     show_table(
-        ("TOPIC", "PARTITIONS", "KEEPS", "WRITE", "READ"),
+        ("TOPIC", "PARTITIONS", "REPLICAS", "KEEPS", "PLAN"),
         (
-            (
-                t.of(tenant),
-                t.partitions,
-                _keeps(t.retention_ms, compacted=t.compacted),
-                _join(t.writers),
-                _join(t.readers),
-            )
-            for t in topics
+            (t.of(planned.tenant), t.partitions, planned.topics.replication, _keeps(t), _topic_plan(planned, t))
+            for t in TOPICS
         ),
     )
+    print()
+    show_table(
+        ("ROLE", "MAY", "ON", "WHO", "PLAN"),
+        (
+            (r.role, r.operation, r.pattern, " ".join(_who(planned, r)) or "nobody", _rule_plan(planned, r))
+            for r in _rules(planned)
+        ),
+    )
+    for drift in planned.drift:
+        if drift.why:
+            say(f"not by apply: {drift.resource}: {drift.key} is {drift.found}, want {drift.wanted}; {drift.why}")
+    if planned.found is None:
+        say("no authorizer was found: these access rules keep nobody out until the cluster has one")
 
 
-def _join(roles: tuple[str, ...]) -> str:
-    return " ".join(roles)
+def _rules(planned: ClusterPlan) -> tuple[Rule, ...]:
+    from streams.access import rules
+
+    return rules(planned.tenant, planned.access.tools(planned.tenant) or (ANY_TOOL,))
 
 
-def _keeps(retention_ms: int, *, compacted: bool) -> str:
-    if compacted:
+def _who(planned: ClusterPlan, rule: Rule) -> tuple[str, ...]:
+    return planned.access.principals(planned.tenant, rule.role)
+
+
+def _topic_plan(planned: ClusterPlan, topic: Topic) -> str:
+    from streams.topic_plan import MISSING
+
+    drifts = [d for d in planned.topics.drift if d.resource == topic.of(planned.tenant)]
+    if any(d.found == MISSING and not d.why for d in drifts):
+        return "create"
+    return "; ".join(f"{d.remedy} {d.key}: {d.found} -> {d.wanted}" for d in drifts) or AS_WANTED
+
+
+def _rule_plan(planned: ClusterPlan, rule: Rule) -> str:
+    who = _who(planned, rule)
+    if not who or planned.found is None:
+        return "-"
+    missing = {
+        g.principal for g in planned.missing_grants if (g.pattern, g.operation) == (rule.pattern, rule.operation)
+    }
+    return "allow" if missing & set(who) else AS_WANTED
+
+
+def _keeps(topic: Topic) -> str:
+    if topic.compacted:
         return "last per key"
-    return "for ever" if retention_ms < 0 else f"{retention_ms // DAY_MS} days"
+    return "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms // DAY_MS} days"
+
+
+def _show_drift(drifts: Iterable[Drift], verb: str) -> None:
+    from macaw.cli.output import show_table
+
+    rows = [(d.resource, d.key, d.wanted, d.found, d.remedy, d.why) for d in drifts]
+    if rows:
+        show_table(("RESOURCE", "KEY", "WANTED", "FOUND", verb, "WHY"), rows)
+
+
+def _drift_json(drifts: Iterable[Drift]) -> list[dict[str, str]]:
+    return [
+        {
+            "resource": d.resource,
+            "key": d.key,
+            "wanted": d.wanted,
+            "found": d.found,
+            "remedy": str(d.remedy),
+            "why": d.why,
+        }
+        for d in drifts
+    ]
+
+
+def _plan_json(planned: ClusterPlan) -> dict[str, Any]:
+    from streams.topic_plan import TOPICS
+
+    return {
+        "tenant": planned.tenant,
+        "authorizer": planned.found is not None,
+        "topics": [
+            {
+                "topic": t.of(planned.tenant),
+                "holds": t.holds,
+                "partitions": t.partitions,
+                "replication": planned.topics.replication,
+                "config": t.config(planned.topics.replication),
+                "writers": list(t.writers),
+                "readers": list(t.readers),
+                "plan": _topic_plan(planned, t),
+            }
+            for t in TOPICS
+        ],
+        "access": [
+            {
+                "role": r.role,
+                "operation": r.operation,
+                "kind": str(r.pattern.kind),
+                "name": r.pattern.name,
+                "prefixed": r.pattern.prefixed,
+                "principals": list(_who(planned, r)),
+                "plan": _rule_plan(planned, r),
+            }
+            for r in _rules(planned)
+        ],
+        "drift": _drift_json(planned.drift),
+    }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from macaw.cli.stopping import Stopping
     from producers.home import Home
+    from producers.security import Security
     from streams.broker import Broker
     from streams.supervisor import Child
 
@@ -82,18 +83,32 @@ def _configure(base: Path, before: dict[str, str], found: dict[str, str]) -> Hom
 
 
 def _broker(base: Path, config: dict[str, str], *, discard: bool, choice: BrokerChoice | None) -> Broker:
-    """Return the broker, not started yet where it is ours to start. Raises BrokerError."""
+    """Return the broker, not started yet where it is ours to start. Raises BrokerError, CommandError."""
     import os
 
+    from macaw.cli.errors import CommandError
     from streams.broker import choose_broker
 
     if choice is None:
         named = os.environ.get("MACAW_BOOTSTRAP_SERVERS")
         choice = BrokerChoice.ENVIRONMENT if named else BrokerChoice.EMBEDDED
     folder = base / ".macaw" / "broker"
+    if choice is not BrokerChoice.ENVIRONMENT and _security(base):
+        raise CommandError(
+            "config.json says under `kafka` how to prove who we are, and a broker of `macaw up` asks nobody: "
+            "remove that, or name the brokers in MACAW_BOOTSTRAP_SERVERS"
+        )
     if choice is BrokerChoice.EMBEDDED:
         return _embedded(folder, config, discard=discard)
-    return choose_broker(folder, prefer=choice.value)
+    return choose_broker(folder, prefer=choice.value, security=_security(base))
+
+
+def _security(base: Path) -> Security:
+    """Return how to prove to the brokers who we are. Raises SecurityError."""
+    from producers.home import Home
+    from producers.security import UNSECURED
+
+    return Home.open(base).security if (base / ".macaw" / "config.json").exists() else UNSECURED
 
 
 def _embedded(folder: Path, config: dict[str, str], *, discard: bool) -> Broker:

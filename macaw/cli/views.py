@@ -32,4 +32,4 @@ def command(
         update_config(home.path.parent, {"views": f"http://{LOOPBACK}:{found}"})
 
     with only_one(home.path / "views.lock", "the views of this installation run already: stop them first"):
-        run_views(home.bootstrap, home, port=port, on_listening=on_listening)
+        run_views(home.bootstrap, home, port=port, replication=home.replication, on_listening=on_listening)

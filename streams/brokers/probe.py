@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # typed only there
 
+from producers.security import UNSECURED, Security
 from streams.brokers.info import APACHE_KAFKA, BrokerStartError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -47,10 +48,11 @@ def is_free(port: int) -> bool:
     return True
 
 
-def admin_client(bootstrap: str) -> AdminClient:
+def admin_client(bootstrap: str, security: Security = UNSECURED) -> AdminClient:
     """Return a quiet client for short questions; use it as a context manager, or it leaks threads."""
     return AdminClient(
         {
+            **security,
             "bootstrap.servers": bootstrap,
             "log_level": 0,  # "connection refused" is what we are waiting through
             "reconnect.backoff.ms": 20,
@@ -59,13 +61,15 @@ def admin_client(bootstrap: str) -> AdminClient:
     )
 
 
-def await_answer(bootstrap: str, *, seconds: float, is_alive: Callable[[], bool]) -> bool:
+def await_answer(
+    bootstrap: str, *, seconds: float, is_alive: Callable[[], bool], security: Security = UNSECURED
+) -> bool:
     """Wait until the cluster lists a broker; return False when it died or `seconds` have passed.
 
     A Kafka broker listens before it takes part: only a listed one serves requests.
     """
     deadline = time.monotonic() + seconds
-    with admin_client(bootstrap) as admin:
+    with admin_client(bootstrap, security) as admin:
         while is_alive() and time.monotonic() < deadline:
             try:
                 if admin.list_topics(timeout=ANSWER_SECONDS).brokers:
@@ -76,13 +80,13 @@ def await_answer(bootstrap: str, *, seconds: float, is_alive: Callable[[], bool]
     return False
 
 
-def ask_capabilities(bootstrap: str) -> frozenset[str]:
+def ask_capabilities(bootstrap: str, security: Security = UNSECURED) -> frozenset[str]:
     """Return what a broker of unknown make can be trusted to do: all of Kafka's list or nothing.
 
     Emulators know a handful of settings; one that has no transaction timeout cannot name it. A
     broker that refuses to show its settings has proved nothing.
     """
-    with admin_client(bootstrap) as admin:
+    with admin_client(bootstrap, security) as admin:
         try:
             node = next(iter(admin.list_topics(timeout=10).brokers))
             resource = ConfigResource(ConfigResource.Type.BROKER, str(node))

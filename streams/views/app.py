@@ -26,17 +26,18 @@ import faust.types
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from producers.security import UNSECURED, Security
 from schemas.codec import SchemaError
 from schemas.records import SessionChanged
-from schemas.topics import OPS_SESSIONS, keyed_partition
+from schemas.topics import OPS_SESSIONS, VIEWS_GROUP_PREFIX, keyed_partition
 from streams.views.committed import CommittedTransport
+from streams.views.credentials import credentials_of
 from streams.views.progress import Progress
 from streams.views.sessions import Deadlines, fold_session, read_change, read_row, shown_until
 from streams.views.topics import SESSIONS_CHANGELOG, SESSIONS_TABLE, SOURCE
 
 log = logging.getLogger(__name__)
 
-APP_ID = "macaw-views"
 AGENT = "macaw-views-fold-sessions"
 POISON_LOGGED_MAX = 100  # a flood of them must not fill a disk; the count goes on
 
@@ -52,6 +53,7 @@ class ViewsSettings:
     bootstrap: str
     instance: str
     data_dir: Path
+    security: Security = UNSECURED
 
 
 def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faust.App:
@@ -59,8 +61,9 @@ def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faus
     progress = progress or Progress()
     brokers = [URL(f"kafka://{address.strip()}") for address in settings.bootstrap.split(",")]
     app = faust.App(
-        f"{APP_ID}-{settings.instance}",
+        f"{VIEWS_GROUP_PREFIX}{settings.instance}",
         broker=brokers,
+        broker_credentials=credentials_of(settings.security),
         store="memory://",
         datadir=settings.data_dir / "faust",
         autodiscover=False,

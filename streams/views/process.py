@@ -69,9 +69,12 @@ def run_views(
         OSError: the port is taken.
         ViewsEndedError, ViewsStalledError: the process must be started anew.
     """
-    create_view_topics(bootstrap, replication=replication)
+    security = home.security
+    create_view_topics(bootstrap, replication=replication, security=security)
     with _listen(port) as listening, tempfile.TemporaryDirectory(prefix="macaw-views-") as directory:
-        settings = ViewsSettings(bootstrap=bootstrap, instance=secrets.token_hex(6), data_dir=Path(directory))
+        settings = ViewsSettings(
+            bootstrap=bootstrap, instance=secrets.token_hex(6), data_dir=Path(directory), security=security
+        )
         asyncio.run(_run(settings, home, listening, on_listening))
 
 

@@ -9,11 +9,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from schemas.topics import OPS_SESSIONS
+from producers.security import UNSECURED, Security
+from schemas.topics import OPS_SESSIONS, OPS_SESSIONS_CHANGELOG, OPS_TOPICS
 
 SOURCE = OPS_SESSIONS.of("")
 SESSIONS_TABLE = "macaw-views-sessions"
-SESSIONS_CHANGELOG = "macaw-views-sessions-changelog"
+SESSIONS_CHANGELOG = OPS_SESSIONS_CHANGELOG.of("")
 TIMEOUT_SECONDS = 15.0
 
 
@@ -30,25 +31,24 @@ class ViewTopic:
     config: dict[str, str]
 
 
-def view_topics() -> tuple[ViewTopic, ...]:
+def view_topics(replication: int = 1) -> tuple[ViewTopic, ...]:
     """Return the source of the sessions table and its changelog, which Faust wants partitioned alike."""
-    changelog = {"cleanup.policy": "compact", "max.message.bytes": str(OPS_SESSIONS.message_bytes_max)}
-    return (
-        ViewTopic(name=SOURCE, partitions=OPS_SESSIONS.partitions, config=OPS_SESSIONS.config()),
-        ViewTopic(name=SESSIONS_CHANGELOG, partitions=OPS_SESSIONS.partitions, config=changelog),
+    return tuple(
+        ViewTopic(name=topic.of(""), partitions=topic.partitions, config=topic.config(replication))
+        for topic in OPS_TOPICS
     )
 
 
-def create_view_topics(bootstrap: str, *, replication: int = 1) -> list[str]:
+def create_view_topics(bootstrap: str, *, replication: int = 1, security: Security = UNSECURED) -> list[str]:
     """Create the topics that are missing and return their names; those that exist are only checked.
 
     Raises:
         ViewTopicsError: one has another number of partitions, cannot be made, or the brokers do not answer.
     """
-    with AdminClient({"bootstrap.servers": bootstrap, "log_level": 3}) as admin:
+    with AdminClient({**security, "bootstrap.servers": bootstrap, "log_level": 3}) as admin:
         try:
             have = _partitions(admin)
-            missing = [t for t in view_topics() if t.name not in have]
+            missing = [t for t in view_topics(replication) if t.name not in have]
             if missing:
                 _create(admin, missing, replication)
                 have = _await(admin, [t.name for t in missing])

@@ -248,15 +248,6 @@ def test_tenants_are_listed_for_people_and_programs(known: Path, capsys: pytest.
     assert (table.status, table.err) == (document.status, document.err) == (0, "")
 
 
-def test_the_plan_of_topics_needs_no_installation(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = json.loads(run(capsys, "topic", "plan", "--tenant", "acme", "--json").out)
-
-    intake = next(row for row in rows if row["topic"] == "macaw.acme.intake")
-    assert intake["partitions"] == 1
-    assert intake["config"]["message.timestamp.type"] == "LogAppendTime"
-    assert next(row for row in rows if row["topic"] == "macaw.acme.audit")["writers"] == ["monitor"]
-
-
 def test_an_export_is_judged_without_an_installation(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "empty").mkdir()
 

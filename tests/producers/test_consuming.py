@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from producers.consuming import headers_of
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from producers import consuming
+from producers.consuming import Quiet, headers_of
 
 
 class Hostile:
@@ -31,3 +37,32 @@ def test_headers_are_given_as_they_came() -> None:
     """In order, doubled ones included; none is none."""
     assert headers_of(Plain([("a", b"1"), ("a", b"2")])) == [("a", b"1"), ("a", b"2")]
     assert headers_of(Plain(None)) == []
+
+
+class Assigned:
+    """A consumer of two partitions that has read one of them."""
+
+    def __init__(self) -> None:
+        self.places = [TopicPartition("t", 0, 3), TopicPartition("t", 1, 5)]
+
+    def assignment(self) -> list[TopicPartition]:
+        return self.places
+
+    def position(self, _places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition("t", 0, 9), TopicPartition("t", 1)]
+
+    def unassign(self) -> None:
+        self.places = []
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.places = places
+
+
+def test_a_rest_does_not_move_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on where it was; where it had read nothing yet, there where it was to begin."""
+    monkeypatch.setattr(consuming, "QUIET_AFTER_SECONDS", -1)
+    consumer: Any = Assigned()
+
+    Quiet(consumer).after(0)
+
+    assert [place.offset for place in consumer.places] == [9, 5]

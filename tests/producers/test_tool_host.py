@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from processors.signing import VerifiedHeads
 from producers import registry_view, tool_host
 from producers.admission import Call
+from producers.commitments import Standing
+from producers.decision_feed import Taken
 from producers.publisher import PublishError
 from producers.registry_view import FRESH_SECONDS, RegistryError, RegistryView
 from producers.tool_host import Tally, ToolHost
-from producers.tools import collect_tools, tool
+from producers.tools import collect_tools, idempotency_key, tool
 from schemas import codec, topics
 from schemas.records import Decision
 from tests.world import Office
@@ -42,35 +47,47 @@ class Slow:
     def effect(self) -> None:
         self.ran.append("effect")
 
+    @tool(idempotent=True)
+    def key(self) -> str:
+        return idempotency_key()
+
+    @tool(idempotent=True)
+    async def key_later(self) -> str:
+        await asyncio.sleep(0)
+        return idempotency_key()
+
     @tool
     def upstream(self) -> None:
         raise TimeoutError("the bank did not answer")
 
 
-class Broker:
-    """A consumer that hands out one batch, and remembers what it was told."""
+class Feed:
+    """What a host reads from, without a broker: it takes every commitment, and remembers what it was told."""
 
-    def __init__(self, batch: list[Any] | None = None) -> None:
-        self.batch = batch or []
-        self.assigned: list[list[TopicPartition]] = []
+    def __init__(self) -> None:
         self.commits = 0
-        self.during_poll: Callable[[], None] = lambda: None
+        self.went_back = 0
+        self.ended: list[Taken] = []
 
-    def poll(self, _seconds: float) -> Any:
-        return self.batch[0] if self.batch else None
-
-    def consume(self, _count: int, _seconds: float) -> list[Any]:
-        self.during_poll()
-        return self.batch[1:]
-
-    def assignment(self) -> list[TopicPartition]:
-        return [TopicPartition("decisions", 0)]
-
-    def assign(self, places: list[TopicPartition]) -> None:
-        self.assigned.append(places)
-
-    def commit(self, **_how: Any) -> None:
+    def commit(self, _batch: list[Taken], _repeatable: list[Taken]) -> bool:
         self.commits += 1
+        return True
+
+    def remember(self, _batch: list[Taken]) -> None:
+        """Nothing is read back here."""
+
+    def go_back(self) -> None:
+        self.went_back += 1
+
+    def finished(self, taken: Taken) -> None:
+        self.ended.append(taken)
+
+
+class Reader:
+    """A consumer that may be told what to read."""
+
+    def assign(self, _places: list[Any]) -> None:
+        """There is nothing to read."""
 
 
 class Message:
@@ -101,6 +118,10 @@ class Message:
         return None
 
 
+def taken(standing: Standing = Standing.NEW) -> Taken:
+    return Taken(Message(), 0, 0, standing)
+
+
 @pytest.fixture
 def slow() -> Iterator[Slow]:
     made = Slow()
@@ -114,7 +135,7 @@ def host(slow: Slow) -> Iterator[Any]:
     made: Any = object.__new__(ToolHost)
     made._tools = {f"tool:slow/{t.name}": t for t in collect_tools(slow)}
     made._pool, made._watch = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-    made._stop, made.tally, made._epoch, made._consumer = threading.Event(), Tally(), 0, Broker()
+    made._stop, made.tally, made._feed = threading.Event(), Tally(), Feed()
     yield made
     slow.release.set()
     made._pool.shutdown()
@@ -160,6 +181,55 @@ def test_a_tools_own_timeout_is_its_failure(host: Any, decision: Decision) -> No
     assert (outcome, body) == ("failed", {"error": "TimeoutError: the bank did not answer"})
 
 
+@pytest.mark.parametrize("name", ["key", "key_later"])
+def test_a_tool_sees_the_key_of_its_call(host: Any, decision: Decision, name: str) -> None:
+    """It is the digest of the caller's event, also in a coroutine; outside of calls there is none."""
+    assert host._execute(call_of(decision, name)) == ("ok", decision.event.hex())
+    with pytest.raises(LookupError, match="no tool call"):
+        idempotency_key()
+
+
+@pytest.mark.parametrize(
+    ("name", "standing", "first", "becomes"),
+    [
+        ("effect", Standing.NEW, None, "executed"),
+        ("effect", Standing.NEW, b"leaf", "executed before"),
+        ("effect", Standing.NEW, b"other", "second decision"),
+        ("effect", Standing.AGAIN, None, "executed before"),
+        ("effect", Standing.AGAIN, b"leaf", "executed before"),
+        ("effect", Standing.PAST, None, "nothing"),
+        ("key", Standing.NEW, None, "executed"),
+        ("key", Standing.NEW, b"leaf", "executed before"),
+        ("key", Standing.NEW, b"other", "second decision"),
+        ("key", Standing.AGAIN, None, "executed again"),
+        ("key", Standing.AGAIN, b"leaf", "executed again"),
+        ("key", Standing.AGAIN, b"other", "second decision"),
+        ("key", Standing.PAST, b"leaf", "nothing"),
+    ],
+)
+def test_what_becomes_of_a_call(
+    host: Any, decision: Decision, name: str, standing: Standing, first: bytes | None, becomes: str
+) -> None:
+    """By what it is to this instance, and under which decision its event stood in the durable set before."""
+    call = call_of(decision, name)
+    reported: list[tuple[str, Any]] = []
+    host._report = lambda _call, outcome, body: reported.append((outcome, body))
+    host._admit = lambda _message: call
+    host._control = SimpleNamespace(trusted=None)
+    host._app = "slow"
+    host._begin = lambda orders: [first] * len(orders)
+    with mock.patch.object(tool_host, "recall", return_value=(call.decision, call.leaf)):
+        host._serve([taken(standing)])
+    host._watch.shutdown(wait=True)
+
+    ran = becomes in {"executed", "executed again"}
+    assert host.tally.executed == ran
+    assert host.tally.redelivered == (becomes == "executed again")
+    assert host.tally.refused == ({} if ran or becomes == "nothing" else {becomes: 1})
+    assert [outcome for outcome, _ in reported] == ["ok"] * ran + ["failed"] * (becomes == "second decision")
+    assert len(host._feed.ended) == (becomes != "nothing")
+
+
 def nested(depth: int) -> Any:
     return [] if depth == 1 else [nested(depth - 1)]
 
@@ -182,19 +252,6 @@ def test_a_body_at_the_limits_is_reported_as_it_is() -> None:
     assert tool_host._written("ok", nested(32))[0] == "ok"
 
 
-def test_a_rebalance_inside_a_read_drops_the_batch(host: Any) -> None:
-    """Nothing of it is served; the read starts again at the committed offsets."""
-    host._consumer = Broker([Message(), Message()])
-    host._consumer.during_poll = lambda: host._moved(host._consumer, [])
-
-    assert host._take(0.0) == []
-    [[place]] = host._consumer.assigned
-    assert (place.topic, place.offset) == ("decisions", TopicPartition("", 0).offset)
-
-    host._consumer.during_poll = lambda: None
-    assert len(host._take(0.0)) == 2
-
-
 def test_a_registry_that_cannot_be_read_commits_nothing(
     host: Any, decision: Decision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,11 +265,10 @@ def test_a_registry_that_cannot_be_read_commits_nothing(
         return found.pop(0)
 
     host._admit = admit
-    host._begin = lambda _calls: pytest.fail("noted")
-    host._serve([Message(), Message()])
+    host._begin = lambda _orders: pytest.fail("noted")
+    host._serve([taken(), taken()])
 
-    assert host._consumer.commits == 0
-    assert len(host._consumer.assigned) == 1
+    assert (host._feed.commits, host._feed.went_back) == (0, 1)
 
 
 def test_a_second_decision_neither_blocks_nor_breaks_the_loop(host: Any, decision: Decision) -> None:
@@ -227,13 +283,13 @@ def test_a_second_decision_neither_blocks_nor_breaks_the_loop(host: Any, decisio
 
     host._publisher = Publisher()
     host._admit = lambda _message: call
-    host._begin = lambda _calls: {call.decision.event: b"another"}
-    host._serve([Message()])  # returns although the report is not published
+    host._begin = lambda _orders: [b"another"]
+    host._serve([taken()])  # returns although the report is not published
 
     assert asked.wait(5)
     answer.set_exception(PublishError("no broker"))
     host._watch.shutdown(wait=True)
-    assert host.tally.refused == {"executed before": 1}
+    assert host.tally.refused == {"second decision": 1}
 
 
 @pytest.fixture
@@ -246,7 +302,7 @@ def view(office: Office) -> Any:
     """A view of an office's registry, without a broker."""
     made: Any = object.__new__(RegistryView)
     made._tables, made._topic, made._lock = office.world.tables, "registry", threading.Lock()
-    made._position, made._consumer, made._heads = registry_view.Position(0), Broker(), VerifiedHeads()
+    made._position, made._consumer, made._heads = registry_view.Position(0), Reader(), VerifiedHeads()
     return made
 
 

@@ -12,7 +12,7 @@ import pytest
 from processors import sealing, signing
 from processors.intake import KID_HEADER, PROOF_HEADER
 from processors.outputs import Output, output_place
-from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, Call, admit
+from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, Call, admit, recall
 from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordError
 from producers.client import UnknownOutcomeError, result_of
 from producers.keys import KeyPair
@@ -209,6 +209,29 @@ def test_an_old_event_is_not_decided_anew(scene: Scene) -> None:
     assert scene.admit(anew, now_ms=last) is not None
     with pytest.raises(UntrustedRecordError, match="too old"):
         scene.admit(anew, now_ms=last + 1)
+
+
+def test_an_event_of_the_future_is_not_executed(scene: Scene) -> None:
+    """It would be admitted still when nobody remembers any more that it ran."""
+    issued = scene.office.world.tables.now
+    early = forged(scene.office, scene.decision, replace(scene.said, execute_before=issued))
+
+    assert scene.admit(early, now_ms=issued - EVENT_AHEAD_MS_MAX) is not None
+    with pytest.raises(UntrustedRecordError, match="future"):
+        scene.admit(early, now_ms=issued - EVENT_AHEAD_MS_MAX - 1)
+
+
+def test_only_what_may_have_run_is_recalled(scene: Scene) -> None:
+    """For this tool and allowed, at any time after it; under the monitor's key alone."""
+    record = record_of(scene.office, scene.decision)
+    denied = forged(scene.office, scene.decision, replace(scene.said, outcome="denied"))
+    tool = scene.office.tool.principal_id
+
+    assert recall(record, scene.trusted, tool=tool) == (scene.said, scene.decision.leaf)
+    assert recall(record, scene.trusted, tool="another") is None
+    assert recall(denied, scene.trusted, tool=tool) is None
+    with pytest.raises(UntrustedRecordError):
+        recall(record_of(scene.office, scene.decision, signed_by=keys_of("thief")), scene.trusted, tool=tool)
 
 
 def test_an_ended_session_asks_for_nothing(scene: Scene) -> None:

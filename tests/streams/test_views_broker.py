@@ -293,7 +293,7 @@ class TestTopology:
     def test_the_changelog_is_compacted_and_partitioned_like_its_source(self) -> None:
         source, changelog = view_topics()
 
-        assert (source.name, changelog.name) == ("macaw.ops.sessions", "macaw-views-sessions-changelog")
+        assert (source.name, changelog.name) == ("macaw.ops.sessions", "macaw.ops.sessions-changelog")
         assert source.partitions == changelog.partitions == 4
         assert changelog.config["cleanup.policy"] == "compact"
 

@@ -1,0 +1,108 @@
+"""Access rules on a cluster: read all of them, create what is missing. None is ever taken away here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType  # typed only there
+from confluent_kafka.admin._config import ConfigResource  # typed only there
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType  # typed only there
+
+from streams.access import AccessError, Grant, Kind, Pattern
+from streams.topic_plan import ASK_SECONDS, WAIT_SECONDS, said
+
+_KINDS = {
+    Kind.TOPIC: ResourceType.TOPIC,
+    Kind.GROUP: ResourceType.GROUP,
+    Kind.TRANSACTIONAL_ID: ResourceType.TRANSACTIONAL_ID,
+    Kind.CLUSTER: ResourceType.BROKER,  # its name in this library
+}
+_KIND_OF = {there: kind for kind, there in _KINDS.items()}
+_UNSEEN = "the cluster does not show its access rules"
+
+
+def read_grants(admin: AdminClient) -> frozenset[Grant] | None:
+    """Return every grant of the cluster, or None where it has no authorizer: there everybody may do everything.
+
+    Raises:
+        AccessError: it does not show them to whom we are, or does not answer.
+    """
+    bindings: list[AclBinding] = _answer(admin.describe_acls(_everything(), request_timeout=ASK_SECONDS), _UNSEEN)
+    grants = frozenset(_grant(b) for b in bindings if ResourceType(b.restype) in _KIND_OF)
+    # The library shows no rule, and no error, both where there is no authorizer and where it refuses us. An empty
+    # answer proves nothing: a stranger's rule would go unseen.
+    if not _has_authorizer(admin) and not grants:
+        return None
+    may: list[AclOperation] | None = _answer(
+        admin.describe_cluster(include_authorized_operations=True, request_timeout=ASK_SECONDS), _UNSEEN
+    ).authorized_operations
+    if AclOperation.DESCRIBE not in (may or ()):
+        raise AccessError(f"{_UNSEEN}: it wants DESCRIBE on the cluster, which the role operator has")
+    return grants
+
+
+def _has_authorizer(admin: AdminClient) -> bool:
+    """Whether the cluster names an authorizer. Raises AccessError where it does not say."""
+    try:
+        node = next(iter(admin.list_topics(timeout=ASK_SECONDS).brokers))
+    except (KafkaException, StopIteration) as exc:
+        raise AccessError(f"{_UNSEEN}: it lists no broker") from exc
+    resource = ConfigResource(ConfigResource.Type.BROKER, str(node))
+    settings = _answer(admin.describe_configs([resource], request_timeout=ASK_SECONDS)[resource], _UNSEEN)
+    entry = settings.get("authorizer.class.name")
+    return bool(entry is not None and entry.value)
+
+
+def create_grants(admin: AdminClient, wanted: Iterable[Grant]) -> None:
+    """Create access rules; those that exist are left as they are. Raises AccessError, naming the first refused."""
+    todo = {_binding(grant): grant for grant in wanted}
+    if not todo:
+        return
+    for binding, future in admin.create_acls(list(todo), request_timeout=ASK_SECONDS).items():
+        grant = todo[binding]
+        _answer(future, f"cannot allow {grant} on {grant.pattern}")
+
+
+def _answer(future: Future[Any], what: str) -> Any:
+    try:
+        return future.result(WAIT_SECONDS)
+    except KafkaException as exc:
+        raise AccessError(f"{what}: {said(exc)}") from exc
+    except FutureTimeoutError as exc:
+        raise AccessError(f"{what}: no answer within {WAIT_SECONDS:g} s") from exc
+
+
+def _everything() -> AclBindingFilter:
+    return AclBindingFilter(
+        ResourceType.ANY,
+        None,  # type: ignore[arg-type] # any name; the library documents it
+        ResourcePatternType.ANY,
+        None,  # type: ignore[arg-type] # any principal
+        None,  # type: ignore[arg-type] # any host
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+
+
+def _grant(binding: AclBinding) -> Grant:
+    prefixed = binding.resource_pattern_type is ResourcePatternType.PREFIXED
+    return Grant(
+        pattern=Pattern(kind=_KIND_OF[ResourceType(binding.restype)], name=binding.name, prefixed=prefixed),
+        principal=binding.principal,
+        operation=AclOperation(binding.operation).name,  # UNKNOWN where the library is older than the cluster
+        is_allowed=binding.permission_type is AclPermissionType.ALLOW,
+        host=binding.host,
+    )
+
+
+def _binding(grant: Grant) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if grant.pattern.prefixed else ResourcePatternType.LITERAL
+    permission = AclPermissionType.ALLOW if grant.is_allowed else AclPermissionType.DENY
+    operation = AclOperation[grant.operation]
+    kind = _KINDS[grant.pattern.kind]
+    return AclBinding(kind, grant.pattern.name, pattern, grant.principal, grant.host, operation, permission)

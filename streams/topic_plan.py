@@ -1,0 +1,247 @@
+"""The topics of a tenant as the table wants them, against what a cluster has.
+
+Comparing is pure; reading and mending ask the brokers. What is mended: missing topics are created, settings are set.
+Nothing is ever deleted. A partition count is part of what was signed and never changes; replicas are moved by the
+cluster's own tools. Such a topic is refused by name, and its settings are left alone too: to demand two replicas in
+sync of a topic that has one would stop every writer.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # typed only there
+from confluent_kafka.cimpl import NewTopic
+
+from producers.security import UNSECURED, Security
+from schemas.topics import OPS_TOPICS, TENANT_TOPICS, Topic
+
+ASK_SECONDS = 15.0
+WAIT_SECONDS = ASK_SECONDS + 5  # for an answer that the library itself gives up on after ASK_SECONDS
+SAID_CHARS_MAX = 300
+MISSING = "missing"
+TOPICS: tuple[Topic, ...] = (*TENANT_TOPICS, *OPS_TOPICS)
+
+
+class TopicsError(RuntimeError):
+    """The brokers do not show, create or alter a topic; the message names it."""
+
+
+class Remedy(enum.StrEnum):
+    """What `macaw topic apply` does about a drift."""
+
+    CREATE = "create"
+    ALTER = "alter"
+    REFUSE = "refuse"
+
+
+class Key(enum.StrEnum):
+    """What of a topic differs, where it is no setting."""
+
+    TOPIC = "topic"
+    PARTITIONS = "partitions"
+    REPLICATION = "replication"
+
+
+_WHY: Mapping[str, str] = {
+    Key.PARTITIONS: "a partition count never changes: every offset and every signature names its partition",
+    Key.REPLICATION: "replicas are moved with kafka-reassign-partitions",
+}
+_WHY_SETTING = "left alone while its partitions or replicas are not as wanted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """One difference between what is wanted and what the cluster has. `why` says why it is refused."""
+
+    resource: str
+    key: str
+    wanted: str
+    found: str
+    remedy: Remedy
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundTopic:
+    """A topic as the cluster has it. `config` is None where nobody asked."""
+
+    partitions: int
+    replication: int  # of the partition that has the fewest
+    config: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicPlan:
+    """The topics of one tenant and of the operator: what is wanted, and what was found."""
+
+    tenant: str
+    replication: int
+    found: Mapping[str, FoundTopic]
+
+    @classmethod
+    def read(cls, admin: AdminClient, tenant: str, *, replication: int, settings: bool = True) -> TopicPlan:
+        """Ask a cluster. Without `settings` only for the topics and their partitions.
+
+        Raises:
+            TopicsError: it does not answer, or does not show a setting to whom we are.
+        """
+        wanted = {topic.of(tenant) for topic in TOPICS}
+        have = {name: topic for name, topic in _listed(admin).items() if name in wanted}
+        configs = _configs(admin, have) if settings else {}
+        return cls(
+            tenant=tenant,
+            replication=replication,
+            found={
+                name: FoundTopic(
+                    partitions=len(topic.partitions),
+                    replication=min((len(p.replicas) for p in topic.partitions.values()), default=0),
+                    config=configs.get(name),
+                )
+                for name, topic in have.items()
+            },
+        )
+
+    @property
+    def drift(self) -> tuple[Drift, ...]:
+        """Every difference, in the order of the table."""
+        return tuple(d for topic in TOPICS for d in self._drift_of(topic))
+
+    def _drift_of(self, topic: Topic) -> list[Drift]:
+        name = topic.of(self.tenant)
+        found = self.found.get(name)
+        if found is None:
+            return [Drift(resource=name, key=Key.TOPIC, wanted="present", found=MISSING, remedy=Remedy.CREATE)]
+        counts = (
+            (Key.PARTITIONS, topic.partitions, found.partitions),
+            (Key.REPLICATION, self.replication, found.replication),
+        )
+        drift = [
+            Drift(resource=name, key=key, wanted=str(want), found=str(have), remedy=Remedy.REFUSE, why=_WHY[key])
+            for key, want, have in counts
+            if want != have
+        ]
+        if found.config is None:
+            return drift
+        remedy, why = (Remedy.REFUSE, _WHY_SETTING) if drift else (Remedy.ALTER, "")
+        return drift + [
+            Drift(resource=name, key=key, wanted=want, found=found.config.get(key, MISSING), remedy=remedy, why=why)
+            for key, want in topic.config(self.replication).items()
+            if found.config.get(key) != want
+        ]
+
+    def create(self, admin: AdminClient) -> list[str]:
+        """Create the topics that are missing, wait until they show, and return the names of those that we made.
+
+        One that another made meanwhile is not among them, and may be any other than wanted.
+
+        Raises:
+            TopicsError: one cannot be created.
+        """
+        new = [
+            NewTopic(
+                topic.of(self.tenant),
+                num_partitions=topic.partitions,
+                replication_factor=self.replication,
+                config=topic.config(self.replication),
+            )
+            for topic in TOPICS
+            if topic.of(self.tenant) not in self.found
+        ]
+        if not new:
+            return []
+        made = []
+        for name, future in admin.create_topics(new, operation_timeout=ASK_SECONDS).items():
+            if _is_done(future, f"cannot create {name}", unless="TOPIC_ALREADY_EXISTS"):
+                made.append(name)
+        _await_topics(admin, [topic.topic for topic in new])
+        return made
+
+    def alter(self, admin: AdminClient) -> list[Drift]:
+        """Set the settings that differ, topic by topic, and return them.
+
+        Raises:
+            TopicsError: a topic does not take them.
+        """
+        todo: dict[str, list[Drift]] = {}
+        for drift in self.drift:
+            if drift.remedy is Remedy.ALTER:
+                todo.setdefault(drift.resource, []).append(drift)
+        for name, drifts in todo.items():
+            entries = [ConfigEntry(d.key, d.wanted, incremental_operation=AlterConfigOpType.SET) for d in drifts]
+            resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+            [future] = admin.incremental_alter_configs([resource], request_timeout=ASK_SECONDS).values()
+            _is_done(future, f"cannot alter {name}")
+        return [drift for drifts in todo.values() for drift in drifts]
+
+
+def open_admin(bootstrap: str, security: Security = UNSECURED) -> AdminClient:
+    """Return a quiet client for the topics and access rules of a cluster; a context manager."""
+    return AdminClient({**security, "bootstrap.servers": bootstrap, "log_level": 2})
+
+
+def said(exc: KafkaException) -> str:
+    """Return what brokers said, short: of a refusal the name only, for its text may be a dump of the request."""
+    error = exc.args[0]
+    return str(error.name() if "AUTHORIZATION" in error.name() else error.str()[:SAID_CHARS_MAX])
+
+
+def _listed(admin: AdminClient) -> dict[str, Any]:
+    try:
+        return {name: t for name, t in admin.list_topics(timeout=ASK_SECONDS).topics.items() if t.partitions}
+    except KafkaException as exc:
+        raise TopicsError(f"the brokers do not list their topics: {said(exc)}") from exc
+
+
+def _configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the settings of each topic, the cluster's defaults included."""
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    asked = admin.describe_configs(resources, request_timeout=ASK_SECONDS)
+    return {
+        resource.name: {
+            key: entry.value or ""
+            for key, entry in _answer(future, f"the brokers do not show the settings of {resource.name}").items()
+        }
+        for resource, future in asked.items()
+    }
+
+
+def _is_done(future: Future[Any], what: str, *, unless: str = "") -> bool:
+    """Whether the brokers did it; False where they say `unless`. Raises TopicsError for any other error."""
+    try:
+        _answer(future, what)
+    except TopicsError as exc:
+        cause = exc.__cause__
+        if isinstance(cause, KafkaException) and cause.args[0].name() == unless:
+            return False
+        raise
+    return True
+
+
+def _answer(future: Future[Any], what: str) -> Any:
+    try:
+        return future.result(WAIT_SECONDS)
+    except KafkaException as exc:
+        raise TopicsError(f"{what}: {said(exc)}") from exc
+    except FutureTimeoutError as exc:
+        raise TopicsError(f"{what}: no answer within {WAIT_SECONDS:g} s") from exc
+
+
+def _await_topics(admin: AdminClient, names: list[str]) -> None:
+    until = time.monotonic() + ASK_SECONDS
+    while time.monotonic() < until:
+        known = _listed(admin)
+        if all(name in known for name in names):
+            return
+        time.sleep(0.05)
+    raise TopicsError(f"{', '.join(names)} do not show in the brokers' metadata")

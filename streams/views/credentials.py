@@ -1,0 +1,40 @@
+"""What Faust's client needs to prove who the views are: the settings of `producers.security`, in its own terms."""
+
+from __future__ import annotations
+
+import ssl
+
+import faust
+from faust.auth import Credentials
+
+from producers.security import Security
+
+
+def credentials_of(security: Security) -> Credentials | None:
+    """Return Faust's credentials for these settings; None where the brokers are spoken to in clear.
+
+    Raises:
+        OSError: a file of the certificates cannot be used.
+    """
+    protocol = security.get("security.protocol", "PLAINTEXT")
+    context = _tls(security) if protocol.endswith("SSL") else None
+    if protocol.startswith("SASL_"):
+        return faust.SASLCredentials(
+            username=security["sasl.username"],
+            password=security["sasl.password"],
+            mechanism=security["sasl.mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
+
+
+def _tls(security: Security) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=security.get("ssl.ca.location"))
+    if "ssl.certificate.location" in security:
+        context.load_cert_chain(
+            security["ssl.certificate.location"],
+            security.get("ssl.key.location"),
+            # Asked only for an encrypted key. Without an answer of ours the library would ask at the terminal.
+            lambda: security.get("ssl.key.password", ""),
+        )
+    return context
