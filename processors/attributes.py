@@ -24,15 +24,21 @@ def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
     """
     values = _parse(attributes)
     roles, groups = (_texts(values, name) for name in ("roles", "groups"))
+    company, business_unit, team, user, email = (_text(values, name) for name in _TEXTS)
     try:
         return Subject(
-            **{name: _text(values, name) for name in _TEXTS},
+            company=company,
+            business_unit=business_unit,
+            team=team,
+            user=user,
+            email=email,
             roles=roles,
             groups=groups,
             clearance=_text(values, "clearance") or "standard",
             agent=principal_id if role == "agent" else None,
             service=principal_id if role == "service" else None,
             type=role,
+            principal=principal_id,
         )
     except AttributeInvalidError as exc:
         raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc

@@ -13,6 +13,7 @@ from schemas.records import (
     ClockTicked,
     InvocationRequested,
     PolicyPublished,
+    PolicyWithdrawn,
     PrincipalRegistered,
     PrincipalRevoked,
     ResultReported,
@@ -28,6 +29,7 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     PrincipalRegistered: frozenset({"admin", "enrolment"}),  # narrowed by MAY_REGISTER
     PrincipalRevoked: ROLES - {"session"},  # anybody but an admin: itself only
     PolicyPublished: frozenset({"admin"}),
+    PolicyWithdrawn: frozenset({"admin"}),
     SessionOpened: frozenset({"agent", "service", "bridge"}),  # for itself only; a bridge for persons only
     InvocationRequested: frozenset({"session"}),
     ResultReported: frozenset({"tool"}),  # the one that the decision names

@@ -11,7 +11,10 @@ from processors import jcs, registry
 from processors.intake import Signer
 from processors.outputs import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
-from processors.policies import decide_call
+from processors.policies import decide_call, detail_of, ended_well, settle
+from processors.policy.errors import RULE_ERRORS, ResourceInvalidError
+from processors.policy.patterns import resource_name
+from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
@@ -19,7 +22,6 @@ from schemas.reasons import Reason
 from schemas.records import Decision, Event, InvocationRequested, Result, ResultReported
 from schemas.rows import CallRow
 
-RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 REPORTED_OUTCOMES = frozenset({"ok", "failed", "unknown"})
 
 
@@ -29,8 +31,8 @@ def request(
     """Decide a call, tell the tool or the caller, and return (outcome, reason)."""
     mark = len(effects.outputs), len(effects.leaves), tables.savepoint()
     try:
-        parameters, policies = _judge(tables, signer, body)
-        _allow(tables, effects, signer, event, body, parameters, policies)
+        parameters, verdict = _judge(tables, signer, body)
+        _allow(tables, effects, signer, event, body, parameters, verdict)
     except _Denial as denial:
         reason, detail, consulted = denial.reason, denial.detail, denial.policies
     except RULE_ERRORS as exc:
@@ -56,22 +58,32 @@ class _Denial(Refusal):
         self.policies = policies
 
 
-def _judge(tables: Tables, signer: Signer, body: InvocationRequested) -> tuple[Parameters, tuple[bytes, ...]]:
-    """Return the parameters to execute and the policies that allowed them. Raises _Denial."""
-    if body.intents or body.prompts:
+def _judge(tables: Tables, signer: Signer, body: InvocationRequested) -> tuple[Parameters, Verdict]:
+    """Return the parameters to execute and the verdict that allowed them. Raises _Denial."""
+    if body.prompts:
         # What narrows and cannot be honoured yet must not be dropped.
-        raise _Denial(Reason.NOT_SUPPORTED, "intents" if body.intents else "prompts")
+        raise _Denial(Reason.NOT_SUPPORTED, "prompts")
+    try:
+        resource_name(body.resource)
+    except ResourceInvalidError as exc:
+        raise _Denial(Reason.RESOURCE_INVALID) from exc
+    if len(body.intents) > limits.INTENTS_PER_CALL_MAX:
+        raise _Denial(Reason.POLICY_BROKEN, f"at most {limits.INTENTS_PER_CALL_MAX} intents")
     try:
         parameters = parse_parameters(body.parameters)
     except MalformedParametersError as exc:
         raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
     assert signer.session is not None
-    verdict = decide_call(tables, signer.session, body.resource, parameters.value)
+    verdict = decide_call(
+        tables, signer.session, body.resource, parameters.value, session_id=signer.kid, intents=body.intents
+    )
     if verdict.outcome != "allowed":
-        raise _Denial(verdict.reason, verdict.detail, verdict.policies)
+        # Nobody can be asked for an approval yet: a call that would have to wait for one does not wait.
+        reason = Reason.APPROVAL_REQUIRED if verdict.outcome == "pending" else verdict.reason
+        raise _Denial(reason, detail_of(verdict), verdict.policies)
     if len(tables.calls) >= tables.limits.pending_calls:
         raise _Denial(Reason.LIMIT_EXCEEDED, f"at most {tables.limits.pending_calls} open calls", verdict.policies)
-    return parameters, verdict.policies
+    return parameters, verdict
 
 
 def _allow(
@@ -81,9 +93,10 @@ def _allow(
     event: Event,
     body: InvocationRequested,
     parameters: Parameters,
-    policies: tuple[bytes, ...],
+    verdict: Verdict,
 ) -> None:
     """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises _Denial."""
+    policies = verdict.policies
     resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
     recipients: Recipients = registry.live_keys(tables, resource.principal_id) if resource else ()
     if resource is None or not recipients:
@@ -97,6 +110,10 @@ def _allow(
         parameters=parameters, payload=payload,
     )  # fmt: skip
     leaf = effects.decide(decision, payload, recipients)
+    try:
+        marks = settle(tables, verdict)
+    except Refusal as refusal:
+        raise _Denial(refusal.reason, refusal.detail, policies) from refusal
     unknown_at = tables.now + limits.EXECUTE_WITHIN_MS + resource.timeout_ms + limits.UNKNOWN_GRACE_MS
     row = CallRow(
         session_id=signer.kid,
@@ -106,6 +123,7 @@ def _allow(
         event_id=event.header.event_id,
         resource=body.resource,
         unknown_at=unknown_at,
+        marks=marks,
     )
     tables.calls.put(leaf, row)
 
@@ -180,6 +198,8 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         raise Refusal(Reason.MALFORMED_RESULT, "causation_id is not the call's event")
     _check_result(body)
     tables.calls.delete(body.decision)
+    if body.outcome == "ok":
+        ended_well(tables, call)
     try:
         payload, reason = effects.result_payload(event.header.salt), ""
     except PayloadTooLargeError:

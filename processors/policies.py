@@ -1,23 +1,32 @@
-"""Policies of a tenant as the log has them: publication, and the decision on one call.
+"""Policies of a tenant as the log has them: publication, withdrawal, and the decision on one call.
 
-The language stands in `processors.policy`; here its documents meet the tables and a session's attributes.
+The language stands in `processors.policy`; here its documents meet the tables and a session's attributes, and what a
+decision charges is written down: in the transaction of that decision, or not at all.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
+from processors import jcs
 from processors.attributes import subject_of
-from processors.policy.compiled import CompiledPolicy, compile_policy
-from processors.policy.decide import PolicyIndex, Verdict, decide, index_policies
-from processors.policy.documents import PolicyDocument, PolicyError, parse_policy
+from processors.policy.call import Call
+from processors.policy.decide import decide
+from processors.policy.errors import PolicyError
+from processors.policy.evaluation import Cell, Session
+from processors.policy.evaluation import Tables as Views
+from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
+from processors.policy.publication import ADMIN, PublicationError, check_publication, check_withdrawal
+from processors.policy.rates import policy_of
+from processors.policy.sequences import FOR_EVER, Mark
+from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import PolicyPublished
-from schemas.rows import PolicyRow, SessionRow
+from schemas.records import PolicyPublished, PolicyWithdrawn
+from schemas.rows import CallRow, PolicyRow, RateBucketRow, RuleCellRow, SessionRow
+
+_KEY_BYTES = 32
+_MARK_BYTES = _KEY_BYTES + 8
 
 
 def publish(tables: Tables, body: PolicyPublished) -> None:
@@ -29,39 +38,135 @@ def publish(tables: Tables, body: PolicyPublished) -> None:
     """
     if not 0 < len(body.documents) <= limits.DOCUMENTS_PER_EVENT_MAX or len(body.previous) != len(body.documents):
         raise Refusal(Reason.LIMIT_EXCEEDED, "want 1 to 64 documents, and as many previous digests")
-    seen = set()
-    for at, (text, previous) in enumerate(zip(body.documents, body.previous, strict=True)):
-        document = _parse(at, text)
-        row = tables.policies.get(document.policy_id.encode())
-        if (row.digest if row else None) != previous or document.policy_id in seen:
-            raise Refusal("E_CONFLICT", f"document {at}: another version is in force")
-        seen.add(document.policy_id)
-        tables.policies.put(document.policy_id.encode(), PolicyRow(document=text, digest=document.digest))
+    index = policies_in_force(tables)
+    try:
+        documents = check_publication(index.by_id, body.documents, body.previous, signer=ADMIN, children=index.children)
+    except PublicationError as exc:
+        raise Refusal(exc.code, f"document {exc.at}: {exc}") from exc
+    for text, document in zip(body.documents, documents, strict=True):
+        row = PolicyRow(document=text, digest=document.digest, extends=document.extends)
+        tables.policies.put(document.policy_id.encode(), row)
     if len(tables.policies) > tables.limits.policies:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.policies} policies")
 
 
-def _parse(at: int, text: str) -> PolicyDocument:
+def withdraw(tables: Tables, body: PolicyWithdrawn) -> None:
+    """Take a policy out of force.
+
+    Raises:
+        Refusal: `E_CONFLICT` where `previous` is not the digest in force, `E_DEPENDENTS` where another policy extends
+            it, `E_PREFIX_RESERVED` where it is the organisation's.
+    """
+    index = policies_in_force(tables)
     try:
-        return parse_policy(text.encode())
-    except (PolicyError, UnicodeEncodeError) as exc:
-        code = exc.code if isinstance(exc, PolicyError) else "E_TEXT"
-        raise Refusal(code, f"document {at}: {exc}") from exc
+        policy_id = check_withdrawal(index.by_id, body.policy_id, body.previous, signer=ADMIN, children=index.children)
+    except PolicyError as exc:
+        raise Refusal(exc.code, str(exc)) from exc
+    tables.policies.delete(policy_id.encode())
 
 
-def decide_call(tables: Tables, session: SessionRow, resource: str, parameters: dict[str, Any]) -> Verdict:
-    """Judge one call of a session by the policies in force."""
-    subject = subject_of(session.attributes, session.role, session.principal_id)
-    return decide(tables.derived(tables.policies, _index), subject, resource, parameters)
+def policies_in_force(tables: Tables) -> PolicyIndex:
+    """Return the policies in force, found by id; made again only after one has changed."""
+    return tables.derived(tables.policies, _index)
 
 
 def _index(rows: dict[bytes, PolicyRow]) -> PolicyIndex:
-    return index_policies({key.decode(): _compiled(row.digest, row.document) for key, row in rows.items()})
+    return index_stored(StoredPolicy(key.decode(), row.digest, row.document, row.extends) for key, row in rows.items())
 
 
-@functools.lru_cache(maxsize=limits.POLICIES_MAX)
-def _compiled(digest: bytes, text: str) -> CompiledPolicy:
-    document = parse_policy(text.encode())
-    if document.digest != digest:
-        raise ValueError("a policy row does not have the digest of its document")
-    return compile_policy(document)
+# ---- one call
+
+
+def decide_call(
+    tables: Tables,
+    session: SessionRow,
+    resource: str,
+    parameters: dict[str, jcs.JSONValue],
+    *,
+    session_id: bytes = b"",
+    intents: tuple[str, ...] = (),
+) -> Verdict:
+    """Judge one call of a session by the policies in force, with the documents that came with it."""
+    subject = subject_of(session.attributes, session.role, session.principal_id)
+    return decide(
+        policies_in_force(tables), subject, resource, parameters, call_of(tables, session, session_id, intents)
+    )
+
+
+def call_of(tables: Tables, session: SessionRow, session_id: bytes, intents: tuple[str, ...] = ()) -> Call:
+    """Return what a decision on a call of a session may look at now."""
+    signed_by = Session(
+        session_id=session_id.hex(),
+        tenant=tables.tenant_id,
+        app=session.principal_id if session.role == "agent" else None,
+        source_agent=session.principal_id,
+        expires_at=session.expires_at,
+    )
+    return Call(now=tables.now, session=signed_by, tables=views_of(tables), intents=intents)
+
+
+def views_of(tables: Tables) -> Views:
+    """Return what a decision may read of the tables. Rows past their end read as they would if they had left."""
+    buckets, cells = tables.buckets.rows, tables.cells.rows
+
+    def arrival(key: bytes) -> int:
+        row = buckets.get(key)
+        return 0 if row is None else row.arrival
+
+    def cell(key: bytes) -> Cell | None:
+        row = cells.get(key)
+        if row is None or tables.now >= row.until:
+            return None
+        return Cell(row.window, row.calls, float(row.total), row.at, row.until)
+
+    return Views(arrival, cell)
+
+
+def detail_of(verdict: Verdict) -> str:
+    """Return what the log says of the check that decided: where it stands, never a parameter's value."""
+    if verdict.reason == Reason.INTERNAL_ERROR:
+        return f"{verdict.detail} in {verdict.deciding.hex()}" if verdict.deciding else verdict.detail
+    if verdict.retry_after_ms is not None:
+        return f"{verdict.detail} retry_after_ms={verdict.retry_after_ms}"
+    return verdict.detail
+
+
+def settle(tables: Tables, verdict: Verdict) -> bytes | None:
+    """Write what an allowed call charges, and return the marks that it leaves if it ends well, None for none.
+
+    Raises:
+        Refusal: LIMIT_EXCEEDED, there are too many rows already.
+    """
+    effects = verdict.effects
+    for key, arrival in effects.buckets:
+        tables.buckets.put(key, RateBucketRow(policy_id=policy_of(key), arrival=arrival))
+    for key, cell in effects.cells:
+        _remember(tables, key, cell)
+    if len(tables.buckets) > limits.RATE_BUCKETS_MAX or len(tables.cells) > limits.RULE_CELLS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, "rate limits and sequence rules have too much to remember")
+    if len(effects.marks) > limits.MARKS_PER_CALL_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a call matters to at most {limits.MARKS_PER_CALL_MAX} sequence rules")
+    return b"".join(map(_written, effects.marks)) or None
+
+
+def ended_well(tables: Tables, call: CallRow) -> None:
+    """Remember for sequence rules that a call has ended well. Where there is no room they will not find it."""
+    session, marks = tables.sessions.get(call.session_id), call.marks or b""
+    for at in range(0, len(marks), _MARK_BYTES):
+        if session is None or len(tables.cells) >= limits.RULE_CELLS_MAX:
+            return
+        key, within_ms = marks[at : at + _KEY_BYTES], marks[at + _KEY_BYTES : at + _MARK_BYTES]
+        until = min(session.expires_at, tables.now + int.from_bytes(within_ms, "big"))
+        if until > tables.now:
+            _remember(tables, key, Cell(0, 1, 0.0, tables.now, until))
+
+
+def _written(mark: Mark) -> bytes:
+    within_ms = FOR_EVER if mark.within_ms is None else mark.within_ms
+    return mark.key + within_ms.to_bytes(_MARK_BYTES - _KEY_BYTES, "big")
+
+
+def _remember(tables: Tables, key: bytes, cell: Cell) -> None:
+    total = jcs.number(cell.total)
+    row = RuleCellRow(window=cell.window, calls=cell.calls, total=total, at=cell.at, until=cell.until)
+    tables.cells.put(key, row)

@@ -54,7 +54,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     return effects.outputs
 
 
-def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:  # noqa: C901
+def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:  # noqa: C901, PLR0912
     """Run the rule for one verified event and return (outcome, reason). Raises Refusal."""
     match event.body:
         case records.InvocationRequested() as body:
@@ -78,6 +78,8 @@ def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event
                 effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
         case records.PolicyPublished() as body:
             policies.publish(tables, body)
+        case records.PolicyWithdrawn() as body:
+            policies.withdraw(tables, body)
         case records.AdminAdded() as body:
             effects.enter_registry("key", registry.add_admin(tables, body))
         case records.TenantFounded() as body:
@@ -107,3 +109,5 @@ def expire(tables: Tables, effects: Effects) -> None:
             tables.calls.delete(key)
         elif table == tables.sessions.name:
             sessions.remove(tables, effects, key)
+        else:
+            tables.by_name[table].delete(key)  # what policies remember: nothing reads it any more

@@ -13,8 +13,20 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
+from processors.policy.rates import idle_at
 from schemas import limits
-from schemas.rows import CallRow, KeyRow, PolicyRow, PrincipalRow, ResourceRow, SequenceRow, SessionRow, TenantRow
+from schemas.rows import (
+    CallRow,
+    KeyRow,
+    PolicyRow,
+    PrincipalRow,
+    RateBucketRow,
+    ResourceRow,
+    RuleCellRow,
+    SequenceRow,
+    SessionRow,
+    TenantRow,
+)
 
 R = TypeVar("R")
 D = TypeVar("D")
@@ -107,6 +119,8 @@ class Tables:
         self.sessions: Table[SessionRow] = self._table("sessions", lambda s: s.expires_at + limits.SESSION_LINGER_MS)
         self.sequences: Table[SequenceRow] = self._table("sequences")
         self.calls: Table[CallRow] = self._table("calls", lambda c: c.unknown_at)
+        self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: idle_at(b.arrival))
+        self.cells: Table[RuleCellRow] = self._table("cells", lambda c: c.until)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
         # The tail of the audit log: what the next entry links to.
         self.next_index = 0

@@ -14,7 +14,7 @@ from schemas.codec import NAMESPACE, canonical_json, published, resolve
 TOP_LEVEL = (
     "Event", "AdminAddition", "Decision", "CallPayload", "Result", "ResultPayload", "AuditEntry", "DeadLetter",
     "TenantRow", "KeyRow", "PrincipalRow", "ResourceRow", "PolicyRow", "SessionRow", "SequenceRow", "CallRow",
-    "StateHead", "SessionChanged",
+    "StateHead", "SessionChanged", "RateBucketRow", "RuleCellRow",
 )  # fmt: skip
 
 

@@ -56,9 +56,41 @@ class Reason(StrEnum):
     RESOURCE_NOT_ALLOWED = "RESOURCE_NOT_ALLOWED"
     NO_POLICY = "NO_POLICY"
     LAYER_MISSING = "LAYER_MISSING"
+    POLICY_BROKEN = "POLICY_BROKEN"
+    POLICY_NOT_YET_VALID = "POLICY_NOT_YET_VALID"
+    POLICY_EXPIRED = "POLICY_EXPIRED"
+    ROLE_REQUIRED = "ROLE_REQUIRED"
+    DELEGATION_REVOKED = "DELEGATION_REVOKED"
+    DELEGATION_EXPIRED = "DELEGATION_EXPIRED"
+    DELEGATION_BROKEN = "DELEGATION_BROKEN"
+    DELEGATION_DEPTH = "DELEGATION_DEPTH"
+    DELEGATION_SCOPE = "DELEGATION_SCOPE"
+    DELEGATION_CONDITION = "DELEGATION_CONDITION"
     PARAM_REQUIRED = "PARAM_REQUIRED"
     PARAM_TYPE = "PARAM_TYPE"
     PARAM_NOT_ALLOWED = "PARAM_NOT_ALLOWED"
+    PARAM_OUT_OF_RANGE = "PARAM_OUT_OF_RANGE"
+    PARAM_PATTERN = "PARAM_PATTERN"
+    PARAM_SIZE = "PARAM_SIZE"
+    PARAM_DENIED = "PARAM_DENIED"
+    CONDITION_DENIED = "CONDITION_DENIED"
+    SEQUENCE_MISSING = "SEQUENCE_MISSING"
+    SEQUENCE_LIMIT = "SEQUENCE_LIMIT"
+    SEQUENCE_TOTAL = "SEQUENCE_TOTAL"
+    SEQUENCE_TAINT = "SEQUENCE_TAINT"
+    RATE_LIMITED = "RATE_LIMITED"
+    ATTESTATION_MISSING = "ATTESTATION_MISSING"
+    ATTESTATION_EXPIRED = "ATTESTATION_EXPIRED"
+    ATTESTATION_CONSUMED = "ATTESTATION_CONSUMED"
+    ATTESTATION_REVOKED = "ATTESTATION_REVOKED"
+    ATTESTATION_WRONG_SETTER = "ATTESTATION_WRONG_SETTER"
+    APPROVAL_DENIED = "APPROVAL_DENIED"
+    APPROVAL_EXPIRED = "APPROVAL_EXPIRED"
+    APPROVAL_CONSUMED = "APPROVAL_CONSUMED"
+    APPROVAL_QUORUM = "APPROVAL_QUORUM"
+    APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
+    APPROVAL_TIMEOUT = "APPROVAL_TIMEOUT"
+    APPROVAL_PENDING = "APPROVAL_PENDING"
     TOOL_UNAVAILABLE = "TOOL_UNAVAILABLE"
     OUTPUT_TOO_LARGE = "OUTPUT_TOO_LARGE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
@@ -109,10 +141,42 @@ EXPLAINED: dict[Reason, str] = {
     Reason.RESOURCE_DENIED: "a policy denies this resource",
     Reason.RESOURCE_NOT_ALLOWED: "a policy that applies does not list this resource",
     Reason.NO_POLICY: "no policy that may grant allows this resource",
-    Reason.LAYER_MISSING: "a company policy is in force and the principal has no company attribute",
+    Reason.LAYER_MISSING: "the principal lacks an attribute: a company, where companies have policies",
+    Reason.POLICY_BROKEN: "a policy that applies cannot be honoured: its parent is gone, or an intent is faulty",
+    Reason.POLICY_NOT_YET_VALID: "a policy that applies permits nothing before its time",
+    Reason.POLICY_EXPIRED: "a policy that applies permits nothing after its time",
+    Reason.ROLE_REQUIRED: "a policy wants the caller to hold one of some roles",
+    Reason.DELEGATION_REVOKED: "a delegation of the chain, or one of its principals, was revoked",
+    Reason.DELEGATION_EXPIRED: "a delegation of the chain has ended",
+    Reason.DELEGATION_BROKEN: "the delegations do not lead to the signer",
+    Reason.DELEGATION_DEPTH: "the chain of delegations is too long",
+    Reason.DELEGATION_SCOPE: "the resource is outside what was delegated",
+    Reason.DELEGATION_CONDITION: "a condition of a delegation does not hold",
     Reason.PARAM_REQUIRED: "a policy requires a parameter that is absent",
     Reason.PARAM_TYPE: "a parameter is null or of another type than the policy can judge",
     Reason.PARAM_NOT_ALLOWED: "a parameter's value is not among those a policy allows",
+    Reason.PARAM_OUT_OF_RANGE: "a number is beyond the bounds that a policy sets",
+    Reason.PARAM_PATTERN: "a text does not match the pattern that a policy asks for",
+    Reason.PARAM_SIZE: "a text or a list is longer or shorter than a policy allows",
+    Reason.PARAM_DENIED: "a parameter holds what a policy forbids, in some spelling",
+    Reason.CONDITION_DENIED: "a policy forbids the call under a condition that holds, or that cannot be told",
+    Reason.SEQUENCE_MISSING: "a policy wants another call to have ended well before",
+    Reason.SEQUENCE_LIMIT: "a policy allows only so many such calls",
+    Reason.SEQUENCE_TOTAL: "the sum over such calls would exceed what a policy allows, or is no number",
+    Reason.SEQUENCE_TAINT: "an earlier call of the session rules this one out",
+    Reason.RATE_LIMITED: "too many calls in a minute: the detail says after how many ms to try again",
+    Reason.ATTESTATION_MISSING: "a policy requires an attestation that nobody has made",
+    Reason.ATTESTATION_EXPIRED: "the attestation that a policy requires is too old",
+    Reason.ATTESTATION_CONSUMED: "the attestation that a policy requires is used up",
+    Reason.ATTESTATION_REVOKED: "the attestation that a policy requires was revoked",
+    Reason.ATTESTATION_WRONG_SETTER: "the attestation was made by a tool that the policy does not name",
+    Reason.APPROVAL_DENIED: "somebody who may approve has said no",
+    Reason.APPROVAL_EXPIRED: "the approval is too old",
+    Reason.APPROVAL_CONSUMED: "the approval is used up",
+    Reason.APPROVAL_QUORUM: "too few people have approved in time",
+    Reason.APPROVAL_REQUIRED: "a policy requires an approval, and this call does not wait for one",
+    Reason.APPROVAL_TIMEOUT: "nobody has approved in time",
+    Reason.APPROVAL_PENDING: "the call waits for an approval",
     Reason.TOOL_UNAVAILABLE: "allowed by policy, but no live tool offers this resource",
     Reason.OUTPUT_TOO_LARGE: "the record to be written would exceed its limit; its digest stands in its place",
     Reason.INTERNAL_ERROR: "a rule failed while it was evaluated; the call is denied",

@@ -122,6 +122,14 @@ class PolicyPublished:
 
 
 @record
+class PolicyWithdrawn:
+    """A policy is in force no more."""
+
+    policy_id: str
+    previous: bytes
+
+
+@record
 class SessionOpened:
     """A session key begins to speak for a principal."""
 
@@ -190,6 +198,7 @@ Body = (
     | InvocationRequested
     | ResultReported
     | ClockTicked
+    | PolicyWithdrawn
 )
 
 

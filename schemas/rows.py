@@ -66,6 +66,7 @@ class PolicyRow:
 
     document: str
     digest: bytes
+    extends: str | None = None
 
 
 @record
@@ -101,6 +102,26 @@ class CallRow:
     event_id: bytes
     resource: str
     unknown_at: int
+    marks: bytes | None = None
+
+
+@record
+class RateBucketRow:
+    """State: a rate limit of one policy for one principal."""
+
+    policy_id: str
+    arrival: int
+
+
+@record
+class RuleCellRow:
+    """State: what a sequence rule has seen of one session or user."""
+
+    window: int
+    calls: int
+    total: str
+    at: int
+    until: int
 
 
 @record

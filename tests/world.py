@@ -32,6 +32,7 @@ from schemas.records import (
     Header,
     KeyOffer,
     PolicyPublished,
+    PolicyWithdrawn,
     PrincipalRegistered,
     PrincipalRevoked,
     ResultReported,
@@ -280,6 +281,13 @@ class World:
     def publish_policy(self, *documents: dict[str, Any]) -> Folded:
         """Put policy documents into force."""
         folded = self.send(self.publication(*documents), self.admin)
+        assert folded.says == ("accepted", ""), folded.results
+        return folded
+
+    def withdraw_policy(self, policy_id: str) -> Folded:
+        """Take a policy out of force."""
+        body = PolicyWithdrawn(policy_id=policy_id, previous=self.tables.policies.rows[policy_id.encode()].digest)
+        folded = self.send(body, self.admin)
         assert folded.says == ("accepted", ""), folded.results
         return folded
 

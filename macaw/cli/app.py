@@ -7,6 +7,7 @@ import typer
 from macaw.cli import (
     agent,
     audit,
+    decide,
     demo,
     dev,
     invoke,
@@ -31,7 +32,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,  # they would print the values of variables, keys included
     )
-    for module in (up, monitor, views, invoke, sessions, log, replay, demo):
+    for module in (up, monitor, views, invoke, decide, sessions, log, replay, demo):
         app.command(module.NAME)(module.command)
     for name, group in (
         ("tenant", tenant.app),

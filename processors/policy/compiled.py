@@ -1,31 +1,33 @@
-"""A policy made ready to be asked: placed in its layer, its parameter constraints turned into closures.
+"""A policy made ready to be asked: placed in its layer, its constraints turned into closures.
 
 Must never live here: which policies apply, or what a refusal leads to.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy import limits
-from processors.policy.documents import ParameterConstraint, PolicyDocument
-from processors.policy.resolve import Layer, placement
-from processors.policy.text import nfc, nfc_value
+from processors.policy.denials import denial_test
+from processors.policy.documents import PolicyDocument
+from processors.policy.globs import granting, restricting
+from processors.policy.parameter_checks import Test, parameter_test
+from processors.policy.patterns import ResourceName
+from processors.policy.rates import Rate, rate_of
+from processors.policy.resolve import Layer, Placement, placement
 
-Test = Callable[[Mapping[str, JSONValue]], str]
-
-_NULL = b"null"
+_INLINE = Placement(layer=Layer.INLINE, grants=False)
+_NEVER_GRANTS = ("org:", "restrict:", "filter:")  # also where a policy that may grant extends them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterCheck:
-    """A constraint as a test: given parameters whose names are in NFC it returns a reason to deny, or "" to pass."""
+    """A constraint as a test of parameters whose names at the top are in NFC."""
 
-    opkey: str
+    meets: Callable[[str], bool] = field(repr=False)  # the operation key, held against a folded name
+    path: str
     pointer: str
-    test: Test
+    test: Test = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,56 +36,81 @@ class CompiledPolicy:
 
     policy_id: str
     digest: bytes
+    key: bytes  # the digest, and whether it came with a call: what tells one document from another
+    extends: str | None
     layer: Layer
     grants: bool
+    may_grant: bool  # its resources, where it was reached through a layer that grants
     role: str | None
+    document: PolicyDocument = field(repr=False)
     resources: tuple[str, ...]
     denied_resources: tuple[str, ...]
-    checks: tuple[ParameterCheck, ...]
+    checks: tuple[ParameterCheck, ...] = field(repr=False)  # parameters
+    denials: tuple[ParameterCheck, ...] = field(repr=False)  # denied parameters
+    rate: Rate | None
+    allowing: tuple[Callable[[str], bool], ...] = field(repr=False)  # `resources`, as tests
+    denying: tuple[Callable[[str], bool], ...] = field(repr=False)  # `denied_resources`, as tests
+
+    @property
+    def policy(self) -> "CompiledPolicy":
+        """The policy itself: an index holds these, or what makes them when they are needed."""
+        return self
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether it has rules over several calls."""
+        return bool(self.document.sequence)
+
+    def denied_by(self, name: ResourceName) -> int | None:
+        """Return which of its `denied_resources` meets a name first, None where none does."""
+        for at, meets in enumerate(self.denying):
+            if any(map(meets, name.spellings)):
+                return at
+        return None
+
+    def lists(self, name: ResourceName) -> bool:
+        """Return whether its `resources` meet a name. Requires some."""
+        text, tenant = name.text, name.tenant
+        if not tenant:
+            return any(meets(text) for meets in self.allowing)
+        # A foreign tenant's resource is granted only by a pattern that names the tenant literally.
+        pairs = zip(self.resources, self.allowing, strict=True)
+        return any(pattern.startswith(tenant) and meets(text) for pattern, meets in pairs)
 
 
 @lru_cache(maxsize=limits.CACHED_POLICIES_MAX)
-def compile_policy(document: PolicyDocument) -> CompiledPolicy:
-    """Return the policy ready to be asked; the same object for the same digest while it is remembered."""
-    place = placement(document.policy_id)
+def compile_policy(document: PolicyDocument, *, strict: bool = False) -> CompiledPolicy:
+    """Return the policy ready to be asked; the same object for the same digest while it is remembered.
+
+    `strict` is the tenant's setting `strict_parameters`: a constrained parameter must then be there.
+    """
+    place = _INLINE if document.inline else placement(document.policy_id)
     return CompiledPolicy(
         policy_id=document.policy_id,
         digest=document.digest,
+        key=document.digest + (b"\x01" if document.inline else b""),
+        extends=document.extends,
         layer=place.layer,
         grants=place.grants,
+        may_grant=not document.inline and not document.policy_id.startswith(_NEVER_GRANTS),
         role=place.role,
+        document=document,
         resources=document.resources,
         denied_resources=document.denied_resources,
-        checks=tuple(_check(constraint) for constraint in document.parameters),
+        checks=tuple(
+            ParameterCheck(
+                meets=restricting(one.opkey),
+                path=one.path,
+                pointer=one.pointer,
+                test=parameter_test(one, strict=strict),
+            )
+            for one in document.parameters
+        ),
+        denials=tuple(
+            ParameterCheck(meets=restricting(one.opkey), path=one.path, pointer=one.pointer, test=denial_test(one))
+            for one in document.denied_parameters
+        ),
+        rate=None if document.rate_limit is None else rate_of(document.rate_limit),
+        allowing=tuple(map(granting, document.resources)),
+        denying=tuple(map(restricting, document.denied_resources)),
     )
-
-
-def _check(constraint: ParameterConstraint) -> ParameterCheck:
-    path, required = constraint.path, constraint.required
-    allowed = None if constraint.allowed is None else frozenset(map(_equality_key, constraint.allowed))
-    null_passes = allowed is not None and _NULL in allowed
-
-    def test(parameters: Mapping[str, JSONValue]) -> str:
-        if path not in parameters:
-            return "PARAM_REQUIRED" if required else ""
-        value = parameters[path]
-        if value is None:
-            if required:
-                return "PARAM_REQUIRED"
-            return "" if null_passes else "PARAM_TYPE"
-        return "" if allowed is None or _equality_key(value) in allowed else "PARAM_NOT_ALLOWED"
-
-    return ParameterCheck(opkey=constraint.opkey, pointer=constraint.pointer, test=test)
-
-
-def _equality_key(value: JSONValue) -> str | bytes:
-    """Return what equal JSON values share and no others: a text in NFC, or the canonical bytes of anything else."""
-    if isinstance(value, str):
-        return nfc(value) if jcs.is_stream_safe(value) else b""
-    if type(value) is int:  # the bytes that follow anyway, sooner
-        return b"%d" % value
-    try:
-        written = jcs.canonical(value)
-        return jcs.canonical(nfc_value(value)) if jcs.is_stream_safe(written.decode()) else b""
-    except jcs.NotJSONError:
-        return b""  # equal to nothing that a policy can hold

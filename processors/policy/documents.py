@@ -1,70 +1,93 @@
 """Reading a policy document (MAPL.md 1): strict, complete, and with one stable code for each refusal.
 
-A document that passes says nothing this version does not know how to honour. Nothing is decided here.
+Nothing is decided here; what has to be prepared once, such as regular expressions, is.
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
-import re2
+from dataclasses import dataclass, field, replace
 
 from processors import jcs
 from processors.jcs import JSONValue
 from processors.policy import limits
-from processors.policy.errors import PolicyError
+from processors.policy.errors import PolicyBrokenError, PolicyError
 from processors.policy.patterns import check_pattern
-from processors.policy.text import has_control, has_hidden, has_outer_blanks, nfc_value
+from processors.policy.reading import (
+    as_choice,
+    as_integer,
+    as_label,
+    as_list,
+    as_object,
+    as_text,
+    pointer_to,
+    read_object,
+)
+from processors.policy.requirements import (
+    APPROVER,
+    Meta,
+    Requirement,
+    approval_requirement,
+    parse_criterion,
+    parse_metas,
+    parse_requirements,
+)
+from processors.policy.sequences import SequenceRule, parse_sequence
+from processors.policy.specs import DeniedParameter, ParameterConstraint, parse_denied_parameters, parse_parameters
+from processors.policy.text import has_hidden, has_outer_blanks
+from processors.policy.times import parse_time
 
-__all__ = ["ParameterConstraint", "PolicyDocument", "PolicyError", "parse_policy"]
+__all__ = ["ParameterConstraint", "PolicyDocument", "PolicyError", "parse_inline", "parse_policy", "pointer_to"]
 
 ORGANISATION_PREFIX = "org:"  # the organisation key's alone (DESIGN.md 4)
 RESERVED_PREFIXES = ("intent:", "delegation:", "prompt:")  # documents that come with a call, never published
+INTENT_ID = "intent:"  # of a document that comes with a call and names itself nothing
 
-# What the language has and this version does not: refused rather than ignored, at the place where it stands.
-_LATER_FIELDS = frozenset({"extends", "attestations", "sequence", "validity"})
-_LATER_CONSTRAINTS = frozenset(
-    {"rate_limit", "denied_parameters", "attestations", "roles", "audit_level", "require_approval"}
+# Accepted in an intent and without effect: what its author says of it (MAPL.md 1).
+_INTENT_MEMBERS = frozenset(
+    {"purpose", "provided_capabilities", "required_resources", "data_access", "roots", "tool_prompts"}
 )
-_LATER_KEYWORDS = frozenset(
-    {"min", "max", "range", "pattern", "min_length", "max_length", "min_items", "max_items", "type"}
-)
-_KEYWORDS = _LATER_KEYWORDS | {"allowed_values", "required"}
-
-_JSON_CODES = {"duplicate": "E_JSON_DUPLICATE", "number": "E_JSON_NUMBER", "surrogate": "E_TEXT"}
-_LIMIT_CAUSES = frozenset({"depth", "nodes"})
-
-_NAME = r"[^.\[\]*]+(?:\[(?:[0-9]+|\*)\])*"
-_PATH = re2.compile(rf"{_NAME}(?:\.{_NAME})*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParameterConstraint:
-    """What one parameter of the operations that `opkey` meets must be; `pointer` is the place in the document.
-
-    `allowed` is None where any value but null will do.
-    """
-
-    opkey: str
-    path: str
-    pointer: str
-    required: bool
-    allowed: tuple[JSONValue, ...] | None
+AUDIT_LEVELS = ("minimal", "standard", "full")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyDocument:
-    """A policy as published. Two documents are equal if their digests are.
+    """A policy as published, or as it came with a call. Two documents are equal if their digests are.
 
-    `digest` is the SHA-256 of `canonical`, the document's RFC 8785 form after NFC; `parameters` are in its order.
+    `digest` is the SHA-256 of `canonical`, the document's RFC 8785 form after NFC; everything is in its order.
     """
 
     policy_id: str = field(compare=False)
     digest: bytes
     canonical: bytes = field(compare=False, repr=False)
-    resources: tuple[str, ...] = field(compare=False)
-    denied_resources: tuple[str, ...] = field(compare=False)
-    parameters: tuple[ParameterConstraint, ...] = field(compare=False)
+    extends: str | None = field(default=None, compare=False)
+    resources: tuple[str, ...] = field(default=(), compare=False)
+    denied_resources: tuple[str, ...] = field(default=(), compare=False)
+    parameters: tuple[ParameterConstraint, ...] = field(default=(), compare=False)
+    denied_parameters: tuple[DeniedParameter, ...] = field(default=(), compare=False)
+    requirements: tuple[Requirement, ...] = field(default=(), compare=False)
+    metas: dict[str, Meta] = field(default_factory=dict, compare=False)
+    sequence: tuple[SequenceRule, ...] = field(default=(), compare=False)
+    roles: tuple[str, ...] = field(default=(), compare=False)
+    rate_limit: int | None = field(default=None, compare=False)
+    audit_level: str | None = field(default=None, compare=False)
+    not_before: int | None = field(default=None, compare=False)  # ms
+    not_after: int | None = field(default=None, compare=False)  # ms
+    inline: bool = False  # INVARIANT: compared, or an intent worded like a published policy could stand for it
+
+    def meta_of(self, key: str) -> Meta:
+        """Return what it says of a key."""
+        return self.metas.get(key, Meta())
+
+    @property
+    def regexes(self) -> int:
+        """How many regular expressions are in it."""
+        conditions = sum(one.regexes for one in self.requirements) + sum(one.regexes for one in self.sequence)
+        return conditions + sum(one.regex is not None for one in self.parameters)
+
+    @property
+    def patterns(self) -> int:
+        """How many patterns are in it."""
+        constrained = {one.opkey for one in self.parameters} | {one.opkey for one in self.denied_parameters}
+        return len(self.resources) + len(self.denied_resources) + len(constrained) + 2 * len(self.sequence)
 
 
 def parse_policy(text: bytes, *, organisation: bool = False) -> PolicyDocument:
@@ -74,192 +97,172 @@ def parse_policy(text: bytes, *, organisation: bool = False) -> PolicyDocument:
         PolicyError: with the code and pointer of the first fault, in the order of the text. A member that is missing
             has no place and is reported last.
     """
-    document = _read(text)
-    _check_document(document, organisation=organisation)
-    canonical = jcs.canonical(document)
-    ordered = jcs.parse_strict(canonical, nodes_max=limits.DOCUMENT_BYTES_MAX)
-    assert isinstance(ordered, dict)
-    return PolicyDocument(
-        policy_id=str(ordered["policy_id"]),
-        digest=hashlib.sha256(canonical).digest(),
-        canonical=canonical,
-        resources=_texts(ordered.get("resources")),
-        denied_resources=_texts(ordered.get("denied_resources")),
-        parameters=tuple(_constraints(ordered.get("constraints"))),
-    )
-
-
-def pointer_to(base: str, step: str | int) -> str:
-    """Return the JSON pointer (RFC 6901) to a member or item of the place that `base` points to."""
-    return f"{base}/{str(step).replace('~', '~0').replace('/', '~1')}"
-
-
-# ---- the text
-
-
-def _read(text: bytes) -> dict[str, JSONValue]:
-    if len(text) > limits.DOCUMENT_BYTES_MAX:
-        raise PolicyError("E_LIMIT", "")
-    try:
-        # A document of 64 KiB holds fewer values than bytes, so the count needs no bound of its own.
-        value = jcs.parse_strict(text, depth_max=limits.DOCUMENT_DEPTH_MAX, nodes_max=limits.DOCUMENT_BYTES_MAX)
-    except jcs.MalformedJSONError as error:
-        code = "E_LIMIT" if error.cause in _LIMIT_CAUSES else _JSON_CODES.get(error.cause, "E_JSON")
-        raise PolicyError(code, "") from None
-    return _object(nfc_value(value), "")
-
-
-def _object(value: JSONValue, pointer: str) -> dict[str, JSONValue]:
-    if not isinstance(value, dict):
-        raise PolicyError("E_TYPE", pointer)
-    return value
-
-
-def _list(value: JSONValue, pointer: str, *, items_max: int) -> list[JSONValue]:
-    if not isinstance(value, list):
-        raise PolicyError("E_TYPE", pointer)
-    if len(value) > items_max:
-        raise PolicyError("E_LIMIT", pointer)
-    return value
-
-
-def _text(value: JSONValue, pointer: str) -> str:
-    if not isinstance(value, str):
-        raise PolicyError("E_TYPE", pointer)
-    return value
-
-
-# ---- checks, in the order of the text
-
-
-def _check_document(document: dict[str, JSONValue], *, organisation: bool) -> None:
-    for name, value in document.items():
-        pointer = pointer_to("", name)
-        match name:
-            case "policy_id":
-                _check_policy_id(_text(value, pointer), pointer, organisation=organisation)
-            case "name" | "version" | "description" | "scope":
-                _check_advisory(_text(value, pointer), pointer)
-            case "resources" | "denied_resources":
-                _check_patterns(value, pointer)
-            case "constraints":
-                _check_constraints(_object(value, pointer), pointer)
-            case _:
-                raise _not_a_member(name, pointer, later=_LATER_FIELDS)
-    if "policy_id" not in document:
+    document = read_object(text)
+    reader = _Reader(organisation=organisation, inline=False)
+    reader.read(document)
+    if reader.policy_id is None:
         raise PolicyError("E_POLICY_ID", "/policy_id")
+    return reader.document(jcs.canonical(document))
 
 
-def _not_a_member(name: str, pointer: str, *, later: frozenset[str]) -> PolicyError:
-    return PolicyError("E_NOT_SUPPORTED" if name in later else "E_UNKNOWN_FIELD", pointer)
+def parse_inline(text: bytes) -> PolicyDocument:
+    """Return a policy that came with a call: the same language, an id is optional and has no effect.
+
+    Raises:
+        PolicyError: as `parse_policy`.
+    """
+    if len(text) > limits.INLINE_BYTES_MAX:
+        raise PolicyError("E_LIMIT", "")
+    document = read_object(text)
+    reader = _Reader(organisation=False, inline=True)
+    reader.read(document)
+    return reader.document(jcs.canonical(document))
 
 
-def _check_policy_id(policy_id: str, pointer: str, *, organisation: bool) -> None:
+def check_inline(documents: tuple[PolicyDocument, ...]) -> None:
+    """Raise PolicyBrokenError unless the documents that came with a call keep their bounds together."""
+    totals = (
+        (len(documents), limits.INLINE_DOCUMENTS_MAX),
+        (sum(len(one.canonical) for one in documents), limits.INLINE_BYTES_MAX),
+        (sum(one.patterns for one in documents), limits.INLINE_PATTERNS_MAX),
+        (sum(len(one.requirements) for one in documents), limits.INLINE_REQUIREMENTS_MAX),
+        (sum(one.regexes for one in documents), limits.INLINE_REGEXES_MAX),
+    )
+    if any(total > bound for total, bound in totals):
+        raise PolicyBrokenError("the documents that came with the call exceed their bounds")
+
+
+def check_policy_id(policy_id: str, pointer: str) -> None:
+    """Raise PolicyError E_POLICY_ID unless a text, which is in NFC, can be the id of a policy."""
     if not 1 <= len(policy_id) <= limits.POLICY_ID_CHARS_MAX:
         raise PolicyError("E_POLICY_ID", pointer)
     if has_outer_blanks(policy_id) or has_hidden(policy_id) or "*" in policy_id or "\\" in policy_id:
         raise PolicyError("E_POLICY_ID", pointer)
-    if policy_id.startswith(RESERVED_PREFIXES) or (policy_id.startswith(ORGANISATION_PREFIX) and not organisation):
-        raise PolicyError("E_PREFIX_RESERVED", pointer)
 
 
-def _check_advisory(text: str, pointer: str) -> None:
-    if len(text) > limits.ADVISORY_CHARS_MAX:
-        raise PolicyError("E_LIMIT", pointer)
-    if has_control(text):
-        raise PolicyError("E_TEXT", pointer)
+class _Reader:
+    """One document, member by member in the order of the text; each fault is raised where it stands."""
+
+    def __init__(self, *, organisation: bool, inline: bool) -> None:
+        self._organisation = organisation
+        self._inline = inline
+        self.policy_id: str | None = None
+        self._found: dict[str, object] = {}
+        self._requirements: tuple[Requirement, ...] = ()
+        self._listed: tuple[Requirement, ...] = ()  # those under `constraints`
+        self._metas: dict[str, Meta] = {}
+        self._approver: tuple[str, str] | None = None
+
+    def read(self, document: dict[str, JSONValue]) -> None:
+        """Take every member in. Raises PolicyError."""
+        for name, value in document.items():
+            self._member(name, value, pointer_to("", name))
+        if len(self._requirements) + len(self._listed) > limits.REQUIREMENTS_MAX:
+            raise PolicyError("E_LIMIT", "/constraints/attestations")
+
+    def document(self, canonical: bytes) -> PolicyDocument:
+        """Return what was read."""
+        # What comes with a call cannot take the name, so neither the buckets nor the approvals, of what is published.
+        policy_id = INTENT_ID if self._inline or self.policy_id is None else self.policy_id
+        written = (
+            replace(one, meta=self._metas[one.key]) if one.key in self._metas else one
+            for one in (*self._requirements, *self._listed)
+        )
+        approvals = [approval_requirement(policy_id, *self._approver)] if self._approver else []
+        return PolicyDocument(
+            policy_id=policy_id,
+            digest=hashlib.sha256(canonical).digest(),
+            canonical=canonical,
+            requirements=(*written, *approvals),
+            metas=self._metas,
+            inline=self._inline,
+            **self._found,  # type: ignore[arg-type]
+        )
+
+    def _member(self, name: str, value: JSONValue, here: str) -> None:
+        match name:
+            case "policy_id":
+                self.policy_id = self._id(as_text(value, here), here)
+            case "name" | "version" | "description" | "scope":
+                as_label(value, here)
+            case "extends":
+                self._found["extends"] = as_text(value, here)
+            case "resources" | "denied_resources":
+                self._found[name] = _patterns(value, here)
+            case "attestations":
+                self._requirements = parse_requirements(value, here, inline=self._inline)
+            case "sequence":
+                self._found["sequence"] = parse_sequence(value, here, inline=self._inline)
+            case "validity":
+                self._validity(as_object(value, here), here)
+            case "constraints":
+                self._constraints(as_object(value, here), here)
+            case _:
+                self._without_effect(name, here)
+
+    def _without_effect(self, name: str, here: str) -> None:
+        if not (self._inline and name in _INTENT_MEMBERS):
+            raise PolicyError("E_UNKNOWN_FIELD", here)
+
+    def _id(self, policy_id: str, here: str) -> str:
+        check_policy_id(policy_id, here)
+        if self._inline:
+            return policy_id
+        reserved = policy_id.startswith(ORGANISATION_PREFIX) and not self._organisation
+        if reserved or policy_id.startswith(RESERVED_PREFIXES):
+            raise PolicyError("E_PREFIX_RESERVED", here)
+        return policy_id
+
+    def _validity(self, validity: dict[str, JSONValue], here: str) -> None:
+        for name, value in validity.items():
+            there = pointer_to(here, name)
+            if name not in {"not_before", "not_after"}:
+                raise PolicyError("E_UNKNOWN_FIELD", there)
+            self._found[name] = parse_time(as_text(value, there), there)
+        begin, end = self._found.get("not_before"), self._found.get("not_after")
+        if isinstance(begin, int) and isinstance(end, int) and begin >= end:
+            raise PolicyError("E_VALIDITY_EMPTY", here)
+
+    def _constraints(self, constraints: dict[str, JSONValue], here: str) -> None:
+        for name, value in constraints.items():
+            self._constraint(name, value, pointer_to(here, name))
+
+    def _constraint(self, name: str, value: JSONValue, here: str) -> None:
+        match name:
+            case "parameters":
+                self._found[name] = parse_parameters(value, here, inline=self._inline)
+            case "denied_parameters":
+                self._found[name] = parse_denied_parameters(value, here)
+            case "rate_limit":
+                self._found[name] = as_integer(value, here, low=1, high=limits.RATE_MAX, code="E_RATE")
+            case "roles":
+                self._found[name] = _roles(value, here)
+            case "audit_level":
+                self._found[name] = as_choice(value, here, AUDIT_LEVELS)
+            case "require_approval":
+                self._approval(value, here)
+            case "attestations" if isinstance(value, list):
+                self._listed = parse_requirements(value, here, inline=self._inline)
+            case "attestations":
+                self._metas = parse_metas(value, here)
+            case _:
+                raise PolicyError("E_UNKNOWN_FIELD", here)
+
+    def _approval(self, value: JSONValue, here: str) -> None:
+        if isinstance(value, bool):
+            self._approver = (APPROVER, here) if value else None
+        else:
+            self._approver = (parse_criterion(value, here), here)
 
 
-def _check_patterns(value: JSONValue, pointer: str) -> None:
-    for index, pattern in enumerate(_list(value, pointer, items_max=limits.PATTERNS_MAX)):
+def _patterns(value: JSONValue, pointer: str) -> tuple[str, ...]:
+    patterns = as_list(value, pointer, items_max=limits.PATTERNS_MAX)
+    for index, pattern in enumerate(patterns):
         here = pointer_to(pointer, index)
-        check_pattern(_text(pattern, here), here)
+        check_pattern(as_text(pattern, here), here)
+    return tuple(map(str, patterns))
 
 
-def _check_constraints(constraints: dict[str, JSONValue], pointer: str) -> None:
-    for name, value in constraints.items():
-        here = pointer_to(pointer, name)
-        if name != "parameters":
-            raise _not_a_member(name, here, later=_LATER_CONSTRAINTS)
-        _check_parameters(_object(value, here), here)
-
-
-def _check_parameters(parameters: dict[str, JSONValue], pointer: str) -> None:
-    if len(parameters) > limits.OPKEYS_MAX:
-        raise PolicyError("E_LIMIT", pointer)
-    for opkey, value in parameters.items():
-        here = pointer_to(pointer, opkey)
-        _check_form(opkey, value, here)
-        check_pattern(opkey, here)
-        paths = _object(value, here)
-        if len(paths) > limits.PATHS_MAX:
-            raise PolicyError("E_LIMIT", here)
-        for path, spec in paths.items():
-            there = pointer_to(here, path)
-            _check_path(path, there)
-            _check_spec(spec, there)
-
-
-def _check_form(opkey: str, value: JSONValue, pointer: str) -> None:
-    """Tell an operation key from a path of the short form (MAPL.md 3), which comes later."""
-    is_path = not any(mark in opkey for mark in ":/*")
-    if is_path and (isinstance(value, list) or (isinstance(value, dict) and value.keys() <= _KEYWORDS)):
-        raise PolicyError("E_NOT_SUPPORTED", pointer)
-    if is_path or isinstance(value, list):
-        raise PolicyError("E_PARAM_FORM", pointer)
-
-
-def _check_path(path: str, pointer: str) -> None:
-    # A star outside `[*]` is refused too: it would read as a wildcard and constrain a parameter of that very name.
-    if not _PATH.fullmatch(path) or has_control(path):
-        raise PolicyError("E_PARAM_PATH", pointer)
-    if "." in path or "[" in path:
-        raise PolicyError("E_NOT_SUPPORTED", pointer)
-
-
-def _check_spec(spec: JSONValue, pointer: str) -> None:
-    if isinstance(spec, list):
-        _check_literals(spec, pointer)
-        return
-    for keyword, value in _object(spec, pointer).items():
-        here = pointer_to(pointer, keyword)
-        if keyword == "allowed_values":
-            _check_literals(value, here)
-        elif keyword != "required":
-            raise _not_a_member(keyword, here, later=_LATER_KEYWORDS)
-        elif not isinstance(value, bool):
-            raise PolicyError("E_TYPE", here)
-    if not spec:
-        raise PolicyError("E_SPEC_EMPTY", pointer)
-
-
-def _check_literals(value: JSONValue, pointer: str) -> None:
-    literals = _list(value, pointer, items_max=limits.ENUM_MEMBERS_MAX)
-    if not literals:
-        raise PolicyError("E_ENUM_EMPTY", pointer)
-    for index, literal in enumerate(literals):
-        if isinstance(literal, str) and "*" in literal:  # a pattern, in the whole language
-            raise PolicyError("E_NOT_SUPPORTED", pointer_to(pointer, index))
-
-
-# ---- values, from a document that passed
-
-
-def _texts(value: JSONValue) -> tuple[str, ...]:
-    return tuple(str(item) for item in value) if isinstance(value, list) else ()
-
-
-def _constraints(constraints: JSONValue) -> Iterator[ParameterConstraint]:
-    """Give the parameter constraints in document order, which is the order of RFC 8785."""
-    parameters = constraints.get("parameters", {}) if isinstance(constraints, dict) else {}
-    for opkey, paths in _object(parameters, "").items():
-        for path, spec in _object(paths, "").items():
-            keywords = spec if isinstance(spec, dict) else {"allowed_values": spec}
-            allowed = keywords.get("allowed_values")
-            yield ParameterConstraint(
-                opkey=opkey,
-                path=path,
-                pointer=pointer_to(pointer_to("/constraints/parameters", opkey), path),
-                required=keywords.get("required") is True,
-                allowed=tuple(allowed) if isinstance(allowed, list) else None,
-            )
+def _roles(value: JSONValue, pointer: str) -> tuple[str, ...]:
+    roles = as_list(value, pointer, items_max=limits.CONSTRAINT_ROLES_MAX)
+    return tuple(as_label(role, pointer_to(pointer, at)) for at, role in enumerate(roles))

@@ -1,9 +1,14 @@
 """The ways in which what others wrote can be wrong before any decision is taken.
 
 PolicyError             a policy document      refused when it is published; the former version stays
+PolicyBrokenError       what applies to a call the call is denied with POLICY_BROKEN
 ResourceInvalidError    the name of a resource the call is denied with RESOURCE_INVALID
 AttributeInvalidError   a session attribute    the session is refused with ATTRIBUTE_INVALID
+WorkExceededError       an evaluation          the call is denied with LIMIT_EXCEEDED
 """
+
+# What a rule may raise: the call is denied INTERNAL_ERROR. Anything else is a failure of the machine, no decision.
+RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
 class PolicyError(ValueError):
@@ -15,9 +20,17 @@ class PolicyError(ValueError):
         self.pointer = pointer
 
 
+class PolicyBrokenError(ValueError):
+    """Say that a policy which applies cannot be honoured (MAPL.md 5): its chain is broken, or an inline one faulty."""
+
+
 class ResourceInvalidError(ValueError):
     """Say that a text is no resource name (MAPL.md 2)."""
 
 
 class AttributeInvalidError(ValueError):
     """Say which session attribute is of a wrong type, too long, or holds a character that is refused (MAPL.md 6)."""
+
+
+class WorkExceededError(Exception):
+    """Say that a decision would cost more units than it may spend (MAPL.md 1 "Work")."""

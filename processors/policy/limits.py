@@ -9,7 +9,39 @@ PATTERN_CHARS_MAX = 512
 PATTERN_STARS_MAX = 16  # runs of stars in one pattern
 OPKEYS_MAX = 256  # operation keys in one document
 PATHS_MAX = 128  # parameter paths under one operation key
-ENUM_MEMBERS_MAX = 1024  # literals in one allowed_values
+PATH_INDEX_DIGITS_MAX = 9  # of an index in a path
+ENUM_MEMBERS_MAX = 1024  # literals in one allowed_values, items in one denied list
+REQUIREMENTS_MAX = 64  # attestations that one document requires, and keys that it says more about
+CONSTRAINT_ROLES_MAX = 64
+SEQUENCE_RULES_MAX = 64
+SEQUENCE_SAME_MAX = 16  # pairs of paths in one rule
+EXTENDS_DEPTH_MAX = 16  # documents in one chain, the first included
+
+EXPRESSION_CHARS_MAX = 2048
+EXPRESSION_DEPTH_MAX = 32
+EXPRESSION_NODES_MAX = 256
+
+REGEX_CHARS_MAX = 512
+REGEX_BYTES_MAX = 1024 * 1024  # memory of one compiled expression
+
+# Documents that come with a call: intents, prompt policies, delegation scopes, together.
+INLINE_DOCUMENTS_MAX = 32
+INLINE_BYTES_MAX = 8 * 1024
+INLINE_PATTERNS_MAX = 64
+INLINE_REQUIREMENTS_MAX = 16
+INLINE_REGEXES_MAX = 8
+INLINE_REGEX_CHARS_MAX = 128
+INLINE_REGEX_BYTES_MAX = 64 * 1024  # their senders choose them freely, and several are remembered
+
+RATE_MAX = 1_000_000  # calls in a minute
+QUORUM_MAX = 16
+TIMEOUT_SECONDS_MAX = 604_800
+TIME_TO_LIVE_SECONDS_MAX = 31_622_400
+USES_MAX = 1_000_000
+OPEN_REQUESTS_MAX = 100  # approvals that one requester waits for
+GRANT_REQUEST_MS = 3_600_000  # a request for a grant stays open as long
+APPROVAL_TIMEOUT_SECONDS = 300  # of `require_approval`
+DELEGATION_DEPTH_MAX = 8
 
 NAME_CHARS_MAX = 1024  # a resource name, with its domain, in any of its spellings
 DECODINGS_MAX = 3  # rounds of percent-decoding after which a name must have come to rest
@@ -17,9 +49,16 @@ DECODINGS_MAX = 3  # rounds of percent-decoding after which a name must have com
 ROLES_MAX = 64  # roles of one session
 GROUPS_MAX = 256  # groups of one session
 
+# Units that one decision may spend, and what things cost: not time, because a replay must agree.
+WORK_UNITS_MAX = 10_000_000
+DENIED_ITEM_UNITS = 64  # and one for each byte of the text it is held against; a glob costs the same
+REACHED_VALUE_UNITS = 16  # a value that a path with several steps leads to
+
 # Bounds of caches, in entries; they change no answer.
 CACHED_NAMES_MAX = 4096
 CACHED_NAME_CHARS_MAX = 128  # a long name has as many prefixes as slashes: remembered, a caller could fill the memory
 CACHED_MATCHERS_MAX = 4096
 CACHED_POLICIES_MAX = 1024
 CACHED_PLANS_MAX = 4096
+CACHED_INLINE_MAX = 64  # documents that came with calls, and plans with such
+CACHED_ZONE_SECONDS_MAX = 64

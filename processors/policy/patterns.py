@@ -15,15 +15,15 @@ import re2
 
 from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
+from processors.policy.globs import granting, restricting, star_runs
 from processors.policy.text import fold, has_control, has_hidden, has_outer_blanks, has_unassigned, nfc, nfkc
 
 DEFAULT_DOMAIN = "tool:"  # of a name without a domain (MAPL.md 2)
 
 _DOMAIN = re2.compile(r"[a-z][a-z0-9._-]{0,31}")
+_DOMAIN_CHARS_MAX = 32
 _TENANT = re2.compile(r"@[a-z][a-z0-9-]{1,39}/")  # DESIGN.md 2 says what a tenant id is
 _EMPTY_SEGMENT = re2.compile(r"(?:^|[^:/])//|:////")  # `//` but not `://` or `:///`
-_STARS = re2.compile(r"\*+")
-_WHOLE_DOMAIN = re2.compile(r"(?:@[a-z][a-z0-9-]{1,39}/)?[a-z][a-z0-9._-]{0,31}:\*")
 
 
 class Position(Enum):
@@ -40,6 +40,27 @@ class ResourceName:
     text: str
     tenant: str = field(compare=False)  # `@acme/` of a foreign resource, else empty
     spellings: tuple[str, ...] = field(compare=False)
+
+    @property
+    def local(self) -> str:
+        """The name without the foreign tenant."""
+        return self.text[len(self.tenant) :]
+
+    @property
+    def domain(self) -> str:
+        """What stands before the first colon."""
+        return self.local.partition(":")[0]
+
+    @property
+    def app(self) -> str | None:
+        """The first of several segments; a name of one segment belongs to no application."""
+        segment, slash, _ = self.local.partition(":")[2].partition("/")
+        return segment if segment and slash else None
+
+    @property
+    def operation(self) -> str:
+        """The last segment."""
+        return self.local.partition(":")[2].rpartition("/")[2]
 
 
 def resource_name(text: str) -> ResourceName:
@@ -73,11 +94,24 @@ _remembered_name = lru_cache(maxsize=limits.CACHED_NAMES_MAX)(_read_name)
 
 def matches(pattern: str, name: ResourceName, position: Position) -> bool:
     """Return whether a pattern, which `check_pattern` passed, meets a name in that position."""
-    meets = _matcher(pattern, position)
-    if position is Position.RESTRICTION:
-        return any(map(meets, name.spellings))
+    return restricts(pattern, name) if position is Position.RESTRICTION else grants(pattern, name)
+
+
+def grants(pattern: str, name: ResourceName) -> bool:
+    """Return whether a pattern meets a name in grant position."""
     # A foreign tenant's resource is granted only by a pattern that names the tenant literally.
-    return pattern.startswith(name.tenant) and meets(name.text)
+    return pattern.startswith(name.tenant) and granting(pattern)(name.text)
+
+
+def restricts(pattern: str, name: ResourceName) -> bool:
+    """Return whether a pattern meets a name, in any of its spellings, in restriction position."""
+    return any(map(restricting(pattern), name.spellings))
+
+
+def operation_name(tool: str, operation: str) -> str:
+    """Return the name of an operation that is given apart from its tool, as older callers do (MAPL.md 2)."""
+    name = tool if ":" in tool else f"{DEFAULT_DOMAIN}{tool}"
+    return f"{name}/{operation}"
 
 
 def check_pattern(pattern: str, pointer: str) -> None:
@@ -86,7 +120,7 @@ def check_pattern(pattern: str, pointer: str) -> None:
         raise PolicyError("E_LIMIT", pointer)
     if not pattern or has_outer_blanks(pattern) or has_control(pattern):
         raise PolicyError("E_PATTERN", pointer)
-    if len(_STARS.findall(pattern)) > limits.PATTERN_STARS_MAX:
+    if len(star_runs(pattern)) > limits.PATTERN_STARS_MAX:
         raise PolicyError("E_PATTERN", pointer)
 
 
@@ -105,6 +139,8 @@ def _with_domain(name: str) -> str:
 
 
 def _tenant(name: str) -> str:
+    if not name.startswith("@"):
+        return ""
     found = _TENANT.match(name)
     return str(found.group()) if found else ""
 
@@ -136,69 +172,39 @@ def _slashes(text: str) -> int:
 
 def _check_spelling(name: str) -> None:
     domain, colon, rest = name[len(_tenant(name)) :].partition(":")
-    if not (colon and rest and _DOMAIN.fullmatch(domain)):
+    if not (colon and rest and len(domain) <= _DOMAIN_CHARS_MAX and _is_domain(domain)):
         raise ResourceInvalidError("resource name without a domain or without a rest")
     if len(name) > limits.NAME_CHARS_MAX:
         raise ResourceInvalidError("resource name is too long")
     if has_outer_blanks(name) or has_hidden(name) or has_unassigned(name):
         raise ResourceInvalidError("blanks around, or invisible characters in, a resource name")
-    if _EMPTY_SEGMENT.search(name) or _has_dot_segment(rest):
+    if ("//" in name and _EMPTY_SEGMENT.search(name)) or _has_dot_segment(rest):
         raise ResourceInvalidError("empty or dot segment in a resource name")
 
 
+@lru_cache(maxsize=limits.CACHED_NAMES_MAX)
+def _is_domain(domain: str) -> bool:
+    return _DOMAIN.fullmatch(domain) is not None
+
+
+def has_dot_segment_decoded(text: str) -> bool:
+    """Return whether a text, as it stands or percent-decoded up to three times, has a `.` or `..` segment."""
+    if "." not in text and "%" not in text:
+        return False
+    for _ in range(limits.DECODINGS_MAX):
+        if _has_dot_segment(text):
+            return True
+        decoded = unquote_to_bytes(text).decode(errors="replace")
+        if decoded == text:
+            return False
+        text = decoded
+    # What still changes could be anything.
+    return _has_dot_segment(text) or unquote_to_bytes(text).decode(errors="replace") != text
+
+
 def _has_dot_segment(rest: str) -> bool:
+    if "." not in rest:
+        return False
     # A colon begins a path as well: `file:../x` and `file:C:..\x` climb.
     segments = rest.replace("\\", "/").split("/")
     return any(segment.rpartition(":")[2] in {".", ".."} for segment in segments)
-
-
-# ---- patterns
-
-
-@lru_cache(maxsize=limits.CACHED_MATCHERS_MAX)
-def _matcher(pattern: str, position: Position) -> Callable[[str], bool]:
-    """Return the test of one pattern: on a name's text in grant position, on its spellings in restriction position."""
-    literals: list[str] = _STARS.split(pattern)
-    stars: list[str] = _STARS.findall(pattern)
-    if position is Position.RESTRICTION:
-        return _any_runs([fold(literal) for literal in literals])  # stars are recognised before folding
-    if all(len(star) > 1 for star in stars):
-        return _any_runs(literals)
-    if _WHOLE_DOMAIN.fullmatch(pattern):
-        return _any_runs(literals)
-    return _narrow_runs(literals, stars)
-
-
-def _any_runs(literals: list[str]) -> Callable[[str], bool]:
-    """Return the test for literals with any run of characters between them."""
-    first, *others = literals
-    if not others:
-        return first.__eq__
-    *middle, last = others
-    room = len(first) + len(last)
-
-    def meets(text: str) -> bool:
-        if len(text) < room or not text.startswith(first) or not text.endswith(last):
-            return False
-        at, end = len(first), len(text) - len(last)
-        for literal in middle:  # the leftmost place leaves most room for the rest
-            found = text.find(literal, at, end)
-            if found < 0:
-                return False
-            at = found + len(literal)
-        return True
-
-    return meets
-
-
-def _narrow_runs(literals: list[str], stars: list[str]) -> Callable[[str], bool]:
-    """Return the test for literals with runs between them, of which those of a single star hold no slash."""
-    expression = re2.compile(as_expression(literals, stars))
-    return lambda text: expression.fullmatch(text) is not None
-
-
-def as_expression(literals: list[str], stars: list[str]) -> str:
-    """Return the RE2 expression, to be matched in full, that defines what a pattern in grant position meets."""
-    runs = [".*" if len(star) > 1 else "[^/]*" for star in stars]
-    quoted = [str(re2.escape(literal)) for literal in literals]
-    return "(?s)" + "".join(part for pair in zip(quoted, [*runs, ""], strict=True) for part in pair)

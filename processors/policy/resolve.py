@@ -1,4 +1,4 @@
-"""Which policies apply: from a subject's attributes and a resource's name to policy ids (MAPL.md 6, layers 1 to 9).
+"""Which policies apply: from a subject's attributes and a resource's name to policy ids (MAPL.md 6).
 
 Every id is looked up verbatim; whether such a policy exists is not known here. The id alone says the layer, because a
 resource whose domain is the prefix of a layer is looked up under `res:`.
@@ -13,6 +13,7 @@ import re2
 from processors.policy import limits
 from processors.policy.errors import AttributeInvalidError
 from processors.policy.patterns import resource_name
+from processors.policy.rates import bucket_prefix
 from processors.policy.text import has_hidden, nfc, nfkc
 
 CLEARANCE_DEFAULT = "standard"
@@ -28,7 +29,7 @@ _LAYER_DOMAINS = frozenset(
 
 
 class Layer(Enum):
-    """The layers of MAPL.md 6 that this version knows, in the order in which they are judged."""
+    """The layers of MAPL.md 6, in the order in which they are judged. Delegation scopes are judged before them all."""
 
     ORGANISATION = 1
     ROLE = 2
@@ -39,6 +40,7 @@ class Layer(Enum):
     PROGRAM = 7
     CLEARANCE = 8
     RESOURCE = 9
+    INLINE = 10  # intents and prompts: what comes with the call, and never grants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,8 @@ class Placement:
 class Subject:
     """Who calls: attributes fixed when the session began. `policy_ids` are those to look up for it, in layer order.
 
-    An empty text is no attribute. A subject lives as long as its session, so the ids are made once.
+    An empty text is no attribute. A subject lives as long as its session, so the ids are made once. `principal` is who
+    pays: rate limits and counts are kept for it.
 
     Raises:
         AttributeInvalidError: an attribute is of another type, holds `*` or a control or format character, or there
@@ -72,7 +75,9 @@ class Subject:
     agent: str | None = None
     service: str | None = None
     type: str | None = None
+    principal: str = ""
     policy_ids: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    bucket_prefix: bytes = field(init=False, repr=False, compare=False)  # of the keys of its rate limits
 
     def __post_init__(self) -> None:
         for name in ("company", "business_unit", "team", "user", "email", "agent", "service", "type"):
@@ -80,12 +85,36 @@ class Subject:
         object.__setattr__(self, "clearance", _attribute("clearance", self.clearance) or CLEARANCE_DEFAULT)
         object.__setattr__(self, "roles", _attributes("roles", self.roles, items_max=limits.ROLES_MAX))
         object.__setattr__(self, "groups", _attributes("groups", self.groups, items_max=limits.GROUPS_MAX))
+        principal = self.principal or self.user or self.email or self.service or self.agent or ""
+        object.__setattr__(self, "principal", principal)
+        object.__setattr__(self, "bucket_prefix", bucket_prefix(principal))
         object.__setattr__(self, "policy_ids", tuple(_subject_ids(self)))
 
     @property
     def lacks_company(self) -> bool:
         """Return whether a company's policies would pass this subject by although it is judged as a user."""
         return self.company is None and self.type != SERVICE_TYPE
+
+    def lacks(self, layers: frozenset[str]) -> str:
+        """Return the first of some layers for which this subject has no attribute, or an empty text."""
+        return next((name for name in REQUIRABLE if name in layers and not getattr(self, REQUIRABLE[name])), "")
+
+    def attribute(self, name: str) -> str | tuple[str, ...] | None:
+        """Return one of ATTRIBUTES, None where the subject has no such attribute."""
+        if name == "user_id":
+            return self.user or self.principal or None
+        value: str | tuple[str, ...] | None = getattr(self, name)
+        return value
+
+
+# What the setting `required_layers` may name, with the attribute that it asks for.
+REQUIRABLE = {"company": "company", "bu": "business_unit", "team": "team", "user": "user", "roles": "roles"}
+
+# What a condition may ask of a subject.
+ATTRIBUTES = frozenset(
+    {"user", "company", "business_unit", "team", "roles", "groups", "email", "clearance", "agent", "service", "type"}
+    | {"user_id"}
+)
 
 
 def placement(policy_id: str) -> Placement:
@@ -126,13 +155,10 @@ def resource_ids(resource: str) -> tuple[str, ...]:
 def _resource_ids(resource: str) -> tuple[str, ...]:
     resolved = resource_name(resource)
     name = resolved.text
-    local = name[len(resolved.tenant) :]
-    domain, _, rest = local.partition(":")
-    prefix = "res:" if not resolved.tenant and domain in _LAYER_DOMAINS else ""
+    prefix = "res:" if not resolved.tenant and resolved.domain in _LAYER_DOMAINS else ""
     ids = [prefix + name[:end] for end, character in enumerate(name) if character == "/"]
-    app, slash, _ = rest.partition("/")
     # An application of ours has no say over a foreign tenant's namesake.
-    apps = [f"app:{app}"] if app and slash and not resolved.tenant else []
+    apps = [f"app:{resolved.app}"] if resolved.app and not resolved.tenant else []
     return (*apps, *ids, prefix + name)
 
 

@@ -32,6 +32,11 @@ def fold(text: str) -> str:
     return "".join(character for character in folded if unicodedata.category(character) != "Cf")
 
 
+def utf8_size(text: str) -> int:
+    """Return how many bytes a text has in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def nfc_value(value: JSONValue) -> JSONValue:
     """Return a JSON value with every text and member name in NFC. Requires names that stay distinct."""
     if isinstance(value, str):

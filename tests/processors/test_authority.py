@@ -12,6 +12,7 @@ from schemas import codec, limits, topics
 from schemas.records import (
     Body,
     ClockTicked,
+    PolicyWithdrawn,
     PrincipalRevoked,
     ResultReported,
 )
@@ -37,6 +38,7 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
         "tool": ("accepted", ""),
     },
     "PolicyPublished": {"admin": ("accepted", "")},
+    "PolicyWithdrawn": {"admin": ("refused", "E_CONFLICT")},
     "SessionOpened": {"agent": ("accepted", ""), "service": ("accepted", ""), "bridge": ("accepted", "")},
     "InvocationRequested": {"session": ("denied", "NO_POLICY")},
     "ResultReported": {"tool": ("refused", "LATE_RESULT")},
@@ -58,6 +60,7 @@ def own(world: World, kind: str, by: Actor) -> Body:
         "PrincipalRegistered": world.registration("agent", "newcomer", keys=keys),
         "PrincipalRevoked": PrincipalRevoked(principal_id=by.principal_id, kid=None, reason="lost"),
         "PolicyPublished": world.publication({"policy_id": "user:a", "resources": ["tool:a"]}),
+        "PolicyWithdrawn": PolicyWithdrawn(policy_id="user:a", previous=bytes(32)),
         "SessionOpened": world.person_session(keys=keys) if by.role == "bridge" else world.session_of(by, keys=keys),
         "InvocationRequested": invocation("tool:the-tool/run"),
         "ResultReported": ResultReported(decision=bytes(32), outcome="ok", body="{}", attestations=()),

@@ -225,7 +225,8 @@ def test_a_rule_that_breaks_denies_with_its_reason_on_the_log(office):
         folded = office.call()
         assert folded.says == ("denied", "INTERNAL_ERROR")
         (decision,), (result,) = folded.decisions, folded.results
-        assert (decision.outcome, decision.policies, decision.payload_sha256) == ("denied", (), None)
+        digests = (broken.digest,)
+        assert (decision.outcome, decision.policies, decision.payload_sha256) == ("denied", digests, None)
         assert result.reason == "INTERNAL_ERROR"
         assert not world.tables.calls.rows
 

@@ -156,6 +156,7 @@ def build_world(name: str = "evidence", **how: Any) -> World:
     world.revoke("bot")  # 15 PrincipalRevoked
     world.call(session, "tool:calc/run", {"a": 2})  # 16 InvocationRequested, EXPIRED_SESSION
     world.tick()  # 17 ClockTicked
+    world.withdraw_policy("agent:bot")  # 18 PolicyWithdrawn
     return world
 
 

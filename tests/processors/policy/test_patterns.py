@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
-from processors.policy.patterns import Position, as_expression, check_pattern, matches, resource_name
+from processors.policy.globs import as_expression
+from processors.policy.patterns import Position, check_pattern, matches, resource_name
 from processors.policy.text import fold, nfc
 
 # pattern, resource, matched in grant position, matched in restriction position

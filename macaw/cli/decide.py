@@ -1,0 +1,143 @@
+"""`macaw decide`: what the policies would say to a call, as advice that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from macaw.cli.options import Tenant
+
+if TYPE_CHECKING:
+    from streams.decide.questions import Question
+    from streams.decide.standing import Standing
+
+NAME = "decide"
+
+
+def command(
+    *,
+    serve: Annotated[bool, typer.Option("--serve", help="Answer over HTTP (AuthZEN) until Ctrl-C.")] = False,
+    subject: Annotated[str | None, typer.Option("--subject", help="Who would act: an id of the directory.")] = None,
+    subject_type: Annotated[str, typer.Option("--subject-type", help="The subject's type.", metavar="TYPE")] = "user",
+    action: Annotated[str | None, typer.Option("--action", help="What it would do.", metavar="NAME")] = None,
+    resource: Annotated[str | None, typer.Option("--resource", help="To what.", metavar="TYPE:ID")] = None,
+    properties: Annotated[
+        str, typer.Option("--properties", help="Properties of the resource, a JSON object.", metavar="JSON")
+    ] = "{}",
+    policies: Annotated[
+        Path | None,
+        typer.Option("--policies", help="Ask these documents, not those in force on the log.", metavar="FOLDER"),
+    ] = None,
+    directory: Annotated[
+        Path, typer.Option("--directory", help="The YAML or JSON file that says who subjects are.", metavar="FILE")
+    ] = Path("directory.yaml"),
+    host: Annotated[
+        str, typer.Option("--host", help="With --serve: where to listen.", metavar="ADDRESS")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="With --serve: 0 is a free one.")] = 0,
+    url: Annotated[
+        str | None, typer.Option("--url", help="With --serve: https://NAME by which others call it.", metavar="URL")
+    ] = None,
+    tenant: Tenant = None,
+) -> None:
+    """Say what the policies would decide; nothing is charged, used up or written.
+
+    One question is answered as JSON, with exit status 1 for a denial. With --serve, programs ask over HTTP, with the
+    token in the tenant's folder.
+    """
+    if serve:
+        if subject is not None or action is not None or resource is not None:
+            raise typer.BadParameter(
+                "is asked over HTTP: leave out --subject, --action and --resource", param_hint="--serve"
+            )
+        _serve(policies, directory, tenant, host=host, port=port, url=url)
+        return
+    if subject is None or action is None or resource is None:
+        raise typer.BadParameter("want --subject, --action and --resource, or --serve", param_hint="--subject")
+    question = _question(subject_type, subject, action, resource, properties)
+    with _loading(policies, directory, tenant) as load:
+        answer = _answered(load(), question)
+
+    from macaw.cli.output import show_json
+
+    show_json(answer, indent=2)
+    raise typer.Exit(0 if answer["decision"] else 1)
+
+
+def _question(subject_type: str, subject: str, action: str, resource: str, properties: str) -> Question:
+    from processors.parameters import MalformedParametersError, parse_parameters
+    from streams.decide.questions import Question
+
+    resource_type, colon, resource_id = resource.partition(":")
+    if not colon:
+        raise typer.BadParameter("want TYPE:ID", param_hint="--resource")
+    try:
+        known = parse_parameters(properties).value
+    except MalformedParametersError as exc:
+        raise typer.BadParameter(
+            f"want one strict JSON object (found wrong: {exc.cause})", param_hint="--properties"
+        ) from exc
+    return Question(
+        subject_type=subject_type,
+        subject_id=subject,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        action=action,
+        resource_properties=known,
+    )
+
+
+def _answered(standing: Standing, question: Question) -> dict[str, Any]:
+    import time
+
+    from streams.decide.answers import answer
+
+    return answer(standing, question, time.time_ns() // 1_000_000).as_json()
+
+
+@contextmanager
+def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iterator[Callable[[], Standing]]:
+    """Give what reads policies and subjects as they stand; what has not changed is not read again."""
+    from streams.decide.files import WatchedDirectory, WatchedFolder
+    from streams.decide.standing import Standing
+
+    subjects = WatchedDirectory(directory)
+    if policies is not None:
+        folder = WatchedFolder(policies)
+        yield lambda: Standing(policies=folder.read(), directory=subjects.read())
+        return
+    subjects.read()  # what is wrong with a file is told before a broker is asked
+
+    from macaw.cli.places import open_tenant
+    from macaw.policies_followed import FollowedPolicies
+
+    with FollowedPolicies(*open_tenant(tenant)) as followed:
+        yield lambda: Standing(policies=followed.read(), directory=subjects.read())
+
+
+def _serve(
+    policies: Path | None, directory: Path, tenant: str | None, *, host: str, port: int, url: str | None
+) -> None:
+    import logging
+
+    from macaw.cli.output import log_to_stderr, say
+    from macaw.cli.places import open_home
+    from streams.decide.address import Address, check_listen
+    from streams.decide.process import run_decisions
+    from streams.decide.standing import Kept
+
+    log_to_stderr(logging.INFO)
+    check_listen(host, url)
+    folder = open_home().tenant(tenant)
+    folder.token()  # without one nobody could ask
+
+    def on_listening(address: Address) -> None:
+        token = folder.path / "views.token"
+        say(f"asked at {address.url}/access/v1/evaluation, with the token in {token}; Ctrl-C ends it")
+
+    with _loading(policies, directory, tenant) as load:
+        run_decisions(folder, Kept(load), host=host, port=port, url=url, on_listening=on_listening)

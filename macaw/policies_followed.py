@@ -1,0 +1,103 @@
+"""The policies in force on a tenant's log, followed: as of which entry they are, and read again when one was published.
+
+What is believed is what a live monitor key signed. A log that ends before what was read once is not followed.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from confluent_kafka import Message
+
+from macaw.policies_in_force import PolicyInForce, read_policies
+from macaw.reading import TopicReader
+from processors.policy.documents import parse_policy
+from processors.policy.index import StoredPolicy, index_stored
+from processors.signing import AUDIT_TAG
+from producers.answers import MonitorSigned
+from producers.home import Home, TenantHome
+from producers.registry_view import RegistryView
+from schemas.records import AuditEntry
+from schemas.topics import AUDIT
+from streams.decide.standing import PoliciesStanding
+
+_PUBLISHED = b"Policy"  # in the kind of every event that changes what is in force
+
+
+class PoliciesUnknownError(RuntimeError):
+    """What is in force cannot be known from the log; the message says why."""
+
+
+class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
+    """One tenant's policies in force. Not for several threads at once."""
+
+    def __init__(self, home: Home, folder: TenantHome) -> None:
+        self._home = home
+        self._folder = folder
+        genesis, deployment = folder.genesis, home.config.get("deployment", "local")
+        self._registry = RegistryView(
+            home.bootstrap, tenant=folder.tenant, genesis=genesis, deployment=deployment, security=home.security
+        )
+        self._trusted = MonitorSigned(self._registry, tenant=folder.tenant, genesis=genesis)
+        self._audit = TopicReader(home.bootstrap, AUDIT, folder.tenant, security=home.security)
+        self._offset = -1
+        self._standing: PoliciesStanding | None = None
+
+    def read(self) -> PoliciesStanding:
+        """Return what is in force now; the same value while the log has not grown.
+
+        Raises:
+            PoliciesUnknownError: publications are no longer kept, or the log ends before what was read.
+            ReadTimeoutError, RegistryError: the topics cannot be read to their ends.
+            UntrustedRecordError: an entry is not signed by the monitor.
+        """
+        message, entry = self._newest()
+        before = self._standing
+        if before is None or self._has_publication(message):
+            self._standing = self._read_documents(entry)
+        elif entry.index != before.as_of:
+            self._standing = replace(before, as_of=entry.index, now=entry.now)
+        else:
+            return before
+        self._offset = message.offset() or 0
+        return self._standing
+
+    def _newest(self) -> tuple[Message, AuditEntry]:
+        found = self._audit.last(1)
+        if not found:
+            raise PoliciesUnknownError(f"the audit log of {self._folder.tenant} is empty: does a monitor run?")
+        entry: AuditEntry = self._trusted.verify(found[0], AUDIT_TAG, AuditEntry)[0]
+        if (found[0].offset() or 0) < self._offset:
+            raise PoliciesUnknownError(f"the audit log ends at entry {entry.index}, before what was read of it once")
+        return found[0], entry
+
+    def _has_publication(self, newest: Message) -> bool:
+        later = self._audit.between(0, self._offset + 1, (newest.offset() or 0) + 1)
+        published = [one for one in later if _PUBLISHED in (one.value() or b"")]  # to the end: one consumer reads all
+        return bool(published)
+
+    def _read_documents(self, newest: AuditEntry) -> PoliciesStanding:
+        found = read_policies(self._home, self._folder)
+        if found.lost:
+            # One of them may forbid what the others allow.
+            raise PoliciesUnknownError(
+                f"{found.lost} publications are older than what intake keeps, so what is in force is not known here: "
+                "give the documents with --policies"
+            )
+        policies = list(found.policies.values())
+        # They were read after the newest entry was: what was published in between counts already.
+        last = max(policies, key=lambda one: one.audit_index, default=None)
+        as_of, now = newest.index, newest.now
+        if last is not None and last.audit_index > as_of:
+            as_of, now = last.audit_index, last.since
+        return PoliciesStanding(index=index_stored(map(_stored, policies)), as_of=as_of, now=now)
+
+    def __exit__(self, *_: object) -> None:
+        self._audit.close()
+        self._registry.close()
+
+
+def _stored(policy: PolicyInForce) -> StoredPolicy:
+    extends = parse_policy(policy.document.encode(), organisation=True).extends
+    return StoredPolicy(policy.policy_id, policy.digest, policy.document, extends)

@@ -1,0 +1,30 @@
+"""What a decision depends on beside policies, subjects, resource and parameters: values and read-only views."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from processors.policy.delegation import Hop
+from processors.policy.evaluation import Session, Settings, Tables
+
+
+class Call(NamedTuple):
+    """One call, as the log has it.
+
+    `now` is log time in ms. `intents` are the texts of documents that came with the call, policies of its prompts among
+    them. `hops` lead from the first subject to the last; `bound` says that the first one signed, for a service.
+    `trusted` are the patterns under which a foreign tenant's caller is let in. `resumed` holds the keys that the call
+    waited for, when it is decided again after approvals.
+    """
+
+    now: int = 0
+    session: Session = Session()
+    tables: Tables = Tables()
+    settings: Settings = Settings()
+    intents: tuple[str, ...] = ()
+    hops: tuple[Hop, ...] = ()
+    bound: bool = False
+    trusted: tuple[str, ...] = ()
+    resumed: Collection[str] | None = None
+
+
+PLAIN = Call()

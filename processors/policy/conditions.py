@@ -1,0 +1,297 @@
+"""What a condition says of a call: true, false, or unknown (MAPL.md 7). Trees become closures, once for each document.
+
+Unknown is None. Nothing is coerced: values of two types are not comparable, whatever they look like. A requirement
+applies unless its condition is false, so what cannot be known protects.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from typing import Any, assert_never
+
+from processors.policy import limits
+from processors.policy.evaluation import ABSENT, Evaluation, Record, inspected, member, spend
+from processors.policy.expressions import (
+    Asked,
+    Comparison,
+    Expression,
+    Joined,
+    Literal,
+    Match,
+    Membership,
+    Not,
+    Operand,
+    Path,
+    Scalar,
+    Time,
+    Truth,
+)
+from processors.policy.globs import matching
+from processors.policy.text import utf8_size
+from processors.policy.times import FIELDS, NOW, local_time
+
+Condition = Callable[[Evaluation], bool | None]
+_Reader = Callable[[Evaluation], object]
+
+_Compare = Callable[[Any, Any], bool]  # of two values of one type, which the caller has looked at
+_ORDER: dict[str, _Compare] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_COMPARE: dict[str, _Compare] = {"==": operator.eq, "!=": operator.ne, **_ORDER}
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def compile_condition(expression: Expression) -> Condition:
+    """Return the test of an expression. It raises WorkExceededError and nothing else for what a caller can send."""
+    match expression:
+        case Joined():
+            return _joined([compile_condition(part) for part in expression.parts], conjunction=expression.conjunction)
+        case Not():
+            return _not(compile_condition(expression.inner))
+        case _:
+            return _test(expression)
+
+
+def _test(test: Comparison | Membership | Match | Truth | Asked) -> Condition:
+    match test:
+        case Comparison():
+            return _comparison(test)
+        case Membership():
+            return _membership(test)
+        case Match():
+            return _match(test)
+        case Truth():
+            return _truth(_reader(test.path))
+        case Asked():
+            return _asked(test)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+# ---- logic, as Kleene has it
+
+
+def _joined(parts: Sequence[Condition], *, conjunction: bool) -> Condition:
+    decisive = not conjunction
+
+    def joined(call: Evaluation) -> bool | None:
+        known = True
+        for part in parts:
+            found = part(call)
+            if found is decisive:
+                return decisive
+            if found is None:
+                known = False
+        return conjunction if known else None
+
+    return joined
+
+
+def _not(inner: Condition) -> Condition:
+    def negated(call: Evaluation) -> bool | None:
+        found = inner(call)
+        return None if found is None else not found
+
+    return negated
+
+
+def _truth(read: _Reader) -> Condition:
+    def truth(call: Evaluation) -> bool | None:
+        value = read(call)
+        return value if type(value) is bool else None
+
+    return truth
+
+
+# ---- comparing
+
+
+def _comparison(test: Comparison) -> Condition:
+    left, right, sign = test.left, test.right, test.operator
+    if isinstance(left, Literal):
+        left, right, sign = right, left, _MIRRORED[sign]
+    read = _reader(left)
+    if not isinstance(right, Literal):
+        return _two_values(read, _reader(right), sign)
+    value = right.value
+    if value is None:
+        return _null(read, equal=sign == "==")
+    compare = _COMPARE[sign]
+    if isinstance(value, bool):
+        return lambda call: compare(found, value) if type(found := read(call)) is bool else None
+    if isinstance(value, str):
+        return _with_text(read, value, compare)
+
+    def with_number(call: Evaluation) -> bool | None:
+        found = read(call)
+        kind = type(found)
+        return compare(found, value) if kind is int or kind is float else None
+
+    return with_number
+
+
+def _with_text(read: _Reader, text: str, compare: _Compare) -> Condition:
+    def with_text(call: Evaluation) -> bool | None:
+        found = read(call)
+        if type(found) is not str:
+            return None
+        spelt = inspected(found, call.work)
+        return None if spelt is None else compare(spelt, text)
+
+    return with_text
+
+
+def _null(read: _Reader, *, equal: bool) -> Condition:
+    return lambda call: ((found := read(call)) is None or found is ABSENT) is equal
+
+
+def _two_values(read_left: _Reader, read_right: _Reader, sign: str) -> Condition:
+    compare, ordering = _COMPARE[sign], sign in _ORDER
+
+    def two_values(call: Evaluation) -> bool | None:
+        left, right = _comparable(read_left(call), call), _comparable(read_right(call), call)
+        if left is None or right is None or _kind(left) is not _kind(right):
+            return None
+        if ordering and type(left) is bool:
+            return None
+        return compare(left, right)
+
+    return two_values
+
+
+def _comparable(value: object, call: Evaluation) -> str | float | bool | None:
+    """Return a value that can be compared, a text in NFC; None for null, absent values, arrays and objects."""
+    kind = type(value)
+    if kind is str:
+        return inspected(value, call.work)  # type: ignore[arg-type]
+    if kind is int or kind is float or kind is bool:
+        return value  # type: ignore[return-value]
+    return None
+
+
+def _kind(value: object) -> type:
+    kind = type(value)
+    return float if kind is int else kind
+
+
+def _membership(test: Membership) -> Condition:
+    read = _reader(test.left)
+    if isinstance(test.items, Path):
+        read_items = _reader(test.items)
+
+        def among(call: Evaluation) -> bool | None:
+            items = read_items(call)
+            if not isinstance(items, (list, tuple)):
+                return None
+            spend(call.work, limits.REACHED_VALUE_UNITS * len(items))
+            return _among(_comparable(read(call), call), [_comparable(item, call) for item in items])
+
+        return among
+    members = test.items
+    return lambda call: _among(_comparable(read(call), call), members)
+
+
+def _among(value: Scalar, items: Sequence[Scalar]) -> bool | None:
+    if value is None:
+        return None
+    kind = _kind(value)
+    if any(_kind(item) is kind and item == value for item in items):
+        return True
+    return None if any(_kind(item) is not kind for item in items) else False
+
+
+def _match(test: Match) -> Condition:
+    read, regex = _reader(test.path), test.regex
+    meets: Callable[[str], bool] = matching(test.glob or "") if regex is None else regex.matches
+    units, units_each = (limits.DENIED_ITEM_UNITS, 1) if regex is None else (0, regex.units)
+
+    def match(call: Evaluation) -> bool | None:
+        value = read(call)
+        if type(value) is not str:
+            return None
+        spelt = inspected(value, call.work)
+        if spelt is None:
+            return None
+        spend(call.work, units + units_each * utf8_size(spelt))
+        return meets(spelt)
+
+    return match
+
+
+# ---- what is asked of the call
+
+
+def _asked(test: Asked) -> Condition:
+    name = test.name
+    if test.question == "has_role":
+        return lambda call: name in call.subject.roles
+    if test.question == "has_group":
+        return lambda call: name in call.subject.groups
+    return lambda call: any(_stands(record, call.now) for record in call.tables.attestations.records(name))
+
+
+def _stands(record: Record, now: int) -> bool:
+    """Whether a record is valid and not used up, by what its setter said of it."""
+    uses_max = 1 if record.one_time else record.max_uses
+    in_time = record.expires_at is None or now < record.expires_at
+    return not record.revoked and in_time and (uses_max is None or record.uses < uses_max)
+
+
+def _reader(operand: Operand) -> _Reader:
+    match operand:
+        case Literal():
+            value = operand.value
+            return lambda _call: value
+        case Time():
+            return _time(operand.field, operand.zone)
+        case Path():
+            return _path(operand)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _time(field: str, zone: tzinfo) -> _Reader:
+    if field == NOW:
+        return lambda call: call.now // 1000
+    read = FIELDS[field]
+    return lambda call: read(local_time(call.now // 1000, zone))
+
+
+def _path(path: Path) -> _Reader:
+    first, *rest = path.steps
+    steps = tuple(rest)
+    match path.root:
+        case "params" if not steps and isinstance(first, str):
+            return lambda call: call.parameters.get(first, ABSENT)
+        case "params":
+            return lambda call: _walk(call.parameters, path.steps)
+        case "principal":
+            return lambda call: _walk(call.subject.attribute(str(first)), steps)
+        case "context":
+            return _CONTEXT[str(first)]
+        case _:
+            return _TOOL[str(first)]
+
+
+def _walk(value: object, steps: Sequence[str | int]) -> object:
+    """Return the value at the end of the steps, ABSENT where one of them leads nowhere."""
+    for step in steps:
+        if isinstance(step, str):
+            value = member(value, step) if isinstance(value, dict) else ABSENT
+        else:
+            value = value[step] if isinstance(value, (list, tuple)) and step < len(value) else ABSENT
+    return value
+
+
+_CONTEXT: dict[str, _Reader] = {
+    "session_id": lambda call: call.session.session_id or None,
+    "app": lambda call: call.session.app,
+    "source_agent": lambda call: call.session.source_agent,
+    "is_delegated": lambda call: call.session.is_delegated,
+    "delegation_depth": lambda call: call.session.delegation_depth,
+}
+_TOOL: dict[str, _Reader] = {
+    "id": lambda call: call.name.text,
+    "domain": lambda call: call.name.domain,
+    "app": lambda call: call.name.app,
+    "op": lambda call: call.name.operation,
+    "tenant": lambda call: call.name.tenant.strip("@/") or call.session.tenant,
+}

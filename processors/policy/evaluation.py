@@ -1,0 +1,185 @@
+"""What conditions and checks may look at while one call is judged, and what looking costs.
+
+Nothing else reaches a rule: no clock, no table that could be written to.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from processors import jcs
+from processors.jcs import JSONValue
+from processors.policy import limits
+from processors.policy.errors import WorkExceededError
+from processors.policy.patterns import ResourceName
+from processors.policy.resolve import Subject
+from processors.policy.text import nfc, utf8_size
+
+
+class Session(NamedTuple):
+    """The session that signed the call; `chain` are the sessions through which it was delegated, its own included.
+
+    `tenant` is whose log it is: of a resource that names no foreign tenant, it is the tenant.
+    """
+
+    session_id: str = ""
+    tenant: str | None = None
+    app: str | None = None
+    source_agent: str | None = None
+    is_delegated: bool = False
+    delegation_depth: int = 0
+    expires_at: int = 2**62  # ms; what lasts for a session leaves with it
+    chain: tuple[str, ...] = ()
+
+
+class Record(NamedTuple):
+    """An internal attestation of the session: what a tool, or the bridge, said by its own signature.
+
+    `position` says which it is, and its place in the log. Times are log time in ms.
+    """
+
+    position: int
+    set_at: int
+    setter: str = ""  # resource name of who said it
+    expires_at: int | None = None
+    max_uses: int | None = None
+    one_time: bool = False
+    uses: int = 0
+    revoked: bool = False
+
+
+class Approver(NamedTuple):
+    """A user whose approval stands, with the criteria that the user met at approval and meets now."""
+
+    user: str
+    meets: frozenset[str]
+
+
+class Approval(NamedTuple):
+    """What people said to a request. `bound` answers this very call; else it is a grant, or a request for one.
+
+    `at` is when the approval that completed the quorum came, or the last so far; `expires_at` and `max_uses` are what
+    was asked for then, and the stricter of that and of the policy now counts.
+    """
+
+    position: int
+    at: int
+    bound: bool
+    approvers: tuple[Approver, ...] = ()
+    denied: bool = False
+    revoked: bool = False
+    uses: int = 0
+    expires_at: int | None = None
+    max_uses: int | None = None
+
+
+class Attestations(Protocol):
+    """What has been attested for a call: a read-only view of tables."""
+
+    def records(self, key: str) -> Sequence[Record]:
+        """Return the internal records of the session under a key, expired and used ones included."""
+
+    def approvals(self, key: str) -> Sequence[Approval]:
+        """Return the approvals of this call, and the grants of its requester, under a key."""
+
+    def open_requests(self) -> int:
+        """Return how many approvals the requester waits for already."""
+
+
+class NoAttestations:
+    """The view where nothing was ever attested."""
+
+    def records(self, key: str) -> Sequence[Record]:  # noqa: ARG002 - as the protocol names it
+        return ()
+
+    def approvals(self, key: str) -> Sequence[Approval]:  # noqa: ARG002 - as the protocol names it
+        return ()
+
+    def open_requests(self) -> int:
+        return 0
+
+
+class Cell(NamedTuple):
+    """What a sequence rule has seen: calls, a total, or only when; `until` is when it may be forgotten."""
+
+    window: int
+    calls: int
+    total: float
+    at: int
+    until: int
+
+
+class Settings(NamedTuple):
+    """What a tenant has set. `required_layers` of None: a company, as soon as some company has a policy."""
+
+    strict_parameters: bool = False
+    required_layers: frozenset[str] | None = None
+
+
+class Tables(NamedTuple):
+    """Read-only views of the tables that a decision depends on."""
+
+    buckets: Callable[[bytes], int] = lambda _key: 0  # theoretical arrival time in µs; 0 where there is none
+    cells: Callable[[bytes], Cell | None] = lambda _key: None
+    attestations: Attestations = NoAttestations()
+
+
+Work = list[int]  # the units that are left, in one item
+Parameters = Mapping[str, JSONValue]
+
+
+class Evaluation:
+    """One call before one subject. Made by the decision, read by closures."""
+
+    __slots__ = ("name", "now", "parameters", "resumed", "session", "subject", "tables", "work")
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        subject: Subject,
+        name: ResourceName,
+        now: int,
+        session: Session,
+        tables: Tables,
+        work: Work,
+        resumed: Collection[str] | None,
+    ) -> None:
+        self.parameters = parameters
+        self.subject = subject
+        self.name = name
+        self.now = now
+        self.session = session
+        self.tables = tables
+        self.work = work
+        self.resumed = resumed  # on the second evaluation of a call: the keys it waited for
+
+
+def spend(work: Work, units: int) -> None:
+    """Take units from what a decision may spend. Raises WorkExceededError where they do not suffice."""
+    left = work[0] - units
+    work[0] = left
+    if left < 0:
+        raise WorkExceededError
+
+
+def new_work() -> Work:
+    """Return what one decision may spend."""
+    return [limits.WORK_UNITS_MAX]
+
+
+def inspected(text: str, work: Work) -> str | None:
+    """Return a text in NFC, or None where normalising it would take too long to be let through."""
+    if text.isascii():
+        return text
+    spend(work, utf8_size(text))
+    return nfc(text) if jcs.is_stream_safe(text) else None
+
+
+ABSENT = object()  # no member, no item: different from null
+
+
+def member(value: Mapping[str, JSONValue], name: str) -> object:
+    """Return the member that is called `name` in NFC, or ABSENT. A caller may compose its names otherwise."""
+    found = value.get(name, ABSENT)
+    if found is ABSENT and not "".join(value).isascii():
+        return next((item for key, item in value.items() if nfc(key) == name), ABSENT)
+    return found

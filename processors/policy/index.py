@@ -1,0 +1,147 @@
+"""The policies in force, found by id: what applies to a subject and a resource, each with its chain (MAPL.md 5, 6).
+
+A look-up costs as much as the ids that are tried, however many policies there are. Documents are read when they are
+first needed: a worker that restarts with ten thousand of them begins at once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Protocol
+
+from processors.policy import limits
+from processors.policy.compiled import CompiledPolicy, compile_policy
+from processors.policy.documents import parse_policy
+from processors.policy.errors import PolicyBrokenError
+from processors.policy.resolve import Layer, Subject, placement, resource_ids
+
+
+class Entry(Protocol):
+    """A policy in force, perhaps not read yet. Compared by identity."""
+
+    @property
+    def policy_id(self) -> str: ...
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def extends(self) -> str | None: ...
+    @property
+    def has_sequence(self) -> bool: ...
+    @property
+    def policy(self) -> CompiledPolicy: ...
+
+
+class StoredPolicy:
+    """A policy as a table holds it: read and compiled when it is first asked."""
+
+    __slots__ = ("_text", "digest", "extends", "policy_id")
+
+    def __init__(self, policy_id: str, digest: bytes, text: str, extends: str | None) -> None:
+        self.policy_id = policy_id
+        self.digest = digest
+        self.extends = extends
+        self._text = text
+
+    @property
+    def policy(self) -> CompiledPolicy:
+        """The policy, ready to be asked. Raises ValueError where the text is not what the digest says."""
+        return _compiled(self.digest, self._text)
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether it has rules over several calls."""
+        # A member name can hide behind escapes; nothing else can.
+        hidden = "\\u" in self._text
+        return ('"sequence"' in self._text or hidden) and self.policy.has_sequence
+
+
+@lru_cache(maxsize=limits.CACHED_POLICIES_MAX)
+def _compiled(digest: bytes, text: str) -> CompiledPolicy:
+    document = parse_policy(text.encode(), organisation=True)
+    if document.digest != digest:
+        raise ValueError("a policy row does not have the digest of its document")
+    return compile_policy(document)
+
+
+class PolicyIndex:
+    """The policies in force, by id.
+
+    INVARIANT: `by_id` does not change; when a policy is published or withdrawn, another index is made.
+    """
+
+    def __init__(self, by_id: Mapping[str, Entry]) -> None:
+        self.by_id = by_id
+        shared = [policy_id for policy_id in by_id if policy_id.startswith(("org:", "company:", "restrict:org:"))]
+        organisation = sorted(policy_id for policy_id in shared if policy_id.startswith("org:"))
+        self.organisation = tuple(by_id[policy_id] for policy_id in organisation)  # layer 1, by id
+        self.has_company = len(shared) > len(organisation)  # whether some policy binds the members of some company
+        self.plans: dict[object, object] = {}  # by policies and resource; those with what came with calls beside
+        self.inline_plans: dict[object, object] = {}
+
+    def found(self, subject: Subject, resource: str) -> tuple[Entry, ...]:
+        """Return the policies that are looked up for a call and exist, in the order of their layers.
+
+        Raises:
+            ResourceInvalidError: the text is no resource name.
+        """
+        get = self.by_id.get
+        ids = resource_ids(resource)
+        return (*self.organisation, *filter(None, map(get, subject.policy_ids)), *filter(None, map(get, ids)))
+
+    def tried(self, subject: Subject, resource: str) -> tuple[list[str], list[str]]:
+        """Return the ids that were looked up for a call: those that exist, and those that do not."""
+        ids = dict.fromkeys((*subject.policy_ids, *resource_ids(resource)))
+        found = [one.policy_id for one in self.organisation] + [one for one in ids if one in self.by_id]
+        return found, [one for one in ids if one not in self.by_id]
+
+    def chain(self, policy: Entry) -> tuple[CompiledPolicy, ...]:
+        """Return a policy and its ancestors, the nearest first.
+
+        Raises:
+            PolicyBrokenError: an ancestor is gone, or the chain is a circle or too long. Neither can be published,
+                but an older log may hold it.
+        """
+        chain = {policy.policy_id: policy.policy}
+        parent = policy.extends
+        while parent is not None:
+            entry = self.by_id.get(parent)
+            if entry is None or parent in chain or len(chain) >= limits.EXTENDS_DEPTH_MAX:
+                raise PolicyBrokenError(parent)
+            chain[parent] = entry.policy
+            parent = entry.extends
+        return tuple(chain.values())
+
+    @cached_property
+    def children(self) -> Mapping[str, Sequence[str]]:
+        """The ids of those that extend each id."""
+        found: dict[str, list[str]] = {}
+        for policy_id, entry in self.by_id.items():
+            if entry.extends is not None:
+                found.setdefault(entry.extends, []).append(policy_id)
+        return found
+
+    @cached_property
+    def sequenced(self) -> tuple[CompiledPolicy, ...]:
+        """The policies with rules over several calls, by id."""
+        return tuple(self.by_id[one].policy for one in sorted(self.by_id) if self.by_id[one].has_sequence)
+
+    @cached_property
+    def reachable(self) -> frozenset[str]:
+        """The ids that some resource's policies lead to: their rules may judge a later call of anybody."""
+        reached: set[str] = set()
+        for policy_id in self.by_id:
+            if placement(policy_id).layer is Layer.RESOURCE:
+                one: str | None = policy_id
+                while one is not None and one in self.by_id and one not in reached:
+                    reached.add(one)
+                    one = self.by_id[one].extends
+        return frozenset(reached)
+
+
+def index_policies(policies: Mapping[str, CompiledPolicy]) -> PolicyIndex:
+    """Return the index of policies by their ids; costs one pass over all ids."""
+    return PolicyIndex(policies)
+
+
+def index_stored(policies: Iterable[StoredPolicy]) -> PolicyIndex:
+    """Return the index of policies as tables hold them; costs one pass over all ids."""
+    return PolicyIndex({policy.policy_id: policy for policy in policies})

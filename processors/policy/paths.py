@@ -1,0 +1,95 @@
+"""Paths to parameters: `a`, `a.b`, `a[0]`, `a[*].b` (MAPL.md 3), and the values that they lead to."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import re2
+
+from processors.jcs import JSONValue
+from processors.policy import limits
+from processors.policy.errors import PolicyError
+from processors.policy.evaluation import ABSENT, Parameters, Work, member, spend
+from processors.policy.text import has_control
+
+ANYWHERE = "*"  # in denied parameters: every string and member name
+
+_NAME = r"[^.\[\]*]+(?:\[(?:[0-9]+|\*)\])*"
+_PATH = re2.compile(rf"{_NAME}(?:\.{_NAME})*")
+
+
+class Every:
+    """The step `[*]`."""
+
+
+EVERY = Every()
+MISMATCH = object()  # a step through a value of another type than it needs
+
+Step = str | int | Every
+
+
+class Place(NamedTuple):
+    """A path, read. `steps` has one name where the path is a member at the top."""
+
+    path: str
+    steps: tuple[Step, ...]
+
+
+def parse_path(path: str, pointer: str) -> Place:
+    """Return the steps of a path. Raises PolicyError E_PARAM_PATH."""
+    # A star outside `[*]` is refused: it would read as a wildcard and constrain a parameter of that very name.
+    if not _PATH.fullmatch(path) or has_control(path):
+        raise PolicyError("E_PARAM_PATH", pointer)
+    steps: list[Step] = []
+    for part in path.split("."):
+        name, *indexes = part.split("[")
+        steps.append(name)
+        for index in indexes:
+            digits = index.removesuffix("]")
+            if len(digits) > limits.PATH_INDEX_DIGITS_MAX:
+                raise PolicyError("E_PARAM_PATH", pointer)
+            steps.append(EVERY if digits == "*" else int(digits))
+    return Place(path, tuple(steps))
+
+
+def reached(parameters: Parameters, place: Place, work: Work) -> list[object]:
+    """Return every value that a path leads to, MISMATCH where it leads through a value of a wrong type.
+
+    A member at the top that is called like the whole path is one of them. Absent members and items are none.
+    """
+    found: list[object] = [parameters]
+    for step in place.steps:
+        found = [value for one in found for value in _step(one, step)]
+        spend(work, limits.REACHED_VALUE_UNITS * len(found))
+        if not found:
+            break
+    literal = parameters.get(place.path, ABSENT) if len(place.steps) > 1 else ABSENT
+    return found if literal is ABSENT else [literal, *found]
+
+
+def _step(value: object, step: Step) -> Sequence[object]:
+    if isinstance(step, str):
+        if not isinstance(value, dict):
+            return (MISMATCH,)
+        item = member(value, step)
+        return () if item is ABSENT else (item,)
+    if not isinstance(value, list):
+        return (MISMATCH,)
+    if isinstance(step, int):
+        return (value[step],) if step < len(value) else ()
+    return value
+
+
+def json_texts(value: JSONValue) -> list[str]:
+    """Return every string and every member name in a value."""
+    texts: list[str] = []
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            texts.append(one)
+        elif isinstance(one, dict):
+            texts.extend(one)
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return texts

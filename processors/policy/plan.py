@@ -1,0 +1,302 @@
+"""What is asked of a call once policies and resource are known (MAPL.md 6 and 12).
+
+A plan is made once for each set of policies and each resource. Roles are alternatives: each alternative is a
+conjunction of documents, sorted into the stages of a decision, with everything that no call can change judged already.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from processors import jcs
+from processors.policy.compiled import CompiledPolicy, ParameterCheck, compile_policy
+from processors.policy.documents import PolicyDocument, check_inline, pointer_to
+from processors.policy.index import Entry, PolicyIndex
+from processors.policy.parameter_checks import Test
+from processors.policy.patterns import ResourceName
+from processors.policy.requirements import DENY, Requirement
+from processors.policy.resolve import Layer
+from processors.policy.sequences import SequenceRule
+
+
+class Stage(float, Enum):
+    """How far a call came (MAPL.md 12); of two denials that are alternatives the one that came further is told."""
+
+    RESOLUTION = 0
+    VALIDITY = 1
+    DENIED_RESOURCES = 2
+    RESOURCES = 3
+    GRANT = 4
+    ROLES = 5
+    PARAMETERS = 6
+    DENIED_PARAMETERS = 7
+    CONDITIONS = 8
+    SEQUENCE = 8.5
+    RATE = 9
+    ATTESTATIONS = 10
+    APPROVALS = 11
+    OUTCOME = 12
+
+
+class Applied(NamedTuple):
+    """A policy that applies to a call, and how it was reached."""
+
+    policy: CompiledPolicy
+    layer: Layer
+    grants: bool
+    via: str  # lookup, extends, inline or trust
+
+
+class Refusal(NamedTuple):
+    """A denial: where it was decided, and by which document."""
+
+    stage: Stage
+    reason: str
+    detail: str = ""
+    deciding: bytes = b""
+    path: str = ""
+
+
+class ParameterTest(NamedTuple):
+    """A check of parameters with the document that asks it."""
+
+    test: Test
+    check: ParameterCheck
+    policy: CompiledPolicy
+    stage: Stage
+
+
+class Needed(NamedTuple):
+    """A requirement with the document that states it."""
+
+    requirement: Requirement
+    policy: CompiledPolicy
+
+
+class Ruled(NamedTuple):
+    """A sequence rule with the document that states it."""
+
+    rule: SequenceRule
+    policy: CompiledPolicy
+
+
+class Bucket(NamedTuple):
+    """A rate limit with the document that states it. `policy_id` is None for what came with the call."""
+
+    policy_id: bytes | None
+    period: int  # µs
+    tolerance: int  # µs
+    policy: CompiledPolicy
+
+
+class Alternative(NamedTuple):
+    """The documents of one role branch with all the common ones, by the stages of a decision."""
+
+    branch: str  # the smallest id of its roles' policies, empty where no role policy applies
+    applied: tuple[Applied, ...]
+    denying: tuple[CompiledPolicy, ...]  # whose denials count: also those of held roles that are not this branch
+    validity: tuple[tuple[int, int, CompiledPolicy], ...]  # 1
+    refusal: Refusal | None  # 2 to 4
+    roles: tuple[tuple[frozenset[str], CompiledPolicy], ...]  # 5
+    tests: tuple[ParameterTest, ...]  # 6 and 7
+    denials: tuple[Needed, ...]  # 8
+    rules: tuple[Ruled, ...]  # 8.5
+    buckets: tuple[Bucket, ...]  # 9
+    required: tuple[Needed, ...]  # 10 and 11
+
+    @property
+    def reads_the_call(self) -> bool:
+        """Whether more is asked than parameters, roles and rates."""
+        return bool(self.denials or self.rules or self.required)
+
+
+class Plan(NamedTuple):
+    """Alternatives by their branch, what an allowed call leaves behind, and the digests of all that was consulted."""
+
+    alternatives: tuple[Alternative, ...]
+    marks: tuple[Ruled, ...]
+    digests: tuple[bytes, ...]
+
+
+TRUST_ID = "trust:"  # of what a tenant grants to a foreign one, which stands in no document
+_FROM_THE_BEGINNING = -(2**62)
+_WITHOUT_END = 2**62
+
+
+def make_plan(
+    index: PolicyIndex,
+    found: Sequence[Entry],
+    inline: tuple[PolicyDocument, ...],
+    name: ResourceName,
+    *,
+    strict: bool,
+    trusted: tuple[str, ...] = (),
+) -> Plan:
+    """Return what is left to ask. `trusted` are the patterns under which a foreign caller is let in.
+
+    Raises:
+        PolicyBrokenError: a policy that applies cannot be honoured.
+    """
+    layers = [_reach(index, one) for one in found]
+    if trusted:
+        layers.append([Applied(compile_policy(_trusting(trusted)), Layer.RESOURCE, grants=True, via="trust")])
+    if inline:
+        check_inline(inline)
+        layers += [_reach(index, compile_policy(one)) for one in inline]
+    common, branches = _split(layers)
+    held = [one for layer in layers if layer[0].layer is Layer.ROLE for one in layer]
+    alternatives = tuple(
+        _alternative(branch, _once([*common, *documents]), _once(held), name, strict=strict)
+        for branch, documents in branches or [("", [])]
+    )
+    everything = _once(one for layer in layers for one in layer)
+    return Plan(
+        alternatives=alternatives,
+        marks=tuple(_marks(index, everything, name)),
+        digests=tuple(sorted({one.policy.digest for one in everything})),
+    )
+
+
+# ---- which documents
+
+
+def _trusting(patterns: tuple[str, ...]) -> PolicyDocument:
+    canonical = jcs.canonical({"resources": list(patterns)})
+    digest = hashlib.sha256(canonical).digest()
+    return PolicyDocument(policy_id=TRUST_ID, digest=digest, canonical=canonical, resources=patterns, inline=True)
+
+
+_Layer = list[Applied]
+
+
+def _reach(index: PolicyIndex, entry: Entry) -> _Layer:
+    first, *ancestors = index.chain(entry)
+    layer, grants = first.layer, first.grants
+    direct = "inline" if layer is Layer.INLINE else "lookup"
+    reached = [Applied(first, layer, grants and first.may_grant, direct)]
+    return reached + [Applied(one, layer, grants and one.may_grant, "extends") for one in ancestors]
+
+
+def _split(layers: list[_Layer]) -> tuple[_Layer, list[tuple[str, _Layer]]]:
+    """Return what always applies, and the role branches, which are alternatives, by their smallest id.
+
+    A role whose policies name no resources, or none that can grant, is no alternative and joins the layers: otherwise
+    an empty role policy would free its holder from what the other roles are held to.
+    """
+    by_role: dict[str, list[_Layer]] = {}
+    for layer in layers:
+        role = layer[0].policy.role if layer[0].layer is Layer.ROLE else None
+        if role is not None:
+            by_role.setdefault(role, []).append(layer)
+    alternative = {
+        role: ones
+        for role, ones in by_role.items()
+        if any(one.grants and one.policy.resources for layer in ones for one in layer)
+    }
+    branches = [
+        (min(layer[0].policy.policy_id for layer in ones), [one for layer in ones for one in layer])
+        for ones in alternative.values()
+    ]
+    common = [
+        one
+        for layer in layers
+        if not (layer[0].layer is Layer.ROLE and layer[0].policy.role in alternative)
+        for one in layer
+    ]
+    return common, sorted(branches, key=lambda branch: branch[0])
+
+
+def _once(applied: Iterable[Applied]) -> list[Applied]:
+    """Return each document once, where it stands first; it grants if any way to it grants."""
+    found: dict[bytes, Applied] = {}
+    for one in applied:
+        before = found.setdefault(one.policy.key, one)
+        if one.grants and not before.grants:
+            found[one.policy.key] = before._replace(grants=True)
+    return list(found.values())
+
+
+# ---- what they ask
+
+
+def _alternative(
+    branch: str, applied: list[Applied], held: list[Applied], name: ResourceName, *, strict: bool
+) -> Alternative:
+    policies = [one.policy for one in applied]
+    denying = list({one.key: one for one in (*policies, *(one.policy for one in held))}.values()) if held else policies
+    required = [Needed(need, policy) for policy in policies for need in policy.document.requirements]
+    return Alternative(
+        branch=branch,
+        applied=tuple(applied),
+        denying=tuple(denying),
+        validity=tuple(_validity(policies)),
+        refusal=_refusal(applied, denying, name),
+        roles=tuple((frozenset(one.document.roles), one) for one in policies if one.document.roles),
+        tests=tuple(_tests(policies, denying, name, strict=strict)),
+        denials=tuple(one for one in required if one.requirement.key == DENY),
+        rules=tuple(Ruled(rule, one) for one in policies for rule in one.document.sequence if rule.judges(name)),
+        buckets=tuple(_buckets(policies)),
+        required=tuple(one for one in required if one.requirement.key != DENY),
+    )
+
+
+def _validity(policies: list[CompiledPolicy]) -> Iterator[tuple[int, int, CompiledPolicy]]:
+    for policy in policies:
+        begin, end = policy.document.not_before, policy.document.not_after
+        if begin is not None or end is not None:
+            yield _FROM_THE_BEGINNING if begin is None else begin, _WITHOUT_END if end is None else end, policy
+
+
+def _refusal(applied: list[Applied], denying: list[CompiledPolicy], name: ResourceName) -> Refusal | None:
+    for policy in denying:
+        at = policy.denied_by(name)
+        if at is not None:
+            detail = pointer_to("/denied_resources", at)
+            return Refusal(Stage.DENIED_RESOURCES, "RESOURCE_DENIED", detail, policy.digest)
+    for one in applied:
+        if one.policy.resources and not one.policy.lists(name):
+            return Refusal(Stage.RESOURCES, "RESOURCE_NOT_ALLOWED", "/resources", one.policy.digest)
+    # Each list that is not empty has matched by now, so a grant is one that stands where granting is possible.
+    if not any(one.grants and one.policy.resources for one in applied):
+        return Refusal(Stage.GRANT, "NO_POLICY")
+    return None
+
+
+def _tests(
+    policies: list[CompiledPolicy], denying: list[CompiledPolicy], name: ResourceName, *, strict: bool
+) -> Iterator[ParameterTest]:
+    # All operation keys that match apply, not the most specific one.
+    for policy in policies:
+        checks = compile_policy(policy.document, strict=True).checks if strict else policy.checks
+        for check in checks:
+            if any(map(check.meets, name.spellings)):
+                yield ParameterTest(check.test, check, policy, Stage.PARAMETERS)
+    for policy in denying:
+        for check in policy.denials:
+            if any(map(check.meets, name.spellings)):
+                yield ParameterTest(check.test, check, policy, Stage.DENIED_PARAMETERS)
+
+
+def _buckets(policies: list[CompiledPolicy]) -> Iterator[Bucket]:
+    """Yield the buckets of the documents; those that came with the call share one, at the lowest of their rates."""
+    inline: Bucket | None = None
+    for policy in policies:
+        if policy.rate is None:
+            continue
+        if not policy.document.inline:
+            yield Bucket(policy.policy_id.encode(), policy.rate.period, policy.rate.tolerance, policy)
+        elif inline is None or policy.rate.period > inline.period:
+            inline = Bucket(None, policy.rate.period, policy.rate.tolerance, policy)
+    if inline is not None:
+        yield inline
+
+
+def _marks(index: PolicyIndex, applied: list[Applied], name: ResourceName) -> Iterator[Ruled]:
+    """Yield the rules to which an allowed call of a resource matters later, whichever document states them."""
+    ours = {one.policy.key: one.policy for one in applied}
+    others = (one for one in index.sequenced if one.policy_id in index.reachable and one.key not in ours)
+    for policy in (*ours.values(), *others):
+        for rule in policy.document.sequence:
+            if rule.marks(name):
+                yield Ruled(rule, policy)

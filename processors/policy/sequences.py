@@ -1,0 +1,318 @@
+"""Rules over several calls (MAPL.md 14): after, at most, sum, taint.
+
+What happened before is kept in cells, one for each rule and session or user, so a rule costs the same however long the
+history is. Windows are fixed cells of time. A decision reads cells and says what to write; others write it.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from processors import jcs
+from processors.jcs import JSONValue
+from processors.policy import limits
+from processors.policy.conditions import Condition, compile_condition
+from processors.policy.errors import PolicyError
+from processors.policy.evaluation import Cell, Evaluation
+from processors.policy.expressions import parse_expression
+from processors.policy.paths import MISMATCH, Place, parse_path, reached
+from processors.policy.patterns import ResourceName, check_pattern, grants, restricts
+from processors.policy.reading import (
+    as_choice,
+    as_integer,
+    as_label,
+    as_list,
+    as_number,
+    as_object,
+    as_text,
+    pointer_to,
+)
+from processors.policy.requirements import parse_key
+from processors.policy.text import nfc_value
+
+DAY_MS = 86_400_000
+FOR_EVER = 2**62  # ms; until when a cell stays that nothing ends
+
+_KINDS = frozenset({"after", "at_most", "sum", "tainted_by"})
+_MEMBERS = {
+    "after": frozenset({"after"}),
+    "at_most": frozenset({"at_most", "per", "window"}),
+    "sum": frozenset({"sum", "max", "per", "window"}),
+    "tainted_by": frozenset({"tainted_by", "require"}),
+}
+_ID_CHARS_MAX = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """An earlier call in this session must have ended well; `same` pairs a path here with one there."""
+
+    resource: str
+    same: tuple[tuple[Place, Place], ...]
+    within_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtMost:
+    """So many calls, for each session or user, in each window."""
+
+    count: int
+    per_session: bool
+    window_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """So much of a parameter, for each session or user, in each window."""
+
+    place: Place
+    most: float
+    per_session: bool
+    window_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taint:
+    """Once such a call was allowed, the session is tainted; with `require`, only this attestation helps."""
+
+    source: str
+    require: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceRule:
+    """One rule of a document. It judges calls that `when` meets, unless its condition is false."""
+
+    rule_id: str
+    pointer: str
+    when: str
+    condition: Condition | None
+    test: After | AtMost | Sum | Taint
+    regexes: int = 0
+
+    def judges(self, name: ResourceName) -> bool:
+        """Return whether calls of a resource are judged by this rule, its condition aside."""
+        return restricts(self.when, name)
+
+    def marks(self, name: ResourceName) -> bool:
+        """Return whether calls of a resource are what this rule asks for, or is tainted by."""
+        if isinstance(self.test, After):
+            return grants(self.test.resource, name)
+        return isinstance(self.test, Taint) and restricts(self.test.source, name)
+
+
+class Write(NamedTuple):
+    """A cell to be written when the call is allowed."""
+
+    key: bytes
+    cell: Cell
+
+
+class Mark(NamedTuple):
+    """A cell to be written when the call has ended well: that it did, and for how long that counts."""
+
+    key: bytes
+    within_ms: int | None
+
+
+# ---- reading
+
+
+def parse_sequence(value: JSONValue, pointer: str, *, inline: bool) -> tuple[SequenceRule, ...]:
+    """Return the rules of a document. Raises PolicyError at the first fault in the order of the text."""
+    rules = as_list(value, pointer, items_max=limits.SEQUENCE_RULES_MAX)
+    found: dict[str, SequenceRule] = {}
+    for at, rule in enumerate(rules):
+        here = pointer_to(pointer, at)
+        read = _rule(as_object(rule, here), here, inline=inline)
+        if read.rule_id in found:
+            raise PolicyError("E_SEQUENCE", here)
+        found[read.rule_id] = read
+    return tuple(found.values())
+
+
+def _rule(rule: dict[str, JSONValue], pointer: str, *, inline: bool) -> SequenceRule:
+    kinds = [kind for kind in rule if kind in _KINDS]
+    allowed = frozenset({"id", "when", "if"}).union(*(_MEMBERS[kind] for kind in kinds))
+    for name in rule:
+        if name not in allowed:
+            known = any(name in members for members in _MEMBERS.values())
+            raise PolicyError("E_SEQUENCE" if known else "E_UNKNOWN_FIELD", pointer_to(pointer, name))
+    if len(kinds) != 1 or "id" not in rule or "when" not in rule:
+        raise PolicyError("E_SEQUENCE", pointer)
+    rule_id = as_label(rule["id"], pointer_to(pointer, "id"), chars_max=_ID_CHARS_MAX)
+    if not rule_id:
+        raise PolicyError("E_SEQUENCE", pointer_to(pointer, "id"))
+    when = _pattern(rule["when"], pointer_to(pointer, "when"))
+    condition, regexes = None, 0
+    if "if" in rule:
+        here = pointer_to(pointer, "if")
+        parsed = parse_expression(as_text(rule["if"], here), here, inline=inline)
+        condition, regexes = compile_condition(parsed.expression), parsed.regexes
+    test = _test(kinds[0], rule, pointer)
+    return SequenceRule(rule_id=rule_id, pointer=pointer, when=when, condition=condition, test=test, regexes=regexes)
+
+
+def _test(kind: str, rule: dict[str, JSONValue], pointer: str) -> After | AtMost | Sum | Taint:
+    here = pointer_to(pointer, kind)
+    value = rule[kind]
+    if kind == "after":
+        return _after(as_object(value, here), here)
+    if kind == "tainted_by":
+        source = _pattern(value, here)
+        if "require" not in rule:
+            return Taint(source=source, require=None)
+        return Taint(source=source, require=parse_key(rule["require"], pointer_to(pointer, "require")))
+    per_session, window_ms = _per(rule, pointer), _window(rule, pointer)
+    if kind == "at_most":
+        count = as_integer(value, here, low=1, high=limits.RATE_MAX, code="E_SEQUENCE")
+        return AtMost(count=count, per_session=per_session, window_ms=window_ms)
+    if "max" not in rule:
+        raise PolicyError("E_SEQUENCE", pointer)
+    most = as_number(rule["max"], pointer_to(pointer, "max"))
+    place = parse_path(as_text(value, here), here)
+    return Sum(place=place, most=most, per_session=per_session, window_ms=window_ms)
+
+
+def _after(after: dict[str, JSONValue], pointer: str) -> After:
+    for name in after:
+        if name not in {"resource", "same", "within"}:
+            raise PolicyError("E_UNKNOWN_FIELD", pointer_to(pointer, name))
+    if "resource" not in after:
+        raise PolicyError("E_SEQUENCE", pointer)
+    within = pointer_to(pointer, "within")
+    return After(
+        resource=_pattern(after["resource"], pointer_to(pointer, "resource")),
+        same=tuple(_pairs(after.get("same", []), pointer_to(pointer, "same"))),
+        within_ms=_seconds(after["within"], within) if "within" in after else None,
+    )
+
+
+def _pairs(value: JSONValue, pointer: str) -> Iterator[tuple[Place, Place]]:
+    for at, pair in enumerate(as_list(value, pointer, items_max=limits.SEQUENCE_SAME_MAX)):
+        here = pointer_to(pointer, at)
+        paths = as_list(pair, here, items_max=2)
+        if len(paths) != 2:
+            raise PolicyError("E_SEQUENCE", here)
+        ours, theirs = (parse_path(as_text(path, here), here) for path in paths)
+        yield ours, theirs
+
+
+def _per(rule: dict[str, JSONValue], pointer: str) -> bool:
+    if "per" not in rule:
+        raise PolicyError("E_SEQUENCE", pointer)
+    return as_choice(rule["per"], pointer_to(pointer, "per"), {"session", "user"}) == "session"
+
+
+def _window(rule: dict[str, JSONValue], pointer: str) -> int | None:
+    if "window" not in rule:
+        return None
+    here = pointer_to(pointer, "window")
+    return DAY_MS if rule["window"] == "day" else _seconds(rule["window"], here)
+
+
+def _seconds(value: JSONValue, pointer: str) -> int:
+    return 1000 * as_integer(value, pointer, low=1, high=limits.TIME_TO_LIVE_SECONDS_MAX, code="E_SEQUENCE")
+
+
+def _pattern(value: JSONValue, pointer: str) -> str:
+    pattern = as_text(value, pointer)
+    check_pattern(pattern, pointer)
+    return pattern
+
+
+# ---- judging
+
+
+class Judged(NamedTuple):
+    """What one rule says of a call: a reason to deny, or a cell to write, or a key that is required now."""
+
+    reason: str = ""
+    write: Write | None = None
+    require: str | None = None
+    applies: bool = True
+
+
+def judge_rule(rule: SequenceRule, policy_id: str, call: Evaluation) -> Judged:
+    """Judge a call that the rule's `when` meets."""
+    if rule.condition is not None and rule.condition(call) is False:
+        return Judged(applies=False)
+    test = rule.test
+    match test:
+        case After():
+            return Judged() if _came_before(rule, test, policy_id, call) else Judged("SEQUENCE_MISSING")
+        case Taint():
+            return _tainted(rule, test, policy_id, call)
+        case AtMost():
+            return _counted(rule, test, policy_id, call, 0.0)
+        case Sum():
+            values = reached(call.parameters, test.place, call.work)
+            numbers = [value for value in values if type(value) is int or type(value) is float]
+            # Nothing is ever given back: a negative amount is no amount.
+            if not values or len(numbers) < len(values) or any(number < 0 for number in numbers):
+                return Judged("SEQUENCE_TOTAL")
+            return _counted(rule, test, policy_id, call, float(sum(numbers)))
+
+
+def _came_before(rule: SequenceRule, test: After, policy_id: str, call: Evaluation) -> bool:
+    same = _same([ours for ours, _ in test.same], call)
+    if same is None:
+        return False
+    cell = call.tables.cells(_cell_key(policy_id, rule.rule_id, "after", call.session.session_id, same))
+    return cell is not None and (test.within_ms is None or call.now < cell.at + test.within_ms)
+
+
+def _same(places: list[Place], call: Evaluation) -> bytes | None:
+    """Return the digest of the values at some paths, None where one of them is absent or cannot be reached."""
+    found: list[list[object]] = []
+    for place in places:
+        values = reached(call.parameters, place, call.work)
+        if not values or MISMATCH in values:
+            return None
+        found.append(values)
+    return hashlib.sha256(jcs.canonical(nfc_value(found))).digest()  # type: ignore[arg-type]
+
+
+def _tainted(rule: SequenceRule, test: Taint, policy_id: str, call: Evaluation) -> Judged:
+    sessions = dict.fromkeys((call.session.session_id, *call.session.chain))
+    keys = (_cell_key(policy_id, rule.rule_id, "taint", session) for session in sessions)
+    if not any(call.tables.cells(key) is not None for key in keys):
+        return Judged()
+    return Judged("SEQUENCE_TAINT") if test.require is None else Judged(require=test.require)
+
+
+def _counted(rule: SequenceRule, test: AtMost | Sum, policy_id: str, call: Evaluation, amount: float) -> Judged:
+    who = call.session.session_id if test.per_session else call.subject.principal
+    key = _cell_key(policy_id, rule.rule_id, "session" if test.per_session else "user", who)
+    window = call.now // test.window_ms if test.window_ms is not None else 0
+    cell = call.tables.cells(key)
+    before = cell if cell is not None and cell.window == window else Cell(window, 0, 0.0, 0, 0)
+    count, total = before.calls + 1, before.total + amount
+    if isinstance(test, AtMost) and count > test.count:
+        return Judged("SEQUENCE_LIMIT")
+    if isinstance(test, Sum) and not total <= test.most:
+        return Judged("SEQUENCE_TOTAL")
+    until = call.session.expires_at if test.per_session else FOR_EVER
+    if test.window_ms is not None:
+        until = min(until, (window + 1) * test.window_ms)
+    return Judged(write=Write(key, Cell(window, count, total, call.now, until)))
+
+
+def marks_of(rule: SequenceRule, policy_id: str, call: Evaluation) -> Write | Mark | None:
+    """Return what an allowed call leaves behind for a rule that `marks` it, None where there is nothing to leave."""
+    test, session = rule.test, call.session
+    if isinstance(test, Taint):
+        key = _cell_key(policy_id, rule.rule_id, "taint", session.session_id)
+        known = call.tables.cells(key) is not None
+        return None if known else Write(key, Cell(0, 1, 0.0, call.now, session.expires_at))
+    assert isinstance(test, After)  # INVARIANT: the other kinds mark nothing
+    same = _same([theirs for _, theirs in test.same], call)
+    if same is None:
+        return None
+    return Mark(_cell_key(policy_id, rule.rule_id, "after", session.session_id, same), test.within_ms)
+
+
+def _cell_key(policy_id: str, rule_id: str, scope: str, who: str, more: bytes = b"") -> bytes:
+    parts = (policy_id.encode(), rule_id.encode(), scope.encode(), who.encode(), more)
+    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()

@@ -1,0 +1,229 @@
+"""The stages of one conjunction of documents (MAPL.md 12): in order, and the first that fails decides.
+
+Fail closed: a rule that breaks denies with INTERNAL_ERROR, one that would cost too much with LIMIT_EXCEEDED, each in
+the name of its document.
+"""
+
+from collections.abc import Mapping
+
+from processors.jcs import JSONValue
+from processors.policy.attestations import External, Use, judge_external, judge_internal
+from processors.policy.call import Call
+from processors.policy.compiled import CompiledPolicy
+from processors.policy.errors import RULE_ERRORS, WorkExceededError
+from processors.policy.evaluation import Evaluation, Session, Work
+from processors.policy.patterns import ResourceName
+from processors.policy.plan import Alternative, Needed, Plan, Refusal, Ruled, Stage
+from processors.policy.rates import retry_after_ms
+from processors.policy.requirements import Requirement
+from processors.policy.resolve import Subject
+from processors.policy.sequences import Mark, Write, judge_rule, marks_of
+from processors.policy.verdict import Charges, Effects, Outcome, Verdict, denied
+
+
+def judge_alternative(
+    alternative: Alternative,
+    plan: Plan,
+    subject: Subject,
+    name: ResourceName,
+    parameters: Mapping[str, JSONValue],
+    call: Call,
+    work: Work,
+) -> Verdict:
+    """Return the verdict of the documents of one alternative. Requires parameters whose names are in NFC."""
+    refusal = without_parameters(alternative, subject, call.now) or _parameters(alternative, parameters, work)
+    if refusal is not None:
+        return denied(refusal, plan.digests, branch=alternative.branch)
+    if alternative.reads_the_call or plan.marks:
+        evaluation = Evaluation(parameters, subject, name, call.now, call.session, call.tables, work, call.resumed)
+        return _Later(alternative, plan, evaluation).verdict()
+    # Most calls end here: nothing is left but the rate.
+    charges: Charges = ()
+    if alternative.buckets and call.resumed is None:
+        charges, limited = peek(alternative, subject, call)
+        if limited is not None:
+            return _limited(limited, plan, alternative)
+    return _allowed(alternative, plan, Effects(charges))
+
+
+def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], work: Work) -> Refusal | None:
+    """Judge stages 6 and 7."""
+    policy: CompiledPolicy | None = None  # whose rule is being asked
+    stage = Stage.PARAMETERS
+    try:
+        for test, check, policy, stage in alternative.tests:
+            if reason := test(parameters, work):
+                return Refusal(stage, reason, check.pointer, policy.digest, check.path)
+    except WorkExceededError:
+        return Refusal(stage, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
+    except RULE_ERRORS as exc:
+        return Refusal(stage, "INTERNAL_ERROR", type(exc).__name__, policy.digest if policy else b"")
+    return None
+
+
+def without_parameters(alternative: Alternative, subject: Subject, now: int) -> Refusal | None:
+    """Judge stages 1 to 5: validity, resources, roles."""
+    if alternative.validity:
+        early = next((policy for begin, _, policy in alternative.validity if now < begin), None)
+        if early is not None:
+            return Refusal(Stage.VALIDITY, "POLICY_NOT_YET_VALID", "/validity/not_before", early.digest)
+        late = next((policy for _, end, policy in alternative.validity if now >= end), None)
+        if late is not None:
+            return Refusal(Stage.VALIDITY, "POLICY_EXPIRED", "/validity/not_after", late.digest)
+    if alternative.refusal is not None:
+        return alternative.refusal
+    for roles, policy in alternative.roles:
+        if roles.isdisjoint(subject.roles):
+            return Refusal(Stage.ROLES, "ROLE_REQUIRED", "/constraints/roles", policy.digest)
+    return None
+
+
+def peek(
+    alternative: Alternative, subject: Subject, call: Call | Evaluation
+) -> tuple[Charges, tuple[Refusal, int] | None]:
+    """Return what a call would be charged, or the refusal and the ms after which every bucket would admit it."""
+    prefix, now, arrival_of = subject.bucket_prefix, call.now * 1000, call.tables.buckets
+    charges: list[tuple[bytes, int]] = []
+    waits: list[tuple[int, CompiledPolicy]] = []
+    for policy_id, period, tolerance, policy in alternative.buckets:
+        key = prefix + (policy_id or inline_id(call.session).encode())
+        arrival = arrival_of(key)
+        if arrival - tolerance > now:
+            waits.append((retry_after_ms(arrival - tolerance - now), policy))
+        charges.append((key, (max(now, arrival)) + period))
+    if not waits:
+        return tuple(charges), None
+    refusal = Refusal(Stage.RATE, "RATE_LIMITED", "/constraints/rate_limit", waits[0][1].digest)
+    return (), (refusal, max(wait for wait, _ in waits))
+
+
+def inline_id(session: Session) -> str:
+    """Return under which name buckets and cells are kept for what came with a call of a session."""
+    return f"intent:{session.session_id}"
+
+
+def kept_under(policy: CompiledPolicy, session: Session) -> str:
+    """Return under which name buckets and cells are kept for a policy."""
+    return inline_id(session) if policy.document.inline else policy.policy_id
+
+
+def applies(requirement: Requirement, evaluation: Evaluation) -> bool:
+    """Return whether a requirement counts. What is unknown does: an absent operand must not open a door."""
+    return requirement.condition is None or requirement.condition(evaluation) is not False
+
+
+def _limited(limited: tuple[Refusal, int], plan: Plan, alternative: Alternative) -> Verdict:
+    refusal, wait = limited
+    return denied(refusal, plan.digests, branch=alternative.branch)._replace(retry_after_ms=wait)
+
+
+def _allowed(alternative: Alternative, plan: Plan, effects: Effects) -> Verdict:
+    return Verdict(Outcome.ALLOWED, policies=plan.digests, branch=alternative.branch, effects=effects)
+
+
+class _Later:
+    """Stages 8 to 12, for calls of which more is asked than parameters and rates."""
+
+    __slots__ = ("_alternative", "_cells", "_evaluation", "_needed", "_plan", "_policy", "_stage")
+
+    def __init__(self, alternative: Alternative, plan: Plan, evaluation: Evaluation) -> None:
+        self._alternative = alternative
+        self._plan = plan
+        self._evaluation = evaluation
+        self._policy: CompiledPolicy | None = None  # whose rule is being asked
+        self._stage = Stage.CONDITIONS
+        self._cells: list[Write] = []
+        self._needed: list[Needed] = []
+
+    def verdict(self) -> Verdict:
+        try:
+            return self._verdict()
+        except WorkExceededError:
+            return self._refused("LIMIT_EXCEEDED", "")
+        except RULE_ERRORS as exc:
+            return self._refused("INTERNAL_ERROR", type(exc).__name__)
+
+    def _refused(self, reason: str, detail: str) -> Verdict:
+        deciding = self._policy.digest if self._policy else b""
+        refusal = Refusal(self._stage, reason, detail, deciding)
+        return denied(refusal, self._plan.digests, branch=self._alternative.branch)
+
+    def _verdict(self) -> Verdict:
+        for requirement, policy in self._alternative.denials:
+            self._policy = policy
+            if applies(requirement, self._evaluation):
+                return self._refused("CONDITION_DENIED", requirement.pointer)
+        refused = self._sequence() if self._alternative.rules else None
+        if refused is not None:
+            return refused
+        self._stage = Stage.RATE
+        charges: Charges = ()
+        if self._alternative.buckets and self._evaluation.resumed is None:
+            charges, limited = peek(self._alternative, self._evaluation.subject, self._evaluation)
+            if limited is not None:
+                return _limited(limited, self._plan, self._alternative)
+        return self._attested(charges)
+
+    def _sequence(self) -> Verdict | None:
+        self._stage = Stage.SEQUENCE
+        for rule, policy in self._alternative.rules:
+            self._policy = policy
+            judged = judge_rule(rule, kept_under(policy, self._evaluation.session), self._evaluation)
+            if judged.reason:
+                return self._refused(judged.reason, rule.pointer)
+            if judged.write is not None:
+                self._cells.append(judged.write)
+            if judged.require is not None:
+                meta = policy.document.meta_of(judged.require)
+                key, at = judged.require, rule.pointer
+                requirement = Requirement(key=key, text=key, pointer=at, condition=None, meta=meta)
+                self._needed.append(Needed(requirement, policy))
+        return None
+
+    def _attested(self, charges: Charges) -> Verdict:
+        self._stage = Stage.ATTESTATIONS
+        uses: list[Use] = []
+        external: list[External] = []
+        for requirement, policy in (*self._alternative.required, *self._needed):
+            self._policy = policy
+            if not applies(requirement, self._evaluation):
+                continue
+            if requirement.external:
+                external.append(External(requirement, policy.policy_id, policy.digest))
+                continue
+            reason, use = judge_internal(requirement, self._evaluation)
+            if use is None:
+                return self._refused(reason, requirement.pointer)
+            uses.append(use)
+        return self._approved(charges, uses, external) if external else self._leaving(charges, uses)
+
+    def _approved(self, charges: Charges, uses: list[Use], external: list[External]) -> Verdict:
+        self._stage = Stage.APPROVALS
+        answer = judge_external(external, self._evaluation)
+        one = answer.deciding
+        if one is None:
+            return self._leaving(charges, [*uses, *answer.uses])
+        requests = tuple(answer.requests)
+        reason = "APPROVAL_PENDING" if answer.pending else answer.reason
+        refusal = Refusal(Stage.APPROVALS, reason, one.requirement.pointer, one.digest)
+        verdict = denied(refusal, self._plan.digests, branch=self._alternative.branch)
+        if not answer.pending:
+            return verdict._replace(effects=Effects(requests=requests))
+        effects = Effects(buckets=charges, requests=requests)  # an approval request costs, or approvers were flooded
+        return verdict._replace(outcome=Outcome.PENDING, stage=Stage.OUTCOME, effects=effects)
+
+    def _leaving(self, charges: Charges, uses: list[Use]) -> Verdict:
+        """Return the verdict on an allowed call, with what it leaves behind for later ones."""
+        if not (uses or self._cells or self._plan.marks):
+            return _allowed(self._alternative, self._plan, Effects(charges))
+        left = [self._mark(ruled) for ruled in self._plan.marks]
+        effects = Effects(
+            buckets=charges,
+            cells=(*self._cells, *(one for one in left if isinstance(one, Write))),
+            marks=tuple(one for one in left if isinstance(one, Mark)),
+            uses=tuple(dict.fromkeys(uses)),
+        )
+        return _allowed(self._alternative, self._plan, effects)
+
+    def _mark(self, ruled: Ruled) -> Write | Mark | None:
+        return marks_of(ruled.rule, kept_under(ruled.policy, self._evaluation.session), self._evaluation)

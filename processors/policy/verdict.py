@@ -1,0 +1,93 @@
+"""The answer to one call, as a value: what is decided, and what is to be written if it is."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple, TypeVar
+
+from processors.policy.attestations import Request, Use
+from processors.policy.plan import Refusal, Stage
+from processors.policy.sequences import Mark, Write
+
+T = TypeVar("T")
+
+
+class Outcome(StrEnum):
+    """What a verdict says."""
+
+    ALLOWED = "allowed"
+    PENDING = "pending"
+    DENIED = "denied"
+
+
+RANK = {Outcome.DENIED: 0, Outcome.PENDING: 1, Outcome.ALLOWED: 2}
+
+
+Charges = tuple[tuple[bytes, int], ...]
+
+
+class Effects(NamedTuple):
+    """What a decision changes. Whoever puts it on the log applies all of it, exactly once, or none.
+
+    `buckets` are (key, arrival time); `marks` are written when the call has ended well, the rest at once.
+    """
+
+    buckets: Charges = ()
+    cells: tuple[Write, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    uses: tuple[Use, ...] = ()
+    requests: tuple[Request, ...] = ()
+
+
+NO_EFFECTS = Effects()
+
+
+class Verdict(NamedTuple):
+    """The answer to one call, with no parameter value in it.
+
+    `reason` is a code of MAPL.md 12, empty when allowed. `detail` is the JSON pointer of the check that decided, in the
+    document whose digest is `deciding`. `policies` are the sorted digests of all documents that were consulted. The
+    caller may be told outcome, reason, `path` and `retry_after_ms`, and nothing else.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    detail: str = ""
+    policies: tuple[bytes, ...] = ()
+    deciding: bytes = b""
+    stage: Stage = Stage.OUTCOME
+    path: str = ""
+    retry_after_ms: int | None = None
+    branch: str = ""
+    effects: Effects = NO_EFFECTS
+
+
+def denied(refusal: Refusal, policies: tuple[bytes, ...], *, branch: str = "") -> Verdict:
+    """Return the verdict of a refusal."""
+    stage, reason, detail, deciding, path = refusal
+    return Verdict(Outcome.DENIED, reason, detail, policies, deciding, stage, path, None, branch)
+
+
+def lowest(verdicts: list[Verdict]) -> Verdict:
+    """Return the verdict on a call with several subjects: each must pass, so the lowest outcome, then stage, counts.
+
+    What a call charges it charges for all of them.
+    """
+    policies = tuple(sorted({digest for one in verdicts for digest in one.policies}))
+    answer = min(verdicts, key=lambda one: (RANK[one.outcome], one.stage))  # the first of equals: subject order
+    if answer.outcome is Outcome.DENIED:
+        return answer._replace(policies=policies)
+    effects = [one.effects for one in verdicts]
+    together = Effects(
+        buckets=_union(one.buckets for one in effects),
+        cells=_union(one.cells for one in effects),
+        marks=_union(one.marks for one in effects),
+        uses=_union(one.uses for one in effects),
+        requests=_union(one.requests for one in effects),
+    )
+    if answer.outcome is Outcome.PENDING:
+        together = together._replace(cells=(), marks=(), uses=())
+    return answer._replace(policies=policies, effects=together)
+
+
+def _union(parts: Iterable[tuple[T, ...]]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(one for part in parts for one in part))

@@ -1,0 +1,94 @@
+"""The answer to a question, as advice: the decision that the policies would take, and nothing of it takes effect.
+
+Nothing is charged, used up, asked for or written: what a decision would change is dropped here. So two equal questions
+have one answer, and a call that follows is decided anew. What would wait for people's approval is not allowed yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from processors.jcs import JSONValue
+from processors.policy.call import Call
+from processors.policy.decide import decide
+from processors.policy.resolve import Subject
+from processors.policy.verdict import Outcome, Verdict
+from streams.decide.questions import MalformedRequestError, Question, UnaskableError
+from streams.decide.standing import PoliciesStanding, Standing
+
+ALLOWED = "ALLOWED"
+SUBJECT_UNKNOWN = "SUBJECT_UNKNOWN"  # no such id in the directory, or not under this type
+MALFORMED_REQUEST = "MALFORMED_REQUEST"  # one evaluation of a batch is no question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What is told, with no parameter value and no policy's text in it.
+
+    `policy` is the digest of the document that decided, empty where none did; `consulted` are those of all that apply.
+    """
+
+    decision: bool
+    reason: str
+    as_of: int | None
+    policy: bytes = b""
+    consulted: tuple[bytes, ...] = ()
+    path: str = ""
+    retry_after_ms: int | None = None
+    ignored: tuple[str, ...] = ()
+    error: str = ""
+
+    def as_json(self) -> dict[str, JSONValue]:
+        """Return the AuthZEN decision."""
+        context: dict[str, JSONValue] = {
+            "reason": self.reason,
+            "advisory": True,
+            "as_of": self.as_of,
+            "policy": self.policy.hex() or None,
+            "policies": [digest.hex() for digest in self.consulted],
+        }
+        if self.path:
+            context["path"] = self.path
+        if self.retry_after_ms is not None:
+            context["retry_after_ms"] = self.retry_after_ms
+        if self.ignored:
+            context["ignored"] = list(self.ignored)
+        if self.error:
+            context["error"] = {"status": 400, "message": self.error}
+        return {"decision": self.decision, "context": context}
+
+
+def answer(standing: Standing, asked: Question | MalformedRequestError, now_ms: int) -> Answer:
+    """Return the answer to one question, or to what is none. Never raises for what a caller can send."""
+    policies = standing.policies
+    refused = Answer(decision=False, reason=MALFORMED_REQUEST, as_of=policies.as_of)
+    if isinstance(asked, MalformedRequestError):
+        return replace(refused, error=str(asked))
+    refused = replace(refused, ignored=asked.ignored)
+    subject = standing.directory.find(asked.subject_type, asked.subject_id)
+    if subject is None:
+        return replace(refused, reason=SUBJECT_UNKNOWN)
+    try:
+        name, parameters = asked.resource_name(), asked.parameters()
+    except UnaskableError as exc:
+        return replace(refused, reason=exc.reason)
+    verdict = _verdict(policies, subject, name, parameters, max(now_ms, policies.now))
+    return Answer(
+        decision=verdict.outcome is Outcome.ALLOWED,
+        reason=verdict.reason or ALLOWED,
+        as_of=policies.as_of,
+        policy=verdict.deciding,
+        consulted=verdict.policies,
+        path=verdict.path,
+        retry_after_ms=verdict.retry_after_ms,
+        ignored=asked.ignored,
+    )
+
+
+def _verdict(
+    policies: PoliciesStanding, subject: Subject, name: str, parameters: Mapping[str, JSONValue], now_ms: int
+) -> Verdict:
+    """Ask the policies. The one place that knows how; the effects of the verdict end here."""
+    call = Call(now=now_ms, tables=policies.tables, settings=policies.settings)
+    return decide(policies.index, subject, name, parameters, call)

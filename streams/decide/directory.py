@@ -1,0 +1,148 @@
+"""Who the subjects are: a file, YAML or JSON, from subject id to attributes as policies read them.
+
+    morty:                                  the `id` of an AuthZEN subject
+      subject_types: [user, identity]       the `type`s under which it is known; [user] unless the file says otherwise
+      email: morty@example.org              attributes: texts, and lists of texts
+      roles: [editor]
+
+Of the type `agent` or `service` it is that program, of any other a person, whose `user` is the id unless the file says
+otherwise. Whoever does not stand here is nobody. A file that says something twice is refused: readers differ in which
+of the two they take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from processors import jcs
+from processors.attributes import subject_of
+from processors.policy.resolve import Subject
+from processors.refusal import Refusal
+from processors.registry import PERSON_PREFIX
+from processors.sessions import PERSON_ROLE
+from streams.decide import limits
+
+TYPES = "subject_types"
+TYPE_DEFAULT = "user"
+PROGRAMS = frozenset({"agent", "service"})
+_ATTRIBUTES = frozenset({"company", "business_unit", "team", "user", "email", "roles", "groups", "clearance"})
+
+
+class DirectoryError(ValueError):
+    """The directory file is missing or wrong; the message says where."""
+
+
+class Directory:
+    """Subjects by AuthZEN type and id."""
+
+    def __init__(self, subjects: Mapping[tuple[str, str], Subject]) -> None:
+        self._subjects = subjects
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    def find(self, subject_type: str, subject_id: str) -> Subject | None:
+        """Return who is known under this type and id."""
+        return self._subjects.get((subject_type, subject_id))
+
+
+def read_directory(path: Path) -> Directory:
+    """Return the subjects of a file. Raises DirectoryError."""
+    entries = _parse(path, _read(path))
+    if len(entries) > limits.SUBJECTS_MAX:
+        raise DirectoryError(f"{path} has {len(entries)} subjects, want at most {limits.SUBJECTS_MAX}")
+    subjects: dict[tuple[str, str], Subject] = {}
+    for subject_id, entry in entries.items():
+        if not isinstance(subject_id, str) or not subject_id:
+            raise DirectoryError(f"{path}: {subject_id!r} is no id: put it into quotes")
+        where = f"{path}: {subject_id}"
+        attributes = _attributes(where, entry)
+        for subject_type in _types(where, attributes.pop(TYPES, [TYPE_DEFAULT])):
+            subjects[subject_type, subject_id] = _subject(where, subject_type, subject_id, attributes)
+    return Directory(subjects)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            text = file.read(limits.DIRECTORY_BYTES_MAX + 1)
+    except OSError as exc:
+        raise DirectoryError(f"cannot read {path}: {exc.strerror}") from exc
+    if len(text) > limits.DIRECTORY_BYTES_MAX:
+        raise DirectoryError(f"{path} is larger than {limits.DIRECTORY_BYTES_MAX} bytes")
+    return text
+
+
+def _parse(path: Path, text: bytes) -> dict[Any, Any]:
+    try:
+        if path.suffix == ".json":
+            value: object = jcs.parse_strict(text, nodes_max=limits.DIRECTORY_BYTES_MAX)
+        else:
+            value = yaml.load(text, _Once)  # noqa: S506 - a loader of plain values
+    except jcs.MalformedJSONError as exc:
+        raise DirectoryError(f"{path} is not strict JSON (found wrong: {exc.cause})") from None
+    except _TwiceError as exc:
+        raise DirectoryError(f"{path} names something twice{_line(exc)}") from None
+    except (yaml.YAMLError, UnicodeError, RecursionError, ValueError) as exc:
+        raise DirectoryError(f"{path} is not YAML{_line(exc)}") from None
+    if not isinstance(value, dict):
+        raise DirectoryError(f"{path}: want subject ids, each with its attributes")
+    return value
+
+
+def _line(exc: Exception) -> str:
+    mark = getattr(exc, "problem_mark", None)
+    return f", line {mark.line + 1}" if mark is not None else ""
+
+
+class _TwiceError(yaml.constructor.ConstructorError):
+    """A mapping has the same key twice."""
+
+
+class _Once(yaml.SafeLoader):
+    """Plain values, and no mapping that has a key twice; YAML itself leaves open which of the two counts."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - as the library has it
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise _TwiceError(None, None, "twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _attributes(where: str, entry: object) -> dict[str, str | list[str]]:
+    if not isinstance(entry, dict):
+        raise DirectoryError(f"{where}: want attributes")
+    for name, value in entry.items():
+        if name != TYPES and name not in _ATTRIBUTES:
+            raise DirectoryError(f"{where}: no attribute is called {name!r}")
+        texts = value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in texts):
+            raise DirectoryError(f"{where}.{name}: want a text or a list of texts: put it into quotes")
+    return dict(entry)
+
+
+def _types(where: str, types: str | list[str]) -> list[str]:
+    found = [types] if isinstance(types, str) else types
+    if not 0 < len(set(found)) == len(found) <= limits.SUBJECT_TYPES_MAX:
+        raise DirectoryError(f"{where}.{TYPES}: want 1 to {limits.SUBJECT_TYPES_MAX} different types")
+    return found
+
+
+def _subject(where: str, subject_type: str, subject_id: str, attributes: dict[str, str | list[str]]) -> Subject:
+    if subject_type in PROGRAMS:
+        role, principal, known = subject_type, subject_id, attributes
+    else:
+        known = {"user": subject_id, **attributes}
+        role, principal = PERSON_ROLE, f"{PERSON_PREFIX}{known['user']}"
+    try:
+        return subject_of(jcs.canonical(known).decode(), role, principal)
+    except Refusal as exc:
+        raise DirectoryError(f"{where}: {exc.detail}") from None
+    except jcs.NotJSONError as exc:
+        raise DirectoryError(f"{where}: {exc}") from None

@@ -1,0 +1,23 @@
+"""Every bound of the decision endpoint, with its unit and its reason."""
+
+from schemas import limits
+
+# A question is about a call, so it may be as large as the event of a call.
+BODY_BYTES_MAX = limits.EVENT_BYTES_MAX
+BODY_SECONDS = 10.0  # a body that drips in holds one of few connections
+BODY_DEPTH_MAX = limits.PARAMETERS_DEPTH_MAX + 4  # properties stand in: body, evaluations, evaluation, resource
+BODY_NODES_MAX = 32_768
+EVALUATIONS_MAX = 64  # of one request; each may cost what a call may cost
+REQUEST_ID_CHARS_MAX = 256
+CONNECTIONS_MAX = 64
+
+ACTION_CHARS_MAX = limits.NAME_CHARS_MAX
+
+DIRECTORY_BYTES_MAX = 2 * 1024 * 1024  # YAML is read at some 200 KiB a second
+SUBJECTS_MAX = limits.SESSIONS_MAX
+SUBJECT_TYPES_MAX = 16  # of one subject
+POLICIES_MAX = limits.POLICIES_MAX
+
+REFRESH_SECONDS = 5.0
+# Longer than a read that has to wait for a broker; an older answer could rest on what was taken back since.
+STALE_SECONDS = 60.0

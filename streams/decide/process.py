@@ -1,0 +1,84 @@
+"""The process behind `macaw decide --serve`: the endpoints, and what keeps policies and subjects current."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from producers.home import TenantHome
+from streams.decide import limits
+from streams.decide.address import LOOPBACK, Address, address_of, check_listen
+from streams.decide.api import DecisionAPI
+from streams.decide.standing import Kept
+
+OnListening = Callable[[Address], None]
+
+
+def run_decisions(
+    folder: TenantHome,
+    kept: Kept,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    url: str | None = None,
+    on_listening: OnListening | None = None,
+) -> None:
+    """Answer until SIGTERM or SIGINT; `port` 0 is a free one, and `on_listening` is told the address.
+
+    Raises:
+        AddressError: the host is not loopback and `url` is no `https` URL.
+        OSError: the port is taken.
+    """
+    check_listen(host, url)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
+        address = address_of(host, listening.getsockname()[1], url)
+        asyncio.run(_run(DecisionAPI(folder, kept, address), kept, listening, lambda: _tell(address, on_listening)))
+
+
+def _tell(address: Address, on_listening: OnListening | None) -> None:
+    if on_listening is not None:
+        on_listening(address)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _run(api: DecisionAPI, kept: Kept, listening: socket.socket, tell: Callable[[], None]) -> None:
+    server = _Server(
+        uvicorn.Config(
+            api.build(),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            limit_concurrency=limits.CONNECTIONS_MAX,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    keeping = asyncio.create_task(kept.keep())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
+        await asyncio.sleep(0.01)
+    if server.started:
+        tell()
+    await asyncio.wait([serving, keeping], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    if keeping.done():
+        keeping.result()  # it ends by itself only if it failed
+    keeping.cancel()

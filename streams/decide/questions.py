@@ -1,0 +1,203 @@
+"""Reading what is asked (AuthZEN Authorization API 1.0, sections 5 to 7): from a body to questions in our terms.
+
+The resource of the policy language is `<type>:<id>/<action>`. Its parameters are the properties of resource and action
+together; a name that both have must mean the same, or the question is denied: whichever was taken, the other reader
+would have meant something else.
+
+Nothing that a caller says about a subject beside type and id counts: who somebody is stands in the directory. Members
+that the specification does not know are ignored, as it demands. Messages name members, never values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from processors import jcs
+from processors.jcs import JSONValue
+from processors.parameters import MalformedParametersError, parse_parameters
+from processors.policy.text import nfkc
+from streams.decide import limits
+
+_TYPE = re.compile(r"[a-z][a-z0-9._-]{0,31}")  # the domain of a resource name
+_ENTITIES = ("subject", "action", "resource", "context")
+_REQUIRED = {"subject": ("type", "id"), "action": ("name",), "resource": ("type", "id")}
+
+Object = dict[str, JSONValue]
+
+
+class MalformedRequestError(ValueError):
+    """Say which member of a request is missing or wrong."""
+
+
+class UnaskableError(ValueError):
+    """Say by a reason code why the policy language has no such call; the answer is a denial."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Semantic(StrEnum):
+    """After which answer a batch ends."""
+
+    EXECUTE_ALL = "execute_all"
+    DENY_ON_FIRST_DENY = "deny_on_first_deny"
+    PERMIT_ON_FIRST_PERMIT = "permit_on_first_permit"
+
+    def ends_with(self, *, decision: bool) -> bool:
+        """Return whether an answer is the last one."""
+        return self is (Semantic.PERMIT_ON_FIRST_PERMIT if decision else Semantic.DENY_ON_FIRST_DENY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """May this subject do this to that resource? `ignored` are members that were given and do not count."""
+
+    subject_type: str
+    subject_id: str
+    resource_type: str
+    resource_id: str
+    action: str
+    resource_properties: Mapping[str, JSONValue] = field(default_factory=dict, repr=False)
+    action_properties: Mapping[str, JSONValue] = field(default_factory=dict, repr=False)
+    ignored: tuple[str, ...] = ()
+
+    def resource_name(self) -> str:
+        """Return the name of the resource. Raises UnaskableError RESOURCE_INVALID."""
+        # Two questions must never have one name: a type holds no colon, an action no slash in any spelling.
+        action = nfkc(self.action) if len(self.action) <= limits.ACTION_CHARS_MAX else ""
+        if not _TYPE.fullmatch(self.resource_type) or not self.resource_id or not action or {"/", "\\"} & set(action):
+            raise UnaskableError("RESOURCE_INVALID")
+        return f"{self.resource_type}:{self.resource_id}/{self.action}"
+
+    def parameters(self) -> dict[str, JSONValue]:
+        """Return the properties of resource and action together, as strictly as a call's parameters are read.
+
+        Raises:
+            UnaskableError: PROPERTIES_CONFLICT, MALFORMED_PARAMETERS.
+        """
+        both = self.resource_properties.keys() & self.action_properties.keys()
+        if any(jcs.canonical(self.resource_properties[n]) != jcs.canonical(self.action_properties[n]) for n in both):
+            raise UnaskableError("PROPERTIES_CONFLICT")
+        merged = {**self.resource_properties, **self.action_properties}
+        try:
+            # Read again: names may have become equal after NFC, and a call is allowed less depth than a body.
+            return parse_parameters(jcs.canonical(merged).decode()).value
+        except MalformedParametersError as exc:
+            reason = "PROPERTIES_CONFLICT" if exc.cause == "duplicate" else "MALFORMED_PARAMETERS"
+            raise UnaskableError(reason) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several evaluations of one request, each with the defaults filled in and not read yet."""
+
+    semantic: Semantic
+    evaluations: tuple[JSONValue, ...] = field(repr=False)
+    defaults: Object = field(repr=False)
+
+    def questions(self) -> Iterator[Question | MalformedRequestError]:
+        """Yield each question, or what is wrong with it: one that is malformed does not spoil the others."""
+        for evaluation in self.evaluations:
+            try:
+                yield read_question(_with_defaults(evaluation, self.defaults))
+            except MalformedRequestError as exc:
+                yield exc
+
+
+def read_body(text: bytes) -> Object:
+    """Return the one JSON object of a body. Raises MalformedRequestError."""
+    try:
+        value = jcs.parse_strict(text, depth_max=limits.BODY_DEPTH_MAX, nodes_max=limits.BODY_NODES_MAX)
+    except jcs.MalformedJSONError as exc:
+        raise MalformedRequestError(f"want one strict JSON object (found wrong: {exc.cause})") from None
+    if not isinstance(value, dict):
+        raise MalformedRequestError("want one strict JSON object (found wrong: object)")
+    return value
+
+
+def read_batch(body: Object) -> Batch | None:
+    """Return the evaluations of a request, None where it is a single one.
+
+    Raises:
+        MalformedRequestError: evaluations or options are wrong, or there are too many.
+    """
+    evaluations = body.get("evaluations", [])
+    if not isinstance(evaluations, list):
+        raise MalformedRequestError("evaluations: want an array")
+    if len(evaluations) > limits.EVALUATIONS_MAX:
+        raise MalformedRequestError(f"evaluations: want at most {limits.EVALUATIONS_MAX}")
+    semantic = _semantic(_object(body, "options").get("evaluations_semantic", Semantic.EXECUTE_ALL))
+    if not evaluations:
+        return None
+    defaults = {name: body[name] for name in _ENTITIES if name in body}
+    for name, value in defaults.items():
+        if not isinstance(value, dict):
+            raise MalformedRequestError(f"{name}: want an object")
+    return Batch(semantic, tuple(evaluations), defaults)
+
+
+def read_question(body: Object) -> Question:
+    """Return the question of one evaluation. Raises MalformedRequestError."""
+    subject, action, resource = (_entity(body, name) for name in _REQUIRED)
+    resource_properties, action_properties = _properties(resource, "resource"), _properties(action, "action")
+    ignored = {"context": _object(body, "context"), "subject.properties": _properties(subject, "subject")}
+    return Question(
+        subject_type=_text(subject, "subject", "type"),
+        subject_id=_text(subject, "subject", "id"),
+        resource_type=_text(resource, "resource", "type"),
+        resource_id=_text(resource, "resource", "id"),
+        action=_text(action, "action", "name"),
+        resource_properties=resource_properties,
+        action_properties=action_properties,
+        ignored=tuple(name for name, given in ignored.items() if given),
+    )
+
+
+def _semantic(value: JSONValue) -> Semantic:
+    if not isinstance(value, str) or value not in {one.value for one in Semantic}:
+        raise MalformedRequestError(f"options.evaluations_semantic: want {', '.join(Semantic)}")
+    return Semantic(value)
+
+
+def _with_defaults(evaluation: JSONValue, defaults: Object) -> Object:
+    """Return an evaluation with what it leaves out.
+
+    An entity of its own takes the place of the default, properties and all: only a type, id or name that it lacks is
+    the default's.
+    """
+    if not isinstance(evaluation, dict):
+        raise MalformedRequestError("evaluation: want an object")
+    whole = {**defaults, **evaluation}
+    for name, members in _REQUIRED.items():
+        own, default = evaluation.get(name), defaults.get(name)
+        if isinstance(own, dict) and isinstance(default, dict):
+            whole[name] = {**{member: default[member] for member in members if member in default}, **own}
+    return whole
+
+
+def _entity(body: Object, name: str) -> Object:
+    if name not in body:
+        raise MalformedRequestError(f"{name}: it is missing")
+    return _object(body, name)
+
+
+def _object(body: Object, name: str, *, within: str = "") -> Object:
+    value = body.get(name, {})
+    if not isinstance(value, dict):
+        raise MalformedRequestError(f"{within}{name}: want an object")
+    return value
+
+
+def _properties(entity: Object, name: str) -> Object:
+    return _object(entity, "properties", within=f"{name}.")
+
+
+def _text(entity: Object, name: str, member: str) -> str:
+    value = entity.get(member)
+    if not isinstance(value, str):
+        raise MalformedRequestError(f"{name}.{member}: want a string")
+    return value

@@ -1,0 +1,110 @@
+"""The directory of subjects: what it says of whom, and files that do not say it."""
+
+from pathlib import Path
+
+import pytest
+
+from streams.decide import limits
+from streams.decide.directory import DirectoryError, read_directory
+
+YAML = """
+alice:
+  company: FinTech Corp
+  roles: [analyst]
+bob: {user: robert, roles: [], subject_types: identity}
+shopper: {subject_types: [agent, service], roles: [buyer]}
+"""
+
+
+def written(tmp_path: Path, text: str, name: str = "directory.yaml") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_what_a_file_says_of_subjects(tmp_path: Path) -> None:
+    """Attributes as they stand there, under the types that it names; `user` is the id unless it says otherwise."""
+    directory = read_directory(written(tmp_path, YAML))
+    alice, bob = directory.find("user", "alice"), directory.find("identity", "bob")
+
+    assert len(directory) == 4
+    assert alice is not None
+    assert (alice.user, alice.company, alice.roles, alice.type) == ("alice", "FinTech Corp", ("analyst",), "user")
+    assert alice.principal == "user:alice"
+    assert bob is not None
+    assert (bob.user, bob.principal, bob.type) == ("robert", "user:robert", "user")
+    assert directory.find("user", "bob") is None
+    assert directory.find("identity", "alice") is None
+
+
+def test_programs_are_no_persons(tmp_path: Path) -> None:
+    directory = read_directory(written(tmp_path, YAML))
+    agent, service = directory.find("agent", "shopper"), directory.find("service", "shopper")
+
+    assert agent is not None
+    assert (agent.agent, agent.service, agent.user, agent.principal) == ("shopper", None, None, "shopper")
+    assert service is not None
+    assert (service.agent, service.service, service.user) == (None, "shopper", None)
+
+
+def test_json_says_the_same(tmp_path: Path) -> None:
+    directory = read_directory(written(tmp_path, '{"alice": {"roles": ["analyst"]}}', "directory.json"))
+    alice = directory.find("user", "alice")
+
+    assert alice is not None
+    assert alice.roles == ("analyst",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "is not YAML"),
+        ("\x00", "is not YAML"),
+        ("[" * 5000, "is not YAML"),
+        ("when: 2026-13-45", "is not YAML"),
+        ("alice: !!python/object/apply:os.system ['true']", "is not YAML"),
+        ("- alice", "want subject ids"),
+        ("", "want subject ids"),
+        ("alice: analyst", "want attributes"),
+        ("alice:", "want attributes"),
+        ("1: {roles: []}", "1 is no id"),
+        ("'': {roles: []}", "is no id"),
+        ("alice: {roles: [1]}", "alice.roles: want a text"),
+        ("alice: {clearance: no}", "alice.clearance: want a text"),
+        ("alice: {role: [admin]}", "no attribute is called 'role'"),
+        ("alice: {roles: ['*']}", "attribute roles is invalid"),
+        ("alice: {user: [a, b]}", "want a string at 'user'"),
+        ("alice: {subject_types: []}", "alice.subject_types: want 1 to"),
+        ("alice: {subject_types: [user, user]}", "alice.subject_types: want 1 to"),
+        ("alice: {roles: [a]}\nalice: {roles: [b]}", "names something twice, line 2"),
+        ("alice: {roles: [a], roles: [b]}", "names something twice, line 1"),
+        ("alice: &a {roles: [a]}\nbob:\n  <<: *a\n  email: x\n  email: y", "names something twice, line 5"),
+        ("# " + "x" * limits.DIRECTORY_BYTES_MAX, "is larger than"),
+        ("\n".join(f"s{at}: {{}}" for at in range(limits.SUBJECTS_MAX + 1)), "want at most"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_a_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str, message: str) -> None:
+    """One sentence says what is wrong with it, and where. What is said twice is not said."""
+    with pytest.raises(DirectoryError, match=message):
+        read_directory(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"alice": {"roles": ["a"]}, "alice": {"roles": ["b"]}}', "is not strict JSON .found wrong: duplicate"),
+        ('{"alice": {"roles": ["a"], "roles": ["b"]}}', "is not strict JSON .found wrong: duplicate"),
+        ("alice: {}", "is not strict JSON .found wrong: syntax"),
+        ("[]", "want subject ids"),
+        ('{"alice": {"roles": [null]}}', "alice.roles: want a text"),
+    ],
+)
+def test_a_json_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DirectoryError, match=message):
+        read_directory(written(tmp_path, text, "directory.json"))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DirectoryError, match="cannot read"):
+        read_directory(tmp_path / "directory.yaml")

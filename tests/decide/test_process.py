@@ -1,0 +1,199 @@
+"""`macaw decide`: one question at the terminal, and a real server on loopback."""
+
+import http.client
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from macaw.cli import main
+from producers.home import Home
+from streams.decide.questions import read_question
+from tests.decide.asking import EXAMPLE, TOKEN
+from tests.decide.test_interop import MORTY, ROWS
+
+ROOT = Path(__file__).parents[2]
+FILES = ["--policies", str(EXAMPLE / "policies"), "--directory", str(EXAMPLE / "directory.yaml")]
+HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+DELETE = ["--subject", MORTY, "--action", "can_delete_todo", "--resource", "todo:1"]
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an installation of which nothing runs: neither broker nor monitor."""
+    folder = Home.create(tmp_path, {"tenant": "acme", "bootstrap": "127.0.0.1:1"}).tenant("acme").path
+    folder.mkdir(parents=True)
+    (folder / "views.token").write_text(TOKEN)
+    monkeypatch.setenv("MACAW_HOME", str(tmp_path))
+    monkeypatch.delenv("MACAW_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@contextmanager
+def serving(base: Path, *arguments: str) -> Iterator[tuple[str, int, "subprocess.Popen[str]"]]:
+    """Run the command until the block ends and give where it listens."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "macaw.cli", "decide", "--serve", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "MACAW_HOME": str(base)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            assert said.startswith("asked at http://127.0.0.1:"), said + process.stderr.read()
+            address = urlsplit(said.split()[2].rstrip(","))
+            assert address.hostname is not None
+            assert address.port is not None
+            yield address.hostname, address.port, process
+        finally:
+            process.kill()
+
+
+def post(host: str, port: int, path: str, body: object, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(host, port, timeout=20)
+    try:
+        connection.request("POST", path, json.dumps(body), HEADERS if headers is None else headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_a_server_on_loopback_gives_the_published_answers(base: Path) -> None:
+    """Without a broker: policies and subjects are files. It ends when it is told to."""
+    with serving(base, *FILES) as (host, port, process):
+        for row in ROWS:
+            status, found = post(host, port, "/access/v1/evaluation", row["request"])
+            assert (status, found["decision"]) == (200, row["expected"]), row["id"]
+        status, found = post(host, port, "/access/v1/evaluations", {"evaluations": [row["request"] for row in ROWS]})
+        assert [one["decision"] for one in found["evaluations"]] == [row["expected"] for row in ROWS]
+        assert post(host, port, "/access/v1/evaluation", ROWS[0]["request"], {})[0] == 401
+        connection = http.client.HTTPConnection(host, port, timeout=20)
+        connection.request("GET", "/.well-known/authzen-configuration")
+        metadata = json.loads(connection.getresponse().read())
+        connection.close()
+        assert metadata["access_evaluation_endpoint"] == f"http://{host}:{port}/access/v1/evaluation"
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_a_request_without_a_host_reaches_nothing(base: Path) -> None:
+    """Whatever the server beneath makes of it."""
+    with serving(base, *FILES) as (host, port, _), socket.create_connection((host, port), 20) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert connection.recv(4096).split()[1] in {b"400", b"421"}
+
+
+class TestRefusals:
+    """What is wrong is said in one sentence, before anything listens."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([*FILES, "--host", "0.0.0.0"], "in the clear"),
+            ([*FILES, "--url", "http://pdp.example.com"], "want https://NAME"),
+            (
+                ["--policies", str(EXAMPLE), "--directory", str(EXAMPLE / "directory.yaml")],
+                "question.json is no policy: E_UNKNOWN_FIELD",
+            ),
+            (["--policies", str(EXAMPLE / "policies")], "cannot read directory.yaml"),
+            ([*FILES, "--tenant", "ghost"], "no views token for tenant 'ghost'"),
+            (["--directory", str(EXAMPLE / "directory.yaml")], "not known here"),
+        ],
+    )
+    def test_of_the_server(
+        self, base: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    ) -> None:
+        assert main(["decide", "--serve", *arguments]) == 1
+        assert message in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "want --subject, --action and --resource, or --serve"),
+            (["--subject", "a", "--action", "b"], "want --subject, --action and --resource, or --serve"),
+            (["--serve", *DELETE], "leave out"),
+            (["--subject", "a", "--action", "b", "--resource", "c"], "want TYPE:ID"),
+            ([*DELETE, "--properties", '{"a":1,"a":2}'], "duplicate"),
+            ([*DELETE, "--properties", "[]"], "object"),
+        ],
+    )
+    def test_of_the_command_line(
+        self, base: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    ) -> None:
+        assert main(["decide", *arguments, *FILES]) == 2
+        assert message in capsys.readouterr().err
+
+
+class TestOneQuestion:
+    @pytest.mark.parametrize(
+        ("owner", "status", "reason"),
+        [("morty@the-citadel.com", 0, "ALLOWED"), ("rick@the-citadel.com", 1, "CONDITION_DENIED")],
+    )
+    def test_the_answer_is_json_and_the_exit_status(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        owner: str,
+        status: int,
+        reason: str,
+    ) -> None:
+        """No installation is needed to ask files."""
+        monkeypatch.setenv("MACAW_HOME", str(tmp_path))
+
+        assert main(["decide", *DELETE, "--properties", json.dumps({"ownerID": owner}), *FILES]) == status
+
+        found = json.loads(capsys.readouterr().out)
+        assert (found["decision"], found["context"]["reason"]) == (status == 0, reason)
+        assert (found["context"]["advisory"], found["context"]["as_of"]) == (True, None)
+
+    def test_the_page_shows_what_the_command_answers(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The example's page holds a command with its answer: that very answer."""
+        monkeypatch.chdir(EXAMPLE)
+        page = (EXAMPLE / "README.md").read_text("utf-8")
+        shown = page.partition("$ macaw decide --policies")[2].partition("```")[0]
+        command, _, expected = shown.partition("\n{")
+
+        assert main(["decide", "--policies", *shlex.split(command.replace("\\\n", ""))]) == 1
+        assert json.loads(capsys.readouterr().out) == json.loads("{" + expected)
+        assert read_question(json.loads((EXAMPLE / "question.json").read_text("utf-8"))).subject_id == MORTY
+
+    def test_the_readme_asks_for_the_agent_of_its_quick_start(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        lines = (ROOT / "README.md").read_text("utf-8").partition("## Ask before you act")[2].splitlines()
+        subjects = next(line for line in lines if line.startswith("$ echo")).split("'")[1]
+        question = next(line for line in lines if line.startswith("$ macaw decide --subject"))
+        (tmp_path / "directory.yaml").write_text(subjects)
+        policies = ["--policies", str(ROOT / "examples" / "policies-quickstart")]
+
+        assert main([*shlex.split(question)[2:], *policies]) == 1
+        assert json.loads(capsys.readouterr().out)["context"]["reason"] == "PARAM_NOT_ALLOWED"
+        assert main([*shlex.split(question.replace("eve", "bob"))[2:], *policies]) == 0
+
+    def test_a_subject_has_a_type(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ["--subject", MORTY, "--action", "GET", "--resource", "route:/todos", *FILES]
+
+        assert main(["decide", *arguments, "--subject-type", "identity"]) == 0
+        assert main(["decide", *arguments, "--subject-type", "agent"]) == 1
+        assert "SUBJECT_UNKNOWN" in capsys.readouterr().out

@@ -1,0 +1,128 @@
+"""Sequence rules as documents write them (MAPL.md 14)."""
+
+from dataclasses import dataclass, field
+
+from tests.reference.mapl.expressions import Node, parse_expression
+from tests.reference.mapl.fields import (
+    array_of,
+    integer_of,
+    key_of,
+    number_of,
+    object_of,
+    pattern_of,
+    string_of,
+    text_of,
+)
+from tests.reference.mapl.jsontext import INTEGER_MAX
+from tests.reference.mapl.paths import Path, parse_path
+from tests.reference.mapl.refusals import RefusedError, below
+
+KINDS = ("after", "at_most", "sum", "tainted_by")
+MEMBERS = {
+    "after": {"after"},
+    "at_most": {"at_most", "per", "window"},
+    "sum": {"sum", "max", "per", "window"},
+    "tainted_by": {"tainted_by", "require"},
+}
+NEEDED = {"after": {"after"}, "at_most": {"at_most", "per"}, "sum": {"sum", "max", "per"}, "tainted_by": {"tainted_by"}}
+DAY_SECONDS = 86_400
+
+
+@dataclass
+class Rule:
+    """`kind` says which of the four rules it is; only its own members are set."""
+
+    pointer: str
+    rule_id: str = ""
+    when: str = ""
+    condition: Node | None = None
+    kind: str = ""
+    resource: str = ""  # after
+    same: list[tuple[Path, Path]] = field(default_factory=list)
+    within: int | None = None
+    at_most: int = 0
+    sum: Path | None = None
+    max: float = 0
+    per: str = ""
+    window: int | None = None  # in seconds
+    tainted_by: str = ""
+    require: str | None = None
+
+
+def parse_rules(value: object, pointer: str) -> list[Rule]:
+    rules = [parse_rule(item, below(pointer, i)) for i, item in enumerate(array_of(value, pointer))]
+    for i, rule in enumerate(rules):
+        if rule.rule_id in {earlier.rule_id for earlier in rules[:i]}:
+            raise RefusedError("E_SEQUENCE", below(pointer, i))
+    return rules
+
+
+def parse_rule(value: object, pointer: str) -> Rule:
+    members = object_of(value, pointer)
+    rule = Rule(pointer)
+    for name, member in members.items():
+        read_member(rule, name, member, below(pointer, name))
+    kinds = [kind for kind in KINDS if kind in members]
+    if len(kinds) != 1 or not rule.rule_id or not rule.when:
+        raise RefusedError("E_SEQUENCE", pointer)
+    rule.kind = kinds[0]
+    if not set(members) <= {"id", "when", "if"} | MEMBERS[rule.kind] or not NEEDED[rule.kind] <= set(members):
+        raise RefusedError("E_SEQUENCE", pointer)
+    return rule
+
+
+def read_member(rule: Rule, name: str, member: object, pointer: str) -> None:
+    match name:
+        case "id":
+            rule.rule_id = text_of(member, pointer)
+        case "when":
+            rule.when = pattern_of(member, pointer)
+        case "if":
+            rule.condition = parse_expression(string_of(member, pointer), pointer)
+        case "after":
+            read_after(rule, member, pointer)
+        case "at_most":
+            rule.at_most = integer_of(member, pointer, 0, INTEGER_MAX, code="E_SEQUENCE")
+        case "sum":
+            rule.sum = parse_path(string_of(member, pointer), pointer)
+        case "max":
+            rule.max = number_of(member, pointer)
+        case "per":
+            rule.per = string_of(member, pointer)
+            if rule.per not in {"session", "user"}:
+                raise RefusedError("E_SEQUENCE", pointer)
+        case "window":
+            day = member == "day"
+            rule.window = DAY_SECONDS if day else integer_of(member, pointer, 1, INTEGER_MAX, code="E_SEQUENCE")
+        case "tainted_by":
+            rule.tainted_by = pattern_of(member, pointer)
+        case "require":
+            rule.require = key_of(member, pointer)
+        case _:
+            raise RefusedError("E_UNKNOWN_FIELD", pointer)
+
+
+def read_after(rule: Rule, value: object, pointer: str) -> None:
+    members = object_of(value, pointer)
+    for name, member in members.items():
+        at = below(pointer, name)
+        match name:
+            case "resource":
+                rule.resource = pattern_of(member, at)
+            case "same":
+                rule.same = [parse_pair(pair, below(at, i)) for i, pair in enumerate(array_of(member, at))]
+            case "within":
+                rule.within = integer_of(member, at, 1, INTEGER_MAX, code="E_SEQUENCE")
+            case _:
+                raise RefusedError("E_UNKNOWN_FIELD", at)
+    if not rule.resource:
+        raise RefusedError("E_SEQUENCE", pointer)
+
+
+def parse_pair(value: object, pointer: str) -> tuple[Path, Path]:
+    """This call's path, then the earlier call's."""
+    pair = array_of(value, pointer)
+    if len(pair) != 2:
+        raise RefusedError("E_SEQUENCE", pointer)
+    here, there = (parse_path(string_of(text, below(pointer, i)), below(pointer, i)) for i, text in enumerate(pair))
+    return here, there
