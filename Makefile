@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fmt schemas docs vectors bench clean
+.PHONY: help install demo test test-containers lint fmt schemas docs vectors bench soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -24,6 +24,9 @@ demo: $(STAMP) ## Run the main job on real input, with the embedded broker; exit
 test: $(STAMP) ## Lint, then run every test that needs no docker (T=path runs a part)
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(T)
+
+test-containers: $(STAMP) ## Show the image, docker-compose.yml and the tests' broker in docker; root on Debian needs no engine
+	PYTHON=$(abspath $(BIN)/python) tests/containers/run.sh
 
 lint: $(STAMP) ## Check style, types, import rules, published schemas and generated pages
 	$(BIN)/ruff check .
@@ -49,6 +52,9 @@ vectors: $(STAMP) ## Write the wire format's test vectors again; they must not c
 
 bench: $(STAMP) ## Measure against this CPU's signature check and a bare loop (BROKER=embedded|kafka)
 	$(BIN)/python -m bench --broker $(or $(BROKER),embedded)
+
+soak: $(STAMP) ## Kill, stop and starve real processes on Apache Kafka, round by seeded round (ROUNDS=200 SEED=1 KINDS=a,b)
+	$(BIN)/python -m tests.streams.soak --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),1) $(if $(KINDS),--kinds $(KINDS))
 
 clean: ## Remove what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from streams.broker import BrokerInfo, choose_broker
+from streams.broker import BrokerInfo
+from tests.docker_broker import choose_test_broker
 
 
 @dataclass(slots=True)
@@ -15,6 +16,7 @@ class BrokerUse:
     """What the run has used, for the last line of its report."""
 
     info: BrokerInfo | None = None
+    no_docker: str = ""
     skips: int = 0
     complaint: str = ""
 
@@ -28,10 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerInfo]:
-    """The best broker of this machine; MACAW_TEST_BROKER=environment|kafka|embedded forces one."""
+    """The best broker of this machine; MACAW_TEST_BROKER=environment|docker|kafka|embedded forces one."""
     prefer = os.environ.get("MACAW_TEST_BROKER")
-    with choose_broker(tmp_path_factory.mktemp("broker"), prefer=prefer) as running:
-        request.config.stash[USE].info = running.info
+    chosen, no_docker = choose_test_broker(tmp_path_factory.mktemp("broker"), prefer=prefer)
+    use = request.config.stash[USE]
+    with chosen as running:
+        use.info, use.no_docker = running.info, no_docker
         yield running.info
 
 
@@ -73,5 +77,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     use = config.stash[USE]
     if use.info:
         terminalreporter.write_line(f"broker: {use.info}, {use.skips} skips")
+    if use.no_docker:
+        terminalreporter.write_line(f"docker was passed over: {use.no_docker}")
     if use.complaint:
         terminalreporter.write_line(use.complaint, red=True)
