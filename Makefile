@@ -35,6 +35,7 @@ lint: $(STAMP) ## Check style, types, import rules, published schemas and genera
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.publish --check
 	$(BIN)/python docs/tables.py --check
+	$(BIN)/python -m macaw.policy_schema --check
 
 fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
@@ -45,6 +46,7 @@ schemas: $(STAMP) ## Publish changed schemas under new ids
 
 docs: $(STAMP) ## Write the documentation's tables from the code
 	$(BIN)/python docs/tables.py
+	$(BIN)/python -m macaw.policy_schema
 
 vectors: $(STAMP) ## Write the wire format's test vectors again; they must not change
 	$(BIN)/python -m tests.vectors.generate

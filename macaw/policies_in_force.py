@@ -13,16 +13,18 @@ from typing import Any
 from macaw.reading import TopicReader
 from processors.intake import event_place
 from processors.policy.documents import parse_policy
+from processors.policy.text import nfc
 from processors.signing import AUDIT_TAG
 from processors.tables import Tables
 from producers.answers import MonitorSigned
 from producers.home import Home, TenantHome
 from producers.registry_view import RegistryView
 from schemas import codec
-from schemas.records import AuditEntry, Event, PolicyPublished
+from schemas.records import AuditEntry, Event, PolicyPublished, PolicyWithdrawn
 from schemas.topics import AUDIT, INTAKE
 
-_KIND = b"PolicyPublished"
+_KINDS = frozenset({"PolicyPublished", "PolicyWithdrawn"})
+_PREFIX = b"Policy"  # of both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +71,14 @@ def read_policies(home: Home, folder: TenantHome) -> PoliciesInForce:
 
 
 def _accepted(home: Home, trusted: MonitorSigned) -> Iterator[AuditEntry]:
-    """Yield the audit entries of the publications that were accepted, in order."""
+    """Yield the audit entries of the publications and withdrawals that were accepted, in order."""
     with TopicReader(home.bootstrap, AUDIT, trusted.tenant, security=home.security) as audit:
         for message in audit.all():
             # Most entries are of calls, and a signature check costs more than this look.
-            if _KIND not in (message.value() or b""):
+            if _PREFIX not in (message.value() or b""):
                 continue
             entry: AuditEntry = trusted.verify(message, AUDIT_TAG, AuditEntry)[0]
-            if entry.kind == _KIND.decode() and entry.outcome == "accepted":
+            if entry.kind in _KINDS and entry.outcome == "accepted":
                 yield entry
 
 
@@ -90,17 +92,24 @@ def _documents(home: Home, tables: Tables, tenant: str, entries: Mapping[int, Au
         if wanted:
             for message in intake.between(0, min(wanted), max(wanted) + 1):
                 if (entry := wanted.get(message.offset() or 0)) is not None:
-                    policies.update(_published(message, entry, tables))
+                    _apply(policies, message, entry, tables)
     return PoliciesInForce(policies, lost=len(entries) - len(wanted))
 
 
-def _published(message: Any, entry: AuditEntry, tables: Tables) -> dict[str, PolicyInForce]:
-    """Return the policies of one publication; none where the event is not the one that the entry names."""
+def _apply(policies: dict[str, PolicyInForce], message: Any, entry: AuditEntry, tables: Tables) -> None:
+    """Put into force, or out of it, what an event says; nothing where it is not the one that the entry names."""
     schema, body = codec.unframe(message.value())
     event: Event = codec.decode(schema, body)
-    if event_place(tables, schema).leaf(body) != entry.event or not isinstance(event.body, PolicyPublished):
-        return {}
-    found = [(document, parse_policy(document.encode())) for document in event.body.documents]
+    if event_place(tables, schema).leaf(body) != entry.event:
+        return
+    if isinstance(event.body, PolicyWithdrawn):
+        policies.pop(nfc(event.body.policy_id), None)
+    elif isinstance(event.body, PolicyPublished):
+        policies.update(_published(event.body, entry))
+
+
+def _published(body: PolicyPublished, entry: AuditEntry) -> dict[str, PolicyInForce]:
+    found = [(document, parse_policy(document.encode(), organisation=True)) for document in body.documents]
     return {
         policy.policy_id: PolicyInForce(
             policy_id=policy.policy_id,

@@ -1,8 +1,11 @@
-"""MAPL, the policy language: who may do what, with which parameters.
+"""MAPL, the policy language: who may do what, with which parameters, when, how often, and after what.
 
-`documents` reads a policy, `compiled` prepares it, `resolve` says which policies apply, `decide` answers a call.
-`patterns` and `text` hold the matching rules, `limits` every bound, `errors` the refusals.
+From text to closures: `documents` reads a policy, with `specs`, `requirements`, `expressions` and `sequences` for its
+parts; `compiled` prepares it. `publication` says what may be put into force.
+From a call to a verdict: `resolve` says which ids are looked up, `index` finds them with their chains, `plan` sorts
+what they ask into stages, `stages` asks it, `decide` is the whole; `verdict` is the answer, with what is to be written.
+For people: `explain` tells every check of one call, `effective` what applies to a subject.
+`patterns`, `globs`, `regexes` and `text` hold the matching rules, `limits` every bound, `errors` the refusals.
 
-This version knows `resources`, `denied_resources` and literal parameter constraints. Whatever else the language has is
-refused when a policy is published (`E_NOT_SUPPORTED`), so no document means less here than it says.
+Pure: no clock, no randomness, no table that could be written to; the only files read are those of the pinned zones.
 """

@@ -5,7 +5,7 @@ applies unless its condition is false, so what cannot be known protects.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
 from typing import Any, assert_never
 
@@ -214,6 +214,51 @@ def _match(test: Match) -> Condition:
         return meets(spelt)
 
     return match
+
+
+# ---- what could not be told
+
+
+def unusable(expression: Expression, call: Evaluation) -> list[tuple[str, str]]:
+    """Return the operands that no comparison can use, each with what stands there: absent, null, array, object."""
+    found = {str(operand): kind_of(_reader(operand)(call)) for operand in _operands(expression)}
+    return [(name, kind) for name, kind in found.items() if kind in _UNUSABLE]
+
+
+def kind_of(value: object) -> str:
+    """Return what JSON calls a value of this type, or that there is none."""
+    if value is ABSENT:
+        return "absent"
+    return _KINDS.get(type(value), "object")
+
+
+_KINDS = {
+    type(None): "null",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "array",
+    tuple: "array",
+}
+_UNUSABLE = frozenset({"absent", "null", "array", "object"})
+
+
+def _operands(expression: Expression) -> Iterator[Path]:
+    match expression:
+        case Joined():
+            for part in expression.parts:
+                yield from _operands(part)
+        case Not():
+            yield from _operands(expression.inner)
+        case Comparison():
+            yield from (side for side in (expression.left, expression.right) if isinstance(side, Path))
+        case Membership() if isinstance(expression.left, Path):
+            yield expression.left
+        case Match() | Truth() if isinstance(expression.path, Path):
+            yield expression.path
+        case _:
+            return
 
 
 # ---- what is asked of the call

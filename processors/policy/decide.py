@@ -135,9 +135,8 @@ def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, c
     Raises:
         PolicyBrokenError: what applies cannot be honoured, or what came with the call is faulty.
     """
-    # Callers choose what comes with a call: it must not push out the plans of the others, nor fill the memory.
     intents, trusted, strict = call.intents, call.trusted, call.settings.strict_parameters
-    plans, most = (index.inline_plans, limits.CACHED_INLINE_MAX) if intents else (index.plans, limits.CACHED_PLANS_MAX)
+    plans = index.inline_plans if intents else index.plans
     key = (found, name.text, strict, intents, trusted)
     plan = plans.get(key)
     if plan is None:
@@ -146,9 +145,7 @@ def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, c
         except PolicyError as error:
             raise PolicyBrokenError(str(error)) from error
         plan = make_plan(index, found, documents, name, strict=strict, trusted=trusted)
-        if len(plans) >= most:
-            del plans[next(iter(plans))]
-        plans[key] = plan
+        plans.put(key, plan, sum(len(one.tests) for one in plan.alternatives))
     assert isinstance(plan, Plan)
     return plan
 

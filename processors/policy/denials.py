@@ -21,6 +21,8 @@ _DENIED, _TYPE = "PARAM_DENIED", "PARAM_TYPE"
 def denial_test(denied: DeniedParameter) -> Test:
     """Return the test of one path and its items: a reason to deny, or an empty text."""
     meets, place = _Items(denied.items), denied.place
+    if place is None and not denied.items:
+        return lambda _parameters, _work: ""
     if place is None:
         return lambda parameters, work: _DENIED if meets.any_text(json_texts(dict(parameters)), work) else ""
 
@@ -50,6 +52,8 @@ class _Items:
 
     def below(self, value: JSONValue, work: Work) -> bool:
         """Return whether an item meets a value or anything inside it: scalars, member names, arrays and objects."""
+        if not self._count:
+            return False
         return any(self._meets(leaf, work) for leaf in _leaves(value)) or self._meets_whole(value, work)
 
     def _meets(self, leaf: str | None, work: Work) -> bool:

@@ -30,6 +30,9 @@ class Path:
     root: str
     steps: tuple[str | int, ...]
 
+    def __str__(self) -> str:
+        return self.root + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.steps)
+
 
 @dataclass(frozen=True, slots=True)
 class Time:

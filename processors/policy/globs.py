@@ -107,5 +107,13 @@ def as_expression(literals: list[str], stars: list[str]) -> str:
 
 
 def _expression(expression: str) -> Test:
-    compiled = re2.compile(expression)
-    return lambda text: compiled.fullmatch(text) is not None
+    # Only the text is kept: what is compiled can grow while it matches, and callers bring patterns of their own.
+    return lambda text: _compiled(expression).fullmatch(text) is not None
+
+
+@lru_cache(maxsize=limits.CACHED_EXPRESSIONS_MAX)
+def _compiled(expression: str) -> re2._Regexp:
+    options = re2.Options()
+    options.max_mem = limits.GLOB_BYTES_MAX
+    options.log_errors = False
+    return re2.compile(expression, options)

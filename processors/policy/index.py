@@ -62,6 +62,25 @@ def _compiled(digest: bytes, text: str) -> CompiledPolicy:
     return compile_policy(document)
 
 
+class Remembered(dict[object, object]):
+    """Things by key, so many and of so much weight together; the oldest leave first."""
+
+    def __init__(self, count_max: int) -> None:
+        super().__init__()
+        self._count_max = count_max
+        self._weights: dict[object, int] = {}
+        self._weight = 0
+
+    def put(self, key: object, thing: object, weight: int) -> None:
+        """Remember a thing under a key that has none."""
+        self[key], self._weights[key] = thing, weight
+        self._weight += weight
+        while len(self) > self._count_max or self._weight > limits.CACHED_PLAN_TESTS_MAX:
+            oldest = next(iter(self))
+            self._weight -= self._weights.pop(oldest)
+            del self[oldest]
+
+
 class PolicyIndex:
     """The policies in force, by id.
 
@@ -74,8 +93,9 @@ class PolicyIndex:
         organisation = sorted(policy_id for policy_id in shared if policy_id.startswith("org:"))
         self.organisation = tuple(by_id[policy_id] for policy_id in organisation)  # layer 1, by id
         self.has_company = len(shared) > len(organisation)  # whether some policy binds the members of some company
-        self.plans: dict[object, object] = {}  # by policies and resource; those with what came with calls beside
-        self.inline_plans: dict[object, object] = {}
+        # What was planned, by policies and resource; callers must not push out others' plans with what they bring.
+        self.plans = Remembered(limits.CACHED_PLANS_MAX)
+        self.inline_plans = Remembered(limits.CACHED_INLINE_MAX)
 
     def found(self, subject: Subject, resource: str) -> tuple[Entry, ...]:
         """Return the policies that are looked up for a call and exist, in the order of their layers.

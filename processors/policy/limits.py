@@ -24,6 +24,8 @@ EXPRESSION_NODES_MAX = 256
 REGEX_CHARS_MAX = 512
 REGEX_BYTES_MAX = 1024 * 1024  # memory of one compiled expression
 
+GLOB_BYTES_MAX = 256 * 1024  # memory of one pattern with stars that RE2 must match; holds the longest there can be
+
 # Documents that come with a call: intents, prompt policies, delegation scopes, together.
 INLINE_DOCUMENTS_MAX = 32
 INLINE_BYTES_MAX = 8 * 1024
@@ -58,7 +60,9 @@ REACHED_VALUE_UNITS = 16  # a value that a path with several steps leads to
 CACHED_NAMES_MAX = 4096
 CACHED_NAME_CHARS_MAX = 128  # a long name has as many prefixes as slashes: remembered, a caller could fill the memory
 CACHED_MATCHERS_MAX = 4096
+CACHED_EXPRESSIONS_MAX = 256
 CACHED_POLICIES_MAX = 1024
 CACHED_PLANS_MAX = 4096
+CACHED_PLAN_TESTS_MAX = 1_000_000  # tests of parameters in all remembered plans of a tenant
 CACHED_INLINE_MAX = 64  # documents that came with calls, and plans with such
 CACHED_ZONE_SECONDS_MAX = 64

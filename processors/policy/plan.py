@@ -104,11 +104,7 @@ class Alternative(NamedTuple):
     rules: tuple[Ruled, ...]  # 8.5
     buckets: tuple[Bucket, ...]  # 9
     required: tuple[Needed, ...]  # 10 and 11
-
-    @property
-    def reads_the_call(self) -> bool:
-        """Whether more is asked than parameters, roles and rates."""
-        return bool(self.denials or self.rules or self.required)
+    remembers: bool  # whether rules or requirements ask what was before
 
 
 class Plan(NamedTuple):
@@ -156,6 +152,16 @@ def make_plan(
         marks=tuple(_marks(index, everything, name)),
         digests=tuple(sorted({one.policy.digest for one in everything})),
     )
+
+
+def layered(index: PolicyIndex, found: Sequence[Entry]) -> list[tuple[str, tuple[Applied, ...]]]:
+    """Return the role branches among what was looked up, each with the layers that always apply, in their order.
+
+    Raises:
+        PolicyBrokenError: a policy that applies cannot be honoured.
+    """
+    common, branches = _split([_reach(index, one) for one in found])
+    return [(branch, tuple(_once([*common, *documents]))) for branch, documents in branches or [("", [])]]
 
 
 # ---- which documents
@@ -225,7 +231,9 @@ def _alternative(
 ) -> Alternative:
     policies = [one.policy for one in applied]
     denying = list({one.key: one for one in (*policies, *(one.policy for one in held))}.values()) if held else policies
-    required = [Needed(need, policy) for policy in policies for need in policy.document.requirements]
+    needs = [Needed(need, policy) for policy in policies for need in policy.document.requirements]
+    required = tuple(one for one in needs if one.requirement.key != DENY)
+    rules = tuple(Ruled(rule, one) for one in policies for rule in one.document.sequence if rule.judges(name))
     return Alternative(
         branch=branch,
         applied=tuple(applied),
@@ -234,10 +242,11 @@ def _alternative(
         refusal=_refusal(applied, denying, name),
         roles=tuple((frozenset(one.document.roles), one) for one in policies if one.document.roles),
         tests=tuple(_tests(policies, denying, name, strict=strict)),
-        denials=tuple(one for one in required if one.requirement.key == DENY),
-        rules=tuple(Ruled(rule, one) for one in policies for rule in one.document.sequence if rule.judges(name)),
+        denials=tuple(one for one in needs if one.requirement.key == DENY),
+        rules=rules,
         buckets=tuple(_buckets(policies)),
-        required=tuple(one for one in required if one.requirement.key != DENY),
+        required=required,
+        remembers=bool(rules or required),
     )
 
 

@@ -4,6 +4,7 @@ RE2 takes time linear in the text whatever the expression, and refuses what woul
 """
 
 from functools import lru_cache
+from typing import Protocol
 
 import re2
 
@@ -11,31 +12,54 @@ from processors.policy import limits
 from processors.policy.errors import PolicyError
 
 
-class Regex:
+class Regex(Protocol):
     """A compiled expression that must match an entire text. `units` is what a match costs for each byte of it."""
+
+    pattern: str
+    units: int
+
+    def matches(self, text: str) -> bool:
+        """Return whether the expression matches the whole text. Requires a text without half surrogate pairs."""
+
+
+class PublishedRegex:
+    """An expression of a published document, kept ready."""
 
     __slots__ = ("_quick", "_sure", "pattern", "units")
 
-    def __init__(self, pattern: str, *, bytes_max: int) -> None:
-        options = re2.Options()
-        options.max_mem = bytes_max
-        options.log_errors = False
+    def __init__(self, pattern: str) -> None:
+        options = _options(limits.REGEX_BYTES_MAX)
         self.pattern = pattern
         self._sure = re2.compile(pattern, options)
         self.units: int = self._sure.programsize
         # A set of one answers in a fifth of the time, because no offsets are made. Its yes is always right; its no may
-        # mean that it ran out of memory, so a no is asked for again. Not for what callers bring: it doubles the memory.
-        self._quick = None
-        if bytes_max == limits.REGEX_BYTES_MAX:
-            self._quick = re2.Set.FullMatchSet(options)
-            self._quick.Add(pattern)
-            self._quick.Compile()
+        # mean that it ran out of memory, so a no is asked for again.
+        self._quick = re2.Set.FullMatchSet(options)
+        self._quick.Add(pattern)
+        self._quick.Compile()
 
     def matches(self, text: str) -> bool:
-        """Return whether the expression matches the whole text. Requires a text without half surrogate pairs."""
-        if self._quick is not None and self._quick.Match(text):
-            return True
-        return self._sure.fullmatch(text) is not None
+        return bool(self._quick.Match(text)) or self._sure.fullmatch(text) is not None
+
+
+class InlineRegex:
+    """An expression that came with a call. Only its text is kept: its sender could fill the memory otherwise."""
+
+    __slots__ = ("pattern", "units")
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.units: int = _inline(pattern).programsize
+
+    def matches(self, text: str) -> bool:
+        return _inline(self.pattern).fullmatch(text) is not None
+
+
+def _options(bytes_max: int) -> re2.Options:
+    options = re2.Options()
+    options.max_mem = bytes_max
+    options.log_errors = False
+    return options
 
 
 def compile_regex(pattern: str, pointer: str, *, inline: bool = False) -> Regex:
@@ -47,16 +71,16 @@ def compile_regex(pattern: str, pointer: str, *, inline: bool = False) -> Regex:
     if len(pattern) > (limits.INLINE_REGEX_CHARS_MAX if inline else limits.REGEX_CHARS_MAX):
         raise PolicyError("E_LIMIT", pointer)
     try:
-        return _inline(pattern) if inline else _published(pattern)
+        return InlineRegex(pattern) if inline else _published(pattern)
     except re2.error:
         raise PolicyError("E_REGEX", pointer) from None
 
 
 @lru_cache(maxsize=limits.CACHED_POLICIES_MAX)
-def _published(pattern: str) -> Regex:
-    return Regex(pattern, bytes_max=limits.REGEX_BYTES_MAX)
+def _published(pattern: str) -> PublishedRegex:
+    return PublishedRegex(pattern)
 
 
 @lru_cache(maxsize=limits.CACHED_INLINE_MAX)
-def _inline(pattern: str) -> Regex:
-    return Regex(pattern, bytes_max=limits.INLINE_REGEX_BYTES_MAX)
+def _inline(pattern: str) -> re2._Regexp:
+    return re2.compile(pattern, _options(limits.INLINE_REGEX_BYTES_MAX))

@@ -5,7 +5,7 @@ Whether a requirement is met is judged by `attestations`.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import re2
@@ -14,7 +14,7 @@ from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.conditions import Condition, compile_condition
 from processors.policy.errors import PolicyError
-from processors.policy.expressions import parse_expression
+from processors.policy.expressions import Expression, parse_expression
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import as_flag, as_integer, as_label, as_list, as_number, as_object, as_text, pointer_to
 
@@ -60,6 +60,7 @@ class Requirement:
     text: str
     pointer: str
     condition: Condition | None
+    expression: Expression | None = field(default=None, repr=False)  # what the condition was made of
     meta: Meta = Meta()
     regexes: int = 0
 
@@ -87,8 +88,14 @@ def _requirement(text: str, pointer: str, *, inline: bool) -> Requirement:
     if len(rest) < 2 or not rest.startswith("{") or not rest.endswith("}"):
         raise PolicyError("E_ATT_FORM", pointer)
     parsed = parse_expression(rest[1:-1], pointer, inline=inline)
-    condition = compile_condition(parsed.expression)
-    return Requirement(key=key, text=text, pointer=pointer, condition=condition, regexes=parsed.regexes)
+    return Requirement(
+        key=key,
+        text=text,
+        pointer=pointer,
+        condition=compile_condition(parsed.expression),
+        expression=parsed.expression,
+        regexes=parsed.regexes,
+    )
 
 
 def parse_metas(value: JSONValue, pointer: str) -> dict[str, Meta]:

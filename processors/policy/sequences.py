@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from processors import jcs
 from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.conditions import Condition, compile_condition
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Cell, Evaluation
+from processors.policy.evaluation import Cell, Evaluation, spend
 from processors.policy.expressions import parse_expression
+from processors.policy.parameter_checks import equality_key
 from processors.policy.paths import MISMATCH, Place, parse_path, reached
 from processors.policy.patterns import ResourceName, check_pattern, grants, restricts
 from processors.policy.reading import (
@@ -29,7 +29,6 @@ from processors.policy.reading import (
     pointer_to,
 )
 from processors.policy.requirements import parse_key
-from processors.policy.text import nfc_value
 
 DAY_MS = 86_400_000
 FOR_EVER = 2**62  # ms; until when a cell stays that nothing ends
@@ -271,7 +270,10 @@ def _same(places: list[Place], call: Evaluation) -> bytes | None:
         if not values or MISMATCH in values:
             return None
         found.append(values)
-    return hashlib.sha256(jcs.canonical(nfc_value(found))).digest()  # type: ignore[arg-type]
+    written = equality_key(found)
+    spend(call.work, len(written))
+    # No key: it cannot be written down, or normalising it would take too long.
+    return hashlib.sha256(written).digest() if isinstance(written, bytes) and written else None
 
 
 def _tainted(rule: SequenceRule, test: Taint, policy_id: str, call: Evaluation) -> Judged:

@@ -13,7 +13,7 @@ from processors.policy.compiled import CompiledPolicy
 from processors.policy.errors import RULE_ERRORS, WorkExceededError
 from processors.policy.evaluation import Evaluation, Session, Work
 from processors.policy.patterns import ResourceName
-from processors.policy.plan import Alternative, Needed, Plan, Refusal, Ruled, Stage
+from processors.policy.plan import Alternative, Bucket, Needed, Plan, Refusal, Ruled, Stage
 from processors.policy.rates import retry_after_ms
 from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject
@@ -34,9 +34,14 @@ def judge_alternative(
     refusal = without_parameters(alternative, subject, call.now) or _parameters(alternative, parameters, work)
     if refusal is not None:
         return denied(refusal, plan.digests, branch=alternative.branch)
-    if alternative.reads_the_call or plan.marks:
+    remembers = alternative.remembers or plan.marks
+    if remembers or alternative.denials:
         evaluation = Evaluation(parameters, subject, name, call.now, call.session, call.tables, work, call.resumed)
-        return _Later(alternative, plan, evaluation).verdict()
+        refusal = _conditions(alternative, evaluation)
+        if refusal is not None:
+            return denied(refusal, plan.digests, branch=alternative.branch)
+        if remembers:
+            return _Later(alternative, plan, evaluation).verdict()
     # Most calls end here: nothing is left but the rate.
     charges: Charges = ()
     if alternative.buckets and call.resumed is None:
@@ -61,6 +66,21 @@ def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], w
     return None
 
 
+def _conditions(alternative: Alternative, evaluation: Evaluation) -> Refusal | None:
+    """Judge stage 8."""
+    policy: CompiledPolicy | None = None  # whose rule is being asked
+    try:
+        for requirement, policy in alternative.denials:
+            if applies(requirement, evaluation):
+                return Refusal(Stage.CONDITIONS, "CONDITION_DENIED", requirement.pointer, policy.digest)
+    except WorkExceededError:
+        return Refusal(Stage.CONDITIONS, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
+    except RULE_ERRORS as exc:
+        deciding = policy.digest if policy else b""
+        return Refusal(Stage.CONDITIONS, "INTERNAL_ERROR", type(exc).__name__, deciding)
+    return None
+
+
 def without_parameters(alternative: Alternative, subject: Subject, now: int) -> Refusal | None:
     """Judge stages 1 to 5: validity, resources, roles."""
     if alternative.validity:
@@ -82,7 +102,7 @@ def peek(
     alternative: Alternative, subject: Subject, call: Call | Evaluation
 ) -> tuple[Charges, tuple[Refusal, int] | None]:
     """Return what a call would be charged, or the refusal and the ms after which every bucket would admit it."""
-    prefix, now, arrival_of = subject.bucket_prefix, call.now * 1000, call.tables.buckets
+    now, arrival_of, prefix = call.now * 1000, call.tables.buckets, subject.bucket_prefix
     charges: list[tuple[bytes, int]] = []
     waits: list[tuple[int, CompiledPolicy]] = []
     for policy_id, period, tolerance, policy in alternative.buckets:
@@ -95,6 +115,11 @@ def peek(
         return tuple(charges), None
     refusal = Refusal(Stage.RATE, "RATE_LIMITED", "/constraints/rate_limit", waits[0][1].digest)
     return (), (refusal, max(wait for wait, _ in waits))
+
+
+def bucket_key(bucket: Bucket, subject: Subject, session: Session) -> bytes:
+    """Return the key of a bucket that a policy keeps for a subject."""
+    return subject.bucket_prefix + (bucket.policy_id or inline_id(session).encode())
 
 
 def inline_id(session: Session) -> str:
@@ -122,7 +147,7 @@ def _allowed(alternative: Alternative, plan: Plan, effects: Effects) -> Verdict:
 
 
 class _Later:
-    """Stages 8 to 12, for calls of which more is asked than parameters and rates."""
+    """The stages behind the conditions, for calls that depend on what was before."""
 
     __slots__ = ("_alternative", "_cells", "_evaluation", "_needed", "_plan", "_policy", "_stage")
 
@@ -131,7 +156,7 @@ class _Later:
         self._plan = plan
         self._evaluation = evaluation
         self._policy: CompiledPolicy | None = None  # whose rule is being asked
-        self._stage = Stage.CONDITIONS
+        self._stage = Stage.SEQUENCE
         self._cells: list[Write] = []
         self._needed: list[Needed] = []
 
@@ -149,10 +174,6 @@ class _Later:
         return denied(refusal, self._plan.digests, branch=self._alternative.branch)
 
     def _verdict(self) -> Verdict:
-        for requirement, policy in self._alternative.denials:
-            self._policy = policy
-            if applies(requirement, self._evaluation):
-                return self._refused("CONDITION_DENIED", requirement.pointer)
         refused = self._sequence() if self._alternative.rules else None
         if refused is not None:
             return refused
@@ -165,7 +186,6 @@ class _Later:
         return self._attested(charges)
 
     def _sequence(self) -> Verdict | None:
-        self._stage = Stage.SEQUENCE
         for rule, policy in self._alternative.rules:
             self._policy = policy
             judged = judge_rule(rule, kept_under(policy, self._evaluation.session), self._evaluation)

@@ -45,6 +45,12 @@ def parse_time(text: str, pointer: str) -> int:
     return since + offset if sign == "-" else since - offset
 
 
+def iso_time(milliseconds: int) -> str:
+    """Return a time in ms since the epoch as RFC 3339 writes it, in UTC."""
+    text = (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
 def zone_named(name: str, pointer: str) -> tzinfo:
     """Return the zone `UTC`, `±hh:mm` (at most 14:59), or one of the pinned database whose name has a `/`.
 

@@ -28,6 +28,7 @@ from tests.world import HOUR_MS, World
 
 SEEDS = range(12)
 RECORDS = 60
+ONCE = {"id": "once", "when": "**", "at_most": 1, "per": "session", "window": 60}
 
 
 class Script:
@@ -118,7 +119,8 @@ class Script:
 
     def publish(self) -> None:
         resources = self.dice.choice([["**"], ["tool:t0/*"], ["data:*"]])
-        document = {"policy_id": f"agent:a{self.dice.randrange(2)}", "resources": resources}
+        more = self.dice.choice([{}, {"constraints": {"rate_limit": 2}}, {"sequence": [ONCE]}])
+        document = {"policy_id": f"agent:a{self.dice.randrange(2)}", "resources": resources, **more}
         publication = self.world.publication(document)
         self.note(self.world.send(publication, self.signer([self.world.admin])))
 

@@ -1,8 +1,10 @@
-"""Rounds that need a broker of their own, because it is what is struck: restarted, killed, or out of disk.
+"""Rounds that need brokers of their own, because it is they who are struck: restarted, killed, or out of disk.
 
-With one node a clean restart loses nothing and is judged like every other round. A node that is killed, or whose disk
-is full, can lose the marker of a commit that it has answered (`streams.brokers.kafka`). Then nothing is claimed but
-this: no record is doubled, no log forks, and a worker that resumes has the right state or stops loudly.
+Of three nodes one may be restarted or killed, and the round is judged like every other. A lone node that goes, even in
+peace, can lose markers of transactions that it has answered (`streams.brokers.kafka`): its partitions have no leader
+for a moment, and its coordinator takes them for deleted. What is behind such a marker stays behind an open transaction.
+There nothing is claimed but this: no record is doubled, no log forks, and a worker that resumes has the right state or
+stops loudly.
 """
 
 from __future__ import annotations
@@ -11,13 +13,19 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
+from macaw.tenancy import create_tenant
+from streams.broker import BrokerInfo
 from streams.brokers.kafka import KafkaBroker
+from tests.streams import loop_world
 from tests.streams.fault_stage import RoundInvalidError, Stage
 from tests.streams.fault_tally import Tally
 from tests.streams.faults import play
+from tests.streams.kafka_cluster import NODES, Cluster
 
 # A group must be able to notice a death within the seconds that a round has.
 SETTINGS = {"group.min.session.timeout.ms": "1000"}
@@ -32,40 +40,57 @@ class CannotStageError(RuntimeError):
 
 
 def play_on_own(kind: str, seed: int, base: Path) -> Tally:
-    """Start a broker, play one round on it, and stop it. Requires the main thread. Raises CannotStageError."""
+    """Start what the round needs, play it, and stop it. Requires the main thread. Raises CannotStageError."""
     folder = base / f"broker-{kind}-{seed}"
-    store = small_disk(folder / "kafka") if kind == DISK_FULL else None
-    if store is None:
-        with KafkaBroker(folder, extra=SETTINGS) as broker:
-            return play_with(kind, seed, broker, base)
-    with store, KafkaBroker(folder, extra=SETTINGS) as broker:
-        return play_with(kind, seed, broker, base)
+    with ExitStack() as stack:
+        if kind in NODE_ROUNDS:
+            return play_on_cluster(kind, seed, stack.enter_context(Cluster(folder, SETTINGS)), base)
+        if kind == DISK_FULL:
+            stack.enter_context(small_disk(folder / "kafka"))
+        broker = stack.enter_context(KafkaBroker(folder, extra=SETTINGS))
+        return _play(kind, seed, broker, broker.info, base)
 
 
-def play_with(kind: str, seed: int, broker: KafkaBroker, base: Path) -> Tally:
-    """Play one round on a broker that nobody else uses meanwhile."""
-    return play(kind, seed, broker.info, base, {kind: lambda stage: BROKER_ROUNDS[kind](stage, broker)})
+def play_on_cluster(kind: str, seed: int, cluster: Cluster, base: Path) -> Tally:
+    """Strike one of three nodes that nobody else uses meanwhile."""
+    replicated = partial(create_tenant, replication=NODES)
+    with mock.patch.object(loop_world, "create_tenant", replicated):
+        return _play(kind, seed, cluster.nodes[seed % NODES], cluster.info, base)
 
 
-def restarted(stage: Stage, broker: KafkaBroker) -> None:
-    """Stop the broker with SIGTERM under load and start it again; workers go on by themselves or are started again."""
+def _play(kind: str, seed: int, struck: KafkaBroker, info: BrokerInfo, base: Path) -> Tally:
+    return play(kind, seed, info, base, {kind: lambda stage: BROKER_ROUNDS[kind](stage, struck)})
+
+
+def restart(broker: KafkaBroker) -> None:
+    """Stop it with SIGTERM and start it again."""
+    broker.restart()
+
+
+def kill(broker: KafkaBroker) -> None:
+    """Kill it and start it again."""
+    broker.kill()
+    broker.restart()
+
+
+def node_struck(stage: Stage, broker: KafkaBroker, strike: Callable[[KafkaBroker], None]) -> None:
+    """Strike one node of three under load; workers go on by themselves, or are started again."""
     _begin(stage)
     seconds = stage.rng.uniform(0, 0.4)
     with stage.feeding():
         time.sleep(seconds)
-        broker.restart()
+        strike(broker)
     stage.feed_some()
     stage.finish()
 
 
-def killed(stage: Stage, broker: KafkaBroker) -> None:
-    """Kill the broker under load, start it again, and have a new worker resume."""
+def lone_struck(stage: Stage, broker: KafkaBroker, strike: Callable[[KafkaBroker], None]) -> None:
+    """Strike the only node under load, and have a new worker resume."""
     _begin(stage)
     seconds = stage.rng.uniform(0, 0.4)
     with stage.feeding():
         time.sleep(seconds)
-        broker.kill()
-        broker.restart()
+        strike(broker)
     _resume(stage)
 
 
@@ -122,8 +147,13 @@ def small_disk(path: Path) -> Iterator[None]:
 
 
 DISK_FULL = "disk-full"
+NODE_ROUNDS: Mapping[str, BrokerRound] = {
+    "node-restart": partial(node_struck, strike=restart),
+    "node-killed": partial(node_struck, strike=kill),
+}
 BROKER_ROUNDS: Mapping[str, BrokerRound] = {
-    "broker-restart": restarted,
-    "broker-killed": killed,
+    **NODE_ROUNDS,
+    "lone-restart": partial(lone_struck, strike=restart),
+    "lone-killed": partial(lone_struck, strike=kill),
     DISK_FULL: out_of_disk,
 }

@@ -10,7 +10,7 @@ import pytest
 from streams.brokers.kafka import KafkaBroker
 from tests.streams.fault_tally import Tally
 from tests.streams.faults import AROUND_COMMIT, ROUNDS, play, revoked_in_call
-from tests.streams.faults_broker import SETTINGS, play_with
+from tests.streams.faults_broker import SETTINGS, play_on_own
 from tests.streams.soak import JOBS, plan
 
 pytestmark = [
@@ -64,20 +64,20 @@ def test_a_loop_that_is_not_told_of_a_revocation_folds_twice(own_broker: KafkaBr
     assert tally.doubled > 0
 
 
-def test_a_broker_that_restarts_under_load_changes_nothing(own_broker: KafkaBroker, tmp_path: Path) -> None:
-    """The last of this file: no other round is under way."""
-    tally = play_with("broker-restart", 1, own_broker, tmp_path)
+def test_a_node_that_restarts_under_load_changes_nothing(tmp_path: Path) -> None:
+    """One of three, in peace. Of a lone node less is claimed: `docs/testing.md`."""
+    tally = play_on_own("node-restart", 1, tmp_path)
 
     assert tally.is_whole, (tally.plan, tally.said)
 
 
 def test_a_soak_plays_each_kind_and_every_seed_again() -> None:
     """The same seed gives the same rounds; each kind with a broker of its own is played, and rarely."""
-    kinds = [*AROUND_COMMIT, "broker-restart"]
+    kinds = [*AROUND_COMMIT, "node-restart"]
     cases = plan(kinds, 200, 7)
 
     assert cases == plan(kinds, 200, 7)
     assert len(cases) == len(set(cases)) == 200
-    assert sum(kind == "broker-restart" for kind, _ in cases) == 4
-    assert {kind for kind, _ in plan(["broker-restart"], 3, 7)} == {"broker-restart"}
+    assert sum(kind == "node-restart" for kind, _ in cases) == 4
+    assert {kind for kind, _ in plan(["node-restart"], 3, 7)} == {"node-restart"}
     assert plan(["after-commit"], 1, 17) == [("after-commit", 17)]

@@ -2,13 +2,17 @@
 
 import json
 
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import Outcome, decide
 from processors.policy.documents import parse_policy
 from processors.policy.resolve import Subject
+from processors.policy.verdict import RANK
+from tests.mapl_strategies import LAYERS, NOW, focused, sound, worlds
+from tests.processors.policy.test_against_reference import Both
 
 names = st.sampled_from(["tool:a", "tool:A", "tool:a/b", "tool:a/b/c", "data:a", "a", "@acme/tool:a", "tool:%61"])
 patterns = st.sampled_from(["tool:a", "tool:*", "tool:a/*", "*", "**", "data:*", "*b*", "@acme/**", "tool:A"])
@@ -58,6 +62,29 @@ def test_another_document_permits_more_only_where_none_granted(universe, policy_
 
     if before.outcome is Outcome.DENIED and before.reason != "NO_POLICY":
         assert after.outcome is Outcome.DENIED
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@given(worlds | focused, st.sampled_from([one for one in LAYERS if "role:" not in one]), sound)
+def test_no_part_of_the_language_makes_a_further_document_permit_more(world, policy_id, body):
+    """The theorem again, with all that a document can say, approvals and delegation too: denied < pending < allowed.
+
+    Beside its own exceptions: a document that others extend in vain mends their chain when it comes.
+    """
+    documents = world["documents"]
+    if policy_id in documents or policy_id in {
+        one.get("extends") for one in [*documents.values(), *world["intents"], body]
+    }:
+        return
+    more = {**world, "documents": {**documents, policy_id: body}}
+    one = world["calls"][0]
+    try:
+        call = parse_parameters(json.dumps(one["params"])).value
+    except MalformedParametersError:
+        return
+    before, after = (Both(which).ours(one["resource"], call, NOW) for which in (world, more))
+
+    assert RANK[after.outcome] <= RANK[before.outcome] or before.reason == "NO_POLICY"
 
 
 @given(universes, names, parameters)

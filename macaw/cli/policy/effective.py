@@ -1,0 +1,138 @@
+"""`macaw policy effective`: what applies to somebody, line by line with its source, and all together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+
+if TYPE_CHECKING:
+    from macaw.policy_asking import Standing
+
+
+def effective(
+    *,
+    session: Annotated[
+        str | None, typer.Option("--session", help="An open session: its id, or who it speaks for.", metavar="ID|NAME")
+    ] = None,
+    attributes: Annotated[
+        str | None, typer.Option("--attributes", help="Or attributes, a JSON object; with --policies.", metavar="JSON")
+    ] = None,
+    policies: Annotated[
+        list[Path] | None,
+        typer.Option("--policies", help="With --attributes: files or folders, instead of the log.", exists=True),
+    ] = None,
+    resource: Annotated[
+        str | None, typer.Option("--resource", help="Also what applies to this resource.", metavar="NAME")
+    ] = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which policies apply to somebody, which of them says what, and what that comes to together."""
+    from macaw.cli.errors import CommandError
+    from macaw.cli.output import show_json
+    from processors.policy.effective import effective as what_applies
+    from processors.policy.errors import ResourceInvalidError
+    from processors.policy.explain import attributes_of
+
+    standing = _standing(session, attributes, policies, tenant)
+    try:
+        told: dict[str, Any] = what_applies(standing.index, standing.subject, resource)
+    except ResourceInvalidError as exc:
+        raise CommandError(f"{resource!r} is no name of a resource: {exc}") from exc
+    head = {"who": standing.who, "attributes": attributes_of(standing.subject), "as_of": standing.as_of}
+    if as_json:
+        show_json({**head, "resource": resource, **told}, indent=2)
+        return
+    _tell(standing, told, resource)
+
+
+def _standing(session: str | None, attributes: str | None, policies: list[Path] | None, tenant: str | None) -> Standing:
+    if (session is None) == (attributes is None):
+        raise typer.BadParameter("want --session, or --attributes with --policies", param_hint="--session")
+    if (attributes is None) != (policies is None):
+        raise typer.BadParameter("goes together with --attributes", param_hint="--policies")
+
+    from macaw.policy_asking import Standing, standing_of, subject_from
+
+    if attributes is not None:
+        from macaw.policy_files import index_of, read_documents
+
+        return Standing(
+            "somebody with these attributes", subject_from(attributes), index_of(read_documents(policies or ())), None
+        )
+
+    from macaw.cli.places import open_tenant
+    from macaw.policy_history import live_history
+
+    assert session is not None
+    with live_history(*open_tenant(tenant)) as history:
+        return standing_of(history, session)
+
+
+def _tell(standing: Standing, told: dict[str, Any], resource: str | None) -> None:
+    from macaw.cli.output import show
+    from macaw.cli.policy.words import attributes_in_words
+    from processors.policy.explain import attributes_of
+
+    as_of = "the policies of the files given" if standing.as_of is None else f"as of audit entry {standing.as_of}"
+    show(f"{standing.who}: {attributes_in_words(attributes_of(standing.subject))}")
+    show(as_of + (f", for calls of {resource}" if resource else "; policies of resources come on top: --resource NAME"))
+    if "broken" in told:
+        show(f"every call is denied (POLICY_BROKEN): {told['broken']} is missing, or extends in a circle")
+    for one in told.get("alternatives", []):
+        _tell_branch(one, len(told["alternatives"]))
+    show("")
+    show("Looked for, and not there: " + (", ".join(told["absent"]) or "nothing"))
+
+
+def _tell_branch(one: dict[str, Any], count: int) -> None:
+    from macaw.cli.output import show, show_table
+    from macaw.cli.policy.words import merged_rows
+
+    show("")
+    if count > 1:
+        show(f"BY THE ROLE OF {one['branch']} (roles are alternatives: one that lets a call pass is enough)")
+    if not one["policies"]:
+        show("No policy applies: every call is denied (NO_POLICY).")
+        return
+    show("Every one of these policies must agree to a call:")
+    show_table(
+        ("LAYER", "POLICY", "FOUND", "", "DIGEST"),
+        (
+            (p["layer"], p["id"], _via(p["via"]), "may grant" if p["grants"] else "only restricts", p["sha256"][:16])
+            for p in one["policies"]
+        ),
+    )
+    show("")
+    show("What each of them says:")
+    rows = ((x["layer"], x["policy"], *_words_of(x), x["at"]) for x in one["lines"])
+    show_table(("LAYER", "POLICY", "WHAT", "SAYS", "AT"), rows)
+    show("")
+    show("Together:")
+    sources: dict[tuple[str, str], list[str]] = {}
+    for line in one["lines"]:
+        scope = line["scope"] if "parameter" in line["kind"] else ""
+        sources.setdefault((line["kind"], scope), []).append(line["policy"])
+    show_table(("WHAT", "SAYS", "FROM"), merged_rows(one["merged"], sources))
+    if not any(
+        p["grants"]
+        for p in one["policies"]
+        if any(x["kind"] == "resource" and x["policy"] == p["id"] for x in one["lines"])
+    ):
+        show("None of these may grant anything: a call passes only by a policy of its resource.")
+
+
+def _words_of(line: dict[str, Any]) -> tuple[str, str]:
+    from macaw.cli.policy.words import required_in_words
+
+    if line["kind"] == "requires":
+        return required_in_words(line["scope"], line["says"])
+    return f"{line['kind']} {line['scope']}".strip(), line["says"]
+
+
+def _via(via: str) -> str:
+    return "extended" if via == "extends" else "by its id"

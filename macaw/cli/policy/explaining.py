@@ -1,0 +1,127 @@
+"""`macaw policy explain`: why a call on the log was decided as it was, for administrators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+
+if TYPE_CHECKING:
+    from macaw.policy_asking import Explained
+    from macaw.policy_history import Found
+
+
+def explain(
+    event_id: Annotated[
+        str,
+        typer.Argument(help="The call: the hex of its event id or leaf, as `macaw log` shows it.", metavar="EVENT_ID"),
+    ],
+    *,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell which rule decided a call, what all others said, and the smallest change that would have allowed it.
+
+    The log is folded again up to that call. Only where the admin key is: it quotes policies.
+    """
+    from macaw.cli.output import show_json
+    from macaw.cli.places import open_tenant
+    from macaw.policy_asking import explain_call
+    from macaw.policy_history import live_history
+
+    home, folder = open_tenant(tenant)
+    folder.key("admin")  # who does not hold it is not told what policies say
+    with live_history(home, folder) as history:
+        found = explain_call(history, event_id)
+    if as_json:
+        show_json(_as_json(found), indent=2)
+    else:
+        _tell(found)
+
+
+def _as_json(found: Found[Explained]) -> dict[str, Any]:
+    decision, answer = found.decision, found.answer
+    return {
+        "event_id": decision.event_id.hex(),
+        "audit_index": found.index,
+        "principal_id": decision.principal_id,
+        "recorded": {"outcome": decision.outcome, "reason": decision.reason, "detail": decision.detail},
+        "decided_by": {"policy": answer.deciding, "sha256": answer.verdict.deciding.hex(), "at": answer.verdict.detail},
+        "explanation": answer.told,
+        "smallest_change": [one._asdict() for one in answer.edits],
+    }
+
+
+def _tell(found: Found[Explained]) -> None:
+    from macaw.cli.output import show, show_table
+    from macaw.cli.policy.words import STAGES, attributes_in_words
+    from macaw.cli.rendering import time_of
+
+    decision, answer = found.decision, found.answer
+    told, verdict = answer.told, answer.verdict
+    show(f"{decision.outcome.upper()}{': ' + decision.reason if decision.reason else ''}")
+    show(f"call {decision.event_id.hex()} of {decision.resource}, by {decision.principal_id}")
+    show(f"decided {time_of(decision.decided_at)}, audit entry {found.index}")
+    show(f"who: {attributes_in_words(told['subjects'][0])}")
+    if str(verdict.outcome) == "allowed" and decision.outcome == "denied":
+        show(f"The policies allowed it; it was denied for another reason: {decision.reason} {decision.detail}".rstrip())
+    elif answer.deciding:
+        show(
+            f"decided by {answer.deciding} at {verdict.detail or 'its resources'}, stage {STAGES[float(verdict.stage)]}"
+        )
+        show(f"its digest is {verdict.deciding.hex()}")
+    elif str(verdict.outcome) == "denied":
+        show(f"decided at stage {STAGES[float(verdict.stage)]}; no document said so")
+    if told.get("grant"):
+        show(f"{'granted by' if decision.outcome == 'allowed' else 'what may grant it:'} {told['grant']}")
+    _tell_others(told)
+    if answer.edits:
+        show("")
+        show(f"The smallest change that would have allowed it ({len(answer.edits)} edits, all of them):")
+        rows = ((e.policy or "(new)", e.at, e.do, e.reason) for e in answer.edits)
+        show_table(("POLICY", "AT", "EDIT", "LIFTS"), rows)
+
+
+def _tell_others(told: dict[str, Any]) -> None:
+    from macaw.cli.output import show, show_table
+
+    if "broken" in told:
+        show(f"the chain of policies is broken: {told['broken']}")
+    if told.get("policies"):
+        show("")
+        show("The policies that applied, each of which must agree:")
+        columns = ("LAYER", "POLICY", "", "DIGEST")
+        rows = (
+            (p["layer"], p["id"], "may grant" if p["grants"] else "only restricts", p["sha256"])
+            for p in told["policies"]
+        )
+        show_table(columns, rows)
+    if len(told.get("branches", [])) > 1:
+        show("")
+        show("Roles are alternatives:")
+        show_table(
+            ("BRANCH", "OUTCOME", "REASON", "AT"),
+            ((b["branch"] or "-", b["outcome"], b["reason"], b["at"]) for b in told["branches"]),
+        )
+    if told.get("checks"):
+        show("")
+        show("What every check said:")
+        show_table(("POLICY", "AT", "SAID", "OF"), ((c["policy"], c["at"], _said(c), _of(c)) for c in told["checks"]))
+    for bucket in told.get("buckets", []):
+        wait = bucket["retry_after_ms"]
+        show(f"rate of {bucket['policy']}: " + (f"used up, free again after {wait} ms" if wait else "not used up"))
+    if told.get("tried", {}).get("absent"):
+        show("")
+        show("Looked for, and not there: " + ", ".join(told["tried"]["absent"]))
+
+
+def _said(check: dict[str, Any]) -> str:
+    condition = check.get("condition")
+    return f"{check['result']} (the condition is {condition})" if condition else str(check["result"])
+
+
+def _of(check: dict[str, Any]) -> str:
+    unknown = "; ".join(check.get("unknown", []))
+    return f"{check['path']}: {check['type']}" if "path" in check else unknown

@@ -1,0 +1,240 @@
+"""`macaw policy diff|simulate`: what another version of policies would change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from macaw.policy_diff import Changed, Flip
+    from macaw.policy_history import History
+    from macaw.policy_simulation import Simulated
+
+LIVE = "live"
+SHOWN_MAX = 50
+
+Version = Annotated[Path, typer.Argument(help="A JSON document, or a folder of them.", exists=True, readable=True)]
+Recorded = typer.Option(
+    "--log", help="A folder that `macaw audit export` wrote, or `live` for the tenant's own log.", metavar="DIR|live"
+)
+
+
+def diff(
+    old: Version,
+    new: Version,
+    *,
+    log: Annotated[str | None, Recorded] = None,
+    policies: Annotated[
+        list[Path] | None, typer.Option("--policies", help="What is in force beside both versions.", exists=True)
+    ] = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where two versions decide differently: over made-up calls, and with --log over recorded ones.
+
+    That no difference is found does not mean that there is none. Exit status 0 either way.
+    """
+    from macaw.cli.output import show_json
+    from macaw.policy_diff import changed_lines, probe_flips
+    from macaw.policy_files import read_documents
+
+    context = [one.document for one in read_documents(policies)] if policies else []
+    around = {one.policy_id: one for one in context}
+    before, after = ([one.document for one in read_documents([place], in_force=around)] for place in (old, new))
+    lines = list(changed_lines({one.policy_id: one for one in before}, {one.policy_id: one for one in after}))
+    flips, tried = probe_flips(before, after, context)
+    gone = [one.policy_id for one in before if one.policy_id not in {other.policy_id for other in after}]
+    recorded = _recorded(log, tenant, after, gone) if log is not None else None
+    if as_json:
+        told: dict[str, Any] = {"lines": [_line(one) for one in lines]}
+        told |= {"probes": tried, "flips": [one._asdict() for one in flips]}
+        show_json(told | ({"recorded": _simulated(recorded)} if recorded else {}), indent=2)
+        return
+    _tell_lines(lines)
+    _tell_flips(flips, tried)
+    if recorded is not None:
+        _tell_simulated(recorded)
+
+
+def _recorded(log: str, tenant: str | None, documents: Sequence[Any], gone: Sequence[str]) -> Simulated:
+    from macaw.policy_simulation import simulate as fold_again
+
+    with _history(log, tenant) as history:
+        return fold_again(history, documents, gone)
+
+
+def simulate(
+    *,
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option("--policy", help="New documents: files or folders. May be repeated.", exists=True),
+    ] = None,
+    withdraw: Annotated[
+        list[str] | None,
+        typer.Option("--withdraw", help="The id of a policy that would never have been.", metavar="ID"),
+    ] = None,
+    log: Annotated[str, Recorded] = LIVE,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold the recorded log again with new policies in force from its first record, and show which calls would flip.
+
+    Rates, counts and what follows from them are those that would have been. Exit status 0 either way.
+    """
+    from macaw.cli.output import show_json
+    from macaw.policy_files import check_files, policy_paths
+    from macaw.policy_simulation import simulate as fold_again
+
+    if not policy and not withdraw:
+        raise typer.BadParameter("want new documents, or --withdraw", param_hint="--policy")
+    documents = []
+    if policy:
+        # What a document extends may be on the log: a parent that is nowhere denies with POLICY_BROKEN there.
+        paths = policy_paths(policy)
+        read, findings = check_files(paths, organisation=True)
+        _refuse([one for one in findings if one.is_refusal and one.code != "E_EXTENDS_UNKNOWN"])
+        documents = [one.document for one in read]
+        documents += _with_parents_elsewhere(paths, {one.file for one in read})
+    with _history(log, tenant) as history:
+        found = fold_again(history, documents, withdraw or ())
+    if as_json:
+        show_json(_simulated(found), indent=2)
+    else:
+        _tell_simulated(found)
+
+
+def _with_parents_elsewhere(paths: list[Path], read: set[Path]) -> list[Any]:
+    from macaw.policy_files import read_text
+    from processors.policy.documents import parse_policy
+
+    return [parse_policy(read_text(path), organisation=True) for path in paths if path not in read]
+
+
+def _refuse(findings: Sequence[Any]) -> None:
+    from macaw.cli.errors import CommandError
+
+    if findings:
+        one = findings[0]
+        raise CommandError(f"{one.file} is no policy: {one.code} at {one.pointer!r}, {one.sentence}")
+
+
+@contextmanager
+def _history(log: str, tenant: str | None) -> Iterator[History]:
+    from macaw.policy_history import exported_history, live_history
+
+    if log != LIVE:
+        with exported_history(Path(log)) as history:
+            yield history
+        return
+    from macaw.cli.places import open_tenant
+
+    with live_history(*open_tenant(tenant)) as history:
+        yield history
+
+
+# ---- showing
+
+
+def _line(one: Changed) -> dict[str, Any]:
+    return {"policy": one.policy_id, "change": "added" if one.added else "removed", "kind": one.line.kind,
+            "scope": one.line.scope, "says": one.line.says}  # fmt: skip
+
+
+def _tell_lines(lines: Sequence[Changed]) -> None:
+    from macaw.cli.output import show, show_table
+
+    if not lines:
+        show("lines: both versions say the same")
+        return
+    rows = (("+" if x.added else "-", x.policy_id, f"{x.line.kind} {x.line.scope}".strip(), x.line.says) for x in lines)
+    show_table(("", "POLICY", "WHAT", "SAYS"), rows)
+
+
+def _tell_flips(flips: Sequence[Flip], tried: int) -> None:
+    from macaw.cli.output import plain_json, show, show_table
+
+    show("")
+    if not flips:
+        show(f"differences over {tried} made-up calls: none found")
+        return
+    show(f"differences over {tried} made-up calls: {len(flips)} found")
+    show_table(
+        ("RESOURCE", "PARAMETERS", "BY", "BEFORE", "AFTER"),
+        (
+            (
+                x.resource,
+                plain_json(x.parameters)[:PARAMETERS_SHOWN_MAX],
+                x.subject,
+                " ".join(x.before),
+                " ".join(x.after),
+            )
+            for x in flips[:SHOWN_MAX]
+        ),
+    )
+    if len(flips) > SHOWN_MAX:
+        show(f"and {len(flips) - SHOWN_MAX} more: --json has all of them")
+
+
+PARAMETERS_SHOWN_MAX = 200
+
+
+def _simulated(found: Simulated | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "calls": found.calls,
+        "flips": len(found.flips),
+        "events_missing": found.missing,
+        "by_reason": [{"before": a, "after": b, "calls": n} for (a, b), n in sorted(found.by_reason().items())],
+        "turned": [
+            {"event_id": x.event_id.hex(), "audit_index": x.audit_index, "decided_at": x.decided_at,
+             "principal_id": x.principal_id, "resource": x.resource, "before": list(x.before), "after": list(x.after),
+             "flips": x.flips}
+            for x in found.turned
+        ],
+    }  # fmt: skip
+
+
+def _tell_simulated(found: Simulated) -> None:
+    from macaw.cli.output import show, show_table
+    from macaw.cli.rendering import time_of
+
+    show("")
+    if found.missing:
+        show(f"{found.missing} events are not in this export: what they did is not counted; ask the live log")
+    if not found.flips:
+        show(f"flips over {found.calls} recorded calls: none found")
+    else:
+        show(f"flips over {found.calls} recorded calls: {len(found.flips)} found")
+        show_table(("CALLS", "BEFORE", "AFTER"), ((n, a, b) for (a, b), n in sorted(found.by_reason().items())))
+        show("")
+        show_table(
+            ("TIME", "CALL", "BY", "RESOURCE", "BEFORE", "AFTER"),
+            (
+                (
+                    time_of(x.decided_at),
+                    x.event_id.hex(),
+                    x.principal_id,
+                    x.resource,
+                    _answer(x.before),
+                    _answer(x.after),
+                )
+                for x in found.flips[:SHOWN_MAX]
+            ),
+        )
+        if len(found.flips) > SHOWN_MAX:
+            show(f"and {len(found.flips) - SHOWN_MAX} more: --json has all of them")
+    if others := len(found.turned) - len(found.flips):
+        show(f"{others} calls more have the same outcome for another reason: --json has them")
+
+
+def _answer(found: tuple[str, str, str]) -> str:
+    return " ".join(part for part in found[:2] if part)

@@ -1,0 +1,107 @@
+"""`macaw policy publish|withdraw`: what is in force, changed by events that an admin key signs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from macaw.cli.options import Tenant
+
+Files = Annotated[list[Path], typer.Argument(help="JSON documents.", exists=True, dir_okay=False, readable=True)]
+
+
+def publish(files: Files, *, tenant: Tenant = None) -> None:
+    """Put policies into force: all of them or none, each in place of the one with its id."""
+    from macaw.cli.output import say
+    from macaw.cli.places import open_tenant
+    from macaw.policies_in_force import read_policies
+    from macaw.tenancy import publish_policies
+
+    documents = _parsed(files)
+    home, folder = open_tenant(tenant)
+    in_force = read_policies(home, folder)
+    warn_of_lost(in_force.lost)
+    new = {i: text for i, (text, digest) in documents.items() if in_force.digest(i) != digest}
+    for policy_id in documents.keys() - new.keys():
+        say(f"{policy_id} is in force already, word for word")
+    if not new:
+        return
+    publish_policies(home, folder, list(new.values()), {i: p.digest for i, p in in_force.policies.items()})
+    for policy_id in new:
+        say(f"{policy_id} {'replaces the one before' if policy_id in in_force.policies else 'is in force'}")
+
+
+def _parsed(files: list[Path]) -> dict[str, tuple[str, bytes]]:
+    """Return (document, digest) by policy id; a fault names its file."""
+    from macaw.cli.errors import CommandError
+    from macaw.policy_files import read_text
+    from processors.policy.documents import parse_policy
+    from processors.policy.errors import PolicyError
+
+    documents: dict[str, tuple[str, bytes]] = {}
+    for file in files:
+        text = read_text(file)
+        try:
+            policy = parse_policy(text)
+        except PolicyError as exc:
+            raise CommandError(f"{file} is no policy: {exc}; nothing was published") from exc
+        if policy.policy_id in documents:
+            raise CommandError(f"{file} is the second document with the id {policy.policy_id}; nothing was published")
+        documents[policy.policy_id] = text.decode(), policy.digest
+    return documents
+
+
+def withdraw(
+    policy_id: Annotated[str, typer.Argument(help="The id of a policy in force.", metavar="ID")],
+    *,
+    tenant: Tenant = None,
+) -> None:
+    """Take a policy out of force, from the next record of the log on. The log keeps it for ever."""
+    from macaw.cli.errors import CommandError
+    from macaw.cli.output import say
+    from macaw.cli.places import open_tenant
+    from macaw.policies_in_force import read_policies
+    from macaw.tenancy import admin_control
+    from processors.policy.text import nfc
+    from producers.client import RefusedError
+    from schemas.records import PolicyWithdrawn
+
+    home, folder = open_tenant(tenant)
+    in_force = read_policies(home, folder)
+    name = nfc(policy_id)
+    previous = in_force.digest(name)
+    if previous is None:
+        warn_of_lost(in_force.lost)
+        raise CommandError(f"no policy {policy_id!r} is in force: `macaw policy list` shows those that are")
+    with admin_control(home, folder) as control:
+        try:
+            control.tell(PolicyWithdrawn(policy_id=name, previous=previous))
+        except RefusedError as exc:
+            if exc.reason == "E_DEPENDENTS":
+                raise CommandError(
+                    f"{_extending(in_force.policies, name)} extends {name}: withdraw that first"
+                ) from exc
+            if exc.reason == "E_CONFLICT":
+                raise CommandError(f"{name} was changed by another admin just now; look at it and ask again") from exc
+            raise
+    say(f"{name} is in force no more")
+
+
+def _extending(policies: object, parent: str) -> str:
+    from processors.policy.documents import parse_policy
+
+    assert isinstance(policies, dict)
+    found = [
+        i for i, one in policies.items() if parse_policy(one.document.encode(), organisation=True).extends == parent
+    ]
+    return " and ".join(sorted(found)[:3]) or "another policy"
+
+
+def warn_of_lost(lost: int) -> None:
+    """Say that the log does not hold all publications any more."""
+    from macaw.cli.output import say
+
+    if lost:
+        say(f"{lost} publications are older than what intake keeps: the policies in them are in force, but not shown")

@@ -1,0 +1,125 @@
+"""`macaw policy validate|test`: policies in files, looked at before anybody publishes them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from macaw.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from macaw.policy_cases import Played
+    from macaw.policy_files import Finding
+
+
+class Format(StrEnum):
+    """How findings are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+Files = Annotated[list[Path], typer.Argument(help="JSON documents, or folders of *.json.", exists=True, readable=True)]
+
+
+def validate(
+    files: Files,
+    *,
+    format_: Annotated[Format, typer.Option("--format", help="How to write what is found.")] = Format.TEXT,
+    as_json: AsJson = False,
+    organisation: Annotated[
+        bool, typer.Option("--organisation", help="The organisation key signs what is called org:.")
+    ] = False,
+) -> None:
+    """Check policies as the log would if all of them were published together; exit status 1 where it would refuse.
+
+    Warnings (W_…) are told and change nothing.
+    """
+    from macaw.cli.output import show_json
+    from macaw.policy_files import check_files, policy_paths
+    from macaw.policy_sarif import sarif
+
+    paths = policy_paths(files)
+    _, findings = check_files(paths, organisation=organisation)
+    refused = {one.file for one in findings if one.is_refusal}
+    if format_ is Format.SARIF:
+        show_json(sarif(findings), indent=2)
+    elif as_json or format_ is Format.JSON:
+        show_json({"files": len(paths), "refused": len(refused), "findings": list(map(_as_json, findings))}, indent=2)
+    else:
+        _tell(findings, len(paths), len(refused))
+    raise typer.Exit(1 if refused else 0)
+
+
+def _as_json(one: Finding) -> dict[str, Any]:
+    return {
+        "file": str(one.file),
+        "code": one.code,
+        "pointer": one.pointer,
+        "level": "refusal" if one.is_refusal else "warning",
+        "sentence": one.sentence,
+    }
+
+
+def _tell(findings: Sequence[Finding], files: int, refused: int) -> None:
+    from macaw.cli.output import say, show_table
+
+    if findings:
+        rows = [(one.file, one.code, one.pointer or "(document)", one.sentence) for one in findings]
+        show_table(("FILE", "CODE", "AT", "WHAT"), rows)
+    warned = sum(not one.is_refusal for one in findings)
+    what = f"{refused} of {files} would be refused" if refused else f"{files} could be published together"
+    say(f"{what}; {warned} warnings")
+
+
+Cases = Annotated[
+    list[Path], typer.Argument(help="Case files, JSON Lines.", exists=True, dir_okay=False, readable=True)
+]
+
+
+def run_cases(
+    cases: Cases,
+    *,
+    policies: Annotated[
+        list[Path] | None,
+        typer.Option("--policies", help="Files or folders: what is in force where a case names no set.", exists=True),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run case files: calls and publications with what is expected; exit status 1 where one comes out otherwise."""
+    from macaw.cli.output import show_json
+    from macaw.policy_cases import play_files
+
+    played = play_files(cases, policies or ())
+    failed = [one for one in played if not one.passed]
+    if as_json:
+        rows = [{"file": str(one.file), "id": one.case_id, "passed": one.passed, **_difference(one)} for one in played]
+        show_json({"cases": len(played), "failed": len(failed), "results": rows}, indent=2)
+    else:
+        _tell_failed(failed, len(played))
+    raise typer.Exit(1 if failed or not played else 0)
+
+
+def _difference(one: Played) -> dict[str, Any]:
+    return {"expected": one.expected, "found": one.found, **({"at": one.at} if one.at else {})}
+
+
+def _tell_failed(failed: Sequence[Played], count: int) -> None:
+    from macaw.cli.output import say, show_table
+
+    if failed:
+        rows = [(one.file, one.case_id, _spelt(one.expected), _spelt(one.found), one.at) for one in failed]
+        show_table(("FILE", "CASE", "EXPECTED", "FOUND", "DECIDED BY"), rows)
+    say(f"{count} cases, {len(failed)} failed" if count else "no case in these files: nothing was tested")
+
+
+def _spelt(answers: object) -> str:
+    if isinstance(answers, list) and answers and isinstance(answers[0], list):
+        return "; ".join(map(_spelt, answers))
+    return " ".join(map(str, answers)) if isinstance(answers, list) else str(answers)

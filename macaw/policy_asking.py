@@ -1,0 +1,130 @@
+"""Questions about policies that are in force, or in files: what applies to whom, and why a call was decided so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from macaw.policy_changes import Edit, smallest_change
+from macaw.policy_history import Asked, Found, History, HistoryError, at_call, fold_all
+from processors import jcs
+from processors.attributes import subject_of
+from processors.parameters import MalformedParametersError, parse_parameters
+from processors.policies import call_of, policies_in_force
+from processors.policy.decide import decide
+from processors.policy.explain import explain
+from processors.policy.index import PolicyIndex
+from processors.policy.resolve import Subject
+from processors.policy.verdict import Verdict
+from processors.refusal import Refusal
+from processors.registry import PERSON_PREFIX
+from processors.tables import Tables
+from schemas.rows import SessionRow
+
+ROLE_DEFAULT = "session"
+
+
+class QuestionError(ValueError):
+    """The question has no answer; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a call was decided as it was: every check, who decided, and what would have allowed it."""
+
+    told: dict[str, Any]
+    verdict: Verdict
+    deciding: str
+    edits: list[Edit]
+
+
+def explain_call(history: History, wanted: str) -> Found[Explained]:
+    """Return the explanation of one decision on a log.
+
+    Raises:
+        HistoryError: the log holds no such decision, or not the log before it.
+    """
+    return at_call(history, wanted, _explained)
+
+
+def _explained(tables: Tables, asked: Asked) -> Explained:
+    session, body = asked.signer.session, asked.body
+    assert session is not None
+    subject = subject_of(session.attributes, session.role, session.principal_id)
+    index = policies_in_force(tables)
+    call = call_of(tables, session, asked.signer.kid, body.intents)
+    try:
+        parameters = parse_parameters(body.parameters).value
+    except MalformedParametersError as exc:
+        raise HistoryError(
+            f"no policy was asked: the call's parameters are no strict JSON object ({exc.cause})"
+        ) from exc
+    verdict = decide(index, subject, body.resource, parameters, call)
+    policy_ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}
+    return Explained(
+        told=explain(index, subject, body.resource, parameters, call),
+        verdict=verdict,
+        deciding=policy_ids.get(verdict.deciding, "what came with the call" if verdict.deciding else ""),
+        edits=smallest_change(index, subject, body.resource, parameters, call),
+    )
+
+
+# ---- whose policies
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who is asked about, and under which policies; `as_of` is the last audit entry, None for files."""
+
+    who: str
+    subject: Subject
+    index: PolicyIndex
+    as_of: int | None
+
+
+def standing_of(history: History, wanted: str) -> Standing:
+    """Return a session as the log has it now, by its id or by the name of who it speaks for.
+
+    Raises:
+        QuestionError: no such session is open.
+    """
+    tables = fold_all(history)
+    session_id, row = _session(tables, wanted)
+    return Standing(
+        who=f"{row.principal_id}, session {session_id.hex()[:8]}",
+        subject=subject_of(row.attributes, row.role, row.principal_id),
+        index=policies_in_force(tables),
+        as_of=tables.next_index - 1,
+    )
+
+
+def _session(tables: Tables, wanted: str) -> tuple[bytes, SessionRow]:
+    rows = tables.sessions.rows
+    by_id = [(key, row) for key, row in rows.items() if len(wanted) >= 8 and key.hex().startswith(wanted.lower())]
+    names = (wanted, f"{PERSON_PREFIX}{wanted}")
+    found = by_id or [(key, row) for key, row in rows.items() if row.principal_id in names]
+    if not found:
+        raise QuestionError(f"no session {wanted!r} is known: `macaw sessions` shows those that are open")
+    return max(found, key=lambda one: one[1].opened_at)
+
+
+def subject_from(text: str) -> Subject:
+    """Return the subject that attributes describe, as a session would have them. Raises QuestionError.
+
+    `agent` and `service` name a program, as they would be registered.
+    """
+    try:
+        values = jcs.parse_strict(text.encode("utf-8", "surrogatepass"))
+    except jcs.MalformedJSONError as exc:
+        raise QuestionError(f"the attributes are no strict JSON ({exc.cause})") from exc
+    if not isinstance(values, dict):
+        raise QuestionError("want attributes: a JSON object")
+    programs = [(role, values.pop(role)) for role in ("agent", "service") if role in values]
+    unknown = values.keys() - {"company", "business_unit", "team", "user", "email", "roles", "groups", "clearance"}
+    if unknown or len(programs) > 1 or not all(isinstance(name, str) for _, name in programs):
+        raise QuestionError(f"no policy looks at these attributes: {', '.join(sorted(unknown)) or 'agent and service'}")
+    role, principal = programs[0] if programs else (ROLE_DEFAULT, f"{PERSON_PREFIX}{values.get('user', '')}")
+    try:
+        return subject_of(jcs.canonical(values).decode(), role, str(principal))
+    except Refusal as exc:
+        raise QuestionError(f"a session with these attributes would be refused: {exc.detail}") from exc

@@ -1,0 +1,154 @@
+"""Case files of policies: JSON Lines that define names and say what calls and publications must come to (MAPL.md 15).
+
+Here they are read and checked for form; `policy_cases` plays them. A file is somebody's input: what is wrong with it
+is told with file and line, never as a failed case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from macaw.policy_files import PolicyFilesError, policy_paths, read_text
+from processors import jcs
+
+Case = dict[str, Any]
+
+FILE_BYTES_MAX = 64 * 1024 * 1024
+LINE_BYTES_MAX = 4 * 1024 * 1024
+_DEPTH_MAX, _NODES_MAX = 64, 1_000_000
+
+_CALL = frozenset(
+    {"session", "subjects", "bound", "resource", "operation", "params", "params_raw", "now", "times", "intent"}
+    | {"intents", "prompts", "settings", "delegation", "attestations", "history", "open_requests", "resumed"}
+    | {"requested", "trusted"}
+)
+_OFFER = frozenset({"publish", "publish_raw", "withdraw", "previous", "signer"})
+_MEMBERS = _CALL | _OFFER | {"id", "set", "policies", "expect", "note", "pattern"}
+
+
+class CaseFileError(ValueError):
+    """A case file is not what it should be; the message says where."""
+
+
+@dataclass(slots=True)
+class CaseFile:
+    """A file's cases with the names they use. A set is the exact texts of documents."""
+
+    path: Path
+    sessions: dict[str, Case] = field(default_factory=dict)
+    sets: dict[str, list[bytes]] = field(default_factory=dict)
+    cases: list[tuple[int, Case]] = field(default_factory=list)
+
+    def session(self, value: object) -> Case:
+        """Return the attributes of a session that is named, or given. Raises CaseFileError."""
+        if isinstance(value, dict):
+            return value
+        if not isinstance(value, str) or value not in self.sessions:
+            raise CaseFileError(f"no session {value!r} is defined")
+        return self.sessions[value]
+
+
+def read_case_file(path: Path) -> CaseFile:
+    """Return a file's cases.
+
+    Raises:
+        CaseFileError: it cannot be read, or a line is no case and defines no names.
+    """
+    found = CaseFile(path)
+    try:
+        with path.open("rb") as file:
+            text = file.read(FILE_BYTES_MAX + 1)
+    except OSError as exc:
+        raise CaseFileError(f"cannot read {path}: {exc.strerror}") from exc
+    if len(text) > FILE_BYTES_MAX:
+        raise CaseFileError(f"{path} is larger than {FILE_BYTES_MAX} bytes")
+    ids: set[str] = set()
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            _take(found, number, _object(line), ids)
+        except (CaseFileError, PolicyFilesError) as exc:
+            raise CaseFileError(f"{path}:{number}: {exc}") from exc
+    return found
+
+
+def document_text(document: object) -> bytes:
+    """Return a document of a case as the text of a policy. Raises CaseFileError."""
+    if not isinstance(document, dict):
+        raise CaseFileError("want a policy: a JSON object")
+    return json.dumps(document).encode()  # in the order of the case: the first fault is the one that is told
+
+
+def _object(line: bytes) -> Case:
+    if len(line) > LINE_BYTES_MAX:
+        raise CaseFileError(f"the line is longer than {LINE_BYTES_MAX} bytes")
+    try:
+        value = jcs.parse_strict(line.strip(), depth_max=_DEPTH_MAX, nodes_max=_NODES_MAX)
+    except jcs.MalformedJSONError as exc:
+        raise CaseFileError(f"no strict JSON ({exc.cause})") from exc
+    if not isinstance(value, dict):
+        raise CaseFileError("want a JSON object")
+    return value
+
+
+def _take(found: CaseFile, number: int, line: Case, ids: set[str]) -> None:
+    if "expect" in line:
+        _check_case(line, ids)
+        found.cases.append((number, line))
+        return
+    unknown = line.keys() - {"sessions", "set", "policies", "files", "note"}
+    if unknown:
+        raise CaseFileError(f"no case (without `expect`), and {min(unknown)!r} defines nothing")
+    if "sessions" in line:
+        sessions = line["sessions"]
+        if not isinstance(sessions, dict) or not all(isinstance(one, dict) for one in sessions.values()):
+            raise CaseFileError("want attributes by the name of a session")
+        found.sessions |= sessions
+    if "set" in line:
+        found.sets[_text(line, "set")] = _set(found.path, line)
+
+
+def _check_case(case: Case, ids: set[str]) -> None:
+    name = _text(case, "id")
+    if name in ids:
+        raise CaseFileError(f"{name!r} is the id of two cases")
+    ids.add(name)
+    unknown = case.keys() - _MEMBERS
+    if unknown:
+        # A misspelt member would be tested as if it were not there.
+        raise CaseFileError(f"no case has a member {min(unknown)!r}")
+    if not case.keys() & {"resource", "publish", "publish_raw", "withdraw"}:
+        raise CaseFileError("a case names a resource, publishes, or withdraws")
+    if "params" in case and "params_raw" in case:
+        raise CaseFileError("want `params` or `params_raw`")
+
+
+def _set(path: Path, line: Case) -> list[bytes]:
+    texts = [document_text(one) for one in _list(line, "policies")]
+    for pattern in _list(line, "files"):
+        if not isinstance(pattern, str) or Path(pattern).is_absolute() or not pattern:
+            raise CaseFileError("want patterns of files, relative to the case file")
+        places: Sequence[Path] = sorted(path.parent.glob(pattern))
+        if not places:
+            raise CaseFileError(f"{pattern!r} names no file")
+        texts += map(read_text, policy_paths(places))
+    return texts
+
+
+def _list(line: Case, name: str) -> list[object]:
+    value = line.get(name, [])
+    if not isinstance(value, list):
+        raise CaseFileError(f"want an array: {name!r}")
+    return value
+
+
+def _text(line: Case, name: str) -> str:
+    value = line.get(name)
+    if not isinstance(value, str) or not value:
+        raise CaseFileError(f"want a text: {name!r}")
+    return value

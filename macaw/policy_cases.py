@@ -1,0 +1,296 @@
+"""Playing case files against the engine: calls, publications and patterns, each with what it must come to.
+
+What earlier calls of a case leave behind is kept as the step would keep it: buckets, cells, uses of attestations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from macaw.policy_case_files import Case, CaseFile, CaseFileError, document_text, read_case_file
+from macaw.policy_case_tables import Attested, ms
+from macaw.policy_files import read_documents
+from processors import jcs
+from processors.parameters import MalformedParametersError, parse_parameters
+from processors.policy.call import Call
+from processors.policy.compiled import compile_policy
+from processors.policy.decide import decide
+from processors.policy.delegation import Hop, parse_scope
+from processors.policy.documents import PolicyDocument, parse_policy
+from processors.policy.errors import AttributeInvalidError, PolicyError, ResourceInvalidError
+from processors.policy.evaluation import Cell, Session, Settings, Tables
+from processors.policy.index import PolicyIndex, index_policies
+from processors.policy.patterns import check_pattern, grants, operation_name, resource_name, restricts
+from processors.policy.plan import Refusal, Stage
+from processors.policy.publication import check_publication, check_withdrawal
+from processors.policy.resolve import Subject
+from processors.policy.verdict import Outcome, Verdict, denied
+
+NOW = "2026-03-02T15:00:00Z"
+SESSION_MS = 3_600_000
+_BROKEN = denied(Refusal(Stage.RESOLUTION, "DELEGATION_BROKEN"), ())
+_MISTAKES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # what a case of a wrong form leads to
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One case: what was expected, what was found, and which check decided."""
+
+    file: Path
+    case_id: str
+    expected: Any
+    found: Any
+    at: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether both are the same."""
+        return bool(self.expected == self.found)
+
+
+def play_files(paths: Iterable[Path], policies: Sequence[Path] = ()) -> list[Played]:
+    """Play every case of some files. `policies` are in force where a case names neither a set nor policies.
+
+    Raises:
+        CaseFileError: a file or a case has another form than a case file has.
+        PolicyFilesError: the policies cannot be read, or could not be in force together.
+    """
+    given = [one.document for one in read_documents(policies)] if policies else []
+    files = [read_case_file(path) for path in paths]
+    return [_play(file, number, case, given) for file in files for number, case in file.cases]
+
+
+def _play(file: CaseFile, number: int, case: Case, given: Sequence[PolicyDocument]) -> Played:
+    try:
+        if "pattern" in case:
+            return Played(file.path, case["id"], case["expect"], _pattern(case))
+        in_force = _documents(file, case, given)
+        if "resource" in case:
+            return _calls(file, case, in_force)
+        return Played(file.path, case["id"], case["expect"], _offered(case, in_force))
+    except CaseFileError as exc:
+        raise CaseFileError(f"{file.path}:{number}: case {case['id']!r}: {exc}") from exc
+    except _MISTAKES as exc:
+        raise CaseFileError(
+            f"{file.path}:{number}: case {case['id']!r} has a member of a wrong form ({type(exc).__name__})"
+        ) from exc
+
+
+def _documents(file: CaseFile, case: Case, given: Sequence[PolicyDocument]) -> dict[str, PolicyDocument]:
+    """Return what is in force: the set, or what was given where the case names nothing; over it the case's own."""
+    if "set" in case:
+        if case["set"] not in file.sets:
+            raise CaseFileError(f"no set {case['set']!r} is defined")
+        texts = file.sets[case["set"]]
+        base = [_document(text) for text in texts]
+    else:
+        base = [] if "policies" in case else list(given)
+    own = [_document(document_text(one)) for one in case.get("policies", ())]
+    return {one.policy_id: one for one in (*base, *own)}
+
+
+def _document(text: bytes) -> PolicyDocument:
+    try:
+        return parse_policy(text, organisation=True)
+    except PolicyError as exc:
+        raise CaseFileError(f"a policy in force would be refused: {exc}") from exc
+
+
+def _pattern(case: Case) -> list[str]:
+    try:
+        check_pattern(case["pattern"], "")
+        name = resource_name(case["resource"])
+    except ResourceInvalidError:
+        return ["refused", "RESOURCE_INVALID"]
+    except PolicyError as exc:
+        return ["refused", exc.code]
+    return ["yes" if meets(case["pattern"], name) else "no" for meets in (grants, restricts)]
+
+
+# ---- calls
+
+
+def _calls(file: CaseFile, case: Case, in_force: Mapping[str, PolicyDocument]) -> Played:
+    index = index_policies({policy_id: compile_policy(one) for policy_id, one in in_force.items()})
+    try:
+        table = _Table(file, case, index)
+    except _HistoryError as exc:
+        return Played(file.path, case["id"], case["expect"], ["not reached"], str(exc))
+    times = case["times"] if "times" in case else [case.get("now", NOW)]
+    verdicts = [table.decided(ms(now)) for now in times]
+    found = [[str(one.outcome), one.reason or "ALLOWED"] for one in verdicts]
+    by_digest = {one.digest: policy_id for policy_id, one in in_force.items()}
+    places = (f"{by_digest.get(one.deciding, '')} {one.detail}".strip() for one in verdicts)
+    at = "; ".join(dict.fromkeys(place for place in places if place))
+    return Played(file.path, case["id"], case["expect"], found if "times" in case else found[0], at)
+
+
+class _HistoryError(Exception):
+    """An earlier call, which a case says was allowed, is not."""
+
+
+class _Table:
+    """One case's calls, on tables that they share."""
+
+    def __init__(self, file: CaseFile, case: Case, index: PolicyIndex) -> None:
+        self._file = file
+        self._case = case
+        self._index = index
+        self._buckets: dict[bytes, int] = {}
+        self._cells: dict[bytes, Cell] = {}
+        self._attested = Attested(case.get("attestations", ()), self._users(), case.get("open_requests", 0))
+        self._resumed = self._keys_asked_for()
+        for past in case.get("history", ()):
+            self._play_past(past)
+
+    def decided(self, now: int) -> Verdict:
+        """Decide the case's call and keep what it leaves behind."""
+        case = self._case
+        resource = operation_name(case["resource"], case["operation"]) if "operation" in case else case["resource"]
+        text = case["params_raw"] if "params_raw" in case else jcs.canonical(case.get("params", {})).decode()
+        verdict = self._verdict(resource, text, now)
+        self._leave(verdict)
+        return verdict
+
+    def _verdict(self, resource: str, text: str, now: int) -> Verdict:
+        try:
+            resource_name(resource)
+        except ResourceInvalidError:
+            return decide(self._index, (), resource, {})  # it says so
+        try:
+            subjects = self._subjects()
+        except AttributeInvalidError:
+            return denied(Refusal(Stage.RESOLUTION, "ATTRIBUTE_INVALID"), ())
+        try:
+            parameters = parse_parameters(text).value
+        except MalformedParametersError:
+            return denied(Refusal(Stage.RESOLUTION, "MALFORMED_PARAMETERS"), ())
+        try:
+            call = self._call(now, self._session())
+        except PolicyError:  # a scope that could not have been granted: the chain leads to no grant
+            return _BROKEN
+        if not isinstance(subjects, Subject) and len(subjects) > 1 and not call.hops:
+            return _BROKEN  # several subjects, and no chain that leads from one to the other
+        return decide(self._index, subjects, resource, parameters, call)
+
+    def _subjects(self) -> Subject | list[Subject]:
+        case, file = self._case, self._file
+        if "subjects" in case:
+            return [subject_of(file.session(name)) for name in case["subjects"]]
+        return subject_of(file.session(case.get("session", {})))
+
+    def _users(self) -> frozenset[str]:
+        """Return who asks: what they approve themselves does not count."""
+        try:
+            subjects = self._subjects()
+        except AttributeInvalidError:
+            return frozenset()
+        return frozenset(one.user or "" for one in ([subjects] if isinstance(subjects, Subject) else subjects))
+
+    def _call(self, now: int, session: Session) -> Call:
+        case = self._case
+        inline = [*case.get("intents", ()), *([case["intent"]] if "intent" in case else ()), *case.get("prompts", ())]
+        settings = case.get("settings", {})
+        layers = settings.get("required_layers")
+        return Call(
+            now=now,
+            session=session,
+            tables=Tables(lambda key: self._buckets.get(key, 0), self._cells.get, self._attested),
+            settings=Settings(settings.get("strict_parameters", False), None if layers is None else frozenset(layers)),
+            intents=tuple(inline),
+            hops=tuple(map(self._hop, case.get("delegation", ()))),
+            bound=case.get("bound", False),
+            trusted=tuple(case.get("trusted", ())),
+            resumed=self._resumed,
+        )
+
+    def _keys_asked_for(self) -> Collection[str] | None:
+        case = self._case
+        bound = any(one.get("bound", False) for one in case.get("attestations", ()))
+        if not case.get("resumed", bound):
+            return None
+        if "requested" in case:
+            return frozenset(case["requested"])
+        documents = (entry.policy.document for entry in self._index.by_id.values())
+        return frozenset(one.key for document in documents for one in document.requirements if one.external)
+
+    def _session(self, name: str = "this session") -> Session:
+        hops = len(self._case.get("delegation", ()))
+        ends = ms(self._case.get("now", NOW)) + SESSION_MS
+        return Session(session_id=name, is_delegated=hops > 0, delegation_depth=hops, expires_at=ends)
+
+    def _hop(self, hop: Case) -> Hop:
+        return Hop(
+            delegator=subject_of(self._file.session(hop["from"])).principal,
+            delegate=subject_of(self._file.session(hop["to"])).principal,
+            scope=parse_scope(jcs.canonical(hop["scope"])),
+            expires_at=ms(hop["expires"]),
+            revoked=hop.get("revoked", False),
+        )
+
+    def _play_past(self, past: Case) -> None:
+        """Play an earlier call that was allowed, and what became of it."""
+        now = ms(past["at"])
+        parameters = parse_parameters(jcs.canonical(past.get("params", {})).decode()).value
+        call = self._call(now, self._session(past.get("session", "this session")))._replace(resumed=None)
+        verdict = decide(self._index, self._subjects(), past["resource"], parameters, call)
+        if verdict.outcome is not Outcome.ALLOWED:
+            raise _HistoryError(f"the earlier call of {past['resource']!r} is {verdict.outcome}: {verdict.reason}")
+        self._leave(verdict)
+        if past.get("result", "ok") == "ok":
+            ended = ms(past["result_at"]) if "result_at" in past else now
+            self._cells |= {mark.key: Cell(0, 1, 0.0, ended, 2**62) for mark in verdict.effects.marks}
+
+    def _leave(self, verdict: Verdict) -> None:
+        effects = verdict.effects
+        self._buckets |= effects.buckets
+        self._cells |= {write.key: write.cell for write in effects.cells}
+        self._attested.count(effects.uses)
+
+
+def subject_of(session: Case) -> Subject:
+    """Return the subject of a session of a case. Raises CaseFileError, AttributeInvalidError."""
+    try:
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in session.items()}
+        return Subject(**values)
+    except TypeError as exc:
+        raise CaseFileError(f"a session has no such attribute: {sorted(session)}") from exc
+
+
+# ---- publications
+
+
+def _offered(case: Case, in_force: Mapping[str, PolicyDocument]) -> list[str]:
+    signer = case.get("signer", "admin")
+    try:
+        if "withdraw" in case:
+            stored = in_force.get(case["withdraw"])
+            check_withdrawal(in_force, case["withdraw"], stored.digest if stored else b"", signer=signer)
+            return ["withdrawn"]
+        texts = _texts(case)
+        if "previous" in case:
+            previous = [bytes.fromhex(one) if isinstance(one, str) else None for one in case["previous"]]
+        else:
+            previous = [_previous(in_force, text) for text in texts]
+        check_publication(in_force, texts, previous, signer=signer)
+    except PolicyError as error:
+        return ["refused", error.code]
+    return ["published"]
+
+
+def _texts(case: Case) -> list[str]:
+    if "publish_raw" in case:
+        return [str(case["publish_raw"])]
+    documents = case["publish"] if isinstance(case["publish"], list) else [case["publish"]]
+    return [document_text(document).decode() for document in documents]
+
+
+def _previous(in_force: Mapping[str, PolicyDocument], text: str) -> bytes | None:
+    try:
+        stored = in_force.get(parse_policy(text.encode(), organisation=True).policy_id)
+    except (PolicyError, UnicodeEncodeError):
+        return None  # it is refused before this is asked
+    return stored.digest if stored else None

@@ -1,0 +1,196 @@
+"""Policies in files: read, checked as a publication of all of them would be, and every fault named.
+
+A refusal is what the log would refuse; a warning is what is probably not meant. Of each document the first refusal is
+told, as the log would tell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from macaw.policy_warnings import warnings_of
+from processors.policy import limits
+from processors.policy.compiled import compile_policy
+from processors.policy.documents import ORGANISATION_PREFIX, PolicyDocument, parse_policy
+from processors.policy.errors import PolicyError
+from processors.policy.index import PolicyIndex, index_policies
+from processors.policy.publication import ADMIN, ORGANISATION, InForce, PublicationError, check_publication
+
+FILES_MAX = 10_000
+
+
+class PolicyFilesError(ValueError):
+    """The files cannot be read, or are no policies that could be in force together; the message names the first."""
+
+
+class Finding(NamedTuple):
+    """What is wrong with a file, or probably not meant: a refusal or a warning."""
+
+    file: Path
+    code: str
+    pointer: str
+    sentence: str
+    is_refusal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file that is a policy."""
+
+    file: Path
+    text: str
+    document: PolicyDocument
+
+
+def policy_paths(places: Iterable[Path]) -> list[Path]:
+    """Return the files among `places`, and every `*.json` of the folders among them.
+
+    Raises:
+        PolicyFilesError: a folder holds none, or there are too many.
+    """
+    found: list[Path] = []
+    for place in places:
+        inside = sorted(place.glob("*.json")) if place.is_dir() else [place]
+        if not inside:
+            raise PolicyFilesError(f"{place} holds no *.json")
+        found += inside
+    if len(found) > FILES_MAX:
+        raise PolicyFilesError(f"{len(found)} files, want at most {FILES_MAX}")
+    return found
+
+
+def check_files(
+    files: Sequence[Path], *, organisation: bool = False, in_force: Mapping[str, InForce] | None = None
+) -> tuple[list[Read], list[Finding]]:
+    """Return the files that could be published together, and every finding, file by file.
+
+    `organisation` says that the organisation key would sign what is called `org:`; `in_force` is what a chain may
+    lead to beside the files.
+
+    Raises:
+        PolicyFilesError: a file cannot be read.
+    """
+    read: list[Read] = []
+    findings: list[Finding] = []
+    for file in files:
+        text = read_text(file)
+        try:
+            document = parse_policy(text, organisation=organisation)
+        except PolicyError as error:
+            findings.append(refusal(file, error))
+            continue
+        if any(one.document.policy_id == document.policy_id for one in read):
+            findings.append(refusal(file, PolicyError("E_CONFLICT", "/policy_id")))
+            continue
+        read.append(Read(file, text.decode(), document))
+    faults = dict(_chain_faults(read, in_force or {}))
+    whole = [one for one in read if one.file not in faults]
+    findings += [refusal(file, error) for file, error in faults.items()]
+    by_id = {one.document.policy_id: one.document for one in read}
+    for one in read:
+        for warned in warnings_of(one.document, _ancestors(one.document, by_id)):
+            findings.append(Finding(one.file, warned.code, warned.pointer, warned.sentence, is_refusal=False))
+    order = {file: at for at, file in enumerate(files)}
+    return whole, sorted(findings, key=lambda one: (order[one.file], not one.is_refusal))
+
+
+def read_documents(places: Iterable[Path], *, in_force: Mapping[str, InForce] | None = None) -> list[Read]:
+    """Return the policies in files and folders, all of which could be in force together, `org:` ones included.
+
+    Raises:
+        PolicyFilesError: a file cannot be read or would be refused.
+    """
+    read, findings = check_files(policy_paths(places), organisation=True, in_force=in_force)
+    fault = next((one for one in findings if one.is_refusal), None)
+    if fault is not None:
+        raise PolicyFilesError(f"{fault.file} is no policy: {fault.code} at {fault.pointer!r}, {fault.sentence}")
+    return read
+
+
+def index_of(read: Iterable[Read]) -> PolicyIndex:
+    """Return policies as if they were in force."""
+    return index_policies({one.document.policy_id: compile_policy(one.document) for one in read})
+
+
+def read_text(file: Path) -> bytes:
+    """Return a file's bytes, one more than a document may have. Raises PolicyFilesError."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(limits.DOCUMENT_BYTES_MAX + 1)
+    except OSError as exc:
+        raise PolicyFilesError(f"cannot read {file}: {exc.strerror}") from exc
+
+
+def refusal(file: Path, error: PolicyError) -> Finding:
+    """Return a refusal as a finding."""
+    return Finding(file, error.code, error.pointer, REFUSALS.get(error.code, "refused"), is_refusal=True)
+
+
+def _chain_faults(read: Sequence[Read], in_force: Mapping[str, InForce]) -> Iterable[tuple[Path, PolicyError]]:
+    """Yield what is wrong with a document that only all of them together show."""
+    others: dict[str, InForce] = {**in_force, **{one.document.policy_id: one.document for one in read}}
+    children: dict[str, list[str]] = {}
+    for policy_id, version in others.items():
+        if version.extends is not None:
+            children.setdefault(version.extends, []).append(policy_id)
+    for one in read:
+        shared = one.document.policy_id.startswith(ORGANISATION_PREFIX)
+        signer = ORGANISATION if shared else ADMIN
+        try:
+            check_publication(others, [one.text], [one.document.digest], signer=signer, children=children)
+        except PublicationError as error:
+            yield one.file, error
+
+
+def _ancestors(document: PolicyDocument, by_id: Mapping[str, PolicyDocument]) -> list[PolicyDocument]:
+    found: list[PolicyDocument] = []
+    parent = by_id.get(document.extends or "")
+    while parent is not None and parent not in found and len(found) < limits.EXTENDS_DEPTH_MAX:
+        found.append(parent)
+        parent = by_id.get(parent.extends or "")
+    return found
+
+
+# What each code says, for people and for programs that show rules to people.
+REFUSALS: Mapping[str, str] = {
+    "E_JSON": "no strict JSON",
+    "E_JSON_DUPLICATE": "a member stands twice in one object",
+    "E_JSON_NUMBER": "a number beyond what a double holds exactly",
+    "E_TEXT": "a character that no document may hold",
+    "E_LIMIT": "larger than a bound of the language",
+    "E_TYPE": "another type is wanted here",
+    "E_UNKNOWN_FIELD": "the language knows no such member",
+    "E_POLICY_ID": "no id, or one that cannot be looked up",
+    "E_PREFIX_RESERVED": "ids that begin so are not this signer's",
+    "E_SIGNER": "this key may not sign such a policy",
+    "E_EXTENDS_UNKNOWN": "no such parent: publish it before or together with this one",
+    "E_EXTENDS_CYCLE": "the chain of parents leads back to where it began",
+    "E_EXTENDS_DEPTH": "the chain of parents is longer than 16 documents",
+    "E_DEPENDENTS": "other policies extend it: withdraw those first, or publish them without `extends`",
+    "E_PATTERN": "no pattern: empty, with blanks around it, control characters or too many stars",
+    "E_PARAM_FORM": "neither an operation with parameters below it, nor a parameter",
+    "E_PARAM_PATH": "no path: write `a`, `a.b`, `a[0]` or `a[*].b`",
+    "E_SPEC_EMPTY": "asks nothing of the parameter",
+    "E_SPEC_CONFLICT": "keywords that no value can meet together",
+    "E_ENUM_EMPTY": "an empty list would permit no value",
+    "E_REGEX": "no regular expression of RE2, or too large",
+    "E_RATE": "want 1 to 1000000 calls a minute",
+    "E_TIME": "no RFC 3339 time with seconds and a zone",
+    "E_VALIDITY_EMPTY": "ends before it begins",
+    "E_EXPR_SYNTAX": "the condition does not read",
+    "E_EXPR_NAME": "the condition names what does not exist",
+    "E_EXPR_TYPE": "the condition compares what cannot be compared",
+    "E_EXPR_ZONE": "no time zone: write 'Europe/Berlin' or '+01:00'",
+    "E_EXPR_LIMIT": "the condition is too long or too deep",
+    "E_ATT_KEY": "no key of an attestation",
+    "E_ATT_FORM": "want an array of `key` or `key::{condition}`",
+    "E_ATT_RESERVED": "`deny` is what nothing can satisfy",
+    "E_ATT_CRITERIA": "who may approve is missing or malformed",
+    "E_ATT_QUORUM": "want 1 to 16 people",
+    "E_ATT_USES": "uses that contradict each other",
+    "E_SEQUENCE": "no rule over several calls",
+    "E_CONFLICT": "another version is in force, or two files have this id",
+}

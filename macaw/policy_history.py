@@ -1,0 +1,221 @@
+"""A tenant's log folded again by somebody who asks about its policies: from the live topic, or from an export.
+
+The fold is the monitor's own `step`; nothing is written. An event counts as it did then, because its signature, its
+session and the policies in force are those of its place in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError
+from processors import evidence_format
+from processors.evidence_format import FormatError, Manifest, SignedEvent, Source
+from processors.intake import KID_HEADER, PROOF_HEADER, Claim, Received, Signer, identify, read
+from processors.outputs import Effects, Output
+from processors.refusal import Refusal
+from processors.signing import VerifiedHeads
+from processors.step import expire, step
+from processors.tables import Tables
+from producers.home import Home, TenantHome
+from schemas import codec
+from schemas.records import AuditEntry, Decision, Event, InvocationRequested
+from schemas.topics import AUDIT, DECISIONS, INTAKE
+from streams.reading import whole_partition
+from streams.resume import received_of
+
+T = TypeVar("T")
+ID_HEX_MIN = 8
+_ENTRY_HEAD_BYTES = 36  # magic and the digest of the schema
+
+
+class HistoryError(ValueError):
+    """The log cannot be folded from its beginning, or does not hold what is asked for; the message says why."""
+
+
+@dataclass(slots=True)
+class History:
+    """What stood on intake, in order. `missing` counts events that an export does not hold."""
+
+    tenant: str
+    deployment: str
+    genesis: bytes
+    records: Iterator[Received]
+    missing: list[int] = field(default_factory=list)
+
+    def tables(self) -> Tables:
+        """Return the empty tables that the log is folded into."""
+        return Tables(tenant=self.tenant, deployment=self.deployment, genesis=self.genesis)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call that stands on the log, with who asked as the registry knew it then."""
+
+    event: Event
+    body: InvocationRequested
+    signer: Signer
+    leaf: bytes
+
+
+@contextmanager
+def live_history(home: Home, folder: TenantHome) -> Iterator[History]:
+    """Give the log as it stands on the brokers.
+
+    Raises:
+        HistoryError: retention has removed its beginning.
+        ReadTimeoutError: while it is read.
+    """
+    topic = INTAKE.of(folder.tenant)
+    with whole_partition(home.bootstrap, topic, 0, committed=False, security=home.security) as whole:
+        if whole.low > 0:
+            raise HistoryError(f"{topic} begins at offset {whole.low}: retention has removed what stood before")
+        records = map(received_of, whole.records)
+        yield History(folder.tenant, home.config.get("deployment", "local"), folder.genesis, records)
+
+
+@contextmanager
+def exported_history(directory: Path) -> Iterator[History]:
+    """Give the log as an export holds it. Whether the export is genuine is said by `macaw audit verify`.
+
+    Raises:
+        HistoryError: the folder is no export.
+    """
+    try:
+        with EvidenceFolder(directory) as folder:
+            text = Source(folder.read(evidence_format.MANIFEST)).whole(evidence_format.MANIFEST_BYTES_MAX)
+            manifest = Manifest.parse(text)
+            history = History(manifest.tenant, manifest.deployment, manifest.genesis, iter(()))
+            history.records = _exported(folder, manifest, history.missing)
+            yield history
+    except (EvidenceFolderError, FormatError, EOFError) as exc:
+        raise HistoryError(f"{directory} is no export: {exc}") from exc
+
+
+def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) -> Iterator[Received]:
+    entries, events = (Source(folder.read(name)) for name in (evidence_format.ENTRIES, evidence_format.EVENTS))
+    for index in range(manifest.size):
+        data = entries.record(evidence_format.ENTRY_BYTES_MAX)
+        record = events.record(evidence_format.EVENT_RECORD_BYTES_MAX)
+        if data is None or not record:
+            raise FormatError(f"it ends at entry {index}, its manifest says {manifest.size}")
+        if record[0] == evidence_format.ABSENT:
+            missing.append(index)
+            continue
+        yield _received(_entry(data), record)
+
+
+def _entry(data: bytes) -> AuditEntry:
+    schema = codec.by_digest().get(data[4:_ENTRY_HEAD_BYTES])
+    try:
+        entry = codec.decode(schema, data[_ENTRY_HEAD_BYTES:]) if schema else None
+    except codec.SchemaError as exc:
+        raise FormatError(f"an entry does not decode: {exc.code}") from exc
+    if not isinstance(entry, AuditEntry):
+        raise FormatError("an entry is written under no schema of entries")
+    return entry
+
+
+def _received(entry: AuditEntry, record: bytes) -> Received:
+    if record[0] == evidence_format.RAW:
+        return Received(entry.partition, entry.offset, entry.now, record[1:], ())
+    signed = SignedEvent.parse(record[1:])
+    schema = codec.by_digest().get(signed.schema_sha256)
+    if schema is None:
+        raise FormatError("an event is written under a schema that is not published")
+    headers = (PROOF_HEADER, signed.proof), (KID_HEADER, signed.kid)
+    return Received(entry.partition, entry.offset, entry.now, schema.prefix + signed.body, headers)
+
+
+# ---- folding
+
+
+def fold(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
+    """Fold one record for good and return what it caused."""
+    outputs = step(tables, received, heads)
+    tables.commit()
+    return outputs
+
+
+def fold_all(history: History) -> Tables:
+    """Return the tables at the end of the log."""
+    tables, heads = history.tables(), VerifiedHeads()
+    for received in history.records:
+        fold(tables, received, heads)
+    return tables
+
+
+def decision_of(outputs: list[Output]) -> tuple[Decision, bytes] | None:
+    """Return the decision among some outputs and its leaf, None where there is none."""
+    for output in outputs:
+        if output.topic is DECISIONS and output.value is not None and output.leaf is not None:
+            decision: Decision = codec.decode_as(Decision, output.value)
+            return decision, output.leaf
+    return None
+
+
+def entry_of(outputs: list[Output]) -> AuditEntry:
+    """Return the audit entry among the outputs of one record."""
+    value = next(output.value for output in outputs if output.topic is AUDIT)
+    assert value is not None
+    entry: AuditEntry = codec.decode_as(AuditEntry, value)
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """A call on the log, what was asked of it at its place, and what was decided there."""
+
+    asked: Asked
+    answer: T
+    decision: Decision
+    index: int
+
+
+def at_call(history: History, wanted: str, ask: Callable[[Tables, Asked], T]) -> Found[T]:
+    """Fold up to one call, ask about it with the tables that it was decided on, and stop.
+
+    `wanted` begins the hex of its event id or of its event's leaf, as `macaw log` shows them.
+
+    Raises:
+        HistoryError: the log holds no such event, or it was no call, or refused before it could be decided.
+    """
+    text = wanted.lower().replace("-", "").removeprefix("0x")
+    if len(text) < ID_HEX_MIN or set(text) - set("0123456789abcdef"):
+        raise HistoryError(f"{wanted!r} is no id: want at least {ID_HEX_MIN} hex digits of it")
+    tables, heads = history.tables(), VerifiedHeads()
+    for received in history.records:
+        claim = read(tables, received)
+        if not ((claim.event_id or b"").hex().startswith(text) or claim.leaf.hex().startswith(text)):
+            fold(tables, received, heads)
+            continue
+        event = claim.event
+        if event is None or not isinstance(event.body, InvocationRequested):
+            raise HistoryError(f"the event {wanted} is a {claim.kind}: only calls are decided")
+        return _ask(tables, received, heads, claim, ask)
+    raise HistoryError(f"the log holds no event {wanted}: `macaw log` shows those that it holds")
+
+
+def _ask(
+    tables: Tables, received: Received, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, Asked], T]
+) -> Found[T]:
+    tables.now = max(tables.now, received.appended_at)
+    mark = tables.savepoint()
+    expire(tables, Effects(tables, received, claim))  # what is due leaves first, as in the step
+    try:
+        event, signer = identify(tables, claim, heads)
+    except Refusal as refusal:
+        raise HistoryError(f"the call was refused before it was decided: {refusal.reason}") from refusal
+    assert isinstance(event.body, InvocationRequested)
+    asked = Asked(event, event.body, signer, claim.leaf)
+    answer = ask(tables, asked) if signer.session is not None else None
+    tables.undo_to(mark)
+    outputs = fold(tables, received, heads)
+    entry, found = entry_of(outputs), decision_of(outputs)
+    if found is None or answer is None:
+        raise HistoryError(f"the call was refused before it was decided: {entry.reason}")
+    return Found(asked, answer, found[0], entry.index)

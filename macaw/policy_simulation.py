@@ -1,0 +1,150 @@
+"""The recorded log folded again with other policies in force from the first record: which calls would flip.
+
+Two folds go side by side over the same records. In one the log is as it is; in the other the new documents stand in
+place of what the log publishes under their ids, so that rates, counts and what they lead to follow. Advice: nothing is
+written, and a call that was denied has no recorded result, so what would have come of it is not known.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from macaw.policy_history import History, decision_of, fold
+from processors.intake import Received
+from processors.policy.documents import PolicyDocument
+from processors.signing import VerifiedHeads
+from processors.tables import Tables
+from schemas import codec
+from schemas.records import Decision, Event, PolicyPublished, PolicyWithdrawn
+from schemas.rows import PolicyRow
+
+
+class Turned(NamedTuple):
+    """A recorded call that would have been decided otherwise."""
+
+    event_id: bytes
+    audit_index: int
+    decided_at: int
+    principal_id: str
+    resource: str
+    before: tuple[str, str, str]
+    after: tuple[str, str, str]
+
+    @property
+    def flips(self) -> bool:
+        """Whether the outcome is another one, not only the reason."""
+        return self.before[0] != self.after[0]
+
+
+@dataclass(slots=True)
+class Simulated:
+    """What would have been. `missing` events are not in the export; what they charged is not counted."""
+
+    calls: int = 0
+    turned: list[Turned] = field(default_factory=list)
+    missing: int = 0
+
+    @property
+    def flips(self) -> list[Turned]:
+        """Those whose outcome is another one."""
+        return [one for one in self.turned if one.flips]
+
+    def by_reason(self) -> Mapping[tuple[str, str], int]:
+        """Return how many calls turned from one answer to another."""
+        return Counter((_answer(one.before), _answer(one.after)) for one in self.flips)
+
+
+def _answer(found: tuple[str, str, str]) -> str:
+    return f"{found[0]} {found[1]}".strip()
+
+
+def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: Sequence[str] = ()) -> Simulated:
+    """Fold a log twice and compare. `withdrawn` are ids that would never have been in force.
+
+    Raises:
+        HistoryError: the log cannot be folded from its beginning.
+    """
+    world = _World(history.tables(), documents, withdrawn)
+    tables, heads, found = history.tables(), VerifiedHeads(), Simulated()
+    for received in history.records:
+        recorded = decision_of(fold(tables, received, heads))
+        other = world.fold(received, heads, recorded)
+        if recorded is None or other is None:
+            continue
+        found.calls += 1
+        before, after = (_told(one) for one in (recorded[0], other))
+        if before != after:
+            one = recorded[0]
+            found.turned.append(
+                Turned(one.event_id, one.audit_index, one.decided_at, one.principal_id, one.resource, before, after)
+            )
+    found.missing = len(history.missing)
+    return found
+
+
+def _told(decision: Decision) -> tuple[str, str, str]:
+    # A wait that is some ms longer is no other answer.
+    return decision.outcome, decision.reason, decision.detail.partition(" retry_after_ms=")[0]
+
+
+class _World:
+    """The fold in which the new documents are in force."""
+
+    def __init__(self, tables: Tables, documents: Sequence[PolicyDocument], withdrawn: Sequence[str]) -> None:
+        self._tables = tables
+        self._ours: dict[bytes, PolicyRow | None] = {
+            one.policy_id.encode(): PolicyRow(document=one.canonical.decode(), digest=one.digest, extends=one.extends)
+            for one in documents
+        }
+        self._ours |= {policy_id.encode(): None for policy_id in withdrawn}
+        self._theirs: dict[bytes, PolicyRow | None] = dict.fromkeys(self._ours)  # what the log has under these ids
+        self._put(self._ours)
+        tables.commit()
+
+    def fold(
+        self, received: Received, heads: VerifiedHeads, recorded: tuple[Decision, bytes] | None
+    ) -> Decision | None:
+        """Fold one record and return its decision."""
+        changes_policies = _is_of_policies(received)
+        if changes_policies:  # judged among what the log holds, or a recorded publication would be a conflict
+            self._put(self._theirs)
+        outputs = fold(self._tables, received, heads)
+        if changes_policies:
+            self._theirs = {key: self._tables.policies.get(key) for key in self._ours}
+            self._put(self._ours)
+            self._tables.commit()
+        found = decision_of(outputs)
+        if found is None:
+            return None
+        decision, leaf = found
+        if recorded is not None and leaf != recorded[1]:
+            self._rename(leaf, recorded[1])
+        return decision
+
+    def _rename(self, leaf: bytes, recorded: bytes) -> None:
+        # The tool's report names the decision that it saw: an open call must be found under that name.
+        row = self._tables.calls.get(leaf)
+        if row is not None:
+            self._tables.calls.delete(leaf)
+            self._tables.calls.put(recorded, row)
+            self._tables.commit()
+
+    def _put(self, rows: Mapping[bytes, PolicyRow | None]) -> None:
+        policies = self._tables.policies
+        for key, row in rows.items():
+            if row is not None:
+                policies.put(key, row)
+            elif policies.get(key) is not None:
+                policies.delete(key)
+
+
+def _is_of_policies(received: Received) -> bool:
+    try:
+        schema, body = codec.unframe(received.value or b"")
+        event = codec.decode(schema, body)
+    except codec.SchemaError:
+        return False
+    return isinstance(event, Event) and isinstance(event.body, PolicyPublished | PolicyWithdrawn)
