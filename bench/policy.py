@@ -17,6 +17,7 @@ from nacl import bindings
 from rich.console import Console
 from rich.table import Table
 
+from processors.attributes import subject_of
 from processors.parameters import parse_parameters
 from processors.policy import decide as deciding
 from processors.policy.call import Call
@@ -24,7 +25,6 @@ from processors.policy.compiled import compile_policy
 from processors.policy.documents import parse_policy
 from processors.policy.evaluation import Session, Tables
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
-from processors.policy.resolve import Subject
 
 NOW = 1_772_463_600_000  # 2026-03-02T15:00:00Z, ten o'clock in New York
 PASSES = 7
@@ -73,8 +73,8 @@ POLICIES: tuple[dict[str, Any], ...] = (
         "constraints": {"parameters": {"tool:bank/transfer": {"lines": {"type": "integer", "max": 40}}}},
     },
 )
-SUBJECT = Subject(
-    company="acme", business_unit="Treasury", team="Payments", user="ann@acme.example", roles=("payer", "staff")
+ATTRIBUTES = json.dumps(
+    {"company": "acme", "business_unit": "Treasury", "team": "Payments", "user": "ann@acme.example", "roles": ["payer"]}
 )
 
 
@@ -122,9 +122,9 @@ class Bench:
 
         def run() -> None:
             for at, values in enumerate(self.parameters):
-                verdict = deciding.decide(
-                    index, SUBJECT, resources[at % number], values, Call(now=NOW + at, session=session, tables=tables)
-                )
+                subject = subject_of(ATTRIBUTES, "user", "user:ann")
+                call = Call(now=NOW + at, session=session, tables=tables)
+                verdict = deciding.decide(index, subject, resources[at % number], values, call)
                 for key, arrival in verdict.effects.buckets:
                     buckets[key] = arrival
                 assert verdict.outcome == "allowed", verdict

@@ -39,7 +39,7 @@ FOUND = ("lost", "doubled", "forked", "stuck", "invalid")
 OUT = ROOT / "bench" / "out"
 TOOL_HOST = "tool-host"
 # One round in so many: those that need a broker of their own, and those that no other may run beside.
-SELDOM = {**dict.fromkeys(BROKER_ROUNDS, 50), TOOL_HOST: 20}
+SELDOM = {**dict.fromkeys(BROKER_ROUNDS, 100), TOOL_HOST: 20}
 KINDS = (*ROUNDS, *SELDOM)
 
 Case = tuple[str, int]

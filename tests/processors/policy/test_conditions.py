@@ -1,7 +1,7 @@
 """Conditions: what is read, what is refused with which code, and what is true, false or unknown."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.policy.conditions import compile_condition, unusable
@@ -169,6 +169,7 @@ def test_a_condition_may_spend_only_so_much():
         condition(call())
 
 
+@settings(deadline=None)
 @given(
     st.text("ntas '\"()[]<>=!/\\.,0129-ANDORINMATCHESandorinmatchestrueflsnull$", max_size=40) | st.text(max_size=20)
 )

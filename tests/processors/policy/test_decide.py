@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.parameters import parse_parameters
@@ -365,6 +365,7 @@ def test_attributes_are_compared_in_nfc_and_by_case():
 # ---- whatever comes
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12), st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.text(max_size=3)))
 def test_no_call_makes_the_decision_raise(resource, call):
     """Any name and any parameters get a verdict."""

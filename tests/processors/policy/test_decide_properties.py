@@ -37,6 +37,7 @@ def of(universe):
     return {document.policy_id: compile_policy(document) for document in parsed}
 
 
+@settings(deadline=None)
 @given(universes, names, parameters, st.data())
 def test_another_denied_resource_never_turns_a_denial_into_a_permission(universe, resource, call, data):
     """Adding an entry to `denied_resources` of any document in force can only deny more."""
@@ -51,6 +52,7 @@ def test_another_denied_resource_never_turns_a_denial_into_a_permission(universe
     assert before.outcome is Outcome.ALLOWED or after.outcome is Outcome.DENIED
 
 
+@settings(deadline=None)
 @given(universes, st.sampled_from([one for one in LAYER_IDS if "role:" not in one]), bodies, names, parameters)
 @example(universe={}, policy_id="user:u", body={"resources": ["**"]}, resource="tool:a", call={})
 def test_another_document_permits_more_only_where_none_granted(universe, policy_id, body, resource, call):
@@ -87,6 +89,7 @@ def test_no_part_of_the_language_makes_a_further_document_permit_more(world, pol
     assert RANK[after.outcome] <= RANK[before.outcome] or before.reason == "NO_POLICY"
 
 
+@settings(deadline=None)
 @given(universes, names, parameters)
 def test_an_allowed_call_was_granted_and_denied_by_nobody(universe, resource, call):
     """Whatever is allowed has a document that grants, and would still be allowed if asked again."""

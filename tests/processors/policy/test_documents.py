@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors import jcs
@@ -301,6 +301,7 @@ documents = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | documents.map(lambda value: json.dumps(value).encode()))
 def test_only_policy_errors_escape_and_what_passes_is_stable(text):
     """For any bytes there is a document or a PolicyError, and a document's canonical form is the same document."""

@@ -2,7 +2,7 @@
 
 import pytest
 import re2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.policy import limits
@@ -201,6 +201,7 @@ patterns = st.text("aAb/.:*\u00e9\u212a\uff41", max_size=8).map(lambda text: "to
 )
 
 
+@settings(deadline=None)
 @given(patterns, locals_)
 def test_shortcuts_answer_as_re2_does(pattern, local):
     """What is compared as text gives the answer of the expression that defines the pattern."""
@@ -219,6 +220,7 @@ def test_shortcuts_answer_as_re2_does(pattern, local):
     assert matches(pattern, name, Position.RESTRICTION) is restricted
 
 
+@settings(deadline=None)
 @given(patterns, locals_)
 def test_what_grants_would_also_restrict(pattern, local):
     """Restriction position is the wider reading: a pattern that grants a name would deny it."""
@@ -231,6 +233,7 @@ def test_what_grants_would_also_restrict(pattern, local):
         assert matches(nfc(pattern), name, Position.RESTRICTION)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.text("%25feE0cC.a/\\:@*\u00e9\uff0f\uff0e", max_size=40))
 def test_only_its_own_error_escapes_and_names_are_stable(text):
     """Any text is a name or a ResourceInvalidError, and a name's text is the same name again."""

@@ -26,11 +26,14 @@ def documents(extra: int) -> dict[str, str]:
 
 
 def expressions(extra: int) -> dict[str, str]:
-    """Conditions at the limits: 2048 characters, depth 32, 256 nodes (a bare path is two: the test and its operand)."""
+    """Conditions at the limits: 2048 characters, depth 32, 256 nodes.
+
+    A bare path is two nodes, the test and its operand; so 127 of them, one OR and one NOT are 256.
+    """
     return {
         "characters": "a".ljust(2048 + extra),
         "depth": "NOT " * (32 + extra) + "a",
-        "nodes": " OR ".join(["a"] * 127) + (" AND NOT a" if extra else ""),
+        "nodes": " OR ".join(["NOT a"] * (1 + extra) + ["a"] * (126 - extra)),
     }
 
 
