@@ -193,11 +193,11 @@ def _check_apart(access: Access) -> None:
 
     Whoever is the monitor decides; whoever runs an agent or tool of one tenant is nobody to another tenant.
     """
-    has: dict[str, set[tuple[str, str]]] = {}
+    has: dict[str, dict[tuple[str, str], None]] = {}  # in the order of the file, so that one fault is told the same way
     for tenant, roles in (("", access.operators), *access.tenants.items()):
         for role, principals in roles.items():
             for principal in principals:
-                has.setdefault(principal, set()).add((tenant, role))
+                has.setdefault(principal, {})[tenant, role] = None
     for principal, held in has.items():
         for tenant, role in held:
             if role in {"monitor", "views"} and len(held) > 1:
