@@ -22,6 +22,7 @@ from rich.table import Table
 
 from bench.drive import Appender, BenchError, Clock, Running, TopicReader, create_like, latencies, running
 from bench.floor import Floor
+from bench.scale.report import run as run_scale
 from bench.tenant import BURST, BenchTenant, Signed
 from bench.worker import BareSpec, Made, OursSpec, Usage, run_bare, run_ours
 from schemas import codec, limits
@@ -325,6 +326,7 @@ def main() -> None:
     parser.add_argument("--broker", choices=("embedded", "kafka"), default="embedded")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter latency, no memory run")
     parser.add_argument("--out", type=Path, default=OUT / "latest.json")
+    parser.add_argument("--no-scale", action="store_true", help="on Kafka: leave out what `python -m bench.scale` does")
     chosen = parser.parse_args()
     kafka = chosen.broker == "kafka"
     plan = QUICK if chosen.quick else FULL if kafka else FULL_EMBEDDED
@@ -343,6 +345,8 @@ def main() -> None:
     chosen.out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
     show(found, console)
     console.print(f"written to {chosen.out.name}")
+    if kafka and not chosen.no_scale:
+        run_scale(quick=chosen.quick)
 
 
 if __name__ == "__main__":
