@@ -8,6 +8,7 @@ several passes; the signature check is measured before, between and after, becau
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -136,6 +137,8 @@ def best(run: Callable[[], object], count: int, passes: int = PASSES) -> float:
     """Return µs of CPU for each of `count`, the best of some passes."""
     found = []
     for _ in range(passes):
+        gc.collect()
+        gc.freeze()  # what was prepared is not the decision's garbage
         begin = time.thread_time_ns()
         run()
         found.append(time.thread_time_ns() - begin)

@@ -180,7 +180,7 @@ def _reach(index: PolicyIndex, entry: Entry) -> _Layer:
     first, *ancestors = index.chain(entry)
     layer, grants = first.layer, first.grants
     direct = "inline" if layer is Layer.INLINE else "lookup"
-    reached = [Applied(first, layer, grants and first.may_grant, direct)]
+    reached = [Applied(first, layer, grants, direct)]
     return reached + [Applied(one, layer, grants and one.may_grant, "extends") for one in ancestors]
 
 
@@ -218,7 +218,7 @@ def _once(applied: Iterable[Applied]) -> list[Applied]:
     found: dict[bytes, Applied] = {}
     for one in applied:
         before = found.setdefault(one.policy.key, one)
-        if one.grants and not before.grants:
+        if one.grants:
             found[one.policy.key] = before._replace(grants=True)
     return list(found.values())
 

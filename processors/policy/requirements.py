@@ -106,7 +106,8 @@ def parse_metas(value: JSONValue, pointer: str) -> dict[str, Meta]:
     found = {}
     for key, meta in members.items():
         here = pointer_to(pointer, key)
-        found[parse_key(key, here)] = _meta(as_object(meta, here), here)
+        name = parse_key(key, here)  # before what is said of it: the first fault of the text is told
+        found[name] = _meta(as_object(meta, here), here)
     return found
 
 

@@ -159,6 +159,18 @@ def test_an_intent_cannot_stand_for_a_published_policy(office):
     assert not world.tables.buckets.rows
 
 
+def test_intents_share_a_bucket_at_the_lowest_of_their_rates(office):
+    """The bucket is the session's, whichever intent comes first and whatever else they say."""
+    rates = [json.dumps({"constraints": {"rate_limit": rate}}) for rate in (1000, 1)]
+
+    for intents in (rates, rates[::-1]):
+        office.world.advance(2 * MINUTE_MS)
+        calls = [office.world.send(invocation(office.resource, intents=intents), office.session) for _ in range(2)]
+        assert [folded.says for folded in calls] == [("allowed", ""), ("denied", "RATE_LIMITED")]
+        assert len(office.world.tables.buckets.rows) == 1
+    assert office.call().says == ("allowed", "")
+
+
 # ---- rates
 
 
@@ -308,6 +320,18 @@ def test_a_session_is_tainted_once_a_tainting_call_was_allowed(office):
     again = restored(world.tables, world)
     value, headers = world.signed(invocation("tool:pay/run"), office.session)
     assert world.fold_into(again, world.receive(value, headers)).says == ("denied", "SEQUENCE_TAINT")
+
+
+def test_a_rule_that_can_never_judge_a_caller_remembers_nothing_of_him(office):
+    """Rules of others' policies leave no rows behind; those that a resource's policies lead to do."""
+    rules = {"sequence": [{"id": "t", "when": "**", "tainted_by": "**"}]}
+    office.world.publish_policy({"policy_id": "user:other", **rules}, {"policy_id": "team:x", **rules})
+    office.call()
+    assert not office.world.tables.cells.rows
+
+    office.world.publish_policy({"policy_id": "tool:elsewhere", "extends": "team:x"})
+    office.call()
+    assert len(office.world.tables.cells.rows) == 1
 
 
 # ---- what nobody can give yet

@@ -160,6 +160,11 @@ REFUSED = [
     (text_of(constraints={"attestations": 1}), "E_TYPE", "/constraints/attestations"),
     (text_of(constraints={"attestations": {"a::b": {}}}), "E_ATT_KEY", "/constraints/attestations/a::b"),
     (
+        text_of(constraints={"attestations": {"deny": {"quorum": 1}}}),
+        "E_ATT_RESERVED",
+        "/constraints/attestations/deny",
+    ),
+    (
         text_of(constraints={"attestations": {"k": {"timeout": 604_801, "approval_criteria": "role:x"}}}),
         "E_LIMIT",
         "/constraints/attestations/k/timeout",

@@ -98,6 +98,20 @@ def test_no_value_of_a_parameter_is_shown():
     assert {check["type"] for check in explained["checks"] if check.get("path") == "model"} == {"string"}
 
 
+def test_how_each_document_was_reached_is_told():
+    """By look-up, through `extends`, or with the call, which never grants."""
+    skill, user = (
+        {"policy_id": "skill:s", "resources": ["**"]},
+        {"policy_id": "user:alice@fintech.com", "extends": "skill:s"},
+    )
+    explained = told(seed(skill, user), "data:finance/reports/x", {}, intents=('{"resources": ["**"]}',))
+
+    ways = {one["id"]: (one["via"], one["layer"], one["grants"]) for one in explained["policies"]}
+    assert ways["user:alice@fintech.com"] == ("lookup", "user", True)
+    assert ways["skill:s"] == ("extends", "user", True)
+    assert ways["intent:"] == ("inline", "inline", False)
+
+
 def test_the_rate_is_told_and_not_charged():
     """Arrival times before and after, and when a call would be admitted."""
     index = seed({"policy_id": "team:Reporting", "constraints": {"rate_limit": 2}})
