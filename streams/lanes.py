@@ -51,12 +51,16 @@ class Lane:
         return self.underway is None
 
     def write(self, messages: Iterable[Message], offset: TopicPartition, membership: Any) -> None:
-        """Begin a transaction and put everything into it, the consumed offset last. Raises KafkaException."""
+        """Begin a transaction and put everything into it. Raises KafkaException.
+
+        The consumed offset goes first: it is what the group may refuse, and an abort that must purge messages on their
+        way leaves the client out of sequence (librdkafka 2.16), which may end the worker.
+        """
         producer = self.producer
         producer.begin_transaction()
+        producer.send_offsets_to_transaction([offset], membership, TRANSACTION_SECONDS)
         for made in messages:
             producer.produce(made.topic, made.value, made.key, made.partition, headers=list(made.headers))
-        producer.send_offsets_to_transaction([offset], membership, TRANSACTION_SECONDS)
 
     def commit(self, topic: str, fold: TenantFold, begin: int, records: int) -> None:
         """Let the commit begin."""

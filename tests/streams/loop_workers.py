@@ -81,10 +81,14 @@ class WorkerProcess:
             assert time.monotonic() < until, f"the worker did not stop: {self.log_path.read_text()}"
             time.sleep(0.02)
 
+    def has_said(self, word: str) -> bool:
+        """Whether the process has written a word."""
+        return word in self.log_path.read_text()
+
     def await_word(self, word: str) -> None:
         """Wait until the process has written a word."""
         until = time.monotonic() + DEADLINE_SECONDS
-        while word not in self.log_path.read_text():
+        while not self.has_said(word):
             assert time.monotonic() < until, f"want {word!r} in: {self.log_path.read_text()}"
             time.sleep(0.02)
 
