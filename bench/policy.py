@@ -3,6 +3,7 @@
 The case: five documents, ten constraints (one of them a regular expression, one a list with a star), one condition on
 the time, two rate limits; ten thousand parameter sets, no two alike. Times are CPU time of this thread, the best of
 several passes; the signature check is measured before, between and after, because a busy machine changes its pace.
+Then, in the same run, the same case as other engines can say it (`bench.policy_peers`), where they are installed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from nacl import bindings
 from rich.console import Console
 from rich.table import Table
 
+from bench.policy_peers import Peer, Request, deviations, peers
 from processors.attributes import subject_of
 from processors.parameters import parse_parameters
 from processors.policy import decide as deciding
@@ -210,14 +212,63 @@ def _compiling() -> float:
     return best(run, len(texts), passes=1)
 
 
+# ---- other engines
+
+
+def compare(count: int, rows: Sequence[tuple[str, float, float]]) -> tuple[list[tuple[str, float, float]], list[Peer]]:
+    """Return our rows beside those of the peers that are installed, and these peers."""
+    found = list(peers())
+    unit = rows[0][1]
+    timed = [(peer.name, _peer(peer, count)) for peer in found]
+    ours = [(f"ours, {what}", us, ratio) for what, us, ratio in rows if what in ("known resource", "unseen resource")]
+    return [*ours, *((name, us, us / unit) for name, us in timed)], found
+
+
+def _peer(peer: Peer, count: int) -> float:
+    """Time a peer on the same parameter sets; it has nothing that a resource's name would change."""
+    requests = [peer.prepare(Request(RESOURCE, values)) for values in parameters(count)]
+
+    def run() -> None:
+        for request in requests:
+            assert peer.allows(request)
+
+    return best(run, count, passes=3)
+
+
+def let_pass(found: Sequence[Peer]) -> list[tuple[str, list[bool]]]:
+    """Return, of each call that our documents refuse, whether each peer lets it pass."""
+    (values,) = parameters(1)
+    return [
+        (what, [peer.allows(peer.prepare(request)) for peer in found])
+        for what, request in deviations(Request(RESOURCE, values))
+    ]
+
+
+# ---- the command
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.policy", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="parameter sets")
     chosen = parser.parse_args(arguments)
-    table = Table(title="CPU time, and its ratio to one signature check of the same run")
+    rows = measure(chosen.count)
+    show("CPU time, and its ratio to one signature check of the same run", rows)
+    compared, found = compare(chosen.count, rows)
+    show("The same case in other engines", compared)
+    if found:
+        table = Table(title="Calls that our documents refuse")
+        for heading in ("changed", *(peer.name for peer in found)):
+            table.add_column(heading)
+        for what, passes in let_pass(found):
+            table.add_row(what, *("lets pass" if one else "refuses" for one in passes))
+        Console(width=100).print(table)
+
+
+def show(title: str, rows: Sequence[tuple[str, float, float]]) -> None:
+    table = Table(title=title)
     for heading in ("what", "µs", "ratio"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
-    for what, micros, ratio in measure(chosen.count):
+    for what, micros, ratio in rows:
         table.add_row(what, f"{micros:.2f}", f"{ratio:.2f}")
     Console(width=100).print(table)
 

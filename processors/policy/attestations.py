@@ -121,7 +121,7 @@ def _approved(requirement: Requirement, call: Evaluation) -> tuple[str, Use | No
             return "APPROVAL_DENIED", None
         if not approval.bound and (meta.once or approval.denied):
             continue  # an approval of another call serves this one only as a grant
-        if _standing(approval, meta) < meta.quorum or approval.revoked:
+        if _standing(approval, meta, call) < meta.quorum or approval.revoked:
             continue
         fault = _used_up(approval, meta, call.now)
         if not fault:
@@ -134,8 +134,10 @@ def _approved(requirement: Requirement, call: Evaluation) -> tuple[str, Use | No
     return "", None
 
 
-def _standing(approval: Approval, meta: Meta) -> int:
-    return len({one.user for one in approval.approvers if not one.meets.isdisjoint(meta.criteria)})
+def _standing(approval: Approval, meta: Meta, call: Evaluation) -> int:
+    """Return how many people's approvals count: nobody's for a call in their own name."""
+    own = {call.subject.user, call.subject.principal}
+    return len({one.user for one in approval.approvers if not one.meets.isdisjoint(meta.criteria)} - own)
 
 
 def _used_up(approval: Approval, meta: Meta, now: int) -> str:

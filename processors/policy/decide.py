@@ -69,7 +69,7 @@ def _delegated(
 ) -> Verdict:
     if not subjects:  # nobody asks: nobody may
         return denied(Refusal(Stage.GRANT, "NO_POLICY"), ())
-    if call.hops or call.bound:
+    if call.hops or call.bound or len(subjects) > 1:  # several without a hop between them: nobody let the last one
         fault = chain_fault(call.hops, subjects, name, parameters, call.now, bound=call.bound)
         if fault is not None:
             reason, hop = fault
