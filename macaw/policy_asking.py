@@ -8,7 +8,9 @@ from typing import Any
 from macaw.policy_changes import Edit, smallest_change
 from macaw.policy_history import Asked, Found, History, HistoryError, at_call, fold_all
 from processors import jcs
+from processors.approved import Attested
 from processors.attributes import subject_of
+from processors.delegations import chain_of
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policies import call_of, policies_in_force
 from processors.policy.decide import decide
@@ -50,22 +52,27 @@ def explain_call(history: History, wanted: str) -> Found[Explained]:
 def _explained(tables: Tables, asked: Asked) -> Explained:
     session, body = asked.signer.session, asked.body
     assert session is not None
-    subject = subject_of(session.attributes, session.role, session.principal_id)
     index = policies_in_force(tables)
-    call = call_of(tables, session, asked.signer.kid, body.intents)
     try:
         parameters = parse_parameters(body.parameters).value
+        chain = chain_of(tables, session, asked.event.header.on_behalf_of)
     except MalformedParametersError as exc:
         raise HistoryError(
             f"no policy was asked: the call's parameters are no strict JSON object ({exc.cause})"
         ) from exc
+    except Refusal as exc:
+        raise HistoryError(f"no policy was asked: {exc.reason}, {exc.detail}") from exc
+    attested = Attested(tables, asked.signer.kid, chain, asked.leaf)
+    call = call_of(tables, session, asked.signer.kid, body.intents, chain=chain, attested=attested)
+    subject = chain.subjects if chain.hops else chain.root
     verdict = decide(index, subject, body.resource, parameters, call)
     policy_ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}
     return Explained(
         told=explain(index, subject, body.resource, parameters, call),
         verdict=verdict,
         deciding=policy_ids.get(verdict.deciding, "what came with the call" if verdict.deciding else ""),
-        edits=smallest_change(index, subject, body.resource, parameters, call),
+        # What one subject's policies would have to say; a chain is refused by each of its members in turn.
+        edits=[] if chain.hops else smallest_change(index, chain.root, body.resource, parameters, call),
     )
 
 

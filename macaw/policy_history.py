@@ -149,13 +149,17 @@ def fold_all(history: History) -> Tables:
     return tables
 
 
-def decision_of(outputs: list[Output]) -> tuple[Decision, bytes] | None:
-    """Return the decision among some outputs and its leaf, None where there is none."""
+def decisions_of(outputs: list[Output]) -> dict[bytes, tuple[Decision, bytes]]:
+    """Return the decisions among some outputs with their leaves, by the leaf of the call that each is on.
+
+    One record may bring several: its own, those of calls that have waited for it, and those whose time is over.
+    """
+    found: dict[bytes, tuple[Decision, bytes]] = {}
     for output in outputs:
         if output.topic is DECISIONS and output.value is not None and output.leaf is not None:
             decision: Decision = codec.decode_as(Decision, output.value)
-            return decision, output.leaf
-    return None
+            found[decision.event] = decision, output.leaf
+    return found
 
 
 def entry_of(outputs: list[Output]) -> AuditEntry:
@@ -215,7 +219,7 @@ def _ask(
     answer = ask(tables, asked) if signer.session is not None else None
     tables.undo_to(mark)
     outputs = fold(tables, received, heads)
-    entry, found = entry_of(outputs), decision_of(outputs)
+    entry, found = entry_of(outputs), decisions_of(outputs).get(claim.leaf)
     if found is None or answer is None:
         raise HistoryError(f"the call was refused before it was decided: {entry.reason}")
     return Found(asked, answer, found[0], entry.index)

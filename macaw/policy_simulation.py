@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from macaw.policy_history import History, decision_of, fold
+from macaw.policy_history import History, decisions_of, fold
 from processors.intake import Received
 from processors.policy.documents import PolicyDocument
 from processors.signing import VerifiedHeads
@@ -70,17 +70,17 @@ def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: S
     world = _World(history.tables(), documents, withdrawn)
     tables, heads, found = history.tables(), VerifiedHeads(), Simulated()
     for received in history.records:
-        recorded = decision_of(fold(tables, received, heads))
-        other = world.fold(received, heads, recorded)
-        if recorded is None or other is None:
-            continue
-        found.calls += 1
-        before, after = (_told(one) for one in (recorded[0], other))
-        if before != after:
-            one = recorded[0]
-            found.turned.append(
-                Turned(one.event_id, one.audit_index, one.decided_at, one.principal_id, one.resource, before, after)
-            )
+        recorded = decisions_of(fold(tables, received, heads))
+        others = world.fold(received, heads, recorded)
+        # A call that waits in one world only has its last word at another record: what was said first is compared.
+        for event in recorded.keys() & others.keys():
+            one, other = recorded[event][0], others[event]
+            found.calls += 1
+            before, after = _told(one), _told(other)
+            if before != after:
+                found.turned.append(
+                    Turned(one.event_id, one.audit_index, one.decided_at, one.principal_id, one.resource, before, after)
+                )
     found.missing = len(history.missing)
     return found
 
@@ -105,9 +105,9 @@ class _World:
         tables.commit()
 
     def fold(
-        self, received: Received, heads: VerifiedHeads, recorded: tuple[Decision, bytes] | None
-    ) -> Decision | None:
-        """Fold one record and return its decision."""
+        self, received: Received, heads: VerifiedHeads, recorded: Mapping[bytes, tuple[Decision, bytes]]
+    ) -> dict[bytes, Decision]:
+        """Fold one record and return its decisions, by the call that each is on."""
         changes_policies = _is_of_policies(received)
         if changes_policies:  # judged among what the log holds, or a recorded publication would be a conflict
             self._put(self._theirs)
@@ -116,13 +116,11 @@ class _World:
             self._theirs = {key: self._tables.policies.get(key) for key in self._ours}
             self._put(self._ours)
             self._tables.commit()
-        found = decision_of(outputs)
-        if found is None:
-            return None
-        decision, leaf = found
-        if recorded is not None and leaf != recorded[1]:
-            self._rename(leaf, recorded[1])
-        return decision
+        found = decisions_of(outputs)
+        for event, (_, leaf) in found.items():
+            if event in recorded and leaf != recorded[event][1]:
+                self._rename(leaf, recorded[event][1])
+        return {event: decision for event, (decision, _) in found.items()}
 
     def _rename(self, leaf: bytes, recorded: bytes) -> None:
         # The tool's report names the decision that it saw: an open call must be found under that name.

@@ -43,6 +43,7 @@ def draft_event(
     now_ms: int,
     random: bytes,
     causation_id: bytes | None = None,
+    on_behalf_of: bytes | None = None,
 ) -> Draft:
     """Return the event's bytes and leaf. `random` is 26 bytes; `seq` is above every earlier one of the key."""
     header = Header(
@@ -52,6 +53,7 @@ def draft_event(
         seq=seq,
         issued_at=now_ms,
         causation_id=causation_id,
+        on_behalf_of=on_behalf_of,
         salt=random[10:26],
     )
     datum = codec.encode(Event(header=header, body=body))

@@ -17,11 +17,29 @@ from schemas.records import (
     PrincipalRegistered,
     PrincipalRevoked,
     ResultReported,
+    SessionClosed,
     SessionOpened,
+    SessionRevoked,
     TenantFounded,
 )
+from schemas.workflow import (
+    ApplicationEventLogged,
+    AttestationApproved,
+    AttestationDenied,
+    AttestationRevoked,
+    AttestationSet,
+    ContextDeleted,
+    ContextListed,
+    ContextRead,
+    ContextWritten,
+    DelegationGranted,
+    DelegationRevoked,
+    StateQueried,
+)
 
-ROLES = frozenset({"root", "admin", "monitor", "enrolment", "bridge", "agent", "service", "tool", "session"})
+ROLES = frozenset(
+    {"root", "admin", "monitor", "enrolment", "bridge", "approver", "attester", "agent", "service", "tool", "session"}
+)
 
 MAY_SIGN: dict[type[Body], frozenset[str]] = {
     TenantFounded: frozenset({"admin"}),  # at offset 0 only, and only with the configured digest
@@ -34,12 +52,30 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     InvocationRequested: frozenset({"session"}),
     ResultReported: frozenset({"tool"}),  # the one that the decision names
     ClockTicked: frozenset({"monitor"}),
+    SessionClosed: frozenset({"session"}),
+    SessionRevoked: frozenset({"admin", "bridge"}),  # a bridge: what it opened
+    AttestationSet: frozenset({"tool", "bridge", "attester"}),  # each what its registration lists
+    AttestationApproved: frozenset({"session", "approver"}),  # a person's session only
+    AttestationDenied: frozenset({"session", "approver"}),
+    AttestationRevoked: frozenset(
+        {"tool", "bridge", "attester", "session", "approver", "admin"}
+    ),  # its setter, or admin
+    DelegationGranted: frozenset({"session"}),
+    DelegationRevoked: frozenset({"session", "admin"}),  # a delegator of the chain, or admin
+    ContextWritten: frozenset({"session"}),
+    ContextRead: frozenset({"session"}),
+    ContextDeleted: frozenset({"session"}),
+    ContextListed: frozenset({"session"}),
+    StateQueried: frozenset({"session", "approver"}),
+    ApplicationEventLogged: frozenset({"session", "tool"}),
 }
 
 MAY_REGISTER: dict[str, frozenset[str]] = {
     "monitor": frozenset({"admin"}),
     "enrolment": frozenset({"admin"}),
     "bridge": frozenset({"admin"}),
+    "approver": frozenset({"admin"}),
+    "attester": frozenset({"admin"}),
     "agent": frozenset({"admin", "enrolment"}),
     "service": frozenset({"admin", "enrolment"}),
     "tool": frozenset({"admin", "enrolment"}),

@@ -38,7 +38,10 @@ ABSENT, SIGNED, RAW = 0, 1, 2
 NO_EVENT = lp(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.following` folds: what a reader must have to know whose key was valid when.
-REGISTRY_KINDS = frozenset({"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked", "SessionOpened"})
+REGISTRY_KINDS = frozenset(
+    {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"}
+    | {"SessionOpened", "SessionClosed", "SessionRevoked"}
+)
 
 MANIFEST_BYTES_MAX = 64 * 1024
 SCHEMA_BYTES_MAX = 256 * 1024

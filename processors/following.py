@@ -13,7 +13,15 @@ from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas.reasons import Reason
-from schemas.records import AdminAdded, PrincipalRegistered, PrincipalRevoked, SessionOpened, TenantFounded
+from schemas.records import (
+    AdminAdded,
+    PrincipalRegistered,
+    PrincipalRevoked,
+    SessionClosed,
+    SessionOpened,
+    SessionRevoked,
+    TenantFounded,
+)
 
 
 def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int | None = None) -> None:
@@ -44,6 +52,10 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
                 sessions.end_sessions(tables, registry.revoke(tables, signer, body))
             case SessionOpened() as body:
                 sessions.open_session(tables, signer, body)
+            case SessionClosed():
+                sessions.close(tables, signer)
+            case SessionRevoked() as body:
+                sessions.revoke(tables, signer, body)
             case _:
                 raise Refusal(Reason.WRONG_ROLE, f"{claim.kind} does not belong in a registry")  # noqa: TRY301
     except Refusal:

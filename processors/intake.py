@@ -17,15 +17,18 @@ from processors.signing import MalformedProofError, Place, Proof, SignatureError
 from processors.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
-from schemas.records import Event, ResultReported, TenantFounded
+from schemas.records import Event, InvocationRequested, ResultReported, TenantFounded
 from schemas.rows import SessionRow
 from schemas.topics import INTAKE
+from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 
 PROOF_HEADER = "macaw-proof"
 KID_HEADER = "macaw-kid"
 RAW_TAG = b"macaw/raw/v1\n"
 INTAKE_PARTITION = 0
 SESSION_ROLE = "session"
+# What may be done on somebody's behalf.
+ACTS_FOR_OTHERS = (InvocationRequested, ContextWritten, ContextRead, ContextDeleted, ContextListed)
 
 
 @dataclass(slots=True)
@@ -180,11 +183,16 @@ def _claimed_kid(received: Received) -> bytes | None:
 
 def _check_sizes(event: Event, claim: Claim) -> None:
     header = event.header
-    for value, size in ((header.event_id, 16), (header.salt, 16), (header.session_id, 32), (header.causation_id, 32)):
+    sizes = (
+        (header.event_id, 16), (header.salt, 16), (header.session_id, 32), (header.causation_id, 32),
+        (header.on_behalf_of, 32),
+    )  # fmt: skip
+    for value, size in sizes:
         if value is not None and len(value) != size:
             raise Refusal(Reason.MALFORMED_HEADER, f"got a field of {len(value)} bytes, want {size}")
     claim.event_id = header.event_id
-    if header.on_behalf_of is not None:
+    if header.on_behalf_of is not None and not isinstance(event.body, ACTS_FOR_OTHERS):
+        # Who acts for somebody must not think that it was honoured where nothing looks at it.
         raise Refusal(Reason.NOT_SUPPORTED, "on_behalf_of")
 
 

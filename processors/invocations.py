@@ -1,17 +1,23 @@
-"""A call, its decision, and what became of it.
+"""A call and its decision.
 
 Order for an invocation: parameters are parsed once, strictly; content verifiers (none yet) may then stamp or mask them;
-policy reads what they left; the decision names every document it consulted. An allowed call stays open until its tool
-reports, or until its time is over: then its outcome is `unknown`. There is no silence.
+for whom the call is made is read from the log; prompts are checked; policy reads what they left; the decision names
+every document it consulted. A call that people must approve waits, and is decided a second time by what stands then.
+An allowed call stays open until its tool reports, or until its time is over (`reports`). There is no silence.
 """
 
 from __future__ import annotations
 
-from processors import jcs, registry
+from typing import NamedTuple
+
+from processors import approvals, delegations, prompts, registry
+from processors.approved import Attested
+from processors.asked import Asked, asked_before, asked_now
+from processors.delegations import Chain
 from processors.intake import Signer
 from processors.outputs import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
-from processors.policies import decide_call, detail_of, ended_well, settle
+from processors.policies import charge, decide_call, detail_of, settle, told_of
 from processors.policy.errors import RULE_ERRORS, ResourceInvalidError
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
@@ -19,50 +25,116 @@ from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import Decision, Event, InvocationRequested, Result, ResultReported
-from schemas.rows import CallRow
+from schemas.records import Decision, Event, InvocationRequested, Result
+from schemas.rows import CallRow, PendingRow, ResourceRow
 
-REPORTED_OUTCOMES = frozenset({"ok", "failed", "unknown"})
+
+class _Judged(NamedTuple):
+    """A call with all that its decision rests on."""
+
+    parameters: Parameters
+    chain: Chain
+    resource: ResourceRow | None
+    prompts: prompts.Checked
+    verdict: Verdict
+
+
+class _Denial(Refusal):
+    """A refusal by a rule of the decision, with the documents it consulted, and what the caller may be told of it."""
+
+    def __init__(
+        self, reason: Reason | str, detail: str = "", policies: tuple[bytes, ...] = (), told: str | None = None
+    ) -> None:
+        super().__init__(reason, detail)
+        self.policies = policies
+        self.told = detail if told is None else told
 
 
 def request(
     tables: Tables, effects: Effects, signer: Signer, event: Event, body: InvocationRequested
 ) -> tuple[str, str]:
-    """Decide a call, tell the tool or the caller, and return (outcome, reason)."""
+    """Decide a call, tell the tool or the caller, or let it wait; return (outcome, reason)."""
+    return _decide(tables, effects, asked_now(effects, signer, event, body), None)
+
+
+def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
+    """Decide a waiting call again: all that was asked for is there. It may have to wait on."""
+    row = tables.pending.rows[leaf]
+    asked = asked_before(tables, leaf, row)
+    if asked is None:
+        end(tables, effects, leaf, Reason.EXPIRED_SESSION, "cancelled")
+        return
+    outcome, _ = _decide(tables, effects, asked, row)
+    if outcome != "pending":
+        approvals.close_all(tables, effects, leaf, "approved" if outcome == "allowed" else "cancelled")
+
+
+def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str) -> None:
+    """Deny a waiting call for good, and close what was asked for it."""
+    row = tables.pending.rows[leaf]
+    decision = Decision(
+        origin=tables.origin,
+        audit_index=effects.index,
+        event=leaf,
+        event_id=row.event_id,
+        session_id=row.session_id,
+        principal_id=row.principal_id,
+        resource=row.resource,
+        outcome="denied",
+        reason=str(reason),
+        detail="",
+        decided_at=tables.now,
+        policies=(),
+        changed=(),
+        subjects=row.subjects,
+    )
+    _deny(tables, effects, decision, row.session_id)
+    approvals.close_all(tables, effects, leaf, how)
+
+
+def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
+    """Deny a waiting call whose time is over: nobody has approved, too few have, or its session has ended."""
+    if approvals.is_cancelled(tables, leaf):
+        end(tables, effects, leaf, Reason.EXPIRED_SESSION, "cancelled")
+    else:
+        end(tables, effects, leaf, approvals.timeout_reason(tables, leaf), "timeout")
+
+
+def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None) -> tuple[str, str]:
+    """Decide a call, now or again, and write down what follows."""
     mark = len(effects.outputs), len(effects.leaves), tables.savepoint()
+    judged: _Judged | None = None
+    chain: Chain | None = None
     try:
-        parameters, verdict = _judge(tables, signer, body)
-        _allow(tables, effects, signer, event, body, parameters, verdict)
+        chain = delegations.chain_of(tables, asked.session, asked.event.header.on_behalf_of)
+        judged = _judge(tables, asked, chain, waited)
+        if judged.verdict.outcome == "pending":
+            return _wait(tables, effects, asked, judged, waited)
+        _check_verdict(tables, judged.verdict)
+        _allow(tables, effects, asked, judged)
     except _Denial as denial:
-        reason, detail, consulted = denial.reason, denial.detail, denial.policies
+        reason, detail, consulted, told = denial.reason, denial.detail, denial.policies, denial.told
+    except Refusal as refusal:
+        reason, detail, consulted, told = refusal.reason, refusal.detail, (), refusal.detail
     except RULE_ERRORS as exc:
         # Fail closed: a rule that breaks denies, with the kind of failure on the log.
-        reason, detail, consulted = Reason.INTERNAL_ERROR, type(exc).__name__, ()
+        reason, detail, consulted, told = Reason.INTERNAL_ERROR, type(exc).__name__, (), ""
     else:
         return "allowed", ""
     del effects.outputs[mark[0] :], effects.leaves[mark[1] :]
     tables.undo_to(mark[2])
+    if judged is not None and judged.verdict.effects.requests and waited is None and reason == Reason.APPROVAL_REQUIRED:
+        _ask_for_later(tables, effects, asked, judged)
     decision = _decision(
-        tables, effects, signer, event, body, outcome="denied", reason=reason, detail=detail, policies=consulted
+        tables, effects, asked, outcome="denied", reason=reason, detail=detail, policies=consulted, chain=chain
     )
-    leaf = effects.decide(decision, None, ())
-    effects.answer(_refusal_result(tables, effects, signer, event, decision, leaf))
+    _deny(tables, effects, decision, asked.session_id, told)
     return "denied", str(reason)
 
 
-class _Denial(Refusal):
-    """A refusal by a rule of the decision, with the documents it consulted."""
-
-    def __init__(self, reason: Reason | str, detail: str = "", policies: tuple[bytes, ...] = ()) -> None:
-        super().__init__(reason, detail)
-        self.policies = policies
-
-
-def _judge(tables: Tables, signer: Signer, body: InvocationRequested) -> tuple[Parameters, Verdict]:
-    """Return the parameters to execute and the verdict that allowed them. Raises _Denial."""
-    if body.prompts:
-        # What narrows and cannot be honoured yet must not be dropped.
-        raise _Denial(Reason.NOT_SUPPORTED, "prompts")
+def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None) -> _Judged:
+    """Return the verdict with what it rests on. Raises _Denial, Refusal."""
+    body = asked.body
     try:
         resource_name(body.resource)
     except ResourceInvalidError as exc:
@@ -73,70 +145,126 @@ def _judge(tables: Tables, signer: Signer, body: InvocationRequested) -> tuple[P
         parameters = parse_parameters(body.parameters)
     except MalformedParametersError as exc:
         raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
-    assert signer.session is not None
+    resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
+    checked = prompts.check(tables, asked, resource, parameters.value)
     verdict = decide_call(
-        tables, signer.session, body.resource, parameters.value, session_id=signer.kid, intents=body.intents
+        tables,
+        asked.session,
+        body.resource,
+        parameters.value,
+        session_id=asked.session_id,
+        intents=(*body.intents, *checked.policies) if checked.policies else body.intents,
+        chain=chain,
+        attested=Attested(tables, asked.session_id, chain, asked.leaf),
+        resumed=None if waited is None else waited.keys,
     )
+    return _Judged(parameters, chain, resource, checked, verdict)
+
+
+def _check_verdict(tables: Tables, verdict: Verdict) -> None:
     if verdict.outcome != "allowed":
-        # Nobody can be asked for an approval yet: a call that would have to wait for one does not wait.
-        reason = Reason.APPROVAL_REQUIRED if verdict.outcome == "pending" else verdict.reason
-        raise _Denial(reason, detail_of(verdict), verdict.policies)
+        raise _Denial(verdict.reason, detail_of(verdict), verdict.policies, told_of(verdict))
     if len(tables.calls) >= tables.limits.pending_calls:
         raise _Denial(Reason.LIMIT_EXCEEDED, f"at most {tables.limits.pending_calls} open calls", verdict.policies)
-    return parameters, verdict
 
 
-def _allow(
-    tables: Tables,
-    effects: Effects,
-    signer: Signer,
-    event: Event,
-    body: InvocationRequested,
-    parameters: Parameters,
-    verdict: Verdict,
-) -> None:
+# ---- allowed
+
+
+def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> None:
     """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises _Denial."""
+    verdict, resource, parameters = judged.verdict, judged.resource, judged.parameters
     policies = verdict.policies
-    resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
     recipients: Recipients = registry.live_keys(tables, resource.principal_id) if resource else ()
     if resource is None or not recipients:
         raise _Denial(Reason.TOOL_UNAVAILABLE, policies=policies)
+    given = approvals.given_for(tables, asked.leaf) if tables.pending.rows else ()
     try:
-        payload = effects.call_payload(event.header.salt, parameters.canonical)
+        payload = effects.call_payload(asked.leaf, asked.event.header.salt, asked.signed, parameters.canonical, given)
     except PayloadTooLargeError as exc:
         raise _Denial(Reason.OUTPUT_TOO_LARGE, f"sha256 {parameters.sha256.hex()}", policies) from exc
     decision = _decision(
-        tables, effects, signer, event, body, outcome="allowed", policies=policies, tool=resource.principal_id,
-        parameters=parameters, payload=payload,
+        tables, effects, asked, outcome="allowed", policies=policies, tool=resource.principal_id,
+        parameters=parameters, payload=payload, chain=judged.chain,
     )  # fmt: skip
     leaf = effects.decide(decision, payload, recipients)
     try:
         marks = settle(tables, verdict)
+        approvals.use_up(tables, effects, asked.session_id, judged.chain, verdict.effects.uses, event=asked.leaf)
+        prompts.remember(tables, judged.prompts)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, policies) from refusal
     unknown_at = tables.now + limits.EXECUTE_WITHIN_MS + resource.timeout_ms + limits.UNKNOWN_GRACE_MS
     row = CallRow(
-        session_id=signer.kid,
-        caller_x25519=signer.x25519,
+        session_id=asked.session_id,
+        caller_x25519=asked.session.x25519,
         tool=resource.principal_id,
-        event=effects.claim.leaf,
-        event_id=event.header.event_id,
-        resource=body.resource,
+        event=asked.leaf,
+        event_id=asked.event.header.event_id,
+        resource=asked.body.resource,
         unknown_at=unknown_at,
         marks=marks,
     )
     tables.calls.put(leaf, row)
 
 
+# ---- waiting
+
+
+def _wait(
+    tables: Tables, effects: Effects, asked: Asked, judged: _Judged, waited: PendingRow | None
+) -> tuple[str, str]:
+    """Let a call wait for people. Raises _Denial where too much waits already."""
+    verdict = judged.verdict
+    if waited is not None:
+        return "pending", Reason.APPROVAL_PENDING  # what is asked for stands, and its deadline never moves
+    sha256 = judged.parameters.sha256
+    try:
+        charge(tables, verdict)
+        requests = verdict.effects.requests
+        approvals.ask(tables, effects, asked, judged.chain, requests, sha256, waits=True)
+    except Refusal as refusal:
+        raise _Denial(refusal.reason, refusal.detail, verdict.policies) from refusal
+    decision = _decision(
+        tables, effects, asked, outcome="pending", reason=Reason.APPROVAL_PENDING, policies=verdict.policies,
+        parameters=judged.parameters, chain=judged.chain,
+    )  # fmt: skip
+    leaf = effects.decide(decision, None, ())
+    until = tables.pending.rows[asked.leaf].deadline
+    effects.answer(_result(tables, effects, decision, leaf, asked.session_id, f"until={until}"))
+    return "pending", Reason.APPROVAL_PENDING
+
+
+def _ask_for_later(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> None:
+    """Open requests for grants although this call does not wait: a later call can use them."""
+    mark = len(effects.outputs), tables.savepoint()
+    try:
+        approvals.ask(
+            tables, effects, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False
+        )
+    except Refusal:
+        # The call is denied all the same; there is no room to ask for more.
+        del effects.outputs[mark[0] :]
+        tables.undo_to(mark[1])
+
+
+# ---- what is written
+
+
+def _deny(tables: Tables, effects: Effects, decision: Decision, to: bytes, told: str = "") -> None:
+    """Write a denial. The caller is told its reason, and of no policy's text (MAPL.md 13)."""
+    leaf = effects.decide(decision, None, ())
+    effects.answer(_result(tables, effects, decision, leaf, to, told))
+
+
 def _decision(
     tables: Tables,
     effects: Effects,
-    signer: Signer,
-    event: Event,
-    body: InvocationRequested,
+    asked: Asked,
     *,
     outcome: str,
     policies: tuple[bytes, ...],
+    chain: Chain | None,
     reason: str = "",
     detail: str = "",
     tool: str | None = None,
@@ -146,11 +274,11 @@ def _decision(
     return Decision(
         origin=tables.origin,
         audit_index=effects.index,
-        event=effects.claim.leaf,
-        event_id=event.header.event_id,
-        session_id=signer.kid,
-        principal_id=signer.principal_id,
-        resource=body.resource,
+        event=asked.leaf,
+        event_id=asked.event.header.event_id,
+        session_id=asked.session_id,
+        principal_id=asked.principal_id,
+        resource=asked.body.resource,
         tool=tool,
         outcome=outcome,
         reason=str(reason),
@@ -161,89 +289,20 @@ def _decision(
         payload_sha256=payload_digest(payload),
         policies=policies,
         changed=(),
+        subjects=chain.told if chain is not None else (),
     )
 
 
-def _refusal_result(
-    tables: Tables, effects: Effects, signer: Signer, event: Event, decision: Decision, leaf: bytes
-) -> Result:
+def _result(tables: Tables, effects: Effects, decision: Decision, leaf: bytes, to: bytes, detail: str) -> Result:
     return Result(
         origin=tables.origin,
         audit_index=effects.index,
-        to=signer.kid,
-        event=effects.claim.leaf,
-        event_id=event.header.event_id,
-        outcome="denied",
+        to=to,
+        event=decision.event,
+        event_id=decision.event_id,
+        outcome=decision.outcome,
         reason=decision.reason,
-        detail=decision.detail,
+        detail=detail,
         decision=leaf,
         at=tables.now,
-    )
-
-
-def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body: ResultReported) -> None:
-    """Close a call with its tool's signed report and pass that on to the caller.
-
-    Raises:
-        Refusal: LATE_RESULT, NOT_THE_TOOL, MALFORMED_RESULT or NOT_SUPPORTED.
-    """
-    call = tables.calls.get(body.decision)
-    if call is None or tables.now >= call.unknown_at:  # at most 64 expire with a record: it may be due and still here
-        raise Refusal(Reason.LATE_RESULT)
-    if call.tool != signer.principal_id:
-        raise Refusal(Reason.NOT_THE_TOOL, f"the decision names {call.tool!r}")
-    if body.attestations:
-        raise Refusal(Reason.NOT_SUPPORTED, "attestations")
-    if event.header.causation_id != call.event:
-        raise Refusal(Reason.MALFORMED_RESULT, "causation_id is not the call's event")
-    _check_result(body)
-    tables.calls.delete(body.decision)
-    if body.outcome == "ok":
-        ended_well(tables, call)
-    try:
-        payload, reason = effects.result_payload(event.header.salt), ""
-    except PayloadTooLargeError:
-        payload, reason = None, Reason.OUTPUT_TOO_LARGE
-    recipients = ((call.session_id, call.caller_x25519),) if payload else ()
-    result = _outcome(tables, effects, body.decision, call, body.outcome, reason, effects.claim.leaf, payload)
-    effects.answer(result, payload, recipients)
-
-
-def _check_result(body: ResultReported) -> None:
-    if body.outcome not in REPORTED_OUTCOMES:
-        raise Refusal(Reason.MALFORMED_RESULT, "want outcome ok, failed or unknown")
-    try:
-        jcs.parse_strict(body.body.encode(), nodes_max=limits.RESULT_EVENT_BYTES_MAX)
-    except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
-        raise Refusal(Reason.MALFORMED_RESULT, str(exc)) from exc
-
-
-def outcome_unknown(tables: Tables, effects: Effects, decision: bytes, call: CallRow) -> None:
-    """Tell the caller that no report came in time."""
-    effects.answer(_outcome(tables, effects, decision, call, "unknown", Reason.NO_REPORT, None, None))
-
-
-def _outcome(
-    tables: Tables,
-    effects: Effects,
-    decision: bytes,
-    call: CallRow,
-    outcome: str,
-    reason: str,
-    report_leaf: bytes | None,
-    payload: bytes | None,
-) -> Result:
-    return Result(
-        origin=tables.origin,
-        audit_index=effects.index,
-        to=call.session_id,
-        event=call.event,
-        event_id=call.event_id,
-        outcome=outcome,
-        reason=str(reason),
-        detail="",
-        decision=decision,
-        report=report_leaf,
-        at=tables.now,
-        payload_sha256=payload_digest(payload),
     )

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import functools
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from processors import signing
+from processors import jcs, signing
 from processors.intake import KID_HEADER, PROOF_HEADER, Claim, Received
+from processors.refusal import Refusal
 from processors.sealing import payload_salt
 from processors.signing import Place
 from processors.tables import Tables
 from schemas import codec, limits, topics
-from schemas.records import AuditEntry, CallPayload, DeadLetter, Decision, Result, ResultPayload, SessionChanged
-from schemas.rows import SessionRow
+from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged, SessionChanged
+from schemas.reasons import Reason
+from schemas.records import (
+    AuditEntry,
+    CallPayload,
+    DeadLetter,
+    Decision,
+    ReplyPayload,
+    Result,
+    ResultPayload,
+    SignedEvent,
+)
+from schemas.rows import AttestationRow, DelegationRow, GrantRow, RequestRow, SessionRow, VaultRow
 from schemas.topics import Topic
 
 Recipients = tuple[tuple[bytes, bytes], ...]
@@ -61,25 +73,44 @@ class Effects:
         self.outputs: list[Output] = []
         self.leaves: list[bytes] = []
 
-    def call_payload(self, salt: bytes, parameters: bytes) -> bytes:
-        """Return the payload of an allowed call: the caller's event as received, and what to execute."""
-        return self._payload(CallPayload, salt, parameters=parameters.decode())
+    def call_payload(
+        self, leaf: bytes, salt: bytes, call: SignedEvent, parameters: bytes, approvals: tuple[SignedEvent, ...]
+    ) -> bytes:
+        """Return the payload of an allowed call: the caller's event as received, what to execute, and who approved."""
+        return self._payload(
+            CallPayload(
+                salt=payload_salt(leaf, salt),
+                event=call.event,
+                proof=call.proof,
+                kid=call.kid,
+                parameters=parameters.decode(),
+                approvals=approvals,
+            )
+        )
 
     def result_payload(self, salt: bytes) -> bytes:
         """Return the payload of a result: the tool's report as received."""
-        return self._payload(ResultPayload, salt)
-
-    def _payload(self, cls: type[CallPayload | ResultPayload], salt: bytes, **more: str) -> bytes:
         received = self.received
         assert received.value is not None
         assert self.claim.kid is not None
-        record = cls(
-            salt=payload_salt(self.claim.leaf, salt),
-            event=received.value,
-            proof=self.claim.proof,
-            kid=self.claim.kid,
-            **more,
+        return self._payload(
+            ResultPayload(
+                salt=payload_salt(self.claim.leaf, salt),
+                event=received.value,
+                proof=self.claim.proof,
+                kid=self.claim.kid,
+            )
         )
+
+    def reply_payload(self, salt: bytes, value: jcs.JSONValue) -> bytes:
+        """Return the payload of an answer to a question: a JSON value. Raises Refusal OUTPUT_TOO_LARGE."""
+        body = jcs.canonical(value).decode()
+        try:
+            return self._payload(ReplyPayload(salt=payload_salt(self.claim.leaf, salt), body=body))
+        except PayloadTooLargeError as exc:
+            raise Refusal(Reason.OUTPUT_TOO_LARGE) from exc
+
+    def _payload(self, record: CallPayload | ResultPayload | ReplyPayload) -> bytes:
         payload = codec.encode(record)
         if len(payload) > self._tables.limits.output_payload_bytes:
             raise PayloadTooLargeError(
@@ -98,11 +129,12 @@ class Effects:
         partition = topics.keyed_partition(result.to)
         self._signed(topics.RESULTS, signing.RESULT_TAG, partition, result.to, result, payload, recipients)
 
-    def reply(self, outcome: str, reason: str = "", detail: str = "") -> None:
-        """Answer the signer of this record."""
+    def reply(self, outcome: str, reason: str = "", detail: str = "", payload: bytes | None = None) -> None:
+        """Answer the signer of this record; a payload is sealed to the signing key."""
         claim = self.claim
         assert claim.signer is not None
         assert claim.event_id is not None
+        recipients = ((claim.signer.kid, claim.signer.x25519),) if payload is not None else ()
         self.answer(
             Result(
                 origin=self._tables.origin,
@@ -114,7 +146,10 @@ class Effects:
                 reason=reason,
                 detail=detail,
                 at=self._tables.now,
-            )
+                payload_sha256=payload_digest(payload),
+            ),
+            payload,
+            recipients,
         )
 
     def enter_registry(self, kind: str, key: bytes) -> None:
@@ -145,6 +180,79 @@ class Effects:
         key = f"{tenant}/{session_id.hex()}".encode()
         partition = topics.keyed_partition(session_id)
         self.outputs.append(Output(topics.OPS_SESSIONS, partition, key, codec.frame(record)))
+
+    def attestation_changed(self, record: bytes, row: AttestationRow, status: str) -> None:
+        """Tell the views what became of an attestation."""
+        self._workflow_changed(
+            id=record, kind="record", key=row.key, session_id=row.session_id, principal_id=row.by, resource=row.setter,
+            status=status, criteria=(), quorum=0, approved_by=(), uses=row.uses,
+            uses_max=1 if row.one_time else row.max_uses, ends_at=row.expires_at,
+        )  # fmt: skip
+
+    def request_changed(
+        self, request: bytes, row: RequestRow, status: str, criteria: tuple[str, ...], quorum: int
+    ) -> None:
+        """Tell the views what became of a request for approval."""
+        self._workflow_changed(
+            id=request, kind="request", key=row.key, session_id=row.session_id, principal_id=row.root,
+            resource=row.resource, status=status, criteria=criteria, quorum=quorum,
+            approved_by=tuple(one.principal_id for one in row.approvals), uses=0, uses_max=None, ends_at=row.open_until,
+        )  # fmt: skip
+
+    def grant_changed(self, grant: bytes, row: GrantRow, status: str) -> None:
+        """Tell the views what became of a grant."""
+        self._workflow_changed(
+            id=grant, kind="grant", key=row.key, session_id=b"", principal_id=row.root, resource="", status=status,
+            criteria=(), quorum=0, approved_by=tuple(one.principal_id for one in row.approvals), uses=row.uses,
+            uses_max=row.max_uses, ends_at=row.expires_at,
+        )  # fmt: skip
+
+    def _workflow_changed(self, **what: Any) -> None:
+        tables = self._tables
+        record = AttestationChanged(
+            origin=tables.origin, audit_index=self.index, tenant=tables.tenant_id, at=tables.now, **what
+        )
+        self._tell(topics.OPS_ATTESTATIONS, record.id, record)
+
+    def delegation_changed(self, leaf: bytes, row: DelegationRow, status: str) -> None:
+        """Tell the views what became of a delegation."""
+        tables = self._tables
+        record = DelegationChanged(
+            origin=tables.origin,
+            audit_index=self.index,
+            tenant=tables.tenant_id,
+            delegation=leaf,
+            parent=row.parent,
+            delegator=row.delegator,
+            delegate=row.delegate,
+            scope=row.scope,
+            purpose=row.purpose,
+            status=status,
+            expires_at=row.expires_at,
+            at=tables.now,
+        )
+        self._tell(topics.OPS_DELEGATIONS, leaf, record)
+
+    def context_changed(self, key: bytes, row: VaultRow, status: str, by: str) -> None:
+        """Tell the views what became of a key of the vault; its value is not theirs to show."""
+        tables = self._tables
+        record = ContextChanged(
+            origin=tables.origin,
+            audit_index=self.index,
+            tenant=tables.tenant_id,
+            scope=row.scope,
+            key=row.key,
+            status=status,
+            version=row.version,
+            principal_id=by,
+            ends_at=None if row.until >= limits.FOR_EVER_MS else row.until,
+            at=tables.now,
+        )
+        self._tell(topics.OPS_CONTEXT, sha256(key).digest(), record)
+
+    def _tell(self, topic: Topic, key: bytes, record: AttestationChanged | ContextChanged | DelegationChanged) -> None:
+        full = f"{self._tables.tenant_id}/{key.hex()}".encode()
+        self.outputs.append(Output(topic, topics.keyed_partition(key), full, codec.frame(record)))
 
     def dead_letter(self, reason: str) -> None:
         """Keep undecodable bytes for people to look at."""

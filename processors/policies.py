@@ -6,16 +6,20 @@ decision charges is written down: in the transaction of that decision, or not at
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from processors import jcs
 from processors.attributes import subject_of
+from processors.delegations import Chain
 from processors.policy.call import Call
 from processors.policy.decide import decide
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Cell, Session
+from processors.policy.evaluation import Attestations, Cell, NoAttestations, Session, Settings
 from processors.policy.evaluation import Tables as Views
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.publication import ADMIN, PublicationError, check_publication, check_withdrawal
 from processors.policy.rates import policy_of
+from processors.policy.resolve import Subject
 from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -25,6 +29,7 @@ from schemas.reasons import Reason
 from schemas.records import PolicyPublished, PolicyWithdrawn
 from schemas.rows import CallRow, PolicyRow, RateBucketRow, RuleCellRow, SessionRow
 
+NOTHING_ATTESTED = NoAttestations()
 _KEY_BYTES = 32
 _MARK_BYTES = _KEY_BYTES + 8
 
@@ -85,27 +90,50 @@ def decide_call(
     *,
     session_id: bytes = b"",
     intents: tuple[str, ...] = (),
+    chain: Chain | None = None,
+    attested: Attestations = NOTHING_ATTESTED,
+    resumed: Collection[str] | None = None,
 ) -> Verdict:
-    """Judge one call of a session by the policies in force, with the documents that came with it."""
-    subject = subject_of(session.attributes, session.role, session.principal_id)
-    return decide(
-        policies_in_force(tables), subject, resource, parameters, call_of(tables, session, session_id, intents)
+    """Judge one call of a session by the policies in force, with the documents that came with it.
+
+    `chain` says for whom it is made, `attested` what was said and approved, `resumed` what it waited for.
+    """
+    subjects: Subject | tuple[Subject, ...] = (
+        subject_of(session.attributes, session.role, session.principal_id) if chain is None else chain.subjects
     )
+    call = call_of(tables, session, session_id, intents, chain=chain, attested=attested, resumed=resumed)
+    return decide(policies_in_force(tables), subjects, resource, parameters, call)
 
 
-def call_of(tables: Tables, session: SessionRow, session_id: bytes, intents: tuple[str, ...] = ()) -> Call:
+def call_of(
+    tables: Tables,
+    session: SessionRow,
+    session_id: bytes,
+    intents: tuple[str, ...] = (),
+    *,
+    chain: Chain | None = None,
+    attested: Attestations = NOTHING_ATTESTED,
+    resumed: Collection[str] | None = None,
+) -> Call:
     """Return what a decision on a call of a session may look at now."""
+    handed_on = chain is not None and bool(chain.hops)
     signed_by = Session(
         session_id=session_id.hex(),
         tenant=tables.tenant_id,
         app=session.principal_id if session.role == "agent" else None,
         source_agent=session.principal_id,
+        is_delegated=handed_on,
+        delegation_depth=len(chain.hops) if chain is not None else 0,
         expires_at=session.expires_at,
+        chain=chain.sessions if chain is not None else (),
     )
-    return Call(now=tables.now, session=signed_by, tables=views_of(tables), intents=intents)
+    views = views_of(tables, attested)
+    if chain is None or not handed_on:
+        return Call(now=tables.now, session=signed_by, tables=views, intents=intents, resumed=resumed)
+    return Call(tables.now, signed_by, views, Settings(), intents, chain.hops, chain.bound, (), resumed)
 
 
-def views_of(tables: Tables) -> Views:
+def views_of(tables: Tables, attested: Attestations = NOTHING_ATTESTED) -> Views:
     """Return what a decision may read of the tables. Rows past their end read as they would if they had left."""
     buckets, cells = tables.buckets.rows, tables.cells.rows
 
@@ -119,7 +147,7 @@ def views_of(tables: Tables) -> Views:
             return None
         return Cell(row.window, row.calls, float(row.total), row.at, row.until)
 
-    return Views(arrival, cell)
+    return Views(arrival, cell, attested)
 
 
 def detail_of(verdict: Verdict) -> str:
@@ -131,19 +159,31 @@ def detail_of(verdict: Verdict) -> str:
     return verdict.detail
 
 
+def told_of(verdict: Verdict) -> str:
+    """Return what the caller is told beside the reason: the parameter, or when to try again (MAPL.md 13)."""
+    if verdict.retry_after_ms is not None:
+        return f"retry_after_ms={verdict.retry_after_ms}"
+    return f"parameter {verdict.path}" if verdict.path else ""
+
+
+def charge(tables: Tables, verdict: Verdict) -> None:
+    """Write what a call costs that is allowed, or waits. Raises Refusal LIMIT_EXCEEDED."""
+    for key, arrival in verdict.effects.buckets:
+        tables.buckets.put(key, RateBucketRow(policy_id=policy_of(key), arrival=arrival))
+    for key, cell in verdict.effects.cells:
+        _remember(tables, key, cell)
+    if len(tables.buckets) > limits.RATE_BUCKETS_MAX or len(tables.cells) > limits.RULE_CELLS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, "rate limits and sequence rules have too much to remember")
+
+
 def settle(tables: Tables, verdict: Verdict) -> bytes | None:
     """Write what an allowed call charges, and return the marks that it leaves if it ends well, None for none.
 
     Raises:
         Refusal: LIMIT_EXCEEDED, there are too many rows already.
     """
+    charge(tables, verdict)
     effects = verdict.effects
-    for key, arrival in effects.buckets:
-        tables.buckets.put(key, RateBucketRow(policy_id=policy_of(key), arrival=arrival))
-    for key, cell in effects.cells:
-        _remember(tables, key, cell)
-    if len(tables.buckets) > limits.RATE_BUCKETS_MAX or len(tables.cells) > limits.RULE_CELLS_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, "rate limits and sequence rules have too much to remember")
     if len(effects.marks) > limits.MARKS_PER_CALL_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a call matters to at most {limits.MARKS_PER_CALL_MAX} sequence rules")
     return b"".join(map(_written, effects.marks)) or None

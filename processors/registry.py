@@ -6,7 +6,9 @@ once as a curve point; a revoked key stays as a row, so that it can never be reg
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -17,6 +19,9 @@ from processors import bridges, sealing, signing
 from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
+from processors.policy.errors import PolicyError
+from processors.policy.paths import parse_path
+from processors.policy.patterns import check_pattern
 from processors.refusal import Refusal
 from processors.signing import SignatureError
 from processors.tables import SINGLETON, Tables
@@ -122,6 +127,8 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     _check_grant(body)
     if body.role == "bridge":
         bridges.check_bridge(tables, body.attributes)
+    if body.role == "attester":
+        _check_attester(body)
     check_offer(body.key, body.role, tables.genesis)
     kid = _enter(tables, body.key, body.role, by=signer.kid, registered=body)
     _declare_tools(tables, signer, body)
@@ -309,5 +316,38 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
         raise Refusal(Reason.RESOURCE_INVALID)
     if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tool runs at most {limits.TOOL_TIMEOUT_MS_MAX} ms")
-    row = ResourceRow(principal_id=name, timeout_ms=declared.timeout_ms, idempotent=declared.idempotent)
+    _check_declared(declared)
+    row = ResourceRow(
+        principal_id=name,
+        timeout_ms=declared.timeout_ms,
+        idempotent=declared.idempotent,
+        attests=declared.attests,
+        prompts=declared.prompts,
+    )
     tables.resources.put(key, row)
+
+
+def _check_declared(declared: ToolDeclaration) -> None:
+    """Check the patterns and paths of a declaration: they are matched later, for whoever calls."""
+    _check_patterns(declared.attests)
+    try:
+        for path in declared.prompts:
+            parse_path(path, "")
+    except PolicyError as exc:
+        raise Refusal(Reason.PROMPT_MISMATCH, "want paths to parameters") from exc
+
+
+def _check_patterns(patterns: Sequence[str]) -> None:
+    try:
+        for pattern in patterns:
+            check_pattern(pattern, "")
+    except PolicyError as exc:
+        raise Refusal(Reason.ATTESTATION_FORM, "want patterns of attestation keys") from exc
+
+
+def _check_attester(body: PrincipalRegistered) -> None:
+    """Check what an attester may say, and of whom."""
+    attributes = json.loads(body.attributes)
+    for name in ("attests", "subjects"):
+        listed = attributes.get(name, [])
+        _check_patterns((listed,) if isinstance(listed, str) else listed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processors import bridges, registry
+from processors import bridges, jcs, registry
 from processors.attributes import subject_of
 from processors.intake import SESSION_ROLE, Signer
 from processors.outputs import Effects
@@ -18,10 +18,12 @@ from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import SessionOpened
+from schemas.records import SessionOpened, SessionRevoked
 from schemas.rows import KeyRow, SessionRow
+from schemas.workflow import ApplicationEventLogged
 
 PERSON_ROLE = "user"
+_OUTCOMES = frozenset({"success", "failure", "denied"})
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
@@ -88,14 +90,70 @@ def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
     # Sorted: the order of rows in memory is not the log's, it changes with an aborted transaction and with a restart.
     ended = sorted(i for i, s in tables.sessions.rows.items() if s.opened_by in kids and s.expires_at > tables.now)
     for session_id in ended:
-        tables.sessions.put(session_id, replace(tables.sessions.rows[session_id], expires_at=tables.now))
+        _end(tables, session_id, revoked=True)
     return ended
+
+
+def close(tables: Tables, signer: Signer) -> list[bytes]:
+    """End the signer's own session. What it has delegated lives on."""
+    _end(tables, signer.kid, revoked=False)
+    return [signer.kid]
+
+
+def revoke(tables: Tables, signer: Signer, body: SessionRevoked) -> list[bytes]:
+    """End a session from outside, and with it every delegation that it granted.
+
+    Raises:
+        Refusal: UNKNOWN_SESSION; WRONG_PRINCIPAL for a bridge that did not open it.
+    """
+    row = tables.sessions.get(body.session)
+    if row is None or row.revoked:
+        raise Refusal(Reason.UNKNOWN_SESSION)
+    if signer.role == "bridge" and row.opened_by != signer.kid:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "a bridge revokes sessions that it opened")
+    # A session that has run out can be revoked too: its delegations end with it, and its approvals stand no more.
+    _end(tables, body.session, revoked=True)
+    return [body.session]
+
+
+def _end(tables: Tables, session_id: bytes, *, revoked: bool) -> None:
+    """End a session now. Calls of its own that wait for approvals are over with it, at the next record."""
+    row = tables.sessions.rows[session_id]
+    tables.sessions.put(session_id, replace(row, expires_at=min(row.expires_at, tables.now), revoked=revoked))
+    for leaf in list(tables.pending.of(session_id)):
+        tables.pending.put(leaf, replace(tables.pending.rows[leaf], deadline=tables.now))
+
+
+def tell_ended(tables: Tables, effects: Effects, ended: list[bytes]) -> None:
+    """Tell the views, and whoever follows the registry, which sessions have ended."""
+    for session_id in ended:
+        effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
 
 
 def remove(tables: Tables, effects: Effects, session_id: bytes) -> None:
     """Forget a session whose last event would be stale by now, with its sequence."""
     effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
     effects.leave_registry("session", session_id)
+    effects.leave_registry("ended", session_id)
     tables.sessions.delete(session_id)
     if tables.sequences.get(session_id) is not None:
         tables.sequences.delete(session_id)
+
+
+def check_application_event(body: ApplicationEventLogged) -> None:
+    """Check what an application notes. Raises Refusal APPLICATION_EVENT."""
+    texts = (body.event_type, body.source, body.action, body.target, body.category)
+    if not body.event_type or any(len(text) > limits.APPLICATION_TEXT_CHARS_MAX for text in texts):
+        raise Refusal(Reason.APPLICATION_EVENT, f"want texts of at most {limits.APPLICATION_TEXT_CHARS_MAX} characters")
+    if body.outcome not in _OUTCOMES:
+        raise Refusal(Reason.APPLICATION_EVENT, f"want outcome {', '.join(sorted(_OUTCOMES))}")
+    if len(body.metadata.encode("utf-8", "surrogatepass")) > limits.APPLICATION_METADATA_BYTES_MAX:
+        raise Refusal(
+            Reason.APPLICATION_EVENT, f"want metadata of {limits.APPLICATION_METADATA_BYTES_MAX} bytes at most"
+        )
+    try:
+        metadata = jcs.parse_strict(body.metadata.encode("utf-8", "surrogatepass"))
+    except jcs.MalformedJSONError as exc:
+        raise Refusal(Reason.APPLICATION_EVENT, f"metadata: {exc.cause}") from exc
+    if not isinstance(metadata, dict):
+        raise Refusal(Reason.APPLICATION_EVENT, "want metadata: a JSON object")

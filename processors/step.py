@@ -18,7 +18,19 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from processors import audit, invocations, policies, registry, sessions
+from processors import (
+    approvals,
+    attestations,
+    audit,
+    delegations,
+    invocations,
+    policies,
+    queries,
+    registry,
+    reports,
+    sessions,
+    vault,
+)
 from processors.authority import check_may_sign
 from processors.intake import Received, Signer, check_claim, identify, read
 from processors.outputs import Effects, Output
@@ -26,8 +38,27 @@ from processors.refusal import Refusal
 from processors.replay import check_order
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
-from schemas import records
+from schemas import records, workflow
 from schemas.reasons import Reason
+
+Change = (
+    records.SessionOpened
+    | records.SessionClosed
+    | records.SessionRevoked
+    | records.PrincipalRegistered
+    | records.PrincipalRevoked
+    | records.PolicyPublished
+    | records.PolicyWithdrawn
+    | workflow.AttestationSet
+    | workflow.AttestationRevoked
+    | workflow.AttestationApproved
+    | workflow.AttestationDenied
+    | workflow.DelegationGranted
+    | workflow.DelegationRevoked
+    | workflow.ApplicationEventLogged
+    | records.AdminAdded
+    | records.TenantFounded
+)
 
 # Not answered: nobody is known to have asked, or the answer was given already.
 _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
@@ -54,42 +85,81 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     return effects.outputs
 
 
-def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:  # noqa: C901, PLR0912
+def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:
     """Run the rule for one verified event and return (outcome, reason). Raises Refusal."""
     match event.body:
         case records.InvocationRequested() as body:
             return invocations.request(tables, effects, signer, event, body)
         case records.ResultReported() as body:
-            invocations.report(tables, effects, signer, event, body)
-            return "accepted", ""
+            reports.report(tables, effects, signer, event, body)
+        case workflow.ContextWritten() | workflow.ContextRead() | workflow.ContextDeleted() | workflow.ContextListed():
+            vault.operate(tables, effects, signer, event, event.body)
+        case workflow.StateQueried() as body:
+            queries.answer(tables, effects, signer, event, body)
         case records.ClockTicked():
-            return "accepted", ""  # its append time has moved the clock; what was due expired above
-        case records.SessionOpened() as body:
+            pass  # its append time has moved the clock; what was due expired above
+        case _ as body:
+            _change(tables, effects, signer, body)
+            effects.reply("accepted")
+    return "accepted", ""
+
+
+def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> None:  # noqa: C901, PLR0912
+    """Run the rule for an event that is answered with a word. Raises Refusal."""
+    match body:
+        case records.SessionOpened():
             session_id = sessions.open_session(tables, signer, body)
             effects.enter_registry("session", session_id)
             effects.session_changed(session_id, tables.sessions.rows[session_id], "open")
-        case records.PrincipalRegistered() as body:
+        case records.SessionClosed():
+            sessions.tell_ended(tables, effects, sessions.close(tables, signer))
+            effects.enter_registry("ended", signer.kid)
+        case records.SessionRevoked():
+            _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
+            effects.enter_registry("ended", body.session)
+        case records.PrincipalRegistered():
             effects.enter_registry("key", registry.register(tables, signer, body))
-        case records.PrincipalRevoked() as body:
+        case records.PrincipalRevoked():
             kids = registry.revoke(tables, signer, body)
             for kid in kids:
                 effects.enter_registry("revoked", kid)
-            for session_id in sessions.end_sessions(tables, kids):
-                effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
-        case records.PolicyPublished() as body:
+            _end_revoked(tables, effects, sessions.end_sessions(tables, kids))
+        case records.PolicyPublished():
             policies.publish(tables, body)
-        case records.PolicyWithdrawn() as body:
+        case records.PolicyWithdrawn():
             policies.withdraw(tables, body)
-        case records.AdminAdded() as body:
+        case workflow.AttestationSet():
+            attestations.set_attestation(tables, effects, signer, body)
+        case workflow.AttestationRevoked():
+            attestations.revoke(tables, effects, signer, body)
+        case workflow.AttestationApproved():
+            if (leaf := approvals.approve(tables, effects, signer, body)) is not None:
+                invocations.resume(tables, effects, leaf)
+        case workflow.AttestationDenied():
+            if (leaf := approvals.deny(tables, effects, signer, body)) is not None:
+                invocations.end(tables, effects, leaf, Reason.APPROVAL_DENIED, "cancelled")
+        case workflow.DelegationGranted():
+            delegations.grant(tables, effects, signer, body)
+        case workflow.DelegationRevoked():
+            delegations.revoke(tables, effects, signer, body)
+        case workflow.ApplicationEventLogged():
+            sessions.check_application_event(body)
+        case records.AdminAdded():
             effects.enter_registry("key", registry.add_admin(tables, body))
-        case records.TenantFounded() as body:
+        case records.TenantFounded():
             assert effects.received.value is not None
             registry.found(tables, body, effects.received.value[5:], effects.received.offset)
             effects.enter_registry("tenant", tables.genesis)
         case _ as unreachable:
             assert_never(unreachable)
-    effects.reply("accepted")
-    return "accepted", ""
+
+
+def _end_revoked(tables: Tables, effects: Effects, ended: list[bytes]) -> None:
+    """Tell which sessions were revoked, and end what they granted and approved for good."""
+    sessions.tell_ended(tables, effects, ended)
+    for session_id in ended:
+        delegations.revoke_granted_by(tables, effects, session_id)
+        approvals.withdraw_given_by(tables, session_id)
 
 
 def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:
@@ -104,10 +174,23 @@ def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:
 def expire(tables: Tables, effects: Effects) -> None:
     """Let rows whose deadline has passed leave, at most 64 for each record, in an order that every replay repeats."""
     for table, key in tables.due():
-        if table == tables.calls.name:
-            invocations.outcome_unknown(tables, effects, key, tables.calls.rows[key])
-            tables.calls.delete(key)
-        elif table == tables.sessions.name:
-            sessions.remove(tables, effects, key)
-        else:
-            tables.by_name[table].delete(key)  # what policies remember: nothing reads it any more
+        match table:
+            case "calls":
+                reports.outcome_unknown(tables, effects, key, tables.calls.rows[key])
+                tables.calls.delete(key)
+            case "pending":
+                invocations.pending_due(tables, effects, key)
+            case "requests":
+                approvals.request_due(tables, effects, key)
+            case "sessions":
+                sessions.remove(tables, effects, key)
+            case "attestations":
+                attestations.leave(tables, effects, key)
+            case "grants":
+                attestations.leave_grant(tables, effects, key)
+            case "delegations":
+                delegations.leave(tables, effects, key)
+            case "vault":
+                vault.leave(tables, effects, key)
+            case _:
+                tables.by_name[table].delete(key)  # nothing reads it any more

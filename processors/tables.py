@@ -7,8 +7,9 @@ values. Tables hold what the log says; they can always be rebuilt from it.
 
 from __future__ import annotations
 
+import bisect
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
@@ -16,31 +17,56 @@ from typing import Any, Generic, TypeVar
 from processors.policy.rates import idle_at
 from schemas import limits
 from schemas.rows import (
+    AttestationRow,
     CallRow,
+    DelegationRow,
+    GrantRow,
     KeyRow,
+    PendingRow,
     PolicyRow,
     PrincipalRow,
+    PromptRow,
     RateBucketRow,
+    RequestRow,
     ResourceRow,
     RuleCellRow,
     SequenceRow,
     SessionRow,
     TenantRow,
+    VaultRow,
+    VaultScopeRow,
 )
 
 R = TypeVar("R")
 D = TypeVar("D")
 _Undo = tuple["Table[Any]", bytes, Any]
 Change = tuple[str, bytes, Any]
+Groups = Callable[[R], tuple[Hashable, ...]]
 
 SINGLETON = b"-"  # the key of a table's only row
+OPEN = "open"  # the group of all requests that may still be approved
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 
 
 class Table(Generic[R]):
-    """Rows of one kind by key. A row with a deadline leaves when log time reaches it."""
+    """Rows of one kind by key. A row with a deadline leaves when log time reaches it.
 
-    __slots__ = ("_deadline", "_deadlines", "_journal", "name", "rows", "version")
+    Rows can be found by the groups they are in, their keys in order; `weight` is the sum of what rows weigh.
+    Both follow every write and every undoing, so they are never stored.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_deadlines",
+        "_groups",
+        "_groups_of",
+        "_journal",
+        "_weigh",
+        "name",
+        "rows",
+        "version",
+        "weight",
+    )
 
     def __init__(
         self,
@@ -48,6 +74,9 @@ class Table(Generic[R]):
         journal: list[_Undo],
         deadlines: list[tuple[int, str, bytes]],
         deadline: Callable[[R], int] | None = None,
+        *,
+        groups: Groups[R] | None = None,
+        weigh: Callable[[R], int] | None = None,
     ) -> None:
         self.name = name
         self.rows: dict[bytes, R] = {}
@@ -55,6 +84,10 @@ class Table(Generic[R]):
         self._journal = journal
         self._deadlines = deadlines
         self._deadline = deadline
+        self._groups_of = groups
+        self._groups: dict[Hashable, list[bytes]] = {}
+        self._weigh = weigh
+        self.weight = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,19 +95,22 @@ class Table(Generic[R]):
     def get(self, key: bytes) -> R | None:
         return self.rows.get(key)
 
+    def of(self, group: Hashable) -> Sequence[bytes]:
+        """Return the keys of a group's rows, in order. Requires that the caller writes nothing while it reads."""
+        return self._groups.get(group, ())
+
     def put(self, key: bytes, row: R) -> None:
         self._journal.append((self, key, self.rows.get(key)))
         self._set(key, row)
 
     def delete(self, key: bytes) -> None:
-        self._journal.append((self, key, self.rows.pop(key)))
-        self.version += 1
+        self._journal.append((self, key, self.rows[key]))
+        self._remove(key)
 
     def restore(self, key: bytes, row: R | None) -> None:
         """Set or remove a row without a trace: for undoing, and for a restart from the changelog."""
         if row is None:
-            self.rows.pop(key, None)
-            self.version += 1
+            self._remove(key)
         else:
             self._set(key, row)
 
@@ -84,10 +120,36 @@ class Table(Generic[R]):
         return None if row is None or self._deadline is None else self._deadline(row)
 
     def _set(self, key: bytes, row: R) -> None:
+        if self._groups_of is not None or self._weigh is not None:
+            self._derive(key, self.rows.get(key), row)
         self.rows[key] = row
         self.version += 1
         if self._deadline is not None:
             heapq.heappush(self._deadlines, (self._deadline(row), self.name, key))
+
+    def _remove(self, key: bytes) -> None:
+        row = self.rows.pop(key, None)
+        self.version += 1
+        if self._groups_of is not None or self._weigh is not None:
+            self._derive(key, row, None)
+
+    def _derive(self, key: bytes, before: R | None, after: R | None) -> None:
+        """Let the groups and the weight follow a row's change."""
+        if self._weigh is not None:
+            self.weight += (0 if after is None else self._weigh(after)) - (0 if before is None else self._weigh(before))
+        if self._groups_of is None:
+            return
+        old = () if before is None else self._groups_of(before)
+        new = () if after is None else self._groups_of(after)
+        if old == new:
+            return
+        for group in old:
+            keys = self._groups[group]
+            del keys[bisect.bisect_left(keys, key)]
+            if not keys:
+                del self._groups[group]
+        for group in new:
+            bisect.insort(self._groups.setdefault(group, []), key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +161,13 @@ class TenantLimits:
     sessions: int = limits.SESSIONS_MAX
     pending_calls: int = limits.PENDING_CALLS_MAX
     policies: int = limits.POLICIES_MAX
+    attestations: int = limits.ATTESTATIONS_MAX
+    pending_bytes: int = limits.PENDING_BYTES_MAX
+    grants: int = limits.GRANTS_MAX
+    delegations: int = limits.DELEGATIONS_MAX
+    vault_keys: int = limits.VAULT_KEYS_MAX
+    vault_bytes: int = limits.VAULT_BYTES_MAX
+    prompts: int = limits.PROMPTS_MAX
 
 
 class Tables:
@@ -116,9 +185,33 @@ class Tables:
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.resources: Table[ResourceRow] = self._table("resources")
         self.policies: Table[PolicyRow] = self._table("policies")
-        self.sessions: Table[SessionRow] = self._table("sessions", lambda s: s.expires_at + limits.SESSION_LINGER_MS)
+        self.sessions: Table[SessionRow] = self._table(
+            "sessions", lambda s: s.expires_at + limits.SESSION_LINGER_MS, groups=lambda s: (s.principal_id,)
+        )
         self.sequences: Table[SequenceRow] = self._table("sequences")
-        self.calls: Table[CallRow] = self._table("calls", lambda c: c.unknown_at)
+        self.calls: Table[CallRow] = self._table("calls", lambda c: c.unknown_at, groups=lambda c: (c.event,))
+        # Workflow state: what was attested and approved, remembered, handed on, and derived.
+        self.attestations: Table[AttestationRow] = self._table(
+            "attestations", lambda a: a.until, groups=lambda a: (a.session_id, (a.session_id, a.key))
+        )
+        self.requests: Table[RequestRow] = self._table(
+            "requests",
+            lambda r: r.until,
+            groups=lambda r: () if r.closed else (OPEN, r.requester, r.event),
+            weigh=lambda r: len(r.call.event),
+        )
+        self.pending: Table[PendingRow] = self._table(
+            "pending", lambda p: p.deadline, groups=lambda p: (p.session_id,), weigh=lambda p: len(p.call.event)
+        )
+        self.grants: Table[GrantRow] = self._table("grants", lambda g: g.until)
+        self.delegations: Table[DelegationRow] = self._table(
+            "delegations", lambda d: d.until, groups=lambda d: (("by", d.delegator), ("to", d.delegate))
+        )
+        self.scopes: Table[VaultScopeRow] = self._table("scopes", lambda s: s.until)
+        self.vault: Table[VaultRow] = self._table(
+            "vault", lambda v: v.until, groups=lambda v: (v.scope,), weigh=lambda v: len(v.value.encode())
+        )
+        self.prompts: Table[PromptRow] = self._table("prompts", lambda p: p.until)
         self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: idle_at(b.arrival))
         self.cells: Table[RuleCellRow] = self._table("cells", lambda c: c.until)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
@@ -130,8 +223,15 @@ class Tables:
         self._prepared = 0  # how much of the journal belongs to the transaction that is being committed
         self._derived: dict[str, tuple[int, Any]] = {}
 
-    def _table(self, name: str, deadline: Callable[[Any], int] | None = None) -> Table[Any]:
-        return Table(name, self._journal, self._deadlines, deadline)
+    def _table(
+        self,
+        name: str,
+        deadline: Callable[[Any], int] | None = None,
+        *,
+        groups: Groups[Any] | None = None,
+        weigh: Callable[[Any], int] | None = None,
+    ) -> Table[Any]:
+        return Table(name, self._journal, self._deadlines, deadline, groups=groups, weigh=weigh)
 
     def derived(self, table: Table[R], build: Callable[[dict[bytes, R]], D]) -> D:
         """Return `build(rows)`, made again only after the table has changed. One builder for each table."""

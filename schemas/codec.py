@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import fastavro
 
-from schemas import records, rows
+from schemas import changes, records, rows, workflow
 from schemas.writing import Writer, compile_writer
 
 NAMESPACE = "macaw.v1"
@@ -135,7 +135,7 @@ def current(name: str) -> Schema:
 
 def _class_of(name: str) -> Any:
     short = name.rsplit(".", 1)[1]
-    return getattr(records, short, None) or getattr(rows, short)
+    return next(getattr(module, short) for module in (records, workflow, rows, changes) if hasattr(module, short))
 
 
 def _nested(hint: Any) -> Any:

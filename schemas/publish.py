@@ -14,7 +14,9 @@ from schemas.codec import NAMESPACE, canonical_json, published, resolve
 TOP_LEVEL = (
     "Event", "AdminAddition", "Decision", "CallPayload", "Result", "ResultPayload", "AuditEntry", "DeadLetter",
     "TenantRow", "KeyRow", "PrincipalRow", "ResourceRow", "PolicyRow", "SessionRow", "SequenceRow", "CallRow",
-    "StateHead", "SessionChanged", "RateBucketRow", "RuleCellRow",
+    "StateHead", "SessionChanged", "RateBucketRow", "RuleCellRow", "ReplyPayload", "AttestationRow", "RequestRow",
+    "PendingRow", "GrantRow", "DelegationRow", "VaultScopeRow", "VaultRow", "PromptRow", "AttestationChanged",
+    "ContextChanged", "DelegationChanged",
 )  # fmt: skip
 
 

@@ -91,9 +91,36 @@ class Reason(StrEnum):
     APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
     APPROVAL_TIMEOUT = "APPROVAL_TIMEOUT"
     APPROVAL_PENDING = "APPROVAL_PENDING"
+    PROMPT_MISSING = "PROMPT_MISSING"
+    PROMPT_UNKNOWN = "PROMPT_UNKNOWN"
+    PROMPT_DEPTH = "PROMPT_DEPTH"
+    PROMPT_MISMATCH = "PROMPT_MISMATCH"
     TOOL_UNAVAILABLE = "TOOL_UNAVAILABLE"
     OUTPUT_TOO_LARGE = "OUTPUT_TOO_LARGE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+    # Workflow state
+    ATTESTATION_FORM = "ATTESTATION_FORM"
+    ATTESTATION_SESSION = "ATTESTATION_SESSION"
+    ATTESTATION_NOT_DECLARED = "ATTESTATION_NOT_DECLARED"
+    ATTESTATION_UNKNOWN = "ATTESTATION_UNKNOWN"
+    APPROVAL_UNKNOWN = "APPROVAL_UNKNOWN"
+    APPROVAL_CLOSED = "APPROVAL_CLOSED"
+    APPROVAL_MISMATCH = "APPROVAL_MISMATCH"
+    APPROVER_NOT_AUTHORIZED = "APPROVER_NOT_AUTHORIZED"
+    APPROVER_IS_REQUESTER = "APPROVER_IS_REQUESTER"
+    APPROVER_DUPLICATE = "APPROVER_DUPLICATE"
+    DELEGATION_SELF = "DELEGATION_SELF"
+    DELEGATION_CYCLE = "DELEGATION_CYCLE"
+    DELEGATION_PARENT = "DELEGATION_PARENT"
+    DELEGATION_FORM = "DELEGATION_FORM"
+    DELEGATION_UNKNOWN = "DELEGATION_UNKNOWN"
+    VAULT_FORM = "VAULT_FORM"
+    VAULT_ABSENT = "VAULT_ABSENT"
+    VALUE_TOO_LARGE = "VALUE_TOO_LARGE"
+    VERSION_CONFLICT = "VERSION_CONFLICT"
+    UNKNOWN_SESSION = "UNKNOWN_SESSION"
+    APPLICATION_EVENT = "APPLICATION_EVENT"
+    QUERY_INVALID = "QUERY_INVALID"
     # Results
     MALFORMED_RESULT = "MALFORMED_RESULT"
     NOT_THE_TOOL = "NOT_THE_TOOL"
@@ -177,9 +204,35 @@ EXPLAINED: dict[Reason, str] = {
     Reason.APPROVAL_REQUIRED: "a policy requires an approval, and this call does not wait for one",
     Reason.APPROVAL_TIMEOUT: "nobody has approved in time",
     Reason.APPROVAL_PENDING: "the call waits for an approval",
+    Reason.PROMPT_MISSING: "the tool takes a parameter as an authenticated prompt, and the call brings none for it",
+    Reason.PROMPT_UNKNOWN: "the prompt that another derives from is not known, or belongs to another session",
+    Reason.PROMPT_DEPTH: "too many prompts derive from one another",
+    Reason.PROMPT_MISMATCH: "a prompt does not name one value of the call's parameters",
     Reason.TOOL_UNAVAILABLE: "allowed by policy, but no live tool offers this resource",
     Reason.OUTPUT_TOO_LARGE: "the record to be written would exceed its limit; its digest stands in its place",
     Reason.INTERNAL_ERROR: "a rule failed while it was evaluated; the call is denied",
+    Reason.ATTESTATION_FORM: "an attestation's key, value, uses or life is not well formed",
+    Reason.ATTESTATION_SESSION: "the session is over, or the signer has nothing to say about it",
+    Reason.ATTESTATION_NOT_DECLARED: "the signer's registration does not list this attestation key",
+    Reason.ATTESTATION_UNKNOWN: "no such attestation or grant",
+    Reason.APPROVAL_UNKNOWN: "nothing like this is asked for, or not from you",
+    Reason.APPROVAL_CLOSED: "the request is over: approved, denied, cancelled, or past its time",
+    Reason.APPROVAL_MISMATCH: "the approval names other parameters than the call has",
+    Reason.APPROVER_NOT_AUTHORIZED: "the approver meets none of the criteria, or may not approve",
+    Reason.APPROVER_IS_REQUESTER: "nobody approves a call that is made in their own name",
+    Reason.APPROVER_DUPLICATE: "a person approves once",
+    Reason.DELEGATION_SELF: "nobody delegates to themselves",
+    Reason.DELEGATION_CYCLE: "the delegate stands in the chain already",
+    Reason.DELEGATION_PARENT: "the delegation to be narrowed is not known, or was not granted to the signer",
+    Reason.DELEGATION_FORM: "the scope is malformed, or names neither resources nor operations",
+    Reason.DELEGATION_UNKNOWN: "no such delegation",
+    Reason.VAULT_FORM: "a scope, key, value, life or page of the vault is not well formed",
+    Reason.VAULT_ABSENT: "there is no such key",
+    Reason.VALUE_TOO_LARGE: "a value of the vault has at most 64 KiB",
+    Reason.VERSION_CONFLICT: "somebody changed the key meanwhile: read it again; the detail holds its version",
+    Reason.UNKNOWN_SESSION: "no such session, or it was revoked already",
+    Reason.APPLICATION_EVENT: "a field of the application's event is not well formed",
+    Reason.QUERY_INVALID: "the question, or its argument, is not well formed",
     Reason.MALFORMED_RESULT: "a report's outcome or body is not well formed",
     Reason.NOT_THE_TOOL: "the report is signed by another tool than the decision names",
     Reason.LATE_RESULT: "the decision is not open: its outcome is final, or it never was",

@@ -7,6 +7,20 @@ The schemas hold each field's meaning; a test keeps the two in step. No rule liv
 from __future__ import annotations
 
 from schemas.record import record
+from schemas.workflow import (
+    ApplicationEventLogged,
+    AttestationApproved,
+    AttestationDenied,
+    AttestationRevoked,
+    AttestationSet,
+    ContextDeleted,
+    ContextListed,
+    ContextRead,
+    ContextWritten,
+    DelegationGranted,
+    DelegationRevoked,
+    StateQueried,
+)
 
 
 @record
@@ -81,6 +95,8 @@ class ToolDeclaration:
     description: str
     timeout_ms: int
     idempotent: bool
+    attests: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
 
 
 @record
@@ -188,6 +204,21 @@ class ClockTicked:
     deadline: int
 
 
+@record
+class SessionClosed:
+    """A session ends by its own word."""
+
+    reason: str
+
+
+@record
+class SessionRevoked:
+    """A session is ended by a bridge or an admin, with all that hangs on it."""
+
+    session: bytes
+    reason: str
+
+
 Body = (
     TenantFounded
     | AdminAdded
@@ -199,6 +230,20 @@ Body = (
     | ResultReported
     | ClockTicked
     | PolicyWithdrawn
+    | SessionClosed
+    | SessionRevoked
+    | AttestationSet
+    | AttestationApproved
+    | AttestationDenied
+    | AttestationRevoked
+    | ContextWritten
+    | ContextRead
+    | ContextDeleted
+    | ContextListed
+    | DelegationGranted
+    | DelegationRevoked
+    | ApplicationEventLogged
+    | StateQueried
 )
 
 
@@ -239,6 +284,16 @@ class Decision:
     payload_sha256: bytes | None = None
     policies: tuple[bytes, ...]
     changed: tuple[Change, ...]
+    subjects: tuple[str, ...] = ()
+
+
+@record
+class SignedEvent:
+    """An event as it stood on intake."""
+
+    event: bytes
+    proof: bytes
+    kid: bytes
 
 
 @record
@@ -250,6 +305,7 @@ class CallPayload:
     proof: bytes
     kid: bytes
     parameters: str
+    approvals: tuple[SignedEvent, ...] = ()
 
 
 @record
@@ -281,6 +337,14 @@ class ResultPayload:
 
 
 @record
+class ReplyPayload:
+    """What the log answers to one signer; travels sealed."""
+
+    salt: bytes
+    body: str
+
+
+@record
 class AuditEntry:
     """One entry of the audit log per intake record."""
 
@@ -297,6 +361,7 @@ class AuditEntry:
     outcome: str
     reason: str
     outputs: bytes
+    on_behalf_of: bytes | None = None
 
 
 @record
@@ -309,19 +374,3 @@ class DeadLetter:
     reason: str
     value: bytes
     size: int
-
-
-@record
-class SessionChanged:
-    """For the views: a session was opened or has ended."""
-
-    origin: str
-    audit_index: int
-    tenant: str
-    session_id: bytes
-    principal_id: str
-    role: str
-    status: str
-    opened_at: int
-    expires_at: int
-    at: int

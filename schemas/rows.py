@@ -7,7 +7,7 @@ are never evidence.
 from __future__ import annotations
 
 from schemas.record import record
-from schemas.records import EnrolmentGrant, ToolDeclaration
+from schemas.records import EnrolmentGrant, SignedEvent, ToolDeclaration
 
 
 @record
@@ -58,6 +58,8 @@ class ResourceRow:
     principal_id: str
     timeout_ms: int
     idempotent: bool
+    attests: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
 
 
 @record
@@ -81,6 +83,8 @@ class SessionRow:
     attributes: str
     opened_at: int
     expires_at: int
+    revoked: bool = False
+    phishing_resistant: bool = False
 
 
 @record
@@ -103,6 +107,7 @@ class CallRow:
     resource: str
     unknown_at: int
     marks: bytes | None = None
+    root: str | None = None
 
 
 @record
@@ -121,6 +126,146 @@ class RuleCellRow:
     calls: int
     total: str
     at: int
+    until: int
+
+
+@record
+class AttestationRow:
+    """State: what a tool, a bridge or an attester has said of a session."""
+
+    session_id: bytes
+    key: str
+    setter: str
+    by: str
+    value: str
+    position: int
+    set_at: int
+    expires_at: int | None = None
+    max_uses: int | None = None
+    one_time: bool
+    uses: int
+    revoked: bool
+    until: int
+
+
+@record
+class ApprovalGiven:
+    """State: one person's yes, with what the person was then."""
+
+    principal_id: str
+    session_id: bytes
+    role: str
+    attributes: str
+    at: int
+    signed: SignedEvent
+
+
+@record
+class RequestRow:
+    """State: an approval that is asked for; keyed by the digest of call and key."""
+
+    event: bytes
+    key: str
+    requester: bytes
+    root: str
+    acting: str
+    chain: tuple[str, ...]
+    session_id: bytes
+    resource: str
+    parameters_sha256: bytes
+    required_by: str
+    asked_at: int
+    open_until: int
+    waits: bool
+    approvals: tuple[ApprovalGiven, ...]
+    call: SignedEvent
+    closed: str
+    until: int
+
+
+@record
+class PendingRow:
+    """State: a call that waits for approvals; keyed by the leaf of its event."""
+
+    call: SignedEvent
+    event_id: bytes
+    session_id: bytes
+    principal_id: str
+    resource: str
+    subjects: tuple[str, ...]
+    keys: tuple[str, ...]
+    deadline: int
+
+
+@record
+class GrantRow:
+    """State: an approval that serves later calls; keyed by the digest of requester and key."""
+
+    root: str
+    acting: str
+    key: str
+    position: int
+    at: int
+    expires_at: int | None = None
+    max_uses: int | None = None
+    uses: int
+    revoked: bool
+    approvals: tuple[ApprovalGiven, ...]
+    until: int
+
+
+@record
+class DelegationRow:
+    """State: a delegation; keyed by the leaf of its grant."""
+
+    delegator: str
+    delegator_session: bytes
+    role: str
+    attributes: str
+    phishing_resistant: bool
+    delegate: str
+    parent: bytes | None = None
+    depth: int
+    scope: str
+    purpose: str
+    granted_at: int
+    expires_at: int
+    revoked: bool
+    until: int
+
+
+@record
+class VaultScopeRow:
+    """State: the chain of one scope of the vault."""
+
+    name: str
+    n: int
+    h: bytes
+    until: int
+
+
+@record
+class VaultRow:
+    """State: a value of the vault; keyed by the digest of its scope, then its key."""
+
+    scope: str
+    key: str
+    value: str
+    version: int
+    set_at: int
+    author: str
+    until: int
+
+
+@record
+class PromptRow:
+    """State: an authenticated prompt; keyed by the digest of session and prompt id."""
+
+    session_id: bytes
+    root: bytes
+    parent: bytes | None = None
+    depth: int
+    policies: tuple[str, ...]
     until: int
 
 

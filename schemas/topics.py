@@ -8,7 +8,7 @@ Partition counts never change: every offset and every leaf names its partition.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas import limits
 
@@ -109,9 +109,34 @@ OPS_SESSIONS_CHANGELOG = Topic(
     compacted=True, partitions=KEYED_PARTITIONS,
     retention_ms=FOR_EVER, writers=("views",), readers=("views",),
 )  # fmt: skip
+OPS_ATTESTATIONS = Topic(
+    name="attestations", holds="attestations, requests and grants of every tenant, for the views", scope="ops",
+    compacted=True, partitions=KEYED_PARTITIONS, retention_ms=DAYS_30, writers=("monitor",), readers=("views",),
+)  # fmt: skip
+OPS_CONTEXT = Topic(
+    name="context", holds="keys of every vault, never values, for the views", scope="ops", compacted=True,
+    partitions=KEYED_PARTITIONS, retention_ms=DAYS_30, writers=("monitor",), readers=("views",),
+)  # fmt: skip
+OPS_DELEGATIONS = Topic(
+    name="delegations", holds="delegations of every tenant, for the views", scope="ops", compacted=True,
+    partitions=KEYED_PARTITIONS, retention_ms=DAYS_30, writers=("monitor",), readers=("views",),
+)  # fmt: skip
+OPS_ATTESTATIONS_CHANGELOG, OPS_CONTEXT_CHANGELOG, OPS_DELEGATIONS_CHANGELOG = (
+    replace(OPS_SESSIONS_CHANGELOG, name=f"{source.name}-changelog")
+    for source in (OPS_ATTESTATIONS, OPS_CONTEXT, OPS_DELEGATIONS)
+)
 
 TENANT_TOPICS = (INTAKE, DECISIONS, RESULTS, AUDIT, REGISTRY, STATE, DEAD_LETTERS)
-OPS_TOPICS = (OPS_SESSIONS, OPS_SESSIONS_CHANGELOG)
+OPS_TOPICS = (
+    OPS_SESSIONS,
+    OPS_SESSIONS_CHANGELOG,
+    OPS_ATTESTATIONS,
+    OPS_ATTESTATIONS_CHANGELOG,
+    OPS_CONTEXT,
+    OPS_CONTEXT_CHANGELOG,
+    OPS_DELEGATIONS,
+    OPS_DELEGATIONS_CHANGELOG,
+)
 ALL_TOPICS_PREFIX = "macaw."
 INTAKE_PATTERN = r"^macaw\.[a-z][a-z0-9-]{1,39}\.intake$"
 

@@ -14,6 +14,7 @@ from processors.sealing import SealingKey
 from processors.signing import SigningKey
 from producers.keys import KeyPair
 from schemas import codec, topics
+from schemas.changes import SessionChanged
 from schemas.records import (
     AuditEntry,
     DeadLetter,
@@ -22,7 +23,6 @@ from schemas.records import (
     InvocationRequested,
     Prompt,
     Result,
-    SessionChanged,
     ToolDeclaration,
 )
 

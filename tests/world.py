@@ -356,7 +356,7 @@ class Cast:
             "monitor": world.monitor,
             **{
                 role: world.register(role, f"the-{role}")
-                for role in ("enrolment", "bridge", "agent", "service", "tool")
+                for role in ("enrolment", "bridge", "approver", "attester", "agent", "service", "tool")
             },
         }
         self.actors["session"] = world.open_session(self.actors["agent"])

@@ -27,8 +27,8 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from producers.security import UNSECURED, Security
+from schemas.changes import SessionChanged
 from schemas.codec import SchemaError
-from schemas.records import SessionChanged
 from schemas.topics import OPS_SESSIONS, VIEWS_GROUP_PREFIX, keyed_partition
 from streams.views.committed import CommittedTransport
 from streams.views.credentials import credentials_of

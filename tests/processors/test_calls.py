@@ -219,7 +219,7 @@ def test_a_denied_decision_takes_no_report(office):
         ({"body": '{"a":1,"a":2}'}, "MALFORMED_RESULT"),
         ({"body": "NaN"}, "MALFORMED_RESULT"),
         ({"body": '"\\ud800"'}, "MALFORMED_RESULT"),
-        ({"attestations": (Attestation(key="k", value="v", one_time=False),)}, "NOT_SUPPORTED"),
+        ({"attestations": (Attestation(key="k", value="1", one_time=False),)}, "ATTESTATION_NOT_DECLARED"),
     ],
     ids=str,
 )

@@ -176,7 +176,7 @@ def test_a_session_leaves_its_row_only_when_its_events_are_stale(office):
 
     assert [(change.session_id, change.status) for change in folded.session_changes] == [(office.session.kid, "ended")]
     assert [(o.key, o.value) for o in folded.of(topics.REGISTRY)] == [
-        (f"session/{office.session.kid.hex()}".encode(), None)
+        (f"{kind}/{office.session.kid.hex()}".encode(), None) for kind in ("session", "ended")
     ]
     assert office.session.kid not in world.tables.sessions.rows
     assert office.session.kid not in world.tables.sequences.rows

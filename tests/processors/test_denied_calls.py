@@ -38,12 +38,11 @@ def test_malformed_parameters_are_a_denied_decision_that_names_the_cause(office,
     assert office.call().says == ("allowed", "")
 
 
-def test_what_narrows_a_call_and_is_not_known_yet_denies_it(office):
-    """Prompts are never dropped: the call is denied and says so."""
+def test_a_prompt_that_names_no_parameter_denies_the_call(office):
+    """What narrows a call is never dropped."""
     folded = office.world.send(invocation(office.resource, prompts=[Prompt(path="$.q", policy="{}")]), office.session)
 
-    assert folded.says == ("denied", "NOT_SUPPORTED")
-    assert [decision.detail for decision in folded.decisions] == ["prompts"]
+    assert folded.says == ("denied", "PROMPT_MISMATCH")
     assert not office.world.tables.calls.rows
 
 

@@ -27,7 +27,6 @@ from tests.reference.folder_changes import (
     LAST,
     LOG,
     REFUSED,
-    REVOKED,
     Change,
     appended,
     bit_in,
@@ -78,6 +77,7 @@ FIELDS_OF_A_MIDDLE_ENTRY = [
     ("outcome", "denied", "BAD_LINK", CALL + 1),
     ("reason", "NO_POLICY", "BAD_LINK", CALL + 1),
     ("outputs", bytes(32), "BAD_LINK", CALL + 1),
+    ("on_behalf_of", bytes(32), "BAD_LINK", CALL + 1),
 ]
 
 
@@ -188,7 +188,7 @@ CORRUPTIONS: list[tuple[str, Change, str, int | None]] = [
         "TRUNCATED",
         LAST + 1,
     ),
-    ("a registry event of before at the end", registry(lambda r: [*r, r[1]]), "SPLICE", REVOKED + 1),
+    ("a registry event of before at the end", registry(lambda r: [*r, r[1]]), "SPLICE", LAST + 1),
     ("a registry record of no form", items(REGISTRY, lambda r: [*r, b"x"]), "MALFORMED", LAST + 1),
     # files
     ("a schema file changed", lambda f: f.with_file(schema_file(AUDIT_SCHEMA), b"{}"), "SCHEMA_UNKNOWN", 0),

@@ -104,7 +104,7 @@ CASES = {
     "salt-empty": Case("MALFORMED_HEADER", with_field(salt=b"")),
     "session-id-of-31-bytes": Case("MALFORMED_HEADER", with_field(session_id=bytes(31))),
     "causation-id-of-16-bytes": Case("MALFORMED_HEADER", with_field(causation_id=bytes(16))),
-    "on-behalf-of": Case("NOT_SUPPORTED", with_field(on_behalf_of=noise("delegation"))),
+    "on-behalf-of": Case("MALFORMED_HEADER", with_field(on_behalf_of=noise("delegation")[:31])),
     # the proof
     "proof-missing": Case("MALFORMED_PROOF", without(PROOF_HEADER)),
     "proof-twice": Case("MALFORMED_PROOF", doubled(PROOF_HEADER)),

@@ -337,12 +337,13 @@ def test_a_rule_that_can_never_judge_a_caller_remembers_nothing_of_him(office):
 # ---- what nobody can give yet
 
 
-def test_a_call_that_would_wait_for_an_approval_is_denied(office):
-    """Approvals come later: until then a call does not wait, and is charged nothing."""
+def test_a_call_that_people_must_approve_waits_and_is_charged(office):
+    """A request costs, or approvers could be flooded; what is missing without people denies."""
     office.world.publish_policy(agents(constraints={"require_approval": True, "rate_limit": 1}))
 
-    assert office.call().says == ("denied", "APPROVAL_REQUIRED")
-    assert not office.world.tables.buckets.rows
+    assert office.call().says == ("pending", "APPROVAL_PENDING")
+    assert len(office.world.tables.buckets.rows) == len(office.world.tables.pending.rows) == 1
+    assert office.call().says == ("denied", "RATE_LIMITED")
     office.world.publish_policy(agents(attestations=["scanned"]))
     assert office.call().says == ("denied", "ATTESTATION_MISSING")
 

@@ -19,8 +19,22 @@ from processors.outputs import output_place
 from processors.signing import SigningKey
 from producers.keys import KeyPair
 from schemas import codec
-from schemas.records import AuditEntry
+from schemas.records import AuditEntry, Body, SessionClosed, SessionRevoked
 from schemas.topics import AUDIT
+from schemas.workflow import (
+    ApplicationEventLogged,
+    AttestationApproved,
+    AttestationDenied,
+    AttestationRevoked,
+    AttestationSet,
+    ContextDeleted,
+    ContextListed,
+    ContextRead,
+    ContextWritten,
+    DelegationGranted,
+    DelegationRevoked,
+    StateQueried,
+)
 from tests.world import Folded, World, keys_of
 
 Pair = tuple[AuditRecord, Received | None]
@@ -157,7 +171,38 @@ def build_world(name: str = "evidence", **how: Any) -> World:
     world.call(session, "tool:calc/run", {"a": 2})  # 16 InvocationRequested, EXPIRED_SESSION
     world.tick()  # 17 ClockTicked
     world.withdraw_policy("agent:bot")  # 18 PolicyWithdrawn
+    _say_workflow(world)  # 19 and on: one of each kind about workflow state, accepted or refused
     return world
+
+
+def _say_workflow(world: World) -> None:
+    """Let every kind of event about the state of workflows be said once."""
+    session = world.open_session(world.register("agent", "clerk"))
+    digest = bytes(32)
+    context = {"scope": "session", "key": "k"}
+    said: tuple[Body, ...] = (
+        ContextWritten(**context, value="1"),
+        ContextRead(**context),
+        ContextListed(scope="session", prefix="", after="", limit=1),
+        ContextDeleted(**context),
+        AttestationApproved(request=digest, key="k", parameters_sha256=digest, reason=""),
+        AttestationDenied(request=digest, key="k", parameters_sha256=digest, reason=""),
+        AttestationRevoked(record=digest, reason=""),
+        DelegationGranted(delegate="nobody", scope="{}", expires_at=0, purpose=""),
+        DelegationRevoked(delegation=digest, reason=""),
+        StateQueried(what="delegations", argument="null"),
+        ApplicationEventLogged(
+            event_type="t", source="", action="", target="", outcome="success", category="", signed=True, metadata="{}"
+        ),
+        SessionClosed(reason="done"),
+    )
+    for body in said:
+        world.send(body, session)
+    bridge = world.register("bridge", "bridge:development")
+    world.send(AttestationSet(session=session.kid, key="macaw.k", value="1", one_time=False), bridge)
+    person = keys_of(world.name, "person")
+    world.send(world.person_session(keys=person), bridge)
+    world.send(SessionRevoked(session=person.kid, reason="left"), world.admin)
 
 
 def tool_keys(name: str = "evidence") -> KeyPair:

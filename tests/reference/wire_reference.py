@@ -179,6 +179,19 @@ def zigzag(number: int) -> bytes:
     return out + bytes([rest])
 
 
+def _name_records(schema: Any, named: dict[str, Any]) -> None:
+    """Note every record that a schema defines, by its name."""
+    if isinstance(schema, dict) and schema["type"] == "record":
+        named[f"{schema['namespace']}.{schema['name']}"] = schema
+        for field in schema["fields"]:
+            _name_records(field["type"], named)
+    elif isinstance(schema, dict):
+        _name_records(schema.get("items", schema["type"]), named)
+    elif isinstance(schema, list):
+        for branch in schema:
+            _name_records(branch, named)
+
+
 def avro(schema: Any, value: Any, named: dict[str, Any]) -> bytes:  # noqa: PLR0911
     """Return the datum of a value as the samples have it: bytes as hex, a branch of several as {name: value}."""
     if isinstance(schema, list):
@@ -188,6 +201,7 @@ def avro(schema: Any, value: Any, named: dict[str, Any]) -> bytes:  # noqa: PLR0
         named[f"{schema['namespace']}.{schema['name']}"] = schema
         return b"".join(avro(field["type"], value[field["name"]], named) for field in schema["fields"])
     if kind == "array":
+        _name_records(schema["items"], named)  # an empty array too defines what it holds
         items = b"".join(avro(schema["items"], item, named) for item in value)
         return (zigzag(len(value)) + items if value else b"") + b"\x00"
     if kind in named:

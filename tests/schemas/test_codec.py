@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors import jcs
-from schemas import codec, records, rows
+from schemas import changes, codec, records, rows, workflow
 from schemas.codec import MalformedRecordError, SchemaError, TrailingBytesError, UnknownSchemaError
 from schemas.publish import TOP_LEVEL, unpublished
 from schemas.records import AuditEntry, ClockTicked, Decision, Event
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 AVSC = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "schemas" / "avro").glob("*.avsc"))}
 CLASSES = {
     name: cls
-    for module in (records, rows)
+    for module in (records, workflow, rows, changes)
     for name, cls in vars(module).items()
     if dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
 }
@@ -65,8 +65,9 @@ def test_a_dataclass_is_its_schema_field_for_field(name):
     assert [field.name for field in dataclasses.fields(cls)] == [field["name"] for field in schema["fields"]]
     for field, spec in zip(dataclasses.fields(cls), schema["fields"], strict=True):
         assert hints[field.name] == hint_of(spec["type"]), field.name
-        assert (field.default is None) is ("default" in spec), field.name
-        assert spec.get("default") is None, field.name
+        assert (field.default is not dataclasses.MISSING) is ("default" in spec), field.name
+        if "default" in spec:
+            assert field.default == (tuple(spec["default"]) if spec["default"] == [] else spec["default"]), field.name
     assert cls.__slots__ == tuple(hints)
     assert schema["doc"]
 

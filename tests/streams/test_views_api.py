@@ -9,7 +9,7 @@ import pytest
 
 from producers.home import Home
 from schemas import codec
-from schemas.records import SessionChanged
+from schemas.changes import SessionChanged
 from streams.views.api import SECURITY_HEADERS, QueryAPI
 from streams.views.progress import AS_OF_MS_MAX, Phase, Progress
 from streams.views.sessions import PAGE_ROWS_MAX, row_key

@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from producers.home import Home
 from producers.views_client import ViewsError, fetch_sessions
 from schemas import codec
-from schemas.records import SessionChanged
+from schemas.changes import SessionChanged
 from schemas.topics import keyed_partition
 from streams.broker import EmbeddedBroker
 from streams.views.app import Folding, ViewsSettings, build_app, sessions_of

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import codec
-from schemas.records import DeadLetter, SessionChanged
+from schemas.changes import SessionChanged
+from schemas.records import DeadLetter
 from schemas.topics import keyed_partition
 from streams.views.progress import AS_OF_MS_MAX, LostRecordError, Phase, Progress
 from streams.views.sessions import (

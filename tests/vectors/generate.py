@@ -60,7 +60,8 @@ def sample(schema: Any, at: str, *, full: bool, named: dict[str, Any]) -> Any:
         named[f"{schema['namespace']}.{schema['name']}"] = schema
         return {f["name"]: sample(f["type"], f"{at}.{f['name']}", full=full, named=named) for f in schema["fields"]}
     if kind == "array":
-        return [sample(schema["items"], f"{at}.{i}", full=full, named=named) for i in range(2 if full else 0)]
+        both = [sample(schema["items"], f"{at}.{i}", full=full, named=named) for i in range(2)]  # names its records too
+        return both if full else []
     number = int.from_bytes(fixed(at, 6), "big")
     primitives = {
         "string": f"{at} ä€𝄞" if full else "",

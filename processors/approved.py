@@ -1,0 +1,157 @@
+"""What has been attested and approved, as policies look at it: for one call, now (MAPL.md 8).
+
+An approval stands while its session or key is not revoked, and counts for what its giver was then and is now.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from hashlib import sha256
+
+from processors import signing
+from processors.attestations import PHISHING_RESISTANT, records_of
+from processors.attributes import subject_of
+from processors.delegations import Chain
+from processors.policy.evaluation import Approval, Approver, Record
+from processors.policy.resolve import Subject
+from processors.tables import Tables
+from schemas.rows import ApprovalGiven, GrantRow, RequestRow
+
+REQUEST_TAG = b"macaw/request/v1\n"
+REQUESTER_TAG = b"macaw/requester/v1\n"
+GRANT_TAG = b"macaw/grant/v1\n"
+APPROVER_ROLE = "approver"
+BOUND = -1  # the position of an approval of this very call; those of records and grants are audit indexes
+
+
+def _digest(tag: bytes, *parts: bytes) -> bytes:
+    return sha256(tag + b"".join(map(signing.lp, parts))).digest()
+
+
+def request_id(event: bytes, key: str) -> bytes:
+    """Return the key of the row of an approval that a call asks for."""
+    return _digest(REQUEST_TAG, event, key.encode())
+
+
+def requester_id(chain: Chain) -> bytes:
+    """Return who asks: the root user and the program that acts."""
+    return _digest(REQUESTER_TAG, chain.root.principal.encode(), chain.acting.encode())
+
+
+def grant_id(root: str, acting: str, key: str) -> bytes:
+    """Return the id of a grant, by which it can be revoked."""
+    return _digest(GRANT_TAG, root.encode(), acting.encode(), key.encode())
+
+
+class Attested:
+    """What has been attested for one call: the read-only view that policies look at."""
+
+    __slots__ = ("_chain", "_event", "_session_id", "_tables")
+
+    def __init__(self, tables: Tables, session_id: bytes, chain: Chain, event: bytes) -> None:
+        self._tables, self._session_id, self._chain, self._event = tables, session_id, chain, event
+
+    def records(self, key: str) -> Sequence[Record]:
+        if key == PHISHING_RESISTANT and self._chain.hops and not self._chain.bound:
+            # It is the root's, as it was when the first hop was granted; the signer's own says nothing of that person.
+            return (Record(position=0, set_at=self._chain.granted_at),) if self._chain.phishing_resistant else ()
+        return records_of(self._tables, self._session_id, key)
+
+    def approvals(self, key: str) -> Sequence[Approval]:
+        tables, found = self._tables, []
+        request = tables.requests.get(request_id(self._event, key))
+        if request is not None and request.waits:
+            found.append(_bound(tables, request))
+        grant = tables.grants.get(grant_id(self._chain.root.principal, self._chain.acting, key))
+        if grant is not None:
+            found.append(_granted(tables, grant))
+        return found
+
+    def open_requests(self) -> int:
+        return len(self._tables.requests.of(requester_id(self._chain)))
+
+
+def _bound(tables: Tables, row: RequestRow) -> Approval:
+    at = max((one.at for one in row.approvals), default=row.asked_at)
+    grant = grant_of(tables, row)
+    return Approval(
+        position=BOUND,
+        at=at,
+        bound=True,
+        approvers=standing(tables, row.approvals),
+        denied=row.closed == "denied",
+        # While this call waited for others, a later one may have used what was approved, or it was revoked.
+        revoked=grant is not None and grant.revoked,
+        uses=0 if grant is None else grant.uses,
+    )
+
+
+def grant_of(tables: Tables, row: RequestRow) -> GrantRow | None:
+    """Return the grant that the approvals of a request have made, None where there is none, or another's."""
+    grant = tables.grants.get(grant_id(row.root, row.acting, row.key))
+    made = grant is not None and any(one in grant.approvals for one in row.approvals)
+    return grant if made else None
+
+
+def _granted(tables: Tables, row: GrantRow) -> Approval:
+    return Approval(
+        position=row.position,
+        at=row.at,
+        bound=False,
+        approvers=standing(tables, row.approvals),
+        revoked=row.revoked,
+        uses=row.uses,
+        expires_at=row.expires_at,
+        max_uses=row.max_uses,
+    )
+
+
+def standing(tables: Tables, given: Sequence[ApprovalGiven]) -> tuple[Approver, ...]:
+    """Return whose approval stands, with the criteria met at the approval and now."""
+    found = []
+    for one in given:
+        then, now = subject_of(one.attributes, one.role, one.principal_id), _subject_now(tables, one)
+        if now is not None:
+            found.append(Approver(user_of(then), criteria_of(then) & criteria_of(now)))
+    return tuple(found)
+
+
+def _subject_now(tables: Tables, one: ApprovalGiven) -> Subject | None:
+    """Return what an approver is now, None where the session or key was revoked.
+
+    A session that has run out takes nothing back. A newer one of the same person says what the person is now.
+    """
+    if one.role == APPROVER_ROLE:
+        row = tables.keys.get(one.session_id)
+        if row is None or row.revoked_at is not None:
+            return None
+        return subject_of(row.attributes, row.role, row.principal_id)
+    signed = tables.sessions.get(one.session_id)
+    if signed is not None and signed.revoked:
+        return None
+    rows = [tables.sessions.rows[key] for key in tables.sessions.of(one.principal_id)]
+    live = [row for row in rows if tables.now < row.expires_at]
+    newest = max(live, key=lambda row: row.opened_at, default=None)
+    attributes = one.attributes if newest is None else newest.attributes
+    return subject_of(attributes, one.role, one.principal_id)
+
+
+def user_of(subject: Subject) -> str:
+    """Return the one name under which a person counts, in whatever session."""
+    return subject.user or subject.principal
+
+
+def names_of(subject: Subject) -> frozenset[str]:
+    """Return every name of a person: nobody becomes two people by a session that leaves one of them out."""
+    names = (subject.principal, subject.principal.removeprefix("user:"), subject.user, subject.email)
+    return frozenset(name for name in names if name)
+
+
+@functools.lru_cache(maxsize=4096)
+def criteria_of(subject: Subject) -> frozenset[str]:
+    """Return every criterion that a subject meets with its own attributes."""
+    users = (f"user:{name}" for name in (subject.user, subject.email) if name)
+    roles, groups = (f"role:{role}" for role in subject.roles), (f"group:{group}" for group in subject.groups)
+    teams = (f"team:{subject.team}",) if subject.team else ()
+    return frozenset((*users, *roles, *groups, *teams))

@@ -1,0 +1,48 @@
+"""A call as its signer put it on the log: the same value when it comes and when it is decided again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from processors.intake import KID_HEADER, PROOF_HEADER, Signer
+from processors.outputs import Effects
+from processors.tables import Tables
+from schemas import codec
+from schemas.records import Event, InvocationRequested, SignedEvent
+from schemas.rows import PendingRow, SessionRow
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call: what is asked, by which session, and the signed bytes that say so."""
+
+    event: Event
+    body: InvocationRequested
+    leaf: bytes
+    session_id: bytes
+    session: SessionRow
+    signed: SignedEvent
+
+    @property
+    def principal_id(self) -> str:
+        """Who signed."""
+        return self.session.principal_id
+
+
+def asked_now(effects: Effects, signer: Signer, event: Event, body: InvocationRequested) -> Asked:
+    """Return the call that this record is. Requires a verified event of a session."""
+    received, session = effects.received, signer.session
+    assert received.value is not None
+    assert session is not None
+    signed = SignedEvent(event=received.value, proof=received.header(PROOF_HEADER), kid=received.header(KID_HEADER))
+    return Asked(event, body, effects.claim.leaf, signer.kid, session, signed)
+
+
+def asked_before(tables: Tables, leaf: bytes, row: PendingRow) -> Asked | None:
+    """Return the call that waits, None where its session is gone or was ended."""
+    session = tables.sessions.get(row.session_id)
+    if session is None or tables.now >= session.expires_at:
+        return None
+    event: Event = codec.decode_as(Event, row.call.event)
+    assert isinstance(event.body, InvocationRequested)
+    return Asked(event, event.body, leaf, row.session_id, session, row.call)

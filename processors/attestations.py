@@ -1,0 +1,248 @@
+"""Attestations on the log: what tools, bridges and attesters have said of a session, and how it is used up.
+
+A record is (session, key, setter); setting it again replaces it with fresh uses. Only what the setter declared at its
+registration may be set; names under `macaw.` and `phishing_resistant` are the bridge's. A record is consumed in the
+transaction of the decision that it served, and not returned when the tool fails.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from processors import jcs, signing
+from processors.intake import Signer
+from processors.outputs import Effects
+from processors.policy.attestations import Use
+from processors.policy.errors import PolicyError
+from processors.policy.evaluation import Record
+from processors.policy.globs import granting
+from processors.policy.requirements import parse_key
+from processors.refusal import Refusal
+from processors.tables import Tables
+from schemas import limits
+from schemas.reasons import Reason
+from schemas.records import Attestation
+from schemas.rows import AttestationRow, CallRow, GrantRow, SessionRow
+from schemas.workflow import AttestationRevoked, AttestationSet
+
+RECORD_TAG = b"macaw/attestation/v1\n"
+PHISHING_RESISTANT = "phishing_resistant"
+RESERVED_PREFIX = "macaw."
+ATTESTS_ATTRIBUTE, SUBJECTS_ATTRIBUTE = "attests", "subjects"
+
+
+def record_id(session_id: bytes, key: str, setter: str) -> bytes:
+    """Return the id of a record, by which it can be revoked."""
+    parts = (session_id, key.encode("utf-8", "surrogatepass"), setter.encode())
+    return sha256(RECORD_TAG + b"".join(map(signing.lp, parts))).digest()
+
+
+def is_reserved(key: str) -> bool:
+    """Whether a key is the bridge's and the step's alone."""
+    return key == PHISHING_RESISTANT or key.startswith(RESERVED_PREFIX)
+
+
+# ---- setting
+
+
+def set_attestation(tables: Tables, effects: Effects, signer: Signer, body: AttestationSet) -> None:
+    """Set one record into a session.
+
+    Raises:
+        Refusal: ATTESTATION_FORM, ATTESTATION_SESSION, ATTESTATION_NOT_DECLARED or LIMIT_EXCEEDED.
+    """
+    session = tables.sessions.get(body.session)
+    if session is None or tables.now >= session.expires_at:
+        raise Refusal(Reason.ATTESTATION_SESSION, "no such session is open")
+    setter = _setter(tables, signer, body, session)
+    said = Attestation(
+        key=body.key, value=body.value, one_time=body.one_time, max_uses=body.max_uses, ttl_ms=body.ttl_ms
+    )
+    _put(tables, effects, body.session, session, setter, signer.principal_id, said)
+
+
+def set_with_result(
+    tables: Tables, effects: Effects, signer: Signer, call: CallRow, said: Sequence[Attestation]
+) -> None:
+    """Set what a tool attests with its report, all or none. A session that has ended needs nothing any more.
+
+    Raises:
+        Refusal: as `set_attestation`; ATTESTATION_FORM for a key that is said twice, or too many.
+    """
+    if len(said) > limits.ATTESTATIONS_PER_REPORT_MAX or len({one.key for one in said}) < len(said):
+        raise Refusal(
+            Reason.ATTESTATION_FORM, f"want at most {limits.ATTESTATIONS_PER_REPORT_MAX} attestations, each key once"
+        )
+    session = tables.sessions.get(call.session_id)
+    for one in said:
+        _check_declared(tables, call, one.key)
+        if session is not None and tables.now < session.expires_at:
+            _put(tables, effects, call.session_id, session, call.resource, signer.principal_id, one)
+        else:
+            _check_form(one)
+
+
+def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: SessionRow) -> str:
+    """Return the name under which the signer sets a key into a session. Raises Refusal."""
+    match signer.role:
+        case "tool":
+            call = None if body.decision is None else tables.calls.get(body.decision)
+            over = call is None or tables.now >= call.unknown_at  # it may be due and still here
+            if call is None or over or call.tool != signer.principal_id or call.session_id != body.session:
+                raise Refusal(Reason.ATTESTATION_SESSION, "want an open decision of this tool, for this session")
+            _check_declared(tables, call, body.key)
+            return call.resource
+        case "bridge":
+            if session.opened_by != signer.kid:
+                raise Refusal(Reason.ATTESTATION_SESSION, "a bridge speaks of sessions that it opened")
+            allowed = is_reserved(body.key)
+        case _:
+            attributes = json.loads(tables.keys.rows[signer.kid].attributes)
+            allowed = (
+                not is_reserved(body.key)
+                and matches_any(attributes.get(ATTESTS_ATTRIBUTE), body.key)
+                and matches_any(attributes.get(SUBJECTS_ATTRIBUTE), session.principal_id)
+            )
+    if not allowed:
+        raise Refusal(Reason.ATTESTATION_NOT_DECLARED)
+    return f"{signer.role}:{signer.principal_id}"
+
+
+def matches_any(patterns: str | Sequence[str] | None, text: str) -> bool:
+    """Whether a text meets one of some patterns in grant position. No pattern meets nothing."""
+    listed = (patterns,) if isinstance(patterns, str) else patterns or ()
+    return any(granting(pattern)(text) for pattern in listed)
+
+
+def _check_declared(tables: Tables, call: CallRow, key: str) -> None:
+    resource = tables.resources.get(call.resource.encode("utf-8", "surrogatepass"))
+    if resource is None or is_reserved(key) or not matches_any(resource.attests, key):
+        raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the operation's registration does not list the key")
+
+
+def _check_form(said: Attestation) -> None:
+    try:
+        parse_key(said.key, "")
+        jcs.parse_strict(said.value.encode())
+    except (PolicyError, jcs.MalformedJSONError, UnicodeEncodeError) as exc:
+        raise Refusal(Reason.ATTESTATION_FORM, "want a key of the policy language, and a JSON value") from exc
+    if len(said.value.encode()) > limits.ATTESTATION_VALUE_BYTES_MAX:
+        raise Refusal(Reason.ATTESTATION_FORM, f"want a value of at most {limits.ATTESTATION_VALUE_BYTES_MAX} bytes")
+    if said.max_uses is not None and (said.max_uses < 1 or (said.one_time and said.max_uses != 1)):
+        raise Refusal(Reason.ATTESTATION_FORM, "want max_uses of 1 or more, and 1 for one_time")
+    if said.ttl_ms is not None and not 0 < said.ttl_ms <= limits.ATTESTATION_TTL_MS_MAX:
+        raise Refusal(Reason.ATTESTATION_FORM, f"want a life of 1 to {limits.ATTESTATION_TTL_MS_MAX} ms")
+
+
+def _put(
+    tables: Tables,
+    effects: Effects,
+    session_id: bytes,
+    session: SessionRow,
+    setter: str,
+    by: str,
+    said: Attestation,
+) -> None:
+    _check_form(said)
+    known = tables.attestations.of((session_id, said.key))
+    record = record_id(session_id, said.key, setter)
+    if record not in known and len(known) >= limits.SETTERS_PER_KEY_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {limits.SETTERS_PER_KEY_MAX} setters for a key of a session")
+    ends = None if said.ttl_ms is None else tables.now + said.ttl_ms
+    leaves = session.expires_at if ends is None else min(session.expires_at, ends + limits.ATTESTATION_LINGER_MS)
+    row = AttestationRow(
+        session_id=session_id,
+        key=said.key,
+        setter=setter,
+        by=by,
+        value=said.value,
+        position=effects.index,
+        set_at=tables.now,
+        expires_at=ends,
+        max_uses=said.max_uses,
+        one_time=said.one_time,
+        uses=0,
+        revoked=False,
+        until=leaves,
+    )
+    tables.attestations.put(record, row)
+    if len(tables.attestations) > tables.limits.attestations:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.attestations} attestations")
+    effects.attestation_changed(record, row, "active")
+
+
+# ---- revoking and using up
+
+
+def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRevoked) -> None:
+    """Let a record, or a grant, count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
+    row = tables.attestations.get(body.record)
+    if row is not None:
+        if signer.role != "admin" and signer.principal_id != row.by:
+            raise Refusal(Reason.WRONG_PRINCIPAL, "only who set it, or an admin, may revoke it")
+        tables.attestations.put(body.record, revoked := replace(row, revoked=True))
+        effects.attestation_changed(body.record, revoked, "revoked")
+        return
+    grant = tables.grants.get(body.record)
+    if grant is None:
+        raise Refusal(Reason.ATTESTATION_UNKNOWN)
+    if signer.role != "admin" and signer.principal_id not in {one.principal_id for one in grant.approvals}:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "only who approved it, or an admin, may revoke it")
+    tables.grants.put(body.record, ended := replace(grant, revoked=True))
+    effects.grant_changed(body.record, ended, "revoked")
+
+
+def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
+    """Return the records of a session under a key, as policies judge them."""
+    return [_judged(tables.attestations.rows[one]) for one in tables.attestations.of((session_id, key))]
+
+
+def holds(tables: Tables, session_id: bytes, key: str) -> bool:
+    """Whether a session has a record under a key that counts now."""
+    return any(
+        not one.revoked and (one.expires_at is None or tables.now < one.expires_at)
+        for one in records_of(tables, session_id, key)
+    )
+
+
+def _judged(row: AttestationRow) -> Record:
+    return Record(
+        position=row.position,
+        set_at=row.set_at,
+        setter=row.setter,
+        expires_at=row.expires_at,
+        max_uses=row.max_uses,
+        one_time=row.one_time,
+        uses=row.uses,
+        revoked=row.revoked,
+    )
+
+
+def consume_record(tables: Tables, effects: Effects, session_id: bytes, use: Use) -> bool:
+    """Count one use of the record that served a decision; whether there is such a record."""
+    for record in tables.attestations.of((session_id, use.key)):
+        row = tables.attestations.rows[record]
+        if row.position == use.position:
+            used = replace(row, uses=row.uses + 1)
+            tables.attestations.put(record, used)
+            most = 1 if row.one_time else row.max_uses
+            if most is not None:
+                effects.attestation_changed(record, used, "consumed" if used.uses >= most else "active")
+            return True
+    return False
+
+
+def leave(tables: Tables, effects: Effects, record: bytes) -> None:
+    """Forget a record whose session, or whose life, is over."""
+    effects.attestation_changed(record, tables.attestations.rows[record], "ended")
+    tables.attestations.delete(record)
+
+
+def leave_grant(tables: Tables, effects: Effects, grant: bytes) -> None:
+    """Forget a grant that nobody can use any more."""
+    row: GrantRow = tables.grants.rows[grant]
+    effects.grant_changed(grant, row, "ended")
+    tables.grants.delete(grant)

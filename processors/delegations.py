@@ -1,0 +1,231 @@
+"""Delegations on the log: granted, narrowed, presented with a call, and revoked (MAPL.md 11).
+
+A delegation never widens: each hop's scope is asked, and every member of the chain must pass by its own policies. The
+row keeps what the delegator was when it granted, because a delegation outlives the session that granted it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from processors.attestations import PHISHING_RESISTANT, holds
+from processors.attributes import subject_of
+from processors.intake import Signer
+from processors.outputs import Effects
+from processors.policy.delegation import Hop, Scope, parse_scope
+from processors.policy.errors import PolicyError
+from processors.policy.limits import DELEGATION_DEPTH_MAX
+from processors.policy.resolve import Subject
+from processors.refusal import Refusal
+from processors.tables import Tables
+from schemas import limits
+from schemas.reasons import Reason
+from schemas.rows import DelegationRow, SessionRow
+from schemas.workflow import DelegationGranted, DelegationRevoked
+
+SERVICE_ROLE = "service"
+
+
+class Chain(NamedTuple):
+    """On whose behalf a call is made: subjects and hops, the first delegator first.
+
+    `names` are the principals before the last subject; `sessions` those through which it was handed on.
+    """
+
+    subjects: tuple[Subject, ...]
+    hops: tuple[Hop, ...] = ()
+    bound: bool = False
+    sessions: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    phishing_resistant: bool = False
+    granted_at: int = 0
+
+    @property
+    def root(self) -> Subject:
+        """For whom the call is made in the end."""
+        return self.subjects[0]
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What a decision names: every principal of the chain, none where a signer acts for itself."""
+        return tuple(subject.principal for subject in self.subjects) if self.hops else ()
+
+    @property
+    def acting(self) -> str:
+        """Who acts: the delegate that signs, or the service for which a user signs."""
+        return self.subjects[-1].principal
+
+
+def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGranted) -> None:
+    """Let another principal do some of what the signer may.
+
+    Raises:
+        Refusal: DELEGATION_SELF, _CYCLE, _DEPTH, _EXPIRED, _PARENT, _FORM, UNKNOWN_PRINCIPAL or LIMIT_EXCEEDED.
+    """
+    session = signer.session
+    assert session is not None
+    _scope(body.scope)
+    if len(body.purpose) > limits.REASON_CHARS_MAX:
+        raise Refusal(Reason.DELEGATION_FORM, f"want a purpose of at most {limits.REASON_CHARS_MAX} characters")
+    if body.delegate == signer.principal_id:
+        raise Refusal(Reason.DELEGATION_SELF)
+    if not _is_known(tables, body.delegate):
+        raise Refusal(Reason.UNKNOWN_PRINCIPAL, "nobody of this name is registered, or has a session")
+    if not tables.now < body.expires_at <= tables.now + limits.DELEGATION_MS_MAX:
+        raise Refusal(Reason.DELEGATION_EXPIRED, "want an end in the future, at most a year and a day ahead")
+    depth, phishing_resistant = 1, session.phishing_resistant or holds(tables, signer.kid, PHISHING_RESISTANT)
+    if body.parent is not None:
+        depth, phishing_resistant = _narrowed(tables, signer, body)
+    if len(tables.delegations) >= tables.limits.delegations:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.delegations} delegations")
+    row = DelegationRow(
+        delegator=signer.principal_id,
+        delegator_session=signer.kid,
+        role=session.role,
+        attributes=session.attributes,
+        phishing_resistant=phishing_resistant,
+        delegate=body.delegate,
+        parent=body.parent,
+        depth=depth,
+        scope=body.scope,
+        purpose=body.purpose,
+        granted_at=tables.now,
+        expires_at=body.expires_at,
+        revoked=False,
+        until=body.expires_at + limits.SESSION_LINGER_MS,
+    )
+    tables.delegations.put(effects.claim.leaf, row)
+    effects.delegation_changed(effects.claim.leaf, row, "active")
+
+
+def _narrowed(tables: Tables, signer: Signer, body: DelegationGranted) -> tuple[int, bool]:
+    """Return (depth, phishing_resistant) of a delegation under another one. Raises Refusal."""
+    chain = rows_of(tables, body.parent)
+    if not chain or chain[-1].delegate != signer.principal_id:
+        raise Refusal(Reason.DELEGATION_PARENT, "want a delegation to the signer")
+    if any(is_dead(tables, row) for row in chain):
+        raise Refusal(Reason.DELEGATION_REVOKED)
+    if body.expires_at > chain[-1].expires_at or tables.now >= min(row.expires_at for row in chain):
+        raise Refusal(Reason.DELEGATION_EXPIRED, "a delegation ends no later than the one it narrows")
+    if body.delegate in {row.delegator for row in chain}:
+        raise Refusal(Reason.DELEGATION_CYCLE)
+    if len(chain) >= DELEGATION_DEPTH_MAX:
+        raise Refusal(Reason.DELEGATION_DEPTH, f"at most {DELEGATION_DEPTH_MAX} hops")
+    return len(chain) + 1, chain[0].phishing_resistant
+
+
+def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRevoked) -> None:
+    """End a delegation, and with it every one under it. Raises Refusal DELEGATION_UNKNOWN, WRONG_PRINCIPAL."""
+    chain = rows_of(tables, body.delegation)
+    if not chain:
+        raise Refusal(Reason.DELEGATION_UNKNOWN)
+    if signer.role != "admin" and signer.principal_id not in {row.delegator for row in chain}:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "only who granted it, or a hop above it, or an admin may revoke it")
+    row = replace(chain[-1], revoked=True)
+    tables.delegations.put(body.delegation, row)
+    effects.delegation_changed(body.delegation, row, "revoked")
+
+
+def revoke_granted_by(tables: Tables, effects: Effects, session_id: bytes) -> None:
+    """End what a revoked session granted: its row leaves before its delegations do."""
+    granted = tables.delegations.of(("by", tables.sessions.rows[session_id].principal_id))
+    rows = [(leaf, tables.delegations.rows[leaf]) for leaf in granted]
+    for leaf, row in rows:
+        if row.delegator_session == session_id and not row.revoked:
+            ended = replace(row, revoked=True)
+            tables.delegations.put(leaf, ended)
+            effects.delegation_changed(leaf, ended, "revoked")
+
+
+def leave(tables: Tables, effects: Effects, leaf: bytes) -> None:
+    """Forget a delegation that has ended."""
+    effects.delegation_changed(leaf, tables.delegations.rows[leaf], "ended")
+    tables.delegations.delete(leaf)
+
+
+def rows_of(tables: Tables, leaf: bytes | None) -> list[DelegationRow]:
+    """Return the hops that lead to a delegation, the first first; empty where one of them is not known."""
+    rows: list[DelegationRow] = []
+    while leaf is not None:
+        row = tables.delegations.get(leaf)
+        if row is None or len(rows) > DELEGATION_DEPTH_MAX:
+            return []
+        rows.append(row)
+        leaf = row.parent
+    return rows[::-1]
+
+
+def is_dead(tables: Tables, row: DelegationRow) -> bool:
+    """Whether a hop was revoked: itself, the session that granted it, or its delegator."""
+    if row.revoked:
+        return True
+    session = tables.sessions.get(row.delegator_session)
+    if session is not None and session.revoked:
+        return True
+    principal = tables.principals.get(row.delegator.encode())
+    return principal is not None and not principal.kids
+
+
+def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) -> Chain:
+    """Return for whom a session calls. A chain that is not known has no hops, and is refused as broken.
+
+    Raises:
+        Refusal: DELEGATION_BROKEN.
+    """
+    signer = subject_of(session.attributes, session.role, session.principal_id)
+    if on_behalf_of is None:
+        return Chain((signer,))
+    rows = rows_of(tables, on_behalf_of)
+    if not rows:
+        raise Refusal(Reason.DELEGATION_BROKEN, "the delegation is not known, or one above it has left")
+    hops = tuple(
+        Hop(
+            delegator=row.delegator,
+            delegate=row.delegate,
+            scope=_scope(row.scope),
+            expires_at=row.expires_at,
+            revoked=is_dead(tables, row),
+        )
+        for row in rows
+    )
+    bound = len(rows) == 1 and rows[0].delegator == session.principal_id
+    if bound:
+        last = _service(tables, rows[0].delegate)
+        subjects: tuple[Subject, ...] = (signer, last) if last else (signer,)
+    else:
+        before = (subject_of(row.attributes, row.role, row.delegator) for row in rows)
+        subjects = (*before, signer)
+    return Chain(
+        subjects=subjects,
+        hops=hops,
+        bound=bound,
+        sessions=tuple(row.delegator_session.hex() for row in rows),
+        names=tuple(subject.principal for subject in subjects[:-1]),
+        phishing_resistant=rows[0].phishing_resistant,
+        granted_at=rows[0].granted_at,
+    )
+
+
+def _service(tables: Tables, name: str) -> Subject | None:
+    """Return a registered service as it stands now, None where there is none that lives."""
+    principal = tables.principals.get(name.encode())
+    if principal is None or principal.role != SERVICE_ROLE:
+        return None
+    live = [tables.keys.rows[kid] for kid in principal.kids]
+    rows = [row for row in live if row.expires_at is None or tables.now < row.expires_at]
+    # Its instances may have been registered with different attributes: the last registration counts.
+    newest = max(rows, key=lambda row: row.registered_at, default=None)
+    return None if newest is None else subject_of(newest.attributes, SERVICE_ROLE, name)
+
+
+def _is_known(tables: Tables, name: str) -> bool:
+    return tables.principals.get(name.encode()) is not None or bool(tables.sessions.of(name))
+
+
+def _scope(text: str) -> Scope:
+    """Return the scope that a text states. Raises Refusal DELEGATION_FORM."""
+    try:
+        return parse_scope(text.encode("utf-8", "surrogatepass"))
+    except PolicyError as exc:
+        raise Refusal(Reason.DELEGATION_FORM, str(exc)) from exc

@@ -1,0 +1,150 @@
+r"""Authenticated prompts: texts for models that carry a policy, and where each of them comes from (DESIGN 7).
+
+prompt id = SHA-256("macaw/prompt/v1\n" ‖ session ‖ parent or 32 zero bytes ‖ SHA-256(JCS of the value at its path)
+‖ SHA-256(JCS of its policy)); both sides compute it. A derived prompt's call is judged by the policies of the prompt
+and of all its ancestors together, so a policy that is wider than its parent's gives nothing. What stands here is
+written only with the decision that allowed the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import NamedTuple
+
+from processors import jcs
+from processors.asked import Asked
+from processors.jcs import JSONValue
+from processors.policy.documents import parse_inline
+from processors.policy.errors import PolicyError
+from processors.policy.evaluation import new_work
+from processors.policy.limits import INLINE_BYTES_MAX, INLINE_DOCUMENTS_MAX
+from processors.policy.paths import MISMATCH, parse_path, reached
+from processors.refusal import Refusal
+from processors.tables import Tables
+from schemas import limits
+from schemas.reasons import Reason
+from schemas.records import Prompt
+from schemas.rows import PromptRow, ResourceRow
+
+PROMPT_TAG = b"macaw/prompt/v1\n"
+ROW_TAG = b"macaw/prompt-row/v1\n"
+NO_PARENT = bytes(32)
+
+
+class Checked(NamedTuple):
+    """The prompts of a call: the documents that it must also pass, and what is remembered if it is allowed."""
+
+    policies: tuple[str, ...] = ()
+    rows: tuple[tuple[bytes, PromptRow], ...] = ()
+
+
+NOTHING = Checked()
+
+
+def prompt_id(session_id: bytes, parent: bytes | None, value: JSONValue, policy: JSONValue) -> bytes:
+    """Return the id of a prompt. Raises ValueError for what JSON cannot write."""
+    parts = (sha256(jcs.canonical(one)).digest() for one in (value, policy))
+    return sha256(PROMPT_TAG + session_id + (parent or NO_PARENT) + b"".join(parts)).digest()
+
+
+def row_key(session_id: bytes, prompt: bytes) -> bytes:
+    """Return the key of a prompt's row."""
+    return sha256(ROW_TAG + session_id + prompt).digest()
+
+
+def check(tables: Tables, asked: Asked, resource: ResourceRow | None, parameters: Mapping[str, JSONValue]) -> Checked:
+    """Return what the prompts of a call come to.
+
+    Raises:
+        Refusal: PROMPT_MISSING, PROMPT_UNKNOWN, PROMPT_DEPTH, PROMPT_MISMATCH, POLICY_BROKEN or LIMIT_EXCEEDED.
+    """
+    body = asked.body
+    declared = resource.prompts if resource is not None else ()
+    if not body.prompts and not declared:
+        return NOTHING
+    if len(body.prompts) > limits.PROMPTS_PER_CALL_MAX or len({one.path for one in body.prompts}) < len(body.prompts):
+        raise Refusal(
+            Reason.PROMPT_MISMATCH, f"want at most {limits.PROMPTS_PER_CALL_MAX} prompts, each for a path of its own"
+        )
+    brought = {one.path for one in body.prompts}
+    for path in declared:
+        if path not in brought and _values(parameters, path):
+            raise Refusal(Reason.PROMPT_MISSING, f"the tool takes {path!r} as an authenticated prompt")
+    found = [_checked(tables, asked, one, parameters) for one in body.prompts]
+    policies = tuple(dict.fromkeys(text for _, row in found for text in row.policies))
+    documents = (*body.intents, *policies)
+    if len(documents) > INLINE_DOCUMENTS_MAX or sum(len(text.encode()) for text in documents) > INLINE_BYTES_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"want at most {INLINE_BYTES_MAX} bytes of intents and prompt policies")
+    return Checked(policies, tuple(found))
+
+
+def remember(tables: Tables, checked: Checked) -> None:
+    """Write down the prompts of an allowed call. Raises Refusal LIMIT_EXCEEDED."""
+    for key, row in checked.rows:
+        if tables.prompts.get(key) is None:
+            tables.prompts.put(key, row)
+    if len(tables.prompts) > tables.limits.prompts:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.prompts} prompts")
+
+
+def _checked(
+    tables: Tables, asked: Asked, prompt: Prompt, parameters: Mapping[str, JSONValue]
+) -> tuple[bytes, PromptRow]:
+    """Return the row of one prompt. Raises Refusal."""
+    values = _values(parameters, prompt.path)
+    if len(values) != 1:
+        raise Refusal(Reason.PROMPT_MISMATCH, "a prompt names one value of the parameters")
+    own = prompt_id(asked.session_id, prompt.parent, values[0], _policy(prompt.policy))  # type: ignore[arg-type]
+    root, depth = own, 1
+    inherited: tuple[str, ...] = ()
+    if prompt.parent is not None:
+        parent = _parent(tables, asked, prompt.parent)
+        root, depth, inherited = parent.root, parent.depth + 1, parent.policies
+    if depth > limits.PROMPT_DEPTH_MAX:
+        raise Refusal(Reason.PROMPT_DEPTH, f"at most {limits.PROMPT_DEPTH_MAX} prompts in a line")
+    row = PromptRow(
+        session_id=asked.session_id,
+        root=root,
+        parent=prompt.parent,
+        depth=depth,
+        policies=tuple(dict.fromkeys((*inherited, prompt.policy))),
+        until=asked.session.expires_at,
+    )
+    return row_key(asked.session_id, own), row
+
+
+def _policy(text: str) -> JSONValue:
+    try:
+        data = text.encode()
+        parse_inline(data)
+        return jcs.parse_strict(data)
+    except (PolicyError, jcs.MalformedJSONError, UnicodeEncodeError) as exc:
+        raise Refusal(Reason.POLICY_BROKEN, f"a prompt's policy: {exc}"[: limits.DETAIL_CHARS_MAX]) from exc
+
+
+def _parent(tables: Tables, asked: Asked, parent: bytes) -> PromptRow:
+    """Return the prompt that another derives from: the session's own, or that of the call which the signer executes.
+
+    Raises:
+        Refusal: PROMPT_UNKNOWN.
+    """
+    sessions = [asked.session_id]
+    cause = asked.event.header.causation_id
+    for key in tables.calls.of(cause) if cause is not None else ():
+        call = tables.calls.rows[key]
+        if call.tool == asked.principal_id:
+            sessions.append(call.session_id)
+    for session_id in sessions:
+        row = tables.prompts.get(row_key(session_id, parent))
+        if row is not None and tables.now < row.until:
+            return row
+    raise Refusal(Reason.PROMPT_UNKNOWN, "the parent is no prompt of this session, nor of the call that is executed")
+
+
+def _values(parameters: Mapping[str, JSONValue], path: str) -> list[object]:
+    try:
+        found = reached(parameters, parse_path(path, ""), new_work())
+    except PolicyError as exc:
+        raise Refusal(Reason.PROMPT_MISMATCH, "want a path to a parameter") from exc
+    return [value for value in found if value is not MISMATCH]

@@ -1,0 +1,202 @@
+"""Questions of a session about what the log knows: answered sealed to the asker, and nothing changes.
+
+    attestations        null, or an attestation key          the asker's own session's records
+    approvals           null, or the `next` of a page        requests that the asker may answer
+    invocation          the hex leaf of a call's event       the exact parameters, for who may answer or has asked
+    delegations         null                                 granted by the asker, and to the asker
+    effective_policy    a resource name                      ids and digests of the policies that apply to the asker
+
+An approver sees the exact parameters of a call only so.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Callable, Sequence
+
+from processors import approvals, jcs
+from processors.approvals import criteria_asked, quorum_of, required_by
+from processors.approved import request_id
+from processors.attributes import subject_of
+from processors.intake import Signer
+from processors.jcs import JSONValue
+from processors.outputs import Effects
+from processors.policies import policies_in_force
+from processors.policy.errors import ResourceInvalidError
+from processors.policy.patterns import resource_name
+from processors.refusal import Refusal
+from processors.tables import OPEN, Tables
+from schemas import codec, limits
+from schemas.reasons import Reason
+from schemas.records import Event, InvocationRequested
+from schemas.rows import DelegationRow, RequestRow
+from schemas.workflow import StateQueried
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body: StateQueried) -> None:
+    """Answer a question. Raises Refusal QUERY_INVALID, or why the asker may not know."""
+    ask = _QUESTIONS.get(body.what)
+    if ask is None:
+        raise Refusal(Reason.QUERY_INVALID, f"want one of {', '.join(_QUESTIONS)}")
+    try:
+        argument = jcs.parse_strict(body.argument.encode("utf-8", "surrogatepass"))
+    except jcs.MalformedJSONError as exc:
+        raise Refusal(Reason.QUERY_INVALID, f"the argument is no strict JSON: {exc.cause}") from exc
+    told = ask(tables, signer, argument)
+    effects.reply("accepted", payload=effects.reply_payload(event.header.salt, told))
+
+
+def _attestations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+    if argument is not None and not isinstance(argument, str):
+        raise Refusal(Reason.QUERY_INVALID, "want null, or an attestation key")
+    group = signer.kid if argument is None else (signer.kid, argument)
+    told: list[JSONValue] = []
+    for record in tables.attestations.of(group)[: limits.QUERY_ROWS_MAX]:
+        row = tables.attestations.rows[record]
+        told.append(
+            {
+                "id": record.hex(),
+                "key": row.key,
+                "setter": row.setter,
+                "value": jcs.parse_strict(row.value.encode()),
+                "set_at": row.set_at,
+                "expires_at": row.expires_at,
+                "uses": row.uses,
+                "max_uses": 1 if row.one_time else row.max_uses,
+                "revoked": row.revoked,
+            }
+        )
+    return {"attestations": told, "more": len(tables.attestations.of(group)) > len(told)}
+
+
+def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+    """Return a page of what the asker may answer. Bounded by what is looked at, not by what is found."""
+    if argument is not None and not (isinstance(argument, str) and _DIGEST.fullmatch(argument)):
+        raise Refusal(Reason.QUERY_INVALID, "want null, or the `next` of the page before")
+    subject, _ = approvals.approver_of(tables, signer)
+    keys: Sequence[bytes] = tables.requests.of(OPEN)
+    at = 0 if argument is None else bisect.bisect_right(keys, bytes.fromhex(argument))
+    looked_at = keys[at : at + limits.QUERY_ROWS_MAX]
+    told: list[JSONValue] = []
+    for key in looked_at:
+        row = tables.requests.rows[key]
+        if tables.now >= row.open_until:
+            continue
+        try:
+            approvals.check_approver(tables, row, subject)
+        except Refusal:
+            continue  # not this asker's to answer, nor to see
+        told.append(_told(row))
+    rest = at + len(looked_at) < len(keys)
+    return {"requests": told, "next": looked_at[-1].hex() if rest else None}
+
+
+def _told(row: RequestRow) -> dict[str, JSONValue]:
+    return {
+        "request": row.event.hex(),
+        "key": row.key,
+        "resource": row.resource,
+        "for_user": row.root,
+        "for_agent": row.acting,
+        "criteria": list(criteria_asked(row)),
+        "quorum": quorum_of(row),
+        "approved_by": [one.principal_id for one in row.approvals],
+        "one_time": all(bool(one["one_time"]) for one in required_by(row.required_by)),
+        "asked_at": row.asked_at,
+        "open_until": row.open_until,
+        "parameters_sha256": row.parameters_sha256.hex(),
+    }
+
+
+def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+    """Return a waiting call whole: to who asked it, and to who may answer one of its requests."""
+    if not (isinstance(argument, str) and _DIGEST.fullmatch(argument)):
+        raise Refusal(Reason.QUERY_INVALID, "want the hex leaf of a call's event")
+    leaf = bytes.fromhex(argument)
+    rows = _requests_of(tables, leaf)
+    call = next((row.call for row in rows if row.call.event), None)
+    if call is None or not _may_see(tables, signer, rows):
+        raise Refusal(Reason.APPROVAL_UNKNOWN)
+    event: Event = codec.decode_as(Event, call.event)
+    assert isinstance(event.body, InvocationRequested)
+    return {
+        "event": argument,
+        "resource": event.body.resource,
+        "parameters": jcs.parse_strict(event.body.parameters.encode()),
+        "principal": event.header.principal_id,
+        "issued_at": event.header.issued_at,
+        "requests": [_told(row) for row in rows],
+    }
+
+
+def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:
+    pending = tables.pending.get(leaf)
+    if pending is not None:
+        found = (tables.requests.get(request_id(leaf, key)) for key in pending.keys)
+        return [row for row in found if row is not None and not row.closed]
+    # A call that does not wait may still have asked for grants; they name it.
+    rows = (tables.requests.rows[key] for key in tables.requests.of(leaf))
+    return [row for row in rows if not row.closed]
+
+
+def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow]) -> bool:
+    if any(signer.principal_id in {row.root, row.acting} for row in rows):
+        return True
+    subject, _ = approvals.approver_of(tables, signer)
+    for row in rows:
+        try:
+            approvals.check_approver(tables, row, subject)
+        except Refusal:
+            continue
+        return True
+    return False
+
+
+def _delegations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+    if argument is not None:
+        raise Refusal(Reason.QUERY_INVALID, "want null")
+    told: dict[str, JSONValue] = {}
+    for name, group in (("granted", "by"), ("received", "to")):
+        keys = tables.delegations.of((group, signer.principal_id))[: limits.QUERY_ROWS_MAX]
+        told[name] = [_delegation(key, tables.delegations.rows[key]) for key in keys]
+    return told
+
+
+def _delegation(leaf: bytes, row: DelegationRow) -> JSONValue:
+    return {
+        "delegation": leaf.hex(),
+        "parent": row.parent.hex() if row.parent is not None else None,
+        "delegator": row.delegator,
+        "delegate": row.delegate,
+        "scope": jcs.parse_strict(row.scope.encode()),
+        "purpose": row.purpose,
+        "expires_at": row.expires_at,
+        "revoked": row.revoked,
+    }
+
+
+def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+    session = signer.session
+    if not isinstance(argument, str) or session is None:
+        raise Refusal(Reason.QUERY_INVALID, "want a resource name, from a session")
+    try:
+        name = resource_name(argument)
+    except ResourceInvalidError as exc:
+        raise Refusal(Reason.RESOURCE_INVALID) from exc
+    index = policies_in_force(tables)
+    found = index.found(subject_of(session.attributes, session.role, session.principal_id), name.text)
+    ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}
+    told: list[JSONValue] = [{"policy_id": ids[one.digest], "sha256": one.digest.hex()} for one in found]
+    return {"resource": argument, "policies": told}
+
+
+_QUESTIONS: dict[str, Callable[[Tables, Signer, JSONValue], JSONValue]] = {
+    "attestations": _attestations,
+    "approvals": _approvals,
+    "invocation": _invocation,
+    "delegations": _delegations,
+    "effective_policy": _effective_policy,
+}

@@ -1,0 +1,86 @@
+"""What became of an allowed call: its tool's report, or the silence after it. There is no third end."""
+
+from __future__ import annotations
+
+from processors import attestations, jcs
+from processors.intake import Signer
+from processors.outputs import Effects, PayloadTooLargeError, payload_digest
+from processors.policies import ended_well
+from processors.refusal import Refusal
+from processors.tables import Tables
+from schemas import limits
+from schemas.reasons import Reason
+from schemas.records import Event, Result, ResultReported
+from schemas.rows import CallRow
+
+REPORTED_OUTCOMES = frozenset({"ok", "failed", "unknown"})
+
+
+def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body: ResultReported) -> None:
+    """Close a call with its tool's signed report and pass that on to the caller.
+
+    Raises:
+        Refusal: LATE_RESULT, NOT_THE_TOOL, MALFORMED_RESULT, or what is wrong with an attestation.
+    """
+    call = tables.calls.get(body.decision)
+    if call is None or tables.now >= call.unknown_at:  # at most 64 expire with a record: it may be due and still here
+        raise Refusal(Reason.LATE_RESULT)
+    if call.tool != signer.principal_id:
+        raise Refusal(Reason.NOT_THE_TOOL, f"the decision names {call.tool!r}")
+    if event.header.causation_id != call.event:
+        raise Refusal(Reason.MALFORMED_RESULT, "causation_id is not the call's event")
+    _check_result(body)
+    tables.calls.delete(body.decision)
+    if body.outcome == "ok":
+        ended_well(tables, call)
+    if body.attestations:
+        if body.outcome != "ok":
+            raise Refusal(Reason.ATTESTATION_FORM, "only what ended well attests anything")
+        attestations.set_with_result(tables, effects, signer, call, body.attestations)
+    try:
+        payload, reason = effects.result_payload(event.header.salt), ""
+    except PayloadTooLargeError:
+        payload, reason = None, Reason.OUTPUT_TOO_LARGE
+    recipients = ((call.session_id, call.caller_x25519),) if payload else ()
+    result = _outcome(tables, effects, body.decision, call, body.outcome, reason, effects.claim.leaf, payload)
+    effects.answer(result, payload, recipients)
+
+
+def _check_result(body: ResultReported) -> None:
+    if body.outcome not in REPORTED_OUTCOMES:
+        raise Refusal(Reason.MALFORMED_RESULT, "want outcome ok, failed or unknown")
+    try:
+        jcs.parse_strict(body.body.encode(), nodes_max=limits.RESULT_EVENT_BYTES_MAX)
+    except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
+        raise Refusal(Reason.MALFORMED_RESULT, str(exc)) from exc
+
+
+def outcome_unknown(tables: Tables, effects: Effects, decision: bytes, call: CallRow) -> None:
+    """Tell the caller that no report came in time."""
+    effects.answer(_outcome(tables, effects, decision, call, "unknown", Reason.NO_REPORT, None, None))
+
+
+def _outcome(
+    tables: Tables,
+    effects: Effects,
+    decision: bytes,
+    call: CallRow,
+    outcome: str,
+    reason: str,
+    report_leaf: bytes | None,
+    payload: bytes | None,
+) -> Result:
+    return Result(
+        origin=tables.origin,
+        audit_index=effects.index,
+        to=call.session_id,
+        event=call.event,
+        event_id=call.event_id,
+        outcome=outcome,
+        reason=str(reason),
+        detail="",
+        decision=decision,
+        report=report_leaf,
+        at=tables.now,
+        payload_sha256=payload_digest(payload),
+    )

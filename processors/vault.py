@@ -1,0 +1,251 @@
+r"""The context vault: values that a session, or several, keep on the log (DESIGN 7).
+
+Each scope is a chain: n counts its accepted writes and deletes, and
+h_n = SHA-256("macaw/vault/v1\n" ‖ genesis ‖ lp(scope) ‖ h_{n-1} ‖ u64 n ‖ lp(key) ‖ event leaf), h_0 = 32 zero bytes.
+A key's version is the n of its last change, never used again; 0 stands for absent. Whoever keeps the last (n, h) of a
+scope notices when somebody shows an older one, or another past. Expiry changes no chain.
+
+The scope `session` is the signer's own: no policy need grant it, but one may deny it. Every other scope is shared, and
+each operation on it is a resource, `vault:<scope>/<get|set|delete|list>/<key>`. A read is an event like any other.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+from hashlib import sha256
+
+import re2
+
+from processors import delegations, jcs, signing
+from processors.approvals import use_up
+from processors.approved import Attested
+from processors.delegations import Chain
+from processors.intake import Signer
+from processors.jcs import JSONValue
+from processors.outputs import Effects
+from processors.policies import decide_call, settle, told_of
+from processors.policy.errors import RULE_ERRORS
+from processors.refusal import Refusal
+from processors.tables import Tables
+from schemas import limits
+from schemas.reasons import Reason
+from schemas.records import Event
+from schemas.rows import VaultRow, VaultScopeRow
+from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
+
+VAULT_TAG = b"macaw/vault/v1\n"
+OWN = "session"
+NO_CHAIN = bytes(32)
+_SHARED = re2.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# What a policy may say of one's own scope without forbidding it.
+_NOT_FORBIDDEN = frozenset({Reason.NO_POLICY, Reason.RESOURCE_NOT_ALLOWED})
+
+Operation = ContextWritten | ContextRead | ContextDeleted | ContextListed
+_VERBS = {ContextWritten: "set", ContextRead: "get", ContextDeleted: "delete", ContextListed: "list"}
+
+
+def chain_value(genesis: bytes, scope: str, before: bytes, n: int, key: str, leaf: bytes) -> bytes:
+    """Return h_n of a scope."""
+    parts = (signing.lp(scope.encode()), before, n.to_bytes(8, "big"), signing.lp(key.encode()), leaf)
+    return sha256(VAULT_TAG + genesis + b"".join(parts)).digest()
+
+
+def scope_id(scope: str, session_id: bytes) -> str:
+    """Return the id of a scope: shared names hold no colon, so none is another's session. Raises Refusal VAULT_FORM."""
+    if scope == OWN:
+        return f"{OWN}:{session_id.hex()}"
+    if not _SHARED.fullmatch(scope):
+        raise Refusal(Reason.VAULT_FORM, "want the scope `session`, or a name of a-z, 0-9, `.`, `_` and `-`")
+    return scope
+
+
+def _scope_key(scope: str) -> bytes:
+    return sha256(scope.encode()).digest()
+
+
+def _row_key(scope: str, key: str) -> bytes:
+    return _scope_key(scope) + key.encode()  # in order of keys within a scope
+
+
+def operate(tables: Tables, effects: Effects, signer: Signer, event: Event, body: Operation) -> None:
+    """Carry out one operation and answer it, sealed to the signer.
+
+    Raises:
+        Refusal: VAULT_FORM, VALUE_TOO_LARGE, VERSION_CONFLICT, VAULT_ABSENT, LIMIT_EXCEEDED, or a policy's reason.
+    """
+    scope = scope_id(body.scope, signer.kid)
+    _check_form(body)
+    _check_allowed(tables, effects, signer, event, body)
+    match body:
+        case ContextWritten():
+            told = _write(tables, effects, signer, scope, body)
+        case ContextRead():
+            told = _read(tables, scope, body)
+        case ContextDeleted():
+            told = _delete(tables, effects, signer, scope, body)
+        case ContextListed():
+            told = _list(tables, scope, body)
+    row = tables.scopes.get(_scope_key(scope))
+    told |= {"scope": scope, "n": row.n if row else 0, "h": (row.h if row else NO_CHAIN).hex()}
+    effects.reply("accepted", payload=effects.reply_payload(event.header.salt, told))
+
+
+def _check_form(body: Operation) -> None:
+    texts = (body.prefix, body.after) if isinstance(body, ContextListed) else (body.key,)
+    for text in texts:
+        # A key stands at the end of a resource's name, and what stands there must be readable.
+        if not text.isprintable() or len(text.encode("utf-8", "surrogatepass")) > limits.VAULT_KEY_BYTES_MAX:
+            raise Refusal(Reason.VAULT_FORM, f"want a printable key of at most {limits.VAULT_KEY_BYTES_MAX} bytes")
+    if isinstance(body, ContextListed):
+        if not 0 < body.limit <= limits.VAULT_LIST_MAX:
+            raise Refusal(Reason.VAULT_FORM, f"want a limit of 1 to {limits.VAULT_LIST_MAX}")
+        return
+    if not body.key:
+        raise Refusal(Reason.VAULT_FORM, "want a key")
+    if not isinstance(body, ContextWritten):
+        return
+    if len(body.value.encode("utf-8", "surrogatepass")) > limits.VAULT_VALUE_BYTES_MAX:
+        raise Refusal(Reason.VALUE_TOO_LARGE)
+    if body.ttl_ms is not None and not 0 < body.ttl_ms <= limits.VAULT_TTL_MS_MAX:
+        raise Refusal(Reason.VAULT_FORM, f"want a life of 1 to {limits.VAULT_TTL_MS_MAX} ms")
+
+
+def _value(text: str) -> JSONValue:
+    try:
+        return jcs.parse_strict(text.encode("utf-8", "surrogatepass"))
+    except jcs.MalformedJSONError as exc:
+        raise Refusal(Reason.VAULT_FORM, f"the value is no strict JSON: {exc.cause}") from exc
+
+
+# ---- whether a policy allows it
+
+
+def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Event, body: Operation) -> None:
+    """Judge the operation as a call on its resource, and charge what it costs. Raises Refusal."""
+    session = signer.session
+    assert session is not None
+    chain: Chain = delegations.chain_of(tables, session, event.header.on_behalf_of)
+    key = body.prefix if isinstance(body, ContextListed) else body.key
+    parameters: dict[str, JSONValue] = {"key": key}
+    if isinstance(body, ContextWritten):
+        parameters["value"] = _value(body.value)
+    resource = f"vault:{body.scope}/{_VERBS[type(body)]}/{key or '-'}"
+    try:
+        verdict = decide_call(
+            tables,
+            session,
+            resource,
+            parameters,
+            session_id=signer.kid,
+            chain=chain,
+            attested=Attested(tables, signer.kid, chain, effects.claim.leaf),
+        )
+    except RULE_ERRORS as exc:
+        raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
+    if verdict.outcome == "allowed":
+        settle(tables, verdict)
+        use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
+    elif verdict.outcome == "pending":
+        raise Refusal(Reason.APPROVAL_REQUIRED, "nobody is asked for an operation of the vault")
+    elif body.scope != OWN or verdict.reason not in _NOT_FORBIDDEN or chain.hops:
+        raise Refusal(verdict.reason, told_of(verdict))
+
+
+# ---- the operations
+
+
+def _standing(tables: Tables, scope: str, key: str) -> VaultRow | None:
+    row = tables.vault.get(_row_key(scope, key))
+    return None if row is None or tables.now >= row.until else row
+
+
+def _check_version(row: VaultRow | None, expected: int | None) -> None:
+    version = row.version if row is not None else 0
+    if expected is not None and expected != version:
+        raise Refusal(Reason.VERSION_CONFLICT, f"version={version}")
+
+
+def _write(tables: Tables, effects: Effects, signer: Signer, scope: str, body: ContextWritten) -> dict[str, JSONValue]:
+    row = _standing(tables, scope, body.key)
+    _check_version(row, body.expected)
+    n = _advance(tables, effects, signer, scope, body.key)
+    ends = limits.FOR_EVER_MS if body.ttl_ms is None else tables.now + body.ttl_ms
+    if body.scope == OWN:
+        assert signer.session is not None
+        ends = min(ends, signer.session.expires_at)
+    new = VaultRow(
+        scope=scope,
+        key=body.key,
+        value=body.value,
+        version=n,
+        set_at=tables.now,
+        author=signer.principal_id,
+        until=ends,
+    )
+    tables.vault.put(_row_key(scope, body.key), new)
+    if len(tables.vault) > tables.limits.vault_keys or tables.vault.weight > tables.limits.vault_bytes:
+        raise Refusal(Reason.LIMIT_EXCEEDED, "the tenant's vault is full")
+    effects.context_changed(_row_key(scope, body.key), new, "set", signer.principal_id)
+    return {"key": body.key, "version": n}
+
+
+def _read(tables: Tables, scope: str, body: ContextRead) -> dict[str, JSONValue]:
+    row = _standing(tables, scope, body.key)
+    if row is None:
+        return {"key": body.key, "version": 0, "value": None}
+    return {"key": body.key, "version": row.version, "value": json.loads(row.value), "author": row.author}
+
+
+def _delete(tables: Tables, effects: Effects, signer: Signer, scope: str, body: ContextDeleted) -> dict[str, JSONValue]:
+    row = _standing(tables, scope, body.key)
+    _check_version(row, body.expected)
+    if row is None:
+        raise Refusal(Reason.VAULT_ABSENT)
+    _advance(tables, effects, signer, scope, body.key)
+    tables.vault.delete(_row_key(scope, body.key))
+    effects.context_changed(_row_key(scope, body.key), row, "deleted", signer.principal_id)
+    return {"key": body.key, "version": 0}
+
+
+def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValue]:
+    """Return a page of keys, in order. Rows that are over and still here are passed over."""
+    keys, head = tables.vault.of(scope), _scope_key(scope)
+    prefix = head + body.prefix.encode()
+    at = max(
+        bisect.bisect_left(keys, prefix), bisect.bisect_right(keys, head + body.after.encode()) if body.after else 0
+    )
+    found: list[JSONValue] = []
+    more = False
+    for row_key in keys[at : at + 4 * limits.VAULT_LIST_MAX]:
+        if not row_key.startswith(prefix):
+            break
+        row = tables.vault.rows[row_key]
+        if tables.now >= row.until:
+            continue
+        if len(found) >= body.limit:
+            more = True
+            break
+        found.append({"key": row.key, "version": row.version})
+    return {"prefix": body.prefix, "keys": found, "more": more}
+
+
+def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: str) -> int:
+    """Add a link to the scope's chain and return its number. Raises Refusal LIMIT_EXCEEDED."""
+    row = tables.scopes.get(_scope_key(scope))
+    n, before = (row.n, row.h) if row is not None else (0, NO_CHAIN)
+    assert signer.session is not None
+    own = scope.startswith(f"{OWN}:")
+    h = chain_value(tables.genesis, scope, before, n + 1, key, effects.claim.leaf)
+    until = signer.session.expires_at if own else limits.FOR_EVER_MS
+    tables.scopes.put(_scope_key(scope), VaultScopeRow(name=scope, n=n + 1, h=h, until=until))
+    if len(tables.scopes) > limits.VAULT_SCOPES_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {limits.VAULT_SCOPES_MAX} scopes")
+    return n + 1
+
+
+def leave(tables: Tables, effects: Effects, row_key: bytes) -> None:
+    """Forget a value that is over."""
+    row = tables.vault.rows[row_key]
+    effects.context_changed(row_key, row, "ended", row.author)
+    tables.vault.delete(row_key)

@@ -1,0 +1,120 @@
+"""The view of what was attested and approved: records of sessions, requests for approval, and grants.
+
+Values of attestations are not here: they never leave the tenant's own topics.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from schemas import limits
+from schemas.changes import AttestationChanged
+from schemas.codec import MalformedRecordError
+from schemas.topics import OPS_ATTESTATIONS, OPS_ATTESTATIONS_CHANGELOG
+from streams.views.view import ID_BYTES, JSONRow, View, shown_after
+
+
+class Kind(enum.Enum):
+    """What a row is about."""
+
+    RECORD = "record"
+    REQUEST = "request"
+    GRANT = "grant"
+
+
+class Status(enum.Enum):
+    """What became of it. A request is pending, then one of the four after it; the others tell of records and grants."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    ACTIVE = "active"
+    CONSUMED = "consumed"
+    REVOKED = "revoked"
+    EXPIRED = "expired"  # no event says so: it is told by the clock
+    ENDED = "ended"
+
+
+OF_REQUESTS = (Status.PENDING, Status.APPROVED, Status.DENIED, Status.TIMEOUT, Status.CANCELLED)
+_SAID = frozenset(status.value for status in Status if status is not Status.EXPIRED)
+_LIVE = frozenset({Status.PENDING.value, Status.ACTIVE.value})
+
+
+def status_of(row: AttestationChanged, now: int) -> Status:
+    """Return what it is at `now`: past its end it counts no more, although no event says so yet."""
+    if row.ends_at is not None and now >= row.ends_at:
+        if row.status == Status.PENDING.value:
+            return Status.TIMEOUT
+        if row.status == Status.ACTIVE.value:
+            return Status.EXPIRED
+    return Status(row.status)
+
+
+def shown_until(row: AttestationChanged) -> int:
+    """Return the time from which the row is shown no more."""
+    if row.status not in _LIVE:
+        return shown_after(row.at)
+    return limits.FOR_EVER_MS if row.ends_at is None else shown_after(row.ends_at)
+
+
+def check(change: AttestationChanged) -> None:
+    """Raise MalformedRecordError unless the parts fit each other."""
+    if change.kind not in {kind.value for kind in Kind}:
+        raise MalformedRecordError(f"got kind {change.kind[:16]!r}, want record, request or grant")
+    if len(change.session_id) != (0 if change.kind == Kind.GRANT.value else ID_BYTES):
+        raise MalformedRecordError(f"want a session id of {ID_BYTES} bytes, and none for a grant")
+
+
+def describe(row: AttestationChanged, now: int) -> JSONRow:
+    """Return a record, request or grant as the query API writes it."""
+    return {
+        "id": row.id.hex(),
+        "kind": row.kind,
+        "key": row.key,
+        "session_id": row.session_id.hex() or None,
+        "principal_id": row.principal_id,
+        "resource": row.resource,
+        "status": status_of(row, now).value,
+        "criteria": list(row.criteria),
+        "quorum": row.quorum,
+        "approved_by": list(row.approved_by),
+        "uses": row.uses,
+        "uses_max": row.uses_max,
+        "ends_at": row.ends_at,
+        "changed_at": row.at,
+        "audit_index": row.audit_index,
+    }
+
+
+def describe_request(row: AttestationChanged, now: int) -> JSONRow | None:
+    """Return a request with who may approve it, who has, and until when; None for records and grants."""
+    if row.kind != Kind.REQUEST.value:
+        return None
+    return {
+        "id": row.id.hex(),
+        "key": row.key,
+        "resource": row.resource,
+        "session_id": row.session_id.hex(),
+        "for_user": row.principal_id,
+        "status": status_of(row, now).value,
+        "may_approve": {"criteria": list(row.criteria), "quorum": row.quorum},
+        "approved_by": list(row.approved_by),
+        "missing": max(0, row.quorum - len(row.approved_by)),
+        "open_until": row.ends_at,
+        "changed_at": row.at,
+        "audit_index": row.audit_index,
+    }
+
+
+ATTESTATIONS = View(
+    name="attestations",
+    source=OPS_ATTESTATIONS,
+    changelog=OPS_ATTESTATIONS_CHANGELOG,
+    record=AttestationChanged,
+    statuses=_SAID,
+    id_of=lambda change: change.id,
+    shown_until=shown_until,
+    check=check,
+)

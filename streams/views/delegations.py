@@ -1,0 +1,163 @@
+"""The view of delegations, as trees: what was handed on, and what was handed on from that.
+
+A delegation is shown until an hour after its own end, revoked or not. None ends later than the one above it, so a
+child is never shown without what it hangs on.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from schemas.changes import DelegationChanged
+from schemas.codec import MalformedRecordError
+from schemas.topics import OPS_DELEGATIONS, OPS_DELEGATIONS_CHANGELOG
+from streams.views.view import ID_BYTES, JSONRow, Page, Question, View, live_rows, shown_after
+
+TREE_ROWS_MAX = 250  # of one page: a scope may be large
+DEPTH_MAX = 16  # twice what the monitor grants: a circle that nobody can have granted must not be walked for ever
+
+
+class Status(enum.Enum):
+    """What a delegation is worth.
+
+    `active` says that neither it nor one above it was revoked by name. Who granted it may have lost a session or a
+    key since, which ends it too: that stands with the session.
+    """
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+    ENDED = "ended"
+
+
+def shown_until(row: DelegationChanged) -> int:
+    """Return the time from which the row is shown no more."""
+    return shown_after(row.expires_at)
+
+
+def check(change: DelegationChanged) -> None:
+    """Raise MalformedRecordError unless the parent is one, and the scope is what a scope is written in."""
+    if change.parent is not None and (len(change.parent) != ID_BYTES or change.parent == change.delegation):
+        raise MalformedRecordError(f"want a parent of {ID_BYTES} bytes, and not itself")
+    try:
+        json.loads(change.scope)
+    except (ValueError, RecursionError) as exc:
+        raise MalformedRecordError("want a scope in JSON") from exc
+
+
+def status_of(row: DelegationChanged, above: Status, now: int) -> Status:
+    """Return what a delegation is at `now`, under one that is `above`."""
+    if Status.REVOKED in {above, Status(row.status)}:
+        return Status.REVOKED
+    over = now >= row.expires_at or Status.ENDED in {above, Status(row.status)}
+    return Status.ENDED if over else Status.ACTIVE
+
+
+def describe(row: DelegationChanged, status: Status) -> JSONRow:
+    """Return a delegation as the query API writes it."""
+    return {
+        "id": row.delegation.hex(),
+        "parent": row.parent.hex() if row.parent is not None else None,
+        "delegator": row.delegator,
+        "delegate": row.delegate,
+        "scope": json.loads(row.scope),
+        "purpose": row.purpose,
+        "status": status.value,
+        "expires_at": row.expires_at,
+        "changed_at": row.at,
+        "audit_index": row.audit_index,
+    }
+
+
+DELEGATIONS = View(
+    name="delegations",
+    source=OPS_DELEGATIONS,
+    changelog=OPS_DELEGATIONS_CHANGELOG,
+    record=DelegationChanged,
+    statuses=frozenset(status.value for status in Status),
+    id_of=lambda change: change.delegation,
+    shown_until=shown_until,
+    check=check,
+)
+
+
+# ---- trees
+
+
+def select_trees(rows: Mapping[bytes, bytes], question: Question, now: int, member: str = "") -> Page:
+    """Return a page of a tenant's trees in the order of their roots, each delegation with its `children`.
+
+    With `member`, only trees in which this principal has or was given something. A page holds at most `limit` trees
+    and about TREE_ROWS_MAX delegations; where a tree is cut, `children_left_out` counts the children that are not shown.
+    """
+    tree = _Trees(rows, question.tenant, now)
+    found: list[JSONRow] = []
+    last, room = question.after, TREE_ROWS_MAX
+    for root in tree.roots:
+        if root.delegation.hex() <= question.after or (member and not tree.names(root, member)):
+            continue
+        if len(found) == question.limit or room <= 0:
+            return Page(tuple(found), last)
+        grown = tree.grown(root, room)
+        room -= _count(grown)
+        found.append(grown)
+        last = root.delegation.hex()
+    return Page(tuple(found), None)
+
+
+class _Trees:
+    """The delegations of one tenant at a moment, by what they hang on."""
+
+    def __init__(self, rows: Mapping[bytes, bytes], tenant: str, now: int) -> None:
+        self._now = now
+        every = {
+            row.delegation: row
+            for _, row in live_rows(DELEGATIONS, rows, Question(tenant=tenant), now)
+            if row is not None
+        }
+        self._children: defaultdict[bytes, list[DelegationChanged]] = defaultdict(list)
+        self.roots: list[DelegationChanged] = []
+        for row in every.values():
+            if row.parent is None or row.parent not in every:
+                self.roots.append(row)
+            else:
+                self._children[row.parent].append(row)
+
+    def names(self, root: DelegationChanged, member: str) -> bool:
+        """Whether a principal is anywhere in a tree."""
+        below: Sequence[DelegationChanged] = [root]
+        for _ in range(DEPTH_MAX):
+            if any(member in {row.delegator, row.delegate} for row in below):
+                return True
+            below = [child for row in below for child in self._children.get(row.delegation, ())]
+        return False
+
+    def grown(self, root: DelegationChanged, room: int) -> JSONRow:
+        """Return a tree of at most `room` delegations, those near the root first."""
+        # What it hangs on is not known here: nobody can say that it counts.
+        above = Status.ACTIVE if root.parent is None else Status.ENDED
+        top = describe(root, status_of(root, above, self._now))
+        below: list[tuple[DelegationChanged, JSONRow]] = [(root, top)]
+        room -= 1
+        for _ in range(DEPTH_MAX):
+            deeper: list[tuple[DelegationChanged, JSONRow]] = []
+            for row, told in below:
+                children = self._children.get(row.delegation, [])
+                shown = children[: max(room, 0)]
+                room -= len(shown)
+                status = Status(told["status"])
+                made = [(child, describe(child, status_of(child, status, self._now))) for child in shown]
+                told["children"] = [one for _, one in made]
+                if len(shown) < len(children):
+                    told["children_left_out"] = len(children) - len(shown)
+                deeper += made
+            below = deeper
+        return top
+
+
+def _count(tree: JSONRow) -> int:
+    children = tree.get("children", [])
+    assert isinstance(children, list)
+    return 1 + sum(_count(child) for child in children)
