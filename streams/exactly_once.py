@@ -40,19 +40,24 @@ from streams.resume import Reader, Restoration, ResumeError, received_of
 log = logging.getLogger(__name__)
 
 FAILURES_MAX = 3  # a partition whose own transaction fails this often alike is paused; the others go on
-BUFFERED_RECORDS_MAX = 2 * limits.BATCH_RECORDS_MAX  # polled, not folded yet, of all partitions together
+BUFFERED_RECORDS_MAX = 8 * limits.BATCH_RECORDS_MAX  # polled, not folded yet, of all partitions together
 RESTORING_MAX = 4  # each has connections of its own
 RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
 RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
 COMMITTED_SECONDS = 0.01  # how long a commit may wait to be noticed where nothing depends on it
-SHARE_RECORDS = 128  # of one tenant in a turn, while others have records too
+TURN_RECORDS = 128  # of all tenants in a turn, while several have records: what comes meanwhile waits for its end
+SHARE_RECORDS_MIN = 8  # of one tenant in a turn, however many have records
 GATHER_SECONDS = 0.002  # how often, while a full batch waits for a commit, the next records are asked for
 WAKE_SECONDS = 0.5
 # Faults of the machine are no decisions: the worker ends, and its supervisor starts another.
 MACHINE_FAULTS = (MemoryError, RecursionError, OSError, ImportError)
 DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
-# Errors that say who may write, not what was written: no fault of the partition's records.
-_MEMBERSHIP = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
+# No fault of the partition's records: errors that say who may write, and what the client says after an abort in which
+# messages were on their way (librdkafka 2.16). They neither count as failures alike nor end a row of such.
+_PASSING = frozenset(
+    {"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"}
+    | {"OUT_OF_ORDER_SEQUENCE_NUMBER"}
+)
 
 
 class Loop:
@@ -142,9 +147,10 @@ class Loop:
         committed = self._settle()
         collected = self._collect(self._patience(timeout))
         busy = [p for p in self._ready() if p.buffer]
+        share = max(SHARE_RECORDS_MIN, TURN_RECORDS // max(1, len(busy)))
         for partition in busy:
-            self._fold(partition, limits.BATCH_RECORDS_MAX if len(busy) == 1 else SHARE_RECORDS)
-        self._hold_back()
+            self._fold(partition, limits.BATCH_RECORDS_MAX if len(busy) == 1 else share)
+        self._hold_back(share)
         for partition in sorted(self._ready(), key=lambda p: p.waits_since):
             self._send(partition)
         if not collected and any(p.has_more for p in self._ready()):
@@ -169,15 +175,20 @@ class Loop:
     def _collect(self, timeout: float) -> int:
         """Buffer what the consumer has, each record with its partition's epoch from before the call; say how many."""
         held = sum(len(p.buffer) for p in self._partitions.values())
-        room = min(limits.BATCH_RECORDS_MAX, BUFFERED_RECORDS_MAX - held)
+        room, size = BUFFERED_RECORDS_MAX - held, 0
         if room <= 0:
             return 0  # a commit ends, a batch is sent, and then there is room again
         before = dict(self._epochs)
         first = self._consumer.poll(timeout)
-        self._note(before, [first] if first is not None else [])
-        if first is not None and room > 1:
+        messages = [first] if first is not None else []
+        while messages:
+            self._note(before, messages)
+            room -= len(messages)
+            size += sum(len(message.value() or b"") for message in messages)
+            if room <= 0 or size >= limits.BATCH_BYTES_MAX:
+                break
             before = dict(self._epochs)
-            self._note(before, self._consumer.consume(room - 1, 0))
+            messages = self._consumer.consume(min(room, limits.BATCH_RECORDS_MAX), 0)
         for partition in self._partitions.values():
             partition.buffer = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
         return sum(len(p.buffer) for p in self._partitions.values()) - held
@@ -201,15 +212,13 @@ class Loop:
         else:
             log.warning("%s: %s", topic or "consumer", error)
 
-    def _hold_back(self) -> None:
+    def _hold_back(self, share: int) -> None:
         """Let no tenant fill what all share: one whose records pile up is not read on until they are folded."""
         for partition in self._ready():
-            if partition.is_held_back and len(partition.buffer) < SHARE_RECORDS:
+            if partition.is_held_back and len(partition.buffer) < share:
                 partition.is_held_back = False
                 self._consumer.resume([partition.place])
-            elif (
-                not partition.is_held_back and len(partition.buffer) >= 2 * SHARE_RECORDS and len(self._partitions) > 1
-            ):
+            elif not partition.is_held_back and len(partition.buffer) >= 2 * share and len(self._partitions) > 1:
                 partition.is_held_back = True
                 self._consumer.pause([partition.place])
 
@@ -309,7 +318,7 @@ class Loop:
         error = _kafka_error(exc)
         kind = error.name() if error is not None else type(exc).__name__
         partition.buffer.clear()
-        if kind not in _MEMBERSHIP:
+        if kind not in _PASSING:
             partition.failures = partition.failures + 1 if kind == partition.failed_with else 1
             partition.failed_with = kind
         if partition.failures >= FAILURES_MAX:

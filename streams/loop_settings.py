@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas import limits, topics
 
+FETCH_OVERHEAD_BYTES = 4096  # of a batch around its records, with room
 LANES = 4  # transactions that one worker may have under way, each of another tenant
 
 
@@ -48,9 +49,12 @@ class LoopSettings:
             "topic.metadata.refresh.interval.ms": 5000,
             "session.timeout.ms": self.session_timeout_ms,
             "fetch.wait.max.ms": 100,
-            # What is fetched of one tenant stands before the next one's records, so it is little.
-            "queued.min.messages": 500,
-            "max.partition.fetch.bytes": 512 * 1024,
+            # All partitions share one queue, and while it is full nothing is fetched of any: asked again soon, a flood
+            # of one tenant does not keep the others waiting for the client's usual second.
+            "queued.min.messages": 2000,
+            "fetch.queue.backoff.ms": 5,
+            # A batch that is larger is sent only to who asks for nothing else: a partition would wait for the others'.
+            "max.partition.fetch.bytes": limits.INTAKE_MESSAGE_BYTES_MAX + FETCH_OVERHEAD_BYTES,
         }
 
     def producer(self, lane: int = 0) -> dict[str, Any]:

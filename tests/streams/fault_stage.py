@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,10 +28,11 @@ from tests.streams.fault_oracle import Finding, judge
 from tests.streams.fault_points import SPRUNG, Fault
 from tests.streams.fault_tally import Tally
 from tests.streams.loop_workers import ROOT, AuditWatch
-from tests.streams.loop_world import Tenant, World, mixed
+from tests.streams.loop_world import Record, Tenant, World, mixed
 
 WAIT_SECONDS = 30.0  # for anything that must happen in a round
 STUCK_SECONDS = 60.0  # a session, a transaction, a restoration and a call may have to time out first
+AWAY_SECONDS = 90.0  # a lone broker that was killed is not trusted again by itself for a while
 STOP_SECONDS = 20.0
 RESTARTS_MAX = 10
 LOAD_MAX = 300  # calls a tenant; after that the bursts are small
@@ -131,7 +132,7 @@ class Stage:
         self.tenants = self.world.found_all(*(f"n{n}" for n in range(count)))
         self.watch = AuditWatch(self.world, *self.tenants)
         for tenant in self.tenants:
-            tenant.append(mixed(tenant, self._load.randint(30, 120)))
+            self.append(tenant, mixed(tenant, self._load.randint(30, 120)))
         return self.tenants
 
     def start(self, name: str, fault: Fault | None = None, **more: Any) -> Worker:
@@ -152,9 +153,17 @@ class Stage:
         for tenant in self.tenants:
             count = self._load.randint(1, 30) if tenant.calls < LOAD_MAX else 2
             if tenant.calls < LOAD_MAX and self._load.random() < 0.2:
-                tenant.append(mixed(tenant, count + 6))
+                self.append(tenant, mixed(tenant, count + 6))
             else:
-                tenant.call(count)
+                self.append(tenant, tenant.make_calls(count))
+
+    def append(self, tenant: Tenant, records: Iterable[Record]) -> None:
+        """Append records and wait until a broker has them, which may be away meanwhile."""
+        for value, headers in records:
+            tenant.producer.produce(tenant.intake, value, partition=0, headers=list(headers))
+            tenant.appended += 1
+        if tenant.producer.flush(AWAY_SECONDS):
+            raise RoundInvalidError(f"no broker took the load within {AWAY_SECONDS:g} s")
 
     def feed_until(self, done: Callable[[], bool], what: str) -> None:
         """Append bursts until something has happened. Raises RoundInvalidError if it does not."""
