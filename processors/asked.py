@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from processors.intake import KID_HEADER, PROOF_HEADER, Signer
+from processors.intake import Signer
 from processors.outputs import Effects
 from processors.tables import Tables
 from schemas import codec
@@ -31,11 +31,12 @@ class Asked:
 
 def asked_now(effects: Effects, signer: Signer, event: Event, body: InvocationRequested) -> Asked:
     """Return the call that this record is. Requires a verified event of a session."""
-    received, session = effects.received, signer.session
+    received, claim, session = effects.received, effects.claim, signer.session
     assert received.value is not None
+    assert claim.kid is not None
     assert session is not None
-    signed = SignedEvent(event=received.value, proof=received.header(PROOF_HEADER), kid=received.header(KID_HEADER))
-    return Asked(event, body, effects.claim.leaf, signer.kid, session, signed)
+    signed = SignedEvent(event=received.value, proof=claim.proof, kid=claim.kid)
+    return Asked(event, body, claim.leaf, signer.kid, session, signed)
 
 
 def asked_before(tables: Tables, leaf: bytes, row: PendingRow) -> Asked | None:

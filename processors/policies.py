@@ -99,7 +99,11 @@ def decide_call(
     `chain` says for whom it is made, `attested` what was said and approved, `resumed` what it waited for.
     """
     subjects: Subject | tuple[Subject, ...] = (
-        subject_of(session.attributes, session.role, session.principal_id) if chain is None else chain.subjects
+        subject_of(session.attributes, session.role, session.principal_id)
+        if chain is None
+        else chain.subjects
+        if chain.hops
+        else chain.root
     )
     call = call_of(tables, session, session_id, intents, chain=chain, attested=attested, resumed=resumed)
     return decide(policies_in_force(tables), subjects, resource, parameters, call)

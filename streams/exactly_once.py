@@ -69,6 +69,7 @@ class Loop:
         self._open_fold = open_fold
         self._partitions: dict[str, Partition] = {}
         self._epochs: dict[str, int] = {}
+        self._is_moved = False  # an epoch was raised since records were last filtered by it
         self._restoring: list[Partition] = []
         self._readers = [Reader(settings.consumer())]  # idle ones; the first connects while the group is joined
         self._readers_busy = 0
@@ -120,6 +121,7 @@ class Loop:
 
     def _raise_epoch(self, topic: str) -> None:
         self._epochs[topic] = self._epochs.get(topic, 0) + 1
+        self._is_moved = True
 
     def _assign_new(self) -> None:
         """Without a group: take every intake topic that there is."""
@@ -189,8 +191,10 @@ class Loop:
                 break
             before = dict(self._epochs)
             messages = self._consumer.consume(min(room, limits.BATCH_RECORDS_MAX), 0)
-        for partition in self._partitions.values():
-            partition.buffer = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
+        if self._is_moved:
+            self._is_moved = False
+            for partition in self._partitions.values():
+                partition.buffer = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
         return sum(len(p.buffer) for p in self._partitions.values()) - held
 
     def _note(self, before: dict[str, int], messages: list[Message]) -> None:
