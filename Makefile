@@ -21,9 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Run the main job on real input, with the embedded broker; exit 0 only if all of it held
 	$(BIN)/macaw demo
 
-test: $(STAMP) ## Lint, then run every test that needs no docker (T=path runs a part)
+test: $(STAMP) ## Lint, then run every test that needs no docker, in two processes (T=path runs a part, JOBS=n)
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest $(T)
+	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile $(T)
 
 test-containers: $(STAMP) ## Show the image, docker-compose.yml and the tests' broker in docker; root on Debian needs no engine
 	PYTHON=$(abspath $(BIN)/python) tests/containers/run.sh

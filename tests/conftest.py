@@ -1,9 +1,10 @@
-"""One broker for the whole run, started by the first test that asks, and named at the end."""
+"""One broker for each process of the run, started by the first test that asks, and named at the end."""
 
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ class BrokerUse:
     no_docker: str = ""
     skips: int = 0
     complaint: str = ""
+    brokers: set[str] = field(default_factory=set)
+    is_real: bool = True
 
 
 USE = pytest.StashKey[BrokerUse]()
@@ -60,23 +63,41 @@ def unique() -> str:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that promised a real broker and did without: a skip must not look like a pass."""
+    use = session.config.stash[USE]
+    if use.info:
+        use.brokers.add(str(use.info))
+        use.is_real = use.is_real and use.info.is_real
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:  # a process among several: whoever started it speaks for all
+        told["brokers"], told["is_real"] = sorted(use.brokers), use.is_real
+        told["skips"], told["no_docker"] = use.skips, use.no_docker
+        return
     if os.environ.get("MACAW_REQUIRE_REAL_BROKER") != "1":
         return
-    use = session.config.stash[USE]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = len(reporter.stats.get("skipped", ())) if reporter else use.skips
-    if use.info and not use.info.is_real:
-        use.complaint = f"MACAW_REQUIRE_REAL_BROKER=1, but the broker was {use.info}"
+    if not use.is_real:
+        use.complaint = f"MACAW_REQUIRE_REAL_BROKER=1, but the broker was {', '.join(sorted(use.brokers))}"
     elif skipped:
         use.complaint = f"MACAW_REQUIRE_REAL_BROKER=1, but {skipped} tests were skipped"
     if use.complaint and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 - as the hook names it
+    """Take over what a process of the run has used."""
+    use, told = node.config.stash[USE], getattr(node, "workeroutput", {})
+    use.brokers |= set(told.get("brokers", ()))
+    use.is_real = use.is_real and told.get("is_real", True)
+    use.skips += told.get("skips", 0)
+    use.no_docker = use.no_docker or told.get("no_docker", "")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     use = config.stash[USE]
-    if use.info:
-        terminalreporter.write_line(f"broker: {use.info}, {use.skips} skips")
+    if use.brokers:
+        terminalreporter.write_line(f"broker: {', '.join(sorted(use.brokers))}, {use.skips} skips")
     if use.no_docker:
         terminalreporter.write_line(f"docker was passed over: {use.no_docker}")
     if use.complaint:
