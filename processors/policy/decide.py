@@ -74,7 +74,8 @@ def _delegated(
         if fault is not None:
             reason, hop = fault
             return denied(Refusal(Stage.RESOLUTION, reason, f"/{hop}"), ())
-    return lowest([_judge(index, subject, name, parameters, call, work) for subject in subjects])
+    judged: dict[int, tuple[Plan, Verdict]] = {}  # by plan, where it is impartial: the members of a chain are often alike
+    return lowest([_judge(index, subject, name, parameters, call, work, judged) for subject in subjects])
 
 
 # ---- one subject
@@ -87,6 +88,7 @@ def _judge(
     parameters: Mapping[str, JSONValue],
     call: Call,
     work: Work,
+    judged: dict[int, tuple[Plan, Verdict]] | None = None,
 ) -> Verdict:
     found = index.found(subject, name.text)
     try:
@@ -98,6 +100,21 @@ def _judge(
         return denied(internal, tuple(sorted({one.digest for one in found})))
     if lacks_layer(index, subject, call.settings):
         return denied(_LAYER_MISSING, plan.digests)
+    if judged is None or not plan.impartial:
+        return _best(plan, subject, name, parameters, call, work)
+    if id(plan) not in judged:  # the plan is kept with its verdict, so that no other gets its id meanwhile
+        judged[id(plan)] = plan, _best(plan, subject, name, parameters, call, work)
+    return judged[id(plan)][1]
+
+
+def _best(
+    plan: Plan,
+    subject: Subject,
+    name: ResourceName,
+    parameters: Mapping[str, JSONValue],
+    call: Call,
+    work: Work,
+) -> Verdict:
     best: Verdict | None = None
     for alternative in plan.alternatives:
         verdict = judge_alternative(alternative, plan, subject, name, parameters, call, work)

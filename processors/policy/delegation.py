@@ -3,8 +3,9 @@
 Scopes never grant: they are judged before any policy is, and each member of the chain must pass by its own policies.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from processors.jcs import JSONValue
@@ -30,8 +31,7 @@ class Scope:
 
     def covers(self, name: ResourceName) -> bool:
         """Return whether a resource is within the scope."""
-        listed = not self.resources or any(grants(pattern, name) for pattern in self.resources)
-        return listed and (not self.operations or name.operation in self.operations)
+        return _covers(self.resources, self.operations, name)
 
     def permits(self, parameters: Mapping[str, JSONValue], now: int) -> bool:
         """Return whether its conditions hold. What is absent fails."""
@@ -134,16 +134,26 @@ def chain_fault(
     Each hop leads from one subject of the call to the next, the root first. A bound call has one, to a service.
     """
     members = [*(hop.delegator for hop in hops[:1]), *(hop.delegate for hop in hops)]
-    linked = bool(hops) and all(one.delegate == other.delegator for one, other in pairwise(hops))
-    whole = linked and members == [subject.principal for subject in subjects]
+    whole = bool(hops) and members == [subject.principal for subject in subjects]
+    whole = whole and all(one.delegate == other.delegator for one, other in pairwise(hops))
     if bound:
         whole = whole and len(hops) == 1 and subjects[-1].type == SERVICE_TYPE
-    checks = (
-        ("DELEGATION_REVOKED", [not hop.revoked for hop in hops]),
-        ("DELEGATION_EXPIRED", [now < hop.expires_at for hop in hops]),
-        ("DELEGATION_BROKEN", [whole]),
-        ("DELEGATION_DEPTH", [len(hops) <= limits.DELEGATION_DEPTH_MAX]),
-        ("DELEGATION_SCOPE", [hop.scope.covers(name) for hop in hops]),
-        ("DELEGATION_CONDITION", [hop.scope.permits(parameters, now) for hop in hops]),
+    checks: tuple[tuple[str, Callable[[], list[bool]]], ...] = (
+        ("DELEGATION_REVOKED", lambda: [not hop.revoked for hop in hops]),
+        ("DELEGATION_EXPIRED", lambda: [now < hop.expires_at for hop in hops]),
+        ("DELEGATION_BROKEN", lambda: [whole]),
+        ("DELEGATION_DEPTH", lambda: [len(hops) <= limits.DELEGATION_DEPTH_MAX]),
+        ("DELEGATION_SCOPE", lambda: [hop.scope.covers(name) for hop in hops]),
+        ("DELEGATION_CONDITION", lambda: [hop.scope.permits(parameters, now) for hop in hops]),
     )
-    return next(((reason, held.index(False)) for reason, held in checks if False in held), None)
+    for reason, ask in checks:
+        held = ask()
+        if False in held:
+            return reason, held.index(False)
+    return None
+
+
+@lru_cache(maxsize=limits.CACHED_NAMES_MAX)
+def _covers(resources: tuple[str, ...], operations: tuple[str, ...], name: ResourceName) -> bool:
+    listed = not resources or any(grants(pattern, name) for pattern in resources)
+    return listed and (not operations or name.operation in operations)

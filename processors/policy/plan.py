@@ -108,11 +108,15 @@ class Alternative(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Alternatives by their branch, what an allowed call leaves behind, and the digests of all that was consulted."""
+    """Alternatives by their branch, what an allowed call leaves behind, and the digests of all that was consulted.
+
+    `impartial` says that nothing asks who calls or what was before: any two subjects whose plan it is are judged alike.
+    """
 
     alternatives: tuple[Alternative, ...]
     marks: tuple[Ruled, ...]
     digests: tuple[bytes, ...]
+    impartial: bool = False
 
 
 TRUST_ID = "trust:"  # of what a tenant grants to a foreign one, which stands in no document
@@ -147,11 +151,19 @@ def make_plan(
         for branch, documents in branches or [("", [])]
     )
     everything = _once(one for layer in layers for one in layer)
+    marks = tuple(_marks(index, everything, name))
     return Plan(
         alternatives=alternatives,
-        marks=tuple(_marks(index, everything, name)),
+        marks=marks,
         digests=tuple(sorted({one.policy.digest for one in everything})),
+        impartial=not marks and all(map(_is_impartial, alternatives)),
     )
+
+
+def _is_impartial(alternative: Alternative) -> bool:
+    """Whether nothing asks who calls, or what was before: only resources, parameters and the time."""
+    asks = (alternative.roles, alternative.denials, alternative.rules, alternative.buckets, alternative.required)
+    return not any(asks)
 
 
 def layered(index: PolicyIndex, found: Sequence[Entry]) -> list[tuple[str, tuple[Applied, ...]]]:

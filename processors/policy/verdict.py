@@ -72,11 +72,14 @@ def lowest(verdicts: list[Verdict]) -> Verdict:
 
     What a call charges it charges for all of them.
     """
-    policies = tuple(sorted({digest for one in verdicts for digest in one.policies}))
+    every = {one.policies for one in verdicts}
+    policies = every.pop() if len(every) == 1 else tuple(sorted({digest for one in every for digest in one}))
     answer = min(verdicts, key=lambda one: (RANK[one.outcome], one.stage))  # the first of equals: subject order
     if answer.outcome is Outcome.DENIED:
         return answer._replace(policies=policies)
     effects = [one.effects for one in verdicts]
+    if not any(map(any, effects)):
+        return answer._replace(policies=policies)
     together = Effects(
         buckets=_union(one.buckets for one in effects),
         cells=_union(one.cells for one in effects),

@@ -1,0 +1,316 @@
+"""What workflow state costs: calls that use attestations, delegations and the vault, beside plain calls.
+
+`python -m bench.workflow [--quick]`. The whole fold is timed without a broker (step, signatures, sealing, changed
+rows), every kind in turns with plain calls; a ratio is the median over the turns of a kind's rate by the plain call's
+beside it. Then the same with many rows standing: what a decision costs, what a row holds, how long a restart reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.tenant import BURST, DEPLOYMENT, POLICIES, RESOURCE, parameters
+from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
+from processors.intake import SESSION_ROLE, Received
+from processors.jcs import canonical
+from processors.signing import NO_GENESIS, kid_of
+from processors.tables import Tables
+from producers.keys import KeyPair
+from schemas import codec, limits
+from schemas.records import (
+    Body,
+    InvocationRequested,
+    PolicyPublished,
+    PrincipalRegistered,
+    SessionOpened,
+    TenantFounded,
+    ToolDeclaration,
+)
+from schemas.workflow import AttestationSet, ContextRead, ContextWritten, DelegationGranted
+from streams.fold import TenantFold
+from streams.monitor import MonitoredTenant, build_fold
+from streams.state_head import StateMac, row_key
+
+NAME = "workflow"
+ATTESTED = "tool:bank/confirm"
+AGENTS = ("anna", "bert", "carl", "dora")
+SESSION_TTL_MS = 6 * 3600 * 1000
+USES = 1_000_000  # more than any run has
+RESTORE_SECONDS_MAX = 5.0
+
+
+@dataclass(slots=True)
+class Author:
+    """A key that signs events; `session_id` where it is a session's."""
+
+    key: KeyPair
+    principal_id: str
+    session_id: bytes | None = None
+    seq: int = 0
+
+
+@dataclass(slots=True)
+class Site:
+    """A tenant with four agents, a tool, and an attester; every event goes through the real fold."""
+
+    genesis: bytes = NO_GENESIS
+    monitor: KeyPair = field(default_factory=KeyPair.generate)
+    admin: Author = field(default_factory=lambda: Author(KeyPair.generate(), "admin"))
+    attester: Author = field(default_factory=lambda: Author(KeyPair.generate(), "scanner"))
+    sessions: list[Author] = field(default_factory=list)
+    offset: int = 0
+
+    def draft(self, body: Body, by: Author, on_behalf_of: bytes | None = None) -> Draft:
+        now_us = time.time_ns() // 1000
+        by.seq = max(by.seq + 1, now_us)
+        return draft_event(
+            NAME, self.genesis, body, principal_id=by.principal_id, session_id=by.session_id, seq=by.seq,
+            now_ms=now_us // 1000, random=os.urandom(RANDOM_BYTES), on_behalf_of=on_behalf_of,
+        )  # fmt: skip
+
+    def records(
+        self, bodies: Sequence[Body], by: Author, burst: int = BURST, on_behalf_of: bytes | None = None
+    ) -> list[Received]:
+        """Return signed records as the broker would deliver them next."""
+        made = []
+        for at in range(0, len(bodies), burst):
+            drafts = [self.draft(body, by, on_behalf_of) for body in bodies[at : at + burst]]
+            for draft, headers in zip(drafts, sign_drafts(by.key.signing, drafts), strict=True):
+                made.append(Received(0, self.offset, time.time_ns() // 1_000_000, draft.value, headers))
+                self.offset += 1
+        return made
+
+    def say(self, fold: TenantFold, bodies: Sequence[Body], by: Author) -> None:
+        """Fold events for good."""
+        fold_all(fold, self.records(bodies, by, limits.HEAD_LEAVES_MAX))
+
+
+def fold_all(fold: TenantFold, received: Sequence[Received]) -> None:
+    """Fold records as the loop does: in batches, signed, sealed, with their changed rows."""
+    at = 0
+    while at < len(received):
+        at += fold.fold(received[at : at + limits.BATCH_RECORDS_MAX])
+        fold.take()
+        fold.commit()
+
+
+def found() -> tuple[Site, TenantFold, bytes]:
+    """Return a site, its fold, and the last of three delegations that lead to the last agent."""
+    site = Site()
+    founding = TenantFounded(
+        tenant=NAME, deployment=DEPLOYMENT, root_keys=(KeyPair.generate().signing.public,), root_threshold=1,
+        next_root_digests=(), admin=site.admin.key.offer("admin", "admin", NO_GENESIS),
+        monitor=site.monitor.offer("monitor", "monitor", NO_GENESIS), development=False, salt=os.urandom(32),
+    )  # fmt: skip
+    first = site.records([founding], site.admin)
+    site.genesis = kid_of((first[0].value or b"")[codec.FRAME_BYTES :])
+    keys = site.monitor
+    fold = build_fold(MonitoredTenant(NAME, DEPLOYMENT, site.genesis, keys.signing, keys.sealing))
+    fold_all(fold, first)
+    site.say(fold, list(_registrations(site)), site.admin)
+    for name in AGENTS:
+        site.sessions.append(_session(site, fold, name))
+    delegation = _delegate(site, fold)
+    attested = AttestationSet(session=_id(site.sessions[0]), key="checked", value="true", one_time=False, max_uses=USES)
+    site.say(fold, [attested], site.attester)
+    tables = fold.tables
+    assert len(tables.sessions) == len(AGENTS), "the set-up was refused"
+    assert len(tables.delegations) == len(AGENTS) - 1, "a delegation was refused"
+    assert len(tables.attestations) == 1, "the attestation was refused"
+    return site, fold, delegation
+
+
+_AGENT_KEYS = {name: KeyPair.generate() for name in AGENTS}
+
+
+def _registrations(site: Site) -> Iterator[Body]:
+    attributes = json.dumps({"company": "acme", "roles": ["payer"]})
+    for name, key in _AGENT_KEYS.items():
+        yield PrincipalRegistered(
+            role="agent", key=key.offer("agent", name, site.genesis), attributes=attributes, tools=()
+        )
+    tools = tuple(
+        ToolDeclaration(resource=resource, description="Sends money.", timeout_ms=30_000, idempotent=False)
+        for resource in (RESOURCE, ATTESTED)
+    )
+    yield PrincipalRegistered(
+        role="tool", key=KeyPair.generate().offer("tool", "bank", site.genesis), attributes="{}", tools=tools
+    )
+    may = canonical({"attests": ["**"], "subjects": ["**"]}).decode()
+    yield PrincipalRegistered(
+        role="attester", key=site.attester.key.offer("attester", "scanner", site.genesis), attributes=may, tools=()
+    )
+    checked = {"policy_id": ATTESTED, "resources": [ATTESTED], "attestations": ["checked"]}
+    documents = tuple(json.dumps(one) for one in (*POLICIES, checked))
+    yield PolicyPublished(documents=documents, previous=(None,) * len(documents))
+
+
+def _session(site: Site, fold: TenantFold, name: str) -> Author:
+    key = KeyPair.generate()
+    opened = SessionOpened(principal_id=name, key=key.offer(SESSION_ROLE, name, site.genesis), ttl_ms=SESSION_TTL_MS)
+    site.say(fold, [opened], Author(_AGENT_KEYS[name], name))
+    return Author(key, name, key.kid)
+
+
+def _id(session: Author) -> bytes:
+    assert session.session_id is not None
+    return session.session_id
+
+
+def _delegate(site: Site, fold: TenantFold) -> bytes:
+    """Let each agent delegate to the next; return the leaf of the last."""
+    leaf, expires_at = None, fold.tables.now + SESSION_TTL_MS - 60_000
+    for giver, taker in zip(site.sessions, AGENTS[1:], strict=False):
+        body = DelegationGranted(
+            delegate=taker, parent=leaf, scope='{"resources":["tool:bank/*"]}',
+            expires_at=expires_at, purpose="",
+        )  # fmt: skip
+        before = set(fold.tables.delegations.rows)
+        site.say(fold, [body], giver)
+        [leaf] = set(fold.tables.delegations.rows) - before
+    assert leaf is not None
+    return leaf
+
+
+# ---- kinds
+
+
+def kinds(site: Site, delegation: bytes) -> dict[str, Callable[[int, int], list[Received]]]:
+    """Return for each kind of record a function (count, burst) that makes some."""
+    first, last = site.sessions[0], site.sessions[-1]
+
+    def calls(resource: str, by: Author, on_behalf_of: bytes | None = None) -> Callable[[int, int], list[Received]]:
+        def make(count: int, burst: int) -> list[Received]:
+            bodies = [
+                InvocationRequested(resource=resource, parameters=text, intents=(), prompts=())
+                for text in parameters(count)
+            ]
+            return site.records(bodies, by, burst, on_behalf_of)
+
+        return make
+
+    def written(count: int, burst: int) -> list[Received]:
+        texts = [json.dumps({"note": text}) for text in parameters(count)]
+        bodies = [ContextWritten(scope="session", key=f"k{n:06}", value=text) for n, text in enumerate(texts)]
+        return site.records(bodies, first, burst)
+
+    def read(count: int, burst: int) -> list[Received]:
+        return site.records([ContextRead(scope="session", key=f"k{n:06}") for n in range(count)], first, burst)
+
+    return {
+        "plain call": calls(RESOURCE, first),
+        "attested call": calls(ATTESTED, first),
+        "vault set": written,
+        "vault get": read,
+        "delegated call, depth 3": calls(RESOURCE, last, delegation),
+    }
+
+
+def timed(fold: TenantFold, received: Sequence[Received]) -> float:
+    """Return µs of this thread's CPU for each record."""
+    gc.collect()
+    before = fold.tables.next_index
+    begin = time.thread_time_ns()
+    fold_all(fold, received)
+    spent = time.thread_time_ns() - begin
+    assert fold.tables.next_index == before + len(received)
+    return spent / len(received) / 1000
+
+
+def compare(site: Site, fold: TenantFold, delegation: bytes, *, turns: int, count: int, burst: int) -> dict[str, float]:
+    """Return for each kind the median over turns of the plain call's time by its own; plain: µs."""
+    made = kinds(site, delegation)
+    times: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(turns):
+        for name, make in made.items():
+            times[name].append(timed(fold, make(count, burst)))
+    told = {"plain call": statistics.median(times["plain call"])}
+    for name in list(made)[1:]:
+        told[name] = statistics.median(p / own for p, own in zip(times["plain call"], times[name], strict=True))
+    return told
+
+
+# ---- many rows
+
+
+def fill(site: Site, fold: TenantFold, rows: int) -> dict[str, float]:
+    """Let many attestations and vault keys stand; return what a row of each holds in memory, in bytes."""
+    told = {}
+    session, writer = site.sessions[1], site.sessions[1]
+    many: dict[str, tuple[Author, Callable[[int], Body]]] = {
+        "attestation": (
+            site.attester,
+            lambda n: AttestationSet(session=_id(session), key=f"step.{n}", value="true", one_time=True),
+        ),
+        "vault key": (writer, lambda n: ContextWritten(scope="session", key=f"m{n:07}", value='{"total":125.5}')),
+    }
+    for name, (by, body) in many.items():
+        gc.collect()
+        tracemalloc.start()
+        begin = tracemalloc.get_traced_memory()[0]
+        for at in range(0, rows, 8192):
+            site.say(fold, [body(n) for n in range(at, min(at + 8192, rows))], by)
+        gc.collect()
+        told[name] = (tracemalloc.get_traced_memory()[0] - begin) / rows
+        tracemalloc.stop()
+    assert len(fold.tables.attestations) > rows, "attestations were refused"
+    assert len(fold.tables.vault) >= rows, "writes were refused"
+    return told
+
+
+def restore_seconds(fold: TenantFold) -> tuple[int, float]:
+    """Return how many rows there are, and how long it takes to read them all into fresh tables."""
+    stored = [
+        (name, key, row_key(name, key), codec.frame(row))
+        for name, table in fold.tables.by_name.items()
+        for key, row in table.rows.items()
+    ]
+    tables = Tables(tenant=NAME, deployment=DEPLOYMENT, genesis=fold.tables.genesis)
+    mac = StateMac(fold.signing)
+    begin = time.thread_time()
+    for name, key, full, value in stored:
+        tables.by_name[name].restore(key, codec.decode(*codec.unframe(value)))
+        mac.restore(full, value)
+    return len(stored), time.thread_time() - begin
+
+
+# ---- the report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.workflow", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer turns, 10^4 rows")
+    chosen = parser.parse_args()
+    turns, count, rows = (5, 1024, 10_000) if chosen.quick else (15, 2048, 100_000)
+    console = Console()
+    site, fold, delegation = found()
+    compare(site, fold, delegation, turns=1, count=256, burst=BURST)  # warm
+    table = Table("kind", "lone", f"bursts of {BURST}", title="rate beside a plain call's in the same run (goal 0.8)")
+    told = {burst: compare(site, fold, delegation, turns=turns, count=count, burst=burst) for burst in (1, BURST)}
+    for name in told[1]:
+        unit = " µs" if name == "plain call" else ""
+        table.add_row(name, *(f"{told[burst][name]:.2f}{unit}" for burst in (1, BURST)))
+    console.print(table)
+    attested = kinds(site, delegation)["attested call"]
+    before = statistics.median(timed(fold, attested(count, BURST)) for _ in range(turns))
+    held = fill(site, fold, rows)
+    after = statistics.median(timed(fold, attested(count, BURST)) for _ in range(turns))
+    number, seconds = restore_seconds(fold)
+    console.print(f"with {rows:,} attestations and {rows:,} vault keys: an attested call {after / before:.2f} times")
+    console.print(", ".join(f"a row of {name} holds {size:,.0f} bytes" for name, size in held.items()))
+    console.print(f"{number:,} rows read again in {seconds:.1f} s (goal {RESTORE_SECONDS_MAX:g})")
+
+
+if __name__ == "__main__":
+    main()
