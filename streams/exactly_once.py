@@ -32,9 +32,9 @@ from confluent_kafka import (
 
 from schemas import limits
 from streams.fold import TenantFold
-from streams.lanes import Lane, Lanes, Underway, WorkerFencedError
+from streams.lanes import Lane, Lanes, Underway, WorkerFencedError, kafka_error
 from streams.loop_settings import LoopSettings
-from streams.partition import Partition
+from streams.partition import Partition, intakes_of
 from streams.resume import Reader, Restoration, ResumeError, received_of
 
 log = logging.getLogger(__name__)
@@ -106,14 +106,14 @@ class Loop:
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in places])
         consumer.pause(places)
         member = consumer.memberid()
-        for topic in _intakes(places):
+        for topic in intakes_of(places):
             self._raise_epoch(topic)
             self._partitions[topic] = Partition(topic, self._epochs[topic], member)
             self._restoring.append(self._partitions[topic])
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        self._lanes.await_of(_intakes(places))
-        for topic in _intakes(places):
+        self._lanes.await_of(intakes_of(places))
+        for topic in intakes_of(places):
             self._raise_epoch(topic)
             self._partitions.pop(topic, None)
             self.paused.pop(topic, None)
@@ -307,7 +307,7 @@ class Loop:
         Whatever failed, a local refusal of one record included: without the abort a later commit would succeed.
         """
         fold.rollback()
-        error = _kafka_error(exc)
+        error = kafka_error(exc)
         if error is not None and error.fatal():
             raise WorkerFencedError(f"{topic}: {error}") from exc
         lane.abort(topic)
@@ -319,7 +319,7 @@ class Loop:
 
     def _fail(self, partition: Partition, exc: Exception) -> None:
         """Go on after a failure: the third alike pauses the partition."""
-        error = _kafka_error(exc)
+        error = kafka_error(exc)
         kind = error.name() if error is not None else type(exc).__name__
         partition.buffer.clear()
         if kind not in _PASSING:
@@ -394,15 +394,3 @@ class Loop:
             log.error("%s is paused: %s", topic, why)
         self.paused[topic] = why
         self._consumer.pause([TopicPartition(topic, 0)])
-
-
-def _kafka_error(exc: Exception) -> KafkaError | None:
-    return exc.args[0] if isinstance(exc, KafkaException) else None
-
-
-def _intakes(places: list[TopicPartition]) -> list[str]:
-    """Return the topics of first partitions; another partition of an intake is nobody's, and stays paused."""
-    for place in places:
-        if place.partition != 0:
-            log.error("%s has more than one partition: partition %d is not read", place.topic, place.partition)
-    return [place.topic for place in places if place.partition == 0]

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas import limits
 from streams.fold import Message, TenantFold
@@ -108,3 +108,8 @@ class Lanes(list[Lane]):
     def _outcomes(self, topics: Sequence[str] | None = None) -> list[Future[None]]:
         underway = (lane.underway for lane in self if lane.underway is not None)
         return [u.outcome for u in underway if topics is None or u.topic in topics]
+
+
+def kafka_error(exc: Exception) -> KafkaError | None:
+    """Return the client's error in an exception, None where it is of another kind."""
+    return exc.args[0] if isinstance(exc, KafkaException) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from confluent_kafka import TopicPartition
@@ -9,6 +10,8 @@ from confluent_kafka import TopicPartition
 from processors.intake import Received
 from streams.fold import TenantFold
 from streams.resume import Restoration
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -37,3 +40,11 @@ class Partition:
     def has_more(self) -> bool:
         """Whether there are records to fold, or folded ones to send."""
         return bool(self.buffer) or (self.fold is not None and self.fold.batch.records > 0)
+
+
+def intakes_of(places: list[TopicPartition]) -> list[str]:
+    """Return the topics of first partitions; another partition of an intake is nobody's, and stays paused."""
+    for place in places:
+        if place.partition != 0:
+            log.error("%s has more than one partition: partition %d is not read", place.topic, place.partition)
+    return [place.topic for place in places if place.partition == 0]
