@@ -120,11 +120,13 @@ class Table(Generic[R]):
         return None if row is None or self._deadline is None else self._deadline(row)
 
     def _set(self, key: bytes, row: R) -> None:
+        before = self.rows.get(key)
         if self._groups_of is not None or self._weigh is not None:
-            self._derive(key, self.rows.get(key), row)
+            self._derive(key, before, row)
         self.rows[key] = row
         self.version += 1
-        if self._deadline is not None:
+        # A row that only counts on keeps its place: else each use of what lasts a day would be remembered for a day.
+        if self._deadline is not None and (before is None or self._deadline(before) != self._deadline(row)):
             heapq.heappush(self._deadlines, (self._deadline(row), self.name, key))
 
     def _remove(self, key: bytes) -> None:
