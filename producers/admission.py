@@ -3,25 +3,36 @@
 The decision must be signed by a live monitor key and name this tool; the caller's own event must be inside it, signed
 by a session that the registry knows, and lately; and what is executed must be what the caller signed, to the byte. No
 verifier may change parameters yet, so a decision that lists changes is refused. So a compromised monitor cannot make a
-tool do what nobody asked for, nor what was asked for once.
+tool do what nobody asked for, nor what was asked for once. A call that waited for people is older: then one of them
+must have approved this very call lately.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from processors import sealing, signing
+from processors.approved import APPROVER_ROLE, names_of
+from processors.attributes import subject_of
 from processors.parameters import MalformedParametersError, parse_parameters
+from processors.refusal import Refusal
+from processors.sessions import PERSON_ROLE
 from producers.answers import PAYLOAD_HEADER, MonitorSigned, UntrustedRecordError
 from producers.consuming import headers_of
 from producers.keys import KeyPair
 from schemas import codec, limits, topics
-from schemas.records import CallPayload, Decision, InvocationRequested
+from schemas.records import CallPayload, Decision, InvocationRequested, SignedEvent
+from schemas.rows import SessionRow
+from schemas.workflow import AttestationApproved
+
+log = logging.getLogger(__name__)
 
 CLOCK_SLACK_MS = limits.ISSUED_AHEAD_MS_MAX  # the clocks of caller, broker and host differ
 # An event may be late to the log by the one, and its call late to execution by the other.
 EVENT_AGE_MS_MAX = limits.ISSUED_BEHIND_MS_MAX + limits.EXECUTE_WITHIN_MS + CLOCK_SLACK_MS
+APPROVALS_MAX = 64  # of one call that are looked at
 EVENT_AHEAD_MS_MAX = limits.ISSUED_AHEAD_MS_MAX + CLOCK_SLACK_MS
 
 
@@ -33,6 +44,15 @@ class Call:
     leaf: bytes
     parameters: dict[str, Any]
     principal_id: str
+
+
+class _Approver(NamedTuple):
+    """Somebody whose approval counts, with every name of theirs."""
+
+    ed25519: bytes
+    principal_id: str
+    names: frozenset[str]
+    until: int | None
 
 
 def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_ms: int) -> Call | None:
@@ -95,12 +115,64 @@ def _callers_event(
         raise UntrustedRecordError("the decision is about another event than the caller signed")
     if decision.event_id != event.header.event_id:
         raise UntrustedRecordError("the decision names another event id than the caller signed")
-    if now_ms - event.header.issued_at > EVENT_AGE_MS_MAX:
-        raise UntrustedRecordError("the caller's event is too old")
+    if now_ms - event.header.issued_at > EVENT_AGE_MS_MAX and not any(
+        _approves(one, decision, session, trusted, now_ms) for one in payload.approvals[:APPROVALS_MAX]
+    ):
+        raise UntrustedRecordError("the caller's event is too old, and nobody has approved it lately")
     # Or it would still be admitted when the hosts have forgotten that they executed it.
     if event.header.issued_at - now_ms > EVENT_AHEAD_MS_MAX:
         raise UntrustedRecordError("the caller's event is issued in the future")
     return body
+
+
+def _approves(given: SignedEvent, decision: Decision, caller: SessionRow, trusted: MonitorSigned, now_ms: int) -> bool:
+    """Whether somebody else, a person or a registered approver, has approved this very call lately.
+
+    How many it takes, and who may, is the monitor's to judge: this bounds what a monitor that lies can bring up again.
+    """
+    approver = _approver(given.kid, trusted)
+    if approver is None:
+        return False
+    try:
+        event, _ = trusted.verify_event(given.event, given.proof, given.kid, approver.ed25519)
+    except UntrustedRecordError as exc:
+        log.warning("an approval does not verify: %s", exc)
+        return False
+    body, issued_at = event.body, event.header.issued_at
+    asked_by = {*decision.subjects, *_names(caller.attributes, caller.role, caller.principal_id)}
+    return (
+        isinstance(body, AttestationApproved)
+        and body.request == decision.event
+        and body.parameters_sha256 == decision.parameters_sha256
+        and event.header.principal_id == approver.principal_id
+        and now_ms - EVENT_AGE_MS_MAX <= issued_at <= now_ms + EVENT_AHEAD_MS_MAX
+        and (approver.until is None or issued_at < approver.until + CLOCK_SLACK_MS)
+        and asked_by.isdisjoint(approver.names)
+    )
+
+
+def _approver(kid: bytes, trusted: MonitorSigned) -> _Approver | None:
+    """Return whose a person's session, or a registered approver's key, is.
+
+    A session that has ended takes nothing back of what it signed before; one that was revoked does.
+    """
+    session = trusted.registry.session_that_signed(kid)
+    if session is not None:
+        names = _names(session.attributes, session.role, session.principal_id)
+        person = session.role == PERSON_ROLE and not session.revoked
+        return _Approver(session.ed25519, session.principal_id, names, session.expires_at) if person else None
+    key = trusted.registry.live_key(kid, APPROVER_ROLE)
+    if key is None:
+        return None
+    return _Approver(key.ed25519, key.principal_id, _names(key.attributes, key.role, key.principal_id), key.expires_at)
+
+
+def _names(attributes: str, role: str, principal_id: str) -> frozenset[str]:
+    """Return every name of somebody, in whatever session."""
+    try:
+        return names_of(subject_of(attributes, role, principal_id))
+    except Refusal as exc:
+        raise UntrustedRecordError(f"who {principal_id!r} is cannot be told: {exc}") from exc
 
 
 def _parameters(decision: Decision, payload: CallPayload, body: InvocationRequested) -> dict[str, Any]:

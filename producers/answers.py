@@ -1,14 +1,17 @@
 """Answers: reads a signer's part of `results`, verifies each record, and hands it to whoever waits for it.
 
 What reaches a waiter was signed by a live monitor key; a tool's result was also signed by the tool that offers the
-resource, for this very call. Anything else is dropped and counted, never passed on.
+resource, for this very call. Anything else is dropped and counted, never passed on. A call that waits for people is
+answered twice: first that it waits, and until when, then how it ended.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import re
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -25,14 +28,17 @@ from producers.registry_view import RegistryError, RegistryView
 from producers.security import UNSECURED, Security
 from schemas import codec, topics
 from schemas.reasons import Reason
-from schemas.records import Event, Result, ResultPayload, ResultReported
+from schemas.records import Event, ReplyPayload, Result, ResultPayload, ResultReported
 from schemas.topics import RESULTS
 
 log = logging.getLogger(__name__)
 
 PAYLOAD_HEADER = "macaw-payload"
+PENDING = "pending"
 REGISTRY_ATTEMPTS = 3
 REST_SECONDS = 0.5
+
+_UNTIL = re.compile(r"until=(\d{1,14})", re.ASCII)
 
 _place_of = functools.lru_cache(maxsize=4096)(Place.of)
 
@@ -43,16 +49,27 @@ class UntrustedRecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verified answer. `body` is the tool's JSON text, where the outcome came from the tool."""
+    """A verified answer. `body` is JSON text: the tool's, where the outcome came from it, else the log's own reply.
+
+    `offset` is where it stands on its partition of `results`.
+    """
 
     result: Result
     body: str | None = None
+    offset: int = -1
+
+    @property
+    def pending_until(self) -> int | None:
+        """When a call that waits is over, in milliseconds; None for every other answer, and where nothing says so."""
+        found = _UNTIL.fullmatch(self.result.detail) if self.result.outcome == PENDING else None
+        return int(found[1]) if found else None
 
 
 @dataclass(slots=True)
 class _Waiter:
     resource: str | None
     future: Future[Answer]
+    pending: Future[Answer] | None = None
 
 
 class MonitorSigned:
@@ -106,9 +123,16 @@ class Answers:
     """Listens for the answers to one or more keys. `keys` maps each kid to its pair."""
 
     def __init__(
-        self, bootstrap: str, trusted: MonitorSigned, keys: dict[bytes, KeyPair], *, security: Security = UNSECURED
+        self,
+        bootstrap: str,
+        trusted: MonitorSigned,
+        keys: dict[bytes, KeyPair],
+        *,
+        security: Security = UNSECURED,
+        start: Mapping[int, int] | None = None,
     ) -> None:
-        self._trusted, self._keys = trusted, keys
+        """Listen from now on; `start` gives an earlier offset to read from, by partition."""
+        self._trusted, self._keys, self._start = trusted, keys, start or {}
         self._waiters: dict[bytes, _Waiter] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -135,13 +159,18 @@ class Answers:
         topic = RESULTS.of(self._trusted.tenant)
         partitions = {topics.keyed_partition(kid) for kid in self._keys}
         for partition in sorted(partitions):
-            _, high = watermarks(self._consumer, topic, partition)
-            self._places.append(TopicPartition(topic, partition, high))
+            low, high = watermarks(self._consumer, topic, partition)
+            # What was deleted meanwhile cannot be read; a later answer may still stand.
+            start = max(low, min(self._start.get(partition, high), high))
+            self._places.append(TopicPartition(topic, partition, start))
         self._consumer.assign(self._places)
 
-    def expect(self, leaf: bytes, resource: str | None = None) -> Future[Answer]:
-        """Return the future of the answer to the event with this leaf. For a call, name its resource."""
-        waiter = _Waiter(resource, Future())
+    def expect(self, leaf: bytes, resource: str | None = None, pending: Future[Answer] | None = None) -> Future[Answer]:
+        """Return the future of the final answer to the event with this leaf. For a call, name its resource.
+
+        `pending` gets the answer that a call waits, if there is one.
+        """
+        waiter = _Waiter(resource, Future(), pending)
         with self._lock:
             self._waiters[leaf] = waiter
         self._wake.set()
@@ -208,41 +237,63 @@ class Answers:
         result, _, sender = self._trusted.verify(message, signing.RESULT_TAG, Result)
         with self._lock:
             waiter = self._waiters.get(result.event)
-        if waiter is not None:
-            answer = self._answer(result, message, waiter.resource, sender)
+        if waiter is None:
+            return
+        answer = self._answer(result, message, waiter.resource, sender)
+        if result.outcome != PENDING:
             self.forget(result.event)
-            waiter.future.set_result(answer)
+            if waiter.future.set_running_or_notify_cancel():
+                waiter.future.set_result(answer)
+        elif (waits := waiter.pending) is not None and not waits.done() and waits.set_running_or_notify_cancel():
+            waits.set_result(answer)
 
     def _answer(self, result: Result, message: Any, resource: str | None, sender: bytes) -> Answer:
         if result.to not in self._keys or result.to != message.key():
             raise UntrustedRecordError("the answer is addressed to another key")
+        offset = message.offset()
         if result.report is None:
-            if result.outcome in {"ok", "failed"}:
-                raise UntrustedRecordError("an outcome without the tool's report")
-            return Answer(result)
+            return Answer(result, self._reply(result, message, resource, sender), offset)
+        if result.outcome == PENDING:
+            raise UntrustedRecordError("a call that waits has no report")
         if result.payload_sha256 is None:
             # Only a report that was too large to pass on may be missing; its leaf stands in the record.
             if result.outcome in {"ok", "failed"} and result.reason != Reason.OUTPUT_TOO_LARGE:
                 raise UntrustedRecordError("an outcome without the tool's own words")
-            return Answer(result)
+            return Answer(result, offset=offset)
         report = self._report(result, message, sender)
         if resource is not None and self._trusted.registry.owner_of(resource) != report[1]:
             raise UntrustedRecordError("the report is signed by another tool than offers the resource")
-        return Answer(result, report[0].body)
+        return Answer(result, report[0].body, offset)
 
-    def _report(self, result: Result, message: Any, sender: bytes) -> tuple[ResultReported, str]:
-        """Open and verify the tool's report: signed by a live tool key, about this decision and this call."""
+    def _reply(self, result: Result, message: Any, resource: str | None, sender: bytes) -> str | None:
+        """Return what the log itself says beside an answer, None for nothing."""
+        if result.outcome in {"ok", "failed"}:
+            raise UntrustedRecordError("an outcome without the tool's report")
+        if result.outcome == PENDING and (resource is None or Answer(result).pending_until is None):
+            raise UntrustedRecordError("only a call waits, and until a time that is told")
+        if result.payload_sha256 is None:
+            return None
+        if resource is not None or result.outcome != "accepted":
+            raise UntrustedRecordError("only an event that the log itself answers has a reply")
+        payload: ReplyPayload = self._opened(result, message, sender, "ReplyPayload")
+        return payload.body
+
+    def _opened(self, result: Result, message: Any, sender: bytes, record: str) -> Any:
+        """Return the payload of an answer: sealed by the monitor to the key that asked, and the one that it names."""
         assert result.payload_sha256 is not None
         sealed = [v for n, v in headers_of(message) if n == PAYLOAD_HEADER]
         if len(sealed) != 1 or sealed[0] is None:
             raise UntrustedRecordError("want one sealed payload")
+        key = self._keys[result.to].sealing
         try:
-            opened = sealing.open_sealed(
-                sealed[0], result.to, self._keys[result.to].sealing, sender, result.payload_sha256
-            )
-            payload: ResultPayload = codec.decode(codec.current("ResultPayload"), opened)
+            opened = sealing.open_sealed(sealed[0], result.to, key, sender, result.payload_sha256)
+            return codec.decode(codec.current(record), opened)
         except (sealing.SealingError, codec.SchemaError) as exc:
             raise UntrustedRecordError(str(exc)) from exc
+
+    def _report(self, result: Result, message: Any, sender: bytes) -> tuple[ResultReported, str]:
+        """Open and verify the tool's report: signed by a live tool key, about this decision and this call."""
+        payload: ResultPayload = self._opened(result, message, sender, "ResultPayload")
         tool = self._trusted.registry.live_key(payload.kid, "tool")
         if tool is None:
             raise UntrustedRecordError("the report is not signed by a live tool key")

@@ -11,7 +11,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-KEEP_MS = 24 * 3600 * 1000  # far beyond `execute_before`, which refuses anything this old
+from schemas import limits
+
+# Longer than the caller's session may still live: a call that waited is admitted at any age with a fresh approval, and
+# until its session has ended. An hour covers clocks that differ.
+KEEP_MS = limits.SESSION_TTL_MS_MAX + 3600 * 1000
 
 
 class ExecutedCalls:

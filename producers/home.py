@@ -3,7 +3,9 @@
     $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
-    …/agents/<name>.key  …/tools/<name>.key         made at registration
+    …/{agents,tools,approvers,attesters}/<name>.key made at registration
+    …/sessions/<name>.key                           a person's session
+    …/calls/                                        calls that wait for people (`waiting`)
 
 Looked for in `$MACAW_HOME`, then the working directory, then the home directory.
 """

@@ -40,6 +40,7 @@ class EventTooLargeError(PublishError):
 class _Request:
     body: Body
     causation_id: bytes | None
+    on_behalf_of: bytes | None
     on_drafted: Callable[[Draft], None]
     appended: Future[int]
 
@@ -78,7 +79,12 @@ class Publisher:
         self._thread.start()
 
     def publish(
-        self, body: Body, *, causation_id: bytes | None = None, on_drafted: Callable[[Draft], None] = lambda _: None
+        self,
+        body: Body,
+        *,
+        causation_id: bytes | None = None,
+        on_behalf_of: bytes | None = None,
+        on_drafted: Callable[[Draft], None] = lambda _: None,
     ) -> Future[int]:
         """Queue an event and return the future of its offset.
 
@@ -86,7 +92,7 @@ class Publisher:
         The future raises PublishError where the broker did not take it.
         """
         appended: Future[int] = Future()
-        self._queue.put(_Request(body, causation_id, on_drafted, appended))
+        self._queue.put(_Request(body, causation_id, on_behalf_of, on_drafted, appended))
         return appended
 
     def close(self) -> None:
@@ -171,6 +177,7 @@ class Publisher:
             now_ms=now_us // 1000,
             random=os.urandom(RANDOM_BYTES),
             causation_id=request.causation_id,
+            on_behalf_of=request.on_behalf_of,
         )
 
 

@@ -17,7 +17,7 @@ from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from producers.consuming import Position, ReadTimeoutError, headers_of, take, watermarks
 from producers.security import UNSECURED, Security
-from schemas.rows import KeyRow, SessionRow
+from schemas.rows import KeyRow, ResourceRow, SessionRow
 from schemas.topics import REGISTRY, reader_group
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class RegistryView:
     and raises RegistryError where it cannot.
     """
 
+    _closed: frozenset[bytes] = frozenset()  # sessions that were ended before their time
     _current_at = -math.inf  # by time.monotonic: all that was committed then has been read
 
     def __init__(
@@ -112,10 +113,31 @@ class RegistryView:
         return row
 
     def session(self, session_id: bytes) -> SessionRow | None:
-        """Return a session that is open as of FRESH_SECONDS ago or later. Raises RegistryError."""
+        """Return a session that nobody has ended as of FRESH_SECONDS ago or later. Raises RegistryError.
+
+        Its time to live is the caller's to look at.
+        """
+        row = self.session_that_signed(session_id)
+        return None if row is None or row.revoked or session_id in self._closed else row
+
+    def session_that_signed(self, session_id: bytes) -> SessionRow | None:
+        """Return a session as it is now, ended ones included: what it signed while it lived was said by its owner.
+
+        Raises:
+            RegistryError: the registry cannot be read.
+        """
         self._freshen()
         row: SessionRow | None = self._find(self._tables.sessions.rows, session_id)
         return row
+
+    def knows(self, resource: str) -> bool:
+        """Whether a resource was offered as far as was read; asks nobody."""
+        return resource.encode("utf-8", "surrogatepass") in self._tables.resources.rows
+
+    def prompts_of(self, resource: str) -> tuple[str, ...]:
+        """Return the parameters that a resource takes as authenticated prompts, none where nobody offers it."""
+        row: ResourceRow | None = self._find(self._tables.resources.rows, resource.encode("utf-8", "surrogatepass"))
+        return row.prompts if row is not None else ()
 
     def owner_of(self, resource: str) -> str | None:
         """Return the principal id of the tool that offers a resource."""
@@ -159,17 +181,32 @@ class RegistryView:
             # Not a reason to trust less than before: the record changes nothing, as on the log.
             name = key.decode(errors="backslashreplace")
             log.warning("%s: %s is not followed: %s %s", self._topic, name, refusal.reason, refusal.detail)
+        else:
+            self._note_end(key)
+
+    def _note_end(self, key: bytes) -> None:
+        """Take note of a session that its own event, or somebody who may, has just ended."""
+        kind, session_id = self._named(key)
+        row = self._tables.sessions.get(session_id)
+        # The key is not signed, the event is: it must have ended the session that the key names.
+        if kind == "ended" and row is not None and row.expires_at <= self._tables.now:
+            self._closed |= {session_id}
 
     def _forget(self, key: bytes) -> None:
-        # Anybody's bytes may stand in a key: what names no session of ours changes nothing.
-        kind, _, name = key.decode(errors="backslashreplace").partition("/")
-        if kind != "session":
-            return
-        try:
-            session_id = bytes.fromhex(name)
-        except ValueError:
-            log.warning("%s: a tombstone of %r is ignored", self._topic, name)
-            return
-        if self._tables.sessions.get(session_id) is not None:
+        kind, session_id = self._named(key)
+        # Anybody's bytes may stand in a key: what names no session of ours changes nothing. What ended stays ended.
+        if kind == "session" and self._tables.sessions.get(session_id) is not None:
             self._tables.sessions.delete(session_id)
             self._tables.commit()
+            self._closed -= {session_id}
+
+    def _named(self, key: bytes) -> tuple[str, bytes]:
+        """Return the kind and the digest that a key names, empty where it names nothing of ours."""
+        kind, _, name = key.decode(errors="backslashreplace").partition("/")
+        if kind not in {"session", "ended"}:
+            return "", b""
+        try:
+            return kind, bytes.fromhex(name)
+        except ValueError:
+            log.warning("%s: a record of %r is ignored", self._topic, name)
+            return "", b""

@@ -23,12 +23,14 @@ from typing import Any
 from processors import jcs
 from producers.admission import Call, admit, recall
 from producers.answers import UntrustedRecordError
-from producers.client import Control, RefusedError
+from producers.attesting import NOTHING, Attestations, attesting
 from producers.commitments import Standing
+from producers.control import Control
 from producers.decision_feed import DecisionFeed, Taken
 from producers.executed import ExecutedCalls
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
+from producers.outcomes import RefusedError
 from producers.publisher import Publisher
 from producers.registry_view import RegistryError
 from producers.security import UNSECURED, Security
@@ -95,6 +97,8 @@ def register_tool(home: Home, folder: TenantHome, app: str, tools: Sequence[Tool
             description=t.description,
             timeout_ms=int(t.timeout_seconds * 1000),
             idempotent=t.idempotent,
+            attests=t.attests,
+            prompts=t.prompts,
         )
         for t in tools
     )
@@ -245,13 +249,21 @@ class ToolHost:
 
     def _execute_and_report(self, taken: Taken, call: Call) -> None:
         try:
-            outcome, body = self._execute(call)
-            self._report(call, outcome, body)
+            said = self._attestations(call.decision)
+            outcome, body = self._execute(call, said)
+            self._report(call, outcome, body, said)
             self._feed.finished(taken)
         except Exception:
             log.exception("the outcome of %s could not be reported", call.decision.resource)
 
-    def _execute(self, call: Call) -> tuple[str, Any]:
+    def _attestations(self, decision: Decision) -> Attestations:
+        """Return what a call attests, with what is said for it wherever it says nothing itself."""
+        tool = self._tools.get(decision.resource)
+        if tool is None:
+            return Attestations(())
+        return Attestations(tool.attests, {key: terms.attestation(key) for key, terms in tool.auto_attest.items()})
+
+    def _execute(self, call: Call, said: Attestations = NOTHING) -> tuple[str, Any]:
         tool = self._tools.get(call.decision.resource)
         if tool is None:
             return "failed", {"error": f"this instance does not offer {call.decision.resource}"}
@@ -259,22 +271,26 @@ class ToolHost:
             bound = bind_arguments(tool, call.parameters)
         except ToolArgumentError as exc:
             return "failed", {"error": str(exc)[:ERROR_CHARS_MAX]}
-        running = self._pool.submit(self._run, tool, bound, call.decision)
+        running = self._pool.submit(self._run, tool, bound, call.decision, said)
         return _outcome(running, tool.timeout_seconds)
 
-    def _run(self, tool: ToolFunction, bound: inspect.BoundArguments, decision: Decision) -> Any:
+    def _run(self, tool: ToolFunction, bound: inspect.BoundArguments, decision: Decision, said: Attestations) -> Any:
         """Call the function, unless the call waited too long for its turn."""
         if time.time_ns() // 1_000_000 >= (decision.execute_before or 0):
             raise _TooLateError
         self.tally.executed += 1
-        with calling(decision.event.hex()):
+        with calling(decision.event.hex()), attesting(said):
             if tool.is_async:
                 return asyncio.run(tool.function(*bound.args, **bound.kwargs))  # type: ignore[arg-type]
             return tool.function(*bound.args, **bound.kwargs)
 
-    def _report(self, call: Call, outcome: str, body: Any) -> None:
-        outcome, text = _written(outcome, body)
-        report = ResultReported(decision=call.leaf, outcome=outcome, body=text, attestations=())
+    def _report(self, call: Call, outcome: str, body: Any, said: Attestations = NOTHING) -> None:
+        attested = tuple(said.said.values())  # as it is now: a function that timed out may still speak
+        room = REPORT_CHARS_MAX - sum(len(one.key.encode()) + len(one.value.encode()) + 64 for one in attested)
+        outcome, text = _written(outcome, body, room)
+        # Only what ended well attests anything.
+        given = attested if outcome == "ok" else ()
+        report = ResultReported(decision=call.leaf, outcome=outcome, body=text, attestations=given)
         self._publisher.publish(report, causation_id=call.decision.event).result(30)
 
 
@@ -294,11 +310,11 @@ def _outcome(running: Future[Any], seconds: float) -> tuple[str, Any]:
     return "failed", {"error": f"{type(raised).__name__}: {raised}"[:ERROR_CHARS_MAX]}
 
 
-def _written(outcome: str, body: Any) -> tuple[str, str]:
+def _written(outcome: str, body: Any, room: int = REPORT_CHARS_MAX) -> tuple[str, str]:
     """Return (outcome, JSON text) that the step takes; a body that it would refuse makes the call failed."""
     try:
         text = jcs.canonical(body).decode()
-        if len(text.encode()) > REPORT_CHARS_MAX:
+        if len(text.encode()) > room:
             return "failed", json.dumps({"error": f"the result has {len(text)} characters: too large"})
         # The writer writes some that the reader refuses, as 1e17; a refused report would leave the caller without any.
         jcs.parse_strict(text.encode(), nodes_max=limits.RESULT_EVENT_BYTES_MAX)

@@ -10,13 +10,16 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
+
+from producers.attesting import AttestationError, Terms, check_declared
+from schemas import limits
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +50,9 @@ class ToolFunction:
     timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT
     idempotent: bool = False
     is_async: bool
+    attests: tuple[str, ...] = ()
+    auto_attest: Mapping[str, Terms] = field(default_factory=dict)
+    prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,9 @@ class _Mark:
     description: str | None
     timeout_seconds: float
     idempotent: bool
+    attests: tuple[str, ...]
+    auto_attest: Mapping[str, Mapping[str, Any]]
+    prompts: tuple[str, ...]
 
 
 @overload
@@ -68,6 +77,9 @@ def tool(
     description: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT,
     idempotent: bool = False,
+    attests: Sequence[str] = (),
+    auto_attest: Mapping[str, Mapping[str, Any]] | None = None,
+    prompts: Sequence[str] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -79,20 +91,40 @@ def tool(
     description: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT,
     idempotent: bool = False,
+    attests: Sequence[str] = (),
+    auto_attest: Mapping[str, Mapping[str, Any]] | None = None,
+    prompts: Sequence[str] = (),
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function or method as a tool and return it unchanged.
 
     The name defaults to the function's own, the description to the first paragraph of its docstring.
     `idempotent` promises that running the same call twice does no more than running it once. Such a call is run again,
     with the same `idempotency_key`, where its instance died before it had reported; any other call never is.
+
+    `attests` names the attestation keys that the function may set (`producers.attesting.context`), `auto_attest` those
+    that are set whenever it ends well, each with `value`, `one_time`, `max_uses` and `ttl_seconds` where they differ
+    from True, False, any number and for ever. `prompts` names parameters that are texts for a model: a call must
+    bring an authenticated prompt for each.
     """
-    mark = _Mark(name=name, description=description, timeout_seconds=timeout_seconds, idempotent=idempotent)
+    mark = _Mark(
+        name=name,
+        description=description,
+        timeout_seconds=timeout_seconds,
+        idempotent=idempotent,
+        attests=_listed(attests),
+        auto_attest=dict(auto_attest or {}),
+        prompts=_listed(prompts),
+    )
 
     def put(target: Callable[P, R]) -> Callable[P, R]:
         setattr(target, _MARK, mark)
         return target
 
     return put if function is None else put(function)
+
+
+def _listed(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def idempotency_key() -> str:
@@ -224,6 +256,7 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
         raise ToolDeclarationError(
             f"tool {name!r}: the timeout must be a positive number of seconds, got {mark.timeout_seconds}"
         )
+    attests, terms = _attestations(name, mark)
     return ToolFunction(
         name=name,
         description=_first_paragraph(function) if mark.description is None else mark.description,
@@ -231,7 +264,33 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
         timeout_seconds=mark.timeout_seconds,
         idempotent=mark.idempotent,
         is_async=inspect.iscoroutinefunction(function),
+        attests=attests,
+        auto_attest=terms,
+        prompts=_checked_prompts(name, function, mark.prompts),
     )
+
+
+def _attestations(name: str, mark: _Mark) -> tuple[tuple[str, ...], dict[str, Terms]]:
+    """Return what a tool declares to attest, and what is attested for it. Raises ToolDeclarationError."""
+    if len(mark.auto_attest) > limits.ATTESTATIONS_PER_REPORT_MAX:
+        raise ToolDeclarationError(f"tool {name!r}: a call attests at most {limits.ATTESTATIONS_PER_REPORT_MAX} keys")
+    try:
+        check_declared(mark.attests)
+        terms = {key: Terms.read(key, given) for key, given in mark.auto_attest.items()}
+    except AttestationError as exc:
+        raise ToolDeclarationError(f"tool {name!r}: {exc}") from exc
+    return tuple(dict.fromkeys((*mark.attests, *terms))), terms
+
+
+def _checked_prompts(name: str, function: Callable[..., object], prompts: tuple[str, ...]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    names = {parameter.name for parameter in parameters}
+    for prompt in prompts:
+        # A path begins with the name of a parameter.
+        if not open_ended and re.split(r"[.\[]", prompt, maxsplit=1)[0] not in names:
+            raise ToolDeclarationError(f"tool {name!r}: it has no parameter for the prompt {prompt[:60]!r}")
+    return prompts
 
 
 def _checked_name(name: str) -> str:

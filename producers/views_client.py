@@ -12,14 +12,15 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from typing import IO, cast
 
 TIMEOUT_SECONDS = 10.0
 READY_SECONDS = 60.0
 RETRY_SECONDS = 0.25
-PAGE_ROWS = 1000
+PAGE_ROWS = 250  # a page of them stays below PAGE_BYTES_MAX
 PAGE_BYTES_MAX = 4 * 1024 * 1024
-PAGES_MAX = 200
+PAGES_MAX = 800
 
 JSONObject = dict[str, object]
 
@@ -29,31 +30,46 @@ class ViewsError(RuntimeError):
 
 
 class ViewsNotReadyError(ViewsError):
-    """The views answer, and do not know the sessions yet."""
+    """The views answer, and do not know their rows yet."""
 
 
 def fetch_sessions(
     base_url: str, tenant: str, token: str, *, status: str | None = None, ready_seconds: float = READY_SECONDS
-) -> list[dict[str, object]]:
-    """Return the sessions of a tenant, all pages, as the query API describes them; `status` is open or ended.
+) -> list[JSONObject]:
+    """Return the sessions of a tenant; `status` is open or ended. Waits and raises as `fetch_rows`."""
+    given = {} if status is None else {"status": status}
+    return fetch_rows(base_url, tenant, token, "sessions", given, ready_seconds=ready_seconds)
+
+
+def fetch_rows(
+    base_url: str,
+    tenant: str,
+    token: str,
+    what: str,
+    parameters: Mapping[str, str] | None = None,
+    *,
+    ready_seconds: float = READY_SECONDS,
+) -> list[JSONObject]:
+    """Return a list of a tenant, all pages, as the query API describes its rows; `what` is the last part of its path.
 
     Views that have just started are waited for, up to `ready_seconds`.
 
     Raises:
         ViewsNotReadyError: they were not ready in time.
-        ViewsError: they cannot be reached, refuse the token, or answer with something else.
+        ViewsError: they cannot be reached, refuse the token or a parameter, or answer with something else.
     """
     check_address(base_url)
     until = time.monotonic() + ready_seconds
-    sessions: list[dict[str, object]] = []
+    found: list[JSONObject] = []
     after: str | None = ""
     for _ in range(PAGES_MAX):
-        page = _ready_page(_address(base_url, tenant, status, after), token, until)
-        rows, after = _rows_of(page, tenant)
-        sessions += rows
+        given = {"limit": str(PAGE_ROWS), **(parameters or {}), **({"after": after} if after else {})}
+        page = _ready_page(_address(base_url, tenant, what, given), token, until)
+        rows, after = _rows_of(page, tenant, what)
+        found += rows
         if after is None:
-            return sessions
-    raise ViewsError(f"the views have more than {len(sessions)} sessions of {tenant!r}: ask for status=open only")
+            return found
+    raise ViewsError(f"the views have more than {len(found)} rows of {what} of {tenant!r}: ask for fewer")
 
 
 def check_address(base_url: str) -> None:
@@ -72,10 +88,9 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _address(base_url: str, tenant: str, status: str | None, after: str | None) -> str:
-    given = {"limit": str(PAGE_ROWS), "status": status, "after": after}
-    query = urllib.parse.urlencode({name: value for name, value in given.items() if value})
-    return f"{base_url.rstrip('/')}/v1/tenants/{urllib.parse.quote(tenant, safe='')}/sessions?{query}"
+def _address(base_url: str, tenant: str, what: str, parameters: Mapping[str, str]) -> str:
+    query = urllib.parse.urlencode(parameters)
+    return f"{base_url.rstrip('/')}/v1/tenants/{urllib.parse.quote(tenant, safe='')}/{what}?{query}"
 
 
 def _ready_page(address: str, token: str, until: float) -> JSONObject:
@@ -140,11 +155,11 @@ def _refusal(code: int, response: IO[bytes]) -> ViewsError:
             return ViewsError(f"the views answer {code}: {said or 'no reason given'}")
 
 
-def _rows_of(page: JSONObject, tenant: str) -> tuple[list[dict[str, object]], str | None]:
-    rows, after = page.get("sessions"), page.get("next")
+def _rows_of(page: JSONObject, tenant: str, what: str) -> tuple[list[JSONObject], str | None]:
+    rows, after = page.get(what), page.get("next")
     shaped = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
     if not shaped or page.get("tenant") != tenant or page.get("ready") is not True:
-        raise ViewsError("the views answer with something else than a page of sessions: is this their address?")
+        raise ViewsError(f"the views answer with something else than a page of {what}: is this their address?")
     if after is not None and not isinstance(after, str):
         raise ViewsError("the views answer with a page that names no next one: is this their address?")
-    return cast(list[dict[str, object]], rows), after
+    return cast(list[JSONObject], rows), after

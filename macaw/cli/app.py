@@ -6,15 +6,21 @@ import typer
 
 from macaw.cli import (
     agent,
+    approvals,
+    approver,
     audit,
+    context,
     decide,
+    delegation,
     demo,
     dev,
+    event,
     invoke,
     log,
     monitor,
     policy,
     replay,
+    session,
     sessions,
     tenant,
     tool,
@@ -32,7 +38,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,  # they would print the values of variables, keys included
     )
-    for module in (up, monitor, views, invoke, decide, sessions, log, replay, demo):
+    for module in (up, monitor, invoke, decide, sessions, log, replay):
         app.command(module.NAME)(module.command)
     for name, group in (
         ("tenant", tenant.app),
@@ -41,7 +47,16 @@ def build_app() -> typer.Typer:
         ("tool", tool.app),
         ("audit", audit.app),
         ("topic", topic.app),
+        ("views", views.app),
+        ("demo", demo.app),
         ("dev", dev.app),
+        ("approvals", approvals.app),
+        ("approver", approver.approver_app),
+        ("attester", approver.attester_app),
+        ("context", context.app),
+        ("delegation", delegation.app),
+        ("session", session.app),
+        ("event", event.app),
     ):
         app.add_typer(group, name=name)
     return app

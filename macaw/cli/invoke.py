@@ -1,79 +1,103 @@
-"""`macaw invoke`: ask for one operation as a registered agent."""
+"""`macaw invoke`: ask for one operation as a registered agent, or come back to one that waited for people."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from macaw.cli.options import Tenant
 
+if TYPE_CHECKING:
+    from producers.waiting import WaitingCall
+
 NAME = "invoke"
 
 
 def command(
-    resource: Annotated[str, typer.Argument(help="What to call, as tool:APP/OPERATION.")],
+    resource: Annotated[
+        str | None, typer.Argument(help="What to call, as tool:APP/OPERATION; nothing with --resume.")
+    ] = None,
     *,
     name: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--as", help="Who asks: a registered agent, or user:NAME for a person with an open session.", metavar="NAME"
         ),
-    ],
+    ] = None,
     params: Annotated[
         str, typer.Option("--params", help="A JSON object; @FILE reads it from a file, - from stdin.", metavar="JSON")
     ] = "{}",
     timeout: Annotated[
-        float, typer.Option("--timeout", help="How long to wait for the result.", metavar="SECONDS", min=0.1)
+        float,
+        typer.Option(
+            "--timeout",
+            help="How long to wait for monitor and tool; people have their own time.",
+            metavar="SECONDS",
+            min=0.1,
+        ),
     ] = 100.0,
+    delegation: Annotated[
+        str | None, typer.Option("--delegation", help="Act for whoever granted this delegation.", metavar="ID")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Do not wait for people: print the event id for --resume.")
+    ] = False,
+    resume: Annotated[
+        str | None, typer.Option("--resume", help="Fetch the result of a call that waited.", metavar="EVENT_ID")
+    ] = None,
     tenant: Tenant = None,
 ) -> None:
     """Ask for one operation and print its result as JSON.
 
-    A denial is told on stderr, with its reason code and exit status 1.
+    A denial is told on stderr, with its reason code and exit status 1. Where people must approve the call it waits for
+    them, and says so.
     """
-    parameters = _parameters(params)
-
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import show_json
+    from macaw.cli.output import show, show_json
     from macaw.cli.places import open_tenant
-    from processors.registry import PERSON_PREFIX
-    from producers.client import Client
+    from macaw.cli.speaking import open_client
+    from producers.client import Client, result_of
+    from producers.waiting import WaitingCall
 
+    if resume is not None:
+        home, folder = open_tenant(tenant)
+        show_json(Client.resume(folder.tenant, resume, home=home, seconds=timeout, on_pending=_tell))
+        return
+    if resource is None:
+        raise typer.BadParameter("want what to call, or --resume EVENT_ID", param_hint="RESOURCE")
+    if name is None:
+        raise typer.BadParameter("want '--as' NAME, or --resume EVENT_ID", param_hint="--as")
+    parameters = _parameters(params)
     home, folder = open_tenant(tenant)
-    person = name.removeprefix(PERSON_PREFIX) if name.startswith(PERSON_PREFIX) else None
-    if person is not None and not folder.key_file("session", person).exists():
-        raise CommandError(f"no session of {name} in {folder.path}: run `macaw dev session open {person}`")
-    if person is None and not folder.key_file("agent", name).exists():
-        raise CommandError(f"no key of an agent {name!r} in {folder.path}: run `macaw agent register {name}`")
-    connect = Client.connect if person is None else Client.for_person
-    with connect(folder.tenant, person or name, home=home) as client:
-        result = client.invoke(resource, parameters, seconds=timeout)
+    with open_client(home, folder, name) as client:
+        if detach:
+            asked = client.start(resource, parameters, seconds=timeout, delegation=delegation)
+            if isinstance(asked, WaitingCall):
+                _tell(asked)
+                show(asked.event_id)
+                return
+            result = result_of(asked)
+        else:
+            result = client.invoke(resource, parameters, seconds=timeout, delegation=delegation, on_pending=_tell)
     show_json(result)
+
+
+def _tell(call: WaitingCall) -> None:
+    from macaw.cli.output import say
+    from macaw.cli.rendering import time_of
+
+    say(f"{call.resource} waits for an approval until {time_of(call.until)}; `macaw approvals show {call.event}`")
+    say(f"`macaw invoke --resume {call.event_id}` fetches its result, should this command end before")
 
 
 def _parameters(given: str) -> dict[str, Any]:
     """Read the parameters as strictly as the log will."""
+    from macaw.cli.given import text_of
     from processors.parameters import MalformedParametersError, parse_parameters
 
     try:
-        return parse_parameters(_text(given)).value
+        return parse_parameters(text_of(given, "--params")).value
     except MalformedParametersError as exc:
         raise typer.BadParameter(
             f"want one strict JSON object (found wrong: {exc.cause})", param_hint="--params"
         ) from exc
-    except UnicodeDecodeError as exc:
-        raise typer.BadParameter("want UTF-8", param_hint="--params") from exc
-
-
-def _text(given: str) -> str:
-    if given == "-":
-        return sys.stdin.buffer.read().decode("utf-8")
-    if given.startswith("@"):
-        try:
-            return Path(given[1:]).read_text("utf-8")
-        except OSError as exc:
-            raise typer.BadParameter(f"cannot read {given[1:]}: {exc.strerror}", param_hint="--params") from exc
-    return given

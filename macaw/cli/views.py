@@ -1,4 +1,4 @@
-"""`macaw views`: the read path, tables and a query API over them."""
+"""`macaw views`: the read path, tables and a query API over them; its subcommands list what they have."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ from typing import Annotated
 
 import typer
 
-NAME = "views"
+from macaw.cli import views_lists
+
+app = typer.Typer(invoke_without_command=True)
+for _list in (views_lists.attestations, views_lists.approvals, views_lists.context, views_lists.delegations):
+    app.command()(_list)
 
 
-def command(
-    *, port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 is a free one.")] = 0
+@app.callback()
+def serve(
+    context: typer.Context,
+    *,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 is a free one.")] = 0,
 ) -> None:
-    """Serve the views on this machine.
+    """Serve the views on this machine; with a command, ask those that run.
 
     Their address is written into config.json.
     """
+    if context.invoked_subcommand is not None:
+        return
     import logging
 
     from macaw.cli.output import log_to_stderr

@@ -1,4 +1,6 @@
-"""The Faust application of the views: it folds the sessions topic into a table, and decides nothing.
+"""The Faust application of the views: it folds each source topic into its table, and decides nothing.
+
+Every view is the same machine with another description (`view.View`): one agent, one table, one changelog.
 
 **Why a Table in a group of its own, and no GlobalTable.** A views process must answer for every tenant, so it needs
 every partition. A GlobalTable gets there by a changelog that all members of one group follow; Faust itself warns that
@@ -6,9 +8,9 @@ several members may recover it for ever, and a member that was killed holds its 
 (on the embedded broker: a minute or more). So each process is a consumer group of its own, with a fresh name at each
 start: nobody waits for a member that died, any number of processes run side by side, and each holds every row.
 
-**Why that is true after a restart.** A fresh group reads the source, which is compacted, from its beginning; an older
-or equal audit index never replaces a row. The changelog that Faust keeps is a head start and never the truth: were it
-behind, torn or written by several processes at once, the source would set it right before the view is shown.
+**Why that is true after a restart.** A fresh group reads the sources, which are compacted, from their beginning; an
+older audit index never replaces a row. The changelog that Faust keeps is a head start and never the truth: were it
+behind, torn or written by several processes at once, the source would set it right before a view is shown.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Generic, cast
 
 import faust
 import faust.types
@@ -27,18 +29,16 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from producers.security import UNSECURED, Security
-from schemas.changes import SessionChanged
 from schemas.codec import SchemaError
-from schemas.topics import OPS_SESSIONS, VIEWS_GROUP_PREFIX, keyed_partition
+from schemas.topics import VIEWS_GROUP_PREFIX
+from streams.views.catalogue import VIEWS
 from streams.views.committed import CommittedTransport
 from streams.views.credentials import credentials_of
-from streams.views.progress import Progress
-from streams.views.sessions import Deadlines, fold_session, read_change, read_row, shown_until
-from streams.views.topics import SESSIONS_CHANGELOG, SESSIONS_TABLE, SOURCE
+from streams.views.progress import Place, Progress
+from streams.views.view import C, Deadlines, View, fold_change
 
 log = logging.getLogger(__name__)
 
-AGENT = "macaw-views-fold-sessions"
 POISON_LOGGED_MAX = 100  # a flood of them must not fill a disk; the count goes on
 
 
@@ -57,7 +57,7 @@ class ViewsSettings:
 
 
 def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faust.App:
-    """Return an application that keeps the sessions table; `progress` is told how far it is."""
+    """Return an application that keeps every view's table; `progress` is told how far they are."""
     progress = progress or Progress()
     brokers = [URL(f"kafka://{address.strip()}") for address in settings.bootstrap.split(",")]
     app = faust.App(
@@ -81,35 +81,31 @@ def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faus
         broker_commit_interval=1.0,
         stream_wait_empty=False,
     )
-    app.transport = CommittedTransport(brokers, app, source=SOURCE, progress=progress)
-    table = _sessions_table(app)
-    folding = Folding(table, progress)
-    app.agent(_source(app), name=AGENT, supervisor_strategy=CrashingSupervisor)(folding.run)
-    table.on_recover(folding.on_recovered)
+    sources = frozenset(view.source.of("") for view in VIEWS)
+    app.transport = CommittedTransport(brokers, app, sources=sources, progress=progress)
+    for view in VIEWS:
+        _add_view(app, view, progress)
     return app
 
 
-def sessions_of(app: faust.App) -> faust.types.TableT[bytes, bytes]:
-    """Return the table: `<tenant>/<session id>` to the newest change of that session, framed as on the log."""
-    return cast(faust.types.TableT[bytes, bytes], app.tables[SESSIONS_TABLE])
+def rows_of(app: faust.App) -> dict[str, faust.types.TableT[bytes, bytes]]:
+    """Return the tables by view: `<tenant>/<id>` to the newest change of that thing, framed as on the log."""
+    return {view.name: cast(faust.types.TableT[bytes, bytes], app.tables[view.table]) for view in VIEWS}
 
 
-def _source(app: faust.App) -> faust.types.TopicT:
-    return app.topic(
-        SOURCE,
-        partitions=OPS_SESSIONS.partitions,
+def _add_view(app: faust.App, view: View[C], progress: Progress) -> None:
+    source = app.topic(
+        view.source.of(""),
+        partitions=view.source.partitions,
         key_type=bytes,
         value_type=bytes,
         key_serializer="raw",
         value_serializer="raw",
         allow_empty=True,
     )
-
-
-def _sessions_table(app: faust.App) -> faust.types.TableT[bytes, bytes]:
     changelog = app.topic(
-        SESSIONS_CHANGELOG,
-        partitions=OPS_SESSIONS.partitions,
+        view.changelog.of(""),
+        partitions=view.changelog.partitions,
         key_type=bytes,
         value_type=bytes,
         key_serializer="raw",
@@ -120,38 +116,39 @@ def _sessions_table(app: faust.App) -> faust.types.TableT[bytes, bytes]:
         allow_empty=True,
         maxsize=131_072,  # Faust's own for changelogs
     )
-    return app.Table(
-        SESSIONS_TABLE,
-        key_type=bytes,
-        value_type=bytes,
-        partitions=OPS_SESSIONS.partitions,
-        changelog_topic=changelog,
+    table = app.Table(
+        view.table, key_type=bytes, value_type=bytes, partitions=view.changelog.partitions, changelog_topic=changelog
     )
+    folding = Folding(view, table, progress)
+    app.agent(source, name=view.agent, supervisor_strategy=CrashingSupervisor)(folding.run)
+    table.on_recover(folding.on_recovered)
 
 
-class Folding:
-    """Carries records into the table; each first drops rows of its partition that are over."""
+class Folding(Generic[C]):
+    """Carries records into a view's table; each first drops rows of its partition that are over."""
 
     def __init__(
         self,
+        view: View[C],
         table: MutableMapping[bytes, bytes],
         progress: Progress,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        self._view = view
         self._table = table
         self._progress = progress
         self._clock_ms = clock_ms
-        self._deadlines: defaultdict[int, Deadlines] = defaultdict(Deadlines)
+        self._deadlines: defaultdict[int, Deadlines[C]] = defaultdict(lambda: Deadlines(view))
 
     async def run(self, stream: faust.types.StreamT[bytes]) -> None:
         """Fold every record of the source. A failure of ours crashes the process; bad bytes do not."""
         async for event in stream.events():
             message = event.message
             self.fold(message.key, message.value, message.partition, message.offset)
-            self._progress.note_folded(message.partition, message.offset)
+            self._progress.note_folded(message.tp, message.offset)
 
     def fold(self, key: bytes | None, value: bytes | None, partition: int, offset: int) -> None:
-        """Fold one record. Bytes that are no change of a session are counted, said loudly, and skipped."""
+        """Fold one record. Bytes that are no change of this view are counted, said loudly, and skipped."""
         now = self._clock_ms()
         # Deletions go to the changelog partition of the record at hand, so only its own rows may leave with it.
         for due in self._deadlines[partition].due(self._table, now):
@@ -160,35 +157,40 @@ class Folding:
             self._forget(key)
             return
         try:
-            change = read_change(key, value, partition)
+            change = self._view.read_change(key, value, partition)
         except SchemaError as exc:
-            self._say_poison(exc, partition, offset)
+            self._say_poison(exc, (self._view.source.of(""), partition), offset)
             return
         assert key is not None
         self._put(key, value, change, now)
 
-    def _put(self, key: bytes, value: bytes, change: SessionChanged, now: int) -> None:
-        current = read_row(self._table.get(key))
-        if fold_session(current, change) is not change:
+    def _put(self, key: bytes, value: bytes, change: C, now: int) -> None:
+        current = self._view.read_row(self._table.get(key))
+        if fold_change(current, change) is not change:
             return
         # Long over when it is first read: at a start, most of the source. Writing it down would only have it dropped.
-        if current is None and shown_until(change) <= now:
+        if current is None and self._view.shown_until(change) <= now:
             return
-        self._table[key] = value
-        self._deadlines[keyed_partition(change.session_id)].note(key, change)
+        # Read again from the beginning, as at each start: what stands there already is not written anew.
+        if self._table.get(key) != value:
+            self._table[key] = value
+        self._note(key, change)
+
+    def _note(self, key: bytes, row: C) -> None:
+        self._deadlines[self._view.partition_of(row)].note(key, row)
 
     def _forget(self, key: bytes | None) -> None:
         if key is not None and key in self._table:
             del self._table[key]
 
-    def _say_poison(self, exc: SchemaError, partition: int, offset: int) -> None:
+    def _say_poison(self, exc: SchemaError, place: Place, offset: int) -> None:
         self._progress.poison_records += 1
         if self._progress.poison_records <= POISON_LOGGED_MAX:
-            log.error("%s[%d]@%d is skipped: %s: %s", SOURCE, partition, offset, exc.code, exc)
+            log.error("%s@%d is skipped: %s: %s", place, offset, exc.code, exc)
 
     async def on_recovered(self) -> None:
         """Take note of the rows that came from the changelog, or a silent tenant's would never be dropped."""
         for key, value in list(self._table.items()):
-            row = read_row(value)
+            row = self._view.read_row(value)
             if row is not None:
-                self._deadlines[keyed_partition(row.session_id)].note(key, row)
+                self._note(key, row)

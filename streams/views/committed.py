@@ -1,4 +1,4 @@
-"""Faust's Kafka consumer, made to read committed records only, all of them, from the beginning of their topic.
+"""Faust's Kafka consumer, made to read committed records only, all of them, from the beginning of their topics.
 
 The one file that knows the inside of faust-streaming 0.15 and aiokafka 0.14; each point was seen, not feared:
 
@@ -11,9 +11,10 @@ partition began: the mark lies behind, so all that the same producer commits lat
 the marks that were met are remembered, and an abort whose mark lies before the fetch is taken out. Apache Kafka never
 names such a one, so there nothing changes.
 
-**From the beginning.** After it has laid a changelog over a table, Faust lets the source flow, seeks to the committed
-offsets, and then clears its queues; where nothing was committed, what flowed in between is lost. Here the source is
-held until the queues are cleared, and each assignment begins at its first record: only the source is the truth.
+**From the beginning.** After it has laid its changelogs over the tables, Faust lets the sources flow, seeks to the
+committed offsets, and then clears its queues; where nothing was committed, what flowed in between is lost. Here the
+sources are held until the queues are cleared, and each assignment begins at their first record: only they are the
+truth.
 """
 
 from __future__ import annotations
@@ -93,32 +94,32 @@ def forget_finished(records: PartitionRecords, marks: dict[int, int]) -> None:
 
 
 class CommittedConsumer(driver.Consumer):
-    """Pulls committed records of the source, and of changelogs while a table is recovered."""
+    """Pulls committed records of the sources, and of changelogs while tables are recovered."""
 
-    source: str
+    sources: frozenset[str]
     progress: Progress
 
     def _new_consumer_thread(self) -> CommittedThread:
         return CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
     async def perform_seek(self) -> None:
-        """Go back to the beginning of the source. Faust calls it once its tables are recovered."""
+        """Go back to the beginning of the sources. Faust calls it once its tables are recovered."""
         await super().perform_seek()
-        places = [tp for tp in self.assignment() if tp.topic == self.source]
+        places = [tp for tp in self.assignment() if tp.topic in self.sources]
         await self.seek_wait(await self.earliest_offsets(*places))
         self.progress.begin_anew()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:  # noqa: ASYNC109
         wanted = active_partitions or set()
         if not self.app.tables.actives_ready:
-            wanted = {tp for tp in wanted if tp.topic != self.source}
+            wanted = {tp for tp in wanted if tp.topic not in self.sources}
             if not wanted:
                 await self.sleep(HELD_SECONDS)
                 return {}
         records = await super()._getmany(wanted, timeout)
         for tp, batch in records.items():
-            if tp.topic == self.source:
-                self.progress.note_pulled(tp.partition, (record.offset for record in batch))
+            if tp.topic in self.sources:
+                self.progress.note_pulled(tp, (record.offset for record in batch))
         return records
 
 
@@ -127,14 +128,14 @@ class CommittedTransport(driver.Transport):
 
     Consumer = CommittedConsumer
 
-    def __init__(self, url: list[URL], app: AppT, *, source: str, progress: Progress) -> None:
+    def __init__(self, url: list[URL], app: AppT, *, sources: frozenset[str], progress: Progress) -> None:
         super().__init__(url, app)
-        self._source = source
+        self._sources = sources
         self._progress = progress
 
     def create_consumer(self, callback: ConsumerCallback, **kwargs: Any) -> ConsumerT:  # Any: Faust's own arguments
-        """Return the consumer of the source."""
+        """Return the consumer of the sources."""
         consumer = super().create_consumer(callback, **kwargs)
         assert isinstance(consumer, CommittedConsumer)
-        consumer.source, consumer.progress = self._source, self._progress
+        consumer.sources, consumer.progress = self._sources, self._progress
         return consumer

@@ -17,7 +17,7 @@ from schemas.topics import OPS_DELEGATIONS, OPS_DELEGATIONS_CHANGELOG
 from streams.views.view import ID_BYTES, JSONRow, Page, Question, View, live_rows, shown_after
 
 TREE_ROWS_MAX = 250  # of one page: a scope may be large
-DEPTH_MAX = 16  # twice what the monitor grants: a circle that nobody can have granted must not be walked for ever
+DEPTH_MAX = 16  # twice what the monitor grants, which is as deep as a page is nested
 
 
 class Status(enum.Enum):
@@ -90,7 +90,7 @@ def select_trees(rows: Mapping[bytes, bytes], question: Question, now: int, memb
     """Return a page of a tenant's trees in the order of their roots, each delegation with its `children`.
 
     With `member`, only trees in which this principal has or was given something. A page holds at most `limit` trees
-    and about TREE_ROWS_MAX delegations; where a tree is cut, `children_left_out` counts the children that are not shown.
+    and about TREE_ROWS_MAX delegations; where a tree is cut, `children_left_out` counts what is not shown.
     """
     tree = _Trees(rows, question.tenant, now)
     found: list[JSONRow] = []

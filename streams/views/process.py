@@ -1,6 +1,6 @@
 """The views process: the Faust application and its query API in one event loop.
 
-Each needs the other: an API without a table has nothing to say, a table without an API has nobody to say it to. So the
+Each needs the other: an API without tables has nothing to say, tables without an API have nobody to say it to. So the
 end of either ends the process, with an error; its supervisor starts it anew, which costs nothing but a second reading.
 """
 
@@ -24,11 +24,11 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from producers.home import Home
-from schemas.topics import OPS_SESSIONS
 from streams.views.api import QueryAPI
-from streams.views.app import ViewsSettings, build_app, sessions_of
+from streams.views.app import ViewsSettings, build_app, rows_of
+from streams.views.catalogue import VIEWS
 from streams.views.progress import Phase, Progress
-from streams.views.topics import SOURCE, create_view_topics
+from streams.views.topics import create_view_topics
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class ViewsEndedError(RuntimeError):
 
 
 class ViewsStalledError(RuntimeError):
-    """The view has not caught up with the log for too long."""
+    """The views have not caught up with the log for too long."""
 
 
 def run_views(
@@ -62,7 +62,7 @@ def run_views(
 ) -> None:
     """Serve the views on loopback until SIGTERM or SIGINT; `port` 0 is a free one, and `on_listening` is told which.
 
-    It listens before the table is there, and answers 503 until it is.
+    It listens before the tables are there, and answers 503 until it is.
 
     Raises:
         ViewTopicsError: the topics of the views are not there and cannot be made.
@@ -89,7 +89,7 @@ def _listen(port: int) -> Iterator[socket.socket]:
 async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on_listening: OnListening | None) -> None:
     progress = Progress()
     app = build_app(settings, progress)
-    server = _server(QueryAPI(home, sessions_of(app), progress))
+    server = _server(QueryAPI(home, rows_of(app), progress))
     stopped = asyncio.Event()
     _stop_on_signals(stopped)
     for name in CLIENT_LOGGERS:
@@ -189,12 +189,12 @@ class Seldom(logging.Filter):
 
 
 class Watch:
-    """Asks, once and again, how far the table is, and keeps `progress` true."""
+    """Asks, once and again, how far the tables are, and keeps `progress` true."""
 
     def __init__(self, app: faust.App, progress: Progress) -> None:
         self._app = app
         self._progress = progress
-        self._places = [TP(SOURCE, partition) for partition in range(OPS_SESSIONS.partitions)]
+        self._places = [TP(view.source.of(""), number) for view in VIEWS for number in range(view.source.partitions)]
         self._started = self._good = self._said = time.monotonic()
 
     async def run(self) -> None:
@@ -217,8 +217,8 @@ class Watch:
         try:
             async with asyncio.timeout(CHECK_SECONDS_MAX):
                 ends = await consumer.highwaters(*self._places)
-                self._progress.aim(now, {tp.partition: end for tp, end in ends.items()})
-                positions = {tp.partition: await consumer.position(tp) or 0 for tp in self._places}
+                self._progress.aim(now, {(tp.topic, tp.partition): end for tp, end in ends.items()})
+                positions = {(tp.topic, tp.partition): await consumer.position(tp) or 0 for tp in self._places}
                 # What the positions have passed is told as pulled in this loop, a turn or two later.
                 await asyncio.sleep(0.02)
         except TimeoutError:

@@ -10,11 +10,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from producers.security import UNSECURED, Security
-from schemas.topics import OPS_SESSIONS, OPS_SESSIONS_CHANGELOG, OPS_TOPICS
+from schemas.topics import OPS_TOPICS
 
-SOURCE = OPS_SESSIONS.of("")
-SESSIONS_TABLE = "macaw-views-sessions"
-SESSIONS_CHANGELOG = OPS_SESSIONS_CHANGELOG.of("")
 TIMEOUT_SECONDS = 15.0
 
 
@@ -32,7 +29,7 @@ class ViewTopic:
 
 
 def view_topics(replication: int = 1) -> tuple[ViewTopic, ...]:
-    """Return the source of the sessions table and its changelog, which Faust wants partitioned alike."""
+    """Return the source of each table and its changelog, which Faust wants partitioned alike."""
     return tuple(
         ViewTopic(name=topic.of(""), partitions=topic.partitions, config=topic.config(replication))
         for topic in OPS_TOPICS

@@ -194,23 +194,34 @@ def live_rows(
 class Deadlines(Generic[C]):
     """Which rows of one partition are shown no more, soonest first."""
 
-    __slots__ = ("_heap", "_view")
+    __slots__ = ("_heap", "_noted", "_view")
 
     def __init__(self, view: View[C]) -> None:
         self._view = view
         self._heap: list[tuple[int, bytes]] = []
+        # One entry for a key, or a key that is written over and over would fill the heap.
+        self._noted: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def note(self, key: bytes, row: C) -> None:
         """Remember until when this row is shown."""
-        heapq.heappush(self._heap, (self._view.shown_until(row), key))
+        until = self._view.shown_until(row)
+        if until < self._noted.get(key, limits.FOR_EVER_MS):
+            self._noted[key] = until
+            heapq.heappush(self._heap, (until, key))
 
     def due(self, rows: Mapping[bytes, bytes], now: int) -> Iterator[bytes]:
         """Yield the keys of at most DROPPED_PER_CHANGE_MAX rows that are over; the caller deletes each."""
         for _ in range(DROPPED_PER_CHANGE_MAX):
             if not self._heap or self._heap[0][0] > now:
                 return
-            _, key = heapq.heappop(self._heap)
-            # A row that lasts longer since has a later entry of its own.
+            until, key = heapq.heappop(self._heap)
+            if self._noted.get(key) == until:
+                del self._noted[key]
             row = self._view.read_row(rows.get(key))
             if row is not None and self._view.shown_until(row) <= now:
                 yield key
+            elif row is not None:
+                self.note(key, row)  # it lasts longer by now

@@ -205,9 +205,9 @@ class MortalHost(ToolHost):
         self.gate.reach(Point.BEFORE_EXECUTE, operation_of(call))
         super()._execute_and_report(taken, call)
 
-    def _report(self, call: Call, outcome: str, body: Any) -> None:
+    def _report(self, call: Call, outcome: str, body: Any, *said: Any) -> None:
         self.gate.reach(Point.BEFORE_REPORT, operation_of(call))
-        super()._report(call, outcome, body)
+        super()._report(call, outcome, body, *said)
         self.journal.add(reported=call.decision.event.hex())
         self.gate.reach(Point.AFTER_REPORT, operation_of(call))
 

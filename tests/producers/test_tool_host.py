@@ -213,7 +213,7 @@ def test_what_becomes_of_a_call(
     """By what it is to this instance, and under which decision its event stood in the durable set before."""
     call = call_of(decision, name)
     reported: list[tuple[str, Any]] = []
-    host._report = lambda _call, outcome, body: reported.append((outcome, body))
+    host._report = lambda _call, outcome, body, _said=None: reported.append((outcome, body))
     host._admit = lambda _message: call
     host._control = SimpleNamespace(trusted=None)
     host._app = "slow"

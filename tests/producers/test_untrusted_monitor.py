@@ -10,77 +10,16 @@ from typing import Any
 import pytest
 
 from processors import sealing, signing
-from processors.intake import KID_HEADER, PROOF_HEADER
-from processors.outputs import Output, output_place
+from processors.outputs import Output
 from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, Call, admit, recall
 from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordError
 from producers.client import UnknownOutcomeError, result_of
-from producers.keys import KeyPair
-from producers.registry_view import RegistryView
 from schemas import codec, limits, topics
 from schemas.records import CallPayload, Change, Decision, Result, ResultPayload
-from streams.sealing import PAYLOAD_HEADER, Sealer
+from streams.sealing import PAYLOAD_HEADER
 from tests.builders import Actor, keys_of
+from tests.producers.forging import Record, TwinRegistry, forged, record_of
 from tests.world import Office
-
-
-class TwinRegistry(RegistryView):
-    """The registry of a `World`, in memory: the same rows that following the topic gives, without a broker."""
-
-    def __init__(self, office: Office) -> None:  # no topic to read
-        self._tables = office.world.tables
-
-    def refresh(self, *, seconds: float = 0) -> None:
-        """There is nothing to read on."""
-
-
-@dataclass
-class Record:
-    """A record as a consumer hands it over."""
-
-    output: Output
-    tenant: str
-    signed_by: KeyPair
-    sealed_by: KeyPair
-
-    def topic(self) -> str:
-        return self.output.topic.of(self.tenant)
-
-    def partition(self) -> int:
-        return self.output.partition
-
-    def offset(self) -> int:
-        return 0
-
-    def key(self) -> bytes | None:
-        return self.output.key
-
-    def value(self) -> bytes | None:
-        return self.output.value
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        assert self.output.leaf is not None
-        [proof] = self.signed_by.signing.sign_leaves([self.output.leaf])
-        headers = [*self.output.headers, (PROOF_HEADER, proof), (KID_HEADER, self.signed_by.kid)]
-        if self.output.payload is not None:
-            headers.append(Sealer(self.sealed_by.sealing).header(self.output))
-        return headers
-
-
-def record_of(office: Office, output: Output, *, signed_by: KeyPair | None = None) -> Record:
-    key = signed_by or office.world.monitor.keys
-    return Record(output, office.world.tenant, key, key)
-
-
-def forged(office: Office, output: Output, record: Decision | Result, payload: bytes | None = None) -> Record:
-    """Another record in the place of an output, signed by the monitor."""
-    name = type(record).__name__
-    tag = signing.DECISION_TAG if isinstance(record, Decision) else signing.RESULT_TAG
-    body = codec.encode(record)
-    topic = output.topic.of(office.world.tenant)
-    leaf = output_place(tag, office.world.tables.genesis, topic, output.partition, name).leaf(body)
-    kept = output.payload if payload is None else payload
-    return record_of(office, output._replace(value=codec.frame(record), leaf=leaf, payload=kept))
 
 
 @dataclass

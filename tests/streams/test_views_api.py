@@ -11,8 +11,9 @@ from producers.home import Home
 from schemas import codec
 from schemas.changes import SessionChanged
 from streams.views.api import SECURITY_HEADERS, QueryAPI
+from streams.views.catalogue import VIEWS
 from streams.views.progress import AS_OF_MS_MAX, Phase, Progress
-from streams.views.sessions import PAGE_ROWS_MAX, row_key
+from streams.views.view import PAGE_ROWS_MAX, row_key
 
 NOW = 1_800_000_000_000
 TOKENS = {"acme": "a" * 43, "bank": "b" * 43}
@@ -37,7 +38,8 @@ class World:
 
     def __init__(self, base: Path) -> None:
         self.home = Home.create(base, {})
-        self.rows: dict[bytes, bytes] = {}
+        self.tables: dict[str, dict[bytes, bytes]] = {view.name: {} for view in VIEWS}
+        self.rows = self.tables["sessions"]
         self.progress = Progress(phase=Phase.FOLLOWING, as_of=NOW)
         self.now = NOW
         for tenant, token in TOKENS.items():
@@ -62,7 +64,7 @@ class World:
 
     def send(self, method: str, path: str, headers: list[tuple[str, str]]) -> httpx.Response:
         async def exchange() -> httpx.Response:
-            api = QueryAPI(self.home, self.rows, self.progress, lambda: self.now).build()
+            api = QueryAPI(self.home, self.tables, self.progress, lambda: self.now).build()
             transport = httpx.ASGITransport(api)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
                 return await client.request(method, path, headers=headers)

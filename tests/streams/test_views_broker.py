@@ -1,18 +1,12 @@
 """The views process on a real broker: what was committed is shown, all of it and nothing else, restarts included."""
 
-import json
 import secrets
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -22,23 +16,16 @@ from schemas import codec
 from schemas.changes import SessionChanged
 from schemas.topics import keyed_partition
 from streams.broker import EmbeddedBroker
-from streams.views.app import Folding, ViewsSettings, build_app, sessions_of
+from streams.views.app import Folding, ViewsSettings, build_app, rows_of
+from streams.views.catalogue import VIEWS
 from streams.views.progress import Progress
-from streams.views.sessions import row_key, shown_until
-from streams.views.topics import SESSIONS_CHANGELOG, SOURCE, ViewTopicsError, create_view_topics, view_topics
+from streams.views.sessions import SESSIONS, shown_until
+from streams.views.topics import ViewTopicsError, create_view_topics, view_topics
+from streams.views.view import row_key
+from tests.streams.views_world import World, Writer
 
-ROOT = Path(__file__).parents[2]
+SOURCE, CHANGELOG = SESSIONS.source.of(""), SESSIONS.changelog.of("")
 NOW = 1_800_000_000_000
-READY_SECONDS = 60.0
-SEEN_SECONDS = 20.0
-# The process that `macaw views` is: the port is the first line that it prints.
-PROGRAM = """
-import sys
-from pathlib import Path
-from producers.home import Home
-from streams.views.process import run_views
-run_views(sys.argv[1], Home.open(Path(sys.argv[2])), on_listening=lambda port: print(port, flush=True))
-"""
 
 
 def opened(tenant: str, index: int, now: int = NOW) -> SessionChanged:
@@ -62,105 +49,6 @@ def ended(row: SessionChanged) -> SessionChanged:
 
 def key_of(row: SessionChanged) -> bytes:
     return row_key(row.tenant, row.session_id.hex())
-
-
-class Writer:
-    """Writes as a monitor does: transactions of one producer, committed or aborted."""
-
-    def __init__(self, bootstrap: str, name: str) -> None:
-        self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "transactional.id": name, "transaction.timeout.ms": 15_000}
-        )
-        self._producer.init_transactions(30)
-
-    def write(self, *changes: SessionChanged, commit: bool = True) -> None:
-        records = [(key_of(c), codec.frame(c), keyed_partition(c.session_id)) for c in changes]
-        self.write_raw(*records, commit=commit)
-
-    def write_raw(self, *records: tuple[bytes, bytes | None, int], commit: bool = True) -> None:
-        self._producer.begin_transaction()
-        for key, value, partition in records:
-            self._producer.produce(SOURCE, value, key, partition)
-        self._producer.flush(20)  # an aborted record must have reached the log, or it shows nothing
-        if commit:
-            self._producer.commit_transaction(20)
-        else:
-            self._producer.abort_transaction(20)
-
-
-@dataclass
-class Views:
-    """A views process, and what a client of it sees."""
-
-    bootstrap: str
-    base: Path
-    home: Home
-    process: subprocess.Popen[str] | None = None
-    address: str = ""
-    log: list[str] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        with (self.base / "views.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, self.bootstrap, str(self.base)],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        port = self.process.stdout.readline().strip()
-        assert port, f"it never listened: {(self.base / 'views.log').read_text()[-2000:]}"
-        self.address = f"http://127.0.0.1:{port}"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self, *, kill: bool = False) -> int:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        if kill:
-            self.process.kill()
-        else:
-            self.process.terminate()
-        code = self.process.wait(30)
-        self.process.stdout.close()
-        return code
-
-    def statuses(self, tenant: str) -> dict[str, str]:
-        token = self.home.tenant(tenant).token()
-        rows = fetch_sessions(self.address, tenant, token, ready_seconds=READY_SECONDS)
-        return {str(row["session_id"]): str(row["status"]) for row in rows}
-
-    def await_statuses(self, tenant: str, want: dict[str, str]) -> None:
-        until = time.monotonic() + SEEN_SECONDS
-        while (seen := self.statuses(tenant)) != want:
-            assert time.monotonic() < until, f"got {seen}, want {want}"
-            time.sleep(0.05)
-
-    def poison_records(self) -> int:
-        with urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as response:
-            return int(json.load(response)["poison_records"])
-
-
-@dataclass
-class World:
-    """A broker with the topics of the views, a home, a writer, and a tenant."""
-
-    bootstrap: str
-    base: Path
-    tenant: str
-    home: Home
-    writer: Writer
-
-    def views(self) -> Views:
-        return Views(self.bootstrap, self.base, self.home)
-
-    def add_tenant(self, name: str) -> None:
-        folder = self.home.path / "tenants" / name
-        folder.mkdir(parents=True)
-        (folder / "views.token").write_text(secrets.token_urlsafe(32))
 
 
 @pytest.fixture(scope="module", params=["best", "embedded"])
@@ -263,9 +151,7 @@ class TestProcess:
 def test_a_topic_with_other_partitions_is_refused(tmp_path: Path) -> None:
     """Faust would start, and then crash over and over."""
     with EmbeddedBroker(tmp_path) as broker, AdminClient({"bootstrap.servers": broker.info.bootstrap}) as admin:
-        admin.create_topics([NewTopic(SESSIONS_CHANGELOG, num_partitions=1, replication_factor=1)])[
-            SESSIONS_CHANGELOG
-        ].result(20)
+        admin.create_topics([NewTopic(CHANGELOG, num_partitions=1, replication_factor=1)])[CHANGELOG].result(20)
 
         with pytest.raises(ViewTopicsError, match="has 1 partitions, want 4"):
             create_view_topics(broker.info.bootstrap)
@@ -277,10 +163,13 @@ class TestTopology:
         app = build_app(ViewsSettings(bootstrap="127.0.0.1:1,127.0.0.1:2", instance="one", data_dir=tmp_path))
 
         assert app.conf.id == "macaw-views-one"
-        assert list(app.tables) == ["macaw-views-sessions"]
-        assert app.tables["macaw-views-sessions"].changelog_topic.get_topic_name() == SESSIONS_CHANGELOG
-        assert list(app.agents) == ["macaw-views-fold-sessions"]
-        assert sessions_of(app) is app.tables["macaw-views-sessions"]
+        names = ("sessions", "attestations", "context", "delegations")
+        assert list(app.tables) == [f"macaw-views-{name}" for name in names]
+        assert [table.changelog_topic.get_topic_name() for table in app.tables.values()] == [
+            f"macaw.ops.{name}-changelog" for name in names
+        ]
+        assert list(app.agents) == [f"macaw-views-fold-{name}" for name in names]
+        assert rows_of(app)["sessions"] is app.tables["macaw-views-sessions"]
 
     def test_no_web_server_and_no_topic_of_its_own(self, tmp_path: Path) -> None:
         conf = build_app(ViewsSettings(bootstrap="127.0.0.1:1", instance="one", data_dir=tmp_path)).conf
@@ -290,12 +179,15 @@ class TestTopology:
         assert conf.topic_disable_leader
         assert (conf.broker_session_timeout, conf.broker_heartbeat_interval) == (10, 3)
 
-    def test_the_changelog_is_compacted_and_partitioned_like_its_source(self) -> None:
-        source, changelog = view_topics()
+    def test_a_changelog_is_compacted_and_partitioned_like_its_source(self) -> None:
+        topics = {topic.name: topic for topic in view_topics()}
 
-        assert (source.name, changelog.name) == ("macaw.ops.sessions", "macaw.ops.sessions-changelog")
-        assert source.partitions == changelog.partitions == 4
-        assert changelog.config["cleanup.policy"] == "compact"
+        assert len(topics) == 8
+        for view in VIEWS:
+            source, changelog = topics.pop(view.source.of("")), topics.pop(view.changelog.of(""))
+            assert changelog.name == f"{source.name}-changelog"
+            assert source.partitions == changelog.partitions == 4
+            assert changelog.config["cleanup.policy"] == "compact"
 
 
 class TestFolding:
@@ -303,7 +195,7 @@ class TestFolding:
 
     def fold(self, rows: dict[bytes, bytes], now: int, *changes: SessionChanged) -> Progress:
         progress = Progress()
-        folding = Folding(rows, progress, lambda: now)
+        folding = Folding(SESSIONS, rows, progress, lambda: now)
         for offset, change in enumerate(changes):
             folding.fold(key_of(change), codec.frame(change), keyed_partition(change.session_id), offset)
         return progress
@@ -338,7 +230,7 @@ class TestFolding:
         elsewhere = replace(old, session_id=bytes(31) + b"\x01")
         new = replace(opened("acme", 2, shown_until(old)), session_id=bytes(31) + b"\x04")
         rows: dict[bytes, bytes] = {}
-        folding = Folding(rows, Progress(), lambda: clock)
+        folding = Folding(SESSIONS, rows, Progress(), lambda: clock)
         clock = NOW
         for change in (old, elsewhere):
             folding.fold(key_of(change), codec.frame(change), keyed_partition(change.session_id), 0)

@@ -1,0 +1,184 @@
+"""`macaw approvals`: what people are asked, the exact parameters, and their yes or no."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+
+if TYPE_CHECKING:
+    from producers.approving import ShownCall
+    from producers.client import Client
+
+app = typer.Typer(help="See what waits for an approval, and answer it.")
+
+Person = Annotated[
+    str,
+    typer.Option("--as", help="Who answers: user:NAME with an open session, or approver:NAME.", metavar="NAME"),
+]
+Request = Annotated[str, typer.Argument(help="The call, as `macaw approvals list` shows it.")]
+Key = Annotated[
+    str | None, typer.Option("--key", help="Which approval, where the call asks for several.", metavar="KEY")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the log.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask again.")]
+
+
+@app.command("list")
+def list_requests(*, name: Person, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """List the calls that wait for this person."""
+    from macaw.cli.output import show_json, show_table
+    from macaw.cli.places import open_tenant
+    from macaw.cli.rendering import time_of
+    from macaw.cli.speaking import open_client
+
+    home, folder = open_tenant(tenant)
+    with open_client(home, folder, name) as client:
+        rows = client.list_attestations()
+    if as_json:
+        show_json(rows, indent=2)
+        return
+    cells = (
+        (
+            row.get("request"), row.get("key"), row.get("resource"), row.get("for_user"), row.get("for_agent"),
+            f"{len(row.get('approved_by', []))} of {row.get('quorum')}", time_of(int(row.get("open_until", 0))),
+        )
+        for row in rows
+    )  # fmt: skip
+    show_table(("CALL", "KEY", "RESOURCE", "FOR", "BY", "APPROVED", "UNTIL"), cells)
+
+
+@app.command("show")
+def show_request(request: Request, *, name: Person, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Show one call with its exact parameters, and the digest that an approval signs."""
+    from macaw.cli.output import show_json
+    from macaw.cli.places import open_tenant
+    from macaw.cli.speaking import open_client
+
+    home, folder = open_tenant(tenant)
+    with open_client(home, folder, name) as client:
+        shown = client.show_call(request)
+    if as_json:
+        show_json(_as_json(shown), indent=2)
+    else:
+        _show(shown, shown.requests)
+
+
+@app.command("approve")
+def approve(
+    request: Request,
+    *,
+    name: Person,
+    key: Key = None,
+    reason: Reason = "",
+    yes: Yes = False,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say yes to a call with exactly these parameters."""
+    _answer(request, name, key, reason, yes=yes, tenant=tenant, as_json=as_json, approve=True)
+
+
+@app.command("deny")
+def deny(
+    request: Request,
+    *,
+    name: Person,
+    key: Key = None,
+    reason: Reason = "",
+    yes: Yes = False,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say no to a call: one no is its end."""
+    _answer(request, name, key, reason, yes=yes, tenant=tenant, as_json=as_json, approve=False)
+
+
+def _answer(
+    request: str,
+    name: str,
+    key: str | None,
+    reason: str,
+    *,
+    yes: bool,
+    tenant: str | None,
+    as_json: bool,
+    approve: bool,
+) -> None:
+    from macaw.cli.errors import CommandError
+    from macaw.cli.given import confirmed
+    from macaw.cli.places import open_tenant
+    from macaw.cli.speaking import open_client
+
+    home, folder = open_tenant(tenant)
+    with open_client(home, folder, name) as client:
+        shown = client.show_call(request)
+        asked = _chosen(shown, key)
+        if not as_json:
+            _show(shown, (asked,))
+        if not yes and not confirmed("approve exactly this?" if approve else "deny this?"):
+            raise CommandError("nothing was signed")
+        _sign(client, asked, reason, approve=approve)
+    _tell(shown, asked, approve=approve, as_json=as_json)
+
+
+def _sign(client: Client, asked: dict[str, Any], reason: str, *, approve: bool) -> None:
+    """Sign what was shown: the client fetches it once more, and refuses where it differs."""
+    answer = client.approve_attestation if approve else client.deny_attestation
+    answer(asked, reason=reason)
+
+
+def _chosen(shown: ShownCall, key: str | None) -> dict[str, Any]:
+    from macaw.cli.errors import CommandError
+
+    if key is not None:
+        return shown.request_for(key)
+    if len(shown.requests) != 1:
+        keys = ", ".join(str(one.get("key")) for one in shown.requests)
+        raise CommandError(f"the call asks for several approvals, name one with --key: {keys}")
+    return shown.requests[0]
+
+
+def _show(shown: ShownCall, requests: tuple[dict[str, Any], ...]) -> None:
+    """Show people what their answer is about; whatever an agent wrote stands escaped."""
+    from macaw.cli.output import plain_json, show
+    from macaw.cli.rendering import time_of
+
+    show(f"call        {shown.request}")
+    show(f"resource    {shown.resource}")
+    show(f"asked by    {shown.principal}")
+    show("parameters")
+    for line in plain_json(shown.parameters, indent=2).splitlines():
+        show(f"  {line}")
+    show(f"signed digest of these parameters  {shown.parameters_sha256.hex()}")
+    for one in requests:
+        show(f"approval    {one.get('key')} for {one.get('for_user')} by {one.get('for_agent')}")
+        show(f"  who may   {' or '.join(map(str, one.get('criteria', [])))}, {one.get('quorum')} of them")
+        show(f"  so far    {', '.join(map(str, one.get('approved_by', []))) or 'nobody'}")
+        show(f"  until     {time_of(int(one.get('open_until', 0)))}")
+        if one.get("one_time") is not True:
+            show("  NOTE      this also approves LATER calls of the same requester, with OTHER parameters")
+
+
+def _tell(shown: ShownCall, asked: dict[str, Any], *, approve: bool, as_json: bool) -> None:
+    from macaw.cli.output import say, show_json
+
+    said = "approved" if approve else "denied"
+    if as_json:
+        told = {"request": shown.request, "key": asked["key"], "parameters_sha256": asked["parameters_sha256"]}
+        show_json({**told, "answer": said}, indent=2)
+    else:
+        say(f"{asked['key']} is {said} for {shown.resource}; the answer stands on the log")
+
+
+def _as_json(shown: ShownCall) -> dict[str, Any]:
+    return {
+        "request": shown.request,
+        "resource": shown.resource,
+        "principal": shown.principal,
+        "parameters": shown.parameters,
+        "parameters_sha256": shown.parameters_sha256.hex(),
+        "requests": list(shown.requests),
+    }

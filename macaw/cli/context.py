@@ -1,0 +1,116 @@
+"""`macaw context`: values that stay on the log, for one session or for several."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+from macaw.cli.speaking import As
+
+app = typer.Typer(
+    help="Keep values on the log. The scope `session` is one's own and ends with the session; an agent's command opens "
+    "a session of its own, so agents keep what is to last in a shared scope."
+)
+
+Key = Annotated[str, typer.Argument(help="The key.")]
+Scope = Annotated[str, typer.Option("--scope", help="`session`, or a shared scope that policies allow.")]
+Expected = Annotated[
+    int | None, typer.Option("--expected", help="Only in place of this version; 0 stands for none.", min=0)
+]
+
+
+@app.command("set")
+def set_value(
+    key: Key,
+    value: Annotated[str, typer.Argument(help="A JSON value; @FILE reads it from a file, - from stdin.")],
+    *,
+    name: As,
+    scope: Scope = "session",
+    ttl: Annotated[float | None, typer.Option("--ttl", help="How long it lives.", metavar="SECONDS", min=0.001)] = None,
+    expected: Expected = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a value under a key and print its version."""
+    from macaw.cli.given import json_of
+    from macaw.cli.output import show, show_json
+    from macaw.cli.places import open_tenant
+    from macaw.cli.speaking import open_client
+
+    given = json_of(value, "VALUE")
+    home, folder = open_tenant(tenant)
+    with open_client(home, folder, name) as client:
+        version = client.context_set(key, given, scope=scope, ttl_seconds=ttl, expected=expected)
+    if as_json:
+        show_json({"scope": scope, "key": key, "version": version})
+    else:
+        show(str(version))
+
+
+@app.command("get")
+def get_value(key: Key, *, name: As, scope: Scope = "session", tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Print a value as JSON; with --json its version and author too."""
+    from macaw.cli.errors import CommandError
+    from macaw.cli.output import show_json
+    from macaw.cli.places import open_tenant
+    from macaw.cli.speaking import open_client
+
+    home, folder = open_tenant(tenant)
+    with open_client(home, folder, name) as client:
+        entry = client.context_entry(key, scope=scope)
+    if not entry.version:
+        raise CommandError(f"there is no {key!r} in the scope {scope!r}")
+    if as_json:
+        told = {"scope": scope, "key": key, "value": entry.value, "version": entry.version, "author": entry.author}
+        show_json(told, indent=2)
+    else:
+        show_json(entry.value)
+
+
+@app.command("delete")
+def delete_value(
+    key: Key,
+    *,
+    name: As,
+    scope: Scope = "session",
+    expected: Expected = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a value."""
+    from macaw.cli.output import say, show_json
+    from macaw.cli.places import open_tenant
+    from macaw.cli.speaking import open_client
+
+    home, folder = open_tenant(tenant)
+    with open_client(home, folder, name) as client:
+        client.context_delete(key, scope=scope, expected=expected)
+    if as_json:
+        show_json({"scope": scope, "key": key, "deleted": True})
+    else:
+        say(f"{key} is deleted from the scope {scope}")
+
+
+@app.command("list")
+def list_keys(
+    prefix: Annotated[str, typer.Argument(help="Only keys that begin so.")] = "",
+    *,
+    name: As,
+    scope: Scope = "session",
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """List keys with their versions."""
+    from macaw.cli.output import show_json, show_table
+    from macaw.cli.places import open_tenant
+    from macaw.cli.speaking import open_client
+
+    home, folder = open_tenant(tenant)
+    with open_client(home, folder, name) as client:
+        found = client.context_list(prefix, scope=scope)
+    if as_json:
+        show_json([{"key": key, "version": version} for key, version in found], indent=2)
+    else:
+        show_table(("KEY", "VERSION"), found)

@@ -1,0 +1,61 @@
+"""`macaw event`: note on the log what an application did."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from macaw.cli.options import AsJson, Tenant
+from macaw.cli.speaking import As
+
+app = typer.Typer(help="Note what applications do.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `log` a command of its own: Typer would fold a lone command into its group."""
+
+
+@app.command("log")
+def log_event(
+    event_type: Annotated[str, typer.Argument(help="What happened, as `invoice.read`.")],
+    *,
+    name: As,
+    source: Annotated[str | None, typer.Option("--source", help="Where; without it who notes it.")] = None,
+    action: Annotated[str, typer.Option("--action")] = "",
+    target: Annotated[str, typer.Option("--target")] = "",
+    outcome: Annotated[str, typer.Option("--outcome", help="success, failure or denied.")] = "success",
+    category: Annotated[str, typer.Option("--category")] = "custom",
+    signed: Annotated[
+        bool, typer.Option("--signed", help="The application vouches for it as a signed record.")
+    ] = False,
+    metadata: Annotated[
+        str, typer.Option("--metadata", help="A JSON object; @FILE or - as elsewhere.", metavar="JSON")
+    ] = "{}",
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put an event of an application on the log and print its id."""
+    from macaw.cli.given import object_of
+    from macaw.cli.output import show, show_json
+    from macaw.cli.places import open_tenant
+    from macaw.cli.speaking import open_client
+
+    more = object_of(metadata, "--metadata")
+    home, folder = open_tenant(tenant)
+    with open_client(home, folder, name) as client:
+        event_id = client.log_event(
+            event_type,
+            source=source,
+            action=action,
+            target=target,
+            outcome=outcome,
+            signed=signed,
+            category=category,
+            metadata=more,
+        )
+    if as_json:
+        show_json({"event_id": event_id})
+    else:
+        show(event_id)

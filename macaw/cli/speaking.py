@@ -1,0 +1,40 @@
+"""Who a command speaks as: an agent, a person, or a registered approver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from producers.client import Client
+    from producers.home import Home, TenantHome
+
+APPROVER_PREFIX = "approver:"
+
+As = Annotated[
+    str,
+    typer.Option(
+        "--as", help="Who: a registered agent, or user:NAME for a person with an open session.", metavar="NAME"
+    ),
+]
+
+
+def open_client(home: Home, folder: TenantHome, name: str) -> Client:
+    """Return the client of an agent, of `user:NAME`, or of `approver:NAME`. Raises CommandError."""
+    from macaw.cli.errors import CommandError
+    from processors.registry import PERSON_PREFIX
+    from producers.client import Client
+
+    for prefix, kind, connect, hint in (
+        (PERSON_PREFIX, "session", Client.for_person, "macaw dev session open"),
+        (APPROVER_PREFIX, "approver", Client.for_approver, "macaw approver register"),
+    ):
+        if name.startswith(prefix):
+            bare = name.removeprefix(prefix)
+            if not folder.key_file(kind, bare).exists():
+                raise CommandError(f"no {kind} of {name} in {folder.path}: run `{hint} {bare}`")
+            return connect(folder.tenant, bare, home=home)
+    if not folder.key_file("agent", name).exists():
+        raise CommandError(f"no key of an agent {name!r} in {folder.path}: run `macaw agent register {name}`")
+    return Client.connect(folder.tenant, name, home=home)

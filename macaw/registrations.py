@@ -1,0 +1,53 @@
+"""What the administrator does beside founding: registers approvers and attesters, revokes sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from macaw.tenancy import admin_control
+from processors.jcs import canonical
+from producers.control import Control
+from producers.home import Home, TenantHome
+from producers.keys import KeyPair
+from producers.outcomes import digest_of
+from schemas.records import Attestation, PrincipalRegistered, SessionRevoked
+from schemas.workflow import AttestationSet
+
+
+def register_with_admin(
+    home: Home, folder: TenantHome, role: str, name: str, attributes: Mapping[str, object]
+) -> KeyPair:
+    """Register an approver or attester with the admin key and keep its new key file. Raises RefusedError."""
+    path = folder.key_file(role, name)
+    key = KeyPair.load(path) if path.exists() else KeyPair.generate()
+    body = PrincipalRegistered(
+        role=role,
+        key=key.offer(role, name, folder.genesis),
+        attributes=canonical(dict(attributes)).decode(),
+        tools=(),
+    )
+    with admin_control(home, folder) as control:
+        control.tell(body)
+    if not path.exists():
+        key.save(path)
+    return key
+
+
+def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason: str) -> None:
+    """End a session with the admin key. Raises RefusedError UNKNOWN_SESSION."""
+    with admin_control(home, folder) as control:
+        control.tell(SessionRevoked(session=session_id, reason=reason))
+
+
+def attest_as(home: Home, folder: TenantHome, name: str, session: str, said: Attestation) -> None:
+    """Let a registered attester say that something holds for a session. Raises RefusedError, MalformedIdError."""
+    body = AttestationSet(
+        session=digest_of(session, "a session's id"),
+        key=said.key,
+        value=said.value,
+        one_time=said.one_time,
+        max_uses=said.max_uses,
+        ttl_ms=said.ttl_ms,
+    )
+    with Control(home, folder, KeyPair.load(folder.key_file("attester", name)), name) as control:
+        control.tell(body)

@@ -1,0 +1,136 @@
+"""Approvals from a person's side: what is asked of them, the exact parameters, and a yes or no that binds to those.
+
+Nothing is signed before the parameters were fetched and their digest was computed here: an approval is for what was
+shown, whatever a list said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from processors import jcs
+from processors.parameters import MalformedParametersError, parse_parameters
+from producers.answers import Answer
+from producers.control import Speaker
+from producers.outcomes import CallError, MalformedReplyError, digest_of
+from schemas.workflow import AttestationApproved, AttestationDenied
+
+PAGES_MAX = 1000
+
+
+class ParametersChangedError(CallError):
+    """The call has other parameters than the list said; nothing was signed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownCall:
+    """A call that waits, as whoever may answer it is shown it. `parameters_sha256` was computed here."""
+
+    request: str
+    resource: str
+    principal: str
+    parameters: dict[str, Any]
+    parameters_sha256: bytes
+    requests: tuple[dict[str, Any], ...]
+
+    def request_for(self, key: str) -> dict[str, Any]:
+        """Return what is asked under a key. Raises ParametersChangedError where nothing is."""
+        for one in self.requests:
+            if one.get("key") == key:
+                return one
+        raise ParametersChangedError(f"nothing is asked under {key!r} for this call any more")
+
+
+def pending_requests(speaker: Speaker) -> list[dict[str, Any]]:
+    """Return every request that the speaker may answer. Raises as `Speaker.question`."""
+    found: list[dict[str, Any]] = []
+    after: str | None = None
+    for _ in range(PAGES_MAX):
+        told = speaker.question("approvals", after)
+        page, following = told.get("requests"), told.get("next")
+        if not isinstance(page, list) or not all(isinstance(one, dict) for one in page):
+            raise MalformedReplyError("the log's reply holds no list of requests")
+        found += page
+        if following is None:
+            return found
+        if not isinstance(following, str) or (after is not None and following <= after):
+            raise MalformedReplyError("the log's pages of requests do not go on")
+        after = following
+    raise MalformedReplyError(f"more than {PAGES_MAX} pages of requests")
+
+
+def own_attestations(speaker: Speaker) -> list[dict[str, Any]]:
+    """Return what was attested for the speaker's own session. Raises as `Speaker.question`."""
+    told = speaker.question("attestations").get("attestations")
+    if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
+        raise MalformedReplyError("the log's reply holds no list of attestations")
+    return told
+
+
+def show_call(speaker: Speaker, request: str) -> ShownCall:
+    """Return a waiting call with its exact parameters, their digest computed here.
+
+    Raises:
+        RefusedError: APPROVAL_UNKNOWN, nothing is asked of the speaker about this call.
+        MalformedIdError: that is no digest of a call's event.
+        ParametersChangedError: the digest that is asked for is not that of the parameters.
+        MalformedReplyError, NoAnswerError, PublishError.
+    """
+    digest_of(request, "the digest of a call's event")
+    told = speaker.question("invocation", request)
+    requests, parameters = told.get("requests"), told.get("parameters")
+    if told.get("event") != request or not isinstance(requests, list):
+        raise MalformedReplyError("the log's reply is about another call")
+    try:
+        read = parse_parameters(jcs.canonical(parameters).decode())
+    except (MalformedParametersError, ValueError) as exc:
+        raise MalformedReplyError("the log's reply holds no parameters") from exc
+    for one in requests:
+        if not isinstance(one, dict) or one.get("request") != request or one.get("resource") != told.get("resource"):
+            raise MalformedReplyError("the log's reply is about several calls")
+        if one.get("parameters_sha256") != read.sha256.hex():
+            raise ParametersChangedError("the digest that is asked for is not that of the parameters that are shown")
+    return ShownCall(
+        request=request,
+        resource=str(told.get("resource")),
+        principal=str(told.get("principal")),
+        parameters=read.value,
+        parameters_sha256=read.sha256,
+        requests=tuple(requests),
+    )
+
+
+def check_listed(listed: Mapping[str, Any], shown: ShownCall) -> str:
+    """Return the key of a request that was listed. Raises ParametersChangedError where the call is another one."""
+    key = str(listed.get("key"))
+    asked = shown.request_for(key)
+    for name in ("resource", "for_user", "for_agent", "parameters_sha256"):
+        if name in listed and listed[name] != asked.get(name):
+            raise ParametersChangedError(f"{name} is not what was listed; nothing was signed")
+    if listed.get("parameters_sha256") != shown.parameters_sha256.hex():
+        raise ParametersChangedError("the parameters are not those that were listed; nothing was signed")
+    return key
+
+
+def approve(speaker: Speaker, listed: Mapping[str, Any], reason: str) -> Answer:
+    """Say yes to a request as it was listed, once its parameters are those. Raises as `show_call`, and RefusedError."""
+    shown = show_call(speaker, str(listed.get("request")))
+    key = check_listed(listed, shown)
+    return speaker.tell(
+        AttestationApproved(
+            request=bytes.fromhex(shown.request), key=key, parameters_sha256=shown.parameters_sha256, reason=reason
+        )
+    )
+
+
+def deny(speaker: Speaker, listed: Mapping[str, Any], reason: str) -> Answer:
+    """Say no to a request as it was listed, once its parameters are those. Raises as `approve`."""
+    shown = show_call(speaker, str(listed.get("request")))
+    key = check_listed(listed, shown)
+    return speaker.tell(
+        AttestationDenied(
+            request=bytes.fromhex(shown.request), key=key, parameters_sha256=shown.parameters_sha256, reason=reason
+        )
+    )

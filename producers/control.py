@@ -1,0 +1,184 @@
+"""One key that speaks: it publishes events and waits for the log's answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from processors import jcs
+from processors.authoring import Draft
+from processors.intake import SESSION_ROLE
+from producers.answers import Answer, Answers, MonitorSigned
+from producers.home import Home, TenantHome
+from producers.keys import KeyPair
+from producers.outcomes import MalformedReplyError, RefusedError, no_answer, sentence_of
+from producers.publisher import Publisher
+from producers.registry_view import RegistryView
+from schemas import limits
+from schemas.records import Body, SessionOpened
+from schemas.workflow import StateQueried
+
+CONTROL_SECONDS = 20.0
+SESSION_TTL_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """What publishes with one key, and what hears the answers to it."""
+
+    publisher: Publisher
+    answers: Answers
+
+    def tell(self, body: Body, *, on_behalf_of: bytes | None = None, seconds: float = CONTROL_SECONDS) -> Answer:
+        """Publish one event and return its accepting answer.
+
+        Raises:
+            RefusedError: the log refused it.
+            NoAnswerError: no answer came; is a monitor running?
+            PublishError: the broker did not take it.
+        """
+        answer = ask(self.publisher, self.answers, body, on_behalf_of=on_behalf_of, seconds=seconds)
+        if answer.result.outcome != "accepted":
+            what = f"{type(body).__name__} was refused"
+            raise RefusedError(sentence_of(answer, what), reason=answer.result.reason, answer=answer)
+        return answer
+
+    def question(self, what: str, argument: jcs.JSONValue = None) -> dict[str, Any]:
+        """Ask what the log knows. Raises as `tell`, and MalformedReplyError."""
+        body = StateQueried(what=what, argument=jcs.canonical(argument).decode())
+        return told_in(self.tell(body))
+
+
+def told_in(answer: Answer) -> dict[str, Any]:
+    """Return the JSON object that came sealed with an answer. Raises MalformedReplyError."""
+    try:
+        value = jcs.parse_strict((answer.body or "").encode(), nodes_max=limits.OUTPUT_PAYLOAD_BYTES_MAX)
+    except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
+        raise MalformedReplyError("the log's reply is no strict JSON", answer=answer) from exc
+    if not isinstance(value, dict):
+        raise MalformedReplyError("the log's reply is no JSON object", answer=answer)
+    return value
+
+
+class Control(AbstractContextManager["Control"]):
+    """Publishes control events with one registered key and waits for their answers."""
+
+    def __init__(
+        self,
+        home: Home,
+        tenant: TenantHome,
+        key: KeyPair,
+        principal_id: str,
+        *,
+        answers_from: Mapping[int, int] | None = None,
+    ) -> None:
+        self.home, self.tenant, self.key, self.principal_id = home, tenant, key, principal_id
+        genesis = tenant.genesis
+        deployment = home.config.get("deployment", "local")
+        bootstrap, self.security = home.bootstrap, home.security
+        self.registry = RegistryView(
+            bootstrap, tenant=tenant.tenant, genesis=genesis, deployment=deployment, security=self.security
+        )
+        self.trusted = MonitorSigned(self.registry, tenant=tenant.tenant, genesis=genesis)
+        self.publisher = Publisher(
+            bootstrap,
+            tenant=tenant.tenant,
+            genesis=genesis,
+            key=key,
+            principal_id=principal_id,
+            security=self.security,
+        )
+        self.answers = self.answers_for(key, answers_from)
+
+    def answers_for(self, key: KeyPair, start: Mapping[int, int] | None = None) -> Answers:
+        """Return what listens for answers to another key; `start` gives offsets to read from, by partition."""
+        return Answers(self.home.bootstrap, self.trusted, {key.kid: key}, security=self.security, start=start)
+
+    def tell(self, body: Body, *, seconds: float = CONTROL_SECONDS) -> Answer:
+        """Publish one event and return its accepting answer; raises as `Speaker.tell`."""
+        return Speaker(self.publisher, self.answers).tell(body, seconds=seconds)
+
+    def close(self) -> None:
+        self.publisher.close()
+        self.answers.close()
+        self.registry.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def control_of(tenant: str | None, kind: str, name: str, principal_id: str, home: Home | None) -> Control:
+    """Return the connection of a key that is kept here. Raises HomeError, KeyFileError."""
+    found = home or Home.find()
+    folder = found.tenant(tenant)
+    _ = folder.genesis  # an unknown tenant is named before its key is looked for
+    return Control(found, folder, KeyPair.load(folder.key_file(kind, name)), principal_id)
+
+
+def open_session(
+    control: Control,
+    session: KeyPair,
+    *,
+    principal_id: str,
+    ttl_ms: int = SESSION_TTL_MS,
+    attributes: str | None = None,
+    issuer: str | None = None,
+) -> None:
+    """Open a session for the control key's own principal, or for a person with what a bridge says of one.
+
+    Raises:
+        RefusedError, NoAnswerError, PublishError: it was not opened.
+    """
+    offer = session.offer(SESSION_ROLE, principal_id, control.tenant.genesis)
+    control.tell(
+        SessionOpened(principal_id=principal_id, key=offer, ttl_ms=ttl_ms, attributes=attributes, issuer=issuer)
+    )
+
+
+def submit(
+    publisher: Publisher,
+    answers: Answers,
+    body: Body,
+    resource: str | None = None,
+    *,
+    on_behalf_of: bytes | None = None,
+    pending: Future[Answer] | None = None,
+) -> Future[Answer]:
+    """Publish an event and return the future of its final answer; it carries PublishError where the broker refuses.
+
+    `pending` is set where the log first says that the call waits for people.
+    """
+    outcome: Future[Answer] = Future()
+
+    def on_drafted(draft: Draft) -> None:
+        waiting = answers.expect(draft.leaf, resource, pending)
+        outcome.add_done_callback(lambda _: answers.forget(draft.leaf))
+        waiting.add_done_callback(lambda done: None if outcome.done() else outcome.set_result(done.result()))
+
+    def on_appended(appended: Future[int]) -> None:
+        if (exc := appended.exception()) is not None and not outcome.done():
+            outcome.set_exception(exc)
+
+    publisher.publish(body, on_behalf_of=on_behalf_of, on_drafted=on_drafted).add_done_callback(on_appended)
+    return outcome
+
+
+def ask(
+    publisher: Publisher,
+    answers: Answers,
+    body: Body,
+    *,
+    on_behalf_of: bytes | None = None,
+    seconds: float,
+) -> Answer:
+    """Publish an event and wait for its answer. Raises NoAnswerError, PublishError."""
+    future = submit(publisher, answers, body, on_behalf_of=on_behalf_of)
+    try:
+        return future.result(seconds)
+    except FutureTimeoutError:
+        future.cancel()
+        raise no_answer(type(body).__name__, seconds) from None

@@ -1,0 +1,120 @@
+"""Calls that wait for people, kept so that whoever asked can come back after a restart.
+
+    …/calls/<event id>.json     what was asked, by which session, and where its answers begin on `results`
+    …/calls/<event id>.key      the session's key: without it nobody can open the result
+
+Both are for their owner only. They leave with the call's final answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from producers.answers import Answer
+from producers.home import TenantHome
+from producers.keys import KeyPair
+from schemas import topics
+
+FOLDER = "calls"
+_EVENT_ID = re.compile(r"[0-9a-f]{32}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class WaitingCallError(ValueError):
+    """A call that waits is not kept here; the message says what can be done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingCall:
+    """A call that waits for people: digests and ids in hex, times in milliseconds since the epoch."""
+
+    event_id: str
+    event: str
+    resource: str
+    principal_id: str
+    session: str
+    until: int
+    offset: int
+
+    @classmethod
+    def of(cls, answer: Answer, resource: str, principal_id: str) -> WaitingCall:
+        """Return what an answer says of the call that waits. Requires that it says so."""
+        result, until = answer.result, answer.pending_until
+        assert until is not None
+        return cls(
+            event_id=result.event_id.hex(),
+            event=result.event.hex(),
+            resource=resource,
+            principal_id=principal_id,
+            session=result.to.hex(),
+            until=until,
+            offset=answer.offset,
+        )
+
+    @property
+    def start(self) -> dict[int, int]:
+        """Where to read `results` from."""
+        return {topics.keyed_partition(bytes.fromhex(self.session)): self.offset}
+
+
+def keep(folder: TenantHome, call: WaitingCall, session: KeyPair) -> None:
+    """Write down that a call waits, and the key that can hear its answer. Raises OSError."""
+    path = _path(folder, call.event_id)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = _key_path(folder, call.event_id)
+    if not key.exists():
+        making = key.with_suffix(f".{secrets.token_hex(4)}")
+        session.save(making)
+        making.replace(key)
+    making = path.with_suffix(f".{secrets.token_hex(4)}")
+    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(asdict(call), file)
+        file.flush()
+        os.fsync(file.fileno())
+    making.replace(path)
+
+
+def load(folder: TenantHome, event_id: str) -> tuple[WaitingCall, KeyPair]:
+    """Return a call that is kept, with its session's key. Raises WaitingCallError, KeyFileError."""
+    path = _path(folder, event_id)
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        call = WaitingCall(**found)
+        whole = {type(one) for one in (found["until"], found["offset"])} == {int} and found["offset"] >= 0
+        texts = {type(found[name]) for name in ("resource", "principal_id", "event", "session")} == {str}
+        digests = texts and all(_DIGEST.fullmatch(one) for one in (call.event, call.session))
+    except OSError as exc:
+        raise WaitingCallError(
+            f"no call {event_id} waits here: it has had its answer, or was asked from another installation"
+        ) from exc
+    except (ValueError, TypeError, KeyError) as exc:
+        raise WaitingCallError(f"{path} is not what was written there") from exc
+    if not (whole and digests and call.event_id == event_id):
+        raise WaitingCallError(f"{path} is not what was written there")
+    key = KeyPair.load(_key_path(folder, event_id))
+    if key.kid.hex() != call.session:
+        raise WaitingCallError(f"{_key_path(folder, event_id)} is not what was written there")
+    return call, key
+
+
+def forget(folder: TenantHome, call: WaitingCall) -> None:
+    """Remove a call that has its answer."""
+    _path(folder, call.event_id).unlink(missing_ok=True)
+    _key_path(folder, call.event_id).unlink(missing_ok=True)
+
+
+def _path(folder: TenantHome, event_id: str) -> Path:
+    if not _EVENT_ID.fullmatch(event_id):
+        raise WaitingCallError(f"got {event_id[:40]!r}, want an event id: 32 hexadecimal digits")
+    return folder.path / FOLDER / f"{event_id}.json"
+
+
+def _key_path(folder: TenantHome, event_id: str) -> Path:
+    # One for each call, also where calls share a session: so none needs to know of the others.
+    return _path(folder, event_id).with_suffix(".key")

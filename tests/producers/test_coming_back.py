@@ -1,0 +1,161 @@
+"""Callers that come back for the result of a call that waited, on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from producers import waiting
+from producers.client import AsyncClient, Client, NoAnswerError
+from producers.home import Home
+from producers.keys import KeyPair
+from producers.waiting import WaitingCall, WaitingCallError
+from streams.broker import BrokerInfo
+from tests.installation import Installation
+from tests.producers.workflow_bank import Bank, approving, banking
+
+pytestmark = pytest.mark.broker
+
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    return Bank()
+
+
+@pytest.fixture(scope="module")
+def running(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory, bank: Bank) -> Iterator[Installation]:
+    with banking(broker, tmp_path_factory.mktemp("home"), f"w{secrets.token_hex(4)}", bank) as here:
+        yield here
+
+
+@pytest.fixture(scope="module")
+def payer(running: Installation) -> Iterator[Client]:
+    with Client.connect(running.folder.tenant, "payer", home=running.home) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def carol(running: Installation) -> Iterator[Client]:
+    with Client.for_person(running.folder.tenant, "carol", home=running.home) as connected:
+        yield connected
+
+
+def test_the_asyncio_twin_comes_back_too(running: Installation, carol: Client) -> None:
+    """Started, left, approved, fetched."""
+    tenant, home = running.folder.tenant, running.home
+
+    async def start() -> WaitingCall:
+        async with await AsyncClient.connect(tenant, "payer", home=home) as client:
+            call = await client.start("tool:bank/pay", {"amount": 902})
+            assert isinstance(call, WaitingCall)
+            return call
+
+    call = asyncio.run(start())
+    approving(carol)(call)
+
+    assert asyncio.run(AsyncClient.resume(tenant, call.event_id, home=home, seconds=SECONDS)) == {"paid": 902}
+
+
+def test_a_caller_that_gives_up_is_not_waited_for(running: Installation, payer: Client) -> None:
+    """A task that is cancelled while its call waits leaves nothing listening, and the call can be fetched later."""
+
+    async def ask() -> WaitingCall:
+        async with await AsyncClient.connect(running.folder.tenant, "payer", home=running.home) as client:
+            asked: asyncio.Future[WaitingCall] = asyncio.get_running_loop().create_future()
+            call = asyncio.create_task(client.invoke("tool:bank/pay", {"amount": 903}, on_pending=asked.set_result))
+            kept = await asyncio.wait_for(asked, SECONDS)
+            call.cancel()
+            await asyncio.wait({call})
+            assert call.cancelled()
+            assert client._client._answers._waiters == {}
+            return kept
+
+    kept = asyncio.run(ask())
+    call, _ = waiting.load(running.folder, kept.event_id)
+    assert call == kept
+    with pytest.raises(NoAnswerError):
+        payer.begin("tool:bank/pay", {"amount": 904}).first(0)
+
+
+def test_a_caller_comes_back_after_its_restart(payer: Client, carol: Client, bank: Bank, running: Installation) -> None:
+    """The first process is gone; another one fetches the result with the event id, and then it is given out."""
+    tenant, home = running.folder.tenant, running.home
+    with Client.connect(tenant, "payer", home=home) as first:
+        call = first.start("tool:bank/pay", {"amount": 900})
+    assert isinstance(call, WaitingCall)
+    approving(carol)(call)
+
+    assert Client.resume(tenant, call.event_id, home=home, seconds=SECONDS) == {"paid": 900}
+    assert bank.paid.count(900) == 1
+    with pytest.raises(WaitingCallError, match="no call"):
+        Client.resume(tenant, call.event_id, home=home)
+
+
+def test_a_caller_comes_back_before_anybody_has_approved(carol: Client, bank: Bank, running: Installation) -> None:
+    """It is told again that the call waits, and waits on."""
+    tenant, home = running.folder.tenant, running.home
+    with Client.connect(tenant, "payer", home=home) as first:
+        call = first.start("tool:bank/pay", {"amount": 901})
+    assert isinstance(call, WaitingCall)
+
+    assert Client.resume(tenant, call.event_id, home=home, on_pending=approving(carol)) == {"paid": 901}
+    assert bank.paid.count(901) == 1
+
+
+def another_key(folder: Path) -> None:
+    """Put another key where the session's was."""
+    [path] = folder.glob("*.key")
+    path.unlink()
+    KeyPair.generate().save(path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_text("{"),
+        lambda path: path.write_text("[]"),
+        lambda path: path.write_text(path.read_text().replace('"offset": ', '"offset": -')),
+        lambda path: path.write_text(path.read_text().replace('"event": "', '"event": "x')),
+        lambda path: path.write_text(path.read_text().replace('"resource"', '"source"')),
+        lambda path: another_key(path.parent),
+    ],
+)
+def test_a_kept_call_that_was_changed_is_named(
+    running: Installation, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    """No guess is made of what stood there."""
+    folder = replace(running.folder, path=tmp_path)
+    key = running.folder.key("admin")
+    call = WaitingCall(
+        event_id="0" * 32,
+        event="0" * 64,
+        resource="tool:x/y",
+        principal_id="p",
+        session=key.kid.hex(),
+        until=1,
+        offset=7,
+    )
+    waiting.keep(folder, call, key)
+    assert waiting.load(folder, call.event_id)[0] == call
+    spoil(tmp_path / waiting.FOLDER / f"{call.event_id}.json")
+
+    with pytest.raises(WaitingCallError, match="not what was written"):
+        waiting.load(folder, call.event_id)
+    with pytest.raises(WaitingCallError, match="event id"):
+        waiting.load(folder, "../../etc/passwd")
+
+
+def test_a_home_is_needed_to_come_back(tmp_path: Path) -> None:
+    """A call is kept where it was asked."""
+    (tmp_path / "t").mkdir()
+    home = Home.create(tmp_path, {"bootstrap": "127.0.0.1:1", "tenant": "acme"})
+
+    with pytest.raises(WaitingCallError, match="no call"):
+        Client.resume("acme", "0" * 32, home=home)
