@@ -65,7 +65,7 @@ class Attested:
             found.append(_bound(tables, request))
         grant = tables.grants.get(grant_id(self._chain.root.principal, self._chain.acting, key))
         if grant is not None:
-            found.append(_granted(tables, grant))
+            found.append(_granted(tables, grant, names_in(self._chain)))
         return found
 
     def open_requests(self) -> int:
@@ -94,12 +94,14 @@ def grant_of(tables: Tables, row: RequestRow) -> GrantRow | None:
     return grant if made else None
 
 
-def _granted(tables: Tables, row: GrantRow) -> Approval:
+def _granted(tables: Tables, row: GrantRow, chain: frozenset[str]) -> Approval:
+    # A grant is asked for by one chain, and may be used by another between the same ends.
+    others = [one for one in row.approvals if names_of(then_of(one)).isdisjoint(chain)]
     return Approval(
         position=row.position,
         at=row.at,
         bound=False,
-        approvers=standing(tables, row.approvals),
+        approvers=standing(tables, others),
         revoked=row.revoked,
         uses=row.uses,
         expires_at=row.expires_at,
@@ -111,10 +113,15 @@ def standing(tables: Tables, given: Sequence[ApprovalGiven]) -> tuple[Approver, 
     """Return whose approval stands, with the criteria met at the approval and now."""
     found = []
     for one in given:
-        then, now = subject_of(one.attributes, one.role, one.principal_id), _subject_now(tables, one)
+        then, now = then_of(one), _subject_now(tables, one)
         if now is not None:
             found.append(Approver(user_of(then), criteria_of(then) & criteria_of(now)))
     return tuple(found)
+
+
+def then_of(one: ApprovalGiven) -> Subject:
+    """Return what an approver was at the approval."""
+    return subject_of(one.attributes, one.role, one.principal_id)
 
 
 def _subject_now(tables: Tables, one: ApprovalGiven) -> Subject | None:
@@ -146,6 +153,11 @@ def names_of(subject: Subject) -> frozenset[str]:
     """Return every name of a person: nobody becomes two people by a session that leaves one of them out."""
     names = (subject.principal, subject.principal.removeprefix("user:"), subject.user, subject.email)
     return frozenset(name for name in names if name)
+
+
+def names_in(chain: Chain) -> frozenset[str]:
+    """Return every name of everybody in whose name a call is made: none of them approves it."""
+    return frozenset(name for subject in chain.subjects for name in names_of(subject))
 
 
 @functools.lru_cache(maxsize=4096)

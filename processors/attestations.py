@@ -22,10 +22,10 @@ from processors.policy.globs import granting
 from processors.policy.requirements import parse_key
 from processors.refusal import Refusal
 from processors.tables import Tables
-from schemas import limits
+from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.records import Attestation
-from schemas.rows import AttestationRow, CallRow, GrantRow, SessionRow
+from schemas.rows import AttestationRow, CallRow, SessionRow
 from schemas.workflow import AttestationRevoked, AttestationSet
 
 RECORD_TAG = b"macaw/attestation/v1\n"
@@ -237,12 +237,11 @@ def consume_record(tables: Tables, effects: Effects, session_id: bytes, use: Use
 
 def leave(tables: Tables, effects: Effects, record: bytes) -> None:
     """Forget a record whose session, or whose life, is over."""
-    effects.attestation_changed(record, tables.attestations.rows[record], "ended")
+    effects.forget(topics.OPS_ATTESTATIONS, record)
     tables.attestations.delete(record)
 
 
 def leave_grant(tables: Tables, effects: Effects, grant: bytes) -> None:
     """Forget a grant that nobody can use any more."""
-    row: GrantRow = tables.grants.rows[grant]
-    effects.grant_changed(grant, row, "ended")
+    effects.forget(topics.OPS_ATTESTATIONS, grant)
     tables.grants.delete(grant)

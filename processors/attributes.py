@@ -35,7 +35,7 @@ def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
             roles=roles,
             groups=groups,
             clearance=_text(values, "clearance") or "standard",
-            agent=principal_id if role == "agent" else None,
+            agent=principal_id if role in {"agent", "tool"} else None,  # a tool that calls others is a program too
             service=principal_id if role == "service" else None,
             type=role,
             principal=principal_id,

@@ -48,7 +48,7 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     PrincipalRevoked: ROLES - {"session"},  # anybody but an admin: itself only
     PolicyPublished: frozenset({"admin"}),
     PolicyWithdrawn: frozenset({"admin"}),
-    SessionOpened: frozenset({"agent", "service", "bridge"}),  # for itself only; a bridge for persons only
+    SessionOpened: frozenset({"agent", "service", "tool", "bridge"}),  # for itself only; a bridge for persons only
     InvocationRequested: frozenset({"session"}),
     ResultReported: frozenset({"tool"}),  # the one that the decision names
     ClockTicked: frozenset({"monitor"}),

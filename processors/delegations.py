@@ -6,6 +6,8 @@ row keeps what the delegator was when it granted, because a delegation outlives 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from processors.policy.limits import DELEGATION_DEPTH_MAX
 from processors.policy.resolve import Subject
 from processors.refusal import Refusal
 from processors.tables import Tables
-from schemas import limits
+from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.rows import DelegationRow, SessionRow
 from schemas.workflow import DelegationGranted, DelegationRevoked
@@ -127,12 +129,23 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRev
     effects.delegation_changed(body.delegation, row, "revoked")
 
 
-def revoke_granted_by(tables: Tables, effects: Effects, session_id: bytes) -> None:
-    """End what a revoked session granted: its row leaves before its delegations do."""
-    granted = tables.delegations.of(("by", tables.sessions.rows[session_id].principal_id))
-    rows = [(leaf, tables.delegations.rows[leaf]) for leaf in granted]
-    for leaf, row in rows:
-        if row.delegator_session == session_id and not row.revoked:
+def revoke_granted_by(tables: Tables, effects: Effects, ended: Collection[bytes]) -> None:
+    """End what revoked sessions granted: their rows leave before their delegations do."""
+    names = sorted({tables.sessions.rows[session_id].principal_id for session_id in ended})
+    granted = [leaf for name in names for leaf in tables.delegations.of(("by", name))]
+    _revoke_all(tables, effects, [one for one in granted if tables.delegations.rows[one].delegator_session in ended])
+
+
+def revoke_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
+    """End what a principal without a key granted, or was granted: its name may come back with another one."""
+    groups = (("by", principal_id), ("to", principal_id))
+    _revoke_all(tables, effects, [leaf for group in groups for leaf in tables.delegations.of(group)])
+
+
+def _revoke_all(tables: Tables, effects: Effects, leaves: list[bytes]) -> None:
+    for leaf in leaves:
+        row = tables.delegations.rows[leaf]
+        if not row.revoked:
             ended = replace(row, revoked=True)
             tables.delegations.put(leaf, ended)
             effects.delegation_changed(leaf, ended, "revoked")
@@ -140,7 +153,7 @@ def revoke_granted_by(tables: Tables, effects: Effects, session_id: bytes) -> No
 
 def leave(tables: Tables, effects: Effects, leaf: bytes) -> None:
     """Forget a delegation that has ended."""
-    effects.delegation_changed(leaf, tables.delegations.rows[leaf], "ended")
+    effects.forget(topics.OPS_DELEGATIONS, leaf)
     tables.delegations.delete(leaf)
 
 
@@ -167,6 +180,41 @@ def is_dead(tables: Tables, row: DelegationRow) -> bool:
     return principal is not None and not principal.kids
 
 
+class _Known(NamedTuple):
+    """What is the same for every call under one delegation, until some delegation changes."""
+
+    rows: tuple[DelegationRow, ...]
+    hops: tuple[Hop, ...]
+    subjects: tuple[Subject, ...]
+    sessions: tuple[str, ...]
+
+
+def _nothing_known(_rows: dict[bytes, DelegationRow]) -> dict[bytes, _Known]:
+    return {}
+
+
+def _line(tables: Tables, leaf: bytes) -> _Known:
+    """Return the hops that lead to a delegation, none of them looked at yet. Raises Refusal DELEGATION_BROKEN."""
+    rows = tuple(rows_of(tables, leaf))
+    if not rows:
+        raise Refusal(Reason.DELEGATION_BROKEN, "the delegation is not known, or one above it has left")
+    return _Known(
+        rows=rows,
+        hops=tuple(
+            Hop(
+                delegator=row.delegator,
+                delegate=row.delegate,
+                scope=_scope(row.scope),
+                expires_at=row.expires_at,
+                revoked=False,
+            )
+            for row in rows
+        ),
+        subjects=tuple(subject_of(row.attributes, row.role, row.delegator) for row in rows),
+        sessions=tuple(row.delegator_session.hex() for row in rows),
+    )
+
+
 def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) -> Chain:
     """Return for whom a session calls. A chain that is not known has no hops, and is refused as broken.
 
@@ -176,31 +224,24 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
     signer = subject_of(session.attributes, session.role, session.principal_id)
     if on_behalf_of is None:
         return Chain((signer,))
-    rows = rows_of(tables, on_behalf_of)
-    if not rows:
-        raise Refusal(Reason.DELEGATION_BROKEN, "the delegation is not known, or one above it has left")
-    hops = tuple(
-        Hop(
-            delegator=row.delegator,
-            delegate=row.delegate,
-            scope=_scope(row.scope),
-            expires_at=row.expires_at,
-            revoked=is_dead(tables, row),
-        )
-        for row in rows
-    )
+    known: dict[bytes, _Known] = tables.derived(tables.delegations, _nothing_known)
+    line = known.get(on_behalf_of)
+    if line is None:
+        line = known[on_behalf_of] = _line(tables, on_behalf_of)
+    rows, hops = line.rows, line.hops
+    if any(is_dead(tables, row) for row in rows):
+        hops = tuple(replace(hop, revoked=is_dead(tables, row)) for hop, row in zip(hops, rows, strict=True))
     bound = len(rows) == 1 and rows[0].delegator == session.principal_id
     if bound:
         last = _service(tables, rows[0].delegate)
         subjects: tuple[Subject, ...] = (signer, last) if last else (signer,)
     else:
-        before = (subject_of(row.attributes, row.role, row.delegator) for row in rows)
-        subjects = (*before, signer)
+        subjects = (*line.subjects, signer)
     return Chain(
         subjects=subjects,
         hops=hops,
         bound=bound,
-        sessions=tuple(row.delegator_session.hex() for row in rows),
+        sessions=line.sessions,
         names=tuple(subject.principal for subject in subjects[:-1]),
         phishing_resistant=rows[0].phishing_resistant,
         granted_at=rows[0].granted_at,
@@ -223,8 +264,9 @@ def _is_known(tables: Tables, name: str) -> bool:
     return tables.principals.get(name.encode()) is not None or bool(tables.sessions.of(name))
 
 
+@functools.lru_cache(maxsize=4096)
 def _scope(text: str) -> Scope:
-    """Return the scope that a text states. Raises Refusal DELEGATION_FORM."""
+    """Return the scope that a text states, at most 8 KiB of it. Raises Refusal DELEGATION_FORM."""
     try:
         return parse_scope(text.encode("utf-8", "surrogatepass"))
     except PolicyError as exc:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors import approvals, delegations, prompts, registry
+from processors import approvals, delegations, grants, prompts, registry, requests
 from processors.approved import Attested
 from processors.asked import Asked, asked_before, asked_now
 from processors.delegations import Chain
@@ -66,7 +66,7 @@ def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
         return
     outcome, _ = _decide(tables, effects, asked, row)
     if outcome != "pending":
-        approvals.close_all(tables, effects, leaf, "approved" if outcome == "allowed" else "cancelled")
+        requests.close_all(tables, effects, leaf, "approved" if outcome == "allowed" else "cancelled")
 
 
 def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str) -> None:
@@ -89,15 +89,15 @@ def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str)
         subjects=row.subjects,
     )
     _deny(tables, effects, decision, row.session_id)
-    approvals.close_all(tables, effects, leaf, how)
+    requests.close_all(tables, effects, leaf, how)
 
 
 def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
     """Deny a waiting call whose time is over: nobody has approved, too few have, or its session has ended."""
-    if approvals.is_cancelled(tables, leaf):
+    if requests.is_cancelled(tables, leaf):
         end(tables, effects, leaf, Reason.EXPIRED_SESSION, "cancelled")
     else:
-        end(tables, effects, leaf, approvals.timeout_reason(tables, leaf), "timeout")
+        end(tables, effects, leaf, requests.timeout_reason(tables, leaf), "timeout")
 
 
 def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None) -> tuple[str, str]:
@@ -178,7 +178,7 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> N
     recipients: Recipients = registry.live_keys(tables, resource.principal_id) if resource else ()
     if resource is None or not recipients:
         raise _Denial(Reason.TOOL_UNAVAILABLE, policies=policies)
-    given = approvals.given_for(tables, asked.leaf) if tables.pending.rows else ()
+    given = requests.given_for(tables, asked.leaf) if tables.pending.rows else ()
     try:
         payload = effects.call_payload(asked.leaf, asked.event.header.salt, asked.signed, parameters.canonical, given)
     except PayloadTooLargeError as exc:
@@ -190,7 +190,7 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> N
     leaf = effects.decide(decision, payload, recipients)
     try:
         marks = settle(tables, verdict)
-        approvals.use_up(tables, effects, asked.session_id, judged.chain, verdict.effects.uses, event=asked.leaf)
+        grants.use_up(tables, effects, asked.session_id, judged.chain, verdict.effects.uses, event=asked.leaf)
         prompts.remember(tables, judged.prompts)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, policies) from refusal

@@ -250,6 +250,15 @@ class Effects:
         )
         self._tell(topics.OPS_CONTEXT, sha256(key).digest(), record)
 
+    def forget(self, topic: Topic, key: bytes) -> None:
+        """Let the views forget what has left: compaction would keep its last word for ever."""
+        full = f"{self._tables.tenant_id}/{key.hex()}".encode()
+        self.outputs.append(Output(topic, topics.keyed_partition(key), full, None))
+
+    def forget_context(self, key: bytes) -> None:
+        """Let the views forget a key of the vault."""
+        self.forget(topics.OPS_CONTEXT, sha256(key).digest())
+
     def _tell(self, topic: Topic, key: bytes, record: AttestationChanged | ContextChanged | DelegationChanged) -> None:
         full = f"{self._tables.tenant_id}/{key.hex()}".encode()
         self.outputs.append(Output(topic, topics.keyed_partition(key), full, codec.frame(record)))

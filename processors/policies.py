@@ -124,7 +124,7 @@ def call_of(
     signed_by = Session(
         session_id=session_id.hex(),
         tenant=tables.tenant_id,
-        app=session.principal_id if session.role == "agent" else None,
+        app=session.principal_id if session.role in {"agent", "tool"} else None,
         source_agent=session.principal_id,
         is_delegated=handed_on,
         delegation_depth=len(chain.hops) if chain is not None else 0,

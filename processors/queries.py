@@ -2,7 +2,8 @@
 
     attestations        null, or an attestation key          the asker's own session's records
     approvals           null, or the `next` of a page        requests that the asker may answer
-    invocation          the hex leaf of a call's event       the exact parameters, for who may answer or has asked
+    invocation          the hex leaf of a call's event       the exact parameters, for who may answer or has asked;
+                                                             for an hour after its end, how it ended, for who has asked
     delegations         null                                 granted by the asker, and to the asker
     effective_policy    a resource name                      ids and digests of the policies that apply to the asker
 
@@ -16,7 +17,6 @@ import re
 from collections.abc import Callable, Sequence
 
 from processors import approvals, jcs
-from processors.approvals import criteria_asked, quorum_of, required_by
 from processors.approved import request_id
 from processors.attributes import subject_of
 from processors.intake import Signer
@@ -26,7 +26,8 @@ from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.patterns import resource_name
 from processors.refusal import Refusal
-from processors.tables import OPEN, Tables
+from processors.requests import criteria_asked, quorum_of, required_by
+from processors.tables import OPEN, OVER, Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import Event, InvocationRequested
@@ -116,6 +117,9 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValu
     if not (isinstance(argument, str) and _DIGEST.fullmatch(argument)):
         raise Refusal(Reason.QUERY_INVALID, "want the hex leaf of a call's event")
     leaf = bytes.fromhex(argument)
+    over = [tables.requests.rows[key] for key in tables.requests.of((OVER, leaf))]
+    if any(row.waits and signer.principal_id in {row.root, row.acting} for row in over):
+        return {"event": argument, "resource": over[0].resource, "outcome": _ended(over)}
     rows = _requests_of(tables, leaf)
     call = next((row.call for row in rows if row.call.event), None)
     if call is None or not _may_see(tables, signer, rows):
@@ -130,6 +134,12 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValu
         "issued_at": event.header.issued_at,
         "requests": [_told(row) for row in rows],
     }
+
+
+def _ended(over: Sequence[RequestRow]) -> str:
+    """Return how a call that waited has ended: what was refused counts before what was approved."""
+    ways = {row.closed for row in over}
+    return next((way for way in ("denied", "timeout", "cancelled") if way in ways), over[0].closed)
 
 
 def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:

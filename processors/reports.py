@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors import attestations, jcs
+from processors import attestations, jcs, requests
 from processors.intake import Signer
 from processors.outputs import Effects, PayloadTooLargeError, payload_digest
 from processors.policies import ended_well
@@ -31,6 +31,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         raise Refusal(Reason.MALFORMED_RESULT, "causation_id is not the call's event")
     _check_result(body)
     tables.calls.delete(body.decision)
+    requests.note_outcome(tables, call.event, body.outcome)
     if body.outcome == "ok":
         ended_well(tables, call)
     if body.attestations:
@@ -58,6 +59,7 @@ def _check_result(body: ResultReported) -> None:
 def outcome_unknown(tables: Tables, effects: Effects, decision: bytes, call: CallRow) -> None:
     """Tell the caller that no report came in time."""
     effects.answer(_outcome(tables, effects, decision, call, "unknown", Reason.NO_REPORT, None, None))
+    requests.note_outcome(tables, call.event, "unknown")
 
 
 def _outcome(

@@ -1,7 +1,7 @@
 """Sessions: a fresh key that speaks for a principal for a while. Its kid is the session id.
 
-An agent or service opens its own session with its registered key; the attributes that policies read are those of its
-registration, never what the event claims. A bridge opens sessions of persons: it has seen who they are, and says so.
+An agent, service or tool opens its own session with its registered key; the attributes that policies read are those of
+its registration, never what the event claims. A bridge opens sessions of persons: it has seen who they are.
 Persons are named `user:…`, and nobody else is, so no program can pass for one. Until a bridge can verify tokens there
 is one issuer, a file of persons that somebody wrote, and it is believed only in tenants founded for development.
 """
@@ -59,9 +59,9 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
 
 
 def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, str]:
-    """Return role and attributes of an agent's or service's own session. Raises Refusal."""
+    """Return role and attributes of a program's own session. Raises Refusal."""
     if body.principal_id != signer.principal_id:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "an agent or service opens sessions for itself only")
+        raise Refusal(Reason.WRONG_PRINCIPAL, "a program opens sessions for itself only")
     if body.attributes is not None or body.issuer is not None or body.token_sha256 is not None:
         raise Refusal(Reason.WRONG_ROLE, "only a bridge sets attributes or names a token")
     return signer.role, owner.attributes

@@ -23,11 +23,13 @@ from processors import (
     attestations,
     audit,
     delegations,
+    grants,
     invocations,
     policies,
     queries,
     registry,
     reports,
+    requests,
     sessions,
     vault,
 )
@@ -124,6 +126,8 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             for kid in kids:
                 effects.enter_registry("revoked", kid)
             _end_revoked(tables, effects, sessions.end_sessions(tables, kids))
+            if not tables.principals.rows[body.principal_id.encode()].kids:
+                delegations.revoke_all_of(tables, effects, body.principal_id)
         case records.PolicyPublished():
             policies.publish(tables, body)
         case records.PolicyWithdrawn():
@@ -157,9 +161,9 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
 def _end_revoked(tables: Tables, effects: Effects, ended: list[bytes]) -> None:
     """Tell which sessions were revoked, and end what they granted and approved for good."""
     sessions.tell_ended(tables, effects, ended)
-    for session_id in ended:
-        delegations.revoke_granted_by(tables, effects, session_id)
-        approvals.withdraw_given_by(tables, session_id)
+    if ended:
+        delegations.revoke_granted_by(tables, effects, frozenset(ended))
+        grants.withdraw_given_by(tables, effects, frozenset(ended))
 
 
 def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:
@@ -181,7 +185,7 @@ def expire(tables: Tables, effects: Effects) -> None:
             case "pending":
                 invocations.pending_due(tables, effects, key)
             case "requests":
-                approvals.request_due(tables, effects, key)
+                requests.request_due(tables, effects, key)
             case "sessions":
                 sessions.remove(tables, effects, key)
             case "attestations":

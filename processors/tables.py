@@ -45,6 +45,7 @@ Groups = Callable[[R], tuple[Hashable, ...]]
 
 SINGLETON = b"-"  # the key of a table's only row
 OPEN = "open"  # the group of all requests that may still be approved
+OVER = "over"  # with an event's leaf: the group of what it asked for and has its answer
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 
 
@@ -127,7 +128,9 @@ class Table(Generic[R]):
         self.version += 1
         # A row that only counts on keeps its place: else each use of what lasts a day would be remembered for a day.
         if self._deadline is not None and (before is None or self._deadline(before) != self._deadline(row)):
-            heapq.heappush(self._deadlines, (self._deadline(row), self.name, key))
+            deadline = self._deadline(row)
+            if deadline < limits.FOR_EVER_MS:
+                heapq.heappush(self._deadlines, (deadline, self.name, key))
 
     def _remove(self, key: bytes) -> None:
         row = self.rows.pop(key, None)
@@ -172,6 +175,10 @@ class TenantLimits:
     prompts: int = limits.PROMPTS_MAX
 
 
+def _groups_of_request(row: RequestRow) -> tuple[Hashable, ...]:
+    return ((OVER, row.event),) if row.closed else (OPEN, row.requester, row.event)
+
+
 class Tables:
     """All state of one tenant's fold, with the tail of its audit log."""
 
@@ -199,7 +206,7 @@ class Tables:
         self.requests: Table[RequestRow] = self._table(
             "requests",
             lambda r: r.until,
-            groups=lambda r: () if r.closed else (OPEN, r.requester, r.event),
+            groups=_groups_of_request,
             weigh=lambda r: len(r.call.event),
         )
         self.pending: Table[PendingRow] = self._table(

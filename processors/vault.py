@@ -18,9 +18,9 @@ from hashlib import sha256
 import re2
 
 from processors import delegations, jcs, signing
-from processors.approvals import use_up
 from processors.approved import Attested
 from processors.delegations import Chain
+from processors.grants import use_up
 from processors.intake import Signer
 from processors.jcs import JSONValue
 from processors.outputs import Effects
@@ -204,7 +204,7 @@ def _delete(tables: Tables, effects: Effects, signer: Signer, scope: str, body: 
         raise Refusal(Reason.VAULT_ABSENT)
     _advance(tables, effects, signer, scope, body.key)
     tables.vault.delete(_row_key(scope, body.key))
-    effects.context_changed(_row_key(scope, body.key), row, "deleted", signer.principal_id)
+    effects.forget_context(_row_key(scope, body.key))
     return {"key": body.key, "version": 0}
 
 
@@ -217,7 +217,8 @@ def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValu
     )
     found: list[JSONValue] = []
     more = False
-    for row_key in keys[at : at + 4 * limits.VAULT_LIST_MAX]:
+    end = at + 4 * limits.VAULT_LIST_MAX
+    for row_key in keys[at:end]:
         if not row_key.startswith(prefix):
             break
         row = tables.vault.rows[row_key]
@@ -227,6 +228,8 @@ def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValu
             more = True
             break
         found.append({"key": row.key, "version": row.version})
+    else:
+        more = end < len(keys)  # all that was looked at may have been over: the next page goes on
     return {"prefix": body.prefix, "keys": found, "more": more}
 
 
@@ -246,6 +249,5 @@ def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: 
 
 def leave(tables: Tables, effects: Effects, row_key: bytes) -> None:
     """Forget a value that is over."""
-    row = tables.vault.rows[row_key]
-    effects.context_changed(row_key, row, "ended", row.author)
+    effects.forget_context(row_key)
     tables.vault.delete(row_key)

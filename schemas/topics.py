@@ -111,15 +111,15 @@ OPS_SESSIONS_CHANGELOG = Topic(
 )  # fmt: skip
 OPS_ATTESTATIONS = Topic(
     name="attestations", holds="attestations, requests and grants of every tenant, for the views", scope="ops",
-    compacted=True, partitions=KEYED_PARTITIONS, retention_ms=DAYS_30, writers=("monitor",), readers=("views",),
+    compacted=True, partitions=KEYED_PARTITIONS, retention_ms=FOR_EVER, writers=("monitor",), readers=("views",),
 )  # fmt: skip
 OPS_CONTEXT = Topic(
     name="context", holds="keys of every vault, never values, for the views", scope="ops", compacted=True,
-    partitions=KEYED_PARTITIONS, retention_ms=DAYS_30, writers=("monitor",), readers=("views",),
+    partitions=KEYED_PARTITIONS, retention_ms=FOR_EVER, writers=("monitor",), readers=("views",),
 )  # fmt: skip
 OPS_DELEGATIONS = Topic(
     name="delegations", holds="delegations of every tenant, for the views", scope="ops", compacted=True,
-    partitions=KEYED_PARTITIONS, retention_ms=DAYS_30, writers=("monitor",), readers=("views",),
+    partitions=KEYED_PARTITIONS, retention_ms=FOR_EVER, writers=("monitor",), readers=("views",),
 )  # fmt: skip
 OPS_ATTESTATIONS_CHANGELOG, OPS_CONTEXT_CHANGELOG, OPS_DELEGATIONS_CHANGELOG = (
     replace(OPS_SESSIONS_CHANGELOG, name=f"{source.name}-changelog")

@@ -85,7 +85,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 - as the hook names it
+def pytest_testnodedown(node: Any, error: object) -> None:
     """Take over what a process of the run has used."""
     use, told = node.config.stash[USE], getattr(node, "workeroutput", {})
     use.brokers |= set(told.get("brokers", ()))

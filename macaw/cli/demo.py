@@ -7,19 +7,30 @@ from typing import Annotated
 
 import typer
 
-NAME = "demo"
+app = typer.Typer(invoke_without_command=True)
+Keep = Annotated[Path | None, typer.Option("--keep", help="Work in this folder and leave it.", file_okay=False)]
 
 
-def command(
-    *,
-    keep: Annotated[
-        Path | None, typer.Option("--keep", help="Work in this folder and leave it.", file_okay=False)
-    ] = None,
-) -> None:
+@app.callback()
+def attacks(context: typer.Context, *, keep: Keep = None) -> None:
     """Play recorded attacks on real tools and check what held.
 
     The exit status is 0 only if everything held.
     """
+    if context.invoked_subcommand is not None:
+        return
+
     from macaw.demo.run import main
+
+    raise typer.Exit(main(keep=keep))
+
+
+@app.command()
+def workflow(*, keep: Keep = None) -> None:
+    """Play an invoice from the mail to the confirmation.
+
+    A person approves here in the terminal. The exit status is 0 only if everything held.
+    """
+    from macaw.demo.workflow.run import main
 
     raise typer.Exit(main(keep=keep))

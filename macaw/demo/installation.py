@@ -88,7 +88,7 @@ def open_tenant(home: Home, suite: str, roles: Iterable[str]) -> Running:
     documents = [(EXAMPLES / "policies" / f"{name}.json").read_text("utf-8") for name in ("company", *roles)]
     publish_policies(home, folder, documents, {})
     stage = Stage(home.path.parent / "environments", suite)
-    hosts = RunningHosts(home, folder, stage, group_managed=False)
+    hosts = RunningHosts(home, folder, stage.tools(), group_managed=False)
     clients = {}
     for role in roles:
         name = f"{role}-agent"

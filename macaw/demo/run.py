@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -16,61 +13,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from macaw.demo import show
-from macaw.demo.installation import EXAMPLES, TENANTS, DemoError, Running, installation, open_tenant, views_address
+from macaw.demo.checks import Checks, check_evidence, perform
+from macaw.demo.installation import EXAMPLES, TENANTS, Running, open_tenant, views_address
 from macaw.demo.play import Played, play_task
 from macaw.demo.score import Outcome, Scoreboard, Task, load_assignments, load_tasks, score
-from macaw.demo.tamper import tampered_copies
-from macaw.evidence_folder import verify_folder
 from producers.home import Home
 from producers.views_client import fetch_sessions
-from streams.export import export_audit
-from streams.replay import replay
 
 GOALS_SHARE_MIN = 0.75
 RECENT = 10
-WIDTH_MIN = 120
-
-
-@dataclass(slots=True)
-class Checks:
-    """What the demo claims, each with whether it held. Nothing counts unless it was looked at."""
-
-    console: Console
-    results: list[tuple[str, bool]] = field(default_factory=list)
-
-    def say(self, what: str, held: bool) -> None:  # noqa: FBT001 - a claim and its truth
-        """Note and print one claim."""
-        self.results.append((what, held))
-        mark = "[green]held [/green]" if held else "[bold red]FAILED[/bold red]"
-        self.console.print(f"  {mark} {what}", highlight=False)
-
-    @property
-    def all_held(self) -> bool:
-        return bool(self.results) and all(held for _, held in self.results)
 
 
 def main(*, keep: Path | None = None) -> int:
     """Run the demo and return its exit status: 0 only if everything held."""
-    console = Console()
-    if console.width < WIDTH_MIN:
-        console = Console(width=WIDTH_MIN)  # a narrower terminal wraps lines, which reads better than cut columns
-    base = keep or Path(tempfile.mkdtemp(prefix="macaw-demo-"))
-    base.mkdir(parents=True, exist_ok=True)
-    checks = Checks(console)
-    started = time.monotonic()
-    try:
-        with installation(base) as home:
-            _run(console, home, base, checks)
-    except DemoError as exc:
-        console.print(f"[bold red]{exc}[/bold red]")
-        return 1
-    finally:
-        if keep is None and checks.all_held:
-            shutil.rmtree(base, ignore_errors=True)
-    console.print(f"\n{len(checks.results)} claims, {time.monotonic() - started:.0f} s")
-    if not checks.all_held:
-        console.print(f"[bold red]not everything held[/bold red]; what there is lies in {base}")
-    return 0 if checks.all_held else 1
+    return perform(_run, keep=keep)
 
 
 def _run(console: Console, home: Home, base: Path, checks: Checks) -> None:
@@ -91,7 +47,7 @@ def _run(console: Console, home: Home, base: Path, checks: Checks) -> None:
     finally:
         for running in tenants.values():
             running.close()
-    _check_evidence(console, checks, home, base, tenants["banking"])
+    check_evidence(checks, home, base, tenants["banking"].folder)
 
 
 def _play(
@@ -160,28 +116,3 @@ def _check_sessions(checks: Checks, base: Path, tenants: dict[str, Running]) -> 
             seen = {str(row["session_id"]) for row in rows}
             time.sleep(0.2)
         checks.say(f"the views show the {len(mine)} sessions of {running.folder.tenant}, and no others", seen == mine)
-
-
-def _check_evidence(console: Console, checks: Checks, home: Home, base: Path, running: Running) -> None:
-    folder = running.folder
-    console.print(f"\nEvidence of {folder.tenant}:")
-    target = base / "evidence"
-    export_audit(
-        home.bootstrap,
-        tenant=folder.tenant,
-        deployment=home.config["deployment"],
-        genesis=folder.genesis,
-        target=target,
-    )
-    verdict = verify_folder(target, genesis=folder.genesis)
-    console.print(f"  exported {verdict.size} entries; verdict {verdict.code}", highlight=False)
-    checks.say("the exported log verifies offline (no witness yet: UNWITNESSED)", verdict.code == "UNWITNESSED")
-    for copy in tampered_copies(target, base):
-        found = verify_folder(copy.path, genesis=folder.genesis)
-        got = f"{found.code} at {found.index}"
-        checks.say(f"{copy.what}: {got}", got == copy.want)
-    report = replay(home.bootstrap, tenant=folder.tenant, deployment=home.config["deployment"], genesis=folder.genesis)
-    checks.say(
-        f"replayed from offset 0: {report.compared} records, every byte the same",
-        report.compared > 0 and report.difference is None,
-    )

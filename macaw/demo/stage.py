@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,9 +50,17 @@ class Stage:
 class RunningHosts:
     """Tool hosts of one tenant, each in a thread of this process."""
 
-    def __init__(self, home: Home, folder: TenantHome, stage: Stage, *, group_managed: bool) -> None:
+    def __init__(
+        self,
+        home: Home,
+        folder: TenantHome,
+        offered: Mapping[str, Sequence[ToolFunction]],
+        *,
+        group_managed: bool,
+    ) -> None:
+        """Register and start a host for each app with the tools that it offers."""
         self._hosts: list[tuple[ToolHost, threading.Thread, Control]] = []
-        for app, tools in stage.tools().items():
+        for app, tools in offered.items():
             key = register_tool(home, folder, app, tools)
             control = Control(home, folder, key, app)
             settings = HostSettings(

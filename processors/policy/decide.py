@@ -74,7 +74,8 @@ def _delegated(
         if fault is not None:
             reason, hop = fault
             return denied(Refusal(Stage.RESOLUTION, reason, f"/{hop}"), ())
-    judged: dict[int, tuple[Plan, Verdict]] = {}  # by plan, where it is impartial: the members of a chain are often alike
+    # By plan, where it is impartial: the members of a chain are often alike.
+    judged: dict[int, tuple[Plan, Verdict]] = {}
     return lowest([_judge(index, subject, name, parameters, call, work, judged) for subject in subjects])
 
 

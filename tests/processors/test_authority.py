@@ -59,7 +59,7 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "PolicyPublished": {"admin": ("accepted", "")},
     "PolicyWithdrawn": {"admin": ("refused", "E_CONFLICT")},
-    "SessionOpened": {"agent": ("accepted", ""), "service": ("accepted", ""), "bridge": ("accepted", "")},
+    "SessionOpened": dict.fromkeys(("agent", "service", "tool", "bridge"), ("accepted", "")),
     "InvocationRequested": {"session": ("denied", "NO_POLICY")},
     "ResultReported": {"tool": ("refused", "LATE_RESULT")},
     "ClockTicked": {"monitor": ("accepted", "")},

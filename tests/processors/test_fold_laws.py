@@ -108,7 +108,7 @@ class Script:
         self.note(self.world.call(self.signer(self.sessions), resource, parameters))
 
     def report(self) -> None:
-        outcome = self.dice.choice(["ok", "ok", "failed", "done"])
+        outcome = self.dice.choice(["ok", "done", "failed", "done"])
         decision = self.dice.choice(self.decisions[-6:])
         self.note(self.world.report(decision, self.signer(self.tools), outcome=outcome))
 

@@ -1,0 +1,99 @@
+"""Grants: approvals that serve later calls too, and how what served a decision is used up (MAPL.md 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from processors.approved import BOUND, grant_id, grant_of, request_id
+from processors.attestations import consume_record
+from processors.delegations import Chain
+from processors.outputs import Effects
+from processors.policy.attestations import Use
+from processors.refusal import Refusal
+from processors.requests import required_by, tell
+from processors.tables import OPEN, Tables
+from schemas import limits
+from schemas.reasons import Reason
+from schemas.rows import ApprovalGiven, GrantRow, RequestRow
+
+
+def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
+    """Let an approval serve later calls, where some policy asked for one that does."""
+    lasting = [one for one in required_by(row.required_by) if not one["one_time"]]
+    if not lasting:
+        return
+    key = grant_id(row.root, row.acting, row.key)
+    known = grant_of(tables, row)
+    if known is not None:  # one more yes to the same request adds a person, and no use
+        tables.grants.put(key, known := replace(known, approvals=row.approvals))
+        _tell_grant(effects, key, known)
+        return
+    lives = [one["time_to_live_ms"] for one in lasting if one["time_to_live_ms"] is not None]
+    uses = [one["max_uses"] for one in lasting if one["max_uses"] is not None]
+    ends = tables.now + min(lives) if lives else None
+    grant = GrantRow(
+        root=row.root,
+        acting=row.acting,
+        key=row.key,
+        position=effects.index,
+        at=tables.now,
+        expires_at=ends,
+        max_uses=min(uses, default=None),
+        uses=0,
+        revoked=False,
+        approvals=row.approvals,
+        until=limits.FOR_EVER_MS if ends is None else ends + limits.ATTESTATION_LINGER_MS,
+    )
+    tables.grants.put(key, grant)
+    if len(tables.grants) > tables.limits.grants:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.grants} grants")
+    effects.grant_changed(key, grant, "active")
+
+
+def use_up(
+    tables: Tables, effects: Effects, session_id: bytes, chain: Chain, uses: Sequence[Use], *, event: bytes
+) -> None:
+    """Consume what served a decision, in its own transaction."""
+    for use in uses:
+        if use.position == BOUND or not consume_record(tables, effects, session_id, use):
+            _consume_grant(tables, effects, chain, use, event)
+
+
+def _consume_grant(tables: Tables, effects: Effects, chain: Chain, use: Use, event: bytes) -> None:
+    """Count one use of the grant that served a decision, or that was made together with what served it."""
+    key = grant_id(chain.root.principal, chain.acting, use.key)
+    if use.position == BOUND:
+        row = grant_of(tables, tables.requests.rows[request_id(event, use.key)])
+    else:
+        row = tables.grants.get(key)
+    if row is None or use.position not in {BOUND, row.position}:
+        return
+    tables.grants.put(key, used := replace(row, uses=row.uses + 1))
+    _tell_grant(effects, key, used)
+
+
+def _tell_grant(effects: Effects, key: bytes, row: GrantRow) -> None:
+    over = row.max_uses is not None and row.uses >= row.max_uses
+    effects.grant_changed(key, row, "revoked" if row.revoked else "consumed" if over else "active")
+
+
+def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes]) -> None:
+    """Take back what revoked sessions approved: their rows leave before requests and grants do."""
+    for key in list(tables.requests.of(OPEN)):
+        row = tables.requests.rows[key]
+        left = _without(row.approvals, ended)
+        if len(left) < len(row.approvals):
+            tables.requests.put(key, row := replace(row, approvals=left))
+            tell(effects, row, "pending")
+    # Sorted: the order of rows in memory is not the log's.
+    for key in sorted(tables.grants.rows):
+        grant = tables.grants.rows[key]
+        left = _without(grant.approvals, ended)
+        if len(left) < len(grant.approvals):
+            tables.grants.put(key, grant := replace(grant, approvals=left))
+            _tell_grant(effects, key, grant)
+
+
+def _without(given: Sequence[ApprovalGiven], ended: Collection[bytes]) -> tuple[ApprovalGiven, ...]:
+    return tuple(one for one in given if one.session_id not in ended)

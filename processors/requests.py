@@ -1,0 +1,102 @@
+"""Requests for approval: what they ask of whom, and how they end.
+
+Each is closed once, and for a while it is remembered how.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import replace
+from typing import Any
+
+from processors.approved import request_id, standing
+from processors.outputs import Effects
+from processors.tables import OVER, Tables
+from schemas import limits, topics
+from schemas.reasons import Reason
+from schemas.records import SignedEvent
+from schemas.rows import RequestRow
+
+NOBODY = SignedEvent(event=b"", proof=b"", kid=b"")
+
+
+@functools.lru_cache(maxsize=1024)
+def required_by(text: str) -> tuple[dict[str, Any], ...]:
+    """Return what the policies said of a key when it was asked for."""
+    return tuple(json.loads(text))
+
+
+def quorum_of(row: RequestRow) -> int:
+    """Return how many people must approve."""
+    return max(int(one["quorum"]) for one in required_by(row.required_by))
+
+
+def criteria_asked(row: RequestRow) -> tuple[str, ...]:
+    """Return who may approve: anybody who meets one of these."""
+    return tuple(dict.fromkeys(name for one in required_by(row.required_by) for name in one["criteria"]))
+
+
+def close(tables: Tables, effects: Effects, row: RequestRow, how: str) -> None:
+    """Close a request; for a while it is remembered how, without what it held."""
+    ended = replace(row, closed=how, call=NOBODY, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS)
+    tables.requests.put(request_id(row.event, row.key), ended)
+    tell(effects, row, how)
+
+
+def close_all(tables: Tables, effects: Effects, event: bytes, how: str) -> None:
+    """Close every open request of a call that waits no more, and forget that it waited."""
+    for key in tables.pending.rows[event].keys:
+        row = tables.requests.get(request_id(event, key))
+        if row is not None and not row.closed:
+            close(tables, effects, row, how)
+    tables.pending.delete(event)
+
+
+def note_outcome(tables: Tables, event: bytes, outcome: str) -> None:
+    """Keep with what a call has asked for how it ended: who asked may have lost the key that could open the result."""
+    for key in list(tables.requests.of((OVER, event))):
+        row = tables.requests.rows[key]
+        if row.waits and row.closed == "approved":
+            tables.requests.put(key, replace(row, closed=outcome))
+
+
+def given_for(tables: Tables, event: bytes) -> tuple[SignedEvent, ...]:
+    """Return what people signed for a call that waits."""
+    pending = tables.pending.get(event)
+    rows = [tables.requests.get(request_id(event, key)) for key in pending.keys] if pending else []
+    return tuple(one.signed for row in rows if row is not None for one in row.approvals)
+
+
+def is_cancelled(tables: Tables, event: bytes) -> bool:
+    """Whether a waiting call is over before the time that was set for it: its session was ended."""
+    pending = tables.pending.rows[event]
+    rows = (tables.requests.get(request_id(event, key)) for key in pending.keys)
+    return any(row is not None and pending.deadline < row.open_until for row in rows)
+
+
+def timeout_reason(tables: Tables, event: bytes) -> Reason:
+    """Return why a call that waited is over: nobody has approved, or too few."""
+    rows = (tables.requests.get(request_id(event, key)) for key in tables.pending.rows[event].keys)
+    stand = any(
+        not one.meets.isdisjoint(criteria_asked(row))
+        for row in rows
+        if row is not None
+        for one in standing(tables, row.approvals)
+    )
+    return Reason.APPROVAL_QUORUM if stand else Reason.APPROVAL_TIMEOUT
+
+
+def request_due(tables: Tables, effects: Effects, key: bytes) -> None:
+    """Let a request that has run out close, or one that was closed long ago leave."""
+    row = tables.requests.rows[key]
+    if row.closed:
+        effects.forget(topics.OPS_ATTESTATIONS, key)
+        tables.requests.delete(key)
+    else:
+        close(tables, effects, row, "timeout")
+
+
+def tell(effects: Effects, row: RequestRow, status: str) -> None:
+    """Tell the views what became of a request."""
+    effects.request_changed(request_id(row.event, row.key), row, status, criteria_asked(row), quorum_of(row))

@@ -1,0 +1,160 @@
+"""Authenticated prompts: what a model is told carries its policy and its line of descent."""
+
+import json
+
+import pytest
+
+from processors.prompts import prompt_id, row_key
+from schemas.records import Prompt
+from tests.builders import invocation
+from tests.workflow_world import CHECK, MAIL, PAY, Workflow, declared
+from tests.world import HOUR_MS
+
+READ = {"resources": ["tool:desk/*"]}
+
+
+@pytest.fixture
+def world() -> Workflow:
+    return Workflow.opened()
+
+
+def id_of(world: Workflow, text: str, policy: object = None, parent: bytes | None = None) -> bytes:
+    return prompt_id(world.bot.kid, parent, text, policy or {})
+
+
+def test_a_root_prompt_is_remembered_with_its_policy(world):
+    """Only by the decision that allows its call."""
+    assert world.prompted(world.bot, "summarise", policy=READ).says == ("allowed", "")
+
+    own = id_of(world, "summarise", READ)
+    row = world.tables.prompts.rows[row_key(world.bot.kid, own)]
+    assert (row.root, row.parent, row.depth) == (own, None, 1)
+    assert row.policies == (json.dumps(READ),)
+    assert row.until == world.tables.sessions.rows[world.bot.kid].expires_at
+
+
+def test_a_denied_call_leaves_no_prompt(world):
+    """A prompt whose own policy forbids the call that brings it."""
+    world.is_denied(
+        "RESOURCE_NOT_ALLOWED", lambda: world.prompted(world.bot, "x", policy={"resources": ["tool:other/*"]})
+    )
+    assert len(world.tables.prompts) == 0
+
+
+def test_a_derived_prompt_inherits_what_its_ancestors_forbid(world):
+    """Its own policy may be wider: the conjunction with the parent's is what counts."""
+    world.prompted(world.bot, "root", policy={"resources": ["tool:desk/mail"], "denied_resources": ["tool:bank/**"]})
+    root = id_of(world, "root", {"resources": ["tool:desk/mail"], "denied_resources": ["tool:bank/**"]})
+    child = world.prompted(world.bot, "child", parent=root, policy={"resources": ["**"]})
+
+    assert child.says == ("allowed", "")
+    own = id_of(world, "child", {"resources": ["**"]}, root)
+    row = world.tables.prompts.rows[row_key(world.bot.kid, own)]
+    assert (row.root, row.parent, row.depth, len(row.policies)) == (root, root, 2, 2)
+    derived = Prompt(path="note", parent=own, policy='{"resources":["**"]}')
+    world.is_denied(
+        "RESOURCE_DENIED", lambda: world.send(invocation(PAY, {"note": "go"}, prompts=(derived,)), world.bot)
+    )
+
+
+def test_prompts_descend_eight_deep_and_no_deeper(world):
+    """The ninth of a line is PROMPT_DEPTH."""
+    parent = None
+    for depth in range(1, 9):
+        assert world.prompted(world.bot, f"p{depth}", parent=parent).says == ("allowed", "")
+        parent = id_of(world, f"p{depth}", None, parent)
+
+    world.is_denied("PROMPT_DEPTH", lambda: world.prompted(world.bot, "p9", parent=parent))
+
+
+def test_a_declared_parameter_needs_a_prompt(world):
+    """The tool says which of its parameters are prompts: the value alone is PROMPT_MISSING; without it, none is."""
+    world.is_denied("PROMPT_MISSING", lambda: world.call(world.bot, MAIL, {"prompt": "hi"}))
+
+    assert world.call(world.bot, MAIL, {}).says == ("allowed", "")
+
+
+def test_a_parent_must_be_a_prompt_of_this_session(world):
+    """Unknown; another session's; one whose call was never allowed."""
+    other = world.open_session(world.agent)
+    world.prompted(other, "root")
+    theirs = prompt_id(other.kid, None, "root", {})
+    for parent in (theirs, id_of(world, "root"), bytes(32), b"short"):
+        world.is_denied("PROMPT_UNKNOWN", lambda parent=parent: world.prompted(world.bot, "child", parent=parent))
+
+
+def test_another_sessions_parent_is_not_reached_by_naming_its_call(world):
+    """`causation_id` helps only the tool that executes that call: not its caller's sibling, not a stranger."""
+    asked = world.prompted(world.bot, "root")
+    other = world.open_session(world.agent)
+    root = id_of(world, "root")
+
+    world.is_denied(
+        "PROMPT_UNKNOWN",
+        lambda: world.prompted(other, "child", parent=root, causation_id=asked.entry.event),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [("nothing", {"prompt": "x"}), ("prompt[*]", {"prompt": ["a", "b"]}), ("a..b", {"prompt": "x"}), ("", {})],
+)
+def test_a_prompt_names_one_value(world, path, parameters):
+    """No value, several, or no path: PROMPT_MISMATCH."""
+    prompts = (Prompt(path=path, parent=None, policy="{}"),)
+    world.is_denied("PROMPT_MISMATCH", lambda: world.send(invocation(CHECK, parameters, prompts=prompts), world.bot))
+
+
+def test_a_path_is_a_prompt_once(world):
+    """Two prompts for one path, or more than eight, are PROMPT_MISMATCH."""
+    twice = (Prompt(path="a", parent=None, policy="{}"),) * 2
+    nine = tuple(Prompt(path=f"p{i}", parent=None, policy="{}") for i in range(9))
+    for prompts in (twice, nine):
+        parameters = {"a": 1, **{f"p{i}": i for i in range(9)}}
+        body = invocation(CHECK, parameters, prompts=prompts)
+        world.is_denied("PROMPT_MISMATCH", lambda body=body: world.send(body, world.bot))
+
+
+@pytest.mark.parametrize("policy", ["", "[]", "{", '{"resources":"*"}', '{"nonsense":1}'])
+def test_a_prompts_policy_must_be_one(world, policy):
+    """What is no document denies the call."""
+    prompts = (Prompt(path="prompt", parent=None, policy=policy),)
+    world.is_denied("POLICY_BROKEN", lambda: world.send(invocation(MAIL, {"prompt": "x"}, prompts=prompts), world.bot))
+
+
+def test_a_policy_too_large_is_no_reason_to_forget_an_ancestor(world):
+    """Inherited policies count towards the bytes of a call: beyond them it is denied, not cut."""
+    parent = None
+    for depth in range(4):
+        policy = {"resources": ["**"], "denied_resources": [f"tool:{depth}{i}" + "x" * 490 for i in range(5)]}
+        asked = world.prompted(world.bot, f"p{depth}", parent=parent, policy=policy)
+        if depth == 3:
+            break
+        assert asked.says == ("allowed", "")
+        parent = id_of(world, f"p{depth}", policy, parent)
+
+    assert asked.says == ("denied", "LIMIT_EXCEEDED")
+
+
+def test_prompts_leave_with_their_session(world):
+    """Nothing of them is left after its end, and none is a parent any more."""
+    session = world.open_session(world.agent, ttl_ms=2 * HOUR_MS)
+    world.prompted(session, "root")
+    world.passes(2 * HOUR_MS)
+
+    assert len(world.tables.prompts) == 0
+
+
+def test_a_tool_declares_paths_and_patterns_that_can_be_read(world):
+    """What could not be matched later is refused at the registration."""
+    for bad, reason in (
+        ({"prompts": ("a..b",)}, "PROMPT_MISMATCH"),
+        ({"prompts": ("",)}, "PROMPT_MISMATCH"),
+        ({"attests": ("a*" * 40,)}, "ATTESTATION_FORM"),
+        ({"attests": ("x" * 600,)}, "ATTESTATION_FORM"),
+        ({"attests": ("",)}, "ATTESTATION_FORM"),
+    ):
+        body = world.registration("tool", "odd", tools=(declared("tool:odd/run", **bad),))
+        world.refuses(reason, body, world.admin)
+    for attributes in ('{"attests":["a*","' + "b*" * 40 + '"]}', '{"subjects":""}'):
+        world.refuses("ATTESTATION_FORM", world.registration("attester", "odd", attributes=attributes), world.admin)
