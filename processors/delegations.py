@@ -20,6 +20,7 @@ from processors.policy.errors import PolicyError
 from processors.policy.limits import DELEGATION_DEPTH_MAX
 from processors.policy.resolve import Subject
 from processors.refusal import Refusal
+from processors.sessions import PERSON_ROLE
 from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
@@ -76,7 +77,7 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
         raise Refusal(Reason.UNKNOWN_PRINCIPAL, "nobody of this name is registered, or has a session")
     if not tables.now < body.expires_at <= tables.now + limits.DELEGATION_MS_MAX:
         raise Refusal(Reason.DELEGATION_EXPIRED, "want an end in the future, at most a year and a day ahead")
-    depth, phishing_resistant = 1, session.phishing_resistant or holds(tables, signer.kid, PHISHING_RESISTANT)
+    depth, phishing_resistant = 1, holds(tables, signer.kid, PHISHING_RESISTANT)
     if body.parent is not None:
         depth, phishing_resistant = _narrowed(tables, signer, body)
     if len(tables.delegations) >= tables.limits.delegations:
@@ -185,7 +186,6 @@ class _Known(NamedTuple):
 
     rows: tuple[DelegationRow, ...]
     hops: tuple[Hop, ...]
-    subjects: tuple[Subject, ...]
     sessions: tuple[str, ...]
 
 
@@ -210,7 +210,6 @@ def _line(tables: Tables, leaf: bytes) -> _Known:
             )
             for row in rows
         ),
-        subjects=tuple(subject_of(row.attributes, row.role, row.delegator) for row in rows),
         sessions=tuple(row.delegator_session.hex() for row in rows),
     )
 
@@ -236,7 +235,7 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
         last = _service(tables, rows[0].delegate)
         subjects: tuple[Subject, ...] = (signer, last) if last else (signer,)
     else:
-        subjects = (*line.subjects, signer)
+        subjects = (*(_member_now(tables, row) for row in rows), signer)
     return Chain(
         subjects=subjects,
         hops=hops,
@@ -251,13 +250,31 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
 def _service(tables: Tables, name: str) -> Subject | None:
     """Return a registered service as it stands now, None where there is none that lives."""
     principal = tables.principals.get(name.encode())
-    if principal is None or principal.role != SERVICE_ROLE:
-        return None
-    live = [tables.keys.rows[kid] for kid in principal.kids]
+    attributes = _registered(tables, name) if principal is not None and principal.role == SERVICE_ROLE else None
+    return None if attributes is None else subject_of(attributes, SERVICE_ROLE, name)
+
+
+def _member_now(tables: Tables, row: DelegationRow) -> Subject:
+    """Return what a delegator is now, or was at the grant where nothing newer is known."""
+    now = _session_now(tables, row.delegator) if row.role == PERSON_ROLE else _registered(tables, row.delegator)
+    return subject_of(row.attributes if now is None else now, row.role, row.delegator)
+
+
+def _session_now(tables: Tables, name: str) -> str | None:
+    """Return the attributes of a person's newest session that lives."""
+    rows = (tables.sessions.rows[key] for key in tables.sessions.of(name))
+    live = [row for row in rows if tables.now < row.expires_at]
+    newest = max(live, key=lambda row: row.opened_at, default=None)
+    return None if newest is None else newest.attributes
+
+
+def _registered(tables: Tables, name: str) -> str | None:
+    """Return the attributes of a program's last registration: its instances may have been given different ones."""
+    principal = tables.principals.get(name.encode())
+    live = [tables.keys.rows[kid] for kid in principal.kids] if principal is not None else []
     rows = [row for row in live if row.expires_at is None or tables.now < row.expires_at]
-    # Its instances may have been registered with different attributes: the last registration counts.
     newest = max(rows, key=lambda row: row.registered_at, default=None)
-    return None if newest is None else subject_of(newest.attributes, SERVICE_ROLE, name)
+    return None if newest is None else newest.attributes
 
 
 def _is_known(tables: Tables, name: str) -> bool:

@@ -84,7 +84,6 @@ class SessionRow:
     opened_at: int
     expires_at: int
     revoked: bool = False
-    phishing_resistant: bool = False
 
 
 @record
@@ -107,7 +106,6 @@ class CallRow:
     resource: str
     unknown_at: int
     marks: bytes | None = None
-    root: str | None = None
 
 
 @record

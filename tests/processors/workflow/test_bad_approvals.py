@@ -74,7 +74,8 @@ def test_nobody_approves_a_call_of_their_own(world):
     planner = world.open_session(world.register("agent", "planner", attributes='{"user":"dave"}'))
     first = world.grant_to(alice, "planner").entry.event
     second = world.grant_to(planner, "bot", parent=first).entry.event
-    again, nameless = world.person("alice", "manager"), world.person("alice", "manager", user=None)
+    nameless = world.person("alice", "manager", "payer", user=None)
+    again = world.person("alice", "manager", "payer")
     dave = world.person("dave", "manager")
     by_mail = world.person("al", "manager", email="alice@x.example")
 

@@ -84,6 +84,16 @@ def test_every_member_must_be_allowed_for_itself(world, line, who):
     world.is_denied("RESOURCE_NOT_ALLOWED", line.pay)
 
 
+def test_a_role_that_the_delegator_has_lost_counts_no_more(world, line):
+    """What a delegator is now is asked while they have a session; when they are away, what they were at the grant."""
+    world.advance(1)
+    world.person("alice", "guest", ttl_ms=HOUR_MS // 2)
+    world.is_denied("NO_POLICY", line.pay)
+    world.advance(HOUR_MS // 2)
+    line.alice = world.person("alice", "payer")
+    assert line.pay().says == ("allowed", "")
+
+
 @pytest.mark.parametrize("by", ["alice", "planner", "admin"])
 def test_a_hop_revoked_in_the_middle_ends_all_below(world, line, by):
     """By its delegator, by one above it, or by an admin; what stands above goes on."""
