@@ -226,13 +226,32 @@ def consume_record(tables: Tables, effects: Effects, session_id: bytes, use: Use
     for record in tables.attestations.of((session_id, use.key)):
         row = tables.attestations.rows[record]
         if row.position == use.position:
-            used = replace(row, uses=row.uses + 1)
+            used = _used(row)
             tables.attestations.put(record, used)
-            most = 1 if row.one_time else row.max_uses
-            if most is not None:
-                effects.attestation_changed(record, used, "consumed" if used.uses >= most else "active")
+            # The views are told of the last use only: a record of many would tell them with every call.
+            if used.uses == (1 if row.one_time else row.max_uses):
+                effects.attestation_changed(record, used, "consumed")
             return True
     return False
+
+
+def _used(row: AttestationRow) -> AttestationRow:
+    # `replace` would take four times as long, in every call that consumes something.
+    return AttestationRow(
+        session_id=row.session_id,
+        key=row.key,
+        setter=row.setter,
+        by=row.by,
+        value=row.value,
+        position=row.position,
+        set_at=row.set_at,
+        expires_at=row.expires_at,
+        max_uses=row.max_uses,
+        one_time=row.one_time,
+        uses=row.uses + 1,
+        revoked=row.revoked,
+        until=row.until,
+    )
 
 
 def leave(tables: Tables, effects: Effects, record: bytes) -> None:

@@ -24,7 +24,7 @@ from processors.sessions import PERSON_ROLE
 from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
-from schemas.rows import DelegationRow, SessionRow
+from schemas.rows import DelegationRow, KeyRow, SessionRow
 from schemas.workflow import DelegationGranted, DelegationRevoked
 
 SERVICE_ROLE = "service"
@@ -271,9 +271,12 @@ def _session_now(tables: Tables, name: str) -> str | None:
 def _registered(tables: Tables, name: str) -> str | None:
     """Return the attributes of a program's last registration: its instances may have been given different ones."""
     principal = tables.principals.get(name.encode())
-    live = [tables.keys.rows[kid] for kid in principal.kids] if principal is not None else []
-    rows = [row for row in live if row.expires_at is None or tables.now < row.expires_at]
-    newest = max(rows, key=lambda row: row.registered_at, default=None)
+    newest: KeyRow | None = None
+    for kid in principal.kids if principal is not None else ():
+        row = tables.keys.rows[kid]
+        live = row.expires_at is None or tables.now < row.expires_at
+        if live and (newest is None or row.registered_at > newest.registered_at):
+            newest = row
     return None if newest is None else newest.attributes
 
 

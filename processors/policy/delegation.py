@@ -3,7 +3,7 @@
 Scopes never grant: they are judged before any policy is, and each member of the chain must pass by its own policies.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -138,19 +138,22 @@ def chain_fault(
     whole = whole and all(one.delegate == other.delegator for one, other in pairwise(hops))
     if bound:
         whole = whole and len(hops) == 1 and subjects[-1].type == SERVICE_TYPE
-    checks: tuple[tuple[str, Callable[[], list[bool]]], ...] = (
-        ("DELEGATION_REVOKED", lambda: [not hop.revoked for hop in hops]),
-        ("DELEGATION_EXPIRED", lambda: [now < hop.expires_at for hop in hops]),
-        ("DELEGATION_BROKEN", lambda: [whole]),
-        ("DELEGATION_DEPTH", lambda: [len(hops) <= limits.DELEGATION_DEPTH_MAX]),
-        ("DELEGATION_SCOPE", lambda: [hop.scope.covers(name) for hop in hops]),
-        ("DELEGATION_CONDITION", lambda: [hop.scope.permits(parameters, now) for hop in hops]),
+    if whole and len(hops) <= limits.DELEGATION_DEPTH_MAX and all(_holds(hop, name, parameters, now) for hop in hops):
+        return None
+    checks = (
+        ("DELEGATION_REVOKED", [not hop.revoked for hop in hops]),
+        ("DELEGATION_EXPIRED", [now < hop.expires_at for hop in hops]),
+        ("DELEGATION_BROKEN", [whole]),
+        ("DELEGATION_DEPTH", [len(hops) <= limits.DELEGATION_DEPTH_MAX]),
+        ("DELEGATION_SCOPE", [hop.scope.covers(name) for hop in hops]),
+        ("DELEGATION_CONDITION", [hop.scope.permits(parameters, now) for hop in hops]),
     )
-    for reason, ask in checks:
-        held = ask()
-        if False in held:
-            return reason, held.index(False)
-    return None
+    return next(((reason, held.index(False)) for reason, held in checks if False in held), None)
+
+
+def _holds(hop: Hop, name: ResourceName, parameters: Mapping[str, JSONValue], now: int) -> bool:
+    alive = not hop.revoked and now < hop.expires_at
+    return alive and hop.scope.covers(name) and hop.scope.permits(parameters, now)
 
 
 @lru_cache(maxsize=limits.CACHED_NAMES_MAX)

@@ -72,6 +72,8 @@ def lowest(verdicts: list[Verdict]) -> Verdict:
 
     What a call charges it charges for all of them.
     """
+    if all(one is verdicts[0] for one in verdicts):  # judged alike, and once
+        return verdicts[0]
     every = {one.policies for one in verdicts}
     policies = every.pop() if len(every) == 1 else tuple(sorted({digest for one in every for digest in one}))
     answer = min(verdicts, key=lambda one: (RANK[one.outcome], one.stage))  # the first of equals: subject order
