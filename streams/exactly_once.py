@@ -46,6 +46,7 @@ RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried aga
 RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
 COMMITTED_SECONDS = 0.01  # how long a commit may wait to be noticed where nothing depends on it
 TURN_RECORDS = 128  # of all tenants in a turn, while several have records: what comes meanwhile waits for its end
+ALONE_RECORDS = 256  # of the only one that has any
 SHARE_RECORDS_MIN = 8  # of one tenant in a turn, however many have records
 GATHER_SECONDS = 0.002  # how often, while a full batch waits for a commit, the next records are asked for
 WAKE_SECONDS = 0.5
@@ -149,11 +150,12 @@ class Loop:
         committed = self._settle()
         collected = self._collect(self._patience(timeout))
         busy = [p for p in self._ready() if p.buffer]
-        share = max(SHARE_RECORDS_MIN, TURN_RECORDS // max(1, len(busy)))
+        share = max(SHARE_RECORDS_MIN, TURN_RECORDS // len(busy)) if len(busy) > 1 else ALONE_RECORDS
         for partition in busy:
-            self._fold(partition, limits.BATCH_RECORDS_MAX if len(busy) == 1 else share)
+            self._fold(partition, share)
         self._hold_back(share)
-        for partition in sorted(self._ready(), key=lambda p: p.waits_since):
+        # Who has not been sent for longest goes first: a quiet tenant does not stand in line behind the floods.
+        for partition in sorted(self._ready(), key=lambda p: p.sent_at):
             self._send(partition)
         if not collected and any(p.has_more for p in self._ready()):
             self._lanes.await_any(GATHER_SECONDS)
@@ -244,8 +246,6 @@ class Loop:
             self._fail(partition, exc)
             return
         if folded:
-            if fold.batch.records == folded:
-                partition.waits_since = time.monotonic()
             partition.position = records[folded - 1].offset + 1
             del partition.buffer[:folded]
 
@@ -267,6 +267,7 @@ class Loop:
             self._recover(lane, partition.topic, fold, partition.begin, exc)
             return
         lane.commit(partition.topic, fold, partition.begin, records)
+        partition.sent_at = time.monotonic()
         partition.begin = partition.position
 
     def _settle(self) -> int:

@@ -24,7 +24,7 @@ class Partition:
     fold: TenantFold | None = None
     position: int = 0  # the next offset to fold
     begin: int = 0  # the first offset that is in no transaction yet
-    waits_since: float = 0.0  # when the first record of the batch was folded
+    sent_at: float = 0.0  # when its last transaction was handed to a lane
     is_held_back: bool = False  # not read on while its records pile up
     failures: int = 0
     failed_with: str = ""
