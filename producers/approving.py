@@ -24,6 +24,17 @@ class ParametersChangedError(CallError):
     """The call has other parameters than the list said; nothing was signed."""
 
 
+class CallOverError(CallError):
+    """The call waits no more; `outcome` says how it ended. Told to who asked it, from any session of theirs."""
+
+    def __init__(self, outcome: str) -> None:
+        super().__init__(
+            f"the call is over: {outcome}; what it gave is sealed to the session that asked, and opens with that "
+            "session's key only"
+        )
+        self.outcome = outcome
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownCall:
     """A call that waits, as whoever may answer it is shown it. `parameters_sha256` was computed here."""
@@ -74,12 +85,15 @@ def show_call(speaker: Speaker, request: str) -> ShownCall:
 
     Raises:
         RefusedError: APPROVAL_UNKNOWN, nothing is asked of the speaker about this call.
+        CallOverError: the call was the speaker's own, and waits no more.
         MalformedIdError: that is no digest of a call's event.
         ParametersChangedError: the digest that is asked for is not that of the parameters.
         MalformedReplyError, NoAnswerError, PublishError.
     """
     digest_of(request, "the digest of a call's event")
     told = speaker.question("invocation", request)
+    if told.get("event") == request and isinstance(told.get("outcome"), str):
+        raise CallOverError(str(told["outcome"]))
     requests, parameters = told.get("requests"), told.get("parameters")
     if told.get("event") != request or not isinstance(requests, list):
         raise MalformedReplyError("the log's reply is about another call")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from producers import waiting
-from producers.client import AsyncClient, Client, NoAnswerError
+from producers.approving import CallOverError
+from producers.client import AsyncClient, Client, NoAnswerError, RefusedError
 from producers.home import Home
 from producers.keys import KeyPair
 from producers.waiting import WaitingCall, WaitingCallError
@@ -96,6 +97,12 @@ def test_a_caller_comes_back_after_its_restart(payer: Client, carol: Client, ban
     assert bank.paid.count(900) == 1
     with pytest.raises(WaitingCallError, match="no call"):
         Client.resume(tenant, call.event_id, home=home)
+    # Whoever has lost the first session's key is told how it ended, not what it gave; nobody else is told anything.
+    with pytest.raises(CallOverError) as over:
+        payer.show_call(call.event)
+    assert over.value.outcome == "ok"
+    with pytest.raises(RefusedError, match="APPROVAL_UNKNOWN"):
+        carol.show_call(call.event)
 
 
 def test_a_caller_comes_back_before_anybody_has_approved(carol: Client, bank: Bank, running: Installation) -> None:

@@ -51,6 +51,27 @@ def test_a_call_waits_is_approved_and_is_decided_once(world):
     assert world.report(yes.decision_leaf, world.bank).says == ("accepted", "")
 
 
+@pytest.mark.parametrize(
+    ("ends", "outcome"),
+    [("ok", "ok"), ("failed", "failed"), ("silence", "unknown"), ("denial", "denied"), ("timeout", "timeout")],
+)
+def test_who_has_asked_can_ask_from_a_new_session_how_it_ended(world, ends, outcome):
+    """The key that could open the result may be lost: what became of the call is told all the same, to nobody else."""
+    world.require(KEY, approval_criteria="role:manager", timeout=60)
+    carol, asked = world.person("carol", "manager"), world.pay()
+    if ends == "timeout":
+        world.passes(60_000)
+    elif ends == "denial":
+        world.deny(carol, asked, KEY)
+    else:
+        yes = world.approve(carol, asked, KEY)
+        world.passes(120_000) if ends == "silence" else world.report(yes.decision_leaf, world.bank, outcome=ends)
+    again, leaf = world.open_session(world.agent), asked.entry.event.hex()
+
+    assert reply(world.ask(again, "invocation", leaf)) == {"event": leaf, "resource": PAY, "outcome": outcome}
+    assert world.ask(carol, "invocation", leaf).says == ("refused", "APPROVAL_UNKNOWN")
+
+
 def test_a_quorum_is_of_distinct_people(world):
     """Two are asked for: one is not enough, and the second decides."""
     world.require(KEY, approval_criteria=["role:manager", "user:dave"], quorum=2, timeout=300)
