@@ -57,6 +57,26 @@ def test_a_derived_prompt_inherits_what_its_ancestors_forbid(world):
     )
 
 
+def test_a_tool_derives_from_the_prompt_of_the_call_that_it_executes(world):
+    """While it executes it, and no longer; what the caller's prompt forbids it may not do either."""
+    world.publish_policy({"policy_id": "agent:desk", "resources": ["tool:**"]})
+    policy = {"denied_resources": ["tool:bank/**"]}
+    asked = world.prompted(world.bot, "root", policy=policy)
+    desk, derived = (
+        world.open_session(world.desk),
+        Prompt(path="note", parent=id_of(world, "root", policy), policy="{}"),
+    )
+
+    def call(resource: str):
+        body = invocation(resource, {"note": "go"}, prompts=(derived,))
+        return world.send(body, desk, causation_id=asked.entry.event)
+
+    assert call(CHECK).says == ("allowed", "")
+    world.is_denied("RESOURCE_DENIED", lambda: call(PAY))
+    world.report(asked.decision_leaf, world.desk)
+    world.is_denied("PROMPT_UNKNOWN", lambda: call(CHECK))
+
+
 def test_prompts_descend_eight_deep_and_no_deeper(world):
     """The ninth of a line is PROMPT_DEPTH."""
     parent = None
