@@ -18,7 +18,7 @@ Person = Annotated[
     str,
     typer.Option("--as", help="Who answers: user:NAME with an open session, or approver:NAME.", metavar="NAME"),
 ]
-Request = Annotated[str, typer.Argument(help="The call, as `macaw approvals list` shows it.")]
+Request = Annotated[str, typer.Argument(help="The call, as `macaw approvals list` shows it.", metavar="CALL")]
 Key = Annotated[
     str | None, typer.Option("--key", help="Which approval, where the call asks for several.", metavar="KEY")
 ]

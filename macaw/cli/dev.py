@@ -19,12 +19,15 @@ def open_(
     name: Annotated[str, typer.Argument(help="Who: a name in the file of persons.")],
     *,
     persons: Annotated[
-        Path, typer.Option("--persons", help="The YAML file that names persons and their attributes.", metavar="FILE")
+        Path, typer.Option("--persons", help="A YAML file with lines like `carol: {roles: [manager]}`.", metavar="FILE")
     ] = Path("persons.yaml"),
     minutes: Annotated[int, typer.Option("--minutes", help="How long it lives.", min=1, max=24 * 60)] = 60,
     tenant: Tenant = None,
 ) -> None:
-    """Open a session for a person; `macaw invoke --as user:NAME` speaks with it."""
+    """Open a session for a person; `macaw invoke --as user:NAME` speaks with it.
+
+    Only in tenants founded with `macaw tenant create NAME --development`.
+    """
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
     from macaw.development import open_person_session, read_person

@@ -32,7 +32,7 @@ def command(
         float,
         typer.Option(
             "--timeout",
-            help="How long to wait for monitor and tool; people have their own time.",
+            help="How long to wait for monitor and tool; for people it waits as long as the policy gives them.",
             metavar="SECONDS",
             min=0.1,
         ),
@@ -44,7 +44,7 @@ def command(
         bool, typer.Option("--detach", help="Do not wait for people: print the event id for --resume.")
     ] = False,
     resume: Annotated[
-        str | None, typer.Option("--resume", help="Fetch the result of a call that waited.", metavar="EVENT_ID")
+        str | None, typer.Option("--resume", help="Fetch the result of a call, or wait on.", metavar="EVENT_ID")
     ] = None,
     tenant: Tenant = None,
 ) -> None:
@@ -86,7 +86,8 @@ def _tell(call: WaitingCall) -> None:
     from macaw.cli.output import say
     from macaw.cli.rendering import time_of
 
-    say(f"{call.resource} waits for an approval until {time_of(call.until)}; `macaw approvals show {call.event}`")
+    say(f"{call.resource} waits for an approval until {time_of(call.until)}")
+    say(f"`macaw approvals approve {call.event} --as user:NAME` shows it to an approver, and asks")
     say(f"`macaw invoke --resume {call.event_id}` fetches its result, should this command end before")
 
 

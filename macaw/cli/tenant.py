@@ -20,7 +20,9 @@ MONITOR_SECONDS = 3.0  # a monitor that runs has answered long before
 def create(
     name: Annotated[str, typer.Argument(help="Its id: 2 to 40 of a-z, 0-9 and -, beginning with a letter.")],
     *,
-    development: Annotated[bool, typer.Option("--development", help="Mark the tenant as one for development.")] = False,
+    development: Annotated[
+        bool, typer.Option("--development", help="For development only: believe a file about persons.")
+    ] = False,
     replication: Annotated[
         int | None, typer.Option(min=1, max=15, help="Replicas of each topic, kept in config.json; without it 1.")
     ] = None,
