@@ -64,11 +64,10 @@ def _explained(tables: Tables, asked: Asked) -> Explained:
         raise HistoryError(f"no policy was asked: {exc.reason}, {exc.detail}") from exc
     attested = Attested(tables, asked.signer.kid, chain, asked.leaf)
     call = call_of(tables, session, asked.signer.kid, body.intents, chain=chain, attested=attested)
-    subject = chain.subjects if chain.hops else chain.root
-    verdict = decide(index, subject, body.resource, parameters, call)
+    verdict = decide(index, chain.subjects, body.resource, parameters, call)
     policy_ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}
     return Explained(
-        told=explain(index, subject, body.resource, parameters, call),
+        told=explain(index, chain.subjects, body.resource, parameters, call),
         verdict=verdict,
         deciding=policy_ids.get(verdict.deciding, "what came with the call" if verdict.deciding else ""),
         # What one subject's policies would have to say; a chain is refused by each of its members in turn.

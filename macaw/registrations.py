@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from macaw.tenancy import admin_control
-from processors.jcs import canonical
+from macaw.tenancy import admin_control, register_principal
 from producers.control import Control
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
 from producers.outcomes import digest_of
-from schemas.records import Attestation, PrincipalRegistered, SessionRevoked
+from schemas.records import Attestation, SessionRevoked
 from schemas.workflow import AttestationSet
 
 
@@ -18,19 +17,8 @@ def register_with_admin(
     home: Home, folder: TenantHome, role: str, name: str, attributes: Mapping[str, object]
 ) -> KeyPair:
     """Register an approver or attester with the admin key and keep its new key file. Raises RefusedError."""
-    path = folder.key_file(role, name)
-    key = KeyPair.load(path) if path.exists() else KeyPair.generate()
-    body = PrincipalRegistered(
-        role=role,
-        key=key.offer(role, name, folder.genesis),
-        attributes=canonical(dict(attributes)).decode(),
-        tools=(),
-    )
     with admin_control(home, folder) as control:
-        control.tell(body)
-    if not path.exists():
-        key.save(path)
-    return key
+        return register_principal(control, role, name, attributes, folder.key_file(role, name))
 
 
 def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason: str) -> None:

@@ -167,16 +167,21 @@ def register_agent(
     home: Home, folder: TenantHome, name: str, *, attributes: Mapping[str, object], role: str = "agent"
 ) -> KeyPair:
     """Register an agent or service with the enrolment key and keep its new key file. Raises RefusedError."""
-    path = folder.key_file("agent", name)
-    key = KeyPair.load(path) if path.exists() else KeyPair.generate()
-    body = PrincipalRegistered(
-        role=role,
-        key=key.offer(role, name, folder.genesis),
-        attributes=canonical(dict(attributes)).decode(),
-        tools=(),
-    )
     with Control(home, folder, folder.key("enrol"), "enrol") as control:
-        control.tell(body)
+        return register_principal(control, role, name, attributes, folder.key_file("agent", name))
+
+
+def register_principal(control: Control, role: str, name: str, attributes: Mapping[str, object], path: Path) -> KeyPair:
+    """Register the key in a file, or a new one that is kept there once it is registered. Raises RefusedError."""
+    key = KeyPair.load(path) if path.exists() else KeyPair.generate()
+    control.tell(
+        PrincipalRegistered(
+            role=role,
+            key=key.offer(role, name, control.tenant.genesis),
+            attributes=canonical(dict(attributes)).decode(),
+            tools=(),
+        )
+    )
     if not path.exists():
         key.save(path)
     return key

@@ -25,27 +25,22 @@ from processors.asked import Asked
 from processors.attributes import subject_of
 from processors.delegations import Chain
 from processors.grants import make_grant
-from processors.intake import KID_HEADER, PROOF_HEADER, Signer
+from processors.intake import Signer
 from processors.outputs import Effects
-from processors.policies import policies_in_force
+from processors.policies import NOT_GRANTED, policies_in_force
 from processors.policy.attestations import Request
 from processors.policy.call import Call
 from processors.policy.decide import decide
 from processors.policy.requirements import Meta
 from processors.policy.resolve import Subject
 from processors.refusal import Refusal
-from processors.requests import close, criteria_asked, quorum_of, tell
+from processors.requests import asked_by, close, criteria_asked, quorum_of, tell
 from processors.sessions import PERSON_ROLE
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import SignedEvent
 from schemas.rows import ApprovalGiven, PendingRow, RequestRow
 from schemas.workflow import AttestationApproved, AttestationDenied
-
-# What an approver's own policies may say of `attestation:<key>` without forbidding it: criteria are the grant.
-_NOT_FORBIDDEN = frozenset({Reason.NO_POLICY, Reason.RESOURCE_NOT_ALLOWED})
-
 
 # ---- asking
 
@@ -148,16 +143,13 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
         raise Refusal(Reason.APPROVER_DUPLICATE)
     if len(row.approvals) >= limits.APPROVALS_PER_REQUEST_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {limits.APPROVALS_PER_REQUEST_MAX} approvals are kept")
-    received = effects.received
-    assert received.value is not None
-    signed = SignedEvent(event=received.value, proof=received.header(PROOF_HEADER), kid=received.header(KID_HEADER))
     given = ApprovalGiven(
         principal_id=signer.principal_id,
         session_id=signer.kid,
         role=subject.type or "",
         attributes=attributes,
         at=tables.now,
-        signed=signed,
+        signed=effects.signed_event(),
     )
     row = replace(row, approvals=(*row.approvals, given))
     tables.requests.put(request_id(row.event, row.key), row)
@@ -183,9 +175,9 @@ def deny(tables: Tables, effects: Effects, signer: Signer, body: AttestationDeni
 
 def _is_whole(tables: Tables, event: bytes) -> bool:
     """Whether every request of a waiting call has as many approvals as were asked for."""
-    pending = tables.pending.get(event)
-    rows = [tables.requests.get(request_id(event, key)) for key in pending.keys] if pending else []
-    return bool(rows) and all(row is not None and len(row.approvals) >= quorum_of(row) for row in rows)
+    pending, rows = tables.pending.get(event), asked_by(tables, event)
+    complete = pending is not None and len(rows) == len(pending.keys) > 0
+    return complete and all(len(row.approvals) >= quorum_of(row) for row in rows)
 
 
 def _answered(
@@ -225,6 +217,7 @@ def check_approver(tables: Tables, row: RequestRow, subject: Subject) -> None:
         raise Refusal(
             Reason.APPROVER_NOT_AUTHORIZED, f"want {' or '.join(criteria_asked(row))}"[: limits.DETAIL_CHARS_MAX]
         )
+    # An approver's own policies need not grant `attestation:<key>`, criteria are the grant; they may forbid it.
     verdict = decide(policies_in_force(tables), subject, f"attestation:{row.key}", {}, Call(now=tables.now))
-    if verdict.outcome == "denied" and verdict.reason not in _NOT_FORBIDDEN:
+    if verdict.outcome == "denied" and verdict.reason not in NOT_GRANTED:
         raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, f"the approver's own policies: {verdict.reason}")

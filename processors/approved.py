@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from hashlib import sha256
 
-from processors import signing
 from processors.attestations import PHISHING_RESISTANT, records_of
 from processors.attributes import subject_of
 from processors.delegations import Chain
 from processors.policy.evaluation import Approval, Approver, Record
 from processors.policy.resolve import Subject
+from processors.sessions import person_now
+from processors.signing import tagged_digest
 from processors.tables import Tables
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
 
@@ -25,23 +25,19 @@ APPROVER_ROLE = "approver"
 BOUND = -1  # the position of an approval of this very call; those of records and grants are audit indexes
 
 
-def _digest(tag: bytes, *parts: bytes) -> bytes:
-    return sha256(tag + b"".join(map(signing.lp, parts))).digest()
-
-
 def request_id(event: bytes, key: str) -> bytes:
     """Return the key of the row of an approval that a call asks for."""
-    return _digest(REQUEST_TAG, event, key.encode())
+    return tagged_digest(REQUEST_TAG, event, key.encode())
 
 
 def requester_id(chain: Chain) -> bytes:
     """Return who asks: the root user and the program that acts."""
-    return _digest(REQUESTER_TAG, chain.root.principal.encode(), chain.acting.encode())
+    return tagged_digest(REQUESTER_TAG, chain.root.principal.encode(), chain.acting.encode())
 
 
 def grant_id(root: str, acting: str, key: str) -> bytes:
     """Return the id of a grant, by which it can be revoked."""
-    return _digest(GRANT_TAG, root.encode(), acting.encode(), key.encode())
+    return tagged_digest(GRANT_TAG, root.encode(), acting.encode(), key.encode())
 
 
 class Attested:
@@ -137,11 +133,8 @@ def _subject_now(tables: Tables, one: ApprovalGiven) -> Subject | None:
     signed = tables.sessions.get(one.session_id)
     if signed is not None and signed.revoked:
         return None
-    rows = [tables.sessions.rows[key] for key in tables.sessions.of(one.principal_id)]
-    live = [row for row in rows if tables.now < row.expires_at]
-    newest = max(live, key=lambda row: row.opened_at, default=None)
-    attributes = one.attributes if newest is None else newest.attributes
-    return subject_of(attributes, one.role, one.principal_id)
+    attributes = person_now(tables, one.principal_id)
+    return subject_of(one.attributes if attributes is None else attributes, one.role, one.principal_id)
 
 
 def user_of(subject: Subject) -> str:

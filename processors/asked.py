@@ -31,12 +31,9 @@ class Asked:
 
 def asked_now(effects: Effects, signer: Signer, event: Event, body: InvocationRequested) -> Asked:
     """Return the call that this record is. Requires a verified event of a session."""
-    received, claim, session = effects.received, effects.claim, signer.session
-    assert received.value is not None
-    assert claim.kid is not None
+    session = signer.session
     assert session is not None
-    signed = SignedEvent(event=received.value, proof=claim.proof, kid=claim.kid)
-    return Asked(event, body, claim.leaf, signer.kid, session, signed)
+    return Asked(event, body, effects.claim.leaf, signer.kid, session, effects.signed_event())
 
 
 def asked_before(tables: Tables, leaf: bytes, row: PendingRow) -> Asked | None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 
-from processors import jcs, signing
+from processors import jcs
 from processors.intake import Signer
 from processors.outputs import Effects
 from processors.policy.attestations import Use
@@ -21,6 +20,7 @@ from processors.policy.evaluation import Record
 from processors.policy.globs import granting
 from processors.policy.requirements import parse_key
 from processors.refusal import Refusal
+from processors.signing import tagged_digest
 from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
@@ -36,8 +36,7 @@ ATTESTS_ATTRIBUTE, SUBJECTS_ATTRIBUTE = "attests", "subjects"
 
 def record_id(session_id: bytes, key: str, setter: str) -> bytes:
     """Return the id of a record, by which it can be revoked."""
-    parts = (session_id, key.encode("utf-8", "surrogatepass"), setter.encode())
-    return sha256(RECORD_TAG + b"".join(map(signing.lp, parts))).digest()
+    return tagged_digest(RECORD_TAG, session_id, key.encode("utf-8", "surrogatepass"), setter.encode())
 
 
 def is_reserved(key: str) -> bool:

@@ -20,7 +20,7 @@ from processors.policy.errors import PolicyError
 from processors.policy.limits import DELEGATION_DEPTH_MAX
 from processors.policy.resolve import Subject
 from processors.refusal import Refusal
-from processors.sessions import PERSON_ROLE
+from processors.sessions import PERSON_ROLE, person_now
 from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
@@ -33,14 +33,13 @@ SERVICE_ROLE = "service"
 class Chain(NamedTuple):
     """On whose behalf a call is made: subjects and hops, the first delegator first.
 
-    `names` are the principals before the last subject; `sessions` those through which it was handed on.
+    `sessions` are those through which it was handed on.
     """
 
     subjects: tuple[Subject, ...]
     hops: tuple[Hop, ...] = ()
     bound: bool = False
     sessions: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
     phishing_resistant: bool = False
     granted_at: int = 0
 
@@ -241,7 +240,6 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
         hops=hops,
         bound=bound,
         sessions=line.sessions,
-        names=tuple(subject.principal for subject in subjects[:-1]),
         phishing_resistant=rows[0].phishing_resistant,
         granted_at=rows[0].granted_at,
     )
@@ -256,16 +254,8 @@ def _service(tables: Tables, name: str) -> Subject | None:
 
 def _member_now(tables: Tables, row: DelegationRow) -> Subject:
     """Return what a delegator is now, or was at the grant where nothing newer is known."""
-    now = _session_now(tables, row.delegator) if row.role == PERSON_ROLE else _registered(tables, row.delegator)
+    now = person_now(tables, row.delegator) if row.role == PERSON_ROLE else _registered(tables, row.delegator)
     return subject_of(row.attributes if now is None else now, row.role, row.delegator)
-
-
-def _session_now(tables: Tables, name: str) -> str | None:
-    """Return the attributes of a person's newest session that lives."""
-    rows = (tables.sessions.rows[key] for key in tables.sessions.of(name))
-    live = [row for row in rows if tables.now < row.expires_at]
-    newest = max(live, key=lambda row: row.opened_at, default=None)
-    return None if newest is None else newest.attributes
 
 
 def _registered(tables: Tables, name: str) -> str | None:

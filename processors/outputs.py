@@ -88,17 +88,19 @@ class Effects:
             )
         )
 
+    def signed_event(self) -> SignedEvent:
+        """Return this record as it stood on intake. Requires that it was read."""
+        value, claim = self.received.value, self.claim
+        assert value is not None
+        assert claim.kid is not None
+        return SignedEvent(event=value, proof=claim.proof, kid=claim.kid)
+
     def result_payload(self, salt: bytes) -> bytes:
         """Return the payload of a result: the tool's report as received."""
-        received = self.received
-        assert received.value is not None
-        assert self.claim.kid is not None
+        report = self.signed_event()
         return self._payload(
             ResultPayload(
-                salt=payload_salt(self.claim.leaf, salt),
-                event=received.value,
-                proof=self.claim.proof,
-                kid=self.claim.kid,
+                salt=payload_salt(self.claim.leaf, salt), event=report.event, proof=report.proof, kid=report.kid
             )
         )
 
@@ -164,11 +166,10 @@ class Effects:
 
     def session_changed(self, session_id: bytes, row: SessionRow, status: str) -> None:
         """Tell the views that a session was opened or has ended."""
-        tenant = self._tables.tenant_id
         record = SessionChanged(
             origin=self._tables.origin,
             audit_index=self.index,
-            tenant=tenant,
+            tenant=self._tables.tenant_id,
             session_id=session_id,
             principal_id=row.principal_id,
             role=row.role,
@@ -177,9 +178,7 @@ class Effects:
             expires_at=row.expires_at,
             at=self._tables.now,
         )
-        key = f"{tenant}/{session_id.hex()}".encode()
-        partition = topics.keyed_partition(session_id)
-        self.outputs.append(Output(topics.OPS_SESSIONS, partition, key, codec.frame(record)))
+        self._tell(topics.OPS_SESSIONS, session_id, codec.frame(record))
 
     def attestation_changed(self, record: bytes, row: AttestationRow, status: str) -> None:
         """Tell the views what became of an attestation."""
@@ -212,7 +211,7 @@ class Effects:
         record = AttestationChanged(
             origin=tables.origin, audit_index=self.index, tenant=tables.tenant_id, at=tables.now, **what
         )
-        self._tell(topics.OPS_ATTESTATIONS, record.id, record)
+        self._tell(topics.OPS_ATTESTATIONS, record.id, codec.frame(record))
 
     def delegation_changed(self, leaf: bytes, row: DelegationRow, status: str) -> None:
         """Tell the views what became of a delegation."""
@@ -231,7 +230,7 @@ class Effects:
             expires_at=row.expires_at,
             at=tables.now,
         )
-        self._tell(topics.OPS_DELEGATIONS, leaf, record)
+        self._tell(topics.OPS_DELEGATIONS, leaf, codec.frame(record))
 
     def context_changed(self, key: bytes, row: VaultRow, status: str, by: str) -> None:
         """Tell the views what became of a key of the vault; its value is not theirs to show."""
@@ -248,20 +247,19 @@ class Effects:
             ends_at=None if row.until >= limits.FOR_EVER_MS else row.until,
             at=tables.now,
         )
-        self._tell(topics.OPS_CONTEXT, sha256(key).digest(), record)
+        self._tell(topics.OPS_CONTEXT, sha256(key).digest(), codec.frame(record))
 
     def forget(self, topic: Topic, key: bytes) -> None:
         """Let the views forget what has left: compaction would keep its last word for ever."""
-        full = f"{self._tables.tenant_id}/{key.hex()}".encode()
-        self.outputs.append(Output(topic, topics.keyed_partition(key), full, None))
+        self._tell(topic, key, None)
 
     def forget_context(self, key: bytes) -> None:
         """Let the views forget a key of the vault."""
         self.forget(topics.OPS_CONTEXT, sha256(key).digest())
 
-    def _tell(self, topic: Topic, key: bytes, record: AttestationChanged | ContextChanged | DelegationChanged) -> None:
+    def _tell(self, topic: Topic, key: bytes, value: bytes | None) -> None:
         full = f"{self._tables.tenant_id}/{key.hex()}".encode()
-        self.outputs.append(Output(topic, topics.keyed_partition(key), full, codec.frame(record)))
+        self.outputs.append(Output(topic, topics.keyed_partition(key), full, value))
 
     def dead_letter(self, reason: str) -> None:
         """Keep undecodable bytes for people to look at."""

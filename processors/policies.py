@@ -19,7 +19,6 @@ from processors.policy.evaluation import Tables as Views
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.publication import ADMIN, PublicationError, check_publication, check_withdrawal
 from processors.policy.rates import policy_of
-from processors.policy.resolve import Subject
 from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -29,6 +28,8 @@ from schemas.reasons import Reason
 from schemas.records import PolicyPublished, PolicyWithdrawn
 from schemas.rows import CallRow, PolicyRow, RateBucketRow, RuleCellRow, SessionRow
 
+# What only says that nobody grants: no refusal where no grant is needed.
+NOT_GRANTED = frozenset({Reason.NO_POLICY, Reason.RESOURCE_NOT_ALLOWED})
 NOTHING_ATTESTED = NoAttestations()
 _KEY_BYTES = 32
 _MARK_BYTES = _KEY_BYTES + 8
@@ -98,12 +99,8 @@ def decide_call(
 
     `chain` says for whom it is made, `attested` what was said and approved, `resumed` what it waited for.
     """
-    subjects: Subject | tuple[Subject, ...] = (
-        subject_of(session.attributes, session.role, session.principal_id)
-        if chain is None
-        else chain.subjects
-        if chain.hops
-        else chain.root
+    subjects = (
+        (subject_of(session.attributes, session.role, session.principal_id),) if chain is None else chain.subjects
     )
     call = call_of(tables, session, session_id, intents, chain=chain, attested=attested, resumed=resumed)
     return decide(policies_in_force(tables), subjects, resource, parameters, call)

@@ -17,7 +17,6 @@ import re
 from collections.abc import Callable, Sequence
 
 from processors import approvals, jcs
-from processors.approved import request_id
 from processors.attributes import subject_of
 from processors.intake import Signer
 from processors.jcs import JSONValue
@@ -26,7 +25,7 @@ from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.patterns import resource_name
 from processors.refusal import Refusal
-from processors.requests import criteria_asked, quorum_of, required_by
+from processors.requests import asked_by, criteria_asked, quorum_of, required_by
 from processors.tables import OPEN, OVER, Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
@@ -143,10 +142,8 @@ def _ended(over: Sequence[RequestRow]) -> str:
 
 
 def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:
-    pending = tables.pending.get(leaf)
-    if pending is not None:
-        found = (tables.requests.get(request_id(leaf, key)) for key in pending.keys)
-        return [row for row in found if row is not None and not row.closed]
+    if tables.pending.get(leaf) is not None:
+        return [row for row in asked_by(tables, leaf) if not row.closed]
     # A call that does not wait may still have asked for grants; they name it.
     rows = (tables.requests.rows[key] for key in tables.requests.of(leaf))
     return [row for row in rows if not row.closed]

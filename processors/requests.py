@@ -37,6 +37,13 @@ def criteria_asked(row: RequestRow) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for one in required_by(row.required_by) for name in one["criteria"]))
 
 
+def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:
+    """Return what a call that waits has asked for, closed requests included; nothing where it does not wait."""
+    pending = tables.pending.get(event)
+    found = (tables.requests.get(request_id(event, key)) for key in pending.keys) if pending is not None else ()
+    return [row for row in found if row is not None]
+
+
 def close(tables: Tables, effects: Effects, row: RequestRow, how: str) -> None:
     """Close a request; for a while it is remembered how, without what it held."""
     ended = replace(row, closed=how, call=NOBODY, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS)
@@ -46,9 +53,8 @@ def close(tables: Tables, effects: Effects, row: RequestRow, how: str) -> None:
 
 def close_all(tables: Tables, effects: Effects, event: bytes, how: str) -> None:
     """Close every open request of a call that waits no more, and forget that it waited."""
-    for key in tables.pending.rows[event].keys:
-        row = tables.requests.get(request_id(event, key))
-        if row is not None and not row.closed:
+    for row in asked_by(tables, event):
+        if not row.closed:
             close(tables, effects, row, how)
     tables.pending.delete(event)
 
@@ -63,25 +69,20 @@ def note_outcome(tables: Tables, event: bytes, outcome: str) -> None:
 
 def given_for(tables: Tables, event: bytes) -> tuple[SignedEvent, ...]:
     """Return what people signed for a call that waits."""
-    pending = tables.pending.get(event)
-    rows = [tables.requests.get(request_id(event, key)) for key in pending.keys] if pending else []
-    return tuple(one.signed for row in rows if row is not None for one in row.approvals)
+    return tuple(one.signed for row in asked_by(tables, event) for one in row.approvals)
 
 
 def is_cancelled(tables: Tables, event: bytes) -> bool:
     """Whether a waiting call is over before the time that was set for it: its session was ended."""
-    pending = tables.pending.rows[event]
-    rows = (tables.requests.get(request_id(event, key)) for key in pending.keys)
-    return any(row is not None and pending.deadline < row.open_until for row in rows)
+    deadline = tables.pending.rows[event].deadline
+    return any(deadline < row.open_until for row in asked_by(tables, event))
 
 
 def timeout_reason(tables: Tables, event: bytes) -> Reason:
     """Return why a call that waited is over: nobody has approved, or too few."""
-    rows = (tables.requests.get(request_id(event, key)) for key in tables.pending.rows[event].keys)
     stand = any(
         not one.meets.isdisjoint(criteria_asked(row))
-        for row in rows
-        if row is not None
+        for row in asked_by(tables, event)
         for one in standing(tables, row.approvals)
     )
     return Reason.APPROVAL_QUORUM if stand else Reason.APPROVAL_TIMEOUT

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processors import bridges, jcs, registry
+from processors import bridges, registry
 from processors.attributes import subject_of
 from processors.intake import SESSION_ROLE, Signer
 from processors.outputs import Effects
@@ -20,10 +20,8 @@ from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked
 from schemas.rows import KeyRow, SessionRow
-from schemas.workflow import ApplicationEventLogged
 
 PERSON_ROLE = "user"
-_OUTCOMES = frozenset({"success", "failure", "denied"})
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
@@ -87,6 +85,14 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, st
     return PERSON_ROLE, body.attributes
 
 
+def person_now(tables: Tables, name: str) -> str | None:
+    """Return the attributes of a person's newest session that lives, None where there is none."""
+    rows = (tables.sessions.rows[key] for key in tables.sessions.of(name))
+    live = (row for row in rows if tables.now < row.expires_at)
+    newest = max(live, key=lambda row: row.opened_at, default=None)
+    return None if newest is None else newest.attributes
+
+
 def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
     """End every session that one of these keys opened, now, and return their ids."""
     # Sorted: the order of rows in memory is not the log's, it changes with an aborted transaction and with a restart.
@@ -140,22 +146,3 @@ def remove(tables: Tables, effects: Effects, session_id: bytes) -> None:
     tables.sessions.delete(session_id)
     if tables.sequences.get(session_id) is not None:
         tables.sequences.delete(session_id)
-
-
-def check_application_event(body: ApplicationEventLogged) -> None:
-    """Check what an application notes. Raises Refusal APPLICATION_EVENT."""
-    texts = (body.event_type, body.source, body.action, body.target, body.category)
-    if not body.event_type or any(len(text) > limits.APPLICATION_TEXT_CHARS_MAX for text in texts):
-        raise Refusal(Reason.APPLICATION_EVENT, f"want texts of at most {limits.APPLICATION_TEXT_CHARS_MAX} characters")
-    if body.outcome not in _OUTCOMES:
-        raise Refusal(Reason.APPLICATION_EVENT, f"want outcome {', '.join(sorted(_OUTCOMES))}")
-    if len(body.metadata.encode("utf-8", "surrogatepass")) > limits.APPLICATION_METADATA_BYTES_MAX:
-        raise Refusal(
-            Reason.APPLICATION_EVENT, f"want metadata of {limits.APPLICATION_METADATA_BYTES_MAX} bytes at most"
-        )
-    try:
-        metadata = jcs.parse_strict(body.metadata.encode("utf-8", "surrogatepass"))
-    except jcs.MalformedJSONError as exc:
-        raise Refusal(Reason.APPLICATION_EVENT, f"metadata: {exc.cause}") from exc
-    if not isinstance(metadata, dict):
-        raise Refusal(Reason.APPLICATION_EVENT, "want metadata: a JSON object")

@@ -50,6 +50,11 @@ def lp(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
+def tagged_digest(tag: bytes, *parts: bytes) -> bytes:
+    """Return the digest of some parts, each after its length, in the domain that the tag names."""
+    return sha256(tag + b"".join(map(lp, parts))).digest()
+
+
 def kid_of(public_key: bytes) -> bytes:
     """Return the key id: SHA-256 of the public key."""
     return sha256(public_key).digest()

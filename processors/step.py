@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from processors import (
+    application_events,
     approvals,
     attestations,
     audit,
@@ -147,7 +148,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
         case workflow.DelegationRevoked():
             delegations.revoke(tables, effects, signer, body)
         case workflow.ApplicationEventLogged():
-            sessions.check_application_event(body)
+            application_events.check_application_event(body)
         case records.AdminAdded():
             effects.enter_registry("key", registry.add_admin(tables, body))
         case records.TenantFounded():

@@ -24,7 +24,7 @@ from processors.grants import use_up
 from processors.intake import Signer
 from processors.jcs import JSONValue
 from processors.outputs import Effects
-from processors.policies import decide_call, settle, told_of
+from processors.policies import NOT_GRANTED, decide_call, settle, told_of
 from processors.policy.errors import RULE_ERRORS
 from processors.refusal import Refusal
 from processors.tables import Tables
@@ -38,8 +38,6 @@ VAULT_TAG = b"macaw/vault/v1\n"
 OWN = "session"
 NO_CHAIN = bytes(32)
 _SHARED = re2.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# What a policy may say of one's own scope without forbidding it.
-_NOT_FORBIDDEN = frozenset({Reason.NO_POLICY, Reason.RESOURCE_NOT_ALLOWED})
 
 Operation = ContextWritten | ContextRead | ContextDeleted | ContextListed
 _VERBS = {ContextWritten: "set", ContextRead: "get", ContextDeleted: "delete", ContextListed: "list"}
@@ -148,7 +146,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
         use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
     elif verdict.outcome == "pending":
         raise Refusal(Reason.APPROVAL_REQUIRED, "nobody is asked for an operation of the vault")
-    elif body.scope != OWN or verdict.reason not in _NOT_FORBIDDEN or chain.hops:
+    elif body.scope != OWN or verdict.reason not in NOT_GRANTED or chain.hops:
         raise Refusal(verdict.reason, told_of(verdict))
 
 

@@ -130,21 +130,18 @@ def check_listed(listed: Mapping[str, Any], shown: ShownCall) -> str:
 
 def approve(speaker: Speaker, listed: Mapping[str, Any], reason: str) -> Answer:
     """Say yes to a request as it was listed, once its parameters are those. Raises as `show_call`, and RefusedError."""
-    shown = show_call(speaker, str(listed.get("request")))
-    key = check_listed(listed, shown)
-    return speaker.tell(
-        AttestationApproved(
-            request=bytes.fromhex(shown.request), key=key, parameters_sha256=shown.parameters_sha256, reason=reason
-        )
-    )
+    return _answer(speaker, listed, reason, AttestationApproved)
 
 
 def deny(speaker: Speaker, listed: Mapping[str, Any], reason: str) -> Answer:
     """Say no to a request as it was listed, once its parameters are those. Raises as `approve`."""
+    return _answer(speaker, listed, reason, AttestationDenied)
+
+
+def _answer(
+    speaker: Speaker, listed: Mapping[str, Any], reason: str, says: type[AttestationApproved | AttestationDenied]
+) -> Answer:
     shown = show_call(speaker, str(listed.get("request")))
     key = check_listed(listed, shown)
-    return speaker.tell(
-        AttestationDenied(
-            request=bytes.fromhex(shown.request), key=key, parameters_sha256=shown.parameters_sha256, reason=reason
-        )
-    )
+    request = bytes.fromhex(shown.request)
+    return speaker.tell(says(request=request, key=key, parameters_sha256=shown.parameters_sha256, reason=reason))

@@ -52,11 +52,10 @@ def decide(
         return _RESOURCE_INVALID
     named = with_names_in_nfc(parameters)
     work = new_work()
-    if isinstance(subjects, Subject):
-        if call.hops or call.bound:
-            return _delegated(index, (subjects,), name, named, call, work)
-        return _judge(index, subjects, name, named, call, work)
-    return _delegated(index, tuple(subjects), name, named, call, work)
+    everybody = (subjects,) if isinstance(subjects, Subject) else tuple(subjects)
+    if len(everybody) == 1 and not call.hops and not call.bound:
+        return _judge(index, everybody[0], name, named, call, work)
+    return _delegated(index, everybody, name, named, call, work)
 
 
 def _delegated(
@@ -69,11 +68,11 @@ def _delegated(
 ) -> Verdict:
     if not subjects:  # nobody asks: nobody may
         return denied(Refusal(Stage.GRANT, "NO_POLICY"), ())
-    if call.hops or call.bound or len(subjects) > 1:  # several without a hop between them: nobody let the last one
-        fault = chain_fault(call.hops, subjects, name, parameters, call.now, bound=call.bound)
-        if fault is not None:
-            reason, hop = fault
-            return denied(Refusal(Stage.RESOLUTION, reason, f"/{hop}"), ())
+    # Several without a hop between them are no chain either: nobody let the last one act.
+    fault = chain_fault(call.hops, subjects, name, parameters, call.now, bound=call.bound)
+    if fault is not None:
+        reason, hop = fault
+        return denied(Refusal(Stage.RESOLUTION, reason, f"/{hop}"), ())
     # By plan, where it is impartial: the members of a chain are often alike.
     judged: dict[int, tuple[Plan, Verdict]] = {}
     return lowest([_judge(index, subject, name, parameters, call, work, judged) for subject in subjects])
