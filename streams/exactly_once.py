@@ -53,12 +53,8 @@ WAKE_SECONDS = 0.5
 # Faults of the machine are no decisions: the worker ends, and its supervisor starts another.
 MACHINE_FAULTS = (MemoryError, RecursionError, OSError, ImportError)
 DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
-# No fault of the partition's records: errors that say who may write, and what the client says after an abort in which
-# messages were on their way (librdkafka 2.16). They neither count as failures alike nor end a row of such.
-_PASSING = frozenset(
-    {"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"}
-    | {"OUT_OF_ORDER_SEQUENCE_NUMBER"}
-)
+# Who may write, no fault of the partition's records: these neither count as failures alike nor end a row of such.
+_PASSING = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
 
 
 class Loop:

@@ -41,10 +41,16 @@ class Lane:
 
     def __init__(self, settings: dict[str, Any], make: type[Producer] = Producer) -> None:
         """Connect and fence whoever had this transactional id. Raises KafkaException."""
-        self.producer = make(settings)
-        self.producer.init_transactions(TRANSACTION_SECONDS)
+        self._settings = settings
+        self._make = make
+        self.producer = self._connect()
         self.underway: Underway | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+
+    def _connect(self) -> Producer:
+        producer = self._make(self._settings)
+        producer.init_transactions(TRANSACTION_SECONDS)
+        return producer
 
     @property
     def is_free(self) -> bool:
@@ -53,8 +59,7 @@ class Lane:
     def write(self, messages: Iterable[Message], offset: TopicPartition, membership: Any) -> None:
         """Begin a transaction and put everything into it. Raises KafkaException.
 
-        The consumed offset goes first: it is what the group may refuse, and an abort that must purge messages on their
-        way leaves the client out of sequence (librdkafka 2.16), which may end the worker.
+        The consumed offset goes first: it is what the group may refuse, and then there is nothing to take back.
         """
         producer = self.producer
         producer.begin_transaction()
@@ -75,9 +80,17 @@ class Lane:
             raise WorkerFencedError(f"{topic}: the outcome of a commit is unknown: {exc.args[0]}") from exc
 
     def abort(self, topic: str) -> None:
-        """End the transaction without a trace. Raises WorkerFencedError where that cannot be."""
+        """End the transaction without a trace, and go on with a new producer.
+
+        A producer counts the messages that the broker refused or that the abort purged, and the broker does not
+        (librdkafka 2.16): it would send the next ones out of sequence.
+
+        Raises:
+            WorkerFencedError: the transaction could not be aborted, or no new producer begun.
+        """
         try:
             self.producer.abort_transaction(TRANSACTION_SECONDS)
+            self.producer = self._connect()
         except KafkaException as exc:
             raise WorkerFencedError(f"{topic}: {exc.args[0]}") from exc
 

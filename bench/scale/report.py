@@ -34,7 +34,7 @@ PARTS: dict[str, Callable[[Site], Figures]] = {
     "length": measure_length,
 }
 # What the project has set itself: the figure is at most this.
-GOALS = {"restart.whole_max_s": 5.0, "length.ratio": 1.2}
+GOALS = {"workers.late_served_s": 10.0, "restart.whole_max_s": 5.0, "length.ratio": 1.2}
 
 
 def run(*, quick: bool, parts: Sequence[str] = tuple(PARTS), out: Path = OUT) -> None:

@@ -35,10 +35,6 @@ class Plan:
     lengths: tuple[int, ...]
 
 
-QUICK = Plan(2, 60, 2, 5.0, (1, 8), 5_000, 100_000, 2, (1_000, 10_000, 50_000))
-FULL = Plan(5, 250, 4, 10.0, (1, 8), 7_000, 100_000, 4, (1_000, 100_000, 1_000_000))
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
     """A broker, and how much to measure on it."""

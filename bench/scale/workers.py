@@ -1,4 +1,4 @@
-"""One worker against two, over forty tenants."""
+"""One worker against two, over forty tenants, and how soon one more is served."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from confluent_kafka.admin import AdminClient
 from bench.drive import Appender, BenchError, Running
 from bench.scale.member import Crew
 from bench.scale.site import Figures, Site
+from bench.tenant import BenchTenant
 from schemas.topics import INTAKE
+from streams.founding import create_topics
 
 TENANTS = 40
 SHARED_SECONDS = 60.0
@@ -29,7 +31,7 @@ class Forty:
         """Append calls to every tenant, each a head of its own; return how many in all."""
         for tenant in self.tenants:
             self._appender.append(INTAKE.of(tenant.name), tenant.calls(count, 1))
-        return count * TENANTS
+        return count * len(self.tenants)
 
     def set_up(self, first: Running) -> None:
         """Found the tenants and let a first worker fold that."""
@@ -40,13 +42,13 @@ class Forty:
         crew.hold()
 
     def await_shares(self) -> None:
-        """Wait until two members have twenty tenants each."""
+        """Wait until two members have half of the tenants each."""
         until = time.monotonic() + SHARED_SECONDS
         with AdminClient({"bootstrap.servers": self.site.bootstrap, "log_level": 0}) as admin:
             while True:
                 [described] = admin.describe_consumer_groups(["bench.many"]).values()
                 shares = [len(m.assignment.topic_partitions) for m in described.result(20).members]
-                if shares == [TENANTS // 2] * 2:
+                if len(shares) == 2 and sum(shares) == len(self.tenants) and abs(shares[0] - shares[1]) <= 1:
                     return
                 if time.monotonic() > until:
                     raise BenchError(f"the group does not share its tenants: {shares}")
@@ -69,21 +71,36 @@ class Forty:
             "cores_used": (after.cpu_seconds - before.cpu_seconds) / seconds,
         }
 
+    def serve_late(self, late: BenchTenant, workers: Sequence[Running]) -> float:
+        """Found one more tenant while everybody waits for work, and return the seconds until it is served."""
+        crew = Crew(workers)
+        before = crew.hold()
+        crew.go_on()
+        create_topics(self.site.bootstrap, late.name)
+        founded = time.monotonic()
+        self._appender.append(INTAKE.of(late.name), late.set_up)
+        crew.await_records(before.records + len(late.set_up))
+        self.tenants.append(late)
+        return time.monotonic() - founded
+
 
 def measure_workers(site: Site) -> Figures:
     """Drain the same backlog with one worker and with two, by turns: the second joins and leaves each time."""
     forty, drains = Forty(site), {"one": list[Figures](), "two": list[Figures]()}
-    with site.member("many", "first", forty.tenants) as first:
+    late, seconds = [BenchTenant(f"late{n}") for n in range(site.plan.rounds)], list[float]()
+    everybody = [*forty.tenants, *late]
+    with site.member("many", "first", everybody) as first:
         forty.set_up(first)
         forty.drain([first], site.plan.calls)
-        for _ in range(site.plan.rounds):
+        for tenant in late:
             drains["one"].append(forty.drain([first], site.plan.calls))
-            with site.member("many", "second", forty.tenants) as second:
+            with site.member("many", "second", everybody) as second:
                 both = Crew([first, second])
                 forty.await_shares()
                 both.hold()
                 forty.drain([first, second], site.plan.calls // 2)
                 drains["two"].append(forty.drain([first, second], site.plan.calls))
+                seconds.append(forty.serve_late(tenant, [first, second]))
     found = {
         f"workers.{name}.{figure}": statistics.median(d[figure] for d in runs)
         for name, runs in drains.items()
@@ -91,4 +108,4 @@ def measure_workers(site: Site) -> Figures:
     }
     for figure in ("per_cpu_s", "per_s"):
         found[f"workers.{figure}_ratio"] = found[f"workers.two.{figure}"] / found[f"workers.one.{figure}"]
-    return found
+    return found | {"workers.late_served_s": max(seconds)}

@@ -6,14 +6,16 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from macaw.tenancy import create_tenant, monitored
 from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
@@ -28,7 +30,7 @@ from schemas.records import (
     SessionOpened,
     ToolDeclaration,
 )
-from schemas.topics import INTAKE
+from schemas.topics import DECISIONS, INTAKE
 from streams.broker import BrokerInfo
 from streams.exactly_once import Loop
 from streams.fold import TenantFold
@@ -267,3 +269,22 @@ def folded_here(loop: Loop, tenant: Tenant) -> int:
 def fold_all(loop: Loop, *tenants: Tenant) -> None:
     """Take turns until everything that was appended is folded."""
     turn_until(loop, lambda: all(folded_here(loop, t) >= t.appended for t in tenants))
+
+
+@contextmanager
+def decisions_limited(world: World, tenants: Sequence[Tenant], size: int) -> Iterator[None]:
+    """Let the broker refuse larger decisions of these tenants, for a while."""
+    _limit_decisions(world, tenants, size)
+    try:
+        yield
+    finally:
+        _limit_decisions(world, tenants, DECISIONS.message_bytes_max)
+
+
+def _limit_decisions(world: World, tenants: Sequence[Tenant], size: int) -> None:
+    wanted = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    kind = ConfigResource.Type.TOPIC
+    resources = [ConfigResource(kind, DECISIONS.of(t.name), incremental_configs=[wanted]) for t in tenants]
+    with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
+        for done in admin.incremental_alter_configs(resources).values():
+            done.result(20)

@@ -1,5 +1,6 @@
 """The loop on a broker: a backlog, restarts, tenants that come late, and partitions that cannot go on."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from streams.broker import BrokerInfo
 from streams.exactly_once import BUFFERED_RECORDS_MAX, FAILURES_MAX, Loop
 from streams.fold import TenantFold
 from tests.streams.loop_oracle import check_log
-from tests.streams.loop_world import QuickSettings, World, fold_all, folded_here, mixed, turn_until
+from tests.streams.loop_world import QuickSettings, World, decisions_limited, fold_all, folded_here, mixed, turn_until
 
 pytestmark = pytest.mark.broker
 
@@ -211,6 +212,34 @@ def test_an_output_that_is_too_large_is_never_half_committed(world: World) -> No
     fold_all(mended, large, tenant)
     mended.close()
     check_log(world, large)
+    check_log(world, tenant)
+
+
+def test_a_lane_is_in_order_again_after_the_broker_refused_an_output(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the broker refused cost no later transaction of that lane: the next one to the partition goes through.
+
+    The client counts the refused messages, and the broker does not (librdkafka 2.16): a producer that went on would
+    send the next ones out of sequence.
+    """
+    tenant = world.found()
+    loop = Loop(world.settings(lanes=1), world.open_fold)
+    fold_all(loop, tenant)
+
+    def aborts() -> list[str]:
+        return [r.getMessage() for r in caplog.records if "transaction aborted" in r.getMessage()]
+
+    with caplog.at_level(logging.WARNING, "streams.exactly_once"):
+        with decisions_limited(world, [tenant], 200):
+            tenant.call(1)
+            turn_until(loop, aborts)
+        fold_all(loop, tenant)
+        tenant.call(5)
+        fold_all(loop, tenant)
+    loop.close()
+
+    assert all("MSG_SIZE_TOO_LARGE" in line for line in aborts()), aborts()
     check_log(world, tenant)
 
 
