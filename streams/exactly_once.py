@@ -257,7 +257,7 @@ class Loop:
         records = fold.batch.records
         try:
             lane.write(fold.take(), TopicPartition(partition.topic, 0, partition.position), membership)
-        except MACHINE_FAULTS:
+        except (WorkerFencedError, *MACHINE_FAULTS):
             raise
         except Exception as exc:  # noqa: BLE001 - one tenant's failure must not end the others' worker
             self._recover(lane, partition.topic, fold, partition.begin, exc)
@@ -270,9 +270,8 @@ class Loop:
         """Take note of commits that have ended and return how many records they hold."""
         committed = 0
         for lane in self._lanes:
-            underway = lane.underway
-            if underway is not None and underway.outcome.done():
-                lane.underway = None
+            underway = lane.take_ended()
+            if underway is not None:
                 committed += self._settled(lane, underway)
         return committed
 

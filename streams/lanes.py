@@ -8,6 +8,7 @@ the transaction has ended (KIP-447), so a commit may be waited for while the loo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -19,10 +20,15 @@ from schemas import limits
 from streams.fold import Message, TenantFold
 
 TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
+STUCK_SECONDS = TRANSACTION_SECONDS + 5  # the client has its own time-out first, where it keeps it
 
 
 class WorkerFencedError(RuntimeError):
     """The worker may not go on: fenced, or a commit whose outcome is unknown. Its supervisor starts another."""
+
+
+class WorkerStuckError(WorkerFencedError):
+    """A call into the client does not come back: the process has to end without waiting for its threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +40,11 @@ class Underway:
     begin: int  # offset of its first record: where to go on if it is aborted
     records: int
     outcome: Future[None]
+    due: float  # by when the client must have come back, on the monotonic clock
 
 
 class Lane:
-    """One transactional producer with the thread on which its commits wait."""
+    """One transactional producer with the thread on which it waits for the brokers."""
 
     def __init__(self, settings: dict[str, Any], make: type[Producer] = Producer) -> None:
         """Connect and fence whoever had this transactional id. Raises KafkaException."""
@@ -45,7 +52,8 @@ class Lane:
         self._make = make
         self.producer = self._connect()
         self.underway: Underway | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
+        self._is_stuck = False
 
     def _connect(self) -> Producer:
         producer = self._make(self._settings)
@@ -57,19 +65,53 @@ class Lane:
         return self.underway is None
 
     def write(self, messages: Iterable[Message], offset: TopicPartition, membership: Any) -> None:
-        """Begin a transaction and put everything into it. Raises KafkaException.
+        """Begin a transaction and put everything into it.
 
         The consumed offset goes first: it is what the group may refuse, and then there is nothing to take back.
+
+        Raises:
+            KafkaException: the transaction is to be aborted.
+            WorkerStuckError: the client does not come back.
         """
         producer = self.producer
         producer.begin_transaction()
-        producer.send_offsets_to_transaction([offset], membership, TRANSACTION_SECONDS)
+        self._send_offset(offset, membership)
         for made in messages:
             producer.produce(made.topic, made.value, made.key, made.partition, headers=list(made.headers))
 
+    def _send_offset(self, offset: TopicPartition, membership: Any) -> None:
+        """Put the consumed offset into the transaction, in bounded time.
+
+        The client forgets its own time-out while the group's coordinator is away, and may wait for ever (librdkafka
+        2.16, its issue 5456). That is no reason for the loop to stand still unnoticed.
+        """
+        send = self.producer.send_offsets_to_transaction
+        sending = self._thread.submit(send, [offset], membership, TRANSACTION_SECONDS)
+        done, _ = wait([sending], STUCK_SECONDS)
+        if not done:
+            raise self._stuck(f"{offset.topic}: the offset was not sent")
+        sending.result()
+
+    def _stuck(self, what: str) -> WorkerStuckError:
+        self._is_stuck = True
+        return WorkerStuckError(f"{what} within {STUCK_SECONDS:g} s")
+
     def commit(self, topic: str, fold: TenantFold, begin: int, records: int) -> None:
         """Let the commit begin."""
-        self.underway = Underway(topic, fold, begin, records, self._thread.submit(self._commit, topic))
+        outcome = self._thread.submit(self._commit, topic)
+        self.underway = Underway(topic, fold, begin, records, outcome, time.monotonic() + STUCK_SECONDS)
+
+    def take_ended(self) -> Underway | None:
+        """Return the transaction whose commit has ended, and be free again. Raises WorkerStuckError."""
+        underway = self.underway
+        if underway is None:
+            return None
+        if not underway.outcome.done():
+            if time.monotonic() > underway.due:
+                raise self._stuck(f"{underway.topic}: no commit")
+            return None
+        self.underway = None
+        return underway
 
     def _commit(self, topic: str) -> None:
         try:
@@ -95,8 +137,8 @@ class Lane:
             raise WorkerFencedError(f"{topic}: {exc.args[0]}") from exc
 
     def close(self) -> None:
-        """Wait for the commit that is under way, and end the thread."""
-        self._thread.shutdown()
+        """Wait for the commit that is under way, and end the thread; not for a call that does not come back."""
+        self._thread.shutdown(wait=not self._is_stuck)
 
 
 class Lanes(list[Lane]):

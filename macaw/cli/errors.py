@@ -18,13 +18,15 @@ def sentence(exc: Exception) -> str:
 
     from processors.policy.errors import PolicyError
     from producers.client import UnknownOutcomeError
-    from streams.lanes import WorkerFencedError
+    from streams.lanes import WorkerFencedError, WorkerStuckError
 
     match exc:
         case UnknownOutcomeError():
             text = f"{exc}; see whether it took effect before you ask again"
         case PolicyError():
             text = f"the policy is refused: {exc}; nothing was published"
+        case WorkerStuckError():
+            text = f"the brokers do not answer: {exc}; start it again"
         case WorkerFencedError():
             text = f"this worker was replaced, or cannot know whether it was: {exc}; start it again"
         case KafkaException():

@@ -25,12 +25,16 @@ def command(
 ) -> None:
     """Run one worker of the trust path: verify, decide, write."""
     import logging
+    import os
 
-    from macaw.cli.output import log_to_stderr
+    from macaw.cli.entry import FAILED
+    from macaw.cli.errors import sentence
+    from macaw.cli.output import complain, log_to_stderr
     from macaw.cli.places import open_home, require_broker
     from macaw.cli.stopping import Stopping
     from macaw.locking import only_one
     from macaw.tenancy import monitored
+    from streams.lanes import WorkerStuckError
     from streams.loop_settings import LoopSettings
     from streams.monitor import Monitor
 
@@ -48,7 +52,12 @@ def command(
         monitor = Monitor(settings, lambda name: monitored(home, name))
         stopping.ask = monitor.stop
         if stopping.signal is None:
-            monitor.run()
+            try:
+                monitor.run()
+            except WorkerStuckError as exc:
+                # An orderly end would wait for a thread that does not come back.
+                complain(sentence(exc))
+                os._exit(FAILED)
     raise typer.Exit(stopping.status)
 
 

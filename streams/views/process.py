@@ -24,6 +24,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from producers.home import Home
+from streams.views import committed
 from streams.views.api import QueryAPI
 from streams.views.app import ViewsSettings, build_app, rows_of
 from streams.views.catalogue import VIEWS
@@ -92,6 +93,7 @@ async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on
     server = _server(QueryAPI(home, rows_of(app), progress))
     stopped = asyncio.Event()
     _stop_on_signals(stopped)
+    logging.getLogger(committed.__name__).setLevel(logging.WARNING)  # Faust tells there how its services start
     for name in CLIENT_LOGGERS:
         logging.getLogger(name).addFilter(Seldom())
     halves = {

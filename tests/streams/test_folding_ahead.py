@@ -1,5 +1,6 @@
 """While a transaction is committed the loop folds what comes next: nothing of that may outlive its ground."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.broker import BrokerInfo
 from streams.exactly_once import Loop
+from streams.lanes import WorkerStuckError
 from tests.streams.loop_oracle import check_log
 from tests.streams.loop_workers import WorkerThread
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
@@ -53,8 +55,12 @@ def hold(loop: Loop, then: Callable[[], None] = lambda: None) -> Held:
     return held
 
 
+def aborted_error() -> KafkaException:
+    return KafkaException(KafkaError(KafkaError._TIMED_OUT, "made to fail", False, True, True))
+
+
 def aborted() -> None:
-    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "made to fail", False, True, True))
+    raise aborted_error()
 
 
 def fold_ahead(loop: Loop, held: Held, tenant: Tenant) -> None:
@@ -169,3 +175,45 @@ def test_a_partition_is_given_up_after_its_commit(world: World) -> None:
     assert first.unfinished == 0
     check_log(world, moved)
     check_log(world, kept)
+
+
+class Hanging:
+    """A producer whose calls of one name do not come back until `release` is set."""
+
+    def __init__(self, producer: Any, call: str) -> None:
+        self._producer, self._call = producer, call
+        self.release = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return self._hang if name == self._call else getattr(self._producer, name)
+
+    def _hang(self, *_: object) -> None:
+        self.release.wait()
+        raise aborted_error()
+
+
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
+def test_a_client_that_does_not_come_back_ends_its_worker(
+    world: World, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The loop neither stands still unnoticed nor waits for the lost thread; the next worker loses nothing."""
+    monkeypatch.setattr("streams.lanes.STUCK_SECONDS", 0.5)
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    hanging = [Hanging(lane.producer, call) for lane in loop._lanes]
+    for lane, producer in zip(loop._lanes, hanging, strict=True):
+        lane.producer = producer  # type: ignore[assignment]
+    tenant.append(mixed(tenant, 40))
+
+    with pytest.raises(WorkerStuckError, match=re.escape(tenant.intake)):
+        turn_until(loop, lambda: False)
+    loop.close()
+
+    assert any(thread.name.startswith("lane") for thread in threading.enumerate()), "nothing was hanging"
+    successor = world.loop()
+    fold_all(successor, tenant)
+    successor.close()
+    for producer in hanging:
+        producer.release.set()
+    check_log(world, tenant)
