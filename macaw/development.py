@@ -41,7 +41,10 @@ def read_person(path: Path, name: str) -> Attributes:
             raise PersonsError(f"{path} is larger than {PERSONS_BYTES_MAX} bytes")
         persons = yaml.safe_load(text)
     except OSError as exc:
-        raise PersonsError(f"cannot read {path}: {exc.strerror}") from exc
+        raise PersonsError(
+            f"cannot read {path}: {exc.strerror}; it says who persons are, a line each, "
+            f"like `{name}: {{roles: [manager]}}`"
+        ) from exc
     except (yaml.YAMLError, UnicodeError, RecursionError) as exc:
         raise PersonsError(f"{path} is not YAML") from exc
     if not isinstance(persons, dict) or name not in persons:

@@ -90,7 +90,7 @@ def show_call(speaker: Speaker, request: str) -> ShownCall:
         ParametersChangedError: the digest that is asked for is not that of the parameters.
         MalformedReplyError, NoAnswerError, PublishError.
     """
-    digest_of(request, "the digest of a call's event")
+    digest_of(request, "the digest of a call's event, as the list of approvals has it")
     told = speaker.question("invocation", request)
     if told.get("event") == request and isinstance(told.get("outcome"), str):
         raise CallOverError(str(told["outcome"]))

@@ -45,18 +45,21 @@ class OpenCall:
             raise no_result(self._resource, seconds)
         return self._final.result() if self._final.done() else self._pending.result()
 
-    def last(self, call: WaitingCall, seconds: float) -> Answer:
-        """Return the final answer of a call that waits: until its time is over, and `seconds` more for its tool."""
+    def last(self, call: WaitingCall, seconds: float, approval_seconds: float | None) -> Answer:
+        """Return the final answer of a call that waits: until its time is over, and `seconds` more for its tool.
+
+        At most `approval_seconds` in all, where that is given.
+        """
         try:
-            return self._final.result(_patience(call, seconds))
+            return self._final.result(_patience(call, seconds, approval_seconds))
         except FutureTimeoutError:
             self.abandon()
             raise not_yet(call.resource, call.event_id) from None
 
-    async def last_async(self, call: WaitingCall, seconds: float) -> Answer:
+    async def last_async(self, call: WaitingCall, seconds: float, approval_seconds: float | None) -> Answer:
         """Return as `last`."""
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._final), _patience(call, seconds))
+            return await asyncio.wait_for(asyncio.wrap_future(self._final), _patience(call, seconds, approval_seconds))
         except TimeoutError:
             self.abandon()
             raise not_yet(call.resource, call.event_id) from None
@@ -72,7 +75,8 @@ def waits(answer: Answer) -> bool:
     return answer.result.outcome == PENDING
 
 
-def _patience(call: WaitingCall, seconds: float) -> float:
+def _patience(call: WaitingCall, seconds: float, at_most: float | None) -> float:
     """Return for how long to wait. The time is the monitor's word: no session lives longer than a day."""
     left_ms = call.until - time.time_ns() // 1_000_000
-    return min(max(left_ms, 0), limits.SESSION_TTL_MS_MAX) / 1000 + seconds
+    patience = min(max(left_ms, 0), limits.SESSION_TTL_MS_MAX) / 1000 + seconds
+    return patience if at_most is None else min(patience, at_most)

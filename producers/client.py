@@ -138,9 +138,12 @@ class Client(Workflow, AbstractContextManager["Client"]):
         *,
         home: Home | None = None,
         seconds: float = ANSWER_SECONDS,
+        approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
     ) -> Any:
         """Come back for the result of a call that waited, after a restart. It may be fetched until it was given out.
+
+        `seconds` and `approval_seconds` are as with `invoke`.
 
         Raises:
             WaitingCallError: no such call is kept here.
@@ -153,7 +156,8 @@ class Client(Workflow, AbstractContextManager["Client"]):
         with cls(control, key) as client:
             pending: Future[Answer] = Future()
             final = client._answers.expect(bytes.fromhex(call.event), call.resource, pending)
-            return client._end(OpenCall(call.resource, final, pending), call.resource, seconds, on_pending, call)
+            under_way = OpenCall(call.resource, final, pending)
+            return client._end(under_way, call.resource, seconds, approval_seconds, on_pending, call)
 
     @property
     def session_id(self) -> bytes:
@@ -186,19 +190,21 @@ class Client(Workflow, AbstractContextManager["Client"]):
         intents: Sequence[Intent] = (),
         delegation: str | None = None,
         prompts: Prompts = None,
+        approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
     ) -> Any:
         """Ask for an operation and return its result.
 
-        `seconds` is for the monitor and the tool; while people are asked it waits until their time is over, and
-        `on_pending` is told so first. A tool's declared prompts become root prompts where none are given.
+        `seconds` is for the monitor and the tool. While people are asked it waits until their time is over, or for
+        `approval_seconds` where they are given, and `on_pending` is told so first. A tool's declared prompts become
+        root prompts where none are given.
 
         Raises:
             DeniedError, RefusedError, FailedError, UnknownOutcomeError, NoAnswerError, PublishError.
             PromptMismatchError, ValueError: nothing was sent.
         """
         call = self.begin(resource, parameters, intents=intents, delegation=delegation, prompts=prompts)
-        return self._end(call, resource, seconds, on_pending)
+        return self._end(call, resource, seconds, approval_seconds, on_pending)
 
     def start(
         self,
@@ -269,16 +275,17 @@ class Client(Workflow, AbstractContextManager["Client"]):
         call: OpenCall,
         resource: str,
         seconds: float,
+        approval_seconds: float | None,
         on_pending: OnPending | None,
         kept: WaitingCall | None = None,
     ) -> Any:
-        """Return the result of a call, however long people take; then what was `kept` of it is not needed any more."""
+        """Return the result of a call, waiting for people; then what was `kept` of it is not needed any more."""
         answer = call.first(seconds)
         if waits(answer):
             kept = self._kept(answer, resource)
             if on_pending is not None:
                 on_pending(kept)
-            answer = call.last(kept, seconds)
+            answer = call.last(kept, seconds, approval_seconds)
         if kept is not None:
             waiting.forget(self._control.tenant, kept)
         return result_of(answer)
@@ -336,12 +343,12 @@ class AsyncClient(AsyncWorkflow, AbstractAsyncContextManager["AsyncClient"]):
         *,
         home: Home | None = None,
         seconds: float = ANSWER_SECONDS,
+        approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
     ) -> Any:
         """Come back for a result, as `Client.resume`. `on_pending` is called in another thread."""
-        return await asyncio.to_thread(
-            Client.resume, tenant, event_id, home=home, seconds=seconds, on_pending=on_pending
-        )
+        come_back = partial(Client.resume, seconds=seconds, approval_seconds=approval_seconds, on_pending=on_pending)
+        return await asyncio.to_thread(come_back, tenant, event_id, home=home)
 
     async def start(
         self,
@@ -366,6 +373,7 @@ class AsyncClient(AsyncWorkflow, AbstractAsyncContextManager["AsyncClient"]):
         intents: Sequence[Intent] = (),
         delegation: str | None = None,
         prompts: Prompts = None,
+        approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
     ) -> Any:
         """Ask for an operation and return its result; as `Client.invoke`. `on_pending` is called in the event loop."""
@@ -378,7 +386,7 @@ class AsyncClient(AsyncWorkflow, AbstractAsyncContextManager["AsyncClient"]):
             kept = await asyncio.to_thread(client._kept, answer, resource)  # noqa: SLF001
             if on_pending is not None:
                 on_pending(kept)
-            answer = await call.last_async(kept, seconds)
+            answer = await call.last_async(kept, seconds, approval_seconds)
             await asyncio.to_thread(waiting.forget, client._control.tenant, kept)  # noqa: SLF001
         return result_of(answer)
 

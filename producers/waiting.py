@@ -91,7 +91,8 @@ def load(folder: TenantHome, event_id: str) -> tuple[WaitingCall, KeyPair]:
         digests = texts and all(_DIGEST.fullmatch(one) for one in (call.event, call.session))
     except OSError as exc:
         raise WaitingCallError(
-            f"no call {event_id} waits here: it has had its answer, or was asked from another installation"
+            f"no call {event_id} of tenant {folder.tenant} waits here: it has had its answer, or was asked for another "
+            "tenant or from another installation"
         ) from exc
     except (ValueError, TypeError, KeyError) as exc:
         raise WaitingCallError(f"{path} is not what was written there") from exc

@@ -155,7 +155,7 @@ def _show(shown: ShownCall, requests: tuple[dict[str, Any], ...]) -> None:
     show(f"signed digest of these parameters  {shown.parameters_sha256.hex()}")
     for one in requests:
         show(f"approval    {one.get('key')} for {one.get('for_user')} by {one.get('for_agent')}")
-        show(f"  who may   {' or '.join(map(str, one.get('criteria', [])))}, {one.get('quorum')} of them")
+        show(f"  who may   {_who_may(one)}")
         show(f"  so far    {', '.join(map(str, one.get('approved_by', []))) or 'nobody'}")
         show(f"  until     {time_of(int(one.get('open_until', 0)))}")
         if one.get("one_time") is not True:
@@ -182,3 +182,8 @@ def _as_json(shown: ShownCall) -> dict[str, Any]:
         "parameters_sha256": shown.parameters_sha256.hex(),
         "requests": list(shown.requests),
     }
+
+
+def _who_may(asked: dict[str, Any]) -> str:
+    who, quorum = " or ".join(map(str, asked.get("criteria", []))), asked.get("quorum")
+    return who if quorum == 1 else f"{who}: {quorum} different people"

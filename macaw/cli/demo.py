@@ -13,7 +13,7 @@ Keep = Annotated[Path | None, typer.Option("--keep", help="Work in this folder a
 
 @app.callback()
 def attacks(context: typer.Context, *, keep: Keep = None) -> None:
-    """Play recorded attacks on real tools and check what held.
+    """Play recorded attacks on real tools and check what held; `workflow` plays one with people in it.
 
     The exit status is 0 only if everything held.
     """

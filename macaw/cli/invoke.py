@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -32,11 +33,20 @@ def command(
         float,
         typer.Option(
             "--timeout",
-            help="How long to wait for monitor and tool; for people it waits as long as the policy gives them.",
+            help="How long to wait for monitor and tool.",
             metavar="SECONDS",
             min=0.1,
         ),
     ] = 100.0,
+    approval_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--approval-timeout",
+            help="How long to wait once people are asked; without it as long as the policy gives them.",
+            metavar="SECONDS",
+            min=0.0,
+        ),
+    ] = None,
     delegation: Annotated[
         str | None, typer.Option("--delegation", help="Act for whoever granted this delegation.", metavar="ID")
     ] = None,
@@ -53,33 +63,74 @@ def command(
     A denial is told on stderr, with its reason code and exit status 1. Where people must approve the call it waits for
     them, and says so.
     """
-    from macaw.cli.output import show, show_json
+    from macaw.cli.output import show_json
+
+    if resume is None:
+        if resource is None:
+            raise typer.BadParameter("want what to call, or --resume EVENT_ID", param_hint="RESOURCE")
+        if name is None:
+            raise typer.BadParameter("want '--as' NAME, or --resume EVENT_ID", param_hint="--as")
+        patience = _Patience(timeout, approval_timeout, detach)
+        found = _ask(resource, _parameters(params), name, delegation, patience, tenant)
+    elif detach:
+        raise typer.BadParameter(
+            "a call that waits is detached already: want --approval-timeout", param_hint="--detach"
+        )
+    else:
+        found = _come_back(resume, timeout, approval_timeout, tenant)
+    if found is not _WAITS:
+        show_json(found)
+
+
+class _Patience(NamedTuple):
+    """How long to wait: for monitor and tool, and for people."""
+
+    seconds: float
+    approval_seconds: float | None
+    detach: bool
+
+
+_WAITS = object()  # what is printed of a call that waits is not its result
+
+
+def _ask(
+    resource: str,
+    parameters: dict[str, Any],
+    name: str,
+    delegation: str | None,
+    patience: _Patience,
+    tenant: str | None,
+) -> object:
+    """Ask and return the result, or `_WAITS` after telling how to come back."""
+    from macaw.cli.output import show
     from macaw.cli.places import open_tenant
     from macaw.cli.speaking import open_client
-    from producers.client import Client, result_of
+    from producers.client import result_of
     from producers.waiting import WaitingCall
 
-    if resume is not None:
-        home, folder = open_tenant(tenant)
-        show_json(Client.resume(folder.tenant, resume, home=home, seconds=timeout, on_pending=_tell))
-        return
-    if resource is None:
-        raise typer.BadParameter("want what to call, or --resume EVENT_ID", param_hint="RESOURCE")
-    if name is None:
-        raise typer.BadParameter("want '--as' NAME, or --resume EVENT_ID", param_hint="--as")
-    parameters = _parameters(params)
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
-        if detach:
-            asked = client.start(resource, parameters, seconds=timeout, delegation=delegation)
-            if isinstance(asked, WaitingCall):
-                _tell(asked)
-                show(asked.event_id)
-                return
-            result = result_of(asked)
-        else:
-            result = client.invoke(resource, parameters, seconds=timeout, delegation=delegation, on_pending=_tell)
-    show_json(result)
+        if not patience.detach:
+            invoke = partial(client.invoke, seconds=patience.seconds, approval_seconds=patience.approval_seconds)
+            result: object = invoke(resource, parameters, delegation=delegation, on_pending=_tell)
+            return result
+        asked = client.start(resource, parameters, seconds=patience.seconds, delegation=delegation)
+        if isinstance(asked, WaitingCall):
+            _tell(asked)
+            show(asked.event_id)
+            return _WAITS
+        return result_of(asked)
+
+
+def _come_back(event_id: str, seconds: float, approval_seconds: float | None, tenant: str | None) -> object:
+    """Return the result of a call that waited."""
+    from macaw.cli.places import open_tenant
+    from producers.client import Client
+
+    home, folder = open_tenant(tenant)
+    resume = partial(Client.resume, seconds=seconds, approval_seconds=approval_seconds, on_pending=_tell)
+    result: object = resume(folder.tenant, event_id, home=home)
+    return result
 
 
 def _tell(call: WaitingCall) -> None:

@@ -120,6 +120,22 @@ def test_nobody_sees_or_answers_what_is_not_asked_of_them(terminal: Terminal) ->
     terminal.run("approvals", "deny", call, "--as", "user:carol", "--yes")
 
 
+def test_a_command_waits_for_people_no_longer_than_it_is_told(terminal: Terminal) -> None:
+    """It ends and says how to come back, as often as one likes; the call waits on, and is executed once."""
+    pay = ["invoke", PAY, "--as", "payer", "--params", '{"amount": 997}', "--approval-timeout", "0.2"]
+    told = terminal.run(*pay, status=1)
+    [listed] = terminal.json("approvals", "list", "--as", "user:carol")  # type: ignore[misc]
+    [event_id] = {line.split("--resume ")[1].split("`")[0] for line in told.splitlines() if "--resume " in line}
+
+    come_back = ["invoke", "--resume", event_id]
+    assert f"--resume {event_id}" in terminal.run(*come_back, "--approval-timeout", "0.2", status=1)
+    assert "--approval-timeout" in terminal.run(*come_back, "--detach", status=2)
+    terminal.run("approvals", "approve", listed["request"], "--as", "user:carol", "--yes")
+
+    assert json.loads(terminal.run(*come_back)) == {"paid": 997}
+    assert terminal.bank.paid.count(997) == 1
+
+
 def test_a_call_that_nobody_must_approve_is_not_detached(terminal: Terminal) -> None:
     """Its result is printed as ever."""
     pay = ["invoke", PAY, "--as", "payer", "--params", '{"amount": 3}', "--detach"]

@@ -23,7 +23,9 @@ def effective(
     ] = None,
     policies: Annotated[
         list[Path] | None,
-        typer.Option("--policies", help="With --attributes: files or folders, instead of the log.", exists=True),
+        typer.Option(
+            "--policies", help="With --attributes: files or folders, not the log.", metavar="PATH", exists=True
+        ),
     ] = None,
     resource: Annotated[
         str | None, typer.Option("--resource", help="Also what applies to this resource.", metavar="NAME")

@@ -79,7 +79,7 @@ def _tell(found: Found[Explained]) -> None:
     _tell_others(told)
     if answer.edits:
         show("")
-        show(f"The smallest change that would have allowed it ({len(answer.edits)} edits, all of them):")
+        show(f"The smallest change that would have allowed it ({_edits(len(answer.edits))}):")
         rows = ((e.policy or "(new)", e.at, e.do, e.reason) for e in answer.edits)
         show_table(("POLICY", "AT", "EDIT", "LIFTS"), rows)
 
@@ -125,3 +125,7 @@ def _said(check: dict[str, Any]) -> str:
 def _of(check: dict[str, Any]) -> str:
     unknown = "; ".join(check.get("unknown", []))
     return f"{check['path']}: {check['type']}" if "path" in check else unknown
+
+
+def _edits(count: int) -> str:
+    return "one edit" if count == 1 else f"{count} edits, all of them"

@@ -33,7 +33,8 @@ def diff(
     *,
     log: Annotated[str | None, Recorded] = None,
     policies: Annotated[
-        list[Path] | None, typer.Option("--policies", help="What is in force beside both versions.", exists=True)
+        list[Path] | None,
+        typer.Option("--policies", help="What is in force beside both versions.", metavar="PATH", exists=True),
     ] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -75,7 +76,7 @@ def simulate(
     *,
     policy: Annotated[
         list[Path] | None,
-        typer.Option("--policy", help="New documents: files or folders. May be repeated.", exists=True),
+        typer.Option("--policy", help="New documents: files or folders; repeat it.", metavar="PATH", exists=True),
     ] = None,
     withdraw: Annotated[
         list[str] | None,

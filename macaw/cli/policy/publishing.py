@@ -9,7 +9,10 @@ import typer
 
 from macaw.cli.options import Tenant
 
-Files = Annotated[list[Path], typer.Argument(help="JSON documents.", exists=True, dir_okay=False, readable=True)]
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="JSON documents.", metavar="FILE", exists=True, dir_okay=False, readable=True),
+]
 
 
 def publish(files: Files, *, tenant: Tenant = None) -> None:

@@ -25,7 +25,10 @@ class Format(StrEnum):
     SARIF = "sarif"
 
 
-Files = Annotated[list[Path], typer.Argument(help="JSON documents, or folders of *.json.", exists=True, readable=True)]
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="JSON documents, or folders of *.json.", metavar="FILE", exists=True, readable=True),
+]
 
 
 def validate(
@@ -79,7 +82,8 @@ def _tell(findings: Sequence[Finding], files: int, refused: int) -> None:
 
 
 Cases = Annotated[
-    list[Path], typer.Argument(help="Case files, JSON Lines.", exists=True, dir_okay=False, readable=True)
+    list[Path],
+    typer.Argument(help="Case files, JSON Lines.", metavar="FILE", exists=True, dir_okay=False, readable=True),
 ]
 
 
@@ -88,7 +92,7 @@ def run_cases(
     *,
     policies: Annotated[
         list[Path] | None,
-        typer.Option("--policies", help="Files or folders: what is in force where a case names no set.", exists=True),
+        typer.Option("--policies", help="What is in force where a case names no set.", metavar="PATH", exists=True),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
