@@ -1,0 +1,42 @@
+"""A monitor whose client library does not come back ends as a process, whatever its threads do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from macaw.tenancy import create_tenant
+from producers.home import Home
+from streams.broker import EmbeddedBroker
+
+# The real command on a real broker; of the client only the one call never returns, as while a coordinator is away.
+_STUCK = """
+import sys, threading
+import confluent_kafka
+import streams.exactly_once, streams.lanes
+from macaw.cli import main
+
+class Stuck(confluent_kafka.Producer):
+    def send_offsets_to_transaction(self, *_):
+        threading.Event().wait()
+
+streams.lanes.STUCK_SECONDS = 0.5
+streams.exactly_once.Producer = Stuck
+sys.exit(main(["monitor"]))
+"""
+
+
+def test_a_monitor_ends_although_a_thread_of_it_never_does(tmp_path: Path) -> None:
+    """Its exit status is that of a failure, and one sentence says why: whoever supervises it starts another."""
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        configured = {"bootstrap": broker.info.bootstrap, "broker_kind": broker.info.kind.value}
+        create_tenant(Home.create(tmp_path / "home", configured), "acme")
+
+        ended = subprocess.run(
+            [sys.executable, "-c", _STUCK],
+            env={"MACAW_HOME": str(tmp_path / "home"), "PATH": ""},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert ended.returncode == 1, ended.stderr
+    assert "macaw.acme.intake: the offset was not sent" in ended.stderr
+    assert "Traceback" not in ended.stderr
