@@ -134,9 +134,11 @@ def _parse_plain(text: bytes) -> tuple[JSONValue, bytes] | None:
         return None
     try:
         value = orjson.loads(text)
-        if not isinstance(value, dict) or orjson.dumps(value) != text:
+        if not isinstance(value, dict):
             return None
-        return value, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        # Most senders write names in order already; else the value is written once more, in the order it came in.
+        return (value, written) if written == text or orjson.dumps(value) == text else None
     except orjson.JSONDecodeError:
         return None
 

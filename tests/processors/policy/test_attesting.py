@@ -169,6 +169,16 @@ def test_what_is_over_is_asked_for_again_once(approval, first, again):
     assert asked(index, View(approvals={"ok": [approval]}), resumed={"ok"}).reason == again
 
 
+def test_of_approvals_that_are_over_the_expiry_is_told_first():
+    """In whatever order they came."""
+    index = requiring("ok", ok={**TWO, "one_time": False, "time_to_live": 90})
+    expired = Approval(3, NOW - 90_000, False, (LEAD, OTHER_LEAD))
+    consumed = Approval(4, NOW, False, (LEAD, OTHER_LEAD), uses=1, max_uses=1)
+
+    for approvals in ([expired, consumed], [consumed, expired]):
+        assert asked(index, View(approvals={"ok": approvals}), resumed={"ok"}).reason == "APPROVAL_EXPIRED"
+
+
 def test_a_pending_call_asks_once_for_each_key_until_the_least_timeout():
     """Never beyond the session; a call that is decided again asks for nothing anew."""
     other = {"approval_criteria": "role:head", "timeout": 30, "priority": 1}
@@ -206,6 +216,17 @@ def test_a_requester_waits_for_a_hundred_approvals_at_most():
     assert asked(index, View(waiting=100), resumed={"ok"}).outcome == "pending"
     grant = requiring("ok", ok={"approval_criteria": "role:lead", "one_time": False})
     assert asked(grant, View(waiting=100)).effects.requests == ()
+
+
+def test_the_first_requirement_that_finds_no_room_is_named():
+    """By priority and key; a requester beyond the bound opens nothing, whatever is asked for."""
+    metas = {"a": TWO, "b": {**TWO, "priority": 1}}
+    verdict = asked(requiring("a", "b", **metas), View(waiting=99))
+    assert (verdict.reason, verdict.detail) == ("LIMIT_EXCEEDED", "/attestations/1")
+
+    grant = {"approval_criteria": "role:lead", "one_time": False}
+    beyond = asked(requiring("a", "b", a=grant, b=grant), View(waiting=101))
+    assert (beyond.reason, beyond.effects.requests) == ("APPROVAL_REQUIRED", ())
 
 
 def test_a_request_costs_and_its_decision_does_not_cost_again():

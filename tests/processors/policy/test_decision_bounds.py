@@ -13,9 +13,10 @@ from processors.policy.attestations import Use
 from processors.policy.call import Call
 from processors.policy.decide import decide, index_policies
 from processors.policy.delegation import Hop, Scope, chain_fault, parse_scope
+from processors.policy.documents import parse_policy
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Approval, Approver, Record, Tables
-from processors.policy.index import PolicyIndex
+from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.patterns import resource_name
 from processors.policy.resolve import Subject
 from tests.mapl_cases import policies_of
@@ -111,6 +112,45 @@ def test_a_plan_is_made_once_and_intents_do_not_drive_the_others_out() -> None:
     assert (len(index.plans), len(index.inline_plans)) == (2, 1)
 
 
+def test_one_member_of_a_chain_is_not_judged_by_what_another_is_or_pays() -> None:
+    """Also where all are judged by the same documents: a role is held by one, a rate is counted for each."""
+    asking = policies("tool:x", constraints={"roles": ["lead"]})
+    chain = Call(hops=(HOP,))
+    lead = Subject(user="eve", roles=("lead",))
+    assert reason(asking, [lead, BOT], chain) == "ROLE_REQUIRED"
+    assert reason(asking, [lead, Subject(service="bot", type="service", roles=("lead",))], chain) == ""
+
+    limited = policies("tool:x", constraints={"rate_limit": 5})
+    assert len(decide(limited, [EVE, BOT], "tool:x", {}, chain).effects.buckets) == 2
+
+
+def test_a_policy_row_that_was_altered_denies_and_is_named() -> None:
+    """A text that is not what its digest says is a fault inside, not a policy."""
+    true, false = json.dumps({"policy_id": "user:eve"}), json.dumps({"policy_id": "user:eve", "resources": ["**"]})
+    digest = parse_policy(true.encode()).digest
+    altered = index_stored([StoredPolicy("user:eve", digest, false, None)])
+
+    verdict = decide(altered, EVE, "tool:x", {})
+
+    assert (verdict.outcome, verdict.reason, verdict.policies) == ("denied", "INTERNAL_ERROR", (digest,))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "length", "left", "expected"), [(1000, 9936, 0, ""), (11, 909_027, -1, "LIMIT_EXCEEDED")]
+)
+def test_a_role_may_spend_the_last_unit_but_none_more(patterns: int, length: int, left: int, expected: str) -> None:
+    """Another role is asked if the first one's denial was paid for; what it could not pay for denies."""
+    first = {"allowed_values": [f"{at}*" for at in range(patterns)]}
+    roles: list[dict[str, Any]] = [
+        {"policy_id": "role:a", "resources": ["**"], "constraints": {"parameters": {"**": {"text": first}}}},
+        {"policy_id": "role:b", "resources": ["**"]},
+    ]
+    assert limits.WORK_UNITS_MAX - patterns * (limits.DENIED_ITEM_UNITS + length) == left
+
+    held = Subject(user="eve", roles=("a", "b"))
+    assert decide(index_policies(policies_of(roles)), held, "tool:x", {"text": "x" * length}).reason == expected
+
+
 # ---- delegation
 
 
@@ -157,6 +197,10 @@ def test_a_chain_of_the_greatest_length_is_not_called_too_long() -> None:
     [
         ({}, ""),
         ({"max_amounts": 5}, "E_UNKNOWN_FIELD at '/conditions/max_amounts'"),
+        (
+            {"time_window": {"start": "2026-03-02T15:00:00Z", "until": 1}},
+            "E_UNKNOWN_FIELD at '/conditions/time_window/until'",
+        ),
         ({"time_window": {}}, "E_TIME at '/conditions/time_window'"),
         ({"time_window": {"start": "2026-03-02T15:00:00Z"}}, "E_TIME at '/conditions/time_window'"),
     ],
@@ -169,6 +213,13 @@ def test_a_scope_with_a_condition_that_cannot_be_honoured_is_no_scope(conditions
         return
     with pytest.raises(PolicyError, match=f"^{re.escape(code)}$"):
         parse_scope(text)
+
+
+@pytest.mark.parametrize("pattern", ["", " tool:x", "*a" * (limits.PATTERN_STARS_MAX + 1)])
+def test_a_scope_of_what_is_no_pattern_is_no_scope(pattern: str) -> None:
+    """It is refused when it is granted, not left to match nothing, or to cost too much, when it is used."""
+    with pytest.raises(PolicyError, match=r"^E_PATTERN at '/resources/1'$"):
+        parse_scope(json.dumps({"resources": ["tool:y", pattern]}).encode())
 
 
 def test_a_scope_is_read_up_to_its_greatest_length() -> None:

@@ -10,6 +10,7 @@ from processors.policy.call import Call
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
 from processors.policy.effective import effective, lines_of, merged_spec
+from processors.policy.evaluation import Session, Tables
 from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex
 from tests.mapl_cases import NOW, Played, ms, policies_of, read_cases, subject_of
@@ -122,6 +123,20 @@ def test_the_rate_is_told_and_not_charged():
         {"policy": "team:Reporting", "before": 0, "after": now + 30_000_000, "retry_after_ms": 0}
     ]
     assert told(index, "data:finance/reports/x", {}) == explained
+
+
+def test_the_rate_that_is_told_is_the_callers_own():
+    """What earlier calls of this principal left, for a policy and for what came with the call; nobody else's."""
+    index = seed({"policy_id": "team:Reporting", "constraints": {"rate_limit": 2}})
+    call = Call(now=ms(NOW), intents=('{"constraints": {"rate_limit": 5}}',), session=Session(session_id="s"))
+    paid = dict(decide(index, ALICE, "data:finance/reports/x", {}, call).effects.buckets)
+    assert len(paid) == 2
+
+    after = call._replace(tables=Tables(buckets=lambda key: paid.get(key, 0)))
+    once_more = explain(index, ALICE, "data:finance/reports/x", {}, after)["buckets"]
+
+    assert [one["before"] for one in once_more] == list(paid.values())
+    assert all(one["after"] > one["before"] for one in once_more)
 
 
 def test_a_failed_role_is_told_beside_the_chosen_one():

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from processors.parameters import parse_parameters
-from processors.policy.compiled import compile_policy
+from processors.policy import limits
+from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide
 from processors.policy.documents import parse_policy
 from processors.policy.resolve import Subject
@@ -22,6 +23,11 @@ def judged(constraints: dict[str, Any], params: Any) -> Verdict:
     return decide({policy.policy_id: policy}, EVE, "tool:x", parse_parameters(text).value)
 
 
+def granting(specs: dict[str, Any]) -> dict[str, CompiledPolicy]:
+    document = {"policy_id": "user:eve", "resources": ["**"], "constraints": {"parameters": {"**": specs}}}
+    return {"user:eve": compile_policy(parse_policy(json.dumps(document).encode()))}
+
+
 def reason(constraints: dict[str, Any], params: Any) -> str:
     return judged(constraints, params).reason or "ALLOWED"
 
@@ -34,6 +40,7 @@ def denies(path: str, items: list[Any], params: Any) -> str:
     return reason({"denied_parameters": {"**": {path: items}}}, params).removeprefix("PARAM_")
 
 
+UNSAFE = "\u0301" * 40  # more marks on one letter than are normalised: it cannot be inspected
 SPECS = [
     # bounds mean numbers, ends included
     ({"min": 0, "max": 5}, [(0, ""), (5, ""), (5.0, ""), (-0.1, "OUT_OF_RANGE"), (5.1, "OUT_OF_RANGE"),
@@ -53,12 +60,16 @@ SPECS = [
     ("xabc1", "PATTERN")]),
     ({"pattern": "a|ab"}, [("ab", ""), ("a", ""), ("abb", "PATTERN")]),
     ({"pattern": "caf\u00e9"}, [("cafe\u0301", ""), ("cafe", "PATTERN")]),
-    ({"pattern": ".*"}, [("a\nb", "PATTERN"), ("ab", "")]),
+    ({"pattern": ".*"}, [("a\nb", "PATTERN"), ("ab", ""), (UNSAFE, "PATTERN")]),
     ({"pattern": "(?s).*"}, [("a\nb", "")]),
     ({"pattern": "a$"}, [("a", ""), ("a\n", "PATTERN")]),
     # sizes
     ({"min_length": 1, "max_length": 2}, [("", "SIZE"), ("ab", ""), ("abc", "SIZE"), ("e\u0301e\u0301", ""),
     (5, "TYPE")]),
+    ({"max_length": 2}, [("", ""), ("abc", "SIZE"), (UNSAFE, "SIZE")]),
+    ({"min_length": 2}, [("a", "SIZE"), ("abc", ""), (UNSAFE, "SIZE")]),
+    ({"max_items": 1}, [([], ""), ([1, 2], "SIZE")]),
+    ({"min_items": 1}, [([], "SIZE"), ([1, 2], "")]),
     ({"min_items": 1, "max_items": 2}, [([], "SIZE"), ([1, 2], ""), ([1, 2, 3], "SIZE"), ("ab", "TYPE"),
     ({"a": 1}, "TYPE")]),
     # required, and null
@@ -79,10 +90,15 @@ SPECS = [
     (["*"], [("", ""), (5, ""), ([], ""), ({"k": None}, ""), (None, "TYPE")]),
     (["**", 5], [("a/b", ""), (False, "")]),
     (["a?c"], [("a?c", ""), ("abc", "NOT_ALLOWED")]),
+    (["/../*"], [("/../*", "NOT_ALLOWED"), ("/../a", "NOT_ALLOWED")]),
+    (["**/x"], [("**/x", ""), (UNSAFE + "/x", "NOT_ALLOWED")]),
     ([{"k": [1, None]}], [({"k": [1.0, None]}, ""), ({"k": [1]}, "NOT_ALLOWED"), ([{"k": [1, None]}], "NOT_ALLOWED")]),
     # order: required, type, values, bounds, pattern, sizes
     ({"allowed_values": ["a"], "max": 5}, [("a", "TYPE"), (3, "NOT_ALLOWED"), (9, "NOT_ALLOWED")]),
     ({"allowed_values": [9], "max": 5}, [(9, "OUT_OF_RANGE")]),
+    ({"type": "integer", "allowed_values": ["*"]}, [("a", "TYPE"), (5, "")]),
+    ({"type": "string", "allowed_values": ["a"], "pattern": "a"}, [(5, "TYPE"), ("b", "NOT_ALLOWED"), ("a", "")]),
+    ({"allowed_values": ["a", "c"], "pattern": "a+", "max_length": 2}, [("b", "NOT_ALLOWED"), ("c", "PATTERN")]),
     ({"pattern": "a+", "max_length": 2}, [("bbb", "PATTERN"), ("aaa", "SIZE"), ("aa", "")]),
 ]  # fmt: skip
 
@@ -178,8 +194,12 @@ def test_each_keyword_is_asked_of_every_value_before_the_next():
         ([[1, 2]], [[1, 2], 3], "DENIED"),
         ([{"a": 1}], {"a": 1, "b": 2}, "ALLOWED"),
         ([{"a": "\u00e9"}], {"a": "e\u0301"}, "DENIED"),
+        ([[1]], {"k": [1]}, "DENIED"),
+        ([[1]], {"k": {"l": [0, [1]]}}, "DENIED"),
         ([], "anything", "ALLOWED"),
-        (["x"], "\u0301" * 40, "DENIED"),
+        ([], UNSAFE, "ALLOWED"),
+        (["x"], '"x"', "ALLOWED"),
+        (["x"], UNSAFE, "DENIED"),
     ],
 )
 def test_no_spelling_of_a_denied_value_passes(items, value, expected):
@@ -197,6 +217,34 @@ def test_the_path_star_searches_strings_and_names_everywhere():
     ):  # fmt: skip
         assert denies("*", ["*sekret*", "7"], params) == expected, params
     assert denies("l[*].k", ["x"], {"l": [{"k": "y"}, 5]}) == "TYPE"
+
+
+def test_a_list_without_items_denies_nothing_but_asks_for_the_way_to_its_path():
+    """Not even what cannot be inspected; a path through another type is no path."""
+    for path in ("*", "v"):
+        assert denies(path, [], {"v": UNSAFE}) == "ALLOWED"
+    assert denies("o.v", [], {"o": 5}) == "TYPE"
+
+
+def test_arrays_and_objects_cost_where_such_an_item_is_denied():
+    """As much as they are long; where only texts are denied they are not written down."""
+    long = {"v": ["a" * (limits.WORK_UNITS_MAX * 6 // 10)]}
+    assert denies("v", ["x"], long) == "ALLOWED"
+    assert denies("v", [[1]], long) == "LIMIT_EXCEEDED"
+
+
+def test_what_an_allowed_value_costs():
+    """A literal nothing; an array or object as much as it is long, where one is allowed."""
+    literal = "\u00e9" * 10_000
+    often = {"l": [literal] * (limits.WORK_UNITS_MAX // 20_000 + 1)}
+    assert decide(granting({"l[*]": [literal]}), EVE, "tool:x", often).reason == ""
+
+    long = {"l": [["a" * (limits.WORK_UNITS_MAX * 6 // 10)]] * 2}
+    assert of("l[*]", ["a"], long) == "NOT_ALLOWED"
+    assert of("l[*]", ["a", [1]], {"l": long["l"][:1]}) == "NOT_ALLOWED"
+    once = {"l": [["a" * (limits.WORK_UNITS_MAX * 11 // 10)]]}
+    assert of("l[*]", ["a"], once) == "NOT_ALLOWED"
+    assert reason({"parameters": {"**": {"l[*]": ["a", [1]]}}}, once) == "LIMIT_EXCEEDED"
 
 
 def test_the_short_form_is_a_path_of_every_operation():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from processors.policy import limits
 from processors.policy.errors import AttributeInvalidError
 from processors.policy.resolve import Layer, Subject, placement, resource_ids, slug
 
@@ -46,8 +47,14 @@ def test_the_policies_of_a_resource_are_those_of_its_prefixes(resource, ids):
         ("org:x", Layer.ORGANISATION, False, None),
         ("role:x", Layer.ROLE, True, "x"),
         ("base:role:x", Layer.ROLE, True, "x"),
+        ("company:x", Layer.COMPANY, True, None),
+        ("restrict:org:x", Layer.COMPANY, False, None),
+        ("bu:x", Layer.BUSINESS_UNIT, True, None),
         ("restrict:bu:x", Layer.BUSINESS_UNIT, False, None),
+        ("team:x", Layer.TEAM, True, None),
+        ("restrict:team:x", Layer.TEAM, False, None),
         ("user:x", Layer.USER, True, None),
+        ("agent:x", Layer.PROGRAM, True, None),
         ("service:x", Layer.PROGRAM, True, None),
         ("filter:clearance:x", Layer.CLEARANCE, False, None),
         ("app:x", Layer.RESOURCE, True, None),
@@ -92,3 +99,13 @@ def test_a_subject_with_a_misleading_attribute_is_no_subject(attributes):
     """Stars, controls, hidden characters and other types are refused when the session begins."""
     with pytest.raises(AttributeInvalidError):
         Subject(**attributes)
+
+
+def test_a_subject_holds_as_many_roles_and_groups_as_it_may():
+    """To the last of them."""
+    subject = Subject(
+        roles=tuple(f"r{at}" for at in range(limits.ROLES_MAX)),
+        groups=tuple(f"g{at}" for at in range(limits.GROUPS_MAX)),
+    )
+
+    assert (len(subject.roles), len(subject.groups)) == (limits.ROLES_MAX, limits.GROUPS_MAX)
