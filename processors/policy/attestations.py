@@ -127,8 +127,10 @@ def _approved(requirement: Requirement, call: Evaluation) -> tuple[str, Use | No
         if not fault:
             return "", Use(key, approval.position)
         faults.append((approval.bound, fault))
-    # What is over when a call is asked about for the first time is asked for again; later it is too late.
-    late = [fault for bound, fault in faults if bound or call.resumed is not None]
+    # What is over when a call is asked about for the first time is asked for again, and then waited for. What was good
+    # then, and is over when the call is decided again, is too late.
+    was_good = call.resumed is not None and key not in call.resumed
+    late = [fault for bound, fault in faults if bound or was_good]
     if late:
         return min(late, key=("APPROVAL_EXPIRED", "APPROVAL_CONSUMED").index), None
     return "", None

@@ -178,9 +178,9 @@ class _Parser:
         return Joined(conjunction, tuple(parts))
 
     def _negation(self) -> Expression:
-        self._depth += 1
-        if self._depth > limits.EXPRESSION_DEPTH_MAX:
+        if self._depth > limits.EXPRESSION_DEPTH_MAX:  # of brackets and NOTs around this
             raise self._fault("E_EXPR_LIMIT")
+        self._depth += 1
         if self._keyword("not"):
             self._count()
             found: Expression = Not(self._negation())
@@ -304,6 +304,8 @@ class _Parser:
                 steps.append(self._name())
             elif self._symbol("["):
                 steps.append(self._index())
+            elif self._symbol("("):
+                raise self._fault("E_EXPR_NAME")  # what is called is a time or a question, never a parameter
             elif steps:
                 return steps
             else:

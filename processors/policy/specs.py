@@ -226,7 +226,7 @@ class _Spec:
                 raise PolicyError("E_UNKNOWN_FIELD", here)
 
     def _range(self, value: JSONValue, here: str) -> None:
-        ends = as_list(value, here, items_max=2)
+        ends = value if isinstance(value, list) else []
         if len(ends) != 2:
             raise PolicyError("E_TYPE", here)
         self.low, self.high = (as_number(end, pointer_to(here, at)) for at, end in enumerate(ends))

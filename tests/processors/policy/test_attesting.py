@@ -152,7 +152,7 @@ def test_an_approval_of_another_call_serves_only_as_a_grant():
 
 
 @pytest.mark.parametrize(
-    ("approval", "first", "again"),
+    ("approval", "asked_for", "was_good"),
     [
         (Approval(3, NOW, False, (LEAD, OTHER_LEAD), expires_at=NOW), "APPROVAL_PENDING", "APPROVAL_EXPIRED"),
         (Approval(3, NOW - 90_000, False, (LEAD, OTHER_LEAD)), "APPROVAL_PENDING", "APPROVAL_EXPIRED"),
@@ -161,12 +161,13 @@ def test_an_approval_of_another_call_serves_only_as_a_grant():
         (Approval(3, NOW - 89_999, True, (LEAD, OTHER_LEAD)), "", ""),
     ],
 )
-def test_what_is_over_is_asked_for_again_once(approval, first, again):
-    """An old grant at first; when the call is decided again, or was approved itself, it is too late."""
+def test_what_is_over_is_asked_for_again_and_waited_for(approval, asked_for, was_good):
+    """A grant that was over when the call came; one that was good then, and the call's own approval, are too late."""
     index = requiring("ok", ok={**TWO, "one_time": False, "time_to_live": 90})
 
-    assert asked(index, View(approvals={"ok": [approval]})).reason == first
-    assert asked(index, View(approvals={"ok": [approval]}), resumed={"ok"}).reason == again
+    assert asked(index, View(approvals={"ok": [approval]})).reason == asked_for
+    assert asked(index, View(approvals={"ok": [approval]}), resumed={"ok"}).reason == asked_for
+    assert asked(index, View(approvals={"ok": [approval]}), resumed={"other"}).reason == was_good
 
 
 def test_of_approvals_that_are_over_the_expiry_is_told_first():
@@ -176,7 +177,7 @@ def test_of_approvals_that_are_over_the_expiry_is_told_first():
     consumed = Approval(4, NOW, False, (LEAD, OTHER_LEAD), uses=1, max_uses=1)
 
     for approvals in ([expired, consumed], [consumed, expired]):
-        assert asked(index, View(approvals={"ok": approvals}), resumed={"ok"}).reason == "APPROVAL_EXPIRED"
+        assert asked(index, View(approvals={"ok": approvals}), resumed=set()).reason == "APPROVAL_EXPIRED"
 
 
 def test_a_pending_call_asks_once_for_each_key_until_the_least_timeout():

@@ -132,7 +132,7 @@ REFUSED = [
         "posix/UTC", "", "/",
     )),
     *((text, "E_EXPR_LIMIT") for text in (
-        "n == 5" + " " * 2043, "(" * 32 + "t" + ")" * 32, "NOT " * 32 + "t", " OR ".join(["t"] * 129),
+        "n == 5" + " " * 2043, "(" * 33 + "t" + ")" * 33, "NOT " * 33 + "t", " OR ".join(["t"] * 129),
         f"n IN ({','.join('1' * 256)})",
     )),
     ("s MATCHES /(/", "E_REGEX"), ("s MATCHES /(?=a)/", "E_REGEX"), (f"s MATCHES /{'a' * 513}/", "E_LIMIT"),
@@ -148,7 +148,7 @@ def test_what_is_no_condition_is_refused_with_its_code(text, code):
 def test_conditions_at_their_limits_are_read():
     """The longest, the deepest and the widest."""
     assert says("t" + " " * 2047) is True
-    assert says("(" * 31 + "t" + ")" * 31) is True
+    assert says("(" * 32 + "t" + ")" * 32) is True
     assert says(" OR ".join(["u"] * 126 + ["t"])) is True
 
 

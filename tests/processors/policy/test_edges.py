@@ -13,10 +13,6 @@ EDGES = read_cases(Path(__file__).parents[2] / "vectors" / "mapl" / "edges.jsonl
 OPEN = {
     "EL2": "playing: a malformed scope cannot be handed to the engine, which reads scopes before a hop is one",
     "EQ10": "playing: an earlier call with a name that is no resource cannot have been allowed",
-    "EA13": "a resumed call whose key was asked for is told that an old grant has expired, not that it waits on",
-    "EP11": "a range of three numbers is too long before it is malformed",
-    "EP16": "a call of a path that is none of the three is a fault of syntax, not of the name",
-    "EP19": "an expression counts itself as one level, so 31 brackets are the most",
 }
 
 
