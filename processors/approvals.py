@@ -42,6 +42,8 @@ from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, PendingRow, RequestRow
 from schemas.workflow import AttestationApproved, AttestationDenied
 
+APPROVAL_BYTES_MAX = 8 * 1024  # it is kept whole, with 15 others in one row of state, and in grants for ever
+
 # ---- asking
 
 
@@ -143,6 +145,8 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
         raise Refusal(Reason.APPROVER_DUPLICATE)
     if len(row.approvals) >= limits.APPROVALS_PER_REQUEST_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {limits.APPROVALS_PER_REQUEST_MAX} approvals are kept")
+    if effects.claim.size > APPROVAL_BYTES_MAX:
+        raise Refusal(Reason.OVERSIZED, f"got {effects.claim.size} bytes, want at most {APPROVAL_BYTES_MAX}")
     given = ApprovalGiven(
         principal_id=signer.principal_id,
         session_id=signer.kid,
@@ -189,12 +193,13 @@ def _answered(
         raise Refusal(Reason.APPROVAL_UNKNOWN)
     if row.closed or tables.now >= row.open_until:
         raise Refusal(Reason.APPROVAL_CLOSED, row.closed or "timeout")
+    subject, attributes = approver_of(tables, signer)
+    check_approver(tables, row, subject)
+    # After that: nobody who may not see the parameters learns whether a guess at them is right.
     if body.parameters_sha256 != row.parameters_sha256:
         raise Refusal(Reason.APPROVAL_MISMATCH)
     if len(body.reason) > limits.REASON_CHARS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"want a reason of at most {limits.REASON_CHARS_MAX} characters")
-    subject, attributes = approver_of(tables, signer)
-    check_approver(tables, row, subject)
     return row, subject, attributes
 
 

@@ -22,6 +22,7 @@ REQUEST_TAG = b"macaw/request/v1\n"
 REQUESTER_TAG = b"macaw/requester/v1\n"
 GRANT_TAG = b"macaw/grant/v1\n"
 APPROVER_ROLE = "approver"
+_UNKNOWN = 2**62  # uses: as many as there can be
 BOUND = -1  # the position of an approval of this very call; those of records and grants are audit indexes
 
 
@@ -51,7 +52,8 @@ class Attested:
     def records(self, key: str) -> Sequence[Record]:
         if key == PHISHING_RESISTANT and self._chain.hops and not self._chain.bound:
             # It is the root's, as it was when the first hop was granted; the signer's own says nothing of that person.
-            return (Record(position=0, set_at=self._chain.granted_at),) if self._chain.phishing_resistant else ()
+            # How old it is and how often it served is not known any more: a policy that limits either is not met.
+            return (Record(position=0, set_at=0, uses=_UNKNOWN),) if self._chain.phishing_resistant else ()
         return records_of(self._tables, self._session_id, key)
 
     def approvals(self, key: str) -> Sequence[Approval]:

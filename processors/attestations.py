@@ -118,7 +118,9 @@ def matches_any(patterns: str | Sequence[str] | None, text: str) -> bool:
 
 def _check_declared(tables: Tables, call: CallRow, key: str) -> None:
     resource = tables.resources.get(call.resource.encode("utf-8", "surrogatepass"))
-    if resource is None or is_reserved(key) or not matches_any(resource.attests, key):
+    if resource is None or resource.principal_id != call.tool:  # another tool's by now, and so is what it may attest
+        raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the tool does not offer the operation any more")
+    if is_reserved(key) or not matches_any(resource.attests, key):
         raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the operation's registration does not list the key")
 
 
@@ -199,10 +201,13 @@ def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
     return [_judged(tables.attestations.rows[one]) for one in tables.attestations.of((session_id, key))]
 
 
-def holds(tables: Tables, session_id: bytes, key: str) -> bool:
-    """Whether a session has a record under a key that counts now."""
+def holds(tables: Tables, session_id: bytes, key: str, *, until: int) -> bool:
+    """Whether a session has a record under a key that counts now, and for its setter any number of times until then."""
     return any(
-        not one.revoked and (one.expires_at is None or tables.now < one.expires_at)
+        not one.revoked
+        and not one.one_time
+        and one.max_uses is None
+        and (one.expires_at is None or until <= one.expires_at)
         for one in records_of(tables, session_id, key)
     )
 

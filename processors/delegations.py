@@ -41,7 +41,6 @@ class Chain(NamedTuple):
     bound: bool = False
     sessions: tuple[str, ...] = ()
     phishing_resistant: bool = False
-    granted_at: int = 0
 
     @property
     def root(self) -> Subject:
@@ -76,7 +75,7 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
         raise Refusal(Reason.UNKNOWN_PRINCIPAL, "nobody of this name is registered, or has a session")
     if not tables.now < body.expires_at <= tables.now + limits.DELEGATION_MS_MAX:
         raise Refusal(Reason.DELEGATION_EXPIRED, "want an end in the future, at most a year and a day ahead")
-    depth, phishing_resistant = 1, holds(tables, signer.kid, PHISHING_RESISTANT)
+    depth, phishing_resistant = 1, holds(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
     if body.parent is not None:
         depth, phishing_resistant = _narrowed(tables, signer, body)
     if len(tables.delegations) >= tables.limits.delegations:
@@ -241,7 +240,6 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
         bound=bound,
         sessions=line.sessions,
         phishing_resistant=rows[0].phishing_resistant,
-        granted_at=rows[0].granted_at,
     )
 
 

@@ -11,7 +11,7 @@ from processors.delegations import Chain
 from processors.outputs import Effects
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
-from processors.requests import required_by, tell
+from processors.requests import close, lasting_for, tell
 from processors.tables import OPEN, Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -20,7 +20,7 @@ from schemas.rows import ApprovalGiven, GrantRow, RequestRow
 
 def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
     """Let an approval serve later calls, where some policy asked for one that does."""
-    lasting = [one for one in required_by(row.required_by) if not one["one_time"]]
+    lasting = lasting_for(row)
     if not lasting:
         return
     key = grant_id(row.root, row.acting, row.key)
@@ -29,6 +29,7 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
         tables.grants.put(key, known := replace(known, approvals=row.approvals))
         _tell_grant(effects, key, known)
         return
+    _replace_over(tables, effects, row, tables.grants.get(key))
     lives = [one["time_to_live_ms"] for one in lasting if one["time_to_live_ms"] is not None]
     uses = [one["max_uses"] for one in lasting if one["max_uses"] is not None]
     ends = tables.now + min(lives) if lives else None
@@ -49,6 +50,21 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
     if len(tables.grants) > tables.limits.grants:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.grants} grants")
     effects.grant_changed(key, grant, "active")
+
+
+def _replace_over(tables: Tables, effects: Effects, row: RequestRow, over: GrantRow | None) -> None:
+    """Take the approvals behind a spent or revoked grant from calls that wait, before another grant takes its place.
+
+    Nothing would remember that they have served already, or were taken back.
+    """
+    if over is None or not (over.revoked or (over.max_uses is not None and over.uses >= over.max_uses)):
+        return
+    for key in list(tables.requests.of(row.requester)):
+        other = tables.requests.rows[key]
+        if other.key == row.key and any(one in over.approvals for one in other.approvals):
+            left = tuple(one for one in other.approvals if one not in over.approvals)
+            tables.requests.put(key, other := replace(other, approvals=left))
+            tell(effects, other, "pending")
 
 
 def use_up(
@@ -92,6 +108,19 @@ def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes]
         left = _without(grant.approvals, ended)
         if len(left) < len(grant.approvals):
             tables.grants.put(key, grant := replace(grant, approvals=left))
+            _tell_grant(effects, key, grant)
+
+
+def end_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
+    """End what was approved, or is asked, for a principal without a key: its name may come back with another one."""
+    for key in list(tables.requests.of(OPEN)):
+        row = tables.requests.rows[key]
+        if not row.waits and principal_id in {row.root, row.acting}:  # a call that waits ends with its session
+            close(tables, effects, row, "cancelled")
+    for key in sorted(tables.grants.rows):
+        grant = tables.grants.rows[key]
+        if principal_id in {grant.root, grant.acting} and not grant.revoked:
+            tables.grants.put(key, grant := replace(grant, revoked=True))
             _tell_grant(effects, key, grant)
 
 

@@ -25,7 +25,7 @@ from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.patterns import resource_name
 from processors.refusal import Refusal
-from processors.requests import asked_by, criteria_asked, quorum_of, required_by
+from processors.requests import asked_by, criteria_asked, lasting_for, quorum_of
 from processors.tables import OPEN, OVER, Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
@@ -104,7 +104,7 @@ def _told(row: RequestRow) -> dict[str, JSONValue]:
         "criteria": list(criteria_asked(row)),
         "quorum": quorum_of(row),
         "approved_by": [one.principal_id for one in row.approvals],
-        "one_time": all(bool(one["one_time"]) for one in required_by(row.required_by)),
+        "one_time": not lasting_for(row),
         "asked_at": row.asked_at,
         "open_until": row.open_until,
         "parameters_sha256": row.parameters_sha256.hex(),
@@ -144,9 +144,10 @@ def _ended(over: Sequence[RequestRow]) -> str:
 def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:
     if tables.pending.get(leaf) is not None:
         return [row for row in asked_by(tables, leaf) if not row.closed]
-    # A call that does not wait may still have asked for grants; they name it.
+    # A call that does not wait may still have asked for grants; they name it. Whoever asks may have sent a requester's
+    # id instead of a leaf: those requests are of many calls, and not everybody's to see.
     rows = (tables.requests.rows[key] for key in tables.requests.of(leaf))
-    return [row for row in rows if not row.closed]
+    return [row for row in rows if row.event == leaf and not row.closed]
 
 
 def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from processors.approved import request_id, standing
 from processors.outputs import Effects
+from processors.policy.documents import INTENT_ID
 from processors.tables import OVER, Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
@@ -35,6 +36,14 @@ def quorum_of(row: RequestRow) -> int:
 def criteria_asked(row: RequestRow) -> tuple[str, ...]:
     """Return who may approve: anybody who meets one of these."""
     return tuple(dict.fromkeys(name for one in required_by(row.required_by) for name in one["criteria"]))
+
+
+def lasting_for(row: RequestRow) -> list[dict[str, Any]]:
+    """Return what lets an approval serve later calls: what policies in force say, not what the call brought along.
+
+    Else a caller could have a policy's key approved with a call of its own choice.
+    """
+    return [one for one in required_by(row.required_by) if not one["one_time"] and one["policy"] != INTENT_ID]
 
 
 def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:

@@ -94,9 +94,12 @@ def person_now(tables: Tables, name: str) -> str | None:
 
 
 def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
-    """End every session that one of these keys opened, now, and return their ids."""
+    """End every session that one of these keys opened, now, and return their ids.
+
+    One that has run out too: what it granted and approved ends with it, or whoever held the key would close it first.
+    """
     # Sorted: the order of rows in memory is not the log's, it changes with an aborted transaction and with a restart.
-    ended = sorted(i for i, s in tables.sessions.rows.items() if s.opened_by in kids and s.expires_at > tables.now)
+    ended = sorted(i for i, s in tables.sessions.rows.items() if s.opened_by in kids and not s.revoked)
     for session_id in ended:
         _end(tables, session_id, revoked=True)
     return ended

@@ -129,6 +129,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             _end_revoked(tables, effects, sessions.end_sessions(tables, kids))
             if not tables.principals.rows[body.principal_id.encode()].kids:
                 delegations.revoke_all_of(tables, effects, body.principal_id)
+                grants.end_all_of(tables, effects, body.principal_id)
         case records.PolicyPublished():
             policies.publish(tables, body)
         case records.PolicyWithdrawn():

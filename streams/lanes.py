@@ -43,6 +43,14 @@ class Underway:
     due: float  # by when the client must have come back, on the monotonic clock
 
 
+@dataclass(frozen=True, slots=True)
+class _Renewal:
+    """A producer that is on its way to take another's place."""
+
+    producer: Future[Producer]
+    due: float  # by when the client must have come back, on the monotonic clock
+
+
 class Lane:
     """One transactional producer with the thread on which it waits for the brokers."""
 
@@ -52,6 +60,7 @@ class Lane:
         self._make = make
         self.producer = self._connect()
         self.underway: Underway | None = None
+        self._renewal: _Renewal | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
         self._is_stuck = False
 
@@ -62,7 +71,14 @@ class Lane:
 
     @property
     def is_free(self) -> bool:
-        return self.underway is None
+        return self.underway is None and self._renewal is None
+
+    @property
+    def awaited(self) -> Future[Any] | None:
+        """What must end before the lane is free, if anything."""
+        if self.underway is not None:
+            return self.underway.outcome
+        return None if self._renewal is None else self._renewal.producer
 
     def write(self, messages: Iterable[Message], offset: TopicPartition, membership: Any) -> None:
         """Begin a transaction and put everything into it.
@@ -102,7 +118,13 @@ class Lane:
         self.underway = Underway(topic, fold, begin, records, outcome, time.monotonic() + STUCK_SECONDS)
 
     def take_ended(self) -> Underway | None:
-        """Return the transaction whose commit has ended, and be free again. Raises WorkerStuckError."""
+        """Return the transaction whose commit has ended, and be free again, also where a new producer was waited for.
+
+        Raises:
+            WorkerFencedError: there is no new producer, or the client does not come back.
+        """
+        if self._renewal is not None:
+            self._take_renewed(self._renewal)
         underway = self.underway
         if underway is None:
             return None
@@ -122,19 +144,30 @@ class Lane:
             raise WorkerFencedError(f"{topic}: the outcome of a commit is unknown: {exc.args[0]}") from exc
 
     def abort(self, topic: str) -> None:
-        """End the transaction without a trace, and go on with a new producer.
+        """End the transaction without a trace, and go on with a new producer, which takes half a second.
 
         A producer counts the messages that the broker refused or that the abort purged, and the broker does not
         (librdkafka 2.16): it would send the next ones out of sequence.
 
         Raises:
-            WorkerFencedError: the transaction could not be aborted, or no new producer begun.
+            WorkerFencedError: the transaction could not be aborted.
         """
         try:
             self.producer.abort_transaction(TRANSACTION_SECONDS)
-            self.producer = self._connect()
         except KafkaException as exc:
             raise WorkerFencedError(f"{topic}: {exc.args[0]}") from exc
+        self._renewal = _Renewal(self._thread.submit(self._connect), time.monotonic() + STUCK_SECONDS)
+
+    def _take_renewed(self, renewal: _Renewal) -> None:
+        if not renewal.producer.done():
+            if time.monotonic() > renewal.due:
+                raise self._stuck("no new producer")
+            return
+        try:
+            self.producer = renewal.producer.result()
+        except KafkaException as exc:
+            raise WorkerFencedError(f"no new producer: {exc.args[0]}") from exc
+        self._renewal = None
 
     def close(self) -> None:
         """Wait for the commit that is under way, and end the thread; not for a call that does not come back."""
@@ -153,16 +186,14 @@ class Lanes(list[Lane]):
         return next((lane for lane in self if lane.underway is not None and lane.underway.topic == topic), None)
 
     def await_any(self, seconds: float) -> None:
-        """Wait until one of the commits has ended, bounded."""
-        wait(self._outcomes(), seconds, return_when=FIRST_COMPLETED)
+        """Wait until a lane has what it waits for, bounded."""
+        awaited = [lane.awaited for lane in self]
+        wait([one for one in awaited if one is not None], seconds, return_when=FIRST_COMPLETED)
 
     def await_of(self, topics: Sequence[str]) -> None:
         """Wait until the commits for these intakes have ended, bounded."""
-        wait(self._outcomes(topics), TRANSACTION_SECONDS)
-
-    def _outcomes(self, topics: Sequence[str] | None = None) -> list[Future[None]]:
         underway = (lane.underway for lane in self if lane.underway is not None)
-        return [u.outcome for u in underway if topics is None or u.topic in topics]
+        wait([u.outcome for u in underway if u.topic in topics], TRANSACTION_SECONDS)
 
 
 def kafka_error(exc: Exception) -> KafkaError | None:
