@@ -42,8 +42,6 @@ from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, PendingRow, RequestRow
 from schemas.workflow import AttestationApproved, AttestationDenied
 
-APPROVAL_BYTES_MAX = 8 * 1024  # it is kept whole, with 15 others in one row of state, and in grants for ever
-
 # ---- asking
 
 
@@ -145,8 +143,10 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
         raise Refusal(Reason.APPROVER_DUPLICATE)
     if len(row.approvals) >= limits.APPROVALS_PER_REQUEST_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {limits.APPROVALS_PER_REQUEST_MAX} approvals are kept")
-    if effects.claim.size > APPROVAL_BYTES_MAX:
-        raise Refusal(Reason.OVERSIZED, f"got {effects.claim.size} bytes, want at most {APPROVAL_BYTES_MAX}")
+    if effects.claim.size > limits.APPROVAL_EVENT_BYTES_MAX:
+        raise Refusal(
+            Reason.OVERSIZED, f"got {effects.claim.size} bytes, want at most {limits.APPROVAL_EVENT_BYTES_MAX}"
+        )
     given = ApprovalGiven(
         principal_id=signer.principal_id,
         session_id=signer.kid,

@@ -80,6 +80,8 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
         depth, phishing_resistant = _narrowed(tables, signer, body)
     if len(tables.delegations) >= tables.limits.delegations:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.delegations} delegations")
+    if len(tables.delegations.of(("by", signer.principal_id))) >= limits.DELEGATIONS_PER_PRINCIPAL_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"one grants at most {limits.DELEGATIONS_PER_PRINCIPAL_MAX} delegations")
     row = DelegationRow(
         delegator=signer.principal_id,
         delegator_session=signer.kid,

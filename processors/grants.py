@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from processors.approved import BOUND, grant_id, grant_of, request_id
-from processors.attestations import consume_record
+from processors.attestations import consume_record, counted, is_over
 from processors.delegations import Chain
 from processors.outputs import Effects
 from processors.policy.attestations import Use
@@ -57,7 +57,7 @@ def _replace_over(tables: Tables, effects: Effects, row: RequestRow, over: Grant
 
     Nothing would remember that they have served already, or were taken back.
     """
-    if over is None or not (over.revoked or (over.max_uses is not None and over.uses >= over.max_uses)):
+    if over is None or not is_over(over):
         return
     for key in list(tables.requests.of(row.requester)):
         other = tables.requests.rows[key]
@@ -85,13 +85,12 @@ def _consume_grant(tables: Tables, effects: Effects, chain: Chain, use: Use, eve
         row = tables.grants.get(key)
     if row is None or use.position not in {BOUND, row.position}:
         return
-    tables.grants.put(key, used := replace(row, uses=row.uses + 1))
+    tables.grants.put(key, used := counted(tables, replace(row, uses=row.uses + 1)))
     _tell_grant(effects, key, used)
 
 
 def _tell_grant(effects: Effects, key: bytes, row: GrantRow) -> None:
-    over = row.max_uses is not None and row.uses >= row.max_uses
-    effects.grant_changed(key, row, "revoked" if row.revoked else "consumed" if over else "active")
+    effects.grant_changed(key, row, "revoked" if row.revoked else "consumed" if is_over(row) else "active")
 
 
 def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes]) -> None:
@@ -120,7 +119,7 @@ def end_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
     for key in sorted(tables.grants.rows):
         grant = tables.grants.rows[key]
         if principal_id in {grant.root, grant.acting} and not grant.revoked:
-            tables.grants.put(key, grant := replace(grant, revoked=True))
+            tables.grants.put(key, grant := counted(tables, replace(grant, revoked=True)))
             _tell_grant(effects, key, grant)
 
 

@@ -26,7 +26,7 @@ from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import PolicyPublished, PolicyWithdrawn
-from schemas.rows import CallRow, PolicyRow, RateBucketRow, RuleCellRow, SessionRow
+from schemas.rows import PolicyRow, RateBucketRow, RuleCellRow, SessionRow
 
 # What only says that nobody grants: no refusal where no grant is needed.
 NOT_GRANTED = frozenset({Reason.NO_POLICY, Reason.RESOURCE_NOT_ALLOWED})
@@ -94,15 +94,19 @@ def decide_call(
     chain: Chain | None = None,
     attested: Attestations = NOTHING_ATTESTED,
     resumed: Collection[str] | None = None,
+    granted: bool = False,
 ) -> Verdict:
     """Judge one call of a session by the policies in force, with the documents that came with it.
 
-    `chain` says for whom it is made, `attested` what was said and approved, `resumed` what it waited for.
+    `chain` says for whom it is made, `attested` what was said and approved, `resumed` what it waited for, `granted`
+    that it needs no grant.
     """
     subjects = (
         (subject_of(session.attributes, session.role, session.principal_id),) if chain is None else chain.subjects
     )
     call = call_of(tables, session, session_id, intents, chain=chain, attested=attested, resumed=resumed)
+    if granted:
+        call = call._replace(granted=True)
     return decide(policies_in_force(tables), subjects, resource, parameters, call)
 
 
@@ -190,9 +194,9 @@ def settle(tables: Tables, verdict: Verdict) -> bytes | None:
     return b"".join(map(_written, effects.marks)) or None
 
 
-def ended_well(tables: Tables, call: CallRow) -> None:
+def ended_well(tables: Tables, session_id: bytes, marks: bytes) -> None:
     """Remember for sequence rules that a call has ended well. Where there is no room they will not find it."""
-    session, marks = tables.sessions.get(call.session_id), call.marks or b""
+    session = tables.sessions.get(session_id)
     for at in range(0, len(marks), _MARK_BYTES):
         if session is None or len(tables.cells) >= limits.RULE_CELLS_MAX:
             return

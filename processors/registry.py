@@ -20,6 +20,7 @@ from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
 from processors.policy.errors import PolicyError
+from processors.policy.limits import PATTERNS_MAX
 from processors.policy.paths import parse_path
 from processors.policy.patterns import check_pattern
 from processors.refusal import Refusal
@@ -330,6 +331,8 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
 def _check_declared(declared: ToolDeclaration) -> None:
     """Check the patterns and paths of a declaration: they are matched later, for whoever calls."""
     _check_patterns(declared.attests)
+    if len(declared.prompts) > PATTERNS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"an operation declares at most {PATTERNS_MAX} prompts")
     try:
         for path in declared.prompts:
             parse_path(path, "")
@@ -338,6 +341,8 @@ def _check_declared(declared: ToolDeclaration) -> None:
 
 
 def _check_patterns(patterns: Sequence[str]) -> None:
+    if len(patterns) > PATTERNS_MAX:  # each is held against every key that is attested
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"want at most {PATTERNS_MAX} patterns in a list")
     try:
         for pattern in patterns:
             check_pattern(pattern, "")

@@ -33,7 +33,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     tables.calls.delete(body.decision)
     requests.note_outcome(tables, call.event, body.outcome)
     if body.outcome == "ok":
-        ended_well(tables, call)
+        ended_well(tables, call.session_id, call.marks or b"")
     if body.attestations:
         if body.outcome != "ok":
             raise Refusal(Reason.ATTESTATION_FORM, "only what ended well attests anything")

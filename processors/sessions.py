@@ -39,8 +39,9 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
         raise Refusal(Reason.SESSION_TTL)
     if len(tables.sessions) >= tables.limits.sessions:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.sessions} sessions")
-    if role == PERSON_ROLE and len(tables.sessions.of(body.principal_id)) >= limits.SESSIONS_PER_PERSON_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a person has at most {limits.SESSIONS_PER_PERSON_MAX} sessions")
+    most = limits.SESSIONS_PER_PERSON_MAX if role == PERSON_ROLE else limits.SESSIONS_PER_PROGRAM_MAX
+    if len(tables.sessions.of(body.principal_id)) >= most:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"{role} {body.principal_id} has at most {most} sessions")
     registry.check_offer(body.key, SESSION_ROLE, tables.genesis)
     session_id = registry.check_free(tables, body.key.ed25519)
     expires_at = tables.now + body.ttl_ms

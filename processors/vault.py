@@ -24,7 +24,7 @@ from processors.grants import use_up
 from processors.intake import Signer
 from processors.jcs import JSONValue
 from processors.outputs import Effects
-from processors.policies import NOT_GRANTED, decide_call, settle, told_of
+from processors.policies import decide_call, ended_well, settle, told_of
 from processors.policy.errors import RULE_ERRORS
 from processors.refusal import Refusal
 from processors.tables import Tables
@@ -138,15 +138,16 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
             session_id=signer.kid,
             chain=chain,
             attested=Attested(tables, signer.kid, chain, effects.claim.leaf),
+            granted=body.scope == OWN and not chain.hops,  # one's own memory needs no grant, and what forbids it holds
         )
     except RULE_ERRORS as exc:
         raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
     if verdict.outcome == "allowed":
-        settle(tables, verdict)
+        ended_well(tables, signer.kid, settle(tables, verdict) or b"")
         use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
     elif verdict.outcome == "pending":
         raise Refusal(Reason.APPROVAL_REQUIRED, "nobody is asked for an operation of the vault")
-    elif body.scope != OWN or verdict.reason not in NOT_GRANTED or chain.hops:
+    else:
         raise Refusal(verdict.reason, told_of(verdict))
 
 
@@ -207,14 +208,17 @@ def _delete(tables: Tables, effects: Effects, signer: Signer, scope: str, body: 
 
 
 def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValue]:
-    """Return a page of keys, in order. Rows that are over and still here are passed over."""
+    """Return a page of keys, in order. Rows that are over and still here are passed over.
+
+    Where too many of them stand in the way, `next` says after which key the next page goes on.
+    """
     keys, head = tables.vault.of(scope), _scope_key(scope)
     prefix = head + body.prefix.encode()
     at = max(
         bisect.bisect_left(keys, prefix), bisect.bisect_right(keys, head + body.after.encode()) if body.after else 0
     )
     found: list[JSONValue] = []
-    more = False
+    told: dict[str, JSONValue] = {"prefix": body.prefix, "keys": found, "more": False}
     end = at + 4 * limits.VAULT_LIST_MAX
     for row_key in keys[at:end]:
         if not row_key.startswith(prefix):
@@ -223,12 +227,13 @@ def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValu
         if tables.now >= row.until:
             continue
         if len(found) >= body.limit:
-            more = True
+            told["more"] = True
             break
         found.append({"key": row.key, "version": row.version})
     else:
-        more = end < len(keys)  # all that was looked at may have been over: the next page goes on
-    return {"prefix": body.prefix, "keys": found, "more": more}
+        if end < len(keys):
+            told |= {"more": True, "next": tables.vault.rows[keys[end - 1]].key}
+    return told
 
 
 def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: str) -> int:

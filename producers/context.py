@@ -135,19 +135,21 @@ class ContextVault:
         """Return (key, version) of every key with a prefix, in order, at most LIST_KEYS_MAX."""
         found: list[tuple[str, int]] = []
         after = ""
-        while len(found) < LIST_KEYS_MAX:
+        for _ in range(limits.VAULT_LIST_PAGES_MAX):
             body = ContextListed(scope=scope, prefix=prefix, after=after, limit=limits.VAULT_LIST_MAX)
             told = self._told(scope, body)
             page = told.get("keys")
             if not isinstance(page, list) or not all(isinstance(one, dict) for one in page):
                 raise MalformedReplyError("the log's reply holds no list of keys")
             found += [(str(one.get("key")), _whole(one, "version")) for one in page]
-            if not page or told.get("more") is not True:
+            if told.get("more") is not True or len(found) >= LIST_KEYS_MAX:
+                return found
+            # A page may be empty, where values have just run out.
+            following = told.get("next", found[-1][0] if page else None)
+            if not isinstance(following, str) or following <= after:
                 break
-            if found[-1][0] <= after:
-                raise MalformedReplyError("the log's pages of keys do not go on")
-            after = found[-1][0]
-        return found
+            after = following
+        raise MalformedReplyError("the log's pages of keys do not go on")
 
     def _change(self, scope: str, key: str, body: Body) -> dict[str, Any]:
         return self._told(scope, body, changed=key)

@@ -13,7 +13,8 @@ class Call(NamedTuple):
     `now` is log time in ms. `intents` are the texts of documents that came with the call, policies of its prompts among
     them. `hops` lead from the first subject to the last; `bound` says that the first one signed, for a service.
     `trusted` are the patterns under which a foreign tenant's caller is let in. `resumed` holds the keys that the call
-    waited for, when it is decided again after approvals.
+    waited for, when it is decided again after approvals. `granted` says that the call needs no grant, because it
+    concerns the caller alone: policies that list other resources say nothing of it then, but for what they deny.
     """
 
     now: int = 0
@@ -25,6 +26,7 @@ class Call(NamedTuple):
     bound: bool = False
     trusted: tuple[str, ...] = ()
     resumed: Collection[str] | None = None
+    granted: bool = False
 
 
 PLAIN = Call()

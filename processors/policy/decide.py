@@ -154,14 +154,14 @@ def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, c
     """
     intents, trusted, strict = call.intents, call.trusted, call.settings.strict_parameters
     plans = index.inline_plans if intents else index.plans
-    key = (found, name.text, strict, intents, trusted)
+    key = (found, name.text, strict, intents, trusted, call.granted)
     plan = plans.get(key)
     if plan is None:
         try:
             documents = tuple(map(_inline, intents))
         except PolicyError as error:
             raise PolicyBrokenError(str(error)) from error
-        plan = make_plan(index, found, documents, name, strict=strict, trusted=trusted)
+        plan = make_plan(index, found, documents, name, strict=strict, trusted=trusted, granted=call.granted)
         plans.put(key, plan, sum(len(one.tests) for one in plan.alternatives))
     assert isinstance(plan, Plan)
     return plan

@@ -132,8 +132,11 @@ def make_plan(
     *,
     strict: bool,
     trusted: tuple[str, ...] = (),
+    granted: bool = False,
 ) -> Plan:
     """Return what is left to ask. `trusted` are the patterns under which a foreign caller is let in.
+
+    A call that is `granted` needs no grant; who lists other resources only says of it what they deny.
 
     Raises:
         PolicyBrokenError: a policy that applies cannot be honoured.
@@ -147,7 +150,7 @@ def make_plan(
     common, branches = _split(layers)
     held = [one for layer in layers if layer[0].layer is Layer.ROLE for one in layer]
     alternatives = tuple(
-        _alternative(branch, _once([*common, *documents]), _once(held), name, strict=strict)
+        _alternative(branch, _once([*common, *documents]), _once(held), name, strict=strict, granted=granted)
         for branch, documents in branches or [("", [])]
     )
     everything = _once(one for layer in layers for one in layer)
@@ -239,10 +242,12 @@ def _once(applied: Iterable[Applied]) -> list[Applied]:
 
 
 def _alternative(
-    branch: str, applied: list[Applied], held: list[Applied], name: ResourceName, *, strict: bool
+    branch: str, applied: list[Applied], held: list[Applied], name: ResourceName, *, strict: bool, granted: bool
 ) -> Alternative:
     policies = [one.policy for one in applied]
     denying = list({one.key: one for one in (*policies, *(one.policy for one in held))}.values()) if held else policies
+    if granted:
+        policies = [one for one in policies if not one.resources or one.lists(name)]
     needs = [Needed(need, policy) for policy in policies for need in policy.document.requirements]
     required = tuple(one for one in needs if one.requirement.key != DENY)
     rules = tuple(Ruled(rule, one) for one in policies for rule in one.document.sequence if rule.judges(name))
@@ -251,7 +256,7 @@ def _alternative(
         applied=tuple(applied),
         denying=tuple(denying),
         validity=tuple(_validity(policies)),
-        refusal=_refusal(applied, denying, name),
+        refusal=_denial(denying, name) if granted else _refusal(applied, denying, name),
         roles=tuple((frozenset(one.document.roles), one) for one in policies if one.document.roles),
         tests=tuple(_tests(policies, denying, name, strict=strict)),
         denials=tuple(one for one in needs if one.requirement.key == DENY),
@@ -269,12 +274,19 @@ def _validity(policies: list[CompiledPolicy]) -> Iterator[tuple[int, int, Compil
             yield _FROM_THE_BEGINNING if begin is None else begin, _WITHOUT_END if end is None else end, policy
 
 
-def _refusal(applied: list[Applied], denying: list[CompiledPolicy], name: ResourceName) -> Refusal | None:
+def _denial(denying: list[CompiledPolicy], name: ResourceName) -> Refusal | None:
     for policy in denying:
         at = policy.denied_by(name)
         if at is not None:
             detail = pointer_to("/denied_resources", at)
             return Refusal(Stage.DENIED_RESOURCES, "RESOURCE_DENIED", detail, policy.digest)
+    return None
+
+
+def _refusal(applied: list[Applied], denying: list[CompiledPolicy], name: ResourceName) -> Refusal | None:
+    denial = _denial(denying, name)
+    if denial is not None:
+        return denial
     for one in applied:
         if one.policy.resources and not one.policy.lists(name):
             return Refusal(Stage.RESOURCES, "RESOURCE_NOT_ALLOWED", "/resources", one.policy.digest)

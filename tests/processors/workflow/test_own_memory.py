@@ -1,0 +1,109 @@
+"""One's own memory needs no grant, and is bound by every policy that speaks of it; and nobody keeps others out."""
+
+import pytest
+
+from schemas import limits
+from tests.workflow_world import ANYTHING, PAY, Workflow
+
+BANK_ONLY = {"resources": ["tool:bank/*"]}
+
+
+@pytest.fixture
+def world(request) -> Workflow:
+    return Workflow.opened(request.node.name)
+
+
+def test_what_a_policy_denies_holds_for_memory_too(world):
+    """Whatever the policy lists: values are looked at as parameters are."""
+    denied = {"vault:**": {"*": ["drop table*"]}}
+    world.publish_policy({"policy_id": "agent:bot", **BANK_ONLY, "constraints": {"denied_parameters": denied}})
+
+    world.is_refused("PARAM_DENIED", lambda: world.put(world.bot, "plan", "DROP TABLE users"))
+    assert world.put(world.bot, "plan", "buy milk").says == ("accepted", "")
+
+
+def test_a_policy_without_resources_binds_memory(world):
+    """It restricts whatever its holder does."""
+    needed = ["deny::{tool.domain == 'vault' AND params.key == 'secret'}"]
+    world.publish_policy({"policy_id": "agent:bot", "attestations": needed})
+
+    world.is_refused("CONDITION_DENIED", lambda: world.put(world.bot, "secret", 1))
+    assert world.put(world.bot, "other", 1).says == ("accepted", "")
+
+
+def test_a_policy_of_other_resources_asks_nothing_of_memory(world):
+    """What it wants of its tools it does not want of a note: neither parameters nor approvals, and no rate is used."""
+    constraints = {
+        "parameters": {"**": {"amount": {"max": 10, "required": True}}},
+        "rate_limit": 1,
+        "attestations": {"boss": {"approval_criteria": "role:manager", "timeout": 60}},
+    }
+    world.publish_policy({"policy_id": "agent:bot", **BANK_ONLY, "attestations": ["boss"], "constraints": constraints})
+
+    for n in range(3):
+        assert world.put(world.bot, "note", n).says == ("accepted", "")
+    assert not world.tables.buckets.rows
+    assert world.pay(5).says == ("pending", "APPROVAL_PENDING")
+
+
+def test_a_policy_that_lists_memory_is_asked_whole(world):
+    """Its rate counts every operation."""
+    limited = {"policy_id": "agent:bot", "resources": ["tool:bank/*", "vault:session/**"]}
+    world.publish_policy({**limited, "constraints": {"rate_limit": 2}})
+
+    for n in range(2):
+        assert world.put(world.bot, "note", n).says == ("accepted", "")
+    world.is_refused("RATE_LIMITED", lambda: world.put(world.bot, "note", 3))
+
+
+def test_reading_from_memory_taints_what_comes_after(world):
+    """A sequence rule sees an operation of the vault as it sees a call that has ended well."""
+    rule = {"id": "t", "when": "tool:bank/*", "tainted_by": "vault:session/get/*", "require": "clean"}
+    metas = {"attestations": {"clean": {"approval_criteria": "role:lead", "timeout": 60}}}
+    world.publish_policy({"policy_id": "agent:bot", **ANYTHING, "sequence": [rule], "constraints": metas})
+    world.put(world.bot, "mail", "pay bob")
+    assert world.pay(1).says == ("allowed", "")
+
+    world.get(world.bot, "mail")
+
+    assert world.pay(2).says == ("pending", "APPROVAL_PENDING")
+
+
+def test_an_operation_that_is_refused_leaves_no_mark(world):
+    """A conflict of versions changes nothing, for sequence rules neither."""
+    rule = {"id": "o", "when": PAY, "after": {"resource": "vault:session/set/*"}}
+    world.publish_policy({"policy_id": "agent:bot", **ANYTHING, "sequence": [rule]})
+    world.is_refused("VERSION_CONFLICT", lambda: world.put(world.bot, "checked", 1, expected=7))
+    assert world.pay(1).says == ("denied", "SEQUENCE_MISSING")
+
+    world.put(world.bot, "checked", 1, expected=0)
+
+    assert world.pay(1).says == ("allowed", "")
+
+
+def test_one_delegator_leaves_room_for_others(world, monkeypatch):
+    """However much one grants, another may; and revoking one makes no room, so that nobody counts anew."""
+    monkeypatch.setattr(limits, "DELEGATIONS_PER_PRINCIPAL_MAX", 3)
+    world.register("agent", "clerk")
+    other = world.open_session(world.register("agent", "other"))
+    for _ in range(3):
+        assert world.grant_to(world.bot, "clerk").says == ("accepted", "")
+
+    world.is_refused("LIMIT_EXCEEDED", lambda: world.grant_to(world.bot, "clerk"))
+    assert world.grant_to(other, "clerk").says == ("accepted", "")
+    world.passes(2 * 3_600_000)
+    again = world.open_session(world.agent)
+    assert world.grant_to(again, "clerk").says == ("accepted", "")
+
+
+def test_one_program_leaves_room_for_others_sessions(world, monkeypatch):
+    """An agent that opens session after session keeps nobody from logging in."""
+    monkeypatch.setattr(limits, "SESSIONS_PER_PROGRAM_MAX", 3)
+    other = world.register("agent", "other")
+    for _ in range(2):  # the world has opened one
+        world.open_session(world.agent)
+
+    with pytest.raises(AssertionError, match="LIMIT_EXCEEDED"):
+        world.open_session(world.agent)
+    world.open_session(other)
+    world.person("carol", "manager")
