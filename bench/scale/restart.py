@@ -16,7 +16,7 @@ from schemas import limits
 from schemas.records import Body, PrincipalRegistered
 from schemas.topics import INTAKE
 
-SESSIONS = 5_000
+SESSIONS = 2_000
 APPENDED_AT_ONCE = 4096
 
 
