@@ -98,6 +98,9 @@ def ask(
         tables.pending.put(asked.leaf, pending)
     if tables.requests.weight + tables.pending.weight > tables.limits.pending_bytes:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"calls of at most {tables.limits.pending_bytes} bytes wait for approvals")
+    theirs, most = tables.requests.weight_of(requester_id(chain)), limits.PENDING_BYTES_PER_REQUESTER_MAX
+    if theirs > most:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"calls of at most {most} bytes of one requester wait for approvals")
 
 
 def _by_key(requests: Sequence[Request], *, at_once: bool) -> list[Request]:

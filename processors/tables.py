@@ -52,8 +52,8 @@ AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 class Table(Generic[R]):
     """Rows of one kind by key. A row with a deadline leaves when log time reaches it.
 
-    Rows can be found by the groups they are in, their keys in order; `weight` is the sum of what rows weigh.
-    Both follow every write and every undoing, so they are never stored.
+    Rows can be found by the groups they are in, their keys in order; `weight` is the sum of what rows weigh, and
+    `weight_of` that of a group. All follow every write and every undoing, so they are never stored.
     """
 
     __slots__ = (
@@ -63,6 +63,7 @@ class Table(Generic[R]):
         "_groups_of",
         "_journal",
         "_weigh",
+        "_weights",
         "name",
         "rows",
         "version",
@@ -88,6 +89,7 @@ class Table(Generic[R]):
         self._groups_of = groups
         self._groups: dict[Hashable, list[bytes]] = {}
         self._weigh = weigh
+        self._weights: dict[Hashable, int] = {}
         self.weight = 0
 
     def __len__(self) -> int:
@@ -99,6 +101,10 @@ class Table(Generic[R]):
     def of(self, group: Hashable) -> Sequence[bytes]:
         """Return the keys of a group's rows, in order. Requires that the caller writes nothing while it reads."""
         return self._groups.get(group, ())
+
+    def weight_of(self, group: Hashable) -> int:
+        """Return what a group's rows weigh."""
+        return self._weights.get(group, 0)
 
     def put(self, key: bytes, row: R) -> None:
         self._journal.append((self, key, self.rows.get(key)))
@@ -139,13 +145,12 @@ class Table(Generic[R]):
             self._derive(key, row, None)
 
     def _derive(self, key: bytes, before: R | None, after: R | None) -> None:
-        """Let the groups and the weight follow a row's change."""
+        """Let the groups and the weights follow a row's change."""
+        old = () if before is None or self._groups_of is None else self._groups_of(before)
+        new = () if after is None or self._groups_of is None else self._groups_of(after)
         if self._weigh is not None:
-            self.weight += (0 if after is None else self._weigh(after)) - (0 if before is None else self._weigh(before))
-        if self._groups_of is None:
-            return
-        old = () if before is None else self._groups_of(before)
-        new = () if after is None else self._groups_of(after)
+            self._shift(old, 0 if before is None else -self._weigh(before))
+            self._shift(new, 0 if after is None else self._weigh(after))
         if old == new:
             return
         for group in old:
@@ -155,6 +160,15 @@ class Table(Generic[R]):
                 del self._groups[group]
         for group in new:
             bisect.insort(self._groups.setdefault(group, []), key)
+
+    def _shift(self, groups: Sequence[Hashable], weight: int) -> None:
+        self.weight += weight
+        for group in groups:
+            shifted = self._weights.get(group, 0) + weight
+            if shifted:
+                self._weights[group] = shifted
+            else:
+                self._weights.pop(group, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +232,10 @@ class Tables:
         )
         self.scopes: Table[VaultScopeRow] = self._table("scopes", lambda s: s.until)
         self.vault: Table[VaultRow] = self._table(
-            "vault", lambda v: v.until, groups=lambda v: (v.scope,), weigh=lambda v: len(v.value.encode())
+            "vault",
+            lambda v: v.until,
+            groups=lambda v: (v.scope, ("by", v.author)),
+            weigh=lambda v: len(v.value.encode()),
         )
         self.prompts: Table[PromptRow] = self._table("prompts", lambda p: p.until)
         self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: idle_at(b.arrival))

@@ -185,6 +185,12 @@ def _write(tables: Tables, effects: Effects, signer: Signer, scope: str, body: C
     tables.vault.put(_row_key(scope, body.key), new)
     if len(tables.vault) > tables.limits.vault_keys or tables.vault.weight > tables.limits.vault_bytes:
         raise Refusal(Reason.LIMIT_EXCEEDED, "the tenant's vault is full")
+    theirs = ("by", signer.principal_id)
+    if (
+        len(tables.vault.of(theirs)) > limits.VAULT_KEYS_PER_PRINCIPAL_MAX
+        or tables.vault.weight_of(theirs) > limits.VAULT_BYTES_PER_PRINCIPAL_MAX
+    ):
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"{signer.principal_id} has filled its part of the vault")
     effects.context_changed(_row_key(scope, body.key), new, "set", signer.principal_id)
     return {"key": body.key, "version": n}
 

@@ -5,6 +5,7 @@ import pytest
 from schemas import limits
 from tests.workflow_world import ANYTHING, PAY, Workflow
 
+BOSS = {"constraints": {"attestations": {"boss": {"approval_criteria": "role:manager", "timeout": 300}}}}
 BANK_ONLY = {"resources": ["tool:bank/*"]}
 
 
@@ -107,3 +108,37 @@ def test_one_program_leaves_room_for_others_sessions(world, monkeypatch):
         world.open_session(world.agent)
     world.open_session(other)
     world.person("carol", "manager")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("VAULT_KEYS_PER_PRINCIPAL_MAX", 2), ("VAULT_BYTES_PER_PRINCIPAL_MAX", 6)]
+)
+def test_one_principal_leaves_room_in_the_vault(world, monkeypatch, limit, value):
+    """In all its sessions together; who writes over a value takes its weight."""
+    monkeypatch.setattr(limits, limit, value)
+    other = world.open_session(world.register("agent", "other"))
+    again = world.open_session(world.agent)
+    assert world.put(world.bot, "a", "1").says == ("accepted", "")
+    assert world.put(again, "b", "2").says == ("accepted", "")
+
+    world.is_refused("LIMIT_EXCEEDED", lambda: world.put(again, "c", "3"))
+    assert world.put(again, "b", "4").says == ("accepted", "")
+    assert world.put(other, "c", "3").says == ("accepted", "")
+    world.drop(world.bot, "a")
+    assert world.put(again, "c", "3").says == ("accepted", "")
+
+
+def test_one_requester_leaves_room_for_others_that_wait(world, monkeypatch):
+    """What waits is kept whole, so its bytes count; room comes back with the answer."""
+    world.require("boss", approval_criteria="role:manager", timeout=300)
+    carol = world.person("carol", "manager")
+    first = world.pay(1)
+    assert first.says == ("pending", "APPROVAL_PENDING")
+    monkeypatch.setattr(limits, "PENDING_BYTES_PER_REQUESTER_MAX", world.tables.requests.weight + 8)
+    world.publish_policy({"policy_id": "agent:other", **ANYTHING, "attestations": ["boss"], **BOSS})
+    other = world.open_session(world.register("agent", "other"))
+
+    assert world.pay(2).says == ("denied", "LIMIT_EXCEEDED")
+    assert world.pay(3, by=other).says == ("pending", "APPROVAL_PENDING")
+    world.approve(carol, first, "boss")
+    assert world.pay(4).says == ("pending", "APPROVAL_PENDING")

@@ -212,7 +212,10 @@ def script(request) -> Script:
 def state(tables: Tables) -> dict[str, Any]:
     """Return everything that the next record can depend on, what is derived from rows included."""
     rows: dict[str, Any] = {name: dict(table.rows) for name, table in tables.by_name.items()}
-    derived = {f"groups of {name}": (groups(table._groups), table.weight) for name, table in tables.by_name.items()}
+    derived = {
+        f"groups of {name}": (groups(table._groups), table.weight, dict(table._weights))
+        for name, table in tables.by_name.items()
+    }
     return {**rows, **derived, "tail": (tables.next_index, tables.prev, tables.now), "next": tables.next_deadline()}
 
 
