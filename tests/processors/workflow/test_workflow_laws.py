@@ -228,11 +228,14 @@ def derived_again(tables: Tables) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, table in tables.by_name.items():
         kept: dict[Any, list[bytes]] = {}
+        weights: dict[Any, int] = {}
         for key in sorted(table.rows):
+            weight = table._weigh(table.rows[key]) if table._weigh else 0
             for group in table._groups_of(table.rows[key]) if table._groups_of else ():
                 kept.setdefault(group, []).append(key)
-        weight = sum(map(table._weigh, table.rows.values())) if table._weigh else 0
-        found[f"groups of {name}"] = (groups(kept), weight)
+                weights[group] = weights.get(group, 0) + weight
+        whole = sum(map(table._weigh, table.rows.values())) if table._weigh else 0
+        found[f"groups of {name}"] = (groups(kept), whole, {group: w for group, w in weights.items() if w})
     return found
 
 
