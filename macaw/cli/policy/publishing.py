@@ -11,7 +11,7 @@ from macaw.cli.options import Tenant
 
 Files = Annotated[
     list[Path],
-    typer.Argument(help="JSON documents.", metavar="FILE", exists=True, dir_okay=False, readable=True),
+    typer.Argument(help="JSON documents.", metavar="FILES", exists=True, dir_okay=False, readable=True),
 ]
 
 

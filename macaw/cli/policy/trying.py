@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 Files = Annotated[
     list[Path],
-    typer.Argument(help="JSON documents, or folders of *.json.", metavar="FILE", exists=True, readable=True),
+    typer.Argument(help="JSON documents, or folders of *.json.", metavar="FILES", exists=True, readable=True),
 ]
 
 
@@ -83,7 +83,7 @@ def _tell(findings: Sequence[Finding], files: int, refused: int) -> None:
 
 Cases = Annotated[
     list[Path],
-    typer.Argument(help="Case files, JSON Lines.", metavar="FILE", exists=True, dir_okay=False, readable=True),
+    typer.Argument(help="Case files, JSON Lines.", metavar="FILES", exists=True, dir_okay=False, readable=True),
 ]
 
 

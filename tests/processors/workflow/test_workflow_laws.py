@@ -212,10 +212,8 @@ def script(request) -> Script:
 def state(tables: Tables) -> dict[str, Any]:
     """Return everything that the next record can depend on, what is derived from rows included."""
     rows: dict[str, Any] = {name: dict(table.rows) for name, table in tables.by_name.items()}
-    derived = {
-        f"groups of {name}": (groups(table._groups), table.weight, dict(table._weights))
-        for name, table in tables.by_name.items()
-    }
+    every = tables.by_name.items()
+    derived = {f"groups of {name}": (groups(t._groups), t.weight, dict(t._weights)) for name, t in every}
     return {**rows, **derived, "tail": (tables.next_index, tables.prev, tables.now), "next": tables.next_deadline()}
 
 
@@ -235,7 +233,7 @@ def derived_again(tables: Tables) -> dict[str, Any]:
                 kept.setdefault(group, []).append(key)
                 weights[group] = weights.get(group, 0) + weight
         whole = sum(map(table._weigh, table.rows.values())) if table._weigh else 0
-        found[f"groups of {name}"] = (groups(kept), whole, {group: w for group, w in weights.items() if w})
+        found[f"groups of {name}"] = (groups(kept), whole, {g: w for g, w in weights.items() if w})
     return found
 
 
