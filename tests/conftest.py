@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streams.broker import BrokerInfo
+from streams.monitor import tune_collector
 from tests.docker_broker import choose_test_broker
 
 
@@ -29,6 +30,9 @@ USE = pytest.StashKey[BrokerUse]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[USE] = BrokerUse()
+    # One process runs thousands of tests and keeps what they imported: looking at all of that again and again made
+    # some of them take minutes. As a monitor does it, then.
+    tune_collector()
 
 
 @pytest.fixture(scope="session")
