@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from processors.intake import Signer
 from processors.outputs import Effects
@@ -12,8 +12,7 @@ from schemas.records import Event, InvocationRequested, SignedEvent
 from schemas.rows import PendingRow, SessionRow
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A call: what is asked, by which session, and the signed bytes that say so."""
 
     event: Event

@@ -7,13 +7,12 @@ Specification: DESIGN.md 5 "Parameters".
 """
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from processors import jcs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class Parameters(NamedTuple):
     """A call's parameters. INVARIANT: the three fields say the same, and nobody changes `value` in place."""
 
     value: dict[str, jcs.JSONValue]

@@ -6,6 +6,7 @@ decision charges is written down: in the transaction of that decision, or not at
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 from processors import jcs
@@ -31,6 +32,7 @@ from schemas.rows import PolicyRow, RateBucketRow, RuleCellRow, SessionRow
 # What only says that nobody grants: no refusal where no grant is needed.
 NOT_GRANTED = frozenset({Reason.NO_POLICY, Reason.RESOURCE_NOT_ALLOWED})
 NOTHING_ATTESTED = NoAttestations()
+_SETTINGS = Settings()
 _KEY_BYTES = 32
 _MARK_BYTES = _KEY_BYTES + 8
 
@@ -121,21 +123,23 @@ def call_of(
     resumed: Collection[str] | None = None,
 ) -> Call:
     """Return what a decision on a call of a session may look at now."""
-    handed_on = chain is not None and bool(chain.hops)
-    signed_by = Session(
+    signed_by = _signed_by(session_id, tables.tenant_id, session.role, session.principal_id, session.expires_at)
+    hops, bound = ((), False) if chain is None else (chain.hops, chain.bound)
+    if chain is not None and hops:
+        signed_by = signed_by._replace(is_delegated=True, delegation_depth=len(hops), chain=chain.sessions)
+    return Call(tables.now, signed_by, views_of(tables, attested), _SETTINGS, intents, hops, bound, (), resumed)
+
+
+@functools.lru_cache(maxsize=4096)
+def _signed_by(session_id: bytes, tenant: str, role: str, principal_id: str, expires_at: int) -> Session:
+    """Return the session of a call that is made for nobody else, as policies look at it."""
+    return Session(
         session_id=session_id.hex(),
-        tenant=tables.tenant_id,
-        app=session.principal_id if session.role in {"agent", "tool"} else None,
-        source_agent=session.principal_id,
-        is_delegated=handed_on,
-        delegation_depth=len(chain.hops) if chain is not None else 0,
-        expires_at=session.expires_at,
-        chain=chain.sessions if chain is not None else (),
+        tenant=tenant,
+        app=principal_id if role in {"agent", "tool"} else None,
+        source_agent=principal_id,
+        expires_at=expires_at,
     )
-    views = views_of(tables, attested)
-    if chain is None or not handed_on:
-        return Call(now=tables.now, session=signed_by, tables=views, intents=intents, resumed=resumed)
-    return Call(tables.now, signed_by, views, Settings(), intents, chain.hops, chain.bound, (), resumed)
 
 
 def views_of(tables: Tables, attested: Attestations = NOTHING_ATTESTED) -> Views:

@@ -157,9 +157,12 @@ def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[byte
 
 def live_keys(tables: Tables, principal_id: str) -> tuple[tuple[bytes, bytes], ...]:
     """Return (kid, X25519 key) of each key of a principal that is valid now."""
-    principal = tables.principals.get(principal_id.encode())
-    rows = [(kid, tables.keys.rows[kid]) for kid in (principal.kids if principal else ())]
-    return tuple((kid, row.x25519) for kid, row in rows if row.expires_at is None or tables.now < row.expires_at)
+    principal, found = tables.principals.get(principal_id.encode()), []
+    for kid in principal.kids if principal is not None else ():
+        row = tables.keys.rows[kid]
+        if row.expires_at is None or tables.now < row.expires_at:
+            found.append((kid, row.x25519))
+    return tuple(found)
 
 
 def check_name(name: str) -> None:

@@ -72,9 +72,9 @@ def seal(
     parts = [sender, bytes([len(recipients)])]
     for at, (kid, shared) in enumerate(recipients):
         nonce = nonces[at * NONCE_BYTES : (at + 1) * NONCE_BYTES]
-        parts += (kid, nonce, bindings.crypto_box_afternm(content_key, nonce, shared))
+        parts += (kid, nonce, bindings.crypto_box_easy_afternm(content_key, nonce, shared))
     nonce = nonces[len(recipients) * NONCE_BYTES : (len(recipients) + 1) * NONCE_BYTES]
-    parts += (nonce, bindings.crypto_secretbox(payload, nonce, content_key))
+    parts += (nonce, bindings.crypto_secretbox_easy(payload, nonce, content_key))
     return b"".join(parts)
 
 

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
@@ -77,12 +78,11 @@ class Place:
         return sha256(self.prefix + len(body).to_bytes(4, "big") + body).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """A parsed `macaw-proof` header."""
 
     signature: bytes
-    index: int
+    leaf_index: int
     size: int
     path: bytes
 
@@ -111,7 +111,7 @@ class Proof:
         if self.size == 1 and not self.path:
             return head_bytes(1, leaf)
         try:
-            return head_bytes(self.size, merkle.root_from_path(leaf, self.index, self.size, self.path))
+            return head_bytes(self.size, merkle.root_from_path(leaf, self.leaf_index, self.size, self.path))
         except merkle.ProofError as exc:
             raise MalformedProofError(str(exc)) from exc
 

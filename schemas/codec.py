@@ -120,6 +120,11 @@ def published() -> dict[int, Schema]:
 
 
 @functools.cache
+def _by_prefix() -> dict[bytes, Schema]:
+    return {s.prefix: s for s in published().values()}
+
+
+@functools.cache
 def by_digest() -> dict[bytes, Schema]:
     """Return every published schema by the digest of its text."""
     return {s.sha256: s for s in published().values()}
@@ -226,10 +231,10 @@ def unframe(value: bytes) -> tuple[Schema, bytes]:
         UnknownSchemaError: no published schema has the id.
         MalformedRecordError: there is no prefix.
     """
-    if len(value) < FRAME_BYTES or value[0] != 0:
-        raise MalformedRecordError("want the byte 00 and a schema id before the datum")
-    schema = published().get(int.from_bytes(value[1:5], "big"))
+    schema = _by_prefix().get(value[:FRAME_BYTES])
     if schema is None:
+        if len(value) < FRAME_BYTES or value[0] != 0:
+            raise MalformedRecordError("want the byte 00 and a schema id before the datum")
         raise UnknownSchemaError(f"schema id {int.from_bytes(value[1:5], 'big')} is not published")
     return schema, value[FRAME_BYTES:]
 

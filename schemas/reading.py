@@ -92,12 +92,15 @@ class _Compiler:
         return self._made([*self._lines(schema, "v", names), "return v, at"], names)
 
     def _record(self, schema: Any) -> _Part:
-        names: dict[str, Any] = {"cls": self._class_of(f"{schema['namespace']}.{schema['name']}")}
-        lines, fields = [], [field["name"] for field in schema["fields"]]
+        # Field by field: calling the class would first put them all into a dictionary of keyword arguments.
+        names: dict[str, Any] = {
+            "cls": self._class_of(f"{schema['namespace']}.{schema['name']}"),
+            "new": object.__new__,
+        }
+        lines = ["r = new(cls)"]
         for field in schema["fields"]:
-            lines += self._lines(field["type"], f"v_{field['name']}", names)
-        lines.append(f"return cls({', '.join(f'{name}=v_{name}' for name in fields)}), at")
-        made = self._made(lines, names)
+            lines += self._lines(field["type"], f"r.{field['name']}", names)
+        made = self._made([*lines, "return r, at"], names)
         self._records[f"{schema['namespace']}.{schema['name']}"] = made
         return made
 
@@ -134,7 +137,17 @@ class _Compiler:
         raise TypeError(f"no reader for Avro type {kind!r}")
 
 
-_FIRST = ["n = data[at]", "at += 1", "if n > 127:", "    n, at = long_(data, at, n)"]
+# Most lengths take one byte or two; of two the second is not zero, or it would not be needed.
+_FIRST = [
+    "n = data[at]",
+    "at += 1",
+    "if n > 127:",
+    "    if 0 < data[at] < 128:",
+    "        n = n & 127 | data[at] << 7",
+    "        at += 1",
+    "    else:",
+    "        n, at = long_(data, at, n)",
+]
 _LENGTH = ["if n & 1:", "    raise Unusual"]
 _VALUE: dict[str, Callable[[str], list[str]]] = {
     "bytes": lambda to: [*_LENGTH, f"{to} = data[at : (at := at + (n >> 1))]"],

@@ -128,12 +128,22 @@ class _Compiler:
         return made
 
     def _part(self, schema: Any, value: str, names: dict[str, Any]) -> str:
-        kind = schema["type"] if isinstance(schema, dict) else schema
+        kind = _kind(schema)
         if isinstance(kind, str) and kind in _PRIMITIVES:
             return _PRIMITIVES[kind][0].format(value, f"v{value[2:]}")
         name = f"w{len(names)}"
+        if isinstance(kind, list) and kind[0] == "null" and len(kind) == 2:
+            names[name] = self.writer(kind[1])
+            return f"b'\\0' if {value} is None else b'\\2' + {name}({value})"
         names[name] = self.writer(schema)
+        if kind == "array":
+            return f"{name}({value}) if {value} else b'\\0'"
         return f"{name}({value})"
+
+
+def _kind(schema: Any) -> Any:
+    """Return what a type is: a name, or the branches of a union."""
+    return schema["type"] if isinstance(schema, dict) else schema
 
 
 def _primitive(kind: Any) -> tuple[str, Writer]:

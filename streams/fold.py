@@ -82,7 +82,8 @@ class TenantFold:
             new = step(self.tables, received, self.heads)
             batch.outputs += new
             batch.records += 1
-            batch.size += sum(len(o.value) + len(o.payload or b"") for o in new if o.value is not None)
+            for output in new:
+                batch.size += len(output.value or b"") + len(output.payload or b"")
             batch.seconds += (now := time.monotonic()) - begin
             begin = now
             folded += 1
@@ -127,7 +128,8 @@ class TenantFold:
     def _headers(self, output: Output, proofs: dict[bytes, bytes]) -> Headers:
         headers: Headers = [*output.headers]
         if output.leaf is not None:
-            headers += ((PROOF_HEADER, proofs[output.leaf]), (KID_HEADER, self.signing.kid))
+            headers.append((PROOF_HEADER, proofs[output.leaf]))
+            headers.append((KID_HEADER, self.signing.kid))
         if output.payload is not None:
             headers.append(self.sealer.header(output))
         return headers
