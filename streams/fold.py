@@ -19,7 +19,7 @@ from schemas import limits
 from streams.sealing import Sealer
 from streams.state_head import StateMac
 
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, str | bytes | None]]  # as the client takes them
 
 
 class Message(NamedTuple):

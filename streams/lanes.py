@@ -9,16 +9,17 @@ the transaction has ended (KIP-447), so a commit may be waited for while the loo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas import limits
 from streams.fold import Message, TenantFold
 
+T = TypeVar("T")
 TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
 STUCK_SECONDS = TRANSACTION_SECONDS + 5  # the client has its own time-out first, where it keeps it
 
@@ -40,19 +41,10 @@ class Underway:
     begin: int  # offset of its first record: where to go on if it is aborted
     records: int
     outcome: Future[None]
-    due: float  # by when the client must have come back, on the monotonic clock
-
-
-@dataclass(frozen=True, slots=True)
-class _Renewal:
-    """A producer that is on its way to take another's place."""
-
-    producer: Future[Producer]
-    due: float  # by when the client must have come back, on the monotonic clock
 
 
 class Lane:
-    """One transactional producer with the thread on which it waits for the brokers."""
+    """One transactional producer with the thread on which it waits for the brokers, for one call at a time."""
 
     def __init__(self, settings: dict[str, Any], make: type[Producer] = Producer) -> None:
         """Connect and fence whoever had this transactional id. Raises KafkaException."""
@@ -60,8 +52,9 @@ class Lane:
         self._make = make
         self.producer = self._connect()
         self.underway: Underway | None = None
-        self._renewal: _Renewal | None = None
+        self._renewal: Future[Producer] | None = None  # what is to take the producer's place
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
+        self._due = 0.0  # by when the last call must have come back, on the monotonic clock
         self._is_stuck = False
 
     def _connect(self) -> Producer:
@@ -76,9 +69,7 @@ class Lane:
     @property
     def awaited(self) -> Future[Any] | None:
         """What must end before the lane is free, if anything."""
-        if self.underway is not None:
-            return self.underway.outcome
-        return None if self._renewal is None else self._renewal.producer
+        return self._renewal if self.underway is None else self.underway.outcome
 
     def write(self, messages: Iterable[Message], offset: TopicPartition, membership: Any) -> None:
         """Begin a transaction and put everything into it.
@@ -93,7 +84,10 @@ class Lane:
         producer.begin_transaction()
         self._send_offset(offset, membership)
         for made in messages:
-            producer.produce(made.topic, made.value, made.key, made.partition, headers=list(made.headers))
+            if made.headers:
+                producer.produce(made.topic, made.value, made.key, made.partition, headers=made.headers)
+            else:
+                producer.produce(made.topic, made.value, made.key, made.partition)
 
     def _send_offset(self, offset: TopicPartition, membership: Any) -> None:
         """Put the consumed offset into the transaction, in bounded time.
@@ -102,20 +96,27 @@ class Lane:
         2.16, its issue 5456). That is no reason for the loop to stand still unnoticed.
         """
         send = self.producer.send_offsets_to_transaction
-        sending = self._thread.submit(send, [offset], membership, TRANSACTION_SECONDS)
-        done, _ = wait([sending], STUCK_SECONDS)
-        if not done:
-            raise self._stuck(f"{offset.topic}: the offset was not sent")
+        sending = self._begin(send, [offset], membership, TRANSACTION_SECONDS)
+        while not self._has_come_back(sending, f"{offset.topic}: the offset was not sent"):
+            wait([sending], STUCK_SECONDS)
         sending.result()
 
-    def _stuck(self, what: str) -> WorkerStuckError:
-        self._is_stuck = True
-        return WorkerStuckError(f"{what} within {STUCK_SECONDS:g} s")
+    def _begin(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
+        self._due = time.monotonic() + STUCK_SECONDS
+        return self._thread.submit(call, *arguments)
+
+    def _has_come_back(self, call: Future[Any], what: str) -> bool:
+        """Whether the lane's call has ended; `what` says what did not happen if it never does."""
+        if call.done():
+            return True
+        if time.monotonic() >= self._due:
+            self._is_stuck = True
+            raise WorkerStuckError(f"{what} within {STUCK_SECONDS:g} s")
+        return False
 
     def commit(self, topic: str, fold: TenantFold, begin: int, records: int) -> None:
         """Let the commit begin."""
-        outcome = self._thread.submit(self._commit, topic)
-        self.underway = Underway(topic, fold, begin, records, outcome, time.monotonic() + STUCK_SECONDS)
+        self.underway = Underway(topic, fold, begin, records, self._begin(self._commit, topic))
 
     def take_ended(self) -> Underway | None:
         """Return the transaction whose commit has ended, and be free again, also where a new producer was waited for.
@@ -126,11 +127,7 @@ class Lane:
         if self._renewal is not None:
             self._take_renewed(self._renewal)
         underway = self.underway
-        if underway is None:
-            return None
-        if not underway.outcome.done():
-            if time.monotonic() > underway.due:
-                raise self._stuck(f"{underway.topic}: no commit")
+        if underway is None or not self._has_come_back(underway.outcome, f"{underway.topic}: no commit"):
             return None
         self.underway = None
         return underway
@@ -156,15 +153,13 @@ class Lane:
             self.producer.abort_transaction(TRANSACTION_SECONDS)
         except KafkaException as exc:
             raise WorkerFencedError(f"{topic}: {exc.args[0]}") from exc
-        self._renewal = _Renewal(self._thread.submit(self._connect), time.monotonic() + STUCK_SECONDS)
+        self._renewal = self._begin(self._connect)
 
-    def _take_renewed(self, renewal: _Renewal) -> None:
-        if not renewal.producer.done():
-            if time.monotonic() > renewal.due:
-                raise self._stuck("no new producer")
+    def _take_renewed(self, renewal: Future[Producer]) -> None:
+        if not self._has_come_back(renewal, "no new producer"):
             return
         try:
-            self.producer = renewal.producer.result()
+            self.producer = renewal.result()
         except KafkaException as exc:
             raise WorkerFencedError(f"no new producer: {exc.args[0]}") from exc
         self._renewal = None
