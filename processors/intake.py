@@ -10,6 +10,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from processors import signing
 from processors.refusal import Refusal
@@ -43,14 +44,16 @@ class Received:
 
     def header(self, name: str) -> bytes:
         """Return the one header of this name. Raises Refusal MALFORMED_PROOF when there is none, or more."""
-        found = [v for n, v in self.headers if n == name]
-        if len(found) != 1 or found[0] is None:
-            raise Refusal(Reason.MALFORMED_PROOF, f"got {len(found)} headers {name}, want one")
-        return found[0]
+        value, count = None, 0
+        for other, held in self.headers:
+            if other == name:
+                value, count = held, count + 1
+        if count != 1 or value is None:
+            raise Refusal(Reason.MALFORMED_PROOF, f"got {count} headers {name}, want one")
+        return value
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(NamedTuple):
     """The key that signed, as the registry knows it now."""
 
     kid: bytes
@@ -177,23 +180,32 @@ def _decode(tables: Tables, received: Received, claim: Claim) -> None:
 
 
 def _claimed_kid(received: Received) -> bytes | None:
-    found = [v for n, v in received.headers if n == KID_HEADER]
-    return found[0] if len(found) == 1 and found[0] is not None and len(found[0]) == 32 else None
+    try:
+        kid = received.header(KID_HEADER)
+    except Refusal:
+        return None  # refused in `_prove`, once it is known what the record claims
+    return kid if len(kid) == 32 else None
 
 
 def _check_sizes(event: Event, claim: Claim) -> None:
     header = event.header
-    sizes = (
-        (header.event_id, 16), (header.salt, 16), (header.session_id, 32), (header.causation_id, 32),
-        (header.on_behalf_of, 32),
-    )  # fmt: skip
-    for value, size in sizes:
-        if value is not None and len(value) != size:
-            raise Refusal(Reason.MALFORMED_HEADER, f"got a field of {len(value)} bytes, want {size}")
+    _want_bytes(16, header.event_id)
+    _want_bytes(16, header.salt)
+    _want_bytes(32, header.session_id)
+    _want_bytes(32, header.causation_id)
+    _want_bytes(32, header.on_behalf_of)
+    if len(header.traceparent or "") > limits.TRACEPARENT_CHARS_MAX:
+        want = f"want a traceparent of at most {limits.TRACEPARENT_CHARS_MAX} characters"
+        raise Refusal(Reason.MALFORMED_HEADER, want)
     claim.event_id = header.event_id
     if header.on_behalf_of is not None and not isinstance(event.body, ACTS_FOR_OTHERS):
         # Who acts for somebody must not think that it was honoured where nothing looks at it.
         raise Refusal(Reason.NOT_SUPPORTED, "on_behalf_of")
+
+
+def _want_bytes(size: int, field: bytes | None) -> None:
+    if field is not None and len(field) != size:
+        raise Refusal(Reason.MALFORMED_HEADER, f"got a field of {len(field)} bytes, want {size}")
 
 
 def _prove(received: Received, claim: Claim) -> None:

@@ -1,12 +1,14 @@
 """Questions of a session about what the log knows: answered sealed to the asker, and nothing changes.
 
-    attestations        null, or an attestation key          the asker's own session's records
-    approvals           null, or the `next` of a page        requests that the asker may answer
+    attestations        null, an attestation key, or `next`  the asker's own session's records
+    approvals           null, or `next`                      requests that the asker may answer
     invocation          the hex leaf of a call's event       the exact parameters, for who may answer or has asked;
                                                              for an hour after its end, how it ended, for who has asked
-    delegations         null                                 granted by the asker, and to the asker
+    delegations         null, or `next`                      granted by the asker, and to the asker
     effective_policy    a resource name                      ids and digests of the policies that apply to the asker
 
+`next` is that of the page before; the last page has null. Where what it names has left meanwhile the question is
+refused, as is anybody else's `next`, and one begins again.
 An approver sees the exact parameters of a call only so.
 """
 
@@ -30,10 +32,11 @@ from processors.tables import OPEN, OVER, Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import Event, InvocationRequested
-from schemas.rows import DelegationRow, RequestRow
+from schemas.rows import AttestationRow, DelegationRow, RequestRow
 from schemas.workflow import StateQueried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_WANT_NEXT = "want null, or the `next` of the page before"
 
 
 def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body: StateQueried) -> None:
@@ -50,35 +53,70 @@ def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
 
 
 def _attestations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
-    if argument is not None and not isinstance(argument, str):
-        raise Refusal(Reason.QUERY_INVALID, "want null, or an attestation key")
-    group = signer.kid if argument is None else (signer.kid, argument)
-    told: list[JSONValue] = []
-    for record in tables.attestations.of(group)[: limits.QUERY_ROWS_MAX]:
-        row = tables.attestations.rows[record]
-        told.append(
-            {
-                "id": record.hex(),
-                "key": row.key,
-                "setter": row.setter,
-                "value": jcs.parse_strict(row.value.encode()),
-                "set_at": row.set_at,
-                "expires_at": row.expires_at,
-                "uses": row.uses,
-                "max_uses": 1 if row.one_time else row.max_uses,
-                "revoked": row.revoked,
-            }
-        )
-    return {"attestations": told, "more": len(tables.attestations.of(group)) > len(told)}
+    key, after = _attestations_asked(argument)
+    group = signer.kid if key is None else (signer.kid, key)
+    page, last = _page(after, limits.QUERY_ROWS_MAX, tables.attestations.of(group))
+    following: JSONValue = None if last is None else {"key": key, "after": last.hex()}
+    return {"attestations": [_attestation(one, tables.attestations.rows[one]) for one in page], "next": following}
+
+
+def _attestations_asked(argument: JSONValue) -> tuple[str | None, bytes | None]:
+    """Return (key, after). Raises Refusal QUERY_INVALID."""
+    match argument:
+        case None | str():
+            return argument, None
+        case {"key": None | str() as key, "after": str() as after, **more} if not more and _DIGEST.fullmatch(after):
+            return key, bytes.fromhex(after)
+    raise Refusal(Reason.QUERY_INVALID, "want null, an attestation key, or the `next` of the page before")
+
+
+def _attestation(record: bytes, row: AttestationRow) -> JSONValue:
+    return {
+        "id": record.hex(),
+        "key": row.key,
+        "setter": row.setter,
+        "value": jcs.parse_strict(row.value.encode()),
+        "set_at": row.set_at,
+        "expires_at": row.expires_at,
+        "uses": row.uses,
+        "max_uses": 1 if row.one_time else row.max_uses,
+        "revoked": row.revoked,
+    }
+
+
+def _place(argument: JSONValue) -> bytes | None:
+    """Return what a page begins after. Raises Refusal QUERY_INVALID."""
+    if argument is None:
+        return None
+    if not (isinstance(argument, str) and _DIGEST.fullmatch(argument)):
+        raise Refusal(Reason.QUERY_INVALID, _WANT_NEXT)
+    return bytes.fromhex(argument)
+
+
+def _page(after: bytes | None, size: int, *lists: Sequence[bytes]) -> tuple[list[bytes], bytes | None]:
+    """Return the keys of one page over ordered lists, and the last of them where others follow.
+
+    Raises:
+        Refusal: QUERY_INVALID, no list has what the page before ended with.
+    """
+    places = [0 if after is None else bisect.bisect_right(keys, after) for keys in lists]
+    found = [place > 0 and keys[place - 1] == after for keys, place in zip(lists, places, strict=True)]
+    if after is not None and not any(found):
+        # Whether it is a stranger's or nobody's is not told: ids of records can be guessed.
+        raise Refusal(Reason.QUERY_INVALID, _WANT_NEXT)
+    slices = [keys[at : at + size + 1] for keys, at in zip(lists, places, strict=True)]
+    keys = sorted(key for some in slices for key in some)
+    page = keys[:size]
+    return page, page[-1] if len(keys) > len(page) else None
 
 
 def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
     """Return a page of what the asker may answer. Bounded by what is looked at, not by what is found."""
-    if argument is not None and not (isinstance(argument, str) and _DIGEST.fullmatch(argument)):
-        raise Refusal(Reason.QUERY_INVALID, "want null, or the `next` of the page before")
+    after = _place(argument)
     subject, _ = approvals.approver_of(tables, signer)
     keys: Sequence[bytes] = tables.requests.of(OPEN)
-    at = 0 if argument is None else bisect.bisect_right(keys, bytes.fromhex(argument))
+    # Any place will do: what a page ends with need not be the asker's to know of.
+    at = 0 if after is None else bisect.bisect_right(keys, after)
     looked_at = keys[at : at + limits.QUERY_ROWS_MAX]
     told: list[JSONValue] = []
     for key in looked_at:
@@ -164,13 +202,15 @@ def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow]) -> bool
 
 
 def _delegations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
-    if argument is not None:
-        raise Refusal(Reason.QUERY_INVALID, "want null")
-    told: dict[str, JSONValue] = {}
-    for name, group in (("granted", "by"), ("received", "to")):
-        keys = tables.delegations.of((group, signer.principal_id))[: limits.QUERY_ROWS_MAX]
-        told[name] = [_delegation(key, tables.delegations.rows[key]) for key in keys]
-    return told
+    """Return a page of both lists together, in order of ids: nobody delegates to itself, so each row is in one."""
+    me, rows = signer.principal_id, tables.delegations.rows
+    lists = (tables.delegations.of(("by", me)), tables.delegations.of(("to", me)))
+    page, last = _page(_place(argument), limits.QUERY_DELEGATIONS_MAX, *lists)
+    return {
+        "granted": [_delegation(leaf, rows[leaf]) for leaf in page if rows[leaf].delegator == me],
+        "received": [_delegation(leaf, rows[leaf]) for leaf in page if rows[leaf].delegate == me],
+        "next": None if last is None else last.hex(),
+    }
 
 
 def _delegation(leaf: bytes, row: DelegationRow) -> JSONValue:

@@ -128,7 +128,8 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
     parameters: dict[str, JSONValue] = {"key": key}
     if isinstance(body, ContextWritten):
         parameters["value"] = _value(body.value)
-    resource = f"vault:{body.scope}/{_VERBS[type(body)]}/{key or '-'}"
+    # A list without a prefix asks with an empty key, which no other question has: a policy tells them all apart.
+    resource = f"vault:{body.scope}/{_VERBS[type(body)]}/{key}"
     try:
         verdict = decide_call(
             tables,

@@ -13,11 +13,9 @@ from typing import Any
 from processors import jcs
 from processors.parameters import MalformedParametersError, parse_parameters
 from producers.answers import Answer
-from producers.control import Speaker
+from producers.control import Speaker, rows_in
 from producers.outcomes import CallError, MalformedReplyError, digest_of
 from schemas.workflow import AttestationApproved, AttestationDenied
-
-PAGES_MAX = 1000
 
 
 class ParametersChangedError(CallError):
@@ -56,28 +54,12 @@ class ShownCall:
 
 def pending_requests(speaker: Speaker) -> list[dict[str, Any]]:
     """Return every request that the speaker may answer. Raises as `Speaker.question`."""
-    found: list[dict[str, Any]] = []
-    after: str | None = None
-    for _ in range(PAGES_MAX):
-        told = speaker.question("approvals", after)
-        page, following = told.get("requests"), told.get("next")
-        if not isinstance(page, list) or not all(isinstance(one, dict) for one in page):
-            raise MalformedReplyError("the log's reply holds no list of requests")
-        found += page
-        if following is None:
-            return found
-        if not isinstance(following, str) or (after is not None and following <= after):
-            raise MalformedReplyError("the log's pages of requests do not go on")
-        after = following
-    raise MalformedReplyError(f"more than {PAGES_MAX} pages of requests")
+    return rows_in(speaker.pages("approvals"), "requests")
 
 
 def own_attestations(speaker: Speaker) -> list[dict[str, Any]]:
-    """Return what was attested for the speaker's own session. Raises as `Speaker.question`."""
-    told = speaker.question("attestations").get("attestations")
-    if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
-        raise MalformedReplyError("the log's reply holds no list of attestations")
-    return told
+    """Return everything that was attested for the speaker's own session. Raises as `Speaker.question`."""
+    return rows_in(speaker.pages("attestations"), "attestations")
 
 
 def show_call(speaker: Speaker, request: str) -> ShownCall:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager
@@ -19,11 +19,13 @@ from producers.outcomes import MalformedReplyError, RefusedError, no_answer, sen
 from producers.publisher import Publisher
 from producers.registry_view import RegistryView
 from schemas import limits
+from schemas.reasons import Reason
 from schemas.records import Body, SessionOpened
 from schemas.workflow import StateQueried
 
 CONTROL_SECONDS = 20.0
 SESSION_TTL_MS = 3_600_000
+PAGES_MAX = 2000  # of one list, with those that were read twice; the longest has half as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,41 @@ class Speaker:
         """Ask what the log knows. Raises as `tell`, and MalformedReplyError."""
         body = StateQueried(what=what, argument=jcs.canonical(argument).decode())
         return told_in(self.tell(body))
+
+    def pages(self, what: str) -> list[dict[str, Any]]:
+        """Ask what the log knows, and on with each `next`; return every page. At most PAGES_MAX questions.
+
+        A list of which a page's end has left meanwhile is read again from its beginning. Raises as `question`.
+        """
+        told: list[dict[str, Any]] = []
+        argument: jcs.JSONValue = None
+        for _ in range(PAGES_MAX):
+            try:
+                page = self.question(what, argument)
+            except RefusedError as exc:
+                if not told or exc.reason != Reason.QUERY_INVALID:
+                    raise
+                told, argument = [], None
+                continue
+            following = page.get("next")
+            if following is not None and any(one.get("next") == following for one in told):
+                raise MalformedReplyError(f"the log's pages of {what} do not go on")
+            told.append(page)
+            if following is None:
+                return told
+            argument = following
+        raise MalformedReplyError(f"{what} do not end within {PAGES_MAX} questions")
+
+
+def rows_in(pages: Sequence[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Return the rows that pages hold under a name. Raises MalformedReplyError."""
+    rows: list[dict[str, Any]] = []
+    for page in pages:
+        told = page.get(name)
+        if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
+            raise MalformedReplyError(f"the log's reply holds no list {name!r}")
+        rows += told
+    return rows
 
 
 def told_in(answer: Answer) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from processors import jcs
 from processors.policy.delegation import parse_scope
-from producers.control import Speaker
-from producers.outcomes import MalformedReplyError, digest_of
+from producers.control import Speaker, rows_in
+from producers.outcomes import digest_of, milliseconds
+from schemas import limits
 from schemas.workflow import DelegationGranted, DelegationRevoked
 
 
@@ -36,13 +37,15 @@ def grant(speaker: Speaker, to: str, scope: str, *, expires_in: float, purpose: 
     """Let another principal do some of what the speaker may, and return the delegation's id.
 
     Raises:
+        MalformedTimeError: nothing was sent.
         RefusedError: DELEGATION_SELF, _CYCLE, _DEPTH, _EXPIRED, _PARENT, UNKNOWN_PRINCIPAL or LIMIT_EXCEEDED.
     """
+    life_ms = milliseconds(expires_in, at_most=limits.DELEGATION_MS_MAX, what="a delegation")
     body = DelegationGranted(
         delegate=to,
         parent=None if parent is None else delegation_id(parent),
         scope=scope,
-        expires_at=time.time_ns() // 1_000_000 + int(expires_in * 1000),
+        expires_at=time.time_ns() // 1_000_000 + life_ms,
         purpose=purpose,
     )
     return speaker.tell(body).result.event.hex()
@@ -54,9 +57,6 @@ def revoke(speaker: Speaker, delegation: str, reason: str) -> None:
 
 
 def listed(speaker: Speaker) -> dict[str, list[dict[str, Any]]]:
-    """Return the delegations that the speaker has `granted` and `received`. Raises MalformedReplyError."""
-    told = speaker.question("delegations")
-    found = {name: told.get(name) for name in ("granted", "received")}
-    if not all(isinstance(rows, list) for rows in found.values()):
-        raise MalformedReplyError("the log's reply holds no delegations")
-    return {name: list(rows) for name, rows in found.items() if isinstance(rows, list)}
+    """Return all delegations that the speaker has `granted` and `received`. Raises as `Speaker.question`."""
+    pages = speaker.pages("delegations")
+    return {name: rows_in(pages, name) for name in ("granted", "received")}

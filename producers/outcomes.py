@@ -49,6 +49,18 @@ class MalformedIdError(ValueError):
     """What was given is no id of its kind; nothing was sent."""
 
 
+class MalformedTimeError(ValueError):
+    """What was given is no time that the log takes; nothing was sent."""
+
+
+def milliseconds(seconds: float, *, at_most: int, what: str) -> int:
+    """Return whole milliseconds, at least one and `at_most`. Raises MalformedTimeError."""
+    longest = at_most / 1000
+    if not 0.001 <= seconds <= longest:  # nor is it so of infinity and NaN
+        raise MalformedTimeError(f"want {what} of 0.001 to {longest:.0f} seconds")
+    return int(seconds * 1000)
+
+
 def digest_of(text: str, what: str) -> bytes:
     """Return the 32 bytes of an id in hex. Raises MalformedIdError."""
     if not _DIGEST.fullmatch(text):

@@ -112,7 +112,9 @@ def forget(folder: TenantHome, call: WaitingCall) -> None:
 
 def _path(folder: TenantHome, event_id: str) -> Path:
     if not _EVENT_ID.fullmatch(event_id):
-        raise WaitingCallError(f"got {event_id[:40]!r}, want an event id: 32 hexadecimal digits")
+        raise WaitingCallError(
+            f"got {event_id[:40]!r}, want an event id, as the waiting call told it: 32 hexadecimal digits"
+        )
     return folder.path / FOLDER / f"{event_id}.json"
 
 

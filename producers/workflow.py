@@ -14,7 +14,9 @@ from producers import approving, delegating
 from producers.approving import ShownCall
 from producers.context import ContextVault, VaultEntry
 from producers.control import Speaker
+from producers.outcomes import milliseconds
 from producers.prompting import AuthenticatedPrompt, create_prompt
+from schemas import limits
 from schemas.records import SessionClosed
 from schemas.workflow import ApplicationEventLogged
 
@@ -73,9 +75,12 @@ class Workflow:
 
         Raises:
             ValueTooLargeError: it has more than 64 KiB; it was not sent.
+            MalformedTimeError: it shall live for no time, or too long; it was not sent.
             VaultRollbackError: somebody took changes back.
         """
-        ttl_ms = None if ttl_seconds is None else int(ttl_seconds * 1000)
+        ttl_ms = (
+            None if ttl_seconds is None else milliseconds(ttl_seconds, at_most=limits.VAULT_TTL_MS_MAX, what="a life")
+        )
         return self._vault.set(key, value, scope=scope, ttl_ms=ttl_ms, expected=expected)
 
     def context_get(self, key: str, default: Any = None, *, scope: str = OWN_SCOPE) -> Any:
@@ -112,6 +117,7 @@ class Workflow:
 
         Raises:
             PolicyError: the scope is malformed, or names neither resources nor operations.
+            MalformedTimeError: it shall hold for no time, or for more than a year and a day.
         """
         scope = delegating.scope_text(resources, operations, conditions)
         return delegating.grant(self._speaker, to, scope, expires_in=expires_in, purpose=purpose, parent=parent)

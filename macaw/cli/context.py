@@ -16,6 +16,8 @@ app = typer.Typer(
 
 Key = Annotated[str, typer.Argument(help="The key.")]
 Scope = Annotated[str, typer.Option("--scope", help="`session`, or a shared scope that policies allow.")]
+_FLEETING = "each command of an agent has a session, and so a scope `session`, of its own; want --scope NAME"
+
 Expected = Annotated[
     int | None, typer.Option("--expected", help="Only in place of this version; 0 stands for none.", min=0)
 ]
@@ -24,7 +26,9 @@ Expected = Annotated[
 @app.command("set")
 def set_value(
     key: Key,
-    value: Annotated[str, typer.Argument(help="A JSON value; @FILE reads it from a file, - from stdin.")],
+    value: Annotated[
+        str, typer.Argument(help='A JSON value, a text as "…"; @FILE reads it from a file, - from stdin.')
+    ],
     *,
     name: As,
     scope: Scope = "session",
@@ -35,7 +39,7 @@ def set_value(
 ) -> None:
     """Put a value under a key and print its version."""
     from macaw.cli.given import json_of
-    from macaw.cli.output import show, show_json
+    from macaw.cli.output import say, show, show_json
     from macaw.cli.places import open_tenant
     from macaw.cli.speaking import open_client
 
@@ -47,6 +51,15 @@ def set_value(
         show_json({"scope": scope, "key": key, "version": version})
     else:
         show(str(version))
+    if _is_fleeting(name, scope):
+        say(f"no later command reads this value: {_FLEETING}")
+
+
+def _is_fleeting(name: str, scope: str) -> bool:
+    from processors.registry import PERSON_PREFIX
+    from processors.vault import OWN
+
+    return scope == OWN and not name.startswith(PERSON_PREFIX)
 
 
 @app.command("get")
@@ -61,7 +74,8 @@ def get_value(key: Key, *, name: As, scope: Scope = "session", tenant: Tenant = 
     with open_client(home, folder, name) as client:
         entry = client.context_entry(key, scope=scope)
     if not entry.version:
-        raise CommandError(f"there is no {key!r} in the scope {scope!r}")
+        why = f"; {_FLEETING}" if _is_fleeting(name, scope) else ""
+        raise CommandError(f"there is no {key!r} in the scope {scope!r}{why}")
     if as_json:
         told = {"scope": scope, "key": key, "value": entry.value, "version": entry.version, "author": entry.author}
         show_json(told, indent=2)

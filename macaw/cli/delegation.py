@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -18,15 +19,24 @@ def grant(
     *,
     name: As,
     resource: Annotated[
-        list[str] | None, typer.Option("--resource", help="A pattern of resources; repeat it for more.")
+        list[str] | None,
+        typer.Option(
+            "--resource", help="A pattern of resources, as tool:bank/*; repeat it for more.", metavar="PATTERN"
+        ),
     ] = None,
     operation: Annotated[
-        list[str] | None, typer.Option("--operation", help="The last part of a resource's name; repeat it for more.")
+        list[str] | None,
+        typer.Option(
+            "--operation", help="The last part of a resource's name, as transfer; repeat it for more.", metavar="NAME"
+        ),
     ] = None,
     conditions: Annotated[
         str,
         typer.Option(
-            "--conditions", help="max_amount, time_window and ticket_ids; @FILE or - as elsewhere.", metavar="JSON"
+            "--conditions",
+            help='A JSON object, as {"max_amount": 5, "ticket_ids": ["T-1"], "time_window": {"start": '
+            '"2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"}}; @FILE reads it from a file, - from stdin.',
+            metavar="JSON",
         ),
     ] = "{}",
     minutes: Annotated[float, typer.Option("--minutes", help="How long it holds.", min=0.01)] = 60.0,
@@ -37,30 +47,47 @@ def grant(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Grant a delegation and print its id; `macaw invoke --delegation ID` presents it."""
+    """Grant a delegation and print its id.
+
+    `macaw invoke --delegation ID` presents it. The delegate may do no more than the scope says, and never more than
+    both may by their own policies.
+    """
+    from macaw.cli.errors import CommandError
     from macaw.cli.given import object_of
     from macaw.cli.output import show, show_json
     from macaw.cli.places import open_tenant
     from macaw.cli.speaking import open_client
+    from processors.policy.errors import PolicyError
 
-    if not resource and not operation:
-        raise typer.BadParameter("want one --resource or --operation at least", param_hint="--resource")
+    _check_scope(resource or (), operation or ())
     asked = object_of(conditions, "--conditions")
     home, folder = open_tenant(tenant)
-    with open_client(home, folder, name) as client:
-        given = client.delegate(
-            to,
-            resources=resource or (),
-            operations=operation or (),
-            conditions=asked,
-            expires_in=minutes * 60,
-            purpose=purpose,
-            parent=parent,
-        )
+    try:
+        with open_client(home, folder, name) as client:
+            given = client.delegate(
+                to,
+                resources=resource or (),
+                operations=operation or (),
+                conditions=asked,
+                expires_in=minutes * 60,
+                purpose=purpose,
+                parent=parent,
+            )
+    except PolicyError as exc:
+        raise CommandError(f"the delegation's scope is refused: {exc}; nothing was granted") from exc
     if as_json:
         show_json({"delegation": given, "delegate": to})
     else:
         show(given)
+
+
+def _check_scope(resources: Sequence[str], operations: Sequence[str]) -> None:
+    if not resources and not operations:
+        raise typer.BadParameter("want one --resource or --operation at least", param_hint="--resource")
+    if any("/" in one for one in operations):  # it would meet no call at all
+        raise typer.BadParameter(
+            "want the last part of a resource's name; a whole name is for --resource", param_hint="--operation"
+        )
 
 
 @app.command("list")

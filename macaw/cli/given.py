@@ -31,7 +31,9 @@ def json_of(given: str, hint: str) -> Any:
         return jcs.parse_strict(text_of(given, hint).encode())
     except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
         cause = getattr(exc, "cause", "surrogate")
-        raise typer.BadParameter(f"want one strict JSON value (found wrong: {cause})", param_hint=hint) from exc
+        raise typer.BadParameter(
+            f"want one strict JSON value, a text in double quotes (found wrong: {cause})", param_hint=hint
+        ) from exc
 
 
 def object_of(given: str, hint: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -63,23 +62,21 @@ def command(
     A denial is told on stderr, with its reason code and exit status 1. Where people must approve the call it waits for
     them, and says so.
     """
-    from macaw.cli.output import show_json
-
+    if resume is not None and resource is not None:
+        raise typer.BadParameter("a call that is fetched says itself what it is: want none", param_hint="RESOURCE")
     if resume is None:
         if resource is None:
             raise typer.BadParameter("want what to call, or --resume EVENT_ID", param_hint="RESOURCE")
         if name is None:
             raise typer.BadParameter("want '--as' NAME, or --resume EVENT_ID", param_hint="--as")
         patience = _Patience(timeout, approval_timeout, detach)
-        found = _ask(resource, _parameters(params), name, delegation, patience, tenant)
+        _ask(resource, _parameters(params), name, delegation, patience, tenant)
     elif detach:
         raise typer.BadParameter(
             "a call that waits is detached already: want --approval-timeout", param_hint="--detach"
         )
     else:
-        found = _come_back(resume, timeout, approval_timeout, tenant)
-    if found is not _WAITS:
-        show_json(found)
+        _come_back(resume, timeout, approval_timeout, tenant)
 
 
 class _Patience(NamedTuple):
@@ -90,9 +87,6 @@ class _Patience(NamedTuple):
     detach: bool
 
 
-_WAITS = object()  # what is printed of a call that waits is not its result
-
-
 def _ask(
     resource: str,
     parameters: dict[str, Any],
@@ -100,9 +94,9 @@ def _ask(
     delegation: str | None,
     patience: _Patience,
     tenant: str | None,
-) -> object:
-    """Ask and return the result, or `_WAITS` after telling how to come back."""
-    from macaw.cli.output import show
+) -> None:
+    """Ask and show the result, or how to come back for it."""
+    from macaw.cli.output import show, show_json
     from macaw.cli.places import open_tenant
     from macaw.cli.speaking import open_client
     from producers.client import result_of
@@ -111,26 +105,41 @@ def _ask(
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
         if not patience.detach:
-            invoke = partial(client.invoke, seconds=patience.seconds, approval_seconds=patience.approval_seconds)
-            result: object = invoke(resource, parameters, delegation=delegation, on_pending=_tell)
-            return result
+            result = client.invoke(
+                resource,
+                parameters,
+                seconds=patience.seconds,
+                delegation=delegation,
+                approval_seconds=patience.approval_seconds,
+                on_pending=_tell,
+            )
+            show_json(result)
+            return
         asked = client.start(resource, parameters, seconds=patience.seconds, delegation=delegation)
         if isinstance(asked, WaitingCall):
             _tell(asked)
             show(asked.event_id)
-            return _WAITS
-        return result_of(asked)
+        else:
+            show_json(result_of(asked))
 
 
-def _come_back(event_id: str, seconds: float, approval_seconds: float | None, tenant: str | None) -> object:
-    """Return the result of a call that waited."""
+def _come_back(event_id: str, seconds: float, approval_seconds: float | None, tenant: str | None) -> None:
+    """Show the result of a call that waited."""
+    from macaw.cli.output import show_json
     from macaw.cli.places import open_tenant
     from producers.client import Client
 
     home, folder = open_tenant(tenant)
-    resume = partial(Client.resume, seconds=seconds, approval_seconds=approval_seconds, on_pending=_tell)
-    result: object = resume(folder.tenant, event_id, home=home)
-    return result
+    show_json(
+        Client.resume(
+            folder.tenant,
+            event_id,
+            home=home,
+            seconds=seconds,
+            approval_seconds=approval_seconds,
+            on_pending=_tell,
+        )
+    )
 
 
 def _tell(call: WaitingCall) -> None:

@@ -36,5 +36,14 @@ def open_client(home: Home, folder: TenantHome, name: str) -> Client:
                 raise CommandError(f"no {kind} of {name} in {folder.path}: run `{hint} {bare}`")
             return connect(folder.tenant, bare, home=home)
     if not folder.key_file("agent", name).exists():
-        raise CommandError(f"no key of an agent {name!r} in {folder.path}: run `macaw agent register {name}`")
+        raise CommandError(f"no key of an agent {name!r} in {folder.path}: {_hint(folder, name)}")
     return Client.connect(folder.tenant, name, home=home)
+
+
+def _hint(folder: TenantHome, name: str) -> str:
+    """Return what may have been meant by a name that no agent has."""
+    from processors.registry import PERSON_PREFIX
+
+    others = (("session", PERSON_PREFIX), ("approver", APPROVER_PREFIX))
+    meant = [f"--as {prefix}{name}" for kind, prefix in others if folder.key_file(kind, name).exists()]
+    return f"want {' or '.join(meant)}?" if meant else f"run `macaw agent register {name}`"

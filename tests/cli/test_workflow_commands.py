@@ -12,6 +12,7 @@ import pytest
 
 from macaw.cli import main
 from producers.client import Client, DeniedError
+from schemas import limits
 from streams.broker import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, banking
@@ -180,6 +181,81 @@ def test_a_delegation_by_hand(terminal: Terminal) -> None:
     assert "DELEGATION_SELF" in terminal.run("delegation", "grant", "payer", *grant[3:], status=1)
     assert "E_UNKNOWN_FIELD" in terminal.run(*grant, "--conditions", '{"colour": 1}', status=1)
     assert "--resource" in terminal.run("delegation", "grant", "clerk", "--as", "payer", status=2)
+
+
+def test_all_delegations_are_listed_however_many(terminal: Terminal) -> None:
+    """The command goes on with every page that the log has."""
+    tenant, home = terminal.here.folder.tenant, terminal.here.home
+    with Client.connect(tenant, "clerk", home=home) as clerk:
+        given = {clerk.delegate("payer", operations=["check"]) for _ in range(limits.QUERY_DELEGATIONS_MAX + 2)}
+
+    listed = terminal.json("delegation", "list", "--as", "clerk")
+    assert {one["delegation"] for one in listed["granted"]} == given  # type: ignore[index, call-overload]
+    shown = terminal.run("delegation", "list", "--as", "payer").splitlines()
+    assert given <= {line.split()[0] for line in shown}
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "said"),
+    [
+        (["--operation", "tool:bank/pay"], 2, "a whole name is for --resource"),
+        (
+            ["--operation", "pay", "--conditions", '{"amount": 5}'],
+            1,
+            "E_UNKNOWN_FIELD at '/conditions/amount'; nothing was granted",
+        ),
+        (["--operation", "pay", "--conditions", "[]"], 2, "want a JSON object"),
+        (["--operation", "pay", "--minutes", "1e308"], 1, "want a delegation of 0.001 to 31622400 seconds"),
+        (["--operation", "pay", "--parent", "zz"], 1, "64 hexadecimal digits"),
+    ],
+    ids=["whole-name", "condition", "list", "for-ever", "parent"],
+)
+def test_a_delegation_that_cannot_be_is_refused_in_words(
+    terminal: Terminal, argv: list[str], status: int, said: str
+) -> None:
+    """What is wrong with it, and what would be right; nothing about policies, and nothing unexpected."""
+    told = terminal.run("delegation", "grant", "clerk", "--as", "payer", *argv, status=status)
+
+    assert said in told
+    assert "unexpected" not in told
+    assert "published" not in told
+
+
+def test_an_agent_is_told_that_its_own_scope_ends_with_the_command(
+    terminal: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the value is put, and where it is missed; persons have a session that lasts."""
+    terminal.run("context", "set", "plan", "1", "--as", "payer")
+    assert main(["context", "set", "plan", "1", "--as", "payer", "--tenant", terminal.here.folder.tenant]) == 0
+    assert "want --scope NAME" in capsys.readouterr().err
+    assert "want --scope NAME" in terminal.run("context", "get", "plan", "--as", "payer", status=1)
+    assert "--scope NAME" not in terminal.run("context", "get", "none", "--as", "user:carol", status=1)
+    assert "--scope NAME" not in terminal.run("context", "get", "none", "--as", "payer", "--scope", "team", status=1)
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e300", "31622401"])
+def test_a_value_lives_for_a_time_that_the_log_takes(terminal: Terminal, seconds: str) -> None:
+    """Anything else is refused before it is sent, in a sentence."""
+    put = ["context", "set", "plan", "1", "--as", "payer", "--scope", "team", "--ttl", seconds]
+
+    assert terminal.run(*put, status=1) == "macaw: want a life of 0.001 to 31622400 seconds\n"
+
+
+def test_a_text_of_the_vault_stands_in_quotes(terminal: Terminal) -> None:
+    """It is said so to whoever leaves them out."""
+    assert "a text in double quotes" in terminal.run("context", "set", "k", "hello", "--as", "payer", status=2)
+
+
+def test_a_name_that_no_agent_has_may_be_a_persons(terminal: Terminal) -> None:
+    """The hint names who is known here, and else how to register an agent."""
+    assert "want --as user:carol?" in terminal.run("approvals", "list", "--as", "carol", status=1)
+    assert "macaw agent register nobody" in terminal.run("context", "list", "--as", "nobody", status=1)
+
+
+def test_a_call_that_is_fetched_is_not_named_again(terminal: Terminal) -> None:
+    """Another name beside --resume would be ignored, so it is refused."""
+    assert "want none" in terminal.run("invoke", PAY, "--resume", "0" * 32, status=2)
+    assert "as the waiting call told it" in terminal.run("invoke", "--resume", "0" * 64, status=1)
 
 
 def test_an_attester_speaks_of_the_sessions_it_may(terminal: Terminal) -> None:

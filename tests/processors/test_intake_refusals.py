@@ -105,6 +105,8 @@ CASES = {
     "session-id-of-31-bytes": Case("MALFORMED_HEADER", with_field(session_id=bytes(31))),
     "causation-id-of-16-bytes": Case("MALFORMED_HEADER", with_field(causation_id=bytes(16))),
     "on-behalf-of": Case("MALFORMED_HEADER", with_field(on_behalf_of=noise("delegation")[:31])),
+    "traceparent-too-long": Case("MALFORMED_HEADER", with_field(traceparent="ü" * (limits.TRACEPARENT_CHARS_MAX + 1))),
+    "traceparent-of-a-whole-event": Case("MALFORMED_HEADER", with_field(traceparent="0" * 200_000)),
     # the proof
     "proof-missing": Case("MALFORMED_PROOF", without(PROOF_HEADER)),
     "proof-twice": Case("MALFORMED_PROOF", doubled(PROOF_HEADER)),

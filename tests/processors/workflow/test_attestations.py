@@ -204,5 +204,5 @@ def test_the_asker_sees_its_own_attestations(world):
     [record] = reply(answer)["attestations"]
     assert (record["key"], record["setter"], record["value"], record["max_uses"]) == ("checked", CHECK, {"n": 1}, 1)
     assert record["id"] == record_id(world.bot.kid, "checked", CHECK).hex()
-    assert reply(world.ask(other, "attestations")) == {"attestations": [], "more": False}
+    assert reply(world.ask(other, "attestations")) == {"attestations": [], "next": None}
     assert PAY not in str(reply(world.ask(world.bot, "attestations", "mailed")))

@@ -1,0 +1,20 @@
+"""Times that callers give, before anything is sent."""
+
+import math
+
+import pytest
+
+from producers.outcomes import MalformedTimeError, milliseconds
+
+
+@pytest.mark.parametrize(("seconds", "ms"), [(0.001, 1), (0.0019, 1), (1, 1000), (59.9999, 59_999), (60, 60_000)])
+def test_a_time_is_whole_milliseconds(seconds: float, ms: int) -> None:
+    """From one to the bound; what is left over counts nothing."""
+    assert milliseconds(seconds, at_most=60_000, what="a life") == ms
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.000_999, 60.001, 1e308, math.inf, -math.inf, math.nan, 10**400])
+def test_a_time_outside_its_bounds_is_refused(seconds: float) -> None:
+    """The message says what would do."""
+    with pytest.raises(MalformedTimeError, match=r"want a life of 0\.001 to 60 seconds"):
+        milliseconds(seconds, at_most=60_000, what="a life")
