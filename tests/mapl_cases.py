@@ -108,7 +108,7 @@ class Attested:
                 revoked=row.get("revoked", False),
                 uses=self._uses(at, row),
                 expires_at=self._ends(row),
-                max_uses=row.get("max_uses"),
+                max_uses=1 if row.get("one_time", False) else row.get("max_uses"),  # approvals have no other mark
             )
             for at, row in self._rows(key, external=True)
         ]

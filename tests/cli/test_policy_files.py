@@ -186,6 +186,24 @@ def test_a_case_that_comes_out_otherwise(tmp_path: Path, capsys: pytest.CaptureF
     assert run(capsys, "test", write(tmp_path, "none.jsonl", ""))[0] == 1  # nothing was tested
 
 
+def test_an_approval_for_one_use_serves_one_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the policy lets a grant be used twice: the stricter of both counts."""
+    meta = {"approval_criteria": "role:lead", "timeout": 60, "max_uses": 2}
+    needs = {"policy_id": "tool:x", "resources": ["**"], "attestations": ["ok"]}
+    given = {"key": "ok", "status": "approved", "one_time": True, "at": "2026-03-02T14:59:00Z"}
+    case = {
+        "id": "once",
+        "policies": [needs | {"constraints": {"attestations": {"ok": meta}}}],
+        "session": {"user": "eve"},
+        "resource": "x",
+        "times": ["2026-03-02T15:00:00Z", "2026-03-02T15:00:01Z"],
+        "attestations": [given | {"by": [{"user": "lee", "is": ["role:lead"]}]}],
+        "expect": [["allowed", "ALLOWED"], ["pending", "APPROVAL_PENDING"]],
+    }
+
+    assert run(capsys, "test", write(tmp_path, "cases.jsonl", case))[0] == 0
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
