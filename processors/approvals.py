@@ -157,6 +157,7 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
         attributes=attributes,
         at=tables.now,
         signed=effects.signed_event(),
+        opened_by=signer.kid if signer.session is None else signer.session.opened_by,
     )
     row = replace(row, approvals=(*row.approvals, given))
     tables.requests.put(request_id(row.event, row.key), row)

@@ -1,6 +1,7 @@
 """What has been attested and approved, as policies look at it: for one call, now (MAPL.md 8).
 
-An approval stands while its session or key is not revoked, and counts for what its giver was then and is now.
+An approval stands while its session or key is not revoked and it is known what its giver is, and counts for what its
+giver was then and is now.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Attested:
     def records(self, key: str) -> Sequence[Record]:
         if key == PHISHING_RESISTANT and self._chain.hops and not self._chain.bound:
             # It is the root's, as it was when the first hop was granted; the signer's own says nothing of that person.
-            # How old it is and how often it served is not known any more: a policy that limits either is not met.
-            return (Record(position=0, set_at=0, uses=_UNKNOWN),) if self._chain.phishing_resistant else ()
+            # How often it served is not known any more: a policy that limits that is not met.
+            at = self._chain.login_at or 0  # rows of older versions do not say: the login is as old as can be
+            return (Record(position=0, set_at=at, uses=_UNKNOWN),) if self._chain.phishing_resistant else ()
         return records_of(self._tables, self._session_id, key)
 
     def approvals(self, key: str) -> Sequence[Approval]:
@@ -123,9 +125,9 @@ def then_of(one: ApprovalGiven) -> Subject:
 
 
 def _subject_now(tables: Tables, one: ApprovalGiven) -> Subject | None:
-    """Return what an approver is now, None where the session or key was revoked.
+    """Return what an approver is now, None where the session or key was revoked, or nobody knows the person.
 
-    A session that has run out takes nothing back. A newer one of the same person says what the person is now.
+    A session that has run out takes nothing back. The newest one of the same person says what the person is now.
     """
     if one.role == APPROVER_ROLE:
         row = tables.keys.get(one.session_id)
@@ -136,7 +138,7 @@ def _subject_now(tables: Tables, one: ApprovalGiven) -> Subject | None:
     if signed is not None and signed.revoked:
         return None
     attributes = person_now(tables, one.principal_id)
-    return subject_of(one.attributes if attributes is None else attributes, one.role, one.principal_id)
+    return None if attributes is None else subject_of(attributes, one.role, one.principal_id)
 
 
 def user_of(subject: Subject) -> str:

@@ -201,15 +201,20 @@ def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
     return [_judged(tables.attestations.rows[one]) for one in tables.attestations.of((session_id, key))]
 
 
-def holds(tables: Tables, session_id: bytes, key: str, *, until: int) -> bool:
-    """Whether a session has a record under a key that counts now, and for its setter any number of times until then."""
-    return any(
-        not one.revoked
+def held_since(tables: Tables, session_id: bytes, key: str, *, until: int) -> int | None:
+    """Return when a record of a session was set that counts now, and for its setter any number of times until then.
+
+    None where there is none; of several, the newest.
+    """
+    lasting = (
+        one.set_at
+        for one in records_of(tables, session_id, key)
+        if not one.revoked
         and not one.one_time
         and one.max_uses is None
         and (one.expires_at is None or until <= one.expires_at)
-        for one in records_of(tables, session_id, key)
     )
+    return max(lasting, default=None)
 
 
 def _judged(row: AttestationRow) -> Record:

@@ -1,17 +1,18 @@
 """Delegations on the log: granted, narrowed, presented with a call, and revoked (MAPL.md 11).
 
 A delegation never widens: each hop's scope is asked, and every member of the chain must pass by its own policies. The
-row keeps what the delegator was when it granted, because a delegation outlives the session that granted it.
+row keeps what a program was when it granted, because a delegation outlives the session that granted it; of a person the
+newest login says that.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from processors.attestations import PHISHING_RESISTANT, holds
+from processors.attestations import PHISHING_RESISTANT, held_since
 from processors.attributes import subject_of
 from processors.intake import Signer
 from processors.outputs import Effects
@@ -33,7 +34,7 @@ SERVICE_ROLE = "service"
 class Chain(NamedTuple):
     """On whose behalf a call is made: subjects and hops, the first delegator first.
 
-    `sessions` are those through which it was handed on.
+    `sessions` are those through which it was handed on; `login_at` is when the first delegator's login was attested.
     """
 
     subjects: tuple[Subject, ...]
@@ -41,6 +42,7 @@ class Chain(NamedTuple):
     bound: bool = False
     sessions: tuple[str, ...] = ()
     phishing_resistant: bool = False
+    login_at: int | None = None
 
     @property
     def root(self) -> Subject:
@@ -75,9 +77,11 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
         raise Refusal(Reason.UNKNOWN_PRINCIPAL, "nobody of this name is registered, or has a session")
     if not tables.now < body.expires_at <= tables.now + limits.DELEGATION_MS_MAX:
         raise Refusal(Reason.DELEGATION_EXPIRED, "want an end in the future, at most a year and a day ahead")
-    depth, phishing_resistant = 1, holds(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
-    if body.parent is not None:
-        depth, phishing_resistant = _narrowed(tables, signer, body)
+    above = () if body.parent is None else _above(tables, signer, body)
+    login_at = held_since(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
+    phishing_resistant = login_at is not None
+    if above:  # the login is the root's, through every hop
+        phishing_resistant, login_at = above[0].phishing_resistant, above[0].login_at
     if len(tables.delegations) >= tables.limits.delegations:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.delegations} delegations")
     if len(tables.delegations.of(("by", signer.principal_id))) >= limits.DELEGATIONS_PER_PRINCIPAL_MAX:
@@ -90,20 +94,22 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
         phishing_resistant=phishing_resistant,
         delegate=body.delegate,
         parent=body.parent,
-        depth=depth,
+        depth=len(above) + 1,
         scope=body.scope,
         purpose=body.purpose,
         granted_at=tables.now,
         expires_at=body.expires_at,
         revoked=False,
         until=body.expires_at + limits.SESSION_LINGER_MS,
+        opened_by=session.opened_by,
+        login_at=login_at,
     )
     tables.delegations.put(effects.claim.leaf, row)
     effects.delegation_changed(effects.claim.leaf, row, "active")
 
 
-def _narrowed(tables: Tables, signer: Signer, body: DelegationGranted) -> tuple[int, bool]:
-    """Return (depth, phishing_resistant) of a delegation under another one. Raises Refusal."""
+def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[DelegationRow]:
+    """Return the hops that a delegation narrows, the first first, none of them dead. Raises Refusal."""
     chain = rows_of(tables, body.parent)
     if not chain or chain[-1].delegate != signer.principal_id:
         raise Refusal(Reason.DELEGATION_PARENT, "want a delegation to the signer")
@@ -115,7 +121,7 @@ def _narrowed(tables: Tables, signer: Signer, body: DelegationGranted) -> tuple[
         raise Refusal(Reason.DELEGATION_CYCLE)
     if len(chain) >= DELEGATION_DEPTH_MAX:
         raise Refusal(Reason.DELEGATION_DEPTH, f"at most {DELEGATION_DEPTH_MAX} hops")
-    return len(chain) + 1, chain[0].phishing_resistant
+    return chain
 
 
 def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRevoked) -> None:
@@ -130,11 +136,16 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRev
     effects.delegation_changed(body.delegation, row, "revoked")
 
 
-def revoke_granted_by(tables: Tables, effects: Effects, ended: Collection[bytes]) -> None:
-    """End what revoked sessions granted: their rows leave before their delegations do."""
+def revoke_granted_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Sequence[bytes]) -> None:
+    """End what revoked sessions granted, and any session that one of these keys had opened.
+
+    Rows of sessions leave before their delegations do.
+    """
     names = sorted({tables.sessions.rows[session_id].principal_id for session_id in ended})
     granted = [leaf for name in names for leaf in tables.delegations.of(("by", name))]
-    _revoke_all(tables, effects, [one for one in granted if tables.delegations.rows[one].delegator_session in ended])
+    granted = [leaf for leaf in granted if tables.delegations.rows[leaf].delegator_session in ended]
+    through = [leaf for kid in kids for leaf in tables.delegations.of(("through", kid))]
+    _revoke_all(tables, effects, [*granted, *through])
 
 
 def revoke_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
@@ -220,9 +231,9 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
     Raises:
         Refusal: DELEGATION_BROKEN.
     """
-    signer = subject_of(session.attributes, session.role, session.principal_id)
     if on_behalf_of is None:
-        return Chain((signer,))
+        return _alone(session.attributes, session.role, session.principal_id)
+    signer = subject_of(session.attributes, session.role, session.principal_id)
     known: dict[bytes, _Known] = tables.derived(tables.delegations, _nothing_known)
     line = known.get(on_behalf_of)
     if line is None:
@@ -235,14 +246,24 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
         last = _service(tables, rows[0].delegate)
         subjects: tuple[Subject, ...] = (signer, last) if last else (signer,)
     else:
-        subjects = (*(_member_now(tables, row) for row in rows), signer)
+        members = [_member_now(tables, row) for row in rows]
+        if None in members:  # who is not known leads to nobody: the chain is named whole, and is broken
+            hops = tuple(hop if one else replace(hop, delegator="") for hop, one in zip(hops, members, strict=True))
+        subjects = (*(one or _nobody(row) for one, row in zip(members, rows, strict=True)), signer)
     return Chain(
         subjects=subjects,
         hops=hops,
         bound=bound,
         sessions=line.sessions,
         phishing_resistant=rows[0].phishing_resistant,
+        login_at=rows[0].login_at,
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def _alone(attributes: str, role: str, principal_id: str) -> Chain:
+    """Return the chain of who acts for nobody else."""
+    return Chain((subject_of(attributes, role, principal_id),))
 
 
 def _service(tables: Tables, name: str) -> Subject | None:
@@ -252,10 +273,21 @@ def _service(tables: Tables, name: str) -> Subject | None:
     return None if attributes is None else subject_of(attributes, SERVICE_ROLE, name)
 
 
-def _member_now(tables: Tables, row: DelegationRow) -> Subject:
-    """Return what a delegator is now, or was at the grant where nothing newer is known."""
-    now = person_now(tables, row.delegator) if row.role == PERSON_ROLE else _registered(tables, row.delegator)
-    return subject_of(row.attributes if now is None else now, row.role, row.delegator)
+def _member_now(tables: Tables, row: DelegationRow) -> Subject | None:
+    """Return what a delegator is now, None for a person whom nobody knows.
+
+    Of a program without a key that lives it is what it was at the grant.
+    """
+    if row.role == PERSON_ROLE:
+        now = person_now(tables, row.delegator)
+        return None if now is None else subject_of(now, row.role, row.delegator)
+    registered = _registered(tables, row.delegator)
+    return subject_of(row.attributes if registered is None else registered, row.role, row.delegator)
+
+
+def _nobody(row: DelegationRow) -> Subject:
+    """Return a person by name alone."""
+    return subject_of("{}", row.role, row.delegator)
 
 
 def _registered(tables: Tables, name: str) -> str | None:

@@ -93,21 +93,22 @@ def _tell_grant(effects: Effects, key: bytes, row: GrantRow) -> None:
     effects.grant_changed(key, row, "revoked" if row.revoked else "consumed" if is_over(row) else "active")
 
 
-def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes]) -> None:
-    """Take back what revoked sessions approved: their rows leave before requests and grants do."""
+def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Collection[bytes]) -> None:
+    """Take back what revoked sessions approved, and sessions that these keys had opened, or approvers with these keys.
+
+    Rows of sessions leave before requests and grants do.
+    """
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
-        left = _without(row.approvals, ended)
+        left = _without(row.approvals, ended, kids)
         if len(left) < len(row.approvals):
             tables.requests.put(key, row := replace(row, approvals=left))
             tell(effects, row, "pending")
+    left_of = {key: _without(grant.approvals, ended, kids) for key, grant in tables.grants.rows.items()}
     # Sorted: the order of rows in memory is not the log's.
-    for key in sorted(tables.grants.rows):
-        grant = tables.grants.rows[key]
-        left = _without(grant.approvals, ended)
-        if len(left) < len(grant.approvals):
-            tables.grants.put(key, grant := replace(grant, approvals=left))
-            _tell_grant(effects, key, grant)
+    for key in sorted(key for key, left in left_of.items() if len(left) < len(tables.grants.rows[key].approvals)):
+        tables.grants.put(key, grant := replace(tables.grants.rows[key], approvals=left_of[key]))
+        _tell_grant(effects, key, grant)
 
 
 def end_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
@@ -123,5 +124,7 @@ def end_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
             _tell_grant(effects, key, grant)
 
 
-def _without(given: Sequence[ApprovalGiven], ended: Collection[bytes]) -> tuple[ApprovalGiven, ...]:
-    return tuple(one for one in given if one.session_id not in ended)
+def _without(
+    given: Sequence[ApprovalGiven], ended: Collection[bytes], kids: Collection[bytes]
+) -> tuple[ApprovalGiven, ...]:
+    return tuple(one for one in given if one.session_id not in ended and one.opened_by not in kids)

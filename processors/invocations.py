@@ -204,6 +204,7 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> N
         resource=asked.body.resource,
         unknown_at=unknown_at,
         marks=marks,
+        prompts=judged.prompts.keys,
     )
     tables.calls.put(leaf, row)
 

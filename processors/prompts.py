@@ -37,6 +37,7 @@ class Checked(NamedTuple):
 
     policies: tuple[str, ...] = ()
     rows: tuple[tuple[bytes, PromptRow], ...] = ()
+    keys: tuple[bytes, ...] = ()
 
 
 NOTHING = Checked()
@@ -76,7 +77,7 @@ def check(tables: Tables, asked: Asked, resource: ResourceRow | None, parameters
     documents = (*body.intents, *policies)
     if len(documents) > INLINE_DOCUMENTS_MAX or sum(len(text.encode()) for text in documents) > INLINE_BYTES_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"want at most {INLINE_BYTES_MAX} bytes of intents and prompt policies")
-    return Checked(policies, tuple(found))
+    return Checked(policies, tuple(found), tuple(key for key, _ in found))
 
 
 def remember(tables: Tables, checked: Checked) -> None:
@@ -124,19 +125,20 @@ def _policy(text: str) -> JSONValue:
 
 
 def _parent(tables: Tables, asked: Asked, parent: bytes) -> PromptRow:
-    """Return the prompt that another derives from: the session's own, or that of the call which the signer executes.
+    """Return the prompt that another derives from: the session's own, or one of the call which the signer executes.
 
     Raises:
         Refusal: PROMPT_UNKNOWN.
     """
-    sessions = [asked.session_id]
+    keys = [row_key(asked.session_id, parent)]
     cause = asked.event.header.causation_id
-    for key in tables.calls.of(cause) if cause is not None else ():
-        call = tables.calls.rows[key]
-        if call.tool == asked.principal_id:
-            sessions.append(call.session_id)
-    for session_id in sessions:
-        row = tables.prompts.get(row_key(session_id, parent))
+    for decision in tables.calls.of(cause) if cause is not None else ():
+        call = tables.calls.rows[decision]
+        if call.tool == asked.principal_id and tables.now < call.unknown_at:
+            # Of its caller's prompts only those that the tool was given: by the others it could name any line.
+            keys += [key for key in call.prompts if key == row_key(call.session_id, parent)]
+    for key in keys:
+        row = tables.prompts.get(key)
         if row is not None and tables.now < row.until:
             return row
     raise Refusal(Reason.PROMPT_UNKNOWN, "the parent is no prompt of this session, nor of the call that is executed")

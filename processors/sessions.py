@@ -8,6 +8,7 @@ is one issuer, a file of persons that somebody wrote, and it is believed only in
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from processors import bridges, registry
@@ -19,9 +20,10 @@ from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked
-from schemas.rows import KeyRow, SessionRow
+from schemas.rows import KeyRow, PersonRow, SessionRow
 
 PERSON_ROLE = "user"
+BRIDGE_ROLE = "bridge"
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
@@ -32,7 +34,7 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
             signer's to name, its key is bad or taken, its life is out of bounds, or the tenant has too many.
     """
     owner = tables.keys.rows[signer.kid]
-    role, attributes = _person(tables, owner, body) if signer.role == "bridge" else _program(signer, owner, body)
+    role, attributes = _person(tables, owner, body) if signer.role == BRIDGE_ROLE else _program(signer, owner, body)
     if body.key.principal_id != body.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "the session key was made for another principal")
     if not 0 < body.ttl_ms <= limits.SESSION_TTL_MS_MAX:
@@ -86,12 +88,70 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, st
     return PERSON_ROLE, body.attributes
 
 
+# ---- what a person is
+
+
 def person_now(tables: Tables, name: str) -> str | None:
-    """Return the attributes of a person's newest session that lives, None where there is none."""
-    rows = (tables.sessions.rows[key] for key in tables.sessions.of(name))
-    live = (row for row in rows if tables.now < row.expires_at)
-    newest = max(live, key=lambda row: row.opened_at, default=None)
-    return None if newest is None else newest.attributes
+    """Return the attributes of the newest session that was opened for a person, None where nobody knows them.
+
+    Whether it still lives says nothing: who was given fewer rights would get the old ones back by closing it.
+    """
+    row = tables.persons.get(name.encode())
+    return None if row is None or tables.now >= row.until else row.attributes
+
+
+def note_person(tables: Tables, session_id: bytes) -> None:
+    """Keep what a session that was just opened says of its person. Raises Refusal LIMIT_EXCEEDED.
+
+    It is for the monitor: who only follows the registry judges nobody by it.
+    """
+    row = tables.sessions.rows[session_id]
+    if row.role != PERSON_ROLE:
+        return
+    name = row.principal_id.encode()
+    if tables.persons.get(name) is None and len(tables.persons) >= tables.limits.persons:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant knows at most {tables.limits.persons} persons")
+    tables.persons.put(name, _person_row(session_id, row))
+
+
+def _person_row(session_id: bytes, row: SessionRow) -> PersonRow:
+    return PersonRow(
+        session_id=session_id,
+        opened_by=row.opened_by,
+        attributes=row.attributes,
+        opened_at=row.opened_at,
+        until=row.opened_at + limits.PERSON_KEPT_MS,
+    )
+
+
+def forget_what_was_said(tables: Tables, ended: Collection[bytes], kids: Collection[bytes]) -> None:
+    """Let persons be again what they were before these sessions were opened, or anything through these keys.
+
+    That is known where an earlier session is still there that nobody has revoked. Else the person is not known until
+    the next login: what stands in their name counts for nothing so long.
+    """
+    names = {tables.sessions.rows[session_id].principal_id.encode() for session_id in ended}
+    if any(tables.keys.rows[kid].role == BRIDGE_ROLE for kid in kids):
+        # A session that a stolen key opened may have left, and what it said of its person must not stay.
+        names.update(name for name, row in tables.persons.rows.items() if row.opened_by in kids)
+    for name in sorted(names):
+        row = tables.persons.get(name)
+        if row is not None and (row.session_id in ended or row.opened_by in kids):
+            _fall_back(tables, name)
+
+
+def _fall_back(tables: Tables, name: bytes) -> None:
+    sessions = ((i, tables.sessions.rows[i]) for i in tables.sessions.of(name.decode()))
+    left = [(row.opened_at, session_id, row) for session_id, row in sessions if not row.revoked]
+    if left:
+        _, session_id, row = max(left, key=lambda one: one[:2])
+        tables.persons.put(name, _person_row(session_id, row))
+    else:
+        # Nothing is kept of nobody: else who had stolen a bridge's key could fill the table for a year.
+        tables.persons.delete(name)
+
+
+# ---- their end
 
 
 def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
@@ -121,7 +181,7 @@ def revoke(tables: Tables, signer: Signer, body: SessionRevoked) -> list[bytes]:
     row = tables.sessions.get(body.session)
     if row is None or row.revoked:
         raise Refusal(Reason.UNKNOWN_SESSION)
-    if signer.role == "bridge" and row.opened_by != signer.kid:
+    if signer.role == BRIDGE_ROLE and row.opened_by != signer.kid:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a bridge revokes sessions that it opened")
     # A session that has run out can be revoked too: its delegations end with it, and its approvals stand no more.
     _end(tables, body.session, revoked=True)

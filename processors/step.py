@@ -112,6 +112,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
     match body:
         case records.SessionOpened():
             session_id = sessions.open_session(tables, signer, body)
+            sessions.note_person(tables, session_id)
             effects.enter_registry("session", session_id)
             effects.session_changed(session_id, tables.sessions.rows[session_id], "open")
         case records.SessionClosed():
@@ -126,7 +127,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             kids = registry.revoke(tables, signer, body)
             for kid in kids:
                 effects.enter_registry("revoked", kid)
-            _end_revoked(tables, effects, sessions.end_sessions(tables, kids))
+            _end_revoked(tables, effects, sessions.end_sessions(tables, kids), kids)
             if not tables.principals.rows[body.principal_id.encode()].kids:
                 delegations.revoke_all_of(tables, effects, body.principal_id)
                 grants.end_all_of(tables, effects, body.principal_id)
@@ -160,12 +161,15 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             assert_never(unreachable)
 
 
-def _end_revoked(tables: Tables, effects: Effects, ended: list[bytes]) -> None:
-    """Tell which sessions were revoked, and end what they granted and approved for good."""
+def _end_revoked(tables: Tables, effects: Effects, ended: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
+    """Tell which sessions were revoked, and end for good what they granted and approved.
+
+    With keys, also what any session did that one of them had opened: its row may have left long ago.
+    """
     sessions.tell_ended(tables, effects, ended)
-    if ended:
-        delegations.revoke_granted_by(tables, effects, frozenset(ended))
-        grants.withdraw_given_by(tables, effects, frozenset(ended))
+    sessions.forget_what_was_said(tables, frozenset(ended), kids)
+    delegations.revoke_granted_by(tables, effects, frozenset(ended), kids)
+    grants.withdraw_given_by(tables, effects, frozenset(ended), kids)
 
 
 def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:

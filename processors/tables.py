@@ -23,6 +23,7 @@ from schemas.rows import (
     GrantRow,
     KeyRow,
     PendingRow,
+    PersonRow,
     PolicyRow,
     PrincipalRow,
     PromptRow,
@@ -47,6 +48,7 @@ SINGLETON = b"-"  # the key of a table's only row
 OPEN = "open"  # the group of all requests that may still be approved
 OVER = "over"  # with an event's leaf: the group of what it asked for and has its answer
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
+_DEADLINES_SPARE = 4096
 
 
 class Table(Generic[R]):
@@ -178,6 +180,7 @@ class TenantLimits:
     output_payload_bytes: int = limits.OUTPUT_PAYLOAD_BYTES_MAX
     keys: int = limits.KEYS_MAX
     sessions: int = limits.SESSIONS_MAX
+    persons: int = limits.PERSONS_MAX
     pending_calls: int = limits.PENDING_CALLS_MAX
     policies: int = limits.POLICIES_MAX
     attestations: int = limits.ATTESTATIONS_MAX
@@ -211,6 +214,7 @@ class Tables:
         self.sessions: Table[SessionRow] = self._table(
             "sessions", lambda s: s.expires_at + limits.SESSION_LINGER_MS, groups=lambda s: (s.principal_id,)
         )
+        self.persons: Table[PersonRow] = self._table("persons", lambda p: p.until)
         self.sequences: Table[SequenceRow] = self._table("sequences")
         self.calls: Table[CallRow] = self._table("calls", lambda c: c.unknown_at, groups=lambda c: (c.event,))
         # Workflow state: what was attested and approved, remembered, handed on, and derived.
@@ -228,7 +232,9 @@ class Tables:
         )
         self.grants: Table[GrantRow] = self._table("grants", lambda g: g.until)
         self.delegations: Table[DelegationRow] = self._table(
-            "delegations", lambda d: d.until, groups=lambda d: (("by", d.delegator), ("to", d.delegate))
+            "delegations",
+            lambda d: d.until,
+            groups=lambda d: (("by", d.delegator), ("to", d.delegate), ("through", d.opened_by)),
         )
         self.scopes: Table[VaultScopeRow] = self._table("scopes", lambda s: s.until)
         self.vault: Table[VaultRow] = self._table(
@@ -248,6 +254,7 @@ class Tables:
         self._tail = self._prepared_tail = (self.next_index, self.prev, self.now)
         self._prepared = 0  # how much of the journal belongs to the transaction that is being committed
         self._derived: dict[str, tuple[int, Any]] = {}
+        self._deadlines_max = _DEADLINES_SPARE
 
     def _table(
         self,
@@ -303,6 +310,8 @@ class Tables:
         del self._journal[: self._prepared]
         self._prepared = 0
         self._tail = self._prepared_tail
+        if len(self._deadlines) > self._deadlines_max:
+            self._forget_moved_deadlines()
 
     def commit(self) -> None:
         """Make every write up to now final."""
@@ -331,11 +340,22 @@ class Tables:
             heapq.heappop(heap)  # the row has left or moved its deadline
         return None
 
+    def _forget_moved_deadlines(self) -> None:
+        """Drop what no row has for its deadline any more: each time that a row is moved on leaves such a place behind.
+
+        The next time is when as many have come as there are now: a write costs the same however many rows stand.
+        """
+        self._deadlines[:] = {one for one in self._deadlines if self.by_name[one[1]].deadline_of(one[2]) == one[0]}
+        heapq.heapify(self._deadlines)
+        self._deadlines_max = 2 * len(self._deadlines) + _DEADLINES_SPARE
+
     def due(self) -> Iterator[tuple[str, bytes]]:
         """Yield (table, key) of rows whose deadline is at or before now, at most 64, in (deadline, table, key) order.
 
         The caller deletes each row that it is given.
         """
+        if not self._deadlines or self._deadlines[0][0] > self.now:
+            return  # the usual case: the earliest, of a row that may have left already, is not due
         for _ in range(limits.EXPIRED_PER_EVENT_MAX):
             deadline = self.next_deadline()
             if deadline is None or deadline > self.now:

@@ -87,6 +87,17 @@ class SessionRow:
 
 
 @record
+class PersonRow:
+    """State: what a person is; keyed by the person's name."""
+
+    session_id: bytes
+    opened_by: bytes
+    attributes: str
+    opened_at: int
+    until: int
+
+
+@record
 class SequenceRow:
     """State: the last event of a key."""
 
@@ -106,6 +117,7 @@ class CallRow:
     resource: str
     unknown_at: int
     marks: bytes | None = None
+    prompts: tuple[bytes, ...] = ()
 
 
 @record
@@ -156,6 +168,7 @@ class ApprovalGiven:
     attributes: str
     at: int
     signed: SignedEvent
+    opened_by: bytes | None = None
 
 
 @record
@@ -230,6 +243,8 @@ class DelegationRow:
     expires_at: int
     revoked: bool
     until: int
+    opened_by: bytes | None = None
+    login_at: int | None = None
 
 
 @record

@@ -46,6 +46,41 @@ def test_a_deadline_that_moved_and_came_back_still_fires():
     assert list(found.due()) == [("attestations", b"a")]
 
 
+def test_what_is_moved_on_again_and_again_is_not_remembered_each_time():
+    """Who logs in each day is due in a year, and no heap of all those days grows until then."""
+    found = tables()
+    for n in range(20_000):
+        found.attestations.put(b"a", replace(ROW, until=1_000_000 + n))
+        found.attestations.put(n.to_bytes(4, "big"), replace(ROW, until=n))
+        if n >= 10:
+            found.attestations.delete((n - 10).to_bytes(4, "big"))
+        found.commit()
+
+    assert len(found._deadlines) < 2 * 4096
+    assert found.next_deadline() == 19_990
+    found.now = 2_000_000
+    due = [(n, n.to_bytes(4, "big")) for n in range(19_990, 20_000)]
+    assert list(found.due()) == [*(("attestations", key) for _, key in due), ("attestations", b"a")]
+
+
+def test_a_deadline_that_was_forgotten_comes_back_with_an_abort(monkeypatch):
+    """What has not been committed has moved a row, removed one and made one, while old places are dropped."""
+    monkeypatch.setattr("processors.tables._DEADLINES_SPARE", 0)
+    found = tables()
+    found.attestations.put(b"moved", ROW)
+    found.attestations.put(b"removed", replace(ROW, until=20_000))
+    found.prepare()
+    found.attestations.put(b"moved", replace(ROW, until=50_000))
+    found.attestations.delete(b"removed")
+    found.attestations.put(b"made", replace(ROW, until=5_000))
+    found.commit_prepared()
+    assert sorted(found._deadlines) == [(5_000, "attestations", b"made"), (50_000, "attestations", b"moved")]
+    found.rollback()
+    found.now = 60_000
+
+    assert list(found.due()) == [("attestations", b"moved"), ("attestations", b"removed")]
+
+
 def test_groups_and_weight_follow_every_write_and_every_undoing():
     """Keys of a group are in order; a row that changes its group leaves the old one."""
     found = tables()

@@ -85,11 +85,12 @@ def test_every_member_must_be_allowed_for_itself(world, line, who):
 
 
 def test_a_role_that_the_delegator_has_lost_counts_no_more(world, line):
-    """What a delegator is now is asked while they have a session; when they are away, what they were at the grant."""
+    """What the newest login said is what a delegator is, also when they are away; another one gives it back."""
     world.advance(1)
     world.person("alice", "guest", ttl_ms=HOUR_MS // 2)
     world.is_denied("NO_POLICY", line.pay)
     world.advance(HOUR_MS // 2)
+    world.is_denied("NO_POLICY", line.pay)
     line.alice = world.person("alice", "payer")
     assert line.pay().says == ("allowed", "")
 

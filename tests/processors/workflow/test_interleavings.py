@@ -1,6 +1,7 @@
 """Features across one another: what one of them keeps to itself must hold when another acts in between."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from processors.approved import REQUESTER_TAG
 from processors.signing import tagged_digest
 from processors.tables import TenantLimits
 from schemas import codec, limits
-from tests.builders import invocation
+from tests.builders import Actor, invocation
 from tests.workflow_world import ANYTHING, CHECK, MAIL, PAY, Workflow, attests, declared, reply
 from tests.world import HOUR_MS
 
@@ -153,7 +154,8 @@ def test_an_approval_is_small_however_it_is_padded(world):
     asked = world.pay(500)
     carol = world.person("carol", "manager")
     padded = {"traceparent": "x" * (limits.EVENT_BYTES_MAX - 2000)}
-    world.is_refused("OVERSIZED", lambda: world.send(world.approval(asked, "a"), carol, **padded))
+    refused = world.nothing_changes(lambda: world.send(world.approval(asked, "a"), carol, **padded))
+    assert refused.says == ("refused", "MALFORMED_HEADER")
     for n in range(limits.APPROVALS_PER_REQUEST_MAX):
         given = world.approve(world.person(f"m{n}", "manager"), asked, "a", reason="ü" * limits.REASON_CHARS_MAX)
         assert given.says == ("accepted", "")
@@ -223,21 +225,78 @@ def test_a_delegated_call_that_waits_is_decided_by_what_its_chain_is_then(world,
     assert world.tables.requests.weight == 0
 
 
-def test_a_login_grows_no_younger_by_being_handed_on(world):
-    """Where a policy limits the age of phishing_resistant, a delegation does not begin it anew."""
-    meta = {"phishing_resistant": {"time_to_live": 300}}
-    constraints = {"attestations": meta}
+def recent_login(world: Workflow, **meta: object) -> Actor:
+    """Let alice's calls need a login of the last five minutes, and return her session with such a one."""
+    constraints = {"attestations": {"phishing_resistant": {"time_to_live": 300, **meta}}}
     world.publish_policy(
         {"policy_id": "user:alice", **ANYTHING, "attestations": ["phishing_resistant"], "constraints": constraints}
     )
     alice = world.person("alice")
     world.attest(world.bridge, alice, "phishing_resistant")
+    return alice
+
+
+def test_a_login_grows_no_younger_by_being_handed_on(world):
+    """Where a policy limits the age of phishing_resistant, a delegation does not begin it anew."""
+    alice = recent_login(world)
     assert world.pay(by=alice).says == ("allowed", "")
     world.advance(400_000)
     assert world.pay(by=alice).says == ("denied", "ATTESTATION_EXPIRED")
 
     leaf = world.grant_to(alice, "bot").entry.event
     assert world.pay(on_behalf_of=leaf).says == ("denied", "ATTESTATION_EXPIRED")
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_a_login_counts_for_a_delegate_while_it_is_young(world, hops):
+    """Its age is the login's, not the delegation's, through every hop: the last millisecond counts, the next not."""
+    alice = recent_login(world)
+    world.advance(100_000)
+    planner = world.open_session(world.register("agent", "planner"))
+    leaf = world.grant_to(alice, "bot" if hops == 1 else "planner").entry.event
+    if hops == 2:
+        world.publish_policy({"policy_id": "agent:planner", **ANYTHING})
+        world.advance(100_000)
+        leaf = world.grant_to(planner, "bot", parent=leaf, life_ms=HOUR_MS // 2).entry.event
+    world.advance(300_000 - hops * 100_000 - 1)
+    assert world.pay(on_behalf_of=leaf).says == ("allowed", "")
+
+    world.advance(1)
+    assert world.pay(on_behalf_of=leaf).says == ("denied", "ATTESTATION_EXPIRED")
+
+
+def test_a_login_that_is_attested_again_is_young_again(world):
+    """For who has it, and for whom it is handed on to from then on."""
+    alice = recent_login(world)
+    world.advance(200_000)
+    world.attest(world.bridge, alice, "phishing_resistant")
+    leaf = world.grant_to(alice, "bot").entry.event
+    world.advance(200_000)
+
+    assert world.pay(by=alice).says == ("allowed", "")
+    assert world.pay(on_behalf_of=leaf).says == ("allowed", "")
+
+
+def test_a_login_of_which_an_old_row_does_not_say_when_it_was_is_as_old_as_can_be(world):
+    """Rows of older versions are read: a policy that limits no age is met, one that does is not."""
+    leaf = world.grant_to(recent_login(world), "bot").entry.event
+    row = world.tables.delegations.rows[leaf]
+    assert (row.phishing_resistant, row.login_at) == (True, world.now)
+    world.tables.delegations.put(leaf, replace(row, login_at=None))
+    assert world.pay(on_behalf_of=leaf).says == ("denied", "ATTESTATION_EXPIRED")
+
+    world.publish_policy({"policy_id": "user:alice", **ANYTHING, "attestations": ["phishing_resistant"]})
+    assert world.pay(on_behalf_of=leaf).says == ("allowed", "")
+
+
+@pytest.mark.parametrize("meta", [{"max_uses": 5}, {"one_time": True}], ids=str)
+def test_how_often_a_login_has_served_is_not_known_to_a_delegate(world, meta):
+    """A policy that limits its uses is not met, however young it is."""
+    alice = recent_login(world, **meta)
+    leaf = world.grant_to(alice, "bot").entry.event
+
+    assert world.pay(on_behalf_of=leaf).says == ("denied", "ATTESTATION_CONSUMED")
+    assert world.pay(by=alice).says == ("allowed", "")
 
 
 @pytest.mark.parametrize("limited", [{"one_time": True}, {"max_uses": 2}, {"ttl_ms": 60_000}], ids=str)

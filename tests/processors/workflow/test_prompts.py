@@ -6,7 +6,7 @@ import pytest
 
 from processors.prompts import prompt_id, row_key
 from schemas.records import Prompt
-from tests.builders import invocation
+from tests.builders import Folded, invocation
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, declared
 from tests.world import HOUR_MS
 
@@ -113,6 +113,45 @@ def test_another_sessions_parent_is_not_reached_by_naming_its_call(world):
         "PROMPT_UNKNOWN",
         lambda: world.prompted(other, "child", parent=root, causation_id=asked.entry.event),
     )
+
+
+def test_a_tool_derives_from_no_other_prompt_of_its_caller(world):
+    """What the caller told others, before or after, is not the tool's: not that of another call, nor an ancestor."""
+    world.publish_policy({"policy_id": "agent:desk", "resources": ["tool:**"]})
+    world.prompted(world.bot, "root")
+    root = id_of(world, "root")
+    world.prompted(world.bot, "other")
+    asked = world.prompted(world.bot, "mine", parent=root)
+    plain = world.call(world.bot, CHECK, {})
+    world.prompted(world.bot, "later")
+    desk = world.open_session(world.desk)
+
+    def derives(parent: bytes, cause: Folded) -> tuple[str, str]:
+        prompt = Prompt(path="note", parent=parent, policy="{}")
+        body = invocation(CHECK, {"note": "go"}, prompts=(prompt,))
+        return world.send(body, desk, causation_id=cause.entry.event).says
+
+    own = id_of(world, "mine", None, root)
+    for parent in (root, id_of(world, "other"), id_of(world, "later")):
+        assert derives(parent, asked) == ("denied", "PROMPT_UNKNOWN")
+    for parent in (own, root, id_of(world, "other")):
+        assert derives(parent, plain) == ("denied", "PROMPT_UNKNOWN")
+    assert derives(own, asked) == ("allowed", "")
+
+
+def test_a_call_that_is_over_gives_no_prompts_while_its_row_waits_to_leave(world):
+    """At most 64 rows leave with a record: what is due is as if it had left."""
+    world.publish_policy({"policy_id": "agent:desk", "resources": ["tool:**"]})
+    desk = world.open_session(world.desk)
+    for n in range(70):
+        world.put(world.bot, f"a{n}", 0, ttl_ms=1)
+    asked = world.prompted(world.bot, "root")
+    world.advance(world.tables.calls.rows[asked.decision_leaf].unknown_at - world.now)
+    derived = Prompt(path="note", parent=id_of(world, "root"), policy="{}")
+    body = invocation(CHECK, {"note": "go"}, prompts=(derived,))
+
+    assert world.send(body, desk, causation_id=asked.entry.event).says == ("denied", "PROMPT_UNKNOWN")
+    assert asked.decision_leaf in world.tables.calls.rows
 
 
 @pytest.mark.parametrize(

@@ -369,6 +369,7 @@ def test_at_the_end_of_time_nothing_is_left_that_ends(script):
 
     for name in ("sessions", "calls", "attestations", "requests", "pending", "delegations", "prompts", "buckets"):
         assert not tables.by_name[name].rows, name
+    assert not tables.persons.rows
     assert {row.scope for row in tables.vault.rows.values()} <= {"team"}
     assert tables.requests.weight == tables.pending.weight == 0
 

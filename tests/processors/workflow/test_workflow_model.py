@@ -19,7 +19,7 @@ REFUND, LEND = "tool:bank/refund", "tool:bank/lend"
 MINUTE_MS = 60_000
 PEOPLE = {"carol": "manager", "dave": "manager", "erin": "manager", "frank": "intern"}
 STEP, BOSS, LOAN = "checked", "boss", "loan"
-TIMEOUT_MS, LOAN_LIFE_MS, LOAN_USES, QUORUM = 300_000, 420_000, 2, 2
+TIMEOUT_MS, LOAN_LIFE_MS, LOAN_USES, QUORUM = 300_000, 2 * HOUR_MS, 2, 2
 DEAD = (("refused", "EXPIRED_SESSION"), ("refused", "UNKNOWN_KEY"))  # a session that ended, and one that has left
 SAID = {"one_time": (True, None), "twice": (False, 2), "always": (False, None)}
 
@@ -83,7 +83,10 @@ class Workflows(RuleBasedStateMachine):
         self.sessions: list[Actor] = []
         self.live: list[bool] = []
         self.people: list[tuple[str, Actor]] = []
-        self.gone: set[bytes] = set()  # sessions of people that have ended
+        self.gone: dict[bytes, int] = {}  # sessions of people that have ended, and when
+        self.revoked: set[bytes] = set()
+        self.opened: dict[bytes, int] = {}
+        self.newest: dict[str, bytes | None] = {}  # the login that says what somebody is; None: nobody knows
         self.steps: list[Step] = []
         self.waiting: list[Waiting] = []
         self.loans: list[Loan] = []
@@ -102,7 +105,10 @@ class Workflows(RuleBasedStateMachine):
     @precondition(lambda self: len(self.people) < 12)
     @rule(name=st.sampled_from(sorted(PEOPLE)))
     def person(self, name: str) -> None:
-        self.people.append((name, self.world.person(name, PEOPLE[name], ttl_ms=24 * HOUR_MS)))
+        session = self.world.person(name, PEOPLE[name], ttl_ms=24 * HOUR_MS)
+        self.people.append((name, session))
+        self.opened[session.kid] = self.world.now
+        self.newest[name] = session.kid
 
     @rule(which=st.integers(0, 1), revoked=st.booleans())
     def an_agents_session_ends(self, which: int, revoked: bool) -> None:
@@ -119,7 +125,7 @@ class Workflows(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 11), revoked=st.booleans())
     def a_persons_session_ends(self, which: int, revoked: bool) -> None:
-        _, session = self.people[which % len(self.people)]
+        name, session = self.people[which % len(self.people)]
         folded = (self.world.revoke_session if revoked else self.world.close)(session)
         if revoked and folded.says == ("accepted", ""):
             # Also one that has closed already: what it approved counts no more.
@@ -128,15 +134,42 @@ class Workflows(RuleBasedStateMachine):
                     one.yes = [yes for yes in one.yes if yes[1] != session.kid]
             for loan in self.loans:
                 loan.revoked |= loan.by[1] == session.kid
+            self.revoked.add(session.kid)
+            if self.newest[name] == session.kid:
+                self.newest[name] = self.before(name)
         elif not revoked:
             assert (folded.says == ("accepted", "")) == (session.kid not in self.gone)
-        self.gone.add(session.kid)
+        self.gone.setdefault(session.kid, self.world.now)
+
+    @rule(name=st.sampled_from(sorted(PEOPLE)))
+    def a_login_is_taken_back(self, name: str) -> None:
+        self.world.revoke_session(self.world.person(name))
+        self.newest[name] = self.before(name)
+
+    @precondition(lambda self: self.loans)
+    @rule()
+    def who_lent_goes_home(self) -> None:
+        """All sessions of that person are closed, and leave; the last login still says what the person is."""
+        for name, session in self.people:
+            if name == self.loans[-1].by[0] and session.kid not in self.gone:
+                assert self.world.close(session).says == ("accepted", "")
+                self.gone[session.kid] = self.world.now
+        self.time_passes(limits.SESSION_LINGER_MS)
+
+    def before(self, name: str) -> bytes | None:
+        there = [one.kid for who, one in self.people if who == name and self.is_there(one.kid)]
+        return max(there, key=lambda kid: (self.opened[kid], kid), default=None)
+
+    def is_there(self, kid: bytes) -> bool:
+        """Return whether a login that nobody has revoked is still remembered as a session."""
+        left = self.world.now >= self.gone.get(kid, self.world.now) + limits.SESSION_LINGER_MS
+        return kid not in self.revoked and not left
 
     # --- steps
 
     @rule(which=st.integers(0, 2), said=st.sampled_from(sorted(SAID)), ttl_ms=st.sampled_from([None, 200_000]))
     def a_step_is_attested(self, which: int, said: str, ttl_ms: int | None) -> None:
-        at = which % len(self.sessions)
+        at = len(self.sessions) - 1 - which % len(self.sessions)  # mostly of those that live
         if not self.live[at]:
             return
         once, most = SAID[said]
@@ -146,14 +179,14 @@ class Workflows(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 2))
     def a_step_is_revoked(self, which: int) -> None:
-        at = which % len(self.sessions)
+        at = len(self.sessions) - 1 - which % len(self.sessions)  # mostly of those that live
         self.world.take_back(self.world.admin, self.sessions[at], STEP, CHECK)
         for one in self.steps:
             one.revoked |= one.session == at
 
     @rule(which=st.integers(0, 2), burst=st.integers(1, 3))
     def calls_that_need_a_step(self, which: int, burst: int) -> None:
-        at = which % len(self.sessions)
+        at = len(self.sessions) - 1 - which % len(self.sessions)  # mostly of those that live
         for _ in range(burst):
             folded = self.world.pay(by=self.sessions[at])
             if not self.live[at]:
@@ -173,7 +206,7 @@ class Workflows(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 2), key=st.sampled_from([BOSS, BOSS, LOAN]))
     def a_call_asks_people(self, which: int, key: str) -> None:
-        at = which % len(self.sessions)
+        at = len(self.sessions) - 1 - which % len(self.sessions)  # mostly of those that live
         folded = self.world.call(self.sessions[at], REFUND if key == BOSS else LEND, {"amount": 1})
         if not self.live[at]:
             assert folded.says in DEAD
@@ -188,7 +221,8 @@ class Workflows(RuleBasedStateMachine):
         self.waiting.append(Waiting(key, at, folded, self.world.now + TIMEOUT_MS))
 
     def lends(self, loan: Loan) -> bool:
-        return not loan.revoked and loan.uses < LOAN_USES and self.world.now < loan.ends
+        known = self.newest[loan.by[0]] is not None
+        return known and not loan.revoked and loan.uses < LOAN_USES and self.world.now < loan.ends
 
     def end(self, one: Waiting, how: str) -> None:
         one.final, one.closed_at = how, self.world.now
@@ -216,6 +250,12 @@ class Workflows(RuleBasedStateMachine):
             self.end(one, "allowed")
         elif len(one.yes) >= QUORUM:
             self.end(one, "allowed")
+
+    @rule(which=st.integers(0, 11))
+    def somebody_lends(self, which: int) -> None:
+        self.a_call_asks_people(0, LOAN)
+        if self.waiting:
+            self.somebody_answers(0, which, no=False)
 
     def heard(self, one: Waiting, name: str, *, no: bool) -> str:
         """Return why an answer is refused, "" where it is heard."""
