@@ -14,6 +14,7 @@ from typing import Any
 from processors import jcs
 from processors.approved import (
     APPROVER_ROLE,
+    Attested,
     criteria_of,
     names_in,
     names_of,
@@ -27,15 +28,16 @@ from processors.delegations import Chain
 from processors.grants import make_grant
 from processors.intake import Signer
 from processors.outputs import Effects
-from processors.policies import NOT_GRANTED, policies_in_force
+from processors.policies import decide_call, policies_in_force
 from processors.policy.attestations import Request
 from processors.policy.call import Call
 from processors.policy.decide import decide
 from processors.policy.requirements import Meta
 from processors.policy.resolve import Subject
+from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
 from processors.requests import asked_by, close, criteria_asked, quorum_of, tell
-from processors.sessions import PERSON_ROLE
+from processors.sessions import PERSON_ROLE, person_now
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -198,7 +200,7 @@ def _answered(
     if row.closed or tables.now >= row.open_until:
         raise Refusal(Reason.APPROVAL_CLOSED, row.closed or "timeout")
     subject, attributes = approver_of(tables, signer)
-    check_approver(tables, row, subject)
+    check_approver(tables, row, signer, subject)
     # After that: nobody who may not see the parameters learns whether a guess at them is right.
     if body.parameters_sha256 != row.parameters_sha256:
         raise Refusal(Reason.APPROVAL_MISMATCH)
@@ -218,15 +220,38 @@ def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, str]:
     raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, "persons and registered approvers approve, programs do not")
 
 
-def check_approver(tables: Tables, row: RequestRow, subject: Subject) -> None:
-    """Raise Refusal APPROVER_IS_REQUESTER or APPROVER_NOT_AUTHORIZED unless somebody may answer a request."""
+def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Subject) -> None:
+    """Raise Refusal APPROVER_IS_REQUESTER or APPROVER_NOT_AUTHORIZED unless somebody may answer a request.
+
+    `subject` is what `approver_of` says of the signer.
+    """
     if names_of(subject) & set(row.chain):
         raise Refusal(Reason.APPROVER_IS_REQUESTER)
-    if criteria_of(subject).isdisjoint(criteria_asked(row)):
+    # What an older session says counts as far as the newest one says it too.
+    met = criteria_of(subject) & criteria_of(_newest(tables, signer, subject))
+    if met.isdisjoint(criteria_asked(row)):
         raise Refusal(
             Reason.APPROVER_NOT_AUTHORIZED, f"want {' or '.join(criteria_asked(row))}"[: limits.DETAIL_CHARS_MAX]
         )
     # An approver's own policies need not grant `attestation:<key>`, criteria are the grant; they may forbid it.
-    verdict = decide(policies_in_force(tables), subject, f"attestation:{row.key}", {}, Call(now=tables.now))
-    if verdict.outcome == "denied" and verdict.reason not in NOT_GRANTED:
+    verdict = _judged_by_own_policies(tables, f"attestation:{row.key}", signer, subject)
+    if verdict.outcome != "allowed":
         raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, f"the approver's own policies: {verdict.reason}")
+
+
+def _newest(tables: Tables, signer: Signer, subject: Subject) -> Subject:
+    """Return who answers as the newest login of that person says it; nobody where that was taken back."""
+    if signer.session is None:  # a registered approver
+        return subject
+    attributes = person_now(tables, signer.principal_id)
+    return subject_of("{}" if attributes is None else attributes, PERSON_ROLE, signer.principal_id)
+
+
+def _judged_by_own_policies(tables: Tables, resource: str, signer: Signer, subject: Subject) -> Verdict:
+    if signer.session is None:  # a registered approver
+        return decide(policies_in_force(tables), subject, resource, {}, Call(now=tables.now, granted=True))
+    chain = Chain((subject,))
+    attested = Attested(tables, signer.kid, chain, b"")  # a yes is no call that others could have approved
+    return decide_call(
+        tables, signer.session, resource, {}, session_id=signer.kid, chain=chain, attested=attested, granted=True
+    )

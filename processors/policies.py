@@ -29,8 +29,6 @@ from schemas.reasons import Reason
 from schemas.records import PolicyPublished, PolicyWithdrawn
 from schemas.rows import PolicyRow, RateBucketRow, RuleCellRow, SessionRow
 
-# What only says that nobody grants: no refusal where no grant is needed.
-NOT_GRANTED = frozenset({Reason.NO_POLICY, Reason.RESOURCE_NOT_ALLOWED})
 NOTHING_ATTESTED = NoAttestations()
 _SETTINGS = Settings()
 _KEY_BYTES = 32

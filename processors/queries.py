@@ -124,7 +124,7 @@ def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue
         if tables.now >= row.open_until:
             continue
         try:
-            approvals.check_approver(tables, row, subject)
+            approvals.check_approver(tables, row, signer, subject)
         except Refusal:
             continue  # not this asker's to answer, nor to see
         told.append(_told(row))
@@ -194,7 +194,7 @@ def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow]) -> bool
     subject, _ = approvals.approver_of(tables, signer)
     for row in rows:
         try:
-            approvals.check_approver(tables, row, subject)
+            approvals.check_approver(tables, row, signer, subject)
         except Refusal:
             continue
         return True

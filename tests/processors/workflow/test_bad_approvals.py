@@ -192,20 +192,6 @@ def test_an_approval_cannot_be_delegated(world, carol):
         assert folded.says == ("refused", "NOT_SUPPORTED")
 
 
-def test_an_approvers_own_policies_may_forbid_it(world):
-    """`attestation:<key>` is a resource: denied to an intern, and by a policy whose time is over."""
-    world.publish_policy({"policy_id": "role:intern", "denied_resources": [f"attestation:{KEY}"]})
-    world.publish_policy({"policy_id": "role:past", "validity": {"not_after": "2020-01-01T00:00:00Z"}})
-    world.publish_policy({"policy_id": "role:now", "validity": {"not_before": "2020-01-01T00:00:00Z"}})
-    intern, past, now = (world.person(name, name, "manager") for name in ("intern", "past", "now"))
-    asked = world.pay()
-
-    both(world, "APPROVER_NOT_AUTHORIZED", asked, intern)
-    both(world, "APPROVER_NOT_AUTHORIZED", asked, past)
-    world.approve(now, asked, KEY)
-    assert world.final(asked).outcome == "allowed"
-
-
 def test_who_lost_the_right_meanwhile_is_not_counted(world):
     """Two approved; one of them is a manager no more when the second comes: the call waits for a third."""
     world.require(KEY, approval_criteria="role:manager", quorum=2, timeout=300)

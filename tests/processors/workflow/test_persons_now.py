@@ -40,6 +40,19 @@ def pays(world: Workflow, **header: Any) -> bool:
 # ---- a demoted person
 
 
+def test_an_older_session_of_a_demoted_manager_answers_nothing(world):
+    """Neither a yes that would not count nor a no: else it could close what others are to decide."""
+    lasting(world)
+    older, other = world.person("carol", "manager"), world.person("dana", "manager")
+    asked = world.pay()
+    world.advance(1)
+    world.person("carol", "intern")
+
+    for say in (world.approve, world.deny):
+        world.is_refused("APPROVER_NOT_AUTHORIZED", lambda say=say: say(older, asked, KEY))
+    assert world.approve(other, asked, KEY).says == ("accepted", "")
+
+
 @pytest.mark.parametrize("ended", ["open", "closed", "over", "gone"])
 def test_a_demoted_approver_gets_nothing_back_by_ending_the_newer_session(world, ended):
     """Who logged in again with fewer rights is what that login said, whatever became of its session."""
