@@ -25,7 +25,7 @@ from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.records import Attestation
-from schemas.rows import AttestationRow, CallRow, GrantRow, SessionRow
+from schemas.rows import AttestationRow, CallRow, SessionRow
 from schemas.workflow import AttestationRevoked, AttestationSet
 
 RECORD_TAG = b"macaw/attestation/v1\n"
@@ -179,21 +179,14 @@ def _put(
 
 
 def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRevoked) -> None:
-    """Let a record, or a grant, count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
+    """Let a record count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
     row = tables.attestations.get(body.record)
-    if row is not None:
-        if signer.role != "admin" and signer.principal_id != row.by:
-            raise Refusal(Reason.WRONG_PRINCIPAL, "only who set it, or an admin, may revoke it")
-        tables.attestations.put(body.record, revoked := replace(row, revoked=True))
-        effects.attestation_changed(body.record, revoked, "revoked")
-        return
-    grant = tables.grants.get(body.record)
-    if grant is None:
+    if row is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
-    if signer.role != "admin" and signer.principal_id not in {one.principal_id for one in grant.approvals}:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "only who approved it, or an admin, may revoke it")
-    tables.grants.put(body.record, ended := counted(tables, replace(grant, revoked=True)))
-    effects.grant_changed(body.record, ended, "revoked")
+    if signer.role != "admin" and signer.principal_id != row.by:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "only who set it, or an admin, may revoke it")
+    tables.attestations.put(body.record, revoked := replace(row, revoked=True))
+    effects.attestation_changed(body.record, revoked, "revoked")
 
 
 def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
@@ -267,21 +260,3 @@ def leave(tables: Tables, effects: Effects, record: bytes) -> None:
     """Forget a record whose session, or whose life, is over."""
     effects.forget(topics.OPS_ATTESTATIONS, record)
     tables.attestations.delete(record)
-
-
-def counted(tables: Tables, grant: GrantRow) -> GrantRow:
-    """Return a grant that leaves in time: one that is over stays only while a call may wait that it had served."""
-    if not is_over(grant):
-        return grant
-    return replace(grant, until=min(grant.until, tables.now + limits.GRANT_OVER_MS))
-
-
-def is_over(grant: GrantRow) -> bool:
-    """Whether nobody can use a grant any more."""
-    return grant.revoked or (grant.max_uses is not None and grant.uses >= grant.max_uses)
-
-
-def leave_grant(tables: Tables, effects: Effects, grant: bytes) -> None:
-    """Forget a grant that nobody can use any more."""
-    effects.forget(topics.OPS_ATTESTATIONS, grant)
-    tables.grants.delete(grant)

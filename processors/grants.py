@@ -6,16 +6,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from processors.approved import BOUND, grant_id, grant_of, request_id
-from processors.attestations import consume_record, counted, is_over
+from processors.attestations import consume_record
 from processors.delegations import Chain
+from processors.intake import Signer
 from processors.outputs import Effects
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
 from processors.requests import close, lasting_for, tell
 from processors.tables import OPEN, Tables
-from schemas import limits
+from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
+from schemas.workflow import AttestationRevoked
 
 
 def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
@@ -93,6 +95,17 @@ def _tell_grant(effects: Effects, key: bytes, row: GrantRow) -> None:
     effects.grant_changed(key, row, "revoked" if row.revoked else "consumed" if is_over(row) else "active")
 
 
+def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRevoked) -> None:
+    """Let a grant count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
+    grant = tables.grants.get(body.record)
+    if grant is None:
+        raise Refusal(Reason.ATTESTATION_UNKNOWN)
+    if signer.role != "admin" and signer.principal_id not in {one.principal_id for one in grant.approvals}:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "only who approved it, or an admin, may revoke it")
+    tables.grants.put(body.record, ended := counted(tables, replace(grant, revoked=True)))
+    effects.grant_changed(body.record, ended, "revoked")
+
+
 def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Collection[bytes]) -> None:
     """Take back what revoked sessions approved, and sessions that these keys had opened, or approvers with these keys.
 
@@ -128,3 +141,21 @@ def _without(
     given: Sequence[ApprovalGiven], ended: Collection[bytes], kids: Collection[bytes]
 ) -> tuple[ApprovalGiven, ...]:
     return tuple(one for one in given if one.session_id not in ended and one.opened_by not in kids)
+
+
+def counted(tables: Tables, grant: GrantRow) -> GrantRow:
+    """Return a grant that leaves in time: one that is over stays only while a call may wait that it had served."""
+    if not is_over(grant):
+        return grant
+    return replace(grant, until=min(grant.until, tables.now + limits.GRANT_OVER_MS))
+
+
+def is_over(grant: GrantRow) -> bool:
+    """Whether nobody can use a grant any more."""
+    return grant.revoked or (grant.max_uses is not None and grant.uses >= grant.max_uses)
+
+
+def leave(tables: Tables, effects: Effects, grant: bytes) -> None:
+    """Forget a grant that nobody can use any more."""
+    effects.forget(topics.OPS_ATTESTATIONS, grant)
+    tables.grants.delete(grant)

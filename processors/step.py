@@ -138,7 +138,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
         case workflow.AttestationSet():
             attestations.set_attestation(tables, effects, signer, body)
         case workflow.AttestationRevoked():
-            attestations.revoke(tables, effects, signer, body)
+            (attestations if body.record in tables.attestations.rows else grants).revoke(tables, effects, signer, body)
         case workflow.AttestationApproved():
             if (leaf := approvals.approve(tables, effects, signer, body)) is not None:
                 invocations.resume(tables, effects, leaf)
@@ -197,7 +197,7 @@ def expire(tables: Tables, effects: Effects) -> None:
             case "attestations":
                 attestations.leave(tables, effects, key)
             case "grants":
-                attestations.leave_grant(tables, effects, key)
+                grants.leave(tables, effects, key)
             case "delegations":
                 delegations.leave(tables, effects, key)
             case "vault":

@@ -175,7 +175,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.ROLE_REQUIRED: "a policy wants the caller to hold one of some roles",
     Reason.DELEGATION_REVOKED: "a delegation of the chain, or one of its principals, was revoked",
     Reason.DELEGATION_EXPIRED: "a delegation of the chain has ended",
-    Reason.DELEGATION_BROKEN: "the delegations do not lead to the signer, or it is not known what a person among them is now",
+    Reason.DELEGATION_BROKEN: "the delegations do not lead to the signer, or a person among them is not known now",
     Reason.DELEGATION_DEPTH: "the chain of delegations is too long",
     Reason.DELEGATION_SCOPE: "the resource is outside what was delegated",
     Reason.DELEGATION_CONDITION: "a condition of a delegation does not hold",
