@@ -275,8 +275,11 @@ def _import_what_stays(path: Path) -> None:
         importlib.import_module(name)
     for name in [one for one in sys.modules if one.partition(".")[0] in OURS]:
         del sys.modules[name]
-    importlib.import_module(_name_of(path))
-    del sys.modules[_name_of(path)]
+    name = _name_of(path)
+    importlib.import_module(name)
+    del sys.modules[name]
+    package, _, last = name.rpartition(".")
+    delattr(sys.modules[package], last)  # else `from package import module` would find the module as it was
     # Else a test that draws would notice by luck, or draw again what an earlier mutant failed on.
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None, deadline=None)
     hypothesis.settings.load_profile("mutants")
