@@ -131,6 +131,8 @@ class LocalBroker(ABC):
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing answers. Requires `start()`."""
         os.kill(self.pid, signal.SIGSTOP)
+        # A thread on another core answers on for a moment: wait until the last one stands still.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a frozen one go on. Requires `start()`."""

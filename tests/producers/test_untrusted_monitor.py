@@ -214,8 +214,8 @@ def test_a_second_decision_does_not_reach_another_instance(scene: Scene) -> None
 def test_a_record_is_read_by_the_schema_that_was_signed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The prefix is not signed: whoever rewrites it must not have the body read as something else."""
     older = replace(codec.current("Decision"), id=0, sha256=bytes(32))
-    known = {**codec.published(), older.id: older}
-    monkeypatch.setattr(codec, "published", lambda: known)
+    known = {one.prefix: one for one in (*codec.published().values(), older)}
+    monkeypatch.setattr(codec, "_by_prefix", lambda: known)
     body = (scene.decision.value or b"").removeprefix(codec.current("Decision").prefix)
 
     with pytest.raises(UntrustedRecordError, match="SignatureError"):
