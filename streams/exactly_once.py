@@ -7,8 +7,8 @@ Assignment callbacks run inside consumer calls, so a record may already belong t
 folded, and Kafka fences group generations, not ownership (KIP-447): both copies could be committed. Therefore each
 partition has an epoch that its callbacks raise; a record carries the epoch from before the call that returned it;
 records of another epoch are dropped after that call; and a folded batch dies with the assignment under which its
-records were read. No consumer call stands between that filter and the sending of a batch with its offset, and a
-partition is given up only after its commit. Read `docs/adr/0005` and `0011` before touching this.
+records were read. No consumer call stands between that filter and the proof of membership with which a batch's offset
+is sent, and a partition is given up only after its commit. Read `docs/adr/0005` and `0011` before touching this.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from confluent_kafka import (
 
 from schemas import limits
 from streams.fold import TenantFold
-from streams.lanes import Lane, Lanes, Underway, WorkerFencedError, kafka_error
+from streams.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
 from streams.loop_settings import LoopSettings
 from streams.partition import Partition, intakes_of
 from streams.resume import Reader, Restoration, ResumeError, received_of
@@ -254,15 +254,15 @@ class Loop:
         if membership is None:
             partition.fold = None  # another's by now, or soon: nothing is sent for it any more
             return
-        records = fold.batch.records
+        batch = Batched(partition.topic, fold, partition.begin, fold.batch.records)
         try:
-            lane.write(fold.take(), TopicPartition(partition.topic, 0, partition.position), membership)
+            lane.write(partition.topic, fold.take())
         except (WorkerFencedError, *MACHINE_FAULTS):
             raise
         except Exception as exc:  # noqa: BLE001 - one tenant's failure must not end the others' worker
-            self._recover(lane, partition.topic, fold, partition.begin, exc)
+            self._recover(lane, batch, exc)
             return
-        lane.commit(partition.topic, fold, partition.begin, records)
+        lane.commit(batch, TopicPartition(partition.topic, 0, partition.position), membership)
         partition.sent_at = time.monotonic()
         partition.begin = partition.position
 
@@ -279,13 +279,14 @@ class Loop:
         try:
             underway.outcome.result()
         except KafkaException as exc:
-            self._recover(lane, underway.topic, underway.fold, underway.begin, exc)
+            self._recover(lane, underway.batch, exc)
             return 0
-        underway.fold.commit()
-        partition = self._partitions.get(underway.topic)
-        if partition is not None and partition.fold is underway.fold:
+        batch = underway.batch
+        batch.fold.commit()
+        partition = self._partitions.get(batch.topic)
+        if partition is not None and partition.fold is batch.fold:
             partition.failures = 0
-        return underway.records
+        return batch.records
 
     def _membership(self, partition: Partition) -> Any:
         """Return the proof of membership for a transaction's offsets, or None once the partition may be another's.
@@ -297,20 +298,18 @@ class Loop:
         proof = self._consumer.consumer_group_metadata()
         return proof if self._consumer.memberid() == partition.member else None
 
-    def _recover(self, lane: Lane, topic: str, fold: TenantFold, begin: int, exc: Exception) -> None:
-        """Abort, take back what was folded since, and seek back. A fatal error, or no clean abort, ends the worker.
-
-        Whatever failed, a local refusal of one record included: without the abort a later commit would succeed.
-        """
-        fold.rollback()
+    def _recover(self, lane: Lane, batch: Batched, exc: Exception) -> None:
+        """Take back an aborted batch with what was folded since, and seek back. A fatal error ends the worker."""
+        topic = batch.topic
+        batch.fold.rollback()
         error = kafka_error(exc)
         if error is not None and error.fatal():
             raise WorkerFencedError(f"{topic}: {error}") from exc
-        lane.abort(topic)
+        lane.renew()
         log.warning("%s: transaction aborted: %s", topic, error or repr(exc), exc_info=error is None)
         partition = self._partitions.get(topic)
-        if partition is not None and partition.fold is fold:  # else given up meanwhile, or restored from the log
-            partition.position = partition.begin = begin
+        if partition is not None and partition.fold is batch.fold:  # else given up meanwhile, or restored from the log
+            partition.position = partition.begin = batch.begin
             self._fail(partition, exc)
 
     def _fail(self, partition: Partition, exc: Exception) -> None:

@@ -1,9 +1,10 @@
 """Transactions under way: a lane is one transactional producer, and has at most one of them.
 
-Beginning, producing and sending the offset happen on the loop's thread, one after the other; the commit, which mostly
-waits, runs on the lane's own. Meanwhile the loop folds what comes next. A batch belongs to the partition's assignment
-under which it was read; once its offset is sent the group coordinator holds that offset back from any new owner until
-the transaction has ended (KIP-447), so a commit may be waited for while the loop polls.
+Beginning and producing happen on the loop's thread; the offset and the commit, which mostly wait, are sent on the
+lane's own. Meanwhile the loop folds what comes next. A batch belongs to the partition's assignment under which it was
+read, and its offset goes with the proof of that membership: the group refuses one that is out of date. Once it is sent
+the coordinator holds it back from any new owner until the transaction has ended (KIP-447), and a partition is given up
+only after that, so both may be waited for while the loop polls.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from streams.fold import Message, TenantFold
 
 T = TypeVar("T")
 TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
-STUCK_SECONDS = TRANSACTION_SECONDS + 5  # the client has its own time-out first, where it keeps it
+STUCK_SECONDS = TRANSACTION_SECONDS + 5  # of one call: the client has its own time-out first, where it keeps it
 
 
 class WorkerFencedError(RuntimeError):
@@ -33,13 +34,20 @@ class WorkerStuckError(WorkerFencedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Underway:
-    """A transaction that only waits for its commit."""
+class Batched:
+    """What one transaction holds: so many records of a partition, folded."""
 
     topic: str
     fold: TenantFold
     begin: int  # offset of its first record: where to go on if it is aborted
     records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """A transaction that only waits for its commit."""
+
+    batch: Batched
     outcome: Future[None]
 
 
@@ -54,7 +62,7 @@ class Lane:
         self.underway: Underway | None = None
         self._renewal: Future[Producer] | None = None  # what is to take the producer's place
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
-        self._due = 0.0  # by when the last call must have come back, on the monotonic clock
+        self._due = 0.0  # by when the client's call must have come back, on the monotonic clock
         self._is_stuck = False
 
     def _connect(self) -> Producer:
@@ -71,39 +79,34 @@ class Lane:
         """What must end before the lane is free, if anything."""
         return self._renewal if self.underway is None else self.underway.outcome
 
-    def write(self, messages: Iterable[Message], offset: TopicPartition, membership: Any) -> None:
-        """Begin a transaction and put everything into it.
+    def write(self, topic: str, messages: Iterable[Message]) -> None:
+        """Begin a transaction for an intake and put messages into it.
 
-        The consumed offset goes first: it is what the group may refuse, and then there is nothing to take back.
+        Whatever it raises, the transaction was aborted: also where one record was refused here, for a later commit
+        would succeed without it.
 
         Raises:
-            KafkaException: the transaction is to be aborted.
-            WorkerStuckError: the client does not come back.
+            WorkerFencedError: it could not be aborted.
         """
         producer = self.producer
-        producer.begin_transaction()
-        self._send_offset(offset, membership)
-        for made in messages:
-            if made.headers:
-                producer.produce(made.topic, made.value, made.key, made.partition, headers=made.headers)
-            else:
-                producer.produce(made.topic, made.value, made.key, made.partition)
-
-    def _send_offset(self, offset: TopicPartition, membership: Any) -> None:
-        """Put the consumed offset into the transaction, in bounded time.
-
-        The client forgets its own time-out while the group's coordinator is away, and may wait for ever (librdkafka
-        2.16, its issue 5456). That is no reason for the loop to stand still unnoticed.
-        """
-        send = self.producer.send_offsets_to_transaction
-        sending = self._begin(send, [offset], membership, TRANSACTION_SECONDS)
-        while not self._has_come_back(sending, f"{offset.topic}: the offset was not sent"):
-            wait([sending], STUCK_SECONDS)
-        sending.result()
+        try:
+            producer.begin_transaction()
+            for made in messages:
+                if made.headers:
+                    producer.produce(made.topic, made.value, made.key, made.partition, headers=made.headers)
+                else:
+                    producer.produce(made.topic, made.value, made.key, made.partition)
+        except Exception:
+            self._abort(topic)
+            raise
 
     def _begin(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
-        self._due = time.monotonic() + STUCK_SECONDS
+        self._give_time()
         return self._thread.submit(call, *arguments)
+
+    def _give_time(self) -> None:
+        """Let the client's next call take so long as one may."""
+        self._due = time.monotonic() + STUCK_SECONDS
 
     def _has_come_back(self, call: Future[Any], what: str) -> bool:
         """Whether the lane's call has ended; `what` says what did not happen if it never does."""
@@ -114,9 +117,9 @@ class Lane:
             raise WorkerStuckError(f"{what} within {STUCK_SECONDS:g} s")
         return False
 
-    def commit(self, topic: str, fold: TenantFold, begin: int, records: int) -> None:
-        """Let the commit begin."""
-        self.underway = Underway(topic, fold, begin, records, self._begin(self._commit, topic))
+    def commit(self, batch: Batched, offset: TopicPartition, membership: Any) -> None:
+        """Let the consumed offset, and then the commit, be sent. The group refuses the offset of who left it."""
+        self.underway = Underway(batch, self._begin(self._commit, offset, membership))
 
     def take_ended(self) -> Underway | None:
         """Return the transaction whose commit has ended, and be free again, also where a new producer was waited for.
@@ -127,12 +130,24 @@ class Lane:
         if self._renewal is not None:
             self._take_renewed(self._renewal)
         underway = self.underway
-        if underway is None or not self._has_come_back(underway.outcome, f"{underway.topic}: no commit"):
+        if underway is None or not self._has_come_back(underway.outcome, f"{underway.batch.topic}: no commit"):
             return None
         self.underway = None
         return underway
 
-    def _commit(self, topic: str) -> None:
+    def _commit(self, offset: TopicPartition, membership: Any) -> None:
+        # The client forgets the time-out of the first while the group's coordinator is away, and may wait for ever
+        # (librdkafka 2.16, its issue 5456): the loop must not be the one that stands still.
+        try:
+            self.producer.send_offsets_to_transaction([offset], membership, TRANSACTION_SECONDS)
+            self._give_time()
+            self._end(offset.topic)
+        except KafkaException as exc:
+            if not exc.args[0].fatal():
+                self._abort(offset.topic)
+            raise
+
+    def _end(self, topic: str) -> None:
         try:
             self.producer.commit_transaction(TRANSACTION_SECONDS)
         except KafkaException as exc:
@@ -140,19 +155,24 @@ class Lane:
                 raise
             raise WorkerFencedError(f"{topic}: the outcome of a commit is unknown: {exc.args[0]}") from exc
 
-    def abort(self, topic: str) -> None:
-        """End the transaction without a trace, and go on with a new producer, which takes half a second.
-
-        A producer counts the messages that the broker refused or that the abort purged, and the broker does not
-        (librdkafka 2.16): it would send the next ones out of sequence.
+    def _abort(self, topic: str) -> None:
+        """End the transaction without a trace, now: later the broker would, and would fence who aborts it then.
 
         Raises:
-            WorkerFencedError: the transaction could not be aborted.
+            WorkerFencedError: it could not be aborted.
         """
+        self._give_time()
         try:
             self.producer.abort_transaction(TRANSACTION_SECONDS)
         except KafkaException as exc:
             raise WorkerFencedError(f"{topic}: {exc.args[0]}") from exc
+
+    def renew(self) -> None:
+        """Go on with a new producer after an abort, which takes half a second.
+
+        A producer counts the messages that the broker refused or that the abort purged, and the broker does not
+        (librdkafka 2.16): it would send the next ones out of sequence.
+        """
         self._renewal = self._begin(self._connect)
 
     def _take_renewed(self, renewal: Future[Producer]) -> None:
@@ -178,7 +198,7 @@ class Lanes(list[Lane]):
 
     def of(self, topic: str) -> Lane | None:
         """Return the lane that commits for this intake, if one does."""
-        return next((lane for lane in self if lane.underway is not None and lane.underway.topic == topic), None)
+        return next((lane for lane in self if lane.underway is not None and lane.underway.batch.topic == topic), None)
 
     def await_any(self, seconds: float) -> None:
         """Wait until a lane has what it waits for, bounded."""
@@ -188,7 +208,7 @@ class Lanes(list[Lane]):
     def await_of(self, topics: Sequence[str]) -> None:
         """Wait until the commits for these intakes have ended, bounded."""
         underway = (lane.underway for lane in self if lane.underway is not None)
-        wait([u.outcome for u in underway if u.topic in topics], TRANSACTION_SECONDS)
+        wait([u.outcome for u in underway if u.batch.topic in topics], TRANSACTION_SECONDS)
 
 
 def kafka_error(exc: Exception) -> KafkaError | None:

@@ -38,5 +38,5 @@ def test_a_monitor_ends_although_a_thread_of_it_never_does(tmp_path: Path) -> No
         )  # fmt: skip
 
     assert ended.returncode == 1, ended.stderr
-    assert "macaw.acme.intake: the offset was not sent" in ended.stderr
+    assert "macaw.acme.intake: no commit within" in ended.stderr
     assert "Traceback" not in ended.stderr
