@@ -57,8 +57,8 @@ class Plan:
 
 
 QUICK = Plan(rounds=2, calls=1024, latency_seconds=4.0, memory_events=())
-FULL = Plan(rounds=5, calls=1536, latency_seconds=10.0, memory_events=(10_000, 50_000, 100_000))
-FULL_EMBEDDED = Plan(rounds=5, calls=1024, latency_seconds=10.0, memory_events=(10_000, 20_000, 40_000))
+FULL = Plan(rounds=3, calls=8192, latency_seconds=10.0, memory_events=(10_000, 50_000, 100_000))
+FULL_EMBEDDED = Plan(rounds=3, calls=2048, latency_seconds=10.0, memory_events=(10_000, 20_000, 40_000))
 
 
 @dataclass(slots=True)
