@@ -55,13 +55,20 @@ def test_no_fault_loses_doubles_forks_or_blocks_anything(played: Played, kind: s
 
 
 def test_a_loop_that_is_not_told_of_a_revocation_folds_twice(own_broker: KafkaBroker, tmp_path: Path) -> None:
-    """What the epochs are for, and that a round can fail: without the callback both owners' transactions commit."""
+    """What the epochs are for, and that a round can fail: without the callback both owners' transactions commit.
+
+    Not in every round: where the group moves on once more meanwhile, it refuses the offset of who was not told.
+    """
     deaf = {"deaf": partial(revoked_in_call, deaf=True)}
+    doubled = 0
+    for seed in range(1, 4):
+        tally = play("deaf", seed, own_broker.info, tmp_path, deaf)
+        assert tally.invalid == 0, tally.said
+        doubled += tally.doubled
+        if doubled:
+            break
 
-    tally = play("deaf", 1, own_broker.info, tmp_path, deaf)
-
-    assert tally.invalid == 0, tally.said
-    assert tally.doubled > 0
+    assert doubled > 0
 
 
 def test_a_node_that_restarts_under_load_changes_nothing(tmp_path: Path) -> None:
