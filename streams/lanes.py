@@ -185,7 +185,14 @@ class Lane:
         self._renewal = None
 
     def close(self) -> None:
-        """Wait for the commit that is under way, and end the thread; not for a call that does not come back."""
+        """Wait for the call that is under way, and end the thread; not once more for one that does not come back.
+
+        Raises:
+            WorkerStuckError: it does not.
+        """
+        awaited = self.awaited
+        while awaited is not None and not self._is_stuck and not self._has_come_back(awaited, "the lane did not end"):
+            wait([awaited], max(self._due - time.monotonic(), 0))
         self._thread.shutdown(wait=not self._is_stuck)
 
 

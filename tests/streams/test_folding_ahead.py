@@ -217,3 +217,26 @@ def test_a_client_that_does_not_come_back_ends_its_worker(
     for producer in hanging:
         producer.release.set()
     check_log(world, tenant)
+
+
+def test_a_loop_is_closed_although_the_client_does_not_come_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks a worker to end waits so long as one call may take, and is told; the next worker loses nothing."""
+    monkeypatch.setattr("streams.lanes.STUCK_SECONDS", 3.0)
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    hanging = [Hanging(lane.producer, "send_offsets_to_transaction") for lane in loop._lanes]
+    for lane, producer in zip(loop._lanes, hanging, strict=True):
+        lane.producer = producer  # type: ignore[assignment]
+    tenant.append(mixed(tenant, 40))
+    turn_until(loop, lambda: any(not lane.is_free for lane in loop._lanes))
+
+    with pytest.raises(WorkerStuckError, match="did not end"):
+        loop.close()
+
+    successor = world.loop()
+    fold_all(successor, tenant)
+    successor.close()
+    for producer in hanging:
+        producer.release.set()
+    check_log(world, tenant)
