@@ -192,6 +192,26 @@ class Hanging:
         raise aborted_error()
 
 
+def hang(loop: Any, tenant: Any, call: str) -> list[Hanging]:
+    """Let a call of each lane's client hang from now on, with records to be folded."""
+    fold_all(loop, tenant)
+    hanging = [Hanging(lane.producer, call) for lane in loop._lanes]
+    for lane, producer in zip(loop._lanes, hanging, strict=True):
+        lane.producer = producer
+    tenant.append(mixed(tenant, 40))
+    return hanging
+
+
+def loses_nothing(world: World, tenant: Any, hanging: list[Hanging]) -> None:
+    """The next worker goes on where the log ends, while the calls still hang."""
+    successor = world.loop()
+    fold_all(successor, tenant)
+    successor.close()
+    for producer in hanging:
+        producer.release.set()
+    check_log(world, tenant)
+
+
 @pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
 def test_a_client_that_does_not_come_back_ends_its_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, call: str
@@ -200,23 +220,14 @@ def test_a_client_that_does_not_come_back_ends_its_worker(
     monkeypatch.setattr("streams.lanes.STUCK_SECONDS", 0.5)
     tenant = world.found()
     loop = world.loop()
-    fold_all(loop, tenant)
-    hanging = [Hanging(lane.producer, call) for lane in loop._lanes]
-    for lane, producer in zip(loop._lanes, hanging, strict=True):
-        lane.producer = producer  # type: ignore[assignment]
-    tenant.append(mixed(tenant, 40))
+    hanging = hang(loop, tenant, call)
 
     with pytest.raises(WorkerStuckError, match=re.escape(tenant.intake)):
         turn_until(loop, lambda: False)
     loop.close()
 
     assert any(thread.name.startswith("lane") for thread in threading.enumerate()), "nothing was hanging"
-    successor = world.loop()
-    fold_all(successor, tenant)
-    successor.close()
-    for producer in hanging:
-        producer.release.set()
-    check_log(world, tenant)
+    loses_nothing(world, tenant, hanging)
 
 
 def test_a_loop_is_closed_although_the_client_does_not_come_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,19 +235,10 @@ def test_a_loop_is_closed_although_the_client_does_not_come_back(world: World, m
     monkeypatch.setattr("streams.lanes.STUCK_SECONDS", 3.0)
     tenant = world.found()
     loop = world.loop()
-    fold_all(loop, tenant)
-    hanging = [Hanging(lane.producer, "send_offsets_to_transaction") for lane in loop._lanes]
-    for lane, producer in zip(loop._lanes, hanging, strict=True):
-        lane.producer = producer  # type: ignore[assignment]
-    tenant.append(mixed(tenant, 40))
+    hanging = hang(loop, tenant, "send_offsets_to_transaction")
     turn_until(loop, lambda: any(not lane.is_free for lane in loop._lanes))
 
     with pytest.raises(WorkerStuckError, match="did not end"):
         loop.close()
 
-    successor = world.loop()
-    fold_all(successor, tenant)
-    successor.close()
-    for producer in hanging:
-        producer.release.set()
-    check_log(world, tenant)
+    loses_nothing(world, tenant, hanging)
