@@ -176,3 +176,12 @@ def reader_group(tenant: str) -> str:
     The client library looks a group up before it reads anything.
     """
     return f"macaw.{tenant}.reader"
+
+
+def export_groups(tenant: str) -> str:
+    """Return how the names of the groups begin in which tools of others read a tenant's topics.
+
+    Kafka Connect, kafkajs or a console consumer join a group and commit to it; each gets a name of its own behind this
+    beginning. No name of another tenant begins so: a tenant id holds no dot.
+    """
+    return f"macaw.{tenant}.export."

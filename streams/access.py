@@ -230,6 +230,8 @@ def _rules(tenant: str, tool_roles: list[str]) -> Iterator[Rule]:
         # To describe a group is not to join it, nor to commit under its name. Those of the operator have their own.
         if role not in OPERATOR_ROLES:
             yield Rule(role=role, operation="DESCRIBE", pattern=looked_up)
+    exporting = Pattern(kind=Kind.GROUP, name=topics.export_groups(tenant), prefixed=True)
+    yield Rule(role="exporter", operation="READ", pattern=exporting)
     for role in tool_roles:
         group = topics.tool_group(tenant, role.removeprefix(TOOL_PREFIX))
         yield Rule(role=role, operation="READ", pattern=Pattern(kind=Kind.GROUP, name=group))

@@ -13,7 +13,6 @@ is sent, and a partition is given up only after its commit. Read `docs/adr/0005`
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from schemas import limits
 from streams.fold import TenantFold
 from streams.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
 from streams.loop_settings import LoopSettings
+from streams.naps import Naps, wake
 from streams.partition import Partition, intakes_of
 from streams.resume import Reader, Restoration, ResumeError, received_of
 
@@ -49,7 +49,6 @@ TURN_RECORDS = 128  # of all tenants in a turn, while several have records: what
 ALONE_RECORDS = 256  # of the only one that has any
 SHARE_RECORDS_MIN = 8  # of one tenant in a turn, however many have records
 GATHER_SECONDS = 0.002  # how often, while a full batch waits for a commit, the next records are asked for
-WAKE_SECONDS = 0.5
 # Faults of the machine are no decisions: the worker ends, and its supervisor starts another.
 MACHINE_FAULTS = (MemoryError, RecursionError, OSError, ImportError)
 DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
@@ -75,6 +74,7 @@ class Loop:
         with ThreadPoolExecutor(settings.lanes) as starting:
             self._lanes = Lanes(starting.map(lambda n: Lane(settings.producer(n), Producer), range(settings.lanes)))
         self._consumer = Consumer(settings.intake())
+        self._naps = None if settings.assigned is None else Naps(self._consumer)
         if settings.assigned is None:
             self._consumer.subscribe(
                 [settings.pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
@@ -179,6 +179,8 @@ class Loop:
         if room <= 0:
             return 0  # a commit ends, a batch is sent, and then there is room again
         before = dict(self._epochs)
+        if self._naps is not None:
+            timeout = self._naps.nap(timeout, [p.topic for p in self._ready()])
         first = self._consumer.poll(timeout)
         messages = [first] if first is not None else []
         while messages:
@@ -205,11 +207,15 @@ class Loop:
                     self._pause(topic, "CLOCK_UNTRUSTED: intake is not LogAppendTime: its senders would set log time")
             elif topic in self._partitions:
                 self._partitions[topic].buffer.append((before.get(topic, 0), received_of(message)))
+                if self._naps is not None:
+                    self._naps.note_record(topic)
 
     def _note_error(self, topic: str, error: KafkaError) -> None:
         if error.fatal():
             raise WorkerFencedError(str(error))
-        if topic in self._partitions and error.name() == "_AUTO_OFFSET_RESET":
+        if self._naps is not None and error.name() == "_PARTITION_EOF":
+            self._naps.note_end(topic)
+        elif topic in self._partitions and error.name() == "_AUTO_OFFSET_RESET":
             self._pause(topic, f"RESUME_MISMATCH: intake no longer has the offset to go on at: {error}")
         else:
             log.warning("%s: %s", topic or "consumer", error)
@@ -366,9 +372,7 @@ class Loop:
             raise ResumeError(f"cannot go to offset {position}: {exc.args[0]}") from exc
         self._consumer.resume([partition.place])
         partition.is_held_back = False
-        with contextlib.suppress(KafkaException):
-            # Any question to the leader wakes the thread that fetches; by itself it looks around once a second.
-            self._consumer.get_watermark_offsets(partition.place, timeout=WAKE_SECONDS)
+        wake(self._consumer, partition.place)
         partition.fold, partition.position, partition.begin = fold, position, position
         self.paused.pop(partition.topic, None)
         log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)

@@ -1,9 +1,9 @@
-"""Runs the processes of one installation: starts them in order, restarts what fails, stops them in reverse.
+"""Runs the processes of one installation: starts them in order, restarts what ends, stops them in reverse.
 
-Each child has a session of its own, so that Ctrl-C in a terminal reaches only the supervisor. A child that ends with an
-error is started again after a pause that doubles; one that keeps failing at once ends everything, because a trust
-layer that runs in part would look as if it ran. No child outlives the supervisor: on Linux the kernel ends the
-children of one that was killed.
+Each child has a session of its own, so that Ctrl-C in a terminal reaches only the supervisor. A child that ends without
+being asked by the supervisor, with an error or without, is started again after a pause that doubles; one that keeps
+ending at once ends everything, because a trust layer that runs in part would look as if it ran. No child outlives the
+supervisor: on Linux the kernel ends the children of one that was killed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ DRAIN_SECONDS = 2.0
 
 
 class GaveUpError(RuntimeError):
-    """A child failed too often; all of them were stopped."""
+    """A child ended too often; all of them were stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A process to run. It is asked to end with SIGTERM and killed after `stop_seconds`."""
+    """A process that serves until it is asked to end: with SIGTERM, and it is killed after `stop_seconds`."""
 
     name: str
     argv: Sequence[str]
@@ -75,14 +75,14 @@ class Supervisor:
         self._stopping = True
 
     def run(self) -> None:
-        """Run the children until `stop`, or until each has ended by itself without an error.
+        """Run the children until `stop`.
 
         Raises:
-            GaveUpError: a child failed too often. All are stopped when this is raised.
+            GaveUpError: a child ended too often. All are stopped when this is raised.
         """
         assert threading.current_thread() is threading.main_thread(), "children must be started by the main thread"
         try:
-            while not self._stopping and any(not one.is_done for one in self._running):
+            while not self._stopping:
                 for one in self._running:
                     self._tend(one)
                 time.sleep(POLL_SECONDS)
@@ -92,7 +92,7 @@ class Supervisor:
 
     def _tend(self, one: _Running) -> None:
         """Start a child whose time has come, or take note of its end."""
-        if self._stopping or one.is_done:
+        if self._stopping:
             return
         if one.process is None:
             if time.monotonic() >= one.start_at:
@@ -104,13 +104,9 @@ class Supervisor:
     def _note_end(self, one: _Running, code: int) -> None:
         seconds = time.monotonic() - one.start_at
         one.reap()
-        if code == 0:
-            one.is_done = True
-            self._say(f"{one.child.name} has ended by itself and is not started again")
-            return
         one.failures = 1 if seconds >= self._patience.steady_seconds else one.failures + 1
         if one.failures >= self._patience.fast_failures_max:
-            raise GaveUpError(f"{one.child.name} failed {one.failures} times in a row, last {_ending(code)}")
+            raise GaveUpError(f"{one.child.name} ended {one.failures} times in a row, last {_ending(code)}")
         pause = min(self._patience.pause_seconds * 2 ** (one.failures - 1), self._patience.pause_seconds_max)
         one.start_at = time.monotonic() + pause
         self._say(f"{one.child.name} ended {_ending(code)}; it is started again in {pause:g} s")
@@ -129,7 +125,6 @@ class _Running:
         self.pid = 0
         self.start_at = time.monotonic()
         self.failures = 0
-        self.is_done = False
         self._forward = forward
         self._reader: threading.Thread | None = None
 

@@ -126,7 +126,7 @@ def _serve(
 
     from macaw.cli.output import log_to_stderr, say
     from macaw.cli.places import open_home
-    from streams.decide.address import Address, check_listen
+    from streams.address import Address, check_listen
     from streams.decide.process import run_decisions
     from streams.decide.standing import Kept
 

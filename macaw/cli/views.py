@@ -35,7 +35,8 @@ def serve(
     home = open_home()
     require_broker(home)
 
-    from streams.views.process import LOOPBACK, run_views
+    from streams.address import LOOPBACK
+    from streams.views.process import run_views
 
     def on_listening(found: int) -> None:
         update_config(home.path.parent, {"views": f"http://{LOOPBACK}:{found}"})

@@ -34,8 +34,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from processors.jcs import JSONValue
 from producers.home import HomeError, TenantHome
+from streams.address import Address
 from streams.decide import limits
-from streams.decide.address import Address
 from streams.decide.answers import answer
 from streams.decide.questions import (
     Batch,
@@ -47,7 +47,8 @@ from streams.decide.questions import (
     read_question,
 )
 from streams.decide.standing import Kept, Standing
-from streams.views.api import RETRY_AFTER_SECONDS, TOKEN_CHARS_MIN, SecureHeaders
+from streams.http import RETRY_AFTER_SECONDS, Door, SecureHeaders
+from streams.views.api import TOKEN_CHARS_MIN
 
 log = logging.getLogger(__name__)
 
@@ -205,23 +206,6 @@ async def _read(request: Request) -> bytes:
 async def _refuse(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - Starlette passes it
     assert isinstance(exc, HTTPException)
     return JSONResponse({"error": exc.detail}, exc.status_code, exc.headers)
-
-
-class Door:
-    """Refuses what a page of a browser sends: any `Origin`, and a `Host` that leads here by somebody else's name."""
-
-    def __init__(self, app: ASGIApp, address: Address) -> None:
-        self._app = app
-        self._address = address
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        hosts, refusal = headers.getlist("host"), None
-        if len(hosts) != 1 or not self._address.is_ours(hosts[0]):
-            refusal = JSONResponse({"error": "Host: want the address of this server"}, 421)
-        elif "origin" in headers:
-            refusal = JSONResponse({"error": "Origin: no page may ask"}, 403)
-        await (refusal or self._app)(scope, receive, send)
 
 
 class RequestIds:

@@ -9,7 +9,7 @@ BODY_DEPTH_MAX = limits.PARAMETERS_DEPTH_MAX + 4  # properties stand in: body, e
 BODY_NODES_MAX = 32_768
 EVALUATIONS_MAX = 64  # of one request; each may cost what a call may cost
 REQUEST_ID_CHARS_MAX = 256
-CONNECTIONS_MAX = 64
+REQUESTS_MAX = 64  # answered at a time
 
 ACTION_CHARS_MAX = limits.NAME_CHARS_MAX
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
-
-import uvicorn
+from collections.abc import Callable
 
 from producers.home import TenantHome
+from streams.address import LOOPBACK, Address, address_of, check_listen
 from streams.decide import limits
-from streams.decide.address import LOOPBACK, Address, address_of, check_listen
 from streams.decide.api import DecisionAPI
 from streams.decide.standing import Kept
+from streams.http import server_of
 
 OnListening = Callable[[Address], None]
 
@@ -46,28 +44,8 @@ def _tell(address: Address, on_listening: OnListening | None) -> None:
         on_listening(address)
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def _run(api: DecisionAPI, kept: Kept, listening: socket.socket, tell: Callable[[], None]) -> None:
-    server = _Server(
-        uvicorn.Config(
-            api.build(),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            limit_concurrency=limits.CONNECTIONS_MAX,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=2,
-        )
-    )
+    server = server_of(api.build(), requests_max=limits.REQUESTS_MAX)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     keeping = asyncio.create_task(kept.keep())
     for number in (signal.SIGTERM, signal.SIGINT):

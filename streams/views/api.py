@@ -13,7 +13,8 @@ one; only `next: null` says that there are no more.
 
 **Who sees what.** A token opens exactly the tenant in whose folder it stands. No token, a wrong token, another
 tenant's token and a tenant that does not exist are one answer, 401 with the same body, given before anything else is
-looked at: nobody without a token learns which tenants there are, nor whether a question was well put.
+looked at: nobody without a token learns which tenants there are, nor whether a question was well put. Before that, a
+request with an `Origin`, or with a `Host` that is not ours, is refused: no page of a browser asks.
 
 **What is never answered.** While the tables are not known to be the log's, the answer is 503 with a sentence and
 `Retry-After`. An empty last page always means that there is nothing. Values of the vault, and of attestations, are on
@@ -30,29 +31,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from producers.home import Home, HomeError
+from streams.address import ON_LOOPBACK
+from streams.http import RETRY_AFTER_SECONDS, Door, SecureHeaders
 from streams.views.catalogue import LISTINGS, ROW_ID, Filter, Listing, Rows, session_whole, trees
 from streams.views.progress import Progress
 from streams.views.view import PAGE_ROWS_MAX, JSONRow, Page, Question
 
 PAGE_ROWS = 100
-RETRY_AFTER_SECONDS = 1
 # A file that was cut short must not turn into a token that can be guessed.
 TOKEN_CHARS_MIN = 16
-SECURITY_HEADERS: Mapping[str, str] = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 _PAGING = ("limit", "after")
 _TENANT = "/v1/tenants/{tenant}"
@@ -88,7 +83,7 @@ class QueryAPI:
         ]
         app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
         app.router.redirect_slashes = False
-        return SecureHeaders(app)
+        return SecureHeaders(Door(app, ON_LOOPBACK))
 
     def _of_tenant(
         self, answer: Callable[[str, Request, int], Callable[[], JSONRow]]
@@ -188,18 +183,3 @@ def read_question(
 async def _refuse(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - Starlette passes it
     assert isinstance(exc, HTTPException)
     return JSONResponse({"error": exc.detail}, exc.status_code, exc.headers)
-
-
-class SecureHeaders:
-    """Puts the security headers on every response. There is no CORS: no page of another origin reads an answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_secured(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, send_secured)

@@ -11,6 +11,9 @@ partition began: the mark lies behind, so all that the same producer commits lat
 the marks that were met are remembered, and an abort whose mark lies before the fetch is taken out. Apache Kafka never
 names such a one, so there nothing changes.
 
+**Not too often.** The embedded broker answers a fetch at once where Kafka waits for records, and aiokafka asks again at
+once: an idle application took a whole core. A fetch that brought nothing therefore takes `EMPTY_SECONDS` at least.
+
 **From the beginning.** After it has laid its changelogs over the tables, Faust lets the sources flow, seeks to the
 committed offsets, and then clears its queues; where nothing was committed, what flowed in between is lost. Here the
 sources are held until the queues are cleared, and each assignment begins at their first record: only they are the
@@ -19,7 +22,11 @@ truth.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from collections import OrderedDict, defaultdict
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiokafka  # type: ignore[import-untyped]
@@ -40,6 +47,7 @@ from streams.views.progress import Progress
 
 ISOLATION = "read_committed"
 HELD_SECONDS = 0.02
+EMPTY_SECONDS = 0.1  # the views are no faster than a person looks
 
 
 class CommittedThread(driver.AIOKafkaConsumerThread):
@@ -60,6 +68,21 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
         fetcher = self._consumer._fetcher  # noqa: SLF001 - the same
         assert not fetcher._records  # noqa: SLF001 - the same
         fetcher._records = Fetched()  # noqa: SLF001 - the same
+        fetcher._proc_fetch_request = unhurried(fetcher._proc_fetch_request)  # noqa: SLF001 - the same
+
+
+def unhurried(fetch: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
+    """Return a fetch that takes `EMPTY_SECONDS` at least where it brings nothing."""
+
+    async def fetch_unhurried(*request: Any) -> bool:  # Any: aiokafka's own arguments
+        began = time.monotonic()
+        if await fetch(*request):
+            return True
+        with contextlib.suppress(asyncio.CancelledError):  # the fetch itself takes it for "of no interest any more"
+            await asyncio.sleep(began + EMPTY_SECONDS - time.monotonic())
+        return False
+
+    return fetch_unhurried
 
 
 class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):

@@ -19,11 +19,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import faust
-import uvicorn
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from producers.home import Home
+from streams.address import LOOPBACK
+from streams.http import Server, server_of
 from streams.views import committed
 from streams.views.api import QueryAPI
 from streams.views.app import ViewsSettings, build_app, rows_of
@@ -33,7 +34,6 @@ from streams.views.topics import create_view_topics
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
 CHECK_SECONDS = 0.25
 FOLLOW_SECONDS = 1.0
 # Longer than one request may take, or checks would pile up in the consumer's thread while a broker is away.
@@ -42,7 +42,7 @@ WAITING_SAID_SECONDS = 5.0
 # Joining and reading take seconds. Later than this Faust is stuck, which it can be without a word.
 STALLED_SECONDS = 120.0
 STOP_SECONDS = 5.0
-CONNECTIONS_MAX = 64
+REQUESTS_MAX = 64
 CLIENT_LOGGERS = ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
 CLIENT_RECORDS_MAX = 20
 CLIENT_RECORDS_SECONDS = 60.0
@@ -90,7 +90,7 @@ def _listen(port: int) -> Iterator[socket.socket]:
 async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on_listening: OnListening | None) -> None:
     progress = Progress()
     app = build_app(settings, progress)
-    server = _server(QueryAPI(home, rows_of(app), progress))
+    server = server_of(QueryAPI(home, rows_of(app), progress).build(), requests_max=REQUESTS_MAX)
     stopped = asyncio.Event()
     _stop_on_signals(stopped)
     logging.getLogger(committed.__name__).setLevel(logging.WARNING)  # Faust tells there how its services start
@@ -124,31 +124,7 @@ def _stop_on_signals(stopped: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server(api: QueryAPI) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            api.build(),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=2,
-        )
-    )
-
-
-async def _serve(server: _Server, listening: socket.socket, on_listening: OnListening | None) -> None:
+async def _serve(server: Server, listening: socket.socket, on_listening: OnListening | None) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
         await asyncio.sleep(0.01)
@@ -168,7 +144,7 @@ async def _work(app: faust.App) -> None:
         raise ViewsEndedError(f"the Faust application crashed: {app.crash_reason!r}") from app.crash_reason
 
 
-async def _stop(app: faust.App, server: _Server) -> None:
+async def _stop(app: faust.App, server: Server) -> None:
     """Stop both halves, each within its time: a stop that hangs must not hold back the next start."""
     server.should_exit = True
     with contextlib.suppress(TimeoutError):

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from producers.home import Home, TenantHome
-from streams.decide.address import Address, address_of
+from streams.address import Address, address_of
 from streams.decide.api import EVALUATION, EVALUATIONS, DecisionAPI
 from streams.decide.directory import read_directory
 from streams.decide.files import read_policy_folder

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from processors.policy.evaluation import Tables
+from streams.address import AddressError, address_of
 from streams.decide import limits
-from streams.decide.address import AddressError, address_of
 from streams.decide.api import EVALUATION, EVALUATIONS, METADATA
-from streams.views.api import SECURITY_HEADERS
+from streams.http import SECURITY_HEADERS
 from tests.decide.asking import CLERK, QUESTION, TOKEN, Endpoint, standing_of
 
 TEXT = json.dumps(QUESTION).encode()

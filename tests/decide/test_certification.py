@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streams.decide.address import address_of
+from streams.address import address_of
 from streams.decide.api import EVALUATION, EVALUATIONS, METADATA
 from tests.decide.asking import Endpoint, decisions, standing_of
 

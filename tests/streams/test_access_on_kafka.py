@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
@@ -134,8 +134,35 @@ def test_only_its_members_commit_in_a_group(world: SecuredWorld) -> None:
     assert in_banks.pop("tool:bank") == ""
     assert set(in_banks.values()) == {NO_GROUP}
     assert set(answers(topics.reader_group(world.left), intake).values()) == {NO_GROUP}
+    in_exports = answers(topics.export_groups(world.left) + "connect", intake)
+    assert in_exports.pop("exporter") == ""
+    assert set(in_exports.values()) == {NO_GROUP}
     stranger = world.broker.security(world.users(world.right)["tool:bank"])
     assert committed(world.bootstrap, stranger, topics.tool_group(world.left, "bank"), decisions) == NO_GROUP
+    stranger = world.broker.security(world.users(world.right)["exporter"])
+    assert committed(world.bootstrap, stranger, topics.export_groups(world.left) + "connect", intake) == NO_GROUP
+
+
+def test_a_tool_of_others_reads_in_a_group_of_the_exporter(world: SecuredWorld) -> None:
+    """As Connect, kafkajs and the console consumer do: they join, are given partitions, and commit."""
+    security = world.broker.security(world.users(world.left)["exporter"])
+    settings = {
+        **security,
+        "bootstrap.servers": world.bootstrap,
+        "group.id": topics.export_groups(world.left) + "console",
+    }
+    consumer = Consumer({**settings, "auto.offset.reset": "earliest", "enable.auto.commit": False})
+    try:
+        consumer.subscribe([INTAKE.of(world.left)])
+        until = time.monotonic() + 60
+        while not consumer.assignment():
+            assert time.monotonic() < until
+            message = consumer.poll(0.1)
+            assert message is None or message.error() is None
+        [place] = consumer.assignment()
+        consumer.commit(offsets=[TopicPartition(place.topic, place.partition, 0)], asynchronous=False)
+    finally:
+        consumer.close()
 
 
 @pytest.mark.parametrize("name", ["macaw.monitor.0.0", "macaw.monitor.x", "of-my-own"])

@@ -93,7 +93,7 @@ def test_a_child_that_keeps_failing_ends_everything(tmp_path: Path) -> None:
     fails = "import os, sys\nwhile not os.path.exists(sys.argv[1]): pass\nsys.exit(1)"
     supervisor = supervisor_of(good, child("bad", fails, started), heard=heard)
 
-    with pytest.raises(GaveUpError, match=r"bad failed 3 times in a row, last with status 1"):
+    with pytest.raises(GaveUpError, match=r"bad ended 3 times in a row, last with status 1"):
         supervisor.run()
 
     assert pids
@@ -175,23 +175,40 @@ def test_a_child_has_a_session_of_its_own() -> None:
     assert int(heard.lines[0][1]) != os.getsid(0)
 
 
-def test_children_that_are_done_are_not_started_again() -> None:
+def test_a_child_that_ends_without_an_error_is_started_again_too() -> None:
+    """Nobody but the supervisor says that a service is over: a SIGTERM to a monitor leaves no tenant undecided."""
     heard = Heard()
+    supervisor = supervisor_of(child("asked", f"{BLOCKED}{WAITS}"), heard=heard)
 
-    supervisor_of(child("once", "print('done')"), heard=heard).run()
+    def ask(_: str, __: str) -> None:
+        if len(heard.lines) == 1:
+            pid = next(int(said.rsplit(maxsplit=1)[1]) for said in heard.said if said.startswith("asked runs"))
+            os.kill(pid, signal.SIGTERM)
+        else:
+            supervisor.stop()
 
-    assert heard.lines == [("once", "done")]
-    assert "once has ended by itself and is not started again" in heard.said
+    heard.on_line = ask
+    supervisor.run()
+
+    assert [line for _, line in heard.lines] == ["ready", "ready"]
+    assert any("asked ended with status 0; it is started again" in said for said in heard.said)
+
+
+def test_a_child_that_keeps_ending_without_an_error_ends_everything() -> None:
+    with pytest.raises(GaveUpError, match=r"once ended 3 times in a row, last with status 0"):
+        supervisor_of(child("once", "print('done')"), heard=Heard()).run()
 
 
 def test_lines_are_forwarded_with_the_name_and_long_ones_in_pieces() -> None:
     heard = Heard()
     program = (
         f"import sys; print('out'); sys.stderr.write('e' * {LINE_BYTES_MAX + 1} + '\\n'); "
-        "sys.stdout.buffer.write(b'\\xff\\n')"
+        f"sys.stdout.buffer.write(b'\\xff\\n'); sys.stdout.flush()\n{BLOCKED}signal.sigwait([signal.SIGTERM])"
     )
+    supervisor = supervisor_of(child("talks", program), heard=heard)
+    stop_when(heard, lambda: len(heard.lines) == 4, supervisor)
 
-    supervisor_of(child("talks", program), heard=heard).run()
+    supervisor.run()
 
     assert all(name == "talks" for name, _ in heard.lines)
     assert sorted(len(line) for _, line in heard.lines) == [1, 1, 3, LINE_BYTES_MAX]

@@ -1,4 +1,4 @@
-"""Where the endpoint listens, and by which names it is called.
+"""Where an endpoint listens, and by which names it is called.
 
 It speaks plain HTTP. On loopback nobody listens in; anywhere else it must stand behind something that ends TLS, and is
 told that one's address: a token is not taken in the clear.
@@ -32,6 +32,9 @@ class Address:
         """Return whether a `Host` header names this server, on whatever port."""
         found = _HOST.fullmatch(host)
         return found is not None and found[1].lower() in self.names
+
+
+ON_LOOPBACK = Address(f"http://{LOOPBACK}", _LOOPBACK_NAMES)
 
 
 def address_of(host: str, port: int, url: str | None) -> Address:
