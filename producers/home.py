@@ -24,6 +24,8 @@ from producers.security import Security, load_security
 from schemas.topics import is_tenant_id
 
 REPLICATION_MAX = 15
+GENESIS_TEXT_BYTES_MAX = 128
+_GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,128}")
 
 
@@ -40,14 +42,20 @@ class TenantHome:
 
     @property
     def genesis(self) -> bytes:
-        """The pinned genesis. Raises HomeError where there is none."""
+        """The pinned genesis, 32 bytes. Raises HomeError where there is none, or another text."""
+        file = self.path / "genesis"
         try:
-            return bytes.fromhex((self.path / "genesis").read_text("ascii").strip())
-        except (OSError, ValueError) as exc:
+            text = file.read_bytes()[: GENESIS_TEXT_BYTES_MAX + 1]
+        except FileNotFoundError as exc:
             raise HomeError(
-                f"tenant {self.tenant!r} is not known here: run `macaw tenant create {self.tenant}`, "
-                f"or put its genesis into {self.path / 'genesis'}"
+                f"tenant {self.tenant!r} is not known here: run `macaw tenant create {self.tenant}` where its brokers "
+                f"are, or put the genesis that its owner gave you into {file}"
             ) from exc
+        except OSError as exc:
+            raise HomeError(f"cannot read {file}: {exc.strerror}") from exc
+        if _GENESIS.fullmatch(text.strip()) is None:
+            raise HomeError(f"{file} holds no genesis: want 64 hex digits, as `macaw tenant create` printed them")
+        return bytes.fromhex(text.decode("ascii").strip())
 
     def key(self, name: str) -> KeyPair:
         """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyFileError."""
@@ -83,11 +91,14 @@ class Home:
             HomeError: none of them has one.
         """
         named = os.environ.get("MACAW_HOME")
-        places = [Path(named)] if named else [Path.cwd(), Path.home()]
+        places = [Path(named)] if named else list(dict.fromkeys((Path.cwd(), Path.home())))
         for place in places:
             if (place / ".macaw" / "config.json").is_file():
                 return cls.open(place)
-        raise HomeError(f"no .macaw/config.json in {' or '.join(map(str, places))}: run `macaw tenant create NAME`")
+        raise HomeError(
+            f"no .macaw/config.json in {' or '.join(map(str, places))}: run `macaw up` there, or set MACAW_HOME to the "
+            "folder of an installation"
+        )
 
     @classmethod
     def open(cls, base: Path) -> Home:

@@ -24,6 +24,14 @@ class PolicyBrokenError(ValueError):
     """Say that a policy which applies cannot be honoured (MAPL.md 5): its chain is broken, or an inline one faulty."""
 
 
+class BrokenChainError(PolicyBrokenError):
+    """Say that the chain of a policy in force breaks at `parent`, which is gone, or leads in a circle or too far."""
+
+    def __init__(self, parent: str) -> None:
+        super().__init__(parent)
+        self.parent = parent
+
+
 class ResourceInvalidError(ValueError):
     """Say that a text is no resource name (MAPL.md 2)."""
 
