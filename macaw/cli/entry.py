@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import traceback
@@ -56,6 +55,5 @@ def _failure(exc: Exception) -> int:
     if not isinstance(exc, BrokenPipeError):
         from macaw.cli.errors import sentence
 
-        with contextlib.suppress(OSError):  # there is nowhere left to say it
-            complain(sentence(exc))
+        complain(sentence(exc))
     return FAILED

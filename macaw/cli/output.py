@@ -72,7 +72,8 @@ def say(text: str) -> None:
 
 def complain(sentence: str) -> None:
     """Tell people on stderr what went wrong, in one line."""
-    print(f"macaw: {plain(sentence)}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # there is nowhere left to say it, and the exit status says it too
+        print(f"macaw: {plain(sentence)}", file=sys.stderr, flush=True)
 
 
 def show(line: str) -> None:
