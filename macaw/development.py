@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from macaw.tenancy import admin_control
 from processors.bridges import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
 from processors.jcs import canonical
 from processors.registry import PERSON_PREFIX
 from producers.client import Control, RefusedError, open_session
+from producers.files import FileError, read_file
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered
+from streams.strict_yaml import StrictYAMLError, parse_yaml
 
 BRIDGE = "bridge:development"
 PERSONS_BYTES_MAX = 1024 * 1024
@@ -35,18 +35,11 @@ class PersonsError(ValueError):
 def read_person(path: Path, name: str) -> Attributes:
     """Return the attributes of one person; `user` is their name unless the file says otherwise. Raises PersonsError."""
     try:
-        with path.open("rb") as file:
-            text = file.read(PERSONS_BYTES_MAX + 1)
-        if len(text) > PERSONS_BYTES_MAX:
-            raise PersonsError(f"{path} is larger than {PERSONS_BYTES_MAX} bytes")
-        persons = yaml.safe_load(text)
-    except OSError as exc:
-        raise PersonsError(
-            f"cannot read {path}: {exc.strerror}; it says who persons are, a line each, "
-            f"like `{name}: {{roles: [manager]}}`"
-        ) from exc
-    except (yaml.YAMLError, UnicodeError, RecursionError) as exc:
-        raise PersonsError(f"{path} is not YAML") from exc
+        persons = parse_yaml(read_file(path, PERSONS_BYTES_MAX))
+    except FileError as exc:
+        raise PersonsError(f"{exc}; it says who persons are, a line each, like `{name}: {{roles: [manager]}}`") from exc
+    except StrictYAMLError as exc:
+        raise PersonsError(f"{path} {exc}") from exc
     if not isinstance(persons, dict) or name not in persons:
         raise PersonsError(f"{path} names no person {name!r}")
     attributes = persons[name] if persons[name] is not None else {}
@@ -54,7 +47,7 @@ def read_person(path: Path, name: str) -> Attributes:
         raise PersonsError(f"{path}: want attributes below {name!r}")
     for key, value in attributes.items():
         texts = value if isinstance(value, list) else [value]
-        if not isinstance(key, str) or not all(isinstance(text, str) for text in texts):
+        if not all(isinstance(text, str) for text in texts):
             raise PersonsError(f"{path}: {name}.{key} is not a text or a list of texts: put it into quotes")
     return {"user": name, **attributes}
 

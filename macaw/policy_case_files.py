@@ -14,6 +14,7 @@ from typing import Any
 
 from macaw.policy_files import PolicyFilesError, policy_paths, read_text
 from processors import jcs
+from producers.files import FileError, read_file
 
 Case = dict[str, Any]
 
@@ -60,12 +61,9 @@ def read_case_file(path: Path) -> CaseFile:
     """
     found = CaseFile(path)
     try:
-        with path.open("rb") as file:
-            text = file.read(FILE_BYTES_MAX + 1)
-    except OSError as exc:
-        raise CaseFileError(f"cannot read {path}: {exc.strerror}") from exc
-    if len(text) > FILE_BYTES_MAX:
-        raise CaseFileError(f"{path} is larger than {FILE_BYTES_MAX} bytes")
+        text = read_file(path, FILE_BYTES_MAX)
+    except FileError as exc:
+        raise CaseFileError(str(exc)) from exc
     ids: set[str] = set()
     for number, line in enumerate(text.split(b"\n"), 1):
         if not line.strip():

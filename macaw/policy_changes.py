@@ -15,7 +15,7 @@ from processors.policy.attestations import External, judge_external, judge_inter
 from processors.policy.call import Call
 from processors.policy.decide import decide, lacks_layer, plan_for, with_names_in_nfc
 from processors.policy.documents import AUDIT_LEVELS
-from processors.policy.errors import RULE_ERRORS, ResourceInvalidError
+from processors.policy.errors import RULE_ERRORS, BrokenChainError, PolicyBrokenError, ResourceInvalidError
 from processors.policy.evaluation import Evaluation, new_work
 from processors.policy.explain import Trace
 from processors.policy.index import PolicyIndex
@@ -53,21 +53,8 @@ def smallest_change(
     try:
         name = resource_name(resource)
         plan = plan_for(index, index.found(subject, name.text), name, call)
-    except ResourceInvalidError:
-        return [
-            Edit("", "", "", "no policy can allow a name that is none: the caller must name a resource", verdict.reason)
-        ]
     except RULE_ERRORS as exc:
-        parent = str(exc)
-        return [
-            Edit(
-                "",
-                "",
-                "/extends",
-                f"publish {parent!r} again, or the policies that extend it without it",
-                verdict.reason,
-            )
-        ]
+        return [_unplannable(exc, verdict.reason)]
     missing = []
     if lacks_layer(index, subject, call.settings):
         do = "give the subject the attribute that a layer is looked up by, such as `company`"
@@ -75,6 +62,21 @@ def smallest_change(
     named = with_names_in_nfc(parameters)
     branches = [_Branch(one, subject, name, named, call).edits() for one in plan.alternatives]
     return [*missing, *min(branches, key=len)]
+
+
+def _unplannable(exc: Exception, reason: str) -> Edit:
+    """Return the edit without which no policy can be asked at all."""
+    at = ""
+    match exc:
+        case ResourceInvalidError():
+            do = "no policy can allow a name that is none: the caller must name a resource"
+        case BrokenChainError():
+            at, do = "/extends", f"publish {exc.parent!r} again, or the policies that extend it without it"
+        case PolicyBrokenError():
+            do = f"the caller must mend or leave out the intent or prompt policy that came with the call: {exc}"
+        case _:
+            do = f"no document explains this: the rule broke with {type(exc).__name__}; report it"
+    return Edit("", "", at, do, reason)
 
 
 class _Branch:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from macaw.json_places import Place, fault_in, place_of
 from macaw.policy_warnings import warnings_of
 from processors.policy import limits
 from processors.policy.compiled import compile_policy
@@ -18,8 +19,12 @@ from processors.policy.documents import ORGANISATION_PREFIX, PolicyDocument, par
 from processors.policy.errors import PolicyError
 from processors.policy.index import PolicyIndex, index_policies
 from processors.policy.publication import ADMIN, ORGANISATION, InForce, PublicationError, check_publication
+from producers.files import FileError, read_start
 
 FILES_MAX = 10_000
+_TAKEN_FOR_POLICIES = frozenset({".yaml", ".yml", ".jsonc", ".json5"})
+START = Place(1, 1)
+_UNREAD = frozenset({"E_JSON", "E_JSON_DUPLICATE", "E_JSON_NUMBER"})  # what has no pointer, for nothing was read
 
 
 class PolicyFilesError(ValueError):
@@ -27,13 +32,15 @@ class PolicyFilesError(ValueError):
 
 
 class Finding(NamedTuple):
-    """What is wrong with a file, or probably not meant: a refusal or a warning."""
+    """What is wrong with a file, or probably not meant: a refusal or a warning, and where in the text it stands."""
 
     file: Path
     code: str
     pointer: str
     sentence: str
     is_refusal: bool
+    line: int = 1
+    column: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,19 @@ def policy_paths(places: Iterable[Path]) -> list[Path]:
         inside = sorted(place.glob("*.json")) if place.is_dir() else [place]
         if not inside:
             raise PolicyFilesError(f"{place} holds no *.json")
+        if place.is_dir():
+            _check_passed_over(place)
         found += inside
     if len(found) > FILES_MAX:
         raise PolicyFilesError(f"{len(found)} files, want at most {FILES_MAX}")
     return found
+
+
+def _check_passed_over(folder: Path) -> None:
+    """Raise PolicyFilesError for a file that somebody may take for a policy, and that is none here."""
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in _TAKEN_FOR_POLICIES:
+            raise PolicyFilesError(f"{file} would be passed over: policies are *.json; rename it, or move it elsewhere")
 
 
 def check_files(
@@ -80,19 +96,23 @@ def check_files(
         try:
             document = parse_policy(text, organisation=organisation)
         except PolicyError as error:
-            findings.append(refusal(file, error))
+            findings.append(refusal(file, error, text))
             continue
         if any(one.document.policy_id == document.policy_id for one in read):
-            findings.append(refusal(file, PolicyError("E_CONFLICT", "/policy_id")))
+            findings.append(refusal(file, PolicyError("E_CONFLICT", "/policy_id"), text))
             continue
         read.append(Read(file, text.decode(), document))
     faults = dict(_chain_faults(read, in_force or {}))
     whole = [one for one in read if one.file not in faults]
-    findings += [refusal(file, error) for file, error in faults.items()]
+    texts = {one.file: one.text.encode() for one in read}
+    findings += [refusal(file, error, texts[file]) for file, error in faults.items()]
     by_id = {one.document.policy_id: one.document for one in read}
     for one in read:
         for warned in warnings_of(one.document, _ancestors(one.document, by_id)):
-            findings.append(Finding(one.file, warned.code, warned.pointer, warned.sentence, is_refusal=False))
+            place = place_of(texts[one.file], warned.pointer) or START
+            findings.append(
+                Finding(one.file, warned.code, warned.pointer, warned.sentence, False, place.line, place.column)
+            )
     order = {file: at for at, file in enumerate(files)}
     return whole, sorted(findings, key=lambda one: (order[one.file], not one.is_refusal))
 
@@ -106,7 +126,7 @@ def read_documents(places: Iterable[Path], *, in_force: Mapping[str, InForce] | 
     read, findings = check_files(policy_paths(places), organisation=True, in_force=in_force)
     fault = next((one for one in findings if one.is_refusal), None)
     if fault is not None:
-        raise PolicyFilesError(f"{fault.file} is no policy: {fault.code} at {fault.pointer!r}, {fault.sentence}")
+        raise PolicyFilesError(f"{fault.file} is no policy: {words_of(fault)}")
     return read
 
 
@@ -118,15 +138,24 @@ def index_of(read: Iterable[Read]) -> PolicyIndex:
 def read_text(file: Path) -> bytes:
     """Return a file's bytes, one more than a document may have. Raises PolicyFilesError."""
     try:
-        with file.open("rb") as opened:
-            return opened.read(limits.DOCUMENT_BYTES_MAX + 1)
-    except OSError as exc:
-        raise PolicyFilesError(f"cannot read {file}: {exc.strerror}") from exc
+        return read_start(file, limits.DOCUMENT_BYTES_MAX + 1)
+    except FileError as exc:
+        raise PolicyFilesError(str(exc)) from exc
 
 
-def refusal(file: Path, error: PolicyError) -> Finding:
-    """Return a refusal as a finding."""
-    return Finding(file, error.code, error.pointer, REFUSALS.get(error.code, "refused"), is_refusal=True)
+def refusal(file: Path, error: PolicyError, text: bytes) -> Finding:
+    """Return a refusal as a finding, with its place in the text."""
+    sentence = REFUSALS.get(error.code, "refused")
+    if error.want:
+        sentence = f"want {error.want}"
+    place = fault_in(text) if error.code in _UNREAD else place_of(text, error.pointer)
+    line, column, pointer = place or START
+    return Finding(file, error.code, error.pointer or pointer, sentence, True, line, column)
+
+
+def words_of(one: Finding) -> str:
+    """Return a finding as the end of a sentence: code, place, and what it is."""
+    return f"{one.code} in line {one.line}, column {one.column}, at {one.pointer!r}: {one.sentence}"
 
 
 def _chain_faults(read: Sequence[Read], in_force: Mapping[str, InForce]) -> Iterable[tuple[Path, PolicyError]]:
@@ -158,7 +187,7 @@ def _ancestors(document: PolicyDocument, by_id: Mapping[str, PolicyDocument]) ->
 REFUSALS: Mapping[str, str] = {
     "E_JSON": "no strict JSON",
     "E_JSON_DUPLICATE": "a member stands twice in one object",
-    "E_JSON_NUMBER": "a number beyond what a double holds exactly",
+    "E_JSON_NUMBER": "a number that a double does not hold exactly: write ids beyond 2^53 as texts",
     "E_TEXT": "a character that no document may hold",
     "E_LIMIT": "larger than a bound of the language",
     "E_TYPE": "another type is wanted here",

@@ -47,7 +47,10 @@ def _rule(code: str) -> dict[str, Any]:
 
 def _result(one: Finding, rule: int) -> dict[str, Any]:
     location: dict[str, Any] = {
-        "physicalLocation": {"artifactLocation": {"uri": _uri(one.file)}, "region": {"startLine": 1}}
+        "physicalLocation": {
+            "artifactLocation": {"uri": _uri(one.file)},
+            "region": {"startLine": one.line, "startColumn": one.column},
+        }
     }
     if one.pointer:
         location["logicalLocations"] = [{"fullyQualifiedName": one.pointer, "kind": "member"}]

@@ -19,11 +19,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from producers.files import FileError, read_file
 from producers.keys import KeyPair
 from producers.security import Security, load_security
 from schemas.topics import is_tenant_id
 
 REPLICATION_MAX = 15
+GENESIS_TEXT_BYTES_MAX = 128
+TOKEN_BYTES_MAX = 1024
+CONFIG_BYTES_MAX = 1024 * 1024
+_GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,128}")
 
 
@@ -40,14 +45,20 @@ class TenantHome:
 
     @property
     def genesis(self) -> bytes:
-        """The pinned genesis. Raises HomeError where there is none."""
+        """The pinned genesis, 32 bytes. Raises HomeError where there is none, or another text."""
+        file = self.path / "genesis"
         try:
-            return bytes.fromhex((self.path / "genesis").read_text("ascii").strip())
-        except (OSError, ValueError) as exc:
+            text = read_file(file, GENESIS_TEXT_BYTES_MAX)
+        except FileError as exc:
+            if not exc.missing:
+                raise HomeError(str(exc)) from exc
             raise HomeError(
-                f"tenant {self.tenant!r} is not known here: run `macaw tenant create {self.tenant}`, "
-                f"or put its genesis into {self.path / 'genesis'}"
+                f"tenant {self.tenant!r} is not known here: run `macaw tenant create {self.tenant}` where its brokers "
+                f"are, or put the genesis that its owner gave you into {file}"
             ) from exc
+        if _GENESIS.fullmatch(text.strip()) is None:
+            raise HomeError(f"{file} holds no genesis: want 64 hex digits, as `macaw tenant create` printed them")
+        return bytes.fromhex(text.decode("ascii").strip())
 
     def key(self, name: str) -> KeyPair:
         """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyFileError."""
@@ -62,8 +73,8 @@ class TenantHome:
     def token(self) -> str:
         """Return the bearer token of this tenant's views. Raises HomeError."""
         try:
-            return (self.path / "views.token").read_text("ascii").strip()
-        except OSError as exc:
+            return read_file(self.path / "views.token", TOKEN_BYTES_MAX).decode("ascii").strip()
+        except FileError as exc:
             raise HomeError(f"no views token for tenant {self.tenant!r} in {self.path}") from exc
 
 
@@ -83,20 +94,26 @@ class Home:
             HomeError: none of them has one.
         """
         named = os.environ.get("MACAW_HOME")
-        places = [Path(named)] if named else [Path.cwd(), Path.home()]
+        places = [Path(named)] if named else list(dict.fromkeys((Path.cwd(), Path.home())))
         for place in places:
             if (place / ".macaw" / "config.json").is_file():
                 return cls.open(place)
-        raise HomeError(f"no .macaw/config.json in {' or '.join(map(str, places))}: run `macaw tenant create NAME`")
+        raise HomeError(
+            f"no .macaw/config.json in {' or '.join(map(str, places))}: run `macaw up` there, or set MACAW_HOME to the "
+            "folder of an installation"
+        )
 
     @classmethod
     def open(cls, base: Path) -> Home:
         """Return the installation below `base`. Raises HomeError."""
         path = base / ".macaw"
         try:
-            config = json.loads((path / "config.json").read_text("utf-8"))
-        except (OSError, ValueError) as exc:
-            raise HomeError(f"cannot read {path / 'config.json'}") from exc
+            config = json.loads(read_file(path / "config.json", CONFIG_BYTES_MAX))
+        except FileError as exc:
+            raise HomeError(str(exc)) from exc
+        except (ValueError, RecursionError) as exc:
+            line = f", line {exc.lineno}" if isinstance(exc, json.JSONDecodeError) else ""
+            raise HomeError(f"{path / 'config.json'} is no JSON{line}") from exc
         kafka = config.pop("kafka", {}) if isinstance(config, dict) else {}
         if not isinstance(config, dict) or not all(isinstance(v, str) for v in config.values()):
             raise HomeError(f"want an object of strings, and one below `kafka`, in {path / 'config.json'}")

@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from processors.authoring import offer_key
 from processors.sealing import SealingKey
 from processors.signing import SigningKey
+from producers.files import FileError, read_file
 from schemas.records import KeyOffer
 
+KEY_FILE_BYTES_MAX = 16 * 1024
 _END = b"-----END PRIVATE KEY-----\n"
 
 
@@ -68,10 +70,11 @@ class KeyPair:
             KeyFileError: there is none, others may read it, or it is not two private keys.
         """
         try:
+            pem = read_file(path, KEY_FILE_BYTES_MAX)
             mode = path.stat().st_mode
-            pem = path.read_bytes()
-        except OSError as exc:
-            raise KeyFileError(f"cannot read the key file {path}: {exc.strerror}") from exc
+        except (FileError, OSError) as exc:
+            why = exc.why if isinstance(exc, FileError) else exc.strerror
+            raise KeyFileError(f"cannot read the key file {path}: {why}") from exc
         if stat.S_IMODE(mode) & 0o077:
             raise KeyFileError(f"others may read the key file {path}: run `chmod 600` on it")
         first, found, second = pem.partition(_END)

@@ -1,7 +1,7 @@
 """Writers made from schemas: one Python function for each record type, generated once from its resolved schema.
 
-Why beside fastavro, which reads everything here: the fold writes four small records for each call, and the general
-writer takes four times as long for one (docs/performance.md). The bytes are the same for every record; a test holds
+Why beside fastavro: the fold writes four small records for each call, and the general writer takes four times as long
+for one (docs/performance.md). The bytes are the same for every record; a test holds
 the two against each other. Only what our schemas use is known; any other type is refused when the writer is made.
 """
 

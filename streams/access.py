@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from processors import jcs
+from producers.files import FileError, read_file
 from schemas import topics
 from schemas.topics import OPERATOR_ROLES, TENANT_ROLES, is_tenant_id
 from streams.topic_plan import TOPICS, Drift, Remedy
@@ -124,13 +125,11 @@ NOBODY = Access(operators={}, tenants={})
 def load_access(path: Path) -> Access:
     """Return what a file says; without the file nobody has a role. Raises AccessError."""
     try:
-        text = path.read_bytes() if path.stat().st_size <= FILE_BYTES_MAX else None
-    except FileNotFoundError:
-        return NOBODY
-    except OSError as exc:
-        raise AccessError(f"cannot read {path}: {exc.strerror}") from exc
-    if text is None:
-        raise AccessError(f"{path} is larger than {FILE_BYTES_MAX} bytes")
+        text = read_file(path, FILE_BYTES_MAX)
+    except FileError as exc:
+        if exc.missing:
+            return NOBODY
+        raise AccessError(str(exc)) from exc
     try:
         return parse_access(text)
     except AccessError as exc:

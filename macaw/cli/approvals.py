@@ -170,7 +170,7 @@ def _tell(shown: ShownCall, asked: dict[str, Any], *, approve: bool, as_json: bo
         told = {"request": shown.request, "key": asked["key"], "parameters_sha256": asked["parameters_sha256"]}
         show_json({**told, "answer": said}, indent=2)
     else:
-        say(f"{asked['key']} is {said} for {shown.resource}; the answer stands on the log")
+        say(f"{asked['key']} is {said} for {shown.resource}, call {shown.request}; the answer stands on the log")
 
 
 def _as_json(shown: ShownCall) -> dict[str, Any]:

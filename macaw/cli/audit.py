@@ -80,9 +80,7 @@ def verify(
 def _genesis(given: str | None, tenant: str | None) -> bytes:
     """Return the genesis to pin: the one given, else the one that this installation knows of the tenant."""
     if given is None:
-        from macaw.cli.places import open_home
-
-        return open_home().tenant(tenant).genesis
+        return _known_genesis(tenant)
     try:
         found = bytes.fromhex(given)
     except ValueError:
@@ -90,3 +88,17 @@ def _genesis(given: str | None, tenant: str | None) -> bytes:
     if len(found) != 32:
         raise typer.BadParameter("want 64 hex digits", param_hint="--genesis")
     return found
+
+
+def _known_genesis(tenant: str | None) -> bytes:
+    """Return the genesis that this installation has pinned. Raises CommandError: a stranger's machine has none."""
+    from macaw.cli.errors import CommandError
+    from producers.home import Home, HomeError
+
+    try:
+        return Home.find().tenant(tenant).genesis
+    except HomeError as exc:
+        raise CommandError(
+            f"no genesis to check against: {exc}. Elsewhere than at its owner's, say --genesis HEX with the 64 digits "
+            "that the owner gave you, by another way than the folder"
+        ) from exc

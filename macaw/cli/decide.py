@@ -69,18 +69,13 @@ def command(
 
 
 def _question(subject_type: str, subject: str, action: str, resource: str, properties: str) -> Question:
-    from processors.parameters import MalformedParametersError, parse_parameters
+    from macaw.cli.given import object_of
     from streams.decide.questions import Question
 
     resource_type, colon, resource_id = resource.partition(":")
     if not colon:
         raise typer.BadParameter("want TYPE:ID", param_hint="--resource")
-    try:
-        known = parse_parameters(properties).value
-    except MalformedParametersError as exc:
-        raise typer.BadParameter(
-            f"want one strict JSON object (found wrong: {exc.cause})", param_hint="--properties"
-        ) from exc
+    known = object_of(properties, "--properties")
     return Question(
         subject_type=subject_type,
         subject_id=subject,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import typer
 
-from macaw.cli.output import complain
+from macaw.cli.output import OutputError, complain, writing
 
 FAILED = 1
 INTERRUPTED = 130
@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         status = build_app()(args=argv, prog_name="macaw", standalone_mode=False)
-        sys.stdout.flush()
+        with writing():
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except typer.TyperException as exc:
@@ -48,11 +49,11 @@ def _usage(exc: typer.TyperException) -> int:
 def _failure(exc: Exception) -> int:
     if os.environ.get("MACAW_DEBUG") == "1":
         traceback.print_exc()
-    if isinstance(exc, BrokenPipeError):
-        # Whoever read our output has left; what is still in the buffer must not fail at exit.
+    if isinstance(exc, BrokenPipeError | OutputError):
+        # Nobody takes our output; what is still in the buffer must not fail at exit.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
-        return FAILED
-    from macaw.cli.errors import sentence
+    if not isinstance(exc, BrokenPipeError):
+        from macaw.cli.errors import sentence
 
-    complain(sentence(exc))
+        complain(sentence(exc))
     return FAILED

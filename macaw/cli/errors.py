@@ -24,7 +24,7 @@ def sentence(exc: Exception) -> str:
         case UnknownOutcomeError():
             text = f"{exc}; see whether it took effect before you ask again"
         case PolicyError():
-            text = f"the policy is refused: {exc}; nothing was published"
+            text = f"the policy is refused: {exc}"
         case WorkerStuckError():
             text = f"the brokers do not answer: {exc}; start it again"
         case WorkerFencedError():
@@ -36,5 +36,8 @@ def sentence(exc: Exception) -> str:
         case _ if type(exc).__module__.partition(".")[0] in OWN_PACKAGES:
             text = str(exc)  # written for people; what it quotes of others is escaped where it is printed
         case _:
-            text = f"unexpected {type(exc).__name__}: run it again with MACAW_DEBUG=1 to see where, and report it"
+            text = (
+                f"unexpected {type(exc).__name__}: whether the command took effect is not known, so look before you "
+                "repeat one that acts; MACAW_DEBUG=1 shows where it happens: report it"
+            )
     return text

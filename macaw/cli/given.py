@@ -8,31 +8,40 @@ from typing import Any
 
 import typer
 
+from producers.files import FileError, read_file
+
+TEXT_BYTES_MAX = 4 * 1024 * 1024  # far more than an event may have: what is too large is told by name there
+
 
 def text_of(given: str, hint: str) -> str:
     """Return the text that was given. Raises typer.BadParameter."""
     try:
         if given == "-":
-            return sys.stdin.buffer.read().decode("utf-8")
-        if given.startswith("@"):
-            return Path(given[1:]).read_text("utf-8")
+            text = sys.stdin.buffer.read(TEXT_BYTES_MAX + 1)
+        elif given.startswith("@"):
+            text = read_file(Path(given[1:]), TEXT_BYTES_MAX, may_be_pipe=True)
+        else:
+            return given
+        if len(text) > TEXT_BYTES_MAX:
+            raise typer.BadParameter(f"want at most {TEXT_BYTES_MAX} bytes", param_hint=hint)
+        return text.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise typer.BadParameter("want UTF-8", param_hint=hint) from exc
-    except OSError as exc:
-        raise typer.BadParameter(f"cannot read {given[1:]}: {exc.strerror}", param_hint=hint) from exc
-    return given
+    except FileError as exc:
+        raise typer.BadParameter(str(exc), param_hint=hint) from exc
 
 
 def json_of(given: str, hint: str) -> Any:
     """Return the JSON value that was given, read as strictly as the log will. Raises typer.BadParameter."""
+    from macaw.json_places import sentence_of
     from processors import jcs
 
+    text = text_of(given, hint).encode("utf-8", "surrogateescape")
     try:
-        return jcs.parse_strict(text_of(given, hint).encode())
-    except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
-        cause = getattr(exc, "cause", "surrogate")
+        return jcs.parse_strict(text)
+    except jcs.MalformedJSONError as exc:
         raise typer.BadParameter(
-            f"want one strict JSON value, a text in double quotes (found wrong: {cause})", param_hint=hint
+            f"want one strict JSON value, a text in double quotes; it {sentence_of(text, exc)}", param_hint=hint
         ) from exc
 
 
@@ -40,7 +49,7 @@ def object_of(given: str, hint: str) -> dict[str, Any]:
     """Return the JSON object that was given. Raises typer.BadParameter."""
     value = json_of(given, hint)
     if not isinstance(value, dict):
-        raise typer.BadParameter("want a JSON object", param_hint=hint)
+        raise typer.BadParameter("want one strict JSON object, not another value", param_hint=hint)
     return value
 
 

@@ -153,12 +153,6 @@ def _tell(call: WaitingCall) -> None:
 
 def _parameters(given: str) -> dict[str, Any]:
     """Read the parameters as strictly as the log will."""
-    from macaw.cli.given import text_of
-    from processors.parameters import MalformedParametersError, parse_parameters
+    from macaw.cli.given import object_of
 
-    try:
-        return parse_parameters(text_of(given, "--params")).value
-    except MalformedParametersError as exc:
-        raise typer.BadParameter(
-            f"want one strict JSON object (found wrong: {exc.cause})", param_hint="--params"
-        ) from exc
+    return object_of(given, "--params")

@@ -6,12 +6,34 @@ or retitle a window, so everything that is printed goes through `plain` or `plai
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+
+class OutputError(Exception):
+    """Standard output could not be written; the message says why. What the command had done by then is done."""
+
+    def __init__(self, exc: OSError) -> None:
+        super().__init__(
+            f"the output could not be written: {exc.strerror or type(exc).__name__}; what the command did until then "
+            "is done, so do not run it again for its output alone"
+        )
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Tell a full disk from a failure of the command. Raises OutputError; a reader that left stays BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise OutputError(exc) from exc
 
 
 def plain(text: str) -> str:
@@ -50,21 +72,24 @@ def say(text: str) -> None:
 
 def complain(sentence: str) -> None:
     """Tell people on stderr what went wrong, in one line."""
-    print(f"macaw: {plain(sentence)}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # there is nowhere left to say it, and the exit status says it too
+        print(f"macaw: {plain(sentence)}", file=sys.stderr, flush=True)
 
 
 def show(line: str) -> None:
-    """Write one line of data to stdout."""
-    print(plain(line))
+    """Write one line of data to stdout. Raises OutputError."""
+    with writing():
+        print(plain(line))
 
 
 def show_json(value: Any, *, indent: int | None = None) -> None:
-    """Write one JSON value to stdout."""
-    print(plain_json(value, indent=indent))
+    """Write one JSON value to stdout. Raises OutputError."""
+    with writing():
+        print(plain_json(value, indent=indent))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write rows to stdout: as a table in a terminal, as whole lines of aligned columns elsewhere."""
+    """Write rows to stdout: a table in a terminal, whole lines of aligned columns elsewhere. Raises OutputError."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -74,14 +99,15 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(plain(str(cell))) for cell in row))
-    if sys.stdout.isatty():
-        Console().print(table)
-        return
-    console = Console(width=1000, color_system=None)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
+    with writing():
+        if sys.stdout.isatty():
+            Console().print(table)
+            return
+        console = Console(width=1000, color_system=None)
+        with console.capture() as captured:
+            console.print(table)
+        for line in captured.get().splitlines():
+            print(line.rstrip())
 
 
 class PlainFormatter(logging.Formatter):

@@ -146,7 +146,7 @@ def _for_empty_cluster(tenant: str | None, replication: int | None) -> ClusterPl
 
 
 def _show_plan(planned: ClusterPlan) -> None:
-    from macaw.cli.output import say, show_table
+    from macaw.cli.output import say, show, show_table
     from streams.topic_plan import TOPICS
 
     show_table(
@@ -156,7 +156,7 @@ def _show_plan(planned: ClusterPlan) -> None:
             for t in TOPICS
         ),
     )
-    print()
+    show("")
     show_table(
         ("ROLE", "MAY", "ON", "WHO", "PLAN"),
         (

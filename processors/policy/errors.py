@@ -12,16 +12,28 @@ RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeErr
 
 
 class PolicyError(ValueError):
-    """Say why a policy document is refused: a stable `code` (MAPL.md 1) and the JSON pointer to the place."""
+    """Say why a policy document is refused: a stable `code` (MAPL.md 1) and the JSON pointer to the place.
 
-    def __init__(self, code: str, pointer: str) -> None:
+    `want` says for people what may stand there, where another type does.
+    """
+
+    def __init__(self, code: str, pointer: str, want: str = "") -> None:
         super().__init__(f"{code} at {pointer!r}")
         self.code = code
         self.pointer = pointer
+        self.want = want
 
 
 class PolicyBrokenError(ValueError):
     """Say that a policy which applies cannot be honoured (MAPL.md 5): its chain is broken, or an inline one faulty."""
+
+
+class BrokenChainError(PolicyBrokenError):
+    """Say that the chain of a policy in force breaks at `parent`, which is gone, or leads in a circle or too far."""
+
+    def __init__(self, parent: str) -> None:
+        super().__init__(parent)
+        self.parent = parent
 
 
 class ResourceInvalidError(ValueError):

@@ -11,7 +11,7 @@ from typing import Protocol
 from processors.policy import limits
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.documents import parse_policy
-from processors.policy.errors import PolicyBrokenError
+from processors.policy.errors import BrokenChainError
 from processors.policy.resolve import Layer, Subject, placement, resource_ids
 
 
@@ -117,7 +117,7 @@ class PolicyIndex:
         """Return a policy and its ancestors, the nearest first.
 
         Raises:
-            PolicyBrokenError: an ancestor is gone, or the chain is a circle or too long. Neither can be published,
+            BrokenChainError: an ancestor is gone, or the chain is a circle or too long. Neither can be published,
                 but an older log may hold it.
         """
         chain = {policy.policy_id: policy.policy}
@@ -125,7 +125,7 @@ class PolicyIndex:
         while parent is not None:
             entry = self.by_id.get(parent)
             if entry is None or parent in chain or len(chain) >= limits.EXTENDS_DEPTH_MAX:
-                raise PolicyBrokenError(parent)
+                raise BrokenChainError(parent)
             chain[parent] = entry.policy
             parent = entry.extends
         return tuple(chain.values())

@@ -49,14 +49,14 @@ def read_object(text: bytes) -> dict[str, JSONValue]:
 def as_object(value: JSONValue, pointer: str) -> dict[str, JSONValue]:
     """Return the value if it is an object, else raise PolicyError E_TYPE."""
     if not isinstance(value, dict):
-        raise PolicyError("E_TYPE", pointer)
+        raise PolicyError("E_TYPE", pointer, "an object")
     return value
 
 
 def as_list(value: JSONValue, pointer: str, *, items_max: int) -> list[JSONValue]:
     """Return the value if it is an array, else raise PolicyError E_TYPE, or E_LIMIT for a long one."""
     if not isinstance(value, list):
-        raise PolicyError("E_TYPE", pointer)
+        raise PolicyError("E_TYPE", pointer, "an array")
     if len(value) > items_max:
         raise PolicyError("E_LIMIT", pointer)
     return value
@@ -65,7 +65,7 @@ def as_list(value: JSONValue, pointer: str, *, items_max: int) -> list[JSONValue
 def as_text(value: JSONValue, pointer: str, *, chars_max: int | None = None) -> str:
     """Return the value if it is a string, else raise PolicyError E_TYPE, or E_LIMIT for a long one."""
     if not isinstance(value, str):
-        raise PolicyError("E_TYPE", pointer)
+        raise PolicyError("E_TYPE", pointer, "a text")
     if chars_max is not None and len(value) > chars_max:
         raise PolicyError("E_LIMIT", pointer)
     return value
@@ -82,21 +82,21 @@ def as_label(value: JSONValue, pointer: str, *, chars_max: int = limits.ADVISORY
 def as_flag(value: JSONValue, pointer: str) -> bool:
     """Return the value if it is a boolean, else raise PolicyError E_TYPE."""
     if not isinstance(value, bool):
-        raise PolicyError("E_TYPE", pointer)
+        raise PolicyError("E_TYPE", pointer, "true or false")
     return value
 
 
 def as_number(value: JSONValue, pointer: str) -> float:
     """Return the value if it is a number, else raise PolicyError E_TYPE."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise PolicyError("E_TYPE", pointer)
+        raise PolicyError("E_TYPE", pointer, "a number")
     return value
 
 
 def as_integer(value: JSONValue, pointer: str, *, low: int, high: int, code: str = "E_LIMIT") -> int:
     """Return the value if it is an integer from low to high, else raise PolicyError E_TYPE, or `code` beyond them."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise PolicyError("E_TYPE", pointer)
+        raise PolicyError("E_TYPE", pointer, "a whole number")
     if not low <= value <= high:
         raise PolicyError(code, pointer)
     return value
@@ -106,5 +106,5 @@ def as_choice(value: JSONValue, pointer: str, choices: Collection[str]) -> str:
     """Return the value if it is one of some words, else raise PolicyError E_TYPE."""
     text = as_text(value, pointer)
     if text not in choices:
-        raise PolicyError("E_TYPE", pointer)
+        raise PolicyError("E_TYPE", pointer, f"one of {', '.join(sorted(choices))}")
     return text

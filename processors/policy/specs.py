@@ -228,7 +228,7 @@ class _Spec:
     def _range(self, value: JSONValue, here: str) -> None:
         ends = value if isinstance(value, list) else []
         if len(ends) != 2:
-            raise PolicyError("E_TYPE", here)
+            raise PolicyError("E_TYPE", here, "an array of two numbers")
         self.low, self.high = (as_number(end, pointer_to(here, at)) for at, end in enumerate(ends))
 
     def _check_together(self, spec: dict[str, JSONValue]) -> None:

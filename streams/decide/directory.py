@@ -12,11 +12,9 @@ of the two they take.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from processors import jcs
 from processors.attributes import subject_of
@@ -24,7 +22,9 @@ from processors.policy.resolve import Subject
 from processors.refusal import Refusal
 from processors.registry import PERSON_PREFIX
 from processors.sessions import PERSON_ROLE
+from producers.files import FileError, read_file
 from streams.decide import limits
+from streams.strict_yaml import StrictYAMLError, parse_yaml
 
 TYPES = "subject_types"
 TYPE_DEFAULT = "user"
@@ -52,13 +52,13 @@ class Directory:
 
 def read_directory(path: Path) -> Directory:
     """Return the subjects of a file. Raises DirectoryError."""
-    entries = _parse(path, _read(path))
+    entries = _parse(path)
     if len(entries) > limits.SUBJECTS_MAX:
         raise DirectoryError(f"{path} has {len(entries)} subjects, want at most {limits.SUBJECTS_MAX}")
     subjects: dict[tuple[str, str], Subject] = {}
     for subject_id, entry in entries.items():
-        if not isinstance(subject_id, str) or not subject_id:
-            raise DirectoryError(f"{path}: {subject_id!r} is no id: put it into quotes")
+        if not subject_id:
+            raise DirectoryError(f"{path}: '' is no id")
         where = f"{path}: {subject_id}"
         attributes = _attributes(where, entry)
         for subject_type in _types(where, attributes.pop(TYPES, [TYPE_DEFAULT])):
@@ -66,53 +66,22 @@ def read_directory(path: Path) -> Directory:
     return Directory(subjects)
 
 
-def _read(path: Path) -> bytes:
+def _parse(path: Path) -> dict[Any, Any]:
     try:
-        with path.open("rb") as file:
-            text = file.read(limits.DIRECTORY_BYTES_MAX + 1)
-    except OSError as exc:
-        raise DirectoryError(f"cannot read {path}: {exc.strerror}") from exc
-    if len(text) > limits.DIRECTORY_BYTES_MAX:
-        raise DirectoryError(f"{path} is larger than {limits.DIRECTORY_BYTES_MAX} bytes")
-    return text
-
-
-def _parse(path: Path, text: bytes) -> dict[Any, Any]:
-    try:
+        text = read_file(path, limits.DIRECTORY_BYTES_MAX)
         if path.suffix == ".json":
             value: object = jcs.parse_strict(text, nodes_max=limits.DIRECTORY_BYTES_MAX)
         else:
-            value = yaml.load(text, _Once)  # noqa: S506 - a loader of plain values
+            value = parse_yaml(text)
+    except FileError as exc:
+        raise DirectoryError(str(exc)) from exc
     except jcs.MalformedJSONError as exc:
         raise DirectoryError(f"{path} is not strict JSON (found wrong: {exc.cause})") from None
-    except _TwiceError as exc:
-        raise DirectoryError(f"{path} names something twice{_line(exc)}") from None
-    except (yaml.YAMLError, UnicodeError, RecursionError, ValueError) as exc:
-        raise DirectoryError(f"{path} is not YAML{_line(exc)}") from None
+    except StrictYAMLError as exc:
+        raise DirectoryError(f"{path} {exc}") from None
     if not isinstance(value, dict):
         raise DirectoryError(f"{path}: want subject ids, each with its attributes")
     return value
-
-
-def _line(exc: Exception) -> str:
-    mark = getattr(exc, "problem_mark", None)
-    return f", line {mark.line + 1}" if mark is not None else ""
-
-
-class _TwiceError(yaml.constructor.ConstructorError):
-    """A mapping has the same key twice."""
-
-
-class _Once(yaml.SafeLoader):
-    """Plain values, and no mapping that has a key twice; YAML itself leaves open which of the two counts."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - as the library has it
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise _TwiceError(None, None, "twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _attributes(where: str, entry: object) -> dict[str, str | list[str]]:

@@ -9,6 +9,7 @@ from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.documents import PolicyDocument, parse_policy
 from processors.policy.errors import PolicyBrokenError, PolicyError
 from processors.policy.index import PolicyIndex, index_policies
+from producers.files import FileError, read_start
 from streams.decide import limits
 from streams.decide.directory import Directory, read_directory
 from streams.decide.standing import PoliciesStanding
@@ -53,12 +54,10 @@ def _paths(folder: Path) -> list[Path]:
 
 def _document(path: Path) -> PolicyDocument:
     try:
-        with path.open("rb") as file:
-            # One byte more than a document may have: then it is refused by the language's own limit.
-            text = file.read(language_limits.DOCUMENT_BYTES_MAX + 1)
-        return parse_policy(text, organisation=True)
-    except OSError as exc:
-        raise PolicyFolderError(f"cannot read {path}: {exc.strerror}") from exc
+        # One byte more than a document may have: then it is refused by the language's own limit.
+        return parse_policy(read_start(path, language_limits.DOCUMENT_BYTES_MAX + 1), organisation=True)
+    except FileError as exc:
+        raise PolicyFolderError(str(exc)) from exc
     except PolicyError as exc:
         raise PolicyFolderError(f"{path} is no policy: {exc}") from exc
 

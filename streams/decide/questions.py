@@ -23,6 +23,7 @@ from streams.decide import limits
 
 _TYPE = re.compile(r"[a-z][a-z0-9._-]{0,31}")  # the domain of a resource name
 _ENTITIES = ("subject", "action", "resource", "context")
+_OPTIONAL = frozenset({"context", "options"})
 _REQUIRED = {"subject": ("type", "id"), "action": ("name",), "resource": ("type", "id")}
 
 Object = dict[str, JSONValue]
@@ -130,10 +131,10 @@ def read_batch(body: Object) -> Batch | None:
         raise MalformedRequestError("evaluations: want an array")
     if len(evaluations) > limits.EVALUATIONS_MAX:
         raise MalformedRequestError(f"evaluations: want at most {limits.EVALUATIONS_MAX}")
-    semantic = _semantic(_object(body, "options").get("evaluations_semantic", Semantic.EXECUTE_ALL))
+    semantic = _semantic(_object(_said(body), "options").get("evaluations_semantic", Semantic.EXECUTE_ALL))
     if not evaluations:
         return None
-    defaults = {name: body[name] for name in _ENTITIES if name in body}
+    defaults = {name: value for name, value in _said(body).items() if name in _ENTITIES}
     for name, value in defaults.items():
         if not isinstance(value, dict):
             raise MalformedRequestError(f"{name}: want an object")
@@ -144,7 +145,7 @@ def read_question(body: Object) -> Question:
     """Return the question of one evaluation. Raises MalformedRequestError."""
     subject, action, resource = (_entity(body, name) for name in _REQUIRED)
     resource_properties, action_properties = _properties(resource, "resource"), _properties(action, "action")
-    ignored = {"context": _object(body, "context"), "subject.properties": _properties(subject, "subject")}
+    ignored = {"context": _object(_said(body), "context"), "subject.properties": _properties(subject, "subject")}
     return Question(
         subject_type=_text(subject, "subject", "type"),
         subject_id=_text(subject, "subject", "id"),
@@ -155,6 +156,11 @@ def read_question(body: Object) -> Question:
         action_properties=action_properties,
         ignored=tuple(name for name, given in ignored.items() if given),
     )
+
+
+def _said(body: Object) -> Object:
+    """Return a body without what is `null` and may be left out: a client in Go writes a map that it does not set so."""
+    return {name: value for name, value in body.items() if value is not None or name not in _OPTIONAL}
 
 
 def _semantic(value: JSONValue) -> Semantic:
@@ -171,7 +177,10 @@ def _with_defaults(evaluation: JSONValue, defaults: Object) -> Object:
     """
     if not isinstance(evaluation, dict):
         raise MalformedRequestError("evaluation: want an object")
-    whole = {**defaults, **evaluation}
+    whole = {
+        **defaults,
+        **{name: value for name, value in evaluation.items() if name in _REQUIRED or value is not None},
+    }
     for name, members in _REQUIRED.items():
         own, default = evaluation.get(name), defaults.get(name)
         if isinstance(own, dict) and isinstance(default, dict):

@@ -114,3 +114,31 @@ def test_a_rule_that_asks_for_an_attestation() -> None:
 
     assert reasons(index, "tool:mail", {}, tainted) == ["ATTESTATION_MISSING"]
     assert reasons(index, "tool:mail", {}) == []
+
+
+@pytest.mark.parametrize(
+    ("intent", "told"),
+    [
+        ('{"resources": "tool:a"}', "E_TYPE at '/resources'"),
+        ("{", "E_JSON"),
+        ('{"resources": ["tool:a"], "surprise": 1}', "E_UNKNOWN_FIELD"),
+    ],
+)
+def test_a_faulty_intent_is_the_callers_to_mend(intent: str, told: str) -> None:
+    """It is no parent that somebody could publish again."""
+    index = in_force({"policy_id": "user:eve", "resources": ["tool:a"]})
+
+    [edit] = smallest_change(index, EVE, "tool:a", {}, Call(now=NOW, intents=(intent,)))
+
+    assert "the caller must mend" in edit.do
+    assert told in edit.do
+    assert "publish" not in edit.do
+
+
+def test_a_parent_that_is_gone_is_named() -> None:
+    index = in_force({"policy_id": "user:eve", "extends": "role:gone", "resources": ["tool:a"]})
+
+    [edit] = smallest_change(index, EVE, "tool:a", {}, Call(now=NOW))
+
+    assert edit.at == "/extends"
+    assert edit.do.startswith("publish 'role:gone' again")

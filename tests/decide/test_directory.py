@@ -67,7 +67,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         ("", "want subject ids"),
         ("alice: analyst", "want attributes"),
         ("alice:", "want attributes"),
-        ("1: {roles: []}", "1 is no id"),
+        ("1: {roles: []}", "no text: put it into quotes, line 1"),
         ("'': {roles: []}", "is no id"),
         ("alice: {roles: [1]}", "alice.roles: want a text"),
         ("alice: {clearance: no}", "alice.clearance: want a text"),

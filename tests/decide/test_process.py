@@ -130,7 +130,7 @@ class TestRefusals:
             (["--subject", "a", "--action", "b"], "want --subject, --action and --resource, or --serve"),
             (["--serve", *DELETE], "leave out"),
             (["--subject", "a", "--action", "b", "--resource", "c"], "want TYPE:ID"),
-            ([*DELETE, "--properties", '{"a":1,"a":2}'], "duplicate"),
+            ([*DELETE, "--properties", '{"a":1,"a":2}'], "has a member twice"),
             ([*DELETE, "--properties", "[]"], "object"),
         ],
     )

@@ -269,3 +269,20 @@ class TestSemantics:
 
     def test_there_are_three(self) -> None:
         assert json.dumps(list(Semantic)) == '["execute_all", "deny_on_first_deny", "permit_on_first_permit"]'
+
+
+@pytest.mark.parametrize("more", [{"context": None}, {"options": None}])
+def test_null_is_what_was_left_out(more: dict[str, Any]) -> None:
+    """A nil map of a client in Go is written so; in place of what must be there it is refused."""
+    body = {
+        "subject": {"type": "user", "id": "alice"},
+        "action": {"name": "pay"},
+        "resource": {"type": "tool", "id": "bank"},
+    }
+
+    assert read_question({**body, **more}) == read_question(body)
+    [question] = read_batch({"evaluations": [{**body, **more}], "context": None, "options": None}).questions()  # type: ignore[union-attr]
+    assert question == read_question(body)
+    for name in body:
+        with pytest.raises(MalformedRequestError, match=f"{name}: want an object"):
+            read_question({**body, name: None})

@@ -189,7 +189,7 @@ def test_without_a_file_nobody_has_a_role(tmp_path: Path) -> None:
     path = tmp_path / "access.json"
     assert load_access(path) == NOBODY
     path.write_bytes(b" " * (FILE_BYTES_MAX + 1))
-    with pytest.raises(AccessError, match=r"access\.json is larger"):
+    with pytest.raises(AccessError, match=r"access\.json: it is larger"):
         load_access(path)
     path.unlink()
     path.mkdir()

@@ -11,7 +11,7 @@ from macaw.cli.options import Tenant
 
 Files = Annotated[
     list[Path],
-    typer.Argument(help="JSON documents.", metavar="FILES", exists=True, dir_okay=False, readable=True),
+    typer.Argument(help="JSON documents, or folders of *.json.", metavar="FILES", exists=True, readable=True),
 ]
 
 
@@ -39,17 +39,18 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
 def _parsed(files: list[Path]) -> dict[str, tuple[str, bytes]]:
     """Return (document, digest) by policy id; a fault names its file."""
     from macaw.cli.errors import CommandError
-    from macaw.policy_files import read_text
+    from macaw.policy_files import policy_paths, read_text, refusal, words_of
     from processors.policy.documents import parse_policy
     from processors.policy.errors import PolicyError
 
     documents: dict[str, tuple[str, bytes]] = {}
-    for file in files:
+    for file in policy_paths(files):
         text = read_text(file)
         try:
             policy = parse_policy(text)
         except PolicyError as exc:
-            raise CommandError(f"{file} is no policy: {exc}; nothing was published") from exc
+            told = words_of(refusal(file, exc, text))
+            raise CommandError(f"{file} is no policy: {told}; nothing was published") from exc
         if policy.policy_id in documents:
             raise CommandError(f"{file} is the second document with the id {policy.policy_id}; nothing was published")
         documents[policy.policy_id] = text.decode(), policy.digest

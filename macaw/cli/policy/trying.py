@@ -65,6 +65,8 @@ def _as_json(one: Finding) -> dict[str, Any]:
         "file": str(one.file),
         "code": one.code,
         "pointer": one.pointer,
+        "line": one.line,
+        "column": one.column,
         "level": "refusal" if one.is_refusal else "warning",
         "sentence": one.sentence,
     }
@@ -74,7 +76,10 @@ def _tell(findings: Sequence[Finding], files: int, refused: int) -> None:
     from macaw.cli.output import say, show_table
 
     if findings:
-        rows = [(one.file, one.code, one.pointer or "(document)", one.sentence) for one in findings]
+        rows = [
+            (f"{one.file}:{one.line}:{one.column}", one.code, one.pointer or "(document)", one.sentence)
+            for one in findings
+        ]
         show_table(("FILE", "CODE", "AT", "WHAT"), rows)
     warned = sum(not one.is_refusal for one in findings)
     what = f"{refused} of {files} would be refused" if refused else f"{files} could be published together"

@@ -1,0 +1,51 @@
+"""Files that people name: read once, no further than a bound, and never waited for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+class FileError(ValueError):
+    """A file cannot be read, or is not what a file here may be; the message names it and says why."""
+
+    def __init__(self, path: Path, why: str, *, missing: bool = False) -> None:
+        super().__init__(f"cannot read {path}: {why}")
+        self.why = why
+        self.missing = missing
+
+
+def read_file(path: Path, bytes_max: int, *, may_be_pipe: bool = False) -> bytes:
+    """Return what a file holds.
+
+    With `may_be_pipe` also what a pipe gives until its writer closes it, as a shell's `<(…)` is one.
+
+    Raises:
+        FileError: it is not there, is no file, must not be read, or holds more than `bytes_max` bytes.
+    """
+    data = read_start(path, bytes_max + 1, may_be_pipe=may_be_pipe)
+    if len(data) > bytes_max:
+        raise FileError(path, f"it is larger than {bytes_max} bytes")
+    return data
+
+
+def read_start(path: Path, count: int, *, may_be_pipe: bool = False) -> bytes:
+    """Return the first `count` bytes of a file, or all that it has. Raises FileError as `read_file` does."""
+    try:
+        # Without O_NONBLOCK the open itself would wait until somebody writes to a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if may_be_pipe else os.O_NONBLOCK))
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if not (stat.S_ISREG(mode) or (may_be_pipe and stat.S_ISFIFO(mode))):
+                raise FileError(path, "it is no file")
+            return file.read(count)
+    except OSError as exc:
+        if exc.errno == errno.EISDIR:
+            raise FileError(path, "it is a folder") from exc
+        raise FileError(path, exc.strerror or type(exc).__name__, missing=exc.errno == errno.ENOENT) from exc
+    except ValueError as exc:
+        if isinstance(exc, FileError):
+            raise
+        raise FileError(path, "no file can have this name") from exc  # a NUL character in it
