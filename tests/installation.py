@@ -58,7 +58,7 @@ class Installation:
             yield host
         finally:
             host.stop()
-            thread.join(30)
+            thread.join(120)
             control.close()
 
 
@@ -85,7 +85,7 @@ def monitoring(broker: BrokerInfo, home: Home, tenants: Sequence[str]) -> Iterat
         yield monitor
     finally:
         monitor.stop()
-        thread.join(30)
+        thread.join(120)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from producers.keys import KeyPair
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAYER = str(EXAMPLES / "policies-quickstart" / "payer.json")
 COMMAND = [sys.executable, "-m", "macaw.cli"]
-SECONDS_MAX = 60.0
+SECONDS_MAX = 180.0
 HOSTILE = "tool:bank/\x1b[2Jtransfer"
 
 

@@ -34,7 +34,7 @@ def test_a_monitor_ends_although_a_thread_of_it_never_does(tmp_path: Path) -> No
         ended = subprocess.run(
             [sys.executable, "-c", _STUCK],
             env={"MACAW_HOME": str(tmp_path / "home"), "PATH": ""},
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     assert ended.returncode == 1, ended.stderr

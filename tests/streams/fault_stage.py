@@ -30,10 +30,10 @@ from tests.streams.fault_tally import Tally
 from tests.streams.loop_workers import ROOT, AuditWatch
 from tests.streams.loop_world import Record, Tenant, World, mixed
 
-WAIT_SECONDS = 30.0  # for anything that must happen in a round
-STUCK_SECONDS = 60.0  # a session, a transaction, a restoration and a call may have to time out first
+WAIT_SECONDS = 90.0  # for anything that must happen in a round
+STUCK_SECONDS = 120.0  # a session, a transaction, a restoration and a call may have to time out first
 AWAY_SECONDS = 90.0  # a lone broker that was killed is not trusted again by itself for a while
-STOP_SECONDS = 20.0
+STOP_SECONDS = 60.0
 RESTARTS_MAX = 10
 LOAD_MAX = 300  # calls a tenant; after that the bursts are small
 LOG_TAIL_CHARS = 2500

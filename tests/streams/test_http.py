@@ -18,7 +18,7 @@ from starlette.routing import Route
 from streams import http as front
 from streams.address import LOOPBACK, ON_LOOPBACK
 
-PATIENCE = 30.0  # of the tests themselves
+PATIENCE = 60.0  # of the tests themselves
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 
 

@@ -15,7 +15,7 @@ from streams.brokers.embedded import EmbeddedBroker
 from streams.naps import Naps
 from streams.views import committed
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from streams.supervisor import LINE_BYTES_MAX, Child, GaveUpError, Patience, Supervisor
 
 HASTY = Patience(pause_seconds=0.01, pause_seconds_max=0.02, fast_failures_max=3)
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 PAUSE = threading.Event()
 
 WAITS = "import signal, sys; print('ready', flush=True); signal.sigwait([signal.SIGTERM]); sys.exit(0)"

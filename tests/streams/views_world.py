@@ -22,8 +22,8 @@ from streams.views.sessions import SESSIONS
 
 SOURCE = SESSIONS.source.of("")
 ROOT = Path(__file__).parents[2]
-READY_SECONDS = 60.0
-SEEN_SECONDS = 20.0
+READY_SECONDS = 120.0
+SEEN_SECONDS = 60.0
 # The process that `macaw views` is: the port is the first line that it prints.
 PROGRAM = """
 import sys
@@ -97,7 +97,7 @@ class Views:
             self.process.kill()
         else:
             self.process.terminate()
-        code = self.process.wait(30)
+        code = self.process.wait(READY_SECONDS)
         self.process.stdout.close()
         return code
 
