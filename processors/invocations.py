@@ -18,7 +18,7 @@ from processors.intake import Signer
 from processors.outputs import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policies import charge, decide_call, detail_of, settle, told_of
-from processors.policy.errors import RULE_ERRORS, ResourceInvalidError
+from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -102,7 +102,7 @@ def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
 
 def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None) -> tuple[str, str]:
     """Decide a call, now or again, and write down what follows."""
-    mark = len(effects.outputs), len(effects.leaves), tables.savepoint()
+    mark = effects.savepoint()
     judged: _Judged | None = None
     chain: Chain | None = None
     try:
@@ -116,13 +116,16 @@ def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow |
         reason, detail, consulted, told = denial.reason, denial.detail, denial.policies, denial.told
     except Refusal as refusal:
         reason, detail, consulted, told = refusal.reason, refusal.detail, (), refusal.detail
+    except WorkExceededError:
+        reason, detail, consulted, told = Reason.LIMIT_EXCEEDED, "", (), ""
     except RULE_ERRORS as exc:
         # Fail closed: a rule that breaks denies, with the kind of failure on the log.
         reason, detail, consulted, told = Reason.INTERNAL_ERROR, type(exc).__name__, (), ""
     else:
         return "allowed", ""
-    del effects.outputs[mark[0] :], effects.leaves[mark[1] :]
-    tables.undo_to(mark[2])
+    effects.undo_to(mark)
+    if reason == Reason.INTERNAL_ERROR:
+        effects.broke(detail)
     if judged is not None and judged.verdict.effects.requests and waited is None and reason == Reason.APPROVAL_REQUIRED:
         _ask_for_later(tables, effects, asked, judged)
     decision = _decision(
@@ -238,15 +241,14 @@ def _wait(
 
 def _ask_for_later(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> None:
     """Open requests for grants although this call does not wait: a later call can use them."""
-    mark = len(effects.outputs), tables.savepoint()
+    mark = effects.savepoint()
     try:
         approvals.ask(
             tables, effects, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False
         )
     except Refusal:
         # The call is denied all the same; there is no room to ask for more.
-        del effects.outputs[mark[0] :]
-        tables.undo_to(mark[1])
+        effects.undo_to(mark)
 
 
 # ---- what is written

@@ -97,6 +97,7 @@ class Reason(StrEnum):
     PROMPT_MISMATCH = "PROMPT_MISMATCH"
     TOOL_UNAVAILABLE = "TOOL_UNAVAILABLE"
     OUTPUT_TOO_LARGE = "OUTPUT_TOO_LARGE"
+    OUTPUT_NOT_JSON = "OUTPUT_NOT_JSON"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     # Workflow state
     ATTESTATION_FORM = "ATTESTATION_FORM"
@@ -210,7 +211,8 @@ EXPLAINED: dict[Reason, str] = {
     Reason.PROMPT_MISMATCH: "a prompt does not name one value of the call's parameters",
     Reason.TOOL_UNAVAILABLE: "allowed by policy, but no live tool offers this resource",
     Reason.OUTPUT_TOO_LARGE: "the record to be written would exceed its limit; its digest stands in its place",
-    Reason.INTERNAL_ERROR: "a rule failed while it was evaluated; the call is denied",
+    Reason.OUTPUT_NOT_JSON: "the answer holds what JSON cannot say, and is not given",
+    Reason.INTERNAL_ERROR: "a rule failed in a way that nobody foresaw; the record has no effect, a call is denied",
     Reason.ATTESTATION_FORM: "an attestation's key, value, uses or life is not well formed",
     Reason.ATTESTATION_SESSION: "the session is over, or the signer has nothing to say about it",
     Reason.ATTESTATION_NOT_DECLARED: "the signer's registration does not list this attestation key",
