@@ -151,8 +151,10 @@ class Table(Generic[R]):
         old = () if before is None or self._groups_of is None else self._groups_of(before)
         new = () if after is None or self._groups_of is None else self._groups_of(after)
         if self._weigh is not None:
-            self._shift(old, 0 if before is None else -self._weigh(before))
-            self._shift(new, 0 if after is None else self._weigh(after))
+            # Both are asked first: a row that cannot be weighed must not leave half of it done.
+            lost, won = 0 if before is None else self._weigh(before), 0 if after is None else self._weigh(after)
+            self._shift(old, -lost)
+            self._shift(new, won)
         if old == new:
             return
         for group in old:
