@@ -15,7 +15,7 @@ from processors.policy.attestations import External, judge_external, judge_inter
 from processors.policy.call import Call
 from processors.policy.decide import decide, lacks_layer, plan_for, with_names_in_nfc
 from processors.policy.documents import AUDIT_LEVELS
-from processors.policy.errors import RULE_ERRORS, ResourceInvalidError
+from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
 from processors.policy.evaluation import Evaluation, new_work
 from processors.policy.explain import Trace
 from processors.policy.index import PolicyIndex
@@ -57,6 +57,8 @@ def smallest_change(
         return [
             Edit("", "", "", "no policy can allow a name that is none: the caller must name a resource", verdict.reason)
         ]
+    except WorkExceededError:
+        return [Edit("", "", "", "let fewer or smaller policies apply, or send smaller intents", verdict.reason)]
     except RULE_ERRORS as exc:
         parent = str(exc)
         return [

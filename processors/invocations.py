@@ -19,6 +19,7 @@ from processors.outputs import Effects, PayloadTooLargeError, Recipients, payloa
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policies import charge, decide_call, detail_of, settle, told_of
 from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
+from processors.policy.evaluation import Work, new_work
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -104,10 +105,11 @@ def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow |
     """Decide a call, now or again, and write down what follows."""
     mark = effects.savepoint()
     judged: _Judged | None = None
+    work = new_work()
     chain: Chain | None = None
     try:
         chain = delegations.chain_of(tables, asked.session, asked.event.header.on_behalf_of)
-        judged = _judge(tables, asked, chain, waited)
+        judged = _judge(tables, asked, chain, waited, work)
         if judged.verdict.outcome == "pending":
             return _wait(tables, effects, asked, judged, waited)
         _check_verdict(tables, judged.verdict)
@@ -135,8 +137,8 @@ def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow |
     return "denied", str(reason)
 
 
-def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None) -> _Judged:
-    """Return the verdict with what it rests on. Raises _Denial, Refusal."""
+def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None, work: Work) -> _Judged:
+    """Return the verdict with what it rests on. Raises _Denial, Refusal, WorkExceededError."""
     body = asked.body
     try:
         resource_name(body.resource)
@@ -149,7 +151,7 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
     except MalformedParametersError as exc:
         raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
     resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
-    checked = prompts.check(tables, asked, resource, parameters.value)
+    checked = prompts.check(tables, asked, resource, parameters.value, work)
     verdict = decide_call(
         tables,
         asked.session,
@@ -160,6 +162,7 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
         chain=chain,
         attested=Attested(tables, asked.session_id, chain, asked.leaf),
         resumed=None if waited is None else waited.keys,
+        work=work,
     )
     return _Judged(parameters, chain, resource, checked, verdict)
 
