@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors import approvals, delegations, grants, prompts, registry, requests
+from processors import approvals, delegations, grants, prompts, registry, requests, work
 from processors.approved import Attested
 from processors.asked import Asked, asked_before, asked_now
 from processors.delegations import Chain
@@ -55,7 +55,16 @@ def request(
     tables: Tables, effects: Effects, signer: Signer, event: Event, body: InvocationRequested
 ) -> tuple[str, str]:
     """Decide a call, tell the tool or the caller, or let it wait; return (outcome, reason)."""
-    return _decide(tables, effects, asked_now(effects, signer, event, body), None)
+    asked = asked_now(effects, signer, event, body)
+    wait = work.wait_ms(tables, asked.principal_id)
+    if not wait:
+        return _decide(tables, effects, asked, None)
+    reason, detail = Reason.LIMIT_EXCEEDED, f"the work bucket is empty {work.told(wait)}"
+    decision = _decision(
+        tables, effects, asked, outcome="denied", reason=reason, detail=detail, policies=(), chain=None
+    )
+    _deny(tables, effects, decision, asked.session_id, work.told(wait))
+    return "denied", str(reason)
 
 
 def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
@@ -102,14 +111,23 @@ def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
 
 
 def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None) -> tuple[str, str]:
-    """Decide a call, now or again, and write down what follows."""
+    """Decide a call, now or again, write down what follows, and note what it has cost."""
+    budget = new_work()
+    outcome, reason = _decided(tables, effects, asked, waited, budget)
+    if outcome == "denied" or asked.body.intents or asked.body.prompts:
+        work.note(effects, asked.principal_id, budget)
+    return outcome, reason
+
+
+def _decided(
+    tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None, budget: Work
+) -> tuple[str, str]:
     mark = effects.savepoint()
     judged: _Judged | None = None
-    work = new_work()
     chain: Chain | None = None
     try:
         chain = delegations.chain_of(tables, asked.session, asked.event.header.on_behalf_of)
-        judged = _judge(tables, asked, chain, waited, work)
+        judged = _judge(tables, asked, chain, waited, budget)
         if judged.verdict.outcome == "pending":
             return _wait(tables, effects, asked, judged, waited)
         _check_verdict(tables, judged.verdict)
@@ -137,7 +155,7 @@ def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow |
     return "denied", str(reason)
 
 
-def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None, work: Work) -> _Judged:
+def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None, budget: Work) -> _Judged:
     """Return the verdict with what it rests on. Raises _Denial, Refusal, WorkExceededError."""
     body = asked.body
     try:
@@ -151,7 +169,7 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
     except MalformedParametersError as exc:
         raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
     resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
-    checked = prompts.check(tables, asked, resource, parameters.value, work)
+    checked = prompts.check(tables, asked, resource, parameters.value, budget)
     verdict = decide_call(
         tables,
         asked.session,
@@ -162,7 +180,7 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
         chain=chain,
         attested=Attested(tables, asked.session_id, chain, asked.leaf),
         resumed=None if waited is None else waited.keys,
-        work=work,
+        work=budget,
     )
     return _Judged(parameters, chain, resource, checked, verdict)
 

@@ -67,7 +67,7 @@ class PayloadTooLargeError(ValueError):
 class Effects:
     """The outputs of one record, in the order in which they are signed and written."""
 
-    __slots__ = ("_tables", "_where", "claim", "fault", "index", "leaves", "outputs", "received")
+    __slots__ = ("_tables", "_where", "claim", "fault", "index", "leaves", "outputs", "received", "spent")
 
     claim: Claim
 
@@ -82,6 +82,7 @@ class Effects:
         self.leaves: list[bytes] = []
         self.fault: str | None = None  # the kind of failure, where a rule broke: the first one
         self._where = ""
+        self.spent: dict[str, int] = {}  # units that a principal pays, whatever becomes of this record
 
     def savepoint(self) -> tuple[int, int, int]:
         """Return a mark to undo to: outputs, leaves and rows."""

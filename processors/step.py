@@ -37,6 +37,7 @@ from processors import (
     requests,
     sessions,
     vault,
+    work,
 )
 from processors.authority import check_may_sign
 from processors.intake import Claim, Received, Signer, check_claim, identify, raw_digest, read
@@ -91,6 +92,8 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     if isinstance(done, Refusal):
         _attempt(effects, refuse, effects, done)
         done = "refused", done.reason
+    if effects.spent:
+        work.pay(tables, effects)
     if isinstance(_attempt(effects, audit.append_entry, tables, effects, *done), Refusal):
         effects.undo_to(mark)
         effects.claim = Claim(raw_digest(received.value))

@@ -36,6 +36,7 @@ from schemas.rows import (
     TenantRow,
     VaultRow,
     VaultScopeRow,
+    WorkRow,
 )
 
 R = TypeVar("R")
@@ -247,6 +248,7 @@ class Tables:
         )
         self.prompts: Table[PromptRow] = self._table("prompts", lambda p: p.until)
         self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: idle_at(b.arrival))
+        self.work: Table[WorkRow] = self._table("work", lambda w: idle_at(w.arrival))
         self.cells: Table[RuleCellRow] = self._table("cells", lambda c: c.until)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
         # The tail of the audit log: what the next entry links to.

@@ -144,11 +144,8 @@ def chain_fault(
     whole = whole and all(one.delegate == other.delegator for one, other in pairwise(hops))
     if bound:
         whole = whole and len(hops) == 1 and subjects[-1].type == SERVICE_TYPE
-    if (
-        whole
-        and len(hops) <= limits.DELEGATION_DEPTH_MAX
-        and all(_holds(hop, name, parameters, now, work) for hop in hops)
-    ):
+    short = len(hops) <= limits.DELEGATION_DEPTH_MAX
+    if whole and short and all(_holds(hop, name, parameters, now, work) for hop in hops):
         return None
     checks = (
         ("DELEGATION_REVOKED", [not hop.revoked for hop in hops]),

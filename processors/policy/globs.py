@@ -173,7 +173,7 @@ def _place(text: str, piece: _Piece, at: int, end: int) -> int:
 def _searching(piece: _Piece) -> int:
     """Return what searching for a piece costs a character: at each the other chunks may be asked for in vain."""
     units = _units([chunk for _, chunk in piece.chunks])
-    return units if len(piece.chunks) < 2 else units + limits.PIECE_UNITS * (1 + len(piece.chunks))
+    return units if len(piece.chunks) < 2 else units + 2 * limits.PIECE_UNITS * (1 + len(piece.chunks))
 
 
 # ---- a single star stops at `/`
