@@ -239,13 +239,13 @@ def published() -> Iterator[tuple[str, Body]]:
         texts = tuple(json.dumps({"policy_id": f"user:p{n}", **one}) for n, one in enumerate(documents))
         return PolicyPublished(documents=texts, previous=(None,) * len(texts))
 
-    regexes = {f"n{n}": {"pattern": rf"(?i)\pL\pM\pN\pP\pS{n}"} for n in range(128)}
-    yield "regular expressions", publication(*[constrained(parameters={"**": regexes})] * 30)
+    regexes = {f"n{n}": {"pattern": rf"(?i)\pL\pM\pN\pP\pS{n}"} for n in range(36)}
+    yield "regular expressions", publication(*[constrained(parameters={"**": regexes})] * 3)
     condition = " OR ".join(["a.b[0] == 'x'"] * 80)
-    yield "conditions", publication(*[{"attestations": [f"k{n}::{{{condition}}}" for n in range(50)]}] * 3)
+    yield "conditions", publication(*[{"attestations": [f"k{n}::{{{condition}}}" for n in range(35)]}] * 3)
     yield "patterns", publication(*[{"resources": ["a*" * 15] * 500}] * 14)
     yield "names", publication(*[constrained(parameters={f"{n}*": {"a": [1]} for n in range(250)})] * 40)
-    yield "texts", publication(*[{"resources": ["\u1e9b\u0323" * 200] * 60}] * 5)
+    yield "texts", publication(*[{"resources": ["\u1e9b\u0323" * 200] * 12}] * 5)
 
 
 def record_seconds(found: Iterator[tuple[str, Body]], *, admin: bool = False) -> list[tuple[float, int, str, str]]:

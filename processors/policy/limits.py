@@ -81,6 +81,7 @@ CACHED_NAMES_MAX = 4096
 CACHED_NAME_CHARS_MAX = 128  # a long name has as many prefixes as slashes: remembered, a caller could fill the memory
 CACHED_MATCHERS_MAX = 4096
 CACHED_POLICIES_MAX = 1024
+CACHED_POLICY_BYTES_MAX = 8 * 1024 * 1024  # of policies in force that are ready: more than may apply to one call
 CACHED_PLANS_MAX = 4096
 CACHED_PLAN_TESTS_MAX = 1_000_000  # tests of parameters in all remembered plans of a tenant
 CACHED_INLINE_MAX = 64  # documents that came with calls, and plans with such
