@@ -251,7 +251,7 @@ def _used(row: AttestationRow) -> AttestationRow:
         expires_at=row.expires_at,
         max_uses=row.max_uses,
         one_time=row.one_time,
-        uses=row.uses + 1,
+        uses=min(row.uses + 1, limits.USES_COUNTED_MAX),
         revoked=row.revoked,
         until=row.until,
     )

@@ -71,6 +71,7 @@ ATTESTATION_VALUE_BYTES_MAX = 4 * 1024
 ATTESTATION_LINGER_MS = 3600 * 1000  # for so long it is told that a record has expired, not that there is none
 ATTESTATION_TTL_MS_MAX = 366 * 24 * 3600 * 1000
 ATTESTATIONS_PER_REPORT_MAX = 16
+USES_COUNTED_MAX = 2**31 - 1  # of what serves any number of times: rows count in 32 bits, and no policy asks for more
 SETTERS_PER_KEY_MAX = 16
 REASON_CHARS_MAX = 1024  # what people give as their reason
 PENDING_BYTES_MAX = 64 * 1024 * 1024  # of all calls that wait for approvals: they are kept whole

@@ -161,7 +161,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.ATTRIBUTE_INVALID: "attributes are not a JSON object of strings and lists of strings",
     Reason.UNKNOWN_PRINCIPAL: "no such principal or key is registered",
     Reason.SESSION_TTL: "a session lives between 1 ms and 24 h",
-    Reason.LIMIT_EXCEEDED: "a limit of the tenant is reached; the detail names it",
+    Reason.LIMIT_EXCEEDED: "a limit of the tenant is reached, or a call costs too much work; the detail names it",
     Reason.NOT_SUPPORTED: "this version does not know how to honour a field that was set",
     Reason.NOT_DEVELOPMENT: "persons from a file are believed only in tenants founded with `--development`",
     Reason.MALFORMED_PARAMETERS: "the parameters are not one strict JSON object; the detail names the cause",

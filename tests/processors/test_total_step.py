@@ -12,6 +12,7 @@ import pytest
 
 from processors import attestations, audit, invocations, reports, requests, sessions, vault
 from processors import step as stepping
+from processors.evidence import VerdictCode
 from processors.outputs import Effects
 from processors.policy.errors import WorkExceededError
 from processors.refusal import MACHINE_FAULTS, Refusal
@@ -19,6 +20,8 @@ from schemas import topics
 from schemas.reasons import Reason
 from schemas.workflow import ContextWritten
 from tests.builders import Folded
+from tests.reference.folder_changes import judge
+from tests.reference.log_builder import SmallLog
 from tests.workflow_world import CHECK, PAY, Workflow, attests
 from tests.world import HOUR_MS
 
@@ -134,14 +137,7 @@ def test_the_answer_and_the_entry_may_break_too(good: bool, monkeypatch: pytest.
     assert (folded.says[0], folded.results, folded.entry.fault) == ("refused", [], "UnicodeError")
     monkeypatch.undo()
 
-    whole = audit.append_entry
-
-    def first_time(tables: Any, effects: Effects, outcome: str, reason: str) -> None:
-        if effects.claim.event is not None:
-            raise OverflowError
-        whole(tables, effects, outcome, reason)
-
-    monkeypatch.setattr(audit, "append_entry", first_time)
+    monkeypatch.setattr(audit, "append_entry", bare_first(audit.append_entry))
     folded = world.send(body, world.bot)
     entry = folded.entry
     assert (folded.says, entry.fault, entry.kind, entry.event_kid) == (BROKEN, "OverflowError", "Undecodable", None)
@@ -225,6 +221,37 @@ def test_a_rule_of_the_decision_that_breaks_is_told_too(monkeypatch: pytest.Monk
 
     assert (folded.says, folded.entry.fault) == (("denied", "INTERNAL_ERROR"), "KeyError")
     assert folded.outputs[-1].fault == "KeyError"
+
+
+@pytest.mark.parametrize("name", ["read", "identify", "check_order", "apply", "refuse"])
+def test_evidence_of_a_log_where_rules_broke_verifies(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever broke, and wherever: the entry is one that the record can bear, and the log is whole."""
+    world, _ = opened()
+    monkeypatch.setattr(stepping, name, raising(KeyError))
+    note(world)
+    world.fold(b"no record", [])
+    monkeypatch.undo()
+    monkeypatch.setattr(audit, "append_entry", bare_first(audit.append_entry))
+    broken = world.send(NOTE, world.bot)
+    assert broken.entry.kind == "Undecodable"
+    monkeypatch.undo()
+    world.tick()
+    log = SmallLog(world, [], [folded.entry for folded in world.log])
+    log._sign(world.log)
+
+    verdict = judge(log.folder(), world.genesis)
+    assert (verdict.code, verdict.index) == (VerdictCode.UNWITNESSED, None)
+
+
+def bare_first(whole: Callable[..., None]) -> Callable[..., None]:
+    """Return what writes an entry of a record that was read no more than once it has been forgotten."""
+
+    def append(tables: Any, effects: Effects, outcome: str, reason: str) -> None:
+        if effects.claim.event is not None:
+            raise OverflowError
+        whole(tables, effects, outcome, reason)
+
+    return append
 
 
 def test_replay_repeats_what_broke(monkeypatch: pytest.MonkeyPatch) -> None:
