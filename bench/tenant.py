@@ -123,6 +123,11 @@ class BenchTenant:
         """What a worker must know."""
         return MonitoredTenant(self.name, DEPLOYMENT, self.genesis, self.monitor.signing, self.monitor.sealing)
 
+    def said(self, body: Body, *, admin: bool = False) -> Signed:
+        """Return an event of the agent's session, or of the administrator."""
+        [signed] = (self._admin if admin else self._session).sign([body])
+        return signed
+
     def calls(self, count: int, burst: int) -> list[Signed]:
         """Return `count` calls with about 400 bytes of parameters each."""
         bodies = [

@@ -15,7 +15,13 @@ from processors.policy.attestations import External, judge_external, judge_inter
 from processors.policy.call import Call
 from processors.policy.decide import decide, lacks_layer, plan_for, with_names_in_nfc
 from processors.policy.documents import AUDIT_LEVELS
-from processors.policy.errors import RULE_ERRORS, BrokenChainError, PolicyBrokenError, ResourceInvalidError
+from processors.policy.errors import (
+    RULE_ERRORS,
+    BrokenChainError,
+    PolicyBrokenError,
+    ResourceInvalidError,
+    WorkExceededError,
+)
 from processors.policy.evaluation import Evaluation, new_work
 from processors.policy.explain import Trace
 from processors.policy.index import PolicyIndex
@@ -53,7 +59,7 @@ def smallest_change(
     try:
         name = resource_name(resource)
         plan = plan_for(index, index.found(subject, name.text), name, call)
-    except RULE_ERRORS as exc:
+    except (WorkExceededError, *RULE_ERRORS) as exc:
         return [_unplannable(exc, verdict.reason)]
     missing = []
     if lacks_layer(index, subject, call.settings):
@@ -70,6 +76,8 @@ def _unplannable(exc: Exception, reason: str) -> Edit:
     match exc:
         case ResourceInvalidError():
             do = "no policy can allow a name that is none: the caller must name a resource"
+        case WorkExceededError():
+            do = "let fewer or smaller policies apply, or send smaller intents"
         case BrokenChainError():
             at, do = "/extends", f"publish {exc.parent!r} again, or the policies that extend it without it"
         case PolicyBrokenError():

@@ -18,6 +18,7 @@ from processors.policy.attestations import Use
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Record
 from processors.policy.globs import granting
+from processors.policy.limits import USES_MAX
 from processors.policy.requirements import parse_key
 from processors.refusal import Refusal
 from processors.signing import tagged_digest
@@ -132,8 +133,8 @@ def _check_form(said: Attestation) -> None:
         raise Refusal(Reason.ATTESTATION_FORM, "want a key of the policy language, and a JSON value") from exc
     if len(said.value.encode()) > limits.ATTESTATION_VALUE_BYTES_MAX:
         raise Refusal(Reason.ATTESTATION_FORM, f"want a value of at most {limits.ATTESTATION_VALUE_BYTES_MAX} bytes")
-    if said.max_uses is not None and (said.max_uses < 1 or (said.one_time and said.max_uses != 1)):
-        raise Refusal(Reason.ATTESTATION_FORM, "want max_uses of 1 or more, and 1 for one_time")
+    if said.max_uses is not None and not 1 <= said.max_uses <= (1 if said.one_time else USES_MAX):
+        raise Refusal(Reason.ATTESTATION_FORM, f"want max_uses of 1 to {USES_MAX}, and 1 for one_time")
     if said.ttl_ms is not None and not 0 < said.ttl_ms <= limits.ATTESTATION_TTL_MS_MAX:
         raise Refusal(Reason.ATTESTATION_FORM, f"want a life of 1 to {limits.ATTESTATION_TTL_MS_MAX} ms")
 
@@ -250,7 +251,7 @@ def _used(row: AttestationRow) -> AttestationRow:
         expires_at=row.expires_at,
         max_uses=row.max_uses,
         one_time=row.one_time,
-        uses=row.uses + 1,
+        uses=min(row.uses + 1, limits.USES_COUNTED_MAX),
         revoked=row.revoked,
         until=row.until,
     )

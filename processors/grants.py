@@ -87,7 +87,7 @@ def _consume_grant(tables: Tables, effects: Effects, chain: Chain, use: Use, eve
         row = tables.grants.get(key)
     if row is None or use.position not in {BOUND, row.position}:
         return
-    tables.grants.put(key, used := counted(tables, replace(row, uses=row.uses + 1)))
+    tables.grants.put(key, used := counted(tables, replace(row, uses=min(row.uses + 1, limits.USES_COUNTED_MAX))))
     _tell_grant(effects, key, used)
 
 

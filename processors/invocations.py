@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors import approvals, delegations, grants, prompts, registry, requests
+from processors import approvals, delegations, grants, prompts, registry, requests, work
 from processors.approved import Attested
 from processors.asked import Asked, asked_before, asked_now
 from processors.delegations import Chain
@@ -18,7 +18,8 @@ from processors.intake import Signer
 from processors.outputs import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policies import charge, decide_call, detail_of, settle, told_of
-from processors.policy.errors import RULE_ERRORS, ResourceInvalidError
+from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
+from processors.policy.evaluation import Work, new_work
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -54,7 +55,16 @@ def request(
     tables: Tables, effects: Effects, signer: Signer, event: Event, body: InvocationRequested
 ) -> tuple[str, str]:
     """Decide a call, tell the tool or the caller, or let it wait; return (outcome, reason)."""
-    return _decide(tables, effects, asked_now(effects, signer, event, body), None)
+    asked = asked_now(effects, signer, event, body)
+    wait = work.wait_ms(tables, asked.principal_id)
+    if not wait:
+        return _decide(tables, effects, asked, None)
+    reason, detail = Reason.LIMIT_EXCEEDED, f"the work bucket is empty {work.told(wait)}"
+    decision = _decision(
+        tables, effects, asked, outcome="denied", reason=reason, detail=detail, policies=(), chain=None
+    )
+    _deny(tables, effects, decision, asked.session_id, work.told(wait))
+    return "denied", str(reason)
 
 
 def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
@@ -101,13 +111,23 @@ def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
 
 
 def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None) -> tuple[str, str]:
-    """Decide a call, now or again, and write down what follows."""
-    mark = len(effects.outputs), len(effects.leaves), tables.savepoint()
+    """Decide a call, now or again, write down what follows, and note what it has cost."""
+    budget = new_work()
+    outcome, reason = _decided(tables, effects, asked, waited, budget)
+    if outcome == "denied" or asked.body.intents or asked.body.prompts:
+        work.note(effects, asked.principal_id, budget)
+    return outcome, reason
+
+
+def _decided(
+    tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None, budget: Work
+) -> tuple[str, str]:
+    mark = effects.savepoint()
     judged: _Judged | None = None
     chain: Chain | None = None
     try:
         chain = delegations.chain_of(tables, asked.session, asked.event.header.on_behalf_of)
-        judged = _judge(tables, asked, chain, waited)
+        judged = _judge(tables, asked, chain, waited, budget)
         if judged.verdict.outcome == "pending":
             return _wait(tables, effects, asked, judged, waited)
         _check_verdict(tables, judged.verdict)
@@ -116,13 +136,16 @@ def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow |
         reason, detail, consulted, told = denial.reason, denial.detail, denial.policies, denial.told
     except Refusal as refusal:
         reason, detail, consulted, told = refusal.reason, refusal.detail, (), refusal.detail
+    except WorkExceededError:
+        reason, detail, consulted, told = Reason.LIMIT_EXCEEDED, "", (), ""
     except RULE_ERRORS as exc:
         # Fail closed: a rule that breaks denies, with the kind of failure on the log.
         reason, detail, consulted, told = Reason.INTERNAL_ERROR, type(exc).__name__, (), ""
     else:
         return "allowed", ""
-    del effects.outputs[mark[0] :], effects.leaves[mark[1] :]
-    tables.undo_to(mark[2])
+    effects.undo_to(mark)
+    if reason == Reason.INTERNAL_ERROR:
+        effects.broke(detail)
     if judged is not None and judged.verdict.effects.requests and waited is None and reason == Reason.APPROVAL_REQUIRED:
         _ask_for_later(tables, effects, asked, judged)
     decision = _decision(
@@ -132,8 +155,8 @@ def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow |
     return "denied", str(reason)
 
 
-def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None) -> _Judged:
-    """Return the verdict with what it rests on. Raises _Denial, Refusal."""
+def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None, budget: Work) -> _Judged:
+    """Return the verdict with what it rests on. Raises _Denial, Refusal, WorkExceededError."""
     body = asked.body
     try:
         resource_name(body.resource)
@@ -146,7 +169,7 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
     except MalformedParametersError as exc:
         raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
     resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
-    checked = prompts.check(tables, asked, resource, parameters.value)
+    checked = prompts.check(tables, asked, resource, parameters.value, budget)
     verdict = decide_call(
         tables,
         asked.session,
@@ -157,6 +180,7 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
         chain=chain,
         attested=Attested(tables, asked.session_id, chain, asked.leaf),
         resumed=None if waited is None else waited.keys,
+        work=budget,
     )
     return _Judged(parameters, chain, resource, checked, verdict)
 
@@ -238,15 +262,14 @@ def _wait(
 
 def _ask_for_later(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> None:
     """Open requests for grants although this call does not wait: a later call can use them."""
-    mark = len(effects.outputs), tables.savepoint()
+    mark = effects.savepoint()
     try:
         approvals.ask(
             tables, effects, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False
         )
     except Refusal:
         # The call is denied all the same; there is no room to ask for more.
-        del effects.outputs[mark[0] :]
-        tables.undo_to(mark[1])
+        effects.undo_to(mark)
 
 
 # ---- what is written

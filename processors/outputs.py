@@ -38,7 +38,10 @@ _PREFIX = {name: codec.current(name).prefix for name in ("Decision", "Result", "
 
 
 class Output(NamedTuple):
-    """One record to produce. With a leaf it is signed; with a payload that is sealed to the recipients."""
+    """One record to produce. With a leaf it is signed; with a payload that is sealed to the recipients.
+
+    `fault` is never produced: at an audit entry it says, to people who run the fold, what broke and where.
+    """
 
     topic: Topic
     partition: int
@@ -48,6 +51,7 @@ class Output(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
     payload: bytes | None = None
     recipients: Recipients = ()
+    fault: str = ""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -63,15 +67,38 @@ class PayloadTooLargeError(ValueError):
 class Effects:
     """The outputs of one record, in the order in which they are signed and written."""
 
-    __slots__ = ("_tables", "claim", "index", "leaves", "outputs", "received")
+    __slots__ = ("_tables", "_where", "claim", "fault", "index", "leaves", "outputs", "received", "spent")
 
-    def __init__(self, tables: Tables, received: Received, claim: Claim) -> None:
+    claim: Claim
+
+    def __init__(self, tables: Tables, received: Received, claim: Claim | None = None) -> None:
+        """`claim` of None is set later, before anything is told."""
         self._tables = tables
         self.received = received
-        self.claim = claim
+        if claim is not None:
+            self.claim = claim
         self.index = tables.next_index
         self.outputs: list[Output] = []
         self.leaves: list[bytes] = []
+        self.fault: str | None = None  # the kind of failure, where a rule broke: the first one
+        self._where = ""
+        self.spent: dict[str, int] = {}  # units that a principal pays, whatever becomes of this record
+
+    def savepoint(self) -> tuple[int, int, int]:
+        """Return a mark to undo to: outputs, leaves and rows."""
+        return len(self.outputs), len(self.leaves), self._tables.savepoint()
+
+    def undo_to(self, mark: tuple[int, int, int]) -> None:
+        """Take back everything since `mark`."""
+        outputs, leaves, rows = mark
+        del self.outputs[outputs:], self.leaves[leaves:]
+        self._tables.undo_to(rows)
+
+    def broke(self, kind: str, exc: BaseException | None = None) -> None:
+        """Note that a rule broke: the entry tells the kind, and who runs the fold is told the place too."""
+        if self.fault is None:
+            self.fault = (kind or "a rule")[: limits.DETAIL_CHARS_MAX]
+            self._where = _place_of(exc)
 
     def call_payload(
         self, leaf: bytes, salt: bytes, call: SignedEvent, parameters: bytes, approvals: tuple[SignedEvent, ...]
@@ -105,8 +132,15 @@ class Effects:
         )
 
     def reply_payload(self, salt: bytes, value: jcs.JSONValue) -> bytes:
-        """Return the payload of an answer to a question: a JSON value. Raises Refusal OUTPUT_TOO_LARGE."""
-        body = jcs.canonical(value).decode()
+        """Return the payload of an answer to a question, a JSON value.
+
+        Raises:
+            Refusal: OUTPUT_TOO_LARGE, or OUTPUT_NOT_JSON for what JSON cannot say.
+        """
+        try:
+            body = jcs.canonical(value).decode()
+        except jcs.NotJSONError as exc:
+            raise Refusal(Reason.OUTPUT_NOT_JSON, f"the answer has no JSON form: {exc.cause}") from exc
         try:
             return self._payload(ReplyPayload(salt=payload_salt(self.claim.leaf, salt), body=body))
         except PayloadTooLargeError as exc:
@@ -282,7 +316,9 @@ class Effects:
         )
         # The event's proof is evidence: intake's copy is gone after its retention, the audit topic's never.
         headers = ((EVENT_PROOF_HEADER, self.claim.proof),) if self.claim.head else ()
-        self.outputs.append(Output(topics.AUDIT, 0, None, _PREFIX["AuditEntry"] + body, place.leaf(body), headers))
+        fault = "" if self.fault is None else self.fault + self._where
+        value, leaf = _PREFIX["AuditEntry"] + body, place.leaf(body)
+        self.outputs.append(Output(topics.AUDIT, 0, None, value, leaf, headers, fault=fault))
         return body
 
     def _signed(
@@ -306,3 +342,11 @@ class Effects:
 def payload_digest(payload: bytes | None) -> bytes | None:
     """Return what a record says of its payload."""
     return None if payload is None else sha256(payload).digest()
+
+
+def _place_of(exc: BaseException | None) -> str:
+    """Return where an exception was raised, as modules name places: nothing of the machine, and no value."""
+    trace = exc.__traceback__ if exc is not None else None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f" at {trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

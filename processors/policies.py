@@ -15,7 +15,7 @@ from processors.delegations import Chain
 from processors.policy.call import Call
 from processors.policy.decide import decide
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Attestations, Cell, NoAttestations, Session, Settings
+from processors.policy.evaluation import Attestations, Cell, NoAttestations, Session, Settings, Work
 from processors.policy.evaluation import Tables as Views
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.publication import ADMIN, PublicationError, check_publication, check_withdrawal
@@ -95,11 +95,12 @@ def decide_call(
     attested: Attestations = NOTHING_ATTESTED,
     resumed: Collection[str] | None = None,
     granted: bool = False,
+    work: Work | None = None,
 ) -> Verdict:
     """Judge one call of a session by the policies in force, with the documents that came with it.
 
     `chain` says for whom it is made, `attested` what was said and approved, `resumed` what it waited for, `granted`
-    that it needs no grant.
+    that it needs no grant, `work` what it may spend.
     """
     subjects = (
         (subject_of(session.attributes, session.role, session.principal_id),) if chain is None else chain.subjects
@@ -107,7 +108,7 @@ def decide_call(
     call = call_of(tables, session, session_id, intents, chain=chain, attested=attested, resumed=resumed)
     if granted:
         call = call._replace(granted=True)
-    return decide(policies_in_force(tables), subjects, resource, parameters, call)
+    return decide(policies_in_force(tables), subjects, resource, parameters, call, work)
 
 
 def call_of(

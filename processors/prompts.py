@@ -15,11 +15,19 @@ from typing import NamedTuple
 from processors import jcs
 from processors.asked import Asked
 from processors.jcs import JSONValue
-from processors.policy.documents import parse_inline
-from processors.policy.errors import PolicyError
-from processors.policy.evaluation import new_work
-from processors.policy.limits import INLINE_BYTES_MAX, INLINE_DOCUMENTS_MAX
+from processors.policy.decide import inline_documents
+from processors.policy.errors import PolicyBrokenError, PolicyError
+from processors.policy.evaluation import Work, spend
+from processors.policy.limits import (
+    INLINE_BYTE_UNITS,
+    INLINE_BYTES_MAX,
+    INLINE_DOCUMENTS_MAX,
+    KEY_NODE_UNITS,
+    PROGRAM_UNITS,
+)
+from processors.policy.parameter_checks import nodes_in
 from processors.policy.paths import MISMATCH, parse_path, reached
+from processors.policy.text import utf8_size
 from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
@@ -54,11 +62,14 @@ def row_key(session_id: bytes, prompt: bytes) -> bytes:
     return sha256(ROW_TAG + session_id + prompt).digest()
 
 
-def check(tables: Tables, asked: Asked, resource: ResourceRow | None, parameters: Mapping[str, JSONValue]) -> Checked:
+def check(
+    tables: Tables, asked: Asked, resource: ResourceRow | None, parameters: Mapping[str, JSONValue], work: Work
+) -> Checked:
     """Return what the prompts of a call come to.
 
     Raises:
         Refusal: PROMPT_MISSING, PROMPT_UNKNOWN, PROMPT_DEPTH, PROMPT_MISMATCH, POLICY_BROKEN or LIMIT_EXCEEDED.
+        WorkExceededError: looking for them costs more than the call may spend.
     """
     body = asked.body
     declared = resource.prompts if resource is not None else ()
@@ -70,12 +81,13 @@ def check(tables: Tables, asked: Asked, resource: ResourceRow | None, parameters
         )
     brought = {one.path for one in body.prompts}
     for path in declared:
-        if path not in brought and _values(parameters, path):
+        if path not in brought and _values(parameters, path, work):
             raise Refusal(Reason.PROMPT_MISSING, f"the tool takes {path!r} as an authenticated prompt")
-    found = [_checked(tables, asked, one, parameters) for one in body.prompts]
+    _check_policies([*body.intents, *(one.policy for one in body.prompts)], work)
+    found = [_checked(tables, asked, one, parameters, work) for one in body.prompts]
     policies = tuple(dict.fromkeys(text for _, row in found for text in row.policies))
     documents = (*body.intents, *policies)
-    if len(documents) > INLINE_DOCUMENTS_MAX or sum(len(text.encode()) for text in documents) > INLINE_BYTES_MAX:
+    if len(documents) > INLINE_DOCUMENTS_MAX or sum(map(utf8_size, documents)) > INLINE_BYTES_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"want at most {INLINE_BYTES_MAX} bytes of intents and prompt policies")
     return Checked(policies, tuple(found), tuple(key for key, _ in found))
 
@@ -90,13 +102,15 @@ def remember(tables: Tables, checked: Checked) -> None:
 
 
 def _checked(
-    tables: Tables, asked: Asked, prompt: Prompt, parameters: Mapping[str, JSONValue]
+    tables: Tables, asked: Asked, prompt: Prompt, parameters: Mapping[str, JSONValue], work: Work
 ) -> tuple[bytes, PromptRow]:
     """Return the row of one prompt. Raises Refusal."""
-    values = _values(parameters, prompt.path)
+    values = _values(parameters, prompt.path, work)
     if len(values) != 1:
         raise Refusal(Reason.PROMPT_MISMATCH, "a prompt names one value of the parameters")
-    own = prompt_id(asked.session_id, prompt.parent, values[0], _policy(prompt.policy))  # type: ignore[arg-type]
+    value: JSONValue = values[0]  # type: ignore[assignment]
+    spend(work, KEY_NODE_UNITS * nodes_in(value))
+    own = prompt_id(asked.session_id, prompt.parent, value, jcs.parse_strict(prompt.policy.encode()))
     root, depth = own, 1
     inherited: tuple[str, ...] = ()
     if prompt.parent is not None:
@@ -115,13 +129,21 @@ def _checked(
     return row_key(asked.session_id, own), row
 
 
-def _policy(text: str) -> JSONValue:
+def _check_policies(texts: list[str], work: Work) -> None:
+    """Check the documents that a call brings, together: they are read no further than their bounds.
+
+    Raises:
+        Refusal: LIMIT_EXCEEDED, POLICY_BROKEN.
+        WorkExceededError: reading them costs more than the call may spend.
+    """
+    if len(texts) > INLINE_DOCUMENTS_MAX or sum(map(utf8_size, texts)) > INLINE_BYTES_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"want at most {INLINE_BYTES_MAX} bytes of intents and prompt policies")
+    spend(work, INLINE_BYTE_UNITS * sum(map(utf8_size, texts)))
     try:
-        data = text.encode()
-        parse_inline(data)
-        return jcs.parse_strict(data)
-    except (PolicyError, jcs.MalformedJSONError, UnicodeEncodeError) as exc:
-        raise Refusal(Reason.POLICY_BROKEN, f"a prompt's policy: {exc}"[: limits.DETAIL_CHARS_MAX]) from exc
+        documents = inline_documents(texts)
+    except (PolicyError, PolicyBrokenError) as exc:
+        raise Refusal(Reason.POLICY_BROKEN, f"an intent, or a prompt's policy: {exc}") from exc
+    spend(work, PROGRAM_UNITS * sum(document.programs for document in documents))
 
 
 def _parent(tables: Tables, asked: Asked, parent: bytes) -> PromptRow:
@@ -144,9 +166,9 @@ def _parent(tables: Tables, asked: Asked, parent: bytes) -> PromptRow:
     raise Refusal(Reason.PROMPT_UNKNOWN, "the parent is no prompt of this session, nor of the call that is executed")
 
 
-def _values(parameters: Mapping[str, JSONValue], path: str) -> list[object]:
+def _values(parameters: Mapping[str, JSONValue], path: str, work: Work) -> list[object]:
     try:
-        found = reached(parameters, parse_path(path, ""), new_work())
+        found = reached(parameters, parse_path(path, ""), work)
     except PolicyError as exc:
         raise Refusal(Reason.PROMPT_MISMATCH, "want a path to a parameter") from exc
     return [value for value in found if value is not MISMATCH]

@@ -1,9 +1,12 @@
-"""The one way to say no inside the fold."""
+"""The one way to say no inside the fold, and what is no answer at all."""
 
 from __future__ import annotations
 
 from schemas import limits
 from schemas.reasons import Reason
+
+# Faults of the machine are no decisions, and another machine would not repeat them: whoever runs the fold must end.
+MACHINE_FAULTS = (MemoryError, RecursionError, OSError, ImportError)
 
 
 class Refusal(Exception):  # noqa: N818 - an outcome of the rule, not a fault of the program

@@ -9,14 +9,18 @@ allow. One record in, in order:
 4. The rule for that event runs: it changes tables and adds outputs, or it refuses, and then it changed nothing.
 5. One audit entry records what happened, refused and undecodable records included.
 
-What must live here: the order of these five. What must not: Kafka, clocks, randomness, signing. A refusal is an
-outcome, never an exception that disappears; a failure of the machine (memory, recursion, disk) is not a decision and
-is raised.
+The step is total: whatever breaks in one of these five, a row's expiry and the entry included, is undone and stands in
+the entry as `refused INTERNAL_ERROR` with the kind of failure, so that no record stops its tenant. Only a failure of
+the machine (memory, recursion, disk: MACHINE_FAULTS) is no decision and is raised.
+
+What must live here: the order of these five. What must not: Kafka, clocks, randomness, signing, logging: who runs the
+step sees at `Output.fault` that something broke, and tells people.
 """
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable
+from typing import TypeVar, assert_never
 
 from processors import (
     application_events,
@@ -33,11 +37,13 @@ from processors import (
     requests,
     sessions,
     vault,
+    work,
 )
 from processors.authority import check_may_sign
-from processors.intake import Received, Signer, check_claim, identify, read
+from processors.intake import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.outputs import Effects, Output
-from processors.refusal import Refusal
+from processors.policy.errors import WorkExceededError
+from processors.refusal import MACHINE_FAULTS, Refusal
 from processors.replay import check_order
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
@@ -63,29 +69,71 @@ Change = (
     | records.TenantFounded
 )
 
+T = TypeVar("T")
+
 # Not answered: nobody is known to have asked, or the answer was given already.
 _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
 
 
 def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
-    """Fold one intake record into `tables` and return what it causes. Requires that no earlier record was skipped."""
+    """Fold one intake record into `tables` and return what it causes. Requires that no earlier record was skipped.
+
+    Raises nothing but MACHINE_FAULTS.
+    """
     tables.now = max(tables.now, received.appended_at)
-    effects = Effects(tables, received, read(tables, received))
+    effects = Effects(tables, received)
+    claim = _attempt(effects, read, tables, received)
+    effects.claim = Claim(raw_digest(received.value), refusal=claim) if isinstance(claim, Refusal) else claim
     expire(tables, effects)
-    mark, written, signed = tables.savepoint(), len(effects.outputs), len(effects.leaves)
-    try:
-        event, signer = identify(tables, effects.claim, heads)
-        check_order(tables, signer.kid, event.header, effects.claim.leaf)
-        mark = tables.savepoint()  # the sequence of a good signature stays, whatever becomes of its event
-        check_claim(tables, effects.claim, event, signer)
-        check_may_sign(signer.role, event.body)
-        outcome, reason = apply(tables, effects, signer, event)
-    except Refusal as refusal:
-        tables.undo_to(mark)
-        del effects.outputs[written:], effects.leaves[signed:]
-        outcome, reason = refuse(effects, refusal)
-    audit.append_entry(tables, effects, outcome, reason)
+    mark = effects.savepoint()
+    known = _attempt(effects, _know, tables, effects, heads)
+    # The sequence of a good signature stays, whatever becomes of its event.
+    done = known if isinstance(known, Refusal) else _attempt(effects, _take_effect, tables, effects, *known)
+    if isinstance(done, Refusal):
+        _attempt(effects, refuse, effects, done)
+        done = "refused", done.reason
+    if effects.spent:
+        work.pay(tables, effects)
+    if isinstance(_attempt(effects, audit.append_entry, tables, effects, *done), Refusal):
+        effects.undo_to(mark)
+        effects.claim = Claim(raw_digest(received.value))
+        audit.append_entry(tables, effects, "refused", Reason.INTERNAL_ERROR)
     return effects.outputs
+
+
+def _attempt(effects: Effects, act: Callable[..., T], *of: object, doing: str = "") -> T | Refusal:
+    """Return what a part of the step comes to, or why it was refused; then all that it did is undone.
+
+    `doing` says, where something breaks, what was being done beside the record itself.
+    """
+    mark = effects.savepoint()
+    try:
+        return act(*of)
+    except MACHINE_FAULTS:
+        raise
+    except Refusal as exc:
+        refusal = exc
+    except WorkExceededError:
+        refusal = Refusal(Reason.LIMIT_EXCEEDED, "it would cost more work than one record may")
+    except Exception as exc:  # noqa: BLE001 - the only one: what a rule did not foresee must not stop a tenant for good
+        effects.broke(type(exc).__name__ + doing, exc)
+        refusal = Refusal(Reason.INTERNAL_ERROR, type(exc).__name__)
+    effects.undo_to(mark)
+    return refusal
+
+
+def _know(tables: Tables, effects: Effects, heads: VerifiedHeads) -> tuple[records.Event, Signer]:
+    """Return a record's event and signer, and note that it was the next of its key. Raises Refusal."""
+    event, signer = identify(tables, effects.claim, heads)
+    check_order(tables, signer.kid, event.header, effects.claim.leaf)
+    return event, signer
+
+
+def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer: Signer) -> tuple[str, str]:
+    """Check what a verified event claims, run its rule, and return (outcome, reason). Raises Refusal."""
+    check_claim(tables, effects.claim, event, signer)
+    check_may_sign(signer.role, event.body)
+    return apply(tables, effects, signer, event)
 
 
 def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:
@@ -172,35 +220,45 @@ def _end_revoked(tables: Tables, effects: Effects, ended: list[bytes], kids: tup
     grants.withdraw_given_by(tables, effects, frozenset(ended), kids)
 
 
-def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:
+def refuse(effects: Effects, refusal: Refusal) -> None:
     """Answer a refused record where its signer is known, and keep it where it could not be read."""
+    if refusal.reason == Reason.INTERNAL_ERROR:
+        effects.broke(refusal.detail)
     if effects.claim.event is None:
         effects.dead_letter(refusal.reason)
     elif effects.claim.signer is not None and refusal.reason not in _SILENT:
         effects.reply("refused", refusal.reason, refusal.detail)
-    return "refused", refusal.reason
 
 
 def expire(tables: Tables, effects: Effects) -> None:
     """Let rows whose deadline has passed leave, at most 64 for each record, in an order that every replay repeats."""
     for table, key in tables.due():
-        match table:
-            case "calls":
-                reports.outcome_unknown(tables, effects, key, tables.calls.rows[key])
-                tables.calls.delete(key)
-            case "pending":
-                invocations.pending_due(tables, effects, key)
-            case "requests":
-                requests.request_due(tables, effects, key)
-            case "sessions":
-                sessions.remove(tables, effects, key)
-            case "attestations":
-                attestations.leave(tables, effects, key)
-            case "grants":
-                grants.leave(tables, effects, key)
-            case "delegations":
-                delegations.leave(tables, effects, key)
-            case "vault":
-                vault.leave(tables, effects, key)
-            case _:
-                tables.by_name[table].delete(key)  # nothing reads it any more
+        doing = f" at the end of a row of {table}"
+        left = _attempt(effects, _leave, tables, effects, table, key, doing=doing)
+        if isinstance(left, Refusal):
+            effects.broke(left.reason + doing)
+            tables.by_name[table].delete(key)  # or it would break every later record too
+
+
+def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
+    """Let one row leave that is due, with what follows from it."""
+    match table:
+        case "calls":
+            reports.outcome_unknown(tables, effects, key, tables.calls.rows[key])
+            tables.calls.delete(key)
+        case "pending":
+            invocations.pending_due(tables, effects, key)
+        case "requests":
+            requests.request_due(tables, effects, key)
+        case "sessions":
+            sessions.remove(tables, effects, key)
+        case "attestations":
+            attestations.leave(tables, effects, key)
+        case "grants":
+            grants.leave(tables, effects, key)
+        case "delegations":
+            delegations.leave(tables, effects, key)
+        case "vault":
+            vault.leave(tables, effects, key)
+        case _:
+            tables.by_name[table].delete(key)  # nothing reads it any more

@@ -36,6 +36,7 @@ from schemas.rows import (
     TenantRow,
     VaultRow,
     VaultScopeRow,
+    WorkRow,
 )
 
 R = TypeVar("R")
@@ -151,8 +152,10 @@ class Table(Generic[R]):
         old = () if before is None or self._groups_of is None else self._groups_of(before)
         new = () if after is None or self._groups_of is None else self._groups_of(after)
         if self._weigh is not None:
-            self._shift(old, 0 if before is None else -self._weigh(before))
-            self._shift(new, 0 if after is None else self._weigh(after))
+            # Both are asked first: a row that cannot be weighed must not leave half of it done.
+            lost, won = 0 if before is None else self._weigh(before), 0 if after is None else self._weigh(after)
+            self._shift(old, -lost)
+            self._shift(new, won)
         if old == new:
             return
         for group in old:
@@ -245,6 +248,7 @@ class Tables:
         )
         self.prompts: Table[PromptRow] = self._table("prompts", lambda p: p.until)
         self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: idle_at(b.arrival))
+        self.work: Table[WorkRow] = self._table("work", lambda w: idle_at(w.arrival))
         self.cells: Table[RuleCellRow] = self._table("cells", lambda c: c.until)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
         # The tail of the audit log: what the next entry links to.

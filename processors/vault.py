@@ -17,7 +17,7 @@ from hashlib import sha256
 
 import re2
 
-from processors import delegations, jcs, signing
+from processors import delegations, jcs, signing, work
 from processors.approved import Attested
 from processors.delegations import Chain
 from processors.grants import use_up
@@ -26,6 +26,7 @@ from processors.jcs import JSONValue
 from processors.outputs import Effects
 from processors.policies import decide_call, ended_well, settle, told_of
 from processors.policy.errors import RULE_ERRORS
+from processors.policy.evaluation import new_work
 from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
@@ -123,6 +124,10 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
     """Judge the operation as a call on its resource, and charge what it costs. Raises Refusal."""
     session = signer.session
     assert session is not None
+    wait = work.wait_ms(tables, signer.principal_id)
+    if wait:
+        raise Refusal(Reason.LIMIT_EXCEEDED, work.told(wait))
+    budget = new_work()
     chain: Chain = delegations.chain_of(tables, session, event.header.on_behalf_of)
     key = body.prefix if isinstance(body, ContextListed) else body.key
     parameters: dict[str, JSONValue] = {"key": key}
@@ -140,6 +145,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
             chain=chain,
             attested=Attested(tables, signer.kid, chain, effects.claim.leaf),
             granted=body.scope == OWN and not chain.hops,  # one's own memory needs no grant, and what forbids it holds
+            work=budget,
         )
     except RULE_ERRORS as exc:
         raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
@@ -147,8 +153,10 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
         ended_well(tables, signer.kid, settle(tables, verdict) or b"")
         use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
     elif verdict.outcome == "pending":
+        work.note(effects, signer.principal_id, budget)
         raise Refusal(Reason.APPROVAL_REQUIRED, "nobody is asked for an operation of the vault")
     else:
+        work.note(effects, signer.principal_id, budget)
         raise Refusal(verdict.reason, told_of(verdict))
 
 

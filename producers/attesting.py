@@ -23,6 +23,7 @@ from typing import Any
 from processors import jcs
 from processors.attestations import is_reserved, matches_any
 from processors.policy.errors import PolicyError
+from processors.policy.limits import USES_MAX
 from processors.policy.requirements import parse_key
 from schemas import limits
 from schemas.records import Attestation
@@ -74,8 +75,8 @@ def _check(key: str, terms: Terms) -> None:
     if is_reserved(key):
         raise AttestationError(f"{key!r} is not a tool's to attest")
     most, ttl = terms.max_uses, terms.ttl_seconds
-    if most is not None and (type(most) is not int or most < 1 or (terms.one_time and most != 1)):
-        raise AttestationError(f"want max_uses of 1 or more for {key!r}, and 1 for one_time")
+    if most is not None and (type(most) is not int or not 1 <= most <= (1 if terms.one_time else USES_MAX)):
+        raise AttestationError(f"want max_uses of 1 to {USES_MAX} for {key!r}, and 1 for one_time")
     longest = limits.ATTESTATION_TTL_MS_MAX / 1000
     if ttl is not None and not (math.isfinite(ttl) and 0.001 <= ttl <= longest):
         raise AttestationError(f"want a life of 0.001 to {longest:g} seconds for {key!r}")

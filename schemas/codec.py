@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import fastavro
 
 from schemas import changes, records, rows, workflow
+from schemas.numbers import NumberError, Numbers
 from schemas.reading import Reader, compile_reader
 from schemas.writing import Writer, compile_writer
 
@@ -208,6 +209,11 @@ def _quick_reader(schema_id: int) -> Reader | None:
 
 
 @functools.cache
+def _numbers(schema_id: int) -> Numbers:
+    return Numbers(json.loads(published()[schema_id].text))
+
+
+@functools.cache
 def _writer(cls: Any) -> tuple[bytes, Writer]:
     schema = current(cls.__name__)
     return schema.prefix, compile_writer(json.loads(schema.text))
@@ -245,7 +251,7 @@ def decode(schema: Schema, body: bytes) -> Record:
     A datum written under an older published schema is read as today's record (Avro schema resolution).
 
     Raises:
-        MalformedRecordError: `body` does not begin with a datum of `schema`.
+        MalformedRecordError: `body` does not begin with a datum of `schema`, or a number in it does not fit its type.
         TrailingBytesError: it has more.
     """
     quick = _quick_reader(schema.id)
@@ -258,6 +264,7 @@ def decode_generally(schema: Schema, body: bytes) -> Record:
     source = io.BytesIO(body)
     reader, build = _reader(schema.id)
     try:
+        _numbers(schema.id).check(body)
         datum: Any = fastavro.schemaless_reader(
             source, schema.parsed, reader, return_record_name=True, return_record_name_override=True
         )
@@ -266,7 +273,8 @@ def decode_generally(schema: Schema, body: bytes) -> Record:
         return build(datum)
     except (SchemaError, MemoryError):
         raise
-
+    except NumberError as exc:
+        raise MalformedRecordError(f"not a datum of {schema.name}: {exc}") from exc
     except Exception as exc:
         raise MalformedRecordError(f"not a datum of {schema.name}: {type(exc).__name__}") from exc
 

@@ -8,6 +8,7 @@ RESULT_EVENT_BYTES_MAX = 1024 * 1024
 INTAKE_MESSAGE_BYTES_MAX = 1_310_720  # 1.25 MiB: a ResultReported with its headers
 OUTPUT_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_PAYLOAD_BYTES_MAX = 3 * 1024 * 1024  # leaves room for the record, its proof and sealing for 16 instances
+ARRAY_ITEMS_MAX = 65_536  # of one array of a record: one of a byte each would take longer to read than to send
 DEAD_LETTER_BYTES_MAX = 64 * 1024
 DETAIL_CHARS_MAX = 160  # keeps an audit entry of a refusal at 512 bytes or less
 TRACEPARENT_CHARS_MAX = 256  # version 00 of W3C Trace Context has 55
@@ -52,6 +53,10 @@ DOCUMENTS_PER_EVENT_MAX = 64
 INTENTS_PER_CALL_MAX = 2
 RATE_BUCKETS_MAX = 100_000  # of calls in the last minute; a bucket at rest is no row
 RULE_CELLS_MAX = 100_000  # what sequence rules remember of sessions and users
+WORK_FREE_UNITS = (
+    200_000  # of one call, up to 10 ms: for more it pays from its principal's work bucket (`processors.work`)
+)
+WORK_BUCKET_UNITS = 20_000_000  # that a principal may spend at once; one each µs comes back, a twentieth of a core
 MARKS_PER_CALL_MAX = 64  # what one call leaves for them when it ends well
 TOOLS_PER_PRINCIPAL_MAX = 512
 ROOT_KEYS_MAX = 16
@@ -66,6 +71,7 @@ ATTESTATION_VALUE_BYTES_MAX = 4 * 1024
 ATTESTATION_LINGER_MS = 3600 * 1000  # for so long it is told that a record has expired, not that there is none
 ATTESTATION_TTL_MS_MAX = 366 * 24 * 3600 * 1000
 ATTESTATIONS_PER_REPORT_MAX = 16
+USES_COUNTED_MAX = 2**31 - 1  # of what serves any number of times: rows count in 32 bits, and no policy asks for more
 SETTERS_PER_KEY_MAX = 16
 REASON_CHARS_MAX = 1024  # what people give as their reason
 PENDING_BYTES_MAX = 64 * 1024 * 1024  # of all calls that wait for approvals: they are kept whole

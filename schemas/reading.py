@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from schemas.limits import ARRAY_ITEMS_MAX
+
 Reader = Callable[[bytes], Any]
 _Part = Callable[[bytes, int], tuple[Any, int]]
 
@@ -64,8 +66,8 @@ def _array(data: bytes, at: int, item: _Part) -> tuple[tuple[Any, ...], int]:
         count, at = _long(data, at, count)
     if not count:
         return (), at
-    if count & 1:
-        raise _UnusualError  # a block with its size in bytes
+    if count & 1 or count >> 1 > ARRAY_ITEMS_MAX:
+        raise _UnusualError  # a block with its size in bytes, or too many items
     items = []
     for _ in range(count >> 1):
         value, at = item(data, at)
@@ -153,6 +155,6 @@ _VALUE: dict[str, Callable[[str], list[str]]] = {
     "bytes": lambda to: [*_LENGTH, f"{to} = data[at : (at := at + (n >> 1))]"],
     "string": lambda to: [*_LENGTH, f"{to} = data[at : (at := at + (n >> 1))].decode()"],
     "long": lambda to: [f"{to} = n >> 1 ^ -(n & 1)"],
-    "int": lambda to: [f"{to} = n >> 1 ^ -(n & 1)"],
+    "int": lambda to: ["if n > 4294967295:", "    raise Unusual", f"{to} = n >> 1 ^ -(n & 1)"],  # 32 bits
     "boolean": lambda to: ["if n > 1:", "    raise Unusual", f"{to} = n == 1"],
 }

@@ -97,6 +97,7 @@ class Reason(StrEnum):
     PROMPT_MISMATCH = "PROMPT_MISMATCH"
     TOOL_UNAVAILABLE = "TOOL_UNAVAILABLE"
     OUTPUT_TOO_LARGE = "OUTPUT_TOO_LARGE"
+    OUTPUT_NOT_JSON = "OUTPUT_NOT_JSON"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     # Workflow state
     ATTESTATION_FORM = "ATTESTATION_FORM"
@@ -160,7 +161,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.ATTRIBUTE_INVALID: "attributes are not a JSON object of strings and lists of strings",
     Reason.UNKNOWN_PRINCIPAL: "no such principal or key is registered",
     Reason.SESSION_TTL: "a session lives between 1 ms and 24 h",
-    Reason.LIMIT_EXCEEDED: "a limit of the tenant is reached; the detail names it",
+    Reason.LIMIT_EXCEEDED: "a limit of the tenant is reached, or a call costs too much work; the detail names it",
     Reason.NOT_SUPPORTED: "this version does not know how to honour a field that was set",
     Reason.NOT_DEVELOPMENT: "persons from a file are believed only in tenants founded with `--development`",
     Reason.MALFORMED_PARAMETERS: "the parameters are not one strict JSON object; the detail names the cause",
@@ -210,7 +211,8 @@ EXPLAINED: dict[Reason, str] = {
     Reason.PROMPT_MISMATCH: "a prompt does not name one value of the call's parameters",
     Reason.TOOL_UNAVAILABLE: "allowed by policy, but no live tool offers this resource",
     Reason.OUTPUT_TOO_LARGE: "the record to be written would exceed its limit; its digest stands in its place",
-    Reason.INTERNAL_ERROR: "a rule failed while it was evaluated; the call is denied",
+    Reason.OUTPUT_NOT_JSON: "the answer holds what JSON cannot say, and is not given",
+    Reason.INTERNAL_ERROR: "a rule failed in a way that nobody foresaw; the record has no effect, a call is denied",
     Reason.ATTESTATION_FORM: "an attestation's key, value, uses or life is not well formed",
     Reason.ATTESTATION_SESSION: "the session is over, or the signer has nothing to say about it",
     Reason.ATTESTATION_NOT_DECLARED: "the signer's registration does not list this attestation key",

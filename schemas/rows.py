@@ -129,6 +129,13 @@ class RateBucketRow:
 
 
 @record
+class WorkRow:
+    """State: what a principal has spent on calls that cost much; keyed by its name."""
+
+    arrival: int
+
+
+@record
 class RuleCellRow:
     """State: what a sequence rule has seen of one session or user."""
 

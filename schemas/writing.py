@@ -34,6 +34,13 @@ def zigzag(number: int) -> bytes:
     return bytes(out)
 
 
+def zigzag_int(number: int) -> bytes:
+    """Return an int as Avro writes it. Raises OverflowError: it has more than 32 bits."""
+    if not -(1 << 31) <= number < 1 << 31:
+        raise OverflowError(f"{number} does not fit an int")
+    return zigzag(number)
+
+
 class _Lengths(dict[int, bytes]):
     """Lengths and counts as Avro writes them, the usual ones ready."""
 
@@ -70,7 +77,7 @@ _PRIMITIVES: dict[str, tuple[str, Writer]] = {
     "string": ("L[len({1} := {0}.encode())], {1}", text),
     "bytes": ("L[len({1} := {0})], {1}", blob),
     "long": ("zigzag({0})", zigzag),
-    "int": ("zigzag({0})", zigzag),
+    "int": ("zigzag_int({0})", zigzag_int),
     "boolean": ("b'\\1' if {0} else b'\\0'", flag),
 }
 
@@ -119,7 +126,7 @@ class _Compiler:
 
     def _record(self, schema: Any) -> Writer:
         """Generate `lambda r: b"".join((field, field, …))` over the record's attributes."""
-        names: dict[str, Any] = {"L": LENGTHS, "zigzag": zigzag}
+        names: dict[str, Any] = {"L": LENGTHS, "zigzag": zigzag, "zigzag_int": zigzag_int}
         parts = [self._part(field["type"], f"r.{field['name']}", names) for field in schema["fields"]]
         source = f"lambda r: b''.join(({', '.join(parts)},))"
         # The source is made of our own published schemas' field names, nothing else.

@@ -29,6 +29,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from processors.refusal import MACHINE_FAULTS
 from schemas import limits
 from streams.fold import TenantFold
 from streams.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
@@ -49,8 +50,6 @@ TURN_RECORDS = 128  # of all tenants in a turn, while several have records: what
 ALONE_RECORDS = 256  # of the only one that has any
 SHARE_RECORDS_MIN = 8  # of one tenant in a turn, however many have records
 GATHER_SECONDS = 0.002  # how often, while a full batch waits for a commit, the next records are asked for
-# Faults of the machine are no decisions: the worker ends, and its supervisor starts another.
-MACHINE_FAULTS = (MemoryError, RecursionError, OSError, ImportError)
 DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
 # Who may write, no fault of the partition's records: these neither count as failures alike nor end a row of such.
 _PASSING = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
@@ -241,7 +240,7 @@ class Loop:
             return
         try:
             folded = fold.fold(records)
-        except MACHINE_FAULTS:
+        except MACHINE_FAULTS:  # the worker ends, and its supervisor starts another
             raise
         except Exception as exc:  # one tenant's failure must not end the others' worker
             log.warning("%s: the fold broke off", partition.topic, exc_info=True)

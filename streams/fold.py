@@ -5,6 +5,7 @@ The step decides; here its outputs get what only a worker has: signatures under 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from processors.tables import Tables
 from schemas import limits
 from streams.sealing import Sealer
 from streams.state_head import StateMac
+
+log = logging.getLogger(__name__)
 
 Headers = list[tuple[str, str | bytes | None]]  # as the client takes them
 
@@ -65,6 +68,7 @@ class TenantFold:
     state: StateMac
     heads: VerifiedHeads = field(default_factory=VerifiedHeads)
     batch: Batch = field(default_factory=Batch)
+    faults: int = 0  # rules that broke since this fold was opened
 
     def fold(self, records: Sequence[Received]) -> int:
         """Fold records into the batch until it is full; return how many.
@@ -82,6 +86,8 @@ class TenantFold:
             new = step(self.tables, received, self.heads)
             batch.outputs += new
             batch.records += 1
+            if new[-1].fault:
+                self._tell_fault(received, new[-1].fault)
             for output in new:
                 batch.size += len(output.value or b"") + len(output.payload or b"")
             batch.seconds += (now := time.monotonic()) - begin
@@ -92,6 +98,15 @@ class TenantFold:
                 "the decision key is revoked or past its registration: nothing may be decided with it"
             )
         return folded
+
+    def _tell_fault(self, received: Received, fault: str) -> None:
+        """Say loudly that a rule broke: the tenant goes on, and somebody must mend the rule."""
+        self.faults += 1
+        log.error(
+            "%s: a rule broke with the record at offset %d: %s; it had no effect and stands in the audit log as"
+            " INTERNAL_ERROR. Report it with `macaw log` and the version: replay repeats it",
+            self.tables.tenant_id, received.offset, fault,
+        )  # fmt: skip
 
     def _may_sign(self) -> bool:
         """Whether the decision key is valid; before the founding there is no registry that could say."""

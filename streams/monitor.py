@@ -71,6 +71,11 @@ class Monitor:
         """Intake topics that this worker has paused, with the reason."""
         return self._loop.paused
 
+    @property
+    def faults(self) -> dict[str, int]:
+        """How many rules have broken since a partition was taken over, by intake topic: any but none is a defect."""
+        return {topic: fold.faults for topic, fold in self._loop.folds.items() if fold.faults}
+
     def stop(self) -> None:
         """Ask the worker to end after its present turn."""
         self._stop.set()

@@ -170,7 +170,7 @@ class World:
         issued_at = header.get("issued_at", self.now)
         drawn = self.draw()
         fields = {
-            "event_id": uuid7(issued_at, drawn[:10]),
+            "event_id": header.get("event_id") or uuid7(issued_at, drawn[:10]),
             "session_id": by.session_id,
             "principal_id": by.principal_id,
             "issued_at": issued_at,

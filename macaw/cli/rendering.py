@@ -124,7 +124,8 @@ def _of_output(record: Any, message: Any) -> Shown:
             what = " ".join(filter(None, (record.reason, record.detail)))
             shown = Shown("Result", f"to {short(record.to)}", record.event, record.outcome, what)
         case AuditEntry():
-            shown = Shown(f"#{record.index} {record.kind}", "", record.event, record.outcome, record.reason)
+            what = " ".join(filter(None, (record.reason, record.fault)))
+            shown = Shown(f"#{record.index} {record.kind}", "", record.event, record.outcome, what)
         case DeadLetter():
             shown = Shown(f"#{record.audit_index} DeadLetter", outcome=record.reason, what=f"{record.size} bytes")
         case _:

@@ -57,6 +57,11 @@ class CompiledPolicy:
         return self
 
     @property
+    def tests(self) -> int:
+        """How much there is to hold against a call: constraints and patterns."""
+        return len(self.checks) + len(self.denials) + len(self.allowing) + len(self.denying)
+
+    @property
     def has_sequence(self) -> bool:
         """Whether it has rules over several calls."""
         return bool(self.document.sequence)

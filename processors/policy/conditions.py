@@ -10,7 +10,7 @@ from datetime import tzinfo
 from typing import Any, assert_never
 
 from processors.policy import limits
-from processors.policy.evaluation import ABSENT, Evaluation, Record, inspected, member, spend
+from processors.policy.evaluation import ABSENT, Evaluation, Record, Work, inspected, member, spend
 from processors.policy.expressions import (
     Asked,
     Comparison,
@@ -200,8 +200,10 @@ def _among(value: Scalar, items: Sequence[Scalar]) -> bool | None:
 
 def _match(test: Match) -> Condition:
     read, regex = _reader(test.path), test.regex
-    meets: Callable[[str], bool] = matching(test.glob or "") if regex is None else regex.matches
-    units, units_each = (limits.DENIED_ITEM_UNITS, 1) if regex is None else (0, regex.units)
+    if regex is None:
+        meets, units, units_each = matching(test.glob or "")
+    else:
+        meets, units, units_each = regex.matches, limits.REGEX_UNITS, regex.units
 
     def match(call: Evaluation) -> bool | None:
         value = read(call)
@@ -267,10 +269,21 @@ def _operands(expression: Expression) -> Iterator[Path]:
 def _asked(test: Asked) -> Condition:
     name = test.name
     if test.question == "has_role":
-        return lambda call: name in call.subject.roles
+        return lambda call: _among_names(call, name, call.subject.roles)
     if test.question == "has_group":
-        return lambda call: name in call.subject.groups
-    return lambda call: any(_stands(record, call.now) for record in call.tables.attestations.records(name))
+        return lambda call: _among_names(call, name, call.subject.groups)
+
+    def has_attestation(call: Evaluation) -> bool:
+        records = call.tables.attestations.records(name)
+        spend(call.work, limits.RECORD_UNITS * (1 + len(records)))
+        return any(_stands(record, call.now) for record in records)
+
+    return has_attestation
+
+
+def _among_names(call: Evaluation, name: str, names: Sequence[str]) -> bool:
+    spend(call.work, limits.ITEM_UNITS + len(names))
+    return name in names
 
 
 def _stands(record: Record, now: int) -> bool:
@@ -307,20 +320,20 @@ def _path(path: Path) -> _Reader:
         case "params" if not steps and isinstance(first, str):
             return lambda call: call.parameters.get(first, ABSENT)
         case "params":
-            return lambda call: _walk(call.parameters, path.steps)
+            return lambda call: _walk(call.parameters, path.steps, call.work)
         case "principal":
-            return lambda call: _walk(call.subject.attribute(str(first)), steps)
+            return lambda call: _walk(call.subject.attribute(str(first)), steps, call.work)
         case "context":
             return _CONTEXT[str(first)]
         case _:
             return _TOOL[str(first)]
 
 
-def _walk(value: object, steps: Sequence[str | int]) -> object:
+def _walk(value: object, steps: Sequence[str | int], work: Work) -> object:
     """Return the value at the end of the steps, ABSENT where one of them leads nowhere."""
     for step in steps:
         if isinstance(step, str):
-            value = member(value, step) if isinstance(value, dict) else ABSENT
+            value = member(value, step, work) if isinstance(value, dict) else ABSENT
         else:
             value = value[step] if isinstance(value, (list, tuple)) and step < len(value) else ABSENT
     return value

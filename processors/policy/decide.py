@@ -14,21 +14,28 @@ from processors.policy import limits
 from processors.policy.call import PLAIN, Call
 from processors.policy.compiled import CompiledPolicy
 from processors.policy.delegation import chain_fault
-from processors.policy.documents import PolicyDocument, parse_inline
-from processors.policy.errors import RULE_ERRORS, PolicyBrokenError, PolicyError, ResourceInvalidError
-from processors.policy.evaluation import Settings, Work, new_work
+from processors.policy.documents import PolicyDocument, check_inline, parse_inline
+from processors.policy.errors import (
+    RULE_ERRORS,
+    PolicyBrokenError,
+    PolicyError,
+    ResourceInvalidError,
+    WorkExceededError,
+)
+from processors.policy.evaluation import Settings, Work, new_work, spend, spend_free
 from processors.policy.index import Entry, PolicyIndex, index_policies
 from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.plan import Plan, Refusal, Stage, make_plan
 from processors.policy.resolve import Subject
 from processors.policy.stages import judge_alternative
-from processors.policy.text import nfc
+from processors.policy.text import nfc, utf8_size
 from processors.policy.verdict import Outcome, Verdict, denied, lowest
 
 __all__ = ["Call", "Outcome", "PolicyIndex", "Stage", "Verdict", "decide", "index_policies"]
 
 _RESOURCE_INVALID = denied(Refusal(Stage.RESOLUTION, "RESOURCE_INVALID"), ())
 _BROKEN = Refusal(Stage.RESOLUTION, "POLICY_BROKEN")
+_TOO_MUCH = Refusal(Stage.RESOLUTION, "LIMIT_EXCEEDED")
 _LAYER_MISSING = Refusal(Stage.RESOLUTION, "LAYER_MISSING")
 
 
@@ -38,8 +45,11 @@ def decide(
     resource: str,
     parameters: Mapping[str, JSONValue],
     call: Call = PLAIN,
+    work: Work | None = None,
 ) -> Verdict:
     """Judge one call. Never raises for what a caller can send; a rule that breaks denies with INTERNAL_ERROR.
+
+    `work` is what the call may still spend, for callers that have spent some of it, or ask what was spent.
 
     Requires `parameters` as `parse_parameters` gave them, and policies under their own ids. A mapping is indexed at
     every call; whoever decides often keeps the `PolicyIndex`. With several subjects (a bound or delegated call) each
@@ -51,7 +61,7 @@ def decide(
     except ResourceInvalidError:
         return _RESOURCE_INVALID
     named = with_names_in_nfc(parameters)
-    work = new_work()
+    work = new_work() if work is None else work
     everybody = (subjects,) if isinstance(subjects, Subject) else tuple(subjects)
     if len(everybody) == 1 and not call.hops and not call.bound:
         return _judge(index, everybody[0], name, named, call, work)
@@ -69,7 +79,10 @@ def _delegated(
     if not subjects:  # nobody asks: nobody may
         return denied(Refusal(Stage.GRANT, "NO_POLICY"), ())
     # Several without a hop between them are no chain either: nobody let the last one act.
-    fault = chain_fault(call.hops, subjects, name, parameters, call.now, bound=call.bound)
+    try:
+        fault = chain_fault(call.hops, subjects, name, parameters, call.now, work, bound=call.bound)
+    except WorkExceededError:
+        return denied(_TOO_MUCH, ())
     if fault is not None:
         reason, hop = fault
         return denied(Refusal(Stage.RESOLUTION, reason, f"/{hop}"), ())
@@ -93,8 +106,12 @@ def _judge(
     found = index.found(subject, name.text)
     try:
         plan = plan_for(index, found, name, call)
+        spend_free(work, plan.published)
+        spend(work, plan.units - plan.published)
     except PolicyBrokenError:
         return denied(_BROKEN, tuple(sorted({one.digest for one in found})))
+    except WorkExceededError:
+        return denied(_TOO_MUCH, tuple(sorted({one.digest for one in found})))
     except RULE_ERRORS as exc:
         internal = Refusal(Stage.RESOLUTION, "INTERNAL_ERROR", type(exc).__name__)
         return denied(internal, tuple(sorted({one.digest for one in found})))
@@ -151,6 +168,7 @@ def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, c
 
     Raises:
         PolicyBrokenError: what applies cannot be honoured, or what came with the call is faulty.
+        WorkExceededError: it is too much.
     """
     intents, trusted, strict = call.intents, call.trusted, call.settings.strict_parameters
     plans = index.inline_plans if intents else index.plans
@@ -158,13 +176,29 @@ def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, c
     plan = plans.get(key)
     if plan is None:
         try:
-            documents = tuple(map(_inline, intents))
+            documents = inline_documents(intents)
         except PolicyError as error:
             raise PolicyBrokenError(str(error)) from error
         plan = make_plan(index, found, documents, name, strict=strict, trusted=trusted, granted=call.granted)
         plans.put(key, plan, sum(len(one.tests) for one in plan.alternatives))
     assert isinstance(plan, Plan)
     return plan
+
+
+def inline_documents(texts: Sequence[str]) -> tuple[PolicyDocument, ...]:
+    """Return the documents that came with a call, as far as they keep their bounds: none is read beyond them.
+
+    Raises:
+        PolicyError: one of them is faulty.
+        PolicyBrokenError: they are too many, or too large.
+    """
+    if len(texts) > limits.INLINE_DOCUMENTS_MAX or sum(map(utf8_size, texts)) > limits.INLINE_BYTES_MAX:
+        raise PolicyBrokenError("the documents that came with the call exceed their bounds")
+    documents: list[PolicyDocument] = []
+    for text in texts:
+        documents.append(_inline(text))
+        check_inline(tuple(documents))
+    return tuple(documents)
 
 
 @lru_cache(maxsize=limits.CACHED_INLINE_MAX)

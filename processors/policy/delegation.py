@@ -11,7 +11,7 @@ from itertools import pairwise
 from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import ABSENT
+from processors.policy.evaluation import ABSENT, Work, spend
 from processors.policy.parameter_checks import equality_key
 from processors.policy.patterns import ResourceName, check_pattern, grants
 from processors.policy.reading import as_list, as_number, as_object, as_text, pointer_to, read_object
@@ -33,8 +33,8 @@ class Scope:
         """Return whether a resource is within the scope."""
         return _covers(self.resources, self.operations, name)
 
-    def permits(self, parameters: Mapping[str, JSONValue], now: int) -> bool:
-        """Return whether its conditions hold. What is absent fails."""
+    def permits(self, parameters: Mapping[str, JSONValue], now: int, work: Work) -> bool:
+        """Return whether its conditions hold. What is absent fails. Raises WorkExceededError."""
         if self.max_amount is not None:
             amount = parameters.get("amount", ABSENT)
             if type(amount) not in {int, float} or not amount <= self.max_amount:  # type: ignore[operator]
@@ -44,7 +44,10 @@ class Scope:
         if self.ticket_ids is None:
             return True
         ticket = parameters.get("ticket_id", ABSENT)
-        return ticket is not ABSENT and equality_key(ticket) in set(map(equality_key, self.ticket_ids))
+        if ticket is ABSENT:
+            return False
+        spend(work, limits.NUMBER_UNITS * len(self.ticket_ids))
+        return equality_key(ticket, work) in set(map(equality_key, self.ticket_ids))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +129,13 @@ def chain_fault(
     name: ResourceName,
     parameters: Mapping[str, JSONValue],
     now: int,
+    work: Work,
     *,
     bound: bool,
 ) -> tuple[str, int] | None:
     """Return (reason, hop) of what is wrong with a chain, first by code and then from the root; None for nothing.
+
+    Raises WorkExceededError.
 
     Each hop leads from one subject of the call to the next, the root first. A bound call has one, to a service.
     """
@@ -138,22 +144,23 @@ def chain_fault(
     whole = whole and all(one.delegate == other.delegator for one, other in pairwise(hops))
     if bound:
         whole = whole and len(hops) == 1 and subjects[-1].type == SERVICE_TYPE
-    if whole and len(hops) <= limits.DELEGATION_DEPTH_MAX and all(_holds(hop, name, parameters, now) for hop in hops):
+    short = len(hops) <= limits.DELEGATION_DEPTH_MAX
+    if whole and short and all(_holds(hop, name, parameters, now, work) for hop in hops):
         return None
     checks = (
         ("DELEGATION_REVOKED", [not hop.revoked for hop in hops]),
         ("DELEGATION_EXPIRED", [now < hop.expires_at for hop in hops]),
         ("DELEGATION_BROKEN", [whole]),
-        ("DELEGATION_DEPTH", [len(hops) <= limits.DELEGATION_DEPTH_MAX]),
+        ("DELEGATION_DEPTH", [short]),
         ("DELEGATION_SCOPE", [hop.scope.covers(name) for hop in hops]),
-        ("DELEGATION_CONDITION", [hop.scope.permits(parameters, now) for hop in hops]),
+        ("DELEGATION_CONDITION", [hop.scope.permits(parameters, now, work) for hop in hops]),
     )
     return next(((reason, held.index(False)) for reason, held in checks if False in held), None)
 
 
-def _holds(hop: Hop, name: ResourceName, parameters: Mapping[str, JSONValue], now: int) -> bool:
+def _holds(hop: Hop, name: ResourceName, parameters: Mapping[str, JSONValue], now: int, work: Work) -> bool:
     alive = not hop.revoked and now < hop.expires_at
-    return alive and hop.scope.covers(name) and hop.scope.permits(parameters, now)
+    return alive and hop.scope.covers(name) and hop.scope.permits(parameters, now, work)
 
 
 @lru_cache(maxsize=limits.CACHED_NAMES_MAX)

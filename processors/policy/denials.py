@@ -42,8 +42,12 @@ class _Items:
         scalars = [item for item in items if not isinstance(item, (str, list, dict))]
         self._count = len(items)
         self._null = any(item is None for item in scalars)
-        self._texts = frozenset(map(_spelt, scalars))
-        self._globs: list[Callable[[str], bool]] = [denying(item) for item in items if isinstance(item, str)]
+        texts = [item for item in items if isinstance(item, str)]
+        literals = [item for item in texts if "*" not in item and "?" not in item]
+        self._texts = frozenset((*map(_spelt, scalars), *map(fold, literals)))
+        globs = [denying(item) for item in texts if "*" in item or "?" in item]
+        self._globs: list[Callable[[str], bool]] = [one.meets for one in globs]
+        self._base, self._units = sum(one.base for one in globs), sum(one.units for one in globs)
         self._wholes = frozenset(equality_key(item) for item in items if isinstance(item, (list, dict)))
 
     def any_text(self, texts: list[str], work: Work) -> bool:
@@ -54,15 +58,19 @@ class _Items:
         """Return whether an item meets a value or anything inside it: scalars, member names, arrays and objects."""
         if not self._count:
             return False
-        return any(self._meets(leaf, work) for leaf in _leaves(value)) or self._meets_whole(value, work)
+        return any(self._meets(leaf, work) for leaf in _leaves(value, work)) or self._meets_whole(value, work)
 
     def _meets(self, leaf: str | None, work: Work) -> bool:
-        spend(work, self._count * (limits.DENIED_ITEM_UNITS + utf8_size(leaf or "")))
+        spend(work, limits.ITEM_UNITS)
         if leaf is None:
             return self._null
-        if not leaf.isascii() and not jcs.is_stream_safe(leaf):
-            return True
+        if not leaf.isascii():
+            spend(work, limits.TEXT_UNITS + limits.TEXT_BYTE_UNITS * utf8_size(leaf))
+            if not jcs.is_stream_safe(leaf):
+                return True
         text = fold(leaf)
+        folding = 1 if leaf.isascii() else limits.FOLDED_UNITS
+        spend(work, self._base + (self._units + folding) * len(text))
         return text in self._texts or any(meets(text) for meets in self._globs)
 
     def _meets_whole(self, value: JSONValue, work: Work) -> bool:
@@ -71,15 +79,14 @@ class _Items:
             one = waiting.pop()
             if isinstance(one, (list, dict)):
                 waiting.extend(one.values() if isinstance(one, dict) else one)
-                key = equality_key(one)
-                spend(work, limits.DENIED_ITEM_UNITS + len(key))
+                key = equality_key(one, work)
                 # No key: it cannot be written down, or normalising it would take too long.
                 if not key or key in self._wholes:
                     return True
         return False
 
 
-def _leaves(value: JSONValue) -> Iterator[str | None]:
+def _leaves(value: JSONValue, work: Work) -> Iterator[str | None]:
     """Yield every member name and every scalar: null as None, numbers and booleans as JSON writes them."""
     waiting = [value]
     while waiting:
@@ -89,8 +96,11 @@ def _leaves(value: JSONValue) -> Iterator[str | None]:
             waiting.extend(one.values())
         elif isinstance(one, list):
             waiting.extend(one)
+        elif one is None or isinstance(one, str):
+            yield one
         else:
-            yield one if one is None or isinstance(one, str) else _spelt(one)
+            spend(work, limits.NUMBER_UNITS)
+            yield _spelt(one)
 
 
 def _spelt(value: JSONValue) -> str:

@@ -21,6 +21,7 @@ from processors.policy.reading import (
     pointer_to,
     read_object,
 )
+from processors.policy.regexes import Regexes
 from processors.policy.requirements import (
     APPROVER,
     Meta,
@@ -76,6 +77,8 @@ class PolicyDocument:
     def meta_of(self, key: str) -> Meta:
         """Return what it says of a key."""
         return self.metas.get(key, Meta())
+
+    programs: int = field(default=0, compare=False)  # instructions of all its regular expressions
 
     @property
     def regexes(self) -> int:
@@ -146,6 +149,7 @@ class _Reader:
     def __init__(self, *, organisation: bool, inline: bool) -> None:
         self._organisation = organisation
         self._inline = inline
+        self._regexes = Regexes(inline=inline)
         self.policy_id: str | None = None
         self._found: dict[str, object] = {}
         self._requirements: tuple[Requirement, ...] = ()
@@ -176,6 +180,7 @@ class _Reader:
             requirements=(*written, *approvals),
             metas=self._metas,
             inline=self._inline,
+            programs=self._regexes.programs,
             **self._found,  # type: ignore[arg-type]
         )
 
@@ -190,9 +195,9 @@ class _Reader:
             case "resources" | "denied_resources":
                 self._found[name] = _patterns(value, here)
             case "attestations":
-                self._requirements = parse_requirements(value, here, inline=self._inline)
+                self._requirements = parse_requirements(value, here, self._regexes)
             case "sequence":
-                self._found["sequence"] = parse_sequence(value, here, inline=self._inline)
+                self._found["sequence"] = parse_sequence(value, here, self._regexes)
             case "validity":
                 self._validity(as_object(value, here), here)
             case "constraints":
@@ -230,7 +235,7 @@ class _Reader:
     def _constraint(self, name: str, value: JSONValue, here: str) -> None:
         match name:
             case "parameters":
-                self._found[name] = parse_parameters(value, here, inline=self._inline)
+                self._found[name] = parse_parameters(value, here, self._regexes)
             case "denied_parameters":
                 self._found[name] = parse_denied_parameters(value, here)
             case "rate_limit":
@@ -242,7 +247,7 @@ class _Reader:
             case "require_approval":
                 self._approval(value, here)
             case "attestations" if isinstance(value, list):
-                self._listed = parse_requirements(value, here, inline=self._inline)
+                self._listed = parse_requirements(value, here, self._regexes)
             case "attestations":
                 self._metas = parse_metas(value, here)
             case _:

@@ -45,4 +45,7 @@ class AttributeInvalidError(ValueError):
 
 
 class WorkExceededError(Exception):
-    """Say that a decision would cost more units than it may spend (MAPL.md 1 "Work")."""
+    """Say that a decision would cost more units than it may spend (MAPL.md 1 "Work").
+
+    Whatever spends may raise it. `decide` turns it into a verdict, and so does the step, wherever else it is met.
+    """

@@ -123,7 +123,7 @@ class Tables(NamedTuple):
     attestations: Attestations = NoAttestations()
 
 
-Work = list[int]  # the units that are left, in one item
+Work = list[int]  # the units that are left, and how many of those spent are nobody's to pay
 Parameters = Mapping[str, JSONValue]
 
 
@@ -161,25 +161,40 @@ def spend(work: Work, units: int) -> None:
         raise WorkExceededError
 
 
+def spend_free(work: Work, units: int) -> None:
+    """Spend units for what no caller has brought. Raises WorkExceededError."""
+    work[1] += units
+    spend(work, units)
+
+
 def new_work() -> Work:
-    """Return what one decision may spend."""
-    return [limits.WORK_UNITS_MAX]
+    """Return what one call may spend."""
+    return [limits.WORK_UNITS_MAX, 0]
+
+
+def to_pay(work: Work) -> int:
+    """Return how many units were spent on what the caller has brought."""
+    return limits.WORK_UNITS_MAX - work[0] - work[1]
 
 
 def inspected(text: str, work: Work) -> str | None:
     """Return a text in NFC, or None where normalising it would take too long to be let through."""
     if text.isascii():
         return text
-    spend(work, utf8_size(text))
+    spend(work, limits.TEXT_UNITS + limits.TEXT_BYTE_UNITS * utf8_size(text))
     return nfc(text) if jcs.is_stream_safe(text) else None
 
 
 ABSENT = object()  # no member, no item: different from null
 
 
-def member(value: Mapping[str, JSONValue], name: str) -> object:
+def member(value: Mapping[str, JSONValue], name: str, work: Work) -> object:
     """Return the member that is called `name` in NFC, or ABSENT. A caller may compose its names otherwise."""
     found = value.get(name, ABSENT)
-    if found is ABSENT and not "".join(value).isascii():
-        return next((item for key, item in value.items() if nfc(key) == name), ABSENT)
+    if found is ABSENT and value:
+        spend(work, len(value))
+        names = "".join(value)
+        if not names.isascii():
+            spend(work, limits.NAME_UNITS * len(value) + limits.TEXT_BYTE_UNITS * utf8_size(names))
+            return next((item for key, item in value.items() if nfc(key) == name), ABSENT)
     return found

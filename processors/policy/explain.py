@@ -123,7 +123,7 @@ def _judged(
     }
     try:
         plan = plan_for(index, index.found(subject, name.text), name, call)
-    except RULE_ERRORS as exc:
+    except (WorkExceededError, *RULE_ERRORS) as exc:
         return told | {"broken": str(exc)}
     if lacks_layer(index, subject, call.settings):
         told["lacks"] = True

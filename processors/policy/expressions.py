@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 
 from processors.policy import limits
 from processors.policy.errors import PolicyError
-from processors.policy.regexes import Regex, compile_regex
+from processors.policy.regexes import Regex, Regexes
 from processors.policy.resolve import ATTRIBUTES
 from processors.policy.times import FIELDS, NOW, zone_named
 from processors.policy.tokens import Kind, tokenize
@@ -126,25 +126,25 @@ class Parsed:
     regexes: int
 
 
-def parse_expression(text: str, pointer: str, *, inline: bool = False) -> Parsed:
+def parse_expression(text: str, pointer: str, regexes: Regexes | None = None) -> Parsed:
     """Read the text between the braces of a requirement. Requires it in NFC.
 
     Raises:
-        PolicyError: E_EXPR_SYNTAX, E_EXPR_NAME, E_EXPR_TYPE, E_EXPR_ZONE, E_EXPR_LIMIT, or as `compile_regex`.
+        PolicyError: E_EXPR_SYNTAX, E_EXPR_NAME, E_EXPR_TYPE, E_EXPR_ZONE, E_EXPR_LIMIT, or as `Regexes.compile`.
     """
     if len(text) > limits.EXPRESSION_CHARS_MAX:
         raise PolicyError("E_EXPR_LIMIT", pointer)
-    parser = _Parser(text, pointer, inline=inline)
+    parser = _Parser(text, pointer, Regexes() if regexes is None else regexes)
     return Parsed(parser.whole(), parser.regexes)
 
 
 class _Parser:
     """Recursive descent over the tokens, one rule of the grammar a method. Its recursion is bounded by `_depth`."""
 
-    def __init__(self, text: str, pointer: str, *, inline: bool) -> None:
+    def __init__(self, text: str, pointer: str, regexes: Regexes) -> None:
         self._tokens = tokenize(text, pointer)
         self._pointer = pointer
-        self._inline = inline
+        self._regexes = regexes
         self._at = 0
         self._depth = 0
         self._nodes = 0
@@ -252,7 +252,7 @@ class _Parser:
             raise self._fault()
         self._at += 1
         self.regexes += 1
-        return Match(path, None, compile_regex(str(token.value), self._pointer, inline=self._inline))
+        return Match(path, None, self._regexes.compile(str(token.value), self._pointer))
 
     # ---- operands
 

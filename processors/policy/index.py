@@ -4,8 +4,9 @@ A look-up costs as much as the ids that are tried, however many policies there a
 first needed: a worker that restarts with ten thousand of them begins at once.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Protocol
 
 from processors.policy import limits
@@ -30,6 +31,31 @@ class Entry(Protocol):
     def policy(self) -> CompiledPolicy: ...
 
 
+class Remembered(dict[object, object]):
+    """Things by key, so many and of so much weight together; the oldest leave first."""
+
+    def __init__(self, count_max: int, weight_max: int = limits.CACHED_PLAN_TESTS_MAX) -> None:
+        super().__init__()
+        self._count_max = count_max
+        self._weight_max = weight_max
+        self._weights: dict[object, int] = {}
+        self._weight = 0
+
+    def put(self, key: object, thing: object, weight: int) -> None:
+        """Remember a thing under a key that has none."""
+        self[key], self._weights[key] = thing, weight
+        self._weight += weight
+        while len(self) > self._count_max or self._weight > self._weight_max:
+            oldest = next(iter(self))
+            self._weight -= self._weights.pop(oldest)
+            del self[oldest]
+
+
+# Bounded by what they weigh, not by how many they are: a call to which many small policies apply would else drive out
+# each of them before it came to it again, and compile all of them every time.
+_ready = Remembered(sys.maxsize, limits.CACHED_POLICY_BYTES_MAX)
+
+
 class StoredPolicy:
     """A policy as a table holds it: read and compiled when it is first asked."""
 
@@ -44,7 +70,13 @@ class StoredPolicy:
     @property
     def policy(self) -> CompiledPolicy:
         """The policy, ready to be asked. Raises ValueError where the text is not what the digest says."""
-        return _compiled(self.digest, self._text)
+        key = self.digest, self._text
+        policy = _ready.get(key)
+        if policy is None:
+            policy = _compiled(*key)
+            _ready.put(key, policy, len(self._text))
+        assert isinstance(policy, CompiledPolicy)
+        return policy
 
     @property
     def has_sequence(self) -> bool:
@@ -54,31 +86,11 @@ class StoredPolicy:
         return ('"sequence"' in self._text or hidden) and self.policy.has_sequence
 
 
-@lru_cache(maxsize=limits.CACHED_POLICIES_MAX)
 def _compiled(digest: bytes, text: str) -> CompiledPolicy:
     document = parse_policy(text.encode(), organisation=True)
     if document.digest != digest:
         raise ValueError("a policy row does not have the digest of its document")
     return compile_policy(document)
-
-
-class Remembered(dict[object, object]):
-    """Things by key, so many and of so much weight together; the oldest leave first."""
-
-    def __init__(self, count_max: int) -> None:
-        super().__init__()
-        self._count_max = count_max
-        self._weights: dict[object, int] = {}
-        self._weight = 0
-
-    def put(self, key: object, thing: object, weight: int) -> None:
-        """Remember a thing under a key that has none."""
-        self[key], self._weights[key] = thing, weight
-        self._weight += weight
-        while len(self) > self._count_max or self._weight > limits.CACHED_PLAN_TESTS_MAX:
-            oldest = next(iter(self))
-            self._weight -= self._weights.pop(oldest)
-            del self[oldest]
 
 
 class PolicyIndex:

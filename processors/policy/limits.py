@@ -9,6 +9,8 @@ PATTERN_CHARS_MAX = 512
 PATTERN_STARS_MAX = 16  # runs of stars in one pattern
 OPKEYS_MAX = 256  # operation keys in one document
 PATHS_MAX = 128  # parameter paths under one operation key
+PATH_CHARS_MAX = 1024
+PATH_STEPS_MAX = 128  # deeper than any parameters
 PATH_INDEX_DIGITS_MAX = 9  # of an index in a path
 ENUM_MEMBERS_MAX = 1024  # literals in one allowed_values, items in one denied list
 REQUIREMENTS_MAX = 64  # attestations that one document requires, and keys that it says more about
@@ -23,8 +25,8 @@ EXPRESSION_NODES_MAX = 256
 
 REGEX_CHARS_MAX = 512
 REGEX_BYTES_MAX = 1024 * 1024  # memory of one compiled expression
-
-GLOB_BYTES_MAX = 256 * 1024  # memory of one pattern with stars that RE2 must match; holds the longest there can be
+REGEX_PROGRAMS_MAX = 100_000  # instructions of all expressions in one document, 0.1 s to compile
+EVENT_PROGRAMS_MAX = 200_000  # and in all documents of one event
 
 # Documents that come with a call: intents, prompt policies, delegation scopes, together.
 INLINE_DOCUMENTS_MAX = 32
@@ -51,17 +53,35 @@ DECODINGS_MAX = 3  # rounds of percent-decoding after which a name must have com
 ROLES_MAX = 64  # roles of one session
 GROUPS_MAX = 256  # groups of one session
 
-# Units that one decision may spend, and what things cost: not time, because a replay must agree.
+# Units that one call may spend, and what things cost: not time, because a replay must agree. A unit is at most 50 ns on
+# a server's core of today; `python -m bench.worst_case` measures what it comes to at worst.
 WORK_UNITS_MAX = 10_000_000
-DENIED_ITEM_UNITS = 64  # and one for each byte of the text it is held against; a glob costs the same
+ITEM_UNITS = 16  # a pattern or item held against a text, and one for each character of it or more (`globs`)
+PIECE_UNITS = 4  # each piece of a pattern that must be found
+PIECE_CHARS = 64  # of a piece, for which a character of the text costs one more
+TEXT_UNITS = 64  # a text that is looked at, where it is not ASCII, and for each byte of it
+TEXT_BYTE_UNITS = 4
+FOLDED_UNITS = 8  # each character of what folding makes of it: one may become eighteen
 REACHED_VALUE_UNITS = 16  # a value that a path with several steps leads to
+NAME_UNITS = 8  # each member name that is looked at because none is to the letter the one that is sought
+KEY_NODE_UNITS = 100  # a value that is compared whole: each value in it, and each byte that it is written in
+KEY_BYTE_UNITS = 3
+NUMBER_UNITS = 64  # a number that is written down to be compared
+CLIMB_BYTE_UNITS = 2  # a path that is searched for dot segments, and more where it must be decoded for that
+DECODED_BYTE_UNITS = 16
+REGEX_UNITS = 64  # a match, and the program's size for each byte of the text
+RECORD_UNITS = 32  # each record of a session that is asked for
+POLICY_BYTE_UNITS = 8  # a published document that applies
+INLINE_BYTE_UNITS = 64  # a document that came with the call: it is read for this call
+PROGRAM_UNITS = 16  # each instruction of a regular expression in such a document: it is compiled for this call
+TEST_UNITS = 16  # each constraint that may apply, for each role that is tried
 
 # Bounds of caches, in entries; they change no answer.
 CACHED_NAMES_MAX = 4096
 CACHED_NAME_CHARS_MAX = 128  # a long name has as many prefixes as slashes: remembered, a caller could fill the memory
 CACHED_MATCHERS_MAX = 4096
-CACHED_EXPRESSIONS_MAX = 256
 CACHED_POLICIES_MAX = 1024
+CACHED_POLICY_BYTES_MAX = 8 * 1024 * 1024  # of policies in force that are ready: more than may apply to one call
 CACHED_PLANS_MAX = 4096
 CACHED_PLAN_TESTS_MAX = 1_000_000  # tests of parameters in all remembered plans of a tenant
 CACHED_INLINE_MAX = 64  # documents that came with calls, and plans with such

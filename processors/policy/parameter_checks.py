@@ -10,7 +10,7 @@ from processors import jcs
 from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.evaluation import ABSENT, Parameters, Work, inspected, spend
-from processors.policy.globs import granting
+from processors.policy.globs import grant_glob
 from processors.policy.paths import MISMATCH, Place, reached
 from processors.policy.patterns import has_dot_segment_decoded
 from processors.policy.regexes import Regex
@@ -142,7 +142,7 @@ def _matches(regex: Regex) -> _ValueTest:
         text = value if value.isascii() else inspected(value, work)
         if text is None:
             return _PATTERN
-        spend(work, units * utf8_size(text))
+        spend(work, limits.REGEX_UNITS + units * utf8_size(text))
         return "" if matches(text) else _PATTERN
 
     return pattern
@@ -188,9 +188,9 @@ def _allowed(members: tuple[JSONValue, ...]) -> _ValueTest:
             text = inspected(value, work)
             held = text is not None and (text in literals or meets_a_pattern(text, work))
         elif isinstance(value, (list, dict)):
-            held = containers and _container_key(value, work) in literals
+            held = containers and equality_key(value, work) in literals
         else:
-            held = equality_key(value) in literals
+            held = equality_key(value, work) in literals
         return "" if held else _VALUE
 
     return allowed
@@ -199,32 +199,51 @@ def _allowed(members: tuple[JSONValue, ...]) -> _ValueTest:
 def _patterns(patterns: list[str]) -> Callable[[str, Work], bool]:
     if not patterns:
         return lambda _text, _work: False
-    tests, units = [granting(pattern) for pattern in patterns], limits.DENIED_ITEM_UNITS * len(patterns)
+    globs = [grant_glob(pattern) for pattern in patterns]
+    tests, base, units = [one.meets for one in globs], sum(one.base for one in globs), sum(one.units for one in globs)
 
     def meets(text: str, work: Work) -> bool:
-        spend(work, units + len(tests) * utf8_size(text))
+        climbing = limits.DECODED_BYTE_UNITS if "%" in text else limits.CLIMB_BYTE_UNITS
+        spend(work, base + (units + climbing) * len(text))
         # A path that climbs is met by no pattern, however it is encoded.
         return not has_dot_segment_decoded(text) and any(test(text) for test in tests)
 
     return meets
 
 
-def equality_key(value: object) -> str | bytes:
-    """Return what equal JSON values share and no others: a text in NFC, or the canonical bytes of anything else."""
+def equality_key(value: object, work: Work | None = None) -> str | bytes:
+    """Return what equal JSON values share and no others: a text in NFC, or the canonical bytes of anything else.
+
+    With `work` it is paid for; raises WorkExceededError then.
+    """
     if isinstance(value, str):
+        if work is not None:
+            spend(work, 0 if value.isascii() else limits.TEXT_UNITS + limits.TEXT_BYTE_UNITS * utf8_size(value))
         return nfc(value) if jcs.is_stream_safe(value) else b""
     if type(value) is int:  # the bytes that follow anyway, sooner
         return b"%d" % value
     if type(value) is bool:
         return b"true" if value else b"false"
+    if work is not None:
+        spend(work, limits.KEY_NODE_UNITS * nodes_in(value))
     try:
         written = jcs.canonical(value)
+        if work is not None:
+            spend(work, limits.KEY_BYTE_UNITS * len(written))
         return jcs.canonical(nfc_value(value)) if jcs.is_stream_safe(written.decode()) else b""  # type: ignore[arg-type]
     except jcs.NotJSONError:
         return b""  # equal to nothing that a policy can hold
 
 
-def _container_key(value: object, work: Work) -> str | bytes:
-    key = equality_key(value)
-    spend(work, len(key))
-    return key
+def nodes_in(value: object) -> int:
+    """Return how many values and member names a value is made of, itself included."""
+    waiting, count = [value], 0
+    while waiting:
+        one = waiting.pop()
+        count += 1
+        if isinstance(one, dict):
+            count += len(one)
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return count

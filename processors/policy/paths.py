@@ -35,7 +35,9 @@ class Place(NamedTuple):
 
 
 def parse_path(path: str, pointer: str) -> Place:
-    """Return the steps of a path. Raises PolicyError E_PARAM_PATH."""
+    """Return the steps of a path. Raises PolicyError E_PARAM_PATH; also where it is too long, or has too many steps."""
+    if len(path) > limits.PATH_CHARS_MAX:
+        raise PolicyError("E_PARAM_PATH", pointer)
     # A star outside `[*]` is refused: it would read as a wildcard and constrain a parameter of that very name.
     if not _PATH.fullmatch(path) or has_control(path):
         raise PolicyError("E_PARAM_PATH", pointer)
@@ -48,6 +50,8 @@ def parse_path(path: str, pointer: str) -> Place:
             if len(digits) > limits.PATH_INDEX_DIGITS_MAX:
                 raise PolicyError("E_PARAM_PATH", pointer)
             steps.append(EVERY if digits == "*" else int(digits))
+    if len(steps) > limits.PATH_STEPS_MAX:
+        raise PolicyError("E_PARAM_PATH", pointer)
     return Place(path, tuple(steps))
 
 
@@ -55,22 +59,25 @@ def reached(parameters: Parameters, place: Place, work: Work) -> list[object]:
     """Return every value that a path leads to, MISMATCH where it leads through a value of a wrong type.
 
     A member at the top that is called like the whole path is one of them. Absent members and items are none.
+
+    Raises:
+        WorkExceededError: they are too many.
     """
     found: list[object] = [parameters]
     for step in place.steps:
-        found = [value for one in found for value in _step(one, step)]
+        found = [value for one in found for value in _step(one, step, work)]
         spend(work, limits.REACHED_VALUE_UNITS * len(found))
-        if not found:
-            break
+        if all(value is MISMATCH for value in found):
+            break  # nothing is left, or nothing that the next step could go through
     literal = parameters.get(place.path, ABSENT) if len(place.steps) > 1 else ABSENT
     return found if literal is ABSENT else [literal, *found]
 
 
-def _step(value: object, step: Step) -> Sequence[object]:
+def _step(value: object, step: Step, work: Work) -> Sequence[object]:
     if isinstance(step, str):
         if not isinstance(value, dict):
             return (MISMATCH,)
-        item = member(value, step)
+        item = member(value, step, work)
         return () if item is ABSENT else (item,)
     if not isinstance(value, list):
         return (MISMATCH,)

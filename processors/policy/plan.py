@@ -10,8 +10,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from processors import jcs
+from processors.policy import limits
 from processors.policy.compiled import CompiledPolicy, ParameterCheck, compile_policy
-from processors.policy.documents import PolicyDocument, check_inline, pointer_to
+from processors.policy.documents import PolicyDocument, pointer_to
+from processors.policy.evaluation import Work, new_work, spend, spend_free
 from processors.policy.index import Entry, PolicyIndex
 from processors.policy.parameter_checks import Test
 from processors.policy.patterns import ResourceName
@@ -111,13 +113,19 @@ class Plan(NamedTuple):
     """Alternatives by their branch, what an allowed call leaves behind, and the digests of all that was consulted.
 
     `impartial` says that nothing asks who calls or what was before: any two subjects whose plan it is are judged alike.
+    `units` are what it costs to make, `published` those of them that the caller did not bring. They are spent by every
+    call that has the plan, remembered or not: what a worker remembers must not decide.
     """
 
     alternatives: tuple[Alternative, ...]
     marks: tuple[Ruled, ...]
     digests: tuple[bytes, ...]
     impartial: bool = False
+    units: int = 0
+    published: int = 0
 
+
+_Layer = list[Applied]
 
 TRUST_ID = "trust:"  # of what a tenant grants to a foreign one, which stands in no document
 _FROM_THE_BEGINNING = -(2**62)
@@ -140,27 +148,43 @@ def make_plan(
 
     Raises:
         PolicyBrokenError: a policy that applies cannot be honoured.
+        WorkExceededError: those that apply are too large together.
     """
-    layers = [_reach(index, one) for one in found]
+    work = new_work()
+    layers = [_paid(_reach(index, one), work) for one in found]
     if trusted:
         layers.append([Applied(compile_policy(_trusting(trusted)), Layer.RESOURCE, grants=True, via="trust")])
     if inline:
-        check_inline(inline)
-        layers += [_reach(index, compile_policy(one)) for one in inline]
+        layers += [_paid(_reach(index, compile_policy(one)), work) for one in inline]
     common, branches = _split(layers)
     held = [one for layer in layers if layer[0].layer is Layer.ROLE for one in layer]
-    alternatives = tuple(
-        _alternative(branch, _once([*common, *documents]), _once(held), name, strict=strict, granted=granted)
-        for branch, documents in branches or [("", [])]
-    )
+    alternatives = []
+    for branch, documents in branches or [("", [])]:
+        applied, denying = _once([*common, *documents]), _once(held)
+        for one in (*applied, *denying):
+            (spend if one.layer is Layer.INLINE else spend_free)(work, limits.TEST_UNITS * one.policy.tests)
+        alternatives.append(_alternative(branch, applied, denying, name, strict=strict, granted=granted))
     everything = _once(one for layer in layers for one in layer)
     marks = tuple(_marks(index, everything, name))
     return Plan(
-        alternatives=alternatives,
+        alternatives=tuple(alternatives),
         marks=marks,
         digests=tuple(sorted({one.policy.digest for one in everything})),
         impartial=not marks and all(map(_is_impartial, alternatives)),
+        units=limits.WORK_UNITS_MAX - work[0],
+        published=work[1],
     )
+
+
+def _paid(layer: _Layer, work: Work) -> _Layer:
+    """Return a layer, its documents paid for by their size. Raises WorkExceededError."""
+    for one in layer:
+        size = len(one.policy.document.canonical)
+        if one.layer is Layer.INLINE and one.policy.document.inline:
+            spend(work, limits.INLINE_BYTE_UNITS * size + limits.PROGRAM_UNITS * one.policy.document.programs)
+        else:
+            spend_free(work, limits.POLICY_BYTE_UNITS * size)
+    return layer
 
 
 def _is_impartial(alternative: Alternative) -> bool:
@@ -186,9 +210,6 @@ def _trusting(patterns: tuple[str, ...]) -> PolicyDocument:
     canonical = jcs.canonical({"resources": list(patterns)})
     digest = hashlib.sha256(canonical).digest()
     return PolicyDocument(policy_id=TRUST_ID, digest=digest, canonical=canonical, resources=patterns, inline=True)
-
-
-_Layer = list[Applied]
 
 
 def _reach(index: PolicyIndex, entry: Entry) -> _Layer:

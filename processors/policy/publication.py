@@ -53,7 +53,11 @@ def check_publication(
     Raises:
         PublicationError: the first fault of the first faulty document, in the order of the event.
     """
-    documents = [_parsed(at, text, signer) for at, text in enumerate(texts)]
+    documents: list[PolicyDocument] = []
+    for at, text in enumerate(texts):
+        documents.append(_parsed(at, text, signer))
+        if sum(document.programs for document in documents) > limits.EVENT_PROGRAMS_MAX:
+            raise PublicationError(at, "E_LIMIT", "")
     after: dict[str, InForce] = {}
     for at, (document, digest) in enumerate(zip(documents, previous, strict=True)):
         now = in_force.get(document.policy_id)

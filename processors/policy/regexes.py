@@ -62,18 +62,39 @@ def _options(bytes_max: int) -> re2.Options:
     return options
 
 
-def compile_regex(pattern: str, pointer: str, *, inline: bool = False) -> Regex:
-    """Return the expression, ready. `inline` is for documents that come with a call, whose bounds are lower.
+class Regexes:
+    """The expressions of one document: how many there are, and how many instructions they have together.
 
-    Raises:
-        PolicyError: E_LIMIT where it is too long, E_REGEX where RE2 does not take it or it grows too large.
+    `inline` is for documents that come with a call, whose bounds are lower: they are compiled for this call.
     """
-    if len(pattern) > (limits.INLINE_REGEX_CHARS_MAX if inline else limits.REGEX_CHARS_MAX):
-        raise PolicyError("E_LIMIT", pointer)
-    try:
-        return InlineRegex(pattern) if inline else _published(pattern)
-    except re2.error:
-        raise PolicyError("E_REGEX", pointer) from None
+
+    __slots__ = ("count", "inline", "programs")
+
+    def __init__(self, *, inline: bool = False) -> None:
+        self.inline = inline
+        self.count = 0
+        self.programs = 0
+
+    def compile(self, pattern: str, pointer: str) -> Regex:
+        """Return one more expression, ready.
+
+        Raises:
+            PolicyError: E_LIMIT where it is too long, or they are too many or too large together; E_REGEX where RE2
+                does not take it or it grows too large.
+        """
+        self.count += 1
+        if len(pattern) > (limits.INLINE_REGEX_CHARS_MAX if self.inline else limits.REGEX_CHARS_MAX):
+            raise PolicyError("E_LIMIT", pointer)
+        if self.inline and self.count > limits.INLINE_REGEXES_MAX:  # before it costs the time of compiling it
+            raise PolicyError("E_LIMIT", pointer)
+        try:
+            regex: Regex = InlineRegex(pattern) if self.inline else _published(pattern)
+        except re2.error:
+            raise PolicyError("E_REGEX", pointer) from None
+        self.programs += regex.units
+        if self.programs > limits.REGEX_PROGRAMS_MAX:
+            raise PolicyError("E_LIMIT", pointer)
+        return regex
 
 
 @lru_cache(maxsize=limits.CACHED_POLICIES_MAX)

@@ -17,6 +17,7 @@ from processors.policy.errors import PolicyError
 from processors.policy.expressions import Expression, parse_expression
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import as_flag, as_integer, as_label, as_list, as_number, as_object, as_text, pointer_to
+from processors.policy.regexes import Regexes
 
 DENY = "deny"  # the key that nothing satisfies
 APPROVER = "role:approver"
@@ -70,16 +71,16 @@ class Requirement:
         return bool(self.meta.criteria)
 
 
-def parse_requirements(value: JSONValue, pointer: str, *, inline: bool) -> tuple[Requirement, ...]:
+def parse_requirements(value: JSONValue, pointer: str, regexes: Regexes) -> tuple[Requirement, ...]:
     """Return the requirements of an array. Raises PolicyError at the first fault in the order of the text."""
     if isinstance(value, dict):
         raise PolicyError("E_ATT_FORM", pointer)
     items = as_list(value, pointer, items_max=limits.REQUIREMENTS_MAX)
     places = (pointer_to(pointer, at) for at in range(len(items)))
-    return tuple(_requirement(as_text(item, at), at, inline=inline) for item, at in zip(items, places, strict=True))
+    return tuple(_requirement(as_text(item, at), at, regexes) for item, at in zip(items, places, strict=True))
 
 
-def _requirement(text: str, pointer: str, *, inline: bool) -> Requirement:
+def _requirement(text: str, pointer: str, regexes: Regexes) -> Requirement:
     key, separated, rest = text.partition("::")
     if not _KEY.fullmatch(key):
         raise PolicyError("E_ATT_KEY", pointer)
@@ -87,7 +88,7 @@ def _requirement(text: str, pointer: str, *, inline: bool) -> Requirement:
         return Requirement(key=key, text=text, pointer=pointer, condition=None)
     if len(rest) < 2 or not rest.startswith("{") or not rest.endswith("}"):
         raise PolicyError("E_ATT_FORM", pointer)
-    parsed = parse_expression(rest[1:-1], pointer, inline=inline)
+    parsed = parse_expression(rest[1:-1], pointer, regexes)
     return Requirement(
         key=key,
         text=text,

@@ -13,7 +13,7 @@ from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.conditions import Condition, compile_condition
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Cell, Evaluation, spend
+from processors.policy.evaluation import Cell, Evaluation
 from processors.policy.expressions import parse_expression
 from processors.policy.parameter_checks import equality_key
 from processors.policy.paths import MISMATCH, Place, parse_path, reached
@@ -28,6 +28,7 @@ from processors.policy.reading import (
     as_text,
     pointer_to,
 )
+from processors.policy.regexes import Regexes
 from processors.policy.requirements import parse_key
 
 DAY_MS = 86_400_000
@@ -118,20 +119,20 @@ class Mark(NamedTuple):
 # ---- reading
 
 
-def parse_sequence(value: JSONValue, pointer: str, *, inline: bool) -> tuple[SequenceRule, ...]:
+def parse_sequence(value: JSONValue, pointer: str, regexes: Regexes) -> tuple[SequenceRule, ...]:
     """Return the rules of a document. Raises PolicyError at the first fault in the order of the text."""
     rules = as_list(value, pointer, items_max=limits.SEQUENCE_RULES_MAX)
     found: dict[str, SequenceRule] = {}
     for at, rule in enumerate(rules):
         here = pointer_to(pointer, at)
-        read = _rule(as_object(rule, here), here, inline=inline)
+        read = _rule(as_object(rule, here), here, regexes)
         if read.rule_id in found:
             raise PolicyError("E_SEQUENCE", here)
         found[read.rule_id] = read
     return tuple(found.values())
 
 
-def _rule(rule: dict[str, JSONValue], pointer: str, *, inline: bool) -> SequenceRule:
+def _rule(rule: dict[str, JSONValue], pointer: str, regexes: Regexes) -> SequenceRule:
     kinds = [kind for kind in rule if kind in _KINDS]
     allowed = frozenset({"id", "when", "if"}).union(*(_MEMBERS[kind] for kind in kinds))
     for name in rule:
@@ -144,13 +145,13 @@ def _rule(rule: dict[str, JSONValue], pointer: str, *, inline: bool) -> Sequence
     if not rule_id:
         raise PolicyError("E_SEQUENCE", pointer_to(pointer, "id"))
     when = _pattern(rule["when"], pointer_to(pointer, "when"))
-    condition, regexes = None, 0
+    condition, count = None, 0
     if "if" in rule:
         here = pointer_to(pointer, "if")
-        parsed = parse_expression(as_text(rule["if"], here), here, inline=inline)
-        condition, regexes = compile_condition(parsed.expression), parsed.regexes
+        parsed = parse_expression(as_text(rule["if"], here), here, regexes)
+        condition, count = compile_condition(parsed.expression), parsed.regexes
     test = _test(kinds[0], rule, pointer)
-    return SequenceRule(rule_id=rule_id, pointer=pointer, when=when, condition=condition, test=test, regexes=regexes)
+    return SequenceRule(rule_id=rule_id, pointer=pointer, when=when, condition=condition, test=test, regexes=count)
 
 
 def _test(kind: str, rule: dict[str, JSONValue], pointer: str) -> After | AtMost | Sum | Taint:
@@ -270,8 +271,7 @@ def _same(places: list[Place], call: Evaluation) -> bytes | None:
         if not values or MISMATCH in values:
             return None
         found.append(values)
-    written = equality_key(found)
-    spend(call.work, len(written))
+    written = equality_key(found, call.work)
     # No key: it cannot be written down, or normalising it would take too long.
     return hashlib.sha256(written).digest() if isinstance(written, bytes) and written else None
 

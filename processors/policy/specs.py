@@ -22,7 +22,7 @@ from processors.policy.reading import (
     document_order,
     pointer_to,
 )
-from processors.policy.regexes import Regex, compile_regex
+from processors.policy.regexes import Regex, Regexes
 
 EVERYWHERE = "**"  # the operation key of a path in the short form
 
@@ -81,14 +81,14 @@ class DeniedParameter:
     place: Place | None = field(compare=False, repr=False)
 
 
-def parse_parameters(value: JSONValue, pointer: str, *, inline: bool) -> tuple[ParameterConstraint, ...]:
+def parse_parameters(value: JSONValue, pointer: str, regexes: Regexes) -> tuple[ParameterConstraint, ...]:
     """Return the constraints of `parameters`, in document order.
 
     Raises:
         PolicyError: at the first fault in the order of the text.
     """
     found = [
-        _constraint(opkey, path, spec, here, inline=inline)
+        _constraint(opkey, path, spec, here, regexes)
         for opkey, path, spec, here in _members(as_object(value, pointer), pointer, denied=False)
     ]
     return tuple(sorted(found, key=_order))
@@ -157,9 +157,9 @@ def _is_path(name: str, value: JSONValue, pointer: str, *, denied: bool) -> bool
 # ---- one path
 
 
-def _constraint(opkey: str, path: str, spec: JSONValue, pointer: str, *, inline: bool) -> ParameterConstraint:
+def _constraint(opkey: str, path: str, spec: JSONValue, pointer: str, regexes: Regexes) -> ParameterConstraint:
     place = parse_path(path, pointer)
-    read = _Spec(pointer, inline=inline)
+    read = _Spec(pointer, regexes)
     if isinstance(spec, list):
         read.allowed = _members_allowed(spec, pointer)
     else:
@@ -183,9 +183,9 @@ def _constraint(opkey: str, path: str, spec: JSONValue, pointer: str, *, inline:
 class _Spec:
     """The keywords of one spec, read in the order of the text."""
 
-    def __init__(self, pointer: str, *, inline: bool) -> None:
+    def __init__(self, pointer: str, regexes: Regexes) -> None:
         self._pointer = pointer
-        self._inline = inline
+        self._regexes = regexes
         self.required = False
         self.allowed: tuple[JSONValue, ...] | None = None
         self.type: str | None = None
@@ -217,7 +217,7 @@ class _Spec:
             case "range":
                 self._range(value, here)
             case "pattern":
-                self.regex = compile_regex(as_text(value, here), here, inline=self._inline)
+                self.regex = self._regexes.compile(as_text(value, here), here)
             case "min_length" | "max_length":
                 self.sizes[_TEXT_SIZES[keyword]] = as_integer(value, here, low=0, high=_SIZE_MAX)
             case "min_items" | "max_items":

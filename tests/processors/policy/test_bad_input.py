@@ -11,6 +11,7 @@ from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide
 from processors.policy.documents import parse_policy
 from processors.policy.errors import PolicyError
+from processors.policy.evaluation import new_work
 from processors.policy.index import StoredPolicy, index_policies, index_stored
 from processors.policy.publication import ADMIN, PublicationError, check_publication
 from processors.policy.resolve import Subject
@@ -142,11 +143,17 @@ def test_parameters_as_large_as_they_may_be_are_judged_soon(parts, expected):
 def test_a_decision_that_costs_too_much_is_denied_at_the_same_unit_every_time():
     """Not at the same millisecond: a replay agrees."""
     policies = in_force(constraints(denied_parameters={"*": [f"*{at}*" for at in range(1000)]}))
-    leaves = limits.WORK_UNITS_MAX // (1000 * (limits.DENIED_ITEM_UNITS + 1))
 
-    for count, expected in ((leaves - 1, ""), (leaves, "LIMIT_EXCEEDED")):
-        parameters = {"l": ["a"] * count}  # and the name of the list
-        verdict = decide(policies, EVE, "tool:x", parameters)
+    def units(count: int) -> int:
+        work = new_work()
+        decide(policies, EVE, "tool:x", {"l": ["a"] * count}, work=work)
+        return limits.WORK_UNITS_MAX - work[0]
+
+    leaf = units(2) - units(1)
+    leaves = (limits.WORK_UNITS_MAX - units(0)) // leaf
+    assert leaf == limits.ITEM_UNITS + 1 + 1000 * (limits.ITEM_UNITS + limits.PIECE_UNITS + 1)
+    for count, expected in ((leaves, ""), (leaves + 1, "LIMIT_EXCEEDED")):
+        verdict = decide(policies, EVE, "tool:x", {"l": ["a"] * count})
         assert verdict.reason == expected
     assert verdict.deciding == policies["user:eve"].digest
 

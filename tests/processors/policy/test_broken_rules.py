@@ -60,7 +60,7 @@ COUNTED = {"id": "r", "when": "tool:x", "at_most": 1, "per": "session"}
         ({"constraints": {"parameters": {"**": {"s": {"pattern": "a|b"}}}}}, LONG, Stage.PARAMETERS, "LIMIT_EXCEEDED"),
         ({"constraints": {"parameters": {"**": {"s": {"pattern": "a|b"}}}}}, HALF, Stage.PARAMETERS, "INTERNAL_ERROR"),
         (
-            {"constraints": {"denied_parameters": {"**": {"s": ["x", "y"]}}}},
+            {"constraints": {"denied_parameters": {"**": {"s": ["*x*", "*y*"]}}}},
             LONG,
             Stage.DENIED_PARAMETERS,
             "LIMIT_EXCEEDED",

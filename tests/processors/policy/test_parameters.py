@@ -239,7 +239,7 @@ def test_what_an_allowed_value_costs():
     often = {"l": [literal] * (limits.WORK_UNITS_MAX // 20_000 + 1)}
     assert decide(granting({"l[*]": [literal]}), EVE, "tool:x", often).reason == ""
 
-    long = {"l": [["a" * (limits.WORK_UNITS_MAX * 6 // 10)]] * 2}
+    long = {"l": [["a" * (limits.WORK_UNITS_MAX * 6 // 10 // limits.KEY_BYTE_UNITS)]] * 2}
     assert of("l[*]", ["a"], long) == "NOT_ALLOWED"
     assert of("l[*]", ["a", [1]], {"l": long["l"][:1]}) == "NOT_ALLOWED"
     once = {"l": [["a" * (limits.WORK_UNITS_MAX * 11 // 10)]]}

@@ -186,7 +186,7 @@ def test_a_path_through_another_type_is_not_the_same_as_itself() -> None:
 
 def test_values_cost_as_much_as_they_are_long() -> None:
     """A rule cannot be made to write down more than a decision may spend."""
-    long = "a" * (limits.WORK_UNITS_MAX * 6 // 10)
+    long = "a" * (limits.WORK_UNITS_MAX * 6 // 10 // limits.KEY_BYTE_UNITS)
     twice = {"when": "tool:pay", "after": {"resource": "tool:ask", "same": [["a", "a"], ["a", "a"]]}}
 
     assert Past(ruled(twice)).call("tool:pay", {"a": long}) == "LIMIT_EXCEEDED"

@@ -245,3 +245,14 @@ def test_a_key_has_room_for_so_many_setters(world):
 
     world.is_refused("LIMIT_EXCEEDED", lambda: world.attest(setters[-1], world.bot, "kyc"))
     assert world.attest(setters[0], world.bot, "kyc", 2).says == ("accepted", "")
+
+
+@pytest.mark.parametrize(
+    ("uses", "outcome"),
+    [(1, "accepted"), (10**6, "accepted"), (10**6 + 1, "refused"), (2**31 - 1, "refused"), (-(2**31), "refused")],
+)
+def test_an_attestation_serves_at_most_a_million_times_and_can_be_told(uses: int, outcome: str) -> None:
+    """As a policy may say; and whatever was accepted can be asked for."""
+    world = Workflow.opened("uses")
+    assert world.ran(world.bot, CHECK, attests("checked", max_uses=uses)).says[0] == outcome
+    assert world.ask(world.bot, "attestations").says == ("accepted", "")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from processors import invocations
+from processors.policy.limits import WORK_UNITS_MAX
 from processors.prompts import prompt_id, row_key
 from schemas.records import Prompt
 from tests.builders import Folded, invocation
@@ -217,3 +219,35 @@ def test_a_tool_declares_paths_and_patterns_that_can_be_read(world):
         world.refuses(reason, body, world.admin)
     for attributes in ('{"attests":["a*","' + "b*" * 40 + '"]}', '{"subjects":""}'):
         world.refuses("ATTESTATION_FORM", world.registration("attester", "odd", attributes=attributes), world.admin)
+
+
+@pytest.mark.parametrize("steps", [100, 127, 128, 700])
+def test_a_path_of_a_prompt_costs_no_more_than_a_call_may_spend(steps: int) -> None:
+    """Through values of a wrong type it leads nowhere, at once; one that is too long is no path."""
+    world = Workflow.opened("long path")
+    prompt = Prompt(path="a[*]" + ".x" * steps, parent=None, policy="{}")
+    folded = world.send(invocation("tool:none/none", {"a": [0] * 1000}, prompts=(prompt,)), world.bot)
+
+    assert (folded.says, folded.entry.fault) == (("denied", "PROMPT_MISMATCH"), None)
+
+
+def test_prompts_and_policies_spend_from_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a call's prompts cost is not there for its policies any more; where it is too much a decision says so."""
+    world = Workflow.opened("one budget")
+    prompt = Prompt(path="a[0]", parent=None, policy="{}")
+    call = invocation(CHECK, {"a": ["text"]}, prompts=(prompt,))
+    budgets: list[list[int]] = []
+
+    def so_much(units: int) -> None:
+        monkeypatch.setattr(invocations, "new_work", lambda: budgets.append([units, 0]) or budgets[-1])
+
+    so_much(WORK_UNITS_MAX)
+    assert world.send(call, world.bot).says == ("allowed", "")
+    whole = WORK_UNITS_MAX - budgets[0][0]
+    so_much(whole)
+    assert world.send(call, world.bot).says == ("allowed", "")
+    for units in (whole - 1, 100, 0):
+        so_much(units)
+        folded = world.send(call, world.bot)
+        assert (folded.says, folded.entry.fault) == (("denied", "LIMIT_EXCEEDED"), None)
+        assert len(folded.decisions) == 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.reference.mapl.refusals import RefusedError
 
+CHARS_MAX, STEPS_MAX = 1024, 128
 EVERY = "*"  # the step `[*]`
 
 # A name is any text without `.`, `[`, `]` and `*`; an index is written as JSON writes an integer.
@@ -30,7 +31,7 @@ class Reached:
 
 def parse_path(text: str, pointer: str) -> Path:
     first = FIRST.match(text)
-    if first is None:
+    if first is None or len(text) > CHARS_MAX:
         raise RefusedError("E_PARAM_PATH", pointer)
     steps: list[tuple[str, Step]] = [("name", first[0])]
     at = first.end()
@@ -45,6 +46,8 @@ def parse_path(text: str, pointer: str) -> Path:
         else:
             steps.append(("every", EVERY))
         at = step.end()
+    if len(steps) > STEPS_MAX:
+        raise RefusedError("E_PARAM_PATH", pointer)
     return Path(text, steps)
 
 

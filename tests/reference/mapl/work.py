@@ -5,7 +5,7 @@ import re2
 from tests.reference.mapl.refusals import RefusedError
 
 UNITS_MAX = 10**7
-DENIED_ITEM_UNITS = 64
+DENIED_ITEM_UNITS = 16
 REGEX_CODE_POINTS_MAX = 512
 REGEX_BYTES_MAX = 1024 * 1024
 

@@ -1,0 +1,39 @@
+"""A rule that breaks does not stop its tenant, and people are told."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from processors import vault
+from producers.keys import KeyPair
+from schemas.workflow import ContextWritten
+from streams.fold import TenantFold
+from streams.sealing import Sealer
+from streams.state_head import StateMac
+from tests.workflow_world import Workflow
+
+
+def test_a_rule_that_broke_is_logged_as_an_error_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kind, place and offset are told; no value of the record is."""
+    world = Workflow.opened("told")
+    world.send(ContextWritten(scope="session", key="k", value='"secret"', ttl_ms=None, expected=None), world.bot)
+    world.tick()
+    keys: KeyPair = world.monitor.keys
+    fold = TenantFold(world.fresh_tables(), keys.signing, Sealer(keys.sealing), StateMac(keys.signing))
+
+    def broken(*_of: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(vault, "operate", broken)
+    with caplog.at_level(logging.ERROR):
+        assert fold.fold(world.records) == len(world.records)
+
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert fold.faults == 1
+    assert f"offset {len(world.records) - 2}: KeyError at tests.streams.test_broken_rule_told:" in told
+    assert "secret" not in told
+    assert len(fold.take()) > len(world.records)
