@@ -79,7 +79,8 @@ def parse_strict(text: bytes, *, depth_max: int = DEPTH_MAX, nodes_max: int = NO
     Refused besides what RFC 8259 refuses: a byte order mark, member names that are equal (also after NFC), `NaN` and
     `Infinity`, lone surrogates, too much depth, too many values. Integers beyond ±2^53 are refused however they are
     written: `1e20` is `100000000000000000000` in RFC 8785, which no reader here would take back. From 1e21 on the
-    canonical form has an exponent, and such a number is a double like any other.
+    canonical form has an exponent, and such a number is a double like any other. What a double would round to another
+    integer is refused too (`9007199254740993.0`): nobody shall agree to one number and have another one executed.
 
     Requires 0 < depth_max <= 128.
 
@@ -329,11 +330,34 @@ def _double(literal: str) -> float:
         if math.isinf(value):
             raise MalformedJSONError("number")
         return value
+    if not _is_kept(literal, value):
+        raise MalformedJSONError("number")
     if abs(value) <= INTEGER_MAX:
         return int(value)
     if abs(value) < _EXPONENT_FORM_MIN:
         raise MalformedJSONError("number")
     return value
+
+
+def _is_kept(literal: str, value: float) -> bool:
+    """Return whether a double without a fraction is the number that was written, or what writers of doubles write.
+
+    Beyond 2^53 a double is spelled by its shortest digits: `1e300` and the 301 digits of it are both that number.
+    What is too small for a double is 0, as in every reader.
+    """
+    if value == 0:
+        return True
+    written = _decimal(literal)
+    return written == _decimal(str(int(value))) or written == _decimal(repr(value))
+
+
+def _decimal(literal: str) -> tuple[bool, str, int]:
+    """Return sign, digits without zeros at either end, and the power of ten: equal for equal numbers."""
+    mantissa, _, exponent = literal.lower().partition("e")
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    digits = (whole + fraction).rstrip("0")
+    zeros = len(whole + fraction) - len(digits)
+    return literal.startswith("-"), digits.lstrip("0"), int(exponent or 0) - len(fraction) + zeros
 
 
 def _constant(_literal: str) -> NoReturn:
