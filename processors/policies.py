@@ -12,6 +12,7 @@ from collections.abc import Collection
 from processors import jcs
 from processors.attributes import subject_of
 from processors.delegations import Chain
+from processors.policy import amounts
 from processors.policy.call import Call
 from processors.policy.decide import decide
 from processors.policy.errors import PolicyError
@@ -152,7 +153,7 @@ def views_of(tables: Tables, attested: Attestations = NOTHING_ATTESTED) -> Views
         row = cells.get(key)
         if row is None or tables.now >= row.until:
             return None
-        return Cell(row.window, row.calls, float(row.total), row.at, row.until)
+        return Cell(row.window, row.calls, amounts.read(row.total), row.at, row.until)
 
     return Views(arrival, cell, attested)
 
@@ -205,7 +206,7 @@ def ended_well(tables: Tables, session_id: bytes, marks: bytes) -> None:
         key, within_ms = marks[at : at + _KEY_BYTES], marks[at + _KEY_BYTES : at + _MARK_BYTES]
         until = min(session.expires_at, tables.now + int.from_bytes(within_ms, "big"))
         if until > tables.now:
-            _remember(tables, key, Cell(0, 1, 0.0, tables.now, until))
+            _remember(tables, key, Cell(0, 1, amounts.NOTHING, tables.now, until))
 
 
 def _written(mark: Mark) -> bytes:
@@ -214,6 +215,6 @@ def _written(mark: Mark) -> bytes:
 
 
 def _remember(tables: Tables, key: bytes, cell: Cell) -> None:
-    total = jcs.number(cell.total)
+    total = amounts.written(cell.total)
     row = RuleCellRow(window=cell.window, calls=cell.calls, total=total, at=cell.at, until=cell.until)
     tables.cells.put(key, row)

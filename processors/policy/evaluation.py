@@ -4,6 +4,7 @@ Nothing else reaches a rule: no clock, no table that could be written to.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from processors import jcs
@@ -103,7 +104,7 @@ class Cell(NamedTuple):
 
     window: int
     calls: int
-    total: float
+    total: Decimal
     at: int
     until: int
 

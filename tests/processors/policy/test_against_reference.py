@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processors.parameters import MalformedParametersError, parse_parameters
+from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide, index_policies
@@ -106,7 +107,7 @@ class Both:
         """Keep what a decision leaves behind; an allowed call has ended well at once."""
         self._buckets |= verdict.effects.buckets
         self._cells |= {write.key: write.cell for write in verdict.effects.cells}
-        self._cells |= {mark.key: Cell(0, 1, 0.0, call.now, ENDS) for mark in verdict.effects.marks}
+        self._cells |= {mark.key: Cell(0, 1, NOTHING, call.now, ENDS) for mark in verdict.effects.marks}
         for use in verdict.effects.uses:
             self._attested.used[use.position] = self._attested.used.get(use.position, 0) + 1
         self.theirs = mapl.applied(self.theirs, call, theirs)
