@@ -94,7 +94,7 @@ class _Branch:
         self._parameters = parameters
         self._subject = subject
         self._evaluation = Evaluation(
-            parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed
+            parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed, call.rate_time
         )
         self._trace = Trace(alternative, self._evaluation)
         policies = [one.policy for one in alternative.applied]

@@ -20,6 +20,7 @@ from typing import NoReturn, TypeAlias
 import orjson
 import re2
 
+from processors.literals import is_kept
 from schemas import limits
 
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"
@@ -330,34 +331,13 @@ def _double(literal: str) -> float:
         if math.isinf(value):
             raise MalformedJSONError("number")
         return value
-    if not _is_kept(literal, value):
+    if not is_kept(literal, value):
         raise MalformedJSONError("number")
     if abs(value) <= INTEGER_MAX:
         return int(value)
     if abs(value) < _EXPONENT_FORM_MIN:
         raise MalformedJSONError("number")
     return value
-
-
-def _is_kept(literal: str, value: float) -> bool:
-    """Return whether a double without a fraction is the number that was written, or what writers of doubles write.
-
-    Beyond 2^53 a double is spelled by its shortest digits: `1e300` and the 301 digits of it are both that number.
-    What is too small for a double is 0, as in every reader.
-    """
-    if value == 0:
-        return True
-    written = _decimal(literal)
-    return written == _decimal(str(int(value))) or written == _decimal(repr(value))
-
-
-def _decimal(literal: str) -> tuple[bool, str, int]:
-    """Return sign, digits without zeros at either end, and the power of ten: equal for equal numbers."""
-    mantissa, _, exponent = literal.lower().partition("e")
-    whole, _, fraction = mantissa.lstrip("-").partition(".")
-    digits = (whole + fraction).rstrip("0")
-    zeros = len(whole + fraction) - len(digits)
-    return literal.startswith("-"), digits.lstrip("0"), int(exponent or 0) - len(fraction) + zeros
 
 
 def _constant(_literal: str) -> NoReturn:

@@ -20,7 +20,7 @@ from processors.policy.evaluation import Attestations, Cell, NoAttestations, Ses
 from processors.policy.evaluation import Tables as Views
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.publication import ADMIN, PublicationError, check_publication, check_withdrawal
-from processors.policy.rates import policy_of
+from processors.policy.rates import idle_at, policy_of
 from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -126,7 +126,18 @@ def call_of(
     hops, bound = ((), False) if chain is None else (chain.hops, chain.bound)
     if chain is not None and hops:
         signed_by = signed_by._replace(is_delegated=True, delegation_depth=len(hops), chain=chain.sessions)
-    return Call(tables.now, signed_by, views_of(tables, attested), _SETTINGS, intents, hops, bound, (), resumed)
+    return Call(
+        tables.now,
+        signed_by,
+        views_of(tables, attested),
+        _SETTINGS,
+        intents,
+        hops,
+        bound,
+        (),
+        resumed,
+        appended=tables.appended,
+    )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -177,7 +188,8 @@ def told_of(verdict: Verdict) -> str:
 def charge(tables: Tables, verdict: Verdict) -> None:
     """Write what a call costs that is allowed, or waits. Raises Refusal LIMIT_EXCEEDED."""
     for key, arrival in verdict.effects.buckets:
-        tables.buckets.put(key, RateBucketRow(policy_id=policy_of(key), arrival=arrival))
+        until = idle_at(tables.now, arrival - tables.appended * 1000)
+        tables.buckets.put(key, RateBucketRow(policy_id=policy_of(key), arrival=arrival, until=until))
     for key, cell in verdict.effects.cells:
         _remember(tables, key, cell)
     if len(tables.buckets) > limits.RATE_BUCKETS_MAX or len(tables.cells) > limits.RULE_CELLS_MAX:

@@ -69,7 +69,7 @@ _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
 
 def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
     """Fold one intake record into `tables` and return what it causes. Requires that no earlier record was skipped."""
-    tables.now = max(tables.now, received.appended_at)
+    tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
     effects = Effects(tables, received, read(tables, received))
     expire(tables, effects)
     mark, written, signed = tables.savepoint(), len(effects.outputs), len(effects.leaves)

@@ -126,6 +126,7 @@ class RateBucketRow:
 
     policy_id: str
     arrival: int
+    until: int = 0
 
 
 @record

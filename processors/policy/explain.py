@@ -129,7 +129,9 @@ def _judged(
         told["lacks"] = True
     verdicts = [judge_alternative(one, plan, subject, name, parameters, call, new_work()) for one in plan.alternatives]
     chosen = next((one for one in plan.alternatives if one.branch == verdict.branch), plan.alternatives[0])
-    evaluation = Evaluation(parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed)
+    evaluation = Evaluation(
+        parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed, call.rate_time
+    )
     trace = Trace(chosen, evaluation)
     grant = next((one.policy.policy_id for one in chosen.applied if one.grants and one.policy.resources), None)
     told |= {

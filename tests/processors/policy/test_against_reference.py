@@ -50,7 +50,10 @@ class Both:
         current = {policy_id: text for policy_id, text in texts.items() if text is not None}
         layers = world["required"]
         wanted = {"strict_parameters": world["strict"]} | ({} if layers is None else {"required_layers": layers})
-        self.theirs = mapl.World(current, SUBJECTS, wanted, attestations=world["records"])
+        # What answers this very call is there only when it is decided again.
+        again = world["resumed"] is not None
+        records = [replace(record, bound=record.bound and again) for record in world["records"]]
+        self.theirs = mapl.World(current, SUBJECTS, wanted, attestations=records)
         self._index = index_policies(
             {one: compile_policy(parse_policy(text.encode(), organisation=True)) for one, text in current.items()}
         )
@@ -65,7 +68,7 @@ class Both:
         self._resumed = world["resumed"]
         self._buckets: dict[bytes, int] = {}
         self._cells: dict[bytes, Cell] = {}
-        self._attested = Attested([_row(record) for record in world["records"]])
+        self._attested = Attested([_row(record) for record in records])
 
     def ours(self, resource: str, parameters: dict[str, Any], now: int) -> Verdict:
         """Decide a call, and look that the explanation says the same."""

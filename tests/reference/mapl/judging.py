@@ -143,7 +143,8 @@ def rate(conj: Conjunction) -> Iterator[Finding]:
             continue
         spacing = emission_interval(one.document.rate_limit)
         tolerance = (one.document.rate_limit - 1) * spacing
-        ahead = conj.world.buckets.get((conj.subject.name, one.bucket), 0) - tolerance - conj.call.now * 1000
+        tat = conj.world.buckets.get((conj.subject.name, one.bucket), 0)
+        ahead = believed(tat, conj.call.now * 1000, one.document.rate_limit) - tolerance - conj.call.now * 1000
         if ahead > 0:
             conj.retry_after_ms = max(conj.retry_after_ms or 0, -(-ahead // 1000))
             yield Finding("RATE_LIMITED", one.document.policy_id, "/constraints/rate_limit")
@@ -154,15 +155,25 @@ def emission_interval(limit: int) -> int:
     return -(-60_000_000 // limit)
 
 
+def believed(tat: int, now: int, limit: int) -> int:
+    """ADR 0016: a tat that no call up to now can have left is from a clock that was ahead; one call is admitted."""
+    spacing = emission_interval(limit)
+    tolerance = (limit - 1) * spacing
+    return now + tolerance if tat > now + tolerance + spacing else tat
+
+
 def charges(conj: Conjunction) -> dict[tuple[str, str], int]:
     """tat := max(tat, t) + T for every bucket. Two intents of one call share a bucket: it is charged the larger T."""
-    intervals: dict[tuple[str, str], int] = {}
+    limits: dict[tuple[str, str], int] = {}
     for one in conj.applied:
         if one.document.rate_limit is not None:
             key = (conj.subject.name, one.bucket)
-            intervals[key] = max(intervals.get(key, 0), emission_interval(one.document.rate_limit))
+            limits[key] = min(limits.get(key, one.document.rate_limit), one.document.rate_limit)
     now = conj.call.now * 1000
-    return {key: max(conj.world.buckets.get(key, 0), now) + spacing for key, spacing in intervals.items()}
+    return {
+        key: max(believed(conj.world.buckets.get(key, 0), now, limit), now) + emission_interval(limit)
+        for key, limit in limits.items()
+    }
 
 
 def requirements(conj: Conjunction) -> list[tuple[Document, Requirement]]:
