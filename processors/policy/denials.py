@@ -1,6 +1,7 @@
 """What a call's parameters must not hold, as tests (MAPL.md 4). Restriction position: every spelling is tried.
 
-What cannot be inspected is not let through.
+Every scalar is looked at as JSON writes it. An item with a slash also tries what else a text may say as a path. What
+cannot be inspected is not let through.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +12,9 @@ from processors.policy import limits
 from processors.policy.evaluation import Parameters, Work, spend
 from processors.policy.globs import denying
 from processors.policy.parameter_checks import Test, equality_key
-from processors.policy.paths import MISMATCH, json_texts, reached
+from processors.policy.paths import MISMATCH, reached
 from processors.policy.specs import DeniedParameter
+from processors.policy.spellings import is_path, path_patterns, path_spellings
 from processors.policy.text import fold, utf8_size
 
 _DENIED, _TYPE = "PARAM_DENIED", "PARAM_TYPE"
@@ -21,10 +23,8 @@ _DENIED, _TYPE = "PARAM_DENIED", "PARAM_TYPE"
 def denial_test(denied: DeniedParameter) -> Test:
     """Return the test of one path and its items: a reason to deny, or an empty text."""
     meets, place = _Items(denied.items), denied.place
-    if place is None and not denied.items:
-        return lambda _parameters, _work: ""
     if place is None:
-        return lambda parameters, work: _DENIED if meets.any_text(json_texts(dict(parameters)), work) else ""
+        return lambda parameters, work: _DENIED if meets.below(dict(parameters), work) else ""
 
     def test(parameters: Parameters, work: Work) -> str:
         values = reached(parameters, place, work)
@@ -39,16 +39,13 @@ class _Items:
     """The items of one path, by how they are compared."""
 
     def __init__(self, items: tuple[JSONValue, ...]) -> None:
-        scalars = [item for item in items if not isinstance(item, (str, list, dict))]
+        texts = [item for item in items if isinstance(item, str)]
+        paths = dict.fromkeys(one for item in texts if is_path(item) for one in path_patterns(item))
         self._count = len(items)
-        self._null = any(item is None for item in scalars)
-        self._texts = frozenset(map(_spelt, scalars))
-        self._globs: list[Callable[[str], bool]] = [denying(item) for item in items if isinstance(item, str)]
+        self._texts = frozenset(_spelt(item) for item in items if not isinstance(item, (str, list, dict)))
+        self._globs: list[Callable[[str], bool]] = [denying(item) for item in texts]
+        self._paths: list[Callable[[str], bool]] = [denying(item) for item in paths]
         self._wholes = frozenset(equality_key(item) for item in items if isinstance(item, (list, dict)))
-
-    def any_text(self, texts: list[str], work: Work) -> bool:
-        """Return whether an item meets one of these texts."""
-        return any(self._meets(text, work) for text in texts)
 
     def below(self, value: JSONValue, work: Work) -> bool:
         """Return whether an item meets a value or anything inside it: scalars, member names, arrays and objects."""
@@ -56,14 +53,26 @@ class _Items:
             return False
         return any(self._meets(leaf, work) for leaf in _leaves(value)) or self._meets_whole(value, work)
 
-    def _meets(self, leaf: str | None, work: Work) -> bool:
-        spend(work, self._count * (limits.DENIED_ITEM_UNITS + utf8_size(leaf or "")))
-        if leaf is None:
-            return self._null
+    def _meets(self, leaf: str, work: Work) -> bool:
+        size = utf8_size(leaf)
+        spend(work, self._count * (limits.DENIED_ITEM_UNITS + size))
         if not leaf.isascii() and not jcs.is_stream_safe(leaf):
             return True
         text = fold(leaf)
-        return text in self._texts or any(meets(text) for meets in self._globs)
+        if text in self._texts or any(meets(text) for meets in self._globs):
+            return True
+        return bool(self._paths) and self._meets_path(text, work)
+
+    def _meets_path(self, text: str, work: Work) -> bool:
+        spend(work, limits.SPELLING_UNITS * utf8_size(text))
+        spellings = path_spellings(text)
+        if spellings is None:
+            return True
+        for one in spellings:
+            spend(work, len(self._paths) * (limits.DENIED_ITEM_UNITS + utf8_size(one)))
+            if any(meets(one) for meets in self._paths):
+                return True
+        return False
 
     def _meets_whole(self, value: JSONValue, work: Work) -> bool:
         waiting = [value] if self._wholes else []
@@ -79,8 +88,8 @@ class _Items:
         return False
 
 
-def _leaves(value: JSONValue) -> Iterator[str | None]:
-    """Yield every member name and every scalar: null as None, numbers and booleans as JSON writes them."""
+def _leaves(value: JSONValue) -> Iterator[str]:
+    """Yield every member name and every scalar: null, numbers and booleans as JSON writes them."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -90,7 +99,7 @@ def _leaves(value: JSONValue) -> Iterator[str | None]:
         elif isinstance(one, list):
             waiting.extend(one)
         else:
-            yield one if one is None or isinstance(one, str) else _spelt(one)
+            yield one if isinstance(one, str) else _spelt(one)
 
 
 def _spelt(value: JSONValue) -> str:

@@ -12,7 +12,7 @@ from processors.policy import limits
 from processors.policy.evaluation import ABSENT, Parameters, Work, inspected, spend
 from processors.policy.globs import granting
 from processors.policy.paths import MISMATCH, Place, reached
-from processors.policy.patterns import has_dot_segment_decoded
+from processors.policy.patterns import is_one_path
 from processors.policy.regexes import Regex
 from processors.policy.specs import ParameterConstraint
 from processors.policy.text import nfc, nfc_value, utf8_size
@@ -200,11 +200,22 @@ def _patterns(patterns: list[str]) -> Callable[[str, Work], bool]:
     if not patterns:
         return lambda _text, _work: False
     tests, units = [granting(pattern) for pattern in patterns], limits.DENIED_ITEM_UNITS * len(patterns)
+    # A star stops at `\\` as it does at `/`: what is met must be met by the same pattern with slashes, too.
+    slashed = [granting(pattern.replace("\\", "/")) for pattern in patterns]
 
     def meets(text: str, work: Work) -> bool:
-        spend(work, units + len(tests) * utf8_size(text))
-        # A path that climbs is met by no pattern, however it is encoded.
-        return not has_dot_segment_decoded(text) and any(test(text) for test in tests)
+        size = utf8_size(text)
+        spend(work, units + len(tests) * size)
+        if "\\" not in text:
+            met = any(test(text) for test in tests)
+        else:
+            spend(work, len(tests) * size)
+            other = text.replace("\\", "/")
+            met = any(test(text) and also(other) for test, also in zip(tests, slashed, strict=True))
+        if not met:
+            return False
+        spend(work, limits.SPELLING_UNITS * size)
+        return is_one_path(text)
 
     return meets
 

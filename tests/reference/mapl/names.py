@@ -18,6 +18,9 @@ from tests.reference.mapl.text import (
 
 NAME_CODE_POINTS_MAX = 1024
 DECODING_PASSES_MAX = 3
+# ADR 0016: what looks like `/` or `\`, is no letter and stays under NFKC.
+LOOKALIKES = set("\u1735\u2041\u2044\u2215\u2216\u2571\u2572\u27cb\u27cd\u29f5\u29f8\u29f9")
+LOOKALIKES |= set("\U0001d20f\U0001d23a\U0001d23b")
 DOMAIN = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 FOREIGN = re.compile(r"(@[a-z][a-z0-9-]{1,39}/)(.*)", re.DOTALL)
 
@@ -67,20 +70,32 @@ def check_name(name: str, *, star: bool) -> None:
         or len(name) > NAME_CODE_POINTS_MAX
         or has_outer_blanks(name)
         or (star and "*" in name)
-        or any(unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in name)
+        or has_misleading_text(name)
         or has_dot_segment(rest)
         or has_bad_slashes(name)
     ):
         raise InvalidResourceError
 
 
+def has_misleading_text(text: str) -> bool:
+    """Control, format and unassigned characters, and what looks like a slash (ADR 0016)."""
+    return any(c in LOOKALIKES or unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in text)
+
+
+def separators(text: str) -> int:
+    return sum(c in "/\\" for c in text)
+
+
 def has_bad_slashes(name: str) -> bool:
-    """`//` other than `://` or `:///`."""
+    """`//` other than `://` or `:///`; `\\` counts as `/` (ADR 0016)."""
+    name = name.replace("\\", "/")
     return any(len(run[0]) > 3 or not name[: run.start()].endswith(":") for run in re.finditer("//+", name))
 
 
 def check_equivalent_spellings(name: str) -> None:
     """Section 2: the same refusals, except `*`, after NFKC and after each pass of percent-decoding."""
+    if separators(nfkc(name)) > separators(name):  # ADR 0016
+        raise InvalidResourceError
     for spelling in (name, nfkc(name)):
         check_name(spelling, star=False)
         for decoded in decodings(spelling):
@@ -103,11 +118,31 @@ def decodings(name: str) -> list[str]:
 
 
 def restriction_forms(name: str) -> set[str]:
-    """The folded forms that a restriction tries: r, d, and for a foreign name the part behind `@tenant/`."""
+    """The folded forms that a restriction tries: r, d, and for a foreign name the part behind `@tenant/`.
+
+    ADR 0016: each also with `\\` as `/`, and with runs of slashes as one and none at the end.
+    """
     decoded = nfkc([name, *decodings(name)][-1]).rstrip("/")
     forms = {name, decoded}
+    forms |= {form.replace("\\", "/") for form in forms}
+    forms |= {re.sub("/+", "/", form).rstrip("/") for form in forms}
     forms |= {split_foreign(form)[1] for form in forms}
     return {fold(form) for form in forms}
+
+
+def is_one_path(value: str) -> bool:
+    """ADR 0016: a value may be met by a member with stars if a name may hold it, its domain and stars aside."""
+    try:
+        if separators(nfkc(value)) > separators(value):
+            return False
+        forms = {value, nfkc(value), *decodings(value), *decodings(nfkc(value))}
+    except InvalidResourceError:
+        return False
+    forms |= {nfkc(form) for form in forms}
+    return not any(
+        has_outer_blanks(form) or has_misleading_text(form) or has_dot_segment(form) or has_bad_slashes(form)
+        for form in forms
+    )
 
 
 def restricts(pattern: str, name: str) -> bool:
