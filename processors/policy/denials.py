@@ -68,8 +68,8 @@ class _Items:
         spellings = path_spellings(text)
         if spellings is None:
             return True
-        for one in spellings:
-            spend(work, len(self._paths) * (limits.DENIED_ITEM_UNITS + utf8_size(one)))
+        for one in spellings:  # which can be longer than the text: each costs as two items, for having been made
+            spend(work, (len(self._paths) + 2) * (limits.DENIED_ITEM_UNITS + utf8_size(one)))
             if any(meets(one) for meets in self._paths):
                 return True
         return False

@@ -54,7 +54,7 @@ GROUPS_MAX = 256  # groups of one session
 # Units that one decision may spend, and what things cost: not time, because a replay must agree.
 WORK_UNITS_MAX = 10_000_000
 DENIED_ITEM_UNITS = 64  # and one for each byte of the text it is held against; a glob costs the same
-SPELLING_UNITS = 8  # a byte of a text whose other spellings are looked at
+SPELLING_UNITS = 16  # a byte of a text whose other spellings are made, or looked for
 AMOUNT_UNITS = 32  # a number that a rule adds; the longest take 2 µs
 REACHED_VALUE_UNITS = 16  # a value that a path with several steps leads to
 
