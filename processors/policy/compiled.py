@@ -12,7 +12,7 @@ from processors.policy.denials import denial_test
 from processors.policy.documents import PolicyDocument
 from processors.policy.globs import granting, restricting
 from processors.policy.parameter_checks import Test, parameter_test
-from processors.policy.patterns import ResourceName
+from processors.policy.patterns import ResourceName, grants_a_spelling
 from processors.policy.rates import Rate, rate_of
 from processors.policy.resolve import Layer, Placement, placement
 
@@ -76,6 +76,10 @@ class CompiledPolicy:
         # A foreign tenant's resource is granted only by a pattern that names the tenant literally.
         pairs = zip(self.resources, self.allowing, strict=True)
         return any(pattern.startswith(tenant) and meets(text) for pattern, meets in pairs)
+
+    def lists_a_spelling(self, name: ResourceName) -> bool:
+        """Return whether its `resources` meet a name in any spelling. Requires some."""
+        return any(grants_a_spelling(pattern, name) for pattern in self.resources)
 
 
 @lru_cache(maxsize=limits.CACHED_POLICIES_MAX)

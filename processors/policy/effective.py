@@ -13,6 +13,7 @@ from processors.policy.documents import AUDIT_LEVELS, PolicyDocument, pointer_to
 from processors.policy.errors import PolicyBrokenError
 from processors.policy.index import PolicyIndex
 from processors.policy.parameter_checks import equality_key
+from processors.policy.patterns import resource_name
 from processors.policy.plan import Applied, layered
 from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject, resource_ids
@@ -127,14 +128,15 @@ def effective(index: PolicyIndex, subject: Subject, resource: str | None = None)
     Raises:
         ResourceInvalidError: the text is no resource name.
     """
-    ids = (*subject.policy_ids, *(() if resource is None else resource_ids(resource)))
+    name = None if resource is None else resource_name(resource)
+    ids = (*subject.policy_ids, *(() if name is None else resource_ids(name.text)))
     found = (*index.organisation, *filter(None, map(index.by_id.get, ids)))
     told: dict[str, JSONValue] = {
-        "found": [one.policy_id for one in found],
+        "found": [one.policy_id for one in (*found, *(() if name is None else index.spelt(name)))],
         "absent": [one for one in dict.fromkeys(ids) if one not in index.by_id],
     }
     try:
-        alternatives = layered(index, found)
+        alternatives = layered(index, found, name)
     except PolicyBrokenError as error:
         return told | {"broken": str(error)}
     return told | {"alternatives": [_alternative(branch, applied) for branch, applied in alternatives]}

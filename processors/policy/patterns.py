@@ -19,7 +19,7 @@ import re2
 from processors import jcs
 from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
-from processors.policy.globs import granting, restricting, star_runs
+from processors.policy.globs import folded_grant, granting, restricting, star_runs
 from processors.policy.text import fold, has_control, has_hidden, has_outer_blanks, has_unassigned, nfc, nfkc
 
 DEFAULT_DOMAIN = "tool:"  # of a name without a domain (MAPL.md 2)
@@ -113,6 +113,12 @@ def grants(pattern: str, name: ResourceName) -> bool:
     """Return whether a pattern meets a name in grant position."""
     # A foreign tenant's resource is granted only by a pattern that names the tenant literally.
     return pattern.startswith(name.tenant) and granting(pattern)(name.text)
+
+
+def grants_a_spelling(pattern: str, name: ResourceName) -> bool:
+    """Return whether a pattern in grant position, folded, meets a name in one of its spellings."""
+    spellings = (one for one in name.spellings if one.startswith(name.tenant))
+    return pattern.startswith(name.tenant) and any(map(granting(folded_grant(pattern)), spellings))
 
 
 def restricts(pattern: str, name: ResourceName) -> bool:

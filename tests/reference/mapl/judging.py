@@ -7,7 +7,7 @@ from tests.reference.mapl.attesting import internal_fault, judge_externals
 from tests.reference.mapl.checking import denial_fault, parameter_fault
 from tests.reference.mapl.conditions import Scope, applies
 from tests.reference.mapl.documents import Document
-from tests.reference.mapl.names import grants, restricts
+from tests.reference.mapl.names import grants, grants_a_spelling, restricts
 from tests.reference.mapl.requirements import DENY, Meta, Requirement
 from tests.reference.mapl.resolution import Applied
 from tests.reference.mapl.sequencing import CellWrite, rule_fault, rule_is_met, rule_writes
@@ -74,8 +74,9 @@ def denied_resources(conj: Conjunction) -> Iterator[Finding]:
 
 def resources(conj: Conjunction) -> Iterator[Finding]:
     """Stage 3: every non-empty resources matches."""
-    for document in conj.documents:
-        if document.resources and not any(grants(pattern, conj.resource) for pattern in document.resources):
+    for one in conj.applied:
+        document, meets = one.document, grants_a_spelling if one.spelt else grants
+        if document.resources and not any(meets(pattern, conj.resource) for pattern in document.resources):
             yield Finding("RESOURCE_NOT_ALLOWED", document.policy_id, "/resources")
 
 

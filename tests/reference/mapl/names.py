@@ -163,6 +163,18 @@ def grants(pattern: str, name: str) -> bool:
     return tokens_match(glob_tokens(pattern), local)
 
 
+def grants_a_spelling(pattern: str, name: str) -> bool:
+    """ADR 0016: the stars of grant position, both sides folded, in every form that restrictions try."""
+    tenant, _ = split_foreign(name)
+    if not pattern.startswith(tenant):
+        return False
+    local = pattern[len(tenant) :]
+    forms = [form.removeprefix(tenant) for form in restriction_forms(name) if form.startswith(tenant)]
+    if local.endswith(":*") and DOMAIN.fullmatch(fold(local[:-2])):
+        return any(form.startswith(fold(local[:-1])) for form in forms)
+    return any(tokens_match(fold_literals(glob_tokens(local)), form) for form in forms)
+
+
 def last_segment(name: str) -> str:
     """Section 11: the exact last `/`-segment of the name, its domain not counted."""
     return domain_and_rest(name)[1].split("/")[-1]

@@ -6,9 +6,16 @@ from dataclasses import dataclass, field
 from tests.reference.mapl.chains import BrokenPolicyError, chain, current
 from tests.reference.mapl.documents import Document, parse_document
 from tests.reference.mapl.expressions import Node
-from tests.reference.mapl.names import app_of, domain_and_rest
+from tests.reference.mapl.names import (
+    InvalidResourceError,
+    app_of,
+    domain_and_rest,
+    name_of,
+    restriction_forms,
+    split_foreign,
+)
 from tests.reference.mapl.refusals import RefusedError
-from tests.reference.mapl.text import has_control_or_format, jcs_order, nfc, slug
+from tests.reference.mapl.text import fold, has_control_or_format, jcs_order, nfc, slug
 from tests.reference.mapl.world import Call, World
 
 STRINGS = ("user", "company", "business_unit", "team", "email", "clearance", "agent", "service", "type")
@@ -41,6 +48,7 @@ class Applied:
     grants: bool
     via: str
     bucket: str
+    spelt: bool = False  # ADR 0016: found under another spelling of the resource's name
 
 
 @dataclass
@@ -92,6 +100,7 @@ def resolve(world: World, call: Call, principal: dict[str, object], resource: st
             look_up(world, resolved, policy_id, layer)
     for policy_id in resource_ids(resource):
         look_up(world, resolved, policy_id, "resource")
+    resolve_spellings(world, resolved, resource)
     if call.trusted is not None:
         trusted = Document(policy_id="trusted", resources=call.trusted)
         resolved.common.append(Applied(trusted, "resource", True, "inline", "trusted"))
@@ -143,6 +152,35 @@ def resource_ids(resource: str) -> list[str]:
     prefixes = [looked_up[:i] for i, character in enumerate(looked_up) if character == "/"] + [looked_up]
     app = app_of(resource)
     return ([] if app is None else [f"app:{app}"]) + prefixes
+
+
+def resolve_spellings(world: World, resolved: Resolved, resource: str) -> None:
+    """ADR 0016: a resource's own policies under another spelling of its name apply, and never grant."""
+    tenant, _ = split_foreign(resource)
+    forms = [form for form in restriction_forms(resource) if form.startswith(tenant)]
+    wanted = {spelt for form in forms for spelt in resource_ids(form)}
+    exact = resource_ids(resource)
+    for policy_id in sorted(world.policies, key=jcs_order):
+        if policy_id not in exact and is_resource_id(policy_id) and wanted & id_forms(policy_id):
+            found = Resolved()
+            look_up(world, found, policy_id, "resource")
+            resolved.found += found.found
+            for one in found.common:
+                one.grants, one.spelt = False, True
+            resolved.common += found.common
+
+
+def is_resource_id(policy_id: str) -> bool:
+    """Section 6: what no other layer looks up."""
+    layers = ("org:", "role:", "base:role:", "company:", "bu:", "team:", "user:", "agent:", "service:", "filter:")
+    return not policy_id.startswith((*layers, "restrict:org:", "restrict:bu:", "restrict:team:"))
+
+
+def id_forms(policy_id: str) -> set[str]:
+    try:
+        return {fold(policy_id), *restriction_forms(name_of(policy_id))}
+    except InvalidResourceError:
+        return {fold(policy_id)}
 
 
 def look_up(world: World, resolved: Resolved, policy_id: str, layer: str) -> None:
@@ -226,6 +264,7 @@ def once(applied: list[Applied]) -> list[Applied]:
         same = [k for k in kept if k.document.policy_id == one.document.policy_id and "inline" not in {k.via, one.via}]
         if same:
             same[0].grants = same[0].grants or one.grants
+            same[0].spelt = same[0].spelt and one.spelt
         else:
             kept.append(one)
     return kept
