@@ -106,7 +106,7 @@ def parse_policy(text: bytes, *, organisation: bool = False) -> PolicyDocument:
 
 
 def parse_inline(text: bytes) -> PolicyDocument:
-    """Return a policy that came with a call: the same language, an id is optional and has no effect.
+    """Return a policy that came with a call: the same language without `extends`; an id has no effect.
 
     Raises:
         PolicyError: as `parse_policy`.
@@ -185,7 +185,7 @@ class _Reader:
                 self.policy_id = self._id(as_text(value, here), here)
             case "name" | "version" | "description" | "scope":
                 as_label(value, here)
-            case "extends":
+            case "extends" if not self._inline:  # else its sender could ask what others' policies say
                 self._found["extends"] = as_text(value, here)
             case "resources" | "denied_resources":
                 self._found[name] = _patterns(value, here)

@@ -158,7 +158,7 @@ def make_plan(
         layers.append([Applied(compile_policy(_trusting(trusted)), Layer.RESOURCE, grants=True, via="trust")])
     if inline:
         check_inline(inline)
-        layers += [_reach(index, compile_policy(one), "inline") for one in inline]
+        layers += [[Applied(compile_policy(one), Layer.INLINE, grants=False, via="inline")] for one in inline]
     common, branches = _split(layers)
     held = [one for layer in layers if layer[0].layer is Layer.ROLE for one in layer]
     alternatives = tuple(

@@ -90,7 +90,7 @@ def read_field(document: Document, raw: list[RawRequirement], name: str, member:
             document.policy_id = policy_id_of(member, at)
         case "name" | "version" | "description" | "scope":
             text_of(member, at)
-        case "extends":
+        case "extends" if not inline:  # ADR 0016: what comes with a call extends nothing
             document.extends = policy_id_of(member, at)
         case "resources":
             document.resources = patterns_of(member, at)

@@ -197,7 +197,7 @@ def look_up(world: World, resolved: Resolved, policy_id: str, layer: str) -> Non
 
 
 def resolve_inline(world: World, call: Call, resolved: Resolved) -> None:
-    """Layer 10: the call's intents and prompts, each with extends. None of them grants."""
+    """Layer 10: the call's intents and prompts, which extend nothing (ADR 0016). None of them grants."""
     check_inline_size(call)
     if len(call.intents) > INTENTS_MAX:
         raise BrokenPolicyError("intent")
@@ -207,9 +207,7 @@ def resolve_inline(world: World, call: Call, resolved: Resolved) -> None:
                 document = parse_document(text, inline=True)
             except RefusedError:
                 raise BrokenPolicyError(layer) from None
-            own = Applied(document, layer, False, "inline", f"{layer}:{call.session}")
-            parents = chain(world.policies, document)[1:]
-            resolved.common += [own, *(Applied(d, layer, False, "extends", d.policy_id) for d in parents)]
+            resolved.common.append(Applied(document, layer, False, "inline", f"{layer}:{call.session}"))
 
 
 def check_inline_size(call: Call) -> None:
