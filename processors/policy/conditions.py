@@ -221,8 +221,8 @@ def _match(test: Match) -> Condition:
 
 def unusable(expression: Expression, call: Evaluation) -> list[tuple[str, str]]:
     """Return the operands that no comparison can use, each with what stands there: absent, null, array, object."""
-    found = {str(operand): kind_of(_reader(operand)(call)) for operand in _operands(expression)}
-    return [(name, kind) for name, kind in found.items() if kind in _UNUSABLE]
+    found = {operand: kind_of(_reader(operand[0])(call)) for operand in _operands(expression)}
+    return [(str(path), kind) for (path, listed), kind in found.items() if (kind in _UNUSABLE) is not (kind == listed)]
 
 
 def kind_of(value: object) -> str:
@@ -244,7 +244,8 @@ _KINDS = {
 _UNUSABLE = frozenset({"absent", "null", "array", "object"})
 
 
-def _operands(expression: Expression) -> Iterator[Path]:
+def _operands(expression: Expression) -> Iterator[tuple[Path, str]]:
+    """Yield every operand, and `array` where an array is what can be used."""
     match expression:
         case Joined():
             for part in expression.parts:
@@ -252,11 +253,14 @@ def _operands(expression: Expression) -> Iterator[Path]:
         case Not():
             yield from _operands(expression.inner)
         case Comparison():
-            yield from (side for side in (expression.left, expression.right) if isinstance(side, Path))
-        case Membership() if isinstance(expression.left, Path):
-            yield expression.left
+            yield from ((side, "") for side in (expression.left, expression.right) if isinstance(side, Path))
+        case Membership():
+            if isinstance(expression.left, Path):
+                yield expression.left, ""
+            if isinstance(expression.items, Path):
+                yield expression.items, "array"
         case Match() | Truth() if isinstance(expression.path, Path):
-            yield expression.path
+            yield expression.path, ""
         case _:
             return
 

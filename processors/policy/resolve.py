@@ -101,11 +101,11 @@ class Subject:
         return next((name for name in REQUIRABLE if name in layers and not getattr(self, REQUIRABLE[name])), "")
 
     def attribute(self, name: str) -> str | tuple[str, ...] | None:
-        """Return one of ATTRIBUTES, None where the subject has no such attribute."""
+        """Return one of ATTRIBUTES, None where the subject has no such attribute. An empty list is none (ADR 0012)."""
         if name == "user_id":
             return self.user or self.principal or None
         value: str | tuple[str, ...] | None = getattr(self, name)
-        return value
+        return value or None
 
 
 # What the setting `required_layers` may name, with the attribute that it asks for.

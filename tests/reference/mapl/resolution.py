@@ -77,7 +77,8 @@ def principal_of(attributes: dict[str, object]) -> dict[str, object]:
         elif name in ARRAYS:
             if not isinstance(value, list) or len(value) > ARRAYS[name]:
                 raise InvalidAttributeError
-            principal[name] = [attribute(item) for item in value]
+            if value:  # ADR 0012, 11: an empty list is no attribute
+                principal[name] = [attribute(item) for item in value]
     if "user" in principal:
         principal["user_id"] = principal["user"]
     return {"clearance": "standard", "type": "user"} | principal
