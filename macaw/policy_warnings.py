@@ -78,6 +78,7 @@ def _without_domain(document: PolicyDocument) -> _Found:
                 yield "W_NO_DOMAIN", pointer_to(name, at), ""
     constrained: list[ParameterConstraint | DeniedParameter] = [*document.parameters, *document.denied_parameters]
     keys = {one.opkey: one.pointer.rpartition("/")[0] for one in constrained}
+    keys |= {one.opkey: one.pointer for one in document.allowed_parameters}
     for opkey, pointer in keys.items():
         if not _BEGINS_WELL.match(opkey):
             yield "W_NO_DOMAIN", pointer, ""
@@ -122,7 +123,7 @@ def _id_case(document: PolicyDocument) -> _Found:
 def _empty(document: PolicyDocument) -> _Found:
     says = (
         document.resources, document.denied_resources, document.parameters, document.denied_parameters,
-        document.requirements, document.sequence, document.roles, document.extends,
+        document.requirements, document.sequence, document.roles, document.extends, document.allowed_parameters,
     )  # fmt: skip
     numbers = (document.rate_limit, document.not_before, document.not_after, document.audit_level)
     if not any(says) and all(number is None for number in numbers):

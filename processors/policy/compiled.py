@@ -11,6 +11,7 @@ from processors.policy import limits
 from processors.policy.denials import denial_test
 from processors.policy.documents import PolicyDocument
 from processors.policy.globs import granting, restricting
+from processors.policy.listed import listed_test
 from processors.policy.parameter_checks import Test, parameter_test
 from processors.policy.patterns import ResourceName, grants_a_spelling
 from processors.policy.rates import Rate, rate_of
@@ -45,7 +46,7 @@ class CompiledPolicy:
     document: PolicyDocument = field(repr=False)
     resources: tuple[str, ...]
     denied_resources: tuple[str, ...]
-    checks: tuple[ParameterCheck, ...] = field(repr=False)  # parameters
+    checks: tuple[ParameterCheck, ...] = field(repr=False)  # allowed parameters, parameters
     denials: tuple[ParameterCheck, ...] = field(repr=False)  # denied parameters
     rate: Rate | None
     allowing: tuple[Callable[[str], bool], ...] = field(repr=False)  # `resources`, as tests
@@ -101,14 +102,20 @@ def compile_policy(document: PolicyDocument, *, strict: bool = False) -> Compile
         document=document,
         resources=document.resources,
         denied_resources=document.denied_resources,
-        checks=tuple(
-            ParameterCheck(
-                meets=restricting(one.opkey),
-                path=one.path,
-                pointer=one.pointer,
-                test=parameter_test(one, strict=strict),
-            )
-            for one in document.parameters
+        checks=(
+            *(
+                ParameterCheck(meets=restricting(one.opkey), path="", pointer=one.pointer, test=listed_test(one))
+                for one in document.allowed_parameters
+            ),
+            *(
+                ParameterCheck(
+                    meets=restricting(one.opkey),
+                    path=one.path,
+                    pointer=one.pointer,
+                    test=parameter_test(one, strict=strict),
+                )
+                for one in document.parameters
+            ),
         ),
         denials=tuple(
             ParameterCheck(meets=restricting(one.opkey), path=one.path, pointer=one.pointer, test=denial_test(one))

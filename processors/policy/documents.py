@@ -10,6 +10,7 @@ from processors import jcs
 from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyBrokenError, PolicyError
+from processors.policy.listed import AllowedParameters, parse_allowed_parameters
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import (
     as_choice,
@@ -61,6 +62,7 @@ class PolicyDocument:
     extends: str | None = field(default=None, compare=False)
     resources: tuple[str, ...] = field(default=(), compare=False)
     denied_resources: tuple[str, ...] = field(default=(), compare=False)
+    allowed_parameters: tuple[AllowedParameters, ...] = field(default=(), compare=False)
     parameters: tuple[ParameterConstraint, ...] = field(default=(), compare=False)
     denied_parameters: tuple[DeniedParameter, ...] = field(default=(), compare=False)
     requirements: tuple[Requirement, ...] = field(default=(), compare=False)
@@ -87,7 +89,8 @@ class PolicyDocument:
     def patterns(self) -> int:
         """How many patterns are in it."""
         constrained = {one.opkey for one in self.parameters} | {one.opkey for one in self.denied_parameters}
-        return len(self.resources) + len(self.denied_resources) + len(constrained) + 2 * len(self.sequence)
+        keys = len(constrained) + len(self.allowed_parameters)
+        return len(self.resources) + len(self.denied_resources) + keys + 2 * len(self.sequence)
 
 
 def parse_policy(text: bytes, *, organisation: bool = False) -> PolicyDocument:
@@ -231,6 +234,8 @@ class _Reader:
         match name:
             case "parameters":
                 self._found[name] = parse_parameters(value, here, inline=self._inline)
+            case "allowed_parameters":
+                self._found[name] = parse_allowed_parameters(value, here)
             case "denied_parameters":
                 self._found[name] = parse_denied_parameters(value, here)
             case "rate_limit":

@@ -248,7 +248,7 @@ class Trace:
             self._left -= limits.WORK_UNITS_MAX - work[0]
 
     def _types(self, path: str) -> str:
-        if path == "*":
+        if path in {"", "*"}:  # all of them
             return "any"
         place = parse_path(path, "")
         values = reached(self._call.parameters, place, new_work()) or [ABSENT]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.reference.mapl.jsontext import is_integer, json_equal, json_text, kind_of
 from tests.reference.mapl.names import DECODING_PASSES_MAX, LOOKALIKES, grants, is_one_path
-from tests.reference.mapl.paths import Reached, reach
+from tests.reference.mapl.paths import Path, Reached, reach
 from tests.reference.mapl.specs import KIND_OF_KEYWORD, DeniedCheck, ParameterCheck
 from tests.reference.mapl.text import (
     fold,
@@ -92,6 +92,30 @@ def has_right_size(spec: dict[str, object], value: object) -> bool:
             if size < spec.get(low, 0) or size > spec.get(high, size):  # type: ignore[operator]
                 return False
     return True
+
+
+def has_only(paths: list[Path], params: dict[str, object]) -> bool:
+    """ADR 0016: every scalar and every empty container stands at or below a listed path, or an empty one above it."""
+    return all(any(leads(path.steps, trail, empty=empty) for path in paths) for trail, empty in trails(params, []))
+
+
+def trails(value: object, trail: list[str | int]) -> Iterator[tuple[list[str | int], bool]]:
+    """The names and indexes that lead to each scalar, and to each container that holds nothing."""
+    if isinstance(value, dict | list) and value:
+        for step, member in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from trails(member, [*trail, step])
+    elif trail:
+        yield trail, value in ({}, [])
+
+
+def leads(steps: list[tuple[str, str | int]], trail: list[str | int], *, empty: bool) -> bool:
+    shorter = min(len(steps), len(trail))
+    if len(trail) < len(steps) and not empty:
+        return False
+    return all(
+        isinstance(at, int) if kind == "every" else at == step and (kind == "index") == isinstance(at, int)
+        for (kind, step), at in zip(steps[:shorter], trail[:shorter], strict=True)
+    )
 
 
 def denial_fault(check: DeniedCheck, params: dict[str, object], work: Work) -> str | None:

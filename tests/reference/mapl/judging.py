@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.reference.mapl.attesting import internal_fault, judge_externals
-from tests.reference.mapl.checking import denial_fault, parameter_fault
+from tests.reference.mapl.checking import denial_fault, has_only, parameter_fault
 from tests.reference.mapl.conditions import Scope, applies
 from tests.reference.mapl.documents import Document
 from tests.reference.mapl.names import grants, grants_a_spelling, restricts
@@ -99,6 +99,9 @@ def parameters(conj: Conjunction) -> Iterator[Finding]:
     strict = conj.world.settings.get("strict_parameters") is True
     scope = conj.subject.scope
     for document in conj.documents:
+        for listed in document.allowed_parameters:  # JCS order: before "parameters"
+            if restricts(listed.opkey, conj.resource) and not has_only(listed.paths, scope.params):
+                yield Finding("PARAM_UNLISTED", document.policy_id, listed.pointer)
         for check in document.parameters:
             if restricts(check.opkey, conj.resource):
                 fault = parameter_fault(check, scope.params, scope.work, strict=strict)

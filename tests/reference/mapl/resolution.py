@@ -235,7 +235,8 @@ def check_inline_size(call: Call) -> None:
 
 def count_patterns(document: Document) -> int:
     opkeys = {c.opkey for c in document.parameters} | {c.opkey for c in document.denied_parameters}
-    return len(document.resources) + len(document.denied_resources) + len(opkeys)
+    listed = len(document.allowed_parameters)
+    return len(document.resources) + len(document.denied_resources) + len(opkeys) + listed
 
 
 def regexes_of(document: Document) -> list[str]:
