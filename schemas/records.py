@@ -362,6 +362,7 @@ class AuditEntry:
     reason: str
     outputs: bytes
     on_behalf_of: bytes | None = None
+    appended_at: int | None = None
 
 
 @record

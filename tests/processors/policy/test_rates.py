@@ -104,3 +104,14 @@ def told(refused: Folded) -> int:
     found = re.search(r"retry_after_ms=(\d+)", refused.decisions[0].detail)
     assert found is not None
     return int(found[1])
+
+
+def test_an_entry_says_when_its_record_was_appended_where_log_time_does_not() -> None:
+    """So that a log that was exported is decided again as it was."""
+    world = Office.opened().world
+    assert world.fold(b"x", []).entry.appended_at is None
+    ahead = world.fold(b"x", [], appended_at=world.now + 60_000).entry
+    behind = world.fold(b"x", []).entry
+
+    assert (ahead.now, ahead.appended_at) == (world.now + 60_000, None)
+    assert (behind.now, behind.appended_at) == (world.now + 60_000, world.now)
