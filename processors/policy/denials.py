@@ -104,4 +104,6 @@ def _leaves(value: JSONValue) -> Iterator[str]:
 
 def _spelt(value: JSONValue) -> str:
     """Return what JSON writes for a number, a boolean or null."""
+    if type(value) is int:  # the same digits, sooner
+        return str(value)
     return jcs.canonical(value).decode()

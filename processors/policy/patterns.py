@@ -33,6 +33,7 @@ _EMPTY_SEGMENT = re2.compile(r"(?:^|[^:/])//|:////")  # `//` but not `://` or `:
 SLASH_LOOKALIKES = frozenset(
     "\u1735\u2041\u2044\u2215\u2216\u2571\u2572\u27cb\u27cd\u29f5\u29f8\u29f9\U0001d20f\U0001d23a\U0001d23b"
 )
+_OF_FRACTIONS = frozenset("\u2044")  # NFKC makes it of `½`, which nobody takes for a path
 _SLASH_RUN = re2.compile(r"[/\\]+")
 
 
@@ -168,7 +169,14 @@ def _forms(text: str) -> tuple[list[str], list[str]]:
     compatible = nfkc(text)
     if _slashes(compatible) > _slashes(text):
         raise ResourceInvalidError("a character that becomes a slash in a resource name")
-    return _decodings(text, nfc), _decodings(compatible, nfkc)
+    forms = _decodings(text, nfc), _decodings(compatible, nfkc)
+    if _has_lookalike(forms[0], SLASH_LOOKALIKES) or _has_lookalike(forms[1], SLASH_LOOKALIKES - _OF_FRACTIONS):
+        raise ResourceInvalidError("a character that looks like a slash in a resource name")
+    return forms
+
+
+def _has_lookalike(texts: list[str], lookalikes: frozenset[str]) -> bool:
+    return not all(text.isascii() or lookalikes.isdisjoint(text) for text in texts)
 
 
 def _decodings(name: str, normalise: Callable[[str], str]) -> list[str]:
@@ -206,15 +214,13 @@ def _check_spelling(name: str) -> None:
     if len(name) > limits.NAME_CHARS_MAX:
         raise ResourceInvalidError("resource name is too long")
     if _is_misleading(name):
-        raise ResourceInvalidError("blanks around, invisible characters or look-alike slashes in a resource name")
+        raise ResourceInvalidError("blanks around, or invisible characters in, a resource name")
     if _has_empty_segment(name) or _has_dot_segment(rest):
         raise ResourceInvalidError("empty or dot segment in a resource name")
 
 
 def _is_misleading(text: str) -> bool:
-    if has_outer_blanks(text) or has_hidden(text) or has_unassigned(text):
-        return True
-    return not text.isascii() and not SLASH_LOOKALIKES.isdisjoint(text)
+    return has_outer_blanks(text) or has_hidden(text) or has_unassigned(text)
 
 
 def _has_empty_segment(text: str) -> bool:

@@ -110,6 +110,7 @@ def test_two_stars_meet_nothing_that_climbs(value: str) -> None:
         (["files/**"], "files/a/b/.hidden"),
         (["C:\\data\\*"], "C:\\data\\x.txt"),
         (["https://example.com/**"], "https://example.com/a/b?q=%C3%BC"),
+        (["* cups"], "1\u00bd cups"),
         (["*@corp.com"], "ann.b@corp.com"),
         (["\u00fc*"], "u\u0308ber"),
         (["*"], "anything\0/../at all"),

@@ -78,8 +78,15 @@ def check_name(name: str, *, star: bool) -> None:
 
 
 def has_misleading_text(text: str) -> bool:
-    """Control, format and unassigned characters, and what looks like a slash (ADR 0016)."""
-    return any(c in LOOKALIKES or unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in text)
+    """Control, format and unassigned characters."""
+    return any(unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in text)
+
+
+def has_lookalikes(name: str) -> bool:
+    """ADR 0016: what looks like a slash, in any form; the fraction slash that NFKC makes of a fraction does not."""
+    forms = [(form, LOOKALIKES) for form in (name, *decodings(name))]
+    forms += [(nfkc(form), LOOKALIKES - {"\u2044"}) for form in (nfkc(name), *decodings(nfkc(name)))]
+    return any(set(form) & lookalikes for form, lookalikes in forms)
 
 
 def separators(text: str) -> int:
@@ -94,7 +101,7 @@ def has_bad_slashes(name: str) -> bool:
 
 def check_equivalent_spellings(name: str) -> None:
     """Section 2: the same refusals, except `*`, after NFKC and after each pass of percent-decoding."""
-    if separators(nfkc(name)) > separators(name):  # ADR 0016
+    if separators(nfkc(name)) > separators(name) or has_lookalikes(name):  # ADR 0016
         raise InvalidResourceError
     for spelling in (name, nfkc(name)):
         check_name(spelling, star=False)
@@ -133,7 +140,7 @@ def restriction_forms(name: str) -> set[str]:
 def is_one_path(value: str) -> bool:
     """ADR 0016: a value may be met by a member with stars if a name may hold it, its domain and stars aside."""
     try:
-        if separators(nfkc(value)) > separators(value):
+        if separators(nfkc(value)) > separators(value) or has_lookalikes(value):
             return False
         forms = {value, nfkc(value), *decodings(value), *decodings(nfkc(value))}
     except InvalidResourceError:
