@@ -82,9 +82,11 @@ def has_misleading_text(text: str) -> bool:
     return any(unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in text)
 
 
-def has_lookalikes(name: str) -> bool:
-    """ADR 0016: what looks like a slash, in any form; the fraction slash that NFKC makes of a fraction does not."""
+def has_other_slashes(name: str) -> bool:
+    """ADR 0016: what becomes a slash under NFKC, or looks like one, in any form; but not `½`, which NFKC spells out."""
     forms = [(form, LOOKALIKES) for form in (name, *decodings(name))]
+    if any(separators(nfkc(form)) > separators(form) for form, _ in forms):
+        return True
     forms += [(nfkc(form), LOOKALIKES - {"\u2044"}) for form in (nfkc(name), *decodings(nfkc(name)))]
     return any(set(form) & lookalikes for form, lookalikes in forms)
 
@@ -101,7 +103,7 @@ def has_bad_slashes(name: str) -> bool:
 
 def check_equivalent_spellings(name: str) -> None:
     """Section 2: the same refusals, except `*`, after NFKC and after each pass of percent-decoding."""
-    if separators(nfkc(name)) > separators(name) or has_lookalikes(name):  # ADR 0016
+    if has_other_slashes(name):
         raise InvalidResourceError
     for spelling in (name, nfkc(name)):
         check_name(spelling, star=False)
@@ -140,7 +142,7 @@ def restriction_forms(name: str) -> set[str]:
 def is_one_path(value: str) -> bool:
     """ADR 0016: a value may be met by a member with stars if a name may hold it, its domain and stars aside."""
     try:
-        if separators(nfkc(value)) > separators(value) or has_lookalikes(value):
+        if has_other_slashes(value):
             return False
         forms = {value, nfkc(value), *decodings(value), *decodings(nfkc(value))}
     except InvalidResourceError:
