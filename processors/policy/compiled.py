@@ -10,8 +10,9 @@ from functools import lru_cache
 from processors.policy import limits
 from processors.policy.denials import denial_test
 from processors.policy.documents import PolicyDocument
+from processors.policy.evaluation import Parameters, Work
 from processors.policy.globs import granting, restricting
-from processors.policy.listed import listed_test
+from processors.policy.listed import ListedTest
 from processors.policy.parameter_checks import Test, parameter_test
 from processors.policy.patterns import ResourceName, grants_a_spelling
 from processors.policy.rates import Rate, rate_of
@@ -29,6 +30,10 @@ class ParameterCheck:
     path: str
     pointer: str
     test: Test = field(repr=False)
+
+    def told(self, parameters: Parameters, work: Work) -> str:
+        """Return the path to tell where the test denied. Raises WorkExceededError."""
+        return (self.test.first_other(parameters, work) or "") if isinstance(self.test, ListedTest) else self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,7 +109,7 @@ def compile_policy(document: PolicyDocument, *, strict: bool = False) -> Compile
         denied_resources=document.denied_resources,
         checks=(
             *(
-                ParameterCheck(meets=restricting(one.opkey), path="", pointer=one.pointer, test=listed_test(one))
+                ParameterCheck(meets=restricting(one.opkey), path="", pointer=one.pointer, test=ListedTest(one))
                 for one in document.allowed_parameters
             ),
             *(

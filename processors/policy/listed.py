@@ -6,20 +6,19 @@ letter, as tools read them: `N` is another parameter than `n`, and a member call
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Parameters, Work, spend
-from processors.policy.parameter_checks import Test
 from processors.policy.paths import EVERY, Place, Step, parse_path
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import as_list, as_object, as_text, document_order, pointer_to
 from processors.policy.text import nfc
 
 _UNLISTED = "PARAM_UNLISTED"
+_SHOWN_CHARS_MAX = 64  # of a name that a caller chose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,41 +69,41 @@ class _Node:
         self.below: dict[Step, _Node] = {}
 
 
-def listed_test(listed: AllowedParameters) -> Test:
-    """Return the test that a call has no other parameters: a reason to deny, or an empty text."""
-    root = _Node()
-    for place in listed.places:
-        node = root
-        for step in place.steps:
-            node = node.below.setdefault(step, _Node())
-        node.whole = True
+class ListedTest:
+    """The test that a call has no other parameters: a reason to deny, or an empty text."""
 
-    def test(parameters: Parameters, work: Work) -> str:
-        return "" if _all_listed(dict(parameters), [root], work) else _UNLISTED
+    __slots__ = ("_root",)
 
-    return test
+    def __init__(self, listed: AllowedParameters) -> None:
+        self._root = _Node()
+        for place in listed.places:
+            node = self._root
+            for step in place.steps:
+                node = node.below.setdefault(step, _Node())
+            node.whole = True
+
+    def __call__(self, parameters: Parameters, work: Work) -> str:
+        return "" if self.first_other(parameters, work) is None else _UNLISTED
+
+    def first_other(self, parameters: Parameters, work: Work) -> str | None:
+        """Return the path of the first parameter that is not listed, as far as it can be shown; None for none."""
+        steps = _first_other(dict(parameters), [self._root], work)
+        if steps is None:
+            return None
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+        return path[:_SHOWN_CHARS_MAX] if path.isprintable() else ""
 
 
-def _all_listed(value: JSONValue, nodes: list[_Node], work: Work) -> bool:
+def _first_other(value: JSONValue, nodes: list[_Node], work: Work) -> list[str | int] | None:
     if any(node.whole for node in nodes):
-        return True
+        return None
     if not isinstance(value, (dict, list)):
-        return False  # a path leads on from here, and there is nothing to lead to
-    members: Iterable[tuple[Iterable[Step], JSONValue]] = (
-        (((nfc(name),), member) for name, member in value.items())
-        if isinstance(value, dict)
-        else (((at, EVERY), item) for at, item in enumerate(value))
-    )
-    for steps, member in members:
+        return []  # a path leads on from here, and there is nothing to lead to
+    for step, member in value.items() if isinstance(value, dict) else enumerate(value):
         spend(work, limits.REACHED_VALUE_UNITS)
-        below = list(_below(nodes, steps))
-        if not below or not _all_listed(member, below, work):
-            return False
-    return True
-
-
-def _below(nodes: list[_Node], steps: Iterable[Step]) -> Iterator[_Node]:
-    for node in nodes:
-        for step in steps:
-            if step in node.below:
-                yield node.below[step]
+        steps: tuple[Step, ...] = (nfc(step),) if isinstance(step, str) else (step, EVERY)
+        below = [node.below[one] for node in nodes for one in steps if one in node.below]
+        further = _first_other(member, below, work) if below else []
+        if further is not None:
+            return [step, *further]
+    return None

@@ -60,7 +60,7 @@ def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], w
     try:
         for test, check, policy, stage in alternative.tests:
             if reason := test(parameters, work):
-                return Refusal(stage, reason, check.pointer, policy.digest, check.path)
+                return Refusal(stage, reason, check.pointer, policy.digest, check.told(parameters, work))
     except WorkExceededError:
         return Refusal(stage, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
     except RULE_ERRORS as exc:

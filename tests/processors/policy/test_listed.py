@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.policy import limits
+from processors.policy.decide import decide
 from processors.policy.documents import parse_inline, parse_policy
 from processors.policy.effective import lines_of, merged
 from processors.policy.errors import PolicyError
+from processors.policy.resolve import Subject
 from tests.mapl_cases import policies_of
 from tests.processors.policy.test_parameters import reason
 
@@ -114,6 +116,23 @@ def test_looking_costs() -> None:
     params = {"l": [0] * 4000}
     many = {"allowed_parameters": {f"tool:*{'*' * n}": ["l[*]"] for n in range(200)}}
     assert reason(many, params) == "LIMIT_EXCEEDED"
+
+
+def test_the_caller_is_told_which_parameter_it_was() -> None:
+    """By its path, as far as it can be shown."""
+    documents = [{"policy_id": "user:eve", "resources": ["**"], "constraints": {"allowed_parameters": {"**": ["o.k"]}}}]
+    policies = policies_of(documents)
+    shown = {
+        "N": {"N": 1},
+        "o.j": {"o": {"k": 1, "j": 2}},
+        "o[0]": {"o": [1]},
+        "o": {"o": 5},
+        "x" * 64: {"x" * 1000: 1},
+        "": {"a\u202eb": 1},
+    }
+    for path, params in shown.items():
+        verdict = decide(policies, Subject(user="eve"), "tool:x", params)
+        assert (verdict.reason, verdict.path) == ("PARAM_UNLISTED", path)
 
 
 def test_it_is_shown() -> None:
