@@ -15,6 +15,7 @@ from macaw.policy_case_tables import Attested, ms
 from macaw.policy_files import read_documents
 from processors import jcs
 from processors.parameters import MalformedParametersError, parse_parameters
+from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide
@@ -242,7 +243,7 @@ class _Table:
         self._leave(verdict)
         if past.get("result", "ok") == "ok":
             ended = ms(past["result_at"]) if "result_at" in past else now
-            self._cells |= {mark.key: Cell(0, 1, 0.0, ended, 2**62) for mark in verdict.effects.marks}
+            self._cells |= {mark.key: Cell(0, 1, NOTHING, ended, 2**62) for mark in verdict.effects.marks}
 
     def _leave(self, verdict: Verdict) -> None:
         effects = verdict.effects

@@ -104,7 +104,7 @@ class _Branch:
         self._parameters = parameters
         self._subject = subject
         self._evaluation = Evaluation(
-            parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed
+            parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed, call.rate_time
         )
         self._trace = Trace(alternative, self._evaluation)
         policies = [one.policy for one in alternative.applied]
@@ -196,6 +196,7 @@ _WORDS: Mapping[str, Callable[[_Branch], str]] = {
     "RESOURCE_DENIED": lambda branch: f"narrow or remove this pattern, which meets {branch.resource}",
     "RESOURCE_NOT_ALLOWED": lambda branch: f"add a pattern that meets {branch.resource}",
     "ROLE_REQUIRED": lambda branch: f"add a role that the subject holds ({branch.roles}), or give it one of these",
+    "PARAM_UNLISTED": lambda _: "add the parameter's path, or let the caller leave it out",
     "PARAM_DENIED": lambda _: "remove the item that meets the value of the call",
     "PARAM_TYPE": lambda _: (
         "the path leads through a value of another type: change it, or let the caller send that type"

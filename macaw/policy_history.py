@@ -121,14 +121,15 @@ def _entry(data: bytes) -> AuditEntry:
 
 
 def _received(entry: AuditEntry, record: bytes) -> Received:
+    appended_at = entry.now if entry.appended_at is None else entry.appended_at
     if record[0] == evidence_format.RAW:
-        return Received(entry.partition, entry.offset, entry.now, record[1:], ())
+        return Received(entry.partition, entry.offset, appended_at, record[1:], ())
     signed = SignedEvent.parse(record[1:])
     schema = codec.by_digest().get(signed.schema_sha256)
     if schema is None:
         raise FormatError("an event is written under a schema that is not published")
     headers = (PROOF_HEADER, signed.proof), (KID_HEADER, signed.kid)
-    return Received(entry.partition, entry.offset, entry.now, schema.prefix + signed.body, headers)
+    return Received(entry.partition, entry.offset, appended_at, schema.prefix + signed.body, headers)
 
 
 # ---- folding
@@ -207,7 +208,7 @@ def at_call(history: History, wanted: str, ask: Callable[[Tables, Asked], T]) ->
 def _ask(
     tables: Tables, received: Received, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, Asked], T]
 ) -> Found[T]:
-    tables.now = max(tables.now, received.appended_at)
+    tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
     mark = tables.savepoint()
     expire(tables, Effects(tables, received, claim))  # what is due leaves first, as in the step
     try:

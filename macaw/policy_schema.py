@@ -104,6 +104,13 @@ def _constraints() -> Schema:
                 "maxProperties": most,
                 "additionalProperties": {"anyOf": [{"$ref": "#/$defs/spec"}, specs]},
             },
+            "allowed_parameters": {
+                "description": "By operation, the paths that a call may have, and no others.",
+                "type": "object",
+                "maxProperties": limits.OPKEYS_MAX,
+                "propertyNames": {"pattern": "[:/*]"},
+                "additionalProperties": _list({"type": "string"}, limits.PATHS_MAX),
+            },
             "denied_parameters": {
                 "description": "By operation and path, what must not be there; the path `*` is everywhere.",
                 "type": "object",

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from macaw.policy_never import never_meets
 from processors.policy.documents import PolicyDocument, pointer_to
 from processors.policy.overlaps import overlap
 from processors.policy.requirements import DENY
@@ -24,7 +25,12 @@ WARNINGS: Mapping[str, str] = {
     "W_ATT_SHADOW": "an ancestor wants people to approve this key, here only a tool can attest it: name criteria too",
     "W_BROAD_GRANT": "`**` is every resource of every domain",
     "W_NARROW_STAR": "a lone `*` stops at the first `/`: write `**` for everything",
-    "W_ID_CASE": "ids are looked up letter by letter, and none is looked up that is spelt like this",
+    "W_ID_CASE": "ids are looked up letter by letter, and nothing is granted under one that is spelt like this",
+    "W_ORDINARY": "only stars are special in a pattern: `?`, `[`, `{` and `|` stand for themselves",
+    "W_NEVER": "no resource name reads like this in any spelling, so the pattern never meets one",
+    "W_REGEX_ANCHORED": "a regular expression must match the whole text: begin and end it with `.*` to search",
+    "W_REGEX_LINES": "`.` stops at a line's end, so a text of several lines is not met: begin with `(?s)`",
+    "W_MATCHES_CASE": "MATCHES minds case: begin a regular expression with `(?i)`, or use denied_parameters",
     "W_EMPTY": "the document permits nothing, forbids nothing and asks for nothing",
 }
 
@@ -51,9 +57,11 @@ def warnings_of(document: PolicyDocument, ancestors: Sequence[PolicyDocument] = 
         *_shadows(document, ancestors),
         *_stars(document),
         *_id_case(document),
+        *never_meets(document),
         *_empty(document),
     ]
-    return [Warned(code, pointer, WARNINGS[code] + more) for code, pointer, more in found]
+    told = [Warned(code, pointer, WARNINGS[code] + more) for code, pointer, more in found]
+    return sorted(told, key=lambda one: list(WARNINGS).index(one.code))
 
 
 _Found = Iterator[tuple[str, str, str]]
@@ -78,6 +86,7 @@ def _without_domain(document: PolicyDocument) -> _Found:
                 yield "W_NO_DOMAIN", pointer_to(name, at), ""
     constrained: list[ParameterConstraint | DeniedParameter] = [*document.parameters, *document.denied_parameters]
     keys = {one.opkey: one.pointer.rpartition("/")[0] for one in constrained}
+    keys |= {one.opkey: one.pointer for one in document.allowed_parameters}
     for opkey, pointer in keys.items():
         if not _BEGINS_WELL.match(opkey):
             yield "W_NO_DOMAIN", pointer, ""
@@ -122,7 +131,7 @@ def _id_case(document: PolicyDocument) -> _Found:
 def _empty(document: PolicyDocument) -> _Found:
     says = (
         document.resources, document.denied_resources, document.parameters, document.denied_parameters,
-        document.requirements, document.sequence, document.roles, document.extends,
+        document.requirements, document.sequence, document.roles, document.extends, document.allowed_parameters,
     )  # fmt: skip
     numbers = (document.rate_limit, document.not_before, document.not_after, document.audit_level)
     if not any(says) and all(number is None for number in numbers):

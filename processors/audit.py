@@ -45,6 +45,7 @@ def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) ->
         outputs=merkle.root(effects.leaves),
         on_behalf_of=None if claim.event is None else claim.event.header.on_behalf_of,
         fault=effects.fault,
+        appended_at=None if tables.appended == tables.now else tables.appended,
     )
     body = effects.audit(entry)
     tables.prev = log_leaf(codec.current("AuditEntry").sha256, body)

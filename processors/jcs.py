@@ -20,6 +20,7 @@ from typing import NoReturn, TypeAlias
 import orjson
 import re2
 
+from processors.literals import is_kept
 from schemas import limits
 
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"
@@ -79,7 +80,8 @@ def parse_strict(text: bytes, *, depth_max: int = DEPTH_MAX, nodes_max: int = NO
     Refused besides what RFC 8259 refuses: a byte order mark, member names that are equal (also after NFC), `NaN` and
     `Infinity`, lone surrogates, too much depth, too many values. Integers beyond ±2^53 are refused however they are
     written: `1e20` is `100000000000000000000` in RFC 8785, which no reader here would take back. From 1e21 on the
-    canonical form has an exponent, and such a number is a double like any other.
+    canonical form has an exponent, and such a number is a double like any other. What a double would round to another
+    integer is refused too (`9007199254740993.0`): nobody shall agree to one number and have another one executed.
 
     Requires 0 < depth_max <= 128.
 
@@ -329,6 +331,8 @@ def _double(literal: str) -> float:
         if math.isinf(value):
             raise MalformedJSONError("number")
         return value
+    if not is_kept(literal, value):
+        raise MalformedJSONError("number")
     if abs(value) <= INTEGER_MAX:
         return int(value)
     if abs(value) < _EXPONENT_FORM_MIN:

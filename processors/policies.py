@@ -12,6 +12,7 @@ from collections.abc import Collection
 from processors import jcs
 from processors.attributes import subject_of
 from processors.delegations import Chain
+from processors.policy import amounts
 from processors.policy.call import Call
 from processors.policy.decide import decide
 from processors.policy.errors import PolicyError
@@ -19,7 +20,7 @@ from processors.policy.evaluation import Attestations, Cell, NoAttestations, Ses
 from processors.policy.evaluation import Tables as Views
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.publication import ADMIN, PublicationError, check_publication, check_withdrawal
-from processors.policy.rates import policy_of
+from processors.policy.rates import idle_at, policy_of
 from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -126,7 +127,18 @@ def call_of(
     hops, bound = ((), False) if chain is None else (chain.hops, chain.bound)
     if chain is not None and hops:
         signed_by = signed_by._replace(is_delegated=True, delegation_depth=len(hops), chain=chain.sessions)
-    return Call(tables.now, signed_by, views_of(tables, attested), _SETTINGS, intents, hops, bound, (), resumed)
+    return Call(
+        tables.now,
+        signed_by,
+        views_of(tables, attested),
+        _SETTINGS,
+        intents,
+        hops,
+        bound,
+        (),
+        resumed,
+        appended=tables.appended,
+    )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -153,7 +165,7 @@ def views_of(tables: Tables, attested: Attestations = NOTHING_ATTESTED) -> Views
         row = cells.get(key)
         if row is None or tables.now >= row.until:
             return None
-        return Cell(row.window, row.calls, float(row.total), row.at, row.until)
+        return Cell(row.window, row.calls, amounts.read(row.total), row.at, row.until)
 
     return Views(arrival, cell, attested)
 
@@ -177,7 +189,8 @@ def told_of(verdict: Verdict) -> str:
 def charge(tables: Tables, verdict: Verdict) -> None:
     """Write what a call costs that is allowed, or waits. Raises Refusal LIMIT_EXCEEDED."""
     for key, arrival in verdict.effects.buckets:
-        tables.buckets.put(key, RateBucketRow(policy_id=policy_of(key), arrival=arrival))
+        until = idle_at(tables.now, arrival - tables.appended * 1000)
+        tables.buckets.put(key, RateBucketRow(policy_id=policy_of(key), arrival=arrival, until=until))
     for key, cell in verdict.effects.cells:
         _remember(tables, key, cell)
     if len(tables.buckets) > limits.RATE_BUCKETS_MAX or len(tables.cells) > limits.RULE_CELLS_MAX:
@@ -206,7 +219,7 @@ def ended_well(tables: Tables, session_id: bytes, marks: bytes) -> None:
         key, within_ms = marks[at : at + _KEY_BYTES], marks[at + _KEY_BYTES : at + _MARK_BYTES]
         until = min(session.expires_at, tables.now + int.from_bytes(within_ms, "big"))
         if until > tables.now:
-            _remember(tables, key, Cell(0, 1, 0.0, tables.now, until))
+            _remember(tables, key, Cell(0, 1, amounts.NOTHING, tables.now, until))
 
 
 def _written(mark: Mark) -> bytes:
@@ -215,6 +228,6 @@ def _written(mark: Mark) -> bytes:
 
 
 def _remember(tables: Tables, key: bytes, cell: Cell) -> None:
-    total = jcs.number(cell.total)
+    total = amounts.written(cell.total)
     row = RuleCellRow(window=cell.window, calls=cell.calls, total=total, at=cell.at, until=cell.until)
     tables.cells.put(key, row)

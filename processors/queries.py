@@ -235,7 +235,8 @@ def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue) -> JS
     except ResourceInvalidError as exc:
         raise Refusal(Reason.RESOURCE_INVALID) from exc
     index = policies_in_force(tables)
-    found = index.found(subject_of(session.attributes, session.role, session.principal_id), name.text)
+    subject = subject_of(session.attributes, session.role, session.principal_id)
+    found = (*index.found(subject, name.text), *index.spelt(name))
     ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}
     told: list[JSONValue] = [{"policy_id": ids[one.digest], "sha256": one.digest.hex()} for one in found]
     return {"resource": argument, "policies": told}

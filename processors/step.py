@@ -80,7 +80,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
 
     Raises nothing but MACHINE_FAULTS.
     """
-    tables.now = max(tables.now, received.appended_at)
+    tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
     effects = Effects(tables, received)
     claim = _attempt(effects, read, tables, received)
     effects.claim = Claim(raw_digest(received.value), refusal=claim) if isinstance(claim, Refusal) else claim

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
-from processors.policy.rates import idle_at
 from schemas import limits
 from schemas.rows import (
     AttestationRow,
@@ -247,14 +246,15 @@ class Tables:
             weigh=lambda v: len(v.value.encode()),
         )
         self.prompts: Table[PromptRow] = self._table("prompts", lambda p: p.until)
-        self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: idle_at(b.arrival))
-        self.work: Table[WorkRow] = self._table("work", lambda w: idle_at(w.arrival))
+        self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: b.until)
+        self.work: Table[WorkRow] = self._table("work", lambda w: w.until)
         self.cells: Table[RuleCellRow] = self._table("cells", lambda c: c.until)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
         # The tail of the audit log: what the next entry links to.
         self.next_index = 0
         self.prev = sha256(AUDIT_GENESIS_TAG + genesis).digest()
         self.now = 0
+        self.appended = 0  # when the record that is being folded was appended (ms); not behind `now`, unless by a clock
         self._tail = self._prepared_tail = (self.next_index, self.prev, self.now)
         self._prepared = 0  # how much of the journal belongs to the transaction that is being committed
         self._derived: dict[str, tuple[int, Any]] = {}

@@ -1,9 +1,9 @@
 """The work bucket: who makes the fold work hard for nothing pays for it, and waits.
 
 One call may spend 10^7 units (MAPL.md 1), and what is denied charges no rate limit: without a price of its own it could
-be repeated at once. So each principal has a bucket of units, by the generic cell rate algorithm of rate limits, on log
-time: it fills with a unit each microsecond, which is at most a twentieth of a core, and holds two calls of the largest
-cost. A call pays what it spends beyond a small amount, unless it was allowed and brought no documents: then only
+be repeated at once. So each principal has a bucket of units, by the generic cell rate algorithm of rate limits and by
+its clock: it fills with a unit each microsecond, at most a twentieth of a core, and holds two of the largest calls.
+A call pays what it spends beyond a small amount, unless it was allowed and brought no documents: then only
 published policies made it cost what it costs. While the bucket is empty the principal's calls are denied
 LIMIT_EXCEEDED before they are judged, with the time to wait. Nobody else is touched.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from processors.outputs import Effects
 from processors.policy.evaluation import Work, to_pay
 from processors.policy.limits import WORK_UNITS_MAX
-from processors.policy.rates import retry_after_ms
+from processors.policy.rates import idle_at, retry_after_ms, standing
 from processors.tables import Tables
 from schemas import limits
 from schemas.rows import WorkRow
@@ -21,10 +21,13 @@ from schemas.rows import WorkRow
 
 def wait_ms(tables: Tables, principal_id: str) -> int:
     """Return for how long a principal's bucket stays empty, 0 where it is not."""
+    now = tables.appended * 1000
+    return max(0, retry_after_ms(_arrival(tables, principal_id, now) - limits.WORK_BUCKET_UNITS - now))
+
+
+def _arrival(tables: Tables, principal_id: str, now: int) -> int:
     row = tables.work.get(principal_id.encode())
-    if row is None:
-        return 0
-    return max(0, retry_after_ms(row.arrival - limits.WORK_BUCKET_UNITS - tables.now * 1000))
+    return 0 if row is None else standing(row.arrival, now, WORK_UNITS_MAX, limits.WORK_BUCKET_UNITS)
 
 
 def told(wait: int) -> str:
@@ -41,8 +44,8 @@ def note(effects: Effects, principal_id: str, work: Work) -> None:
 
 def pay(tables: Tables, effects: Effects) -> None:
     """Charge what was noted. Called once for a record, after whatever was refused is undone."""
-    now = tables.now * 1000
+    now = tables.appended * 1000
     for principal_id, units in effects.spent.items():
-        key = principal_id.encode()
-        row = tables.work.get(key)
-        tables.work.put(key, WorkRow(arrival=max(now, row.arrival if row is not None else 0) + units))
+        arrival = max(now, _arrival(tables, principal_id, now)) + units
+        row = WorkRow(arrival=arrival, until=idle_at(tables.now, arrival - now))
+        tables.work.put(principal_id.encode(), row)

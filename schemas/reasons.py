@@ -72,6 +72,7 @@ class Reason(StrEnum):
     PARAM_OUT_OF_RANGE = "PARAM_OUT_OF_RANGE"
     PARAM_PATTERN = "PARAM_PATTERN"
     PARAM_SIZE = "PARAM_SIZE"
+    PARAM_UNLISTED = "PARAM_UNLISTED"
     PARAM_DENIED = "PARAM_DENIED"
     CONDITION_DENIED = "CONDITION_DENIED"
     SEQUENCE_MISSING = "SEQUENCE_MISSING"
@@ -186,6 +187,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.PARAM_OUT_OF_RANGE: "a number is beyond the bounds that a policy sets",
     Reason.PARAM_PATTERN: "a text does not match the pattern that a policy asks for",
     Reason.PARAM_SIZE: "a text or a list is longer or shorter than a policy allows",
+    Reason.PARAM_UNLISTED: "the call has a parameter that a policy does not list",
     Reason.PARAM_DENIED: "a parameter holds what a policy forbids, in some spelling",
     Reason.CONDITION_DENIED: "a policy forbids the call under a condition that holds, or that cannot be told",
     Reason.SEQUENCE_MISSING: "a policy wants another call to have ended well before",

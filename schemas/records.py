@@ -363,6 +363,7 @@ class AuditEntry:
     outputs: bytes
     on_behalf_of: bytes | None = None
     fault: str | None = None
+    appended_at: int | None = None
 
 
 @record

@@ -126,6 +126,7 @@ class RateBucketRow:
 
     policy_id: str
     arrival: int
+    until: int = 0
 
 
 @record
@@ -133,6 +134,7 @@ class WorkRow:
     """State: what a principal has spent on calls that cost much; keyed by its name."""
 
     arrival: int
+    until: int
 
 
 @record

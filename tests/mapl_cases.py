@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from processors.parameters import MalformedParametersError, parse_parameters
+from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide, index_policies
@@ -227,7 +228,7 @@ class Played:
         self._leave(verdict)
         if past.get("result", "ok") == "ok":
             for mark in verdict.effects.marks:
-                self._cells[mark.key] = Cell(0, 1, 0.0, now, 0)
+                self._cells[mark.key] = Cell(0, 1, NOTHING, now, 0)
 
     def _leave(self, verdict: Verdict) -> None:
         effects = verdict.effects

@@ -106,6 +106,7 @@ constraints = st.fixed_dictionaries(
         "parameters": st.dictionaries(
             opkeys, st.dictionaries(st.sampled_from(PATHS), st.sampled_from(SPECS), max_size=3)
         ),
+        "allowed_parameters": st.dictionaries(opkeys, st.lists(st.sampled_from(PATHS), max_size=4), max_size=2),
         "denied_parameters": st.dictionaries(
             opkeys,
             st.dictionaries(st.sampled_from([*PATHS, "*"]), st.lists(st.sampled_from(ITEMS), max_size=2), max_size=2),

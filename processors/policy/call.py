@@ -10,7 +10,8 @@ from processors.policy.evaluation import Session, Settings, Tables
 class Call(NamedTuple):
     """One call, as the log has it.
 
-    `now` is log time in ms. `intents` are the texts of documents that came with the call, policies of its prompts among
+    `now` is log time in ms, and `appended` when the record was appended, which may be earlier (None: at `now`): rates
+    are kept by it. `intents` are the texts of documents that came with the call, policies of its prompts among
     them. `hops` lead from the first subject to the last; `bound` says that the first one signed, for a service.
     `trusted` are the patterns under which a foreign tenant's caller is let in. `resumed` holds the keys that the call
     waited for, when it is decided again after approvals. `granted` says that the call needs no grant, because it
@@ -27,6 +28,12 @@ class Call(NamedTuple):
     trusted: tuple[str, ...] = ()
     resumed: Collection[str] | None = None
     granted: bool = False
+    appended: int | None = None
+
+    @property
+    def rate_time(self) -> int:
+        """The time (ms) that rates are kept by."""
+        return self.now if self.appended is None else self.appended
 
 
 PLAIN = Call()

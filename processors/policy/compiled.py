@@ -10,9 +10,11 @@ from functools import lru_cache
 from processors.policy import limits
 from processors.policy.denials import denial_test
 from processors.policy.documents import PolicyDocument
+from processors.policy.evaluation import Parameters, Work
 from processors.policy.globs import granting, restricting
+from processors.policy.listed import ListedTest
 from processors.policy.parameter_checks import Test, parameter_test
-from processors.policy.patterns import ResourceName
+from processors.policy.patterns import ResourceName, grants_a_spelling
 from processors.policy.rates import Rate, rate_of
 from processors.policy.resolve import Layer, Placement, placement
 
@@ -28,6 +30,10 @@ class ParameterCheck:
     path: str
     pointer: str
     test: Test = field(repr=False)
+
+    def told(self, parameters: Parameters, work: Work) -> str:
+        """Return the path to tell where the test denied. Raises WorkExceededError."""
+        return (self.test.first_other(parameters, work) or "") if isinstance(self.test, ListedTest) else self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +51,7 @@ class CompiledPolicy:
     document: PolicyDocument = field(repr=False)
     resources: tuple[str, ...]
     denied_resources: tuple[str, ...]
-    checks: tuple[ParameterCheck, ...] = field(repr=False)  # parameters
+    checks: tuple[ParameterCheck, ...] = field(repr=False)  # allowed parameters, parameters
     denials: tuple[ParameterCheck, ...] = field(repr=False)  # denied parameters
     rate: Rate | None
     allowing: tuple[Callable[[str], bool], ...] = field(repr=False)  # `resources`, as tests
@@ -82,6 +88,10 @@ class CompiledPolicy:
         pairs = zip(self.resources, self.allowing, strict=True)
         return any(pattern.startswith(tenant) and meets(text) for pattern, meets in pairs)
 
+    def lists_a_spelling(self, name: ResourceName) -> bool:
+        """Return whether its `resources` meet a name in any spelling. Requires some."""
+        return any(grants_a_spelling(pattern, name) for pattern in self.resources)
+
 
 @lru_cache(maxsize=limits.CACHED_POLICIES_MAX)
 def compile_policy(document: PolicyDocument, *, strict: bool = False) -> CompiledPolicy:
@@ -102,14 +112,20 @@ def compile_policy(document: PolicyDocument, *, strict: bool = False) -> Compile
         document=document,
         resources=document.resources,
         denied_resources=document.denied_resources,
-        checks=tuple(
-            ParameterCheck(
-                meets=restricting(one.opkey),
-                path=one.path,
-                pointer=one.pointer,
-                test=parameter_test(one, strict=strict),
-            )
-            for one in document.parameters
+        checks=(
+            *(
+                ParameterCheck(meets=restricting(one.opkey), path="", pointer=one.pointer, test=ListedTest(one))
+                for one in document.allowed_parameters
+            ),
+            *(
+                ParameterCheck(
+                    meets=restricting(one.opkey),
+                    path=one.path,
+                    pointer=one.pointer,
+                    test=parameter_test(one, strict=strict),
+                )
+                for one in document.parameters
+            ),
         ),
         denials=tuple(
             ParameterCheck(meets=restricting(one.opkey), path=one.path, pointer=one.pointer, test=denial_test(one))

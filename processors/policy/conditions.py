@@ -26,8 +26,8 @@ from processors.policy.expressions import (
     Time,
     Truth,
 )
-from processors.policy.globs import matching
-from processors.policy.text import utf8_size
+from processors.policy.globs import denying, matching
+from processors.policy.text import fold, utf8_size
 from processors.policy.times import FIELDS, NOW, local_time
 
 Condition = Callable[[Evaluation], bool | None]
@@ -108,6 +108,8 @@ def _comparison(test: Comparison) -> Condition:
     left, right, sign = test.left, test.right, test.operator
     if isinstance(left, Literal):
         left, right, sign = right, left, _MIRRORED[sign]
+    if isinstance(left, Path) and isinstance(right, Literal) and sign == "!=" and _of_name(left):
+        return _not(_comparison(Comparison("==", left, right)))
     read = _reader(left)
     if not isinstance(right, Literal):
         return _two_values(read, _reader(right), sign)
@@ -118,7 +120,8 @@ def _comparison(test: Comparison) -> Condition:
     if isinstance(value, bool):
         return lambda call: compare(found, value) if type(found := read(call)) is bool else None
     if isinstance(value, str):
-        return _with_text(read, value, compare)
+        with_text = _with_text(read, value, compare)
+        return _named(with_text, left, fold(value).__eq__) if sign == "==" else with_text
 
     def with_number(call: Evaluation) -> bool | None:
         found = read(call)
@@ -186,7 +189,8 @@ def _membership(test: Membership) -> Condition:
 
         return among
     members = test.items
-    return lambda call: _among(_comparable(read(call), call), members)
+    folded = {fold(one) for one in members if isinstance(one, str)}
+    return _named(lambda call: _among(_comparable(read(call), call), members), test.left, folded.__contains__)
 
 
 def _among(value: Scalar, items: Sequence[Scalar]) -> bool | None:
@@ -215,7 +219,50 @@ def _match(test: Match) -> Condition:
         spend(call.work, units + units_each * utf8_size(spelt))
         return meets(spelt)
 
-    return match
+    if regex is not None:
+        return _named(match, test.path, regex.matches, regex.units)
+    widely = denying(test.glob or "")
+    return _named(match, test.path, widely.meets, widely.units)
+
+
+# ---- the resource's name
+
+
+def _named(condition: Condition, operand: Operand, meets: Callable[[str], bool], units: int = 1) -> Condition:
+    """Return a condition on a part of the resource's name that is unknown where only another spelling would meet it.
+
+    Else `deny::{tool.id == 'tool:bank/wire'}` would let `tool:bank/WIRE` pass (ADR 0016). Unknown protects under NOT
+    too. `units` is what a byte costs.
+    """
+    part = _PARTS.get(str(operand.steps[0])) if isinstance(operand, Path) and _of_name(operand) else None
+    if part is None:
+        return condition
+
+    def named(call: Evaluation) -> bool | None:
+        found = condition(call)
+        if found is not False:
+            return found
+        tenant = call.name.tenant
+        spellings = [one for one in call.name.spellings if one.startswith(tenant)]
+        spend(call.work, sum(limits.REGEX_UNITS + units * utf8_size(one) for one in spellings))
+        return None if any(meets(part(one, tenant)) for one in spellings) else False
+
+    return named
+
+
+def _of_name(path: Path) -> bool:
+    return path.root == "tool" and str(path.steps[0]) in _PARTS
+
+
+_PARTS: dict[str, Callable[[str, str], str]] = {
+    "id": lambda name, _tenant: name,
+    "app": lambda name, tenant: _rest(name, tenant).partition("/")[0] if "/" in _rest(name, tenant) else "",
+    "op": lambda name, tenant: _rest(name, tenant).rpartition("/")[2],
+}
+
+
+def _rest(name: str, tenant: str) -> str:
+    return name[len(tenant) :].partition(":")[2]
 
 
 # ---- what could not be told
@@ -223,8 +270,8 @@ def _match(test: Match) -> Condition:
 
 def unusable(expression: Expression, call: Evaluation) -> list[tuple[str, str]]:
     """Return the operands that no comparison can use, each with what stands there: absent, null, array, object."""
-    found = {str(operand): kind_of(_reader(operand)(call)) for operand in _operands(expression)}
-    return [(name, kind) for name, kind in found.items() if kind in _UNUSABLE]
+    found = {operand: kind_of(_reader(operand[0])(call)) for operand in _operands(expression)}
+    return [(str(path), kind) for (path, listed), kind in found.items() if (kind in _UNUSABLE) is not (kind == listed)]
 
 
 def kind_of(value: object) -> str:
@@ -246,7 +293,8 @@ _KINDS = {
 _UNUSABLE = frozenset({"absent", "null", "array", "object"})
 
 
-def _operands(expression: Expression) -> Iterator[Path]:
+def _operands(expression: Expression) -> Iterator[tuple[Path, str]]:
+    """Yield every operand, and `array` where an array is what can be used."""
     match expression:
         case Joined():
             for part in expression.parts:
@@ -254,11 +302,14 @@ def _operands(expression: Expression) -> Iterator[Path]:
         case Not():
             yield from _operands(expression.inner)
         case Comparison():
-            yield from (side for side in (expression.left, expression.right) if isinstance(side, Path))
-        case Membership() if isinstance(expression.left, Path):
-            yield expression.left
+            yield from ((side, "") for side in (expression.left, expression.right) if isinstance(side, Path))
+        case Membership():
+            if isinstance(expression.left, Path):
+                yield expression.left, ""
+            if isinstance(expression.items, Path):
+                yield expression.items, "array"
         case Match() | Truth() if isinstance(expression.path, Path):
-            yield expression.path
+            yield expression.path, ""
         case _:
             return
 

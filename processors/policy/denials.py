@@ -1,18 +1,20 @@
 """What a call's parameters must not hold, as tests (MAPL.md 4). Restriction position: every spelling is tried.
 
-What cannot be inspected is not let through.
+Every scalar is looked at as JSON writes it. An item with a slash also tries what else a text may say as a path. What
+cannot be inspected is not let through.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from processors import jcs
 from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.evaluation import Parameters, Work, spend
-from processors.policy.globs import denying
+from processors.policy.globs import Glob, denying
 from processors.policy.parameter_checks import Test, equality_key
-from processors.policy.paths import MISMATCH, json_texts, reached
+from processors.policy.paths import MISMATCH, reached
 from processors.policy.specs import DeniedParameter
+from processors.policy.spellings import is_path, path_patterns, path_spellings
 from processors.policy.text import fold, utf8_size
 
 _DENIED, _TYPE = "PARAM_DENIED", "PARAM_TYPE"
@@ -21,10 +23,8 @@ _DENIED, _TYPE = "PARAM_DENIED", "PARAM_TYPE"
 def denial_test(denied: DeniedParameter) -> Test:
     """Return the test of one path and its items: a reason to deny, or an empty text."""
     meets, place = _Items(denied.items), denied.place
-    if place is None and not denied.items:
-        return lambda _parameters, _work: ""
     if place is None:
-        return lambda parameters, work: _DENIED if meets.any_text(json_texts(dict(parameters)), work) else ""
+        return lambda parameters, work: _DENIED if meets.below(dict(parameters), work) else ""
 
     def test(parameters: Parameters, work: Work) -> str:
         values = reached(parameters, place, work)
@@ -35,24 +35,34 @@ def denial_test(denied: DeniedParameter) -> Test:
     return test
 
 
+class _Globs:
+    """Items with stars or question marks, and what a text costs that is held against all of them."""
+
+    def __init__(self, globs: list[Glob]) -> None:
+        self._tests = [one.meets for one in globs]
+        self._base, self._units = sum(one.base for one in globs), sum(one.units for one in globs)
+
+    def __bool__(self) -> bool:
+        return bool(self._tests)
+
+    def meet(self, folded: str, work: Work) -> bool:
+        spend(work, self._base + self._units * len(folded))
+        return any(meets(folded) for meets in self._tests)
+
+
 class _Items:
     """The items of one path, by how they are compared."""
 
     def __init__(self, items: tuple[JSONValue, ...]) -> None:
-        scalars = [item for item in items if not isinstance(item, (str, list, dict))]
-        self._count = len(items)
-        self._null = any(item is None for item in scalars)
         texts = [item for item in items if isinstance(item, str)]
         literals = [item for item in texts if "*" not in item and "?" not in item]
+        scalars = [item for item in items if not isinstance(item, (str, list, dict))]
+        paths = dict.fromkeys(one for item in texts if is_path(item) for one in path_patterns(item))
+        self._count = len(items)
         self._texts = frozenset((*map(_spelt, scalars), *map(fold, literals)))
-        globs = [denying(item) for item in texts if "*" in item or "?" in item]
-        self._globs: list[Callable[[str], bool]] = [one.meets for one in globs]
-        self._base, self._units = sum(one.base for one in globs), sum(one.units for one in globs)
+        self._globs = _Globs([denying(item) for item in texts if "*" in item or "?" in item])
+        self._paths = _Globs([denying(item) for item in paths])
         self._wholes = frozenset(equality_key(item) for item in items if isinstance(item, (list, dict)))
-
-    def any_text(self, texts: list[str], work: Work) -> bool:
-        """Return whether an item meets one of these texts."""
-        return any(self._meets(text, work) for text in texts)
 
     def below(self, value: JSONValue, work: Work) -> bool:
         """Return whether an item meets a value or anything inside it: scalars, member names, arrays and objects."""
@@ -60,18 +70,28 @@ class _Items:
             return False
         return any(self._meets(leaf, work) for leaf in _leaves(value, work)) or self._meets_whole(value, work)
 
-    def _meets(self, leaf: str | None, work: Work) -> bool:
+    def _meets(self, leaf: str, work: Work) -> bool:
         spend(work, limits.ITEM_UNITS)
-        if leaf is None:
-            return self._null
         if not leaf.isascii():
             spend(work, limits.TEXT_UNITS + limits.TEXT_BYTE_UNITS * utf8_size(leaf))
             if not jcs.is_stream_safe(leaf):
                 return True
         text = fold(leaf)
-        folding = 1 if leaf.isascii() else limits.FOLDED_UNITS
-        spend(work, self._base + (self._units + folding) * len(text))
-        return text in self._texts or any(meets(text) for meets in self._globs)
+        spend(work, len(text) * (1 if leaf.isascii() else limits.FOLDED_UNITS))
+        if text in self._texts or self._globs.meet(text, work):
+            return True
+        return bool(self._paths) and self._meets_path(text, work)
+
+    def _meets_path(self, text: str, work: Work) -> bool:
+        spend(work, limits.SPELLING_UNITS * utf8_size(text))
+        spellings = path_spellings(text)
+        if spellings is None:
+            return True
+        for one in spellings:  # which can be longer than the text: each costs for having been made
+            spend(work, limits.TEXT_UNITS + limits.TEXT_BYTE_UNITS * utf8_size(one))
+            if self._paths.meet(one, work):
+                return True
+        return False
 
     def _meets_whole(self, value: JSONValue, work: Work) -> bool:
         waiting = [value] if self._wholes else []
@@ -86,8 +106,8 @@ class _Items:
         return False
 
 
-def _leaves(value: JSONValue, work: Work) -> Iterator[str | None]:
-    """Yield every member name and every scalar: null as None, numbers and booleans as JSON writes them."""
+def _leaves(value: JSONValue, work: Work) -> Iterator[str]:
+    """Yield every member name and every scalar: null, numbers and booleans as JSON writes them."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -96,7 +116,7 @@ def _leaves(value: JSONValue, work: Work) -> Iterator[str | None]:
             waiting.extend(one.values())
         elif isinstance(one, list):
             waiting.extend(one)
-        elif one is None or isinstance(one, str):
+        elif isinstance(one, str):
             yield one
         else:
             spend(work, limits.NUMBER_UNITS)
@@ -105,4 +125,6 @@ def _leaves(value: JSONValue, work: Work) -> Iterator[str | None]:
 
 def _spelt(value: JSONValue) -> str:
     """Return what JSON writes for a number, a boolean or null."""
+    if type(value) is int:  # the same digits, sooner
+        return str(value)
     return jcs.canonical(value).decode()

@@ -10,6 +10,7 @@ from processors import jcs
 from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyBrokenError, PolicyError
+from processors.policy.listed import AllowedParameters, parse_allowed_parameters
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import (
     as_choice,
@@ -62,6 +63,7 @@ class PolicyDocument:
     extends: str | None = field(default=None, compare=False)
     resources: tuple[str, ...] = field(default=(), compare=False)
     denied_resources: tuple[str, ...] = field(default=(), compare=False)
+    allowed_parameters: tuple[AllowedParameters, ...] = field(default=(), compare=False)
     parameters: tuple[ParameterConstraint, ...] = field(default=(), compare=False)
     denied_parameters: tuple[DeniedParameter, ...] = field(default=(), compare=False)
     requirements: tuple[Requirement, ...] = field(default=(), compare=False)
@@ -90,7 +92,8 @@ class PolicyDocument:
     def patterns(self) -> int:
         """How many patterns are in it."""
         constrained = {one.opkey for one in self.parameters} | {one.opkey for one in self.denied_parameters}
-        return len(self.resources) + len(self.denied_resources) + len(constrained) + 2 * len(self.sequence)
+        keys = len(constrained) + len(self.allowed_parameters)
+        return len(self.resources) + len(self.denied_resources) + keys + 2 * len(self.sequence)
 
 
 def parse_policy(text: bytes, *, organisation: bool = False) -> PolicyDocument:
@@ -109,7 +112,7 @@ def parse_policy(text: bytes, *, organisation: bool = False) -> PolicyDocument:
 
 
 def parse_inline(text: bytes) -> PolicyDocument:
-    """Return a policy that came with a call: the same language, an id is optional and has no effect.
+    """Return a policy that came with a call: the same language without `extends`; an id has no effect.
 
     Raises:
         PolicyError: as `parse_policy`.
@@ -190,7 +193,7 @@ class _Reader:
                 self.policy_id = self._id(as_text(value, here), here)
             case "name" | "version" | "description" | "scope":
                 as_label(value, here)
-            case "extends":
+            case "extends" if not self._inline:  # else its sender could ask what others' policies say
                 self._found["extends"] = as_text(value, here)
             case "resources" | "denied_resources":
                 self._found[name] = _patterns(value, here)
@@ -236,6 +239,8 @@ class _Reader:
         match name:
             case "parameters":
                 self._found[name] = parse_parameters(value, here, self._regexes)
+            case "allowed_parameters":
+                self._found[name] = parse_allowed_parameters(value, here)
             case "denied_parameters":
                 self._found[name] = parse_denied_parameters(value, here)
             case "rate_limit":

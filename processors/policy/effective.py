@@ -13,6 +13,7 @@ from processors.policy.documents import AUDIT_LEVELS, PolicyDocument, pointer_to
 from processors.policy.errors import PolicyBrokenError
 from processors.policy.index import PolicyIndex
 from processors.policy.parameter_checks import equality_key
+from processors.policy.patterns import resource_name
 from processors.policy.plan import Applied, layered
 from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject, resource_ids
@@ -37,6 +38,10 @@ def lines_of(document: PolicyDocument) -> list[Line]:
         *_patterns("denied resource", document.denied_resources, "/denied_resources"),
         *_patterns("resource", document.resources, "/resources"),
         *([Line("roles", "", f"one of {', '.join(document.roles)}", "/constraints/roles")] if document.roles else []),
+        *(
+            Line("allowed parameters", one.opkey, ", ".join(one.paths) or "none", one.pointer)
+            for one in document.allowed_parameters
+        ),
         *(Line("parameter", f"{one.opkey} {one.path}", spec_in_words(one), one.pointer) for one in document.parameters),
         *(
             Line("denied parameter", f"{one.opkey} {one.path}", _listed(one.items), one.pointer)
@@ -127,14 +132,15 @@ def effective(index: PolicyIndex, subject: Subject, resource: str | None = None)
     Raises:
         ResourceInvalidError: the text is no resource name.
     """
-    ids = (*subject.policy_ids, *(() if resource is None else resource_ids(resource)))
+    name = None if resource is None else resource_name(resource)
+    ids = (*subject.policy_ids, *(() if name is None else resource_ids(name.text)))
     found = (*index.organisation, *filter(None, map(index.by_id.get, ids)))
     told: dict[str, JSONValue] = {
-        "found": [one.policy_id for one in found],
+        "found": [one.policy_id for one in (*found, *(() if name is None else index.spelt(name)))],
         "absent": [one for one in dict.fromkeys(ids) if one not in index.by_id],
     }
     try:
-        alternatives = layered(index, found)
+        alternatives = layered(index, found, name)
     except PolicyBrokenError as error:
         return told | {"broken": str(error)}
     return told | {"alternatives": [_alternative(branch, applied) for branch, applied in alternatives]}
@@ -161,7 +167,7 @@ def _alternative(branch: str, applied: Sequence[Applied]) -> dict[str, JSONValue
 def merged(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
     """Return what documents say together, field by field as the table of MAPL.md 5 has it.
 
-    `resources` is a list of lists: a name must be met by each of them.
+    `resources` is a list of lists: a name must be met by each of them; so are `allowed_parameters`, by operation.
     """
     begins = [one.not_before for one in documents if one.not_before is not None]
     ends = [one.not_after for one in documents if one.not_after is not None]
@@ -170,6 +176,7 @@ def merged(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
         "resources": [list(one.resources) for one in documents if one.resources],
         "denied_resources": list(dict.fromkeys(pattern for one in documents for pattern in one.denied_resources)),
         "rate_limit": min((one.rate_limit for one in documents if one.rate_limit is not None), default=None),
+        "allowed_parameters": _allowed(documents),
         "parameters": _parameters(documents),
         "denied_parameters": _denied(documents),
         "attestations": [
@@ -188,6 +195,14 @@ def merged(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
         ],
     }
     return {name: value for name, value in told.items() if value not in (None, [], {})}
+
+
+def _allowed(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
+    """Return lists of paths by operation: a parameter must stand in each of them."""
+    together: dict[str, list[JSONValue]] = {}
+    for one in (listed for document in documents for listed in document.allowed_parameters):
+        together.setdefault(one.opkey, []).append(list(one.paths))
+    return {opkey: [*lists] for opkey, lists in together.items()}
 
 
 def _parameters(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:

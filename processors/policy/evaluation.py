@@ -4,6 +4,7 @@ Nothing else reaches a rule: no clock, no table that could be written to.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from processors import jcs
@@ -103,7 +104,7 @@ class Cell(NamedTuple):
 
     window: int
     calls: int
-    total: float
+    total: Decimal
     at: int
     until: int
 
@@ -130,7 +131,7 @@ Parameters = Mapping[str, JSONValue]
 class Evaluation:
     """One call before one subject. Made by the decision, read by closures."""
 
-    __slots__ = ("name", "now", "parameters", "resumed", "session", "subject", "tables", "work")
+    __slots__ = ("name", "now", "parameters", "rate_time", "resumed", "session", "subject", "tables", "work")
 
     def __init__(
         self,
@@ -142,6 +143,7 @@ class Evaluation:
         tables: Tables,
         work: Work,
         resumed: Collection[str] | None,
+        rate_time: int | None = None,
     ) -> None:
         self.parameters = parameters
         self.subject = subject
@@ -151,6 +153,7 @@ class Evaluation:
         self.tables = tables
         self.work = work
         self.resumed = resumed  # on the second evaluation of a call: the keys it waited for
+        self.rate_time = now if rate_time is None else rate_time  # ms; as `Call.rate_time`
 
 
 def spend(work: Work, units: int) -> None:

@@ -21,7 +21,7 @@ from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExce
 from processors.policy.evaluation import ABSENT, Evaluation, new_work
 from processors.policy.index import PolicyIndex
 from processors.policy.paths import MISMATCH, parse_path, reached
-from processors.policy.patterns import ResourceName, resource_name
+from processors.policy.patterns import ResourceName, grants, grants_a_spelling, resource_name
 from processors.policy.plan import Alternative, Applied, Needed, ParameterTest, Ruled
 from processors.policy.requirements import DENY
 from processors.policy.resolve import Subject
@@ -114,7 +114,7 @@ def _settings(call: Call) -> bytes:
 def _judged(
     index: PolicyIndex, subject: Subject, name: ResourceName, parameters: Mapping[str, JSONValue], call: Call
 ) -> Told:
-    found, absent = index.tried(subject, name.text)
+    found, absent = index.tried(subject, name)
     verdict = decide(index, subject, name.text, parameters, call._replace(hops=(), bound=False))
     told: Told = {
         "principal": subject.principal,
@@ -129,7 +129,9 @@ def _judged(
         told["lacks"] = True
     verdicts = [judge_alternative(one, plan, subject, name, parameters, call, new_work()) for one in plan.alternatives]
     chosen = next((one for one in plan.alternatives if one.branch == verdict.branch), plan.alternatives[0])
-    evaluation = Evaluation(parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed)
+    evaluation = Evaluation(
+        parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed, call.rate_time
+    )
     trace = Trace(chosen, evaluation)
     grant = next((one.policy.policy_id for one in chosen.applied if one.grants and one.policy.resources), None)
     told |= {
@@ -220,10 +222,10 @@ class Trace:
                 yield _check(policy, pointer_to("/denied_resources", at), "RESOURCE_DENIED" if met else "no match")
         for one in self._alternative.applied:
             policy = one.policy
-            for at, meets in enumerate(policy.allowing):
-                met = policy.resources[at].startswith(name.tenant) and meets(name.text)
+            for at, pattern in enumerate(policy.resources):
+                met = (grants_a_spelling if one.spelt else grants)(pattern, name)
                 yield _check(policy, pointer_to("/resources", at), "match" if met else "no match")
-            if policy.resources and not policy.lists(name):
+            if not one.lists(name):
                 yield _check(policy, "/resources", "RESOURCE_NOT_ALLOWED")
 
     def _parameter(self, one: ParameterTest) -> Told:
@@ -246,7 +248,7 @@ class Trace:
             self._left -= limits.WORK_UNITS_MAX - work[0]
 
     def _types(self, path: str) -> str:
-        if path == "*":
+        if path in {"", "*"}:  # all of them
             return "any"
         place = parse_path(path, "")
         values = reached(self._call.parameters, place, new_work()) or [ABSENT]

@@ -60,6 +60,13 @@ def restriction_glob(pattern: str) -> Glob:
     return _any_runs([fold(literal) for literal in _STARS.split(pattern)])  # stars are recognised before folding
 
 
+def folded_grant(pattern: str) -> str:
+    """Return a pattern in grant position as it is held against folded texts. Its stars stay what they are."""
+    # A letter that folds to a star would begin to be one; NUL is in no name.
+    literals = [fold(literal).replace("*", "\0") for literal in _STARS.split(pattern)]
+    return "".join(part for pair in zip(literals, [*star_runs(pattern), ""], strict=True) for part in pair)
+
+
 @lru_cache(maxsize=limits.CACHED_MATCHERS_MAX)
 def denying(item: str) -> Glob:
     """Return an item of denied parameters, to be held against a folded text."""

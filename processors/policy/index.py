@@ -12,8 +12,10 @@ from typing import Protocol
 from processors.policy import limits
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.documents import parse_policy
-from processors.policy.errors import BrokenChainError
-from processors.policy.resolve import Layer, Subject, placement, resource_ids
+from processors.policy.errors import BrokenChainError, ResourceInvalidError
+from processors.policy.patterns import ResourceName, resource_name
+from processors.policy.resolve import Layer, Subject, placement, resource_ids, spelt_ids
+from processors.policy.text import fold
 
 
 class Entry(Protocol):
@@ -119,11 +121,29 @@ class PolicyIndex:
         ids = resource_ids(resource)
         return (*self.organisation, *filter(None, map(get, subject.policy_ids)), *filter(None, map(get, ids)))
 
-    def tried(self, subject: Subject, resource: str) -> tuple[list[str], list[str]]:
+    def spelt(self, name: ResourceName) -> tuple[Entry, ...]:
+        """Return a resource's own policies that stand under another spelling of its name: they only restrict.
+
+        Else a gateway that asks about `tool:bank/WIRE` would not hear of what `tool:bank/wire` is held to.
+        """
+        exact = resource_ids(name.text)
+        found = dict.fromkeys(one for key in spelt_ids(name) for one in self._by_spelling.get(key, ()))
+        return tuple(self.by_id[one] for one in sorted(found) if one not in exact)
+
+    @cached_property
+    def _by_spelling(self) -> Mapping[str, Sequence[str]]:
+        found: dict[str, list[str]] = {}
+        for policy_id in self.by_id:
+            if placement(policy_id).layer is Layer.RESOURCE:
+                for spelling in _spellings(policy_id):
+                    found.setdefault(spelling, []).append(policy_id)
+        return found
+
+    def tried(self, subject: Subject, name: ResourceName) -> tuple[list[str], list[str]]:
         """Return the ids that were looked up for a call: those that exist, and those that do not."""
-        ids = dict.fromkeys((*subject.policy_ids, *resource_ids(resource)))
+        ids = dict.fromkeys((*subject.policy_ids, *resource_ids(name.text)))
         found = [one.policy_id for one in self.organisation] + [one for one in ids if one in self.by_id]
-        return found, [one for one in ids if one not in self.by_id]
+        return found + [one.policy_id for one in self.spelt(name)], [one for one in ids if one not in self.by_id]
 
     def chain(self, policy: Entry) -> tuple[CompiledPolicy, ...]:
         """Return a policy and its ancestors, the nearest first.
@@ -167,6 +187,15 @@ class PolicyIndex:
                     reached.add(one)
                     one = self.by_id[one].extends
         return frozenset(reached)
+
+
+def _spellings(policy_id: str) -> Sequence[str]:
+    if "%" not in policy_id and policy_id.isascii():
+        return (fold(policy_id),)
+    try:
+        return (fold(policy_id), *resource_name(policy_id).spellings)
+    except ResourceInvalidError:  # an id may hold what no name does; nothing is called like this
+        return (fold(policy_id),)
 
 
 def index_policies(policies: Mapping[str, CompiledPolicy]) -> PolicyIndex:

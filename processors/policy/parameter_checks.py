@@ -12,7 +12,7 @@ from processors.policy import limits
 from processors.policy.evaluation import ABSENT, Parameters, Work, inspected, spend
 from processors.policy.globs import grant_glob
 from processors.policy.paths import MISMATCH, Place, reached
-from processors.policy.patterns import has_dot_segment_decoded
+from processors.policy.patterns import is_one_path
 from processors.policy.regexes import Regex
 from processors.policy.specs import ParameterConstraint
 from processors.policy.text import nfc, nfc_value, utf8_size
@@ -201,12 +201,21 @@ def _patterns(patterns: list[str]) -> Callable[[str, Work], bool]:
         return lambda _text, _work: False
     globs = [grant_glob(pattern) for pattern in patterns]
     tests, base, units = [one.meets for one in globs], sum(one.base for one in globs), sum(one.units for one in globs)
+    # A star stops at `\\` as it does at `/`: what is met must be met by the same pattern with slashes, too.
+    slashed = [grant_glob(pattern.replace("\\", "/")).meets for pattern in patterns]
 
     def meets(text: str, work: Work) -> bool:
-        climbing = limits.DECODED_BYTE_UNITS if "%" in text else limits.CLIMB_BYTE_UNITS
-        spend(work, base + (units + climbing) * len(text))
-        # A path that climbs is met by no pattern, however it is encoded.
-        return not has_dot_segment_decoded(text) and any(test(text) for test in tests)
+        spend(work, base + units * len(text))
+        if "\\" not in text:
+            met = any(test(text) for test in tests)
+        else:
+            spend(work, base + units * len(text))
+            other = text.replace("\\", "/")
+            met = any(test(text) and also(other) for test, also in zip(tests, slashed, strict=True))
+        if not met:
+            return False
+        spend(work, limits.SPELLING_UNITS * utf8_size(text))
+        return is_one_path(text)
 
     return meets
 

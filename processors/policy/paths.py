@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import re2
 
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import ABSENT, Parameters, Work, member, spend
@@ -84,19 +83,3 @@ def _step(value: object, step: Step, work: Work) -> Sequence[object]:
     if isinstance(step, int):
         return (value[step],) if step < len(value) else ()
     return value
-
-
-def json_texts(value: JSONValue) -> list[str]:
-    """Return every string and every member name in a value."""
-    texts: list[str] = []
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            texts.append(one)
-        elif isinstance(one, dict):
-            texts.extend(one)
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
-    return texts

@@ -3,6 +3,9 @@
 Grant position is read narrowly: case counts, `*` stops at `/`, a foreign tenant must be named. Restriction position is
 read widely: every star crosses `/`, and every equivalent spelling of the name is tried. A pattern has no other special
 characters and no escapes. What RE2 would do is done by comparing texts where that gives the same answer.
+
+What two readers could take for two paths is no name, and no value that a member of `allowed_values` with stars meets:
+climbing and empty segments, encoded slashes, what looks like a slash or becomes one, and what nobody sees.
 """
 
 from collections.abc import Callable
@@ -13,9 +16,10 @@ from urllib.parse import unquote_to_bytes
 
 import re2
 
+from processors import jcs
 from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
-from processors.policy.globs import granting, restricting, star_runs
+from processors.policy.globs import folded_grant, granting, restricting, star_runs
 from processors.policy.text import fold, has_control, has_hidden, has_outer_blanks, has_unassigned, nfc, nfkc
 
 DEFAULT_DOMAIN = "tool:"  # of a name without a domain (MAPL.md 2)
@@ -24,6 +28,13 @@ _DOMAIN = re2.compile(r"[a-z][a-z0-9._-]{0,31}")
 _DOMAIN_CHARS_MAX = 32
 _TENANT = re2.compile(r"@[a-z][a-z0-9-]{1,39}/")  # DESIGN.md 2 says what a tenant id is
 _EMPTY_SEGMENT = re2.compile(r"(?:^|[^:/])//|:////")  # `//` but not `://` or `:///`
+
+# Punctuation and symbols, no letters, that Unicode lists as confusable with `/` or `\` and NFKC leaves as they are.
+SLASH_LOOKALIKES = frozenset(
+    "\u1735\u2041\u2044\u2215\u2216\u2571\u2572\u27cb\u27cd\u29f5\u29f8\u29f9\U0001d20f\U0001d23a\U0001d23b"
+)
+_OF_FRACTIONS = frozenset("\u2044")  # NFKC makes it of `½`, which nobody takes for a path
+_SLASH_RUN = re2.compile(r"[/\\]+")
 
 
 class Position(Enum):
@@ -78,11 +89,13 @@ def _read_name(text: str) -> ResourceName:
     name = _with_domain(nfc(text))
     if "*" in name:  # to be written %2A: a name must never read as a pattern
         raise ResourceInvalidError("star in a resource name")
-    decoded = _decodings(name, nfc)
-    compatible = _decodings(nfkc(name), nfkc)
+    decoded, compatible = _forms(name)
     for spelling in {name, *decoded, *compatible, *map(nfkc, decoded)}:
         _check_spelling(spelling)
     spellings = [fold(name), *(fold(last).removesuffix("/") for last in (decoded[-1], compatible[-1]))]
+    # Half of the world's programs take `\` for a slash, and several slashes for one.
+    spellings += [spelling.replace("\\", "/") for spelling in spellings if "\\" in spelling]
+    spellings += [_SLASH_RUN.sub("/", one).removesuffix("/") for one in spellings if "//" in one or "\\" in one]
     tenant = _tenant(name)
     if tenant:
         spellings += [spelling.partition("/")[2] for spelling in spellings]
@@ -101,6 +114,12 @@ def grants(pattern: str, name: ResourceName) -> bool:
     """Return whether a pattern meets a name in grant position."""
     # A foreign tenant's resource is granted only by a pattern that names the tenant literally.
     return pattern.startswith(name.tenant) and granting(pattern)(name.text)
+
+
+def grants_a_spelling(pattern: str, name: ResourceName) -> bool:
+    """Return whether a pattern in grant position, folded, meets a name in one of its spellings."""
+    spellings = (one for one in name.spellings if one.startswith(name.tenant))
+    return pattern.startswith(name.tenant) and any(map(granting(folded_grant(pattern)), spellings))
 
 
 def restricts(pattern: str, name: ResourceName) -> bool:
@@ -145,6 +164,21 @@ def _tenant(name: str) -> str:
     return str(found.group()) if found else ""
 
 
+def _forms(text: str) -> tuple[list[str], list[str]]:
+    """Return what decoding makes of a text in NFC, and of its compatible form. Raises ResourceInvalidError."""
+    compatible = nfkc(text)
+    if _slashes(compatible) > _slashes(text):
+        raise ResourceInvalidError("a character that becomes a slash in a resource name")
+    forms = _decodings(text, nfc), _decodings(compatible, nfkc)
+    if _has_lookalike(forms[0], SLASH_LOOKALIKES) or _has_lookalike(forms[1], SLASH_LOOKALIKES - _OF_FRACTIONS):
+        raise ResourceInvalidError("a character that looks like a slash in a resource name")
+    return forms
+
+
+def _has_lookalike(texts: list[str], lookalikes: frozenset[str]) -> bool:
+    return not all(text.isascii() or lookalikes.isdisjoint(text) for text in texts)
+
+
 def _decodings(name: str, normalise: Callable[[str], str]) -> list[str]:
     """Return the name and what repeated percent-decoding makes of it, the last being at rest."""
     spellings = [name]
@@ -161,9 +195,12 @@ def _percent_decoded(text: str) -> str:
     if "%" not in text:
         return text
     try:
-        return unquote_to_bytes(text).decode()
+        decoded = unquote_to_bytes(text).decode()
     except UnicodeError:
         raise ResourceInvalidError("resource name is not UTF-8") from None
+    if not jcs.is_stream_safe(decoded):  # before it is normalised, which would take long
+        raise ResourceInvalidError("too many marks in a resource name")
+    return decoded
 
 
 def _slashes(text: str) -> int:
@@ -176,10 +213,19 @@ def _check_spelling(name: str) -> None:
         raise ResourceInvalidError("resource name without a domain or without a rest")
     if len(name) > limits.NAME_CHARS_MAX:
         raise ResourceInvalidError("resource name is too long")
-    if has_outer_blanks(name) or has_hidden(name) or has_unassigned(name):
+    if _is_misleading(name):
         raise ResourceInvalidError("blanks around, or invisible characters in, a resource name")
-    if ("//" in name and _EMPTY_SEGMENT.search(name)) or _has_dot_segment(rest):
+    if _has_empty_segment(name) or _has_dot_segment(rest):
         raise ResourceInvalidError("empty or dot segment in a resource name")
+
+
+def _is_misleading(text: str) -> bool:
+    return has_outer_blanks(text) or has_hidden(text) or has_unassigned(text)
+
+
+def _has_empty_segment(text: str) -> bool:
+    slashed = text.replace("\\", "/")
+    return "//" in slashed and _EMPTY_SEGMENT.search(slashed) is not None
 
 
 @lru_cache(maxsize=limits.CACHED_NAMES_MAX)
@@ -187,19 +233,16 @@ def _is_domain(domain: str) -> bool:
     return _DOMAIN.fullmatch(domain) is not None
 
 
-def has_dot_segment_decoded(text: str) -> bool:
-    """Return whether a text, as it stands or percent-decoded up to three times, has a `.` or `..` segment."""
-    if "." not in text and "%" not in text:
+def is_one_path(text: str) -> bool:
+    """Return whether a text in NFC, which is stream-safe, is one path to every reader: what a name may hold."""
+    if text.isascii() and text.isprintable() and not any(mark in text for mark in ".%\\") and "//" not in text:
+        return not has_outer_blanks(text)
+    try:
+        decoded, compatible = _forms(text)
+    except ResourceInvalidError:
         return False
-    for _ in range(limits.DECODINGS_MAX):
-        if _has_dot_segment(text):
-            return True
-        decoded = unquote_to_bytes(text).decode(errors="replace")
-        if decoded == text:
-            return False
-        text = decoded
-    # What still changes could be anything.
-    return _has_dot_segment(text) or unquote_to_bytes(text).decode(errors="replace") != text
+    spellings = {*decoded, *compatible, *map(nfkc, decoded)}
+    return not any(_is_misleading(one) or _has_empty_segment(one) or _has_dot_segment(one) for one in spellings)
 
 
 def _has_dot_segment(rest: str) -> bool:

@@ -42,12 +42,23 @@ class Stage(float, Enum):
 
 
 class Applied(NamedTuple):
-    """A policy that applies to a call, and how it was reached."""
+    """A policy that applies to a call, and how it was reached.
+
+    `spelt` ones are found under another spelling of the resource's name: they grant nothing, and what they list is
+    looked for in every spelling.
+    """
 
     policy: CompiledPolicy
     layer: Layer
     grants: bool
-    via: str  # lookup, extends, inline or trust
+    via: str  # lookup, spelling, extends, inline or trust
+    spelt: bool = False
+
+    def lists(self, name: ResourceName) -> bool:
+        """Return whether its `resources` are none, or meet a name."""
+        if not self.policy.resources:
+            return True
+        return self.policy.lists_a_spelling(name) if self.spelt else self.policy.lists(name)
 
 
 class Refusal(NamedTuple):
@@ -151,11 +162,12 @@ def make_plan(
         WorkExceededError: those that apply are too large together.
     """
     work = new_work()
-    layers = [_paid(_reach(index, one), work) for one in found]
+    layers = [_paid(layer, work) for layer in (*(_reach(index, one) for one in found), *_spelt(index, name))]
     if trusted:
         layers.append([Applied(compile_policy(_trusting(trusted)), Layer.RESOURCE, grants=True, via="trust")])
     if inline:
-        layers += [_paid(_reach(index, compile_policy(one)), work) for one in inline]
+        documents_brought = (Applied(compile_policy(one), Layer.INLINE, grants=False, via="inline") for one in inline)
+        layers += [_paid([one], work) for one in documents_brought]
     common, branches = _split(layers)
     held = [one for layer in layers if layer[0].layer is Layer.ROLE for one in layer]
     alternatives = []
@@ -193,13 +205,18 @@ def _is_impartial(alternative: Alternative) -> bool:
     return not any(asks)
 
 
-def layered(index: PolicyIndex, found: Sequence[Entry]) -> list[tuple[str, tuple[Applied, ...]]]:
+def layered(
+    index: PolicyIndex, found: Sequence[Entry], name: ResourceName | None = None
+) -> list[tuple[str, tuple[Applied, ...]]]:
     """Return the role branches among what was looked up, each with the layers that always apply, in their order.
+
+    With a name, also what stands under another spelling of it.
 
     Raises:
         PolicyBrokenError: a policy that applies cannot be honoured.
     """
-    common, branches = _split([_reach(index, one) for one in found])
+    layers = [_reach(index, one) for one in found]
+    common, branches = _split(layers if name is None else [*layers, *_spelt(index, name)])
     return [(branch, tuple(_once([*common, *documents]))) for branch, documents in branches or [("", [])]]
 
 
@@ -212,12 +229,17 @@ def _trusting(patterns: tuple[str, ...]) -> PolicyDocument:
     return PolicyDocument(policy_id=TRUST_ID, digest=digest, canonical=canonical, resources=patterns, inline=True)
 
 
-def _reach(index: PolicyIndex, entry: Entry) -> _Layer:
+def _reach(index: PolicyIndex, entry: Entry, direct: str = "lookup") -> _Layer:
     first, *ancestors = index.chain(entry)
     layer, grants = first.layer, first.grants
-    direct = "inline" if layer is Layer.INLINE else "lookup"
     reached = [Applied(first, layer, grants, direct)]
     return reached + [Applied(one, layer, grants and one.may_grant, "extends") for one in ancestors]
+
+
+def _spelt(index: PolicyIndex, name: ResourceName) -> list[_Layer]:
+    """Return what a resource carries under another spelling of its name."""
+    reached = [_reach(index, entry, "spelling") for entry in index.spelt(name)]
+    return [[one._replace(grants=False, spelt=True) for one in layer] for layer in reached]
 
 
 def _split(layers: list[_Layer]) -> tuple[_Layer, list[tuple[str, _Layer]]]:
@@ -254,8 +276,10 @@ def _once(applied: Iterable[Applied]) -> list[Applied]:
     found: dict[bytes, Applied] = {}
     for one in applied:
         before = found.setdefault(one.policy.key, one)
-        if one.grants:
-            found[one.policy.key] = before._replace(grants=True)
+        if one is not before:
+            found[one.policy.key] = before._replace(
+                grants=before.grants or one.grants, spelt=before.spelt and one.spelt
+            )
     return list(found.values())
 
 
@@ -268,7 +292,7 @@ def _alternative(
     policies = [one.policy for one in applied]
     denying = list({one.key: one for one in (*policies, *(one.policy for one in held))}.values()) if held else policies
     if granted:
-        policies = [one for one in policies if not one.resources or one.lists(name)]
+        policies = [one.policy for one in applied if one.lists(name)]
     needs = [Needed(need, policy) for policy in policies for need in policy.document.requirements]
     required = tuple(one for one in needs if one.requirement.key != DENY)
     rules = tuple(Ruled(rule, one) for one in policies for rule in one.document.sequence if rule.judges(name))
@@ -309,7 +333,7 @@ def _refusal(applied: list[Applied], denying: list[CompiledPolicy], name: Resour
     if denial is not None:
         return denial
     for one in applied:
-        if one.policy.resources and not one.policy.lists(name):
+        if not one.lists(name):
             return Refusal(Stage.RESOURCES, "RESOURCE_NOT_ALLOWED", "/resources", one.policy.digest)
     # Each list that is not empty has matched by now, so a grant is one that stands where granting is possible.
     if not any(one.grants and one.policy.resources for one in applied):

@@ -55,6 +55,12 @@ def _probes(documents: Sequence[PolicyDocument]) -> Iterator[Probe]:
         together = _passing(name, documents)
         yield Probe(name, together, "values that all permit")
     for document in documents:
+        for listed in document.allowed_parameters:
+            met = [name for name in names if restricts(listed.opkey, resource_name(name))]
+            for name in met[:NAMES_PER_KEY_MAX]:
+                yield Probe(
+                    name, _passing(name, documents) | {OUTSIDER: OUTSIDER}, f"another parameter at {listed.pointer}"
+                )
         for constraint in _constrained(document):
             met = [name for name in names if restricts(constraint.opkey, resource_name(name))]
             for name in met[:NAMES_PER_KEY_MAX]:
@@ -88,7 +94,7 @@ def _varied(
 def _names(documents: Sequence[PolicyDocument]) -> Iterator[str]:
     found: dict[str, None] = {}
     for document in documents:
-        keys = [one.opkey for one in _constrained(document)]
+        keys = [one.opkey for one in (*_constrained(document), *document.allowed_parameters)]
         rules = [rule.when for rule in document.sequence]
         for pattern in (*document.resources, *document.denied_resources, *keys, *rules):
             for text in instances(pattern):

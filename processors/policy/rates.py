@@ -1,7 +1,11 @@
-"""Rate limits on log time (MAPL.md 9): the generic cell rate algorithm, in whole microseconds.
+"""Rate limits (MAPL.md 9): the generic cell rate algorithm, in whole microseconds.
 
 A bucket is one number, the theoretical arrival time of the next call, or 0. A call at `t` is too early if that time
 less the tolerance is after `t`; else it makes it `max(arrival, t) + period`. What is denied costs nothing.
+
+`t` is the append time of the call's own record. Log time never runs backwards, so it stands still after a record that
+a broker stamped ahead of its time, and who waits as long as was told would wait in vain. Append time may step back;
+then a bucket can hold a time that no call could have left (ADR 0016), and is taken for one that admits a single call.
 """
 
 from typing import NamedTuple
@@ -39,6 +43,15 @@ def retry_after_ms(excess: int) -> int:
     return -(-excess // 1000)
 
 
-def idle_at(arrival: int) -> int:
-    """Return from when on (ms) a bucket says nothing any more. To the next minute: one tick for many buckets."""
-    return (arrival // _MINUTE_US + 1) * (_MINUTE_US // 1000)
+def standing(arrival: int, now: int, period: int, tolerance: int) -> int:
+    """Return the arrival time that counts at `now`: nobody within the rate waits longer than one period."""
+    # No call up to now can have left more than that, so the clock was ahead when it came, and has been set back.
+    return arrival if arrival <= now + tolerance + period else now + tolerance
+
+
+def idle_at(log_time: int, ahead: int) -> int:
+    """Return the log time (ms) from which on a bucket says nothing any more that is `ahead` µs from idle.
+
+    To the next minute: one tick for many buckets.
+    """
+    return ((log_time * 1000 + ahead) // _MINUTE_US + 1) * (_MINUTE_US // 1000)

@@ -4,6 +4,7 @@ Every id is looked up verbatim; whether such a policy exists is not known here. 
 resource whose domain is the prefix of a layer is looked up under `res:`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -12,7 +13,7 @@ import re2
 
 from processors.policy import limits
 from processors.policy.errors import AttributeInvalidError
-from processors.policy.patterns import resource_name
+from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.rates import bucket_prefix
 from processors.policy.text import has_hidden, nfc, nfkc
 
@@ -100,11 +101,11 @@ class Subject:
         return next((name for name in REQUIRABLE if name in layers and not getattr(self, REQUIRABLE[name])), "")
 
     def attribute(self, name: str) -> str | tuple[str, ...] | None:
-        """Return one of ATTRIBUTES, None where the subject has no such attribute."""
+        """Return one of ATTRIBUTES, None where the subject has no such attribute. An empty list is none (ADR 0012)."""
         if name == "user_id":
             return self.user or self.principal or None
         value: str | tuple[str, ...] | None = getattr(self, name)
-        return value
+        return value or None
 
 
 # What the setting `required_layers` may name, with the attribute that it asks for.
@@ -154,12 +155,24 @@ def resource_ids(resource: str) -> tuple[str, ...]:
 
 def _resource_ids(resource: str) -> tuple[str, ...]:
     resolved = resource_name(resource)
-    name = resolved.text
-    prefix = "res:" if not resolved.tenant and resolved.domain in _LAYER_DOMAINS else ""
-    ids = [prefix + name[:end] for end, character in enumerate(name) if character == "/"]
-    # An application of ours has no say over a foreign tenant's namesake.
-    apps = [f"app:{resolved.app}"] if resolved.app and not resolved.tenant else []
-    return (*apps, *ids, prefix + name)
+    return tuple(_ids_of(resolved.text, resolved.tenant))
+
+
+def spelt_ids(name: ResourceName) -> tuple[str, ...]:
+    """Return the ids of layer 9 in all spellings that restrictions try, folded."""
+    # A foreign tenant's resource has no policy of ours without the tenant.
+    spellings = (one for one in name.spellings if one.startswith(name.tenant))
+    return tuple(dict.fromkeys(found for one in spellings for found in _ids_of(one, name.tenant)))
+
+
+def _ids_of(name: str, tenant: str) -> Iterator[str]:
+    domain, _, rest = name[len(tenant) :].partition(":")
+    application, slash, _ = rest.partition("/")
+    if application and slash and not tenant:  # an application of ours has no say over a foreign tenant's namesake
+        yield f"app:{application}"
+    prefix = "res:" if not tenant and domain in _LAYER_DOMAINS else ""
+    yield from (prefix + name[:end] for end, character in enumerate(name) if character == "/")
+    yield prefix + name
 
 
 _remembered_ids = lru_cache(maxsize=limits.CACHED_NAMES_MAX)(_resource_ids)

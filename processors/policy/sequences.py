@@ -7,13 +7,15 @@ history is. Windows are fixed cells of time. A decision reads cells and says wha
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 
 from processors.jcs import JSONValue
 from processors.policy import limits
+from processors.policy.amounts import NOTHING, added, amount
 from processors.policy.conditions import Condition, compile_condition
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Cell, Evaluation
+from processors.policy.evaluation import Cell, Evaluation, spend
 from processors.policy.expressions import parse_expression
 from processors.policy.parameter_checks import equality_key
 from processors.policy.paths import MISMATCH, Place, parse_path, reached
@@ -245,14 +247,15 @@ def judge_rule(rule: SequenceRule, policy_id: str, call: Evaluation) -> Judged:
         case Taint():
             return _tainted(rule, test, policy_id, call)
         case AtMost():
-            return _counted(rule, test, policy_id, call, 0.0)
+            return _counted(rule, test, policy_id, call, NOTHING)
         case Sum():
             values = reached(call.parameters, test.place, call.work)
             numbers = [value for value in values if type(value) is int or type(value) is float]
             # Nothing is ever given back: a negative amount is no amount.
             if not values or len(numbers) < len(values) or any(number < 0 for number in numbers):
                 return Judged("SEQUENCE_TOTAL")
-            return _counted(rule, test, policy_id, call, float(sum(numbers)))
+            spend(call.work, limits.AMOUNT_UNITS * len(numbers))
+            return _counted(rule, test, policy_id, call, added(map(amount, numbers)))
 
 
 def _came_before(rule: SequenceRule, test: After, policy_id: str, call: Evaluation) -> bool:
@@ -284,16 +287,16 @@ def _tainted(rule: SequenceRule, test: Taint, policy_id: str, call: Evaluation) 
     return Judged("SEQUENCE_TAINT") if test.require is None else Judged(require=test.require)
 
 
-def _counted(rule: SequenceRule, test: AtMost | Sum, policy_id: str, call: Evaluation, amount: float) -> Judged:
+def _counted(rule: SequenceRule, test: AtMost | Sum, policy_id: str, call: Evaluation, spent: Decimal) -> Judged:
     who = call.session.session_id if test.per_session else call.subject.principal
     key = _cell_key(policy_id, rule.rule_id, "session" if test.per_session else "user", who)
     window = call.now // test.window_ms if test.window_ms is not None else 0
     cell = call.tables.cells(key)
-    before = cell if cell is not None and cell.window == window else Cell(window, 0, 0.0, 0, 0)
-    count, total = before.calls + 1, before.total + amount
+    before = cell if cell is not None and cell.window == window else Cell(window, 0, NOTHING, 0, 0)
+    count, total = before.calls + 1, added([spent], before.total)
     if isinstance(test, AtMost) and count > test.count:
         return Judged("SEQUENCE_LIMIT")
-    if isinstance(test, Sum) and not total <= test.most:
+    if isinstance(test, Sum) and total > amount(test.most):
         return Judged("SEQUENCE_TOTAL")
     until = call.session.expires_at if test.per_session else FOR_EVER
     if test.window_ms is not None:
@@ -307,7 +310,7 @@ def marks_of(rule: SequenceRule, policy_id: str, call: Evaluation) -> Write | Ma
     if isinstance(test, Taint):
         key = _cell_key(policy_id, rule.rule_id, "taint", session.session_id)
         known = call.tables.cells(key) is not None
-        return None if known else Write(key, Cell(0, 1, 0.0, call.now, session.expires_at))
+        return None if known else Write(key, Cell(0, 1, NOTHING, call.now, session.expires_at))
     assert isinstance(test, After)  # INVARIANT: the other kinds mark nothing
     same = _same([theirs for _, theirs in test.same], call)
     if same is None:

@@ -14,7 +14,7 @@ from processors.policy.errors import RULE_ERRORS, WorkExceededError
 from processors.policy.evaluation import Evaluation, Session, Work
 from processors.policy.patterns import ResourceName
 from processors.policy.plan import Alternative, Bucket, Needed, Plan, Refusal, Ruled, Stage
-from processors.policy.rates import retry_after_ms
+from processors.policy.rates import retry_after_ms, standing
 from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject
 from processors.policy.sequences import Mark, Write, judge_rule, marks_of
@@ -36,7 +36,9 @@ def judge_alternative(
         return denied(refusal, plan.digests, branch=alternative.branch)
     remembers = alternative.remembers or plan.marks
     if remembers or alternative.denials:
-        evaluation = Evaluation(parameters, subject, name, call.now, call.session, call.tables, work, call.resumed)
+        evaluation = Evaluation(
+            parameters, subject, name, call.now, call.session, call.tables, work, call.resumed, call.rate_time
+        )
         refusal = _conditions(alternative, evaluation)
         if refusal is not None:
             return denied(refusal, plan.digests, branch=alternative.branch)
@@ -58,7 +60,7 @@ def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], w
     try:
         for test, check, policy, stage in alternative.tests:
             if reason := test(parameters, work):
-                return Refusal(stage, reason, check.pointer, policy.digest, check.path)
+                return Refusal(stage, reason, check.pointer, policy.digest, check.told(parameters, work))
     except WorkExceededError:
         return Refusal(stage, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
     except RULE_ERRORS as exc:
@@ -102,12 +104,12 @@ def peek(
     alternative: Alternative, subject: Subject, call: Call | Evaluation
 ) -> tuple[Charges, tuple[Refusal, int] | None]:
     """Return what a call would be charged, or the refusal and the ms after which every bucket would admit it."""
-    now, arrival_of, prefix = call.now * 1000, call.tables.buckets, subject.bucket_prefix
+    now, arrival_of, prefix = call.rate_time * 1000, call.tables.buckets, subject.bucket_prefix
     charges: list[tuple[bytes, int]] = []
     waits: list[tuple[int, CompiledPolicy]] = []
     for policy_id, period, tolerance, policy in alternative.buckets:
         key = prefix + (policy_id or inline_id(call.session).encode())
-        arrival = arrival_of(key)
+        arrival = standing(arrival_of(key), now, period, tolerance)
         if arrival - tolerance > now:
             waits.append((retry_after_ms(arrival - tolerance - now), policy))
         charges.append((key, (max(now, arrival)) + period))

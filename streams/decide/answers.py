@@ -73,7 +73,7 @@ def answer(standing: Standing, asked: Question | MalformedRequestError, now_ms: 
         name, parameters = asked.resource_name(), asked.parameters()
     except UnaskableError as exc:
         return replace(refused, reason=exc.reason)
-    verdict = _verdict(policies, subject, name, parameters, max(now_ms, policies.now))
+    verdict = _verdict(policies, subject, name, parameters, now_ms)
     return Answer(
         decision=verdict.outcome is Outcome.ALLOWED,
         reason=verdict.reason or ALLOWED,
@@ -90,5 +90,5 @@ def _verdict(
     policies: PoliciesStanding, subject: Subject, name: str, parameters: Mapping[str, JSONValue], now_ms: int
 ) -> Verdict:
     """Ask the policies. The one place that knows how; the effects of the verdict end here."""
-    call = Call(now=now_ms, tables=policies.tables, settings=policies.settings)
+    call = Call(now=max(now_ms, policies.now), appended=now_ms, tables=policies.tables, settings=policies.settings)
     return decide(policies.index, subject, name, parameters, call)

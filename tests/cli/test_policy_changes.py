@@ -85,7 +85,7 @@ def test_rates_conditions_attestations_and_roles() -> None:
         "validity": {"not_after": "2026-01-01T00:00:00Z"},
         "constraints": {"rate_limit": 1, "roles": ["boss"], "denied_parameters": {"**": {"n": [2]}}},
     }
-    full = Call(now=NOW, tables=Tables(buckets=lambda _key: (NOW + 90_000) * 1000))
+    full = Call(now=NOW, tables=Tables(buckets=lambda _key: (NOW + 60_000) * 1000))
 
     found = reasons(in_force(document), "tool:a", {"n": 2}, full)
 

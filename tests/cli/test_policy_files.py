@@ -70,6 +70,11 @@ WARNED = {
     "W_BROAD_GRANT": {"policy_id": "role:a", "resources": ["**"]},
     "W_NARROW_STAR": {"policy_id": "role:a", "resources": ["*"]},
     "W_ID_CASE": {"policy_id": "restrict:org:FinTech", "denied_resources": ["tool:a"]},
+    "W_ORDINARY": {"policy_id": "role:a", "denied_resources": ["tool:sh/{rm,dd}"]},
+    "W_NEVER": {"policy_id": "role:a", "denied_resources": ["file:/srv/../etc/*"]},
+    "W_REGEX_ANCHORED": {"policy_id": "role:a", "attestations": ["deny::{params.cmd MATCHES /[0-9]+/}"]},
+    "W_REGEX_LINES": {"policy_id": "role:a", "attestations": ["deny::{params.cmd MATCHES /(?i).*drop.*/}"]},
+    "W_MATCHES_CASE": {"policy_id": "role:a", "attestations": ["deny::{params.cmd MATCHES '*drop table*'}"]},
     "W_EMPTY": {"policy_id": "role:a", "description": "says nothing"},
 }
 PARENT = {

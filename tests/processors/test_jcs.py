@@ -4,6 +4,8 @@ import json
 import struct
 import sys
 import time
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,24 @@ def test_every_accepted_text_is_canonicalised_alike(value, indent, ascii_only):
         assert jcs.parse_canonical(text) == jcs.parse_canonical(written) == (read, written)
 
 
+@given(
+    st.integers(-(10**25), 10**25) | st.integers(2**53 - 4, 2**53 + 8) | st.floats(1, 1e300).map(int),
+    st.integers(0, 30),
+    st.sampled_from(["", "e0", "E+00", "e-3", "e7"]),
+)
+def test_an_integral_number_is_kept_or_refused(whole, zeros, exponent):
+    """However a whole number is written: it is read as this very number, as its shortest double, or not at all."""
+    text = f"{whole}.{'0' * zeros}{exponent}" if zeros else f"{whole}{exponent or '.0'}"
+    read, why_not = read_or_cause(text.encode())
+    written = Decimal(text)
+
+    assert why_not in {"", "number"}
+    if not why_not and isinstance(read, int):
+        assert Decimal(read) == written
+    elif not why_not and Fraction(written).denominator == 1:
+        assert written in {Decimal(read), Decimal(repr(read))}
+
+
 @given(st.binary(max_size=64) | st.text('[]{}",:\\ue+-.0123456789nulltruefalse', max_size=64).map(str.encode))
 def test_only_its_own_error_escapes_the_reader(text):
     """For any bytes the reader returns a value or raises MalformedJSONError."""
@@ -171,6 +191,13 @@ def test_equal_numbers_have_equal_bytes(text):
         (b"-9007199254740992", b"-9007199254740992"),
         (b"9007199254740992.0", b"9007199254740992"),
         (b"9.007199254740992e15", b"9007199254740992"),
+        (b"90071992547409920e-1", b"9007199254740992"),
+        (b"9007199254740991.000", b"9007199254740991"),
+        (b"0.1", b"0.1"),
+        (b"1e23", b"1e+23"),
+        (b"100000000000000000000000.0", b"1e+23"),
+        (b"99999999999999991611392.0", b"1e+23"),
+        (b"0." + b"0" * 1000 + b"1e1001", b"1"),
         (b" \t\r\n{ } \n", b"{}"),
         (rb'"\ud83d\ude02\/"', '"\U0001f602/"'.encode()),
         (rb'"\\ud800"', rb'"\\ud800"'),
@@ -219,6 +246,17 @@ def test_odd_but_legal_texts_are_read(text, expected):
         (b"-9007199254740993", "number"),
         (b"99999999999999999", "number"),
         (b"9007199254740994.0", "number"),
+        (b"9007199254740993.0", "number"),
+        (b"-9007199254740993.0", "number"),
+        (b"90071992547409930e-1", "number"),
+        (b"9007199254740993e0", "number"),
+        (b"9007199254740993E+0", "number"),
+        (b"0.9007199254740993e16", "number"),
+        (b"9007199254740991.5", "number"),
+        (b"0.99999999999999999999", "number"),
+        (b"1.00000000000000000001", "number"),
+        (b"1000000000000000000000001e0", "number"),
+        (b"123456789012345678901234.0", "number"),
         (b"1e20", "number"),
         (b"1e400", "number"),
         (b"-1e400", "number"),

@@ -126,5 +126,5 @@ def test_the_wait_is_the_time_until_a_call_is_judged_again(world: Workflow) -> N
     arrival = world.tables.now * 1000 + limits.WORK_BUCKET_UNITS
 
     for more, wait in ((-1, 0), (0, 0), (1, 1), (1000, 1), (1001, 2)):
-        world.tables.work.put(b"bot", WorkRow(arrival=arrival + more))
+        world.tables.work.put(b"bot", WorkRow(arrival=arrival + more, until=2**50))
         assert work.wait_ms(world.tables, "bot") == wait

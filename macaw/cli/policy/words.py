@@ -60,6 +60,9 @@ def required_in_words(text: str, says: str) -> tuple[str, str]:
 
 
 def _parameter_rows(merged: dict[str, Any], sources: dict[tuple[str, str], list[str]]) -> Iterator[Row]:
+    for opkey, lists in merged.get("allowed_parameters", {}).items():
+        each = " and ".join(", ".join(paths) or "none" for paths in lists)
+        yield opkey, f"no parameters but {each}", _from(sources, "allowed parameters", opkey)
     for kind, field, say in (
         ("parameter", "parameters", spec_in_words),
         ("denied parameter", "denied_parameters", _denied_in_words),

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processors.parameters import MalformedParametersError, parse_parameters
+from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide, index_policies
@@ -49,7 +50,10 @@ class Both:
         current = {policy_id: text for policy_id, text in texts.items() if text is not None}
         layers = world["required"]
         wanted = {"strict_parameters": world["strict"]} | ({} if layers is None else {"required_layers": layers})
-        self.theirs = mapl.World(current, SUBJECTS, wanted, attestations=world["records"])
+        # What answers this very call is there only when it is decided again.
+        again = world["resumed"] is not None
+        records = [replace(record, bound=record.bound and again) for record in world["records"]]
+        self.theirs = mapl.World(current, SUBJECTS, wanted, attestations=records)
         self._index = index_policies(
             {one: compile_policy(parse_policy(text.encode(), organisation=True)) for one, text in current.items()}
         )
@@ -64,7 +68,7 @@ class Both:
         self._resumed = world["resumed"]
         self._buckets: dict[bytes, int] = {}
         self._cells: dict[bytes, Cell] = {}
-        self._attested = Attested([_row(record) for record in world["records"]])
+        self._attested = Attested([_row(record) for record in records])
 
     def ours(self, resource: str, parameters: dict[str, Any], now: int) -> Verdict:
         """Decide a call, and look that the explanation says the same."""
@@ -106,7 +110,7 @@ class Both:
         """Keep what a decision leaves behind; an allowed call has ended well at once."""
         self._buckets |= verdict.effects.buckets
         self._cells |= {write.key: write.cell for write in verdict.effects.cells}
-        self._cells |= {mark.key: Cell(0, 1, 0.0, call.now, ENDS) for mark in verdict.effects.marks}
+        self._cells |= {mark.key: Cell(0, 1, NOTHING, call.now, ENDS) for mark in verdict.effects.marks}
         for use in verdict.effects.uses:
             self._attested.used[use.position] = self._attested.used.get(use.position, 0) + 1
         self.theirs = mapl.applied(self.theirs, call, theirs)

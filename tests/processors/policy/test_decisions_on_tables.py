@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from processors.policies import charge, decide_call, detail_of, settle, told_of, views_of
+from processors.policy.amounts import NOTHING
 from processors.policy.evaluation import Cell
 from processors.policy.sequences import Mark, Write
 from processors.policy.verdict import Effects, Outcome, Verdict
@@ -98,7 +99,7 @@ def test_a_row_past_its_end_reads_as_if_it_had_left(office: Office) -> None:
     cells = views_of(tables).cells
 
     assert cells(b"over") is None
-    assert cells(b"last") == Cell(0, 1, 0.0, 0, tables.now + 1)
+    assert cells(b"last") == Cell(0, 1, NOTHING, 0, tables.now + 1)
 
 
 # ---- what it says
@@ -182,7 +183,7 @@ def test_rates_and_rules_remember_as_much_as_they_may(office: Office) -> None:
     row = RateBucketRow(policy_id="x", arrival=2**60)
     tables.buckets.rows |= {b"%d" % at: row for at in range(limits.RATE_BUCKETS_MAX - 1)}
     tables.cells.rows |= {b"%d" % at: FULL for at in range(limits.RULE_CELLS_MAX - 1)}
-    cell = Cell(0, 1, 0.0, 0, 1)
+    cell = Cell(0, 1, NOTHING, 0, 1)
 
     def allowed(name: bytes) -> Verdict:
         return Verdict(Outcome.ALLOWED, effects=Effects(buckets=((name, 1),), cells=(Write(name, cell),)))

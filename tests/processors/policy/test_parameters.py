@@ -177,7 +177,11 @@ def test_each_keyword_is_asked_of_every_value_before_the_next():
         (["x"], "y", "ALLOWED"),
         (["5*"], 51, "DENIED"),
         (["tr*"], True, "DENIED"),
-        (["n*"], None, "ALLOWED"),
+        (["n*"], None, "DENIED"),
+        (["*4111*"], 4111111111111111, "DENIED"),
+        (["*4111*"], [{"card": 4111111111111111}], "DENIED"),
+        ([4111], [{"card": [4111.0]}], "DENIED"),
+        (["-0"], -0.0, "ALLOWED"),
         (["\uff0a"], "*", "DENIED"),
         (["\uff0a"], "abc", "ALLOWED"),
         ([5], 5.0, "DENIED"),
@@ -209,13 +213,15 @@ def test_no_spelling_of_a_denied_value_passes(items, value, expected):
     assert denies("v", items, {}) == "ALLOWED"
 
 
-def test_the_path_star_searches_strings_and_names_everywhere():
-    """Numbers are not met by it; deep strings and member names are."""
+def test_the_path_star_searches_everything_everywhere():
+    """Strings, member names, numbers, booleans, null, arrays and objects, as below a path that is named."""
     for params, expected in (
         ({"a": {"b": [{"mySEKRET": 1}]}}, "DENIED"), ({"a": [["x sekret"]]}, "DENIED"), ({"sekret": None}, "DENIED"),
-        ({"a": 7}, "ALLOWED"), ({"a": "7"}, "DENIED"), ({}, "ALLOWED"),
+        ({"a": 7}, "DENIED"), ({"a": "7"}, "DENIED"), ({}, "ALLOWED"), ({"a": [{"b": 8}]}, "DENIED"),
+        ({"a": True}, "DENIED"), ({"a": [None]}, "DENIED"), ({"a": {"b": [1, 2]}}, "DENIED"), ({"a": [1]}, "ALLOWED"),
     ):  # fmt: skip
-        assert denies("*", ["*sekret*", "7"], params) == expected, params
+        assert denies("*", ["*sekret*", "7", 8, True, None, [1, 2]], params) == expected, params
+    assert denies("*", [{"a": 1}], {"a": 1}) == "DENIED"
     assert denies("l[*].k", ["x"], {"l": [{"k": "y"}, 5]}) == "TYPE"
 
 

@@ -60,7 +60,7 @@ APPROVED = {"policy_id": "tool:x", "constraints": {"attestations": {"k": {"appro
 )  # fmt: skip
 def test_a_denial_tells_how_far_the_call_came(stage: float, reason: str, document: dict[str, Any]) -> None:
     """The numbers of MAPL.md 12, which the log and explanations hold."""
-    full = Tables(buckets=lambda _key: 10**12)
+    full = Tables(buckets=lambda _key: 60_000_000)
     documents = [document] if document["policy_id"] == ANY["policy_id"] else [ANY, document]
 
     verdict = judged(*documents, call=Call(tables=full), p="a")
@@ -220,8 +220,8 @@ def test_of_rates_that_came_with_a_call_the_lowest_counts_and_the_first_of_equal
     (key, arrival), = judged(ANY, call=call).effects.buckets  # fmt: skip
     assert (policy_of(key), arrival) == ("intent:s", 12_000_000)
 
-    full = judged(ANY, call=call._replace(tables=Tables(buckets=lambda _key: 10**12)))
-    lone = judged(ANY, call=call._replace(tables=Tables(buckets=lambda _key: 10**12), intents=(texts[1],)))
+    full = judged(ANY, call=call._replace(tables=Tables(buckets=lambda _key: 60_000_000)))
+    lone = judged(ANY, call=call._replace(tables=Tables(buckets=lambda _key: 60_000_000), intents=(texts[1],)))
     assert (full.reason, full.deciding) == ("RATE_LIMITED", lone.deciding)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from processors.policy import limits
+from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
@@ -58,7 +59,7 @@ class Past:
             self.cells[key] = cell
         for mark in verdict.effects.marks:
             until = SESSION_ENDS if mark.within_ms is None else now + mark.within_ms
-            self.cells[mark.key] = Cell(0, 1, 0.0, now, until)
+            self.cells[mark.key] = Cell(0, 1, NOTHING, now, until)
         return verdict.reason
 
     def asked(self, now: int = 0, session: str = "s", chain: tuple[str, ...] = ()) -> Call:

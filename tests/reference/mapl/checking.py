@@ -1,22 +1,23 @@
 """Parameter constraints and denied parameters, judged on one call (MAPL.md 3 and 4)."""
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 from tests.reference.mapl.jsontext import is_integer, json_equal, json_text, kind_of
-from tests.reference.mapl.names import DECODING_PASSES_MAX, grants
-from tests.reference.mapl.paths import Reached, reach
+from tests.reference.mapl.names import DECODING_PASSES_MAX, LOOKALIKES, grants, is_one_path
+from tests.reference.mapl.paths import Path, Reached, reach
 from tests.reference.mapl.specs import KIND_OF_KEYWORD, DeniedCheck, ParameterCheck
 from tests.reference.mapl.text import (
-    NotDecodableError,
     fold,
     fold_literals,
     glob_tokens,
-    has_dot_segment,
-    percent_decode_any,
     tokens_match,
 )
 from tests.reference.mapl.work import DENIED_ITEM_UNITS, Work, regex_matches
+
+SLASHES = {"/", "\\"} | LOOKALIKES  # ADR 0016
 
 
 def parameter_fault(  # noqa: PLR0911
@@ -70,22 +71,9 @@ def is_member(member: object, value: object) -> bool:
         return value is not None
     if not isinstance(member, str) or "*" not in member or not isinstance(value, str):
         return False
-    return not climbs(value) and grants(member, value)
-
-
-def climbs(value: str) -> bool:
-    """A `.` or `..` segment in the value, percent-decoded up to 3 times. What cannot be decoded to the end climbs."""
-    for _ in range(DECODING_PASSES_MAX):
-        if has_dot_segment(value):
-            return True
-        try:
-            value = percent_decode_any(value)
-        except NotDecodableError:
-            return True
-    try:
-        return has_dot_segment(value) or percent_decode_any(value) != value
-    except NotDecodableError:
-        return True
+    # ADR 0016: stars stop at `\\` too, so the same must hold where every `\\` is a `/`.
+    slashed = grants(member.replace("\\", "/"), value.replace("\\", "/"))
+    return is_one_path(value) and grants(member, value) and slashed
 
 
 def is_in_bounds(spec: dict[str, object], value: object) -> bool:
@@ -106,11 +94,35 @@ def has_right_size(spec: dict[str, object], value: object) -> bool:
     return True
 
 
+def has_only(paths: list[Path], params: dict[str, object]) -> bool:
+    """ADR 0016: every scalar and every empty container stands at or below a listed path, or an empty one above it."""
+    return all(any(leads(path.steps, trail, empty=empty) for path in paths) for trail, empty in trails(params, []))
+
+
+def trails(value: object, trail: list[str | int]) -> Iterator[tuple[list[str | int], bool]]:
+    """The names and indexes that lead to each scalar, and to each container that holds nothing."""
+    if isinstance(value, dict | list) and value:
+        for step, member in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from trails(member, [*trail, step])
+    elif trail:
+        yield trail, value in ({}, [])
+
+
+def leads(steps: list[tuple[str, str | int]], trail: list[str | int], *, empty: bool) -> bool:
+    shorter = min(len(steps), len(trail))
+    if len(trail) < len(steps) and not empty:
+        return False
+    return all(
+        isinstance(at, int) if kind == "every" else at == step and (kind == "index") == isinstance(at, int)
+        for (kind, step), at in zip(steps[:shorter], trail[:shorter], strict=True)
+    )
+
+
 def denial_fault(check: DeniedCheck, params: dict[str, object], work: Work) -> str | None:
     """Section 4: a path through a wrong type is PARAM_TYPE, a hit PARAM_DENIED; absent passes."""
-    if check.path is None:
-        leaves = [leaf for leaf in everything_below(params) if isinstance(leaf, str)]  # strings and member names
-        return "PARAM_DENIED" if any(hits(item, leaf, work) for item in check.items for leaf in leaves) else None
+    if check.path is None:  # ADR 0016: everything, as below any other path
+        found = [params, *everything_below(params)]
+        return "PARAM_DENIED" if any(hits(item, leaf, work) for item in check.items for leaf in found) else None
     reached: Reached = reach(check.path, params)
     if reached.mismatch:
         return "PARAM_TYPE"
@@ -138,8 +150,54 @@ def hits(item: object, leaf: object, work: Work) -> bool:
     text = leaf if isinstance(leaf, str) else json_text(leaf)
     work.spend(DENIED_ITEM_UNITS + len(text.encode("utf-8", "surrogatepass")))
     if isinstance(item, str):
-        if leaf is None:
-            return False  # a glob meets strings and the JSON text of numbers and booleans
-        tokens = ["**" if token == "*" else token for token in fold_literals(glob_tokens(item, question=True))]
-        return tokens_match(tokens, fold(text))
+        return glob_meets(item, fold(text)) or path_meets(item, fold(text))
     return json_equal(item, leaf) or (isinstance(leaf, str) and fold(json_text(item)) == fold(leaf))
+
+
+def glob_meets(item: str, text: str) -> bool:
+    tokens = ["**" if token == "*" else token for token in fold_literals(glob_tokens(item, question=True))]
+    return tokens_match(tokens, text)
+
+
+def path_meets(item: str, text: str) -> bool:
+    """ADR 0016: an item with a slash of either kind also tries what the text, decoded, says as a path."""
+    if not any(c in SLASHES for c in fold(item)):
+        return False
+    patterns = {as_path(item), re.sub("/+", "/", as_path(item))}
+    for _ in range(DECODING_PASSES_MAX + 1):
+        if any(glob_meets(pattern, form) for pattern in patterns for form in path_forms(text)):
+            return True
+        decoded = fold(re.sub(rb"%([0-9A-Fa-f]{2})", _byte, text.encode()).decode("utf-8", "replace"))
+        if decoded == text:
+            return False
+        text = decoded
+    return True  # what still changes could be anything
+
+
+def _byte(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 16)])
+
+
+def as_path(text: str) -> str:
+    return "".join("/" if c in SLASHES else c for c in text)
+
+
+def path_forms(text: str) -> set[str]:
+    """One kind of slash, no controls, cut at NUL too; without empty and dot segments, `..` followed and not."""
+    forms = {text}
+    for whole in (text, text.split("\0", maxsplit=1)[0]):
+        path = "".join(c for c in as_path(whole) if unicodedata.category(c) != "Cc")
+        forms.add(path)
+        kept = [part for part in path.split("/") if part not in {"", "."}]
+        walked: list[str] = []
+        for part in kept:
+            if part != ".." or (not path.startswith("/") and (not walked or walked[-1] == "..")):
+                walked.append(part)
+            elif walked:
+                walked.pop()
+        for parts in (kept, walked):
+            plain = ("/" if path.startswith("/") else "") + "/".join(parts)
+            forms.add(plain)
+            if path.split("/")[-1] in {"", ".", ".."} and "/" in path:
+                forms.add(plain + "/")
+    return forms

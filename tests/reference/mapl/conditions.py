@@ -4,11 +4,12 @@ import datetime as dt
 import importlib.resources
 import operator
 import zoneinfo
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.reference.mapl.expressions import Node
 from tests.reference.mapl.jsontext import json_equal, kind_of
-from tests.reference.mapl.text import glob_tokens, tokens_match
+from tests.reference.mapl.names import restriction_forms, split_foreign
+from tests.reference.mapl.text import fold, fold_literals, glob_tokens, tokens_match
 from tests.reference.mapl.work import Work, regex_matches
 
 ABSENT = object()
@@ -34,6 +35,7 @@ class Scope:
     attested: set[str]  # keys of which a valid unconsumed record exists
     now_ms: int
     work: Work
+    spellings: list[dict[str, str]] = field(default_factory=list)
 
 
 def applies(node: Node | None, scope: Scope) -> bool:
@@ -41,7 +43,46 @@ def applies(node: Node | None, scope: Scope) -> bool:
     return node is None or value_of(node, scope) is not False
 
 
-def value_of(node: Node, scope: Scope) -> bool | None:  # noqa: PLR0911
+def value_of(node: Node, scope: Scope) -> bool | None:
+    """ADR 0016: what a literal says of the resource's name is unknown where only another spelling would meet it."""
+    value = value_as_written(node, scope)
+    wanted = {"cmp": {("==", False), ("!=", True)}, "in": {("in", False)}, "glob": {("glob", False)}}
+    wanted |= {"regex": {("regex", False)}}
+    if (node[1] if node[0] == "cmp" else node[0], value) not in wanted.get(node[0], set()):
+        return value
+    sides = [node[2], node[3]] if node[0] == "cmp" else [node[1]]
+    member = next((side[2][0] for side in sides if side[0] == "path" and side[1] == "tool"), None)
+    if member not in {"id", "app", "op"}:
+        return value
+    return None if any(spelling_meets(node, parts[member]) for parts in scope.spellings) else value
+
+
+def spelling_meets(node: Node, text: str) -> bool:
+    match node[0]:
+        case "cmp":
+            literals = [side[1] for side in (node[2], node[3]) if side[0] == "lit"]
+        case "in":
+            literals = node[2][1] if node[2][0] == "list" else []
+        case "glob":
+            tokens = ["**" if one == "*" else one for one in fold_literals(glob_tokens(node[2], question=True))]
+            return tokens_match(tokens, text)
+        case _:
+            return regex_matches(node[2], text, Work())
+    return text in {fold(one) for one in literals if isinstance(one, str)}
+
+
+def spellings_of(resource: str) -> list[dict[str, str]]:
+    """`id`, `app` and `op` in each form that restrictions try."""
+    tenant, _ = split_foreign(resource)
+    found = []
+    for form in restriction_forms(resource):
+        if form.startswith(tenant):
+            segments = form.removeprefix(tenant).partition(":")[2].split("/")
+            found.append({"id": form, "app": segments[0] if len(segments) > 1 else "", "op": segments[-1]})
+    return found
+
+
+def value_as_written(node: Node, scope: Scope) -> bool | None:  # noqa: PLR0911
     match node[0]:
         case "or":
             return kleene_or([value_of(part, scope) for part in node[1]])

@@ -4,7 +4,7 @@ import dataclasses
 
 from tests.reference.mapl.attesting import attested_keys
 from tests.reference.mapl.chains import BrokenPolicyError
-from tests.reference.mapl.conditions import Scope
+from tests.reference.mapl.conditions import Scope, spellings_of
 from tests.reference.mapl.delegation import use_refusal
 from tests.reference.mapl.jsontext import MalformedParametersError, read_parameters
 from tests.reference.mapl.judging import STAGES, Conjunction, Subject, cells, charges, rate
@@ -146,7 +146,7 @@ def scope_of(
         "tenant": tenant[1:-1] if tenant else world.tenant,
     }
     attested = attested_keys(world.attestations, call.now)
-    return Scope(params, principal, context, tool, attested, call.now, work)
+    return Scope(params, principal, context, tool, attested, call.now, work, spellings_of(resource))
 
 
 def denied(reason: str, *, policy: str = "", at: str = "") -> Verdict:

@@ -20,7 +20,14 @@ from tests.reference.mapl.jsontext import digest, read_document
 from tests.reference.mapl.refusals import RefusedError, below
 from tests.reference.mapl.requirements import REQUIREMENTS_MAX, Meta, Requirement, parse_metas, parse_requirements
 from tests.reference.mapl.sequences import Rule, parse_rules
-from tests.reference.mapl.specs import DeniedCheck, ParameterCheck, parse_denied, parse_parameters
+from tests.reference.mapl.specs import (
+    AllowedCheck,
+    DeniedCheck,
+    ParameterCheck,
+    parse_allowed,
+    parse_denied,
+    parse_parameters,
+)
 
 RATE_MAX = 1_000_000
 APPROVAL_TIMEOUT_SECONDS = 300
@@ -50,6 +57,7 @@ class Document:
     not_after: int | None = None
     rate_limit: int | None = None
     parameters: list[ParameterCheck] = field(default_factory=list)
+    allowed_parameters: list[AllowedCheck] = field(default_factory=list)
     denied_parameters: list[DeniedCheck] = field(default_factory=list)
     metas: dict[str, Meta] = field(default_factory=dict)
     roles: list[str] = field(default_factory=list)
@@ -90,7 +98,7 @@ def read_field(document: Document, raw: list[RawRequirement], name: str, member:
             document.policy_id = policy_id_of(member, at)
         case "name" | "version" | "description" | "scope":
             text_of(member, at)
-        case "extends":
+        case "extends" if not inline:  # ADR 0016: what comes with a call extends nothing
             document.extends = policy_id_of(member, at)
         case "resources":
             document.resources = patterns_of(member, at)
@@ -117,6 +125,8 @@ def read_constraint(document: Document, raw: list[RawRequirement], name: str, me
             document.rate_limit = integer_of(member, at, 1, RATE_MAX, code="E_RATE")
         case "parameters":
             document.parameters = parse_parameters(member, at)
+        case "allowed_parameters":
+            document.allowed_parameters = parse_allowed(member, at)
         case "denied_parameters":
             document.denied_parameters = parse_denied(member, at)
         case "attestations":

@@ -9,6 +9,7 @@ import importlib.resources
 import re
 from typing import Any
 
+from processors import jcs
 from tests.reference.mapl.refusals import RefusedError
 from tests.reference.mapl.text import nfc
 from tests.reference.mapl.work import check_regex
@@ -201,9 +202,11 @@ class Parser:
         raise self.refuse()
 
     def number(self, text: str) -> float:
-        value = float(text)
-        if value in {float("inf"), float("-inf")}:
-            raise self.refuse()
+        try:
+            value = jcs.parse_strict(text.encode())  # a JSON number, with what section 1 refuses
+        except jcs.MalformedJSONError:
+            raise self.refuse() from None
+        assert isinstance(value, int | float)
         return value
 
     def list_or_path(self) -> Node:

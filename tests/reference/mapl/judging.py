@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.reference.mapl.attesting import internal_fault, judge_externals
-from tests.reference.mapl.checking import denial_fault, parameter_fault
+from tests.reference.mapl.checking import denial_fault, has_only, parameter_fault
 from tests.reference.mapl.conditions import Scope, applies
 from tests.reference.mapl.documents import Document
-from tests.reference.mapl.names import grants, restricts
+from tests.reference.mapl.names import grants, grants_a_spelling, restricts
 from tests.reference.mapl.requirements import DENY, Meta, Requirement
 from tests.reference.mapl.resolution import Applied
 from tests.reference.mapl.sequencing import CellWrite, rule_fault, rule_is_met, rule_writes
@@ -74,8 +74,9 @@ def denied_resources(conj: Conjunction) -> Iterator[Finding]:
 
 def resources(conj: Conjunction) -> Iterator[Finding]:
     """Stage 3: every non-empty resources matches."""
-    for document in conj.documents:
-        if document.resources and not any(grants(pattern, conj.resource) for pattern in document.resources):
+    for one in conj.applied:
+        document, meets = one.document, grants_a_spelling if one.spelt else grants
+        if document.resources and not any(meets(pattern, conj.resource) for pattern in document.resources):
             yield Finding("RESOURCE_NOT_ALLOWED", document.policy_id, "/resources")
 
 
@@ -98,6 +99,9 @@ def parameters(conj: Conjunction) -> Iterator[Finding]:
     strict = conj.world.settings.get("strict_parameters") is True
     scope = conj.subject.scope
     for document in conj.documents:
+        for listed in document.allowed_parameters:  # JCS order: before "parameters"
+            if restricts(listed.opkey, conj.resource) and not has_only(listed.paths, scope.params):
+                yield Finding("PARAM_UNLISTED", document.policy_id, listed.pointer)
         for check in document.parameters:
             if restricts(check.opkey, conj.resource):
                 fault = parameter_fault(check, scope.params, scope.work, strict=strict)
@@ -143,7 +147,8 @@ def rate(conj: Conjunction) -> Iterator[Finding]:
             continue
         spacing = emission_interval(one.document.rate_limit)
         tolerance = (one.document.rate_limit - 1) * spacing
-        ahead = conj.world.buckets.get((conj.subject.name, one.bucket), 0) - tolerance - conj.call.now * 1000
+        tat = conj.world.buckets.get((conj.subject.name, one.bucket), 0)
+        ahead = believed(tat, conj.call.now * 1000, one.document.rate_limit) - tolerance - conj.call.now * 1000
         if ahead > 0:
             conj.retry_after_ms = max(conj.retry_after_ms or 0, -(-ahead // 1000))
             yield Finding("RATE_LIMITED", one.document.policy_id, "/constraints/rate_limit")
@@ -154,15 +159,25 @@ def emission_interval(limit: int) -> int:
     return -(-60_000_000 // limit)
 
 
+def believed(tat: int, now: int, limit: int) -> int:
+    """ADR 0016: a tat that no call up to now can have left is from a clock that was ahead; one call is admitted."""
+    spacing = emission_interval(limit)
+    tolerance = (limit - 1) * spacing
+    return now + tolerance if tat > now + tolerance + spacing else tat
+
+
 def charges(conj: Conjunction) -> dict[tuple[str, str], int]:
     """tat := max(tat, t) + T for every bucket. Two intents of one call share a bucket: it is charged the larger T."""
-    intervals: dict[tuple[str, str], int] = {}
+    limits: dict[tuple[str, str], int] = {}
     for one in conj.applied:
         if one.document.rate_limit is not None:
             key = (conj.subject.name, one.bucket)
-            intervals[key] = max(intervals.get(key, 0), emission_interval(one.document.rate_limit))
+            limits[key] = min(limits.get(key, one.document.rate_limit), one.document.rate_limit)
     now = conj.call.now * 1000
-    return {key: max(conj.world.buckets.get(key, 0), now) + spacing for key, spacing in intervals.items()}
+    return {
+        key: max(believed(conj.world.buckets.get(key, 0), now, limit), now) + emission_interval(limit)
+        for key, limit in limits.items()
+    }
 
 
 def requirements(conj: Conjunction) -> list[tuple[Document, Requirement]]:

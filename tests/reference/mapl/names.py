@@ -18,6 +18,9 @@ from tests.reference.mapl.text import (
 
 NAME_CODE_POINTS_MAX = 1024
 DECODING_PASSES_MAX = 3
+# ADR 0016: what looks like `/` or `\`, is no letter and stays under NFKC.
+LOOKALIKES = set("\u1735\u2041\u2044\u2215\u2216\u2571\u2572\u27cb\u27cd\u29f5\u29f8\u29f9")
+LOOKALIKES |= set("\U0001d20f\U0001d23a\U0001d23b")
 DOMAIN = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 FOREIGN = re.compile(r"(@[a-z][a-z0-9-]{1,39}/)(.*)", re.DOTALL)
 
@@ -67,20 +70,41 @@ def check_name(name: str, *, star: bool) -> None:
         or len(name) > NAME_CODE_POINTS_MAX
         or has_outer_blanks(name)
         or (star and "*" in name)
-        or any(unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in name)
+        or has_misleading_text(name)
         or has_dot_segment(rest)
         or has_bad_slashes(name)
     ):
         raise InvalidResourceError
 
 
+def has_misleading_text(text: str) -> bool:
+    """Control, format and unassigned characters."""
+    return any(unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in text)
+
+
+def has_other_slashes(name: str) -> bool:
+    """ADR 0016: what becomes a slash under NFKC, or looks like one, in any form; but not `½`, which NFKC spells out."""
+    forms = [(form, LOOKALIKES) for form in (name, *decodings(name))]
+    if any(separators(nfkc(form)) > separators(form) for form, _ in forms):
+        return True
+    forms += [(nfkc(form), LOOKALIKES - {"\u2044"}) for form in (nfkc(name), *decodings(nfkc(name)))]
+    return any(set(form) & lookalikes for form, lookalikes in forms)
+
+
+def separators(text: str) -> int:
+    return sum(c in "/\\" for c in text)
+
+
 def has_bad_slashes(name: str) -> bool:
-    """`//` other than `://` or `:///`."""
+    """`//` other than `://` or `:///`; `\\` counts as `/` (ADR 0016)."""
+    name = name.replace("\\", "/")
     return any(len(run[0]) > 3 or not name[: run.start()].endswith(":") for run in re.finditer("//+", name))
 
 
 def check_equivalent_spellings(name: str) -> None:
     """Section 2: the same refusals, except `*`, after NFKC and after each pass of percent-decoding."""
+    if has_other_slashes(name):
+        raise InvalidResourceError
     for spelling in (name, nfkc(name)):
         check_name(spelling, star=False)
         for decoded in decodings(spelling):
@@ -103,11 +127,31 @@ def decodings(name: str) -> list[str]:
 
 
 def restriction_forms(name: str) -> set[str]:
-    """The folded forms that a restriction tries: r, d, and for a foreign name the part behind `@tenant/`."""
+    """The folded forms that a restriction tries: r, d, and for a foreign name the part behind `@tenant/`.
+
+    ADR 0016: each also with `\\` as `/`, and with runs of slashes as one and none at the end.
+    """
     decoded = nfkc([name, *decodings(name)][-1]).rstrip("/")
     forms = {name, decoded}
+    forms |= {form.replace("\\", "/") for form in forms}
+    forms |= {re.sub("/+", "/", form).rstrip("/") for form in forms}
     forms |= {split_foreign(form)[1] for form in forms}
     return {fold(form) for form in forms}
+
+
+def is_one_path(value: str) -> bool:
+    """ADR 0016: a value may be met by a member with stars if a name may hold it, its domain and stars aside."""
+    try:
+        if has_other_slashes(value):
+            return False
+        forms = {value, nfkc(value), *decodings(value), *decodings(nfkc(value))}
+    except InvalidResourceError:
+        return False
+    forms |= {nfkc(form) for form in forms}
+    return not any(
+        has_outer_blanks(form) or has_misleading_text(form) or has_dot_segment(form) or has_bad_slashes(form)
+        for form in forms
+    )
 
 
 def restricts(pattern: str, name: str) -> bool:
@@ -126,6 +170,18 @@ def grants(pattern: str, name: str) -> bool:
     if pattern.endswith(":*") and DOMAIN.fullmatch(pattern[:-2]):
         return local.startswith(pattern[:-1])
     return tokens_match(glob_tokens(pattern), local)
+
+
+def grants_a_spelling(pattern: str, name: str) -> bool:
+    """ADR 0016: the stars of grant position, both sides folded, in every form that restrictions try."""
+    tenant, _ = split_foreign(name)
+    if not pattern.startswith(tenant):
+        return False
+    local = pattern[len(tenant) :]
+    forms = [form.removeprefix(tenant) for form in restriction_forms(name) if form.startswith(tenant)]
+    if local.endswith(":*") and DOMAIN.fullmatch(fold(local[:-2])):
+        return any(form.startswith(fold(local[:-1])) for form in forms)
+    return any(tokens_match(fold_literals(glob_tokens(local)), form) for form in forms)
 
 
 def last_segment(name: str) -> str:

@@ -6,9 +6,16 @@ from dataclasses import dataclass, field
 from tests.reference.mapl.chains import BrokenPolicyError, chain, current
 from tests.reference.mapl.documents import Document, parse_document
 from tests.reference.mapl.expressions import Node
-from tests.reference.mapl.names import app_of, domain_and_rest
+from tests.reference.mapl.names import (
+    InvalidResourceError,
+    app_of,
+    domain_and_rest,
+    name_of,
+    restriction_forms,
+    split_foreign,
+)
 from tests.reference.mapl.refusals import RefusedError
-from tests.reference.mapl.text import has_control_or_format, jcs_order, nfc, slug
+from tests.reference.mapl.text import fold, has_control_or_format, jcs_order, nfc, slug
 from tests.reference.mapl.world import Call, World
 
 STRINGS = ("user", "company", "business_unit", "team", "email", "clearance", "agent", "service", "type")
@@ -41,6 +48,7 @@ class Applied:
     grants: bool
     via: str
     bucket: str
+    spelt: bool = False  # ADR 0016: found under another spelling of the resource's name
 
 
 @dataclass
@@ -69,7 +77,8 @@ def principal_of(attributes: dict[str, object]) -> dict[str, object]:
         elif name in ARRAYS:
             if not isinstance(value, list) or len(value) > ARRAYS[name]:
                 raise InvalidAttributeError
-            principal[name] = [attribute(item) for item in value]
+            if value:  # ADR 0012, 11: an empty list is no attribute
+                principal[name] = [attribute(item) for item in value]
     if "user" in principal:
         principal["user_id"] = principal["user"]
     return {"clearance": "standard", "type": "user"} | principal
@@ -92,6 +101,7 @@ def resolve(world: World, call: Call, principal: dict[str, object], resource: st
             look_up(world, resolved, policy_id, layer)
     for policy_id in resource_ids(resource):
         look_up(world, resolved, policy_id, "resource")
+    resolve_spellings(world, resolved, resource)
     if call.trusted is not None:
         trusted = Document(policy_id="trusted", resources=call.trusted)
         resolved.common.append(Applied(trusted, "resource", True, "inline", "trusted"))
@@ -145,6 +155,35 @@ def resource_ids(resource: str) -> list[str]:
     return ([] if app is None else [f"app:{app}"]) + prefixes
 
 
+def resolve_spellings(world: World, resolved: Resolved, resource: str) -> None:
+    """ADR 0016: a resource's own policies under another spelling of its name apply, and never grant."""
+    tenant, _ = split_foreign(resource)
+    forms = [form for form in restriction_forms(resource) if form.startswith(tenant)]
+    wanted = {spelt for form in forms for spelt in resource_ids(form)}
+    exact = resource_ids(resource)
+    for policy_id in sorted(world.policies, key=jcs_order):
+        if policy_id not in exact and is_resource_id(policy_id) and wanted & id_forms(policy_id):
+            found = Resolved()
+            look_up(world, found, policy_id, "resource")
+            resolved.found += found.found
+            for one in found.common:
+                one.grants, one.spelt = False, True
+            resolved.common += found.common
+
+
+def is_resource_id(policy_id: str) -> bool:
+    """Section 6: what no other layer looks up."""
+    layers = ("org:", "role:", "base:role:", "company:", "bu:", "team:", "user:", "agent:", "service:", "filter:")
+    return not policy_id.startswith((*layers, "restrict:org:", "restrict:bu:", "restrict:team:"))
+
+
+def id_forms(policy_id: str) -> set[str]:
+    try:
+        return {fold(policy_id), *restriction_forms(name_of(policy_id))}
+    except InvalidResourceError:
+        return {fold(policy_id)}
+
+
 def look_up(world: World, resolved: Resolved, policy_id: str, layer: str) -> None:
     """An id that exists is applied with its chain; ancestors grant as the layer does, three prefixes never."""
     if policy_id not in world.policies:
@@ -159,7 +198,7 @@ def look_up(world: World, resolved: Resolved, policy_id: str, layer: str) -> Non
 
 
 def resolve_inline(world: World, call: Call, resolved: Resolved) -> None:
-    """Layer 10: the call's intents and prompts, each with extends. None of them grants."""
+    """Layer 10: the call's intents and prompts, which extend nothing (ADR 0016). None of them grants."""
     check_inline_size(call)
     if len(call.intents) > INTENTS_MAX:
         raise BrokenPolicyError("intent")
@@ -169,9 +208,7 @@ def resolve_inline(world: World, call: Call, resolved: Resolved) -> None:
                 document = parse_document(text, inline=True)
             except RefusedError:
                 raise BrokenPolicyError(layer) from None
-            own = Applied(document, layer, False, "inline", f"{layer}:{call.session}")
-            parents = chain(world.policies, document)[1:]
-            resolved.common += [own, *(Applied(d, layer, False, "extends", d.policy_id) for d in parents)]
+            resolved.common.append(Applied(document, layer, False, "inline", f"{layer}:{call.session}"))
 
 
 def check_inline_size(call: Call) -> None:
@@ -198,7 +235,8 @@ def check_inline_size(call: Call) -> None:
 
 def count_patterns(document: Document) -> int:
     opkeys = {c.opkey for c in document.parameters} | {c.opkey for c in document.denied_parameters}
-    return len(document.resources) + len(document.denied_resources) + len(opkeys)
+    listed = len(document.allowed_parameters)
+    return len(document.resources) + len(document.denied_resources) + len(opkeys) + listed
 
 
 def regexes_of(document: Document) -> list[str]:
@@ -226,6 +264,7 @@ def once(applied: list[Applied]) -> list[Applied]:
         same = [k for k in kept if k.document.policy_id == one.document.policy_id and "inline" not in {k.via, one.via}]
         if same:
             same[0].grants = same[0].grants or one.grants
+            same[0].spelt = same[0].spelt and one.spelt
         else:
             kept.append(one)
     return kept

@@ -1,14 +1,16 @@
 """Sequence rules, judged on one call (MAPL.md 14)."""
 
+from fractions import Fraction
+
 from tests.reference.mapl.conditions import Scope, applies
-from tests.reference.mapl.jsontext import is_number, json_equal
+from tests.reference.mapl.jsontext import is_number, json_equal, json_text
 from tests.reference.mapl.names import grants, restricts
 from tests.reference.mapl.paths import Path, reach
 from tests.reference.mapl.sequences import Rule
 from tests.reference.mapl.world import Call, Past, World
 
 CellKey = tuple[str, str, str, str]  # policy_id, rule id, scope, the session's or user's id
-CellWrite = tuple[CellKey, int, float]
+CellWrite = tuple[CellKey, int, Fraction]
 
 
 def rule_is_met(rule: Rule, resource: str, scope: Scope) -> bool:
@@ -29,7 +31,7 @@ def rule_fault(
         case "sum":
             amount = amount_of(rule, scope)
             _, total = cell_of(policy_id, rule, world, call, scope)
-            return None if amount is not None and total + amount <= rule.max else "SEQUENCE_TOTAL"
+            return None if amount is not None and total + amount <= decimal_of(rule.max) else "SEQUENCE_TOTAL"
         case _:
             tainted = is_tainted(rule, world, call)
             return "SEQUENCE_TAINT" if tainted and (rule.require is None or required) else None
@@ -56,11 +58,11 @@ def is_tainted(rule: Rule, world: World, call: Call) -> bool:
     return any(past.session in sessions and restricts(rule.tainted_by, past.resource) for past in world.history)
 
 
-def cell_of(policy_id: str, rule: Rule, world: World, call: Call, scope: Scope) -> tuple[int, float]:
+def cell_of(policy_id: str, rule: Rule, world: World, call: Call, scope: Scope) -> tuple[int, Fraction]:
     """The current window and what it holds so far. Windows are fixed cells: UTC day, or floor(now/s)."""
     window = 0 if rule.window is None else call.now // 1000 // rule.window
-    stored_window, amount = world.cells.get(cell_key(policy_id, rule, call, scope), (window, 0))
-    return window, amount if stored_window == window else 0
+    stored_window, amount = world.cells.get(cell_key(policy_id, rule, call, scope), (window, Fraction(0)))
+    return window, amount if stored_window == window else Fraction(0)
 
 
 def cell_key(policy_id: str, rule: Rule, call: Call, scope: Scope) -> CellKey:
@@ -68,18 +70,23 @@ def cell_key(policy_id: str, rule: Rule, call: Call, scope: Scope) -> CellKey:
     return policy_id, rule.rule_id, rule.per, owner
 
 
-def amount_of(rule: Rule, scope: Scope) -> float | None:
-    """The sum of what the path reaches. Absent, not a number or below zero (it would return something): None."""
+def decimal_of(number: float) -> Fraction:
+    """The decimal that JSON writes for a double: 0.1 is a tenth (ADR 0016)."""
+    return Fraction(json_text(number))
+
+
+def amount_of(rule: Rule, scope: Scope) -> Fraction | None:
+    """The exact sum of what the path reaches. Absent, not a number or below zero (it would return something): None."""
     assert rule.sum is not None
     reached = reach(rule.sum, scope.params)
     if reached.mismatch or not reached.values or not all(is_number(v) and v >= 0 for v in reached.values):  # type: ignore[operator]
         return None
-    return sum(reached.values)  # type: ignore[arg-type]
+    return sum((decimal_of(value) for value in reached.values), Fraction(0))  # type: ignore[arg-type]
 
 
 def rule_writes(policy_id: str, rule: Rule, world: World, call: Call, scope: Scope) -> list[CellWrite]:
     if rule.kind not in {"at_most", "sum"}:
         return []
     window, amount = cell_of(policy_id, rule, world, call, scope)
-    added = 1 if rule.kind == "at_most" else amount_of(rule, scope)
+    added = Fraction(1) if rule.kind == "at_most" else amount_of(rule, scope)
     return [(cell_key(policy_id, rule, call, scope), window, amount + (added or 0))]

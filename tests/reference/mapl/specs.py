@@ -53,6 +53,31 @@ class DeniedCheck:
     items: list[object]
 
 
+@dataclass
+class AllowedCheck:
+    """One opkey of `allowed_parameters` (ADR 0016): the paths that a call may have, and no others."""
+
+    pointer: str
+    opkey: str
+    paths: list[Path]
+
+
+def parse_allowed(value: object, pointer: str) -> list[AllowedCheck]:
+    members = object_of(value, pointer)
+    if len(members) > OPERATION_KEYS_MAX:
+        raise RefusedError("E_LIMIT", pointer)
+    checks = []
+    for key, member in members.items():
+        at = below(pointer, key)
+        if not any(mark in key for mark in ":/*"):
+            raise RefusedError("E_PARAM_FORM", at)
+        opkey = pattern_of(key, at)
+        paths = array_of(member, at, PATHS_MAX)
+        listed = [parse_path(string_of(path, below(at, i)), below(at, i)) for i, path in enumerate(paths)]
+        checks.append(AllowedCheck(at, opkey, listed))
+    return sorted(checks, key=lambda check: jcs_order(check.opkey))
+
+
 def parse_parameters(value: object, pointer: str) -> list[ParameterCheck]:
     """Refusals in the order of the text; the checks in document order, that is in JCS order."""
     checks = {}

@@ -1,0 +1,113 @@
+"""What in a policy looks like a denial and never denies anything: found by looking at how patterns are written.
+
+Each finding is a code of `policy_warnings.WARNINGS`, the JSON pointer to the place, and what is added to the sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from processors.policy.documents import PolicyDocument, pointer_to
+from processors.policy.errors import ResourceInvalidError
+from processors.policy.expressions import Expression, Joined, Match, Not, Path
+from processors.policy.patterns import resource_name
+from processors.policy.sequences import After, Taint
+from processors.policy.specs import DeniedParameter, ParameterConstraint
+from processors.policy.text import fold
+
+_ORDINARY = re.compile(r"[?\[{|]")
+_SET = re.compile(r"\[[^\[\]]+\]|\{[^{}]*,[^{}]*\}")  # as other languages write a choice
+_FILLINGS = ("x", "x/x", "tool:x", "")  # for stars; a pattern that makes no name with any of them meets none
+_FLAGS = re.compile(r"\(\?([a-zA-Z]*)(?:-[a-zA-Z]*)?[:)]")
+_ANYTHING = (".*", r"[\s\S]*")
+
+Found = Iterator[tuple[str, str, str]]
+
+
+def never_meets(document: PolicyDocument) -> Found:
+    """Yield what a document's restrictions say that no call can be met by, as far as their text tells."""
+    for at, pattern in enumerate(document.resources):
+        yield from _ordinary(pattern, pointer_to("/resources", at))
+    for pointer, pattern in dict(_restrictions(document)).items():
+        yield from _ordinary(pattern, pointer)
+        if _is_no_name(pattern):
+            yield "W_NEVER", pointer, ""
+    for one in document.denied_parameters:
+        for at, item in enumerate(one.items):
+            if isinstance(item, str) and _SET.search(item):
+                yield "W_ORDINARY", pointer_to(one.pointer, at), ""
+    for need in document.requirements:
+        for match in () if need.expression is None else _matches(need.expression):
+            yield from _searches(match, need.pointer)
+
+
+def _ordinary(pattern: str, pointer: str) -> Found:
+    if _ORDINARY.search(pattern):
+        yield "W_ORDINARY", pointer, ""
+
+
+def _restrictions(document: PolicyDocument) -> Iterator[tuple[str, str]]:
+    for at, pattern in enumerate(document.denied_resources):
+        yield pointer_to("/denied_resources", at), pattern
+    constrained: list[ParameterConstraint | DeniedParameter] = [*document.parameters, *document.denied_parameters]
+    for one in constrained:
+        if one.pointer.count("/") == 4:  # in the short form nothing is written for the operation
+            yield one.pointer.rpartition("/")[0], one.opkey
+    yield from ((listed.pointer, listed.opkey) for listed in document.allowed_parameters)
+    for rule in document.sequence:
+        yield pointer_to(rule.pointer, "when"), rule.when
+        if isinstance(rule.test, Taint):
+            yield pointer_to(rule.pointer, "tainted_by"), rule.test.source
+        elif isinstance(rule.test, After):
+            yield pointer_to(rule.pointer, "after"), rule.test.resource
+
+
+def _is_no_name(pattern: str) -> bool:
+    return not any(_is_name(re.sub(r"\*+", filling, fold(pattern))) for filling in _FILLINGS)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        resource_name(text)
+    except ResourceInvalidError:
+        return False
+    return True
+
+
+# ---- conditions
+
+
+def _matches(expression: Expression) -> Iterator[Match]:
+    """Yield the matches that make a condition true; under NOT a match that never comes true protects."""
+    match expression:
+        case Joined():
+            for part in expression.parts:
+                yield from _matches(part)
+        case Not(inner=Not(inner=inner)):
+            yield from _matches(inner)
+        case Match(path=Path(root="params")):
+            yield expression
+        case _:
+            return
+
+
+def _searches(match: Match, pointer: str) -> Found:
+    if match.regex is None:
+        if _has_case(match.glob or ""):
+            yield "W_MATCHES_CASE", pointer, f": '{match.glob}'"
+        return
+    text = match.regex.pattern
+    flags = "".join(_FLAGS.findall(text))
+    bare = _FLAGS.sub("(", text).strip("()^$")
+    branches = [bare] if "(" in bare else bare.split("|")
+    if not all(one.startswith(_ANYTHING) and one.rstrip("?").endswith(_ANYTHING) for one in branches):
+        yield "W_REGEX_ANCHORED", pointer, f": /{text}/"
+    elif "s" not in flags and ".*" in bare:
+        yield "W_REGEX_LINES", pointer, f": /{text}/"
+    if "i" not in flags and _has_case(re.sub(r"\\.", "", bare)):
+        yield "W_MATCHES_CASE", pointer, f": /{text}/"
+
+
+def _has_case(text: str) -> bool:
+    return text.lower() != text.upper()

@@ -1,0 +1,22 @@
+"""Whether a double still says what a JSON text wrote (DESIGN.md 5 "Parameters")."""
+
+
+def is_kept(literal: str, value: float) -> bool:
+    """Return whether a double without a fraction is the number that was written, or what writers of doubles write.
+
+    Beyond 2^53 a double is spelled by its shortest digits: `1e300` and the 301 digits of it are both that number.
+    What is too small for a double is 0, as in every reader.
+    """
+    if value == 0:
+        return True
+    written = _decimal(literal)
+    return written == _decimal(str(int(value))) or written == _decimal(repr(value))
+
+
+def _decimal(literal: str) -> tuple[bool, str, int]:
+    """Return sign, digits without zeros at either end, and the power of ten: equal for equal numbers."""
+    mantissa, _, exponent = literal.lower().partition("e")
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    digits = (whole + fraction).rstrip("0")
+    zeros = len(whole + fraction) - len(digits)
+    return literal.startswith("-"), digits.lstrip("0"), int(exponent or 0) - len(fraction) + zeros
