@@ -8,9 +8,10 @@ workers on different versions could then disagree, which is why the engine's Uni
 import unicodedata
 
 from processors.jcs import JSONValue
+from processors.policy.invisible import has_invisible, without_invisible
 
 _CONTROL = frozenset({"Cc"})
-_HIDDEN = frozenset({"Cc", "Cf", "Cs"})  # control, format (zero width, bidi), surrogate
+_HIDDEN = frozenset({"Cc", "Cs"})  # control, surrogate
 _UNASSIGNED = frozenset({"Cn"})
 
 
@@ -25,11 +26,14 @@ def nfkc(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Return what two spellings have in common: NFKC, case folded, NFKC, no format characters (MAPL.md 4)."""
-    folded = nfkc(nfkc(text).casefold())
-    if folded.isascii():
-        return folded
-    return "".join(character for character in folded if unicodedata.category(character) != "Cf")
+    """Return what two spellings have in common: NFKC and case folded, without what nobody sees (MAPL.md 4).
+
+    Idempotent, and the same wherever invisible characters are put into a text: they are taken out before it is
+    normalised, because they keep letters from their accents, and after it, because NFKC makes some.
+    """
+    if text.isascii():
+        return text.lower()
+    return nfkc(without_invisible(nfkc(nfkc(without_invisible(text)).casefold())))
 
 
 def utf8_size(text: str) -> int:
@@ -59,8 +63,8 @@ def has_control(text: str) -> bool:
 
 
 def has_hidden(text: str) -> bool:
-    """Return whether the text holds what nobody sees: a control or format character, or half a surrogate pair."""
-    return _has(text, _HIDDEN)
+    """Return whether the text holds what nobody sees: a control or invisible character, or half a surrogate pair."""
+    return has_invisible(text) or _has(text, _HIDDEN)
 
 
 def has_unassigned(text: str) -> bool:
