@@ -10,6 +10,7 @@ from tests.reference.mapl.text import (
     glob_tokens,
     has_dot_segment,
     has_outer_blanks,
+    is_invisible,
     nfc,
     nfkc,
     percent_decode_once,
@@ -67,7 +68,7 @@ def check_name(name: str, *, star: bool) -> None:
         or len(name) > NAME_CODE_POINTS_MAX
         or has_outer_blanks(name)
         or (star and "*" in name)
-        or any(unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in name)
+        or any(unicodedata.category(c) in {"Cc", "Cn", "Cs"} or is_invisible(c) for c in name)
         or has_dot_segment(rest)
         or has_bad_slashes(name)
     ):
@@ -129,8 +130,10 @@ def grants(pattern: str, name: str) -> bool:
 
 
 def last_segment(name: str) -> str:
-    """Section 11: the exact last `/`-segment of the name, its domain not counted."""
-    return domain_and_rest(name)[1].split("/")[-1]
+    """Section 11: the exact last `/`-segment of the name, its domain not counted; of `vault:` the second, its verb."""
+    domain, rest = domain_and_rest(name)
+    segments = rest.split("/")
+    return (segments[1] if len(segments) > 1 else "") if domain == "vault" else segments[-1]
 
 
 def app_of(name: str) -> str | None:
