@@ -16,7 +16,7 @@ import yaml
 from macaw.tenancy import admin_control
 from processors.bridges import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
 from processors.jcs import canonical
-from processors.registry import PERSON_PREFIX
+from processors.names import PERSON_PREFIX
 from producers.client import Control, RefusedError, open_session
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair

@@ -122,7 +122,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
             effects.enter_registry("ended", body.session)
         case records.PrincipalRegistered():
-            effects.enter_registry("key", registry.register(tables, signer, body))
+            effects.enter_registry(*registry.register(tables, signer, body))
         case records.PrincipalRevoked():
             kids = registry.revoke(tables, signer, body)
             for kid in kids:

@@ -23,7 +23,7 @@ As = Annotated[
 def open_client(home: Home, folder: TenantHome, name: str) -> Client:
     """Return the client of an agent, of `user:NAME`, or of `approver:NAME`. Raises CommandError."""
     from macaw.cli.errors import CommandError
-    from processors.registry import PERSON_PREFIX
+    from processors.names import PERSON_PREFIX
     from producers.client import Client
 
     for prefix, kind, connect, hint in (
@@ -42,7 +42,7 @@ def open_client(home: Home, folder: TenantHome, name: str) -> Client:
 
 def _hint(folder: TenantHome, name: str) -> str:
     """Return what may have been meant by a name that no agent has."""
-    from processors.registry import PERSON_PREFIX
+    from processors.names import PERSON_PREFIX
 
     others = (("session", PERSON_PREFIX), ("approver", APPROVER_PREFIX))
     meant = [f"--as {prefix}{name}" for kind, prefix in others if folder.key_file(kind, name).exists()]

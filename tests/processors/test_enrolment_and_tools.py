@@ -1,8 +1,12 @@
 """What enrolment keys may register, and what tools may declare."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas import limits, topics
 from tests.builders import Actor, Folded, grant, keys_of, tool
@@ -23,6 +27,20 @@ def said(folded: Folded) -> str:
 
 # ---- enrolment keys
 
+ROLES = ["payer", "treasurer", "clerk"]
+listed = st.lists(st.sampled_from(ROLES), max_size=3)
+given_attributes = st.fixed_dictionaries(
+    {},
+    optional={
+        "roles": listed | st.sampled_from(ROLES),
+        "groups": listed,
+        "user": st.sampled_from(["carol", "Carol", "dave"]),
+        "clearance": st.sampled_from(["low", "top"]),
+        "company": st.sampled_from(["ACME", ""]),
+        "other": listed | st.sampled_from(ROLES),
+    },
+)
+
 
 def enrolment(world: World, **granted: Any) -> Actor:
     return world.register("enrolment", f"enrol-{len(world.tables.principals)}", enrolment=grant(**granted))
@@ -35,11 +53,14 @@ def enrolment(world: World, **granted: Any) -> Actor:
         ("*", "anything", True), ("exact", "exact", True), ("exact", "exactly", False), ("*-bot", "a-bot", True),
         ("*-bot", "a-bott", False), ("a*b*c", "aXbYc", True), ("a*b*c", "abc", True), ("a*b*c", "acb", False),
         ("ab*ba", "aba", False), ("ab*ba", "abba", True), ("a**b", "ab", True), ("a*a*a", "aa", False),
-        ("", "x", False),
+        ("", "x", False), ("*", "a/b", False), ("*", "a:b", False), ("*-bot", "x/a-bot", False), ("**", "a/b", False),
+        ("a/*", "a/b", True), ("a/*", "a/b/c", False), ("a/*/c", "a/b/c", True), ("a*", "a/", False),
+        ("*/*", "a/b", True),
+        ("spiffe://acme/*", "spiffe://acme/x", True), ("spiffe:*", "spiffe://acme/x", False), ("a:*", "a/x", False),
     ],
 )  # fmt: skip
 def test_an_enrolment_key_registers_names_of_its_pattern_only(world, pattern, name, fits):
-    """The pattern's asterisks stand for any run of characters; everything else stands for itself."""
+    """The pattern's asterisks stand for runs without `/` and `:`; everything else stands for itself."""
     key = enrolment(world, name_pattern=pattern)
     folded = world.send(world.registration("agent", name), key)
 
@@ -78,6 +99,86 @@ def test_an_enrolment_key_registers_roles_of_its_grant_only(world):
     assert said(world.send(world.registration("tool", "a"), key)) == "WRONG_ROLE"
     assert said(world.send(world.registration("service", "a"), key)) == "WRONG_ROLE"
     assert world.send(world.registration("agent", "a"), key).says == ("accepted", "")
+
+
+@given(most=given_attributes, given=given_attributes, role=st.sampled_from(["agent", "service", "tool"]))
+def test_an_enrolment_key_gives_no_more_than_its_grant_has(most, given, role):
+    """Any part of a list; every other member exactly as the grant has it, so that none is left out that restricts."""
+    world = World.founded()
+    key = enrolment(world, attributes=json.dumps(most))
+    folded = world.send(world.registration(role, "newcomer", attributes=json.dumps(given)), key)
+    within = all(name in most and set(part(given[name])) <= set(part(most[name])) for name in given) and all(
+        given.get(name) == value for name, value in most.items() if isinstance(value, str)
+    )
+
+    assert folded.says == (("accepted", "") if within else ("refused", "ATTRIBUTE_INVALID"))
+    if within:
+        [row] = [row for row in world.tables.keys.rows.values() if row.principal_id == "newcomer"]
+        assert json.loads(row.attributes) == given
+
+
+def part(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def test_an_enrolment_key_gives_nothing_unless_its_grant_says_so(world):
+    """The default is a name and no attribute."""
+    key = enrolment(world, name_pattern="ci-*")
+    for attributes in (
+        '{"roles":["treasurer"]}',
+        '{"user":"carol"}',
+        '{"clearance":"top"}',
+        '{"x":[]}',
+        '{"roles":"a"}',
+    ):
+        folded = world.send(world.registration("agent", "ci-1", attributes=attributes), key)
+        assert folded.says == ("refused", "ATTRIBUTE_INVALID"), attributes
+    assert world.send(world.registration("agent", "ci-1"), key).says == ("accepted", "")
+
+
+@pytest.mark.parametrize(
+    "attributes", ["", "[]", "{", '{"user":["a"]}', '{"user":"a*"}', '{"roles":[1]}', '{"a":"b","a":"c"}']
+)
+def test_a_grant_of_attributes_that_nobody_can_have_is_refused(world, attributes):
+    """It is read when it is given, not when it is used."""
+    body = world.registration("enrolment", "e", enrolment=grant(attributes=attributes))
+
+    assert said(world.send(body, world.admin)) == "ATTRIBUTE_INVALID"
+
+
+def test_an_enrolled_tool_attests_what_its_grant_lists(world):
+    """To the letter: a pattern that the grant does not have could take in any key."""
+    key = enrolment(world, attributes='{"attests":["checked","kyc.*"]}')
+    for attests in (("**",), ("checked", "other"), ("kyc.x",)):
+        tools = (replace(tool("tool:lab/run"), attests=attests),)
+        assert said(world.send(world.registration("tool", "lab", tools=tools), key)) == "ATTESTATION_NOT_DECLARED"
+    tools = (replace(tool("tool:lab/run"), attests=("kyc.*", "checked")),)
+    assert world.send(world.registration("tool", "lab", tools=tools), key).says == ("accepted", "")
+    with_it = world.registration("agent", "a", attributes='{"attests":["checked"]}')
+    assert said(world.send(with_it, key)) == "ATTRIBUTE_INVALID"
+
+
+@pytest.mark.parametrize("name", ["bank/x-helper", "bank\\x-helper", "bank\uff0fx-helper", "a/", "/a"])
+def test_no_tool_stands_below_another(world, name):
+    """Whoever registers it: what is granted on `tool:bank/**` is the bank's."""
+    key = enrolment(world, roles=["tool"], name_pattern="*-helper")
+    for by in (key, world.admin):
+        assert said(world.send(world.registration("tool", name), by)) == "NAME_INVALID"
+
+
+def test_who_registers_tools_can_take_no_agents_rights(world):
+    """A tool that calls others is the agent `tool:<name>`, which no agent can be named."""
+    key = enrolment(world, roles=["tool"])
+    world.publish_policy({"policy_id": "agent:shopper", "resources": ["**"]})
+    shopper = world.register("tool", "shopper", by=key)
+    session = world.open_session(shopper)
+
+    assert world.call(session, "tool:shopper/run").says == ("denied", "NO_POLICY")
+    world.publish_policy({"policy_id": "agent:tool:shopper", "resources": ["**"]})
+    assert world.call(session, "tool:shopper/run").says == ("allowed", "")
+    both = enrolment(world)
+    for role in ("agent", "service", "tool"):
+        assert said(world.send(world.registration(role, "tool:shopper"), both)) == "NAME_INVALID"
 
 
 def test_an_enrolment_key_ends_with_its_registration(world):
@@ -133,22 +234,78 @@ def test_an_enrolled_tool_offers_resources_under_its_own_name_only(world):
     assert world.send(world.registration("tool", "lab-x", tools=(tool("tool:lab-x/run"),)), key).says[0] == "accepted"
 
 
-def test_every_instance_of_a_tool_declares_the_same(world):
-    """A second instance with other operations is refused while the first one lives."""
-    first = world.register("tool", "calc", tools=(tool("tool:calc/add"), tool("tool:calc/sub")))
-    for tools in (
-        (tool("tool:calc/add"),),
-        (tool("tool:calc/add"), tool("tool:calc/sub"), tool("tool:calc/mul")),
-        (tool("tool:calc/sub"), tool("tool:calc/add")),
-        (tool("tool:calc/add"), tool("tool:calc/sub", timeout_ms=1)),
-        (tool("tool:calc/add", idempotent=True), tool("tool:calc/sub")),
-    ):
-        folded = world.send(world.registration("tool", "calc", tools=tools), world.admin)
-        assert said(folded) == "REGISTRATION_CONFLICT"
+ADD, SUB, MUL = (tool(f"tool:calc/{name}") for name in ("add", "sub", "mul"))
 
-    world.register("tool", "calc", tools=(tool("tool:calc/add"), tool("tool:calc/sub")))
+
+def test_live_instances_of_a_tool_keep_its_contracts(world):
+    """Another time-out, repetition, attestation or prompt is refused while an instance lives; so are two halves."""
+    first = world.register("tool", "calc", tools=(ADD, SUB))
+    for tools in (
+        (ADD, replace(SUB, timeout_ms=1)),
+        (replace(ADD, idempotent=True), SUB),
+        (replace(ADD, attests=("checked",)),),
+        (SUB, MUL),
+    ):
+        for keys in (first.keys, keys_of("another instance")):
+            folded = world.send(world.registration("tool", "calc", keys=keys, tools=tools), world.admin)
+            assert said(folded) == "REGISTRATION_CONFLICT"
+
+    world.register("tool", "calc", tools=(SUB, ADD))
     assert len(world.tables.principals.rows[b"calc"].kids) == 2
     assert world.tables.keys.rows[first.kid].revoked_at is None
+
+
+def described(world: World) -> dict[str, str]:
+    return {one.resource: one.description for one in world.tables.principals.rows[b"calc"].tools}
+
+
+def test_a_description_is_no_contract(world):
+    """The same key declares again, as often as its author likes; the newest text counts, and no key is spent."""
+    key = enrolment(world, roles=["tool"], name_pattern="calc", count_max=1)
+    calc = world.register("tool", "calc", tools=(ADD, SUB), by=key)
+    for text in ("adds", "adds two numbers", ""):
+        body = world.registration("tool", "calc", keys=calc.keys, tools=(replace(ADD, description=text), SUB))
+        folded = world.send(body, key)
+        assert folded.says == ("accepted", "")
+        assert [output.key for output in folded.of(topics.REGISTRY)] == [f"tools/{calc.kid.hex()}".encode()]
+        assert described(world) == {"tool:calc/add": text, "tool:calc/sub": ""}
+
+    assert world.tables.keys.rows[key.kid].enrolled == 1
+    assert world.tables.principals.rows[b"calc"].kids == (calc.kid,)
+
+
+def test_an_operation_is_added_while_others_run(world):
+    """By the same key or by a new instance; one of the older version may still come, and takes nothing back."""
+    calc = world.register("tool", "calc", tools=(ADD,))
+    assert (
+        world.send(world.registration("tool", "calc", keys=calc.keys, tools=(ADD, SUB)), world.admin).says[0]
+        == "accepted"
+    )
+    world.register("tool", "calc", tools=(MUL, ADD, SUB))
+    world.register("tool", "calc", tools=(replace(ADD, description="old"),))
+
+    assert described(world) == {"tool:calc/add": "old", "tool:calc/sub": "", "tool:calc/mul": ""}
+    assert set(world.tables.resources.rows) == {b"tool:calc/add", b"tool:calc/sub", b"tool:calc/mul"}
+
+
+def test_only_a_tools_own_live_key_declares_again(world):
+    """Not as another tool, not with other attributes or another end, not once it is revoked, and not by a stranger."""
+    calc = world.register("tool", "calc", tools=(ADD,))
+    other = world.registration("tool", "calc", keys=calc.keys, tools=(ADD, SUB))
+    stranger = enrolment(world)
+
+    assert said(world.send(other, stranger)) == "REGISTRATION_CONFLICT"
+    for changed in (
+        replace(other, attributes='{"roles":["x"]}'),
+        replace(other, expires_at=world.now + 1000),
+        replace(other, role="agent", tools=(), key=world.offer(calc.keys, "agent", "calc")),
+        replace(other, key=world.offer(calc.keys, "tool", "calc2"), tools=(tool("tool:calc2/run"),)),
+    ):
+        assert said(world.send(changed, world.admin)) == "KEY_TAKEN"
+    unproven = replace(other, key=world.offer(calc.keys, "tool", "calc", possession=bytes(64)))
+    assert said(world.send(unproven, world.admin)) == "BAD_POSSESSION"
+    world.revoke("calc")
+    assert said(world.send(other, world.admin)) == "KEY_TAKEN"
 
 
 @pytest.mark.parametrize("how", ["revoked", "expired"])
