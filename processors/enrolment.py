@@ -52,8 +52,10 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered, *, again: 
     if grant is None or body.role not in grant.roles:
         raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {body.role!r}")
     principal = tables.principals.get(body.key.principal_id.encode())
-    if principal is not None and principal.registered_by != signer.kid:
-        # Or it could give itself another's attributes, or become a recipient of what is sealed to another's tool.
+    foreign = principal is not None and principal.registered_by != signer.kid
+    if foreign and grant.name_pattern != body.key.principal_id:
+        # Or it could give itself another's attributes, or become a recipient of what is sealed to another's tool. A
+        # key that was made for this very name is the admin's word: another instance, or the first after a revocation.
         raise Refusal(Reason.REGISTRATION_CONFLICT, "the name was registered by another key: an admin adds instances")
     if not names.meets(grant.name_pattern, body.key.principal_id):
         raise Refusal(Reason.NAME_INVALID, "the name is outside the enrolment key's pattern")

@@ -79,6 +79,21 @@ def test_an_enrolment_key_adds_instances_to_its_own_principals_only(world):
     assert world.send(world.registration("agent", "worker"), world.admin).says == ("accepted", "")
 
 
+def test_an_enrolment_key_for_one_name_adds_instances_to_it(world):
+    """An admin made it for that name: another instance, or the first one after the name was revoked; no other role."""
+    first, second = (enrolment(world, roles=["tool"], name_pattern="bank", count_max=1) for _ in range(2))
+    world.register("tool", "bank", by=first)
+    world.register("tool", "bank", by=second)
+    assert len(world.tables.principals.rows[b"bank"].kids) == 2
+    world.revoke("bank")
+    assert said(world.send(world.registration("tool", "bank"), first)) == "ENROLMENT_EXCEEDED"
+    assert said(world.send(world.registration("tool", "bank"), enrolment(world))) == "REGISTRATION_CONFLICT"
+    world.register("tool", "bank", by=enrolment(world, roles=["tool"], name_pattern="bank"))
+
+    both = enrolment(world, name_pattern="bank")
+    assert said(world.send(world.registration("agent", "bank"), both)) == "REGISTRATION_CONFLICT"
+
+
 def test_an_enrolment_key_registers_as_many_keys_as_it_may(world):
     """The count is spent by registrations that came about, and by no others."""
     key = enrolment(world, count_max=2)
