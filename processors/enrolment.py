@@ -41,8 +41,10 @@ def check_grant(body: PrincipalRegistered) -> None:
     subject_of(grant.attributes, "agent", body.key.principal_id)  # what no principal could have is no bound
 
 
-def charge(tables: Tables, signer: Signer, body: PrincipalRegistered, *, again: bool) -> None:
-    """Let an enrolment key register once more, within its grant; `again`: this key it has registered before.
+def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
+    """Let an enrolment key register once more, within its grant.
+
+    What a tool declares anew is charged like a new key: it may be more than was declared, and everybody reads it.
 
     Raises:
         Refusal: the role, the name, an attribute or what is declared is outside the grant, or its number is reached.
@@ -62,8 +64,6 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered, *, again: 
     most: Attributes = json.loads(grant.attributes)
     check_attributes(most, json.loads(body.attributes))
     _check_declared(most, body)
-    if again:
-        return
     if row.enrolled >= grant.count_max:
         raise Refusal(Reason.ENROLMENT_EXCEEDED)
     tables.keys.put(signer.kid, replace(row, enrolled=row.enrolled + 1))

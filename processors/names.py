@@ -64,7 +64,8 @@ def known_as(name: str) -> str:
 def meets(pattern: str, name: str) -> bool:
     """Return whether a name is `pattern` with each `*` standing for a run without `/` and `:`. Linear in the name.
 
-    Two stars are no more than one: what a pattern's author has not written, a slash or colon, is never taken in.
+    Two stars are no more than one: what a pattern's author has not written, a slash or colon, is never taken in. So a
+    pattern of programs takes in no person, and none takes in what stands below a name.
     """
     parts, wanted = _parts(name), _parts(pattern)
     return len(parts) == len(wanted) and all(map(_meets_part, wanted, parts))

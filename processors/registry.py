@@ -117,7 +117,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> tuple
     subject_of(body.attributes, body.role, body.key.principal_id)
     again = _declares_again(tables, body)
     if signer.role == "enrolment":
-        enrolment.charge(tables, signer, body, again=again)
+        enrolment.charge(tables, signer, body)
     enrolment.check_grant(body)
     if body.role == "bridge":
         bridges.check_bridge(tables, body.attributes)

@@ -275,8 +275,8 @@ def described(world: World) -> dict[str, str]:
 
 
 def test_a_description_is_no_contract(world):
-    """The same key declares again, as often as its author likes; the newest text counts, and no key is spent."""
-    key = enrolment(world, roles=["tool"], name_pattern="calc", count_max=1)
+    """The same key declares again and the newest text counts; of an enrolment each is one, because all must read it."""
+    key = enrolment(world, roles=["tool"], name_pattern="calc", count_max=4)
     calc = world.register("tool", "calc", tools=(ADD, SUB), by=key)
     for text in ("adds", "adds two numbers", ""):
         body = world.registration("tool", "calc", keys=calc.keys, tools=(replace(ADD, description=text), SUB))
@@ -285,7 +285,9 @@ def test_a_description_is_no_contract(world):
         assert [output.key for output in folded.of(topics.REGISTRY)] == [f"tools/{calc.kid.hex()}".encode()]
         assert described(world) == {"tool:calc/add": text, "tool:calc/sub": ""}
 
-    assert world.tables.keys.rows[key.kid].enrolled == 1
+    assert world.tables.keys.rows[key.kid].enrolled == 4
+    assert said(world.send(body, key)) == "ENROLMENT_EXCEEDED"
+    assert world.send(body, world.admin).says == ("accepted", "")
     assert world.tables.principals.rows[b"calc"].kids == (calc.kid,)
 
 

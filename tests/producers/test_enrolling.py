@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from macaw.cli import main
 from macaw.enrolments import create_enrolment, grant_of
 from macaw.tenancy import create_tenant, publish_policies, register_agent, revoke_principal
 from producers.client import Client
@@ -78,8 +79,8 @@ def test_a_tools_machine_can_register_its_tool_once_and_nobody_else(here: Instal
 
     register_agent(here.home, here.folder, "shopper", attributes={"roles": ["payer"]})
     publish_policies(here.home, here.folder, ['{"policy_id": "role:payer", "resources": ["tool:bank/*"]}'], {})
-    for _ in range(2):  # once it is registered it needs the enrolment key no more
-        with there.hosting("bank", Bank()), Client.connect(here.folder.tenant, "shopper", home=here.home) as client:
+    for tools in (Bank(), Described()):  # once it is registered it needs the enrolment key no more
+        with there.hosting("bank", tools), Client.connect(here.folder.tenant, "shopper", home=here.home) as client:
             assert client.invoke("tool:bank/pay", {"to": "bob"}) == {"paid": "bob"}
 
     bare = {"home": there.home, "folder": there.folder}
@@ -87,13 +88,16 @@ def test_a_tools_machine_can_register_its_tool_once_and_nobody_else(here: Instal
         register_agent(**bare, name="treasurer", attributes={"roles": ["treasurer"]})
     with pytest.raises(RefusedError, match="may not register role 'agent'"):
         register_agent(**bare, name="treasurer", attributes={"roles": ["treasurer"]}, enrolment="bank")
+    with pytest.raises(RefusedError, match=r"ENROLMENT_EXCEEDED.*macaw enrolment create bank --for tool"):
+        register_tool(there.home, there.folder, "bank", collect_tools(Larger()))
     with pytest.raises(HomeError, match="--for tool"):
         register_tool(there.home, there.folder, "other", collect_tools(Bank()))
     there.folder.key_file("tool", "bank").unlink()
     with pytest.raises(RefusedError, match=r"ENROLMENT_EXCEEDED.*macaw enrolment create bank --for tool"):
         register_tool(there.home, there.folder, "bank", collect_tools(Bank()))
     again = another_machine(here, tmp_path / "bank", "bank", "tool")  # the spent key makes room for a new one
-    register_tool(again.home, again.folder, "bank", collect_tools(Bank()))
+    register_tool(again.home, again.folder, "bank", collect_tools(Larger()))
+    assert set(offered(here, "bank")) == {"tool:bank/pay", "tool:bank/balance"}
 
 
 def test_an_enrolment_key_gives_what_it_is_told_to(here: Installation, tmp_path: Path) -> None:
@@ -123,8 +127,10 @@ def test_an_enrolment_key_gives_what_it_is_told_to(here: Installation, tmp_path:
     assert there.folder.key_file("agent", "ci-1").exists()
 
 
-def test_a_tool_is_described_anew_and_grows_while_it_runs(here: Installation) -> None:
-    """What changes a contract is refused with the command that helps; and that command helps."""
+def test_a_tool_is_described_anew_and_grows_while_it_runs(
+    here: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What changes a contract is refused with the command that helps; that command helps, and the evidence verifies."""
     register_agent(here.home, here.folder, "shopper", attributes={})
     first = register_tool(here.home, here.folder, "bank", collect_tools(Bank()))
     for tools in (Described(), Larger(), Bank()):
@@ -140,6 +146,12 @@ def test_a_tool_is_described_anew_and_grows_while_it_runs(here: Installation) ->
     assert KeyPair.load(aside).kid == first.kid
     assert register_tool(here.home, here.folder, "bank", collect_tools(Changed())) != first
     assert [one.timeout_ms for one in offered(here, "bank").values()] == [1000]
+
+    monkeypatch.setenv("MACAW_HOME", str(here.home.path.parent))
+    tenant, evidence = ["--tenant", here.folder.tenant], str(tmp_path / "evidence")
+    assert main(["audit", "export", evidence, *tenant]) == 0
+    assert main(["audit", "verify", evidence, "--allow-unwitnessed", *tenant]) == 0
+    assert main(["replay", *tenant]) == 0
 
     aside.rename(here.folder.key_file("tool", "bank2"))
     with pytest.raises(RefusedError, match=r"was revoked or has ended: remove .*bank2.key"):
