@@ -67,7 +67,9 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
         NoAnswerError, PublishError: nobody answered, or the broker did not take it.
     """
     path = folder.key_file("session", name)
-    session = KeyPair.generate()
+    session, new = KeyPair.generate(), path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    session.save(new)  # before it is opened: an earlier session's key is not given up for one that cannot be kept
     with Control(home, folder, _bridge(home, folder), BRIDGE) as control:
         open_session(
             control,
@@ -77,9 +79,7 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
             attributes=canonical(attributes).decode(),
             issuer=DEVELOPMENT_ISSUER,
         )
-    path.unlink(missing_ok=True)
-    session.save(path)
-    return path
+    return new.replace(path)
 
 
 def _bridge(home: Home, folder: TenantHome) -> KeyPair:
