@@ -101,8 +101,8 @@ def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, f"got {len(good)} root signatures, want {founding.root_threshold}")
 
 
-def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> tuple[str, bytes]:
-    """Register a key of a principal, or what a tool declares anew; return which, `key` or `tools`, and the kid.
+def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes | None:
+    """Register a key of a principal and return its kid, None where a tool's key is known and only declares anew.
 
     Raises:
         Refusal: the signer may not, the key or its possession is bad, the name is not allowed, a limit is met, or the
@@ -124,12 +124,9 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> tuple
     if body.role == "attester":
         declarations.check_attester(body)
     check_offer(body.key, body.role, tables.genesis)
-    if again:
-        kid = signing.kid_of(body.key.ed25519)
-    else:
-        kid = _enter(tables, body.key, body.role, by=signer.kid, registered=body)
+    kid = None if again else _enter(tables, body.key, body.role, by=signer.kid, registered=body)
     declarations.declare_tools(tables, body, again=again)
-    return ("tools" if again else "key"), kid
+    return kid
 
 
 def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:

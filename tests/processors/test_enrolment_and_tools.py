@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.following import follow
+from processors.signing import VerifiedHeads
 from schemas import limits, topics
 from tests.builders import Actor, Folded, grant, keys_of, tool
 from tests.world import World
@@ -282,7 +284,7 @@ def test_a_description_is_no_contract(world):
         body = world.registration("tool", "calc", keys=calc.keys, tools=(replace(ADD, description=text), SUB))
         folded = world.send(body, key)
         assert folded.says == ("accepted", "")
-        assert [output.key for output in folded.of(topics.REGISTRY)] == [f"tools/{calc.kid.hex()}".encode()]
+        assert [output.key for output in folded.of(topics.REGISTRY)] == [f"tools/{folded.entry.event.hex()}".encode()]
         assert described(world) == {"tool:calc/add": text, "tool:calc/sub": ""}
 
     assert world.tables.keys.rows[key.kid].enrolled == 4
@@ -303,6 +305,43 @@ def test_an_operation_is_added_while_others_run(world):
 
     assert described(world) == {"tool:calc/add": "old", "tool:calc/sub": "", "tool:calc/mul": ""}
     assert set(world.tables.resources.rows) == {b"tool:calc/add", b"tool:calc/sub", b"tool:calc/mul"}
+
+
+acts = st.lists(
+    st.tuples(
+        st.sampled_from(["first", "second"]), st.sets(st.sampled_from([ADD, SUB, MUL]), min_size=1), st.text(max_size=2)
+    ),
+    max_size=8,
+)
+
+
+@given(acts=acts)
+def test_followers_know_the_same_declarations_with_and_without_what_was_compacted(acts):
+    """Whatever two instances declare, in whatever order: the fold, its replay, and who follows agree."""
+    world = World.founded()
+    keys = {name: keys_of("calc", name) for name in ("first", "second")}
+    for name, tools, text in acts:
+        described = tuple(replace(one, description=text) for one in sorted(tools, key=lambda one: one.resource))
+        world.send(world.registration("tool", "calc", keys=keys[name], tools=described), world.admin)
+        world.advance(1)
+
+    replayed = world.fresh_tables()
+    every, compacted = [], {}
+    for received in world.records:
+        for output in world.fold_into(replayed, received).of(topics.REGISTRY):
+            every.append(received)
+            compacted.pop(output.key, None)
+            compacted[output.key] = received
+    assert replayed.principals.rows == world.tables.principals.rows
+    for kept in (every, list(compacted.values())):
+        followed = world.fresh_tables()
+        for received in kept:
+            follow(followed, replace(received, partition=0, offset=0), VerifiedHeads())
+        offered = followed.principals.get(b"calc")
+        assert {one.resource for one in (offered.tools if offered else ())} == set(
+            map(bytes.decode, world.tables.resources.rows)
+        )
+        assert followed.resources.rows == world.tables.resources.rows
 
 
 def test_only_a_tools_own_live_key_declares_again(world):
