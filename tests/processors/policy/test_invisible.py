@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.jcs import is_stream_safe
 from processors.policy.invisible import BLANK, DEFAULT_IGNORABLE, FORMAT, INVISIBLE, UNICODE_VERSION, is_plain_text
 from processors.policy.text import fold, has_hidden
 from tests.reference.mapl import text as reference
@@ -81,6 +82,29 @@ def test_what_nobody_sees_makes_no_second_spelling(text: str, data: st.DataObjec
 def test_the_independent_evaluator_folds_alike(text: str) -> None:
     """It reads its characters from the interpreter and from a table of its own."""
     assert reference.fold(text) == fold(text)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("\u0301\u0323\u0344\u05b0a\u1e69"), st.integers(1, 70)), max_size=5),
+    st.sampled_from(HIDDEN),
+)
+def test_marks_that_are_joined_fold_in_pieces_and_alike_in_both(runs: list[tuple[str, int]], hidden: str) -> None:
+    """A text may hold many marks, if something stands between them; when it is taken out they are too many."""
+    text = "s" + hidden.join(character * times for character, times in runs) + hidden + "\u0301"
+
+    assert reference.fold(text) == fold(text)
+    assert INVISIBLE.isdisjoint(fold(text))
+    plain = "".join(character for character in text if character != hidden)
+    if is_stream_safe(plain):
+        assert fold(text) == fold(plain)
+
+
+def test_marks_that_are_joined_cost_no_more_than_their_number() -> None:
+    """Twice the text asks for twice the pieces: what normalises them sees no more than 30 marks in a row."""
+    text = ("\u0301\u0323" * 15 + "\u200b") * 1000
+
+    assert is_stream_safe(text)
+    assert fold(text) == fold("\u0301\u0323" * 15) * 1000
 
 
 @pytest.mark.parametrize("blank", sorted(BLANK))

@@ -46,10 +46,23 @@ def is_invisible(character: str) -> bool:
 
 
 def fold(text: str) -> str:
-    """Section 4: NFKC, casefold, NFKC, with invisible characters removed before it, and again from what it gives."""
+    """Section 4: invisible characters removed, NFKC, casefold, NFKC; marks that the removal joined, 30 at a time."""
     seen = "".join(c for c in text if not is_invisible(c))
-    folded = nfkc(nfkc(seen).casefold())
-    return nfkc("".join(c for c in folded if not is_invisible(c)))
+    normal = nfkc if seen == text else nfkc_by_thirties
+    return normal(normal(seen).casefold())
+
+
+def nfkc_by_thirties(text: str) -> str:
+    """NFKC with a joiner behind each 30 marks of a run of 31 or more: nothing is reordered or composed across it."""
+    if not any(len(run) > 30 for run in re.split("[^M]", "".join(unicodedata.category(c)[0] for c in text))):
+        return nfkc(text)
+    joined, count = "", 0
+    for character in text:
+        count = count + 1 if unicodedata.category(character).startswith("M") else 0
+        joined += character
+        if count == 30:
+            joined, count = joined + "\u034f", 0
+    return nfkc(joined).replace("\u034f", "")
 
 
 def known_as(name: str) -> str:
