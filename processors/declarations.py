@@ -2,9 +2,9 @@
 
 While several keys of a tool live, or one of them declares again, an operation keeps its contract: time-out, repetition,
 what it attests and which parameters are prompts. Its description is no contract, and the newest counts. A declaration
-may hold operations more than the last, which are then offered. A new instance's may hold fewer, which takes nothing
-back: it is of an older version, and reports calls that it does not know as failed. To take an operation back, or to
-change one, the tool is revoked and registers anew.
+may hold operations more than the last, which are then offered, or fewer, which takes nothing back: it is an instance of
+an older version, and reports calls that it does not know as failed. To take an operation back, or to change one, the
+tool is revoked and registers anew.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
     name = body.key.principal_id
     principal = tables.principals.rows[name.encode()]
     shared = again or len(principal.kids) > 1
-    tools = _together(principal.tools, body.tools, again=again) if shared else body.tools
+    tools = _together(principal.tools, body.tools) if shared else body.tools
     if len(tools) > limits.TOOLS_PER_PRINCIPAL_MAX:
         raise Refusal(Reason.REGISTRATION_CONFLICT, f"a tool has at most {limits.TOOLS_PER_PRINCIPAL_MAX} operations")
     kept = {declared.resource for declared in tools}
@@ -51,16 +51,14 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
     tables.principals.put(name.encode(), replace(principal, tools=tools))
 
 
-def _together(
-    before: Sequence[ToolDeclaration], now: Sequence[ToolDeclaration], *, again: bool
-) -> tuple[ToolDeclaration, ...]:
+def _together(before: Sequence[ToolDeclaration], now: Sequence[ToolDeclaration]) -> tuple[ToolDeclaration, ...]:
     """Return what instances of two versions offer together. Raises Refusal REGISTRATION_CONFLICT."""
     known, new = ({declared.resource: declared for declared in tools} for tools in (before, now))
     for resource in known.keys() & new.keys():
         if contract(known[resource]) != contract(new[resource]):
             raise Refusal(Reason.REGISTRATION_CONFLICT, "a live instance declares another contract for an operation")
-    if known.keys() - new.keys() and (again or new.keys() - known.keys()):
-        raise Refusal(Reason.REGISTRATION_CONFLICT, "live instances declare other operations: it must hold all of them")
+    if known.keys() - new.keys() and new.keys() - known.keys():
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "live instances declare other operations: neither holds all")
     return tuple((known | new).values())
 
 

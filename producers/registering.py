@@ -173,12 +173,15 @@ def register_tool(home: Home, folder: TenantHome, app: str, tools: Sequence[Tool
     key, declared = tool_key(folder, app), declared_by(app, tools)
     row, offered = _on_the_log(home, folder, app, key)
     _check_contracts(app, declared, offered)
-    if row is not None and all(offered.get(one.resource) == one for one in declared):
+    adds = any(one.resource not in offered for one in declared)
+    # An older version, which lacks something, does not put its descriptions in place of newer ones.
+    older = len(declared) < len(offered) and not adds
+    if row is not None and (older or all(offered.get(one.resource) == one for one in declared)):
         return key
     try:
         _declare(home, folder, app, key, declared, row)
     except (HomeError, RefusedError) as exc:
-        if row is None or any(one.resource not in offered for one in declared):
+        if row is None or adds:
             raise
         log.warning("%s serves, but the log keeps its old descriptions: %s", app, exc)  # which are no contract
     return key

@@ -136,7 +136,7 @@ def test_a_tool_is_described_anew_and_grows_while_it_runs(
     for tools in (Described(), Larger(), Bank()):
         assert register_tool(here.home, here.folder, "bank", collect_tools(tools)) == first
     assert {name: one.description for name, one in offered(here, "bank").items()} == {
-        "tool:bank/pay": "Send money.",
+        "tool:bank/pay": "Send money to somebody.",  # an older version describes nothing anew
         "tool:bank/balance": "Tell what is left.",
     }
 
