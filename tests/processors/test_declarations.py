@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.following import follow
@@ -114,6 +114,7 @@ acts = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(acts=acts)
 def test_followers_know_the_same_declarations_with_and_without_what_was_compacted(acts):
     """Whatever two instances declare, in whatever order: the fold, its replay, and who follows agree."""

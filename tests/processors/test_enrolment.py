@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import limits, topics
@@ -116,6 +116,7 @@ def test_an_enrolment_key_registers_roles_of_its_grant_only(world):
     assert world.send(world.registration("agent", "a"), key).says == ("accepted", "")
 
 
+@settings(deadline=None)
 @given(most=given_attributes, given=given_attributes, role=st.sampled_from(["agent", "service", "tool"]))
 def test_an_enrolment_key_gives_no_more_than_its_grant_has(most, given, role):
     """Any part of a list; every other member exactly as the grant has it, so that none is left out that restricts."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from macaw.instances import instance_home
@@ -17,6 +17,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 alike = st.text(st.sampled_from("aA.#%2e/\\-_@~é\u0301E"), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(names | alike)
 def test_a_name_is_written_so_that_every_file_system_keeps_it_and_it_can_be_read_again(name: str) -> None:
     """ASCII without capitals, so that no folding of case and no normalising changes it; never hidden, never a path."""
@@ -31,6 +32,7 @@ def test_a_name_is_written_so_that_every_file_system_keeps_it_and_it_can_be_read
         assert unquote(written) == name
 
 
+@settings(deadline=None)
 @given(names | alike, names | alike)
 def test_no_two_names_have_one_file(one: str, other: str) -> None:
     """Long ones included, and an instance's file is no other tool's."""

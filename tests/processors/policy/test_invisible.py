@@ -4,7 +4,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.jcs import is_stream_safe
@@ -65,6 +65,7 @@ def test_no_character_folds_to_something_invisible_and_folding_again_changes_not
             assert not is_plain_text(character)
 
 
+@settings(deadline=None)
 @given(texts, st.data())
 def test_what_nobody_sees_makes_no_second_spelling(text: str, data: st.DataObject) -> None:
     """Put anywhere into a text, between a letter and its accent too, it leaves the fold as it was."""
@@ -78,12 +79,14 @@ def test_what_nobody_sees_makes_no_second_spelling(text: str, data: st.DataObjec
     assert not is_plain_text(hidden)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_the_independent_evaluator_folds_alike(text: str) -> None:
     """It reads its characters from the interpreter and from a table of its own."""
     assert reference.fold(text) == fold(text)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("\u0301\u0323\u0344\u05b0a\u1e69"), st.integers(1, 70)), max_size=5),
     st.sampled_from(HIDDEN),
