@@ -14,7 +14,7 @@ from pathlib import Path
 from macaw.tenancy import admin_control
 from processors.bridges import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
 from processors.jcs import canonical
-from processors.registry import PERSON_PREFIX
+from processors.names import PERSON_PREFIX
 from producers.client import Control, RefusedError, open_session
 from producers.files import FileError, read_file
 from producers.home import Home, TenantHome
@@ -60,7 +60,9 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
         NoAnswerError, PublishError: nobody answered, or the broker did not take it.
     """
     path = folder.key_file("session", name)
-    session = KeyPair.generate()
+    session, new = KeyPair.generate(), path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    session.save(new)  # before it is opened: an earlier session's key is not given up for one that cannot be kept
     with Control(home, folder, _bridge(home, folder), BRIDGE) as control:
         open_session(
             control,
@@ -70,9 +72,7 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
             attributes=canonical(attributes).decode(),
             issuer=DEVELOPMENT_ISSUER,
         )
-    path.unlink(missing_ok=True)
-    session.save(path)
-    return path
+    return new.replace(path)
 
 
 def _bridge(home: Home, folder: TenantHome) -> KeyPair:

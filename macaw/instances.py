@@ -17,7 +17,7 @@ class InstanceHome(TenantHome):
     def key_file(self, kind: str, name: str) -> Path:
         """Return where this instance keeps a key; the first one keeps it where a lone one would."""
         path = TenantHome.key_file(self, kind, name)
-        return path.with_name(f"{name}.{self.instance}.key") if kind == "tool" and self.instance else path
+        return path.with_name(f"{path.stem}#{self.instance}.key") if kind == "tool" and self.instance else path
 
 
 def instance_home(folder: TenantHome, instance: int) -> InstanceHome:

@@ -11,6 +11,7 @@ from processors import jcs
 from processors.approved import Attested
 from processors.attributes import subject_of
 from processors.delegations import chain_of
+from processors.names import PERSON_PREFIX
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policies import call_of, policies_in_force
 from processors.policy.decide import decide
@@ -19,7 +20,6 @@ from processors.policy.index import PolicyIndex
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
-from processors.registry import PERSON_PREFIX
 from processors.tables import Tables
 from schemas.rows import SessionRow
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from macaw.policy_case_files import Case, CaseFileError
+from processors.names import known_as
 from processors.policy.attestations import Use
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Approval, Approver, Record
@@ -72,7 +73,7 @@ class Attested:
             self.used[use.position] = self.used.get(use.position, 0) + 1
 
     def _approvers(self, row: Case) -> Iterator[Approver]:
-        by = (one for one in row.get("by", ()) if one["user"] not in self.requesters)
+        by = (one for one in row.get("by", ()) if known_as(one["user"]) not in self.requesters)
         return (Approver(one["user"], frozenset(one["is"])) for one in by)
 
     def _rows(self, key: str, *, external: bool) -> Iterator[tuple[int, Case]]:

@@ -14,6 +14,7 @@ from macaw.policy_case_files import Case, CaseFile, CaseFileError, document_text
 from macaw.policy_case_tables import Attested, ms
 from macaw.policy_files import read_documents
 from processors import jcs
+from processors.approved import names_of
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
@@ -189,7 +190,8 @@ class _Table:
             subjects = self._subjects()
         except AttributeInvalidError:
             return frozenset()
-        return frozenset(one.user or "" for one in ([subjects] if isinstance(subjects, Subject) else subjects))
+        listed = [subjects] if isinstance(subjects, Subject) else subjects
+        return frozenset().union(*map(names_of, listed))
 
     def _call(self, now: int, session: Session) -> Call:
         case = self._case

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from macaw.tenancy import admin_control, register_principal
+from macaw.tenancy import admin_control
 from producers.control import Control
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
 from producers.outcomes import digest_of
+from producers.registering import register_key
 from schemas.records import Attestation, SessionRevoked
 from schemas.workflow import AttestationSet
 
@@ -18,7 +19,7 @@ def register_with_admin(
 ) -> KeyPair:
     """Register an approver or attester with the admin key and keep its new key file. Raises RefusedError."""
     with admin_control(home, folder) as control:
-        return register_principal(control, role, name, attributes, folder.key_file(role, name))
+        return register_key(control, folder.key_file(role, name), role, name, attributes)
 
 
 def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason: str) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from macaw.locking import update_config
 from processors.authoring import RANDOM_BYTES, draft_event, sign_drafts
-from processors.jcs import canonical
 from processors.policy.documents import parse_policy
 from processors.signing import NO_GENESIS, kid_of
 from producers.answers import Answer
 from producers.client import CONTROL_SECONDS, Control, NoAnswerError, RefusedError
 from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair
+from producers.registering import ENROLMENT_PREFIX, register_key, registrar
 from schemas import codec
 from schemas.reasons import Reason
 from schemas.records import (
@@ -36,7 +36,7 @@ ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.
 FOUNDING = "founding.event"
 ENROLMENT = "enrolment.pending"
-ROLES_IN_ENROLMENT = ("agent", "service", "tool")
+ROLES_IN_ENROLMENT = ("agent", "service")  # a tool has an enrolment key of its own, or is registered by the admin
 
 
 def create_tenant(home: Home, name: str, *, development: bool = False, replication: int = 1) -> TenantHome:
@@ -164,43 +164,47 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
 
 
 def register_agent(
-    home: Home, folder: TenantHome, name: str, *, attributes: Mapping[str, object], role: str = "agent"
+    home: Home,
+    folder: TenantHome,
+    name: str,
+    *,
+    attributes: Mapping[str, object],
+    role: str = "agent",
+    enrolment: str | None = None,
 ) -> KeyPair:
-    """Register an agent or service with the enrolment key and keep its new key file. Raises RefusedError."""
-    with Control(home, folder, folder.key("enrol"), "enrol") as control:
-        return register_principal(control, role, name, attributes, folder.key_file("agent", name))
+    """Register an agent or service and keep its new key file, with the admin key or, where there is none, an enrolment.
+
+    Raises:
+        RefusedError: the log refused it, also for what the enrolment key may not give.
+        HomeError: no key here may register it.
+    """
+    by = registrar(folder, role, name, enrolment=enrolment)
+    with Control(home, folder, by.key, by.principal_id) as control:
+        return register_key(control, folder.key_file("agent", name), role, name, attributes)
 
 
-def register_principal(control: Control, role: str, name: str, attributes: Mapping[str, object], path: Path) -> KeyPair:
-    """Register the key in a file, or a new one that is kept there once it is registered. Raises RefusedError."""
-    key = KeyPair.load(path) if path.exists() else KeyPair.generate()
-    control.tell(
-        PrincipalRegistered(
-            role=role,
-            key=key.offer(role, name, control.tenant.genesis),
-            attributes=canonical(dict(attributes)).decode(),
-            tools=(),
-        )
-    )
-    if not path.exists():
-        key.save(path)
-    return key
-
-
-def revoke_agent(home: Home, folder: TenantHome, name: str, *, reason: str) -> Path | None:
-    """Revoke every key of a principal, with the sessions they opened; return where its key file was put aside.
+def revoke_principal(home: Home, folder: TenantHome, name: str, *, reason: str) -> list[Path]:
+    """Revoke every key of a principal, with the sessions they opened; return where its key files were put aside.
 
     Raises:
         RefusedError: no such principal is registered.
     """
     with admin_control(home, folder) as control:
         control.tell(PrincipalRevoked(principal_id=name, kid=None, reason=reason))
-    path = folder.key_file("agent", name)
-    if not path.exists():
-        return None
     # Kept, because only its owner may destroy a key; moved, because a new registration needs a new one.
-    aside = path.with_name(f"{name}.{secrets.token_hex(4)}.revoked")
-    return path.rename(aside)
+    mark = secrets.token_hex(4)
+    return [path.rename(path.with_suffix(f".{mark}.revoked")) for path in _key_files(folder, name)]
+
+
+def _key_files(folder: TenantHome, name: str) -> list[Path]:
+    """Return the files of a program's keys, those of several instances of a tool too."""
+    kinds = ("agent", "tool", "approver", "attester")
+    found = [folder.key_file(kind, name) for kind in kinds]
+    if name.startswith(ENROLMENT_PREFIX):
+        found.append(folder.key_file("enrolment", name.removeprefix(ENROLMENT_PREFIX)))
+    tool = folder.key_file("tool", name)
+    instances = sorted(path for path in tool.parent.glob("*.key") if path.stem.rpartition("#")[0] == tool.stem)
+    return [path for path in [*found, *instances] if path.exists()]
 
 
 def publish_policies(home: Home, folder: TenantHome, documents: Sequence[str], in_force: Mapping[str, bytes]) -> Answer:

@@ -27,6 +27,7 @@ from processors.attributes import subject_of
 from processors.delegations import Chain
 from processors.grants import make_grant
 from processors.intake import Signer
+from processors.names import known_as
 from processors.outputs import Effects
 from processors.policies import decide_call, policies_in_force
 from processors.policy.attestations import Request
@@ -63,7 +64,7 @@ def ask(
         Refusal: LIMIT_EXCEEDED, too much waits already.
     """
     requests = _by_key(requests, at_once=waits)
-    names = sorted(names_in(chain) | {asked.principal_id})
+    names = sorted(names_in(chain) | {known_as(asked.principal_id)})
     for one in requests:
         row = RequestRow(
             event=asked.leaf,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from processors.attestations import PHISHING_RESISTANT, records_of
 from processors.attributes import subject_of
 from processors.delegations import Chain
+from processors.names import known_as
 from processors.policy.evaluation import Approval, Approver, Record
 from processors.policy.resolve import Subject
 from processors.sessions import person_now
@@ -147,9 +148,11 @@ def user_of(subject: Subject) -> str:
 
 
 def names_of(subject: Subject) -> frozenset[str]:
-    """Return every name of a person: nobody becomes two people by a session that leaves one of them out."""
-    names = (subject.principal, subject.principal.removeprefix("user:"), subject.user, subject.email)
-    return frozenset(name for name in names if name)
+    """Return every name of a person, whatever its spelling: for comparisons that forbid.
+
+    Nobody becomes two people by a session that leaves one of them out, or writes it in another case.
+    """
+    return frozenset(known_as(name) for name in (subject.principal, subject.user, subject.email) if name)
 
 
 def names_in(chain: Chain) -> frozenset[str]:

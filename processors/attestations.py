@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from processors import jcs
+from processors import jcs, names
 from processors.intake import Signer
 from processors.outputs import Effects
 from processors.policy.attestations import Use
@@ -104,7 +104,7 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
             allowed = (
                 not is_reserved(body.key)
                 and matches_any(attributes.get(ATTESTS_ATTRIBUTE), body.key)
-                and matches_any(attributes.get(SUBJECTS_ATTRIBUTE), session.principal_id)
+                and _speaks_of(attributes.get(SUBJECTS_ATTRIBUTE), session.principal_id)
             )
     if not allowed:
         raise Refusal(Reason.ATTESTATION_NOT_DECLARED)
@@ -115,6 +115,12 @@ def matches_any(patterns: str | Sequence[str] | None, text: str) -> bool:
     """Whether a text meets one of some patterns in grant position. No pattern meets nothing."""
     listed = (patterns,) if isinstance(patterns, str) else patterns or ()
     return any(granting(pattern)(text) for pattern in listed)
+
+
+def _speaks_of(patterns: str | Sequence[str] | None, name: str) -> bool:
+    """Whether an attester's patterns take in a principal: `*` stops at `/` and `:`, `**` alone is everybody."""
+    listed = (patterns,) if isinstance(patterns, str) else patterns or ()
+    return "**" in listed or any(names.meets(pattern, name) for pattern in listed)
 
 
 def _check_declared(tables: Tables, call: CallRow, key: str) -> None:

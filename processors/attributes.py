@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from processors import jcs
+from processors.names import TOOL_PREFIX
 from processors.policy.errors import AttributeInvalidError
 from processors.policy.resolve import Subject
 from processors.refusal import Refusal
@@ -35,13 +36,22 @@ def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
             roles=roles,
             groups=groups,
             clearance=_text(values, "clearance") or "standard",
-            agent=principal_id if role in {"agent", "tool"} else None,  # a tool that calls others is a program too
+            agent=agent_of(role, principal_id),
             service=principal_id if role == "service" else None,
             type=role,
             principal=principal_id,
         )
     except AttributeInvalidError as exc:
         raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
+
+
+def agent_of(role: str, principal_id: str) -> str | None:
+    """Return the name under which policies know a program, None for who is no agent.
+
+    A tool that calls others is a program too. Its name is one that no agent can have: else who may register tools could
+    take the rights that were meant for an agent.
+    """
+    return {"agent": principal_id, "tool": f"{TOOL_PREFIX}{principal_id}"}.get(role)
 
 
 def _parse(text: str) -> dict[str, object]:

@@ -20,6 +20,7 @@ from processors.policy.delegation import Hop, Scope, parse_scope
 from processors.policy.errors import PolicyError
 from processors.policy.limits import DELEGATION_DEPTH_MAX
 from processors.policy.resolve import Subject
+from processors.policy.text import fold
 from processors.refusal import Refusal
 from processors.sessions import PERSON_ROLE, person_now
 from processors.tables import Tables
@@ -71,7 +72,7 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     _scope(body.scope)
     if len(body.purpose) > limits.REASON_CHARS_MAX:
         raise Refusal(Reason.DELEGATION_FORM, f"want a purpose of at most {limits.REASON_CHARS_MAX} characters")
-    if body.delegate == signer.principal_id:
+    if fold(body.delegate) == fold(signer.principal_id):
         raise Refusal(Reason.DELEGATION_SELF)
     if not _is_known(tables, body.delegate):
         raise Refusal(Reason.UNKNOWN_PRINCIPAL, "nobody of this name is registered, or has a session")
@@ -117,7 +118,7 @@ def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[Dele
         raise Refusal(Reason.DELEGATION_REVOKED)
     if body.expires_at > chain[-1].expires_at or tables.now >= min(row.expires_at for row in chain):
         raise Refusal(Reason.DELEGATION_EXPIRED, "a delegation ends no later than the one it narrows")
-    if body.delegate in {row.delegator for row in chain}:
+    if fold(body.delegate) in {fold(row.delegator) for row in chain}:
         raise Refusal(Reason.DELEGATION_CYCLE)
     if len(chain) >= DELEGATION_DEPTH_MAX:
         raise Refusal(Reason.DELEGATION_DEPTH, f"at most {DELEGATION_DEPTH_MAX} hops")

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Collection
 
 from processors import jcs
-from processors.attributes import subject_of
+from processors.attributes import agent_of, subject_of
 from processors.delegations import Chain
 from processors.policy import amounts
 from processors.policy.call import Call
@@ -147,7 +147,7 @@ def _signed_by(session_id: bytes, tenant: str, role: str, principal_id: str, exp
     return Session(
         session_id=session_id.hex(),
         tenant=tenant,
-        app=principal_id if role in {"agent", "tool"} else None,
+        app=agent_of(role, principal_id),
         source_agent=principal_id,
         expires_at=expires_at,
     )

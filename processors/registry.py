@@ -6,23 +6,16 @@ once as a curve point; a revoked key stays as a row, so that it can never be reg
 
 from __future__ import annotations
 
-import json
-import unicodedata
-from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors import bridges, sealing, signing
+from processors import bridges, declarations, enrolment, names, sealing, signing
 from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
-from processors.policy.errors import PolicyError
-from processors.policy.limits import PATTERNS_MAX
-from processors.policy.paths import parse_path
-from processors.policy.patterns import check_pattern
 from processors.refusal import Refusal
 from processors.signing import SignatureError
 from processors.tables import SINGLETON, Tables
@@ -31,16 +24,13 @@ from schemas.reasons import Reason
 from schemas.records import (
     AdminAdded,
     AdminAddition,
-    EnrolmentGrant,
     KeyOffer,
     PrincipalRegistered,
     PrincipalRevoked,
     TenantFounded,
-    ToolDeclaration,
 )
-from schemas.rows import KeyRow, PrincipalRow, ResourceRow, TenantRow
+from schemas.rows import KeyRow, PrincipalRow, TenantRow
 
-PERSON_PREFIX = "user:"
 _PROBE = bytes([1] * 32)  # any scalar: the product with a small-order X25519 point is zero, and libsodium says so
 
 
@@ -73,7 +63,7 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
             tables, KeyOffer(principal_id="root", ed25519=key, x25519=b"", possession=b""), "root", by=tables.genesis
         )
     for role, offer in (("admin", body.admin), ("monitor", body.monitor)):
-        check_name(offer.principal_id)
+        names.check_name(offer.principal_id)
         check_offer(offer, role, signing.NO_GENESIS)
         _enter(tables, offer, role, by=tables.genesis)
 
@@ -88,7 +78,7 @@ def add_admin(tables: Tables, body: AdminAdded) -> bytes:
         act: AdminAddition = codec.decode(schema, body.act[32:])
     except codec.SchemaError as exc:
         raise Refusal(Reason.UNDECODABLE, str(exc)) from exc
-    check_name(act.admin.principal_id)
+    names.check_name(act.admin.principal_id)
     check_offer(act.admin, "admin", tables.genesis)
     return _enter(tables, act.admin, "admin", by=tables.genesis)
 
@@ -111,29 +101,47 @@ def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, f"got {len(good)} root signatures, want {founding.root_threshold}")
 
 
-def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes:
-    """Register a key of a principal and return its kid.
+def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes | None:
+    """Register a key of a principal and return its kid, None where a tool's key is known and only declares anew.
 
     Raises:
         Refusal: the signer may not, the key or its possession is bad, the name is not allowed, a limit is met, or the
             principal stands with another role, other tools or another owner of a resource.
     """
     check_may_register(signer.role, body.role)
-    check_name(body.key.principal_id)
+    names.check_name(body.key.principal_id)
+    if body.role == "tool":
+        names.check_tool_name(body.key.principal_id)
     if body.expires_at is not None and body.expires_at <= tables.now:
         raise Refusal(Reason.EXPIRED_KEY, "the registration ends before it begins")
     subject_of(body.attributes, body.role, body.key.principal_id)
+    again = _declares_again(tables, body)
     if signer.role == "enrolment":
-        _charge_enrolment(tables, signer, body)
-    _check_grant(body)
+        enrolment.charge(tables, signer, body)
+    enrolment.check_grant(body)
     if body.role == "bridge":
         bridges.check_bridge(tables, body.attributes)
     if body.role == "attester":
-        _check_attester(body)
+        declarations.check_attester(body)
     check_offer(body.key, body.role, tables.genesis)
-    kid = _enter(tables, body.key, body.role, by=signer.kid, registered=body)
-    _declare_tools(tables, signer, body)
+    kid = None if again else _enter(tables, body.key, body.role, by=signer.kid, registered=body)
+    declarations.declare_tools(tables, body, again=again)
     return kid
+
+
+def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
+    """Whether a tool's live key is registered as it stands here: only what the tool declares can be new."""
+    row = tables.keys.get(signing.kid_of(body.key.ed25519))
+    return (
+        row is not None
+        and body.role == row.role == "tool"
+        and row.principal_id == body.key.principal_id
+        and row.x25519 == body.key.x25519
+        and row.attributes == body.attributes
+        and row.expires_at == body.expires_at
+        and row.revoked_at is None
+        and (row.expires_at is None or tables.now < row.expires_at)
+    )
 
 
 def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[bytes, ...]:
@@ -163,22 +171,6 @@ def live_keys(tables: Tables, principal_id: str) -> tuple[tuple[bytes, bytes], .
         if row.expires_at is None or tables.now < row.expires_at:
             found.append((kid, row.x25519))
     return tuple(found)
-
-
-def check_name(name: str) -> None:
-    """Raise Refusal NAME_INVALID unless `name` may be that of a program: printable, and not a person's."""
-    check_printable(name)
-    if name.startswith(PERSON_PREFIX):
-        raise Refusal(Reason.NAME_INVALID, f"names that begin with {PERSON_PREFIX} are persons'")
-
-
-def check_printable(name: str) -> None:
-    """Raise Refusal NAME_INVALID unless `name` is 1 to 256 printable characters without outer blanks or `*`."""
-    if not 0 < len(name) <= limits.NAME_CHARS_MAX or not name.isprintable() or name != name.strip() or "*" in name:
-        raise Refusal(Reason.NAME_INVALID, "want 1 to 256 printable characters without * or outer blanks")
-    if unicodedata.normalize("NFC", name) != name:
-        # Policies are looked up by names in NFC: another spelling would inherit what is somebody else's.
-        raise Refusal(Reason.NAME_INVALID, "want a name in Unicode's normal form C")
 
 
 def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
@@ -226,6 +218,9 @@ def _enter(
     principal = tables.principals.get(name) or PrincipalRow(role=role, registered_by=by, kids=(), tools=())
     if principal.role != role:
         raise Refusal(Reason.REGISTRATION_CONFLICT, f"the principal is registered with role {principal.role!r}")
+    for other in tables.keys.of(names.known_as(offer.principal_id))[:1]:  # all of them have one name: this keeps it so
+        if tables.keys.rows[other].principal_id != offer.principal_id:
+            raise Refusal(Reason.REGISTRATION_CONFLICT, "another spelling of the name is registered")
     live = tuple(kid for kid, _ in live_keys(tables, offer.principal_id))  # expired instances make room
     if len(live) >= limits.INSTANCE_KEYS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a principal has at most {limits.INSTANCE_KEYS_MAX} live keys")
@@ -245,117 +240,3 @@ def _enter(
     )
     tables.principals.put(name, replace(principal, kids=(*live, kid)))
     return kid
-
-
-def _charge_enrolment(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
-    row = tables.keys.rows[signer.kid]
-    grant = row.enrolment
-    if grant is None or body.role not in grant.roles:
-        raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {body.role!r}")
-    principal = tables.principals.get(body.key.principal_id.encode())
-    if principal is not None and principal.registered_by != signer.kid:
-        # Or it could give itself another's attributes, or become a recipient of what is sealed to another's tool.
-        raise Refusal(Reason.REGISTRATION_CONFLICT, "the name was registered by another key: an admin adds instances")
-    if not _matches(grant.name_pattern, body.key.principal_id):
-        raise Refusal(Reason.NAME_INVALID, "the name is outside the enrolment key's pattern")
-    if row.enrolled >= grant.count_max:
-        raise Refusal(Reason.ENROLMENT_EXCEEDED)
-    tables.keys.put(signer.kid, replace(row, enrolled=row.enrolled + 1))
-
-
-def _matches(pattern: str, name: str) -> bool:
-    """Whether `name` is `pattern` with each `*` standing for any run of characters; linear in both."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return name == first
-    if not name.startswith(first):
-        return False
-    at = len(first)
-    for piece in rest[:-1]:
-        found_at = name.find(piece, at)
-        if found_at < 0:
-            return False
-        at = found_at + len(piece)
-    return len(name) - len(rest[-1]) >= at and name.endswith(rest[-1])
-
-
-def _check_grant(body: PrincipalRegistered) -> None:
-    grant: EnrolmentGrant | None = body.enrolment
-    if (grant is not None) != (body.role == "enrolment"):
-        raise Refusal(Reason.NAME_INVALID, "an enrolment key, and no other, says what it may register")
-    if grant is not None and (
-        not grant.roles or set(grant.roles) - {"agent", "service", "tool"} or not 0 < grant.count_max <= limits.KEYS_MAX
-    ):
-        raise Refusal(Reason.NAME_INVALID, "an enrolment key registers agents, services or tools, 1 or more")
-
-
-def _declare_tools(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
-    """Give the tool its resources; each instance declares exactly what the first did."""
-    if bool(body.tools) != (body.role == "tool") or len(body.tools) > limits.TOOLS_PER_PRINCIPAL_MAX:
-        raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool, and no other, declares 1 to 512 operations")
-    kept = {declared.resource for declared in body.tools}
-    if len(kept) < len(body.tools):
-        raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool declares each operation once")
-    name = body.key.principal_id
-    principal = tables.principals.rows[name.encode()]
-    if len(principal.kids) > 1 and principal.tools != body.tools:
-        raise Refusal(Reason.REGISTRATION_CONFLICT, "other instances of the tool declare other operations")
-    for declared in principal.tools:
-        if declared.resource not in kept:
-            tables.resources.delete(declared.resource.encode())
-    for declared in body.tools:
-        if signer.role == "enrolment" and not declared.resource.startswith(f"tool:{name}/"):
-            # The name pattern would else bind names only, and any tool could take another's resources.
-            raise Refusal(Reason.RESOURCE_INVALID, f"an enrolled tool offers resources under tool:{name}/")
-        _declare(tables, name, declared)
-    tables.principals.put(name.encode(), replace(principal, tools=body.tools))
-
-
-def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
-    key = declared.resource.encode()
-    owner = tables.resources.get(key)
-    if owner is not None and owner.principal_id != name:
-        raise Refusal(Reason.RESOURCE_TAKEN, f"{owner.principal_id!r} offers it")
-    if not declared.resource.isprintable() or not 0 < len(declared.resource) <= limits.RESOURCE_CHARS_MAX:
-        raise Refusal(Reason.RESOURCE_INVALID)
-    if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tool runs at most {limits.TOOL_TIMEOUT_MS_MAX} ms")
-    _check_declared(declared)
-    row = ResourceRow(
-        principal_id=name,
-        timeout_ms=declared.timeout_ms,
-        idempotent=declared.idempotent,
-        attests=declared.attests,
-        prompts=declared.prompts,
-    )
-    tables.resources.put(key, row)
-
-
-def _check_declared(declared: ToolDeclaration) -> None:
-    """Check the patterns and paths of a declaration: they are matched later, for whoever calls."""
-    _check_patterns(declared.attests)
-    if len(declared.prompts) > PATTERNS_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"an operation declares at most {PATTERNS_MAX} prompts")
-    try:
-        for path in declared.prompts:
-            parse_path(path, "")
-    except PolicyError as exc:
-        raise Refusal(Reason.PROMPT_MISMATCH, "want paths to parameters") from exc
-
-
-def _check_patterns(patterns: Sequence[str]) -> None:
-    if len(patterns) > PATTERNS_MAX:  # each is held against every key that is attested
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"want at most {PATTERNS_MAX} patterns in a list")
-    try:
-        for pattern in patterns:
-            check_pattern(pattern, "")
-    except PolicyError as exc:
-        raise Refusal(Reason.ATTESTATION_FORM, "want patterns of attestation keys") from exc
-
-
-def _check_attester(body: PrincipalRegistered) -> None:
-    """Check what an attester may say, and of whom."""
-    attributes = json.loads(body.attributes)
-    for name in ("attests", "subjects"):
-        listed = attributes.get(name, [])
-        _check_patterns((listed,) if isinstance(listed, str) else listed)

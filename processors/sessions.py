@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from processors import bridges, registry
+from processors import bridges, names, registry
 from processors.attributes import subject_of
 from processors.intake import SESSION_ROLE, Signer
 from processors.outputs import Effects
@@ -77,11 +77,11 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, st
     bridges.check_bridge(tables, owner.attributes)  # the rule may have become stricter since it was registered
     if body.token_sha256 is not None:
         raise Refusal(Reason.NOT_SUPPORTED, "token_sha256")
-    if not body.principal_id.startswith(registry.PERSON_PREFIX):
-        raise Refusal(Reason.WRONG_PRINCIPAL, f"a bridge speaks for {registry.PERSON_PREFIX}… only")
-    if body.principal_id == registry.PERSON_PREFIX:
+    if not body.principal_id.startswith(names.PERSON_PREFIX):
+        raise Refusal(Reason.WRONG_PRINCIPAL, f"a bridge speaks for {names.PERSON_PREFIX}… only")
+    if body.principal_id == names.PERSON_PREFIX:
         raise Refusal(Reason.NAME_INVALID, "a person has a name")
-    registry.check_printable(body.principal_id)
+    names.check_printable(body.principal_id)
     if body.attributes is None:
         raise Refusal(Reason.ATTRIBUTE_INVALID, "a bridge names the person's attributes")
     subject_of(body.attributes, PERSON_ROLE, body.principal_id)
@@ -130,11 +130,11 @@ def forget_what_was_said(tables: Tables, ended: Collection[bytes], kids: Collect
     That is known where an earlier session is still there that nobody has revoked. Else the person is not known until
     the next login: what stands in their name counts for nothing so long.
     """
-    names = {tables.sessions.rows[session_id].principal_id.encode() for session_id in ended}
+    persons = {tables.sessions.rows[session_id].principal_id.encode() for session_id in ended}
     if any(tables.keys.rows[kid].role == BRIDGE_ROLE for kid in kids):
         # A session that a stolen key opened may have left, and what it said of its person must not stay.
-        names.update(name for name, row in tables.persons.rows.items() if row.opened_by in kids)
-    for name in sorted(names):
+        persons.update(name for name, row in tables.persons.rows.items() if row.opened_by in kids)
+    for name in sorted(persons):
         row = tables.persons.get(name)
         if row is not None and (row.session_id in ended or row.opened_by in kids):
             _fall_back(tables, name)

@@ -170,7 +170,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
             effects.enter_registry("ended", body.session)
         case records.PrincipalRegistered():
-            effects.enter_registry("key", registry.register(tables, signer, body))
+            _enter_registered(effects, registry.register(tables, signer, body))
         case records.PrincipalRevoked():
             kids = registry.revoke(tables, signer, body)
             for kid in kids:
@@ -207,6 +207,17 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             effects.enter_registry("tenant", tables.genesis)
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def _enter_registered(effects: Effects, kid: bytes | None) -> None:
+    """Put a new key into the registry under its kid, a declaration without one under its leaf.
+
+    Each declaration stays: later ones were accepted because of it.
+    """
+    if kid is None:
+        effects.enter_registry("tools", effects.claim.leaf)
+    else:
+        effects.enter_registry("key", kid)
 
 
 def _end_revoked(tables: Tables, effects: Effects, ended: list[bytes], kids: tuple[bytes, ...] = ()) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
+from processors.names import known_as
 from schemas import limits
 from schemas.rows import (
     AttestationRow,
@@ -209,7 +210,7 @@ class Tables:
         self._journal: list[_Undo] = []
         self._deadlines: list[tuple[int, str, bytes]] = []
         self.tenant: Table[TenantRow] = self._table("tenant")
-        self.keys: Table[KeyRow] = self._table("keys")
+        self.keys: Table[KeyRow] = self._table("keys", groups=lambda k: (known_as(k.principal_id),))
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.resources: Table[ResourceRow] = self._table("resources")
         self.policies: Table[PolicyRow] = self._table("policies")

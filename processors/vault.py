@@ -27,6 +27,7 @@ from processors.outputs import Effects
 from processors.policies import decide_call, ended_well, settle, told_of
 from processors.policy.errors import RULE_ERRORS
 from processors.policy.evaluation import new_work
+from processors.policy.invisible import is_plain_text
 from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
@@ -94,8 +95,10 @@ def _check_form(body: Operation) -> None:
     texts = (body.prefix, body.after) if isinstance(body, ContextListed) else (body.key,)
     for text in texts:
         # A key stands at the end of a resource's name, and what stands there must be readable.
-        if not text.isprintable() or len(text.encode("utf-8", "surrogatepass")) > limits.VAULT_KEY_BYTES_MAX:
-            raise Refusal(Reason.VAULT_FORM, f"want a printable key of at most {limits.VAULT_KEY_BYTES_MAX} bytes")
+        if not is_plain_text(text) or len(text.encode("utf-8", "surrogatepass")) > limits.VAULT_KEY_BYTES_MAX:
+            raise Refusal(
+                Reason.VAULT_FORM, f"want a key of visible characters and at most {limits.VAULT_KEY_BYTES_MAX} bytes"
+            )
     if isinstance(body, ContextListed):
         if not 0 < body.limit <= limits.VAULT_LIST_MAX:
             raise Refusal(Reason.VAULT_FORM, f"want a limit of 1 to {limits.VAULT_LIST_MAX}")

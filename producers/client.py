@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from processors import jcs
-from processors.registry import PERSON_PREFIX
+from processors.names import PERSON_PREFIX
 from producers import waiting
 from producers.answers import Answer
 from producers.calling import ANSWER_SECONDS, OpenCall, waits

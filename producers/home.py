@@ -3,7 +3,8 @@
     $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
-    …/{agents,tools,approvers,attesters}/<name>.key made at registration
+    …/{agents,tools,approvers,attesters,enrolments}/<name>.key
+                                                    made at registration; `file_name` says how names are written
     …/sessions/<name>.key                           a person's session
     …/calls/                                        calls that wait for people (`waiting`)
 
@@ -17,6 +18,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from producers.files import FileError, read_file
@@ -29,11 +31,34 @@ GENESIS_TEXT_BYTES_MAX = 128
 TOKEN_BYTES_MAX = 1024
 CONFIG_BYTES_MAX = 1024 * 1024
 _GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
-_FILE_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,128}")
+_AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
+_FILE_NAME_CHARS_MAX = 160  # what others put behind it fits into the 255 bytes of a file's name
 
 
 class HomeError(ValueError):
     """The configuration is missing or wrong; the message says what to do."""
+
+
+def file_name(name: str) -> str:
+    """Return a principal's name as a file's: no two names have one, and `urllib.parse.unquote` gives it back.
+
+    Lower-case letters, digits and `_ . @ -` stand for themselves, every other byte of its UTF-8 for `%` and two digits:
+    capitals too, because file systems may not tell them apart, and a dot that leads. A name longer than 160 characters
+    so written is `%-` with its SHA-256, which cannot be given back.
+
+    Raises:
+        HomeError: the name is empty, or no text that UTF-8 can write.
+    """
+    try:
+        data = name.encode()
+    except UnicodeEncodeError:
+        data = b""
+    if not data:
+        raise HomeError(f"{name!r} is no name, so it has no key file")
+    written = "".join(chr(byte) if byte in _AS_IT_IS else f"%{byte:02x}" for byte in data)
+    if written.startswith("."):
+        written = f"%2e{written[1:]}"
+    return written if len(written) <= _FILE_NAME_CHARS_MAX else f"%-{sha256(data).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +90,8 @@ class TenantHome:
         return KeyPair.load(self.path / f"{name}.key")
 
     def key_file(self, kind: str, name: str) -> Path:
-        """Return where the key of an agent, service or tool is kept. Raises HomeError for an unsafe name."""
-        if not _FILE_NAME.fullmatch(name) or name.startswith("."):
-            raise HomeError(f"{name!r} cannot name a key file: use letters, digits and _ . @ -")
-        return self.path / f"{kind}s" / f"{name}.key"
+        """Return where the key of an agent, service, tool or other principal is kept. Raises HomeError for no name."""
+        return self.path / f"{kind}s" / f"{file_name(name)}.key"
 
     def token(self) -> str:
         """Return the bearer token of this tenant's views. Raises HomeError."""

@@ -47,7 +47,12 @@ class KeyPair:
         return offer_key(self.signing, self.sealing.public, role=role, principal_id=principal_id, genesis=genesis)
 
     def save(self, path: Path) -> None:
-        """Write the pair to a new file, mode 0600. Raises FileExistsError where there is one."""
+        """Write the pair to a new file, mode 0600, whole or not at all.
+
+        Raises:
+            FileExistsError: there is one.
+            OSError: it cannot be written, as on a full disk.
+        """
         pem = b"".join(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -59,8 +64,14 @@ class KeyPair:
         )
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(pem)
+                file.flush()
+                os.fsync(descriptor)  # it is about to be registered: a crash must not leave an empty file
+        except OSError:
+            path.unlink()
+            raise
 
     @classmethod
     def load(cls, path: Path) -> KeyPair:

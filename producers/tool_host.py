@@ -28,16 +28,12 @@ from producers.commitments import Standing
 from producers.control import Control
 from producers.decision_feed import DecisionFeed, Taken
 from producers.executed import ExecutedCalls
-from producers.home import Home, TenantHome
-from producers.keys import KeyPair
-from producers.outcomes import RefusedError
 from producers.publisher import Publisher
 from producers.registry_view import RegistryError
 from producers.security import UNSECURED, Security
 from producers.tools import ToolArgumentError, ToolFunction, bind_arguments, calling
 from schemas import limits
-from schemas.reasons import Reason
-from schemas.records import Decision, PrincipalRegistered, ResultReported, ToolDeclaration
+from schemas.records import Decision, ResultReported
 from schemas.topics import tool_group
 
 log = logging.getLogger(__name__)
@@ -74,49 +70,6 @@ class Tally:
 
     def refuse(self, why: str) -> None:
         self.refused[why] = self.refused.get(why, 0) + 1
-
-
-def tool_key(folder: TenantHome, app: str) -> KeyPair:
-    """Return this instance's key of a tool, made on first use."""
-    path = folder.key_file("tool", app)
-    if not path.exists():
-        KeyPair.generate().save(path)
-    return KeyPair.load(path)
-
-
-def register_tool(home: Home, folder: TenantHome, app: str, tools: Sequence[ToolFunction]) -> KeyPair:
-    """Register this instance of a tool with the enrolment key, in one round trip, unless it is registered already.
-
-    Raises:
-        RefusedError: the log refused the registration.
-    """
-    key = tool_key(folder, app)
-    declared = tuple(
-        ToolDeclaration(
-            resource=f"tool:{app}/{t.name}",
-            description=t.description,
-            timeout_ms=int(t.timeout_seconds * 1000),
-            idempotent=t.idempotent,
-            attests=t.attests,
-            prompts=t.prompts,
-        )
-        for t in tools
-    )
-    body = PrincipalRegistered(role="tool", key=key.offer("tool", app, folder.genesis), attributes="{}", tools=declared)
-    with Control(home, folder, folder.key("enrol"), "enrol") as control:
-        row = control.registry.live_key(key.kid, "tool")
-        if row is not None and control.registry.tables.principals.rows[app.encode()].tools == declared:
-            return key
-        try:
-            control.tell(body)
-        except RefusedError as exc:
-            if exc.reason == Reason.KEY_TAKEN:
-                raise RefusedError(
-                    f"the key of {app!r} is registered with other operations: revoke it, or remove its key file",
-                    reason=exc.reason,
-                ) from exc
-            raise
-    return key
 
 
 @dataclass(frozen=True, slots=True)

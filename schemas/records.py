@@ -106,6 +106,7 @@ class EnrolmentGrant:
     roles: tuple[str, ...]
     name_pattern: str
     count_max: int
+    attributes: str = "{}"
 
 
 @record

@@ -108,10 +108,14 @@ def tool(resource: str, *, timeout_ms: int = 5_000, idempotent: bool = False) ->
 
 
 def grant(
-    *, roles: Sequence[str] = ("agent", "service", "tool"), name_pattern: str = "*", count_max: int = 100
+    *,
+    roles: Sequence[str] = ("agent", "service", "tool"),
+    name_pattern: str = "*",
+    count_max: int = 100,
+    attributes: str = "{}",
 ) -> EnrolmentGrant:
     """Return what an enrolment key may register."""
-    return EnrolmentGrant(roles=tuple(roles), name_pattern=name_pattern, count_max=count_max)
+    return EnrolmentGrant(roles=tuple(roles), name_pattern=name_pattern, count_max=count_max, attributes=attributes)
 
 
 def invocation(

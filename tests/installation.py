@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient
 from macaw.tenancy import create_tenant, monitored, register_enrolment
 from producers.client import Control
 from producers.home import Home, TenantHome
-from producers.tool_host import HostSettings, ToolHost, register_tool
+from producers.registering import register_tool
+from producers.tool_host import HostSettings, ToolHost
 from producers.tools import collect_tools
 from schemas.topics import INTAKE_PATTERN
 from streams.broker import BrokerInfo

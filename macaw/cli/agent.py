@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -21,11 +22,17 @@ def register(
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", help="What policies may ask for; repeat it.", metavar="K=V")
     ] = None,
+    enrolment: Annotated[
+        str | None, typer.Option("--enrolment", help="Register with this enrolment key.", metavar="NAME")
+    ] = None,
     service: Annotated[bool, typer.Option("--service", help="It is a service that acts for users.")] = False,
     tenant: Tenant = None,
 ) -> None:
-    """Register an agent with the enrolment key, and keep its new key here."""
-    attributes: dict[str, object] = _attributes(attribute or [])
+    """Register an agent, and keep its new key here: with the admin key, or else with an enrolment key.
+
+    An enrolment key gives no role or attribute that `macaw enrolment create` has not allowed it.
+    """
+    attributes: dict[str, object] = {**attributes_in(attribute or [])}
     if role:
         attributes["roles"] = role
 
@@ -38,17 +45,21 @@ def register(
 
     home, folder = open_tenant(tenant)
     try:
-        register_agent(home, folder, name, attributes=attributes, role="service" if service else "agent")
+        kind = "service" if service else "agent"
+        register_agent(home, folder, name, attributes=attributes, role=kind, enrolment=enrolment)
     except RefusedError as exc:
         if exc.reason != Reason.KEY_TAKEN:
             raise
-        raise CommandError(f"{name} is registered already: `macaw agent revoke {name}` first") from exc
+        raise CommandError(
+            f"{name} is registered already, with other attributes: `macaw agent revoke {quote(name)}` first"
+        ) from exc
     roles = ", ".join(role or []) or "no role, so no role policy grants it anything"
     say(f"{name} is registered in {folder.tenant} with {roles}; its key is {folder.key_file('agent', name)}")
 
 
-def _attributes(pairs: list[str]) -> dict[str, object]:
-    found: dict[str, object] = {}
+def attributes_in(pairs: list[str]) -> dict[str, str]:
+    """Return the attributes that options name. Raises BadParameter."""
+    found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not key or not equals or key == "roles" or key in found:
@@ -70,9 +81,9 @@ def revoke(
     """Revoke every key of an agent, service or tool; its sessions end with them."""
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.tenancy import revoke_agent
+    from macaw.tenancy import revoke_principal
 
     home, folder = open_tenant(tenant)
-    aside = revoke_agent(home, folder, name, reason=reason)
-    kept = f"; its key file is now {aside}" if aside else ""
+    aside = revoke_principal(home, folder, name, reason=reason)
+    kept = f"; its key file is now {', '.join(map(str, aside))}" if aside else ""
     say(f"{name} is revoked in {folder.tenant} and its sessions have ended{kept}")

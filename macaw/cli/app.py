@@ -14,6 +14,7 @@ from macaw.cli import (
     delegation,
     demo,
     dev,
+    enrolment,
     event,
     invoke,
     log,
@@ -43,6 +44,7 @@ def build_app() -> typer.Typer:
     for name, group in (
         ("tenant", tenant.app),
         ("agent", agent.app),
+        ("enrolment", enrolment.app),
         ("policy", policy.app),
         ("tool", tool.app),
         ("audit", audit.app),

@@ -42,7 +42,8 @@ def register_attester(
         list[str], typer.Option("--attests", help="A pattern of attestation keys; repeat it for more.", metavar="P")
     ],
     subjects: Annotated[
-        list[str], typer.Option("--subjects", help="A pattern of principals; repeat it for more.", metavar="P")
+        list[str],
+        typer.Option("--subjects", help="A pattern of principals; * stops at / and :, ** is everybody.", metavar="P"),
     ],
     tenant: Tenant = None,
 ) -> None:

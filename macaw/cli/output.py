@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from processors.policy.invisible import is_plain_text, shows_itself
+
 
 class OutputError(Exception):
     """Standard output could not be written; the message says why. What the command had done by then is done."""
@@ -37,16 +39,19 @@ def writing() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """Return `text` with every character escaped that is not printable: controls, line ends, bidi and zero-width."""
-    if text.isprintable():
+    r"""Return `text` with every character escaped, as `\u…`, that people would not see for what it is.
+
+    Control characters, line ends, bidi and zero width, variation selectors and other ignorable ones, empty glyphs.
+    """
+    if is_plain_text(text):
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if shows_itself(c) else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def plain_json(value: Any, *, indent: int | None = None) -> str:
-    r"""Return JSON that a terminal may show: what is not printable stands as `\u…`."""
+    r"""Return JSON that a terminal may show: what people would not see for what it is stands as `\u…`."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if c == "\n" or shows_itself(c) else json.dumps(c)[1:-1] for c in text)
 
 
 def jsonable(value: Any) -> Any:

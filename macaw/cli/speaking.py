@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,7 @@ As = Annotated[
 def open_client(home: Home, folder: TenantHome, name: str) -> Client:
     """Return the client of an agent, of `user:NAME`, or of `approver:NAME`. Raises CommandError."""
     from macaw.cli.errors import CommandError
-    from processors.registry import PERSON_PREFIX
+    from processors.names import PERSON_PREFIX
     from producers.client import Client
 
     for prefix, kind, connect, hint in (
@@ -33,7 +34,7 @@ def open_client(home: Home, folder: TenantHome, name: str) -> Client:
         if name.startswith(prefix):
             bare = name.removeprefix(prefix)
             if not folder.key_file(kind, bare).exists():
-                raise CommandError(f"no {kind} of {name} in {folder.path}: run `{hint} {bare}`")
+                raise CommandError(f"no {kind} of {name} in {folder.path}: run `{hint} {quote(bare)}`")
             return connect(folder.tenant, bare, home=home)
     if not folder.key_file("agent", name).exists():
         raise CommandError(f"no key of an agent {name!r} in {folder.path}: {_hint(folder, name)}")
@@ -42,8 +43,15 @@ def open_client(home: Home, folder: TenantHome, name: str) -> Client:
 
 def _hint(folder: TenantHome, name: str) -> str:
     """Return what may have been meant by a name that no agent has."""
-    from processors.registry import PERSON_PREFIX
+    from processors.names import PERSON_PREFIX, check_name
+    from processors.refusal import Refusal
 
     others = (("session", PERSON_PREFIX), ("approver", APPROVER_PREFIX))
-    meant = [f"--as {prefix}{name}" for kind, prefix in others if folder.key_file(kind, name).exists()]
-    return f"want {' or '.join(meant)}?" if meant else f"run `macaw agent register {name}`"
+    meant = [f"--as {quote(prefix + name)}" for kind, prefix in others if folder.key_file(kind, name).exists()]
+    if meant:
+        return f"want {' or '.join(meant)}?"
+    try:
+        check_name(name)
+    except Refusal as exc:
+        return f"nobody can be called so: {exc.detail}"
+    return f"run `macaw agent register {quote(name)}`"

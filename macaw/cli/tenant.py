@@ -41,7 +41,7 @@ def create(
     show(folder.genesis.hex())
     say(f"tenant {name} is founded, and everything that is signed in it names the genesis above")
     say(f"its keys are in {folder.path}, readable by you alone: root.key belongs offline, admin.key publishes policies")
-    say("and revokes, enrol.key registers agents and tools, monitor.key signs decisions")
+    say("and registers and revokes, enrol.key registers agents without roles, monitor.key signs decisions")
     if register_enrolment(home, folder, seconds=MONITOR_SECONDS) is None:
         say(f"no monitor has answered within {MONITOR_SECONDS:g} s: enrol.key takes effect once one runs (`macaw up`)")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from macaw.cli.agent import revoke
 from macaw.cli.options import Tenant
 
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Host tools: plain functions that run only when the log says so.")
 
 _APP = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `serve` a command of its own: Typer would fold a lone command into its group."""
 
 
 @app.command("serve")
@@ -62,6 +58,9 @@ def serve(
     raise typer.Exit(status)
 
 
+app.command("revoke", help="Revoke every instance of a tool: what it offers can then be changed or taken back.")(revoke)
+
+
 def _load(module: str) -> Sequence[ToolFunction]:
     """Import the tools. Raises CommandError: the module is somebody's program, and may fail in any way."""
     import os
@@ -90,7 +89,8 @@ def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunct
     from macaw.cli.places import is_embedded
     from macaw.cli.stopping import Stopping
     from producers.client import Control
-    from producers.tool_host import HostSettings, ToolHost, register_tool
+    from producers.registering import register_tool
+    from producers.tool_host import HostSettings, ToolHost
 
     key = register_tool(home, folder, name, tools)
     log_to_stderr(logging.INFO)

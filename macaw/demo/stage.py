@@ -11,7 +11,8 @@ from pathlib import Path
 from macaw.demo.environment import Environment, build_environment
 from producers.client import Control
 from producers.home import Home, TenantHome
-from producers.tool_host import HostSettings, ToolHost, register_tool
+from producers.registering import register_tool
+from producers.tool_host import HostSettings, ToolHost
 from producers.tools import ToolFunction, collect_tools
 
 

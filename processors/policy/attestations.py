@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from processors.names import known_as
 from processors.policy import limits
 from processors.policy.evaluation import Approval, Evaluation, Record
 from processors.policy.globs import granting
@@ -137,9 +138,10 @@ def _approved(requirement: Requirement, call: Evaluation) -> tuple[str, Use | No
 
 
 def _standing(approval: Approval, meta: Meta, call: Evaluation) -> int:
-    """Return how many people's approvals count: nobody's for a call in their own name."""
-    own = {call.subject.user, call.subject.principal}
-    return len({one.user for one in approval.approvers if not one.meets.isdisjoint(meta.criteria)} - own)
+    """Return how many people's approvals count: nobody's for a call in their own name, nobody's twice."""
+    own = {known_as(name) for name in (call.subject.user, call.subject.email, call.subject.principal) if name}
+    people = {known_as(one.user) for one in approval.approvers if not one.meets.isdisjoint(meta.criteria)}
+    return len(people - own)
 
 
 def _used_up(approval: Approval, meta: Meta, now: int) -> str:

@@ -22,6 +22,7 @@ from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.globs import folded_grant, granting, restricting, star_runs
 from processors.policy.text import fold, has_control, has_hidden, has_outer_blanks, has_unassigned, nfc, nfkc
 
+VAULT_DOMAIN = "vault"  # of what sessions keep on the log
 DEFAULT_DOMAIN = "tool:"  # of a name without a domain (MAPL.md 2)
 
 _DOMAIN = re2.compile(r"[a-z][a-z0-9._-]{0,31}")
@@ -70,8 +71,11 @@ class ResourceName:
 
     @property
     def operation(self) -> str:
-        """The last segment."""
-        return self.local.partition(":")[2].rpartition("/")[2]
+        """The last segment; of `vault:<scope>/<verb>/<key>` the verb, because the key is a name that callers choose."""
+        rest = self.local.partition(":")[2]
+        if self.domain == VAULT_DOMAIN:
+            return rest.partition("/")[2].partition("/")[0]
+        return rest.rpartition("/")[2]
 
 
 def resource_name(text: str) -> ResourceName:

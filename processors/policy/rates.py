@@ -10,6 +10,8 @@ then a bucket can hold a time that no call could have left (ADR 0016), and is ta
 
 from typing import NamedTuple
 
+from processors.policy.text import fold
+
 _MINUTE_US = 60_000_000
 _BETWEEN = b"\x00"  # no name holds it
 
@@ -29,8 +31,11 @@ def rate_of(per_minute: int) -> Rate:
 
 
 def bucket_prefix(principal: str) -> bytes:
-    """Return what the keys of a principal's buckets begin with; the policy's id follows."""
-    return principal.encode() + _BETWEEN
+    """Return what the keys of a principal's buckets begin with; the policy's id follows.
+
+    All spellings of one name have one bucket.
+    """
+    return fold(principal).encode() + _BETWEEN
 
 
 def policy_of(key: bytes) -> str:

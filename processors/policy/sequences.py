@@ -32,6 +32,7 @@ from processors.policy.reading import (
 )
 from processors.policy.regexes import Regexes
 from processors.policy.requirements import parse_key
+from processors.policy.text import fold
 
 DAY_MS = 86_400_000
 FOR_EVER = 2**62  # ms; until when a cell stays that nothing ends
@@ -288,7 +289,7 @@ def _tainted(rule: SequenceRule, test: Taint, policy_id: str, call: Evaluation) 
 
 
 def _counted(rule: SequenceRule, test: AtMost | Sum, policy_id: str, call: Evaluation, spent: Decimal) -> Judged:
-    who = call.session.session_id if test.per_session else call.subject.principal
+    who = call.session.session_id if test.per_session else fold(call.subject.principal)
     key = _cell_key(policy_id, rule.rule_id, "session" if test.per_session else "user", who)
     window = call.now // test.window_ms if test.window_ms is not None else 0
     cell = call.tables.cells(key)

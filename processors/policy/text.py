@@ -7,10 +7,15 @@ workers on different versions could then disagree, which is why the engine's Uni
 
 import unicodedata
 
-from processors.jcs import JSONValue
+import re2
 
+from processors.jcs import JSONValue, is_stream_safe
+from processors.policy.invisible import has_invisible, without_invisible
+
+_MARKS = re2.compile(r"\p{M}{30}")  # as many as Unicode's stream-safe text has in a row (UAX 15, 13)
+_JOINER = "\u034f"  # combining grapheme joiner: nothing is reordered or composed across it
 _CONTROL = frozenset({"Cc"})
-_HIDDEN = frozenset({"Cc", "Cf", "Cs"})  # control, format (zero width, bidi), surrogate
+_HIDDEN = frozenset({"Cc", "Cs"})  # control, surrogate
 _UNASSIGNED = frozenset({"Cn"})
 
 
@@ -25,11 +30,24 @@ def nfkc(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Return what two spellings have in common: NFKC, case folded, NFKC, no format characters (MAPL.md 4)."""
-    folded = nfkc(nfkc(text).casefold())
-    if folded.isascii():
-        return folded
-    return "".join(character for character in folded if unicodedata.category(character) != "Cf")
+    """Return what two spellings have in common: NFKC and case folded, without what nobody sees (MAPL.md 4).
+
+    The same wherever invisible characters are put into a text: they are taken out before it is normalised, because they
+    keep letters from their accents. None is left: NFKC makes none but of others. Takes linear time for a text that is
+    stream-safe (`jcs.is_stream_safe`), although taking them out may join its combining marks to longer runs.
+    """
+    if text.isascii():
+        return text.lower()
+    seen = without_invisible(text)
+    normal = nfkc if seen is text else _nfkc_in_pieces
+    return normal(normal(seen).casefold())
+
+
+def _nfkc_in_pieces(text: str) -> str:
+    """Return NFKC of a text without invisible characters, of runs of marks that are too long 30 marks at a time."""
+    if is_stream_safe(text):
+        return nfkc(text)
+    return nfkc(_MARKS.sub(lambda run: run.group() + _JOINER, text)).replace(_JOINER, "")
 
 
 def utf8_size(text: str) -> int:
@@ -59,8 +77,8 @@ def has_control(text: str) -> bool:
 
 
 def has_hidden(text: str) -> bool:
-    """Return whether the text holds what nobody sees: a control or format character, or half a surrogate pair."""
-    return _has(text, _HIDDEN)
+    """Return whether the text holds what nobody sees: a control or invisible character, or half a surrogate pair."""
+    return has_invisible(text) or _has(text, _HIDDEN)
 
 
 def has_unassigned(text: str) -> bool:

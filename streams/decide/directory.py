@@ -18,9 +18,9 @@ from typing import Any
 
 from processors import jcs
 from processors.attributes import subject_of
+from processors.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.refusal import Refusal
-from processors.registry import PERSON_PREFIX
 from processors.sessions import PERSON_ROLE
 from producers.files import FileError, read_file
 from streams.decide import limits

@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -153,12 +155,24 @@ def test_an_unknown_agent_is_told_as_such(known: Path, capsys: pytest.CaptureFix
     assert "run `macaw agent register stranger`" in ran.err
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", ".hidden", "a/b", "\x1b[2J"])
-def test_a_name_that_leaves_the_folder_is_refused(known: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+@pytest.mark.parametrize("name", ["../../etc/passwd", ".hidden", "a/b", "ann smith", "$(id)"])
+def test_no_name_leaves_the_folder_or_its_word(known: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """A slash stays in the name of its file, and what is advised can be pasted into a shell."""
     ran = run(capsys, "invoke", "tool:bank/transfer", "--as", name)
 
     assert_one_sentence(ran, 1)
-    assert "cannot name a key file" in ran.err
+    [advised] = re.findall("run `(.*)`", ran.err)
+    assert shlex.split(advised) == ["macaw", "agent", "register", name]
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "bo\ufe0fb", "*", " x", "x" * 257])
+def test_a_name_that_nobody_can_have_is_told_as_such(
+    known: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    ran = run(capsys, "invoke", "tool:bank/transfer", "--as", name)
+
+    assert_one_sentence(ran, 1)
+    assert "nobody can be called so: want 1 to 256" in ran.err
 
 
 def test_a_broker_that_is_not_there_is_told_at_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

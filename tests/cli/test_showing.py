@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from macaw.cli.output import PlainFormatter, complain, plain, plain_json, show, show_table
 from macaw.cli.rendering import Renderer, time_of
+from processors.policy.invisible import BLANK, INVISIBLE, is_plain_text
 from schemas import codec
 from schemas.records import Decision, Event, Header, InvocationRequested, PolicyPublished
 
 GENESIS = bytes(range(32))
 # Clear the screen, retitle the window, forge a line, hide the rest, turn the text round, and a C1 control.
-HOSTILE = "tool:x/\x1b[2J\x1b]0;owned\x07\r\nallowed\x1b[8m\u202eevil\x9b31m\x00\u200b"
+HOSTILE = (
+    "tool:x/\x1b[2J\x1b]0;owned\x07\r\nallowed\x1b[8m\u202eevil\x9b31m\x00\u200bbo\ufe0fb\u3164\u2800\u034f\U000e0100"
+)
 
 
 @dataclass
@@ -86,7 +89,7 @@ def test_what_an_agent_wrote_cannot_drive_the_terminal(record: Record, capsys: p
 
     out, err = capsys.readouterr()
 
-    assert all(line.isprintable() for line in (out + err).split("\n"))
+    assert all(map(is_plain_text, (out + err).split("\n")))
     # One line for each record: nobody forges a second one.
     assert out.count("\n") == 2 + 3
     assert err.count("\n") == 1
@@ -104,15 +107,23 @@ def test_log_lines_cannot_drive_the_terminal() -> None:
     log.removeHandler(handler)
 
     assert stream.getvalue().count("\n") == 1
-    assert stream.getvalue().rstrip("\n").isprintable()
+    assert is_plain_text(stream.getvalue().rstrip("\n"))
 
 
-@given(st.text())
-def test_plain_text_is_printable_and_plain_json_is_the_same_json(text: str) -> None:
-    """For any text, lone surrogates included."""
-    assert plain(text).isprintable()
-    assert all(part.isprintable() for part in plain_json({text: [text]}, indent=2).split("\n"))
+@given(st.text(st.one_of(st.characters(), st.sampled_from(sorted(INVISIBLE | BLANK)))))
+def test_plain_text_shows_itself_and_plain_json_is_the_same_json(text: str) -> None:
+    """For any text, lone surrogates and what nobody sees included."""
+    assert is_plain_text(plain(text))
+    assert all(map(is_plain_text, plain_json({text: [text]}, indent=2).split("\n")))
     assert json.loads(plain_json({text: [text]})) == {text: [text]}
+
+
+def test_an_approver_sees_a_difference_where_there_is_one() -> None:
+    """Two names that look alike on a screen are not shown alike."""
+    assert plain("bo\ufe0fb") == "bo\\ufe0fb"
+    assert plain_json({"to": "bo\ufe0fb", "memo": "for\u3164\u2800bob"}) == (
+        '{"to": "bo\\ufe0fb", "memo": "for\\u3164\\u2800bob"}'
+    )
 
 
 def test_a_sealed_payload_is_told_by_its_size_only() -> None:

@@ -155,9 +155,15 @@ def test_a_name_keeps_its_role_even_after_all_its_keys_are_revoked(world):
     assert world.send(world.registration("agent", "leaver"), world.admin).says == ("accepted", "")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a ", " a", "a\n", "a\x00", "a\u200b", "*", "a*", "x" * 257, "\u212aYC-bot"])
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "a ", " a", "a\n", "a\x00", "a\u200b", "*", "a*", "x" * 257, "\u212aYC-bot",
+     *(f"b{hidden}ot" for hidden in "\u034f\ufe0f\U000e0100\u3164\u1160\uffa0\u17b4\u180b\u2065\u2800\u00ad"),
+     "user:carol", "User:carol", "\uff55ser:carol", "user\uff1acarol", "u\u017fer:carol", "USER:", "tool:bank",
+     "\U0001d42dool:x", "Workload:x"],
+)  # fmt: skip
 def test_a_name_that_could_be_mistaken_is_refused(world, name):
-    """Names are 1 to 256 printable characters, without outer blanks or asterisks."""
+    """Names are 1 to 256 characters that show, without outer blanks or asterisks, and no person's in any spelling."""
     assert said(world.send(world.registration("agent", name), world.admin)) == "NAME_INVALID"
 
 
@@ -207,3 +213,14 @@ def test_a_tenant_has_at_most_as_many_keys_as_its_limit():
     world.register("agent", "sixth")
 
     assert said(world.send(world.registration("agent", "seventh"), world.admin)) == "LIMIT_EXCEEDED"
+
+
+@pytest.mark.parametrize("like", ["Bot", "BOT", "\uff42ot", "b\u014dt"])
+@pytest.mark.parametrize("role", ["agent", "tool", "approver"])
+def test_no_two_names_differ_in_their_spelling_only(world, like, role):
+    """Or denials, limits and people would be fooled; an accent makes another letter, and another name."""
+    world.register("agent", "bot")
+    world.revoke("bot")
+    folded = world.send(world.registration(role, like), world.admin)
+
+    assert folded.says == (("accepted", "") if like == "b\u014dt" else ("refused", "REGISTRATION_CONFLICT"))

@@ -26,7 +26,7 @@ from macaw.instances import instance_home
 from macaw.tenancy import publish_policies, register_agent
 from producers.answers import Answer
 from producers.client import Client
-from producers.tool_host import register_tool
+from producers.registering import register_tool
 from producers.tools import collect_tools
 from schemas import limits
 from streams.broker import BrokerInfo

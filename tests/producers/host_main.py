@@ -25,7 +25,8 @@ from producers.admission import Call
 from producers.client import Control
 from producers.decision_feed import DecisionFeed, Taken
 from producers.home import Home
-from producers.tool_host import HostSettings, ToolHost, tool_key
+from producers.registering import tool_key
+from producers.tool_host import HostSettings, ToolHost
 from producers.tools import collect_tools, idempotency_key, tool
 
 SESSION_TIMEOUT_MS = 6000  # the shortest that Apache Kafka takes

@@ -111,6 +111,7 @@ def test_a_bridge_says_reserved_things_of_sessions_that_it_opened(world):
     ("attributes", "key"),
     [
         ('{"attests":["kyc.*"],"subjects":["user:*"]}', "kyc.done"),  # not of programs
+        ('{"attests":["kyc.*"],"subjects":["*:*"]}', "kyc.done"),  # `*` stops at a colon, and this is of persons only
         ('{"attests":["kyc.*"],"subjects":["bot"]}', "kyb.done"),
         ('{"attests":["**"],"subjects":["**"]}', "phishing_resistant"),
         ('{"attests":["**"],"subjects":["**"]}', "macaw.x"),

@@ -3,6 +3,7 @@
 import pytest
 
 from schemas import topics
+from schemas.workflow import ContextRead
 from tests.builders import Actor
 from tests.workflow_world import ANYTHING, PAY, Workflow, attests, forgotten, reply, told
 from tests.world import HOUR_MS
@@ -210,6 +211,26 @@ def test_a_delegate_uses_a_shared_scope_within_what_was_delegated(world, line):
 
     assert world.put(world.bot, "a", 1, "team").says == ("accepted", "")
     world.is_refused("DELEGATION_SCOPE", lambda: world.put(world.bot, "a", 2, "team", on_behalf_of=leaf))
+
+
+@pytest.mark.parametrize("key", ["balance", "x/balance", "balance/x", "tool:bank/balance", "set", "get/balance"])
+def test_a_delegated_operation_is_no_name_of_a_memory(world, line, key):
+    """Of the vault the operation is the verb: a key is a text that callers choose, and may be the name of one."""
+    named = world.grant_to(line.alice, "bot", operations=["balance", "", "x", key]).entry.event
+    reads = world.grant_to(line.alice, "bot", operations=["get"]).entry.event
+    for leaf in (named, reads):
+        if not (leaf == named and key == "set"):
+            world.is_refused(
+                "DELEGATION_SCOPE", lambda leaf=leaf: world.put(world.bot, key, 0, "team", on_behalf_of=leaf)
+            )
+    world.put(world.bot, key, 0, "team")
+
+    def read(leaf):
+        return world.send(ContextRead(scope="team", key=key), world.bot, on_behalf_of=leaf).says
+
+    assert read(reads) == ("accepted", "")
+    assert read(named) == ("refused", "DELEGATION_SCOPE")
+    assert world.keys_in(world.bot, "team").says == ("accepted", "")
 
 
 def test_delegations_are_listed_for_both_sides(world, line):

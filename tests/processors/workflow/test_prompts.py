@@ -61,7 +61,7 @@ def test_a_derived_prompt_inherits_what_its_ancestors_forbid(world):
 
 def test_a_tool_derives_from_the_prompt_of_the_call_that_it_executes(world):
     """While it executes it, and no longer; what the caller's prompt forbids it may not do either."""
-    world.publish_policy({"policy_id": "agent:desk", "resources": ["tool:**"]})
+    world.publish_policy({"policy_id": "agent:tool:desk", "resources": ["tool:**"]})
     policy = {"denied_resources": ["tool:bank/**"]}
     asked = world.prompted(world.bot, "root", policy=policy)
     desk, derived = (
@@ -119,7 +119,7 @@ def test_another_sessions_parent_is_not_reached_by_naming_its_call(world):
 
 def test_a_tool_derives_from_no_other_prompt_of_its_caller(world):
     """What the caller told others, before or after, is not the tool's: not that of another call, nor an ancestor."""
-    world.publish_policy({"policy_id": "agent:desk", "resources": ["tool:**"]})
+    world.publish_policy({"policy_id": "agent:tool:desk", "resources": ["tool:**"]})
     world.prompted(world.bot, "root")
     root = id_of(world, "root")
     world.prompted(world.bot, "other")
@@ -143,7 +143,7 @@ def test_a_tool_derives_from_no_other_prompt_of_its_caller(world):
 
 def test_a_call_that_is_over_gives_no_prompts_while_its_row_waits_to_leave(world):
     """At most 64 rows leave with a record: what is due is as if it had left."""
-    world.publish_policy({"policy_id": "agent:desk", "resources": ["tool:**"]})
+    world.publish_policy({"policy_id": "agent:tool:desk", "resources": ["tool:**"]})
     desk = world.open_session(world.desk)
     for n in range(70):
         world.put(world.bot, f"a{n}", 0, ttl_ms=1)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from tests.reference.mapl.names import grants
 from tests.reference.mapl.requirements import Requirement
-from tests.reference.mapl.text import jcs_order
+from tests.reference.mapl.text import jcs_order, known_as
 from tests.reference.mapl.world import Call, Record
 
 NEVER = float("inf")
@@ -112,7 +112,7 @@ def serves(record: Record, requirement: Requirement) -> bool:
 
 def has_quorum(record: Record, requirement: Requirement, requesters: set[str]) -> bool:
     """Distinct users who meet any listed criterion, the requester and its chain left out."""
-    users = {user for user, meets in record.by if set(meets) & set(requirement.meta.criteria)}
+    users = {known_as(user) for user, meets in record.by if set(meets) & set(requirement.meta.criteria)}
     return len(users - requesters) >= requirement.meta.quorum
 
 

@@ -11,6 +11,7 @@ from tests.reference.mapl.names import grants, grants_a_spelling, restricts
 from tests.reference.mapl.requirements import DENY, Meta, Requirement
 from tests.reference.mapl.resolution import Applied
 from tests.reference.mapl.sequencing import CellWrite, rule_fault, rule_is_met, rule_writes
+from tests.reference.mapl.text import known_as
 from tests.reference.mapl.world import Call, Finding, World
 
 OPEN_REQUESTS_MAX = 100
@@ -211,7 +212,10 @@ def external_attestations(conj: Conjunction) -> Iterator[Finding]:
     """Stage 11. What is outstanding and may be waited for is no failure: the outcome is then pending."""
     pairs = [(document, requirement) for document, requirement in requirements(conj) if requirement.is_external]
     owners = {id(requirement): document.policy_id for document, requirement in pairs}
-    requesters = {str(conj.world.subjects[name].get("user", name)) for name in conj.call.subjects}
+    asking = [(name, conj.world.subjects[name]) for name in conj.call.subjects]
+    requesters = {
+        known_as(str(known)) for name, one in asking for known in (one.get("user", name), one.get("email")) if known
+    }
     found = judge_externals([r for _, r in pairs], conj.call, conj.world.attestations, requesters)
     conj.used += found.used
     conj.outstanding = found.outstanding
@@ -219,8 +223,8 @@ def external_attestations(conj: Conjunction) -> Iterator[Finding]:
         for reason, requirement in found.failed:
             if reason == code:
                 yield Finding(reason, owners[id(requirement)], requirement.pointer)
-    asking = 0 if conj.call.resumed else len({r.key for r in found.outstanding})
-    if asking and conj.world.open_requests + asking > OPEN_REQUESTS_MAX:
+    wanted = 0 if conj.call.resumed else len({r.key for r in found.outstanding})
+    if wanted and conj.world.open_requests + wanted > OPEN_REQUESTS_MAX:
         yield Finding("LIMIT_EXCEEDED")
 
 

@@ -10,6 +10,7 @@ from tests.reference.mapl.text import (
     glob_tokens,
     has_dot_segment,
     has_outer_blanks,
+    is_invisible,
     nfc,
     nfkc,
     percent_decode_once,
@@ -78,8 +79,8 @@ def check_name(name: str, *, star: bool) -> None:
 
 
 def has_misleading_text(text: str) -> bool:
-    """Control, format and unassigned characters."""
-    return any(unicodedata.category(c) in {"Cc", "Cf", "Cn", "Cs"} for c in text)
+    """Control, invisible and unassigned characters."""
+    return any(unicodedata.category(c) in {"Cc", "Cn", "Cs"} or is_invisible(c) for c in text)
 
 
 def has_other_slashes(name: str) -> bool:
@@ -185,8 +186,10 @@ def grants_a_spelling(pattern: str, name: str) -> bool:
 
 
 def last_segment(name: str) -> str:
-    """Section 11: the exact last `/`-segment of the name, its domain not counted."""
-    return domain_and_rest(name)[1].split("/")[-1]
+    """Section 11: the exact last `/`-segment of the name, its domain not counted; of `vault:` the second, its verb."""
+    domain, rest = domain_and_rest(name)
+    segments = rest.split("/")
+    return (segments[1] if len(segments) > 1 else "") if domain == "vault" else segments[-1]
 
 
 def app_of(name: str) -> str | None:

@@ -33,10 +33,41 @@ def nfc_tree(value: object) -> object:
     return value
 
 
+# Default_Ignorable_Code_Point of DerivedCoreProperties.txt, Unicode 14.0, as a class of a regular expression.
+IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+def is_invisible(character: str) -> bool:
+    """Section 4: category Cf, or Default_Ignorable_Code_Point."""
+    return unicodedata.category(character) == "Cf" or IGNORABLE.match(character) is not None
+
+
 def fold(text: str) -> str:
-    """Section 4: NFKC, casefold, NFKC, then characters of category Cf removed."""
-    folded = nfkc(nfkc(text).casefold())
-    return "".join(c for c in folded if unicodedata.category(c) != "Cf")
+    """Section 4: invisible characters removed, NFKC, casefold, NFKC; marks that the removal joined, 30 at a time."""
+    seen = "".join(c for c in text if not is_invisible(c))
+    normal = nfkc if seen == text else nfkc_by_thirties
+    return normal(normal(seen).casefold())
+
+
+def nfkc_by_thirties(text: str) -> str:
+    """NFKC with a joiner behind each 30 marks of a run of 31 or more: nothing is reordered or composed across it."""
+    if not any(len(run) > 30 for run in re.split("[^M]", "".join(unicodedata.category(c)[0] for c in text))):
+        return nfkc(text)
+    joined, count = "", 0
+    for character in text:
+        count = count + 1 if unicodedata.category(character).startswith("M") else 0
+        joined += character
+        if count == 30:
+            joined, count = joined + "\u034f", 0
+    return nfkc(joined).replace("\u034f", "")
+
+
+def known_as(name: str) -> str:
+    """Section 8: one person, however the name is spelled: folded, blanks collapsed, without `user:`."""
+    return " ".join(fold(name).split()).removeprefix("user:")
 
 
 def slug(text: str) -> str:
@@ -49,7 +80,7 @@ def has_control(text: str) -> bool:
 
 
 def has_control_or_format(text: str) -> bool:
-    return any(unicodedata.category(c) in {"Cc", "Cf"} for c in text)
+    return any(unicodedata.category(c) == "Cc" or is_invisible(c) for c in text)
 
 
 def has_outer_blanks(text: str) -> bool:

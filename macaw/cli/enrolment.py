@@ -1,0 +1,86 @@
+"""`macaw enrolment`: keys with which other machines register, for a name or a pattern of names, and nothing more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from macaw.cli.options import Tenant
+
+app = typer.Typer(help="Make keys with which other machines register agents and tools.")
+
+KINDS = ("agent", "service", "tool")
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="The principal that it is for, or a name of its own with --names.")],
+    *,
+    kind: Annotated[
+        list[str], typer.Option("--for", help="agent, service or tool; repeat it for more.", metavar="KIND")
+    ],
+    names: Annotated[
+        str | None,
+        typer.Option(help="Names it may register; * stops at / and :. Without it NAME alone.", metavar="PATTERN"),
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many keys it may register.", min=1, max=10_000)] = 1,
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help="A role that it may give; repeat it for more.", metavar="R")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option("--attribute", help="An attribute that it gives, always; repeat it.", metavar="K=V"),
+    ] = None,
+    attests: Annotated[
+        list[str] | None,
+        typer.Option("--attests", help="A pattern of keys that its tools may attest; repeat it.", metavar="P"),
+    ] = None,
+    days: Annotated[float | None, typer.Option(help="How long it lives; without it until revoked.", min=0.001)] = None,
+    machine: Annotated[
+        Path | None, typer.Option("--home", help="Make an installation for another machine here.", metavar="FOLDER")
+    ] = None,
+    tenant: Tenant = None,
+) -> None:
+    """Make an enrolment key with the admin key. It registers once, and gives nothing, unless you say so."""
+    import time
+
+    from macaw.cli.agent import attributes_in
+    from macaw.cli.output import say
+    from macaw.cli.places import open_tenant
+    from macaw.enrolments import create_enrolment, grant_of
+
+    if unknown := sorted(set(kind) - set(KINDS)):
+        raise typer.BadParameter(f"got {unknown[0][:80]!r}, want {', '.join(KINDS)}", param_hint="--for")
+    lists = {"roles": role or [], "attests": attests or []}
+    grant = grant_of(kind, names or name, count, attributes_in(attribute or []), lists)
+    expires_at = None if days is None else time.time_ns() // 1_000_000 + int(days * 86_400_000)
+    home, folder = open_tenant(tenant)
+    path = create_enrolment(home, folder, name, grant, expires_at=expires_at, machine=machine)
+    what = f"{' or '.join(kind)} {grant.name_pattern}"
+    say(f"{name} may register {what} in {folder.tenant}, {_times(count)}; its key is {path}")
+    if machine is not None:
+        say(f"copy {machine} to its machine and set MACAW_HOME to it there: it holds no other key of this tenant")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+@app.command("revoke")
+def revoke(
+    name: Annotated[str, typer.Argument(help="The name of the enrolment key.")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands on the log.")] = "revoked by hand",
+    tenant: Tenant = None,
+) -> None:
+    """Revoke an enrolment key. Whom it has registered stays: `macaw agent revoke`."""
+    from macaw.cli.output import say
+    from macaw.cli.places import open_tenant
+    from macaw.tenancy import revoke_principal
+    from producers.registering import ENROLMENT_PREFIX
+
+    home, folder = open_tenant(tenant)
+    revoke_principal(home, folder, f"{ENROLMENT_PREFIX}{name}", reason=reason)
+    say(f"the enrolment key {name} is revoked in {folder.tenant}; what it has registered stays registered")

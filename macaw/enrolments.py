@@ -1,0 +1,81 @@
+"""Enrolment keys: made by the administrator for some names, kept here or handed to another machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from macaw.locking import update_config
+from macaw.tenancy import admin_control
+from processors.jcs import canonical
+from producers.control import Control
+from producers.home import Home, HomeError, TenantHome
+from producers.keys import KeyPair
+from producers.registering import ENROLMENT_PREFIX, register_key
+from schemas.records import EnrolmentGrant, PrincipalRevoked
+
+HANDED_ON = ("bootstrap", "broker_kind", "deployment")  # settings that say where the log is, and no secret
+
+
+def create_enrolment(
+    home: Home,
+    folder: TenantHome,
+    name: str,
+    grant: EnrolmentGrant,
+    *,
+    expires_at: int | None = None,
+    machine: Path | None = None,
+) -> Path:
+    """Register an enrolment key with the admin key and return its file: here, or in an installation for `machine`.
+
+    That has the key, the pinned genesis, and where the brokers are; the genesis is written last. A key that stands
+    there and has registered all it may is revoked, and a new one takes its place.
+
+    Raises:
+        RefusedError: the log refused it.
+        HomeError: `machine` is this installation, or pins another genesis.
+    """
+    target = folder if machine is None else _installation(home, folder, machine)
+    path = target.key_file("enrolment", name)
+    principal = f"{ENROLMENT_PREFIX}{name}"
+    with admin_control(home, folder) as control:
+        if path.exists():
+            _put_aside_if_spent(control, path, principal)
+        register_key(control, path, "enrolment", principal, {}, enrolment=grant, expires_at=expires_at)
+    if target is not folder:
+        (target.path / "genesis").write_text(f"{folder.genesis.hex()}\n", "ascii")
+    return path
+
+
+def _put_aside_if_spent(control: Control, path: Path, principal: str) -> None:
+    kid = KeyPair.load(path).kid
+    row = control.registry.key(kid)
+    if row is None or row.enrolment is None:
+        return  # it was not registered yet
+    lives = control.registry.live_key(kid, "enrolment") is not None
+    if lives and row.enrolled < row.enrolment.count_max:
+        return
+    if lives:
+        control.tell(PrincipalRevoked(principal_id=principal, kid=kid, reason="it has registered all it may"))
+    path.rename(path.with_suffix(f".{kid[:4].hex()}.spent"))
+
+
+def _installation(home: Home, folder: TenantHome, machine: Path) -> TenantHome:
+    """Make or find the installation for another machine. Raises HomeError."""
+    if machine.resolve() == home.path.parent.resolve():
+        raise HomeError(f"{machine} is this installation: name another folder, or leave out --home")
+    target = TenantHome(folder.tenant, machine / ".macaw" / "tenants" / folder.tenant)
+    if (target.path / "genesis").exists() and target.genesis != folder.genesis:
+        raise HomeError(f"{target.path} is of another tenant called {folder.tenant!r}: name another folder")
+    settings = {name: home.config[name] for name in HANDED_ON if name in home.config}
+    update_config(machine, {**settings, "bootstrap": home.bootstrap, "tenant": folder.tenant})
+    return target
+
+
+def grant_of(
+    roles: list[str], names: str, count: int, attributes: dict[str, str], lists: dict[str, list[str]]
+) -> EnrolmentGrant:
+    """Return what an enrolment key may register."""
+    most = {**attributes, **{name: values for name, values in lists.items() if values}}
+    return EnrolmentGrant(
+        roles=tuple(roles), name_pattern=names, count_max=count, attributes=canonical(dict(most)).decode()
+    )

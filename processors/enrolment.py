@@ -1,0 +1,100 @@
+"""Enrolment keys: what they may register, and that what they register has no more than their grant says.
+
+A grant bounds roles, names, number and attributes. Its `attributes` are a JSON object, the most that may be given:
+of a list (`roles`, `groups`) any part; every other member is fixed, it is given exactly as it stands there, because a
+member that is left out may be one that restricts. What is not named may not be set, and the default is nothing.
+`attests` is the list of patterns of attestation keys that a tool may declare, to the letter; it is no attribute.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from processors import names
+from processors.attributes import subject_of
+from processors.intake import Signer
+from processors.refusal import Refusal
+from processors.tables import Tables
+from schemas import limits
+from schemas.reasons import Reason
+from schemas.records import EnrolmentGrant, PrincipalRegistered
+
+ROLES = frozenset({"agent", "service", "tool"})
+ATTESTS = "attests"
+
+Attributes = Mapping[str, str | list[str]]
+
+
+def check_grant(body: PrincipalRegistered) -> None:
+    """Check what an enrolment key is to register, and that no other key has a grant. Raises Refusal."""
+    grant: EnrolmentGrant | None = body.enrolment
+    if (grant is not None) != (body.role == "enrolment"):
+        raise Refusal(Reason.NAME_INVALID, "an enrolment key, and no other, says what it may register")
+    if grant is None:
+        return
+    if not grant.roles or set(grant.roles) - ROLES or not 0 < grant.count_max <= limits.KEYS_MAX:
+        raise Refusal(Reason.NAME_INVALID, "an enrolment key registers agents, services or tools, 1 or more")
+    if len(grant.name_pattern) > limits.NAME_CHARS_MAX:
+        raise Refusal(Reason.NAME_INVALID, f"want a pattern of at most {limits.NAME_CHARS_MAX} characters")
+    subject_of(grant.attributes, "agent", body.key.principal_id)  # what no principal could have is no bound
+
+
+def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
+    """Let an enrolment key register once more, within its grant.
+
+    What a tool declares anew is charged like a new key: it may be more than was declared, and everybody reads it.
+
+    Raises:
+        Refusal: the role, the name, an attribute or what is declared is outside the grant, or its number is reached.
+    """
+    row = tables.keys.rows[signer.kid]
+    grant = row.enrolment
+    if grant is None or body.role not in grant.roles:
+        raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {body.role!r}")
+    principal = tables.principals.get(body.key.principal_id.encode())
+    foreign = principal is not None and principal.registered_by != signer.kid
+    if foreign and grant.name_pattern != body.key.principal_id:
+        # Or it could give itself another's attributes, or become a recipient of what is sealed to another's tool. A
+        # key that was made for this very name is the admin's word: another instance, or the first after a revocation.
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "the name was registered by another key: an admin adds instances")
+    if not names.meets(grant.name_pattern, body.key.principal_id):
+        raise Refusal(Reason.NAME_INVALID, "the name is outside the enrolment key's pattern")
+    most: Attributes = json.loads(grant.attributes)
+    check_attributes(most, json.loads(body.attributes))
+    _check_declared(most, body)
+    if row.enrolled >= grant.count_max:
+        raise Refusal(Reason.ENROLMENT_EXCEEDED)
+    tables.keys.put(signer.kid, replace(row, enrolled=row.enrolled + 1))
+
+
+def check_attributes(most: Attributes, given: Attributes) -> None:
+    """Raise Refusal ATTRIBUTE_INVALID unless `given` is within what a grant allows at most."""
+    for name, value in given.items():
+        if name == ATTESTS or name not in most or not _listed(value) <= _listed(most[name]):
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"the enrolment key may not give {name!r} this value")
+    for name, value in fixed(most).items():
+        if given.get(name) != value:
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"the enrolment key gives {name!r} as its grant has it")
+
+
+def _listed(value: str | Collection[str]) -> set[str]:
+    return {value} if isinstance(value, str) else set(value)
+
+
+def fixed(most: Attributes) -> dict[str, str]:
+    """Return the attributes that every registration by an enrolment key carries as they are."""
+    return {name: value for name, value in most.items() if isinstance(value, str) and name != ATTESTS}
+
+
+def _check_declared(most: Attributes, body: PrincipalRegistered) -> None:
+    """Check what a tool declares: resources of its own name, and no attestation that the grant does not name."""
+    listed = _listed(most.get(ATTESTS, ()))
+    own = f"tool:{body.key.principal_id}/"
+    for declared in body.tools:
+        if not declared.resource.startswith(own):
+            # The name pattern would else bind names only, and any tool could take another's resources.
+            raise Refusal(Reason.RESOURCE_INVALID, f"an enrolled tool offers resources under {own}")
+        if not set(declared.attests) <= listed:
+            raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the enrolment key's grant does not list what is attested")

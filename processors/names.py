@@ -1,0 +1,97 @@
+"""Names of principals: what may be one, which patterns meet one, and when two are to be taken for the same.
+
+A comparison that forbids folds both sides (`known_as`): two spellings of one person are one. A comparison that allows
+is exact.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from processors.policy.invisible import is_plain_text
+from processors.policy.text import fold, nfkc
+from processors.refusal import Refusal
+from schemas import limits
+from schemas.reasons import Reason
+
+PERSON_PREFIX = "user:"
+TOOL_PREFIX = "tool:"
+# What no program's name begins with, and whose names do. A tool that calls others is the agent `tool:<its name>`.
+RESERVED_PREFIXES = {
+    PERSON_PREFIX: "persons'",
+    TOOL_PREFIX: "tools' when they call",
+    "workload:": "identity providers'",
+}
+
+_STOPS = "/:"  # what a star of a pattern of names does not cross
+
+
+def check_name(name: str) -> None:
+    """Raise Refusal NAME_INVALID unless `name` may be that of a program: one that people can read, and nobody else's.
+
+    Names that only look as if they began with a reserved prefix are refused too: `User:carol`, or a full-width `u`.
+    """
+    check_printable(name)
+    folded = fold(name)
+    for prefix, owners in RESERVED_PREFIXES.items():
+        if folded.startswith(prefix):
+            raise Refusal(Reason.NAME_INVALID, f"names that begin with {prefix}, in any spelling, are {owners}")
+
+
+def check_tool_name(name: str) -> None:
+    """Raise Refusal NAME_INVALID for a tool whose resources would lie among another tool's: its name has a slash."""
+    if not {"/", "\\"}.isdisjoint(nfkc(name)):
+        raise Refusal(Reason.NAME_INVALID, "a tool's name holds no slash: its resources would lie below another tool's")
+
+
+def check_printable(name: str) -> None:
+    """Raise Refusal NAME_INVALID unless `name` is 1 to 256 characters that all show, without outer blanks or `*`."""
+    if not 0 < len(name) <= limits.NAME_CHARS_MAX or not is_plain_text(name) or name != name.strip() or "*" in name:
+        raise Refusal(Reason.NAME_INVALID, "want 1 to 256 printable, visible characters without * or outer blanks")
+    if unicodedata.normalize("NFC", name) != name:
+        # Policies are looked up by names in NFC: another spelling would inherit what is somebody else's.
+        raise Refusal(Reason.NAME_INVALID, "want a name in Unicode's normal form C")
+
+
+def known_as(name: str) -> str:
+    """Return what all spellings of a person's name have in common: case, width, blanks and the prefix do not count.
+
+    For comparisons in which being the same forbids something, and for no others.
+    """
+    return " ".join(fold(name).split()).removeprefix(PERSON_PREFIX)
+
+
+def meets(pattern: str, name: str) -> bool:
+    """Return whether a name is `pattern` with each `*` standing for a run without `/` and `:`. Linear in the name.
+
+    Two stars are no more than one: what a pattern's author has not written, a slash or colon, is never taken in. So a
+    pattern of programs takes in no person, and none takes in what stands below a name.
+    """
+    parts, wanted = _parts(name), _parts(pattern)
+    return len(parts) == len(wanted) and all(map(_meets_part, wanted, parts))
+
+
+def _parts(text: str) -> list[str]:
+    """Return what stands between slashes and colons, and these, so that each can only meet itself."""
+    parts = [""]
+    for character in text:
+        if character in _STOPS:
+            parts += [character, ""]
+        else:
+            parts[-1] += character
+    return parts
+
+
+def _meets_part(pattern: str, text: str) -> bool:
+    first, *rest = pattern.split("*")
+    if not rest:
+        return text == first
+    if not text.startswith(first):
+        return False
+    at = len(first)
+    for piece in rest[:-1]:
+        found_at = text.find(piece, at)
+        if found_at < 0:
+            return False
+        at = found_at + len(piece)
+    return len(text) - len(rest[-1]) >= at and text.endswith(rest[-1])
