@@ -8,6 +8,7 @@ What two readers could take for two paths is no name, and no value that a member
 climbing and empty segments, encoded slashes, what looks like a slash or becomes one, and what nobody sees.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -35,6 +36,8 @@ SLASH_LOOKALIKES = frozenset(
     "\u1735\u2041\u2044\u2215\u2216\u2571\u2572\u27cb\u27cd\u29f5\u29f8\u29f9\U0001d20f\U0001d23a\U0001d23b"
 )
 _OF_FRACTIONS = frozenset("\u2044")  # NFKC makes it of `½`, which nobody takes for a path
+# Most texts: visible ASCII without what can be encoded, or begin a segment that climbs or is empty.
+_ONE_READING = re.compile(r"(?:[!-$&-\-0-\[\]-~]|/(?!/))*")
 _SLASH_RUN = re2.compile(r"[/\\]+")
 
 
@@ -239,8 +242,8 @@ def _is_domain(domain: str) -> bool:
 
 def is_one_path(text: str) -> bool:
     """Return whether a text in NFC, which is stream-safe, is one path to every reader: what a name may hold."""
-    if text.isascii() and text.isprintable() and not any(mark in text for mark in ".%\\") and "//" not in text:
-        return not has_outer_blanks(text)
+    if _ONE_READING.fullmatch(text):
+        return True
     try:
         decoded, compatible = _forms(text)
     except ResourceInvalidError:
