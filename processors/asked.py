@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from processors.intake import Signer
 from processors.outputs import Effects
+from processors.sealing import payload_salt
 from processors.tables import Tables
 from schemas import codec
 from schemas.records import Event, InvocationRequested, SignedEvent
@@ -21,6 +22,11 @@ class Asked(NamedTuple):
     session_id: bytes
     session: SessionRow
     signed: SignedEvent
+
+    @property
+    def salt(self) -> bytes:
+        """The salt of the payload and of what decisions say in the clear; the same when the call is decided again."""
+        return payload_salt(self.leaf, self.event.header.salt)
 
     @property
     def principal_id(self) -> str:

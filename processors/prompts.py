@@ -120,8 +120,11 @@ def _policy(text: str) -> JSONValue:
         data = text.encode()
         parse_inline(data)
         return jcs.parse_strict(data)
-    except (PolicyError, jcs.MalformedJSONError, UnicodeEncodeError) as exc:
-        raise Refusal(Reason.POLICY_BROKEN, f"a prompt's policy: {exc}"[: limits.DETAIL_CHARS_MAX]) from exc
+    except PolicyError as exc:
+        # Its code alone: the place holds members of the policy, and the decision stands in the clear.
+        raise Refusal(Reason.POLICY_BROKEN, f"a prompt's policy: {exc.code}") from exc
+    except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
+        raise Refusal(Reason.POLICY_BROKEN, "a prompt's policy: no strict JSON") from exc
 
 
 def _parent(tables: Tables, asked: Asked, parent: bytes) -> PromptRow:

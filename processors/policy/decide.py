@@ -167,6 +167,17 @@ def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, c
     return plan
 
 
+def digests_that_came(texts: Sequence[str]) -> frozenset[bytes]:
+    """Return the digests of documents that came with a call, of those that are well formed."""
+    found = set()
+    for text in texts:
+        try:
+            found.add(_inline(text).digest)
+        except PolicyError:
+            continue  # the verdict is POLICY_BROKEN, and names none of them
+    return frozenset(found)
+
+
 @lru_cache(maxsize=limits.CACHED_INLINE_MAX)
 def _inline(text: str) -> PolicyDocument:
     return parse_inline(text.encode("utf-8", "surrogatepass"))
