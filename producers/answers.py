@@ -19,7 +19,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from processors import sealing, signing
-from processors.intake import KID_HEADER, PROOF_HEADER, Received, event_place
+from processors.intake import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Received
 from processors.refusal import Refusal
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
 from producers.consuming import headers_of, take, watermarks
@@ -28,8 +28,8 @@ from producers.registry_view import RegistryError, RegistryView
 from producers.security import UNSECURED, Security
 from schemas import codec, topics
 from schemas.reasons import Reason
-from schemas.records import Event, ReplyPayload, Result, ResultPayload, ResultReported
-from schemas.topics import RESULTS
+from schemas.records import Event, ReplyPayload, Result, ResultPayload, ResultReported, SignedEvent
+from schemas.topics import INTAKE, RESULTS
 
 log = logging.getLogger(__name__)
 
@@ -105,18 +105,27 @@ class MonitorSigned:
 
     def verify_event(self, value: bytes, proof: bytes, kid: bytes, ed25519: bytes) -> tuple[Event, bytes]:
         """Return (event, leaf) of an event carried in a payload. Raises UntrustedRecordError."""
-        try:
-            schema, body = codec.unframe(value)
-            event: Event = codec.decode_as(Event, value)
-            place = event_place(self.registry.tables, schema)
-            leaf = place.leaf(body)
-            parsed = Proof.parse(proof)
-            if signing.kid_of(ed25519) != kid:
-                raise UntrustedRecordError("the event's key is not the registry's")
-            signing.verify_signature(ed25519, parsed.head(leaf), parsed.signature)
-        except (codec.SchemaError, MalformedProofError, SignatureError) as exc:
-            raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
-        return event, leaf
+        signed = SignedEvent(event=value, proof=proof, kid=kid)
+        return carried_event(signed, ed25519, tenant=self.tenant, genesis=self.genesis)
+
+
+def carried_event(signed: SignedEvent, ed25519: bytes, *, tenant: str, genesis: bytes) -> tuple[Event, bytes]:
+    """Return (event, leaf) of an event of this tenant's intake that is carried in something else.
+
+    Raises:
+        UntrustedRecordError: it does not decode, its kid is not this key's, or this key did not sign it for that place.
+    """
+    try:
+        schema, body = codec.unframe(signed.event)
+        event: Event = codec.decode_as(Event, signed.event)
+        leaf = _place_of(signing.EVENT_TAG, genesis, INTAKE.of(tenant), INTAKE_PARTITION, schema.sha256).leaf(body)
+        parsed = Proof.parse(signed.proof)
+        if signing.kid_of(ed25519) != signed.kid:
+            raise UntrustedRecordError("the event's key is not the registry's")
+        signing.verify_signature(ed25519, parsed.head(leaf), parsed.signature)
+    except (codec.SchemaError, MalformedProofError, SignatureError) as exc:
+        raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
+    return event, leaf
 
 
 class Answers:

@@ -5,6 +5,7 @@
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
     …/{agents,tools,approvers,attesters}/<name>.key made at registration
     …/sessions/<name>.key                           a person's session
+    …/{agents,sessions}/<name>.heads                what its client has seen of the vault (`heads`), mode 0600
     …/calls/                                        calls that wait for people (`waiting`)
 
 Looked for in `$MACAW_HOME`, then the working directory, then the home directory.

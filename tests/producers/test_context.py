@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from producers.client import Client, RefusedError
-from producers.context import ScopeHeads, ValueTooLargeError, VaultRollbackError
+from producers.context import ValueTooLargeError, VaultRollbackError
+from producers.heads import ScopeHeads
 from streams.broker import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, banking
