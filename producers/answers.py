@@ -23,6 +23,7 @@ from processors.intake import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Receiv
 from processors.refusal import Refusal
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
 from producers.consuming import headers_of, take, watermarks
+from producers.heads import LogRollbackError
 from producers.keys import KeyPair
 from producers.registry_view import RegistryError, RegistryView
 from producers.security import UNSECURED, Security
@@ -69,6 +70,7 @@ class Answer:
 class _Waiter:
     resource: str | None
     future: Future[Answer]
+    floor: int  # the newest audit index that was heard of before the question was asked
     pending: Future[Answer] | None = None
 
 
@@ -131,6 +133,8 @@ def carried_event(signed: SignedEvent, ed25519: bytes, *, tenant: str, genesis: 
 class Answers:
     """Listens for the answers to one or more keys. `keys` maps each kid to its pair."""
 
+    newest = -1  # the highest audit index of any answer that was heard
+
     def __init__(
         self,
         bootstrap: str,
@@ -177,9 +181,10 @@ class Answers:
     def expect(self, leaf: bytes, resource: str | None = None, pending: Future[Answer] | None = None) -> Future[Answer]:
         """Return the future of the final answer to the event with this leaf. For a call, name its resource.
 
-        `pending` gets the answer that a call waits, if there is one.
+        `pending` gets the answer that a call waits, if there is one. The future carries LogRollbackError where the
+        answer stands before one that was heard already: the log was set back since.
         """
-        waiter = _Waiter(resource, Future(), pending)
+        waiter = _Waiter(resource, Future(), self.newest, pending)
         with self._lock:
             self._waiters[leaf] = waiter
         self._wake.set()
@@ -249,6 +254,13 @@ class Answers:
         if waiter is None:
             return
         answer = self._answer(result, message, waiter.resource, sender)
+        if result.audit_index <= waiter.floor:
+            self.forget(result.event)
+            if waiter.future.set_running_or_notify_cancel():
+                why = f"the answer stands at entry {result.audit_index}, and entry {waiter.floor} was heard of before"
+                waiter.future.set_exception(LogRollbackError(why))
+            return
+        self.newest = max(self.newest, result.audit_index)
         if result.outcome != PENDING:
             self.forget(result.event)
             if waiter.future.set_running_or_notify_cancel():

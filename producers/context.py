@@ -57,12 +57,22 @@ class ContextVault:
         self.heads = ScopeHeads(genesis)
         self._kept: HeadsFile | None = None
 
-    def keep_heads(self, path: Path | None) -> None:
-        """Keep what is heard of scopes in a file, and begin with what stands there. Raises HeadsError."""
-        self._kept = None if path is None else HeadsFile(path, self.heads, own=f"{OWN}:{self._session_id.hex()}")
+    def keep_heads(self, path: Path | None) -> int:
+        """Keep what is heard of scopes in a file, and begin with what stands there; return the newest audit index.
 
-    def save_heads(self) -> None:
-        """Write what was heard of scopes, where it is kept. Raises OSError, HeadsError, VaultRollbackError."""
+        Raises:
+            HeadsError: what stands there cannot be read.
+        """
+        self._kept = None if path is None else HeadsFile(path, self.heads, own=f"{OWN}:{self._session_id.hex()}")
+        return self.heads.floor()
+
+    def save_heads(self, newest: int = -1) -> None:
+        """Write what was heard of scopes, and how far the log had come, where that is kept.
+
+        Raises:
+            OSError, HeadsError, VaultRollbackError: it cannot be written, or contradicts what another process was told.
+        """
+        self.heads.heard(newest)
         if self._kept is not None:
             self._kept.save()
 

@@ -35,13 +35,19 @@ SAVE_SECONDS = 1.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class VaultRollbackError(RuntimeError):
-    """VAULT_ROLLBACK: what is told contradicts what was told before: the log was set back, or made up."""
+class LogRollbackError(RuntimeError):
+    """LOG_ROLLBACK: an answer stands earlier in the log than what was heard before it was asked for."""
 
-    reason = "VAULT_ROLLBACK"
+    reason = "LOG_ROLLBACK"
 
     def __init__(self, why: str) -> None:
         super().__init__(f"{self.reason}: {why}; ask whoever runs the brokers whether the log was restored from a copy")
+
+
+class VaultRollbackError(LogRollbackError):
+    """VAULT_ROLLBACK: what is told of the vault contradicts what was told before: it was set back, or made up."""
+
+    reason = "VAULT_ROLLBACK"
 
 
 class HeadsError(ValueError):
@@ -78,6 +84,11 @@ class ScopeHeads:
         """Return the newest place in the log that was heard of: what is asked from now on is answered later."""
         with self._lock:
             return self._newest
+
+    def heard(self, index: int) -> None:
+        """Note that the log has come this far: a call was answered there."""
+        with self._lock:
+            self._newest = max(self._newest, index)
 
     def check(
         self, scope: str, told: tuple[int, bytes], *, index: int, floor: int, change: tuple[str, bytes] | None
