@@ -49,6 +49,7 @@ from schemas.rows import KeyRow, SessionRow
 from schemas.topics import AUDIT
 
 MONITOR_ROLE = "monitor"
+ABSENT_RANGES_MAX = 10_000  # that a verdict lists: a log may be longer than memory
 # Why a record that shows no signature of its own may have been refused: all that is judged before one is checked.
 _UNPROVEN = frozenset(
     {
@@ -118,6 +119,15 @@ class Progress:
     size: int = 0
     frontier: tuple[bytes, ...] = ()
     events_absent: int = 0
+    absent: list[tuple[int, int]] = field(default_factory=list)  # (first, last) of entries without their event
+
+    def note_absent(self, index: int) -> None:
+        """Note that an entry came without its event. Requires that indices rise."""
+        self.events_absent += 1
+        if self.absent and self.absent[-1][1] == index - 1:
+            self.absent[-1] = self.absent[-1][0], index
+        elif len(self.absent) < ABSENT_RANGES_MAX:
+            self.absent.append((index, index))
 
 
 @dataclass(slots=True)
@@ -221,7 +231,7 @@ class Judge:
             raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, "events.bin has no whole record for this entry")
         kind, rest = record[:1], record[1:]
         if kind == bytes([ABSENT]) and not rest:
-            self._progress.events_absent += 1
+            self._progress.note_absent(item.index)
             return None
         if kind == bytes([RAW]):
             self._check_raw(item, entry, rest)
