@@ -36,7 +36,7 @@ from hashlib import sha256
 
 from processors import merkle
 from processors.audit import ENTRY_MAGIC
-from processors.evidence_entry import Fault, Item, Judge, Progress, Schemas, VerdictCode, seals
+from processors.evidence_entry import Fault, Item, Judge, Progress, Schemas, VerdictCode
 from processors.evidence_format import (
     DATA_FILES,
     ENTRIES,
@@ -54,6 +54,7 @@ from processors.evidence_format import (
     Manifest,
     Source,
     schema_file,
+    seals,
 )
 from processors.tables import Tables
 from schemas import codec

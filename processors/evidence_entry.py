@@ -7,7 +7,6 @@ monitor claims about a key is believed. The order in which entries are judged st
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -386,17 +385,3 @@ class Judge:
 
 def _headers(signed: SignedEvent) -> tuple[tuple[str, bytes], ...]:
     return (PROOF_HEADER, signed.proof), (KID_HEADER, signed.kid)
-
-
-def seals(source: Source, bytes_max: int) -> Iterable[bytes | None]:
-    """Yield the records of a file that goes along with the entries, and None for ever once it ends or breaks."""
-    while True:
-        try:
-            record = source.record(bytes_max)
-        except (EOFError, FormatError):
-            break
-        if record is None:
-            break
-        yield record
-    while True:
-        yield None

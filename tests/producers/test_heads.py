@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers import heads as kept_heads
@@ -102,6 +102,7 @@ def test_contradictions_between_two_clients_are_told_and_nothing_is_taken() -> N
         st.tuples(st.sampled_from(["team", "else", "session:mine", "session:theirs"]), st.integers(0, 3)), max_size=40
     )
 )
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_what_is_exported_and_taken_again_is_what_was_seen(steps: list[tuple[str, int]]) -> None:
     """An honest log never contradicts itself, and an export holds all of it but other sessions' own scopes."""
     seen, chains, index = ScopeHeads(GENESIS), dict[str, int](), 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.intake import KID_HEADER, PROOF_HEADER
@@ -204,6 +204,7 @@ def mutated(told: Any, path: list[int], value: object) -> Any:
     value=st.one_of(st.none(), st.booleans(), st.integers(-1, 2**53), st.text(max_size=9), st.just({}), st.just([])),
     scope=st.sampled_from(["team", "session"]),
 )
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_whatever_is_changed_in_a_reply_nothing_untrue_is_believed(
     staged: Scene, path: list[int], value: object, scope: str
 ) -> None:

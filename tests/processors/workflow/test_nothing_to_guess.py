@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors import jcs
@@ -63,6 +63,7 @@ def clear_parts(folded: Folded) -> Iterator[bytes]:
 
 
 @given(st.text("abcdef", min_size=12), st.integers(10**9, 2**53))
+@settings(max_examples=50, deadline=None, derandomize=True)
 def test_no_value_and_no_digest_of_one_stands_in_the_clear(word: str, amount: int) -> None:
     """Neither plainly nor in hex, with no tag that the wire format knows."""
     world, said, documents = everything_said(word, amount)
