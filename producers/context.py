@@ -67,11 +67,7 @@ class ContextVault:
         return self.heads.floor()
 
     def save_heads(self, newest: int = -1) -> None:
-        """Write what was heard of scopes, and how far the log had come, where that is kept.
-
-        Raises:
-            OSError, HeadsError, VaultRollbackError: it cannot be written, or contradicts what another process was told.
-        """
+        """Write what was heard of scopes, and how far the log had come, where that is kept; as `HeadsFile.save`."""
         self.heads.heard(newest)
         if self._kept is not None:
             self._kept.save()

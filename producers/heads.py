@@ -41,7 +41,10 @@ class LogRollbackError(RuntimeError):
     reason = "LOG_ROLLBACK"
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"{self.reason}: {why}; ask whoever runs the brokers whether the log was restored from a copy")
+        super().__init__(
+            f"{self.reason}: {why}; ask whoever runs the brokers whether the log was restored from a copy, and only if "
+            "it was, and you know why, remove the `.heads` file beside your key"
+        )
 
 
 class VaultRollbackError(LogRollbackError):
@@ -226,16 +229,28 @@ class HeadsFile:
             log.warning("%s cannot be written: that a log was set back is noticed only while this process runs", path)
 
     def changed(self) -> None:
-        """Note that heads have changed: they are written, but no more than once a second. Raises as `save`."""
+        """Note that heads have changed: they are written, but no more than once a second.
+
+        Raises:
+            VaultRollbackError: another process was told something else.
+            HeadsError: the file is not what was written there.
+        """
         with self._lock:
             if self._keeps and time.monotonic() - self._saved_at >= SAVE_SECONDS:
                 self._write()
 
     def save(self) -> None:
-        """Write what was seen. Raises OSError, HeadsError, VaultRollbackError."""
+        """Write what was seen, at the end. It never raises: what the client has done is done, and its result counts.
+
+        A contradiction with what another process was told is logged, and that one's file stays for the next client.
+        """
         with self._lock:
-            if self._keeps and self._heads.floor() >= 0:
+            if not self._keeps or self._heads.floor() < 0:
+                return
+            try:
                 self._write()
+            except (HeadsError, VaultRollbackError) as exc:
+                log.error("%s is not written: %s", self._path, exc)  # noqa: TRY400 - the message is for people
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -254,6 +269,15 @@ class HeadsFile:
 
     def _write(self) -> None:
         self._merge()
+        try:
+            self._replace()
+        except OSError as exc:
+            log.warning(
+                "%s cannot be written (%s): a log that is set back may not be noticed", self._path, exc.strerror
+            )
+        self._saved_at = time.monotonic()
+
+    def _replace(self) -> None:
         making = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
         descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -265,7 +289,6 @@ class HeadsFile:
         except BaseException:
             making.unlink(missing_ok=True)
             raise
-        self._saved_at = time.monotonic()
 
     def _merge(self) -> None:
         """Take what was kept, at the start and by another process since; heads of another founding count for nothing.

@@ -4,8 +4,8 @@ With a value come two events as they stood on intake: the `ContextWritten` that 
 that let the writer's key speak. The session may have left the registry long ago; the key that opened it never does.
 
 What this proves: a session of the author has written this value under this key into this scope. What it cannot prove:
-that nobody has written or deleted since (`producers.heads` sees some of that), and that the key which opened the
-session was live when it did.
+that the log has accepted the write, that nobody has written or deleted since (`producers.heads` sees some of that), and
+that the key which opened the session was live when it did.
 """
 
 from __future__ import annotations

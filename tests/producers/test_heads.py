@@ -172,8 +172,8 @@ def test_a_file_of_another_founding_counts_for_nothing(tmp_path: Path) -> None:
     assert json.loads(path.read_text("utf-8"))["genesis"] == GENESIS.hex()
 
 
-def test_two_clients_with_one_file_keep_what_either_has_seen(tmp_path: Path) -> None:
-    """And tell when they were shown different pasts."""
+def test_two_clients_with_one_file_keep_what_either_has_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And tell when they were shown different pasts; at the end of a client that is no reason to lose its result."""
     path = tmp_path / "bot.heads"
     one, other, liar = (ScopeHeads(GENESIS) for _ in range(3))
     files = [HeadsFile(path, heads) for heads in (one, other, liar)]
@@ -183,9 +183,27 @@ def test_two_clients_with_one_file_keep_what_either_has_seen(tmp_path: Path) -> 
     files[0].save()
     files[1].save()
 
-    assert json.loads(path.read_text("utf-8"))["scopes"].keys() == {"a", "b"}
+    kept = path.read_text("utf-8")
+    assert json.loads(kept)["scopes"].keys() == {"a", "b"}
     with pytest.raises(VaultRollbackError):
-        files[2].save()
+        files[2].changed()
+    files[2].save()
+    assert "two ways" in caplog.text
+    assert path.read_text("utf-8") == kept
+
+
+def test_a_disk_that_refuses_is_told_of_and_loses_no_result(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the client was asked for has been done."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    heads = ScopeHeads(GENESIS)
+    file = HeadsFile(folder / "bot.heads", heads)
+    heads.heard(1)
+    folder.rename(tmp_path / "gone")
+    file.changed()
+    file.save()
+
+    assert caplog.text.count("cannot be written (No such file or directory)") == 2
 
 
 def test_nothing_is_written_where_nothing_was_seen(tmp_path: Path) -> None:
