@@ -20,7 +20,6 @@ from processors.intake import SESSION_ROLE
 from processors.refusal import Refusal
 from processors.registry import PERSON_PREFIX, check_offer
 from processors.sessions import BRIDGE_ROLE
-from processors.signing import kid_of
 from processors.vault import OWN, chain_value
 from producers.answers import UntrustedRecordError, carried_event
 from producers.registry_view import RegistryView
@@ -77,8 +76,6 @@ def check_written(
     written, opened = _signed(told, "written"), _signed(told, "opened")
     mine = written.kid == place.session_id
     opening, opened_event = _opening(opened, place, None if mine else _opener(opened.kid, registry))
-    if kid_of(opening.key.ed25519) != written.kid:
-        raise VaultForgedError("the writer's session is another than the one whose opening is shown")
     event, leaf = _event(written, place, opening.key.ed25519, "the writer's event")
     _check_author(event, opening, written.kid, opened_event)
     body = event.body

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from processors.intake import KID_HEADER, PROOF_HEADER
 from producers.context import ContextVault, VaultEntry, VaultForgedError, VaultRollbackError
+from producers.keys import KeyPair
 from producers.outcomes import MalformedReplyError
-from schemas.records import Body, SessionOpened
-from schemas.workflow import ContextDeleted, ContextWritten
+from schemas import codec, limits
+from schemas.records import Body, Event, KeyOffer, SessionOpened
+from schemas.workflow import AttestationSet, ContextDeleted, ContextWritten
 from tests.builders import Actor, keys_of
 from tests.producers.asking import Asking
 from tests.producers.forging import TwinRegistry
@@ -68,6 +70,7 @@ def staged() -> Scene:
     world.put(carol, "limit", 7)
     world.put(world.bot, "limit", {"mine": [1, 2.5, None]})
     world.put(world.bot, "note", "by a program", scope="team")
+    world.advance(HOUR_MS // 3)
     return Scene(world, carol)
 
 
@@ -152,40 +155,140 @@ def after_its_session(scene: Scene, told: Told) -> Told:
 
 
 def over(scene: Scene, told: Told) -> Told:
-    """A value that was to live for a second, hours ago."""
-    issued = scene.world.now - HOUR_MS // 2
+    """A value that was to live for a second, a quarter of an hour ago."""
+    issued = scene.world.now - HOUR_MS // 4
     body = ContextWritten(scope="team", key="limit", value="5", ttl_ms=1000)
     return {**told, "value": 5, "written": scene.signed(body, scene.carol, issued_at=issued)}
 
 
-LIES: dict[str, Callable[[Scene, Told], Told]] = {
-    "another value": lambda _, told: {**told, "value": 1_000_000},
-    "no value": lambda _, told: {name: one for name, one in told.items() if name != "value"},
-    "another author": lambda _, told: {**told, "author": "admin"},
-    "another key": lambda _, told: {**told, "key": "other"},
-    "another key's event": of_another_key,
-    "another scope's event": of_another_scope,
-    "another session's memory": of_anothers_memory,
-    "a delete": lambda s, told: {**told, "written": s.signed(ContextDeleted(scope="team", key="limit"), s.carol)},
-    "an unsigned event": lambda _, told: {**told, "written": {**told["written"], "proof": "00" * 72}},
-    "no proof": lambda _, told: {n: v for n, v in told.items() if n not in {"written", "opened", "before"}},
-    "no opening": lambda _, told: {n: v for n, v in told.items() if n != "opened"},
-    "another opening": with_a_foreign_key,
-    "a session that an agent opened for carol": opened_by_a_thief,
-    "a session that nobody registered opened": lambda s, told: opened_by_a_thief(s, told, "bridge"),
-    "a session of its own in another's name": of_ones_own_name,
-    "after its session": after_its_session,
-    "past its life": over,
-    "a version that was never reached": lambda _, told: {**told, "version": told["n"] + 1},
-    "the last version, with another link": lambda _, told: {**told, "version": told["n"]},
+def opened_by(scene: Scene, told: Told, offer: KeyOffer, keys: KeyPair, *, name: str = "bot", **header: Any) -> Told:
+    """The agent's registered key helps: it opens a session as it likes, and that session's key writes."""
+    opening = SessionOpened(principal_id=name, key=offer, ttl_ms=HOUR_MS)
+    session = Actor("session", name, keys)
+    written = scene.signed(ContextWritten(scope="team", key="limit", value="5"), session, **header)
+    return {**told, "value": 5, "author": name, "opened": scene.signed(opening, scene.world.agent), "written": written}
+
+
+def without_possession(scene: Scene, told: Told) -> Told:
+    keys = keys_of("no possession")
+    return opened_by(scene, told, scene.world.offer(keys, "session", "bot", possession=bytes(64)), keys)
+
+
+def offered_for_another(scene: Scene, told: Told) -> Told:
+    keys = keys_of("for another")
+    return opened_by(scene, told, scene.world.offer(keys, "session", "other"), keys)
+
+
+def in_anothers_header(scene: Scene, told: Told, **header: Any) -> Told:
+    keys = keys_of("another header")
+    return opened_by(scene, told, scene.world.offer(keys, "session", "bot"), keys, **header)
+
+
+def no_opening_at_all(scene: Scene, told: Told) -> Told:
+    """Signed by a bridge, whose key may open sessions, and about something else."""
+    said = AttestationSet(session=scene.carol.kid, key="macaw.k", value="1", one_time=False)
+    return {**told, "opened": scene.signed(said, scene.world.bridge)}
+
+
+def no_json(scene: Scene, told: Told) -> Told:
+    return {**told, "written": scene.signed(ContextWritten(scope="team", key="limit", value="{"), scene.carol)}
+
+
+def without(*names: str) -> Callable[[Scene, Told], Told]:
+    return lambda _, told: {name: one for name, one in told.items() if name not in names}
+
+
+LIES: dict[str, tuple[str, Callable[[Scene, Told], Told]]] = {
+    "another value": ("another value", lambda _, told: {**told, "value": 1_000_000}),
+    "no value": ("another value", without("value")),
+    "another author": ("author", lambda _, told: {**told, "author": "admin"}),
+    "another key": ("another key", lambda _, told: {**told, "key": "other"}),
+    "another key's event": ("under this key", of_another_key),
+    "another scope's event": ("under this key of this scope", of_another_scope),
+    "another session's memory": ("of this scope", of_anothers_memory),
+    "a delete": (
+        "puts nothing",
+        lambda s, told: {**told, "written": s.signed(ContextDeleted(scope="team", key="limit"), s.carol)},
+    ),
+    "an unsigned event": (
+        "event: Sig",
+        lambda _, told: {**told, "written": {**told["written"], "proof": "00" * 71 + "01"}},
+    ),
+    "no JSON": ("no strict JSON", no_json),
+    "no proof": ("no 'written'", without("written", "opened", "before")),
+    "no opening": ("no 'opened'", without("opened")),
+    "no link": ("no bytes 'before'", without("before")),
+    "another opening": ("not the registry's", with_a_foreign_key),
+    "an event that opens nothing": ("opens no session", no_opening_at_all),
+    "a session that an agent opened for carol": ("does not speak for", opened_by_a_thief),
+    "a session that nobody registered opened": (
+        "no key of the registry",
+        lambda s, t: opened_by_a_thief(s, t, "bridge"),
+    ),
+    "a session of its own in another's name": ("another principal", of_ones_own_name),
+    "a key that its owner did not offer": ("BAD_POSSESSION", without_possession),
+    "a key that was offered for another": ("opens no session", offered_for_another),
+    "another principal in the header": (
+        "another principal",
+        lambda s, t: in_anothers_header(s, t, principal_id="admin"),
+    ),
+    "no session in the header": ("or session", lambda s, t: in_anothers_header(s, t, session_id=None)),
+    "after its session": ("was not open", after_its_session),
+    "past its life": ("time is over", over),
+    "a version that was never reached": ("chain", lambda _, told: {**told, "version": told["n"] + 1}),
+    "the last version, with another link": ("chain", lambda _, told: {**told, "version": told["n"]}),
 }
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-def test_a_lie_about_a_value_is_refused(staged: Scene, lie: Callable[[Scene, Told], Told]) -> None:
+@pytest.mark.parametrize(("why", "lie"), LIES.values(), ids=LIES.keys())
+def test_a_lie_about_a_value_is_refused(staged: Scene, why: str, lie: Callable[[Scene, Told], Told]) -> None:
     """Each by the same error, which says what does not fit."""
-    with pytest.raises(VaultForgedError, match="VAULT_FORGED"):
+    with pytest.raises(VaultForgedError, match=f"VAULT_FORGED: .*{why}"):
         staged.read(lambda told: lie(staged, told))
+
+
+def test_another_sessions_memory_is_not_ones_own(staged: Scene) -> None:
+    """What carol wrote for herself is genuine, and no answer to the agent's question."""
+    theirs = staged.told(scope="session", by=staged.carol)
+    shown = {name: theirs[name] for name in ("value", "author", "version", "written", "opened", "before")}
+    with pytest.raises(VaultForgedError, match="another session has written"):
+        staged.read(lambda told: {**told, **shown}, scope="session")
+    with pytest.raises(VaultForgedError, match="opening of the writer's session: "):
+        staged.read(lambda told: {**told, "opened": {**told["opened"], "event": "00"}}, scope="session")
+
+
+@pytest.mark.parametrize(
+    ("ms", "believed"),
+    [(-310_000, True), (-310_001, False), (HOUR_MS + 310_000, True), (HOUR_MS + 310_001, False)],
+)
+def test_a_session_speaks_in_its_own_time(staged: Scene, ms: int, believed: bool) -> None:
+    """As far as clocks and the way to the log may differ: no event of an honest log is refused for it."""
+    told = staged.told()
+    opened: Event = codec.decode_as(Event, bytes.fromhex(told["opened"]["event"]))
+    body = ContextWritten(scope="team", key="limit", value="5")
+    written = staged.signed(body, staged.carol, issued_at=opened.header.issued_at + ms)
+    lie = {"value": 5, "written": written}
+    if believed:
+        assert staged.read(lambda told: {**told, **lie}).value == 5
+    else:
+        with pytest.raises(VaultForgedError, match="was not open"):
+            staged.read(lambda told: {**told, **lie})
+
+
+@pytest.mark.parametrize(("left", "believed"), [(1, True), (0, False)])
+def test_a_value_is_believed_as_long_as_it_may_live(staged: Scene, left: int, believed: bool) -> None:
+    """From when it can have been on the log at the latest."""
+    issued = staged.world.now - 1000
+    body = ContextWritten(scope="team", key="limit", value="5", ttl_ms=2000)
+    lie = {
+        "value": 5,
+        "written": staged.signed(body, staged.carol, issued_at=issued - limits.ISSUED_BEHIND_MS_MAX - 1000 + left),
+    }
+    if believed:
+        assert staged.read(lambda told: {**told, **lie}).value == 5
+    else:
+        with pytest.raises(VaultForgedError, match="time is over"):
+            staged.read(lambda told: {**told, **lie})
 
 
 def mutated(told: Any, path: list[int], value: object) -> Any:
