@@ -129,7 +129,27 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert list(seen.export()["scopes"]) == ["s6", "s7", "s8"]
     assert seen.floor() == 8
-    seen.check_version("team", "k0", 0, index=99)
+    for forgotten in range(1, 6):
+        seen.check_version("team", f"k{forgotten}", forgotten - 1 or 1, index=99)
+    seen.note_version("team", "k6", 6, index=9)
+    seen.note_version("team", "k9", 9, index=9)
+    for kept in ("k6", "k8", "k9"):
+        with pytest.raises(VaultRollbackError):
+            seen.check_version("team", kept, 3, index=99)
+    seen.check_version("team", "k7", 3, index=99)
+    seen.check("s6", (0, bytes(32)), index=9, floor=8, change=None)
+    seen.check("s9", (0, bytes(32)), index=10, floor=9, change=None)
+    assert list(seen.export()["scopes"]) == ["s8", "s6", "s9"]
+
+
+def test_a_version_may_be_told_late_but_not_lower_later() -> None:
+    """Answers are judged in any order: what stands earlier in the log may be older."""
+    seen = ScopeHeads(GENESIS)
+    seen.note_version("team", "k8", 8, index=50)
+    seen.note_version("team", "k8", 5, index=40)
+    seen.check_version("team", "k8", 5, index=40)
+    seen.check_version("team", "k8", 5, index=50)
+    seen.check_version("team", "k8", 8, index=51)
     with pytest.raises(VaultRollbackError):
         seen.check_version("team", "k8", 3, index=99)
 
@@ -222,3 +242,10 @@ def test_a_folder_that_cannot_be_written_is_told_of(tmp_path: Path, caplog: pyte
 
     assert "cannot be written" in caplog.text
     assert issubclass(VaultRollbackError, LogRollbackError)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """It is not passed over: a client would begin as if it had seen nothing."""
+    (tmp_path / "bot.heads").mkdir()
+    with pytest.raises(HeadsError, match=r"cannot read .*bot\.heads: Is a directory"):
+        HeadsFile(tmp_path / "bot.heads", ScopeHeads(GENESIS))

@@ -342,6 +342,19 @@ def test_an_older_value_is_not_told_after_a_newer_one() -> None:
         vault.entry("limit", scope="team")
 
 
+def test_a_version_that_was_told_is_not_told_otherwise_later(staged: Scene) -> None:
+    """A write that the log has refused is signed too: in the place of one that was read it is another past."""
+    lie: list[Told] = [{}]
+    vault = staged.vault(lambda told: {**told, **lie[0]})
+    assert vault.entry("limit", scope="team").value == 100
+    assert vault.entry("limit", scope="team").value == 100
+
+    refused = staged.signed(ContextWritten(scope="team", key="limit", value="5"), staged.carol)
+    lie[0] = {"value": 5, "written": refused}
+    with pytest.raises(VaultRollbackError, match="told in two ways"):
+        vault.entry("limit", scope="team")
+
+
 def test_what_this_client_has_deleted_or_written_does_not_come_back() -> None:
     """Its own change is known without any other answer."""
     world = Workflow.opened("back")
