@@ -134,6 +134,7 @@ class Answers:
     """Listens for the answers to one or more keys. `keys` maps each kid to its pair."""
 
     newest = -1  # the highest audit index of any answer that was heard
+    rollback: LogRollbackError | None = None  # what was noticed last, if the log was set back
 
     def __init__(
         self,
@@ -181,8 +182,7 @@ class Answers:
     def expect(self, leaf: bytes, resource: str | None = None, pending: Future[Answer] | None = None) -> Future[Answer]:
         """Return the future of the final answer to the event with this leaf. For a call, name its resource.
 
-        `pending` gets the answer that a call waits, if there is one. The future carries LogRollbackError where the
-        answer stands before one that was heard already: the log was set back since.
+        `pending` gets the answer that a call waits, if there is one.
         """
         waiter = _Waiter(resource, Future(), self.newest, pending)
         with self._lock:
@@ -254,19 +254,24 @@ class Answers:
         if waiter is None:
             return
         answer = self._answer(result, message, waiter.resource, sender)
-        if result.audit_index <= waiter.floor:
-            self.forget(result.event)
-            if waiter.future.set_running_or_notify_cancel():
-                why = f"the answer stands at entry {result.audit_index}, and entry {waiter.floor} was heard of before"
-                waiter.future.set_exception(LogRollbackError(why))
-            return
-        self.newest = max(self.newest, result.audit_index)
+        self._compare(result.audit_index, waiter.floor)
         if result.outcome != PENDING:
             self.forget(result.event)
             if waiter.future.set_running_or_notify_cancel():
                 waiter.future.set_result(answer)
         elif (waits := waiter.pending) is not None and not waits.done() and waits.set_running_or_notify_cancel():
             waits.set_result(answer)
+
+    def _compare(self, index: int, floor: int) -> None:
+        """Note how far the log has come, and whether it was set back: an answer was heard before from behind this one.
+
+        The answer counts all the same: what was done is done, and a caller who is not told asks again.
+        """
+        if index <= floor:
+            why = f"an answer stands at entry {index}, and entry {floor} was heard of before it was asked for"
+            self.rollback = LogRollbackError(why)
+            log.error("%s", self.rollback)
+        self.newest = max(self.newest, index)
 
     def _answer(self, result: Result, message: Any, resource: str | None, sender: bytes) -> Answer:
         if result.to not in self._keys or result.to != message.key():

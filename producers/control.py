@@ -199,7 +199,7 @@ def submit(
     def on_drafted(draft: Draft) -> None:
         waiting = answers.expect(draft.leaf, resource, pending)
         outcome.add_done_callback(lambda _: answers.forget(draft.leaf))
-        waiting.add_done_callback(lambda done: _pass_on(done, outcome))
+        waiting.add_done_callback(lambda done: None if outcome.done() else outcome.set_result(done.result()))
 
     def on_appended(appended: Future[int]) -> None:
         if (exc := appended.exception()) is not None and not outcome.done():
@@ -207,15 +207,6 @@ def submit(
 
     publisher.publish(body, on_behalf_of=on_behalf_of, on_drafted=on_drafted).add_done_callback(on_appended)
     return outcome
-
-
-def _pass_on(done: Future[Answer], outcome: Future[Answer]) -> None:
-    if outcome.done() or done.cancelled():
-        return
-    if (exc := done.exception()) is not None:
-        outcome.set_exception(exc)
-    else:
-        outcome.set_result(done.result())
 
 
 def ask(

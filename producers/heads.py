@@ -36,7 +36,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class LogRollbackError(RuntimeError):
-    """LOG_ROLLBACK: an answer stands earlier in the log than what was heard before it was asked for."""
+    """LOG_ROLLBACK: an answer stands earlier in the log than what was heard before it was asked for.
+
+    Decisions, revocations and what was used up since are gone from it.
+    """
 
     reason = "LOG_ROLLBACK"
 

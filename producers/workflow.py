@@ -14,6 +14,7 @@ from producers import approving, delegating
 from producers.approving import ShownCall
 from producers.context import ContextVault, VaultEntry
 from producers.control import Speaker
+from producers.heads import LogRollbackError
 from producers.outcomes import milliseconds
 from producers.prompting import AuthenticatedPrompt, create_prompt
 from schemas import limits
@@ -111,6 +112,11 @@ class Workflow:
             VaultRollbackError: it contradicts what was seen here.
         """
         self._vault.heads.take(heads)
+
+    @property
+    def rollback(self) -> LogRollbackError | None:
+        """What was noticed of a log that was set back, None for nothing: whoever acts on it decides what to do."""
+        return self._speaker.answers.rollback
 
     # --- delegations
 
@@ -247,6 +253,11 @@ class AsyncWorkflow:
     def import_heads(self, heads: Mapping[str, Any]) -> None:
         """Add as `Workflow.import_heads`; it waits for nothing."""
         self._workflow.import_heads(heads)
+
+    @property
+    def rollback(self) -> LogRollbackError | None:
+        """As `Workflow.rollback`."""
+        return self._workflow.rollback
 
     async def delegate(
         self,

@@ -158,6 +158,11 @@ def outputs_root(*, leaves: list[str]) -> Json:
     return {"outputs": tree([bytes.fromhex(text) for text in leaves]).hex()}
 
 
+def vault_link(*, genesis: str, scope: str, before: str, n: int, key: str, leaf: str) -> Json:
+    parts = (lp(scope.encode()), bytes.fromhex(before), u(n, 8), lp(key.encode()), bytes.fromhex(leaf))
+    return {"link": digest(b"macaw/vault/v1\n", bytes.fromhex(genesis), *parts).hex()}
+
+
 def uuid7(*, unix_ms: int, random: str) -> Json:
     bits = int.from_bytes(bytes.fromhex(random)[:10], "big")
     a, b = bits >> 64 & 0xFFF, bits & (1 << 62) - 1
@@ -172,7 +177,7 @@ KINDS = {
     f.__name__: f
     for f in (
         leaf, raw_digest, proofs, proof_check, genesis, possession, root_act, payload_salt, parameters_digest,
-        document_digest, sealed, audit_chain, outputs_root, uuid7, keyed_partition,
+        document_digest, sealed, audit_chain, outputs_root, vault_link, uuid7, keyed_partition,
     )
 }  # fmt: skip
 

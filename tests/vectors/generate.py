@@ -14,7 +14,7 @@ from typing import Any
 
 import fastavro
 
-from processors import audit, authoring, intake, merkle, sealing, signing
+from processors import audit, authoring, intake, merkle, sealing, signing, vault
 from processors.sealing import SealingKey
 from processors.signing import Place, SigningKey
 from schemas import codec, topics
@@ -288,7 +288,14 @@ def logs() -> list[Vector]:
         leaves = [fixed(f"output {i}") for i in range(size)]
         expect = {"outputs": merkle.root(leaves).hex()}
         roots.append(vector("outputs_root", f"the root over {size} outputs", {"leaves": shown(leaves)}, expect))
-    return [chain, *roots]
+    scope, key, leaf, before = "team", "plan/é", fixed("event leaf"), fixed("link before")
+    link = vector(
+        "vault_link",
+        "the link of a change of the vault",
+        {"genesis": genesis.hex(), "scope": scope, "before": before.hex(), "n": 7, "key": key, "leaf": leaf.hex()},
+        {"link": vault.chain_value(genesis, scope, before, 7, key, leaf).hex()},
+    )
+    return [chain, *roots, link]
 
 
 def numbers() -> list[Vector]:
