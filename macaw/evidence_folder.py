@@ -6,11 +6,12 @@ is opened; a link, a device or a pipe is refused; each file is read once, and no
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,8 +28,11 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not be waited for
 
 
-class EvidenceFolderError(ValueError):
-    """The directory cannot be read as a folder of evidence; the message names the first file that is wrong."""
+class EvidenceFolderError(Exception):
+    """The directory cannot be read as a folder of evidence; the message names the first file that is wrong.
+
+    It is no ValueError: the verifier takes those for what a rule makes of the bytes, and the name would be lost.
+    """
 
 
 class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
@@ -54,12 +58,9 @@ class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
         """Yield a file's bytes. Raises EvidenceFolderError for a link, for what is no file, and above the bound."""
         if name not in self._names:
             raise EvidenceFolderError(f"no file {name[:100]!r} in the folder")
-        with os.fdopen(_open(name, _FILE, self._root), "rb", buffering=0) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
-                raise EvidenceFolderError(f"{name} is no file of at most {FILE_BYTES_MAX} bytes")
-            left = found.st_size  # what grows while it is read is not read further: its digest will differ
-            while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
+        with _opened(name, self._root) as (file, size):
+            left = size  # what grows while it is read is not read further: its digest will differ
+            while left > 0 and (chunk := _read(file, min(CHUNK_BYTES, left), name)):
                 left -= len(chunk)
                 yield chunk
 
@@ -100,6 +101,26 @@ def _open(name: str, flags: int, directory: int | None) -> int:
         return os.open(name, flags, dir_fd=directory)
     except OSError as exc:
         raise EvidenceFolderError(f"cannot open {name[:100]!r} without following a link: {exc.strerror}") from exc
+
+
+@contextmanager
+def _opened(name: str, directory: int) -> Iterator[tuple[io.FileIO, int]]:
+    """Give a file and its size. Raises EvidenceFolderError for what is no file, and above the bound."""
+    descriptor = _open(name, _FILE, directory)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
+            raise EvidenceFolderError(f"{name} is no file of at most {FILE_BYTES_MAX} bytes")
+        yield io.FileIO(descriptor, closefd=False), found.st_size
+    finally:
+        os.close(descriptor)
+
+
+def _read(file: io.FileIO, size: int, name: str) -> bytes | None:
+    try:
+        return file.read(size)
+    except OSError as exc:
+        raise EvidenceFolderError(f"cannot read {name}: {exc.strerror}") from exc
 
 
 def _names_in(directory: int) -> list[str]:

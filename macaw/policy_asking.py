@@ -40,13 +40,14 @@ class Explained:
     edits: list[Edit]
 
 
-def explain_call(history: History, wanted: str) -> Found[Explained]:
+def explain_call(history: History, wanted: str, *, offset: int | None = None) -> Found[Explained]:
     """Return the explanation of one decision on a log.
 
     Raises:
+        AmbiguousIdError: `wanted` stands for several events; `offset` says which is meant.
         HistoryError: the log holds no such decision, or not the log before it.
     """
-    return at_call(history, wanted, _explained)
+    return at_call(history, wanted, _explained, offset=offset)
 
 
 def _explained(tables: Tables, asked: Asked) -> Explained:
@@ -95,7 +96,7 @@ def standing_of(history: History, wanted: str) -> Standing:
         QuestionError: no such session is open.
     """
     tables = fold_all(history)
-    session_id, row = _session(tables, wanted)
+    session_id, row = session_in(tables, wanted)
     return Standing(
         who=f"{row.principal_id}, session {session_id.hex()[:8]}",
         subject=subject_of(row.attributes, row.role, row.principal_id),
@@ -104,9 +105,13 @@ def standing_of(history: History, wanted: str) -> Standing:
     )
 
 
-def _session(tables: Tables, wanted: str) -> tuple[bytes, SessionRow]:
+def session_in(tables: Tables, wanted: str) -> tuple[bytes, SessionRow]:
+    """Return the session whose id begins so, or the newest one of who is named. Raises QuestionError."""
     rows = tables.sessions.rows
     by_id = [(key, row) for key, row in rows.items() if len(wanted) >= 8 and key.hex().startswith(wanted.lower())]
+    if len(by_id) > 1:
+        ids = ", ".join(sorted(key.hex() for key, _ in by_id))
+        raise QuestionError(f"{wanted!r} stands for {len(by_id)} sessions: want the whole of one id of {ids}")
     names = (wanted, f"{PERSON_PREFIX}{wanted}")
     found = by_id or [(key, row) for key, row in rows.items() if row.principal_id in names]
     if not found:

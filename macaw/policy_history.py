@@ -30,6 +30,7 @@ from streams.resume import received_of
 
 T = TypeVar("T")
 ID_HEX_MIN = 8
+CANDIDATES_MAX = 20  # that are listed where an id stands for several
 _ENTRY_HEAD_BYTES = 36  # magic and the digest of the schema
 
 
@@ -181,46 +182,126 @@ class Found(Generic[T]):
     index: int
 
 
-def at_call(history: History, wanted: str, ask: Callable[[Tables, Asked], T]) -> Found[T]:
-    """Fold up to one call, ask about it with the tables that it was decided on, and stop.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An event that an id may mean. The leaf is its own alone; the offset says where on intake it stands."""
 
-    `wanted` begins the hex of its event id or of its event's leaf, as `macaw log` shows them.
+    offset: int
+    leaf: bytes
+    event_id: bytes
+    kind: str
+    principal_id: str
+    resource: str
+    appended_at: int
+
+
+class AmbiguousIdError(HistoryError):
+    """An id, or the beginning of one, stands for several events: their senders choose ids, and may choose one twice."""
+
+    def __init__(self, wanted: str, candidates: list[Candidate], count: int) -> None:
+        super().__init__(f"{wanted} stands for several events: choose one by its leaf, or with --offset")
+        self.candidates, self.count = candidates, count  # count: of records, also of those that are not listed
+
+
+def at_call(history: History, wanted: str, ask: Callable[[Tables, Asked], T], *, offset: int | None = None) -> Found[T]:
+    """Fold up to one call, ask about it with the tables that it was decided on, and read the rest for others like it.
+
+    `wanted` begins the hex of its event id or of its event's leaf, as `macaw log` shows them; `offset` is its place on
+    intake, where several begin so. Of records with one leaf the one that was decided is meant.
 
     Raises:
+        AmbiguousIdError: several events begin so.
         HistoryError: the log holds no such event, or it was no call, or refused before it could be decided.
     """
-    text = wanted.lower().replace("-", "").removeprefix("0x")
-    if len(text) < ID_HEX_MIN or set(text) - set("0123456789abcdef"):
-        raise HistoryError(f"{wanted!r} is no id: want at least {ID_HEX_MIN} hex digits of it")
-    tables, heads = history.tables(), VerifiedHeads()
+    search = _Search(history, wanted, offset)
+    found: Found[T] | None = None
+    refused: HistoryError | None = None
     for received in history.records:
-        claim = read(tables, received)
-        if not ((claim.event_id or b"").hex().startswith(text) or claim.leaf.hex().startswith(text)):
-            fold(tables, received, heads)
+        claim = read(search.tables, received)
+        meant = search.means(received, claim)
+        if found is not None:
+            continue  # only others like it are looked for
+        if not meant:
+            fold(search.tables, received, search.heads)
             continue
-        event = claim.event
-        if event is None or not isinstance(event.body, InvocationRequested):
-            raise HistoryError(f"the event {wanted} is a {claim.kind}: only calls are decided")
-        return _ask(tables, received, heads, claim, ask)
-    raise HistoryError(f"the log holds no event {wanted}: `macaw log` shows those that it holds")
+        try:
+            found = _ask(search.tables, received, search.heads, claim, ask)
+        except HistoryError as exc:
+            refused = refused or exc
+    if len(search.candidates) > 1:
+        raise AmbiguousIdError(wanted, search.candidates, search.count)
+    if found is not None:
+        return found
+    where = "" if offset is None else f" at offset {offset}"
+    raise refused or HistoryError(f"the log holds no event {wanted}{where}: `macaw log` shows those that it holds")
+
+
+class _Search:
+    """Which events of a log an id may mean."""
+
+    def __init__(self, history: History, wanted: str, offset: int | None) -> None:
+        self._text = wanted.lower().replace("-", "").removeprefix("0x")
+        if len(self._text) < ID_HEX_MIN or set(self._text) - set("0123456789abcdef"):
+            raise HistoryError(f"{wanted!r} is no id: want at least {ID_HEX_MIN} hex digits of it")
+        self._offset = offset
+        self.tables, self.heads = history.tables(), VerifiedHeads()
+        self.candidates: list[Candidate] = []  # each leaf once
+        self.count = 0
+
+    def means(self, received: Received, claim: Claim) -> bool:
+        """Whether a record is meant; it is noted where it is."""
+        if self._offset not in {None, received.offset}:
+            return False
+        if not ((claim.event_id or b"").hex().startswith(self._text) or claim.leaf.hex().startswith(self._text)):
+            return False
+        self.count += 1
+        known = any(one.leaf == claim.leaf for one in self.candidates)
+        if not known and len(self.candidates) < CANDIDATES_MAX:  # who writes may repeat an id as often as they like
+            self.candidates.append(_candidate(received, claim))
+        return True
+
+
+def _candidate(received: Received, claim: Claim) -> Candidate:
+    event = claim.event
+    body = None if event is None else event.body
+    return Candidate(
+        offset=received.offset,
+        leaf=claim.leaf,
+        event_id=claim.event_id or b"",
+        kind=claim.kind,
+        principal_id="" if event is None else event.header.principal_id,
+        resource=body.resource if isinstance(body, InvocationRequested) else "",
+        appended_at=received.appended_at,
+    )
 
 
 def _ask(
     tables: Tables, received: Received, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, Asked], T]
 ) -> Found[T]:
+    """Ask about a call and fold it. Raises HistoryError, and the record is folded all the same."""
     tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
     mark = tables.savepoint()
-    expire(tables, Effects(tables, received, claim))  # what is due leaves first, as in the step
+    try:
+        expire(tables, Effects(tables, received, claim))  # what is due leaves first, as in the step
+        asked, answer = _answered(tables, heads, claim, ask)
+    finally:
+        tables.undo_to(mark)
+        outputs = fold(tables, received, heads)
+    entry, decided = entry_of(outputs), decisions_of(outputs).get(claim.leaf)
+    if decided is None:
+        raise HistoryError(f"the call was refused before it was decided: {entry.reason}")
+    return Found(asked, answer, decided[0], entry.index)
+
+
+def _answered(tables: Tables, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, Asked], T]) -> tuple[Asked, T]:
+    if claim.event is None or not isinstance(claim.event.body, InvocationRequested):
+        raise HistoryError(f"the event {claim.leaf.hex()} is a {claim.kind}: only calls are decided")
     try:
         event, signer = identify(tables, claim, heads)
     except Refusal as refusal:
         raise HistoryError(f"the call was refused before it was decided: {refusal.reason}") from refusal
+    if signer.session is None:
+        raise HistoryError("the call was refused before it was decided: no session signed it")
     assert isinstance(event.body, InvocationRequested)
     asked = Asked(event, event.body, signer, claim.leaf)
-    answer = ask(tables, asked) if signer.session is not None else None
-    tables.undo_to(mark)
-    outputs = fold(tables, received, heads)
-    entry, found = entry_of(outputs), decisions_of(outputs).get(claim.leaf)
-    if found is None or answer is None:
-        raise HistoryError(f"the call was refused before it was decided: {entry.reason}")
-    return Found(asked, answer, found[0], entry.index)
+    return asked, ask(tables, asked)

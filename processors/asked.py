@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from processors.intake import Signer
 from processors.outputs import Effects
+from processors.sealing import payload_salt
 from processors.tables import Tables
 from schemas import codec
 from schemas.records import Event, InvocationRequested, SignedEvent
@@ -13,7 +14,10 @@ from schemas.rows import PendingRow, SessionRow
 
 
 class Asked(NamedTuple):
-    """A call: what is asked, by which session, and the signed bytes that say so."""
+    """A call: what is asked, by which session, and the signed bytes that say so.
+
+    `salt` is that of its payload and of what decisions say in the clear: the same when the call is decided again.
+    """
 
     event: Event
     body: InvocationRequested
@@ -21,6 +25,7 @@ class Asked(NamedTuple):
     session_id: bytes
     session: SessionRow
     signed: SignedEvent
+    salt: bytes
 
     @property
     def principal_id(self) -> str:
@@ -32,7 +37,9 @@ def asked_now(effects: Effects, signer: Signer, event: Event, body: InvocationRe
     """Return the call that this record is. Requires a verified event of a session."""
     session = signer.session
     assert session is not None
-    return Asked(event, body, effects.claim.leaf, signer.kid, session, effects.signed_event())
+    leaf = effects.claim.leaf
+    salt = payload_salt(leaf, event.header.salt)
+    return Asked(event, body, leaf, signer.kid, session, effects.signed_event(), salt)
 
 
 def asked_before(tables: Tables, leaf: bytes, row: PendingRow) -> Asked | None:
@@ -42,4 +49,5 @@ def asked_before(tables: Tables, leaf: bytes, row: PendingRow) -> Asked | None:
         return None
     event: Event = codec.decode_as(Event, row.call.event)
     assert isinstance(event.body, InvocationRequested)
-    return Asked(event, event.body, leaf, row.session_id, session, row.call)
+    salt = payload_salt(leaf, event.header.salt)
+    return Asked(event, event.body, leaf, row.session_id, session, row.call, salt)

@@ -36,7 +36,7 @@ from hashlib import sha256
 
 from processors import merkle
 from processors.audit import ENTRY_MAGIC
-from processors.evidence_entry import Fault, Item, Judge, Progress, Schemas, VerdictCode, seals
+from processors.evidence_entry import Fault, Item, Judge, Progress, Schemas, VerdictCode
 from processors.evidence_format import (
     DATA_FILES,
     ENTRIES,
@@ -54,6 +54,7 @@ from processors.evidence_format import (
     Manifest,
     Source,
     schema_file,
+    seals,
 )
 from processors.tables import Tables
 from schemas import codec
@@ -74,7 +75,8 @@ class Verdict:
     """What the files show.
 
     `size` entries held before the verdict and `root` is their RFC 6962 root. `events_absent` of them came without their
-    event, so of those only what the monitor says of it is known. `index` is None where no entry is to blame.
+    event, so of those only what the monitor says of it is known: whoever has its key alone can have written them.
+    `absent` lists them as (first, last), at most ABSENT_RANGES_MAX ranges. `index` is None where no entry is to blame.
     """
 
     code: VerdictCode
@@ -83,6 +85,7 @@ class Verdict:
     size: int
     root: bytes
     events_absent: int
+    absent: tuple[tuple[int, int], ...] = ()
 
 
 def verify(folder: Folder, *, genesis: bytes) -> Verdict:
@@ -106,6 +109,7 @@ def verify(folder: Folder, *, genesis: bytes) -> Verdict:
         size=progress.size,
         root=merkle.frontier_root(progress.frontier),
         events_absent=progress.events_absent,
+        absent=tuple(progress.absent),
     )
 
 

@@ -7,7 +7,6 @@ monitor claims about a key is believed. The order in which entries are judged st
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -49,6 +48,7 @@ from schemas.rows import KeyRow, SessionRow
 from schemas.topics import AUDIT
 
 MONITOR_ROLE = "monitor"
+ABSENT_RANGES_MAX = 10_000  # that a verdict lists: a log may be longer than memory
 # Why a record that shows no signature of its own may have been refused: all that is judged before one is checked.
 _UNPROVEN = frozenset(
     {
@@ -119,6 +119,15 @@ class Progress:
     size: int = 0
     frontier: tuple[bytes, ...] = ()
     events_absent: int = 0
+    absent: list[tuple[int, int]] = field(default_factory=list)  # (first, last) of entries without their event
+
+    def note_absent(self, index: int) -> None:
+        """Note that an entry came without its event. Requires that indices rise."""
+        self.events_absent += 1
+        if self.absent and self.absent[-1][1] == index - 1:
+            self.absent[-1] = self.absent[-1][0], index
+        elif len(self.absent) < ABSENT_RANGES_MAX:
+            self.absent.append((index, index))
 
 
 @dataclass(slots=True)
@@ -222,7 +231,7 @@ class Judge:
             raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, "events.bin has no whole record for this entry")
         kind, rest = record[:1], record[1:]
         if kind == bytes([ABSENT]) and not rest:
-            self._progress.events_absent += 1
+            self._progress.note_absent(item.index)
             return None
         if kind == bytes([RAW]):
             self._check_raw(item, entry, rest)
@@ -378,17 +387,3 @@ class Judge:
 
 def _headers(signed: SignedEvent) -> tuple[tuple[str, bytes], ...]:
     return (PROOF_HEADER, signed.proof), (KID_HEADER, signed.kid)
-
-
-def seals(source: Source, bytes_max: int) -> Iterable[bytes | None]:
-    """Yield the records of a file that goes along with the entries, and None for ever once it ends or breaks."""
-    while True:
-        try:
-            record = source.record(bytes_max)
-        except (EOFError, FormatError):
-            break
-        if record is None:
-            break
-        yield record
-    while True:
-        yield None

@@ -252,6 +252,20 @@ class Source:
         return self._hash.digest()
 
 
+def seals(source: Source, bytes_max: int) -> Iterable[bytes | None]:
+    """Yield the records of a file that goes along with the entries, and None for ever once it ends or breaks."""
+    while True:
+        try:
+            record = source.record(bytes_max)
+        except (EOFError, FormatError):
+            break
+        if record is None:
+            break
+        yield record
+    while True:
+        yield None
+
+
 # --- writing --------------------------------------------------------------------------------------------------
 
 

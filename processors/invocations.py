@@ -18,11 +18,13 @@ from processors.intake import Signer
 from processors.outputs import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policies import charge, decide_call, detail_of, settle, told_of
+from processors.policy.decide import digests_that_came
 from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
 from processors.policy.evaluation import Work, new_work
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
+from processors.sealing import document_digest, parameters_digest
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -170,19 +172,30 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
         raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
     resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
     checked = prompts.check(tables, asked, resource, parameters.value, budget)
+    came = (*body.intents, *checked.policies) if checked.policies else body.intents
     verdict = decide_call(
         tables,
         asked.session,
         body.resource,
         parameters.value,
         session_id=asked.session_id,
-        intents=(*body.intents, *checked.policies) if checked.policies else body.intents,
+        intents=came,
         chain=chain,
         attested=Attested(tables, asked.session_id, chain, asked.leaf),
         resumed=None if waited is None else waited.keys,
         work=budget,
     )
-    return _Judged(parameters, chain, resource, checked, verdict)
+    return _Judged(parameters, chain, resource, checked, _salted(asked, came, verdict) if came else verdict)
+
+
+def _salted(asked: Asked, came: tuple[str, ...], verdict: Verdict) -> Verdict:
+    """Return a verdict that names the documents that came with the call so that nobody can try out what they say."""
+    theirs = digests_that_came(came)
+
+    def named(digest: bytes) -> bytes:
+        return document_digest(asked.salt, digest) if digest in theirs else digest
+
+    return verdict._replace(policies=tuple(sorted(map(named, verdict.policies))), deciding=named(verdict.deciding))
 
 
 def _check_verdict(tables: Tables, verdict: Verdict) -> None:
@@ -204,9 +217,10 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> N
         raise _Denial(Reason.TOOL_UNAVAILABLE, policies=policies)
     given = requests.given_for(tables, asked.leaf) if tables.pending.rows else ()
     try:
-        payload = effects.call_payload(asked.leaf, asked.event.header.salt, asked.signed, parameters.canonical, given)
+        payload = effects.call_payload(asked.salt, asked.signed, parameters.canonical, given)
     except PayloadTooLargeError as exc:
-        raise _Denial(Reason.OUTPUT_TOO_LARGE, f"sha256 {parameters.sha256.hex()}", policies) from exc
+        digest = parameters_digest(asked.salt, parameters.canonical)
+        raise _Denial(Reason.OUTPUT_TOO_LARGE, f"sha256 {digest.hex()}", policies) from exc
     decision = _decision(
         tables, effects, asked, outcome="allowed", policies=policies, tool=resource.principal_id,
         parameters=parameters, payload=payload, chain=judged.chain,
@@ -309,7 +323,7 @@ def _decision(
         detail=detail,
         decided_at=tables.now,
         execute_before=tables.now + limits.EXECUTE_WITHIN_MS if payload else None,
-        parameters_sha256=parameters.sha256 if parameters else None,
+        parameters_sha256=parameters_digest(asked.salt, parameters.canonical) if parameters else None,
         payload_sha256=payload_digest(payload),
         policies=policies,
         changed=(),

@@ -101,12 +101,12 @@ class Effects:
             self._where = _place_of(exc)
 
     def call_payload(
-        self, leaf: bytes, salt: bytes, call: SignedEvent, parameters: bytes, approvals: tuple[SignedEvent, ...]
+        self, salt: bytes, call: SignedEvent, parameters: bytes, approvals: tuple[SignedEvent, ...]
     ) -> bytes:
         """Return the payload of an allowed call: the caller's event as received, what to execute, and who approved."""
         return self._payload(
             CallPayload(
-                salt=payload_salt(leaf, salt),
+                salt=salt,
                 event=call.event,
                 proof=call.proof,
                 kid=call.kid,

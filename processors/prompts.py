@@ -141,8 +141,11 @@ def _check_policies(texts: list[str], work: Work) -> None:
     spend(work, INLINE_BYTE_UNITS * sum(map(utf8_size, texts)))
     try:
         documents = inline_documents(texts)
-    except (PolicyError, PolicyBrokenError) as exc:
-        raise Refusal(Reason.POLICY_BROKEN, f"an intent, or a prompt's policy: {exc}") from exc
+    except PolicyError as exc:
+        # Its code alone: the place holds members of the policy, and the decision stands in the clear.
+        raise Refusal(Reason.POLICY_BROKEN, f"an intent, or a prompt's policy: {exc.code}") from exc
+    except PolicyBrokenError as exc:
+        raise Refusal(Reason.POLICY_BROKEN, "intents and prompt policies exceed their bounds together") from exc
     spend(work, PROGRAM_UNITS * sum(document.programs for document in documents))
 
 

@@ -17,6 +17,8 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 PAYLOAD_SALT_TAG = b"macaw/payload-salt/v1\n"
+PARAMETERS_TAG = b"macaw/parameters/v1\n"
+DOCUMENT_TAG = b"macaw/document/v1\n"
 SALT_BYTES = 16
 NONCE_BYTES = 24
 KEY_BYTES = 32
@@ -54,6 +56,22 @@ class SealingKey:
 def payload_salt(event_leaf: bytes, event_salt: bytes) -> bytes:
     """Return the salt of the payload that an event causes: secret to readers of digests, the same in every replay."""
     return sha256(PAYLOAD_SALT_TAG + event_leaf + event_salt).digest()[:SALT_BYTES]
+
+
+def parameters_digest(salt: bytes, canonical: bytes) -> bytes:
+    """Return what a decision says in the clear of a call's parameters, under the salt of its payload.
+
+    A plain digest would let every reader of decisions try parameters out until one fits: amounts and names are few.
+    """
+    return sha256(PARAMETERS_TAG + salt + canonical).digest()
+
+
+def document_digest(salt: bytes, digest: bytes) -> bytes:
+    """Return what a decision says in the clear of a document that came with the call, under the same salt.
+
+    Published policies have public names, their digests; what one caller wrote about one call has not.
+    """
+    return sha256(DOCUMENT_TAG + salt + digest).digest()
 
 
 def seal(

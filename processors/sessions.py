@@ -19,15 +19,15 @@ from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import SessionOpened, SessionRevoked
+from schemas.records import SessionOpened, SessionRevoked, SignedEvent
 from schemas.rows import KeyRow, PersonRow, SessionRow
 
 PERSON_ROLE = "user"
 BRIDGE_ROLE = "bridge"
 
 
-def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
-    """Open a session and return its id.
+def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: SignedEvent | None = None) -> bytes:
+    """Open a session and return its id. `signed` is the event itself, where what the session writes is kept.
 
     Raises:
         Refusal: it is for somebody for whom the signer may not speak, its attributes or its issuer are not the
@@ -56,6 +56,7 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened) -> bytes:
         attributes=attributes,
         opened_at=tables.now,
         expires_at=expires_at if owner.expires_at is None else min(expires_at, owner.expires_at),
+        opened=signed,
     )
     tables.sessions.put(session_id, row)
     return session_id

@@ -159,7 +159,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
     """Run the rule for an event that is answered with a word. Raises Refusal."""
     match body:
         case records.SessionOpened():
-            session_id = sessions.open_session(tables, signer, body)
+            session_id = sessions.open_session(tables, signer, body, effects.signed_event())
             sessions.note_person(tables, session_id)
             effects.enter_registry("session", session_id)
             effects.session_changed(session_id, tables.sessions.rows[session_id], "open")

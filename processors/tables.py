@@ -199,6 +199,12 @@ def _groups_of_request(row: RequestRow) -> tuple[Hashable, ...]:
     return ((OVER, row.event),) if row.closed else (OPEN, row.requester, row.event)
 
 
+def _weight_of_value(row: VaultRow) -> int:
+    """Return the bytes that a value of the vault takes, with what proves it."""
+    signed = (one for one in (row.written, row.opened) if one is not None)
+    return len(row.value.encode()) + sum(len(one.event) + len(one.proof) for one in signed)
+
+
 class Tables:
     """All state of one tenant's fold, with the tail of its audit log."""
 
@@ -244,7 +250,7 @@ class Tables:
             "vault",
             lambda v: v.until,
             groups=lambda v: (v.scope, ("by", v.author)),
-            weigh=lambda v: len(v.value.encode()),
+            weigh=_weight_of_value,
         )
         self.prompts: Table[PromptRow] = self._table("prompts", lambda p: p.until)
         self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: b.until)

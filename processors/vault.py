@@ -7,6 +7,9 @@ scope notices when somebody shows an older one, or another past. Expiry changes 
 
 The scope `session` is the signer's own: no policy need grant it, but one may deny it. Every other scope is shared, and
 each operation on it is a resource, `vault:<scope>/<get|set|delete|list>/<key>`. A read is an event like any other.
+
+A value comes with its writer's signed event and the one that opened the writer's session, so that who reads it need not
+believe whoever answers. A list is the monitor's word for which keys there are; only its (n, h) is checked.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import Event
+from schemas.records import Event, SignedEvent
 from schemas.rows import VaultRow, VaultScopeRow
 from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 
@@ -180,10 +183,10 @@ def _check_version(row: VaultRow | None, expected: int | None) -> None:
 def _write(tables: Tables, effects: Effects, signer: Signer, scope: str, body: ContextWritten) -> dict[str, JSONValue]:
     row = _standing(tables, scope, body.key)
     _check_version(row, body.expected)
-    n = _advance(tables, effects, signer, scope, body.key)
+    n, before = _advance(tables, effects, signer, scope, body.key)
     ends = limits.FOR_EVER_MS if body.ttl_ms is None else tables.now + body.ttl_ms
+    assert signer.session is not None
     if body.scope == OWN:
-        assert signer.session is not None
         ends = min(ends, signer.session.expires_at)
     new = VaultRow(
         scope=scope,
@@ -193,6 +196,9 @@ def _write(tables: Tables, effects: Effects, signer: Signer, scope: str, body: C
         set_at=tables.now,
         author=signer.principal_id,
         until=ends,
+        written=effects.signed_event(),
+        opened=signer.session.opened,
+        before=before,
     )
     tables.vault.put(_row_key(scope, body.key), new)
     if len(tables.vault) > tables.limits.vault_keys or tables.vault.weight > tables.limits.vault_bytes:
@@ -207,11 +213,23 @@ def _write(tables: Tables, effects: Effects, signer: Signer, scope: str, body: C
     return {"key": body.key, "version": n}
 
 
+def _proof(row: VaultRow) -> dict[str, JSONValue]:
+    """Return what a reader can check a value against: what its writer signed, and who let the writer's key speak."""
+    if row.written is None or row.opened is None or row.before is None:
+        return {}  # written before rows kept it: a reader refuses the value
+    return {"written": _told(row.written), "opened": _told(row.opened), "before": row.before.hex()}
+
+
+def _told(signed: SignedEvent) -> dict[str, JSONValue]:
+    return {"event": signed.event.hex(), "proof": signed.proof.hex(), "kid": signed.kid.hex()}
+
+
 def _read(tables: Tables, scope: str, body: ContextRead) -> dict[str, JSONValue]:
     row = _standing(tables, scope, body.key)
     if row is None:
         return {"key": body.key, "version": 0, "value": None}
-    return {"key": body.key, "version": row.version, "value": json.loads(row.value), "author": row.author}
+    told: dict[str, JSONValue] = {"key": body.key, "version": row.version}
+    return told | {"value": json.loads(row.value), "author": row.author} | _proof(row)
 
 
 def _delete(tables: Tables, effects: Effects, signer: Signer, scope: str, body: ContextDeleted) -> dict[str, JSONValue]:
@@ -254,8 +272,8 @@ def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValu
     return told
 
 
-def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: str) -> int:
-    """Add a link to the scope's chain and return its number. Raises Refusal LIMIT_EXCEEDED."""
+def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: str) -> tuple[int, bytes]:
+    """Add a link to the scope's chain; return its number, and the link before. Raises Refusal LIMIT_EXCEEDED."""
     row = tables.scopes.get(_scope_key(scope))
     n, before = (row.n, row.h) if row is not None else (0, NO_CHAIN)
     assert signer.session is not None
@@ -265,7 +283,7 @@ def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: 
     tables.scopes.put(_scope_key(scope), VaultScopeRow(name=scope, n=n + 1, h=h, until=until))
     if len(tables.scopes) > limits.VAULT_SCOPES_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {limits.VAULT_SCOPES_MAX} scopes")
-    return n + 1
+    return n + 1, before
 
 
 def leave(tables: Tables, effects: Effects, row_key: bytes) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from processors import sealing, signing
@@ -115,8 +116,9 @@ def _callers_event(
         raise UntrustedRecordError("the decision is about another event than the caller signed")
     if decision.event_id != event.header.event_id:
         raise UntrustedRecordError("the decision names another event id than the caller signed")
+    shown = sha256(payload.parameters.encode()).digest()  # what approvers sign; the decision's digest is salted
     if now_ms - event.header.issued_at > EVENT_AGE_MS_MAX and not any(
-        _approves(one, decision, session, trusted, now_ms) for one in payload.approvals[:APPROVALS_MAX]
+        _approves(one, decision, shown, session, trusted, now_ms) for one in payload.approvals[:APPROVALS_MAX]
     ):
         raise UntrustedRecordError("the caller's event is too old, and nobody has approved it lately")
     # Or it would still be admitted when the hosts have forgotten that they executed it.
@@ -125,7 +127,9 @@ def _callers_event(
     return body
 
 
-def _approves(given: SignedEvent, decision: Decision, caller: SessionRow, trusted: MonitorSigned, now_ms: int) -> bool:
+def _approves(
+    given: SignedEvent, decision: Decision, shown: bytes, caller: SessionRow, trusted: MonitorSigned, now_ms: int
+) -> bool:
     """Whether somebody else, a person or a registered approver, has approved this very call lately.
 
     How many it takes, and who may, is the monitor's to judge: this bounds what a monitor that lies can bring up again.
@@ -143,7 +147,7 @@ def _approves(given: SignedEvent, decision: Decision, caller: SessionRow, truste
     return (
         isinstance(body, AttestationApproved)
         and body.request == decision.event
-        and body.parameters_sha256 == decision.parameters_sha256
+        and body.parameters_sha256 == shown
         and event.header.principal_id == approver.principal_id
         and now_ms - EVENT_AGE_MS_MAX <= issued_at <= now_ms + EVENT_AHEAD_MS_MAX
         and (approver.until is None or issued_at < approver.until + CLOCK_SLACK_MS)
@@ -185,7 +189,9 @@ def _parameters(decision: Decision, payload: CallPayload, body: InvocationReques
         execute = parse_parameters(payload.parameters)
     except MalformedParametersError as exc:
         raise UntrustedRecordError(f"malformed parameters: {exc.cause}") from exc
-    if execute.canonical != payload.parameters.encode() or execute.sha256 != decision.parameters_sha256:
+    if execute.canonical != payload.parameters.encode() or decision.parameters_sha256 != (
+        sealing.parameters_digest(payload.salt, execute.canonical)
+    ):
         raise UntrustedRecordError("the parameters are not those of the decision")
     if execute.canonical != asked.canonical:
         raise UntrustedRecordError("the parameters are not those that the caller signed")

@@ -19,17 +19,18 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from processors import sealing, signing
-from processors.intake import KID_HEADER, PROOF_HEADER, Received, event_place
+from processors.intake import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Received
 from processors.refusal import Refusal
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
 from producers.consuming import headers_of, take, watermarks
+from producers.heads import LogRollbackError
 from producers.keys import KeyPair
 from producers.registry_view import RegistryError, RegistryView
 from producers.security import UNSECURED, Security
 from schemas import codec, topics
 from schemas.reasons import Reason
-from schemas.records import Event, ReplyPayload, Result, ResultPayload, ResultReported
-from schemas.topics import RESULTS
+from schemas.records import Event, ReplyPayload, Result, ResultPayload, ResultReported, SignedEvent
+from schemas.topics import INTAKE, RESULTS
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Answer:
 class _Waiter:
     resource: str | None
     future: Future[Answer]
+    floor: int  # the newest audit index that was heard of before the question was asked
     pending: Future[Answer] | None = None
 
 
@@ -105,22 +107,34 @@ class MonitorSigned:
 
     def verify_event(self, value: bytes, proof: bytes, kid: bytes, ed25519: bytes) -> tuple[Event, bytes]:
         """Return (event, leaf) of an event carried in a payload. Raises UntrustedRecordError."""
-        try:
-            schema, body = codec.unframe(value)
-            event: Event = codec.decode_as(Event, value)
-            place = event_place(self.registry.tables, schema)
-            leaf = place.leaf(body)
-            parsed = Proof.parse(proof)
-            if signing.kid_of(ed25519) != kid:
-                raise UntrustedRecordError("the event's key is not the registry's")
-            signing.verify_signature(ed25519, parsed.head(leaf), parsed.signature)
-        except (codec.SchemaError, MalformedProofError, SignatureError) as exc:
-            raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
-        return event, leaf
+        signed = SignedEvent(event=value, proof=proof, kid=kid)
+        return carried_event(signed, ed25519, tenant=self.tenant, genesis=self.genesis)
+
+
+def carried_event(signed: SignedEvent, ed25519: bytes, *, tenant: str, genesis: bytes) -> tuple[Event, bytes]:
+    """Return (event, leaf) of an event of this tenant's intake that is carried in something else.
+
+    Raises:
+        UntrustedRecordError: it does not decode, its kid is not this key's, or this key did not sign it for that place.
+    """
+    try:
+        schema, body = codec.unframe(signed.event)
+        event: Event = codec.decode_as(Event, signed.event)
+        leaf = _place_of(signing.EVENT_TAG, genesis, INTAKE.of(tenant), INTAKE_PARTITION, schema.sha256).leaf(body)
+        parsed = Proof.parse(signed.proof)
+        if signing.kid_of(ed25519) != signed.kid:
+            raise UntrustedRecordError("the event's key is not the registry's")
+        signing.verify_signature(ed25519, parsed.head(leaf), parsed.signature)
+    except (codec.SchemaError, MalformedProofError, SignatureError) as exc:
+        raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
+    return event, leaf
 
 
 class Answers:
     """Listens for the answers to one or more keys. `keys` maps each kid to its pair."""
+
+    newest = -1  # the highest audit index of any answer that was heard
+    rollback: LogRollbackError | None = None  # what was noticed last, if the log was set back
 
     def __init__(
         self,
@@ -170,7 +184,7 @@ class Answers:
 
         `pending` gets the answer that a call waits, if there is one.
         """
-        waiter = _Waiter(resource, Future(), pending)
+        waiter = _Waiter(resource, Future(), self.newest, pending)
         with self._lock:
             self._waiters[leaf] = waiter
         self._wake.set()
@@ -240,12 +254,24 @@ class Answers:
         if waiter is None:
             return
         answer = self._answer(result, message, waiter.resource, sender)
+        self._compare(result.audit_index, waiter.floor)
         if result.outcome != PENDING:
             self.forget(result.event)
             if waiter.future.set_running_or_notify_cancel():
                 waiter.future.set_result(answer)
         elif (waits := waiter.pending) is not None and not waits.done() and waits.set_running_or_notify_cancel():
             waits.set_result(answer)
+
+    def _compare(self, index: int, floor: int) -> None:
+        """Note how far the log has come, and whether it was set back: an answer was heard before from behind this one.
+
+        The answer counts all the same: what was done is done, and a caller who is not told asks again.
+        """
+        if index <= floor:
+            why = f"an answer stands at entry {index}, and entry {floor} was heard of before it was asked for"
+            self.rollback = LogRollbackError(why)
+            log.error("%s", self.rollback)
+        self.newest = max(self.newest, index)
 
     def _answer(self, result: Result, message: Any, resource: str | None, sender: bytes) -> Answer:
         if result.to not in self._keys or result.to != message.key():

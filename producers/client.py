@@ -89,7 +89,8 @@ class Client(Workflow, AbstractContextManager["Client"]):
         self._publisher = control.publisher if as_registered else _publisher_of(control, session)
         self._answers = control.answers if session is control.key else control.answers_for(session)
         self._speaker = Speaker(self._publisher, self._answers)
-        self._vault = ContextVault(self._speaker, control.tenant.genesis, session.kid)
+        self._vault = ContextVault(self._speaker, control.tenant.genesis, session.kid, control.registry)
+        self._answers.newest = self._vault.keep_heads(control.heads_path)
 
     @classmethod
     def connect(
@@ -297,6 +298,7 @@ class Client(Workflow, AbstractContextManager["Client"]):
         if self._answers is not self._control.answers:
             self._answers.close()
         self._control.close()
+        self._vault.save_heads(self._answers.newest)
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -1,30 +1,31 @@
-"""The context vault from a client's side: JSON values that stay on the log, and proof that nobody took one back.
+"""The context vault from a client's side: JSON values that stay on the log, and what proves them.
 
-Each scope is a chain of accepted changes (`processors/vault.py`). The client keeps the last (n, h) that it was told of
-a scope, and where in the log that stood; an answer from later in the log must not have a lower n, nor another h for the
-same n. After a change of its own it computes h itself, wherever it knows the link before.
+A value is believed for its writer's signature (`producers.written`), a scope for not contradicting what was told of it
+before (`producers.heads`). After a change of its own the client computes the scope's link itself, wherever it knows the
+link before. A list is the monitor's word for which keys there are, but for the scope's (n, h).
 """
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 from processors import jcs
-from processors.vault import NO_CHAIN, OWN, chain_value
+from processors.vault import OWN
 from producers.answers import Answer
 from producers.control import Speaker, told_in
+from producers.heads import HeadsFile, ScopeHeads, VaultRollbackError
 from producers.outcomes import MalformedReplyError
+from producers.registry_view import RegistryView
+from producers.written import Place, VaultForgedError, Written, check_written
 from schemas import limits
 from schemas.records import Body
 from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 
+__all__ = ["ContextVault", "ValueTooLargeError", "VaultEntry", "VaultForgedError", "VaultRollbackError"]
+
 LIST_KEYS_MAX = 10_000
-
-
-class VaultRollbackError(RuntimeError):
-    """What is told of a scope contradicts what was told before: somebody took changes back, or made up others."""
 
 
 class ValueTooLargeError(ValueError):
@@ -41,69 +42,35 @@ class VaultEntry:
     author: str = ""
 
 
-class _Head(NamedTuple):
-    at: int
-    n: int
-    h: bytes
-
-
-class ScopeHeads:
-    """What was told of each scope. Thread-safe: answers may be judged in another order than they stand on the log."""
-
-    def __init__(self, genesis: bytes) -> None:
-        self._genesis = genesis
-        self._heads: dict[str, _Head] = {}
-        self._lock = threading.Lock()
-
-    def floor(self) -> int:
-        """Return the newest place in the log that was heard of: what is asked from now on is answered later."""
-        with self._lock:
-            return max((head.at for head in self._heads.values()), default=-1)
-
-    def check(
-        self, scope: str, told: tuple[int, bytes], *, index: int, floor: int, change: tuple[str, bytes] | None
-    ) -> None:
-        """Compare what is told of a scope at a place in the log with what is known. `change` is (key, leaf) of ours.
-
-        Raises:
-            VaultRollbackError: they contradict each other.
-        """
-        n, h = told
-        if n == 0 and h != NO_CHAIN:
-            raise VaultRollbackError("a scope without a change has no link")
-        if index <= floor:
-            raise VaultRollbackError("the answer is older than one that was there before it was asked for")
-        with self._lock:
-            known = self._heads.get(scope)
-            if known is not None:
-                _compare(known, _Head(index, n, h))
-            before = NO_CHAIN if n == 1 else known.h if known is not None and known.n == n - 1 else None
-            if change is not None and before is not None:
-                key, leaf = change
-                if chain_value(self._genesis, scope, before, n, key, leaf) != h:
-                    raise VaultRollbackError(f"change {n} of {scope!r} is not the one that was sent")
-            if known is None or index > known.at:
-                self._heads[scope] = _Head(index, n, h)
-
-
-def _compare(known: _Head, told: _Head) -> None:
-    older, newer = sorted((known, told))
-    if newer.n < older.n:
-        raise VaultRollbackError(f"{newer.n} changes are told where {older.n} were told before")
-    if newer.n == older.n and newer.h != older.h:
-        raise VaultRollbackError(f"change {newer.n} is told in two ways")
-
-
 class ContextVault:
     """The vault as one session uses it.
 
     Every operation raises RefusedError (VERSION_CONFLICT, or why a policy forbids it), NoAnswerError, PublishError,
-    MalformedReplyError and VaultRollbackError.
+    MalformedReplyError and VaultRollbackError; reading also VaultForgedError.
     """
 
-    def __init__(self, speaker: Speaker, genesis: bytes, session_id: bytes) -> None:
-        self._speaker, self._session_id = speaker, session_id
+    def __init__(
+        self, speaker: Speaker, genesis: bytes, session_id: bytes, registry: RegistryView | None = None
+    ) -> None:
+        """Speak for one session. Without a registry nothing is believed of values that other sessions wrote."""
+        self._speaker, self._genesis, self._session_id, self._registry = speaker, genesis, session_id, registry
         self.heads = ScopeHeads(genesis)
+        self._kept: HeadsFile | None = None
+
+    def keep_heads(self, path: Path | None) -> int:
+        """Keep what is heard of scopes in a file, and begin with what stands there; return the newest audit index.
+
+        Raises:
+            HeadsError: what stands there cannot be read.
+        """
+        self._kept = None if path is None else HeadsFile(path, self.heads, own=f"{OWN}:{self._session_id.hex()}")
+        return self.heads.floor()
+
+    def save_heads(self, newest: int = -1) -> None:
+        """Write what was heard of scopes, and how far the log had come, where that is kept; as `HeadsFile.save`."""
+        self.heads.heard(newest)
+        if self._kept is not None:
+            self._kept.save()
 
     def set(self, key: str, value: Any, *, scope: str, ttl_ms: int | None, expected: int | None) -> int:
         """Put a value and return its version; `expected` is the version that it replaces. Raises ValueTooLargeError."""
@@ -111,25 +78,43 @@ class ContextVault:
         text = jcs.canonical(value).decode()
         if (size := len(text.encode())) > limits.VAULT_VALUE_BYTES_MAX:
             raise ValueTooLargeError(f"the value has {size} bytes; the vault takes {limits.VAULT_VALUE_BYTES_MAX}")
-        told = self._change(
-            scope, key, ContextWritten(scope=scope, key=key, value=text, ttl_ms=ttl_ms, expected=expected)
-        )
-        if told.get("version") != told["n"]:
-            raise MalformedReplyError("a change's version is its number in the scope")
+        body = ContextWritten(scope=scope, key=key, value=text, ttl_ms=ttl_ms, expected=expected)
+        told, answer = self._told(scope, body, changed=key)
+        if told.get("version") != told["n"] or told.get("key") != key:
+            raise MalformedReplyError("a change's version is its number in the scope", answer=answer)
+        link = bytes.fromhex(told["h"])
+        self.heads.note_version(told["scope"], key, told["n"], index=answer.result.audit_index, link=link)
         return _whole(told, "version")
 
     def entry(self, key: str, *, scope: str) -> VaultEntry:
-        """Return a value with its version, 0 where there is none."""
+        """Return a value with its version, 0 where there is none, as its writer signed it. Raises VaultForgedError."""
         _check_key(key)
-        told = self._told(scope, ContextRead(scope=scope, key=key))
-        return VaultEntry(
-            key=key, value=told.get("value"), version=_whole(told, "version"), author=str(told.get("author", ""))
-        )
+        told, answer = self._told(scope, ContextRead(scope=scope, key=key))
+        version, index, scope_id = _whole(told, "version"), answer.result.audit_index, told["scope"]
+        if told.get("key") != key:
+            raise VaultForgedError("the reply is about another key than was asked for")
+        if not version:
+            return VaultEntry(key=key, value=None, version=0)
+        written = self._written(told, answer, scope, key, version)
+        self.heads.check_version(scope_id, key, version, index=index, link=written.link)
+        self.heads.note_version(scope_id, key, version, index=index, link=written.link)
+        return VaultEntry(key=key, value=written.value, version=version, author=written.author)
+
+    def _written(self, told: dict[str, Any], answer: Answer, scope: str, key: str, version: int) -> Written:
+        # The leaf that the writer signed names the tenant's topic: another tenant's name makes the signature fail.
+        tenant = answer.result.origin.rpartition("/")[2]
+        place = Place(tenant, self._genesis, scope, told["scope"], key, self._session_id)
+        written = check_written(told, place, version=version, at=answer.result.at, registry=self._registry)
+        n, h = told["n"], bytes.fromhex(told["h"])
+        if version > n or (version == n and written.link != h):
+            raise VaultForgedError("the value's change does not stand in the scope's chain")
+        return written
 
     def delete(self, key: str, *, scope: str, expected: int | None) -> None:
         """Remove a value. Raises RefusedError VAULT_ABSENT where there is none."""
         _check_key(key)
-        self._change(scope, key, ContextDeleted(scope=scope, key=key, expected=expected))
+        told, answer = self._told(scope, ContextDeleted(scope=scope, key=key, expected=expected), changed=key)
+        self.heads.note_version(told["scope"], key, told["n"] + 1, index=answer.result.audit_index)
 
     def keys(self, prefix: str, *, scope: str) -> list[tuple[str, int]]:
         """Return (key, version) of every key with a prefix, in order, at most LIST_KEYS_MAX."""
@@ -137,24 +122,35 @@ class ContextVault:
         after = ""
         for _ in range(limits.VAULT_LIST_PAGES_MAX):
             body = ContextListed(scope=scope, prefix=prefix, after=after, limit=limits.VAULT_LIST_MAX)
-            told = self._told(scope, body)
-            page = told.get("keys")
-            if not isinstance(page, list) or not all(isinstance(one, dict) for one in page):
-                raise MalformedReplyError("the log's reply holds no list of keys")
-            found += [(str(one.get("key")), _whole(one, "version")) for one in page]
+            told, answer = self._told(scope, body)
+            page = self._page(told, answer, prefix, after)
+            found += page
             if told.get("more") is not True or len(found) >= LIST_KEYS_MAX:
                 return found
             # A page may be empty, where values have just run out.
-            following = told.get("next", found[-1][0] if page else None)
+            following = told.get("next", page[-1][0] if page else None)
             if not isinstance(following, str) or following <= after:
                 break
             after = following
         raise MalformedReplyError("the log's pages of keys do not go on")
 
-    def _change(self, scope: str, key: str, body: Body) -> dict[str, Any]:
-        return self._told(scope, body, changed=key)
+    def _page(self, told: dict[str, Any], answer: Answer, prefix: str, after: str) -> list[tuple[str, int]]:
+        """Return (key, version) of a page: what was asked for, in order, and nothing older than was told before."""
+        page = told.get("keys")
+        if not isinstance(page, list) or not all(isinstance(one, dict) for one in page):
+            raise MalformedReplyError("the log's reply holds no list of keys", answer=answer)
+        found, last = [], after
+        for one in page:
+            key, version = one.get("key"), _whole(one, "version")
+            good = isinstance(key, str) and key.startswith(prefix) and key.encode() > last.encode()
+            if not good or not 0 < version <= told["n"]:
+                raise MalformedReplyError("the log's page holds what was not asked for, or not in order", answer=answer)
+            self.heads.check_version(told["scope"], key, version, index=answer.result.audit_index)
+            found.append((key, version))
+            last = key
+        return found
 
-    def _told(self, scope: str, body: Body, changed: str | None = None) -> dict[str, Any]:
+    def _told(self, scope: str, body: Body, changed: str | None = None) -> tuple[dict[str, Any], Answer]:
         floor = self.heads.floor()
         answer = self._speaker.tell(body)
         told = told_in(answer)
@@ -162,7 +158,9 @@ class ContextVault:
         if told.get("scope") != name:
             raise MalformedReplyError("the log's reply is about another scope", answer=answer)
         self._check(answer, told, name, floor, changed)
-        return told
+        if self._kept is not None:
+            self._kept.changed()
+        return told, answer
 
     def _check(self, answer: Answer, told: dict[str, Any], scope: str, floor: int, changed: str | None) -> None:
         n, result = _whole(told, "n"), answer.result

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from processors import jcs
@@ -112,8 +113,11 @@ class Control(AbstractContextManager["Control"]):
         principal_id: str,
         *,
         answers_from: Mapping[int, int] | None = None,
+        heads_path: Path | None = None,
     ) -> None:
+        """Speak with a key; `heads_path` is where what is seen of the vault is kept, None for nowhere."""
         self.home, self.tenant, self.key, self.principal_id = home, tenant, key, principal_id
+        self.heads_path = heads_path
         genesis = tenant.genesis
         deployment = home.config.get("deployment", "local")
         bootstrap, self.security = home.bootstrap, home.security
@@ -153,7 +157,8 @@ def control_of(tenant: str | None, kind: str, name: str, principal_id: str, home
     found = home or Home.find()
     folder = found.tenant(tenant)
     _ = folder.genesis  # an unknown tenant is named before its key is looked for
-    return Control(found, folder, KeyPair.load(folder.key_file(kind, name)), principal_id)
+    path = folder.key_file(kind, name)
+    return Control(found, folder, KeyPair.load(path), principal_id, heads_path=path.with_suffix(".heads"))
 
 
 def open_session(

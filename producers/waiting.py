@@ -63,9 +63,19 @@ class WaitingCall:
 
 
 def keep(folder: TenantHome, call: WaitingCall, session: KeyPair) -> None:
-    """Write down that a call waits, and the key that can hear its answer. Raises OSError."""
+    """Write down that a call waits, and the key that can hear its answer.
+
+    Raises:
+        WaitingCallError: another call with this event id is kept already: its result would be lost.
+        OSError: it cannot be written.
+    """
     path = _path(folder, call.event_id)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.exists() and load(folder, call.event_id)[0].event != call.event:
+        raise WaitingCallError(
+            f"two calls have the event id {call.event_id}, and the other one is kept: fetch its result first, with "
+            f"`macaw invoke --resume {call.event_id}`; this one is the event {call.event}"
+        )
     key = _key_path(folder, call.event_id)
     if not key.exists():
         making = key.with_suffix(f".{secrets.token_hex(4)}")

@@ -14,6 +14,7 @@ from producers import approving, delegating
 from producers.approving import ShownCall
 from producers.context import ContextVault, VaultEntry
 from producers.control import Speaker
+from producers.heads import LogRollbackError
 from producers.outcomes import milliseconds
 from producers.prompting import AuthenticatedPrompt, create_prompt
 from schemas import limits
@@ -60,7 +61,7 @@ class Workflow:
         """Say no to a listed request; raises as `approve_attestation`."""
         return approving.deny(self._speaker, attestation, reason).result.outcome == "accepted"
 
-    # --- the context vault
+    # --- the context vault: each raises VaultRollbackError where what is told contradicts what was told before
 
     def context_set(
         self,
@@ -76,7 +77,6 @@ class Workflow:
         Raises:
             ValueTooLargeError: it has more than 64 KiB; it was not sent.
             MalformedTimeError: it shall live for no time, or too long; it was not sent.
-            VaultRollbackError: somebody took changes back.
         """
         ttl_ms = (
             None if ttl_seconds is None else milliseconds(ttl_seconds, at_most=limits.VAULT_TTL_MS_MAX, what="a life")
@@ -84,21 +84,39 @@ class Workflow:
         return self._vault.set(key, value, scope=scope, ttl_ms=ttl_ms, expected=expected)
 
     def context_get(self, key: str, default: Any = None, *, scope: str = OWN_SCOPE) -> Any:
-        """Return a value, `default` where there is none. Raises VaultRollbackError."""
+        """Return a value, `default` where there is none. Raises VaultForgedError."""
         entry = self.context_entry(key, scope=scope)
         return entry.value if entry.version else default
 
     def context_entry(self, key: str, *, scope: str = OWN_SCOPE) -> VaultEntry:
-        """Return a value with its version and author, version 0 where there is none. Raises VaultRollbackError."""
+        """Return a value with its version and author, version 0 where there is none. Raises VaultForgedError."""
         return self._vault.entry(key, scope=scope)
 
     def context_delete(self, key: str, *, scope: str = OWN_SCOPE, expected: int | None = None) -> None:
-        """Remove a value. Raises VaultRollbackError."""
+        """Remove a value. Raises RefusedError VAULT_ABSENT where there is none."""
         self._vault.delete(key, scope=scope, expected=expected)
 
     def context_list(self, prefix: str = "", *, scope: str = OWN_SCOPE) -> list[tuple[str, int]]:
-        """Return (key, version) of every key with a prefix. Raises VaultRollbackError."""
+        """Return (key, version) of every key with a prefix: the log's word, which a value read by its key proves."""
         return self._vault.keys(prefix, scope=scope)
+
+    def export_heads(self) -> dict[str, Any]:
+        """Return what was seen of the vault, as JSON: for `import_heads` of a later client, here or elsewhere."""
+        return self._vault.heads.export(own=f"{OWN_SCOPE}:{self._session_id.hex()}")
+
+    def import_heads(self, heads: Mapping[str, Any]) -> None:
+        """Add what another client has seen: from now on a log that was set back before that is noticed.
+
+        Raises:
+            HeadsError: it is not what `export_heads` gave, or is of another founding of the tenant.
+            VaultRollbackError: it contradicts what was seen here.
+        """
+        self._vault.heads.take(heads)
+
+    @property
+    def rollback(self) -> LogRollbackError | None:
+        """What was noticed of a log that was set back, None for nothing: whoever acts on it decides what to do."""
+        return self._speaker.answers.rollback
 
     # --- delegations
 
@@ -227,6 +245,19 @@ class AsyncWorkflow:
     async def context_list(self, prefix: str = "", *, scope: str = OWN_SCOPE) -> list[tuple[str, int]]:
         """Return as `Workflow.context_list`."""
         return await asyncio.to_thread(self._workflow.context_list, prefix, scope=scope)
+
+    def export_heads(self) -> dict[str, Any]:
+        """Return as `Workflow.export_heads`; it waits for nothing."""
+        return self._workflow.export_heads()
+
+    def import_heads(self, heads: Mapping[str, Any]) -> None:
+        """Add as `Workflow.import_heads`; it waits for nothing."""
+        self._workflow.import_heads(heads)
+
+    @property
+    def rollback(self) -> LogRollbackError | None:
+        """As `Workflow.rollback`."""
+        return self._workflow.rollback
 
     async def delegate(
         self,

@@ -84,6 +84,7 @@ class SessionRow:
     opened_at: int
     expires_at: int
     revoked: bool = False
+    opened: SignedEvent | None = None
 
 
 @record
@@ -277,6 +278,9 @@ class VaultRow:
     set_at: int
     author: str
     until: int
+    written: SignedEvent | None = None
+    opened: SignedEvent | None = None
+    before: bytes | None = None
 
 
 @record

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from macaw.cli.options import AsJson, Tenant
+
+if TYPE_CHECKING:
+    from processors.evidence import Verdict
+
+RANGES_SHOWN = 8
 
 app = typer.Typer(help="Export the audit log, and verify an export offline.")
 
@@ -48,13 +53,17 @@ def verify(
     allow_unwitnessed: Annotated[
         bool, typer.Option("--allow-unwitnessed", help="Let a log pass whose length nobody else has seen.")
     ] = False,
+    allow_absent: Annotated[
+        bool,
+        typer.Option("--allow-absent", help="Let entries pass whose event is not there: the monitor's word for them."),
+    ] = False,
     as_json: AsJson = False,
     tenant: Tenant = None,
 ) -> None:
-    """Check an export with nothing but its files; exit status 0 only for the verdict OK."""
+    """Check an export with nothing but its files; exit status 0 only for the verdict OK, with every event there."""
     pinned = _genesis(genesis, tenant)
 
-    from macaw.cli.output import show, show_json
+    from macaw.cli.output import say, show, show_json
     from macaw.evidence_folder import verify_folder
 
     verdict = verify_folder(directory, genesis=pinned)
@@ -68,13 +77,29 @@ def verify(
                 "size": verdict.size,
                 "root": verdict.root.hex(),
                 "events_absent": verdict.events_absent,
+                "absent": [{"first": first, "last": last} for first, last in verdict.absent],
             }
         )
     else:
         where = f" at entry {verdict.index}" if verdict.index is not None else ""
-        show(f"{code}{where}: {verdict.detail}; {verdict.size} entries held, root {verdict.root.hex()}")
+        absent = f"; {_absent(verdict)}" if verdict.events_absent else ""
+        show(f"{code}{where}: {verdict.detail}; {verdict.size} entries held, root {verdict.root.hex()}{absent}")
     good = {"OK", "UNWITNESSED"} if allow_unwitnessed else {"OK"}
-    raise typer.Exit(0 if code in good else 1)
+    passes = code in good and (allow_absent or not verdict.events_absent)
+    if code in good and not passes:
+        say("whoever has the monitor's key can have written those entries: --allow-absent lets them pass")
+    raise typer.Exit(0 if passes else 1)
+
+
+def _absent(verdict: Verdict) -> str:
+    """Return what is not known of the entries that held."""
+    count = verdict.events_absent
+    ranges = [str(first) if first == last else f"{first}-{last}" for first, last in verdict.absent[:RANGES_SHOWN]]
+    more = ", …" if len(verdict.absent) > RANGES_SHOWN else ""
+    come = "entry comes without its" if count == 1 else "entries come without their"
+    return (
+        f"{count} of {verdict.size} {come} event: of those only the monitor's word is known ({', '.join(ranges)}{more})"
+    )
 
 
 def _genesis(given: str | None, tenant: str | None) -> bytes:

@@ -81,6 +81,7 @@ def check_evidence(checks: Checks, home: Home, base: Path, folder: TenantHome) -
     verdict = verify_folder(target, genesis=folder.genesis)
     console.print(f"  exported {verdict.size} entries; verdict {verdict.code}", highlight=False)
     checks.say("the exported log verifies offline (no witness yet: UNWITNESSED)", verdict.code == "UNWITNESSED")
+    checks.say("every entry comes with its event", not verdict.events_absent)
     for copy in tampered_copies(target, base):
         found = verify_folder(copy.path, genesis=folder.genesis)
         got = f"{found.code} at {found.index}"

@@ -201,6 +201,14 @@ def inline_documents(texts: Sequence[str]) -> tuple[PolicyDocument, ...]:
     return tuple(documents)
 
 
+def digests_that_came(texts: Sequence[str]) -> frozenset[bytes]:
+    """Return the digests of the documents that came with a call; none where one is faulty: then none was asked."""
+    try:
+        return frozenset(document.digest for document in inline_documents(texts))
+    except (PolicyError, PolicyBrokenError):
+        return frozenset()
+
+
 @lru_cache(maxsize=limits.CACHED_INLINE_MAX)
 def _inline(text: str) -> PolicyDocument:
     return parse_inline(text.encode("utf-8", "surrogatepass"))

@@ -1,6 +1,7 @@
 """`macaw policy` on a real log: what applies, why a call was decided so, what would flip, and withdrawing."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,6 +145,30 @@ def test_why_a_call_was_denied_and_what_would_have_allowed_it(desk: Desk) -> Non
     rules["model"]["allowed_values"].append("gpt-4")
     simulated = desk.run("policy", "simulate", "--policy", str(desk.write(wider, "wider")), "--json")
     assert [one["event_id"] for one in simulated.json["turned"]] == [denied]
+
+
+def test_an_id_that_stands_for_several_is_told_as_such(desk: Desk) -> None:
+    """The first digits of an id are a minute: its events are listed, and the leaf or the offset chooses."""
+    ids = calls(desk)
+    [(minute, _)] = Counter(one[:8] for one in ids).most_common(1)
+    several = desk.run("policy", "explain", minute)
+    assert several.status == 1
+    assert several.err.count("\n") == 1
+    assert "stands for several events" in several.err
+    rows = [line.split() for line in several.out.splitlines()[1:]]
+    told = desk.run("policy", "explain", minute, "--json")
+    assert told.status == 1
+    listed = told.json["ambiguous"]
+    assert [str(one["offset"]) for one in listed][:3] == [row[0] for row in rows][:3]
+
+    mine = [one for one in listed if one["event_id"] in ids]
+    assert len(mine) >= 2
+    for one in mine:
+        by_leaf = desk.run("policy", "explain", one["leaf"], "--json")
+        by_offset = desk.run("policy", "explain", minute, "--offset", str(one["offset"]), "--json")
+        assert (by_leaf.status, by_offset.status) == (0, 0)
+        assert by_leaf.json == by_offset.json
+        assert by_leaf.json["event_id"] == one["event_id"]
 
 
 def test_an_allowed_call_is_explained_too_and_nobody_else_is_told(desk: Desk) -> None:

@@ -39,7 +39,8 @@ def test_an_allowed_call_is_one_decision_for_its_tool(office):
         folded.entry.index,
     )
     assert (decision.session_id, decision.principal_id) == (office.session.kid, "bot")
-    assert decision.parameters_sha256 == sha256(canonical).digest()
+    salt = codec.decode(codec.current("CallPayload"), payload_of(folded, topics.DECISIONS)).salt
+    assert decision.parameters_sha256 == sha256(b"macaw/parameters/v1\n" + salt + canonical).digest()
     assert decision.payload_sha256 == sha256(payload_of(folded, topics.DECISIONS)).digest()
     assert decision.policies == (policy.digest,)
     assert decision.decided_at == office.world.now

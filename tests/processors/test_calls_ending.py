@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
-from hashlib import sha256
 
 import pytest
 
 from processors import jcs, merkle
+from processors.sealing import parameters_digest, payload_salt
 from processors.tables import TenantLimits
-from schemas import limits, topics
+from schemas import codec, limits, topics
+from schemas.records import Event
 from schemas.rows import PolicyRow
 from tests.builders import Folded, keys_of, noise, pairs, recipients, tool
 from tests.world import HOUR_MS, Office, World
@@ -193,7 +194,9 @@ def test_a_call_whose_payload_is_too_large_is_denied_with_its_digest():
     folded = office.call({"x": "a" * 600})
 
     assert folded.says == ("denied", "OUTPUT_TOO_LARGE")
-    digest = sha256(jcs.canonical({"x": "a" * 600})).hexdigest()
+    event = codec.decode_as(Event, folded.received.value)
+    salt = payload_salt(folded.entry.event, event.header.salt)
+    digest = parameters_digest(salt, jcs.canonical({"x": "a" * 600})).hex()
     assert [decision.detail for decision in folded.decisions] == [f"sha256 {digest}"]
     assert all(output.payload is None for output in folded.outputs)
 

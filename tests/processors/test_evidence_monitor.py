@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from processors import evidence_entry
 from processors.evidence import verify
 from processors.evidence_format import (
     ENTRIES,
@@ -184,6 +186,19 @@ def test_absent_events_are_counted_and_never_taken_for_checked() -> None:
 
     assert (verdict.code, verdict.events_absent) == ("UNWITNESSED", gone)
     assert gone > 5
+    listed = [index for first, last in verdict.absent for index in range(first, last + 1)]
+    assert listed == [index for index, (_, received) in enumerate(pairs) if received is None]
+    assert all(after[0] > before[1] + 1 for before, after in itertools.pairwise(verdict.absent))
+
+
+def test_how_many_ranges_are_listed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a log that is longer than memory; how many events are absent is counted all the same."""
+    monkeypatch.setattr(evidence_entry, "ABSENT_RANGES_MAX", 2)
+    progress = evidence_entry.Progress()
+    for index in (1, 2, 5, 9, 10, 11):
+        progress.note_absent(index)
+
+    assert (progress.absent, progress.events_absent) == ([(1, 2), (5, 5)], 6)
 
 
 def test_a_log_without_a_registry_event_is_not_packed() -> None:

@@ -151,6 +151,9 @@ def test_a_kept_call_that_was_changed_is_named(
     )
     waiting.keep(folder, call, key)
     assert waiting.load(folder, call.event_id)[0] == call
+    waiting.keep(folder, call, key)
+    with pytest.raises(WaitingCallError, match="two calls have the event id"):
+        waiting.keep(folder, replace(call, event="1" * 64), key)
     spoil(tmp_path / waiting.FOLDER / f"{call.event_id}.json")
 
     with pytest.raises(WaitingCallError, match="not what was written"):

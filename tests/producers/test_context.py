@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from producers.client import Client, RefusedError
-from producers.context import ScopeHeads, ValueTooLargeError, VaultRollbackError
+from producers.context import ValueTooLargeError, VaultRollbackError
+from producers.heads import LogRollbackError, ScopeHeads
 from streams.broker import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, banking
@@ -139,3 +140,22 @@ def test_a_change_of_ones_own_is_computed_again() -> None:
         heads().check("team", (6, b"f" * 32), index=60, floor=50, change=("key", b"l" * 32))
     with pytest.raises(VaultRollbackError, match="not the one that was sent"):
         heads().check("fresh", (1, b"f" * 32), index=60, floor=50, change=("key", b"l" * 32))
+
+
+def test_what_was_seen_is_kept_beside_the_key_for_the_next_client(running: Installation) -> None:
+    """For its owner only; the client that is started next begins with it, and so does one that is given it."""
+    tenant, home = running.folder.tenant, running.home
+    with Client.connect(tenant, "payer", home=home) as one:
+        one.context_set("seen", 1, scope="team")
+        seen = one.export_heads()
+    path = running.folder.key_file("agent", "payer").with_suffix(".heads")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    with Client.connect(tenant, "payer", home=home) as next_one:
+        next_one.import_heads(seen)
+        assert next_one.export_heads()["scopes"]["team"]["n"] >= seen["scopes"]["team"]["n"]
+        assert next_one.context_get("seen", scope="team") == 1
+        path.write_text(path.read_text("utf-8").replace('"newest": ', '"newest": 9'), "utf-8")
+    with Client.connect(tenant, "payer", home=home) as too_late, pytest.raises(LogRollbackError):
+        too_late.context_get("seen", scope="team")
+    path.unlink()

@@ -12,6 +12,7 @@ from hashlib import sha256
 import pytest
 
 from processors.intake import KID_HEADER, PROOF_HEADER
+from processors.sealing import payload_salt
 from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, Call, admit
 from producers.answers import MonitorSigned, UntrustedRecordError
 from producers.executed import KEEP_MS
@@ -48,15 +49,16 @@ class Late:
         allowed: Decision = codec.decode_as(Decision, output.value or b"")
         payload: CallPayload = codec.decode(codec.current("CallPayload"), output.payload or b"")
         received = self.asked.received
+        [pending] = self.asked.decisions
         theirs = replace(
             payload,
+            salt=payload_salt(pending.event, world.event_of(self.asked).header.salt),
             event=received.value or b"",
             proof=received.header(PROOF_HEADER),
             kid=received.header(KID_HEADER),
             approvals=approvals,
         )
         encoded = codec.encode(theirs)
-        [pending] = self.asked.decisions
         decision = replace(
             allowed,
             event=pending.event,

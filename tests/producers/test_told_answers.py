@@ -15,6 +15,7 @@ import pytest
 from processors import signing
 from processors.outputs import Output
 from producers.answers import Answer, Answers, MonitorSigned
+from producers.heads import LogRollbackError
 from producers.registry_view import RegistryView
 from schemas import codec, topics
 from schemas.records import Result
@@ -98,6 +99,27 @@ def test_the_logs_reply_reaches_whoever_asked(replied: Told) -> None:
     assert (body["key"], body["version"], body["n"]) == ("plan", 1, 1)
 
 
+def test_an_answer_from_before_what_was_heard_is_noticed(world: Workflow, caplog: pytest.LogCaptureFixture) -> None:
+    """The log was set back: that is told, and the answer is not lost for it."""
+    first, second = (world.put(world.bot, "plan", {"step": step}) for step in (1, 2))
+    listener = Listener(world, world.bot)
+    later = Told(world, result_in(second, world.bot), listener)
+    earlier = Told(world, result_in(first, world.bot), listener)
+    future = listener.expect(later.said.event)
+    listener.hear(later.honest())
+    assert future.result(0).result.audit_index == listener.newest == second.entry.index
+    assert listener.rollback is None
+
+    for told in (earlier.honest(), later.lie(event=bytes(32))):
+        listener.rollback = None
+        waiting = listener.expect(codec.decode_as(Result, told.value() or b"").event)
+        listener.hear(told)
+        assert waiting.result(0).result.audit_index <= second.entry.index
+        assert isinstance(listener.rollback, LogRollbackError)
+    assert caplog.text.count("LOG_ROLLBACK") == 2
+    assert (listener.dropped, listener.newest) == (0, second.entry.index)
+
+
 @pytest.mark.parametrize(
     "forge",
     [
@@ -166,11 +188,12 @@ def test_nobody_need_listen_to_that_a_call_waits(waiting: Told) -> None:
     gone: Future[Answer] = Future()
     gone.cancel()
     for pending in (None, gone):
-        final = waiting.listener.expect(waiting.said.event, PAY, pending)
-        waiting.listener.hear(waiting.honest())
+        listener = Listener(waiting.world, waiting.world.bot)
+        final = listener.expect(waiting.said.event, PAY, pending)
+        listener.hear(waiting.honest())
 
         assert not final.done()
-        assert waiting.listener.dropped == 0
+        assert listener.dropped == 0
 
 
 @pytest.mark.parametrize("detail", ["", "until=", "until=soon", "until=-1", "until=" + "9" * 15, "until=1 "])

@@ -64,7 +64,7 @@ def climb(m: int, n: int, leaf: bytes, hashes: list[bytes]) -> bytes:
 
 
 def leaf(*, tag: str, genesis: str, topic: str, partition: int, schema_sha256: str, body: str) -> Json:
-    parts = (b"\x00", tag.encode() + b"\n", bytes.fromhex(genesis), lp(topic.encode()), u(partition, 4))
+    parts = (b"\x00", tag.encode(), bytes.fromhex(genesis), lp(topic.encode()), u(partition, 4))
     return {"leaf": digest(*parts, bytes.fromhex(schema_sha256), lp(bytes.fromhex(body))).hex()}
 
 
@@ -102,7 +102,7 @@ def proof_check(*, public_key: str, leaf: str, proof: str) -> Json:
 def genesis(*, tenant: str, datum: str, schema_sha256: str) -> Json:
     topic = f"macaw.{tenant}.intake"
     founding = leaf(
-        tag="macaw/event/v1", genesis="00" * 32, topic=topic, partition=0, schema_sha256=schema_sha256, body=datum
+        tag="macaw/event/v1\n", genesis="00" * 32, topic=topic, partition=0, schema_sha256=schema_sha256, body=datum
     )
     return {"genesis": digest(bytes.fromhex(datum)).hex(), **founding}
 
@@ -122,6 +122,14 @@ def root_act(*, seed: str, genesis: str, root_epoch: int, act: str) -> Json:
 
 def payload_salt(*, event_leaf: str, event_salt: str) -> Json:
     return {"salt": digest(b"macaw/payload-salt/v1\n", bytes.fromhex(event_leaf), bytes.fromhex(event_salt))[:16].hex()}
+
+
+def parameters_digest(*, salt: str, parameters: str) -> Json:
+    return {"parameters_sha256": digest(b"macaw/parameters/v1\n", bytes.fromhex(salt), parameters.encode()).hex()}
+
+
+def document_digest(*, salt: str, document_sha256: str) -> Json:
+    return {"named": digest(b"macaw/document/v1\n", bytes.fromhex(salt), bytes.fromhex(document_sha256)).hex()}
 
 
 def sealed(*, sender_secret: str, recipients: list[Json], content_key: str, nonces: list[str], payload: str) -> Json:
@@ -150,6 +158,11 @@ def outputs_root(*, leaves: list[str]) -> Json:
     return {"outputs": tree([bytes.fromhex(text) for text in leaves]).hex()}
 
 
+def vault_link(*, genesis: str, scope: str, before: str, n: int, key: str, leaf: str) -> Json:
+    parts = (lp(scope.encode()), bytes.fromhex(before), u(n, 8), lp(key.encode()), bytes.fromhex(leaf))
+    return {"link": digest(b"macaw/vault/v1\n", bytes.fromhex(genesis), *parts).hex()}
+
+
 def uuid7(*, unix_ms: int, random: str) -> Json:
     bits = int.from_bytes(bytes.fromhex(random)[:10], "big")
     a, b = bits >> 64 & 0xFFF, bits & (1 << 62) - 1
@@ -163,8 +176,8 @@ def keyed_partition(*, key: str) -> Json:
 KINDS = {
     f.__name__: f
     for f in (
-        leaf, raw_digest, proofs, proof_check, genesis, possession, root_act, payload_salt, sealed, audit_chain,
-        outputs_root, uuid7, keyed_partition,
+        leaf, raw_digest, proofs, proof_check, genesis, possession, root_act, payload_salt, parameters_digest,
+        document_digest, sealed, audit_chain, outputs_root, vault_link, uuid7, keyed_partition,
     )
 }  # fmt: skip
 

@@ -14,7 +14,16 @@ from confluent_kafka import Producer
 
 from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError, verify_folder
 from macaw.tenancy import publish_policies, register_agent
-from processors.evidence_format import ENTRIES, ENTRY_BYTES_MAX, MANIFEST, PackError, Source, pack
+from processors.evidence_format import (
+    DATA_FILES,
+    ENTRIES,
+    ENTRY_BYTES_MAX,
+    MANIFEST,
+    PackError,
+    Source,
+    pack,
+    schema_file,
+)
 from processors.outputs import Output
 from processors.signing import VerifiedHeads
 from processors.step import step
@@ -40,6 +49,7 @@ def small_folder(target: Path) -> Path:
 
 
 LOG_PIECES = list(pack(LOG.pairs, origin="test/acme", tenant="acme", genesis=GENESIS))
+SCHEMA = schema_file(codec.current("AuditEntry").sha256)
 
 
 # --- the folder on disk
@@ -99,10 +109,13 @@ def test_links_pipes_and_directories_are_not_read(tmp_path: Path) -> None:
     """A folder from a stranger must not make the verifier read, or wait for, something else."""
     elsewhere = tmp_path / "elsewhere"
     for make in (lambda path: path.symlink_to(elsewhere), os.mkfifo, os.mkdir):
-        target = small_folder(tmp_path / make.__name__)
-        (target / ENTRIES).rename(elsewhere)
-        make(target / ENTRIES)
-        assert verify_folder(target, genesis=GENESIS).code == "MALFORMED"
+        for number, name in enumerate((MANIFEST, *DATA_FILES, SCHEMA)):
+            target = small_folder(tmp_path / f"{make.__name__}-{number}")
+            (target / name).rename(elsewhere)
+            make(target / name)
+            verdict = verify_folder(target, genesis=GENESIS)
+            assert verdict.code == "MALFORMED"
+            assert name in verdict.detail
 
 
 def test_a_linked_folder_is_not_followed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import fastavro
 
-from processors import audit, authoring, intake, merkle, sealing, signing
+from processors import audit, authoring, intake, merkle, sealing, signing, vault
 from processors.sealing import SealingKey
 from processors.signing import Place, SigningKey
 from schemas import codec, topics
@@ -135,7 +135,7 @@ def leaves() -> list[Vector]:
         parts = {"genesis": fixed("genesis"), "topic": topic.of("acme"), "partition": partition}
         schema, body = fixed("schema"), b"a body"
         leaf = Place.of(tag, **parts, schema_sha256=schema).leaf(body)
-        inputs = {"tag": tag.decode().rstrip("\n"), **shown(parts), "schema_sha256": schema.hex(), "body": body.hex()}
+        inputs = {"tag": tag.decode(), **shown(parts), "schema_sha256": schema.hex(), "body": body.hex()}
         rows.append(vector("leaf", f"the leaf of a record on {topic.of('acme')}", inputs, {"leaf": leaf.hex()}))
     value = b"\x00\x00\x00\x00\x63 no such schema"
     expect = {"digest": intake.raw_digest(value).hex()}
@@ -230,6 +230,21 @@ def payloads() -> list[Vector]:
         {"event_leaf": leaf.hex(), "event_salt": salt.hex()},
         {"salt": sealing.payload_salt(leaf, salt).hex()},
     )
+    salt, text, document = fixed("payload salt", 16), '{"amount":12.5,"to":"bob"}', fixed("document")
+    named = [
+        vector(
+            "parameters_digest",
+            "what a decision says of a call's parameters",
+            {"salt": salt.hex(), "parameters": text},
+            {"parameters_sha256": sealing.parameters_digest(salt, text.encode()).hex()},
+        ),
+        vector(
+            "document_digest",
+            "what a decision says of a document that came with the call",
+            {"salt": salt.hex(), "document_sha256": document.hex()},
+            {"named": sealing.document_digest(salt, document).hex()},
+        ),
+    ]
     sender = SealingKey.from_secret(fixed("monitor"))
     keys = [SealingKey.from_secret(fixed(f"instance {i}")) for i in range(2)]
     kids = [fixed(f"kid {i}") for i in range(2)]
@@ -248,7 +263,7 @@ def payloads() -> list[Vector]:
         "nonces": [nonce.hex() for nonce in nonces], "payload": payload.hex(),
     }  # fmt: skip
     expect = {"header": header.hex(), "payload_sha256": sha256(payload).hexdigest()}
-    return [salted, vector("sealed", "a payload sealed to two instances", inputs, expect)]
+    return [salted, *named, vector("sealed", "a payload sealed to two instances", inputs, expect)]
 
 
 def logs() -> list[Vector]:
@@ -273,7 +288,14 @@ def logs() -> list[Vector]:
         leaves = [fixed(f"output {i}") for i in range(size)]
         expect = {"outputs": merkle.root(leaves).hex()}
         roots.append(vector("outputs_root", f"the root over {size} outputs", {"leaves": shown(leaves)}, expect))
-    return [chain, *roots]
+    scope, key, leaf, before = "team", "plan/é", fixed("event leaf"), fixed("link before")
+    link = vector(
+        "vault_link",
+        "the link of a change of the vault",
+        {"genesis": genesis.hex(), "scope": scope, "before": before.hex(), "n": 7, "key": key, "leaf": leaf.hex()},
+        {"link": vault.chain_value(genesis, scope, before, 7, key, leaf).hex()},
+    )
+    return [chain, *roots, link]
 
 
 def numbers() -> list[Vector]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from macaw.cli.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from macaw.policy_asking import Explained
-    from macaw.policy_history import Found
+    from macaw.policy_history import AmbiguousIdError, Found
 
 
 def explain(
@@ -19,26 +20,60 @@ def explain(
         typer.Argument(help="The call: the hex of its event id or leaf, as `macaw log` shows it.", metavar="EVENT_ID"),
     ],
     *,
+    offset: Annotated[
+        int | None,
+        typer.Option("--offset", help="Its offset on intake, where the id stands for several events.", min=0),
+    ] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell which rule decided a call, what all others said, and the smallest change that would have allowed it.
 
-    The log is folded again up to that call. Only where the admin key is: it quotes policies.
+    The log is folded again up to that call. Only where the admin key is: it quotes policies. Ids are their senders'
+    choice: where one stands for several events these are listed, and one is chosen by its leaf or offset.
     """
+    from macaw.cli.errors import CommandError
     from macaw.cli.output import show_json
     from macaw.cli.places import open_tenant
     from macaw.policy_asking import explain_call
-    from macaw.policy_history import live_history
+    from macaw.policy_history import AmbiguousIdError, live_history
 
     home, folder = open_tenant(tenant)
     folder.key("admin")  # who does not hold it is not told what policies say
-    with live_history(home, folder) as history:
-        found = explain_call(history, event_id)
+    try:
+        with live_history(home, folder) as history:
+            found = explain_call(history, event_id, offset=offset)
+    except AmbiguousIdError as exc:
+        _tell_candidates(exc, as_json=as_json)
+        raise CommandError(str(exc)) from exc
     if as_json:
         show_json(_as_json(found), indent=2)
     else:
         _tell(found)
+
+
+def _tell_candidates(several: AmbiguousIdError, *, as_json: bool) -> None:
+    """Show the events that an id may mean."""
+    from macaw.cli.output import show, show_json, show_table
+    from macaw.cli.rendering import time_of
+
+    if as_json:
+        rows = [asdict(one) | {"leaf": one.leaf.hex(), "event_id": one.event_id.hex()} for one in several.candidates]
+        show_json({"ambiguous": rows, "count": several.count}, indent=2)
+        return
+    columns = ("OFFSET", "LEAF", "EVENT ID", "TIME", "KIND", "BY", "RESOURCE")
+    show_table(
+        columns,
+        (
+            (
+                str(one.offset), one.leaf.hex(), one.event_id.hex(), time_of(one.appended_at),
+                one.kind, one.principal_id, one.resource,
+            )
+            for one in several.candidates
+        ),
+    )  # fmt: skip
+    if several.count > len(several.candidates):
+        show(f"… of {several.count} records on intake that begin so")
 
 
 def _as_json(found: Found[Explained]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Approvals: a call waits until the people who must agree have agreed to exactly it, or until its time is over."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
@@ -320,7 +321,9 @@ def test_who_may_approve_is_shown_what_is_asked(world):
     assert (request["criteria"], request["quorum"], request["one_time"]) == (["role:manager"], 1, True)
     shown = reply(world.ask(carol, "invocation", request["request"]))
     assert shown["parameters"] == {"amount": 12.5, "to": "bob"}
-    assert shown["requests"][0]["parameters_sha256"] == asked.decisions[0].parameters_sha256.hex()
+    exact = sha256(b'{"amount":12.5,"to":"bob"}')
+    assert shown["requests"][0]["parameters_sha256"] == exact.hexdigest()
+    assert asked.decisions[0].parameters_sha256 != exact.digest()
     assert reply(world.ask(world.bot, "invocation", request["request"])) == shown
     assert reply(world.ask(eve, "approvals"))["requests"] == []
     world.is_refused("APPROVAL_UNKNOWN", lambda: world.ask(eve, "invocation", request["request"]))

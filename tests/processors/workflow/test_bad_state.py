@@ -115,10 +115,13 @@ def test_what_needs_people_is_not_asked_of_them_for_memory(world):
     assert len(world.tables.requests) == 0
 
 
-@pytest.mark.parametrize("bounds", [{"vault_keys": 2}, {"vault_bytes": 6}])
-def test_the_vault_is_bounded(bounds):
+@pytest.mark.parametrize("bound", ["vault_keys", "vault_bytes"])
+def test_the_vault_is_bounded(bound):
     """Keys and bytes of the tenant; what is over is refused whole: no row, no link of the chain."""
-    world = Workflow.opened("small", bounds=TenantLimits(**bounds))
+    world = Workflow.opened("small")
+    world.put(world.bot, "a", "x")
+    most = 2 if bound == "vault_keys" else world.tables.vault.weight * 5 // 2
+    world = Workflow.opened("small", bounds=TenantLimits(**{bound: most}))
     other = world.open_session(world.agent)
     world.put(world.bot, "a", "x")
     world.put(world.bot, "b", "x")

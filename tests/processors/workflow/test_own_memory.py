@@ -110,15 +110,23 @@ def test_one_program_leaves_room_for_others_sessions(world, monkeypatch):
     world.person("carol", "manager")
 
 
-@pytest.mark.parametrize(
-    ("limit", "value"), [("VAULT_KEYS_PER_PRINCIPAL_MAX", 2), ("VAULT_BYTES_PER_PRINCIPAL_MAX", 6)]
-)
-def test_one_principal_leaves_room_in_the_vault(world, monkeypatch, limit, value):
+def test_what_proves_a_value_weighs_too(world):
+    """The writer's event and the opening of its session are kept with each value, and so they count."""
+    world.put(world.bot, "a", "1")
+    [row] = world.tables.vault.rows.values()
+
+    assert world.tables.vault.weight == world.tables.vault.weight_of(("by", "bot"))
+    kept = (row.value.encode(), row.written.event, row.written.proof, row.opened.event, row.opened.proof)
+    assert world.tables.vault.weight == sum(map(len, kept))
+
+
+@pytest.mark.parametrize("limit", ["VAULT_KEYS_PER_PRINCIPAL_MAX", "VAULT_BYTES_PER_PRINCIPAL_MAX"])
+def test_one_principal_leaves_room_in_the_vault(world, monkeypatch, limit):
     """In all its sessions together; who writes over a value takes its weight."""
-    monkeypatch.setattr(limits, limit, value)
     other = world.open_session(world.register("agent", "other"))
     again = world.open_session(world.agent)
     assert world.put(world.bot, "a", "1").says == ("accepted", "")
+    monkeypatch.setattr(limits, limit, 2 if "KEYS" in limit else world.tables.vault.weight * 5 // 2)
     assert world.put(again, "b", "2").says == ("accepted", "")
 
     world.is_refused("LIMIT_EXCEEDED", lambda: world.put(again, "c", "3"))

@@ -14,15 +14,14 @@ from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow, attests, reply
 from tests.world import HOUR_MS
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "wire.md"
-MAY_BE_ABSENT = {"ContextRead": {"author"}, "ContextListed": {"next"}}
+MAY_BE_ABSENT = {"ContextRead": {"author", "written", "opened", "before"}, "ContextListed": {"next"}}
 CHAINED = "every operation of the vault"
 
 
 def documented() -> dict[str, set[str]]:
     """Return the members of each reply, as the table has them."""
-    rows = re.findall(
-        r"^\| ([^|]+) \| ([^|]+) \|[^|]*\|$", PAGE.read_text("utf-8").split("## 11. Replies")[1], re.MULTILINE
-    )
+    page = PAGE.read_text("utf-8").split("## 11. Replies")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|[^|]*\|$", page, re.MULTILINE)
     found = {name.replace("`", "").strip(): set(re.findall(r"`(\w+)`", members)) for name, members in rows}
     return {name: members for name, members in found.items() if members}
 
@@ -47,6 +46,7 @@ def vault(world: Workflow) -> Iterator[tuple[str, Any]]:
         yield name, {member: told[member] for member in told.keys() - documented()[CHAINED]}
         yield CHAINED, {member: told[member] for member in told.keys() & documented()[CHAINED]}
         yield from (("a key", one) for one in told.get("keys", ()))
+        yield from (("a signed event", told[member]) for member in ("written", "opened") if member in told)
 
 
 def questions(world: Workflow) -> Iterator[tuple[str, Any]]:
