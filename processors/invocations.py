@@ -20,7 +20,7 @@ from processors.parameters import MalformedParametersError, Parameters, parse_pa
 from processors.policies import charge, decide_call, detail_of, settle, told_of
 from processors.policy.decide import digests_that_came
 from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
-from processors.policy.evaluation import Work, new_work
+from processors.policy.evaluation import Work, new_work, to_pay
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -117,7 +117,7 @@ def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow |
     budget = new_work()
     outcome, reason = _decided(tables, effects, asked, waited, budget)
     if outcome == "denied" or asked.body.intents or asked.body.prompts:
-        work.note(effects, asked.principal_id, budget)
+        work.note(effects, asked.principal_id, to_pay(budget))
     return outcome, reason
 
 

@@ -1,5 +1,7 @@
 """Questions of a session about what the log knows: answered sealed to the asker, and nothing changes.
 
+A long answer is paid for from the asker's work bucket (`processors.work`), so that nobody asks without end.
+
     attestations        null, an attestation key, or `next`  the asker's own session's records
     approvals           null, or `next`                      requests that the asker may answer
     invocation          the hex leaf of a call's event       the exact parameters, for who may answer or has asked;
@@ -18,13 +20,15 @@ import bisect
 import re
 from collections.abc import Callable, Sequence
 
-from processors import approvals, jcs
+from processors import approvals, jcs, work
 from processors.attributes import subject_of
 from processors.intake import Signer
 from processors.jcs import JSONValue
 from processors.outputs import Effects
 from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
+from processors.policy.limits import KEY_BYTE_UNITS, KEY_NODE_UNITS
+from processors.policy.parameter_checks import nodes_in
 from processors.policy.patterns import resource_name
 from processors.refusal import Refusal
 from processors.requests import asked_by, criteria_asked, lasting_for, quorum_of
@@ -40,7 +44,8 @@ _WANT_NEXT = "want null, or the `next` of the page before"
 
 
 def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body: StateQueried) -> None:
-    """Answer a question. Raises Refusal QUERY_INVALID, or why the asker may not know."""
+    """Answer a question. Raises Refusal QUERY_INVALID, LIMIT_EXCEEDED, or why the asker may not know."""
+    work.check_not_empty(tables, signer.principal_id)
     ask = _QUESTIONS.get(body.what)
     if ask is None:
         raise Refusal(Reason.QUERY_INVALID, f"want one of {', '.join(_QUESTIONS)}")
@@ -49,7 +54,9 @@ def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     except jcs.MalformedJSONError as exc:
         raise Refusal(Reason.QUERY_INVALID, f"the argument is no strict JSON: {exc.cause}") from exc
     told = ask(tables, signer, argument)
-    effects.reply("accepted", payload=effects.reply_payload(event.header.salt, told))
+    payload = effects.reply_payload(event.header.salt, told)
+    work.note(effects, signer.principal_id, KEY_NODE_UNITS * nodes_in(told) + KEY_BYTE_UNITS * len(payload))
+    effects.reply("accepted", payload=payload)
 
 
 def _attestations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:

@@ -29,7 +29,7 @@ from processors.jcs import JSONValue
 from processors.outputs import Effects
 from processors.policies import decide_call, ended_well, settle, told_of
 from processors.policy.errors import RULE_ERRORS
-from processors.policy.evaluation import new_work
+from processors.policy.evaluation import new_work, to_pay
 from processors.policy.invisible import is_plain_text
 from processors.refusal import Refusal
 from processors.tables import Tables
@@ -130,9 +130,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
     """Judge the operation as a call on its resource, and charge what it costs. Raises Refusal."""
     session = signer.session
     assert session is not None
-    wait = work.wait_ms(tables, signer.principal_id)
-    if wait:
-        raise Refusal(Reason.LIMIT_EXCEEDED, work.told(wait))
+    work.check_not_empty(tables, signer.principal_id)
     budget = new_work()
     chain: Chain = delegations.chain_of(tables, session, event.header.on_behalf_of)
     key = body.prefix if isinstance(body, ContextListed) else body.key
@@ -159,10 +157,10 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
         ended_well(tables, signer.kid, settle(tables, verdict) or b"")
         use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
     elif verdict.outcome == "pending":
-        work.note(effects, signer.principal_id, budget)
+        work.note(effects, signer.principal_id, to_pay(budget))
         raise Refusal(Reason.APPROVAL_REQUIRED, "nobody is asked for an operation of the vault")
     else:
-        work.note(effects, signer.principal_id, budget)
+        work.note(effects, signer.principal_id, to_pay(budget))
         raise Refusal(verdict.reason, told_of(verdict))
 
 

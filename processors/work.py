@@ -3,19 +3,21 @@
 One call may spend 10^7 units (MAPL.md 1), and what is denied charges no rate limit: without a price of its own it could
 be repeated at once. So each principal has a bucket of units, by the generic cell rate algorithm of rate limits and by
 its clock: it fills with a unit each microsecond, at most a twentieth of a core, and holds two of the largest calls.
-A call pays what it spends beyond a small amount, unless it was allowed and brought no documents: then only
-published policies made it cost what it costs. While the bucket is empty the principal's calls are denied
-LIMIT_EXCEEDED before they are judged, with the time to wait. Nobody else is touched.
+A call pays what it spends beyond a small amount, unless it was allowed and brought no documents: then only published
+policies made it cost what it costs. A question pays for the length of its answer. While the bucket is empty the
+principal's calls and questions are refused LIMIT_EXCEEDED before they are looked at, with the time to wait. Nobody else
+is touched.
 """
 
 from __future__ import annotations
 
 from processors.outputs import Effects
-from processors.policy.evaluation import Work, to_pay
 from processors.policy.limits import WORK_UNITS_MAX
 from processors.policy.rates import idle_at, retry_after_ms, standing
+from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
+from schemas.reasons import Reason
 from schemas.rows import WorkRow
 
 
@@ -35,9 +37,16 @@ def told(wait: int) -> str:
     return f"retry_after_ms={wait}"
 
 
-def note(effects: Effects, principal_id: str, work: Work) -> None:
-    """Note what a call has spent, so that it is paid whatever becomes of the record."""
-    units = min(to_pay(work), WORK_UNITS_MAX) - limits.WORK_FREE_UNITS
+def check_not_empty(tables: Tables, principal_id: str) -> None:
+    """Raise Refusal LIMIT_EXCEEDED while a principal's bucket is empty."""
+    wait = wait_ms(tables, principal_id)
+    if wait:
+        raise Refusal(Reason.LIMIT_EXCEEDED, told(wait))
+
+
+def note(effects: Effects, principal_id: str, spent: int) -> None:
+    """Note the units that were spent for a principal, so that they are paid whatever becomes of the record."""
+    units = min(spent, WORK_UNITS_MAX) - limits.WORK_FREE_UNITS
     if units > 0:
         effects.spent[principal_id] = effects.spent.get(principal_id, 0) + units
 

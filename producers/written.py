@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from processors import jcs
 from processors.authority import MAY_SIGN
 from processors.intake import SESSION_ROLE
-from processors.names import PERSON_PREFIX, check_offer
+from processors.names import PERSON_PREFIX
 from processors.refusal import Refusal
+from processors.registry import check_offer
 from processors.sessions import BRIDGE_ROLE
 from processors.vault import OWN, chain_value
 from producers.answers import UntrustedRecordError, carried_event

@@ -231,8 +231,8 @@ class Workflow(World):
         return decision
 
     def state(self) -> dict[str, dict[bytes, Any]]:
-        """Return all rows but the sequences, which every good signature moves."""
-        return self.rows(without=["sequences"])
+        """Return all rows but the sequences, which every good signature moves, and what work has cost."""
+        return self.rows(without=["sequences", "work"])
 
     def nothing_changes(self, act: Callable[[], Folded]) -> Folded:
         """Do something and look that no row has changed, and that it has its entry."""

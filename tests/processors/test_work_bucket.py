@@ -12,7 +12,7 @@ from processors import work
 from processors.policy.limits import WORK_UNITS_MAX
 from schemas import limits
 from schemas.rows import WorkRow
-from schemas.workflow import ContextWritten
+from schemas.workflow import ContextWritten, DelegationGranted
 from tests.builders import Folded, invocation
 from tests.workflow_world import CHECK, PAY, Workflow
 
@@ -128,3 +128,20 @@ def test_the_wait_is_the_time_until_a_call_is_judged_again(world: Workflow) -> N
     for more, wait in ((-1, 0), (0, 0), (1, 1), (1000, 1), (1001, 2)):
         world.tables.work.put(b"bot", WorkRow(arrival=arrival + more, until=2**50))
         assert work.wait_ms(world.tables, "bot") == wait
+
+
+def test_a_question_pays_for_a_long_answer_and_waits_like_a_call(world: Workflow) -> None:
+    """A short one is free; one that has much to tell cannot be asked without end."""
+    assert world.ask(world.bot, "delegations").says == ("accepted", "")
+    assert bucket(world) == 0
+    scope = json.dumps({"resources": ["**"], "conditions": {"ticket_ids": [1e-7] * 1024}})
+    for _ in range(50):
+        granted = DelegationGranted(delegate="desk", scope=scope, expires_at=world.now + 60_000, purpose="")
+        assert world.send(granted, world.bot).says == ("accepted", "")
+    before = world.tables.now
+    asked = [world.ask(world.bot, "delegations").says for _ in range(6)]
+
+    assert world.tables.now == before
+    assert asked[0] == ("accepted", "")
+    assert asked[-1] == ("refused", "LIMIT_EXCEEDED")
+    assert world.call(world.bot, PAY, {"amount": 1}).says == ("denied", "LIMIT_EXCEEDED")
