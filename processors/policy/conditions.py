@@ -27,10 +27,10 @@ from processors.policy.expressions import (
     Truth,
 )
 from processors.policy.globs import denying, matching
+from processors.policy.named import Condition, is_of_name, spelt_otherwise
 from processors.policy.text import fold, utf8_size
 from processors.policy.times import FIELDS, NOW, local_time
 
-Condition = Callable[[Evaluation], bool | None]
 _Reader = Callable[[Evaluation], object]
 
 _Compare = Callable[[Any, Any], bool]  # of two values of one type, which the caller has looked at
@@ -108,7 +108,7 @@ def _comparison(test: Comparison) -> Condition:
     left, right, sign = test.left, test.right, test.operator
     if isinstance(left, Literal):
         left, right, sign = right, left, _MIRRORED[sign]
-    if isinstance(left, Path) and isinstance(right, Literal) and sign == "!=" and _of_name(left):
+    if isinstance(left, Path) and isinstance(right, Literal) and sign == "!=" and is_of_name(left):
         return _not(_comparison(Comparison("==", left, right)))
     read = _reader(left)
     if not isinstance(right, Literal):
@@ -121,7 +121,7 @@ def _comparison(test: Comparison) -> Condition:
         return lambda call: compare(found, value) if type(found := read(call)) is bool else None
     if isinstance(value, str):
         with_text = _with_text(read, value, compare)
-        return _named(with_text, left, fold(value).__eq__) if sign == "==" else with_text
+        return spelt_otherwise(with_text, left, fold(value).__eq__) if sign == "==" else with_text
 
     def with_number(call: Evaluation) -> bool | None:
         found = read(call)
@@ -190,7 +190,7 @@ def _membership(test: Membership) -> Condition:
         return among
     members = test.items
     folded = {fold(one) for one in members if isinstance(one, str)}
-    return _named(lambda call: _among(_comparable(read(call), call), members), test.left, folded.__contains__)
+    return spelt_otherwise(lambda call: _among(_comparable(read(call), call), members), test.left, folded.__contains__)
 
 
 def _among(value: Scalar, items: Sequence[Scalar]) -> bool | None:
@@ -220,49 +220,9 @@ def _match(test: Match) -> Condition:
         return meets(spelt)
 
     if regex is not None:
-        return _named(match, test.path, regex.matches, regex.units)
+        return spelt_otherwise(match, test.path, regex.matches, regex.units)
     widely = denying(test.glob or "")
-    return _named(match, test.path, widely.meets, widely.units)
-
-
-# ---- the resource's name
-
-
-def _named(condition: Condition, operand: Operand, meets: Callable[[str], bool], units: int = 1) -> Condition:
-    """Return a condition on a part of the resource's name that is unknown where only another spelling would meet it.
-
-    Else `deny::{tool.id == 'tool:bank/wire'}` would let `tool:bank/WIRE` pass (ADR 0016). Unknown protects under NOT
-    too. `units` is what a byte costs.
-    """
-    part = _PARTS.get(str(operand.steps[0])) if isinstance(operand, Path) and _of_name(operand) else None
-    if part is None:
-        return condition
-
-    def named(call: Evaluation) -> bool | None:
-        found = condition(call)
-        if found is not False:
-            return found
-        tenant = call.name.tenant
-        spellings = [one for one in call.name.spellings if one.startswith(tenant)]
-        spend(call.work, sum(limits.REGEX_UNITS + units * utf8_size(one) for one in spellings))
-        return None if any(meets(part(one, tenant)) for one in spellings) else False
-
-    return named
-
-
-def _of_name(path: Path) -> bool:
-    return path.root == "tool" and str(path.steps[0]) in _PARTS
-
-
-_PARTS: dict[str, Callable[[str, str], str]] = {
-    "id": lambda name, _tenant: name,
-    "app": lambda name, tenant: _rest(name, tenant).partition("/")[0] if "/" in _rest(name, tenant) else "",
-    "op": lambda name, tenant: _rest(name, tenant).rpartition("/")[2],
-}
-
-
-def _rest(name: str, tenant: str) -> str:
-    return name[len(tenant) :].partition(":")[2]
+    return spelt_otherwise(match, test.path, widely.meets, widely.units)
 
 
 # ---- what could not be told

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.amounts import NOTHING, added, amount
-from processors.policy.conditions import Condition, compile_condition
+from processors.policy.conditions import compile_condition
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Cell, Evaluation, spend
 from processors.policy.expressions import parse_expression
+from processors.policy.named import Condition
 from processors.policy.parameter_checks import equality_key
 from processors.policy.paths import MISMATCH, Place, parse_path, reached
 from processors.policy.patterns import ResourceName, check_pattern, grants, restricts

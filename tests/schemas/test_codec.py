@@ -241,7 +241,7 @@ def test_only_a_schema_error_escapes_for_mangled_records(sample, data):
 )
 def test_a_length_that_lies_is_refused(lengths):
     """Negative, enormous and endless lengths ask for no memory and read nothing that is not there."""
-    for name in TOP_LEVEL:
+    for name in set(TOP_LEVEL) - {"WorkRow"}:  # which is two numbers: nothing in it has a length
         for padding in (b"", bytes(100)):
             with pytest.raises(SchemaError):
                 codec.decode(codec.current(name), lengths + padding + b"\x01")

@@ -1,0 +1,28 @@
+"""Commands run in this process, and what they said."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from macaw.cli import main
+
+
+@dataclass
+class Ran:
+    status: int
+    out: str
+    err: str
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> Ran:
+    capsys.readouterr()
+    status = main(argv)
+    out, err = capsys.readouterr()
+    return Ran(status, out, err)
+
+
+def assert_one_sentence(ran: Ran, status: int) -> None:
+    assert ran.status == status
+    assert ran.err.startswith("macaw: ")
+    assert ran.err.count("\n") == 1
+    assert "Traceback" not in ran.err
