@@ -21,7 +21,9 @@ from processors.policy.errors import PolicyError
 from processors.policy.limits import DELEGATION_DEPTH_MAX
 from processors.policy.resolve import Subject
 from processors.refusal import Refusal
+from processors.registry import PERSON_PREFIX
 from processors.sessions import PERSON_ROLE, person_now
+from processors.shares import check_room, payer
 from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
@@ -82,10 +84,6 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     phishing_resistant = login_at is not None
     if above:  # the login is the root's, through every hop
         phishing_resistant, login_at = above[0].phishing_resistant, above[0].login_at
-    if len(tables.delegations) >= tables.limits.delegations:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.delegations} delegations")
-    if len(tables.delegations.of(("by", signer.principal_id))) >= limits.DELEGATIONS_PER_PRINCIPAL_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"one grants at most {limits.DELEGATIONS_PER_PRINCIPAL_MAX} delegations")
     row = DelegationRow(
         delegator=signer.principal_id,
         delegator_session=signer.kid,
@@ -103,8 +101,10 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
         until=body.expires_at + limits.SESSION_LINGER_MS,
         opened_by=session.opened_by,
         login_at=login_at,
+        payer=session.payer,
     )
     tables.delegations.put(effects.claim.leaf, row)
+    check_room(tables.delegations, row)
     effects.delegation_changed(effects.claim.leaf, row, "active")
 
 
@@ -131,9 +131,7 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRev
         raise Refusal(Reason.DELEGATION_UNKNOWN)
     if signer.role != "admin" and signer.principal_id not in {row.delegator for row in chain}:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who granted it, or a hop above it, or an admin may revoke it")
-    row = replace(chain[-1], revoked=True)
-    tables.delegations.put(body.delegation, row)
-    effects.delegation_changed(body.delegation, row, "revoked")
+    _revoke(tables, effects, body.delegation, chain[-1])
 
 
 def revoke_granted_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Sequence[bytes]) -> None:
@@ -158,9 +156,14 @@ def _revoke_all(tables: Tables, effects: Effects, leaves: list[bytes]) -> None:
     for leaf in leaves:
         row = tables.delegations.rows[leaf]
         if not row.revoked:
-            ended = replace(row, revoked=True)
-            tables.delegations.put(leaf, ended)
-            effects.delegation_changed(leaf, ended, "revoked")
+            _revoke(tables, effects, leaf, row)
+
+
+def _revoke(tables: Tables, effects: Effects, leaf: bytes, row: DelegationRow) -> None:
+    """End a delegation. It makes room before its time: who is called back must not pay for a year."""
+    ended = replace(row, revoked=True, until=min(row.until, tables.now + limits.REVOKED_DELEGATION_MS))
+    tables.delegations.put(leaf, ended)
+    effects.delegation_changed(leaf, ended, "revoked")
 
 
 def leave(tables: Tables, effects: Effects, leaf: bytes) -> None:
@@ -258,6 +261,15 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
         phishing_resistant=rows[0].phishing_resistant,
         login_at=rows[0].login_at,
     )
+
+
+def payer_of(tables: Tables, session: SessionRow, chain: Chain) -> str:
+    """Return who pays for what a session causes: in somebody's name the person at the root, the delegate as a guest."""
+    root = chain.root.principal
+    if not chain.hops or root == session.principal_id or not root.startswith(PERSON_PREFIX):
+        return session.payer
+    person = tables.persons.get(root.encode())
+    return session.payer if person is None else payer(root, person.opened_by, session.principal_id)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -19,6 +19,7 @@ from processors import bridges, sealing, signing
 from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
+from processors.keys import ENROLMENT_ROLE, live_keys, payer_of, spend
 from processors.policy.errors import PolicyError
 from processors.policy.limits import PATTERNS_MAX
 from processors.policy.paths import parse_path
@@ -123,7 +124,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     if body.expires_at is not None and body.expires_at <= tables.now:
         raise Refusal(Reason.EXPIRED_KEY, "the registration ends before it begins")
     subject_of(body.attributes, body.role, body.key.principal_id)
-    if signer.role == "enrolment":
+    if signer.role == ENROLMENT_ROLE:
         _charge_enrolment(tables, signer, body)
     _check_grant(body)
     if body.role == "bridge":
@@ -139,30 +140,24 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
 def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[bytes, ...]:
     """Revoke one key or all keys of a principal and return their kids; sessions they opened end with them.
 
+    Keys that have expired too: what was said with them would count on.
+
     Raises:
         Refusal: WRONG_PRINCIPAL for anybody but an admin or the principal itself, UNKNOWN_PRINCIPAL.
     """
     if signer.role != "admin" and signer.principal_id != body.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only an admin or the principal itself may revoke it")
     principal = tables.principals.get(body.principal_id.encode())
-    kids = tuple(k for k in (principal.kids if principal else ()) if body.kid in {None, k})
+    ever = [k for k in tables.keys.of(body.principal_id) if body.kid in {None, k}]
+    kids = tuple(k for k in ever if tables.keys.rows[k].revoked_at is None)
     if principal is None or not kids or principal.role == "root":
         raise Refusal(Reason.UNKNOWN_PRINCIPAL)
     for kid in kids:
         tables.keys.put(kid, replace(tables.keys.rows[kid], revoked_at=tables.now))
+        spend(tables, kid)
     left = tuple(k for k in principal.kids if k not in kids)
     tables.principals.put(body.principal_id.encode(), replace(principal, kids=left))
     return kids
-
-
-def live_keys(tables: Tables, principal_id: str) -> tuple[tuple[bytes, bytes], ...]:
-    """Return (kid, X25519 key) of each key of a principal that is valid now."""
-    principal, found = tables.principals.get(principal_id.encode()), []
-    for kid in principal.kids if principal is not None else ():
-        row = tables.keys.rows[kid]
-        if row.expires_at is None or tables.now < row.expires_at:
-            found.append((kid, row.x25519))
-    return tuple(found)
 
 
 def check_name(name: str) -> None:
@@ -220,8 +215,6 @@ def _enter(
     tables: Tables, offer: KeyOffer, role: str, *, by: bytes, registered: PrincipalRegistered | None = None
 ) -> bytes:
     kid = check_free(tables, offer.ed25519)
-    if registered is not None and len(tables.keys) >= tables.limits.keys:  # root acts stay possible
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.keys} keys")
     name = offer.principal_id.encode()
     principal = tables.principals.get(name) or PrincipalRow(role=role, registered_by=by, kids=(), tools=())
     if principal.role != role:
@@ -229,6 +222,7 @@ def _enter(
     live = tuple(kid for kid, _ in live_keys(tables, offer.principal_id))  # expired instances make room
     if len(live) >= limits.INSTANCE_KEYS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a principal has at most {limits.INSTANCE_KEYS_MAX} live keys")
+    tables.principals.put(name, replace(principal, kids=(*live, kid)))
     tables.keys.put(
         kid,
         KeyRow(
@@ -241,9 +235,9 @@ def _enter(
             expires_at=registered.expires_at if registered else None,
             enrolment=registered.enrolment if registered else None,
             enrolled=0,
+            payer=payer_of(tables, offer.principal_id) if registered else "",  # founders' and roots' acts stay possible
         ),
     )
-    tables.principals.put(name, replace(principal, kids=(*live, kid)))
     return kid
 
 
@@ -253,14 +247,29 @@ def _charge_enrolment(tables: Tables, signer: Signer, body: PrincipalRegistered)
     if grant is None or body.role not in grant.roles:
         raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {body.role!r}")
     principal = tables.principals.get(body.key.principal_id.encode())
-    if principal is not None and principal.registered_by != signer.kid:
+    if principal is not None and not _is_renewal(tables, principal.registered_by, signer):
         # Or it could give itself another's attributes, or become a recipient of what is sealed to another's tool.
         raise Refusal(Reason.REGISTRATION_CONFLICT, "the name was registered by another key: an admin adds instances")
     if not _matches(grant.name_pattern, body.key.principal_id):
         raise Refusal(Reason.NAME_INVALID, "the name is outside the enrolment key's pattern")
-    if row.enrolled >= grant.count_max:
-        raise Refusal(Reason.ENROLMENT_EXCEEDED)
-    tables.keys.put(signer.kid, replace(row, enrolled=row.enrolled + 1))
+    size = row.enrolled_bytes + _registry_bytes(body)
+    if row.enrolled >= grant.count_max or size > limits.ENROLLED_BYTES_MAX:
+        raise Refusal(Reason.ENROLMENT_EXCEEDED, "an admin registers a further enrolment key under the same name")
+    tables.keys.put(signer.kid, replace(row, enrolled=row.enrolled + 1, enrolled_bytes=size))
+
+
+def _is_renewal(tables: Tables, registered_by: bytes, signer: Signer) -> bool:
+    """Whether a principal was registered by this enrolment key, or by an earlier one under the same name."""
+    row = tables.keys.get(registered_by)
+    return row is not None and row.role == ENROLMENT_ROLE and row.principal_id == signer.principal_id
+
+
+def _registry_bytes(body: PrincipalRegistered) -> int:
+    """Return about how much a registration takes of what clients read of the registry, for ever."""
+    texts = [body.attributes]
+    for declared in body.tools:
+        texts += (declared.resource, declared.description, *declared.attests, *declared.prompts)
+    return limits.SESSION_OWN_BYTES + sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts)
 
 
 def _matches(pattern: str, name: str) -> bool:
@@ -327,6 +336,7 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
         idempotent=declared.idempotent,
         attests=declared.attests,
         prompts=declared.prompts,
+        payer=payer_of(tables, name),
     )
     tables.resources.put(key, row)
 

@@ -7,7 +7,8 @@ allow. One record in, in order:
 2. The record is decoded; its key is looked up in the registry; signature, order, age and names are checked.
 3. The key's role must be one that may sign such an event.
 4. The rule for that event runs: it changes tables and adds outputs, or it refuses, and then it changed nothing.
-5. One audit entry records what happened, refused and undecodable records included.
+5. Some of what hangs on what has ended leaves, and one audit entry records what happened, refused and undecodable
+   records included.
 
 What must live here: the order of these five. What must not: Kafka, clocks, randomness, signing. A refusal is an
 outcome, never an exception that disappears; a failure of the machine (memory, recursion, disk) is not a decision and
@@ -24,8 +25,10 @@ from processors import (
     attestations,
     audit,
     delegations,
+    ended,
     grants,
     invocations,
+    keys,
     policies,
     queries,
     registry,
@@ -84,6 +87,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
         tables.undo_to(mark)
         del effects.outputs[written:], effects.leaves[signed:]
         outcome, reason = refuse(effects, refusal)
+    ended.sweep(tables, effects)
     audit.append_entry(tables, effects, outcome, reason)
     return effects.outputs
 
@@ -112,25 +116,23 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
     match body:
         case records.SessionOpened():
             session_id = sessions.open_session(tables, signer, body)
-            sessions.note_person(tables, session_id)
+            sessions.admit(tables, session_id)
             effects.enter_registry("session", session_id)
             effects.session_changed(session_id, tables.sessions.rows[session_id], "open")
         case records.SessionClosed():
-            sessions.tell_ended(tables, effects, sessions.close(tables, signer))
+            sessions.close(tables, signer)
+            sessions.tell_ended(tables, effects, [signer.kid])
+            ended.begin(tables, [signer.kid])
             effects.enter_registry("ended", signer.kid)
         case records.SessionRevoked():
             _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
             effects.enter_registry("ended", body.session)
         case records.PrincipalRegistered():
-            effects.enter_registry("key", registry.register(tables, signer, body))
+            kid = registry.register(tables, signer, body)
+            keys.admit(tables, kid)
+            effects.enter_registry("key", kid)
         case records.PrincipalRevoked():
-            kids = registry.revoke(tables, signer, body)
-            for kid in kids:
-                effects.enter_registry("revoked", kid)
-            _end_revoked(tables, effects, sessions.end_sessions(tables, kids), kids)
-            if not tables.principals.rows[body.principal_id.encode()].kids:
-                delegations.revoke_all_of(tables, effects, body.principal_id)
-                grants.end_all_of(tables, effects, body.principal_id)
+            _revoke_principal(tables, effects, signer, body)
         case records.PolicyPublished():
             policies.publish(tables, body)
         case records.PolicyWithdrawn():
@@ -161,15 +163,28 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             assert_never(unreachable)
 
 
-def _end_revoked(tables: Tables, effects: Effects, ended: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
+def _revoke_principal(tables: Tables, effects: Effects, signer: Signer, body: records.PrincipalRevoked) -> None:
+    """Revoke keys, and let what was done with them count no more. Raises Refusal."""
+    kids = registry.revoke(tables, signer, body)
+    effects.enter_registry("revoked", kids[0])  # once: it says which others
+    _end_revoked(tables, effects, sessions.end_sessions(tables, kids), kids)
+    if not tables.principals.rows[body.principal_id.encode()].kids:
+        delegations.revoke_all_of(tables, effects, body.principal_id)
+        grants.end_all_of(tables, effects, body.principal_id)
+
+
+def _end_revoked(tables: Tables, effects: Effects, revoked: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
     """Tell which sessions were revoked, and end for good what they granted and approved.
 
-    With keys, also what any session did that one of them had opened: its row may have left long ago.
+    With keys, also what any session did that one of them had opened: its row may have left long ago. What they attested
+    counts no more either, and what they said of persons (`ended`).
     """
-    sessions.tell_ended(tables, effects, ended)
-    sessions.forget_what_was_said(tables, frozenset(ended), kids)
-    delegations.revoke_granted_by(tables, effects, frozenset(ended), kids)
-    grants.withdraw_given_by(tables, effects, frozenset(ended), kids)
+    sessions.tell_ended(tables, effects, revoked)
+    if not kids:
+        sessions.forget_what_was_said(tables, frozenset(revoked))
+    delegations.revoke_granted_by(tables, effects, frozenset(revoked), kids)
+    grants.withdraw_given_by(tables, effects, frozenset(revoked), frozenset(kids))
+    ended.begin(tables, revoked, kids)
 
 
 def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:
@@ -181,7 +196,7 @@ def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:
     return "refused", refusal.reason
 
 
-def expire(tables: Tables, effects: Effects) -> None:
+def expire(tables: Tables, effects: Effects) -> None:  # noqa: C901
     """Let rows whose deadline has passed leave, at most 64 for each record, in an order that every replay repeats."""
     for table, key in tables.due():
         match table:
@@ -192,6 +207,8 @@ def expire(tables: Tables, effects: Effects) -> None:
                 invocations.pending_due(tables, effects, key)
             case "requests":
                 requests.request_due(tables, effects, key)
+            case "keys":
+                keys.spend(tables, key)
             case "sessions":
                 sessions.remove(tables, effects, key)
             case "attestations":

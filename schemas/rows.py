@@ -39,6 +39,10 @@ class KeyRow:
     revoked_at: int | None = None
     enrolment: EnrolmentGrant | None = None
     enrolled: int
+    payer: str = ""
+    spent: bool = False
+    sweeping: bool = False
+    enrolled_bytes: int = 0
 
 
 @record
@@ -60,6 +64,7 @@ class ResourceRow:
     idempotent: bool
     attests: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    payer: str = ""
 
 
 @record
@@ -84,6 +89,8 @@ class SessionRow:
     opened_at: int
     expires_at: int
     revoked: bool = False
+    payer: str = ""
+    sweeping: bool = False
 
 
 @record
@@ -118,6 +125,8 @@ class CallRow:
     unknown_at: int
     marks: bytes | None = None
     prompts: tuple[bytes, ...] = ()
+    payer: str = ""
+    session_opened_at: int = 0
 
 
 @record
@@ -126,6 +135,7 @@ class RateBucketRow:
 
     policy_id: str
     arrival: int
+    payer: str = ""
 
 
 @record
@@ -137,6 +147,9 @@ class RuleCellRow:
     total: str
     at: int
     until: int
+    payer: str = ""
+    session_id: bytes | None = None
+    reported_by: bytes | None = None
 
 
 @record
@@ -156,6 +169,8 @@ class AttestationRow:
     uses: int
     revoked: bool
     until: int
+    payer: str = ""
+    set_with: bytes | None = None
 
 
 @record
@@ -192,6 +207,7 @@ class RequestRow:
     call: SignedEvent
     closed: str
     until: int
+    payer: str = ""
 
 
 @record
@@ -206,6 +222,7 @@ class PendingRow:
     subjects: tuple[str, ...]
     keys: tuple[str, ...]
     deadline: int
+    payer: str = ""
 
 
 @record
@@ -223,6 +240,7 @@ class GrantRow:
     revoked: bool
     approvals: tuple[ApprovalGiven, ...]
     until: int
+    payer: str = ""
 
 
 @record
@@ -245,6 +263,7 @@ class DelegationRow:
     until: int
     opened_by: bytes | None = None
     login_at: int | None = None
+    payer: str = ""
 
 
 @record
@@ -255,6 +274,7 @@ class VaultScopeRow:
     n: int
     h: bytes
     until: int
+    payer: str = ""
 
 
 @record
@@ -268,6 +288,7 @@ class VaultRow:
     set_at: int
     author: str
     until: int
+    payer: str = ""
 
 
 @record
@@ -280,6 +301,7 @@ class PromptRow:
     depth: int
     policies: tuple[str, ...]
     until: int
+    payer: str = ""
 
 
 @record
