@@ -163,6 +163,7 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
     )
     row = replace(row, approvals=(*row.approvals, given))
     tables.requests.put(request_id(row.event, row.key), row)
+    check_room(tables.requests, row)
     whole = len(row.approvals) >= quorum_of(row)
     tell(effects, row, "approved" if whole else "pending")
     if whole:
@@ -207,8 +208,6 @@ def _answered(
     # After that: nobody who may not see the parameters learns whether a guess at them is right.
     if body.parameters_sha256 != row.parameters_sha256:
         raise Refusal(Reason.APPROVAL_MISMATCH)
-    if len(body.reason) > limits.REASON_CHARS_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"want a reason of at most {limits.REASON_CHARS_MAX} characters")
     return row, subject, attributes
 
 

@@ -17,7 +17,7 @@ from nacl.exceptions import CryptoError
 
 from processors import bridges, sealing, signing
 from processors.attributes import subject_of
-from processors.authority import check_may_register
+from processors.authority import ROLES, check_may_register
 from processors.intake import Signer
 from processors.keys import ENROLMENT_ROLE, live_keys, payer_of, spend
 from processors.policy.errors import PolicyError
@@ -82,6 +82,8 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
 def add_admin(tables: Tables, body: AdminAdded) -> bytes:
     """Add an admin key by a threshold of root keys and return its kid. Raises Refusal BAD_ROOT_SIGNATURES, BAD_KEY."""
     schema = codec.current("AdminAddition")
+    if len(body.root_signatures) > limits.ROOT_KEYS_MAX:
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, f"want at most {limits.ROOT_KEYS_MAX} root signatures")
     if body.act[:32] != schema.sha256:
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, "the act is not an AdminAddition")
     _check_root_signatures(tables, body)
@@ -99,7 +101,7 @@ def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
     keys = {signing.kid_of(key): key for key in founding.root_keys}
     message = signing.root_act_bytes(tables.genesis, founding.root_epoch, body.act)
     good = set()
-    for consent in body.root_signatures[: limits.ROOT_KEYS_MAX]:
+    for consent in body.root_signatures:
         key = keys.get(consent.kid)
         if key is None:
             continue
@@ -292,8 +294,12 @@ def _check_grant(body: PrincipalRegistered) -> None:
     grant: EnrolmentGrant | None = body.enrolment
     if (grant is not None) != (body.role == "enrolment"):
         raise Refusal(Reason.NAME_INVALID, "an enrolment key, and no other, says what it may register")
+    if grant is not None and len(grant.name_pattern) > limits.NAME_CHARS_MAX:
+        raise Refusal(Reason.NAME_INVALID, f"want a name pattern of at most {limits.NAME_CHARS_MAX} characters")
     if grant is not None and (
-        not grant.roles or set(grant.roles) - {"agent", "service", "tool"} or not 0 < grant.count_max <= limits.KEYS_MAX
+        not 0 < len(grant.roles) <= len(ROLES)
+        or set(grant.roles) - {"agent", "service", "tool"}
+        or not 0 < grant.count_max <= limits.KEYS_MAX
     ):
         raise Refusal(Reason.NAME_INVALID, "an enrolment key registers agents, services or tools, 1 or more")
 
@@ -344,10 +350,14 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
 def _check_declared(declared: ToolDeclaration) -> None:
     """Check the patterns and paths of a declaration: they are matched later, for whoever calls."""
     _check_patterns(declared.attests)
+    if len(declared.description) > limits.DESCRIPTION_CHARS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"want a description of at most {limits.DESCRIPTION_CHARS_MAX} characters")
     if len(declared.prompts) > PATTERNS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"an operation declares at most {PATTERNS_MAX} prompts")
     try:
         for path in declared.prompts:
+            if len(path) > limits.RESOURCE_CHARS_MAX:
+                raise Refusal(Reason.LIMIT_EXCEEDED, f"want paths of at most {limits.RESOURCE_CHARS_MAX} characters")
             parse_path(path, "")
     except PolicyError as exc:
         raise Refusal(Reason.PROMPT_MISMATCH, "want paths to parameters") from exc

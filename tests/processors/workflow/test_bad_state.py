@@ -115,7 +115,7 @@ def test_what_needs_people_is_not_asked_of_them_for_memory(world):
     assert len(world.tables.requests) == 0
 
 
-@pytest.mark.parametrize("bounds", [{"vault_keys": 2}, {"vault_bytes": 6}])
+@pytest.mark.parametrize("bounds", [{"vault_keys": 8}, {"vault_bytes": 24}])
 def test_the_vault_is_bounded(bounds):
     """Keys and bytes of the tenant; what is over is refused whole: no row, no link of the chain."""
     world = Workflow.opened("small", bounds=TenantLimits(**bounds))
