@@ -43,7 +43,7 @@ def with_guest(paid_by: str, guest: str) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def shares_of(paid_by: str, guest: str = "") -> Shares:
-    """Return the shares that a row counts for, by its payer; `guest` is one more that acts in them."""
+    """Return the shares that a row counts for, by its payer; `guest` is one that acts in what the payer names."""
     if not paid_by:
         return ()
     holder, sponsor, acting = paid_by.split(_BETWEEN)
@@ -53,8 +53,8 @@ def shares_of(paid_by: str, guest: str = "") -> Shares:
     found = list(own)
     for one in dict.fromkeys((acting, guest)):
         if one and one != holder:
-            found.append((f"{_BETWEEN}{_BETWEEN}{one}", limits.SHARE_PART))
-            found += [(f"{share}{_BETWEEN}{one}", part * limits.WITHIN_PART) for share, part in own]
+            own = [(f"{share}{_BETWEEN}{one}", part * limits.WITHIN_PART) for share, part in own]
+            found += [(f"{_BETWEEN}{_BETWEEN}{one}", limits.SHARE_PART), *own]
     return tuple(found)
 
 

@@ -258,10 +258,9 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
         )
     description = _first_paragraph(function) if mark.description is None else mark.description
     if len(description) > limits.DESCRIPTION_CHARS_MAX:
-        most = limits.DESCRIPTION_CHARS_MAX
         raise ToolDeclarationError(
-            f"tool {name!r}: the description has {len(description)} characters, want at most {most}: give a shorter one "
-            "with @tool(description=…), or shorten the docstring's first paragraph"
+            f"tool {name!r}: the description has {len(description)} characters, want {limits.DESCRIPTION_CHARS_MAX}: "
+            "give a shorter one with @tool(description=…), or shorten the docstring's first paragraph"
         )
     attests, terms = _attestations(name, mark)
     return ToolFunction(
