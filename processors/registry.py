@@ -82,8 +82,10 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
 def add_admin(tables: Tables, body: AdminAdded) -> bytes:
     """Add an admin key by a threshold of root keys and return its kid. Raises Refusal BAD_ROOT_SIGNATURES, BAD_KEY."""
     schema = codec.current("AdminAddition")
-    if len(body.root_signatures) > limits.ROOT_KEYS_MAX:
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, f"want at most {limits.ROOT_KEYS_MAX} root signatures")
+    sizes = {(len(one.kid), len(one.signature)) for one in body.root_signatures}
+    if len(body.root_signatures) > limits.ROOT_KEYS_MAX or sizes - {(32, signing.SIGNATURE_BYTES)}:
+        want = f"want at most {limits.ROOT_KEYS_MAX} root signatures, each a kid of 32 bytes and a signature of 64"
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, want)
     if body.act[:32] != schema.sha256:
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, "the act is not an AdminAddition")
     _check_root_signatures(tables, body)
