@@ -35,6 +35,8 @@ def begin(tables: Tables, session_ids: Iterable[bytes], kids: Iterable[bytes] = 
 
 def sweep(tables: Tables, effects: Effects) -> None:
     """Let rows of ended sessions leave, and take back what revoked keys have said: at most 64 for each record."""
+    if not (tables.sessions.of(SWEEPING) or tables.keys.of(SWEEPING)):
+        return  # the usual case
     for _ in range(limits.EXPIRED_PER_EVENT_MAX):
         if found := tables.sessions.of(SWEEPING):
             _sweep_session(tables, effects, found[0])

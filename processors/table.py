@@ -40,6 +40,7 @@ class Table(Generic[R]):
         "_groups",
         "_groups_of",
         "_journal",
+        "_least",
         "_payers",
         "_weigh",
         "counted",
@@ -66,6 +67,7 @@ class Table(Generic[R]):
     ) -> None:
         self.name = name
         self.room = room
+        self._least = room.rows // limits.SHARE_PARTS_MAX
         self.rows: dict[bytes, R] = {}
         self.version = 0  # changes with every write, undone ones included: what is derived from rows goes stale
         self._journal = journal
@@ -97,6 +99,8 @@ class Table(Generic[R]):
     def full_for(self, row: R) -> tuple[str, int] | None:
         """Return what holds more than it may now that `row` is here, as a share ("" is the table) and its part."""
         rows, size = self.room
+        if self.counted <= self._least and self.weight <= size // limits.SHARE_PARTS_MAX:
+            return None  # the usual case: all rows together are fewer than the smallest share may have
         if self.counted > rows or self.weight > size:
             return "", 1
         counts, weights = self.counts, self.weights
@@ -164,12 +168,15 @@ class Table(Generic[R]):
 
     def _recount(self, before: R | None, after: R | None) -> None:
         """Let the shares follow a row's change: a few additions, however many rows there are."""
-        old = () if before is None else self.shares_of(before)
-        new = () if after is None else self.shares_of(after)
-        if old != new:
+        payers = self._payers or _nobody
+        old = () if before is None else payers(before)
+        new = () if after is None else payers(after)
+        if old is not new and old != new:
             self.counted += bool(new) - bool(old)
-            _shift(self.counts, old, -1)
-            _shift(self.counts, new, 1)
+            if old:
+                _shift(self.counts, old, -1)
+            if new:
+                _shift(self.counts, new, 1)
         if self._weigh is None:
             return
         lighter = 0 if before is None else self._weigh(before)
@@ -178,6 +185,10 @@ class Table(Generic[R]):
             self.weight += heavier - lighter
             _shift(self.weights, old, -lighter)
             _shift(self.weights, new, heavier)
+
+
+def _nobody(_: object) -> Shares:
+    return ()
 
 
 def _shift(amounts: dict[str, int], shares: Shares, by: int) -> None:
