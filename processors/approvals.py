@@ -63,7 +63,7 @@ def ask(
     Raises:
         Refusal: LIMIT_EXCEEDED, too much waits already.
     """
-    requests, paid_by = _by_key(requests, at_once=waits), payer_of(tables, asked.session, chain)
+    requests, paid_by = _by_key(requests, at_once=waits), payer_of(asked.session, chain)
     names = sorted(names_in(chain) | {asked.principal_id})
     for one in requests:
         row = RequestRow(

@@ -171,8 +171,8 @@ def _put(
     _check_form(said)
     known = tables.attestations.of((session_id, said.key))
     record = record_id(session_id, said.key, setter)
-    if record not in known and len(known) >= limits.SETTERS_PER_KEY_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {limits.SETTERS_PER_KEY_MAX} setters for a key of a session")
+    if record not in known:
+        _check_setters(tables, known, signer.principal_id)
     ends = None if said.ttl_ms is None else tables.now + said.ttl_ms
     leaves = session.expires_at if ends is None else min(session.expires_at, ends + limits.ATTESTATION_LINGER_MS)
     row = AttestationRow(
@@ -195,6 +195,14 @@ def _put(
     tables.attestations.put(record, row)
     check_room(tables.attestations, row)
     effects.attestation_changed(record, row, "active")
+
+
+def _check_setters(tables: Tables, known: Sequence[bytes], principal_id: str) -> None:
+    """Check that a key of a session has room for one more setter: a tool is one with each of its operations."""
+    most, part = limits.SETTERS_PER_KEY_MAX, limits.SETTERS_PER_KEY_MAX // limits.SHARE_PART
+    theirs = sum(tables.attestations.rows[one].by == principal_id for one in known)
+    if len(known) >= most or theirs >= part:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {most} setters for a key of a session, {part} of one principal")
 
 
 # ---- revoking and using up

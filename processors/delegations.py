@@ -23,7 +23,7 @@ from processors.policy.resolve import Subject
 from processors.refusal import Refusal
 from processors.registry import PERSON_PREFIX
 from processors.sessions import PERSON_ROLE, person_now
-from processors.shares import check_room, payer
+from processors.shares import check_room, with_guest
 from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
@@ -45,6 +45,7 @@ class Chain(NamedTuple):
     sessions: tuple[str, ...] = ()
     phishing_resistant: bool = False
     login_at: int | None = None
+    payer: str = ""  # who paid for the first hop
 
     @property
     def root(self) -> Subject:
@@ -260,16 +261,16 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
         sessions=line.sessions,
         phishing_resistant=rows[0].phishing_resistant,
         login_at=rows[0].login_at,
+        payer=rows[0].payer,
     )
 
 
-def payer_of(tables: Tables, session: SessionRow, chain: Chain) -> str:
+def payer_of(session: SessionRow, chain: Chain) -> str:
     """Return who pays for what a session causes: in somebody's name the person at the root, the delegate as a guest."""
     root = chain.root.principal
     if not chain.hops or root == session.principal_id or not root.startswith(PERSON_PREFIX):
         return session.payer
-    person = tables.persons.get(root.encode())
-    return session.payer if person is None else payer(root, person.opened_by, session.principal_id)
+    return with_guest(chain.payer, session.principal_id)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ lasts until the session would have run out, for what was delegated in it stays t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from processors import attestations, requests, sessions, vault
@@ -22,26 +22,38 @@ from schemas import limits
 from schemas.rows import SessionRow
 
 
-def begin(tables: Tables, session_ids: Iterable[bytes], kids: Iterable[bytes] = ()) -> None:
-    """Let what hangs on ended sessions begin to leave, and what was said with revoked keys to be taken back."""
+def begin(tables: Tables, effects: Effects, session_ids: Sequence[bytes], kids: Iterable[bytes] = ()) -> None:
+    """Let what hangs on ended sessions begin to leave, and what was said with revoked keys to be taken back.
+
+    The first 64 rows leave at once, so that who ends a session has room for the next one, whoever else ended many.
+    """
     for session_id in session_ids:
         row = tables.sessions.rows[session_id]
         if _hanging(tables, session_id, row) is not None:
             tables.sessions.put(session_id, replace(row, sweeping=True))
+    for session_id in session_ids[:1]:
+        for _ in range(limits.EXPIRED_PER_EVENT_MAX):
+            if not tables.sessions.rows[session_id].sweeping:
+                break
+            _sweep_session(tables, effects, session_id)
     for kid in kids:
         if _said(tables, kid) is not None:
             tables.keys.put(kid, replace(tables.keys.rows[kid], sweeping=True))
 
 
 def sweep(tables: Tables, effects: Effects) -> None:
-    """Let rows of ended sessions leave, and take back what revoked keys have said: at most 64 for each record."""
+    """Let rows of ended sessions leave, and take back what revoked keys have said: at most 64 for each record.
+
+    In turn, by the place of the record in the log: whoever ended many sessions does not keep others' from leaving.
+    """
     if not (tables.sessions.of(SWEEPING) or tables.keys.of(SWEEPING)):
         return  # the usual case
-    for _ in range(limits.EXPIRED_PER_EVENT_MAX):
+    turn = effects.index * limits.EXPIRED_PER_EVENT_MAX
+    for at in range(turn, turn + limits.EXPIRED_PER_EVENT_MAX):
         if found := tables.sessions.of(SWEEPING):
-            _sweep_session(tables, effects, found[0])
+            _sweep_session(tables, effects, found[at % len(found)])
         elif found := tables.keys.of(SWEEPING):
-            _take_back(tables, effects, found[0])
+            _take_back(tables, effects, found[at % len(found)])
         else:
             return
 

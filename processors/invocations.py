@@ -198,7 +198,7 @@ def _open(
     tables: Tables, effects: Effects, asked: Asked, judged: _Judged, resource: ResourceRow, decision: bytes
 ) -> None:
     """Write down what an allowed call charges and uses up, and that its outcome is awaited. Raises Refusal."""
-    paid_by = delegations.payer_of(tables, asked.session, judged.chain)
+    paid_by = delegations.payer_of(asked.session, judged.chain)
     marks = settle(tables, judged.verdict, asked.session_id, paid_by)
     grants.use_up(tables, effects, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
     prompts.remember(tables, judged.prompts, paid_by)
@@ -232,7 +232,7 @@ def _wait(
         return "pending", Reason.APPROVAL_PENDING  # what is asked for stands, and its deadline never moves
     sha256 = judged.parameters.sha256
     try:
-        charge(tables, verdict, asked.session_id, delegations.payer_of(tables, asked.session, judged.chain))
+        charge(tables, verdict, asked.session_id, delegations.payer_of(asked.session, judged.chain))
         requests = verdict.effects.requests
         approvals.ask(tables, effects, asked, judged.chain, requests, sha256, waits=True)
     except Refusal as refusal:

@@ -69,8 +69,11 @@ def admit(tables: Tables, session_id: bytes) -> None:
     check_room(tables.sessions, row)
     if row.role != PERSON_ROLE:
         return
-    if len(tables.sessions.of(row.principal_id)) > limits.SESSIONS_PER_PERSON_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a person has at most {limits.SESSIONS_PER_PERSON_MAX} sessions")
+    opened = [i for i in tables.sessions.of(row.principal_id) if tables.sessions.rows[i].opened_by == row.opened_by]
+    if len(opened) > limits.SESSIONS_PER_PERSON_MAX:
+        raise Refusal(
+            Reason.LIMIT_EXCEEDED, f"one bridge opens at most {limits.SESSIONS_PER_PERSON_MAX} sessions of a person"
+        )
     person = _person_row(session_id, row)
     tables.persons.put(row.principal_id.encode(), person)
     check_room(tables.persons, person)

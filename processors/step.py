@@ -122,7 +122,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
         case records.SessionClosed():
             sessions.close(tables, signer)
             sessions.tell_ended(tables, effects, [signer.kid])
-            ended.begin(tables, [signer.kid])
+            ended.begin(tables, effects, [signer.kid])
             effects.enter_registry("ended", signer.kid)
         case records.SessionRevoked():
             _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
@@ -184,7 +184,7 @@ def _end_revoked(tables: Tables, effects: Effects, revoked: list[bytes], kids: t
         sessions.forget_what_was_said(tables, frozenset(revoked))
     delegations.revoke_granted_by(tables, effects, frozenset(revoked), kids)
     grants.withdraw_given_by(tables, effects, frozenset(revoked), frozenset(kids))
-    ended.begin(tables, revoked, kids)
+    ended.begin(tables, effects, revoked, kids)
 
 
 def refuse(effects: Effects, refusal: Refusal) -> tuple[str, str]:

@@ -146,7 +146,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
     except RULE_ERRORS as exc:
         raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
     if verdict.outcome == "allowed":
-        paid_by = delegations.payer_of(tables, session, chain)
+        paid_by = delegations.payer_of(session, chain)
         marks = settle(tables, verdict, signer.kid, paid_by)
         ended_well(tables, signer.kid, marks or b"", paid_by)
         use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)

@@ -218,6 +218,50 @@ def test_a_tool_fills_a_part_of_its_callers_share_only(town):
     assert not any(FULL[0] in says for name in EVERYBODY_ELSE["own"] for says in life(town, name))
 
 
+def test_a_tool_with_many_operations_leaves_other_setters_of_a_key(town):
+    """A key of a session has room for so many setters, and one principal for a quarter of them."""
+    many = tuple(declared(f"tool:many/{n}", attests=("**",)) for n in range(20))
+    town.register("tool", "many", tools=many)
+    caller, said = town.session("victim"), []
+    tool = Actor("tool", "many", keys_of(town.name, "second instance"))
+    town.register("tool", "many", keys=tool.keys, tools=many)
+    for one in many:
+        called = town.call(caller, one.resource)
+        said.append(town.report(called.decision_leaf, tool, attestations=(attests("shared"),)).says)
+
+    assert said == [("accepted", "")] * 16 + [("refused", "LIMIT_EXCEEDED")] * 4
+    assert town.ran(caller, CHECK, attests("shared")).says == ("accepted", "")
+
+
+def test_a_bridge_that_logs_somebody_in_again_and_again_keeps_another_bridge_from_nothing(monkeypatch):
+    """Sessions of a person are counted for each bridge."""
+    monkeypatch.setattr(limits, "SESSIONS_PER_PERSON_MAX", 3)
+    world = Workflow.opened("bridges")
+    stolen = world.register("bridge", "stolen")
+    for _ in range(3):
+        world.person("alice", by=stolen)
+    with pytest.raises(AssertionError, match="LIMIT_EXCEEDED"):
+        world.person("alice", by=stolen)
+
+    assert world.person("alice")
+
+
+def test_who_ended_many_sessions_keeps_nobody_from_having_room_again(town):
+    """Their rows are still leaving when somebody whose share was full ends a session and begins another."""
+    caller = town.session("victim")
+    most = fills(town, "victim", caller, "vault")
+    theirs = [town.session("own") for _ in range(8)]
+    for n in range(60):
+        memory(town, theirs[n % 8], n)
+        prompts(town, theirs[n % 8], n)
+    for one in theirs:
+        town.close(one)
+    town.close(caller)
+
+    again = town.session("victim")
+    assert [memory(town, again, n).says for n in range(most)] == [("accepted", "")] * most
+
+
 def test_a_tool_that_never_reports_stops_no_other_calls_of_its_callers(town):
     """What is open with one tool is a part of what a caller may have open."""
     caller = town.session("victim")

@@ -237,7 +237,7 @@ def test_a_tenant_has_room_for_so_many_attestations(bounds):
 
 
 def test_a_key_has_room_for_so_many_setters(world):
-    """Sixteen; one of them may say it again."""
+    """Sixty-four; one of them may say it again."""
     named = [f"kyc-{i}" for i in range(limits.SETTERS_PER_KEY_MAX + 1)]
     setters = [world.register("attester", name, attributes='{"attests":["**"],"subjects":["**"]}') for name in named]
     for setter in setters[:-1]:

@@ -118,7 +118,7 @@ def slow_tool() -> Any:
     return declared(SLOW, attests=("done",), timeout_ms=HOUR_MS)
 
 
-@pytest.mark.parametrize("count", [63, 64, 200])
+@pytest.mark.parametrize("count", [62, 64, 127, 300])
 def test_a_session_with_many_rows_is_swept_a_few_with_each_record(world, count):
     """Until then its row stays, and its key is taken; replayed, and restored half way, it goes on alike."""
     keys = keys_of("many", "rows")
@@ -172,7 +172,7 @@ def test_a_prompt_of_an_ended_session_is_no_parent_any_more(world):
     worker = world.open_session(world.desk)
     derived = {"parent": row.root, "causation_id": called.entry.event}
     assert world.prompted(worker, "derived", **derived).says == ("allowed", "")
-    for n in range(100):
+    for n in range(200):
         world.put(world.bot, f"k{n}", n)
     world.close(world.bot)
     assert world.tables.prompts.get(key) is not None  # it has not been swept yet
@@ -275,7 +275,7 @@ def test_a_stolen_bridges_many_persons_are_unknown_at_once(world):
     world.person("carol", by=world.bridge)
     world.person("carol", "admin", by=stolen)
     world.revoke("stolen")
-    assert 0 < len(world.tables.persons) < 101
+    assert 1 < len(world.tables.persons) < 101
     for _ in range(3):
         world.tick()
 
