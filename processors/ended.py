@@ -78,7 +78,7 @@ def _hanging(tables: Tables, session_id: bytes, row: SessionRow) -> tuple[str, b
 
 
 def _sweep_session(tables: Tables, effects: Effects, session_id: bytes) -> None:
-    """Let one row leave that hangs on a session, and note when none is left."""
+    """Let one row leave that hangs on a session, or note that none is left."""
     row = tables.sessions.rows[session_id]
     match _hanging(tables, session_id, row):
         case "attestations", key:
@@ -90,9 +90,7 @@ def _sweep_session(tables: Tables, effects: Effects, session_id: bytes) -> None:
         case str(table), key:
             tables.by_name[table].delete(key)
         case None:
-            pass
-    if _hanging(tables, session_id, row) is None:
-        tables.sessions.put(session_id, replace(row, sweeping=False))
+            tables.sessions.put(session_id, replace(row, sweeping=False))
 
 
 def _said(tables: Tables, kid: bytes) -> tuple[str, bytes] | None:
@@ -107,13 +105,11 @@ def _said(tables: Tables, kid: bytes) -> tuple[str, bytes] | None:
 
 
 def _take_back(tables: Tables, effects: Effects, kid: bytes) -> None:
-    """Take back one thing that was said with a revoked key, and note when nothing is left."""
+    """Take back one thing that was said with a revoked key, or note that nothing is left."""
     match _said(tables, kid):
         case "attestations", key:
             attestations.take_back(tables, effects, key)
         case str(), key:
             sessions.fall_back(tables, key)
         case None:
-            pass
-    if _said(tables, kid) is None:
-        tables.keys.put(kid, replace(tables.keys.rows[kid], sweeping=False))
+            tables.keys.put(kid, replace(tables.keys.rows[kid], sweeping=False))

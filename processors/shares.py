@@ -36,7 +36,9 @@ def payer(holder: str, sponsor: bytes = b"", guest: str = "") -> str:
 
 @functools.lru_cache(maxsize=4096)
 def with_guest(paid_by: str, guest: str) -> str:
-    """Return the payer of what somebody else does within a payer's share."""
+    """Return the payer of what somebody else does within a payer's share. Rows of older versions name nobody."""
+    if not paid_by:
+        return ""
     holder, sponsor, _ = paid_by.split(_BETWEEN)
     return payer(holder, bytes.fromhex(sponsor), guest)
 

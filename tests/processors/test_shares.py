@@ -336,7 +336,7 @@ def test_parts_of_a_table():
     assert dict(shares_of(payer("p", guest="a"), "t"))["p\n\na\nt"] == 64
     assert shares_of(with_guest(alone, "t")) == shares_of(alone, "t")
     assert shares_of(payer("a", guest="a")) == shares_of(alone) == shares_of(alone, "a")
-    assert shares_of("") == ()
+    assert shares_of("") == () == shares_of(with_guest("", "t"))
 
 
 @given(st.lists(st.tuples(NAMES, KIDS, st.sampled_from(["", "a", "t"])), max_size=40))
