@@ -122,8 +122,8 @@ def payers() -> str:
         "A session that is closed or revoked frees its rows, 64 with each record. Revoking a principal ends its sessions and delegations, and frees\n"
         "its keys. What it wrote into shared scopes of the vault stays, until somebody who may deletes it, and so does what a rule without a window\n"
         "remembers of it: a name that comes back has spent what it spent. An enrolment key registers at most `count_max` keys, and so many bytes, in\n"
-        "all its life. After that (`ENROLMENT_EXCEEDED`) an administrator registers a further enrolment key under the same name: it may add\n"
-        "instances to what the first has registered.\n"
+        "all its life. After that (`ENROLMENT_EXCEEDED`) an administrator registers a further enrolment key under the same name (`macaw\n"
+        "tenant renew-enrolment`): it may add instances to what the first has registered.\n"
     )
 
 
