@@ -21,7 +21,7 @@ from processors.policy.evaluation import Record
 from processors.policy.globs import granting
 from processors.policy.requirements import parse_key
 from processors.refusal import Refusal
-from processors.shares import check_room, with_guest
+from processors.shares import check_room
 from processors.signing import tagged_digest
 from processors.tables import Tables
 from schemas import limits, topics
@@ -77,7 +77,7 @@ def set_with_result(
         raise Refusal(
             Reason.ATTESTATION_FORM, f"want at most {limits.ATTESTATIONS_PER_REPORT_MAX} attestations, each key once"
         )
-    session, paid_by = session_of(tables, call), with_guest(call.payer, call.tool)
+    session, paid_by = session_of(tables, call), call.payer
     for one in said:
         _check_declared(tables, call, one.key)
         if session is not None and tables.now < session.expires_at:
@@ -93,13 +93,13 @@ def session_of(tables: Tables, call: CallRow) -> SessionRow | None:
 
 
 def _payer(tables: Tables, signer: Signer, session: SessionRow, decision: bytes | None) -> str:
-    """Return who pays for a record: for a tool's who called it, the tool as a guest; else who says it.
+    """Return who pays for a record: for a tool's who called it, the tool as a guest (`tables`); else who says it.
 
     What bridges say counts with the sessions that they open.
     """
     call = None if decision is None or signer.role != "tool" else tables.calls.get(decision)
     if call is not None:
-        return with_guest(call.payer, call.tool)
+        return call.payer
     return session.payer if signer.role == "bridge" else payer_of(tables, signer.principal_id)
 
 

@@ -117,6 +117,11 @@ def _groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
     return found if row.revoked else (*found, ("set with", row.set_with))
 
 
+def _shares_of_attestation(row: AttestationRow) -> Shares:
+    """A tool is a guest of who called it; what a bridge says is its persons' own."""
+    return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
+
+
 def _groups_by_session(row: PromptRow | RuleCellRow) -> tuple[Hashable, ...]:
     return () if row.session_id is None else (row.session_id,)
 
@@ -213,7 +218,7 @@ class Tables:
             "attestations",
             lambda a: a.until,
             groups=_groups_of_attestation,
-            payers=lambda a: shares_of(a.payer),
+            payers=_shares_of_attestation,
             weigh=lambda a: len(a.key) + len(a.value),
             room=Room(most.attestations, most.attestation_bytes),
         )

@@ -274,10 +274,13 @@ def test_who_acts_for_a_person_fills_a_part_of_the_persons_share_only(town):
     """A delegate's calls count for the person, and leave the person enough."""
     alice, bot = town.session("alice"), town.session("own")
     leaf = town.grant_to(alice, "own", resources=["**"]).entry.event
-    said = [town.call(bot, CHECK, {"n": n}, on_behalf_of=leaf).says for n in range(ROWS)]
-
-    assert said[0] == ("allowed", "")
-    assert said[-1] == ("denied", "LIMIT_EXCEEDED")
+    called = [town.call(bot, CHECK, {"n": n}, on_behalf_of=leaf) for n in range(ROWS)]
+    assert called[0].says == ("allowed", "")
+    assert called[-1].says == ("denied", "LIMIT_EXCEEDED")
+    [mine] = [key for key, row in town.tables.calls.rows.items() if row.event == called[0].entry.event]
+    said = [town.attest(town.desk, bot, f"checked.k{n}", decision=mine).says for n in range(ROWS)]
+    assert said[0] == ("accepted", "")
+    assert said[-1] == ("refused", "LIMIT_EXCEEDED")
     for what, move in MOVES.items():
         assert move(town, alice, 5).entry.reason != "LIMIT_EXCEEDED", what
 
