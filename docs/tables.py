@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from processors.authority import MAY_REGISTER, MAY_SIGN
+from processors.table import Room
+from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import EXPLAINED
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, insync_replicas_min
@@ -71,6 +73,66 @@ def authority() -> str:
     )
 
 
+# Of each table: who pays for a row, and until when it counts. A table that is not here fails the making of the page.
+PAYS = {
+    "keys": ("the principal, for its key", "until it is revoked or expires; then it is kept, and counts for nobody"),
+    "resources": ("the tool that offers it", "for ever: nobody inherits a name"),
+    "sessions": (
+        "who speaks in it",
+        "its end, and 370 s in which its last events may come, and until nothing names it",
+    ),
+    "persons": ("the bridge that opened the person's newest session", "400 days after the login, or the bridge's end"),
+    "calls": ("who calls; the tool is a guest", "the report, or the time-out"),
+    "buckets": ("who calls", "the next whole minute in which the rate is at rest"),
+    "cells": ("who calls", "the end of the window; of what counts for a session, its end; else for ever"),
+    "prompts": ("who calls", "the session's end"),
+    "attestations": (
+        "a tool's: who called it, the tool as a guest; a bridge's: whose session it is; else the attester",
+        "its own life, at most the session's end",
+    ),
+    "requests": ("who asks; closed ones count apart", "the answer or the deadline, then an hour"),
+    "pending": ("who asks", "the final decision"),
+    "grants": ("who asked", "its life, or a day after it was used up or revoked"),
+    "delegations": ("who delegates", "its end, or an hour after it was revoked"),
+    "scopes": ("who wrote to it first", "of a session's own memory, its end; of a shared one, for ever"),
+    "vault": ("who wrote last", "its own life, or until it is deleted; of a session's own memory, its end"),
+}
+# No row of these is caused by anybody without an administrator's rights, but with a row above.
+PAYS_NOT = frozenset({"tenant", "policies", "principals", "sequences", "work"})  # an admin's, or one a principal or key
+
+
+def payers() -> str:
+    """Return who pays for which row."""
+    tables = Tables(tenant="", deployment="", genesis=b"").by_name
+    if set(tables) - PAYS_NOT != set(PAYS):
+        raise ValueError(f"say in docs/tables.py who pays for a row of {sorted(set(tables) - PAYS_NOT ^ set(PAYS))}")
+    rows = "\n".join(
+        f"| {name} | {who} | {until} | {_most(tables[name].room, 1)} | {_most(tables[name].room, limits.SHARE_PART)} | "
+        f"{_most(tables[name].room, limits.SHARE_PART * limits.WITHIN_PART)} |"
+        for name, (who, until) in PAYS.items()
+    )
+    return (
+        "\n## Who pays for which row\n\n"
+        "A row names its *holder*, the principal that acts; for a call in somebody's name the person at the root of the delegation, with the\n"
+        "delegate as a *guest*. The holder's *sponsor* is the key that vouches for it: the enrolment key that registered it, or the bridge that\n"
+        "opened the person's session. Whom an administrator registered stands alone. A sponsor, or who stands alone, has a quarter of a table; one\n"
+        "of those for whom a key vouches a quarter of that; a guest a quarter of the shares in which it acts, and of the table. Above: LIMIT_EXCEEDED.\n\n"
+        "| table | who pays | until | whole | a quarter | a quarter of that |\n|---|---|---|---:|---:|---:|\n"
+        f"{rows}\n\n"
+        "A session that is closed or revoked frees its rows, 64 with each record. Revoking a principal ends its sessions and delegations, and frees\n"
+        "its keys. What it wrote into shared scopes of the vault stays, until somebody who may deletes it, and so does what a rule without a window\n"
+        "remembers of it: a name that comes back has spent what it spent. An enrolment key registers at most `count_max` keys, and so many bytes, in\n"
+        "all its life. After that (`ENROLMENT_EXCEEDED`) an administrator registers a further enrolment key under the same name (`macaw\n"
+        "tenant renew-enrolment`): it may add instances to what the first has registered.\n"
+    )
+
+
+def _most(room: Room, part: int) -> str:
+    said = [f"{room.rows // part:,}"] if room.rows < limits.FOR_EVER_MS else []
+    said += [f"{room.size // part // 1024:,} KiB"] if room.size < limits.FOR_EVER_MS else []
+    return ", ".join(said)
+
+
 def bounds() -> str:
     """Return the page of limits, with the reasons that stand beside them."""
     source = Path(limits.__file__).read_text("utf-8")
@@ -83,6 +145,7 @@ def bounds() -> str:
         "# Limits\n\nMade from `schemas/limits.py`.\n\n| name, with its unit | value | why |\n|---|---:|---|\n"
         + "\n".join(rows)
         + "\n"
+        + payers()
     )
 
 

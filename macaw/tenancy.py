@@ -142,14 +142,7 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
     Raises:
         RefusedError: the log refused it.
     """
-    body = PrincipalRegistered(
-        role="enrolment",
-        key=folder.key("enrol").offer("enrolment", "enrol", folder.genesis),
-        attributes="{}",
-        tools=(),
-        enrolment=EnrolmentGrant(roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX),
-    )
-    answer = None
+    body, answer = _enrolment(folder, folder.key("enrol")), None
     with admin_control(home, folder) as control:
         try:
             answer = control.tell(body, seconds=seconds)
@@ -161,6 +154,49 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
             answer = exc.answer
     (folder.path / ENROLMENT).unlink(missing_ok=True)
     return answer
+
+
+def _enrolment(folder: TenantHome, key: KeyPair) -> PrincipalRegistered:
+    return PrincipalRegistered(
+        role="enrolment",
+        key=key.offer("enrolment", "enrol", folder.genesis),
+        attributes="{}",
+        tools=(),
+        enrolment=EnrolmentGrant(roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX),
+    )
+
+
+def renew_enrolment(home: Home, folder: TenantHome) -> Path:
+    """Put a new enrolment key in the place of one that is used up, revoke that, and return where it was put aside.
+
+    What the old key has registered stays, and the new one may add instances to it. Interrupted, it goes on where it
+    was: the new key is kept before the log hears of it.
+
+    Raises:
+        RefusedError: the log refused it.
+    """
+    path, successor = folder.path / "enrol.key", folder.path / "enrol.key.new"
+    old = folder.key("enrol")
+    if not successor.exists():
+        KeyPair.generate().save(successor)
+    with admin_control(home, folder) as control:
+        for body, done in (
+            (_enrolment(folder, KeyPair.load(successor)), Reason.KEY_TAKEN),
+            (
+                PrincipalRevoked(principal_id="enrol", kid=old.kid, reason="renewed"),
+                Reason.UNKNOWN_PRINCIPAL,
+            ),
+        ):
+            try:
+                control.tell(body)
+            except RefusedError as exc:
+                if exc.reason != done:  # done already: it was interrupted after this step
+                    raise
+    aside = folder.path / f"enrol-{old.kid.hex()[:8]}.key.revoked"
+    aside.unlink(missing_ok=True)
+    aside.hardlink_to(path)
+    successor.replace(path)
+    return aside
 
 
 def register_agent(

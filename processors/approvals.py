@@ -24,7 +24,7 @@ from processors.approved import (
 )
 from processors.asked import Asked
 from processors.attributes import subject_of
-from processors.delegations import Chain
+from processors.delegations import Chain, payer_of
 from processors.grants import make_grant
 from processors.intake import Signer
 from processors.names import known_as
@@ -39,6 +39,7 @@ from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
 from processors.requests import asked_by, close, criteria_asked, quorum_of, tell
 from processors.sessions import PERSON_ROLE, person_now
+from processors.shares import check_room
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -63,7 +64,7 @@ def ask(
     Raises:
         Refusal: LIMIT_EXCEEDED, too much waits already.
     """
-    requests = _by_key(requests, at_once=waits)
+    requests, paid_by = _by_key(requests, at_once=waits), payer_of(asked.session, chain)
     names = sorted(names_in(chain) | {known_as(asked.principal_id)})
     for one in requests:
         row = RequestRow(
@@ -84,8 +85,10 @@ def ask(
             call=asked.signed,
             closed="",
             until=one.open_until,
+            payer=paid_by,
         )
         tables.requests.put(request_id(asked.leaf, one.key), row)
+        check_room(tables.requests, row)
         tell(effects, row, "pending")
     if waits:
         pending = PendingRow(
@@ -97,13 +100,10 @@ def ask(
             subjects=chain.told,
             keys=tuple(one.key for one in requests),
             deadline=min(one.open_until for one in requests),
+            payer=paid_by,
         )
         tables.pending.put(asked.leaf, pending)
-    if tables.requests.weight + tables.pending.weight > tables.limits.pending_bytes:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"calls of at most {tables.limits.pending_bytes} bytes wait for approvals")
-    theirs, most = tables.requests.weight_of(requester_id(chain)), limits.PENDING_BYTES_PER_REQUESTER_MAX
-    if theirs > most:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"calls of at most {most} bytes of one requester wait for approvals")
+        check_room(tables.pending, pending)
 
 
 def _by_key(requests: Sequence[Request], *, at_once: bool) -> list[Request]:
@@ -164,6 +164,7 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
     )
     row = replace(row, approvals=(*row.approvals, given))
     tables.requests.put(request_id(row.event, row.key), row)
+    check_room(tables.requests, row)
     whole = len(row.approvals) >= quorum_of(row)
     tell(effects, row, "approved" if whole else "pending")
     if whole:
@@ -200,13 +201,14 @@ def _answered(
         raise Refusal(Reason.APPROVAL_UNKNOWN)
     if row.closed or tables.now >= row.open_until:
         raise Refusal(Reason.APPROVAL_CLOSED, row.closed or "timeout")
+    asker = tables.sessions.get(row.session_id)
+    if asker is not None and asker.revoked and asker.opened_at <= row.asked_at:
+        raise Refusal(Reason.APPROVAL_CLOSED, "cancelled")  # it is about to be closed
     subject, attributes = approver_of(tables, signer)
     check_approver(tables, row, signer, subject)
     # After that: nobody who may not see the parameters learns whether a guess at them is right.
     if body.parameters_sha256 != row.parameters_sha256:
         raise Refusal(Reason.APPROVAL_MISMATCH)
-    if len(body.reason) > limits.REASON_CHARS_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"want a reason of at most {limits.REASON_CHARS_MAX} characters")
     return row, subject, attributes
 
 

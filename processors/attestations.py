@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from processors import jcs, names
 from processors.intake import Signer
+from processors.keys import is_revoked, payer_of
 from processors.outputs import Effects
 from processors.policy.attestations import Use
 from processors.policy.errors import PolicyError
@@ -21,6 +22,7 @@ from processors.policy.globs import granting
 from processors.policy.limits import USES_MAX
 from processors.policy.requirements import parse_key
 from processors.refusal import Refusal
+from processors.shares import check_room
 from processors.signing import tagged_digest
 from processors.tables import Tables
 from schemas import limits, topics
@@ -61,7 +63,7 @@ def set_attestation(tables: Tables, effects: Effects, signer: Signer, body: Atte
     said = Attestation(
         key=body.key, value=body.value, one_time=body.one_time, max_uses=body.max_uses, ttl_ms=body.ttl_ms
     )
-    _put(tables, effects, body.session, session, setter, signer.principal_id, said)
+    _put(tables, effects, body.session, session, setter, signer, said, _payer(tables, signer, session, body.decision))
 
 
 def set_with_result(
@@ -76,13 +78,30 @@ def set_with_result(
         raise Refusal(
             Reason.ATTESTATION_FORM, f"want at most {limits.ATTESTATIONS_PER_REPORT_MAX} attestations, each key once"
         )
-    session = tables.sessions.get(call.session_id)
+    session, paid_by = session_of(tables, call), call.payer
     for one in said:
         _check_declared(tables, call, one.key)
         if session is not None and tables.now < session.expires_at:
-            _put(tables, effects, call.session_id, session, call.resource, signer.principal_id, one)
+            _put(tables, effects, call.session_id, session, call.resource, signer, one, paid_by)
         else:
             _check_form(one)
+
+
+def session_of(tables: Tables, call: CallRow) -> SessionRow | None:
+    """Return the session that made a call, None where it has left: one that its key opened later is another."""
+    session = tables.sessions.get(call.session_id)
+    return session if session is not None and session.opened_at == call.session_opened_at else None
+
+
+def _payer(tables: Tables, signer: Signer, session: SessionRow, decision: bytes | None) -> str:
+    """Return who pays for a record: for a tool's who called it, the tool as a guest (`tables`); else who says it.
+
+    What bridges say counts with the sessions that they open.
+    """
+    call = None if decision is None or signer.role != "tool" else tables.calls.get(decision)
+    if call is not None:
+        return call.payer
+    return session.payer if signer.role == "bridge" else payer_of(tables, signer.principal_id)
 
 
 def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: SessionRow) -> str:
@@ -91,7 +110,8 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
         case "tool":
             call = None if body.decision is None else tables.calls.get(body.decision)
             over = call is None or tables.now >= call.unknown_at  # it may be due and still here
-            if call is None or over or call.tool != signer.principal_id or call.session_id != body.session:
+            theirs = call is not None and not over and call.tool == signer.principal_id
+            if call is None or not theirs or call.session_id != body.session or session_of(tables, call) is None:
                 raise Refusal(Reason.ATTESTATION_SESSION, "want an open decision of this tool, for this session")
             _check_declared(tables, call, body.key)
             return call.resource
@@ -151,21 +171,22 @@ def _put(
     session_id: bytes,
     session: SessionRow,
     setter: str,
-    by: str,
+    signer: Signer,
     said: Attestation,
+    paid_by: str,
 ) -> None:
     _check_form(said)
     known = tables.attestations.of((session_id, said.key))
     record = record_id(session_id, said.key, setter)
-    if record not in known and len(known) >= limits.SETTERS_PER_KEY_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {limits.SETTERS_PER_KEY_MAX} setters for a key of a session")
+    if record not in known:
+        _check_setters(tables, known, signer.principal_id)
     ends = None if said.ttl_ms is None else tables.now + said.ttl_ms
     leaves = session.expires_at if ends is None else min(session.expires_at, ends + limits.ATTESTATION_LINGER_MS)
     row = AttestationRow(
         session_id=session_id,
         key=said.key,
         setter=setter,
-        by=by,
+        by=signer.principal_id,
         value=said.value,
         position=effects.index,
         set_at=tables.now,
@@ -175,11 +196,20 @@ def _put(
         uses=0,
         revoked=False,
         until=leaves,
+        payer=paid_by,
+        set_with=signer.kid,
     )
     tables.attestations.put(record, row)
-    if len(tables.attestations) > tables.limits.attestations:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.attestations} attestations")
+    check_room(tables.attestations, row)
     effects.attestation_changed(record, row, "active")
+
+
+def _check_setters(tables: Tables, known: Sequence[bytes], principal_id: str) -> None:
+    """Check that a key of a session has room for one more setter: a tool is one with each of its operations."""
+    most, part = limits.SETTERS_PER_KEY_MAX, limits.SETTERS_PER_KEY_MAX // limits.SHARE_PART
+    theirs = sum(tables.attestations.rows[one].by == principal_id for one in known)
+    if len(known) >= most or theirs >= part:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {most} setters for a key of a session, {part} of one principal")
 
 
 # ---- revoking and using up
@@ -192,13 +222,18 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRe
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
     if signer.role != "admin" and signer.principal_id != row.by:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who set it, or an admin, may revoke it")
-    tables.attestations.put(body.record, revoked := replace(row, revoked=True))
-    effects.attestation_changed(body.record, revoked, "revoked")
+    take_back(tables, effects, body.record)
+
+
+def take_back(tables: Tables, effects: Effects, record: bytes) -> None:
+    """Let a record count no more."""
+    tables.attestations.put(record, revoked := replace(tables.attestations.rows[record], revoked=True))
+    effects.attestation_changed(record, revoked, "revoked")
 
 
 def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
     """Return the records of a session under a key, as policies judge them."""
-    return [_judged(tables.attestations.rows[one]) for one in tables.attestations.of((session_id, key))]
+    return [_judged(tables, tables.attestations.rows[one]) for one in tables.attestations.of((session_id, key))]
 
 
 def held_since(tables: Tables, session_id: bytes, key: str, *, until: int) -> int | None:
@@ -217,7 +252,7 @@ def held_since(tables: Tables, session_id: bytes, key: str, *, until: int) -> in
     return max(lasting, default=None)
 
 
-def _judged(row: AttestationRow) -> Record:
+def _judged(tables: Tables, row: AttestationRow) -> Record:
     return Record(
         position=row.position,
         set_at=row.set_at,
@@ -226,7 +261,7 @@ def _judged(row: AttestationRow) -> Record:
         max_uses=row.max_uses,
         one_time=row.one_time,
         uses=row.uses,
-        revoked=row.revoked,
+        revoked=row.revoked or is_revoked(tables, row.set_with),
     )
 
 
@@ -260,6 +295,8 @@ def _used(row: AttestationRow) -> AttestationRow:
         uses=min(row.uses + 1, limits.USES_COUNTED_MAX),
         revoked=row.revoked,
         until=row.until,
+        payer=row.payer,
+        set_with=row.set_with,
     )
 
 

@@ -15,7 +15,7 @@ from schemas.reasons import Reason
 _TEXTS = ("company", "business_unit", "team", "user", "email")
 
 
-@functools.lru_cache(maxsize=limits.SESSIONS_MAX)
+@functools.lru_cache(maxsize=10_000)
 def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
     """Return the subject that policies judge: these attributes, and the name of the program.
 

@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from processors.keys import payer_of
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.limits import PATTERNS_MAX
 from processors.policy.paths import parse_path
@@ -82,6 +83,7 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
         idempotent=declared.idempotent,
         attests=declared.attests,
         prompts=declared.prompts,
+        payer=payer_of(tables, name),
     )
     tables.resources.put(key, row)
 
@@ -99,6 +101,8 @@ def _check_resource(resource: str) -> None:
 def _check_declared(declared: ToolDeclaration) -> None:
     """Check the patterns and paths of a declaration: they are matched later, for whoever calls."""
     _check_patterns(declared.attests)
+    if len(declared.description) > limits.DESCRIPTION_CHARS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"want a description of at most {limits.DESCRIPTION_CHARS_MAX} characters")
     if len(declared.prompts) > PATTERNS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"an operation declares at most {PATTERNS_MAX} prompts")
     try:

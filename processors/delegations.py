@@ -15,6 +15,7 @@ from typing import NamedTuple
 from processors.attestations import PHISHING_RESISTANT, held_since
 from processors.attributes import subject_of
 from processors.intake import Signer
+from processors.names import PERSON_PREFIX
 from processors.outputs import Effects
 from processors.policy.delegation import Hop, Scope, parse_scope
 from processors.policy.errors import PolicyError
@@ -23,6 +24,7 @@ from processors.policy.resolve import Subject
 from processors.policy.text import fold
 from processors.refusal import Refusal
 from processors.sessions import PERSON_ROLE, person_now
+from processors.shares import check_room, with_guest
 from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
@@ -44,6 +46,7 @@ class Chain(NamedTuple):
     sessions: tuple[str, ...] = ()
     phishing_resistant: bool = False
     login_at: int | None = None
+    payer: str = ""  # who paid for the first hop
 
     @property
     def root(self) -> Subject:
@@ -83,10 +86,6 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     phishing_resistant = login_at is not None
     if above:  # the login is the root's, through every hop
         phishing_resistant, login_at = above[0].phishing_resistant, above[0].login_at
-    if len(tables.delegations) >= tables.limits.delegations:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.delegations} delegations")
-    if len(tables.delegations.of(("by", signer.principal_id))) >= limits.DELEGATIONS_PER_PRINCIPAL_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"one grants at most {limits.DELEGATIONS_PER_PRINCIPAL_MAX} delegations")
     row = DelegationRow(
         delegator=signer.principal_id,
         delegator_session=signer.kid,
@@ -104,8 +103,10 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
         until=body.expires_at + limits.SESSION_LINGER_MS,
         opened_by=session.opened_by,
         login_at=login_at,
+        payer=session.payer,
     )
     tables.delegations.put(effects.claim.leaf, row)
+    check_room(tables.delegations, row)
     effects.delegation_changed(effects.claim.leaf, row, "active")
 
 
@@ -132,9 +133,7 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRev
         raise Refusal(Reason.DELEGATION_UNKNOWN)
     if signer.role != "admin" and signer.principal_id not in {row.delegator for row in chain}:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who granted it, or a hop above it, or an admin may revoke it")
-    row = replace(chain[-1], revoked=True)
-    tables.delegations.put(body.delegation, row)
-    effects.delegation_changed(body.delegation, row, "revoked")
+    _revoke(tables, effects, body.delegation, chain[-1])
 
 
 def revoke_granted_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Sequence[bytes]) -> None:
@@ -159,9 +158,14 @@ def _revoke_all(tables: Tables, effects: Effects, leaves: list[bytes]) -> None:
     for leaf in leaves:
         row = tables.delegations.rows[leaf]
         if not row.revoked:
-            ended = replace(row, revoked=True)
-            tables.delegations.put(leaf, ended)
-            effects.delegation_changed(leaf, ended, "revoked")
+            _revoke(tables, effects, leaf, row)
+
+
+def _revoke(tables: Tables, effects: Effects, leaf: bytes, row: DelegationRow) -> None:
+    """End a delegation. It makes room before its time: who is called back must not pay for a year."""
+    ended = replace(row, revoked=True, until=min(row.until, tables.now + limits.REVOKED_DELEGATION_MS))
+    tables.delegations.put(leaf, ended)
+    effects.delegation_changed(leaf, ended, "revoked")
 
 
 def leave(tables: Tables, effects: Effects, leaf: bytes) -> None:
@@ -258,7 +262,16 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
         sessions=line.sessions,
         phishing_resistant=rows[0].phishing_resistant,
         login_at=rows[0].login_at,
+        payer=rows[0].payer,
     )
+
+
+def payer_of(session: SessionRow, chain: Chain) -> str:
+    """Return who pays for what a session causes: in somebody's name the person at the root, the delegate as a guest."""
+    root = chain.root.principal
+    if not chain.hops or root == session.principal_id or not root.startswith(PERSON_PREFIX):
+        return session.payer
+    return with_guest(chain.payer, session.principal_id)
 
 
 @functools.lru_cache(maxsize=4096)

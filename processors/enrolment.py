@@ -15,6 +15,7 @@ from dataclasses import replace
 from processors import names
 from processors.attributes import subject_of
 from processors.intake import Signer
+from processors.keys import ENROLMENT_ROLE
 from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits
@@ -34,7 +35,7 @@ def check_grant(body: PrincipalRegistered) -> None:
         raise Refusal(Reason.NAME_INVALID, "an enrolment key, and no other, says what it may register")
     if grant is None:
         return
-    if not grant.roles or set(grant.roles) - ROLES or not 0 < grant.count_max <= limits.KEYS_MAX:
+    if not 0 < len(grant.roles) <= len(ROLES) or set(grant.roles) - ROLES or not 0 < grant.count_max <= limits.KEYS_MAX:
         raise Refusal(Reason.NAME_INVALID, "an enrolment key registers agents, services or tools, 1 or more")
     if len(grant.name_pattern) > limits.NAME_CHARS_MAX:
         raise Refusal(Reason.NAME_INVALID, f"want a pattern of at most {limits.NAME_CHARS_MAX} characters")
@@ -54,7 +55,7 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
     if grant is None or body.role not in grant.roles:
         raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {body.role!r}")
     principal = tables.principals.get(body.key.principal_id.encode())
-    foreign = principal is not None and principal.registered_by != signer.kid
+    foreign = principal is not None and not _is_renewal(tables, principal.registered_by, signer)
     if foreign and grant.name_pattern != body.key.principal_id:
         # Or it could give itself another's attributes, or become a recipient of what is sealed to another's tool. A
         # key that was made for this very name is the admin's word: another instance, or the first after a revocation.
@@ -64,9 +65,24 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
     most: Attributes = json.loads(grant.attributes)
     check_attributes(most, json.loads(body.attributes))
     _check_declared(most, body)
-    if row.enrolled >= grant.count_max:
-        raise Refusal(Reason.ENROLMENT_EXCEEDED)
-    tables.keys.put(signer.kid, replace(row, enrolled=row.enrolled + 1))
+    size = row.enrolled_bytes + _registry_bytes(body)
+    if row.enrolled >= grant.count_max or size > limits.ENROLLED_BYTES_MAX:
+        raise Refusal(Reason.ENROLMENT_EXCEEDED, "an admin registers a further enrolment key under the same name")
+    tables.keys.put(signer.kid, replace(row, enrolled=row.enrolled + 1, enrolled_bytes=size))
+
+
+def _is_renewal(tables: Tables, registered_by: bytes, signer: Signer) -> bool:
+    """Whether a principal was registered by this enrolment key, or by an earlier one under the same name."""
+    row = tables.keys.get(registered_by)
+    return row is not None and row.role == ENROLMENT_ROLE and row.principal_id == signer.principal_id
+
+
+def _registry_bytes(body: PrincipalRegistered) -> int:
+    """Return about how much a registration takes of what clients read of the registry, for ever."""
+    texts = [body.attributes]
+    for declared in body.tools:
+        texts += (declared.resource, declared.description, *declared.attests, *declared.prompts)
+    return limits.SESSION_OWN_BYTES + sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts)
 
 
 def check_attributes(most: Attributes, given: Attributes) -> None:

@@ -38,6 +38,7 @@ from processors.intake import (
     raw_digest,
     read,
 )
+from processors.keys import spend
 from processors.refusal import Refusal
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
 from processors.tables import Tables
@@ -322,6 +323,9 @@ class Judge:
         tables = self._tables
         tables.now = max(tables.now, entry.now)
         for name, key in tables.due():
+            if name == tables.keys.name:
+                spend(tables, key)
+                continue
             if name == tables.sessions.name:
                 self._departed[key] = tables.sessions.rows[key]
             tables.by_name[name].delete(key)

@@ -13,6 +13,7 @@ from processors.outputs import Effects
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
 from processors.requests import close, lasting_for, tell
+from processors.shares import check_room
 from processors.tables import OPEN, Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
@@ -29,6 +30,7 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
     known = grant_of(tables, row)
     if known is not None:  # one more yes to the same request adds a person, and no use
         tables.grants.put(key, known := replace(known, approvals=row.approvals))
+        check_room(tables.grants, known)
         _tell_grant(effects, key, known)
         return
     _replace_over(tables, effects, row, tables.grants.get(key))
@@ -47,10 +49,10 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
         revoked=False,
         approvals=row.approvals,
         until=limits.FOR_EVER_MS if ends is None else ends + limits.ATTESTATION_LINGER_MS,
+        payer=row.payer,
     )
     tables.grants.put(key, grant)
-    if len(tables.grants) > tables.limits.grants:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.grants} grants")
+    check_room(tables.grants, grant)
     effects.grant_changed(key, grant, "active")
 
 

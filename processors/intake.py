@@ -18,16 +18,37 @@ from processors.signing import MalformedProofError, Place, Proof, SignatureError
 from processors.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
-from schemas.records import Event, InvocationRequested, ResultReported, TenantFounded
+from schemas.records import (
+    Event,
+    InvocationRequested,
+    PrincipalRevoked,
+    ResultReported,
+    SessionClosed,
+    SessionRevoked,
+    TenantFounded,
+)
 from schemas.rows import SessionRow
 from schemas.topics import INTAKE
-from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
+from schemas.workflow import (
+    AttestationApproved,
+    AttestationDenied,
+    AttestationRevoked,
+    ContextDeleted,
+    ContextListed,
+    ContextRead,
+    ContextWritten,
+    DelegationRevoked,
+)
 
 PROOF_HEADER = "macaw-proof"
 KID_HEADER = "macaw-kid"
 RAW_TAG = b"macaw/raw/v1\n"
 INTAKE_PARTITION = 0
 SESSION_ROLE = "session"
+_GIVE_REASONS = frozenset({
+    SessionClosed, SessionRevoked, PrincipalRevoked, AttestationApproved, AttestationDenied, AttestationRevoked,
+    DelegationRevoked,
+})  # fmt: skip
 # What may be done on somebody's behalf.
 ACTS_FOR_OTHERS = (InvocationRequested, ContextWritten, ContextRead, ContextDeleted, ContextListed)
 
@@ -139,7 +160,7 @@ def check_claim(tables: Tables, claim: Claim, event: Event, signer: Signer) -> N
     Called after its sequence was noted: the same bytes again are a DUPLICATE, whatever is wrong with them.
 
     Raises:
-        Refusal: STALE, EXPIRED_SESSION, OVERSIZED or WRONG_PRINCIPAL.
+        Refusal: STALE, EXPIRED_SESSION, OVERSIZED, WRONG_PRINCIPAL, or LIMIT_EXCEEDED for a long reason.
     """
     age = tables.now - event.header.issued_at
     if age > limits.ISSUED_BEHIND_MS_MAX:
@@ -148,6 +169,9 @@ def check_claim(tables: Tables, claim: Claim, event: Event, signer: Signer) -> N
         raise Refusal(Reason.EXPIRED_SESSION)
     _check_size(event, claim)
     check_names(event, signer)
+    if type(event.body) in _GIVE_REASONS and len(event.body.reason) > limits.REASON_CHARS_MAX:  # type: ignore[union-attr]
+        # It is copied to everybody who reads the registry, or kept with what it is about.
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"want a reason of at most {limits.REASON_CHARS_MAX} characters")
 
 
 def _check_size(event: Event, claim: Claim) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors import approvals, delegations, grants, prompts, registry, requests, work
+from processors import approvals, delegations, grants, prompts, requests, work
 from processors.approved import Attested
 from processors.asked import Asked, asked_before, asked_now
 from processors.delegations import Chain
 from processors.intake import Signer
+from processors.keys import live_keys
 from processors.outputs import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policies import charge, decide_call, detail_of, settle, told_of
@@ -25,6 +26,7 @@ from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
 from processors.sealing import document_digest, parameters_digest
+from processors.shares import check_room
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -132,7 +134,7 @@ def _decided(
         judged = _judge(tables, asked, chain, waited, budget)
         if judged.verdict.outcome == "pending":
             return _wait(tables, effects, asked, judged, waited)
-        _check_verdict(tables, judged.verdict)
+        _check_verdict(judged.verdict)
         _allow(tables, effects, asked, judged)
     except _Denial as denial:
         reason, detail, consulted, told = denial.reason, denial.detail, denial.policies, denial.told
@@ -198,11 +200,9 @@ def _salted(asked: Asked, came: tuple[str, ...], verdict: Verdict) -> Verdict:
     return verdict._replace(policies=tuple(sorted(map(named, verdict.policies))), deciding=named(verdict.deciding))
 
 
-def _check_verdict(tables: Tables, verdict: Verdict) -> None:
+def _check_verdict(verdict: Verdict) -> None:
     if verdict.outcome != "allowed":
         raise _Denial(verdict.reason, detail_of(verdict), verdict.policies, told_of(verdict))
-    if len(tables.calls) >= tables.limits.pending_calls:
-        raise _Denial(Reason.LIMIT_EXCEEDED, f"at most {tables.limits.pending_calls} open calls", verdict.policies)
 
 
 # ---- allowed
@@ -212,7 +212,7 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> N
     """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises _Denial."""
     verdict, resource, parameters = judged.verdict, judged.resource, judged.parameters
     policies = verdict.policies
-    recipients: Recipients = registry.live_keys(tables, resource.principal_id) if resource else ()
+    recipients: Recipients = live_keys(tables, resource.principal_id) if resource else ()
     if resource is None or not recipients:
         raise _Denial(Reason.TOOL_UNAVAILABLE, policies=policies)
     given = requests.given_for(tables, asked.leaf) if tables.pending.rows else ()
@@ -227,11 +227,19 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> N
     )  # fmt: skip
     leaf = effects.decide(decision, payload, recipients)
     try:
-        marks = settle(tables, verdict)
-        grants.use_up(tables, effects, asked.session_id, judged.chain, verdict.effects.uses, event=asked.leaf)
-        prompts.remember(tables, judged.prompts)
+        _open(tables, effects, asked, judged, resource, leaf)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, policies) from refusal
+
+
+def _open(
+    tables: Tables, effects: Effects, asked: Asked, judged: _Judged, resource: ResourceRow, decision: bytes
+) -> None:
+    """Write down what an allowed call charges and uses up, and that its outcome is awaited. Raises Refusal."""
+    paid_by = delegations.payer_of(asked.session, judged.chain)
+    marks = settle(tables, judged.verdict, asked.session_id, paid_by)
+    grants.use_up(tables, effects, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
+    prompts.remember(tables, judged.prompts, paid_by)
     unknown_at = tables.now + limits.EXECUTE_WITHIN_MS + resource.timeout_ms + limits.UNKNOWN_GRACE_MS
     row = CallRow(
         session_id=asked.session_id,
@@ -243,8 +251,11 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> N
         unknown_at=unknown_at,
         marks=marks,
         prompts=judged.prompts.keys,
+        payer=paid_by,
+        session_opened_at=asked.session.opened_at,
     )
-    tables.calls.put(leaf, row)
+    tables.calls.put(decision, row)
+    check_room(tables.calls, row)
 
 
 # ---- waiting
@@ -259,7 +270,7 @@ def _wait(
         return "pending", Reason.APPROVAL_PENDING  # what is asked for stands, and its deadline never moves
     sha256 = judged.parameters.sha256
     try:
-        charge(tables, verdict)
+        charge(tables, verdict, asked.session_id, delegations.payer_of(asked.session, judged.chain))
         requests = verdict.effects.requests
         approvals.ask(tables, effects, asked, judged.chain, requests, sha256, waits=True)
     except Refusal as refusal:

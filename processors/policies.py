@@ -12,6 +12,7 @@ from collections.abc import Collection
 from processors import jcs
 from processors.attributes import agent_of, subject_of
 from processors.delegations import Chain
+from processors.keys import is_revoked
 from processors.policy import amounts
 from processors.policy.call import Call
 from processors.policy.decide import decide
@@ -24,6 +25,7 @@ from processors.policy.rates import idle_at, policy_of
 from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
+from processors.shares import check_room
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -163,7 +165,7 @@ def views_of(tables: Tables, attested: Attestations = NOTHING_ATTESTED) -> Views
 
     def cell(key: bytes) -> Cell | None:
         row = cells.get(key)
-        if row is None or tables.now >= row.until:
+        if row is None or tables.now >= row.until or is_revoked(tables, row.reported_by):
             return None
         return Cell(row.window, row.calls, amounts.read(row.total), row.at, row.until)
 
@@ -186,40 +188,48 @@ def told_of(verdict: Verdict) -> str:
     return f"parameter {verdict.path}" if verdict.path else ""
 
 
-def charge(tables: Tables, verdict: Verdict) -> None:
-    """Write what a call costs that is allowed, or waits. Raises Refusal LIMIT_EXCEEDED."""
+def charge(tables: Tables, verdict: Verdict, session_id: bytes, paid_by: str) -> None:
+    """Write what a call of a session costs that is allowed, or waits. Raises Refusal LIMIT_EXCEEDED."""
     for key, arrival in verdict.effects.buckets:
         until = idle_at(tables.now, arrival - tables.appended * 1000)
-        tables.buckets.put(key, RateBucketRow(policy_id=policy_of(key), arrival=arrival, until=until))
-    for key, cell in verdict.effects.cells:
-        _remember(tables, key, cell)
-    if len(tables.buckets) > limits.RATE_BUCKETS_MAX or len(tables.cells) > limits.RULE_CELLS_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, "rate limits and sequence rules have too much to remember")
+        bucket = RateBucketRow(policy_id=policy_of(key), arrival=arrival, until=until, payer=paid_by)
+        tables.buckets.put(key, bucket)
+        check_room(tables.buckets, bucket)
+    for key, cell, leaves in verdict.effects.cells:
+        check_room(tables.cells, _remember(tables, key, cell, paid_by, session_id if leaves else None))
 
 
-def settle(tables: Tables, verdict: Verdict) -> bytes | None:
+def settle(tables: Tables, verdict: Verdict, session_id: bytes, paid_by: str) -> bytes | None:
     """Write what an allowed call charges, and return the marks that it leaves if it ends well, None for none.
 
     Raises:
         Refusal: LIMIT_EXCEEDED, there are too many rows already.
     """
-    charge(tables, verdict)
+    charge(tables, verdict, session_id, paid_by)
     effects = verdict.effects
     if len(effects.marks) > limits.MARKS_PER_CALL_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a call matters to at most {limits.MARKS_PER_CALL_MAX} sequence rules")
     return b"".join(map(_written, effects.marks)) or None
 
 
-def ended_well(tables: Tables, session_id: bytes, marks: bytes) -> None:
+def ended_well(
+    tables: Tables, session_id: bytes, marks: bytes, paid_by: str, *, reported_by: bytes | None = None
+) -> None:
     """Remember for sequence rules that a call has ended well. Where there is no room they will not find it."""
     session = tables.sessions.get(session_id)
     for at in range(0, len(marks), _MARK_BYTES):
-        if session is None or len(tables.cells) >= limits.RULE_CELLS_MAX:
+        if session is None:
             return
         key, within_ms = marks[at : at + _KEY_BYTES], marks[at + _KEY_BYTES : at + _MARK_BYTES]
         until = min(session.expires_at, tables.now + int.from_bytes(within_ms, "big"))
-        if until > tables.now:
-            _remember(tables, key, Cell(0, 1, amounts.NOTHING, tables.now, until))
+        if until <= tables.now:
+            continue
+        mark = tables.savepoint()
+        cell = Cell(0, 1, amounts.NOTHING, tables.now, until)
+        row = _remember(tables, key, cell, paid_by, session_id, reported_by)
+        if tables.cells.full_for(row) is not None:
+            tables.undo_to(mark)
+            return
 
 
 def _written(mark: Mark) -> bytes:
@@ -227,7 +237,18 @@ def _written(mark: Mark) -> bytes:
     return mark.key + within_ms.to_bytes(_MARK_BYTES - _KEY_BYTES, "big")
 
 
-def _remember(tables: Tables, key: bytes, cell: Cell) -> None:
-    total = amounts.written(cell.total)
-    row = RuleCellRow(window=cell.window, calls=cell.calls, total=total, at=cell.at, until=cell.until)
+def _remember(
+    tables: Tables, key: bytes, cell: Cell, paid_by: str, session_id: bytes | None, reported_by: bytes | None = None
+) -> RuleCellRow:
+    row = RuleCellRow(
+        window=cell.window,
+        calls=cell.calls,
+        total=amounts.written(cell.total),
+        at=cell.at,
+        until=cell.until,
+        payer=paid_by,
+        session_id=session_id,
+        reported_by=reported_by,
+    )
     tables.cells.put(key, row)
+    return row

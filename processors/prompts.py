@@ -9,6 +9,7 @@ written only with the decision that allowed the call.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ from processors.policy.parameter_checks import nodes_in
 from processors.policy.paths import MISMATCH, parse_path, reached
 from processors.policy.text import utf8_size
 from processors.refusal import Refusal
+from processors.sessions import lives
+from processors.shares import check_room
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -92,13 +95,12 @@ def check(
     return Checked(policies, tuple(found), tuple(key for key, _ in found))
 
 
-def remember(tables: Tables, checked: Checked) -> None:
+def remember(tables: Tables, checked: Checked, paid_by: str) -> None:
     """Write down the prompts of an allowed call. Raises Refusal LIMIT_EXCEEDED."""
     for key, row in checked.rows:
         if tables.prompts.get(key) is None:
-            tables.prompts.put(key, row)
-    if len(tables.prompts) > tables.limits.prompts:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.prompts} prompts")
+            tables.prompts.put(key, kept := replace(row, payer=paid_by))
+            check_room(tables.prompts, kept)
 
 
 def _checked(
@@ -164,7 +166,7 @@ def _parent(tables: Tables, asked: Asked, parent: bytes) -> PromptRow:
             keys += [key for key in call.prompts if key == row_key(call.session_id, parent)]
     for key in keys:
         row = tables.prompts.get(key)
-        if row is not None and tables.now < row.until:
+        if row is not None and tables.now < row.until and lives(tables, row.session_id):
             return row
     raise Refusal(Reason.PROMPT_UNKNOWN, "the parent is no prompt of this session, nor of the call that is executed")
 

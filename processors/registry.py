@@ -16,6 +16,7 @@ from processors import bridges, declarations, enrolment, names, sealing, signing
 from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
+from processors.keys import ENROLMENT_ROLE, live_keys, payer_of, spend
 from processors.refusal import Refusal
 from processors.signing import SignatureError
 from processors.tables import SINGLETON, Tables
@@ -71,6 +72,10 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
 def add_admin(tables: Tables, body: AdminAdded) -> bytes:
     """Add an admin key by a threshold of root keys and return its kid. Raises Refusal BAD_ROOT_SIGNATURES, BAD_KEY."""
     schema = codec.current("AdminAddition")
+    sizes = {(len(one.kid), len(one.signature)) for one in body.root_signatures}
+    if len(body.root_signatures) > limits.ROOT_KEYS_MAX or sizes - {(32, signing.SIGNATURE_BYTES)}:
+        want = f"want at most {limits.ROOT_KEYS_MAX} root signatures, each a kid of 32 bytes and a signature of 64"
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, want)
     if body.act[:32] != schema.sha256:
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, "the act is not an AdminAddition")
     _check_root_signatures(tables, body)
@@ -88,7 +93,7 @@ def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
     keys = {signing.kid_of(key): key for key in founding.root_keys}
     message = signing.root_act_bytes(tables.genesis, founding.root_epoch, body.act)
     good = set()
-    for consent in body.root_signatures[: limits.ROOT_KEYS_MAX]:
+    for consent in body.root_signatures:
         key = keys.get(consent.kid)
         if key is None:
             continue
@@ -116,7 +121,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
         raise Refusal(Reason.EXPIRED_KEY, "the registration ends before it begins")
     subject_of(body.attributes, body.role, body.key.principal_id)
     again = _declares_again(tables, body)
-    if signer.role == "enrolment":
+    if signer.role == ENROLMENT_ROLE:
         enrolment.charge(tables, signer, body)
     enrolment.check_grant(body)
     if body.role == "bridge":
@@ -147,30 +152,24 @@ def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
 def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[bytes, ...]:
     """Revoke one key or all keys of a principal and return their kids; sessions they opened end with them.
 
+    Keys that have expired too: what was said with them would count on.
+
     Raises:
         Refusal: WRONG_PRINCIPAL for anybody but an admin or the principal itself, UNKNOWN_PRINCIPAL.
     """
     if signer.role != "admin" and signer.principal_id != body.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only an admin or the principal itself may revoke it")
     principal = tables.principals.get(body.principal_id.encode())
-    kids = tuple(k for k in (principal.kids if principal else ()) if body.kid in {None, k})
+    ever = [k for k in tables.keys.of(body.principal_id) if body.kid in {None, k}]
+    kids = tuple(k for k in ever if tables.keys.rows[k].revoked_at is None)
     if principal is None or not kids or principal.role == "root":
         raise Refusal(Reason.UNKNOWN_PRINCIPAL)
     for kid in kids:
         tables.keys.put(kid, replace(tables.keys.rows[kid], revoked_at=tables.now))
+        spend(tables, kid)
     left = tuple(k for k in principal.kids if k not in kids)
     tables.principals.put(body.principal_id.encode(), replace(principal, kids=left))
     return kids
-
-
-def live_keys(tables: Tables, principal_id: str) -> tuple[tuple[bytes, bytes], ...]:
-    """Return (kid, X25519 key) of each key of a principal that is valid now."""
-    principal, found = tables.principals.get(principal_id.encode()), []
-    for kid in principal.kids if principal is not None else ():
-        row = tables.keys.rows[kid]
-        if row.expires_at is None or tables.now < row.expires_at:
-            found.append((kid, row.x25519))
-    return tuple(found)
 
 
 def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
@@ -212,18 +211,18 @@ def _enter(
     tables: Tables, offer: KeyOffer, role: str, *, by: bytes, registered: PrincipalRegistered | None = None
 ) -> bytes:
     kid = check_free(tables, offer.ed25519)
-    if registered is not None and len(tables.keys) >= tables.limits.keys:  # root acts stay possible
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.keys} keys")
     name = offer.principal_id.encode()
     principal = tables.principals.get(name) or PrincipalRow(role=role, registered_by=by, kids=(), tools=())
     if principal.role != role:
         raise Refusal(Reason.REGISTRATION_CONFLICT, f"the principal is registered with role {principal.role!r}")
-    for other in tables.keys.of(names.known_as(offer.principal_id))[:1]:  # all of them have one name: this keeps it so
+    alike = tables.keys.of(("known as", names.known_as(offer.principal_id)))
+    for other in alike[:1]:  # all of them have one name: this keeps it so
         if tables.keys.rows[other].principal_id != offer.principal_id:
             raise Refusal(Reason.REGISTRATION_CONFLICT, "another spelling of the name is registered")
     live = tuple(kid for kid, _ in live_keys(tables, offer.principal_id))  # expired instances make room
     if len(live) >= limits.INSTANCE_KEYS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a principal has at most {limits.INSTANCE_KEYS_MAX} live keys")
+    tables.principals.put(name, replace(principal, kids=(*live, kid)))
     tables.keys.put(
         kid,
         KeyRow(
@@ -236,7 +235,7 @@ def _enter(
             expires_at=registered.expires_at if registered else None,
             enrolment=registered.enrolment if registered else None,
             enrolled=0,
+            payer=payer_of(tables, offer.principal_id) if registered else "",  # founders' and roots' acts stay possible
         ),
     )
-    tables.principals.put(name, replace(principal, kids=(*live, kid)))
     return kid

@@ -32,8 +32,8 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     _check_result(body)
     tables.calls.delete(body.decision)
     requests.note_outcome(tables, call.event, body.outcome)
-    if body.outcome == "ok":
-        ended_well(tables, call.session_id, call.marks or b"")
+    if body.outcome == "ok" and call.marks and attestations.session_of(tables, call) is not None:
+        ended_well(tables, call.session_id, call.marks, call.payer, reported_by=signer.kid)
     if body.attestations:
         if body.outcome != "ok":
             raise Refusal(Reason.ATTESTATION_FORM, "only what ended well attests anything")

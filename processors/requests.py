@@ -54,15 +54,13 @@ def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:
 
 
 def close(tables: Tables, effects: Effects, row: RequestRow, how: str) -> None:
-    """Close a request; for a while it is remembered how, without what it held, unless there are too many."""
-    if len(tables.requests) > limits.REQUESTS_REMEMBERED_MAX:
-        tell(effects, row, how)
-        effects.forget(topics.OPS_ATTESTATIONS, key := request_id(row.event, row.key))
-        tables.requests.delete(key)
-        return
+    """Close a request; for a while it is remembered how, without what it held, unless its share is full of such."""
     ended = replace(row, closed=how, call=NOBODY, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS)
-    tables.requests.put(request_id(row.event, row.key), ended)
+    tables.requests.put(key := request_id(row.event, row.key), ended)
     tell(effects, row, how)
+    if tables.requests.full_for(ended) is not None:
+        effects.forget(topics.OPS_ATTESTATIONS, key)
+        tables.requests.delete(key)
 
 
 def close_all(tables: Tables, effects: Effects, event: bytes, how: str) -> None:

@@ -14,8 +14,10 @@ from dataclasses import replace
 from processors import bridges, names, registry
 from processors.attributes import subject_of
 from processors.intake import SESSION_ROLE, Signer
+from processors.keys import is_revoked, payer_of
 from processors.outputs import Effects
 from processors.refusal import Refusal
+from processors.shares import check_room, payer
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -31,7 +33,7 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
 
     Raises:
         Refusal: it is for somebody for whom the signer may not speak, its attributes or its issuer are not the
-            signer's to name, its key is bad or taken, its life is out of bounds, or the tenant has too many.
+            signer's to name, its key is bad or taken, or its life is out of bounds.
     """
     owner = tables.keys.rows[signer.kid]
     role, attributes = _person(tables, owner, body) if signer.role == BRIDGE_ROLE else _program(signer, owner, body)
@@ -39,11 +41,6 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
         raise Refusal(Reason.WRONG_PRINCIPAL, "the session key was made for another principal")
     if not 0 < body.ttl_ms <= limits.SESSION_TTL_MS_MAX:
         raise Refusal(Reason.SESSION_TTL)
-    if len(tables.sessions) >= tables.limits.sessions:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.sessions} sessions")
-    most = limits.SESSIONS_PER_PERSON_MAX if role == PERSON_ROLE else limits.SESSIONS_PER_PROGRAM_MAX
-    if len(tables.sessions.of(body.principal_id)) >= most:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"{role} {body.principal_id} has at most {most} sessions")
     registry.check_offer(body.key, SESSION_ROLE, tables.genesis)
     session_id = registry.check_free(tables, body.key.ed25519)
     expires_at = tables.now + body.ttl_ms
@@ -57,9 +54,30 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
         opened_at=tables.now,
         expires_at=expires_at if owner.expires_at is None else min(expires_at, owner.expires_at),
         opened=signed,
+        # The name of a program is its registration's; of a person only the bridge that speaks of it knows anything.
+        payer=payer(body.principal_id, signer.kid) if role == PERSON_ROLE else payer_of(tables, body.principal_id),
     )
     tables.sessions.put(session_id, row)
     return session_id
+
+
+def admit(tables: Tables, session_id: bytes) -> None:
+    """Let a session that was just opened count, and keep what it says of its person. Raises Refusal LIMIT_EXCEEDED.
+
+    It is for the monitor: who only follows the registry takes what it let in.
+    """
+    row = tables.sessions.rows[session_id]
+    check_room(tables.sessions, row)
+    if row.role != PERSON_ROLE:
+        return
+    opened = [i for i in tables.sessions.of(row.principal_id) if tables.sessions.rows[i].opened_by == row.opened_by]
+    if len(opened) > limits.SESSIONS_PER_PERSON_MAX:
+        raise Refusal(
+            Reason.LIMIT_EXCEEDED, f"one bridge opens at most {limits.SESSIONS_PER_PERSON_MAX} sessions of a person"
+        )
+    person = _person_row(session_id, row)
+    tables.persons.put(row.principal_id.encode(), person)
+    check_room(tables.persons, person)
 
 
 def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, str]:
@@ -95,24 +113,13 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, st
 def person_now(tables: Tables, name: str) -> str | None:
     """Return the attributes of the newest session that was opened for a person, None where nobody knows them.
 
-    Whether it still lives says nothing: who was given fewer rights would get the old ones back by closing it.
+    Whether it still lives says nothing: who was given fewer rights would get the old ones back by closing it. What a
+    revoked key said counts for nothing: then the person is again what an earlier session says.
     """
     row = tables.persons.get(name.encode())
+    if row is not None and is_revoked(tables, row.opened_by):
+        row = _said_before(tables, name)
     return None if row is None or tables.now >= row.until else row.attributes
-
-
-def note_person(tables: Tables, session_id: bytes) -> None:
-    """Keep what a session that was just opened says of its person. Raises Refusal LIMIT_EXCEEDED.
-
-    It is for the monitor: who only follows the registry judges nobody by it.
-    """
-    row = tables.sessions.rows[session_id]
-    if row.role != PERSON_ROLE:
-        return
-    name = row.principal_id.encode()
-    if tables.persons.get(name) is None and len(tables.persons) >= tables.limits.persons:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant knows at most {tables.limits.persons} persons")
-    tables.persons.put(name, _person_row(session_id, row))
 
 
 def _person_row(session_id: bytes, row: SessionRow) -> PersonRow:
@@ -125,31 +132,36 @@ def _person_row(session_id: bytes, row: SessionRow) -> PersonRow:
     )
 
 
-def forget_what_was_said(tables: Tables, ended: Collection[bytes], kids: Collection[bytes]) -> None:
-    """Let persons be again what they were before these sessions were opened, or anything through these keys.
+def forget_what_was_said(tables: Tables, ended: Collection[bytes]) -> None:
+    """Let persons be again what they were before these sessions were opened.
 
     That is known where an earlier session is still there that nobody has revoked. Else the person is not known until
     the next login: what stands in their name counts for nothing so long.
     """
-    persons = {tables.sessions.rows[session_id].principal_id.encode() for session_id in ended}
-    if any(tables.keys.rows[kid].role == BRIDGE_ROLE for kid in kids):
-        # A session that a stolen key opened may have left, and what it said of its person must not stay.
-        persons.update(name for name, row in tables.persons.rows.items() if row.opened_by in kids)
-    for name in sorted(persons):
-        row = tables.persons.get(name)
-        if row is not None and (row.session_id in ended or row.opened_by in kids):
-            _fall_back(tables, name)
+    for name in sorted({tables.sessions.rows[session_id].principal_id for session_id in ended}):
+        row = tables.persons.get(name.encode())
+        if row is not None and row.session_id in ended:
+            fall_back(tables, name.encode())
 
 
-def _fall_back(tables: Tables, name: bytes) -> None:
-    sessions = ((i, tables.sessions.rows[i]) for i in tables.sessions.of(name.decode()))
-    left = [(row.opened_at, session_id, row) for session_id, row in sessions if not row.revoked]
-    if left:
-        _, session_id, row = max(left, key=lambda one: one[:2])
-        tables.persons.put(name, _person_row(session_id, row))
+def fall_back(tables: Tables, name: bytes) -> None:
+    """Let a person be again what an earlier session says."""
+    before = _said_before(tables, name.decode())
+    if before is not None:
+        tables.persons.put(name, before)
     else:
         # Nothing is kept of nobody: else who had stolen a bridge's key could fill the table for a year.
         tables.persons.delete(name)
+
+
+def _said_before(tables: Tables, name: str) -> PersonRow | None:
+    sessions = ((i, tables.sessions.rows[i]) for i in tables.sessions.of(name))
+    left = [(row.opened_at, i, row) for i, row in sessions if not row.revoked]
+    left = [one for one in left if not is_revoked(tables, one[2].opened_by)]
+    if not left:
+        return None
+    _, session_id, row = max(left, key=lambda one: one[:2])
+    return _person_row(session_id, row)
 
 
 # ---- their end
@@ -161,16 +173,16 @@ def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
     One that has run out too: what it granted and approved ends with it, or whoever held the key would close it first.
     """
     # Sorted: the order of rows in memory is not the log's, it changes with an aborted transaction and with a restart.
-    ended = sorted(i for i, s in tables.sessions.rows.items() if s.opened_by in kids and not s.revoked)
+    known = frozenset(kids)
+    ended = sorted(i for i, s in tables.sessions.rows.items() if s.opened_by in known and not s.revoked)
     for session_id in ended:
         _end(tables, session_id, revoked=True)
     return ended
 
 
-def close(tables: Tables, signer: Signer) -> list[bytes]:
+def close(tables: Tables, signer: Signer) -> None:
     """End the signer's own session. What it has delegated lives on."""
     _end(tables, signer.kid, revoked=False)
-    return [signer.kid]
 
 
 def revoke(tables: Tables, signer: Signer, body: SessionRevoked) -> list[bytes]:
@@ -197,8 +209,14 @@ def _end(tables: Tables, session_id: bytes, *, revoked: bool) -> None:
         tables.pending.put(leaf, replace(tables.pending.rows[leaf], deadline=tables.now))
 
 
+def lives(tables: Tables, session_id: bytes) -> bool:
+    """Whether a session is open now. What hangs on one that is not counts as gone, although it may still be here."""
+    row = tables.sessions.get(session_id)
+    return row is not None and tables.now < row.expires_at
+
+
 def tell_ended(tables: Tables, effects: Effects, ended: list[bytes]) -> None:
-    """Tell the views, and whoever follows the registry, which sessions have ended."""
+    """Tell the views which sessions have ended."""
     for session_id in ended:
         effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
 

@@ -7,7 +7,8 @@ allow. One record in, in order:
 2. The record is decoded; its key is looked up in the registry; signature, order, age and names are checked.
 3. The key's role must be one that may sign such an event.
 4. The rule for that event runs: it changes tables and adds outputs, or it refuses, and then it changed nothing.
-5. One audit entry records what happened, refused and undecodable records included.
+5. Some of what hangs on what has ended leaves, and one audit entry records what happened, refused and undecodable
+   records included.
 
 The step is total: whatever breaks in one of these five, a row's expiry and the entry included, is undone and stands in
 the entry as `refused INTERNAL_ERROR` with the kind of failure, so that no record stops its tenant. Only a failure of
@@ -28,8 +29,10 @@ from processors import (
     attestations,
     audit,
     delegations,
+    ended,
     grants,
     invocations,
+    keys,
     policies,
     queries,
     registry,
@@ -94,6 +97,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
         done = "refused", done.reason
     if effects.spent:
         work.pay(tables, effects)
+    _attempt(effects, ended.sweep, tables, effects, doing=" while rows of what has ended leave")
     if isinstance(_attempt(effects, audit.append_entry, tables, effects, *done), Refusal):
         effects.undo_to(mark)
         effects.claim = Claim(raw_digest(received.value))
@@ -160,25 +164,23 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
     match body:
         case records.SessionOpened():
             session_id = sessions.open_session(tables, signer, body, effects.signed_event())
-            sessions.note_person(tables, session_id)
+            sessions.admit(tables, session_id)
             effects.enter_registry("session", session_id)
             effects.session_changed(session_id, tables.sessions.rows[session_id], "open")
         case records.SessionClosed():
-            sessions.tell_ended(tables, effects, sessions.close(tables, signer))
+            sessions.close(tables, signer)
+            sessions.tell_ended(tables, effects, [signer.kid])
+            ended.begin(tables, effects, [signer.kid])
             effects.enter_registry("ended", signer.kid)
         case records.SessionRevoked():
             _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
             effects.enter_registry("ended", body.session)
         case records.PrincipalRegistered():
-            _enter_registered(effects, registry.register(tables, signer, body))
+            kid = registry.register(tables, signer, body)
+            keys.admit(tables, body.key.principal_id, kid)
+            _enter_registered(effects, kid)
         case records.PrincipalRevoked():
-            kids = registry.revoke(tables, signer, body)
-            for kid in kids:
-                effects.enter_registry("revoked", kid)
-            _end_revoked(tables, effects, sessions.end_sessions(tables, kids), kids)
-            if not tables.principals.rows[body.principal_id.encode()].kids:
-                delegations.revoke_all_of(tables, effects, body.principal_id)
-                grants.end_all_of(tables, effects, body.principal_id)
+            _revoke_principal(tables, effects, signer, body)
         case records.PolicyPublished():
             policies.publish(tables, body)
         case records.PolicyWithdrawn():
@@ -220,15 +222,28 @@ def _enter_registered(effects: Effects, kid: bytes | None) -> None:
         effects.enter_registry("key", kid)
 
 
-def _end_revoked(tables: Tables, effects: Effects, ended: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
+def _revoke_principal(tables: Tables, effects: Effects, signer: Signer, body: records.PrincipalRevoked) -> None:
+    """Revoke keys, and let what was done with them count no more. Raises Refusal."""
+    kids = registry.revoke(tables, signer, body)
+    effects.enter_registry("revoked", kids[0])  # once: it says which others
+    _end_revoked(tables, effects, sessions.end_sessions(tables, kids), kids)
+    if not tables.principals.rows[body.principal_id.encode()].kids:
+        delegations.revoke_all_of(tables, effects, body.principal_id)
+        grants.end_all_of(tables, effects, body.principal_id)
+
+
+def _end_revoked(tables: Tables, effects: Effects, revoked: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
     """Tell which sessions were revoked, and end for good what they granted and approved.
 
-    With keys, also what any session did that one of them had opened: its row may have left long ago.
+    With keys, also what any session did that one of them had opened: its row may have left long ago. What they attested
+    counts no more either, and what they said of persons (`ended`).
     """
-    sessions.tell_ended(tables, effects, ended)
-    sessions.forget_what_was_said(tables, frozenset(ended), kids)
-    delegations.revoke_granted_by(tables, effects, frozenset(ended), kids)
-    grants.withdraw_given_by(tables, effects, frozenset(ended), kids)
+    sessions.tell_ended(tables, effects, revoked)
+    if not kids:
+        sessions.forget_what_was_said(tables, frozenset(revoked))
+    delegations.revoke_granted_by(tables, effects, frozenset(revoked), kids)
+    grants.withdraw_given_by(tables, effects, frozenset(revoked), frozenset(kids))
+    ended.begin(tables, effects, revoked, kids)
 
 
 def refuse(effects: Effects, refusal: Refusal) -> None:
@@ -261,6 +276,8 @@ def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
             invocations.pending_due(tables, effects, key)
         case "requests":
             requests.request_due(tables, effects, key)
+        case "keys":
+            keys.spend(tables, key)
         case "sessions":
             sessions.remove(tables, effects, key)
         case "attestations":

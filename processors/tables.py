@@ -7,16 +7,18 @@ values. Tables hold what the log says; they can always be rebuilt from it.
 
 from __future__ import annotations
 
-import bisect
 import heapq
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from processors.names import known_as
+from processors.shares import shares_of, shares_of_sponsor
+from processors.table import Room, Shares, Table, Undo
 from schemas import limits
 from schemas.rows import (
+    ApprovalGiven,
     AttestationRow,
     CallRow,
     DelegationRow,
@@ -41,139 +43,14 @@ from schemas.rows import (
 
 R = TypeVar("R")
 D = TypeVar("D")
-_Undo = tuple["Table[Any]", bytes, Any]
 Change = tuple[str, bytes, Any]
-Groups = Callable[[R], tuple[Hashable, ...]]
 
 SINGLETON = b"-"  # the key of a table's only row
 OPEN = "open"  # the group of all requests that may still be approved
 OVER = "over"  # with an event's leaf: the group of what it asked for and has its answer
+SWEEPING = "sweeping"  # the group of what has ended, while rows that hang on it are still leaving
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 _DEADLINES_SPARE = 4096
-
-
-class Table(Generic[R]):
-    """Rows of one kind by key. A row with a deadline leaves when log time reaches it.
-
-    Rows can be found by the groups they are in, their keys in order; `weight` is the sum of what rows weigh, and
-    `weight_of` that of a group. All follow every write and every undoing, so they are never stored.
-    """
-
-    __slots__ = (
-        "_deadline",
-        "_deadlines",
-        "_groups",
-        "_groups_of",
-        "_journal",
-        "_weigh",
-        "_weights",
-        "name",
-        "rows",
-        "version",
-        "weight",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        journal: list[_Undo],
-        deadlines: list[tuple[int, str, bytes]],
-        deadline: Callable[[R], int] | None = None,
-        *,
-        groups: Groups[R] | None = None,
-        weigh: Callable[[R], int] | None = None,
-    ) -> None:
-        self.name = name
-        self.rows: dict[bytes, R] = {}
-        self.version = 0  # changes with every write, undone ones included: what is derived from rows goes stale
-        self._journal = journal
-        self._deadlines = deadlines
-        self._deadline = deadline
-        self._groups_of = groups
-        self._groups: dict[Hashable, list[bytes]] = {}
-        self._weigh = weigh
-        self._weights: dict[Hashable, int] = {}
-        self.weight = 0
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def get(self, key: bytes) -> R | None:
-        return self.rows.get(key)
-
-    def of(self, group: Hashable) -> Sequence[bytes]:
-        """Return the keys of a group's rows, in order. Requires that the caller writes nothing while it reads."""
-        return self._groups.get(group, ())
-
-    def weight_of(self, group: Hashable) -> int:
-        """Return what a group's rows weigh."""
-        return self._weights.get(group, 0)
-
-    def put(self, key: bytes, row: R) -> None:
-        self._journal.append((self, key, self.rows.get(key)))
-        self._set(key, row)
-
-    def delete(self, key: bytes) -> None:
-        self._journal.append((self, key, self.rows[key]))
-        self._remove(key)
-
-    def restore(self, key: bytes, row: R | None) -> None:
-        """Set or remove a row without a trace: for undoing, and for a restart from the changelog."""
-        if row is None:
-            self._remove(key)
-        else:
-            self._set(key, row)
-
-    def deadline_of(self, key: bytes) -> int | None:
-        """Return when the row leaves, or None where there is no such row."""
-        row = self.rows.get(key)
-        return None if row is None or self._deadline is None else self._deadline(row)
-
-    def _set(self, key: bytes, row: R) -> None:
-        before = self.rows.get(key)
-        if self._groups_of is not None or self._weigh is not None:
-            self._derive(key, before, row)
-        self.rows[key] = row
-        self.version += 1
-        # A row that only counts on keeps its place: else each use of what lasts a day would be remembered for a day.
-        if self._deadline is not None and (before is None or self._deadline(before) != self._deadline(row)):
-            deadline = self._deadline(row)
-            if deadline < limits.FOR_EVER_MS:
-                heapq.heappush(self._deadlines, (deadline, self.name, key))
-
-    def _remove(self, key: bytes) -> None:
-        row = self.rows.pop(key, None)
-        self.version += 1
-        if self._groups_of is not None or self._weigh is not None:
-            self._derive(key, row, None)
-
-    def _derive(self, key: bytes, before: R | None, after: R | None) -> None:
-        """Let the groups and the weights follow a row's change."""
-        old = () if before is None or self._groups_of is None else self._groups_of(before)
-        new = () if after is None or self._groups_of is None else self._groups_of(after)
-        if self._weigh is not None:
-            # Both are asked first: a row that cannot be weighed must not leave half of it done.
-            lost, won = 0 if before is None else self._weigh(before), 0 if after is None else self._weigh(after)
-            self._shift(old, -lost)
-            self._shift(new, won)
-        if old == new:
-            return
-        for group in old:
-            keys = self._groups[group]
-            del keys[bisect.bisect_left(keys, key)]
-            if not keys:
-                del self._groups[group]
-        for group in new:
-            bisect.insort(self._groups.setdefault(group, []), key)
-
-    def _shift(self, groups: Sequence[Hashable], weight: int) -> None:
-        self.weight += weight
-        for group in groups:
-            shifted = self._weights.get(group, 0) + weight
-            if shifted:
-                self._weights[group] = shifted
-            else:
-                self._weights.pop(group, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,21 +59,78 @@ class TenantLimits:
 
     output_payload_bytes: int = limits.OUTPUT_PAYLOAD_BYTES_MAX
     keys: int = limits.KEYS_MAX
+    resources: int = limits.RESOURCES_MAX
     sessions: int = limits.SESSIONS_MAX
+    session_bytes: int = limits.SESSION_BYTES_MAX
     persons: int = limits.PERSONS_MAX
+    person_bytes: int = limits.PERSON_BYTES_MAX
     pending_calls: int = limits.PENDING_CALLS_MAX
     policies: int = limits.POLICIES_MAX
+    buckets: int = limits.RATE_BUCKETS_MAX
+    cells: int = limits.RULE_CELLS_MAX
     attestations: int = limits.ATTESTATIONS_MAX
+    attestation_bytes: int = limits.ATTESTATION_BYTES_MAX
+    requests: int = limits.REQUESTS_MAX
     pending_bytes: int = limits.PENDING_BYTES_MAX
     grants: int = limits.GRANTS_MAX
+    grant_bytes: int = limits.GRANT_BYTES_MAX
     delegations: int = limits.DELEGATIONS_MAX
+    delegation_bytes: int = limits.DELEGATION_BYTES_MAX
+    vault_scopes: int = limits.VAULT_SCOPES_MAX
     vault_keys: int = limits.VAULT_KEYS_MAX
     vault_bytes: int = limits.VAULT_BYTES_MAX
     prompts: int = limits.PROMPTS_MAX
+    prompt_bytes: int = limits.PROMPT_BYTES_MAX
+
+
+def _groups_of_session(row: SessionRow) -> tuple[Hashable, ...]:
+    found = (row.principal_id, ("known as", known_as(row.principal_id)))
+    return (*found, SWEEPING) if row.sweeping else found
+
+
+def _session_leaves_at(row: SessionRow) -> int:
+    # Its key must not come back while rows name it.
+    return limits.FOR_EVER_MS if row.sweeping else row.expires_at + limits.SESSION_LINGER_MS
+
+
+def _groups_of_key(row: KeyRow) -> tuple[Hashable, ...]:
+    found = (row.principal_id, ("known as", known_as(row.principal_id)))
+    return (*found, SWEEPING) if row.sweeping else found
+
+
+def _key_ends_at(row: KeyRow) -> int:
+    return limits.FOR_EVER_MS if row.spent or row.expires_at is None else row.expires_at
 
 
 def _groups_of_request(row: RequestRow) -> tuple[Hashable, ...]:
-    return ((OVER, row.event),) if row.closed else (OPEN, row.requester, row.event)
+    if row.closed:
+        return ((OVER, row.event),)
+    found = (OPEN, row.requester, row.event)
+    return found if row.waits else (*found, ("by", row.session_id))
+
+
+def _shares_of_request(row: RequestRow) -> Shares:
+    """A closed one counts apart: what is only remembered keeps nobody from asking."""
+    shares = shares_of(row.payer)
+    return tuple((f"{OVER} {share}", part) for share, part in shares) if row.closed else shares
+
+
+def _groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
+    found = (row.session_id, (row.session_id, row.key))
+    return found if row.revoked else (*found, ("set with", row.set_with))
+
+
+def _shares_of_attestation(row: AttestationRow) -> Shares:
+    """A tool is a guest of who called it; what a bridge says is its persons' own."""
+    return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
+
+
+def _groups_by_session(row: PromptRow | RuleCellRow) -> tuple[Hashable, ...]:
+    return () if row.session_id is None else (row.session_id,)
+
+
+def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
+    return sum(len(one.signed.event) + len(one.attributes) for one in given)
 
 
 def _weight_of_value(row: VaultRow) -> int:
@@ -213,49 +147,15 @@ class Tables:
         self.origin = f"{deployment}/{tenant}"
         self.genesis = genesis
         self.limits = bounds or TenantLimits()
-        self._journal: list[_Undo] = []
+        self._journal: list[Undo] = []
         self._deadlines: list[tuple[int, str, bytes]] = []
         self.tenant: Table[TenantRow] = self._table("tenant")
-        self.keys: Table[KeyRow] = self._table("keys", groups=lambda k: (known_as(k.principal_id),))
         self.principals: Table[PrincipalRow] = self._table("principals")
-        self.resources: Table[ResourceRow] = self._table("resources")
         self.policies: Table[PolicyRow] = self._table("policies")
-        self.sessions: Table[SessionRow] = self._table(
-            "sessions", lambda s: s.expires_at + limits.SESSION_LINGER_MS, groups=lambda s: (s.principal_id,)
-        )
-        self.persons: Table[PersonRow] = self._table("persons", lambda p: p.until)
         self.sequences: Table[SequenceRow] = self._table("sequences")
-        self.calls: Table[CallRow] = self._table("calls", lambda c: c.unknown_at, groups=lambda c: (c.event,))
-        # Workflow state: what was attested and approved, remembered, handed on, and derived.
-        self.attestations: Table[AttestationRow] = self._table(
-            "attestations", lambda a: a.until, groups=lambda a: (a.session_id, (a.session_id, a.key))
-        )
-        self.requests: Table[RequestRow] = self._table(
-            "requests",
-            lambda r: r.until,
-            groups=_groups_of_request,
-            weigh=lambda r: len(r.call.event),
-        )
-        self.pending: Table[PendingRow] = self._table(
-            "pending", lambda p: p.deadline, groups=lambda p: (p.session_id,), weigh=lambda p: len(p.call.event)
-        )
-        self.grants: Table[GrantRow] = self._table("grants", lambda g: g.until)
-        self.delegations: Table[DelegationRow] = self._table(
-            "delegations",
-            lambda d: d.until,
-            groups=lambda d: (("by", d.delegator), ("to", d.delegate), ("through", d.opened_by)),
-        )
-        self.scopes: Table[VaultScopeRow] = self._table("scopes", lambda s: s.until)
-        self.vault: Table[VaultRow] = self._table(
-            "vault",
-            lambda v: v.until,
-            groups=lambda v: (v.scope, ("by", v.author)),
-            weigh=_weight_of_value,
-        )
-        self.prompts: Table[PromptRow] = self._table("prompts", lambda p: p.until)
-        self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: b.until)
-        self.work: Table[WorkRow] = self._table("work", lambda w: w.until)
-        self.cells: Table[RuleCellRow] = self._table("cells", lambda c: c.until)
+        self._who_is_who(self.limits)
+        self._calls(self.limits)
+        self._workflow_state(self.limits)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
         # The tail of the audit log: what the next entry links to.
         self.next_index = 0
@@ -267,15 +167,117 @@ class Tables:
         self._derived: dict[str, tuple[int, Any]] = {}
         self._deadlines_max = _DEADLINES_SPARE
 
-    def _table(
-        self,
-        name: str,
-        deadline: Callable[[Any], int] | None = None,
-        *,
-        groups: Groups[Any] | None = None,
-        weigh: Callable[[Any], int] | None = None,
-    ) -> Table[Any]:
-        return Table(name, self._journal, self._deadlines, deadline, groups=groups, weigh=weigh)
+    def _who_is_who(self, most: TenantLimits) -> None:
+        self.keys: Table[KeyRow] = self._table(
+            "keys",
+            _key_ends_at,
+            groups=_groups_of_key,
+            payers=lambda k: () if k.spent else shares_of(k.payer),
+            room=Room(most.keys),
+        )
+        self.resources: Table[ResourceRow] = self._table(
+            "resources", payers=lambda r: shares_of(r.payer), room=Room(most.resources)
+        )
+        self.sessions: Table[SessionRow] = self._table(
+            "sessions",
+            _session_leaves_at,
+            groups=_groups_of_session,
+            payers=lambda s: shares_of(s.payer),
+            weigh=lambda s: limits.SESSION_OWN_BYTES + len(s.attributes),
+            room=Room(most.sessions, most.session_bytes),
+        )
+        self.persons: Table[PersonRow] = self._table(
+            "persons",
+            lambda p: p.until,
+            groups=lambda p: (p.opened_by,),
+            payers=lambda p: shares_of_sponsor(p.opened_by),
+            weigh=lambda p: len(p.attributes),
+            room=Room(most.persons, most.person_bytes),
+        )
+
+    def _calls(self, most: TenantLimits) -> None:
+        self.calls: Table[CallRow] = self._table(
+            "calls",
+            lambda c: c.unknown_at,
+            groups=lambda c: (c.event,),
+            payers=lambda c: shares_of(c.payer, c.tool),
+            room=Room(most.pending_calls),
+        )
+        self.buckets: Table[RateBucketRow] = self._table(
+            "buckets", lambda b: b.until, payers=lambda b: shares_of(b.payer), room=Room(most.buckets)
+        )
+        self.work: Table[WorkRow] = self._table("work", lambda w: w.until)  # one a principal, so bounded by those
+        self.cells: Table[RuleCellRow] = self._table(
+            "cells",
+            lambda c: c.until,
+            groups=_groups_by_session,
+            payers=lambda c: shares_of(c.payer),
+            room=Room(most.cells),
+        )
+        self.prompts: Table[PromptRow] = self._table(
+            "prompts",
+            lambda p: p.until,
+            groups=_groups_by_session,
+            payers=lambda p: shares_of(p.payer),
+            weigh=lambda p: sum(map(len, p.policies)),
+            room=Room(most.prompts, most.prompt_bytes),
+        )
+
+    def _workflow_state(self, most: TenantLimits) -> None:
+        """What was attested and approved, remembered, and handed on."""
+        self.attestations: Table[AttestationRow] = self._table(
+            "attestations",
+            lambda a: a.until,
+            groups=_groups_of_attestation,
+            payers=_shares_of_attestation,
+            weigh=lambda a: len(a.key) + len(a.value),
+            room=Room(most.attestations, most.attestation_bytes),
+        )
+        self.requests: Table[RequestRow] = self._table(
+            "requests",
+            lambda r: r.until,
+            groups=_groups_of_request,
+            payers=_shares_of_request,
+            weigh=lambda r: len(r.call.event) + _weight_of_given(r.approvals),
+            room=Room(most.requests, most.pending_bytes),
+        )
+        self.pending: Table[PendingRow] = self._table(
+            "pending",
+            lambda p: p.deadline,
+            groups=lambda p: (p.session_id,),
+            payers=lambda p: shares_of(p.payer),
+            weigh=lambda p: len(p.call.event),
+            room=Room(most.requests, most.pending_bytes),
+        )
+        self.grants: Table[GrantRow] = self._table(
+            "grants",
+            lambda g: g.until,
+            payers=lambda g: shares_of(g.payer),
+            weigh=lambda g: _weight_of_given(g.approvals),
+            room=Room(most.grants, most.grant_bytes),
+        )
+        self.delegations: Table[DelegationRow] = self._table(
+            "delegations",
+            lambda d: d.until,
+            groups=lambda d: (("by", d.delegator), ("to", d.delegate), ("through", d.opened_by)),
+            payers=lambda d: shares_of(d.payer),
+            weigh=lambda d: len(d.scope) + len(d.purpose) + len(d.attributes),
+            room=Room(most.delegations, most.delegation_bytes),
+        )
+        self.scopes: Table[VaultScopeRow] = self._table(
+            "scopes", lambda s: s.until, payers=lambda s: shares_of(s.payer), room=Room(most.vault_scopes)
+        )
+        self.vault: Table[VaultRow] = self._table(
+            "vault",
+            lambda v: v.until,
+            groups=lambda v: (v.scope,),
+            payers=lambda v: shares_of(v.payer),
+            weigh=_weight_of_value,
+            room=Room(most.vault_keys, most.vault_bytes),
+        )
+
+    def _table(self, name: str, deadline: Callable[[Any], int] | None = None, **more: Any) -> Table[Any]:
+        return Table(name, self._journal, self._deadlines, deadline, **more)
 
     def derived(self, table: Table[R], build: Callable[[dict[bytes, R]], D]) -> D:
         """Return `build(rows)`, made again only after the table has changed. One builder for each table."""

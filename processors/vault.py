@@ -32,6 +32,7 @@ from processors.policy.errors import RULE_ERRORS
 from processors.policy.evaluation import new_work, to_pay
 from processors.policy.invisible import is_plain_text
 from processors.refusal import Refusal
+from processors.shares import check_room
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
@@ -63,12 +64,13 @@ def scope_id(scope: str, session_id: bytes) -> str:
     return scope
 
 
-def _scope_key(scope: str) -> bytes:
+def scope_key(scope: str) -> bytes:
+    """Return the key of a scope's row."""
     return sha256(scope.encode()).digest()
 
 
 def _row_key(scope: str, key: str) -> bytes:
-    return _scope_key(scope) + key.encode()  # in order of keys within a scope
+    return scope_key(scope) + key.encode()  # in order of keys within a scope
 
 
 def operate(tables: Tables, effects: Effects, signer: Signer, event: Event, body: Operation) -> None:
@@ -79,17 +81,17 @@ def operate(tables: Tables, effects: Effects, signer: Signer, event: Event, body
     """
     scope = scope_id(body.scope, signer.kid)
     _check_form(body)
-    _check_allowed(tables, effects, signer, event, body)
+    paid_by = _check_allowed(tables, effects, signer, event, body)
     match body:
         case ContextWritten():
-            told = _write(tables, effects, signer, scope, body)
+            told = _write(tables, effects, signer, scope, body, paid_by)
         case ContextRead():
             told = _read(tables, scope, body)
         case ContextDeleted():
-            told = _delete(tables, effects, signer, scope, body)
+            told = _delete(tables, effects, signer, scope, body, paid_by)
         case ContextListed():
             told = _list(tables, scope, body)
-    row = tables.scopes.get(_scope_key(scope))
+    row = tables.scopes.get(scope_key(scope))
     told |= {"scope": scope, "n": row.n if row else 0, "h": (row.h if row else NO_CHAIN).hex()}
     effects.reply("accepted", payload=effects.reply_payload(event.header.salt, told))
 
@@ -126,8 +128,8 @@ def _value(text: str) -> JSONValue:
 # ---- whether a policy allows it
 
 
-def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Event, body: Operation) -> None:
-    """Judge the operation as a call on its resource, and charge what it costs. Raises Refusal."""
+def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Event, body: Operation) -> str:
+    """Judge the operation as a call on its resource, charge what it costs, and return who pays. Raises Refusal."""
     session = signer.session
     assert session is not None
     work.check_not_empty(tables, signer.principal_id)
@@ -154,14 +156,15 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
     except RULE_ERRORS as exc:
         raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
     if verdict.outcome == "allowed":
-        ended_well(tables, signer.kid, settle(tables, verdict) or b"")
+        paid_by = delegations.payer_of(session, chain)
+        marks = settle(tables, verdict, signer.kid, paid_by)
+        ended_well(tables, signer.kid, marks or b"", paid_by)
         use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
-    elif verdict.outcome == "pending":
-        work.note(effects, signer.principal_id, to_pay(budget))
+        return paid_by
+    work.note(effects, signer.principal_id, to_pay(budget))
+    if verdict.outcome == "pending":
         raise Refusal(Reason.APPROVAL_REQUIRED, "nobody is asked for an operation of the vault")
-    else:
-        work.note(effects, signer.principal_id, to_pay(budget))
-        raise Refusal(verdict.reason, told_of(verdict))
+    raise Refusal(verdict.reason, told_of(verdict))
 
 
 # ---- the operations
@@ -178,10 +181,12 @@ def _check_version(row: VaultRow | None, expected: int | None) -> None:
         raise Refusal(Reason.VERSION_CONFLICT, f"version={version}")
 
 
-def _write(tables: Tables, effects: Effects, signer: Signer, scope: str, body: ContextWritten) -> dict[str, JSONValue]:
+def _write(
+    tables: Tables, effects: Effects, signer: Signer, scope: str, body: ContextWritten, paid_by: str
+) -> dict[str, JSONValue]:
     row = _standing(tables, scope, body.key)
     _check_version(row, body.expected)
-    n, before = _advance(tables, effects, signer, scope, body.key)
+    n, before = _advance(tables, effects, signer, scope, body.key, paid_by)
     ends = limits.FOR_EVER_MS if body.ttl_ms is None else tables.now + body.ttl_ms
     assert signer.session is not None
     if body.scope == OWN:
@@ -197,16 +202,10 @@ def _write(tables: Tables, effects: Effects, signer: Signer, scope: str, body: C
         written=effects.signed_event(),
         opened=signer.session.opened,
         before=before,
+        payer=paid_by,
     )
     tables.vault.put(_row_key(scope, body.key), new)
-    if len(tables.vault) > tables.limits.vault_keys or tables.vault.weight > tables.limits.vault_bytes:
-        raise Refusal(Reason.LIMIT_EXCEEDED, "the tenant's vault is full")
-    theirs = ("by", signer.principal_id)
-    if (
-        len(tables.vault.of(theirs)) > limits.VAULT_KEYS_PER_PRINCIPAL_MAX
-        or tables.vault.weight_of(theirs) > limits.VAULT_BYTES_PER_PRINCIPAL_MAX
-    ):
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"{signer.principal_id} has filled its part of the vault")
+    check_room(tables.vault, new)
     effects.context_changed(_row_key(scope, body.key), new, "set", signer.principal_id)
     return {"key": body.key, "version": n}
 
@@ -230,12 +229,14 @@ def _read(tables: Tables, scope: str, body: ContextRead) -> dict[str, JSONValue]
     return told | {"value": json.loads(row.value), "author": row.author} | _proof(row)
 
 
-def _delete(tables: Tables, effects: Effects, signer: Signer, scope: str, body: ContextDeleted) -> dict[str, JSONValue]:
+def _delete(
+    tables: Tables, effects: Effects, signer: Signer, scope: str, body: ContextDeleted, paid_by: str
+) -> dict[str, JSONValue]:
     row = _standing(tables, scope, body.key)
     _check_version(row, body.expected)
     if row is None:
         raise Refusal(Reason.VAULT_ABSENT)
-    _advance(tables, effects, signer, scope, body.key)
+    _advance(tables, effects, signer, scope, body.key, paid_by)
     tables.vault.delete(_row_key(scope, body.key))
     effects.forget_context(_row_key(scope, body.key))
     return {"key": body.key, "version": 0}
@@ -246,7 +247,7 @@ def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValu
 
     Where too many of them stand in the way, `next` says after which key the next page goes on.
     """
-    keys, head = tables.vault.of(scope), _scope_key(scope)
+    keys, head = tables.vault.of(scope), scope_key(scope)
     prefix = head + body.prefix.encode()
     at = max(
         bisect.bisect_left(keys, prefix), bisect.bisect_right(keys, head + body.after.encode()) if body.after else 0
@@ -270,17 +271,19 @@ def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValu
     return told
 
 
-def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: str) -> tuple[int, bytes]:
+def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: str, paid_by: str) -> tuple[int, bytes]:
     """Add a link to the scope's chain; return its number, and the link before. Raises Refusal LIMIT_EXCEEDED."""
-    row = tables.scopes.get(_scope_key(scope))
+    row = tables.scopes.get(scope_key(scope))
     n, before = (row.n, row.h) if row is not None else (0, NO_CHAIN)
     assert signer.session is not None
     own = scope.startswith(f"{OWN}:")
     h = chain_value(tables.genesis, scope, before, n + 1, key, effects.claim.leaf)
     until = signer.session.expires_at if own else limits.FOR_EVER_MS
-    tables.scopes.put(_scope_key(scope), VaultScopeRow(name=scope, n=n + 1, h=h, until=until))
-    if len(tables.scopes) > limits.VAULT_SCOPES_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {limits.VAULT_SCOPES_MAX} scopes")
+    # Who began a chain pays for it: it is never begun again, whoever goes on with it.
+    head = VaultScopeRow(name=scope, n=n + 1, h=h, until=until, payer=paid_by if row is None else row.payer)
+    tables.scopes.put(scope_key(scope), head)
+    if row is None:
+        check_room(tables.scopes, head)
     return n + 1, before
 
 

@@ -256,10 +256,16 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
         raise ToolDeclarationError(
             f"tool {name!r}: the timeout must be a positive number of seconds, got {mark.timeout_seconds}"
         )
+    description = _first_paragraph(function) if mark.description is None else mark.description
+    if len(description) > limits.DESCRIPTION_CHARS_MAX:
+        raise ToolDeclarationError(
+            f"tool {name!r}: the description has {len(description)} characters, want {limits.DESCRIPTION_CHARS_MAX}: "
+            "give a shorter one with @tool(description=…), or shorten the docstring's first paragraph"
+        )
     attests, terms = _attestations(name, mark)
     return ToolFunction(
         name=name,
-        description=_first_paragraph(function) if mark.description is None else mark.description,
+        description=description,
         function=function,
         timeout_seconds=mark.timeout_seconds,
         idempotent=mark.idempotent,

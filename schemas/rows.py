@@ -39,6 +39,10 @@ class KeyRow:
     revoked_at: int | None = None
     enrolment: EnrolmentGrant | None = None
     enrolled: int
+    payer: str = ""
+    spent: bool = False
+    sweeping: bool = False
+    enrolled_bytes: int = 0
 
 
 @record
@@ -60,6 +64,7 @@ class ResourceRow:
     idempotent: bool
     attests: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    payer: str = ""
 
 
 @record
@@ -85,6 +90,8 @@ class SessionRow:
     expires_at: int
     revoked: bool = False
     opened: SignedEvent | None = None
+    payer: str = ""
+    sweeping: bool = False
 
 
 @record
@@ -119,6 +126,8 @@ class CallRow:
     unknown_at: int
     marks: bytes | None = None
     prompts: tuple[bytes, ...] = ()
+    payer: str = ""
+    session_opened_at: int = 0
 
 
 @record
@@ -128,6 +137,7 @@ class RateBucketRow:
     policy_id: str
     arrival: int
     until: int = 0
+    payer: str = ""
 
 
 @record
@@ -147,6 +157,9 @@ class RuleCellRow:
     total: str
     at: int
     until: int
+    payer: str = ""
+    session_id: bytes | None = None
+    reported_by: bytes | None = None
 
 
 @record
@@ -166,6 +179,8 @@ class AttestationRow:
     uses: int
     revoked: bool
     until: int
+    payer: str = ""
+    set_with: bytes | None = None
 
 
 @record
@@ -202,6 +217,7 @@ class RequestRow:
     call: SignedEvent
     closed: str
     until: int
+    payer: str = ""
 
 
 @record
@@ -216,6 +232,7 @@ class PendingRow:
     subjects: tuple[str, ...]
     keys: tuple[str, ...]
     deadline: int
+    payer: str = ""
 
 
 @record
@@ -233,6 +250,7 @@ class GrantRow:
     revoked: bool
     approvals: tuple[ApprovalGiven, ...]
     until: int
+    payer: str = ""
 
 
 @record
@@ -255,6 +273,7 @@ class DelegationRow:
     until: int
     opened_by: bytes | None = None
     login_at: int | None = None
+    payer: str = ""
 
 
 @record
@@ -265,6 +284,7 @@ class VaultScopeRow:
     n: int
     h: bytes
     until: int
+    payer: str = ""
 
 
 @record
@@ -281,6 +301,7 @@ class VaultRow:
     written: SignedEvent | None = None
     opened: SignedEvent | None = None
     before: bytes | None = None
+    payer: str = ""
 
 
 @record
@@ -293,6 +314,7 @@ class PromptRow:
     depth: int
     policies: tuple[str, ...]
     until: int
+    payer: str = ""
 
 
 @record

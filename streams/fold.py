@@ -49,10 +49,10 @@ class Batch:
     seconds: float = 0.0
 
     def has_room(self) -> bool:
-        """Whether another record fits, which may add 64 expired calls and its own outputs."""
+        """Whether another record fits, which may add 64 expired calls, 128 rows that are swept, and its own outputs."""
         return (
             self.records < limits.BATCH_RECORDS_MAX
-            and len(self.outputs) <= limits.BATCH_OUTPUTS_MAX - 80
+            and len(self.outputs) <= limits.BATCH_OUTPUTS_MAX - 208
             and self.size <= limits.BATCH_BYTES_MAX
             and self.seconds <= limits.BATCH_MS_MAX / 1000
         )

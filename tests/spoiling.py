@@ -103,6 +103,7 @@ def revoked_key(office: Office) -> Sent:
 def expired_key(office: Office) -> Sent:
     extra = office.world.register("agent", "temp", expires_at=office.world.now + 1000)
     office.world.advance(1000)
+    office.world.tick()  # what is kept of the key is written
     return office.world.signed(office.world.session_of(extra, keys=keys_of("late")), extra)
 
 

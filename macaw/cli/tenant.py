@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from macaw.cli.options import AsJson
+from macaw.cli.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from producers.home import Home
 
-app = typer.Typer(help="Found and list tenants.")
+app = typer.Typer(help="Found and list tenants, and renew their enrolment keys.")
 
 MONITOR_SECONDS = 3.0  # a monitor that runs has answered long before
 
@@ -57,6 +57,19 @@ def _home() -> Home:
     if not named or (base_folder() / ".macaw" / "config.json").exists():
         return open_home()
     return update_config(base_folder(), {"bootstrap": named, "broker_kind": "environment", "deployment": "local"})
+
+
+@app.command("renew-enrolment")
+def renew_enrolment(*, tenant: Tenant = None) -> None:
+    """Put a new enrolment key in the place of one that has registered as much as it may; the old one is revoked."""
+    from macaw.cli.output import say
+    from macaw.cli.places import open_tenant
+    from macaw.tenancy import renew_enrolment as renew
+
+    home, folder = open_tenant(tenant)
+    aside = renew(home, folder)
+    say(f"enrol.key of {folder.tenant} is new: copy it to every host that registers agents or tools")
+    say(f"the old one is revoked, and kept as {aside.name}; what it has registered goes on")
 
 
 @app.command("list")

@@ -94,6 +94,7 @@ class SequenceRule:
     condition: Condition | None
     test: After | AtMost | Sum | Taint
     regexes: int = 0
+    inline: bool = False  # it came with a call: whatever it remembers leaves with that call's session
 
     def judges(self, name: ResourceName) -> bool:
         """Return whether calls of a resource are judged by this rule, its condition aside."""
@@ -107,10 +108,11 @@ class SequenceRule:
 
 
 class Write(NamedTuple):
-    """A cell to be written when the call is allowed."""
+    """A cell to be written when the call is allowed; whether it leaves with the session, however that ends."""
 
     key: bytes
     cell: Cell
+    of_session: bool = False
 
 
 class Mark(NamedTuple):
@@ -155,7 +157,18 @@ def _rule(rule: dict[str, JSONValue], pointer: str, regexes: Regexes) -> Sequenc
         parsed = parse_expression(as_text(rule["if"], here), here, regexes)
         condition, count = compile_condition(parsed.expression), parsed.regexes
     test = _test(kinds[0], rule, pointer)
-    return SequenceRule(rule_id=rule_id, pointer=pointer, when=when, condition=condition, test=test, regexes=count)
+    if regexes.inline and isinstance(test, AtMost | Sum) and not test.per_session and test.window_ms is None:
+        # Nothing would ever end what it remembers, and whoever calls could have more of it remembered with each call.
+        raise PolicyError("E_SEQUENCE", pointer)
+    return SequenceRule(
+        rule_id=rule_id,
+        pointer=pointer,
+        when=when,
+        condition=condition,
+        test=test,
+        regexes=count,
+        inline=regexes.inline,
+    )
 
 
 def _test(kind: str, rule: dict[str, JSONValue], pointer: str) -> After | AtMost | Sum | Taint:
@@ -300,10 +313,11 @@ def _counted(rule: SequenceRule, test: AtMost | Sum, policy_id: str, call: Evalu
         return Judged("SEQUENCE_LIMIT")
     if isinstance(test, Sum) and total > amount(test.most):
         return Judged("SEQUENCE_TOTAL")
-    until = call.session.expires_at if test.per_session else FOR_EVER
+    of_session = test.per_session or rule.inline
+    until = call.session.expires_at if of_session else FOR_EVER
     if test.window_ms is not None:
         until = min(until, (window + 1) * test.window_ms)
-    return Judged(write=Write(key, Cell(window, count, total, call.now, until)))
+    return Judged(write=Write(key, Cell(window, count, total, call.now, until), of_session))
 
 
 def marks_of(rule: SequenceRule, policy_id: str, call: Evaluation) -> Write | Mark | None:
@@ -312,7 +326,8 @@ def marks_of(rule: SequenceRule, policy_id: str, call: Evaluation) -> Write | Ma
     if isinstance(test, Taint):
         key = _cell_key(policy_id, rule.rule_id, "taint", session.session_id)
         known = call.tables.cells(key) is not None
-        return None if known else Write(key, Cell(0, 1, NOTHING, call.now, session.expires_at))
+        # A published rule's taint outlives the session that closes: what it had delegated stays tainted.
+        return None if known else Write(key, Cell(0, 1, NOTHING, call.now, session.expires_at), rule.inline)
     assert isinstance(test, After)  # INVARIANT: the other kinds mark nothing
     same = _same([theirs for _, theirs in test.same], call)
     if same is None:

@@ -363,11 +363,12 @@ def test_a_session_never_outlives_the_key_that_opened_it(world):
     assert world.tables.sessions.rows[session.kid].expires_at == world.now + 5_000
 
 
-def test_a_tenant_has_at_most_as_many_sessions_as_its_limit():
-    """Sessions are bounded, and the bound is a refusal."""
-    world = World.founded(bounds=TenantLimits(sessions=2))
+def test_a_program_has_at_most_a_quarter_of_its_tenants_sessions():
+    """Sessions are bounded, and the bound is a refusal; others have theirs."""
+    world = World.founded(bounds=TenantLimits(sessions=8))
     bot = world.register("agent", "bot")
     for _ in range(2):
         world.open_session(bot)
 
     assert said(world.send(world.session_of(bot, keys=keys_of("s")), bot)) == "LIMIT_EXCEEDED"
+    world.open_session(world.register("agent", "other"))

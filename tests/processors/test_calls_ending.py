@@ -238,8 +238,8 @@ def test_a_rule_that_breaks_denies_with_its_reason_on_the_log(office):
 
 
 def test_open_calls_are_bounded():
-    """Above the tenant's bound a call is denied; a report makes room."""
-    office = Office.opened(bounds=TenantLimits(pending_calls=2))
+    """What one caller has open with one tool is a part of its share; above it a call is denied; a report makes room."""
+    office = Office.opened(bounds=TenantLimits(pending_calls=32))
     first, _ = office.call(), office.call()
     folded = office.call()
 

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from processors.tables import Tables
-from schemas import codec, limits, topics
+from processors.tables import Tables, TenantLimits
+from schemas import codec, topics
 from schemas.records import PolicyWithdrawn
-from schemas.rows import RateBucketRow, RuleCellRow
 from tests.builders import Folded, invocation, noise
 from tests.world import Office, World
 
@@ -249,21 +248,15 @@ def test_a_bucket_at_rest_leaves(office):
     assert office.call().says == ("allowed", "")
 
 
-def test_what_policies_remember_is_bounded(office):
+@pytest.mark.parametrize("bounds", [{"buckets": 0}, {"cells": 0}], ids=["rates", "rules"])
+def test_what_policies_remember_is_bounded(bounds):
     """Above the bounds calls that would add to it are denied, and leave nothing."""
-    world, tables = office.world, office.world.tables
-    world.publish_policy(agents(constraints={"rate_limit": 1}))
-    row = RateBucketRow(policy_id="x", arrival=2**60)
-    tables.buckets.rows |= {b"%d" % at: row for at in range(limits.RATE_BUCKETS_MAX)}
-    assert office.call().says == ("denied", "LIMIT_EXCEEDED")
-
-    tables.buckets.rows.clear()
+    office = Office.opened(bounds=TenantLimits(**bounds))
     rules = [{"id": "once", "when": "**", "at_most": 1, "per": "user"}]
-    world.publish_policy(agents(sequence=rules))
-    cell = RuleCellRow(window=0, calls=1, total="0", at=0, until=2**60)
-    tables.cells.rows |= {b"%d" % at: cell for at in range(limits.RULE_CELLS_MAX)}
+    office.world.publish_policy(agents(constraints={"rate_limit": 1}, sequence=rules))
+
     assert office.call().says == ("denied", "LIMIT_EXCEEDED")
-    assert (len(tables.buckets), len(tables.cells)) == (0, limits.RULE_CELLS_MAX)
+    assert (len(office.world.tables.buckets), len(office.world.tables.cells)) == (0, 0)
 
 
 # ---- sequences

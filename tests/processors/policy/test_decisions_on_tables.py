@@ -15,7 +15,7 @@ from processors.refusal import Refusal
 from processors.tables import TenantLimits
 from schemas import limits
 from schemas.records import PolicyPublished
-from schemas.rows import PolicyRow, RateBucketRow, RuleCellRow
+from schemas.rows import PolicyRow, RuleCellRow
 from tests.builders import Actor, tool
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow
 from tests.world import Office
@@ -123,7 +123,7 @@ def test_a_caller_is_told_when_to_try_again_or_which_parameter(office: Office) -
 
     def told(value: int) -> str:
         verdict = decide_call(office.world.tables, row, office.resource, {"n": value})
-        charge(office.world.tables, verdict)
+        charge(office.world.tables, verdict, office.session.kid, row.payer)
         return told_of(verdict)
 
     assert [told(2), told(1), told(1)] == ["parameter n", "", "retry_after_ms=60000"]
@@ -164,36 +164,35 @@ def test_a_result_for_a_session_that_is_over_is_taken_and_remembered_for_nobody(
     assert not world.tables.cells.rows
 
 
-@pytest.mark.parametrize(("taken", "remembered"), [(1, True), (0, False)])
-def test_a_result_is_taken_though_there_is_no_room_to_remember_it(office: Office, taken: int, remembered: bool) -> None:
+@pytest.mark.parametrize(("cells", "remembered"), [(4, True), (0, False)])
+def test_a_result_is_taken_though_there_is_no_room_to_remember_it(cells: int, remembered: bool) -> None:
     """A rule that asks for it will not find it: that denies, and never the other way round."""
-    world, cells = office.world, office.world.tables.cells
+    office = Office.opened(bounds=TenantLimits(cells=cells))
+    world = office.world
     world.publish_policy({"policy_id": "tool:pay", "sequence": [after("tool:calc/run") | {"when": "tool:pay"}]})
     called = office.call()
-    cells.rows |= {b"%d" % at: FULL for at in range(limits.RULE_CELLS_MAX - taken)}
 
     assert world.report(called.decision_leaf, office.tool).says == ("accepted", "")
-    assert len(cells) == limits.RULE_CELLS_MAX
-    assert (sum(row is not FULL for row in cells.rows.values()) == 1) is remembered
+    assert bool(world.tables.cells.rows) is remembered
 
 
-def test_rates_and_rules_remember_as_much_as_they_may(office: Office) -> None:
-    """The last row has room, the next one none."""
-    tables = office.world.tables
-    row = RateBucketRow(policy_id="x", arrival=2**60)
-    tables.buckets.rows |= {b"%d" % at: row for at in range(limits.RATE_BUCKETS_MAX - 1)}
-    tables.cells.rows |= {b"%d" % at: FULL for at in range(limits.RULE_CELLS_MAX - 1)}
-    cell = Cell(0, 1, NOTHING, 0, 1)
+def test_rates_and_rules_remember_as_much_as_they_may() -> None:
+    """The last row of a share has room, the next one none; somebody else's has."""
+    office = Office.opened(bounds=TenantLimits(buckets=8, cells=8))
+    tables, cell = office.world.tables, Cell(0, 1, NOTHING, 0, 1)
 
-    def allowed(name: bytes) -> Verdict:
-        return Verdict(Outcome.ALLOWED, effects=Effects(buckets=((name, 1),), cells=(Write(name, cell),)))
+    def allowed(name: bytes, payer: str = "bot\n\n", **effects: Any) -> None:
+        charged: dict[str, Any] = {"buckets": ((name, 1),), "cells": (Write(name, cell),)}
+        verdict = Verdict(Outcome.ALLOWED, effects=Effects(**(effects or charged)))
+        charge(tables, verdict, office.session.kid, payer)
 
-    charge(tables, allowed(b"bot\0last"))
-    with pytest.raises(Refusal, match="too much to remember"):
-        charge(tables, Verdict(Outcome.ALLOWED, effects=Effects(buckets=((b"bot\0more", 1),))))
-    tables.buckets.rows.clear()
-    with pytest.raises(Refusal, match="too much to remember"):
-        charge(tables, Verdict(Outcome.ALLOWED, effects=Effects(cells=(Write(b"more", cell),))))
+    allowed(b"bot\0first")
+    allowed(b"bot\0last")
+    with pytest.raises(Refusal, match="the share of bot is full: at most 2 rows of buckets"):
+        allowed(b"bot\0more", buckets=((b"bot\0more", 1),))
+    with pytest.raises(Refusal, match="the share of bot is full: at most 2 rows of cells"):
+        allowed(b"bot\0more", cells=(Write(b"more", cell),))
+    allowed(b"other\0first", "other\n\n")
 
 
 def test_a_call_matters_to_so_many_rules_at_most(office: Office) -> None:
@@ -201,7 +200,8 @@ def test_a_call_matters_to_so_many_rules_at_most(office: Office) -> None:
 
     def marks(count: int) -> bytes | None:
         left = tuple(Mark(bytes([at]) * 32, None if at % 2 else at) for at in range(count))
-        return settle(office.world.tables, Verdict(Outcome.ALLOWED, effects=Effects(marks=left)))
+        verdict = Verdict(Outcome.ALLOWED, effects=Effects(marks=left))
+        return settle(office.world.tables, verdict, office.session.kid, "bot\n\n")
 
     assert marks(0) is None
     assert len(marks(limits.MARKS_PER_CALL_MAX) or b"") == 40 * limits.MARKS_PER_CALL_MAX

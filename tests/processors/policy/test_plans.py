@@ -227,7 +227,7 @@ def test_of_rates_that_came_with_a_call_the_lowest_counts_and_the_first_of_equal
 
 def test_counts_of_what_came_with_a_call_are_its_sessions_own() -> None:
     """Another session's documents of the same words have others; they would share one count of a user."""
-    rule = {"id": "r", "when": "tool:x", "at_most": 1, "per": "user"}
+    rule = {"id": "r", "when": "tool:x", "at_most": 1, "per": "user", "window": "day"}
     call = Call(intents=(json.dumps({"sequence": [rule]}),))
     keys = [
         judged(ANY, call=call._replace(session=Session(session_id=one))).effects.cells[0].key for one in ("s", "t", "s")

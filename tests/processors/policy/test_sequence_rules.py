@@ -11,7 +11,7 @@ from processors.policy import limits
 from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.decide import decide, index_policies
-from processors.policy.documents import parse_policy
+from processors.policy.documents import parse_inline, parse_policy
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Cell, Session, Tables
 from processors.policy.explain import explain
@@ -55,7 +55,7 @@ class Past:
         """Return the reason of one call, which ends well at once if it is allowed."""
         verdict = decide(self.index, who, resource, parameters or {}, self.asked(now, session, chain))
         self.last = verdict
-        for key, cell in verdict.effects.cells:
+        for key, cell, _ in verdict.effects.cells:
             self.cells[key] = cell
         for mark in verdict.effects.marks:
             until = SESSION_ENDS if mark.within_ms is None else now + mark.within_ms
@@ -71,7 +71,7 @@ class Past:
     def left(self) -> list[Cell]:
         """Return the cells that the last call left."""
         assert self.last is not None
-        return [cell for _, cell in self.last.effects.cells]
+        return [cell for _, cell, _ in self.last.effects.cells]
 
 
 # ---- counts and sums
@@ -290,3 +290,15 @@ def test_a_rule_without_a_condition_neither_costs_nor_earns_an_expression() -> N
 
     assert reason(limits.INLINE_REGEXES_MAX) == ""
     assert reason(limits.INLINE_REGEXES_MAX + 1) == "POLICY_BROKEN"
+
+
+@pytest.mark.parametrize("kind", [{"at_most": 1}, {"sum": "n", "max": 5}])
+def test_what_comes_with_a_call_counts_for_a_user_in_a_window_only(kind: dict[str, Any]) -> None:
+    """Nothing would end what it remembers. In a window, or for a session, it leaves with the session at the latest."""
+    rule = {"id": "r", "when": "**", "per": "user", **kind}
+    with pytest.raises(PolicyError, match="E_SEQUENCE at '/sequence/0'"):
+        parse_inline(json.dumps({"sequence": [rule]}).encode())
+
+    for more in ({"window": "day"}, {"per": "session"}):
+        (read,) = parse_inline(json.dumps({"sequence": [rule | more]}).encode()).sequence
+        assert read.inline

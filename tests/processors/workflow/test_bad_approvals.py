@@ -318,7 +318,7 @@ def test_what_waits_is_bounded(world):
     world.is_denied("LIMIT_EXCEEDED", world.pay)
 
     size = len(world.records[-1].value or b"")
-    small = Workflow.opened("small", bounds=TenantLimits(pending_bytes=2 * size))
+    small = Workflow.opened("small", bounds=TenantLimits(pending_bytes=4 * size + 64))
     small.require(KEY, approval_criteria="role:manager", timeout=300)
     assert small.pay().says[0] == "pending"
     small.is_denied("LIMIT_EXCEEDED", small.pay)

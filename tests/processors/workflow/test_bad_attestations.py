@@ -222,7 +222,7 @@ def test_enrolment_keys_register_neither_approvers_nor_attesters(world):
         world.refuses("WRONG_ROLE", world.registration(role, "mine"), enrolment)
 
 
-@pytest.mark.parametrize("bounds", [{"attestations": 2}])
+@pytest.mark.parametrize("bounds", [{"attestations": 32}])
 def test_a_tenant_has_room_for_so_many_attestations(bounds):
     """Beyond it a report with attestations is refused whole, and the call stays open to be reported without."""
     world = Workflow.opened("small", bounds=TenantLimits(**bounds))
@@ -238,7 +238,7 @@ def test_a_tenant_has_room_for_so_many_attestations(bounds):
 
 
 def test_a_key_has_room_for_so_many_setters(world):
-    """Sixteen; one of them may say it again."""
+    """Sixty-four; one of them may say it again."""
     named = [f"kyc-{i}" for i in range(limits.SETTERS_PER_KEY_MAX + 1)]
     setters = [world.register("attester", name, attributes='{"attests":["**"],"subjects":["**"]}') for name in named]
     for setter in setters[:-1]:

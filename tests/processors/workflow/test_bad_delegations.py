@@ -177,7 +177,7 @@ def test_a_delegation_is_looked_at_only_where_it_is_honoured(world):
         assert folded.says == ("refused", "NOT_SUPPORTED")
 
 
-@pytest.mark.parametrize("bounds", [{"delegations": 2}])
+@pytest.mark.parametrize("bounds", [{"delegations": 32}])
 def test_a_tenant_has_room_for_so_many_delegations(bounds):
     """Beyond it a grant is refused."""
     world = Workflow.opened("small", bounds=TenantLimits(**bounds))

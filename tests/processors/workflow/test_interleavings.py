@@ -108,9 +108,9 @@ def test_a_grant_of_a_name_that_comes_back_is_revoked(world):
     assert world.pay(by=again).says == ("pending", "APPROVAL_PENDING")
 
 
-def test_what_was_asked_and_is_over_is_not_remembered_without_bound(world, monkeypatch):
+def test_what_was_asked_and_is_over_is_not_remembered_without_bound():
     """Calls that end, however they end, leave no more rows than there is room for."""
-    monkeypatch.setattr(limits, "REQUESTS_REMEMBERED_MAX", 3)
+    world = Workflow.opened("remembered", bounds=TenantLimits(requests=12))
     two_approvals(world)
     carol = world.person("carol", "manager")
     for n in range(6):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from processors.tables import TenantLimits
 from schemas import limits
 from tests.workflow_world import ANYTHING, PAY, Workflow
 
@@ -82,24 +83,25 @@ def test_an_operation_that_is_refused_leaves_no_mark(world):
     assert world.pay(1).says == ("allowed", "")
 
 
-def test_one_delegator_leaves_room_for_others(world, monkeypatch):
-    """However much one grants, another may; and revoking one makes no room, so that nobody counts anew."""
-    monkeypatch.setattr(limits, "DELEGATIONS_PER_PRINCIPAL_MAX", 3)
+def test_one_delegator_leaves_room_for_others():
+    """However much one grants, another may. What is revoked makes room after an hour."""
+    world = Workflow.opened("delegators", bounds=TenantLimits(delegations=12))
     world.register("agent", "clerk")
     other = world.open_session(world.register("agent", "other"))
-    for _ in range(3):
-        assert world.grant_to(world.bot, "clerk").says == ("accepted", "")
+    granted = [world.grant_to(world.bot, "clerk") for _ in range(3)]
+    assert {one.says for one in granted} == {("accepted", "")}
 
     world.is_refused("LIMIT_EXCEEDED", lambda: world.grant_to(world.bot, "clerk"))
-    assert world.grant_to(other, "clerk").says == ("accepted", "")
-    world.passes(2 * 3_600_000)
+    assert world.grant_to(other, "clerk", life_ms=90_000_000).says == ("accepted", "")
+    world.revoke_delegation(world.bot, granted[0].entry.event)
+    world.passes(limits.REVOKED_DELEGATION_MS)
     again = world.open_session(world.agent)
     assert world.grant_to(again, "clerk").says == ("accepted", "")
 
 
-def test_one_program_leaves_room_for_others_sessions(world, monkeypatch):
+def test_one_program_leaves_room_for_others_sessions():
     """An agent that opens session after session keeps nobody from logging in."""
-    monkeypatch.setattr(limits, "SESSIONS_PER_PROGRAM_MAX", 3)
+    world = Workflow.opened("sessions", bounds=TenantLimits(sessions=12))
     other = world.register("agent", "other")
     for _ in range(2):  # the world has opened one
         world.open_session(world.agent)
@@ -115,38 +117,40 @@ def test_what_proves_a_value_weighs_too(world):
     world.put(world.bot, "a", "1")
     [row] = world.tables.vault.rows.values()
 
-    assert world.tables.vault.weight == world.tables.vault.weight_of(("by", "bot"))
     kept = (row.value.encode(), row.written.event, row.written.proof, row.opened.event, row.opened.proof)
     assert world.tables.vault.weight == sum(map(len, kept))
 
 
-@pytest.mark.parametrize("limit", ["VAULT_KEYS_PER_PRINCIPAL_MAX", "VAULT_BYTES_PER_PRINCIPAL_MAX"])
-def test_one_principal_leaves_room_in_the_vault(world, monkeypatch, limit):
+@pytest.mark.parametrize("limit", ["vault_keys", "vault_bytes"])
+def test_one_principal_leaves_room_in_the_vault(world, limit):
     """In all its sessions together; who writes over a value takes its weight."""
+    world.put(world.bot, "a", 1)
+    most = 8 if limit == "vault_keys" else world.tables.vault.weight * 10  # a quarter of it has room for two
+    world = Workflow.opened("vault", bounds=TenantLimits(**{limit: most}))
     other = world.open_session(world.register("agent", "other"))
     again = world.open_session(world.agent)
-    assert world.put(world.bot, "a", "1").says == ("accepted", "")
-    monkeypatch.setattr(limits, limit, 2 if "KEYS" in limit else world.tables.vault.weight * 5 // 2)
-    assert world.put(again, "b", "2").says == ("accepted", "")
+    assert world.put(world.bot, "a", 1).says == ("accepted", "")
+    assert world.put(again, "b", 2).says == ("accepted", "")
 
-    world.is_refused("LIMIT_EXCEEDED", lambda: world.put(again, "c", "3"))
-    assert world.put(again, "b", "4").says == ("accepted", "")
-    assert world.put(other, "c", "3").says == ("accepted", "")
+    world.is_refused("LIMIT_EXCEEDED", lambda: world.put(again, "c", 3))
+    assert world.put(again, "b", 4).says == ("accepted", "")
+    assert world.put(other, "c", 3).says == ("accepted", "")
     world.drop(world.bot, "a")
-    assert world.put(again, "c", "3").says == ("accepted", "")
+    assert world.put(again, "c", 3).says == ("accepted", "")
 
 
-def test_one_requester_leaves_room_for_others_that_wait(world, monkeypatch):
+def test_one_requester_leaves_room_for_others_that_wait():
     """What waits is kept whole, so its bytes count; room comes back with the answer."""
+    world = Workflow.opened("waiting", bounds=TenantLimits(pending_bytes=3_000))
     world.require("boss", approval_criteria="role:manager", timeout=300)
     carol = world.person("carol", "manager")
-    first = world.pay(1)
-    assert first.says == ("pending", "APPROVAL_PENDING")
-    monkeypatch.setattr(limits, "PENDING_BYTES_PER_REQUESTER_MAX", world.tables.requests.weight + 8)
+    asked = [world.pay(n) for n in range(9)]
+    waits = [one for one in asked if one.says == ("pending", "APPROVAL_PENDING")]
+    assert 0 < len(waits) < len(asked)
+    assert asked[-1].says == ("denied", "LIMIT_EXCEEDED")
     world.publish_policy({"policy_id": "agent:other", **ANYTHING, "attestations": ["boss"], **BOSS})
     other = world.open_session(world.register("agent", "other"))
 
-    assert world.pay(2).says == ("denied", "LIMIT_EXCEEDED")
     assert world.pay(3, by=other).says == ("pending", "APPROVAL_PENDING")
-    world.approve(carol, first, "boss")
+    world.deny(carol, waits[0], "boss")
     assert world.pay(4).says == ("pending", "APPROVAL_PENDING")

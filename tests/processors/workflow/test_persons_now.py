@@ -225,19 +225,19 @@ def test_rows_of_persons_leave(world):
     assert not world.tables.persons.rows
 
 
-def test_a_tenant_has_room_for_so_many_persons():
-    """A further one is refused by name; whoever is known logs in all the same; a stolen bridge leaves no litter."""
-    world = Workflow.opened("few", bounds=TenantLimits(persons=2))
+def test_a_bridge_has_room_for_so_many_persons():
+    """A further one is refused; whoever is known logs in all the same; a stolen bridge fills its own share only."""
+    world = Workflow.opened("few", bounds=TenantLimits(persons=8))
     stolen = world.register("bridge", "stolen")
 
     def opens(name: str, by: Actor | None = None) -> tuple[str, str]:
         body = world.person_session(f"user:{name}", keys=keys_of("few", name, world.draw()), attributes="{}")
         return world.send(body, by or world.bridge).says
 
-    assert opens("carol") == ("accepted", "")
-    assert opens("x", stolen) == ("accepted", "")
-    assert opens("carol") == ("accepted", "")
-    body = world.person_session("user:dave", keys=keys_of("few", "dave"), attributes="{}")
+    assert [opens("x", stolen), opens("y", stolen)] == [("accepted", "")] * 2
+    assert opens("z", stolen) == ("refused", "LIMIT_EXCEEDED")
+    assert [opens("carol"), opens("dave"), opens("carol")] == [("accepted", "")] * 3
+    body = world.person_session("user:erin", keys=keys_of("few", "erin"), attributes="{}")
     world.refuses("LIMIT_EXCEEDED", body, world.bridge)
     world.revoke("stolen")
-    assert opens("dave") == ("accepted", "")
+    assert world.tables.persons.rows.keys() == {b"user:carol", b"user:dave"}

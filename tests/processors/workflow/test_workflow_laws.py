@@ -20,6 +20,7 @@ from processors.tables import Tables
 from schemas import codec
 from schemas.records import AuditEntry, Prompt
 from tests.builders import Actor, Folded, invocation
+from tests.processors.derived import derived_again, state
 from tests.workflow_world import ANYTHING, CHECK, MAIL, PAY, Workflow, attests
 from tests.world import HOUR_MS
 
@@ -207,34 +208,6 @@ def script(request) -> Script:
     if request.param not in _SCRIPTS:
         _SCRIPTS[request.param] = Script(request.param)
     return _SCRIPTS[request.param]
-
-
-def state(tables: Tables) -> dict[str, Any]:
-    """Return everything that the next record can depend on, what is derived from rows included."""
-    rows: dict[str, Any] = {name: dict(table.rows) for name, table in tables.by_name.items()}
-    every = tables.by_name.items()
-    derived = {f"groups of {name}": (groups(t._groups), t.weight, dict(t._weights)) for name, t in every}
-    return {**rows, **derived, "tail": (tables.next_index, tables.prev, tables.now), "next": tables.next_deadline()}
-
-
-def groups(found: dict[Any, list[bytes]]) -> dict[Any, tuple[bytes, ...]]:
-    return {group: tuple(keys) for group, keys in found.items()}
-
-
-def derived_again(tables: Tables) -> dict[str, Any]:
-    """Return groups and weights as they follow from the rows alone, without what kept them up to date."""
-    found: dict[str, Any] = {}
-    for name, table in tables.by_name.items():
-        kept: dict[Any, list[bytes]] = {}
-        weights: dict[Any, int] = {}
-        for key in sorted(table.rows):
-            weight = table._weigh(table.rows[key]) if table._weigh else 0
-            for group in table._groups_of(table.rows[key]) if table._groups_of else ():
-                kept.setdefault(group, []).append(key)
-                weights[group] = weights.get(group, 0) + weight
-        whole = sum(map(table._weigh, table.rows.values())) if table._weigh else 0
-        found[f"groups of {name}"] = (groups(kept), whole, {g: w for g, w in weights.items() if w})
-    return found
 
 
 @dataclass

@@ -107,7 +107,7 @@ def read_field(document: Document, raw: list[RawRequirement], name: str, member:
         case "attestations":
             raw += parse_requirements(member, at)
         case "sequence":
-            document.rules = parse_rules(member, at)
+            document.rules = parse_rules(member, at, inline=inline)
         case "validity":
             read_validity(document, member, at)
         case "constraints":

@@ -49,9 +49,11 @@ class Rule:
     require: str | None = None
 
 
-def parse_rules(value: object, pointer: str) -> list[Rule]:
+def parse_rules(value: object, pointer: str, *, inline: bool = False) -> list[Rule]:
     rules = [parse_rule(item, below(pointer, i)) for i, item in enumerate(array_of(value, pointer))]
     for i, rule in enumerate(rules):
+        if inline and rule.per == "user" and rule.window is None:
+            raise RefusedError("E_SEQUENCE", below(pointer, i))
         if rule.rule_id in {earlier.rule_id for earlier in rules[:i]}:
             raise RefusedError("E_SEQUENCE", below(pointer, i))
     return rules

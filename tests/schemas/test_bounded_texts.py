@@ -1,0 +1,223 @@
+"""Every text, every run of bytes and every list in an event has a bound of its own, or is one call's alone.
+
+What is copied to others (the registry, the views, state) must not be as long as an event may be. The fields are read
+from the schemas: one that is new, and is neither refused when it is long nor listed here, fails.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processors.attestations import record_id
+from schemas import records
+from schemas.records import (
+    ClockTicked,
+    InvocationRequested,
+    PolicyWithdrawn,
+    PrincipalRevoked,
+    Prompt,
+    ResultReported,
+    SessionClosed,
+    SessionRevoked,
+)
+from schemas.workflow import (
+    ApplicationEventLogged,
+    AttestationRevoked,
+    AttestationSet,
+    ContextDeleted,
+    ContextListed,
+    ContextRead,
+    ContextWritten,
+    DelegationGranted,
+    DelegationRevoked,
+    StateQueried,
+)
+from tests.builders import Actor, Folded, keys_of
+from tests.workflow_world import ANYTHING, CHECK, MAIL, Workflow, attests, declared
+
+AVRO = Path(records.__file__).parent / "avro"
+LONG = 60_000
+# Of these the log keeps a digest, or what is sealed to one reader: the event's own bound holds.
+WHOLE = {
+    "InvocationRequested.parameters": "sealed to the tool; the digest stands in the decision",
+    "ResultReported.body": "sealed to the caller",
+    "ContextWritten.value": "bounded by 64 KiB, and by the writer's share of bytes",
+    "PolicyPublished.documents[]": "an administrator's, at most 64 KiB each",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """A text, bytes or a list, by its path from the body: `tools[].description`."""
+
+    body: str
+    path: str
+    kind: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.body}.{self.path}"
+
+
+def fields_of(body: str) -> Iterator[Field]:
+    """Yield every field of a body that can be long, nested records included."""
+    for field in schema_of(body)["fields"]:
+        yield from _fields(body, field["name"], field["type"])
+
+
+def _fields(body: str, path: str, kind: Any) -> Iterator[Field]:
+    if isinstance(kind, list):
+        for branch in kind:
+            yield from _fields(body, path, branch)
+    elif isinstance(kind, dict) and kind["type"] == "array":
+        yield Field(body, path, "array")
+        yield from _fields(body, f"{path}[]", kind["items"])
+    elif isinstance(kind, dict):
+        yield from _fields(body, path, kind["type"])
+    elif kind in {"string", "bytes"}:
+        yield Field(body, path, kind)
+    elif kind.startswith("macaw.v1."):
+        for field in schema_of(kind.removeprefix("macaw.v1."))["fields"]:
+            yield from _fields(body, f"{path}.{field['name']}", field["type"])
+
+
+def schema_of(name: str) -> Any:
+    return json.loads((AVRO / f"macaw.v1.{name}.avsc").read_text("utf-8"))
+
+
+BODIES = [kind.rsplit(".", 1)[1] for kind in schema_of("Event")["fields"][1]["type"]]
+FIELDS = [field for body in BODIES for field in fields_of(body)]
+
+
+def lengthened(record: Any, path: str, kind: str) -> Any:
+    """Return a record whose field at a path is very long."""
+    name, _, rest = path.partition(".")
+    if name.endswith("[]"):
+        items = getattr(record, name[:-2])
+        assert items, f"the example of {type(record).__name__} needs an item in {name}"
+        item = lengthened(items[0], rest, kind) if rest else _long(items[0], kind)
+        return dataclasses.replace(record, **{name[:-2]: (item, *items[1:])})
+    value = getattr(record, name)
+    if rest:
+        assert value is not None, f"the example of {type(record).__name__} needs {name}"
+        return dataclasses.replace(record, **{name: lengthened(value, rest, kind)})
+    return dataclasses.replace(record, **{name: _long(value, kind)})
+
+
+def _long(value: Any, kind: str) -> Any:
+    if kind == "array":
+        assert value, "the example needs an item"
+        return value * 2_000
+    return bytes(LONG) if kind == "bytes" else f"{value or ''}{'x' * LONG}"
+
+
+class Examples:
+    """A world, and of each body one that is accepted in it, with its signer."""
+
+    def __init__(self, name: str) -> None:
+        self.world = world = Workflow.opened(name)
+        world.require("boss", approval_criteria="role:manager", timeout=600)
+        self.carol = world.person("carol", "manager")
+        self.kyc = world.register("attester", "kyc", attributes='{"attests":["**"],"subjects":["**"]}')
+        self.enrol = world.register("enrolment", "enrol")
+        self.asked = world.pay()
+        self.open = world.call(world.bot, CHECK)
+        self.given = world.grant_to(world.bot, "desk").entry.event
+        world.put(world.bot, "k", 1)
+        world.attest(self.kyc, world.bot, "kyc_ok")
+        self.said = record_id(world.bot.kid, "kyc_ok", "attester:kyc")
+
+    def of(self, body: str) -> tuple[Any, Actor]:
+        """Return a body of one kind, and who says it."""
+        world = self.world
+        prompt = Prompt(path="prompt", parent=None, policy="{}")
+        decision = self.open.decision_leaf
+        known = world.tables.policies.rows[b"agent:bot"].digest
+        tool = declared("tool:new/run", attests=("a",), prompts=("p",))
+        noted = ApplicationEventLogged(
+            event_type="e", source="s", action="a", target="t", outcome="success", category="c", signed=True,
+            metadata="{}",
+        )  # fmt: skip
+        attestation = AttestationSet(session=world.bot.kid, key="checked", value="1", one_time=False, decision=decision)
+        registered = world.registration("tool", "new", tools=(tool,))
+        enrolled = world.registration("enrolment", "new")
+        offer = world.offer(keys_of("another admin"), "admin", "second")
+        found: dict[str, tuple[Any, Actor]] = {
+            "AdminAdded": (world.admin_addition(offer, world.roots), world.roots[0]),
+            "PrincipalRegistered": (registered, world.admin),
+            "PrincipalRegistered.enrolment": (enrolled, world.admin),
+            "PrincipalRevoked": (PrincipalRevoked(principal_id="kyc", kid=self.kyc.kid, reason="r"), world.admin),
+            "PolicyPublished": (world.publication({"policy_id": "agent:bot", **ANYTHING}), world.admin),
+            "PolicyWithdrawn": (PolicyWithdrawn(policy_id="agent:bot", previous=known), world.admin),
+            "SessionOpened": (world.person_session("user:dave", keys=keys_of("dave")), world.bridge),
+            "InvocationRequested": (
+                InvocationRequested(resource=MAIL, parameters='{"prompt":"x"}', intents=("{}",), prompts=(prompt,)),
+                world.bot,
+            ),
+            "ResultReported": (
+                ResultReported(decision=decision, outcome="ok", body="{}", attestations=(attests("checked"),)),
+                world.desk,
+            ),
+            "ClockTicked": (ClockTicked(deadline=0), world.monitor),
+            "SessionClosed": (SessionClosed(reason="r"), world.bot),
+            "SessionRevoked": (SessionRevoked(session=world.bot.kid, reason="r"), world.admin),
+            "AttestationSet": (attestation, world.desk),
+            "AttestationApproved": (world.approval(self.asked, "boss", reason="r"), self.carol),
+            "AttestationDenied": (world.denial(self.asked, "boss", reason="r"), self.carol),
+            "AttestationRevoked": (AttestationRevoked(record=self.said, reason="r"), world.admin),
+            "ContextWritten": (ContextWritten(scope="team", key="n", value="1"), world.bot),
+            "ContextRead": (ContextRead(scope="team", key="n"), world.bot),
+            "ContextDeleted": (ContextDeleted(scope="session", key="k"), world.bot),
+            "ContextListed": (ContextListed(scope="team", prefix="a", after="", limit=9), world.bot),
+            "DelegationGranted": (
+                DelegationGranted(
+                    delegate="desk", scope='{"resources":["**"]}', expires_at=world.now + 1000, purpose="p"
+                ),
+                world.bot,
+            ),
+            "DelegationRevoked": (DelegationRevoked(delegation=self.given, reason="r"), world.bot),
+            "ApplicationEventLogged": (noted, world.bot),
+            "StateQueried": (StateQueried(what="attestations", argument="null"), world.bot),
+        }
+        return found[body]
+
+    def send(self, body: Any, by: Actor) -> Folded:
+        """Let it be said."""
+        header = {"causation_id": self.open.entry.event} if isinstance(body, ResultReported) else {}
+        return self.world.send(body, by, **header)
+
+
+def example_of(field: Field) -> str:
+    """Return which example has the field: an enrolment key declares no tools."""
+    return "PrincipalRegistered.enrolment" if field.name.startswith("PrincipalRegistered.enrolment") else field.body
+
+
+@pytest.mark.parametrize("body", [body for body in BODIES if body != "TenantFounded"])
+def test_each_example_is_taken_as_it_stands(body):
+    """Else what is shown below would be shown of nothing."""
+    examples = Examples(body)
+
+    assert examples.send(*examples.of(body)).entry.outcome in {"accepted", "allowed"}
+
+
+# The founding event is its founder's, once, and its digest is pinned.
+@pytest.mark.parametrize(
+    "field", [field for field in FIELDS if field.body != "TenantFounded"], ids=lambda field: field.name
+)
+def test_what_is_long_is_refused_unless_it_is_one_calls_alone(field):
+    """Each text, bytes and list of every body, one at a time."""
+    examples = Examples(field.name)
+    body, by = examples.of(example_of(field))
+    folded = examples.send(lengthened(body, field.path, field.kind), by)
+
+    taken = folded.entry.outcome in {"accepted", "allowed", "pending"}
+    assert taken <= (field.name in WHOLE), (folded.says, folded.results)
+
+
+def test_what_is_one_calls_alone_is_a_field_of_today():
+    """A name that no schema has any more would let a later field of that name through."""
+    assert set(WHOLE) <= {field.name for field in FIELDS}
