@@ -68,7 +68,11 @@ class PublishError(RuntimeError):
 
 
 class EventTooLargeError(PublishError):
-    """The event exceeds what the broker takes on intake."""
+    """The event exceeds what the broker takes on intake; nothing was sent."""
+
+
+class UnsignableError(PublishError):
+    """What was to be published is no event; nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,7 @@ class Publisher:
                 draft = self._draft(request)
                 request.on_drafted(draft)
             except Exception as exc:  # noqa: BLE001 - it must not cost those beside it
-                request.appended.set_exception(PublishError(f"cannot sign the event: {exc}"))
+                request.appended.set_exception(UnsignableError(f"cannot sign the event: {exc}"))
                 continue
             drafts.append(draft)
             sendings.append(_Sending(draft.value, [], request.appended))

@@ -89,6 +89,11 @@ def unwritable(value: object, why: str) -> Written:
     return Written(jcs.canonical(marker).decode(), (_line(marker),))
 
 
+def lost(why: str) -> str:
+    """Return the body of a report whose own body cannot be sent."""
+    return jcs.canonical({UNWRITTEN: "report", "at": "", "why": _clean(why)[:ERROR_CHARS_MAX]}).decode()
+
+
 def told(raised: BaseException) -> str:
     """Return the type and text of an exception in at most ERROR_CHARS_MAX characters, whatever its class does."""
     causes = ()
