@@ -94,7 +94,7 @@ class Execution:
         try:
             return bind_arguments(self._tool, self._call.parameters)
         except ToolArgumentError as exc:
-            self._ended = failed(told(exc))
+            self._ended = failed("BAD_ARGUMENTS", problems=[{"at": at, "why": why} for at, why in exc.problems])
         return None
 
     def _execute(self, bound: BoundArguments) -> None:

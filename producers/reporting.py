@@ -296,10 +296,14 @@ def _line(marker: Mapping[str, jcs.JSONValue]) -> str:
 
 
 def _pointer(at: _Place) -> str:
-    """Return a place as a JSON pointer (RFC 6901), its end where it is too long."""
-    steps: list[str] = []
+    steps: list[object] = []
     while at is not None:
         at, step = at
-        steps.append(str(step).replace("~", "~0").replace("/", "~1"))
-    text = "".join(f"/{_clean(step)}" for step in reversed(steps))
+        steps.append(step)
+    return place_text(steps[::-1])
+
+
+def place_text(steps: Iterable[object]) -> str:
+    """Return a place as a JSON pointer (RFC 6901), its end where it is too long."""
+    text = "".join(f"/{_clean(str(step).replace('~', '~0').replace('/', '~1'))}" for step in steps)
     return text if len(text) <= POINTER_CHARS_MAX else f"…{text[-POINTER_CHARS_MAX + 1 :]}"
