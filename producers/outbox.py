@@ -17,6 +17,7 @@ from typing import Any
 from producers.executed import ExecutedCalls
 from producers.publisher import EventTooLargeError, Publisher, PublishError, UnsignableError
 from producers.reporting import lost
+from schemas import limits
 from schemas.records import Attestation, ResultReported
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,14 @@ class Outbox:
         except FutureTimeoutError:
             appended.cancel()  # a second one, should this still come, has no effect on the log
             raise PublishError(f"the broker has not answered within {SEND_SECONDS:g} s") from None
+        ahead_ms = self._publisher.ahead_ms or 0
+        if not -limits.ISSUED_BEHIND_MS_MAX <= ahead_ms <= limits.ISSUED_AHEAD_MS_MAX:
+            # It is appended, and the log refuses it. With the right time it is taken.
+            way = "ahead of" if ahead_ms > 0 else "behind"
+            raise PublishError(
+                f"this machine's clock is {abs(ahead_ms) / 1000:.0f} s {way} the brokers', so the log refuses what it"
+                " signs: set the clock"
+            )
 
     def _keep(self, event: bytes, report: ResultReported, why: PublishError) -> None:
         log.error(

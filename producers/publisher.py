@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from producers.keys import KeyPair
@@ -91,6 +91,7 @@ class _Sending:
     value: bytes
     headers: list[tuple[str, str | bytes | None]]
     appended: Future[int]
+    issued_ms: int
     error: KafkaError | None = None
 
 
@@ -123,6 +124,9 @@ class Publisher:
             "log_level": 2,
         }
         self._producer = Producer(self._settings)
+        # How far the newest event was issued ahead of its append: beyond the log's bounds it was refused, so a clock is
+        # wrong. None while nothing has been appended.
+        self.ahead_ms: int | None = None
         self._closed, self._door = False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"publish-{principal_id}", daemon=True)
         self._thread.start()
@@ -233,7 +237,7 @@ class Publisher:
                 request.appended.set_exception(UnsignableError(f"cannot sign the event: {exc}"))
                 continue
             drafts.append(draft)
-            sendings.append(_Sending(draft.value, [], request.appended))
+            sendings.append(_Sending(draft.value, [], request.appended, time.time_ns() // 1_000_000))
         for sending, headers in zip(sendings, sign_drafts(self._key.signing, drafts) if drafts else (), strict=True):
             sending.headers = list(headers)
         return sendings
@@ -260,10 +264,24 @@ class Publisher:
                 sending.value,
                 partition=0,
                 headers=sending.headers,
-                on_delivery=_settle(sending),
+                on_delivery=self._settle(sending),
             )
         except (KafkaException, BufferError) as exc:
             _fail(sending, exc.args[0])
+
+    def _settle(self, sending: _Sending) -> Callable[[KafkaError | None, Message], None]:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            offset = _offset_in(message)
+            if sending.appended.done():
+                return
+            if error is None:
+                kind, at = message.timestamp()
+                self.ahead_ms = sending.issued_ms - at if kind == TIMESTAMP_LOG_APPEND_TIME else None
+                sending.appended.set_result(offset)
+            else:
+                _fail(sending, error)
+
+        return on_delivery
 
     def _renew(self, why: object) -> None:
         """Go on with a new producer. What the old one had in hand is settled, or is for the new one to send."""
@@ -300,19 +318,6 @@ def _drain(producer: Producer, seconds: float) -> None:
         # A fatal error comes out of here, or an error without one: the answers say the rest.
         with contextlib.suppress(KafkaException, SystemError):
             producer.flush(left)
-
-
-def _settle(sending: _Sending) -> Callable[[KafkaError | None, Message], None]:
-    def on_delivery(error: KafkaError | None, message: Message) -> None:
-        offset = _offset_in(message)
-        if sending.appended.done():
-            return
-        if error is None:
-            sending.appended.set_result(offset)
-        else:
-            _fail(sending, error)
-
-    return on_delivery
 
 
 def _offset_in(message: Message) -> int:

@@ -31,6 +31,7 @@ class Line:
 
     def __init__(self, *answers: Exception | int | None) -> None:
         self.answers, self.said = list(answers), list[tuple[ResultReported, Any]]()
+        self.ahead_ms: int | None = 0
 
     def publish(self, report: ResultReported, *, causation_id: bytes | None = None) -> Future[int]:
         self.said.append((report, causation_id))
@@ -132,6 +133,21 @@ def test_a_disk_that_is_full_keeps_the_report_in_memory(
     assert "in memory only" in caplog.text
     outbox.send_kept()
     assert len(line.said) == 2
+    assert not outbox.is_late
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "says"), [(10_001, "10 s ahead of"), (60_000, "60 s ahead of"), (-300_001, "300 s behind")]
+)
+def test_a_clock_that_is_wrong_keeps_the_report(memory: ExecutedCalls, caplog: Any, ahead_ms: int, says: str) -> None:
+    """The log refuses what it signs; with the right time the report is taken."""
+    outbox, line = made(memory)
+    line.ahead_ms = ahead_ms
+
+    assert not outbox.send(EVENT, report())
+    assert f"this machine's clock is {says} the brokers'" in caplog.text
+    line.ahead_ms = 10_000
+    outbox.send_kept()
     assert not outbox.is_late
 
 

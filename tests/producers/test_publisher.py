@@ -110,6 +110,15 @@ def test_what_is_no_event_costs_those_beside_it_nothing(publisher: Publisher) ->
             future.result(30)
 
 
+def test_the_brokers_clock_is_compared_with_ones_own(publisher: Publisher) -> None:
+    """The library's own cluster lives in the year 1970."""
+    assert publisher.ahead_ms is None
+    publisher.publish(report()).result(30)
+
+    assert publisher.ahead_ms is not None
+    assert abs(publisher.ahead_ms - time.time() * 1000) < 3_600_000
+
+
 UNREACHABLE: Any = {"socket.connection.setup.timeout.ms": 1000}
 
 
