@@ -41,6 +41,11 @@ class Outbox:
         return len(self._kept)
 
     @property
+    def can_send(self) -> bool:
+        """Whether anything is there to send reports."""
+        return self._publisher.is_running
+
+    @property
     def is_late(self) -> bool:
         """Whether a report is kept, or was not taken within LATE_SECONDS."""
         with self._lock:

@@ -137,8 +137,9 @@ class ToolHost:
         self._control, self._app = control, app
         self._tools: Mapping[str, ToolFunction] = {f"tool:{app}/{t.name}": t for t in tools}
         self._executed = ExecutedCalls(settings.executed_path)
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix=f"tool-{app}")
-        self._watch = ThreadPoolExecutor(settings.workers, thread_name_prefix=f"watch-{app}")
+        self._threads: list[threading.Thread] = []
+        self._pool = self._threads_for("tool", settings.workers)
+        self._watch = self._threads_for("watch", settings.workers)
         self._outbox = Outbox(control.publisher, self._executed)
         self._late_since: float | None = None
         self._stop = threading.Event()
@@ -154,6 +155,12 @@ class ToolHost:
             stop=self._stop,
         )
 
+    def _threads_for(self, what: str, count: int) -> ThreadPoolExecutor:
+        def begun() -> None:
+            self._threads.append(threading.current_thread())
+
+        return ThreadPoolExecutor(count, f"{what}-{self._app}", begun)
+
     def stop(self) -> None:
         """Ask the host to end; calls that run are waited for."""
         self._stop.set()
@@ -162,7 +169,8 @@ class ToolHost:
         """Serve until `stop`.
 
         Raises:
-            HostError: it cannot report, or its key is not live; sqlite3.Error: it cannot note what it begins.
+            HostError: it cannot report, its key is not live, or a tool ended its threads.
+            sqlite3.Error: it cannot note what it begins.
         """
         try:
             while self._must_wait():
@@ -174,11 +182,15 @@ class ToolHost:
                     self._stop.wait(LATE_PAUSE_SECONDS)
                 elif batch := self._feed.take():
                     self._serve(batch)
+        except SystemExit as exc:
+            raise HostError(f"{self._app} was ended from within: a tool may have done that; serve it again") from exc
         finally:
             self._close()
 
     def _must_wait(self) -> bool:
         """Whether reports are late; what is kept of them is sent first. Raises HostError: it was waited too long."""
+        if not (self._outbox.can_send and all(one.is_alive() for one in self._threads)):
+            raise HostError(f"threads of {self._app} were ended from within: a tool may have done that; serve it again")
         if self._stop.is_set() or not self._outbox.is_late:
             self._late_since = None
             return False

@@ -32,6 +32,7 @@ class Line:
     def __init__(self, *answers: Exception | int | None) -> None:
         self.answers, self.said = list(answers), list[tuple[ResultReported, Any]]()
         self.ahead_ms: int | None = 0
+        self.is_running = True
 
     def publish(self, report: ResultReported, *, causation_id: bytes | None = None) -> Future[int]:
         self.said.append((report, causation_id))
@@ -161,7 +162,7 @@ def host(memory: ExecutedCalls) -> Any:
     made._app, made._executed, made._feed = "bank", memory, Endless()
     made._stop, made._late_since, made.ready = threading.Event(), None, threading.Event()
     made._pool = made._watch = SimpleNamespace(shutdown=lambda **_: None)
-    made.served = []
+    made.served, made._threads = [], []
     made._serve = made.served.append
     return made
 
@@ -204,6 +205,32 @@ def test_a_host_sends_what_an_earlier_process_left_before_it_takes_anything(host
     host.run()
 
     assert sent_before == [2]
+
+
+def test_a_host_whose_threads_were_ended_ends(host: Any, memory: ExecutedCalls) -> None:
+    """It would take calls and never run them, or run them and never report."""
+    host._outbox, line = made(memory)
+    line.is_running = False
+    with pytest.raises(HostError, match="threads of bank were ended"):
+        host.run()
+
+    line.is_running = True
+    host._threads = [threading.Thread()]
+    with pytest.raises(HostError, match="threads of bank were ended"):
+        host.run()
+    assert host.served == []
+
+
+def test_a_host_that_is_ended_from_within_says_so(host: Any, memory: ExecutedCalls) -> None:
+    """Its supervisor must not take it for a wish."""
+    host._outbox, _ = made(memory)
+
+    def serve(_batch: object) -> None:
+        raise SystemExit
+
+    host._serve = serve
+    with pytest.raises(HostError, match="was ended from within"):
+        host.run()
 
 
 def test_what_was_read_when_reports_became_late_is_read_again(host: Any) -> None:

@@ -87,7 +87,7 @@ class Feed:
 class Sent:
     """An outbox that takes every report."""
 
-    is_late = False
+    is_late, can_send = False, True
 
     def __init__(self) -> None:
         self.reports: list[ResultReported] = []
