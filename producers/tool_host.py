@@ -295,6 +295,10 @@ class ToolHost:
             self.tally.refuse("second decision" if second else "executed before")
             self._watch.submit(self._refuse, order.taken, call, first if second else None)
             return
+        if call.late:
+            self.tally.refuse("too late")
+            self._watch.submit(self._end_late, order.taken, call, known=not again)
+            return
         if again:
             self.tally.redelivered += 1
             log.warning("the call %s is executed again: its instance is gone", call.decision.event.hex())
@@ -308,6 +312,15 @@ class ToolHost:
                 self._report(call, failed("SECOND_DECISION", first=first.hex()))
         except Exception:
             log.exception("the refusal of a second decision could not be reported")
+        self._feed.finished(taken)
+
+    def _end_late(self, taken: Taken, call: Call, *, known: bool) -> None:
+        """Report a call that came too late; where an instance that is gone has begun it, nobody knows how it ended."""
+        try:
+            if known:
+                self._report(call, failed("TOO_LATE"))
+        except Exception:
+            log.exception("a call that came too late could not be reported")
         self._feed.finished(taken)
 
     def _execute_and_report(self, taken: Taken, call: Call) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -246,6 +247,21 @@ def test_what_becomes_of_a_call(
         becomes == "second decision"
     )
     assert len(host._feed.ended) == (becomes != "nothing")
+
+
+@pytest.mark.parametrize(
+    ("standing", "reports"), [(Standing.NEW, [("failed", '{"error":"TOO_LATE"}')]), (Standing.AGAIN, [])]
+)
+def test_a_call_that_came_too_late_is_told_so(host: Any, decision: Decision, standing: Standing, reports: Any) -> None:
+    """It did not run, and nobody else runs it. One that was begun elsewhere may have run: that is not known."""
+    host._admit = lambda _message: replace(call_of(decision, "key"), late=True)
+    host._begin = lambda _orders: [None if standing is Standing.NEW else b"leaf"]
+    host._serve([taken(standing)])
+    host._watch.shutdown(wait=True)
+
+    assert [(one.outcome, one.body) for one in host._outbox.reports] == reports
+    assert (host.tally.executed, host.tally.refused) == (0, {"too late": 1})
+    assert len(host._feed.ended) == 1
 
 
 def test_a_registry_that_cannot_be_read_commits_nothing(
