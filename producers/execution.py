@@ -61,22 +61,29 @@ class Execution:
         self._process = os.getpid()
         self._known: Ended | None = None  # stands until the end is put into words, and if it never is
         self._ended: Ended | None = None
-        self._done = threading.Event()
+        self._done, self._claim = threading.Event(), threading.Lock()
 
     def end(self, pool: Executor) -> Ended:
         """Run the call in the pool and return how it ended, at the latest after its time-out."""
         seconds = self._tool.timeout_seconds
         try:
-            running = pool.submit(self._run)
-        except RuntimeError as exc:  # no thread, or no pool any more
-            return failed(f"NOT_RUN: {exc}")
-        if not self._done.wait(seconds) and running.cancel():
-            return failed("TOO_LATE")  # it never left the queue, and now never will
+            pool.submit(self._run)
+        except RuntimeError as exc:  # no thread, or no pool any more; yet it may stand in the queue
+            if self._is_mine():
+                return failed(f"NOT_RUN: {exc}")
+        if not self._done.wait(seconds) and self._is_mine():
+            return failed("TOO_LATE")  # it never left the queue, and does nothing when it does
         # A thread cannot be stopped: the effect may still come. Nobody can say, so nobody does.
         unknown = Ended("unknown", jcs.canonical({"error": f"no end within {seconds:g} s"}).decode())
         return self._ended or self._known or unknown
 
+    def _is_mine(self) -> bool:
+        """Whether this thread is the first to ask: either the call is run, or it is said that it is not."""
+        return self._claim.acquire(blocking=False)
+
     def _run(self) -> None:
+        if not self._is_mine():
+            return
         try:
             bound = self._prepared()
             if bound is not None:
@@ -95,6 +102,8 @@ class Execution:
             return bind_arguments(self._tool, self._call.parameters)
         except ToolArgumentError as exc:
             self._ended = failed("BAD_ARGUMENTS", problems=[{"at": at, "why": why} for at, why in exc.problems])
+        except BaseException as exc:  # noqa: BLE001 - whatever it was, the function has not run
+            self._ended = failed(f"NOT_RUN: {told(exc)}")
         return None
 
     def _execute(self, bound: BoundArguments) -> None:

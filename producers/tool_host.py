@@ -156,10 +156,22 @@ class ToolHost:
         )
 
     def _threads_for(self, what: str, count: int) -> ThreadPoolExecutor:
+        """Return a pool whose threads are all there: where there are too many it fails here, and not over a call."""
+        here = threading.Barrier(count + 1)
+
         def begun() -> None:
             self._threads.append(threading.current_thread())
 
-        return ThreadPoolExecutor(count, f"{what}-{self._app}", begun)
+        pool = ThreadPoolExecutor(count, f"{what}-{self._app}", begun)
+        try:
+            for _ in range(count):
+                pool.submit(here.wait)
+            here.wait()
+        except RuntimeError:
+            here.abort()
+            pool.shutdown(wait=False)
+            raise
+        return pool
 
     def stop(self) -> None:
         """Ask the host to end; calls that run are waited for."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,6 +177,19 @@ def test_a_result_leaves_room_for_what_is_attested(end_of: Callable[..., Ended])
     assert len(is_too_large.attestations) == 16
 
 
+def test_what_goes_wrong_before_the_function_is_called_is_a_call_that_did_not_run(
+    decision: Decision, pool: ThreadPoolExecutor
+) -> None:
+    """Wherever it was: it is known."""
+
+    def plain(it: object) -> None: ...
+
+    [found] = collect_tools(tool(plain))
+    ended = Execution(replace(found, readers={}), Call(decision, b"leaf", {"it": 1}, "bot")).end(pool)
+
+    assert (ended.outcome, json.loads(ended.body)) == ("failed", {"error": "NOT_RUN: KeyError: 'it'"})
+
+
 def test_a_pool_that_takes_no_more_is_a_call_that_did_not_run(end_of: Callable[..., Ended], pool: Any) -> None:
     """What is known is said."""
     pool.shutdown()
@@ -183,3 +197,23 @@ def test_a_pool_that_takes_no_more_is_a_call_that_did_not_run(end_of: Callable[.
 
     assert ended.outcome == "failed"
     assert json.loads(ended.body)["error"].startswith("NOT_RUN")
+
+
+def test_a_call_that_was_said_not_to_run_never_runs(end_of: Callable[..., Ended], pool: Any, monkeypatch: Any) -> None:
+    """A pool without a new thread has queued the call all the same."""
+    ran: list[int] = []
+    queued = ThreadPoolExecutor.submit
+
+    def short(self: Any, function: Any) -> None:
+        RELEASE.clear()
+        queued(self, RELEASE.wait, 20)
+        queued(self, function)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", short)
+    ended = end_of(lambda: ran.append(1))
+    RELEASE.set()
+    pool.shutdown()
+
+    assert json.loads(ended.body) == {"error": "NOT_RUN: can't start new thread"}
+    assert ran == []
