@@ -46,10 +46,11 @@ _OF_THE_PRODUCER = frozenset(
     }
 )
 
-# After a fatal error the library calls back with that error still set, and whatever is called first raises it. Through
-# a method caller that is seen every time; a direct call is specialised by the interpreter once it is hot, and then it
-# is not (`consuming` has the same).
+# After a fatal error the library calls back, and returns, with that error still set, and whatever is called first
+# raises it. Through a method caller that is seen every time; a direct call is specialised by the interpreter once it is
+# hot, and then it is not (`consuming` has the same).
 _offset = operator.methodcaller("offset")
+_poll = operator.methodcaller("poll", 0)
 
 
 class PublishError(RuntimeError):
@@ -110,7 +111,7 @@ class Sender:
     def idle(self) -> None:
         """Hear what the library has to say while there is nothing to send, its producer's death included."""
         try:
-            self._producer.poll(0)
+            _poll(self._producer)
         except (KafkaException, SystemError) as exc:
             self._renew(exc)
 
@@ -119,15 +120,15 @@ class Sender:
         for _ in range(PRODUCERS_PER_EVENT_MAX):
             for sending in sendings:
                 self._produce(sending)
-            _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS)
-            sendings = [one for one in sendings if not one.appended.done()]
-            if not sendings:
-                return
-            if self._ends:
+            died = _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS)
+            left = [one for one in sendings if not one.appended.done()]
+            if self._ends or not (left or died):
                 break
-            self._renew(sendings[0].error)
-            sendings = [one for one in sendings if not one.appended.done()]
-        give_up(sendings, None)
+            self._renew(died or left[0].error)
+            sendings = [one for one in left if not one.appended.done()]
+            if not sendings:
+                break
+        give_up(sendings)
 
     def _produce(self, sending: Sending) -> None:
         try:
@@ -165,13 +166,18 @@ class Sender:
         self.warm_up()
 
 
-def _drain(producer: Producer, seconds: float) -> None:
-    """Wait until a producer has answered for all that it was given, but not longer than this."""
-    until = time.monotonic() + seconds
+def _drain(producer: Producer, seconds: float) -> Exception | None:
+    """Wait until a producer has answered for all that it was given, but not longer than this; return what it died of.
+
+    It tells that only once, so it must not be lost.
+    """
+    until, died = time.monotonic() + seconds, None
     while len(producer) and (left := until - time.monotonic()) > 0:
-        # A fatal error comes out of here, or an error without one: the answers say the rest.
-        with contextlib.suppress(KafkaException, SystemError):
-            producer.flush(left)
+        try:
+            operator.methodcaller("flush", left)(producer)
+        except (KafkaException, SystemError) as exc:  # of its death, or of an answer that was given over it
+            died = exc
+    return died
 
 
 def _offset_in(message: Message) -> int:
@@ -189,7 +195,7 @@ def _fail(sending: Sending, error: object) -> None:
         sending.appended.set_exception(_publish_error(error, len(sending.value)))
 
 
-def give_up(sendings: list[Sending], why: Exception | None) -> None:
+def give_up(sendings: list[Sending], why: Exception | None = None) -> None:
     """Tell whoever waits for an event that is not settled that it was not taken, as far as is known."""
     for sending in sendings:
         if not sending.appended.done():
