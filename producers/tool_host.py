@@ -164,8 +164,7 @@ class ToolHost:
         """Serve until `stop`.
 
         Raises:
-            HostError: it cannot report, its key is not live, or a tool ended its threads.
-            sqlite3.Error: it cannot note what it begins.
+            HostError: it cannot report, or note what it begins; its key is not live; its tools hold or end its threads.
         """
         try:
             while self._must_wait():
@@ -245,7 +244,10 @@ class ToolHost:
             for order in orders:
                 if order.call is not None:
                     self._report(order.call, failed(f"NOT_RUN: the host cannot note that it begins: {exc}"))
-            raise
+            raise HostError(
+                f"{self._app} cannot note in {self._executed.path} what it begins, so it executes nothing: {exc}; see"
+                " whether the disk is full"
+            ) from exc
         self._feed.remember(batch)
         for order, first in zip(orders, firsts, strict=True):
             if order.call is not None:

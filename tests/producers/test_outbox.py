@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import sys
 import threading
 import time
@@ -288,7 +287,7 @@ def test_a_host_that_cannot_note_what_it_begins_reports_that_it_did_not_run(host
     host._admit = lambda _message: decision_call
     host._executed._db.execute("DROP TABLE executed")
 
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(HostError, match=r"cannot note in .*calls.db what it begins"):
         host._serve([taken()])
 
     [(sent, _)] = line.said
