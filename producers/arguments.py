@@ -281,10 +281,22 @@ def _made(make: Callable[[], Any], at: tuple[object, ...]) -> Any:
 
 def _model(cls: Any) -> Reader:
     def read(value: Any, at: tuple[object, ...], _: _Steps) -> Any:
-        # As JSON: then a strict model takes texts for what JSON has no type for, and nothing else for numbers.
-        return _made(lambda: cls.model_validate_json(jcs.canonical(value), strict=True), at)
+        try:
+            # As JSON: then a strict model takes texts for what JSON has no type for, and nothing else for numbers.
+            return cls.model_validate_json(jcs.canonical(value), strict=True)
+        except BaseException as exc:
+            raise _model_misfit(exc, at) from exc
 
     return Reader(f"an object that is a {cls.__name__}", read)
+
+
+def _model_misfit(exc: Any, at: tuple[object, ...]) -> _MisfitError:
+    """Return what a model says of the first place where a value does not fit."""
+    try:
+        first = exc.errors()[0]
+        return _MisfitError((*at, *first["loc"]), str(first["msg"]))
+    except Exception:  # noqa: BLE001 - it is no error of pydantic's kind
+        return _MisfitError(at, f"it is refused ({told(exc)})")
 
 
 def _or_null(reader: Reader) -> Reader:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import typing
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, Optional, Required, TypedDict
@@ -71,6 +71,13 @@ class Other:
     to: Either | Other | int
 
 
+class WrongError(ValueError):
+    """As pydantic's."""
+
+    def errors(self) -> list[dict[str, object]]:
+        return [{"loc": ("rows", 0), "msg": "Input should be a valid number", "input": "a secret"}]
+
+
 class Model:
     """As pydantic's."""
 
@@ -79,6 +86,8 @@ class Model:
 
     @classmethod
     def model_validate_json(cls, text: bytes, *, strict: bool) -> Model:
+        if b"wrong" in text:
+            raise WrongError
         if b"bad" in text:
             raise ValueError("bad it is")
         return cls(text, strict)
@@ -201,6 +210,7 @@ MISFITS = [
     (list[Line], [{"text": "x"}, {"text": 1}], "/it/1/text: want a text, got a number"),
     (Tree, {"children": [{"children": [3]}]}, "/it/children/0/children/0: want an object that is a Tree, got a number"),
     (Line | None, {"text": 1}, "/it/text: want a text, got a number"),
+    (Model, "wrong", "/it/rows/0: Input should be a valid number"),
     (Model, "bad", "/it: it is refused (ValueError: bad it is)"),
 ]
 
@@ -279,59 +289,6 @@ def test_an_annotation_that_no_json_meets_is_refused_when_it_is_declared(annotat
     """Unchecked it would only look checked."""
     with pytest.raises(ToolDeclarationError, match=f"tool 'function': the parameter 'it': .*{why}"):
         binding(annotation)
-
-
-class Plain:
-    """Nothing of JSON."""
-
-
-class Speaks(typing.Protocol):
-    def speak(self) -> str: ...
-
-
-NEVER = [
-    bytes,
-    list[bytes],
-    dict[str, complex],
-    bytes | timedelta,
-    Plain,
-    list[Plain],
-    Callable[[], int],
-    Iterator[int],
-]
-MAYBE = [
-    *(None, Any, object, str, bytes | None, dict[str, Any], list[dict[str, object]], tuple[int, ...], set[str]),
-    *(datetime, Decimal, Path, Line, Options, Pair, Colour, Thing, Speaks, Iterable[int], Mapping[str, int], Cents),
-    *(Awaitable[int], "Nowhere", Annotated[str, "x"], type("Dumps", (), {"model_dump": lambda _: {}})),
-]
-
-
-@pytest.mark.parametrize("annotation", [*NEVER, *MAYBE], ids=str)
-def test_what_is_never_json_is_refused_when_it_is_declared(annotation: Any) -> None:
-    """Before any effect; what may be JSON is not."""
-
-    def function() -> Any: ...
-
-    function.__annotations__["return"] = annotation
-    if annotation in MAYBE:
-        assert collect_tools(tool(function))
-    else:
-        with pytest.raises(ToolDeclarationError, match="which has no JSON form"):
-            collect_tools(tool(function))
-
-
-def test_a_function_that_yields_is_refused() -> None:
-    """Calling it does nothing yet."""
-
-    def function() -> Any:
-        yield 1
-
-    async def stream() -> Any:
-        yield 1
-
-    for one in (function, stream):
-        with pytest.raises(ToolDeclarationError, match="it yields"):
-            collect_tools(tool(one))
 
 
 # ---- any annotation and any value, against a slow and obvious judge
