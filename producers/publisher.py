@@ -14,26 +14,21 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-
 from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from producers.keys import KeyPair
 from producers.security import UNSECURED, Security
-from schemas import limits
+from producers.sending import SETTLE_SECONDS, EventTooLargeError, PublishError, Sender, Sending, give_up
 from schemas.records import Body
 from schemas.topics import INTAKE
 
+__all__ = ["EventTooLargeError", "PublishError", "Publisher", "UnsignableError"]
+
 BURST_MAX = 256
-FLUSH_SECONDS = 10.0
-WARM_UP_SECONDS = 5.0
+CLOSE_SECONDS = 10.0
 
 
-class PublishError(RuntimeError):
-    """The broker did not take the event; it has no effect."""
-
-
-class EventTooLargeError(PublishError):
-    """The event exceeds what the broker takes on intake."""
+class UnsignableError(PublishError):
+    """What was to be published is no event; nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +58,8 @@ class Publisher:
         self._principal_id, self._session_id = principal_id, session_id
         self._seq = 0
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._producer = Producer(
-            {
-                **security,
-                "bootstrap.servers": bootstrap,
-                "enable.idempotence": True,
-                "acks": "all",
-                "message.timeout.ms": 15_000,
-                "linger.ms": 0,
-                "message.max.bytes": limits.INTAKE_MESSAGE_BYTES_MAX,
-                "log_level": 2,
-            }
-        )
+        self._sender = Sender(bootstrap, INTAKE.of(tenant), name=f"publish-{principal_id}", security=security)
+        self._closed, self._door = False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"publish-{principal_id}", daemon=True)
         self._thread.start()
 
@@ -89,41 +74,69 @@ class Publisher:
         """Queue an event and return the future of its offset.
 
         `on_drafted` is called with the event's id and leaf before it is sent, so an answer cannot come too early.
-        The future raises PublishError where the broker did not take it.
+        The future raises PublishError where the broker did not take it. A future that is cancelled while its event is
+        still queued takes the event back: it is never sent.
+
+        Raises:
+            PublishError: `close` was called; nothing is sent.
         """
         appended: Future[int] = Future()
-        self._queue.put(_Request(body, causation_id, on_behalf_of, on_drafted, appended))
+        with self._door:
+            if self._closed:
+                raise PublishError("the connection is closed: nothing was sent")
+            if not self.is_running:
+                raise PublishError("the thread that publishes was ended: nothing was sent; connect again")
+            self._queue.put(_Request(body, causation_id, on_behalf_of, on_drafted, appended))
         return appended
 
+    @property
+    def ahead_ms(self) -> int | None:
+        """How far the newest event was issued ahead of its append; None before the first."""
+        return self._sender.ahead_ms
+
+    @property
+    def is_running(self) -> bool:
+        """Whether anything can still be published: not after `close`, nor where somebody ended the thread for it."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
-        """Send what is queued and stop."""
+        """Send what is queued and stop; what cannot be sent in CLOSE_SECONDS is dropped, and its caller is told."""
+        with self._door:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join(CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            return
+        self._tell_queued()
         self._queue.put(None)
-        self._thread.join(FLUSH_SECONDS)
-        self._producer.flush(FLUSH_SECONDS)
+        self._sender.purge()
+        self._thread.join(SETTLE_SECONDS)
 
-    def _warm_up(self) -> None:
-        """Connect before the first event, or it would wait a second.
-
-        An idempotent producer without a connection to the cluster tries only twice a second to get its id; asking for
-        metadata makes the connection at once. What goes wrong here is told to the caller of the first event.
-        """
-        with contextlib.suppress(KafkaException):
-            # Twice: the first answer may still come over the connection to the bootstrap address, which is dropped.
-            for _ in range(2):
-                self._producer.list_topics(INTAKE.of(self._tenant), timeout=WARM_UP_SECONDS)
+    def _tell_queued(self) -> None:
+        """Tell whoever waits for a queued event that it is not sent."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                request = self._queue.get_nowait()
+                if request is not None and request.appended.set_running_or_notify_cancel():
+                    request.appended.set_exception(PublishError("the connection is closed: the event was not sent"))
 
     def _run(self) -> None:
-        self._warm_up()
+        try:
+            self._publish_all()
+        finally:
+            self._tell_queued()  # there is something only if this thread was ended from outside
+
+    def _publish_all(self) -> None:
+        self._sender.warm_up()
         while True:
             burst = self._burst()
             if burst is None:
                 return
+            sendings = self._signed(burst)
             try:
-                self._send(burst)
+                self._sender.send(sendings)
             except Exception as exc:  # noqa: BLE001 - whatever it was, each waiting caller is told
-                for request in burst:
-                    if not request.appended.done():
-                        request.appended.set_exception(PublishError(f"cannot sign the event: {exc}"))
+                give_up(sendings, exc)
 
     def _burst(self) -> list[_Request] | None:
         """Wait for one request and take what else is queued; None when asked to stop."""
@@ -132,7 +145,7 @@ class Publisher:
                 first = self._queue.get(timeout=0.2)
                 break
             except queue.Empty:
-                self._producer.poll(0)
+                self._sender.idle()
         if first is None:
             return None
         burst = [first]
@@ -147,22 +160,23 @@ class Publisher:
             burst.append(more)
         return burst
 
-    def _send(self, burst: list[_Request]) -> None:
-        drafts = [self._draft(request) for request in burst]
-        signed = sign_drafts(self._key.signing, drafts)
-        for request, draft, headers in zip(burst, drafts, signed, strict=True):
-            request.on_drafted(draft)
+    def _signed(self, burst: list[_Request]) -> list[Sending]:
+        """Return the events of a burst, signed under one head; whoever asked for what is no event is told."""
+        sendings, drafts = [], []
+        for request in burst:
+            if not request.appended.set_running_or_notify_cancel():
+                continue  # taken back
             try:
-                self._producer.produce(
-                    INTAKE.of(self._tenant),
-                    draft.value,
-                    partition=0,
-                    headers=list(headers),
-                    on_delivery=_settle(request.appended),
-                )
-            except (KafkaException, BufferError) as exc:
-                request.appended.set_exception(_publish_error(exc.args[0], len(draft.value)))
-        self._producer.flush(FLUSH_SECONDS)
+                draft = self._draft(request)
+                request.on_drafted(draft)
+            except Exception as exc:  # noqa: BLE001 - it must not cost those beside it
+                request.appended.set_exception(UnsignableError(f"cannot sign the event: {exc}"))
+                continue
+            drafts.append(draft)
+            sendings.append(Sending(draft.value, [], request.appended, time.time_ns() // 1_000_000))
+        for sending, headers in zip(sendings, sign_drafts(self._key.signing, drafts) if drafts else (), strict=True):
+            sending.headers = list(headers)
+        return sendings
 
     def _draft(self, request: _Request) -> Draft:
         now_us = time.time_ns() // 1000
@@ -179,27 +193,3 @@ class Publisher:
             causation_id=request.causation_id,
             on_behalf_of=request.on_behalf_of,
         )
-
-
-def _settle(appended: Future[int]) -> Callable[[KafkaError | None, Message], None]:
-    def on_delivery(error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            appended.set_result(message.offset() or 0)
-        else:
-            appended.set_exception(_publish_error(error, len(message.value() or b"")))
-
-    return on_delivery
-
-
-def _publish_error(error: object, size: int) -> PublishError:
-    if isinstance(error, KafkaError) and error.name() == "MSG_SIZE_TOO_LARGE":
-        return EventTooLargeError(f"the event has {size} bytes; intake takes {limits.INTAKE_MESSAGE_BYTES_MAX}")
-    if isinstance(error, KafkaError) and error.name() in {
-        "UNKNOWN_TOPIC_OR_PART",
-        "_UNKNOWN_TOPIC",
-        "_UNKNOWN_PARTITION",
-    }:
-        return PublishError(
-            "the tenant has no intake topic on these brokers: check the tenant and the bootstrap servers"
-        )
-    return PublishError(f"the broker did not take the event: {error}")

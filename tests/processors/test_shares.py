@@ -34,7 +34,10 @@ class Town(Workflow):
         approval = {"constraints": {"attestations": {"boss": {"approval_criteria": "role:manager", "timeout": 600}}}}
         asks = {"attestations": [f"boss::{{tool.id == '{PAY}' and params.amount > 100}}"], **approval}
         self.trap = self.register("tool", "trap", tools=(declared(TRAP, attests=("**",), timeout_ms=3_600_000),))
-        self.crowd = self.register("enrolment", "crowd", enrolment=grant(count_max=10_000, attributes='{"roles":["mob"]}'))
+        mob = grant(count_max=10_000, attributes='{"roles":["mob"]}')
+        self.crowd = self.register("enrolment", "crowd", enrolment=mob)
+            "enrolment", "crowd", enrolment=grant(count_max=10_000, attributes='{"roles":["mob"]}')
+        )
         self.others = self.register("enrolment", "others", enrolment=grant(count_max=10_000))
         self.principals = {"own": self.register("agent", "own"), "victim": self.register("agent", "victim")}
         for key, name in ((self.crowd, "mob"), (self.crowd, "neighbour"), (self.others, "stranger")):
