@@ -21,6 +21,7 @@ from schemas.rows import (
     CallRow,
     DelegationRow,
     GrantRow,
+    IdempotencyRow,
     KeyRow,
     PendingRow,
     PersonRow,
@@ -217,6 +218,9 @@ class Tables:
         self.persons: Table[PersonRow] = self._table("persons", lambda p: p.until)
         self.sequences: Table[SequenceRow] = self._table("sequences")
         self.calls: Table[CallRow] = self._table("calls", lambda c: c.unknown_at, groups=lambda c: (c.event,))
+        self.idempotency: Table[IdempotencyRow] = self._table(
+            "idempotency", lambda i: i.until, groups=lambda i: (i.principal_id, i.event)
+        )
         # Workflow state: what was attested and approved, remembered, handed on, and derived.
         self.attestations: Table[AttestationRow] = self._table(
             "attestations", lambda a: a.until, groups=lambda a: (a.session_id, (a.session_id, a.key))
