@@ -1,11 +1,17 @@
 """Publishes signed events: whatever the outgoing queue holds at once is signed under one head; a lone call never waits.
 
 One key, one publisher: sequence numbers are given here, in the order in which events are appended.
+
+A producer of the library can die: of a broker that came back with an older log, of another that took its id, of an
+error that it calls fatal. It never sends again then. A publisher makes a new one and sends what is not settled once
+more, the same bytes: an event that stands on the log already has no second effect there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import operator
 import os
 import queue
 import threading
@@ -23,13 +29,42 @@ from schemas import limits
 from schemas.records import Body
 from schemas.topics import INTAKE
 
+log = logging.getLogger(__name__)
+
 BURST_MAX = 256
-FLUSH_SECONDS = 10.0
+SEND_SECONDS = 15.0  # then the library itself gives an event up
+SETTLE_SECONDS = 2.0  # for it to say so
+CLOSE_SECONDS = 10.0
 WARM_UP_SECONDS = 5.0
+PRODUCERS_PER_EVENT_MAX = 3  # that may die over one event before it is given up
+
+# Errors of an event that say nothing about it: its producer has died, or will send nothing any more.
+_OF_THE_PRODUCER = frozenset(
+    {
+        "_DESTROY",
+        "_FATAL",
+        "_FENCED",
+        "_INCONSISTENT",
+        "_PURGE_INFLIGHT",
+        "_PURGE_QUEUE",
+        "_STATE",
+        "DUPLICATE_SEQUENCE_NUMBER",
+        "INVALID_PRODUCER_EPOCH",
+        "INVALID_PRODUCER_ID_MAPPING",
+        "OUT_OF_ORDER_SEQUENCE_NUMBER",
+        "PRODUCER_FENCED",
+        "UNKNOWN_PRODUCER_ID",
+    }
+)
+
+# After a fatal error the library calls back with that error still set, and whatever is called first raises it. Through
+# a method caller that is seen every time; a direct call is specialised by the interpreter once it is hot, and then it
+# is not (`consuming` has the same).
+_offset = operator.methodcaller("offset")
 
 
 class PublishError(RuntimeError):
-    """The broker did not take the event; it has no effect."""
+    """The broker did not take the event, as far as anybody here knows."""
 
 
 class EventTooLargeError(PublishError):
@@ -43,6 +78,16 @@ class _Request:
     on_behalf_of: bytes | None
     on_drafted: Callable[[Draft], None]
     appended: Future[int]
+
+
+@dataclass(slots=True)
+class _Sending:
+    """An event that is signed, until the broker has answered for it."""
+
+    value: bytes
+    headers: list[tuple[str, str | bytes | None]]
+    appended: Future[int]
+    error: KafkaError | None = None
 
 
 class Publisher:
@@ -63,18 +108,18 @@ class Publisher:
         self._principal_id, self._session_id = principal_id, session_id
         self._seq = 0
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._producer = Producer(
-            {
-                **security,
-                "bootstrap.servers": bootstrap,
-                "enable.idempotence": True,
-                "acks": "all",
-                "message.timeout.ms": 15_000,
-                "linger.ms": 0,
-                "message.max.bytes": limits.INTAKE_MESSAGE_BYTES_MAX,
-                "log_level": 2,
-            }
-        )
+        self._settings = {
+            **security,
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.timeout.ms": int(SEND_SECONDS * 1000),
+            "linger.ms": 0,
+            "message.max.bytes": limits.INTAKE_MESSAGE_BYTES_MAX,
+            "log_level": 2,
+        }
+        self._producer = Producer(self._settings)
+        self._closed, self._door = False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"publish-{principal_id}", daemon=True)
         self._thread.start()
 
@@ -89,17 +134,35 @@ class Publisher:
         """Queue an event and return the future of its offset.
 
         `on_drafted` is called with the event's id and leaf before it is sent, so an answer cannot come too early.
-        The future raises PublishError where the broker did not take it.
+        The future raises PublishError where the broker did not take it. A future that is cancelled while its event is
+        still queued takes the event back: it is never sent.
+
+        Raises:
+            PublishError: `close` was called; nothing is sent.
         """
         appended: Future[int] = Future()
-        self._queue.put(_Request(body, causation_id, on_behalf_of, on_drafted, appended))
+        with self._door:
+            if self._closed:
+                raise PublishError("the connection is closed: nothing was sent")
+            self._queue.put(_Request(body, causation_id, on_behalf_of, on_drafted, appended))
         return appended
 
     def close(self) -> None:
-        """Send what is queued and stop."""
+        """Send what is queued and stop; what cannot be sent in CLOSE_SECONDS is dropped, and its caller is told."""
+        with self._door:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join(CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            return
+        with contextlib.suppress(queue.Empty):
+            while True:
+                request = self._queue.get_nowait()
+                if request is not None and request.appended.set_running_or_notify_cancel():
+                    request.appended.set_exception(PublishError("the connection is closed: the event was not sent"))
         self._queue.put(None)
-        self._thread.join(FLUSH_SECONDS)
-        self._producer.flush(FLUSH_SECONDS)
+        self._producer.purge()
+        self._thread.join(SETTLE_SECONDS)
 
     def _warm_up(self) -> None:
         """Connect before the first event, or it would wait a second.
@@ -118,12 +181,11 @@ class Publisher:
             burst = self._burst()
             if burst is None:
                 return
+            sendings = self._signed(burst)
             try:
-                self._send(burst)
+                self._send(sendings)
             except Exception as exc:  # noqa: BLE001 - whatever it was, each waiting caller is told
-                for request in burst:
-                    if not request.appended.done():
-                        request.appended.set_exception(PublishError(f"cannot sign the event: {exc}"))
+                _give_up(sendings, exc)
 
     def _burst(self) -> list[_Request] | None:
         """Wait for one request and take what else is queued; None when asked to stop."""
@@ -132,7 +194,7 @@ class Publisher:
                 first = self._queue.get(timeout=0.2)
                 break
             except queue.Empty:
-                self._producer.poll(0)
+                self._idle()
         if first is None:
             return None
         burst = [first]
@@ -147,22 +209,68 @@ class Publisher:
             burst.append(more)
         return burst
 
-    def _send(self, burst: list[_Request]) -> None:
-        drafts = [self._draft(request) for request in burst]
-        signed = sign_drafts(self._key.signing, drafts)
-        for request, draft, headers in zip(burst, drafts, signed, strict=True):
-            request.on_drafted(draft)
+    def _idle(self) -> None:
+        """Hear what the library has to say while there is nothing to send, its producer's death included."""
+        try:
+            self._producer.poll(0)
+        except (KafkaException, SystemError) as exc:
+            self._renew(exc)
+
+    def _signed(self, burst: list[_Request]) -> list[_Sending]:
+        """Return the events of a burst, signed under one head; whoever asked for what is no event is told."""
+        sendings, drafts = [], []
+        for request in burst:
+            if not request.appended.set_running_or_notify_cancel():
+                continue  # taken back
             try:
-                self._producer.produce(
-                    INTAKE.of(self._tenant),
-                    draft.value,
-                    partition=0,
-                    headers=list(headers),
-                    on_delivery=_settle(request.appended),
-                )
-            except (KafkaException, BufferError) as exc:
-                request.appended.set_exception(_publish_error(exc.args[0], len(draft.value)))
-        self._producer.flush(FLUSH_SECONDS)
+                draft = self._draft(request)
+                request.on_drafted(draft)
+            except Exception as exc:  # noqa: BLE001 - it must not cost those beside it
+                request.appended.set_exception(PublishError(f"cannot sign the event: {exc}"))
+                continue
+            drafts.append(draft)
+            sendings.append(_Sending(draft.value, [], request.appended))
+        for sending, headers in zip(sendings, sign_drafts(self._key.signing, drafts) if drafts else (), strict=True):
+            sending.headers = list(headers)
+        return sendings
+
+    def _send(self, sendings: list[_Sending]) -> None:
+        """Have events appended; those over which the producer dies, by a new one."""
+        for _ in range(PRODUCERS_PER_EVENT_MAX):
+            for sending in sendings:
+                self._produce(sending)
+            _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS)
+            sendings = [one for one in sendings if not one.appended.done()]
+            if not sendings:
+                return
+            if self._closed:
+                break
+            self._renew(sendings[0].error)
+            sendings = [one for one in sendings if not one.appended.done()]
+        _give_up(sendings, None)
+
+    def _produce(self, sending: _Sending) -> None:
+        try:
+            self._producer.produce(
+                INTAKE.of(self._tenant),
+                sending.value,
+                partition=0,
+                headers=sending.headers,
+                on_delivery=_settle(sending),
+            )
+        except (KafkaException, BufferError) as exc:
+            _fail(sending, exc.args[0])
+
+    def _renew(self, why: object) -> None:
+        """Go on with a new producer. What the old one had in hand is settled, or is for the new one to send."""
+        log.warning(
+            "%s goes on with a new producer, because the old one sends nothing more: %s", self._thread.name, why
+        )
+        old, self._producer = self._producer, Producer(self._settings)
+        with contextlib.suppress(KafkaException, SystemError):
+            old.purge()
+        _drain(old, SETTLE_SECONDS)
+        self._warm_up()
 
     def _draft(self, request: _Request) -> Draft:
         now_us = time.time_ns() // 1000
@@ -181,14 +289,48 @@ class Publisher:
         )
 
 
-def _settle(appended: Future[int]) -> Callable[[KafkaError | None, Message], None]:
+def _drain(producer: Producer, seconds: float) -> None:
+    """Wait until a producer has answered for all that it was given, but not longer than this."""
+    until = time.monotonic() + seconds
+    while len(producer) and (left := until - time.monotonic()) > 0:
+        # A fatal error comes out of here, or an error without one: the answers say the rest.
+        with contextlib.suppress(KafkaException, SystemError):
+            producer.flush(left)
+
+
+def _settle(sending: _Sending) -> Callable[[KafkaError | None, Message], None]:
     def on_delivery(error: KafkaError | None, message: Message) -> None:
+        offset = _offset_in(message)
+        if sending.appended.done():
+            return
         if error is None:
-            appended.set_result(message.offset() or 0)
+            sending.appended.set_result(offset)
         else:
-            appended.set_exception(_publish_error(error, len(message.value() or b"")))
+            _fail(sending, error)
 
     return on_delivery
+
+
+def _offset_in(message: Message) -> int:
+    try:
+        return _offset(message) or 0
+    except SystemError:  # the fatal error; it is not set any more
+        return _offset(message) or 0
+
+
+def _fail(sending: _Sending, error: object) -> None:
+    """Tell a caller that an event was not taken, unless a new producer may send it."""
+    if isinstance(error, KafkaError) and (error.fatal() or error.name() in _OF_THE_PRODUCER):
+        sending.error = error
+    else:
+        sending.appended.set_exception(_publish_error(error, len(sending.value)))
+
+
+def _give_up(sendings: list[_Sending], why: Exception | None) -> None:
+    for sending in sendings:
+        if not sending.appended.done():
+            cause = why or sending.error or "it did not answer"
+            sending.appended.set_exception(PublishError(f"the broker did not take the event: {cause}"))
 
 
 def _publish_error(error: object, size: int) -> PublishError:
