@@ -16,23 +16,27 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
+from producers.appending import Appending, EventTooLargeError, PublishError
 from producers.keys import KeyPair
+from producers.process import OfOneProcess
 from producers.security import UNSECURED, Security
 from schemas import limits
 from schemas.records import Body
 from schemas.topics import INTAKE
 
+__all__ = ["EventTooLargeError", "PublishError", "Publisher"]
+
 log = logging.getLogger(__name__)
 
 BURST_MAX = 256
 SEND_SECONDS = 15.0  # then the library itself gives an event up
+LOOK_SECONDS = 0.1  # for so long what was given up may stay in the library's queue
 SETTLE_SECONDS = 2.0  # for it to say so
 CLOSE_SECONDS = 10.0
 WARM_UP_SECONDS = 5.0
@@ -63,12 +67,8 @@ _OF_THE_PRODUCER = frozenset(
 _offset = operator.methodcaller("offset")
 
 
-class PublishError(RuntimeError):
-    """The broker did not take the event, as far as anybody here knows."""
-
-
-class EventTooLargeError(PublishError):
-    """The event exceeds what the broker takes on intake."""
+# The library does not say whether an event that it gives up had left it.
+_DOUBT = "; it may stand on the log all the same: look whether it had its effect before you ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Request:
     causation_id: bytes | None
     on_behalf_of: bytes | None
     on_drafted: Callable[[Draft], None]
-    appended: Future[int]
+    appended: Appending
 
 
 @dataclass(slots=True)
@@ -86,11 +86,11 @@ class _Sending:
 
     value: bytes
     headers: list[tuple[str, str | bytes | None]]
-    appended: Future[int]
+    appended: Appending
     error: KafkaError | None = None
 
 
-class Publisher:
+class Publisher(OfOneProcess):
     """Signs events with one key and appends them to one tenant's intake, in order."""
 
     def __init__(
@@ -130,25 +130,32 @@ class Publisher:
         causation_id: bytes | None = None,
         on_behalf_of: bytes | None = None,
         on_drafted: Callable[[Draft], None] = lambda _: None,
-    ) -> Future[int]:
+    ) -> Appending:
         """Queue an event and return the future of its offset.
 
         `on_drafted` is called with the event's id and leaf before it is sent, so an answer cannot come too early.
-        The future raises PublishError where the broker did not take it. A future that is cancelled while its event is
-        still queued takes the event back: it is never sent.
+        The future raises PublishError where the broker did not take it. What is given up while it is queued, here or
+        in the library, is never sent.
 
         Raises:
             PublishError: `close` was called; nothing is sent.
+            ForkedError: this is another process.
         """
-        appended: Future[int] = Future()
+        self.check_process()
+        appended = Appending()
         with self._door:
             if self._closed:
-                raise PublishError("the connection is closed: nothing was sent")
+                raise PublishError("the connection is closed: nothing was sent", never_sent=True)
             self._queue.put(_Request(body, causation_id, on_behalf_of, on_drafted, appended))
         return appended
 
     def close(self) -> None:
-        """Send what is queued and stop; what cannot be sent in CLOSE_SECONDS is dropped, and its caller is told."""
+        """Send what is queued and stop; what cannot be sent in CLOSE_SECONDS is dropped, and its caller is told.
+
+        In another process, after a fork, there is nothing to close.
+        """
+        if self.is_elsewhere:
+            return
         with self._door:
             self._closed = True
             self._queue.put(None)
@@ -159,7 +166,8 @@ class Publisher:
             while True:
                 request = self._queue.get_nowait()
                 if request is not None and request.appended.set_running_or_notify_cancel():
-                    request.appended.set_exception(PublishError("the connection is closed: the event was not sent"))
+                    gone = PublishError("the connection is closed: the event was not sent", never_sent=True)
+                    request.appended.set_exception(gone)
         self._queue.put(None)
         self._producer.purge()
         self._thread.join(SETTLE_SECONDS)
@@ -226,7 +234,7 @@ class Publisher:
                 draft = self._draft(request)
                 request.on_drafted(draft)
             except Exception as exc:  # noqa: BLE001 - it must not cost those beside it
-                request.appended.set_exception(PublishError(f"cannot sign the event: {exc}"))
+                request.appended.set_exception(PublishError(f"cannot sign the event: {exc}", never_sent=True))
                 continue
             drafts.append(draft)
             sendings.append(_Sending(draft.value, [], request.appended))
@@ -238,12 +246,13 @@ class Publisher:
         """Have events appended; those over which the producer dies, by a new one."""
         for _ in range(PRODUCERS_PER_EVENT_MAX):
             for sending in sendings:
-                self._produce(sending)
-            _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS)
+                if not sending.appended.given_up:
+                    self._produce(sending)
+            _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS, sendings)
             sendings = [one for one in sendings if not one.appended.done()]
             if not sendings:
                 return
-            if self._closed:
+            if self._closed or _nobody_waits(sendings):
                 break
             self._renew(sendings[0].error)
             sendings = [one for one in sendings if not one.appended.done()]
@@ -289,13 +298,23 @@ class Publisher:
         )
 
 
-def _drain(producer: Producer, seconds: float) -> None:
-    """Wait until a producer has answered for all that it was given, but not longer than this."""
+def _drain(producer: Producer, seconds: float, sendings: Sequence[_Sending] = ()) -> None:
+    """Wait until a producer has answered for all that it was given, but not longer than this.
+
+    What nobody waits for any more it need not send: what is under way already may arrive all the same.
+    """
     until = time.monotonic() + seconds
     while len(producer) and (left := until - time.monotonic()) > 0:
         # A fatal error comes out of here, or an error without one: the answers say the rest.
         with contextlib.suppress(KafkaException, SystemError):
-            producer.flush(left)
+            producer.flush(min(left, LOOK_SECONDS))
+            if _nobody_waits(sendings):
+                producer.purge(in_queue=True, in_flight=False)
+
+
+def _nobody_waits(sendings: Sequence[_Sending]) -> bool:
+    left = [one for one in sendings if not one.appended.done()]
+    return bool(left) and all(one.appended.given_up for one in left)
 
 
 def _settle(sending: _Sending) -> Callable[[KafkaError | None, Message], None]:
@@ -320,7 +339,10 @@ def _offset_in(message: Message) -> int:
 
 def _fail(sending: _Sending, error: object) -> None:
     """Tell a caller that an event was not taken, unless a new producer may send it."""
-    if isinstance(error, KafkaError) and (error.fatal() or error.name() in _OF_THE_PRODUCER):
+    if isinstance(error, KafkaError) and error.name() == "_PURGE_QUEUE" and sending.appended.given_up:
+        # Not sent any more; it may have been before, and waited for another attempt.
+        sending.appended.set_exception(PublishError(f"the event was taken back{_DOUBT}"))
+    elif isinstance(error, KafkaError) and (error.fatal() or error.name() in _OF_THE_PRODUCER):
         sending.error = error
     else:
         sending.appended.set_exception(_publish_error(error, len(sending.value)))
@@ -330,18 +352,20 @@ def _give_up(sendings: list[_Sending], why: Exception | None) -> None:
     for sending in sendings:
         if not sending.appended.done():
             cause = why or sending.error or "it did not answer"
-            sending.appended.set_exception(PublishError(f"the broker did not take the event: {cause}"))
+            sending.appended.set_exception(PublishError(f"the broker did not take the event: {cause}{_DOUBT}"))
 
 
 def _publish_error(error: object, size: int) -> PublishError:
     if isinstance(error, KafkaError) and error.name() == "MSG_SIZE_TOO_LARGE":
-        return EventTooLargeError(f"the event has {size} bytes; intake takes {limits.INTAKE_MESSAGE_BYTES_MAX}")
+        most = limits.INTAKE_MESSAGE_BYTES_MAX
+        return EventTooLargeError(f"the event has {size} bytes; intake takes {most}", never_sent=True)
     if isinstance(error, KafkaError) and error.name() in {
         "UNKNOWN_TOPIC_OR_PART",
         "_UNKNOWN_TOPIC",
         "_UNKNOWN_PARTITION",
     }:
         return PublishError(
-            "the tenant has no intake topic on these brokers: check the tenant and the bootstrap servers"
+            "the tenant has no intake topic on these brokers: check the tenant and the bootstrap servers",
+            never_sent=True,
         )
-    return PublishError(f"the broker did not take the event: {error}")
+    return PublishError(f"the broker did not take the event: {error}{_DOUBT}")

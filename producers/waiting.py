@@ -1,23 +1,26 @@
-"""Calls that wait for people, kept so that whoever asked can come back after a restart.
+"""Calls that wait for people, or whose caller gave up, kept so that whoever asked can come back after a restart.
 
     …/calls/<event id>.json     what was asked, by which session, and where its answers begin on `results`
     …/calls/<event id>.key      the session's key: without it nobody can open the result
 
-Both are for their owner only. They leave with the call's final answer.
+Both are for their owner only. They leave with the call's final answer, or when the log keeps it no longer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from producers.answers import Answer
 from producers.home import TenantHome
 from producers.keys import KeyPair
+from producers.sending import Sent
 from schemas import topics
 
 FOLDER = "calls"
@@ -31,15 +34,20 @@ class WaitingCallError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingCall:
-    """A call that waits for people: digests and ids in hex, times in milliseconds since the epoch."""
+    """A call without its final answer: digests and ids in hex, times in milliseconds since the epoch.
+
+    `until`: how long people may take; None where none are known to be asked. `ends_session`: whose session was opened
+    for one client that has gone, so whoever fetches its last result ends it.
+    """
 
     event_id: str
     event: str
     resource: str
     principal_id: str
     session: str
-    until: int
+    until: int | None
     offset: int
+    ends_session: bool = False
 
     @classmethod
     def of(cls, answer: Answer, resource: str, principal_id: str) -> WaitingCall:
@@ -56,6 +64,19 @@ class WaitingCall:
             offset=answer.offset,
         )
 
+    @classmethod
+    def unanswered(cls, sent: Sent, principal_id: str, session: bytes) -> WaitingCall:
+        """Return what is known of a call that has no answer yet. Requires that it was drafted."""
+        return cls(
+            event_id=sent.event_id.hex(),
+            event=sent.event.hex(),
+            resource=sent.resource or "",
+            principal_id=principal_id,
+            session=session.hex(),
+            until=None,
+            offset=sent.answers_from[topics.keyed_partition(session)],
+        )
+
     @property
     def start(self) -> dict[int, int]:
         """Where to read `results` from."""
@@ -66,11 +87,41 @@ def keep(folder: TenantHome, call: WaitingCall, session: KeyPair) -> None:
     """Write down that a call waits, and the key that can hear its answer. Raises OSError."""
     path = _path(folder, call.event_id)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _sweep(path.parent)
     key = _key_path(folder, call.event_id)
     if not key.exists():
         making = key.with_suffix(f".{secrets.token_hex(4)}")
         session.save(making)
         making.replace(key)
+    _write(path, call)
+
+
+def change(folder: TenantHome, call: WaitingCall) -> None:
+    """Write down something else of a call that is kept; nothing where its result was fetched meanwhile."""
+    path = _path(folder, call.event_id)
+    if path.exists():
+        _write(path, call)
+
+
+def is_last(folder: TenantHome, call: WaitingCall) -> bool:
+    """Whether no other call of the same session is kept here."""
+    for path in (folder.path / FOLDER).glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):  # fetched meanwhile
+            if path.stem != call.event_id and f'"session": "{call.session}"' in path.read_text("utf-8"):
+                return False
+    return True
+
+
+def _sweep(calls: Path) -> None:
+    """Remove calls whose answers the log keeps no longer."""
+    oldest = time.time() - topics.RESULTS.retention_ms / 1000
+    for path in calls.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # fetched meanwhile
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def _write(path: Path, call: WaitingCall) -> None:
     making = path.with_suffix(f".{secrets.token_hex(4)}")
     descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -86,7 +137,8 @@ def load(folder: TenantHome, event_id: str) -> tuple[WaitingCall, KeyPair]:
     try:
         found = json.loads(path.read_text("utf-8"))
         call = WaitingCall(**found)
-        whole = {type(one) for one in (found["until"], found["offset"])} == {int} and found["offset"] >= 0
+        whole = type(found["offset"]) is int and found["offset"] >= 0 and type(found["until"]) in {int, type(None)}
+        whole = whole and type(call.ends_session) is bool
         texts = {type(found[name]) for name in ("resource", "principal_id", "event", "session")} == {str}
         digests = texts and all(_DIGEST.fullmatch(one) for one in (call.event, call.session))
     except OSError as exc:
