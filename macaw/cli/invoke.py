@@ -13,6 +13,33 @@ if TYPE_CHECKING:
 
 NAME = "invoke"
 
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        help="How long to wait for monitor and tool; a call that has not begun by then does not begin any more.",
+        metavar="SECONDS",
+        min=0.1,
+    ),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline",
+        help="So many seconds from now the call does not begin any more, also if people agree to it later.",
+        metavar="SECONDS",
+        min=0.001,
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option(
+        "--idempotency-key",
+        help="Of all calls of this principal with one key at most one is executed within a day.",
+        metavar="KEY",
+    ),
+]
+
 
 def command(
     resource: Annotated[
@@ -28,32 +55,9 @@ def command(
     params: Annotated[
         str, typer.Option("--params", help="A JSON object; @FILE reads it from a file, - from stdin.", metavar="JSON")
     ] = "{}",
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            help="How long to wait for monitor and tool; a call that has not begun by then does not begin any more.",
-            metavar="SECONDS",
-            min=0.1,
-        ),
-    ] = 100.0,
-    deadline: Annotated[
-        float | None,
-        typer.Option(
-            "--deadline",
-            help="From then on the call does not begin, also if people agree to it later.",
-            metavar="SECONDS",
-            min=0.001,
-        ),
-    ] = None,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(
-            "--idempotency-key",
-            help="Of all calls of this principal with one key at most one is executed within a day.",
-            metavar="KEY",
-        ),
-    ] = None,
+    timeout: Timeout = 100.0,
+    deadline: Deadline = None,
+    idempotency_key: IdempotencyKey = None,
     approval_timeout: Annotated[
         float | None,
         typer.Option(

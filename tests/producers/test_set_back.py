@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -31,14 +32,25 @@ def client(running: Installation) -> Iterator[Client]:
         yield connected
 
 
+def dies(client: Client) -> Callable[[], bool]:
+    """Kill a client's producer; return what says whether it has a new one."""
+    producer = client._publisher._producer
+    kill(producer)
+    return lambda: client._publisher._producer is not producer
+
+
 def test_a_client_whose_producer_dies_goes_on_with_a_new_one(client: Client) -> None:
     """Idle, under way, and again; nothing is paid twice."""
     for _ in range(3):
-        kill(client._publisher._producer)
+        dies(client)
         assert client.invoke(*PAY) == {"paid": 1}
         future = client.submit(*PAY)
-        kill(client._publisher._producer)
+        replaced = dies(client)
         assert future.result(60).result.outcome == "ok"
+        until = time.monotonic() + 30
+        while not replaced():
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
 
 def test_answers_that_end_before_what_was_read_are_named(client: Client) -> None:
