@@ -31,8 +31,11 @@ class OpenCall:
     `kept` is how to come back to it, once it was left or waits for people: it is written down by then.
     """
 
-    def __init__(self, sent: Sent, keep: Callable[[OpenCall, Answer | None], WaitingCall]) -> None:
-        self.sent, self._keep = sent, keep
+    def __init__(
+        self, sent: Sent, keep: Callable[[OpenCall, Answer | None], WaitingCall], *, begins: bool = True
+    ) -> None:
+        """`begins`: it may begin when nobody has waited for it for long."""
+        self.sent, self._keep, self._begins = sent, keep, begins
         self.resource = sent.resource or ""
         self.kept: WaitingCall | None = None
 
@@ -72,7 +75,7 @@ class OpenCall:
     def _unanswered(self, why: str) -> NoAnswerError:
         fate = self.sent.settle()
         kept = None if fate is Fate.NEVER_SENT else self.leave()
-        return no_result(self.resource, why, fate, self.event_id, kept)
+        return no_result(self.resource, why, fate, self.event_id, kept, begins=self._begins)
 
     def last(self, kept: WaitingCall, seconds: float, approval_seconds: float | None) -> Answer:
         """Return the final answer of a call that waits: until its time is over, and `seconds` more for its tool.
@@ -106,6 +109,8 @@ class OpenCall:
 
         `why` is told to whoever waits in another thread. None too where it cannot be written down.
         """
+        if self.sent.is_elsewhere:
+            return None  # it is the parent's, which waits on
         unanswered = self.sent.give_up(why)
         if self.kept is None and unanswered and self.sent.event and self.sent.fate is not Fate.NEVER_SENT:
             try:

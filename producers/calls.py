@@ -116,7 +116,7 @@ class Calls:
         `seconds`: without an answer by then it does not begin any more. Raises ValueError, ForkedError.
         """
         body, on_behalf_of = self._prepare(resource, parameters, seconds, **how)
-        call = OpenCall(Sent(self._answers, resource), self._written)
+        call = OpenCall(Sent(self._answers, resource), self._written, begins=seconds is None)
         self._calls.add(call)
         call.sent.answer.add_done_callback(lambda _: self._calls.discard(call))
         try:
@@ -155,8 +155,9 @@ class Calls:
     def leave(self) -> list[WaitingCall]:
         """Stop waiting for every call that is under way, write down how to come back to each, and return `left`.
 
-        Whoever waits for one in another thread is told NoAnswerError.
+        Whoever waits for one in another thread is told NoAnswerError. Raises ForkedError.
         """
+        self._answers.check_process()
         for call in list(self._calls):
             why = NoAnswerError("the client was closed while the call was waited for", event_id=call.event_id)
             why.call = call.leave(why)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import wait
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from processors.registry import PERSON_PREFIX
 from producers import waiting
 from producers.answers import LogSetBackError
-from producers.appending import PublishError
+from producers.appending import Fate, PublishError
 from producers.async_calls import AsyncCalls
 from producers.calling import ANSWER_SECONDS, OpenCall
 from producers.calls import Asking, Calls, OnPending
@@ -199,9 +200,14 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
             self._entrust()
             return
         try:
-            self._publisher.publish(SessionClosed(reason="closed")).result(END_SECONDS)
-        except (PublishError, TimeoutError) as exc:
-            log.warning("the session %s ends with its time to live only: %r", self._session_id.hex(), exc)
+            ended = self._publisher.publish(SessionClosed(reason="closed"))
+            wait({ended}, END_SECONDS)
+            ended.give_up()  # or the end of the connections would wait for it once more
+            fate = ended.fate
+        except PublishError:  # closed before
+            return
+        if fate is not Fate.APPENDED:
+            log.warning("the session %s may end with its time to live only: no broker answered", self._session_id.hex())
 
     def __exit__(self, *_: object) -> None:
         self.close()

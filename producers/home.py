@@ -5,7 +5,7 @@
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
     …/{agents,tools,approvers,attesters}/<name>.key made at registration
     …/sessions/<name>.key                           a person's session
-    …/calls/                                        calls that wait for people (`waiting`)
+    …/calls/                                        calls without their final answer (`waiting`)
 
 Looked for in `$MACAW_HOME`, then the working directory, then the home directory.
 """

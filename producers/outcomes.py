@@ -17,6 +17,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIRST = re.compile(r"event_id=([0-9a-f]{32}) outcome=([a-z]{1,16})")
 
 
+_MAY_BEGIN = "It may run later, run now, or have run"
+_MAY_HAVE_BEGUN = "It may run now, or have run; it does not begin any more unless people are asked for it"
+
+
 class CallError(RuntimeError):
     """A call did not give a result. `reason` is the stable code, `answer` the signed record where there is one."""
 
@@ -118,7 +122,7 @@ def result_of(answer: Answer) -> Any:
     if result.outcome == "failed" and answer.body is not None:
         kind, what = FailedError, f"the tool failed: {answer.body}"
     if (first := _FIRST.fullmatch(result.detail)) and result.reason == Reason.ALREADY_CALLED:
-        text = f"{sentence_of(answer, what)}; `macaw invoke --resume {first[1]}` fetches its result, where it was asked"
+        text = f"{sentence_of(answer, what)}; `macaw invoke --resume {first[1]}` fetches its result, where it was asked and not given out yet"
         already = AlreadyCalledError(text, reason=result.reason, answer=answer)
         already.event_id, already.outcome = first[1], first[2]
         raise already
@@ -137,8 +141,13 @@ def no_answer(what: str, seconds: float, fate: Fate, event_id: str) -> NoAnswerE
     )
 
 
-def no_result(resource: str, why: str, fate: Fate, event_id: str, call: WaitingCall | None) -> NoAnswerError:
-    """Return the error for a call that nobody answered. `why` is what happened; `call` is None where it is not kept."""
+def no_result(
+    resource: str, why: str, fate: Fate, event_id: str, call: WaitingCall | None, *, begins: bool
+) -> NoAnswerError:
+    """Return the error for a call that nobody answered.
+
+    `why` is what happened; `call` is None where it is not kept; `begins`: it may begin later.
+    """
     if fate is Fate.NEVER_SENT:
         return NoAnswerError(f"{resource} {why}: it was never sent, and never will be; do the brokers answer?")
     stands = "it stands on the log" if fate is Fate.APPENDED else "whether it came to the log is not known"
@@ -148,8 +157,8 @@ def no_result(resource: str, why: str, fate: Fate, event_id: str, call: WaitingC
         else "`macaw log` shows what became of it; its result can be fetched by nobody, because it could not be kept"
     )
     return NoAnswerError(
-        f"{resource} {why}; {stands}, as event {event_id}, and it may still run, or have run. {back}. To ask anew "
-        "before that is known may do it twice, unless both calls have one idempotency key",
+        f"{resource} {why}; {stands}, as event {event_id}. {_MAY_BEGIN if begins else _MAY_HAVE_BEGUN}. {back}. To ask "
+        "anew before that is known may do it twice, unless both calls have one idempotency key",
         event_id=event_id,
         call=call,
     )

@@ -65,6 +65,11 @@ class Sent:
         self._take_back()
         return self.answer.cancelled() or self.answer.exception() is why is not None
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is another process than the one that sent it."""
+        return self._answers.is_elsewhere
+
     def check_process(self) -> None:
         """Raise ForkedError in another process than the one that sent it."""
         self._answers.check_process()
