@@ -23,7 +23,7 @@ from processors import sealing, signing
 from processors.intake import KID_HEADER, PROOF_HEADER, Received, event_place
 from processors.refusal import Refusal
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
-from producers.consuming import headers_of, take, watermarks
+from producers.consuming import LogSetBackError, headers_of, take, watermarks
 from producers.keys import KeyPair
 from producers.process import OfOneProcess
 from producers.registry_view import RegistryError, RegistryView
@@ -51,10 +51,6 @@ _place_of = functools.lru_cache(maxsize=4096)(Place.of)
 
 class UntrustedRecordError(ValueError):
     """A record is not what its signatures would have to say."""
-
-
-class LogSetBackError(RuntimeError):
-    """The brokers came back with an older log than was read here before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +267,8 @@ class Answers(OfOneProcess):
                 self._settle(message)
             except UntrustedRecordError as exc:
                 self._drop(exc)
+            except LogSetBackError as exc:
+                self._fail(exc)
             except RegistryError as exc:
                 if attempt == REGISTRY_ATTEMPTS or self._stop.is_set():
                     self._drop(exc)

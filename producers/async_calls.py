@@ -69,7 +69,7 @@ class AsyncCalls:
     ) -> Any:
         """Wait for a call that was begun, as `Client.finish`. A task that is cancelled leaves it among `left`."""
         try:
-            answer = await call.first_async(seconds)
+            answer = self._calling._timed(call, await call.first_async(seconds))  # noqa: SLF001 - its twin
             if waits(answer):
                 kept = await asyncio.to_thread(call.keep, answer)
                 if on_pending is not None:

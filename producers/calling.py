@@ -6,19 +6,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING
 
 from producers.answers import PENDING, Answer
 from producers.appending import Fate, PublishError
 from producers.outcomes import NoAnswerError, no_result, not_yet
 from producers.sending import Sent
+from producers.waiting import Book, WaitingCall
 from schemas import limits
-
-if TYPE_CHECKING:
-    from producers.waiting import WaitingCall
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +28,9 @@ class OpenCall:
     `kept` is how to come back to it, once it was left or waits for people: it is written down by then.
     """
 
-    def __init__(
-        self, sent: Sent, keep: Callable[[OpenCall, Answer | None], WaitingCall], *, begins: bool = True
-    ) -> None:
+    def __init__(self, sent: Sent, book: Book, *, begins: bool = True) -> None:
         """`begins`: it may begin when nobody has waited for it for long."""
-        self.sent, self._keep, self._begins = sent, keep, begins
+        self.sent, self._book, self._begins = sent, book, begins
         self.resource = sent.resource or ""
         self.kept: WaitingCall | None = None
 
@@ -96,13 +91,22 @@ class OpenCall:
 
     def _last(self, kept: WaitingCall) -> Answer:
         if self.sent.give_up():
-            raise not_yet(kept)
+            raise not_yet(kept, is_kept=self.kept is not None)
         return self.sent.answer.result()
 
-    def keep(self, answer: Answer) -> WaitingCall:
-        """Write down how to come back to a call that waits for people, as it was answered. Raises OSError."""
-        self.kept = self._keep(self, answer)
-        return self.kept
+    def keep(self, answer: Answer | None) -> WaitingCall:
+        """Write down how to come back to a call, as it was answered, and return that.
+
+        It is `kept` unless it cannot be written: a full disk is no reason not to wait for its answer.
+        """
+        told = self._book.described(self.sent, answer)
+        try:
+            self._book.write(told)
+        except OSError as exc:
+            log.warning("the call %s cannot be written down, so nobody can come back to it: %s", told.event_id, exc)
+        else:
+            self.kept = told
+        return told
 
     def leave(self, why: Exception | None = None) -> WaitingCall | None:
         """Listen no longer, and write down how to come back; None where it has its answer, or was never sent.
@@ -113,10 +117,7 @@ class OpenCall:
             return None  # it is the parent's, which waits on
         unanswered = self.sent.give_up(why)
         if self.kept is None and unanswered and self.sent.event and self.sent.fate is not Fate.NEVER_SENT:
-            try:
-                self.kept = self._keep(self, None)
-            except OSError as exc:
-                log.warning("the call %s cannot be written down, so nobody can come back to it: %s", self.event_id, exc)
+            self.keep(None)
         return self.kept if unanswered else None
 
 

@@ -10,22 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from processors import jcs
-from producers import waiting
 from producers.answers import Answer, Answers
 from producers.calling import ANSWER_SECONDS, OpenCall, waits
+from producers.clock import clock_ms
 from producers.control import Control
 from producers.delegating import delegation_id
 from producers.keys import KeyPair
-from producers.outcomes import NoAnswerError, milliseconds, result_of
+from producers.outcomes import MalformedIdError, NoAnswerError, milliseconds, not_yet, result_of
 from producers.process import ForkedError
 from producers.prompting import AuthenticatedPrompt, records_for
 from producers.publisher import Publisher, PublishError
 from producers.sending import Sent
-from producers.waiting import WaitingCall
+from producers.waiting import Book, WaitingCall
 from schemas import limits
 from schemas.records import InvocationRequested
 
@@ -56,9 +55,8 @@ class Calls:
     _session: KeyPair
     _publisher: Publisher
     _answers: Answers
-    _principal_id: str
     _calls: set[OpenCall]
-    _left: dict[str, WaitingCall]
+    _book: Book
 
     def submit(self, resource: str, parameters: Mapping[str, Any], **how: Unpack[Asking]) -> Future[Answer]:
         """Ask for an operation and return the future of its verified final answer, whatever the outcome.
@@ -105,7 +103,11 @@ class Calls:
     ) -> WaitingCall | Answer:
         """Ask for an operation; return its final answer, or how to come back to it where people are asked first."""
         call = self.begin(resource, parameters, seconds=seconds, **how)
-        answer = call.first(seconds)
+        try:
+            answer = self._timed(call, call.first(seconds))
+        except BaseException:
+            call.leave()
+            raise
         return self._detached(call, answer) if waits(answer) else self._ended(call, answer)
 
     def begin(
@@ -116,7 +118,7 @@ class Calls:
         `seconds`: without an answer by then it does not begin any more. Raises ValueError, ForkedError.
         """
         body, on_behalf_of = self._prepare(resource, parameters, seconds, **how)
-        call = OpenCall(Sent(self._answers, resource), self._written, begins=seconds is None)
+        call = OpenCall(Sent(self._answers, resource), self._book, begins=seconds is None)
         self._calls.add(call)
         call.sent.answer.add_done_callback(lambda _: self._calls.discard(call))
         try:
@@ -136,7 +138,7 @@ class Calls:
     ) -> Any:
         """Wait for a call that was begun and return its result; waits and raises as `invoke`."""
         try:
-            answer = call.first(seconds)
+            answer = self._timed(call, call.first(seconds))
             if waits(answer):
                 kept = call.keep(answer)
                 if on_pending is not None:
@@ -150,7 +152,7 @@ class Calls:
     @property
     def left(self) -> list[WaitingCall]:
         """How to come back to each call of this client that was left without its final answer."""
-        return list(self._left.values())
+        return list(self._book.left.values())
 
     def leave(self) -> list[WaitingCall]:
         """Stop waiting for every call that is under way, write down how to come back to each, and return `left`.
@@ -180,8 +182,8 @@ class Calls:
         values = dict(parameters)
         if deadline is not None:
             milliseconds(deadline, at_most=limits.SESSION_TTL_MS_MAX, what="a deadline")
-        if idempotency_key is not None and not 0 < len(idempotency_key.encode()) <= limits.IDEMPOTENCY_KEY_BYTES_MAX:
-            raise ValueError(f"want an idempotency key of 1 to {limits.IDEMPOTENCY_KEY_BYTES_MAX} bytes")
+        if idempotency_key is not None:
+            _check_key(idempotency_key)
         clock = self._control.clock
         body = InvocationRequested(
             resource=resource,
@@ -194,29 +196,37 @@ class Calls:
         )
         return body, None if delegation is None else delegation_id(delegation)
 
+    def _taken_up(self, sent: Sent, kept: WaitingCall) -> OpenCall:
+        """Return a call that was left before."""
+        call = OpenCall(sent, self._book)
+        call.kept = self._book.left[kept.event_id] = kept
+        return call
+
+    def _timed(self, call: OpenCall, answer: Answer) -> Answer:
+        """Return an answer that was just heard, having learnt from it what time the log has."""
+        if call.sent.sent_ms:
+            self._control.clock.note(call.sent.sent_ms, answer.result.at, clock_ms())
+        return answer
+
     def _detached(self, call: OpenCall, answer: Answer) -> WaitingCall:
-        kept = call.keep(answer)
+        told = call.keep(answer)
         call.leave()
-        return kept
+        if call.kept is None:
+            raise not_yet(told, is_kept=False)
+        return told
 
     def _ended(self, call: OpenCall, answer: Answer) -> Answer:
         """Return a call's final answer; what was kept of it is not needed any more."""
         if call.kept is not None:
-            waiting.forget(self._control.tenant, call.kept)
-            self._left.pop(call.kept.event_id, None)
+            self._book.strike(call.kept)
         return answer
 
-    def _written(self, call: OpenCall, answer: Answer | None) -> WaitingCall:
-        """Write down how to come back to a call: as it was answered, or as far as it was sent. Raises OSError."""
-        if answer is not None:
-            kept = WaitingCall.of(answer, call.resource, self._principal_id)
-        else:
-            kept = WaitingCall.unanswered(call.sent, self._principal_id, self._session.kid)
-        waiting.keep(self._control.tenant, kept, self._session)
-        self._left[kept.event_id] = kept
-        return kept
 
-    def _entrust(self) -> None:
-        """Leave it to whoever fetches the last result to end the session."""
-        for kept in self.left:
-            waiting.change(self._control.tenant, replace(kept, ends_session=True))
+def _check_key(key: str) -> None:
+    """Raise MalformedIdError unless the log takes an idempotency key."""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= limits.IDEMPOTENCY_KEY_BYTES_MAX:
+        raise MalformedIdError(f"want an idempotency key of 1 to {limits.IDEMPOTENCY_KEY_BYTES_MAX} bytes of UTF-8")

@@ -21,11 +21,11 @@ from typing import Any
 
 from processors.registry import PERSON_PREFIX
 from producers import waiting
-from producers.answers import LogSetBackError
 from producers.appending import Fate, PublishError
 from producers.async_calls import AsyncCalls
 from producers.calling import ANSWER_SECONDS, OpenCall
 from producers.calls import Asking, Calls, OnPending
+from producers.consuming import LogSetBackError
 from producers.context import ContextVault
 from producers.control import CONTROL_SECONDS, SESSION_TTL_MS, Control, Speaker, control_of, open_session
 from producers.home import Home
@@ -44,7 +44,7 @@ from producers.outcomes import (
 from producers.process import ForkedError
 from producers.publisher import Publisher
 from producers.sending import Sent
-from producers.waiting import WaitingCall
+from producers.waiting import Book, WaitingCall
 from producers.workflow import AsyncWorkflow, Workflow
 from schemas.records import SessionClosed
 
@@ -94,7 +94,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         self._principal_id = control.principal_id
         self._ends_session = ends_session
         self._calls: set[OpenCall] = set()
-        self._left: dict[str, WaitingCall] = {}
+        self._book = Book(control.tenant, session, control.principal_id)
         self._publisher = control.publisher if as_registered else _publisher_of(control, session)
         self._answers = control.answers if session is control.key else control.answers_for(session)
         self._speaker = Speaker(self._publisher, self._answers)
@@ -165,8 +165,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         ends = call.ends_session and waiting.is_last(folder, call)
         with cls(control, key, ends_session=ends) as client:
             sent = Sent(client._answers, call.resource).listen(bytes.fromhex(call.event_id), bytes.fromhex(call.event))
-            under_way = OpenCall(sent, client._written)
-            under_way.kept = client._left[call.event_id] = call
+            under_way = client._taken_up(sent, call)
             return client.finish(under_way, seconds=seconds, approval_seconds=approval_seconds, on_pending=on_pending)
 
     @property
@@ -196,8 +195,8 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         self._control.close()
 
     def _end_session(self) -> None:
-        if self._left:
-            self._entrust()
+        if self._book.left:
+            self._book.entrust()
             return
         try:
             ended = self._publisher.publish(SessionClosed(reason="closed"))

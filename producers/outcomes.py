@@ -122,7 +122,8 @@ def result_of(answer: Answer) -> Any:
     if result.outcome == "failed" and answer.body is not None:
         kind, what = FailedError, f"the tool failed: {answer.body}"
     if (first := _FIRST.fullmatch(result.detail)) and result.reason == Reason.ALREADY_CALLED:
-        text = f"{sentence_of(answer, what)}; `macaw invoke --resume {first[1]}` fetches its result, where it was asked and not given out yet"
+        back = f"`macaw invoke --resume {first[1]}` fetches its result, where it was asked and not given out yet"
+        text = f"{sentence_of(answer, what)}; {back}"
         already = AlreadyCalledError(text, reason=result.reason, answer=answer)
         already.event_id, already.outcome = first[1], first[2]
         raise already
@@ -151,11 +152,7 @@ def no_result(
     if fate is Fate.NEVER_SENT:
         return NoAnswerError(f"{resource} {why}: it was never sent, and never will be; do the brokers answer?")
     stands = "it stands on the log" if fate is Fate.APPENDED else "whether it came to the log is not known"
-    back = (
-        f"`macaw invoke --resume {event_id}` fetches what became of it"
-        if call is not None
-        else "`macaw log` shows what became of it; its result can be fetched by nobody, because it could not be kept"
-    )
+    back = _back(event_id, is_kept=call is not None)
     return NoAnswerError(
         f"{resource} {why}; {stands}, as event {event_id}. {_MAY_BEGIN if begins else _MAY_HAVE_BEGUN}. {back}. To ask "
         "anew before that is known may do it twice, unless both calls have one idempotency key",
@@ -164,11 +161,20 @@ def no_result(
     )
 
 
-def not_yet(call: WaitingCall) -> NoAnswerError:
+def _back(event_id: str, *, is_kept: bool) -> str:
+    if is_kept:
+        return f"`macaw invoke --resume {event_id}` fetches what became of it"
+    return (
+        f"`macaw log` shows what became of event {event_id}; its result can be fetched by nobody, because how to come "
+        "back to it could not be written down"
+    )
+
+
+def not_yet(call: WaitingCall, *, is_kept: bool) -> NoAnswerError:
     """Return the error for a call that people have not approved, or whose result has not come, while it was waited."""
     return NoAnswerError(
-        f"{call.resource} waits still, or its result has not come; `macaw invoke --resume {call.event_id}` asks again",
+        f"{call.resource} waits still, or its result has not come; {_back(call.event_id, is_kept=is_kept)}",
         event_id=call.event_id,
-        call=call,
+        call=call if is_kept else None,
         reason=Reason.APPROVAL_PENDING,
     )

@@ -20,6 +20,7 @@ class OfOneProcess:
     """What holds connections or threads. Its methods call `check_process` before they take a lock."""
 
     _process: int
+    _forked = False  # the number alone does not say: in a namespace of its own a child may have its parent's
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Note where it is made, whoever writes `__init__`."""
@@ -31,7 +32,7 @@ class OfOneProcess:
     @property
     def is_elsewhere(self) -> bool:
         """Whether this is another process than the one that opened it: then there is nothing to close."""
-        return os.getpid() != self._process
+        return self._forked or os.getpid() != self._process
 
     def check_process(self) -> None:
         """Raise ForkedError in another process than the one that opened it."""
@@ -48,6 +49,7 @@ _OPENED: weakref.WeakSet[OfOneProcess] = weakref.WeakSet()
 def _keep_for_ever() -> None:
     """Keep what came along into a child: the library's destructors would wait there for threads that are not."""
     for one in list(_OPENED):
+        one._forked = True  # noqa: SLF001 - its own module
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 
 

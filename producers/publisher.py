@@ -244,9 +244,11 @@ class Publisher(OfOneProcess):
 
     def _send(self, sendings: list[_Sending]) -> None:
         """Have events appended; those over which the producer dies, by a new one."""
-        for _ in range(PRODUCERS_PER_EVENT_MAX):
+        for attempt in range(PRODUCERS_PER_EVENT_MAX):
             for sending in sendings:
-                if not sending.appended.given_up:
+                if sending.appended.given_up:
+                    _taken_back(sending, never_sent=attempt == 0)
+                else:
                     self._produce(sending)
             _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS, sendings)
             sendings = [one for one in sendings if not one.appended.done()]
@@ -340,12 +342,16 @@ def _offset_in(message: Message) -> int:
 def _fail(sending: _Sending, error: object) -> None:
     """Tell a caller that an event was not taken, unless a new producer may send it."""
     if isinstance(error, KafkaError) and error.name() == "_PURGE_QUEUE" and sending.appended.given_up:
-        # Not sent any more; it may have been before, and waited for another attempt.
-        sending.appended.set_exception(PublishError(f"the event was taken back{_DOUBT}"))
+        _taken_back(sending, never_sent=False)  # it may have been sent before, and waited for another attempt
     elif isinstance(error, KafkaError) and (error.fatal() or error.name() in _OF_THE_PRODUCER):
         sending.error = error
     else:
         sending.appended.set_exception(_publish_error(error, len(sending.value)))
+
+
+def _taken_back(sending: _Sending, *, never_sent: bool) -> None:
+    text = "the event was taken back"
+    sending.appended.set_exception(PublishError(text if never_sent else f"{text}{_DOUBT}", never_sent=never_sent))
 
 
 def _give_up(sendings: list[_Sending], why: Exception | None) -> None:

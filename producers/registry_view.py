@@ -15,7 +15,7 @@ from processors.intake import INTAKE_PARTITION, Received
 from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
-from producers.consuming import Position, ReadTimeoutError, headers_of, take, watermarks
+from producers.consuming import LogSetBackError, Position, ReadTimeoutError, headers_of, take, watermarks
 from producers.process import OfOneProcess
 from producers.security import UNSECURED, Security
 from schemas.rows import KeyRow, ResourceRow, SessionRow
@@ -76,7 +76,8 @@ class RegistryView(OfOneProcess):
         """Read everything that is committed.
 
         Raises:
-            RegistryError: the broker fails, the end is not reached in time, or it lies before what was read.
+            RegistryError: the broker fails, or the end is not reached in time.
+            LogSetBackError: the end lies before what was read.
             ForkedError: this is another process than the one that made the view.
         """
         self.check_process()
@@ -92,9 +93,9 @@ class RegistryView(OfOneProcess):
         _, high = watermarks(self._consumer, self._topic)
         if high < self._position.offset:
             # Read on from there it would lack what comes up to here; read anew it may trust a key that was revoked.
-            raise RegistryError(
+            raise LogSetBackError(
                 f"{self._topic} ends at {high} and was read to {self._position.offset}: the brokers came back with an "
-                "older log; connect again to go by what stands there now"
+                "older log; connect, or start, again to go by what stands there now"
             )
         if self._position.offset < high:
             # Assigned only while it reads: an idle view asks the broker for nothing.

@@ -9,6 +9,7 @@ from contextlib import suppress
 from processors.authoring import Draft
 from producers.answers import Answer, Answers
 from producers.appending import Appending, Fate, PublishError
+from producers.clock import clock_ms
 from producers.publisher import Publisher
 from schemas.records import Body
 
@@ -29,12 +30,14 @@ class Sent:
         self.pending: Future[Answer] = Future()
         self.event_id, self.event = b"", b""
         self.answers_from: Mapping[int, int] = {}
+        self.sent_ms = 0  # by this machine's clock; 0: before, elsewhere
         self._answers = answers
         self._appended: Appending | None = None
         self.answer.add_done_callback(self._on_done)
 
     def publish(self, publisher: Publisher, body: Body, *, on_behalf_of: bytes | None = None) -> Sent:
         """Publish the event and listen for its answers. Raises ForkedError; PublishError of a closed publisher."""
+        self.sent_ms = clock_ms()
         self._appended = publisher.publish(body, on_behalf_of=on_behalf_of, on_drafted=self._on_drafted)
         self._appended.add_done_callback(self._on_appended)
         return self

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from producers.answers import Answer
@@ -81,6 +81,35 @@ class WaitingCall:
     def start(self) -> dict[int, int]:
         """Where to read `results` from."""
         return {topics.keyed_partition(bytes.fromhex(self.session)): self.offset}
+
+
+class Book:
+    """Where one session's calls are written down; `left` are those without their final answer, by event id."""
+
+    def __init__(self, folder: TenantHome, session: KeyPair, principal_id: str) -> None:
+        self._folder, self._session, self._principal_id = folder, session, principal_id
+        self.left: dict[str, WaitingCall] = {}
+
+    def described(self, sent: Sent, answer: Answer | None) -> WaitingCall:
+        """Return how to come back to a call: as it was answered, or as far as it was sent."""
+        if answer is not None:
+            return WaitingCall.of(answer, sent.resource or "", self._principal_id)
+        return WaitingCall.unanswered(sent, self._principal_id, self._session.kid)
+
+    def write(self, call: WaitingCall) -> None:
+        """Write that down. Raises OSError."""
+        keep(self._folder, call, self._session)
+        self.left[call.event_id] = call
+
+    def strike(self, call: WaitingCall) -> None:
+        """Remove a call that has its answer."""
+        forget(self._folder, call)
+        self.left.pop(call.event_id, None)
+
+    def entrust(self) -> None:
+        """Leave it to whoever fetches the last result to end the session."""
+        for call in self.left.values():
+            change(self._folder, replace(call, ends_session=True))
 
 
 def keep(folder: TenantHome, call: WaitingCall, session: KeyPair) -> None:

@@ -167,7 +167,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.LIMIT_EXCEEDED: "a limit of the tenant is reached; the detail names it",
     Reason.NOT_SUPPORTED: "this version does not know how to honour a field that was set",
     Reason.NOT_DEVELOPMENT: "persons from a file are believed only in tenants founded with `--development`",
-    Reason.DEADLINE_PASSED: "the time until which the caller wanted the call is over: it has not run, and will not",
+    Reason.DEADLINE_PASSED: "the caller's time for the call is over, or its clock is slow; it has not run, nor will it",
     Reason.ALREADY_CALLED: "a call with this idempotency key stands: this is not executed again; the detail names it",
     Reason.IDEMPOTENCY_CONFLICT: "the idempotency key stands for another call: take a new key for a new call",
     Reason.IDEMPOTENCY_KEY: "an idempotency key has 1 to 128 bytes",
