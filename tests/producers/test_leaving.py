@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
@@ -28,6 +30,7 @@ from producers.client import (
     UnknownOutcomeError,
 )
 from producers.consuming import watermarks
+from producers.home import Home
 from producers.tool_host import register_tool
 from producers.tools import collect_tools, tool
 from producers.waiting import WaitingCallError
@@ -191,6 +194,55 @@ def test_closing_tells_who_waits_and_leaves_the_call(running: Installation) -> N
     with running.hosting("bank", bank := Bank()):
         assert sorted(resumed(running, one.event_id)["paid"] for one in client.left) == [7, 8]  # type: ignore[index]
     assert sorted(bank.paid) == [7, 8]
+
+
+def test_a_call_that_cannot_be_written_down_says_so_and_is_waited_for(running: Installation, tmp_path: Path) -> None:
+    """A full disk, or a folder that is none: the event is named, and nobody is told to resume what is not there."""
+    folder = running.folder
+    shutil.copytree(folder.path, tmp_path / ".macaw" / "tenants" / folder.tenant, ignore=lambda *_: {waiting.FOLDER})
+    home = Home.create(tmp_path, {"bootstrap": running.home.bootstrap, "deployment": "test"})
+    (home.tenant(folder.tenant).path / waiting.FOLDER).write_text("not a folder")
+    with Client.connect(folder.tenant, "payer", home=home) as client:
+        call = client.begin(PAY, {"amount": 30})
+        with pytest.raises(NoAnswerError, match="could not be written down") as gone:
+            call.first(1)
+        assert (gone.value.call, client.left) == (None, [])
+        assert gone.value.event_id == call.event_id
+        assert call.event_id in str(gone.value)
+        assert "--resume" not in str(gone.value)
+        with running.hosting("bank", Bank()):
+            assert client.invoke(PAY, {"amount": 31}, seconds=SECONDS) == {"paid": 31}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"idempotency_key": ""},
+        {"idempotency_key": "k" * 129},
+        {"idempotency_key": "\ud800"},
+        {"deadline": 0},
+        {"deadline": -1},
+        {"deadline": float("nan")},
+        {"deadline": float("inf")},
+        {"seconds": float("nan")},
+    ],
+)
+def test_wishes_that_are_none_are_refused_before_anything_is_sent(client: Client, how: dict[str, Any]) -> None:
+    """Each is the caller's own mistake."""
+    with pytest.raises(ValueError, match=r"want|NaN"):
+        client.invoke(PAY, {"amount": 40}, **how)
+    with pytest.raises(TypeError):
+        client.invoke(PAY, {"amount": 40}, timeout=3)  # type: ignore[call-arg]
+    assert client._calls == set()
+
+
+def test_a_caller_whose_clock_is_slow_is_not_denied_for_it(client: Client) -> None:
+    """What the log's answers say of its time counts, not what stands on the wall."""
+    client._control.clock._ahead_ms = 0
+    client._control.clock.note(0, 120_000, 100)
+    body, _ = client._prepare(PAY, {}, 2)
+    assert body.begin_by is not None
+    assert 121_000 <= body.begin_by - time.time_ns() // 1_000_000 <= 122_000
 
 
 def lives(here: Installation, session: bytes) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from producers.client import Client, LogSetBackError
+from producers.client import Client, Control, LogSetBackError
+from producers.keys import KeyPair
+from producers.tool_host import HostSettings, ToolHost
 from streams.broker import BrokerInfo
 from tests.installation import Installation
 from tests.producers.dying import kill
@@ -70,3 +74,21 @@ def test_a_registry_that_ends_before_what_was_read_is_not_believed(client: Clien
     with pytest.raises(LogSetBackError, match="older log"):
         registry.refresh()
     registry._position.offset -= 10**6
+
+
+def test_a_host_whose_registry_was_set_back_ends_and_says_so(running: Installation, client: Client) -> None:
+    """It would go by keys that were revoked; warnings alone would leave its callers without an answer for good."""
+    folder = running.folder
+    control = Control(running.home, folder, KeyPair.load(folder.key_file("tool", "bank")), "bank")
+    path = folder.path / "executed" / "other.db"
+    settings = HostSettings(bootstrap=running.home.bootstrap, group_managed=False, executed_path=path)
+    control.registry.refresh()
+    control.registry._position.offset += 10**6
+    control.registry._current_at = -math.inf
+    host = ToolHost(control, "bank", [], settings)
+    with ThreadPoolExecutor(1) as pool:
+        runs = pool.submit(host.run)
+        assert host.ready.wait(30)
+        client.invoke(*PAY)
+        assert isinstance(runs.exception(60), LogSetBackError)
+    control.close()
