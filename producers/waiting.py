@@ -24,6 +24,7 @@ from producers.sending import Sent
 from schemas import topics
 
 FOLDER = "calls"
+FILES_MAX = 20_000  # two for each call
 _EVENT_ID = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -142,12 +143,17 @@ def is_last(folder: TenantHome, call: WaitingCall) -> bool:
 
 
 def _sweep(calls: Path) -> None:
-    """Remove calls whose answers the log keeps no longer."""
-    oldest = time.time() - topics.RESULTS.retention_ms / 1000
+    """Remove calls whose answers the log keeps no longer, and the oldest of too many."""
+    found = []
     for path in calls.iterdir():
         with contextlib.suppress(FileNotFoundError):  # fetched meanwhile
-            if path.stat().st_mtime < oldest:
-                path.unlink()
+            found.append((path.stat().st_mtime, path))
+    oldest = time.time() - topics.RESULTS.retention_ms / 1000
+    if len(found) > FILES_MAX:
+        oldest = max(oldest, sorted(at for at, _ in found)[-FILES_MAX])
+    for at, path in found:
+        if at < oldest:
+            path.unlink(missing_ok=True)
 
 
 def _write(path: Path, call: WaitingCall) -> None:
