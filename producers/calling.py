@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from producers.answers import PENDING, Answer
 from producers.appending import Fate, PublishError
 from producers.outcomes import NoAnswerError, no_result, not_yet
-from producers.sending import Sent
+from producers.sent import Sent
 from producers.waiting import Book, WaitingCall
 from schemas import limits
 

@@ -23,7 +23,7 @@ from producers.outcomes import MalformedIdError, NoAnswerError, milliseconds, no
 from producers.process import ForkedError
 from producers.prompting import AuthenticatedPrompt, records_for
 from producers.publisher import Publisher, PublishError
-from producers.sending import Sent
+from producers.sent import Sent
 from producers.waiting import Book, WaitingCall
 from schemas import limits
 from schemas.records import InvocationRequested

@@ -43,7 +43,7 @@ from producers.outcomes import (
 )
 from producers.process import ForkedError
 from producers.publisher import Publisher
-from producers.sending import Sent
+from producers.sent import Sent
 from producers.waiting import Book, WaitingCall
 from producers.workflow import AsyncWorkflow, Workflow
 from schemas.records import SessionClosed

@@ -17,7 +17,7 @@ from producers.keys import KeyPair
 from producers.outcomes import MalformedReplyError, RefusedError, no_answer, sentence_of
 from producers.publisher import Publisher
 from producers.registry_view import RegistryView
-from producers.sending import Sent
+from producers.sent import Sent
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Body, SessionOpened

@@ -20,7 +20,7 @@ from pathlib import Path
 from producers.answers import Answer
 from producers.home import TenantHome
 from producers.keys import KeyPair
-from producers.sending import Sent
+from producers.sent import Sent
 from schemas import topics
 
 FOLDER = "calls"

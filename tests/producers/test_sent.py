@@ -21,7 +21,7 @@ from producers.appending import Appending, Fate, PublishError
 from producers.clock import LogClock
 from producers.keys import KeyPair
 from producers.publisher import Publisher
-from producers.sending import Sent
+from producers.sent import Sent
 from schemas import limits
 from schemas.records import Result, SessionClosed
 
