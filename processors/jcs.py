@@ -31,7 +31,7 @@ INTEGER_MAX = limits.INTEGER_MAX  # up to here a double holds every integer
 INTEGER_CHARS_MAX = 17  # "-9007199254740992"; longer literals are never handed to int()
 FLOAT_CHARS_MAX = 1100  # the longest exact decimal form of a double has 1077 characters
 
-_EXPONENT_FORM_MIN = 1e21  # from here on ECMAScript, so RFC 8785, writes an exponent
+EXPONENT_FORM_MIN = 1e21  # from here on ECMAScript, so RFC 8785, writes an exponent
 _REPR_FORM_MIN = 1e-4  # below, Python writes an exponent where ECMAScript writes zeros
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = " \t\n\r"  # RFC 8259 section 2; str.strip() alone would also take U+00A0 and others
@@ -331,7 +331,7 @@ def _double(literal: str) -> float:
         return value
     if abs(value) <= INTEGER_MAX:
         return int(value)
-    if abs(value) < _EXPONENT_FORM_MIN:
+    if abs(value) < EXPONENT_FORM_MIN:
         raise MalformedJSONError("number")
     return value
 

@@ -39,12 +39,13 @@ EVENT_AHEAD_MS_MAX = limits.ISSUED_AHEAD_MS_MAX + CLOCK_SLACK_MS
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that may be executed."""
+    """A call that may be executed; one that is `late` may not any more, but can still be reported."""
 
     decision: Decision
     leaf: bytes
     parameters: dict[str, Any]
     principal_id: str
+    late: bool = False
 
 
 class _Approver(NamedTuple):
@@ -57,7 +58,7 @@ class _Approver(NamedTuple):
 
 
 def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_ms: int) -> Call | None:
-    """Return the call in a record of `decisions`, or None where it is not for this tool, denied, or too late.
+    """Return the call in a record of `decisions`, or None where it is not for this tool, denied, or long past.
 
     Raises:
         UntrustedRecordError: the record is not what its signatures would have to say.
@@ -65,7 +66,8 @@ def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_
     decision, leaf, sender = trusted.verify(message, signing.DECISION_TAG, Decision)
     if decision.outcome != "allowed" or decision.tool != tool:
         return None
-    if decision.execute_before is None or now_ms >= decision.execute_before:
+    # The log waits for a report a little longer than it lets a call begin.
+    if decision.execute_before is None or now_ms >= decision.execute_before + limits.UNKNOWN_GRACE_MS:
         return None
     if decision.execute_before > now_ms + limits.EXECUTE_WITHIN_MS + CLOCK_SLACK_MS:
         raise UntrustedRecordError("the decision may be executed for longer than any decision may")
@@ -75,7 +77,8 @@ def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_
         raise UntrustedRecordError("the decision stands on another partition than its event's")
     payload = _open(message, decision, key, sender)
     body = _callers_event(decision, payload, trusted, now_ms)
-    return Call(decision, leaf, _parameters(decision, payload, body), decision.principal_id)
+    parameters = _parameters(decision, payload, body)
+    return Call(decision, leaf, parameters, decision.principal_id, now_ms >= decision.execute_before)
 
 
 def recall(message: Any, trusted: MonitorSigned, *, tool: str) -> tuple[Decision, bytes] | None:

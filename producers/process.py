@@ -19,7 +19,7 @@ class ForkedError(RuntimeError):
 class OfOneProcess:
     """What holds connections or threads. Its methods call `check_process` before they take a lock."""
 
-    _process: int
+    _process = os.getpid()
     _forked = False  # the number alone does not say: in a namespace of its own a child may have its parent's
 
     def __new__(cls, *_: Any, **__: Any) -> Self:

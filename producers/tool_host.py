@@ -4,38 +4,39 @@ Order, for a batch of decisions: verify all; commit the offset; note the calls d
 before the commit the batch is read again, by whoever owns the partition then. A crash after it leaves calls without a
 report, and the log says `unknown`; idempotent ones are executed again, with the same key. A refused commit means that
 nothing is executed. What was noted, here or by the instance before, is executed under no other decision.
+
+A host executes nothing that it could not report: not while a report is late, not without its own live key. Where that
+does not pass it ends, and says why; the reports are kept, and sent by the next process that serves the instance.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import json
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processors import jcs
 from producers.admission import Call, admit, recall
 from producers.answers import UntrustedRecordError
-from producers.attesting import NOTHING, Attestations, attesting
+from producers.attesting import AttestationError, Attestations
 from producers.commitments import Standing
 from producers.control import Control
 from producers.decision_feed import DecisionFeed, Taken
 from producers.executed import ExecutedCalls
+from producers.execution import Ended, Execution, failed
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
+from producers.outbox import Outbox
 from producers.outcomes import RefusedError
-from producers.publisher import Publisher
+from producers.publisher import PublishError
 from producers.registry_view import RegistryError
 from producers.security import UNSECURED, Security
-from producers.tools import ToolArgumentError, ToolFunction, bind_arguments, calling
-from schemas import limits
+from producers.tools import ToolFunction
 from schemas.reasons import Reason
 from schemas.records import Decision, PrincipalRegistered, ResultReported, ToolDeclaration
 from schemas.topics import tool_group
@@ -43,13 +44,13 @@ from schemas.topics import tool_group
 log = logging.getLogger(__name__)
 
 WORKERS = 8
-REPORT_CHARS_MAX = limits.RESULT_EVENT_BYTES_MAX - 4096
-ERROR_CHARS_MAX = 500
 REGISTRY_PAUSE_SECONDS = 0.5
+LATE_PAUSE_SECONDS = 0.1
+REPORTLESS_SECONDS = 60.0  # without getting a report to the log a host ends; other instances wait for it meanwhile
 
 
-class _TooLateError(Exception):
-    """A call came to its turn after its `execute_before`; it did not run."""
+class HostError(RuntimeError):
+    """The host cannot do its work here, and has ended; calls that it had not committed are another instance's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +137,11 @@ class ToolHost:
         self._control, self._app = control, app
         self._tools: Mapping[str, ToolFunction] = {f"tool:{app}/{t.name}": t for t in tools}
         self._executed = ExecutedCalls(settings.executed_path)
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix=f"tool-{app}")
-        self._watch = ThreadPoolExecutor(settings.workers, thread_name_prefix=f"watch-{app}")
-        self._publisher: Publisher = control.publisher
+        self._threads: list[threading.Thread] = []
+        self._pool = self._threads_for("tool", settings.workers)
+        self._watch = self._threads_for("watch", settings.workers)
+        self._outbox = Outbox(control.publisher, self._executed)
+        self._late_since: float | None = None
         self._stop = threading.Event()
         self.ready = threading.Event()
         self.tally = Tally()
@@ -152,30 +155,85 @@ class ToolHost:
             stop=self._stop,
         )
 
+    def _threads_for(self, what: str, count: int) -> ThreadPoolExecutor:
+        """Return a pool whose threads are all there: where there are too many it fails here, and not over a call."""
+        here = threading.Barrier(count + 1)
+
+        def begun() -> None:
+            self._threads.append(threading.current_thread())
+
+        pool = ThreadPoolExecutor(count, f"{what}-{self._app}", begun)
+        try:
+            for _ in range(count):
+                pool.submit(here.wait)
+            here.wait()
+        except RuntimeError:
+            here.abort()
+            pool.shutdown(wait=False)
+            raise
+        return pool
+
     def stop(self) -> None:
         """Ask the host to end; calls that run are waited for."""
         self._stop.set()
 
     def run(self) -> None:
-        """Serve until `stop`."""
-        self._feed.start()
-        self.ready.set()
+        """Serve until `stop`.
+
+        Raises:
+            HostError: it cannot report, its key is not live, or a tool ended its threads.
+            sqlite3.Error: it cannot note what it begins.
+        """
         try:
+            while self._must_wait():
+                self._stop.wait(LATE_PAUSE_SECONDS)
+            self._feed.start()
+            self.ready.set()
             while not self._stop.is_set():
-                batch = self._feed.take()
-                if batch:
+                if self._must_wait():
+                    self._stop.wait(LATE_PAUSE_SECONDS)
+                elif batch := self._feed.take():
                     self._serve(batch)
+        except SystemExit as exc:
+            raise HostError(f"{self._app} was ended from within: a tool may have done that; serve it again") from exc
         finally:
             self._close()
+
+    def _must_wait(self) -> bool:
+        """Whether reports are late; what is kept of them is sent first. Raises HostError: it was waited too long."""
+        if not (self._outbox.can_send and all(one.is_alive() for one in self._threads)):
+            raise HostError(f"threads of {self._app} were ended from within: a tool may have done that; serve it again")
+        if self._stop.is_set() or not self._outbox.is_late:
+            self._late_since = None
+            return False
+        self._late_since = self._late_since or time.monotonic()
+        why = "the broker does not answer"
+        try:
+            self._outbox.send_kept()
+        except PublishError as exc:
+            why = str(exc)
+        if time.monotonic() - self._late_since > REPORTLESS_SECONDS:
+            raise HostError(
+                f"{self._app} cannot report what its calls came to, so it executes nothing more: {why}; reports are"
+                f" kept in {self._executed.path}, and are sent when this instance is served again"
+            )
+        return True
 
     def _close(self) -> None:
         self._watch.shutdown(wait=True)  # first: what is committed and waits for a worker is still to run and report
         self._pool.shutdown(wait=True)
         self._feed.close()
+        try:
+            self._outbox.send_kept()
+        except PublishError:
+            log.error(  # noqa: TRY400 - why was said when they were kept
+                "%d reports are not sent: serve this instance again to send them", self._outbox.kept
+            )
         self._executed.close()
 
     def _serve(self, batch: list[Taken]) -> None:
         try:
+            self._check_key()
             orders = [order for taken in batch if (order := self._order(taken)) is not None]
         except RegistryError as exc:
             # Nobody can say now whom to trust: nothing is committed, so all of it is read again.
@@ -183,15 +241,32 @@ class ToolHost:
             self._feed.go_back()
             self._stop.wait(REGISTRY_PAUSE_SECONDS)
             return
+        if self._outbox.is_late:
+            self._feed.go_back()
+            return
         repeatable = [o.taken for o in orders if o.call is not None and self._is_idempotent(o.decision)]
         if not self._feed.commit(batch, repeatable):
             return
         # After the commit: noted before it, a call whose commit is refused would be refused when it is read again.
-        firsts = self._begin(orders)
+        try:
+            firsts = self._begin(orders)
+        except sqlite3.Error as exc:
+            for order in orders:
+                if order.call is not None:
+                    self._report(order.call, failed(f"NOT_RUN: the host cannot note that it begins: {exc}"))
+            raise
         self._feed.remember(batch)
         for order, first in zip(orders, firsts, strict=True):
             if order.call is not None:
                 self._start(order, order.call, first)
+
+    def _check_key(self) -> None:
+        """Raise HostError where the log would take no report of ours; nothing of the batch is committed then."""
+        if self._control.trusted.registry.live_key(self._control.key.kid, "tool") is None:
+            raise HostError(
+                f"the key of this instance of {self._app} is revoked or past its time, so the log would take no report:"
+                " nothing more is executed; register the instance again with a new key"
+            )
 
     def _order(self, taken: Taken) -> _Order | None:
         """Return what a record asks of this tool, if anything. Raises RegistryError where that cannot be known now."""
@@ -232,6 +307,10 @@ class ToolHost:
             self.tally.refuse("second decision" if second else "executed before")
             self._watch.submit(self._refuse, order.taken, call, first if second else None)
             return
+        if call.late:
+            self.tally.refuse("too late")
+            self._watch.submit(self._end_late, order.taken, call, known=not again)
+            return
         if again:
             self.tally.redelivered += 1
             log.warning("the call %s is executed again: its instance is gone", call.decision.event.hex())
@@ -242,83 +321,46 @@ class ToolHost:
         try:
             if first is not None:
                 log.error("two decisions for the call %s: the second is refused", call.decision.event.hex())
-                self._report(call, "failed", {"error": "SECOND_DECISION", "first": first.hex()})
+                self._report(call, failed("SECOND_DECISION", first=first.hex()))
         except Exception:
             log.exception("the refusal of a second decision could not be reported")
         self._feed.finished(taken)
 
+    def _end_late(self, taken: Taken, call: Call, *, known: bool) -> None:
+        """Report a call that came too late; where an instance that is gone has begun it, nobody knows how it ended."""
+        try:
+            if known:
+                self._report(call, failed("TOO_LATE"))
+        except Exception:
+            log.exception("a call that came too late could not be reported")
+        self._feed.finished(taken)
+
     def _execute_and_report(self, taken: Taken, call: Call) -> None:
         try:
-            said = self._attestations(call.decision)
-            outcome, body = self._execute(call, said)
-            self._report(call, outcome, body, said)
-            self._feed.finished(taken)
+            if self._report(call, self._execute(call)):
+                self._feed.finished(taken)
         except Exception:
             log.exception("the outcome of %s could not be reported", call.decision.resource)
 
-    def _attestations(self, decision: Decision) -> Attestations:
-        """Return what a call attests, with what is said for it wherever it says nothing itself."""
-        tool = self._tools.get(decision.resource)
-        if tool is None:
-            return Attestations(())
-        return Attestations(tool.attests, {key: terms.attestation(key) for key, terms in tool.auto_attest.items()})
-
-    def _execute(self, call: Call, said: Attestations = NOTHING) -> tuple[str, Any]:
+    def _execute(self, call: Call) -> Ended:
         tool = self._tools.get(call.decision.resource)
         if tool is None:
-            return "failed", {"error": f"this instance does not offer {call.decision.resource}"}
-        try:
-            bound = bind_arguments(tool, call.parameters)
-        except ToolArgumentError as exc:
-            return "failed", {"error": str(exc)[:ERROR_CHARS_MAX]}
-        running = self._pool.submit(self._run, tool, bound, call.decision, said)
-        return _outcome(running, tool.timeout_seconds)
+            return failed(f"this instance does not offer {call.decision.resource}")
+        try:  # what is said for the function stands wherever it says nothing itself
+            auto = {key: terms.attestation(key) for key, terms in tool.auto_attest.items()}
+        except AttestationError as exc:
+            return failed(f"NOT_RUN: {exc}")
+        return Execution(tool, call, Attestations(tool.attests, auto), on_begun=self._count).end(self._pool)
 
-    def _run(self, tool: ToolFunction, bound: inspect.BoundArguments, decision: Decision, said: Attestations) -> Any:
-        """Call the function, unless the call waited too long for its turn."""
-        if time.time_ns() // 1_000_000 >= (decision.execute_before or 0):
-            raise _TooLateError
+    def _count(self) -> None:
         self.tally.executed += 1
-        with calling(decision.event.hex()), attesting(said):
-            if tool.is_async:
-                return asyncio.run(tool.function(*bound.args, **bound.kwargs))  # type: ignore[arg-type]
-            return tool.function(*bound.args, **bound.kwargs)
 
-    def _report(self, call: Call, outcome: str, body: Any, said: Attestations = NOTHING) -> None:
-        attested = tuple(said.said.values())  # as it is now: a function that timed out may still speak
-        room = REPORT_CHARS_MAX - sum(len(one.key.encode()) + len(one.value.encode()) + 64 for one in attested)
-        outcome, text = _written(outcome, body, room)
-        # Only what ended well attests anything.
-        given = attested if outcome == "ok" else ()
-        report = ResultReported(decision=call.leaf, outcome=outcome, body=text, attestations=given)
-        self._publisher.publish(report, causation_id=call.decision.event).result(30)
-
-
-def _outcome(running: Future[Any], seconds: float) -> tuple[str, Any]:
-    """Return (outcome, body) of a submitted call, at the latest after its time-out."""
-    wait([running], seconds)
-    if running.cancel():
-        return "failed", {"error": "TOO_LATE"}  # it never left the queue, and now never will
-    if not running.done():
-        # A thread cannot be stopped: the effect may still come. Nobody can say, so nobody does.
-        return "unknown", {"error": f"no end within {seconds:g} s"}
-    raised = running.exception()  # a TimeoutError in here is the tool's own
-    if raised is None:
-        return "ok", running.result()
-    if isinstance(raised, _TooLateError):
-        return "failed", {"error": "TOO_LATE"}
-    return "failed", {"error": f"{type(raised).__name__}: {raised}"[:ERROR_CHARS_MAX]}
-
-
-def _written(outcome: str, body: Any, room: int = REPORT_CHARS_MAX) -> tuple[str, str]:
-    """Return (outcome, JSON text) that the step takes; a body that it would refuse makes the call failed."""
-    try:
-        text = jcs.canonical(body).decode()
-        if len(text.encode()) > room:
-            return "failed", json.dumps({"error": f"the result has {len(text)} characters: too large"})
-        # The writer writes some that the reader refuses, as 1e17; a refused report would leave the caller without any.
-        jcs.parse_strict(text.encode(), nodes_max=limits.RESULT_EVENT_BYTES_MAX)
-    except (ValueError, TypeError, RecursionError) as exc:
-        cause = getattr(exc, "cause", type(exc).__name__)
-        return "failed", json.dumps({"error": f"the result cannot be written as JSON: {cause}"})
-    return outcome, text
+    def _report(self, call: Call, ended: Ended) -> bool:
+        """Report how a call ended; whether the report is on the log already."""
+        if ended.unwritten:
+            resource, event = call.decision.resource, call.decision.event.hex()
+            log.error("what %s returned to the call %s is not written whole: %s", resource, event, ended.unwritten)
+        report = ResultReported(
+            decision=call.leaf, outcome=ended.outcome, body=ended.body, attestations=ended.attestations
+        )
+        return self._outbox.send(call.decision.event, report)

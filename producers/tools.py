@@ -18,8 +18,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, overload
 
+from producers.arguments import AnnotationError, Reader, ToolArgumentError, bind, readers_of
 from producers.attesting import AttestationError, Terms, check_declared
+from producers.return_types import check_result
 from schemas import limits
+
+__all__ = [
+    "ToolArgumentError",
+    "ToolDeclarationError",
+    "ToolFunction",
+    "bind_arguments",
+    "calling",
+    "collect_tools",
+    "idempotency_key",
+    "load_tools",
+    "tool",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,10 +50,6 @@ class ToolDeclarationError(ValueError):
     """What was declared, or where it was looked for, cannot be offered as tools."""
 
 
-class ToolArgumentError(ValueError):
-    """The parameters of a call do not fit the function: the caller's mistake."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolFunction:
     """One callable tool and what its host must know to offer it."""
@@ -47,6 +57,7 @@ class ToolFunction:
     name: str
     description: str
     function: Callable[..., object]
+    readers: Mapping[str, Reader]
     timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT
     idempotent: bool = False
     is_async: bool
@@ -181,39 +192,13 @@ def load_tools(spec: str) -> tuple[ToolFunction, ...]:
 
 
 def bind_arguments(tool: ToolFunction, parameters: Mapping[str, object]) -> inspect.BoundArguments:
-    """Return `parameters` bound to the tool's function, defaults filled in.
+    """Return the arguments that `parameters` make for the tool's function, defaults filled in.
 
     Raises:
-        ToolArgumentError: A required parameter is missing or an unexpected one is there; all are named.
+        ToolArgumentError: one is missing, unexpected, or not what its annotation says; all are named.
 
     """
-    signature = inspect.signature(tool.function)
-    problems = [*_missing(signature, parameters), *_unexpected(signature, parameters)]
-    if problems:
-        raise ToolArgumentError(f"tool {tool.name!r}: {'; '.join(problems)}")
-    bound = signature.bind(**parameters)
-    bound.apply_defaults()
-    return bound
-
-
-def _missing(signature: inspect.Signature, parameters: Mapping[str, object]) -> Iterator[str]:
-    required = [
-        name
-        for name, parameter in signature.parameters.items()
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-    ]
-    absent = [name for name in required if name not in parameters]
-    if absent:
-        yield f"missing {', '.join(map(repr, absent))}"
-
-
-def _unexpected(signature: inspect.Signature, parameters: Mapping[str, object]) -> Iterator[str]:
-    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
-    if inspect.Parameter.VAR_KEYWORD in kinds.values():
-        return
-    unknown = [name for name in parameters if name not in kinds]
-    if unknown:
-        yield f"unexpected {', '.join(repr(name[:60]) for name in unknown)}"
+    return bind(tool.name, tool.function, tool.readers, parameters)
 
 
 def _marked(source: object) -> Iterator[tuple[Callable[..., object], _Mark]]:
@@ -257,10 +242,16 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
             f"tool {name!r}: the timeout must be a positive number of seconds, got {mark.timeout_seconds}"
         )
     attests, terms = _attestations(name, mark)
+    try:
+        readers = readers_of(function)
+        check_result(function)
+    except AnnotationError as exc:
+        raise ToolDeclarationError(f"tool {name!r}: {exc}") from exc
     return ToolFunction(
         name=name,
         description=_first_paragraph(function) if mark.description is None else mark.description,
         function=function,
+        readers=readers,
         timeout_seconds=mark.timeout_seconds,
         idempotent=mark.idempotent,
         is_async=inspect.iscoroutinefunction(function),

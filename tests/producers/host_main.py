@@ -24,6 +24,7 @@ from macaw.instances import instance_home
 from producers.admission import Call
 from producers.client import Control
 from producers.decision_feed import DecisionFeed, Taken
+from producers.execution import Ended
 from producers.home import Home
 from producers.tool_host import HostSettings, ToolHost, tool_key
 from producers.tools import collect_tools, idempotency_key, tool
@@ -205,11 +206,12 @@ class MortalHost(ToolHost):
         self.gate.reach(Point.BEFORE_EXECUTE, operation_of(call))
         super()._execute_and_report(taken, call)
 
-    def _report(self, call: Call, outcome: str, body: Any, *said: Any) -> None:
+    def _report(self, call: Call, ended: Ended) -> bool:
         self.gate.reach(Point.BEFORE_REPORT, operation_of(call))
-        super()._report(call, outcome, body, *said)
+        sent = super()._report(call, ended)
         self.journal.add(reported=call.decision.event.hex())
         self.gate.reach(Point.AFTER_REPORT, operation_of(call))
+        return sent
 
 
 def on_rebalance(feed: DecisionFeed, host: MortalHost) -> None:

@@ -26,6 +26,7 @@ from producers.client import (
     AsyncClient,
     Client,
     DeniedError,
+    FailedError,
     NoAnswerError,
     UnknownOutcomeError,
 )
@@ -91,7 +92,7 @@ def test_a_call_that_was_given_up_does_not_run_when_its_tool_is_back(running: In
     bank = Bank()
     with running.hosting("bank", bank):
         assert client.invoke(PAY, {"amount": 1}, seconds=SECONDS) == {"paid": 1}
-        with pytest.raises(UnknownOutcomeError, match="NO_REPORT"):
+        with pytest.raises((UnknownOutcomeError, FailedError), match=r"NO_REPORT|TOO_LATE"):
             resumed(running, gone.value.event_id)
 
     assert bank.paid == [1]
@@ -120,7 +121,10 @@ def test_a_deadline_is_over_for_good(running: Installation, client: Client) -> N
     """Also where the caller waits much longer than that."""
     call = client.begin(PAY, {"amount": 3}, deadline=0.5)
     time.sleep(1)
-    with running.hosting("bank", bank := Bank()), pytest.raises(UnknownOutcomeError, match="NO_REPORT"):
+    with (
+        running.hosting("bank", bank := Bank()),
+        pytest.raises((UnknownOutcomeError, FailedError), match=r"NO_REPORT|TOO_LATE"),
+    ):
         client.finish(call, seconds=SECONDS)
     assert bank.paid == []
 

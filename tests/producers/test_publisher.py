@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from producers import publisher as module
+from producers import publisher as publishing
+from producers import sending
 from producers.keys import KeyPair
 from producers.publisher import Publisher, PublishError
 from schemas.records import ResultReported
@@ -44,7 +46,7 @@ def offsets(futures: list[Future[int]]) -> list[int]:
 def test_what_a_dying_producer_had_in_hand_is_sent_by_a_new_one(publisher: Publisher, before: int) -> None:
     """No caller sees it, neither of those that wait nor of those that come later."""
     offsets([publisher.publish(report()) for _ in range(before)])
-    producer = publisher._producer
+    producer = publisher._sender._producer
 
     waiting = []
     for n in range(40):
@@ -53,18 +55,18 @@ def test_what_a_dying_producer_had_in_hand_is_sent_by_a_new_one(publisher: Publi
             kill(producer)
 
     offsets(waiting)
-    assert publisher._producer is not producer
+    assert publisher._sender._producer is not producer
     assert publisher.publish(report()).result(30) >= 0
 
 
 def test_a_producer_that_dies_while_nothing_is_sent_is_replaced_before_the_next_event(publisher: Publisher) -> None:
     """The thread that publishes outlives it."""
     publisher.publish(report()).result(30)
-    producer = publisher._producer
+    producer = publisher._sender._producer
     kill(producer)
 
     until = time.monotonic() + 30
-    while publisher._producer is producer:
+    while publisher._sender._producer is producer:
         assert time.monotonic() < until
         time.sleep(0.01)
     assert publisher.publish(report()).result(30) >= 0
@@ -81,8 +83,8 @@ def test_producers_that_die_one_after_the_other_end_in_an_error_that_names_why(
 ) -> None:
     """It is given up, not tried for ever; and told in words, not as the library's own confusion."""
     publisher.publish(report()).result(30)
-    monkeypatch.setattr(module, "Producer", DeadAtBirth)
-    kill(publisher._producer)
+    monkeypatch.setattr(sending, "Producer", DeadAtBirth)
+    kill(publisher._sender._producer)
 
     with pytest.raises(PublishError, match=r"did not take the event: .*(Fatal|Purged)"):
         publisher.publish(report()).result(30)
@@ -110,13 +112,35 @@ def test_what_is_no_event_costs_those_beside_it_nothing(publisher: Publisher) ->
             future.result(30)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_publisher_whose_thread_was_ended_says_so(publisher: Publisher) -> None:
+    """Somebody's tool may do that to its process."""
+    publisher.publish(report()).result(30)
+    ended = ctypes.c_ulong(publisher._thread.ident or 0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ended, ctypes.py_object(SystemExit))
+    publisher._thread.join(30)
+
+    assert not publisher.is_running
+    with pytest.raises(PublishError, match="the thread that publishes was ended"):
+        publisher.publish(report())
+
+
+def test_the_brokers_clock_is_compared_with_ones_own(publisher: Publisher) -> None:
+    """The library's own cluster lives in the year 1970."""
+    assert publisher.ahead_ms is None
+    publisher.publish(report()).result(30)
+
+    assert publisher.ahead_ms is not None
+    assert abs(publisher.ahead_ms - time.time() * 1000) < 3_600_000
+
+
 UNREACHABLE: Any = {"socket.connection.setup.timeout.ms": 1000}
 
 
 def test_an_event_that_is_taken_back_while_it_is_queued_is_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who gave up need not fear that it comes later."""
-    monkeypatch.setattr(module, "WARM_UP_SECONDS", 0.5)
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(sending, "WARM_UP_SECONDS", 0.5)
+    monkeypatch.setattr(publishing, "CLOSE_SECONDS", 0.1)
     unreachable = made(UNREACHABLE)  # it is busy looking for its broker
     drafted: list[object] = []
     future = unreachable.publish(report(), on_drafted=drafted.append)
@@ -131,8 +155,8 @@ def test_an_event_that_is_taken_back_while_it_is_queued_is_never_sent(monkeypatc
 
 def test_an_end_without_a_broker_is_bounded_and_tells_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is queued, what is in the library's hands, and what comes too late."""
-    monkeypatch.setattr(module, "WARM_UP_SECONDS", 0.1)
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(sending, "WARM_UP_SECONDS", 0.1)
+    monkeypatch.setattr(publishing, "CLOSE_SECONDS", 0.5)
     unreachable = made(UNREACHABLE)
     time.sleep(0.4)
     waiting = [unreachable.publish(report()) for _ in range(3)]

@@ -35,7 +35,7 @@ class Cluster:
     def __init__(self, publisher: Publisher) -> None:
         [path] = (Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs").glob("librdkafka*")
         self._library = ctypes.CDLL(str(path))
-        handle = ctypes.cast(id(publisher._producer) + 16, ctypes.POINTER(ctypes.c_void_p))[0]
+        handle = ctypes.cast(id(publisher._sender._producer) + 16, ctypes.POINTER(ctypes.c_void_p))[0]
         self._library.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
         self._library.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]
         self._cluster = self._library.rd_kafka_handle_mock_cluster(handle)
@@ -66,9 +66,9 @@ def test_what_is_given_up_while_the_brokers_are_away_is_not_sent_when_they_are_b
     assert publisher.publish(BODY).result(30) == 0
     cluster = Cluster(publisher)
     cluster.away()
-    until(lambda: publisher._producer.flush(0) == 0)
+    until(lambda: publisher._sender._producer.flush(0) == 0)
     given_up = [publisher.publish(BODY) for _ in range(5)]
-    until(lambda: len(publisher._producer) > 0)
+    until(lambda: len(publisher._sender._producer) > 0)
     given_up += [publisher.publish(BODY) for _ in range(5)]
     for one in given_up:
         one.give_up()
@@ -89,7 +89,7 @@ def test_one_who_gives_up_takes_nothing_from_those_who_wait(publisher: Publisher
     cluster = Cluster(publisher)
     cluster.away()
     events = [publisher.publish(BODY) for _ in range(4)]
-    until(lambda: len(publisher._producer) > 0)
+    until(lambda: len(publisher._sender._producer) > 0)
     events[0].give_up()
     time.sleep(0.5)  # several looks
     cluster.away(away=False)

@@ -36,9 +36,9 @@ def client(running: Installation) -> Iterator[Client]:
 
 def dies(client: Client) -> Callable[[], bool]:
     """Kill a client's producer; return what says whether it has a new one."""
-    producer = client._publisher._producer
+    producer = client._publisher._sender._producer
     kill(producer)
-    return lambda: client._publisher._producer is not producer
+    return lambda: client._publisher._sender._producer is not producer
 
 
 def test_a_client_whose_producer_dies_goes_on_with_a_new_one(client: Client) -> None:

@@ -7,7 +7,8 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -20,12 +21,13 @@ from producers import registry_view, tool_host
 from producers.admission import Call
 from producers.commitments import Standing
 from producers.decision_feed import Taken
-from producers.publisher import PublishError
+from producers.execution import Ended, failed
+from producers.keys import KeyPair
 from producers.registry_view import FRESH_SECONDS, RegistryError, RegistryView
 from producers.tool_host import Tally, ToolHost
 from producers.tools import collect_tools, idempotency_key, tool
 from schemas import codec, topics
-from schemas.records import Decision
+from schemas.records import Decision, ResultReported
 from tests.world import Office
 
 LATER_MS = 2**52
@@ -83,6 +85,26 @@ class Feed:
         self.ended.append(taken)
 
 
+class Sent:
+    """An outbox that takes every report."""
+
+    is_late, can_send = False, True
+
+    def __init__(self) -> None:
+        self.reports: list[ResultReported] = []
+
+    def send(self, _event: bytes, report: ResultReported) -> bool:
+        self.reports.append(report)
+        return True
+
+
+class Trusting:
+    """A registry in which every key is live."""
+
+    def __init__(self) -> None:
+        self.registry = SimpleNamespace(live_key=lambda _kid, _role: object())
+
+
 class Reader:
     """A consumer that may be told what to read."""
 
@@ -135,7 +157,8 @@ def host(slow: Slow) -> Iterator[Any]:
     made: Any = object.__new__(ToolHost)
     made._tools = {f"tool:slow/{t.name}": t for t in collect_tools(slow)}
     made._pool, made._watch = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-    made._stop, made.tally, made._feed = threading.Event(), Tally(), Feed()
+    made._stop, made.tally, made._feed, made._app = threading.Event(), Tally(), Feed(), "slow"
+    made._outbox, made._control = Sent(), SimpleNamespace(key=KeyPair.generate(), trusted=Trusting())
     yield made
     slow.release.set()
     made._pool.shutdown()
@@ -156,8 +179,8 @@ def call_of(decision: Decision, name: str, execute_before: int = LATER_MS) -> Ca
 
 def test_a_call_that_timed_out_in_the_queue_never_runs(host: Any, slow: Slow, decision: Decision) -> None:
     """Behind a hung tool a call is reported as failed, and the function is not called afterwards."""
-    assert host._execute(call_of(decision, "hang"))[0] == "unknown"
-    assert host._execute(call_of(decision, "effect")) == ("failed", {"error": "TOO_LATE"})
+    assert host._execute(call_of(decision, "hang")).outcome == "unknown"
+    assert host._execute(call_of(decision, "effect")) == failed("TOO_LATE")
 
     slow.release.set()
     host._pool.shutdown(wait=True)
@@ -170,21 +193,19 @@ def test_a_call_past_its_time_does_not_run(host: Any, slow: Slow, decision: Deci
     """The time is looked at when it is the call's turn."""
     now_ms = time.time_ns() // 1_000_000
 
-    assert host._execute(call_of(decision, "effect", now_ms)) == ("failed", {"error": "TOO_LATE"})
+    assert host._execute(call_of(decision, "effect", now_ms)) == failed("TOO_LATE")
     assert slow.ran == []
 
 
 def test_a_tools_own_timeout_is_its_failure(host: Any, decision: Decision) -> None:
     """Only the host's own waiting makes an outcome unknown."""
-    outcome, body = host._execute(call_of(decision, "upstream"))
-
-    assert (outcome, body) == ("failed", {"error": "TimeoutError: the bank did not answer"})
+    assert host._execute(call_of(decision, "upstream")) == failed("TimeoutError: the bank did not answer")
 
 
 @pytest.mark.parametrize("name", ["key", "key_later"])
 def test_a_tool_sees_the_key_of_its_call(host: Any, decision: Decision, name: str) -> None:
     """It is the digest of the caller's event, also in a coroutine; outside of calls there is none."""
-    assert host._execute(call_of(decision, name)) == ("ok", decision.event.hex())
+    assert host._execute(call_of(decision, name)) == Ended("ok", json.dumps(decision.event.hex()))
     with pytest.raises(LookupError, match="no tool call"):
         idempotency_key()
 
@@ -212,11 +233,7 @@ def test_what_becomes_of_a_call(
 ) -> None:
     """By what it is to this instance, and under which decision its event stood in the durable set before."""
     call = call_of(decision, name)
-    reported: list[tuple[str, Any]] = []
-    host._report = lambda _call, outcome, body, _said=None: reported.append((outcome, body))
     host._admit = lambda _message: call
-    host._control = SimpleNamespace(trusted=None)
-    host._app = "slow"
     host._begin = lambda orders: [first] * len(orders)
     with mock.patch.object(tool_host, "recall", return_value=(call.decision, call.leaf)):
         host._serve([taken(standing)])
@@ -226,30 +243,25 @@ def test_what_becomes_of_a_call(
     assert host.tally.executed == ran
     assert host.tally.redelivered == (becomes == "executed again")
     assert host.tally.refused == ({} if ran or becomes == "nothing" else {becomes: 1})
-    assert [outcome for outcome, _ in reported] == ["ok"] * ran + ["failed"] * (becomes == "second decision")
+    assert [report.outcome for report in host._outbox.reports] == ["ok"] * ran + ["failed"] * (
+        becomes == "second decision"
+    )
     assert len(host._feed.ended) == (becomes != "nothing")
 
 
-def nested(depth: int) -> Any:
-    return [] if depth == 1 else [nested(depth - 1)]
-
-
 @pytest.mark.parametrize(
-    ("body", "cause"),
-    [(1e17, "number"), ({"\u00e9": 1, "e\u0301": 2}, "duplicate"), (nested(33), "depth"), ({1, 2}, "type")],
+    ("standing", "reports"), [(Standing.NEW, [("failed", '{"error":"TOO_LATE"}')]), (Standing.AGAIN, [])]
 )
-def test_a_body_that_the_log_refuses_is_reported_as_failed(body: Any, cause: str) -> None:
-    """What the strict reader does not take back becomes a failure with its cause."""
-    outcome, text = tool_host._written("ok", body)
+def test_a_call_that_came_too_late_is_told_so(host: Any, decision: Decision, standing: Standing, reports: Any) -> None:
+    """It did not run, and nobody else runs it. One that was begun elsewhere may have run: that is not known."""
+    host._admit = lambda _message: replace(call_of(decision, "key"), late=True)
+    host._begin = lambda _orders: [None if standing is Standing.NEW else b"leaf"]
+    host._serve([taken(standing)])
+    host._watch.shutdown(wait=True)
 
-    assert outcome == "failed"
-    assert cause in json.loads(text)["error"]
-
-
-def test_a_body_at_the_limits_is_reported_as_it_is() -> None:
-    """Many values, and as much depth as is allowed."""
-    assert tool_host._written("ok", [0] * 10_000)[0] == "ok"
-    assert tool_host._written("ok", nested(32))[0] == "ok"
+    assert [(one.outcome, one.body) for one in host._outbox.reports] == reports
+    assert (host.tally.executed, host.tally.refused) == (0, {"too late": 1})
+    assert len(host._feed.ended) == 1
 
 
 def test_a_registry_that_cannot_be_read_commits_nothing(
@@ -274,20 +286,21 @@ def test_a_registry_that_cannot_be_read_commits_nothing(
 def test_a_second_decision_neither_blocks_nor_breaks_the_loop(host: Any, decision: Decision) -> None:
     """Its report is made elsewhere, and may fail."""
     call = call_of(decision, "effect")
-    asked, answer = threading.Event(), Future[int]()
+    asked, go_on = threading.Event(), threading.Event()
 
-    class Publisher:
-        def publish(self, *_args: Any, **_how: Any) -> Future[int]:
+    class Failing(Sent):
+        def send(self, _event: bytes, _report: ResultReported) -> bool:
             asked.set()
-            return answer
+            go_on.wait(10)
+            raise OSError("no disk")
 
-    host._publisher = Publisher()
+    host._outbox = Failing()
     host._admit = lambda _message: call
     host._begin = lambda _orders: [b"another"]
     host._serve([taken()])  # returns although the report is not published
 
     assert asked.wait(5)
-    answer.set_exception(PublishError("no broker"))
+    go_on.set()
     host._watch.shutdown(wait=True)
     assert host.tally.refused == {"second decision": 1}
 

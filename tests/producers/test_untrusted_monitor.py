@@ -76,7 +76,19 @@ def test_a_decision_for_another_tool_denied_or_late_is_not_for_this_host(scene: 
     assert scene.admit(record, tool="another") is None
     assert scene.admit(denied) is None
     assert late is not None
-    assert scene.admit(record, now_ms=late) is None
+    assert scene.admit(record, now_ms=late + limits.UNKNOWN_GRACE_MS) is None
+
+
+def test_a_decision_that_came_late_is_told_from_one_in_time(scene: Scene) -> None:
+    """It is not executed; the log still waits to hear so."""
+    late = scene.said.execute_before
+    assert late is not None
+    record = record_of(scene.office, scene.decision)
+
+    for now_ms, is_late in ((late - 1, False), (late, True), (late + limits.UNKNOWN_GRACE_MS - 1, True)):
+        call = scene.admit(record, now_ms=now_ms)
+        assert call is not None
+        assert call.late is is_late
 
 
 @pytest.mark.parametrize(

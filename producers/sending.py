@@ -1,0 +1,235 @@
+"""Sends signed events to one topic and says what became of each, whatever becomes of the library's producer.
+
+A producer of the library can die: of a broker that came back with an older log, of another that took its id, of an
+error that it calls fatal. It never sends again then. A sender makes a new one and sends what is not settled once more,
+the same bytes: an event that stands on the log already has no second effect there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import operator
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
+
+from producers.appending import Appending, EventTooLargeError, PublishError
+from producers.security import Security
+from schemas import limits
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 15.0  # then the library itself gives an event up
+LOOK_SECONDS = 0.1  # for so long what was given up may stay in the library's queue
+SETTLE_SECONDS = 2.0  # for it to say so
+WARM_UP_SECONDS = 5.0
+PRODUCERS_PER_EVENT_MAX = 3  # that may die over one event before it is given up
+
+# Errors of an event that say nothing about it: its producer has died, or will send nothing any more.
+_OF_THE_PRODUCER = frozenset(
+    {
+        "_DESTROY",
+        "_FATAL",
+        "_FENCED",
+        "_INCONSISTENT",
+        "_PURGE_INFLIGHT",
+        "_PURGE_QUEUE",
+        "_STATE",
+        "DUPLICATE_SEQUENCE_NUMBER",
+        "INVALID_PRODUCER_EPOCH",
+        "INVALID_PRODUCER_ID_MAPPING",
+        "OUT_OF_ORDER_SEQUENCE_NUMBER",
+        "PRODUCER_FENCED",
+        "UNKNOWN_PRODUCER_ID",
+    }
+)
+
+# After a fatal error the library calls back with that error still set, and whatever is called first raises it. Through
+# a method caller that is seen every time; a direct call is specialised by the interpreter once it is hot, and then it
+# is not (`consuming` has the same).
+_offset = operator.methodcaller("offset")
+
+
+# The library does not say whether an event that it gives up had left it.
+_DOUBT = "; it may stand on the log all the same: look whether it had its effect before you ask again"
+
+
+@dataclass(slots=True)
+class Sending:
+    """An event that is signed, until the broker has answered for it."""
+
+    value: bytes
+    headers: list[tuple[str, str | bytes | None]]
+    appended: Appending
+    issued_ms: int
+    error: KafkaError | None = None
+
+
+class Sender:
+    """Appends events to one topic, in order. One thread calls everything here but `purge`."""
+
+    def __init__(self, bootstrap: str, topic: str, *, name: str, security: Security) -> None:
+        self._topic, self._name, self._ends = topic, name, False
+        self._settings = {
+            **security,
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.timeout.ms": int(SEND_SECONDS * 1000),
+            "linger.ms": 0,
+            "message.max.bytes": limits.INTAKE_MESSAGE_BYTES_MAX,
+            "log_level": 2,
+        }
+        self._producer = Producer(self._settings)
+        # How far the newest event was issued ahead of its append: beyond the log's bounds it was refused, so a clock is
+        # wrong. None while nothing has been appended.
+        self.ahead_ms: int | None = None
+
+    def warm_up(self) -> None:
+        """Connect before the first event, or it would wait a second.
+
+        An idempotent producer without a connection to the cluster tries only twice a second to get its id; asking for
+        metadata makes the connection at once. What goes wrong here is told to the caller of the first event.
+        """
+        with contextlib.suppress(KafkaException):
+            # Twice: the first answer may still come over the connection to the bootstrap address, which is dropped.
+            for _ in range(2):
+                self._producer.list_topics(self._topic, timeout=WARM_UP_SECONDS)
+
+    def purge(self) -> None:
+        """Drop what is not sent yet, now and from now on; each caller is told."""
+        self._ends = True
+        self._producer.purge()
+
+    def idle(self) -> None:
+        """Hear what the library has to say while there is nothing to send, its producer's death included."""
+        try:
+            self._producer.poll(0)
+        except (KafkaException, SystemError) as exc:
+            self._renew(exc)
+
+    def send(self, sendings: list[Sending]) -> None:
+        """Have events appended; those over which the producer dies, by a new one."""
+        for attempt in range(PRODUCERS_PER_EVENT_MAX):
+            for sending in sendings:
+                if sending.appended.given_up:
+                    _taken_back(sending, never_sent=attempt == 0)
+                else:
+                    self._produce(sending)
+            died = _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS, sendings)
+            sendings = [one for one in sendings if not one.appended.done()]
+            if not sendings:
+                if died is not None:
+                    self._renew(died)  # it said so once, and does not say it again while nothing is sent
+                return
+            if self._ends or _nobody_waits(sendings):
+                break
+            self._renew(sendings[0].error)
+            sendings = [one for one in sendings if not one.appended.done()]
+        give_up(sendings, None)
+
+    def _produce(self, sending: Sending) -> None:
+        try:
+            self._producer.produce(
+                self._topic,
+                sending.value,
+                partition=0,
+                headers=sending.headers,
+                on_delivery=self._settle(sending),
+            )
+        except (KafkaException, BufferError) as exc:
+            _fail(sending, exc.args[0])
+
+    def _settle(self, sending: Sending) -> Callable[[KafkaError | None, Message], None]:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            offset = _offset_in(message)
+            if sending.appended.done():
+                return
+            if error is None:
+                kind, at = message.timestamp()
+                self.ahead_ms = sending.issued_ms - at if kind == TIMESTAMP_LOG_APPEND_TIME else None
+                sending.appended.set_result(offset)
+            else:
+                _fail(sending, error)
+
+        return on_delivery
+
+    def _renew(self, why: object) -> None:
+        """Go on with a new producer. What the old one had in hand is settled, or is for the new one to send."""
+        log.warning("%s goes on with a new producer, because the old one sends nothing more: %s", self._name, why)
+        old, self._producer = self._producer, Producer(self._settings)
+        with contextlib.suppress(KafkaException, SystemError):
+            old.purge()
+        _drain(old, SETTLE_SECONDS)
+        self.warm_up()
+
+
+def _drain(producer: Producer, seconds: float, sendings: Sequence[Sending] = ()) -> Exception | None:
+    """Wait until a producer has answered for all that it was given, but not longer than this.
+
+    Return what it died of. What nobody waits for any more it need not send; what is under way may arrive all the same.
+    """
+    until, died = time.monotonic() + seconds, None
+    while len(producer) and (left := until - time.monotonic()) > 0:
+        # A fatal error comes out of here, or an error without one: the answers say the rest.
+        try:
+            producer.flush(min(left, LOOK_SECONDS))
+            if _nobody_waits(sendings):
+                producer.purge(in_queue=True, in_flight=False)
+        except (KafkaException, SystemError) as exc:
+            died = exc
+    return died
+
+
+def _nobody_waits(sendings: Sequence[Sending]) -> bool:
+    left = [one for one in sendings if not one.appended.done()]
+    return bool(left) and all(one.appended.given_up for one in left)
+
+
+def _offset_in(message: Message) -> int:
+    try:
+        return _offset(message) or 0
+    except SystemError:  # the fatal error; it is not set any more
+        return _offset(message) or 0
+
+
+def _fail(sending: Sending, error: object) -> None:
+    """Tell a caller that an event was not taken, unless a new producer may send it."""
+    if isinstance(error, KafkaError) and error.name() == "_PURGE_QUEUE" and sending.appended.given_up:
+        _taken_back(sending, never_sent=False)  # it may have been sent before, and waited for another attempt
+    elif isinstance(error, KafkaError) and (error.fatal() or error.name() in _OF_THE_PRODUCER):
+        sending.error = error
+    else:
+        sending.appended.set_exception(_publish_error(error, len(sending.value)))
+
+
+def _taken_back(sending: Sending, *, never_sent: bool) -> None:
+    text = "the event was taken back"
+    sending.appended.set_exception(PublishError(text if never_sent else f"{text}{_DOUBT}", never_sent=never_sent))
+
+
+def give_up(sendings: list[Sending], why: Exception | None) -> None:
+    """Tell whoever waits for an event that is not settled that it was not taken, as far as is known."""
+    for sending in sendings:
+        if not sending.appended.done():
+            cause = why or sending.error or "it did not answer"
+            sending.appended.set_exception(PublishError(f"the broker did not take the event: {cause}{_DOUBT}"))
+
+
+def _publish_error(error: object, size: int) -> PublishError:
+    if isinstance(error, KafkaError) and error.name() == "MSG_SIZE_TOO_LARGE":
+        most = limits.INTAKE_MESSAGE_BYTES_MAX
+        return EventTooLargeError(f"the event has {size} bytes; intake takes {most}", never_sent=True)
+    if isinstance(error, KafkaError) and error.name() in {
+        "UNKNOWN_TOPIC_OR_PART",
+        "_UNKNOWN_TOPIC",
+        "_UNKNOWN_PARTITION",
+    }:
+        return PublishError(
+            "the tenant has no intake topic on these brokers: check the tenant and the bootstrap servers",
+            never_sent=True,
+        )
+    return PublishError(f"the broker did not take the event: {error}{_DOUBT}")
