@@ -183,7 +183,10 @@ class ToolHost:
         Raises:
             HostError: it cannot report, its key is not live, or a tool ended its threads.
             sqlite3.Error: it cannot note what it begins.
+            ForkedError: this is another process than the one that made it.
+            LogSetBackError: the brokers came back with an older registry than was read.
         """
+        self._feed.check_process()
         try:
             while self._must_wait():
                 self._stop.wait(LATE_PAUSE_SECONDS)
