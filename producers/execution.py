@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from inspect import BoundArguments
 from types import CoroutineType
@@ -21,6 +20,7 @@ from typing import Any
 from processors import jcs
 from producers.admission import Call
 from producers.attesting import NOTHING, Attestations, attesting
+from producers.crew import Crew
 from producers.reporting import told, type_name, unwritable, written
 from producers.tools import ToolArgumentError, ToolFunction, bind_arguments, calling
 from schemas import limits
@@ -63,16 +63,14 @@ class Execution:
         self._ended: Ended | None = None
         self._done, self._claim = threading.Event(), threading.Lock()
 
-    def end(self, pool: Executor) -> Ended:
-        """Run the call in the pool and return how it ended, at the latest after its time-out."""
+    def end(self, crew: Crew) -> Ended:
+        """Run the call in a thread of the crew and return how it ended, at the latest after its time-out."""
         seconds = self._tool.timeout_seconds
-        try:
-            pool.submit(self._run)
-        except RuntimeError as exc:  # no thread, or no pool any more; yet it may stand in the queue
+        crew.submit(self._run)
+        if not self._done.wait(seconds):
             if self._is_mine():
-                return failed(f"NOT_RUN: {exc}")
-        if not self._done.wait(seconds) and self._is_mine():
-            return failed("TOO_LATE")  # it never left the queue, and does nothing when it does
+                return failed("TOO_LATE")  # it never left the queue, and does nothing when it does
+            crew.replace(self._run)
         # A thread cannot be stopped: the effect may still come. Nobody can say, so nobody does.
         unknown = Ended("unknown", jcs.canonical({"error": f"no end within {seconds:g} s"}).decode())
         return self._ended or self._known or unknown

@@ -47,10 +47,11 @@ _OF_THE_PRODUCER = frozenset(
     }
 )
 
-# After a fatal error the library calls back with that error still set, and whatever is called first raises it. Through
-# a method caller that is seen every time; a direct call is specialised by the interpreter once it is hot, and then it
-# is not (`consuming` has the same).
+# After a fatal error the library calls back, and returns, with that error still set, and whatever is called first
+# raises it. Through a method caller that is seen every time; a direct call is specialised by the interpreter once it is
+# hot, and then it is not (`consuming` has the same).
 _offset = operator.methodcaller("offset")
+_poll = operator.methodcaller("poll", 0)
 
 
 # The library does not say whether an event that it gives up had left it.
@@ -107,7 +108,7 @@ class Sender:
     def idle(self) -> None:
         """Hear what the library has to say while there is nothing to send, its producer's death included."""
         try:
-            self._producer.poll(0)
+            _poll(self._producer)
         except (KafkaException, SystemError) as exc:
             self._renew(exc)
 
@@ -120,16 +121,14 @@ class Sender:
                 else:
                     self._produce(sending)
             died = _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS, sendings)
-            sendings = [one for one in sendings if not one.appended.done()]
-            if not sendings:
-                if died is not None:
-                    self._renew(died)  # it said so once, and does not say it again while nothing is sent
-                return
-            if self._ends or _nobody_waits(sendings):
+            left = [one for one in sendings if not one.appended.done()]
+            if self._ends or not (left or died) or (_nobody_waits(left) and not died):
                 break
-            self._renew(sendings[0].error)
-            sendings = [one for one in sendings if not one.appended.done()]
-        give_up(sendings, None)
+            self._renew(died or left[0].error)
+            sendings = [one for one in left if not one.appended.done()]
+            if not sendings:
+                break
+        give_up(sendings)
 
     def _produce(self, sending: Sending) -> None:
         try:
@@ -168,18 +167,18 @@ class Sender:
 
 
 def _drain(producer: Producer, seconds: float, sendings: Sequence[Sending] = ()) -> Exception | None:
-    """Wait until a producer has answered for all that it was given, but not longer than this.
+    """Wait until a producer has answered for all that it was given, but not longer than this; return what it died of.
 
-    Return what it died of. What nobody waits for any more it need not send; what is under way may arrive all the same.
+    It tells that only once, so it must not be lost. What nobody waits for any more it need not send; what is under way
+    may arrive all the same.
     """
     until, died = time.monotonic() + seconds, None
     while len(producer) and (left := until - time.monotonic()) > 0:
-        # A fatal error comes out of here, or an error without one: the answers say the rest.
         try:
-            producer.flush(min(left, LOOK_SECONDS))
+            operator.methodcaller("flush", min(left, LOOK_SECONDS))(producer)
             if _nobody_waits(sendings):
                 producer.purge(in_queue=True, in_flight=False)
-        except (KafkaException, SystemError) as exc:
+        except (KafkaException, SystemError) as exc:  # of its death, or of an answer that was given over it
             died = exc
     return died
 
@@ -211,7 +210,7 @@ def _taken_back(sending: Sending, *, never_sent: bool) -> None:
     sending.appended.set_exception(PublishError(text if never_sent else f"{text}{_DOUBT}", never_sent=never_sent))
 
 
-def give_up(sendings: list[Sending], why: Exception | None) -> None:
+def give_up(sendings: list[Sending], why: Exception | None = None) -> None:
     """Tell whoever waits for an event that is not settled that it was not taken, as far as is known."""
     for sending in sendings:
         if not sending.appended.done():

@@ -16,8 +16,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from producers.answers import UntrustedRecordError
 from producers.attesting import AttestationError, Attestations
 from producers.commitments import Standing
 from producers.control import Control
+from producers.crew import Crew
 from producers.decision_feed import DecisionFeed, Taken
 from producers.executed import ExecutedCalls
 from producers.execution import Ended, Execution, failed
@@ -33,6 +34,7 @@ from producers.home import Home, TenantHome
 from producers.keys import KeyPair
 from producers.outbox import Outbox
 from producers.outcomes import RefusedError
+from producers.process import OfOneProcess
 from producers.publisher import PublishError
 from producers.registry_view import RegistryError
 from producers.security import UNSECURED, Security
@@ -46,6 +48,7 @@ log = logging.getLogger(__name__)
 WORKERS = 8
 REGISTRY_PAUSE_SECONDS = 0.5
 LATE_PAUSE_SECONDS = 0.1
+HELD_MAX = 64  # calls that are past their time-out and have not ended; above it the host ends
 REPORTLESS_SECONDS = 60.0  # without getting a report to the log a host ends; other instances wait for it meanwhile
 
 
@@ -130,16 +133,15 @@ class _Order:
     call: Call | None = None
 
 
-class ToolHost:
+class ToolHost(OfOneProcess):
     """Hosts the tools of one app for one tenant."""
 
     def __init__(self, control: Control, app: str, tools: Sequence[ToolFunction], settings: HostSettings) -> None:
         self._control, self._app = control, app
         self._tools: Mapping[str, ToolFunction] = {f"tool:{app}/{t.name}": t for t in tools}
         self._executed = ExecutedCalls(settings.executed_path)
-        self._threads: list[threading.Thread] = []
-        self._pool = self._threads_for("tool", settings.workers)
-        self._watch = self._threads_for("watch", settings.workers)
+        # A call in one crew, who waits for its end in the other.
+        self._crew, self._watch = Crew(f"tool-{app}", settings.workers), Crew(f"watch-{app}", settings.workers)
         self._outbox = Outbox(control.publisher, self._executed)
         self._late_since: float | None = None
         self._stop = threading.Event()
@@ -155,24 +157,6 @@ class ToolHost:
             stop=self._stop,
         )
 
-    def _threads_for(self, what: str, count: int) -> ThreadPoolExecutor:
-        """Return a pool whose threads are all there: where there are too many it fails here, and not over a call."""
-        here = threading.Barrier(count + 1)
-
-        def begun() -> None:
-            self._threads.append(threading.current_thread())
-
-        pool = ThreadPoolExecutor(count, f"{what}-{self._app}", begun)
-        try:
-            for _ in range(count):
-                pool.submit(here.wait)
-            here.wait()
-        except RuntimeError:
-            here.abort()
-            pool.shutdown(wait=False)
-            raise
-        return pool
-
     def stop(self) -> None:
         """Ask the host to end; calls that run are waited for."""
         self._stop.set()
@@ -186,7 +170,7 @@ class ToolHost:
             ForkedError: this is another process than the one that made it.
             LogSetBackError: the brokers came back with an older registry than was read.
         """
-        self._feed.check_process()
+        self.check_process()
         try:
             while self._must_wait():
                 self._stop.wait(LATE_PAUSE_SECONDS)
@@ -204,7 +188,12 @@ class ToolHost:
 
     def _must_wait(self) -> bool:
         """Whether reports are late; what is kept of them is sent first. Raises HostError: it was waited too long."""
-        if not (self._outbox.can_send and all(one.is_alive() for one in self._threads)):
+        if self._crew.held > HELD_MAX:
+            raise HostError(
+                f"{self._crew.held} calls of {self._app} do not end, and hold a thread each: nothing more is executed;"
+                " their outcome is unknown, see whether they took effect"
+            )
+        if not (self._outbox.can_send and self._crew.is_whole and self._watch.is_whole):
             raise HostError(f"threads of {self._app} were ended from within: a tool may have done that; serve it again")
         if self._stop.is_set() or not self._outbox.is_late:
             self._late_since = None
@@ -223,8 +212,11 @@ class ToolHost:
         return True
 
     def _close(self) -> None:
-        self._watch.shutdown(wait=True)  # first: what is committed and waits for a worker is still to run and report
-        self._pool.shutdown(wait=True)
+        self._watch.stop()
+        self._watch.join()  # what is committed and waits for a thread is still to run and report
+        self._crew.stop()
+        if self._crew.held:
+            log.error("%d calls have not ended and are left; the log says of them: unknown", self._crew.held)
         self._feed.close()
         try:
             self._outbox.send_kept()
@@ -308,16 +300,16 @@ class ToolHost:
         again = order.taken.standing is Standing.AGAIN
         if second or (again and not self._is_idempotent(call.decision)) or (first is not None and not again):
             self.tally.refuse("second decision" if second else "executed before")
-            self._watch.submit(self._refuse, order.taken, call, first if second else None)
+            self._watch.submit(partial(self._refuse, order.taken, call, first if second else None))
             return
         if call.late:
             self.tally.refuse("too late")
-            self._watch.submit(self._end_late, order.taken, call, known=not again)
+            self._watch.submit(partial(self._end_late, order.taken, call, known=not again))
             return
         if again:
             self.tally.redelivered += 1
             log.warning("the call %s is executed again: its instance is gone", call.decision.event.hex())
-        self._watch.submit(self._execute_and_report, order.taken, call)
+        self._watch.submit(partial(self._execute_and_report, order.taken, call))
 
     def _refuse(self, taken: Taken, call: Call, first: bytes | None) -> None:
         """Do not execute a call; report it where another decision stood `first`."""
@@ -353,7 +345,7 @@ class ToolHost:
             auto = {key: terms.attestation(key) for key, terms in tool.auto_attest.items()}
         except AttestationError as exc:
             return failed(f"NOT_RUN: {exc}")
-        return Execution(tool, call, Attestations(tool.attests, auto), on_begun=self._count).end(self._pool)
+        return Execution(tool, call, Attestations(tool.attests, auto), on_begun=self._count).end(self._crew)
 
     def _count(self) -> None:
         self.tally.executed += 1

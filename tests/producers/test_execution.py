@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from producers.admission import Call
 from producers.attesting import Attestations, Terms
+from producers.crew import Crew
 from producers.execution import FORKED_STATUS, REPORT_BYTES_MAX, Ended, Execution
 from producers.reporting import UNWRITTEN
 from producers.tools import collect_tools, tool
@@ -72,22 +72,24 @@ def decision() -> Decision:
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
+def crew() -> Iterator[Crew]:
     RELEASE.clear()
-    with ThreadPoolExecutor(1) as made:
-        yield made
-        RELEASE.set()
+    made = Crew("tool", 1)
+    yield made
+    RELEASE.set()
+    made.stop()
+    made.join()
 
 
 @pytest.fixture
-def end_of(decision: Decision, pool: ThreadPoolExecutor) -> Callable[..., Ended]:
+def end_of(decision: Decision, crew: Crew) -> Callable[..., Ended]:
     def end_of(function: Callable[..., object], *, seconds: float = 10, said: Attestations | None = None) -> Ended:
         def runs() -> object:
             return function()
 
         [found] = collect_tools(tool(timeout_seconds=seconds)(runs))
         call = Call(decision, b"leaf", {}, "bot")
-        return Execution(found, call, said or Attestations(())).end(pool)
+        return Execution(found, call, said or Attestations(())).end(crew)
 
     return end_of
 
@@ -178,42 +180,13 @@ def test_a_result_leaves_room_for_what_is_attested(end_of: Callable[..., Ended])
 
 
 def test_what_goes_wrong_before_the_function_is_called_is_a_call_that_did_not_run(
-    decision: Decision, pool: ThreadPoolExecutor
+    decision: Decision, crew: Crew
 ) -> None:
     """Wherever it was: it is known."""
 
     def plain(it: object) -> None: ...
 
     [found] = collect_tools(tool(plain))
-    ended = Execution(replace(found, readers={}), Call(decision, b"leaf", {"it": 1}, "bot")).end(pool)
+    ended = Execution(replace(found, readers={}), Call(decision, b"leaf", {"it": 1}, "bot")).end(crew)
 
     assert (ended.outcome, json.loads(ended.body)) == ("failed", {"error": "NOT_RUN: KeyError: 'it'"})
-
-
-def test_a_pool_that_takes_no_more_is_a_call_that_did_not_run(end_of: Callable[..., Ended], pool: Any) -> None:
-    """What is known is said."""
-    pool.shutdown()
-    ended = end_of(lambda: 1)
-
-    assert ended.outcome == "failed"
-    assert json.loads(ended.body)["error"].startswith("NOT_RUN")
-
-
-def test_a_call_that_was_said_not_to_run_never_runs(end_of: Callable[..., Ended], pool: Any, monkeypatch: Any) -> None:
-    """A pool without a new thread has queued the call all the same."""
-    ran: list[int] = []
-    queued = ThreadPoolExecutor.submit
-
-    def short(self: Any, function: Any) -> None:
-        RELEASE.clear()
-        queued(self, RELEASE.wait, 20)
-        queued(self, function)
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", short)
-    ended = end_of(lambda: ran.append(1))
-    RELEASE.set()
-    pool.shutdown()
-
-    assert json.loads(ended.body) == {"error": "NOT_RUN: can't start new thread"}
-    assert ran == []

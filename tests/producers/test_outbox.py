@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import sys
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ import pytest
 
 from producers import outbox as module
 from producers import tool_host
+from producers.crew import Crew
 from producers.executed import FORGOTTEN_PER_BATCH_MAX, KEEP_MS, ExecutedCalls
 from producers.outbox import Outbox
 from producers.publisher import EventTooLargeError, PublishError, UnsignableError
@@ -161,8 +164,8 @@ def host(memory: ExecutedCalls) -> Any:
     made: Any = object.__new__(ToolHost)
     made._app, made._executed, made._feed = "bank", memory, Endless()
     made._stop, made._late_since, made.ready = threading.Event(), None, threading.Event()
-    made._pool = made._watch = SimpleNamespace(shutdown=lambda **_: None)
-    made.served, made._threads = [], []
+    made._crew, made._watch = Crew("tool", 1), Crew("watch", 1)
+    made.served = []
     made._serve = made.served.append
     return made
 
@@ -207,6 +210,7 @@ def test_a_host_sends_what_an_earlier_process_left_before_it_takes_anything(host
     assert sent_before == [2]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_host_whose_threads_were_ended_ends(host: Any, memory: ExecutedCalls) -> None:
     """It would take calls and never run them, or run them and never report."""
     host._outbox, line = made(memory)
@@ -215,10 +219,29 @@ def test_a_host_whose_threads_were_ended_ends(host: Any, memory: ExecutedCalls) 
         host.run()
 
     line.is_running = True
-    host._threads = [threading.Thread()]
+    host._crew, host._watch = Crew("tool", 1), Crew("watch", 1)
+    host._crew.submit(sys.exit)
+    host._crew.join()
     with pytest.raises(HostError, match="threads of bank were ended"):
         host.run()
     assert host.served == []
+
+
+def test_a_host_whose_calls_do_not_end_ends(host: Any, memory: ExecutedCalls, caplog: Any, monkeypatch: Any) -> None:
+    """Each holds a thread, and there is a bound for that; it does not wait for them."""
+    monkeypatch.setattr(tool_host, "HELD_MAX", 2)
+    host._outbox, _ = made(memory)
+    release = threading.Event()
+    for work in (lambda: release.wait(20), lambda: release.wait(20), lambda: release.wait(20)):
+        host._crew.submit(work)
+        while host._crew._queue.qsize() or work not in host._crew._running:
+            time.sleep(0.001)
+        host._crew.replace(work)
+
+    with pytest.raises(HostError, match="3 calls of bank do not end"):
+        host.run()
+    assert "3 calls have not ended and are left" in caplog.text
+    release.set()
 
 
 def test_a_host_that_is_ended_from_within_says_so(host: Any, memory: ExecutedCalls) -> None:

@@ -59,9 +59,12 @@ def test_what_a_dying_producer_had_in_hand_is_sent_by_a_new_one(publisher: Publi
     assert publisher.publish(report()).result(30) >= 0
 
 
-def test_a_producer_that_dies_while_nothing_is_sent_is_replaced_before_the_next_event(publisher: Publisher) -> None:
-    """The thread that publishes outlives it."""
+@pytest.mark.parametrize("idle", [0, 300])
+def test_a_producer_that_dies_while_nothing_is_sent_is_replaced(publisher: Publisher, idle: int) -> None:
+    """The thread that publishes outlives it, however often it has looked before."""
     publisher.publish(report()).result(30)
+    for _ in range(idle):
+        publisher._sender.idle()
     producer = publisher._sender._producer
     kill(producer)
 

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ from processors.signing import VerifiedHeads
 from producers import registry_view, tool_host
 from producers.admission import Call
 from producers.commitments import Standing
+from producers.crew import Crew
 from producers.decision_feed import Taken
 from producers.execution import Ended, failed
 from producers.keys import KeyPair
@@ -140,6 +140,12 @@ class Message:
         return None
 
 
+def settle(host: Any) -> None:
+    """Wait until the host has done what it has in hand."""
+    host._watch.stop()
+    host._watch.join()
+
+
 def taken(standing: Standing = Standing.NEW) -> Taken:
     return Taken(Message(), 0, 0, standing)
 
@@ -156,13 +162,13 @@ def host(slow: Slow) -> Iterator[Any]:
     """A host with one worker and without a broker."""
     made: Any = object.__new__(ToolHost)
     made._tools = {f"tool:slow/{t.name}": t for t in collect_tools(slow)}
-    made._pool, made._watch = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+    made._crew, made._watch = Crew("tool", 1), Crew("watch", 1)
     made._stop, made.tally, made._feed, made._app = threading.Event(), Tally(), Feed(), "slow"
     made._outbox, made._control = Sent(), SimpleNamespace(key=KeyPair.generate(), trusted=Trusting())
     yield made
     slow.release.set()
-    made._pool.shutdown()
-    made._watch.shutdown()
+    made._crew.stop()
+    settle(made)
 
 
 @pytest.fixture(scope="module")
@@ -178,15 +184,31 @@ def call_of(decision: Decision, name: str, execute_before: int = LATER_MS) -> Ca
 
 
 def test_a_call_that_timed_out_in_the_queue_never_runs(host: Any, slow: Slow, decision: Decision) -> None:
-    """Behind a hung tool a call is reported as failed, and the function is not called afterwards."""
-    assert host._execute(call_of(decision, "hang")).outcome == "unknown"
+    """Where no thread is free it is reported as failed, and the function is not called afterwards."""
+    host._crew.submit(lambda: slow.release.wait(10))
     assert host._execute(call_of(decision, "effect")) == failed("TOO_LATE")
 
     slow.release.set()
-    host._pool.shutdown(wait=True)
+    host._crew.stop()
+    host._crew.join()
 
-    assert slow.ran == ["hang"]
-    assert host.tally.executed == 1
+    assert slow.ran == []
+    assert host.tally.executed == 0
+
+
+def test_a_call_that_hangs_costs_the_next_one_nothing(host: Any, slow: Slow, decision: Decision) -> None:
+    """Its thread is replaced; when it comes back there are as many as before."""
+    for n in range(1, 4):
+        assert host._execute(call_of(decision, "hang")).outcome == "unknown"
+        assert host._crew.held == n
+        assert host._execute(call_of(decision, "key")).outcome == "ok"
+    slow.release.set()
+    while host._crew.held:
+        time.sleep(0.01)
+
+    assert host._execute(call_of(decision, "key")).outcome == "ok"
+    assert host._crew.is_whole
+    assert len(host._crew._threads) == 1
 
 
 def test_a_call_past_its_time_does_not_run(host: Any, slow: Slow, decision: Decision) -> None:
@@ -237,7 +259,7 @@ def test_what_becomes_of_a_call(
     host._begin = lambda orders: [first] * len(orders)
     with mock.patch.object(tool_host, "recall", return_value=(call.decision, call.leaf)):
         host._serve([taken(standing)])
-    host._watch.shutdown(wait=True)
+    settle(host)
 
     ran = becomes in {"executed", "executed again"}
     assert host.tally.executed == ran
@@ -257,7 +279,7 @@ def test_a_call_that_came_too_late_is_told_so(host: Any, decision: Decision, sta
     host._admit = lambda _message: replace(call_of(decision, "key"), late=True)
     host._begin = lambda _orders: [None if standing is Standing.NEW else b"leaf"]
     host._serve([taken(standing)])
-    host._watch.shutdown(wait=True)
+    settle(host)
 
     assert [(one.outcome, one.body) for one in host._outbox.reports] == reports
     assert (host.tally.executed, host.tally.refused) == (0, {"too late": 1})
@@ -301,7 +323,7 @@ def test_a_second_decision_neither_blocks_nor_breaks_the_loop(host: Any, decisio
 
     assert asked.wait(5)
     go_on.set()
-    host._watch.shutdown(wait=True)
+    settle(host)
     assert host.tally.refused == {"second decision": 1}
 
 
