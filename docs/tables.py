@@ -77,6 +77,7 @@ def authority() -> str:
 PAYS = {
     "keys": ("the principal, for its key", "until it is revoked or expires; then it is kept, and counts for nobody"),
     "resources": ("the tool that offers it", "for ever: nobody inherits a name"),
+    "idempotency": ("the caller", "a day after the call"),
     "sessions": (
         "who speaks in it",
         "its end, and 370 s in which its last events may come, and until nothing names it",

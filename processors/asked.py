@@ -48,6 +48,12 @@ def asked_before(tables: Tables, leaf: bytes, row: PendingRow) -> Asked | None:
     if session is None or tables.now >= session.expires_at:
         return None
     event: Event = codec.decode_as(Event, row.call.event)
-    assert isinstance(event.body, InvocationRequested)
     salt = payload_salt(leaf, event.header.salt)
-    return Asked(event, event.body, leaf, row.session_id, session, row.call, salt)
+    return Asked(event, body_of(row.call, event), leaf, row.session_id, session, row.call, salt)
+
+
+def body_of(call: SignedEvent, event: Event | None = None) -> InvocationRequested:
+    """Return what a call that waits asks for."""
+    body = (event or codec.decode_as(Event, call.event)).body
+    assert isinstance(body, InvocationRequested)
+    return body

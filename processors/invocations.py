@@ -1,7 +1,8 @@
 """A call and its decision.
 
 Order for an invocation: parameters are parsed once, strictly; content verifiers (none yet) may then stamp or mask them;
-for whom the call is made is read from the log; prompts are checked; policy reads what they left; the decision names
+for whom the call is made is read from the log; its caller's time and idempotency key are looked at (`deadlines`,
+`idempotency`), and prompts are checked; policy reads what they left; the decision names
 every document it consulted. A call that people must approve waits, and is decided a second time by what stands then.
 An allowed call stays open until its tool reports, or until its time is over (`reports`). There is no silence.
 """
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors import approvals, delegations, grants, prompts, requests, work
+from processors import approvals, delegations, grants, idempotency, prompts, requests, work
 from processors.approved import Attested
-from processors.asked import Asked, asked_before, asked_now
+from processors.asked import Asked, asked_before, asked_now, body_of
+from processors.deadlines import ends_at
 from processors.delegations import Chain
 from processors.intake import Signer
 from processors.keys import live_keys
@@ -110,6 +112,8 @@ def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
     """Deny a waiting call whose time is over: nobody has approved, too few have, or its session has ended."""
     if requests.is_cancelled(tables, leaf):
         end(tables, effects, leaf, Reason.EXPIRED_SESSION, "cancelled")
+    elif tables.now >= ends_at(body_of(tables.pending.rows[leaf].call), waited=True):
+        end(tables, effects, leaf, Reason.DEADLINE_PASSED, "timeout")
     else:
         end(tables, effects, leaf, requests.timeout_reason(tables, leaf), "timeout")
 
@@ -135,7 +139,7 @@ def _decided(
         if judged.verdict.outcome == "pending":
             return _wait(tables, effects, asked, judged, waited)
         _check_verdict(judged.verdict)
-        _allow(tables, effects, asked, judged)
+        _allow(tables, effects, asked, judged, waited)
     except _Denial as denial:
         reason, detail, consulted, told = denial.reason, denial.detail, denial.policies, denial.told
     except Refusal as refusal:
@@ -166,12 +170,15 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
         resource_name(body.resource)
     except ResourceInvalidError as exc:
         raise _Denial(Reason.RESOURCE_INVALID) from exc
+    if tables.now >= ends_at(body, waited=waited is not None):
+        raise _Denial(Reason.DEADLINE_PASSED)
     if len(body.intents) > limits.INTENTS_PER_CALL_MAX:
         raise _Denial(Reason.POLICY_BROKEN, f"at most {limits.INTENTS_PER_CALL_MAX} intents")
     try:
         parameters = parse_parameters(body.parameters)
     except MalformedParametersError as exc:
         raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
+    idempotency.check(tables, asked, parameters.sha256)
     resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
     checked = prompts.check(tables, asked, resource, parameters.value, budget)
     came = (*body.intents, *checked.policies) if checked.policies else body.intents
@@ -208,7 +215,7 @@ def _check_verdict(verdict: Verdict) -> None:
 # ---- allowed
 
 
-def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> None:
+def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged, waited: PendingRow | None) -> None:
     """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises _Denial."""
     verdict, resource, parameters = judged.verdict, judged.resource, judged.parameters
     policies = verdict.policies
@@ -223,24 +230,32 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> N
         raise _Denial(Reason.OUTPUT_TOO_LARGE, f"sha256 {digest.hex()}", policies) from exc
     decision = _decision(
         tables, effects, asked, outcome="allowed", policies=policies, tool=resource.principal_id,
-        parameters=parameters, payload=payload, chain=judged.chain,
+        parameters=parameters, payload=payload, chain=judged.chain, waited=waited is not None,
     )  # fmt: skip
+    assert decision.execute_before is not None
     leaf = effects.decide(decision, payload, recipients)
     try:
-        _open(tables, effects, asked, judged, resource, leaf)
+        _open(tables, effects, asked, judged, resource, decision.execute_before, leaf)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, policies) from refusal
 
 
 def _open(
-    tables: Tables, effects: Effects, asked: Asked, judged: _Judged, resource: ResourceRow, decision: bytes
+    tables: Tables,
+    effects: Effects,
+    asked: Asked,
+    judged: _Judged,
+    resource: ResourceRow,
+    execute_before: int,
+    decision: bytes,
 ) -> None:
     """Write down what an allowed call charges and uses up, and that its outcome is awaited. Raises Refusal."""
     paid_by = delegations.payer_of(asked.session, judged.chain)
+    idempotency.use_up(tables, asked, judged.parameters.sha256, "allowed", paid_by)
     marks = settle(tables, judged.verdict, asked.session_id, paid_by)
     grants.use_up(tables, effects, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
     prompts.remember(tables, judged.prompts, paid_by)
-    unknown_at = tables.now + limits.EXECUTE_WITHIN_MS + resource.timeout_ms + limits.UNKNOWN_GRACE_MS
+    unknown_at = execute_before + resource.timeout_ms + limits.UNKNOWN_GRACE_MS
     row = CallRow(
         session_id=asked.session_id,
         caller_x25519=asked.session.x25519,
@@ -270,9 +285,12 @@ def _wait(
         return "pending", Reason.APPROVAL_PENDING  # what is asked for stands, and its deadline never moves
     sha256 = judged.parameters.sha256
     try:
-        charge(tables, verdict, asked.session_id, delegations.payer_of(asked.session, judged.chain))
-        requests = verdict.effects.requests
-        approvals.ask(tables, effects, asked, judged.chain, requests, sha256, waits=True)
+        paid_by = delegations.payer_of(asked.session, judged.chain)
+        charge(tables, verdict, asked.session_id, paid_by)
+        ends = ends_at(asked.body, waited=True)
+        wanted = [one._replace(open_until=min(one.open_until, ends)) for one in verdict.effects.requests]
+        approvals.ask(tables, effects, asked, judged.chain, wanted, sha256, waits=True)
+        idempotency.use_up(tables, asked, sha256, "pending", paid_by)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, verdict.policies) from refusal
     decision = _decision(
@@ -303,6 +321,7 @@ def _ask_for_later(tables: Tables, effects: Effects, asked: Asked, judged: _Judg
 def _deny(tables: Tables, effects: Effects, decision: Decision, to: bytes, told: str = "") -> None:
     """Write a denial. The caller is told its reason, and of no policy's text (MAPL.md 13)."""
     leaf = effects.decide(decision, None, ())
+    idempotency.give_back(tables, decision.event)
     effects.answer(_result(tables, effects, decision, leaf, to, told))
 
 
@@ -319,7 +338,9 @@ def _decision(
     tool: str | None = None,
     parameters: Parameters | None = None,
     payload: bytes | None = None,
+    waited: bool = False,
 ) -> Decision:
+    execute_before = min(tables.now + limits.EXECUTE_WITHIN_MS, ends_at(asked.body, waited=waited))
     return Decision(
         origin=tables.origin,
         audit_index=effects.index,
@@ -333,7 +354,7 @@ def _decision(
         reason=str(reason),
         detail=detail,
         decided_at=tables.now,
-        execute_before=tables.now + limits.EXECUTE_WITHIN_MS if payload else None,
+        execute_before=execute_before if payload else None,
         parameters_sha256=parameters_digest(asked.salt, parameters.canonical) if parameters else None,
         payload_sha256=payload_digest(payload),
         policies=policies,

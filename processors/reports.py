@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors import attestations, jcs, requests
+from processors import attestations, idempotency, jcs, requests
 from processors.intake import Signer
 from processors.outputs import Effects, PayloadTooLargeError, payload_digest
 from processors.policies import ended_well
@@ -32,6 +32,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     _check_result(body)
     tables.calls.delete(body.decision)
     requests.note_outcome(tables, call.event, body.outcome)
+    idempotency.note_outcome(tables, call.event, body.outcome)
     if body.outcome == "ok" and call.marks and attestations.session_of(tables, call) is not None:
         ended_well(tables, call.session_id, call.marks, call.payer, reported_by=signer.kid)
     if body.attestations:
@@ -60,6 +61,7 @@ def outcome_unknown(tables: Tables, effects: Effects, decision: bytes, call: Cal
     """Tell the caller that no report came in time."""
     effects.answer(_outcome(tables, effects, decision, call, "unknown", Reason.NO_REPORT, None, None))
     requests.note_outcome(tables, call.event, "unknown")
+    idempotency.note_outcome(tables, call.event, "unknown")
 
 
 def _outcome(

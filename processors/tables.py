@@ -23,6 +23,7 @@ from schemas.rows import (
     CallRow,
     DelegationRow,
     GrantRow,
+    IdempotencyRow,
     KeyRow,
     PendingRow,
     PersonRow,
@@ -65,6 +66,7 @@ class TenantLimits:
     persons: int = limits.PERSONS_MAX
     person_bytes: int = limits.PERSON_BYTES_MAX
     pending_calls: int = limits.PENDING_CALLS_MAX
+    idempotency_keys: int = limits.IDEMPOTENCY_KEYS_MAX
     policies: int = limits.POLICIES_MAX
     buckets: int = limits.RATE_BUCKETS_MAX
     cells: int = limits.RULE_CELLS_MAX
@@ -202,6 +204,13 @@ class Tables:
             groups=lambda c: (c.event,),
             payers=lambda c: shares_of(c.payer, c.tool),
             room=Room(most.pending_calls),
+        )
+        self.idempotency: Table[IdempotencyRow] = self._table(
+            "idempotency",
+            lambda i: i.until,
+            groups=lambda i: (i.event,),
+            payers=lambda i: shares_of(i.payer),
+            room=Room(most.idempotency_keys),
         )
         self.buckets: Table[RateBucketRow] = self._table(
             "buckets", lambda b: b.until, payers=lambda b: shares_of(b.payer), room=Room(most.buckets)

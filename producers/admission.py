@@ -4,7 +4,7 @@ The decision must be signed by a live monitor key and name this tool; the caller
 by a session that the registry knows, and lately; and what is executed must be what the caller signed, to the byte. No
 verifier may change parameters yet, so a decision that lists changes is refused. So a compromised monitor cannot make a
 tool do what nobody asked for, nor what was asked for once. A call that waited for people is older: then one of them
-must have approved this very call lately.
+must have approved this very call lately. The time that the caller set (`processors.deadlines`) holds here as well.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from processors import sealing, signing
 from processors.approved import APPROVER_ROLE, names_of
 from processors.attributes import subject_of
+from processors.deadlines import ends_at
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.refusal import Refusal
 from processors.sessions import PERSON_ROLE
@@ -120,10 +121,15 @@ def _callers_event(
     if decision.event_id != event.header.event_id:
         raise UntrustedRecordError("the decision names another event id than the caller signed")
     shown = sha256(payload.parameters.encode()).digest()  # what approvers sign; the decision's digest is salted
-    if now_ms - event.header.issued_at > EVENT_AGE_MS_MAX and not any(
+    stale = now_ms - event.header.issued_at > EVENT_AGE_MS_MAX
+    hasty = (decision.execute_before or 0) > ends_at(body, waited=False)
+    if (stale or hasty) and not any(
         _approves(one, decision, shown, session, trusted, now_ms) for one in payload.approvals[:APPROVALS_MAX]
     ):
-        raise UntrustedRecordError("the caller's event is too old, and nobody has approved it lately")
+        what = "the caller's event is too old" if stale else "the caller waits for a first answer no longer"
+        raise UntrustedRecordError(f"{what}, and nobody has approved it lately")
+    if (decision.execute_before or 0) > ends_at(body, waited=True):
+        raise UntrustedRecordError("the decision may be executed after the caller's deadline")
     # Or it would still be admitted when the hosts have forgotten that they executed it.
     if event.header.issued_at - now_ms > EVENT_AHEAD_MS_MAX:
         raise UntrustedRecordError("the caller's event is issued in the future")

@@ -12,7 +12,8 @@ import logging
 import re
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,10 @@ from processors import sealing, signing
 from processors.intake import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Received
 from processors.refusal import Refusal
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
-from producers.consuming import headers_of, take, watermarks
+from producers.consuming import LogSetBackError, headers_of, take, watermarks
 from producers.heads import LogRollbackError
 from producers.keys import KeyPair
+from producers.process import OfOneProcess
 from producers.registry_view import RegistryError, RegistryView
 from producers.security import UNSECURED, Security
 from schemas import codec, topics
@@ -39,6 +41,10 @@ PENDING = "pending"
 REGISTRY_ATTEMPTS = 3
 REST_SECONDS = 0.5
 
+_SET_BACK = (
+    "the answers end before what was read of them: the brokers came back with an older log, or what was not read for "
+    "long is gone. Whether the call took effect is not known here: connect again, and look before you ask again"
+)
 _UNTIL = re.compile(r"until=(\d{1,14})", re.ASCII)
 
 _place_of = functools.lru_cache(maxsize=4096)(Place.of)
@@ -130,11 +136,12 @@ def carried_event(signed: SignedEvent, ed25519: bytes, *, tenant: str, genesis: 
     return event, leaf
 
 
-class Answers:
+class Answers(OfOneProcess):
     """Listens for the answers to one or more keys. `keys` maps each kid to its pair."""
 
     newest = -1  # the highest audit index of any answer that was heard
     rollback: LogRollbackError | None = None  # what was noticed last, if the log was set back
+    _set_back: LogSetBackError | None = None
 
     def __init__(
         self,
@@ -152,6 +159,7 @@ class Answers:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._places: list[TopicPartition] = []
+        self._reached: dict[int, int] = {}  # the next offset, by partition
         self.dropped = 0
         self._consumer = Consumer(
             {
@@ -159,6 +167,7 @@ class Answers:
                 "bootstrap.servers": bootstrap,
                 "group.id": topics.reader_group(trusted.tenant),
                 "enable.auto.commit": False,
+                "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 20,
                 "log_level": 2,
@@ -177,25 +186,46 @@ class Answers:
             # What was deleted meanwhile cannot be read; a later answer may still stand.
             start = max(low, min(self._start.get(partition, high), high))
             self._places.append(TopicPartition(topic, partition, start))
+            self._reached[partition] = start
         self._consumer.assign(self._places)
 
-    def expect(self, leaf: bytes, resource: str | None = None, pending: Future[Answer] | None = None) -> Future[Answer]:
-        """Return the future of the final answer to the event with this leaf. For a call, name its resource.
+    def reached(self) -> dict[int, int]:
+        """Return from where on, by partition, an answer can stand to what is sent from now on."""
+        return dict(self._reached)
 
-        `pending` gets the answer that a call waits, if there is one.
+    def expect(
+        self,
+        leaf: bytes,
+        resource: str | None = None,
+        pending: Future[Answer] | None = None,
+        *,
+        answer: Future[Answer] | None = None,
+    ) -> Future[Answer]:
+        """Return the future of the final answer to the event with this leaf: `answer`, if that is given.
+
+        For a call, name its resource; `pending` gets the answer that it waits, if there is one. The future carries
+        LogSetBackError where the answers cannot be read on. Raises ForkedError.
         """
-        waiter = _Waiter(resource, Future(), self.newest, pending)
+        self.check_process()
+        waiter = _Waiter(resource, answer or Future(), self.newest, pending)
         with self._lock:
             self._waiters[leaf] = waiter
+            set_back = self._set_back
+        if set_back is not None:
+            self._fail(set_back)
         self._wake.set()
         return waiter.future
 
     def forget(self, leaf: bytes) -> None:
         """Wait no longer for an answer."""
+        if self.is_elsewhere:
+            return
         with self._lock:
             self._waiters.pop(leaf, None)
 
     def close(self) -> None:
+        if self.is_elsewhere:
+            return
         self._stop.set()
         self._wake.set()
         self._thread.join(5)
@@ -207,10 +237,23 @@ class Answers:
                 self._rest()
                 continue
             for message in take(self._consumer, 256, 0.1):
-                if message.error() is not None:
-                    log.warning("results: %s", message.error())
-                elif message.key() in self._keys:
+                if (error := message.error()) is not None:
+                    log.warning("results: %s", error)
+                    if error.name() == "_AUTO_OFFSET_RESET":
+                        self._fail(LogSetBackError(_SET_BACK))
+                    continue
+                self._reached[message.partition() or 0] = (message.offset() or 0) + 1
+                if message.key() in self._keys:
                     self._take(message)
+
+    def _fail(self, why: LogSetBackError) -> None:
+        """Tell everybody who waits, and whoever comes, that no answer can be heard here any more."""
+        with self._lock:
+            self._set_back, waiters = why, list(self._waiters.values())
+            self._waiters.clear()
+        for waiter in waiters:
+            with suppress(InvalidStateError):  # nobody waits any more
+                waiter.future.set_exception(why)
 
     def _rest(self) -> None:
         """Ask the broker for nothing until somebody waits; then go on where we were.
@@ -223,6 +266,7 @@ class Answers:
             place if after.offset < 0 else TopicPartition(place.topic, place.partition, after.offset)
             for place, after in zip(self._places, read, strict=True)
         ]
+        self._reached.update({place.partition: place.offset for place in self._places})
         self._consumer.unassign()
         while not self._waiters and not self._stop.is_set():
             self._wake.wait(REST_SECONDS)
@@ -236,6 +280,8 @@ class Answers:
                 self._settle(message)
             except UntrustedRecordError as exc:
                 self._drop(exc)
+            except LogSetBackError as exc:
+                self._fail(exc)
             except RegistryError as exc:
                 if attempt == REGISTRY_ATTEMPTS or self._stop.is_set():
                     self._drop(exc)
@@ -257,10 +303,11 @@ class Answers:
         self._compare(result.audit_index, waiter.floor)
         if result.outcome != PENDING:
             self.forget(result.event)
-            if waiter.future.set_running_or_notify_cancel():
+            with suppress(InvalidStateError):  # nobody waits any more
                 waiter.future.set_result(answer)
-        elif (waits := waiter.pending) is not None and not waits.done() and waits.set_running_or_notify_cancel():
-            waits.set_result(answer)
+        elif waiter.pending is not None:
+            with suppress(InvalidStateError):  # told already, or nobody waits any more
+                waiter.pending.set_result(answer)
 
     def _compare(self, index: int, floor: int) -> None:
         """Note how far the log has come, and whether it was set back: an answer was heard before from behind this one.

@@ -4,31 +4,34 @@
         print(client.invoke("tool:bank/get_balance", {}))
 
 Whatever goes wrong says what to do next. A call that is not answered in time is not known to have run: it raises
-`NoAnswerError`, it never returns a guess. A call that people must approve blocks until they have; it is written down
-here (`waiting`), so that `Client.resume` can fetch its result after a restart.
+`NoAnswerError`, it never returns a guess. A call that people must approve blocks until they have. A call that is left
+without its answer is written down here (`waiting`), so that `Client.resume` can fetch its result, after a restart too.
+
+A client belongs to the process that connected it: used after a fork it raises ForkedError at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+import logging
+from concurrent.futures import wait
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from processors import jcs
 from processors.names import PERSON_PREFIX
 from producers import waiting
-from producers.answers import Answer
-from producers.calling import ANSWER_SECONDS, OpenCall, waits
+from producers.appending import Fate, PublishError
+from producers.async_calls import AsyncCalls
+from producers.calling import ANSWER_SECONDS, OpenCall
+from producers.calls import Asking, Calls, OnPending
+from producers.consuming import LogSetBackError
 from producers.context import ContextVault
-from producers.control import CONTROL_SECONDS, SESSION_TTL_MS, Control, Speaker, control_of, open_session, submit
-from producers.delegating import delegation_id
+from producers.control import CONTROL_SECONDS, SESSION_TTL_MS, Control, Speaker, control_of, open_session
 from producers.home import Home
 from producers.keys import KeyPair
 from producers.outcomes import (
+    AlreadyCalledError,
     CallError,
     DeniedError,
     FailedError,
@@ -38,54 +41,60 @@ from producers.outcomes import (
     explain,
     result_of,
 )
-from producers.prompting import AuthenticatedPrompt, records_for
+from producers.process import ForkedError
 from producers.publisher import Publisher
-from producers.waiting import WaitingCall
+from producers.sent import Sent
+from producers.waiting import Book, WaitingCall
 from producers.workflow import AsyncWorkflow, Workflow
-from schemas.records import InvocationRequested
+from schemas.records import SessionClosed
 
 __all__ = [
     "ANSWER_SECONDS",
     "CONTROL_SECONDS",
+    "AlreadyCalledError",
+    "Asking",
     "AsyncClient",
     "CallError",
     "Client",
     "Control",
     "DeniedError",
     "FailedError",
+    "ForkedError",
+    "LogSetBackError",
     "NoAnswerError",
+    "OpenCall",
+    "PublishError",
     "RefusedError",
     "UnknownOutcomeError",
+    "WaitingCall",
     "explain",
     "open_session",
     "result_of",
 ]
 
-Intent = str | Mapping[str, Any]
-Prompts = Sequence[AuthenticatedPrompt] | None
-OnPending = Callable[[WaitingCall], None]
+log = logging.getLogger(__name__)
+
+END_SECONDS = 2.0  # for the log to take the end of a session; it ends by itself too
 
 
-@dataclass(frozen=True, slots=True)
-class _Sending:
-    """A call that is ready to be sent."""
-
-    body: InvocationRequested
-    on_behalf_of: bytes | None
-
-
-class Client(Workflow, AbstractContextManager["Client"]):
+class Client(Workflow, Calls, AbstractContextManager["Client"]):
     """One agent, service or person with one open session. Thread-safe: any number of calls may be under way."""
 
-    def __init__(self, control: Control, session: KeyPair, *, as_registered: bool = False) -> None:
+    def __init__(
+        self, control: Control, session: KeyPair, *, as_registered: bool = False, ends_session: bool = False
+    ) -> None:
         """Speak with an open session's key; `control` is closed with the client.
 
-        `as_registered`: the key is no session's, it speaks for a registered approver.
+        `as_registered`: the key is no session's, it speaks for a registered approver. `ends_session`: the session was
+        opened for this client alone, and ends with it.
         """
         self._control = control
         self._session = session
         self._session_id = session.kid
         self._principal_id = control.principal_id
+        self._ends_session = ends_session
+        self._calls: set[OpenCall] = set()
+        self._book = Book(control.tenant, session, control.principal_id)
         self._publisher = control.publisher if as_registered else _publisher_of(control, session)
         self._answers = control.answers if session is control.key else control.answers_for(session)
         self._speaker = Speaker(self._publisher, self._answers)
@@ -96,7 +105,7 @@ class Client(Workflow, AbstractContextManager["Client"]):
     def connect(
         cls, tenant: str | None, name: str, *, home: Home | None = None, session_ttl_ms: int = SESSION_TTL_MS
     ) -> Client:
-        """Open a session for a registered agent or service.
+        """Open a session for a registered agent or service. It ends with the client, or after `session_ttl_ms`.
 
         Raises:
             HomeError, KeyFileError: the installation, tenant or key is not here.
@@ -106,7 +115,7 @@ class Client(Workflow, AbstractContextManager["Client"]):
         try:
             session = KeyPair.generate()
             open_session(control, session, principal_id=name, ttl_ms=session_ttl_ms)
-            return cls(control, session)
+            return cls(control, session, ends_session=True)
         except BaseException:
             control.close()
             raise
@@ -142,7 +151,7 @@ class Client(Workflow, AbstractContextManager["Client"]):
         approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
     ) -> Any:
-        """Come back for the result of a call that waited, after a restart. It may be fetched until it was given out.
+        """Come back for the result of a call that was left, after a restart. It may be fetched until it was given out.
 
         `seconds` and `approval_seconds` are as with `invoke`.
 
@@ -154,151 +163,52 @@ class Client(Workflow, AbstractContextManager["Client"]):
         folder = found.tenant(tenant)
         call, key = waiting.load(folder, event_id)
         control = Control(found, folder, key, call.principal_id, answers_from=call.start)
-        with cls(control, key) as client:
-            pending: Future[Answer] = Future()
-            final = client._answers.expect(bytes.fromhex(call.event), call.resource, pending)
-            under_way = OpenCall(call.resource, final, pending)
-            return client._end(under_way, call.resource, seconds, approval_seconds, on_pending, call)
+        ends = call.ends_session and waiting.is_last(folder, call)
+        with cls(control, key, ends_session=ends) as client:
+            sent = Sent(client._answers, call.resource).listen(bytes.fromhex(call.event_id), bytes.fromhex(call.event))
+            under_way = client._taken_up(sent, call)
+            return client.finish(under_way, seconds=seconds, approval_seconds=approval_seconds, on_pending=on_pending)
 
     @property
     def session_id(self) -> bytes:
         """The id of the open session: the kid of its key."""
         return self._session.kid
 
-    def submit(
-        self,
-        resource: str,
-        parameters: Mapping[str, Any],
-        *,
-        intents: Sequence[Intent] = (),
-        delegation: str | None = None,
-        prompts: Prompts = None,
-    ) -> Future[Answer]:
-        """Ask for an operation and return the future of its verified final answer, whatever the outcome.
-
-        Raises:
-            ValueError: the parameters are not JSON that the log would take.
-        """
-        sending = self._prepare(resource, parameters, intents, delegation, prompts)
-        return submit(self._publisher, self._answers, sending.body, resource, on_behalf_of=sending.on_behalf_of)
-
-    def invoke(
-        self,
-        resource: str,
-        parameters: Mapping[str, Any],
-        *,
-        seconds: float = ANSWER_SECONDS,
-        intents: Sequence[Intent] = (),
-        delegation: str | None = None,
-        prompts: Prompts = None,
-        approval_seconds: float | None = None,
-        on_pending: OnPending | None = None,
-    ) -> Any:
-        """Ask for an operation and return its result.
-
-        `seconds` is for the monitor and the tool. While people are asked it waits until their time is over, or for
-        `approval_seconds` where they are given, and `on_pending` is told so first. A tool's declared prompts become
-        root prompts where none are given.
-
-        Raises:
-            DeniedError, RefusedError, FailedError, UnknownOutcomeError, NoAnswerError, PublishError.
-            PromptMismatchError, ValueError: nothing was sent.
-        """
-        call = self.begin(resource, parameters, intents=intents, delegation=delegation, prompts=prompts)
-        return self._end(call, resource, seconds, approval_seconds, on_pending)
-
-    def start(
-        self,
-        resource: str,
-        parameters: Mapping[str, Any],
-        *,
-        seconds: float = ANSWER_SECONDS,
-        intents: Sequence[Intent] = (),
-        delegation: str | None = None,
-        prompts: Prompts = None,
-    ) -> WaitingCall | Answer:
-        """Ask for an operation; return its final answer, or how to come back to it where people are asked first."""
-        call = self.begin(resource, parameters, intents=intents, delegation=delegation, prompts=prompts)
-        answer = call.first(seconds)
-        if not waits(answer):
-            return answer
-        call.abandon()
-        return self._kept(answer, resource)
-
-    def begin(
-        self,
-        resource: str,
-        parameters: Mapping[str, Any],
-        *,
-        intents: Sequence[Intent] = (),
-        delegation: str | None = None,
-        prompts: Prompts = None,
-    ) -> OpenCall:
-        """Ask for an operation and return what waits for its answers. Raises ValueError."""
-        sending = self._prepare(resource, parameters, intents, delegation, prompts)
-        pending: Future[Answer] = Future()
-        final = submit(
-            self._publisher,
-            self._answers,
-            sending.body,
-            resource,
-            on_behalf_of=sending.on_behalf_of,
-            pending=pending,
-        )
-        return OpenCall(resource, final, pending)
-
-    def _prepare(
-        self,
-        resource: str,
-        parameters: Mapping[str, Any],
-        intents: Sequence[Intent],
-        delegation: str | None,
-        prompts: Prompts,
-    ) -> _Sending:
-        declared = self._control.registry.prompts_of(resource) if prompts is None else ()
-        values = dict(parameters)
-        body = InvocationRequested(
-            resource=resource,
-            parameters=jcs.canonical(values).decode(),
-            intents=tuple(one if isinstance(one, str) else jcs.canonical(dict(one)).decode() for one in intents),
-            prompts=records_for(self._session.kid, values, prompts, declared),
-        )
-        return _Sending(body, None if delegation is None else delegation_id(delegation))
-
-    def _kept(self, answer: Answer, resource: str) -> WaitingCall:
-        """Write down that a call waits."""
-        call = WaitingCall.of(answer, resource, self._principal_id)
-        waiting.keep(self._control.tenant, call, self._session)
-        return call
-
-    def _end(
-        self,
-        call: OpenCall,
-        resource: str,
-        seconds: float,
-        approval_seconds: float | None,
-        on_pending: OnPending | None,
-        kept: WaitingCall | None = None,
-    ) -> Any:
-        """Return the result of a call, waiting for people; then what was `kept` of it is not needed any more."""
-        answer = call.first(seconds)
-        if waits(answer):
-            kept = self._kept(answer, resource)
-            if on_pending is not None:
-                on_pending(kept)
-            answer = call.last(kept, seconds, approval_seconds)
-        if kept is not None:
-            waiting.forget(self._control.tenant, kept)
-        return result_of(answer)
+    def close_session(self, *, reason: str = "closed") -> None:
+        """End the session on the log, now; calls of it that wait are over, and nothing it signs later is heard."""
+        super().close_session(reason=reason)
+        self._ends_session = False  # it has
 
     def close(self) -> None:
-        """End the connections; the session ends with its time to live, or by `close_session`."""
+        """End the connections, and the session that `connect` opened; calls under way are left, and written down.
+
+        While a call of the session is without its final answer it lives on: `resume` ends it, or its time to live.
+        """
+        if self._publisher.is_elsewhere:
+            return  # another process: its connections are not ours to close, and its session is not ours to end
+        self.leave()
+        if self._ends_session:
+            self._end_session()
         if self._publisher is not self._control.publisher:
             self._publisher.close()
         if self._answers is not self._control.answers:
             self._answers.close()
         self._control.close()
         self._vault.save_heads(self._answers.newest)
+
+    def _end_session(self) -> None:
+        if self._book.left:
+            self._book.entrust()
+            return
+        try:
+            ended = self._publisher.publish(SessionClosed(reason="closed"))
+            wait({ended}, END_SECONDS)
+            ended.give_up()  # or the end of the connections would wait for it once more
+            fate = ended.fate
+        except PublishError:  # closed before
+            return
+        if fate is not Fate.APPENDED:
+            log.warning("the session %s may end with its time to live only: no broker answered", self._session_id.hex())
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -316,16 +226,19 @@ def _publisher_of(control: Control, session: KeyPair) -> Publisher:
     )
 
 
-class AsyncClient(AsyncWorkflow, AbstractAsyncContextManager["AsyncClient"]):
+class AsyncClient(AsyncWorkflow, AsyncCalls, AbstractAsyncContextManager["AsyncClient"]):
     """The asyncio twin of `Client`: no call blocks the event loop."""
 
     def __init__(self, client: Client) -> None:
-        self._client = self._workflow = client
+        self._client = self._workflow = self._calling = client
 
     @classmethod
-    async def connect(cls, tenant: str | None, name: str, *, home: Home | None = None) -> AsyncClient:
+    async def connect(
+        cls, tenant: str | None, name: str, *, home: Home | None = None, session_ttl_ms: int = SESSION_TTL_MS
+    ) -> AsyncClient:
         """Open a session, as `Client.connect`."""
-        return cls(await asyncio.to_thread(Client.connect, tenant, name, home=home))
+        connect = partial(Client.connect, tenant, name, home=home, session_ttl_ms=session_ttl_ms)
+        return cls(await asyncio.to_thread(connect))
 
     @classmethod
     async def for_person(cls, tenant: str | None, name: str, *, home: Home | None = None) -> AsyncClient:
@@ -352,48 +265,13 @@ class AsyncClient(AsyncWorkflow, AbstractAsyncContextManager["AsyncClient"]):
         come_back = partial(Client.resume, seconds=seconds, approval_seconds=approval_seconds, on_pending=on_pending)
         return await asyncio.to_thread(come_back, tenant, event_id, home=home)
 
-    async def start(
-        self,
-        resource: str,
-        parameters: Mapping[str, Any],
-        *,
-        seconds: float = ANSWER_SECONDS,
-        intents: Sequence[Intent] = (),
-        delegation: str | None = None,
-        prompts: Prompts = None,
-    ) -> WaitingCall | Answer:
-        """Ask without waiting for people, as `Client.start`."""
-        start = partial(self._client.start, seconds=seconds, intents=intents, delegation=delegation, prompts=prompts)
-        return await asyncio.to_thread(start, resource, parameters)
-
-    async def invoke(
-        self,
-        resource: str,
-        parameters: Mapping[str, Any],
-        *,
-        seconds: float = ANSWER_SECONDS,
-        intents: Sequence[Intent] = (),
-        delegation: str | None = None,
-        prompts: Prompts = None,
-        approval_seconds: float | None = None,
-        on_pending: OnPending | None = None,
-    ) -> Any:
-        """Ask for an operation and return its result; as `Client.invoke`. `on_pending` is called in the event loop."""
-        client = self._client
-        begin = partial(client.begin, intents=intents, delegation=delegation, prompts=prompts)
-        known = prompts is not None or client._control.registry.knows(resource)  # noqa: SLF001 - its twin
-        call = begin(resource, parameters) if known else await asyncio.to_thread(begin, resource, parameters)
-        answer = await call.first_async(seconds)
-        if waits(answer):
-            kept = await asyncio.to_thread(client._kept, answer, resource)  # noqa: SLF001
-            if on_pending is not None:
-                on_pending(kept)
-            answer = await call.last_async(kept, seconds, approval_seconds)
-            await asyncio.to_thread(waiting.forget, client._control.tenant, kept)  # noqa: SLF001
-        return result_of(answer)
+    @property
+    def session_id(self) -> bytes:
+        """The id of the open session, as `Client.session_id`."""
+        return self._client.session_id
 
     async def close(self) -> None:
-        """End the connections."""
+        """End the connections and the session, as `Client.close`."""
         await asyncio.to_thread(self._client.close)
 
     async def __aexit__(self, *_: object) -> None:

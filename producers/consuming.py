@@ -27,6 +27,10 @@ _PASSING = {
 _FINAL = {"_AUTO_OFFSET_RESET", "TOPIC_AUTHORIZATION_FAILED"}  # to read on would wait for ever
 
 
+class LogSetBackError(RuntimeError):
+    """The brokers came back with an older log than was read here before."""
+
+
 class ReadTimeoutError(RuntimeError):
     """A topic could not be read to its end in time."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from processors import jcs
-from processors.authoring import Draft
 from processors.intake import SESSION_ROLE
 from producers.answers import Answer, Answers, MonitorSigned
+from producers.clock import LogClock, clock_ms
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
 from producers.outcomes import MalformedReplyError, RefusedError, no_answer, sentence_of
 from producers.publisher import Publisher
 from producers.registry_view import RegistryView
+from producers.sent import Sent
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Body, SessionOpened
@@ -134,6 +134,7 @@ class Control(AbstractContextManager["Control"]):
             security=self.security,
         )
         self.answers = self.answers_for(key, answers_from)
+        self.clock = LogClock()
 
     def answers_for(self, key: KeyPair, start: Mapping[int, int] | None = None) -> Answers:
         """Return what listens for answers to another key; `start` gives offsets to read from, by partition."""
@@ -141,7 +142,10 @@ class Control(AbstractContextManager["Control"]):
 
     def tell(self, body: Body, *, seconds: float = CONTROL_SECONDS) -> Answer:
         """Publish one event and return its accepting answer; raises as `Speaker.tell`."""
-        return Speaker(self.publisher, self.answers).tell(body, seconds=seconds)
+        sent_ms = clock_ms()
+        answer = Speaker(self.publisher, self.answers).tell(body, seconds=seconds)
+        self.clock.note(sent_ms, answer.result.at, clock_ms())
+        return answer
 
     def close(self) -> None:
         self.publisher.close()
@@ -181,34 +185,6 @@ def open_session(
     )
 
 
-def submit(
-    publisher: Publisher,
-    answers: Answers,
-    body: Body,
-    resource: str | None = None,
-    *,
-    on_behalf_of: bytes | None = None,
-    pending: Future[Answer] | None = None,
-) -> Future[Answer]:
-    """Publish an event and return the future of its final answer; it carries PublishError where the broker refuses.
-
-    `pending` is set where the log first says that the call waits for people.
-    """
-    outcome: Future[Answer] = Future()
-
-    def on_drafted(draft: Draft) -> None:
-        waiting = answers.expect(draft.leaf, resource, pending)
-        outcome.add_done_callback(lambda _: answers.forget(draft.leaf))
-        waiting.add_done_callback(lambda done: None if outcome.done() else outcome.set_result(done.result()))
-
-    def on_appended(appended: Future[int]) -> None:
-        if (exc := appended.exception()) is not None and not outcome.done():
-            outcome.set_exception(exc)
-
-    publisher.publish(body, on_behalf_of=on_behalf_of, on_drafted=on_drafted).add_done_callback(on_appended)
-    return outcome
-
-
 def ask(
     publisher: Publisher,
     answers: Answers,
@@ -217,10 +193,14 @@ def ask(
     on_behalf_of: bytes | None = None,
     seconds: float,
 ) -> Answer:
-    """Publish an event and wait for its answer. Raises NoAnswerError, PublishError."""
-    future = submit(publisher, answers, body, on_behalf_of=on_behalf_of)
+    """Publish an event and wait for its answer. Raises NoAnswerError, PublishError, ForkedError, LogSetBackError."""
+    sent = Sent(answers).publish(publisher, body, on_behalf_of=on_behalf_of)
     try:
-        return future.result(seconds)
+        return sent.answer.result(seconds)
     except FutureTimeoutError:
-        future.cancel()
-        raise no_answer(type(body).__name__, seconds) from None
+        if not sent.give_up():
+            return sent.answer.result()
+        raise no_answer(type(body).__name__, seconds, sent.settle(), sent.event_id.hex()) from None
+    except BaseException:
+        sent.give_up()
+        raise

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from producers.commitments import Commitment, Share, Standing
 from producers.consuming import WAIT_SECONDS, Quiet, take, watermarks
+from producers.process import OfOneProcess
 from producers.security import Security
 from schemas.topics import DECISIONS, KEYED_PARTITIONS
 
@@ -38,7 +39,7 @@ class Taken:
     standing: Standing
 
 
-class DecisionFeed:
+class DecisionFeed(OfOneProcess):
     """Reads the decisions of one tenant for one instance. All of it is the loop's but `finished`, which is anybody's.
 
     With `group_managed` the instances of `group` share the partitions; else this one takes all of them.
@@ -74,7 +75,8 @@ class DecisionFeed:
         )
 
     def start(self) -> None:
-        """Join the group, or take every partition."""
+        """Join the group, or take every partition. Raises ForkedError in another process than the one that made it."""
+        self.check_process()
         if self._group_managed:
             self._consumer.subscribe(
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -86,6 +88,8 @@ class DecisionFeed:
 
     def close(self) -> None:
         """Say what is finished, and leave the group."""
+        if self.is_elsewhere:
+            return
         self._settle()
         self._consumer.close()
 

@@ -7,7 +7,7 @@
                                                     made at registration; `file_name` says how names are written
     …/sessions/<name>.key                           a person's session
     …/{agents,sessions}/<name>.heads                what its client has seen of the vault (`heads`), mode 0600
-    …/calls/                                        calls that wait for people (`waiting`)
+    …/calls/                                        calls without their final answer (`waiting`)
 
 Looked for in `$MACAW_HOME`, then the working directory, then the home directory.
 """

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from producers.answers import Answer
+from producers.appending import Fate
 from schemas.reasons import EXPLAINED, Reason
 
+if TYPE_CHECKING:
+    from producers.waiting import WaitingCall
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_FIRST = re.compile(r"event_id=([0-9a-f]{32}) outcome=([a-z]{1,16})")
+
+
+_MAY_BEGIN = "It may run later, run now, or have run"
+_MAY_HAVE_BEGUN = "It may run now, or have run; it does not begin any more unless people are asked for it"
 
 
 class CallError(RuntimeError):
@@ -37,8 +46,27 @@ class UnknownOutcomeError(CallError):
     """The call was allowed, and nobody can say whether it ran to its end. Look before you ask again."""
 
 
+class AlreadyCalledError(DeniedError):
+    """A call with this idempotency key stands, so this one was not executed. `event_id` is the first one's.
+
+    `outcome` is how that stands: pending, allowed (nobody knows yet), ok, failed or unknown.
+    """
+
+    event_id: str
+    outcome: str
+
+
 class NoAnswerError(CallError):
-    """No answer came in time."""
+    """No answer came in time. `event_id` is that of the event, empty where it was never sent.
+
+    `call` is how to come back to a call whose result may still come: `Client.resume(tenant, error.event_id)`, or
+    `macaw invoke --resume`. It is None where the call was never sent, or could not be written down.
+    """
+
+    def __init__(self, message: str, *, event_id: str = "", call: WaitingCall | None = None, reason: str = "") -> None:
+        super().__init__(message, reason=reason or "NO_ANSWER")
+        self.event_id = event_id
+        self.call = call
 
 
 class MalformedReplyError(CallError):
@@ -93,30 +121,60 @@ def result_of(answer: Answer) -> Any:
     # Without the tool's own words only the monitor says how the call ended.
     if result.outcome == "failed" and answer.body is not None:
         kind, what = FailedError, f"the tool failed: {answer.body}"
+    if (first := _FIRST.fullmatch(result.detail)) and result.reason == Reason.ALREADY_CALLED:
+        back = f"`macaw invoke --resume {first[1]}` fetches its result, where it was asked and not given out yet"
+        text = f"{sentence_of(answer, what)}; {back}"
+        already = AlreadyCalledError(text, reason=result.reason, answer=answer)
+        already.event_id, already.outcome = first[1], first[2]
+        raise already
     raise kind(sentence_of(answer, what), reason=result.reason, answer=answer)
 
 
-def no_answer(what: str, seconds: float) -> NoAnswerError:
+def no_answer(what: str, seconds: float, fate: Fate, event_id: str) -> NoAnswerError:
     """Return the error for a control event that nobody answered."""
+    if fate is Fate.NEVER_SENT:
+        return NoAnswerError(f"{what} was not sent within {seconds:g} s, and will not be: do the brokers answer?")
+    stands = "it stands on the log" if fate is Fate.APPENDED else "whether it came to the log is not known"
     return NoAnswerError(
-        f"{what} was not answered within {seconds:g} s: is a monitor running for this tenant, and is "
-        "the key registered there? `macaw log --follow` shows what the log made of it",
-        reason="NO_ANSWER",
+        f"{what} was not answered within {seconds:g} s; {stands}, as event {event_id}: is a monitor running for this "
+        "tenant, and is the key registered there? `macaw log --follow` shows what the log made of it",
+        event_id=event_id,
     )
 
 
-def no_result(resource: str, seconds: float) -> NoAnswerError:
-    """Return the error for a call that nobody answered."""
+def no_result(
+    resource: str, why: str, fate: Fate, event_id: str, call: WaitingCall | None, *, begins: bool
+) -> NoAnswerError:
+    """Return the error for a call that nobody answered.
+
+    `why` is what happened; `call` is None where it is not kept; `begins`: it may begin later.
+    """
+    if fate is Fate.NEVER_SENT:
+        return NoAnswerError(f"{resource} {why}: it was never sent, and never will be; do the brokers answer?")
+    stands = "it stands on the log" if fate is Fate.APPENDED else "whether it came to the log is not known"
+    back = _back(event_id, is_kept=call is not None)
     return NoAnswerError(
-        f"{resource} was not answered within {seconds:g} s; it may still run. `macaw log decisions` shows whether it "
-        "was decided",
-        reason="NO_ANSWER",
+        f"{resource} {why}; {stands}, as event {event_id}. {_MAY_BEGIN if begins else _MAY_HAVE_BEGUN}. {back}. To ask "
+        "anew before that is known may do it twice, unless both calls have one idempotency key",
+        event_id=event_id,
+        call=call,
     )
 
 
-def not_yet(resource: str, event_id: str) -> NoAnswerError:
+def _back(event_id: str, *, is_kept: bool) -> str:
+    if is_kept:
+        return f"`macaw invoke --resume {event_id}` fetches what became of it"
+    return (
+        f"`macaw log` shows what became of event {event_id}; its result can be fetched by nobody, because how to come "
+        "back to it could not be written down"
+    )
+
+
+def not_yet(call: WaitingCall, *, is_kept: bool) -> NoAnswerError:
     """Return the error for a call that people have not approved, or whose result has not come, while it was waited."""
     return NoAnswerError(
-        f"{resource} waits still, or its result has not come; `macaw invoke --resume {event_id}` asks again",
+        f"{call.resource} waits still, or its result has not come; {_back(call.event_id, is_kept=is_kept)}",
+        event_id=call.event_id,
+        call=call if is_kept else None,
         reason=Reason.APPROVAL_PENDING,
     )

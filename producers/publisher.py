@@ -11,13 +11,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
+from producers.appending import Appending, EventTooLargeError, PublishError
 from producers.keys import KeyPair
+from producers.process import OfOneProcess
 from producers.security import UNSECURED, Security
-from producers.sending import SETTLE_SECONDS, EventTooLargeError, PublishError, Sender, Sending, give_up
+from producers.sending import SETTLE_SECONDS, Sender, Sending, give_up
 from schemas.records import Body
 from schemas.topics import INTAKE
 
@@ -37,10 +38,10 @@ class _Request:
     causation_id: bytes | None
     on_behalf_of: bytes | None
     on_drafted: Callable[[Draft], None]
-    appended: Future[int]
+    appended: Appending
 
 
-class Publisher:
+class Publisher(OfOneProcess):
     """Signs events with one key and appends them to one tenant's intake, in order."""
 
     def __init__(
@@ -70,22 +71,25 @@ class Publisher:
         causation_id: bytes | None = None,
         on_behalf_of: bytes | None = None,
         on_drafted: Callable[[Draft], None] = lambda _: None,
-    ) -> Future[int]:
+    ) -> Appending:
         """Queue an event and return the future of its offset.
 
         `on_drafted` is called with the event's id and leaf before it is sent, so an answer cannot come too early.
-        The future raises PublishError where the broker did not take it. A future that is cancelled while its event is
-        still queued takes the event back: it is never sent.
+        The future raises PublishError where the broker did not take it. What is given up while it is queued, here or
+        in the library, is never sent.
 
         Raises:
             PublishError: `close` was called; nothing is sent.
+            ForkedError: this is another process.
         """
-        appended: Future[int] = Future()
+        self.check_process()
+        appended = Appending()
         with self._door:
             if self._closed:
-                raise PublishError("the connection is closed: nothing was sent")
+                raise PublishError("the connection is closed: nothing was sent", never_sent=True)
             if not self.is_running:
-                raise PublishError("the thread that publishes was ended: nothing was sent; connect again")
+                ended = "the thread that publishes was ended: nothing was sent; connect again"
+                raise PublishError(ended, never_sent=True)
             self._queue.put(_Request(body, causation_id, on_behalf_of, on_drafted, appended))
         return appended
 
@@ -100,7 +104,12 @@ class Publisher:
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Send what is queued and stop; what cannot be sent in CLOSE_SECONDS is dropped, and its caller is told."""
+        """Send what is queued and stop; what cannot be sent in CLOSE_SECONDS is dropped, and its caller is told.
+
+        In another process, after a fork, there is nothing to close.
+        """
+        if self.is_elsewhere:
+            return
         with self._door:
             self._closed = True
             self._queue.put(None)
@@ -118,7 +127,8 @@ class Publisher:
             while True:
                 request = self._queue.get_nowait()
                 if request is not None and request.appended.set_running_or_notify_cancel():
-                    request.appended.set_exception(PublishError("the connection is closed: the event was not sent"))
+                    gone = PublishError("the connection is closed: the event was not sent", never_sent=True)
+                    request.appended.set_exception(gone)
 
     def _run(self) -> None:
         try:
@@ -170,7 +180,7 @@ class Publisher:
                 draft = self._draft(request)
                 request.on_drafted(draft)
             except Exception as exc:  # noqa: BLE001 - it must not cost those beside it
-                request.appended.set_exception(UnsignableError(f"cannot sign the event: {exc}"))
+                request.appended.set_exception(UnsignableError(f"cannot sign the event: {exc}", never_sent=True))
                 continue
             drafts.append(draft)
             sendings.append(Sending(draft.value, [], request.appended, time.time_ns() // 1_000_000))

@@ -15,7 +15,8 @@ from processors.intake import INTAKE_PARTITION, Received
 from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
-from producers.consuming import Position, ReadTimeoutError, headers_of, take, watermarks
+from producers.consuming import LogSetBackError, Position, ReadTimeoutError, headers_of, take, watermarks
+from producers.process import OfOneProcess
 from producers.security import UNSECURED, Security
 from schemas.rows import KeyRow, ResourceRow, SessionRow
 from schemas.topics import REGISTRY, reader_group
@@ -30,7 +31,7 @@ class RegistryError(RuntimeError):
     """The registry cannot be read, or does not begin with the pinned genesis."""
 
 
-class RegistryView:
+class RegistryView(OfOneProcess):
     """Keys, tools and sessions of one tenant, as signed. Thread-safe; `refresh` reads what is new.
 
     Who is trusted (`live_key`, `session`) is never answered from a view older than FRESH_SECONDS: it reads on first,
@@ -68,14 +69,18 @@ class RegistryView:
         return self._tables
 
     def close(self) -> None:
-        self._consumer.close()
+        if not self.is_elsewhere:
+            self._consumer.close()
 
     def refresh(self, *, seconds: float = CATCH_UP_SECONDS) -> None:
         """Read everything that is committed: however much that is, as long as `seconds` never pass without a record.
 
         Raises:
             RegistryError: the broker fails, or nothing comes in time.
+            LogSetBackError: the end lies before what was read.
+            ForkedError: this is another process than the one that made the view.
         """
+        self.check_process()
         with self._lock:
             try:
                 self._catch_up(seconds)
@@ -86,6 +91,12 @@ class RegistryView:
         # The time before the end is asked for: what is committed while we read is not promised.
         asked_at = time.monotonic()
         _, high = watermarks(self._consumer, self._topic)
+        if high < self._position.offset:
+            # Read on from there it would lack what comes up to here; read anew it may trust a key that was revoked.
+            raise LogSetBackError(
+                f"{self._topic} ends at {high} and was read to {self._position.offset}: the brokers came back with an "
+                "older log; connect, or start, again to go by what stands there now"
+            )
         if self._position.offset < high:
             # Assigned only while it reads: an idle view asks the broker for nothing.
             self._consumer.assign([TopicPartition(self._topic, 0, self._position.offset)])

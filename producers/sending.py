@@ -11,18 +11,19 @@ import contextlib
 import logging
 import operator
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
+from producers.appending import Appending, EventTooLargeError, PublishError
 from producers.security import Security
 from schemas import limits
 
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 15.0  # then the library itself gives an event up
+LOOK_SECONDS = 0.1  # for so long what was given up may stay in the library's queue
 SETTLE_SECONDS = 2.0  # for it to say so
 WARM_UP_SECONDS = 5.0
 PRODUCERS_PER_EVENT_MAX = 3  # that may die over one event before it is given up
@@ -53,12 +54,8 @@ _offset = operator.methodcaller("offset")
 _poll = operator.methodcaller("poll", 0)
 
 
-class PublishError(RuntimeError):
-    """The broker did not take the event, as far as anybody here knows."""
-
-
-class EventTooLargeError(PublishError):
-    """The event exceeds what the broker takes on intake; nothing was sent."""
+# The library does not say whether an event that it gives up had left it.
+_DOUBT = "; it may stand on the log all the same: look whether it had its effect before you ask again"
 
 
 @dataclass(slots=True)
@@ -67,7 +64,7 @@ class Sending:
 
     value: bytes
     headers: list[tuple[str, str | bytes | None]]
-    appended: Future[int]
+    appended: Appending
     issued_ms: int
     error: KafkaError | None = None
 
@@ -117,12 +114,15 @@ class Sender:
 
     def send(self, sendings: list[Sending]) -> None:
         """Have events appended; those over which the producer dies, by a new one."""
-        for _ in range(PRODUCERS_PER_EVENT_MAX):
+        for attempt in range(PRODUCERS_PER_EVENT_MAX):
             for sending in sendings:
-                self._produce(sending)
-            died = _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS)
+                if sending.appended.given_up:
+                    _taken_back(sending, never_sent=attempt == 0)
+                else:
+                    self._produce(sending)
+            died = _drain(self._producer, SEND_SECONDS + SETTLE_SECONDS, sendings)
             left = [one for one in sendings if not one.appended.done()]
-            if self._ends or not (left or died):
+            if self._ends or not (left or died) or (_nobody_waits(left) and not died):
                 break
             self._renew(died or left[0].error)
             sendings = [one for one in left if not one.appended.done()]
@@ -166,18 +166,26 @@ class Sender:
         self.warm_up()
 
 
-def _drain(producer: Producer, seconds: float) -> Exception | None:
+def _drain(producer: Producer, seconds: float, sendings: Sequence[Sending] = ()) -> Exception | None:
     """Wait until a producer has answered for all that it was given, but not longer than this; return what it died of.
 
-    It tells that only once, so it must not be lost.
+    It tells that only once, so it must not be lost. What nobody waits for any more it need not send; what is under way
+    may arrive all the same.
     """
     until, died = time.monotonic() + seconds, None
     while len(producer) and (left := until - time.monotonic()) > 0:
         try:
-            operator.methodcaller("flush", left)(producer)
+            operator.methodcaller("flush", min(left, LOOK_SECONDS))(producer)
+            if _nobody_waits(sendings):
+                producer.purge(in_queue=True, in_flight=False)
         except (KafkaException, SystemError) as exc:  # of its death, or of an answer that was given over it
             died = exc
     return died
+
+
+def _nobody_waits(sendings: Sequence[Sending]) -> bool:
+    left = [one for one in sendings if not one.appended.done()]
+    return bool(left) and all(one.appended.given_up for one in left)
 
 
 def _offset_in(message: Message) -> int:
@@ -189,10 +197,17 @@ def _offset_in(message: Message) -> int:
 
 def _fail(sending: Sending, error: object) -> None:
     """Tell a caller that an event was not taken, unless a new producer may send it."""
-    if isinstance(error, KafkaError) and (error.fatal() or error.name() in _OF_THE_PRODUCER):
+    if isinstance(error, KafkaError) and error.name() == "_PURGE_QUEUE" and sending.appended.given_up:
+        _taken_back(sending, never_sent=False)  # it may have been sent before, and waited for another attempt
+    elif isinstance(error, KafkaError) and (error.fatal() or error.name() in _OF_THE_PRODUCER):
         sending.error = error
     else:
         sending.appended.set_exception(_publish_error(error, len(sending.value)))
+
+
+def _taken_back(sending: Sending, *, never_sent: bool) -> None:
+    text = "the event was taken back"
+    sending.appended.set_exception(PublishError(text if never_sent else f"{text}{_DOUBT}", never_sent=never_sent))
 
 
 def give_up(sendings: list[Sending], why: Exception | None = None) -> None:
@@ -200,18 +215,20 @@ def give_up(sendings: list[Sending], why: Exception | None = None) -> None:
     for sending in sendings:
         if not sending.appended.done():
             cause = why or sending.error or "it did not answer"
-            sending.appended.set_exception(PublishError(f"the broker did not take the event: {cause}"))
+            sending.appended.set_exception(PublishError(f"the broker did not take the event: {cause}{_DOUBT}"))
 
 
 def _publish_error(error: object, size: int) -> PublishError:
     if isinstance(error, KafkaError) and error.name() == "MSG_SIZE_TOO_LARGE":
-        return EventTooLargeError(f"the event has {size} bytes; intake takes {limits.INTAKE_MESSAGE_BYTES_MAX}")
+        most = limits.INTAKE_MESSAGE_BYTES_MAX
+        return EventTooLargeError(f"the event has {size} bytes; intake takes {most}", never_sent=True)
     if isinstance(error, KafkaError) and error.name() in {
         "UNKNOWN_TOPIC_OR_PART",
         "_UNKNOWN_TOPIC",
         "_UNKNOWN_PARTITION",
     }:
         return PublishError(
-            "the tenant has no intake topic on these brokers: check the tenant and the bootstrap servers"
+            "the tenant has no intake topic on these brokers: check the tenant and the bootstrap servers",
+            never_sent=True,
         )
-    return PublishError(f"the broker did not take the event: {error}")
+    return PublishError(f"the broker did not take the event: {error}{_DOUBT}")

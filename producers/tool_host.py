@@ -31,6 +31,7 @@ from producers.decision_feed import DecisionFeed, Taken
 from producers.executed import ExecutedCalls
 from producers.execution import Ended, Execution, failed
 from producers.outbox import Outbox
+from producers.process import OfOneProcess
 from producers.publisher import PublishError
 from producers.registry_view import RegistryError
 from producers.security import UNSECURED, Security
@@ -85,7 +86,7 @@ class _Order:
     call: Call | None = None
 
 
-class ToolHost:
+class ToolHost(OfOneProcess):
     """Hosts the tools of one app for one tenant."""
 
     def __init__(self, control: Control, app: str, tools: Sequence[ToolFunction], settings: HostSettings) -> None:
@@ -118,7 +119,10 @@ class ToolHost:
 
         Raises:
             HostError: it cannot report, or note what it begins; its key is not live; its tools hold or end its threads.
+            ForkedError: this is another process than the one that made it.
+            LogSetBackError: the brokers came back with an older registry than was read.
         """
+        self.check_process()
         try:
             while self._must_wait():
                 self._stop.wait(LATE_PAUSE_SECONDS)

@@ -50,6 +50,10 @@ class Reason(StrEnum):
     NOT_SUPPORTED = "NOT_SUPPORTED"
     NOT_DEVELOPMENT = "NOT_DEVELOPMENT"
     # Decisions
+    DEADLINE_PASSED = "DEADLINE_PASSED"
+    ALREADY_CALLED = "ALREADY_CALLED"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    IDEMPOTENCY_KEY = "IDEMPOTENCY_KEY"
     MALFORMED_PARAMETERS = "MALFORMED_PARAMETERS"
     RESOURCE_INVALID = "RESOURCE_INVALID"
     RESOURCE_DENIED = "RESOURCE_DENIED"
@@ -165,6 +169,10 @@ EXPLAINED: dict[Reason, str] = {
     Reason.LIMIT_EXCEEDED: "a limit or a share of it is reached, or a call costs too much work: the detail says which",
     Reason.NOT_SUPPORTED: "this version does not know how to honour a field that was set",
     Reason.NOT_DEVELOPMENT: "persons from a file are believed only in tenants founded with `--development`",
+    Reason.DEADLINE_PASSED: "the caller's time for the call is over, or its clock is slow; it has not run, nor will it",
+    Reason.ALREADY_CALLED: "a call with this idempotency key stands: this is not executed again; the detail names it",
+    Reason.IDEMPOTENCY_CONFLICT: "the idempotency key stands for another call: take a new key for a new call",
+    Reason.IDEMPOTENCY_KEY: "an idempotency key has 1 to 128 bytes",
     Reason.MALFORMED_PARAMETERS: "the parameters are not one strict JSON object; the detail names the cause",
     Reason.RESOURCE_INVALID: "not a well-formed resource name",
     Reason.RESOURCE_DENIED: "a policy denies this resource",

@@ -175,6 +175,9 @@ class InvocationRequested:
     parameters: str
     intents: tuple[str, ...]
     prompts: tuple[Prompt, ...]
+    deadline: int | None = None
+    begin_by: int | None = None
+    idempotency_key: str | None = None
 
 
 @record

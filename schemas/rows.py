@@ -131,6 +131,19 @@ class CallRow:
 
 
 @record
+class IdempotencyRow:
+    """State: which call has used up an idempotency key; keyed by the digest of principal and key."""
+
+    principal_id: str
+    content: bytes
+    event: bytes
+    event_id: bytes
+    outcome: str
+    until: int
+    payer: str = ""
+
+
+@record
 class RateBucketRow:
     """State: a rate limit of one policy for one principal."""
 

@@ -119,11 +119,18 @@ def grant(
 
 
 def invocation(
-    resource: str, parameters: Any = None, *, intents: Sequence[str] = (), prompts: Sequence[Prompt] = ()
+    resource: str,
+    parameters: Any = None,
+    *,
+    intents: Sequence[str] = (),
+    prompts: Sequence[Prompt] = (),
+    **wishes: Any,
 ) -> InvocationRequested:
-    """Return a call. `parameters` is a value, or a text to be sent as it stands."""
+    """Return a call. `parameters` is a value, or a text to be sent as it stands; `wishes`: deadlines, a key."""
     text = parameters if isinstance(parameters, str) else json.dumps({} if parameters is None else parameters)
-    return InvocationRequested(resource=resource, parameters=text, intents=tuple(intents), prompts=tuple(prompts))
+    return InvocationRequested(
+        resource=resource, parameters=text, intents=tuple(intents), prompts=tuple(prompts), **wishes
+    )
 
 
 def recipients(folded: Folded, topic: topics.Topic) -> set[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""`macaw invoke`: ask for one operation as a registered agent, or come back to one that waited for people."""
+"""`macaw invoke`: ask for one operation as a registered agent, or come back to one that has not had its answer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,36 @@ import typer
 from macaw.cli.options import Tenant
 
 if TYPE_CHECKING:
-    from producers.waiting import WaitingCall
+    from producers.client import Asking, Client, WaitingCall
 
 NAME = "invoke"
+
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        help="How long to wait for monitor and tool; a call that has not begun by then does not begin any more.",
+        metavar="SECONDS",
+        min=0.1,
+    ),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline",
+        help="So many seconds from now the call does not begin any more, also if people agree to it later.",
+        metavar="SECONDS",
+        min=0.001,
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option(
+        "--idempotency-key",
+        help="Of all calls of this principal with one key at most one is executed within a day.",
+        metavar="KEY",
+    ),
+]
 
 
 def command(
@@ -28,15 +55,9 @@ def command(
     params: Annotated[
         str, typer.Option("--params", help="A JSON object; @FILE reads it from a file, - from stdin.", metavar="JSON")
     ] = "{}",
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            help="How long to wait for monitor and tool.",
-            metavar="SECONDS",
-            min=0.1,
-        ),
-    ] = 100.0,
+    timeout: Timeout = 100.0,
+    deadline: Deadline = None,
+    idempotency_key: IdempotencyKey = None,
     approval_timeout: Annotated[
         float | None,
         typer.Option(
@@ -60,7 +81,7 @@ def command(
     """Ask for one operation and print its result as JSON.
 
     A denial is told on stderr, with its reason code and exit status 1. Where people must approve the call it waits for
-    them, and says so.
+    them, and says so. A call that ends without its answer, by Ctrl-C too, can be fetched with --resume.
     """
     if resume is not None and resource is not None:
         raise typer.BadParameter("a call that is fetched says itself what it is: want none", param_hint="RESOURCE")
@@ -70,11 +91,14 @@ def command(
         if name is None:
             raise typer.BadParameter("want '--as' NAME, or --resume EVENT_ID", param_hint="--as")
         patience = _Patience(timeout, approval_timeout, detach)
-        _ask(resource, _parameters(params), name, delegation, patience, tenant)
+        how: Asking = {"delegation": delegation, "deadline": deadline, "idempotency_key": idempotency_key}
+        _ask(resource, _parameters(params), name, how, patience, tenant)
     elif detach:
         raise typer.BadParameter(
             "a call that waits is detached already: want --approval-timeout", param_hint="--detach"
         )
+    elif deadline is not None or idempotency_key is not None:
+        raise typer.BadParameter("what was asked stands: want neither --deadline nor --idempotency-key with --resume")
     else:
         _come_back(resume, timeout, approval_timeout, tenant)
 
@@ -88,39 +112,45 @@ class _Patience(NamedTuple):
 
 
 def _ask(
-    resource: str,
-    parameters: dict[str, Any],
-    name: str,
-    delegation: str | None,
-    patience: _Patience,
-    tenant: str | None,
+    resource: str, parameters: dict[str, Any], name: str, how: Asking, patience: _Patience, tenant: str | None
 ) -> None:
     """Ask and show the result, or how to come back for it."""
-    from macaw.cli.output import show, show_json
     from macaw.cli.places import open_tenant
     from macaw.cli.speaking import open_client
-    from producers.client import result_of
-    from producers.waiting import WaitingCall
+    from macaw.cli.stopping import Interrupting
 
     home, folder = open_tenant(tenant)
-    with open_client(home, folder, name) as client:
-        if not patience.detach:
-            result = client.invoke(
-                resource,
-                parameters,
-                seconds=patience.seconds,
-                delegation=delegation,
-                approval_seconds=patience.approval_seconds,
-                on_pending=_tell,
-            )
-            show_json(result)
-            return
-        asked = client.start(resource, parameters, seconds=patience.seconds, delegation=delegation)
-        if isinstance(asked, WaitingCall):
-            _tell(asked)
-            show(asked.event_id)
-        else:
-            show_json(result_of(asked))
+    client = open_client(home, folder, name)
+    try:
+        with Interrupting(), client:
+            _ask_as(client, resource, parameters, how, patience)
+    except KeyboardInterrupt:
+        for call in client.left:
+            _tell_left(call)
+        raise
+
+
+def _ask_as(client: Client, resource: str, parameters: dict[str, Any], how: Asking, patience: _Patience) -> None:
+    from macaw.cli.output import show, show_json
+    from producers.client import WaitingCall, result_of
+
+    if not patience.detach:
+        result = client.invoke(
+            resource,
+            parameters,
+            seconds=patience.seconds,
+            approval_seconds=patience.approval_seconds,
+            on_pending=_tell,
+            **how,
+        )
+        show_json(result)
+        return
+    asked = client.start(resource, parameters, seconds=patience.seconds, **how)
+    if isinstance(asked, WaitingCall):
+        _tell(asked)
+        show(asked.event_id)
+    else:
+        show_json(result_of(asked))
 
 
 def _come_back(event_id: str, seconds: float, approval_seconds: float | None, tenant: str | None) -> None:
@@ -146,9 +176,17 @@ def _tell(call: WaitingCall) -> None:
     from macaw.cli.output import say
     from macaw.cli.rendering import time_of
 
-    say(f"{call.resource} waits for an approval until {time_of(call.until)}")
+    say(f"{call.resource} waits for an approval until {time_of(call.until or 0)}")
     say(f"`macaw approvals approve {call.event} --as user:NAME` shows it to an approver, and asks")
     say(f"`macaw invoke --resume {call.event_id}` fetches its result, should this command end before")
+
+
+def _tell_left(call: WaitingCall) -> None:
+    from macaw.cli.output import say
+
+    say(
+        f"{call.resource} may still run, or have run; `macaw invoke --resume {call.event_id}` fetches what became of it"
+    )
 
 
 def _parameters(given: str) -> dict[str, Any]:

@@ -10,6 +10,25 @@ from typing import Any, Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Interrupting:
+    """Lets a request to end, by whichever signal, interrupt the block as Ctrl-C does. Requires the main thread."""
+
+    def __init__(self) -> None:
+        self._stopping = Stopping(_interrupt)
+
+    def __enter__(self) -> None:
+        self._stopping.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.__exit__(kind, exc, trace)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 class Stopping:
     """Takes note of a request to end and calls `ask`, from the block's begin to its end. Requires the main thread.
 

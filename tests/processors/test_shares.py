@@ -36,8 +36,6 @@ class Town(Workflow):
         self.trap = self.register("tool", "trap", tools=(declared(TRAP, attests=("**",), timeout_ms=3_600_000),))
         mob = grant(count_max=10_000, attributes='{"roles":["mob"]}')
         self.crowd = self.register("enrolment", "crowd", enrolment=mob)
-            "enrolment", "crowd", enrolment=grant(count_max=10_000, attributes='{"roles":["mob"]}')
-        )
         self.others = self.register("enrolment", "others", enrolment=grant(count_max=10_000))
         self.principals = {"own": self.register("agent", "own"), "victim": self.register("agent", "victim")}
         for key, name in ((self.crowd, "mob"), (self.crowd, "neighbour"), (self.others, "stranger")):

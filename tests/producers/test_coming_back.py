@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from producers.client import AsyncClient, Client, NoAnswerError, RefusedError
 from producers.home import Home
 from producers.keys import KeyPair
 from producers.waiting import WaitingCall, WaitingCallError
+from schemas.topics import RESULTS
 from streams.broker import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, approving, banking
@@ -80,7 +83,7 @@ def test_a_caller_that_gives_up_is_not_waited_for(running: Installation, payer: 
 
     kept = asyncio.run(ask())
     call, _ = waiting.load(running.folder, kept.event_id)
-    assert call == kept
+    assert call == replace(kept, ends_session=True)  # its client has gone
     with pytest.raises(NoAnswerError):
         payer.begin("tool:bank/pay", {"amount": 904}).first(0)
 
@@ -169,3 +172,31 @@ def test_a_home_is_needed_to_come_back(tmp_path: Path) -> None:
 
     with pytest.raises(WaitingCallError, match="no call"):
         Client.resume("acme", "0" * 32, home=home)
+
+
+def test_what_is_kept_is_bounded_in_time_and_number(
+    running: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the log keeps no longer leaves, and of too many the oldest."""
+    folder, key = replace(running.folder, path=tmp_path), running.folder.key("admin")
+    fields = {"event": "0" * 64, "resource": "r", "principal_id": "p", "session": key.kid.hex(), "until": None}
+
+    def keep(n: int, age_seconds: float) -> None:
+        call = WaitingCall(event_id=f"{n:032x}", offset=0, **fields)  # type: ignore[arg-type]
+        waiting.keep(folder, call, key)
+        at = time.time() - age_seconds
+        for path in (tmp_path / waiting.FOLDER).glob(f"{call.event_id}.*"):
+            os.utime(path, (at, at))
+
+    def kept() -> list[int]:
+        return sorted(int(path.stem, 16) for path in (tmp_path / waiting.FOLDER).glob("*.key"))
+
+    keep(1, RESULTS.retention_ms / 1000 + 60)
+    keep(2, RESULTS.retention_ms / 1000 - 60)
+    keep(3, 3)
+    assert kept() == [2, 3]
+    monkeypatch.setattr(waiting, "FILES_MAX", 4)
+    keep(4, 2)
+    keep(5, 1)
+    assert kept() == [3, 4, 5]  # two calls and what came then
+    assert waiting.load(folder, f"{5:032x}")[0].until is None
