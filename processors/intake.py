@@ -87,7 +87,11 @@ class Claim:
 
 def raw_digest(value: bytes | None) -> bytes:
     """Return what stands for a record without a leaf: a digest of its bytes in a domain of its own."""
-    return sha256(RAW_TAG + signing.lp(value or b"")).digest()
+    value = value or b""
+    digest = sha256(RAW_TAG)
+    digest.update(len(value).to_bytes(4, "big"))
+    digest.update(value)  # in place: it may be of any size
+    return digest.digest()
 
 
 @functools.lru_cache(maxsize=4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -24,11 +24,32 @@ _PASSING = {
     "_UNKNOWN_PARTITION",
     "_TRANSPORT",
 }
-_FINAL = {"_AUTO_OFFSET_RESET", "TOPIC_AUTHORIZATION_FAILED"}  # to read on would wait for ever
+_FINAL = {"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "TOPIC_AUTHORIZATION_FAILED"}  # to read on would wait for ever
+FETCHED_BYTES_MAX = 16 * 1024 * 1024
+# What a consumer may hold, whoever wrote to its topics: one answer of a broker, and as much that nobody has taken yet.
+# The client inflates no zstd batch beyond `receive.message.max.bytes`; other codecs only the topic's settings bound.
+FETCH_BOUNDS: Mapping[str, Any] = {
+    "fetch.max.bytes": FETCHED_BYTES_MAX,
+    "receive.message.max.bytes": FETCHED_BYTES_MAX + 64 * 1024,
+    "queued.max.messages.kbytes": FETCHED_BYTES_MAX // 1024,
+}
+# A batch that no attempt will read: it is damaged, inflates beyond what a client takes, or is of an unknown form.
+UNREADABLE = frozenset(
+    {"_BAD_COMPRESSION", "_BAD_MSG", "_NOT_IMPLEMENTED", "_UNDERFLOW"}
+    | {"INVALID_MSG", "INVALID_MSG_SIZE", "MSG_SIZE_TOO_LARGE", "UNSUPPORTED_COMPRESSION_TYPE"}
+)
 
 
 class ReadTimeoutError(RuntimeError):
     """A topic could not be read to its end in time."""
+
+
+class UnreadableBatchError(RuntimeError):
+    """A batch cannot be read, now or later. `offset` is that of its first record, `topic` where it stands."""
+
+    def __init__(self, topic: str, offset: int, why: str) -> None:
+        super().__init__(f"UNREADABLE_BATCH: {topic} cannot be read at offset {offset}: {why}")
+        self.topic, self.offset = topic, offset
 
 
 # Through a method caller the call is checked every time. A direct one is specialised by the interpreter once it is hot,
@@ -113,9 +134,17 @@ class Position:
             return True
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name in this library
             self.offset = max(self.offset, message.offset() or 0)
+        elif error.name() in UNREADABLE:
+            raise UnreadableBatchError(message.topic() or "", _offset(message, self.offset), error.str())
         elif error.fatal() or error.name() in _FINAL:
             raise KafkaException(error)
         return False
+
+
+def _offset(message: Message, expected: int) -> int:
+    """Return where a batch that cannot be read begins; its middle, where reading began there."""
+    offset = message.offset()
+    return expected if offset is None else max(offset, expected)
 
 
 def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds: float) -> Iterator[Message]:
@@ -125,6 +154,7 @@ def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds
 
     Raises:
         ReadTimeoutError: nothing came for `idle_seconds`.
+        UnreadableBatchError: what comes next cannot be read.
     """
     position = Position(place.offset)
     if position.offset >= end:

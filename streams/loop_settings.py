@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from producers.consuming import FETCH_BOUNDS
 from schemas import limits, topics
 
 FETCH_OVERHEAD_BYTES = 4096  # of a batch around its records, with room
@@ -37,6 +38,7 @@ class LoopSettings:
             "auto.offset.reset": "error",
             "check.crcs": True,
             "log_level": 2,
+            **FETCH_BOUNDS,
         }
 
     def intake(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from producers.consuming import read_to, watermarks
+from producers.consuming import FETCH_BOUNDS, read_to, watermarks
 from producers.security import UNSECURED, Security
 from schemas import limits
 from schemas.topics import reader_group, tenant_of
@@ -44,6 +44,7 @@ def whole_partition(
             "enable.partition.eof": True,
             "check.crcs": True,
             "isolation.level": "read_committed" if committed else "read_uncommitted",
+            **FETCH_BOUNDS,
             "queued.max.messages.kbytes": QUEUED_KIB_MAX,
             "log_level": 2,
         }
