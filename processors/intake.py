@@ -32,15 +32,26 @@ SESSION_ROLE = "session"
 ACTS_FOR_OTHERS = (InvocationRequested, ContextWritten, ContextRead, ContextDeleted, ContextListed)
 
 
+class Ruling(NamedTuple):
+    """An admin's event about another record, as it stands further on on intake, with its leaf."""
+
+    leaf: bytes
+    event: Received
+
+
 @dataclass(slots=True)
 class Received:
-    """A record as the broker delivered it."""
+    """A record as the broker delivered it.
+
+    With a `ruling` it is not folded as it stands (`processors.rulings`).
+    """
 
     partition: int
     offset: int
     appended_at: int
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+    ruling: Ruling | None = None
 
     def header(self, name: str) -> bytes:
         """Return the one header of this name. Raises Refusal MALFORMED_PROOF when there is none, or more."""

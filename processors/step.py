@@ -16,6 +16,7 @@ is raised.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from processors import (
@@ -31,11 +32,12 @@ from processors import (
     registry,
     reports,
     requests,
+    rulings,
     sessions,
     vault,
 )
 from processors.authority import check_may_sign
-from processors.intake import Received, Signer, check_claim, identify, read
+from processors.intake import Received, Ruling, Signer, check_claim, identify, read
 from processors.outputs import Effects, Output
 from processors.refusal import Refusal
 from processors.replay import check_order
@@ -43,6 +45,7 @@ from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas import records, workflow
 from schemas.reasons import Reason
+from schemas.rulings import RecordsSkipped, TimeAccepted
 
 Change = (
     records.SessionOpened
@@ -88,6 +91,25 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     return effects.outputs
 
 
+def step_ruled(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
+    """Fold one intake record as its ruling says: at another time, or not at all. Requires what `step` requires.
+
+    Raises:
+        Refusal: the ruling does not hold here, and nothing has changed.
+    """
+    ruling = received.ruling
+    assert ruling is not None
+    claim, body = rulings.judge(tables, ruling.event, heads, received.offset)
+    if isinstance(body, TimeAccepted) and body.now > received.appended_at:
+        raise Refusal(Reason.RULING_FORM, "the time to take is after the append time")
+    ruled = replace(received, ruling=Ruling(claim.leaf, ruling.event))
+    assert claim.signer is not None
+    rulings.follow(tables, claim.leaf, claim.signer.principal_id)
+    if isinstance(body, RecordsSkipped):
+        return rulings.skip(tables, ruled, claim)
+    return step(tables, replace(ruled, appended_at=body.now), heads)
+
+
 def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:
     """Run the rule for one verified event and return (outcome, reason). Raises Refusal."""
     match event.body:
@@ -101,6 +123,9 @@ def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event
             queries.answer(tables, effects, signer, event, body)
         case records.ClockTicked():
             pass  # its append time has moved the clock; what was due expired above
+        case RecordsSkipped() | TimeAccepted() as body:
+            rulings.accept(tables, body, effects.claim.leaf, effects.received.offset)
+            effects.reply("accepted")
         case _ as body:
             _change(tables, effects, signer, body)
             effects.reply("accepted")

@@ -31,6 +31,7 @@ from schemas.rows import (
     RequestRow,
     ResourceRow,
     RuleCellRow,
+    RulingRow,
     SequenceRow,
     SessionRow,
     TenantRow,
@@ -246,6 +247,7 @@ class Tables:
         self.prompts: Table[PromptRow] = self._table("prompts", lambda p: p.until)
         self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: idle_at(b.arrival))
         self.cells: Table[RuleCellRow] = self._table("cells", lambda c: c.until)
+        self.rulings: Table[RulingRow] = self._table("rulings", lambda r: r.until)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
         # The tail of the audit log: what the next entry links to.
         self.next_index = 0

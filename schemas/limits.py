@@ -22,11 +22,16 @@ SEQ_AHEAD_MS_MAX = 60_000
 ISSUED_AHEAD_MS_MAX = 10_000
 ISSUED_BEHIND_MS_MAX = 300_000
 EXECUTE_WITHIN_MS = 60_000
+LOG_AHEAD_MS_MAX = 60_000  # append time ahead of a worker's clock: log time would drag all deadlines along
 UNKNOWN_GRACE_MS = 15_000  # for the report of a tool that began in time
 SESSION_TTL_MS_MAX = 24 * 3600 * 1000
 # A session row outlives the session by more than an event may be late, or its old events could be replayed.
 SESSION_LINGER_MS = ISSUED_BEHIND_MS_MAX + ISSUED_AHEAD_MS_MAX + 60_000
 EXPIRED_PER_EVENT_MAX = 64
+
+# Rulings on offsets.
+RULED_OFFSETS_MAX = 200_000  # more records than one batch of intake can hold, empty ones included
+RULING_KEPT_MS = 24 * 3600 * 1000  # until its own event, which stands further on, is folded
 
 # A transaction.
 BATCH_RECORDS_MAX = 512

@@ -7,6 +7,7 @@ The schemas hold each field's meaning; a test keeps the two in step. No rule liv
 from __future__ import annotations
 
 from schemas.record import record
+from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -244,6 +245,8 @@ Body = (
     | DelegationRevoked
     | ApplicationEventLogged
     | StateQueried
+    | RecordsSkipped
+    | TimeAccepted
 )
 
 
@@ -362,6 +365,7 @@ class AuditEntry:
     reason: str
     outputs: bytes
     on_behalf_of: bytes | None = None
+    ruling: bytes | None = None
 
 
 @record
