@@ -3,7 +3,7 @@
 Two things hold an intake up: a batch that cannot be read, and a record whose append time is ahead of the clock of who
 folds it. The fold is pure and sees neither; a worker stops before them. What lets it go on is an event that an admin
 signs and appends further on, about the offsets from `first` to `last`: `RecordsSkipped` or `TimeAccepted`. The worker
-looks ahead for it, and folds the record with it (`step.step_ruled`).
+looks ahead for it, and gives it to the fold together with the record.
 
 The record's audit entry names the leaf of the ruling, so whoever folds the log again does the same without that clock
 and that disk. A ruling is judged where it is followed: its key must be an admin's there. Its own event, in its turn, is
@@ -12,9 +12,11 @@ accepted if it was followed, and refused if nobody needed it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from processors import audit
 from processors.authority import check_may_sign
-from processors.intake import Claim, Received, check_names, identify, read
+from processors.intake import Claim, Received, Ruling, check_names, identify, read
 from processors.outputs import Effects, Output
 from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
@@ -57,10 +59,24 @@ def accept(tables: Tables, body: Body, leaf: bytes, offset: int) -> None:
     tables.rulings.delete(leaf)
 
 
-def follow(tables: Tables, leaf: bytes, by: str) -> None:
-    """Remember that a ruling was followed."""
-    if tables.rulings.get(leaf) is None:
-        tables.rulings.put(leaf, RulingRow(by=by, until=tables.now + limits.RULING_KEPT_MS))
+def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Received, Claim | None]:
+    """Return a record as its ruling wants it folded, and where it is to be skipped the ruling's claim.
+
+    Raises:
+        Refusal: the ruling does not hold here, and nothing has changed.
+    """
+    assert received.ruling is not None
+    claim, body = judge(tables, received.ruling.event, heads, received.offset)
+    if isinstance(body, TimeAccepted) and body.now > received.appended_at:
+        raise Refusal(Reason.RULING_FORM, "the time to take is after the append time")
+    if tables.rulings.get(claim.leaf) is None:
+        assert claim.signer is not None
+        row = RulingRow(by=claim.signer.principal_id, until=tables.now + limits.RULING_KEPT_MS)
+        tables.rulings.put(claim.leaf, row)
+    ruled = replace(received, ruling=Ruling(claim.leaf, received.ruling.event))
+    if isinstance(body, RecordsSkipped):
+        return ruled, claim
+    return replace(ruled, appended_at=body.now), None
 
 
 def skip(tables: Tables, received: Received, claim: Claim) -> list[Output]:

@@ -16,7 +16,6 @@ is raised.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
 
 from processors import (
@@ -37,7 +36,7 @@ from processors import (
     vault,
 )
 from processors.authority import check_may_sign
-from processors.intake import Received, Ruling, Signer, check_claim, identify, read
+from processors.intake import Received, Signer, check_claim, identify, read
 from processors.outputs import Effects, Output
 from processors.refusal import Refusal
 from processors.replay import check_order
@@ -71,7 +70,15 @@ _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
 
 
 def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
-    """Fold one intake record into `tables` and return what it causes. Requires that no earlier record was skipped."""
+    """Fold one intake record into `tables` and return what it causes. Requires that none before it was left out.
+
+    Raises:
+        Refusal: its ruling does not hold here, and nothing has changed. Never for a record without one.
+    """
+    if received.ruling is not None:
+        received, skipped = rulings.follow(tables, received, heads)
+        if skipped is not None:
+            return rulings.skip(tables, received, skipped)
     tables.now = max(tables.now, received.appended_at)
     effects = Effects(tables, received, read(tables, received))
     expire(tables, effects)
@@ -89,25 +96,6 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
         outcome, reason = refuse(effects, refusal)
     audit.append_entry(tables, effects, outcome, reason)
     return effects.outputs
-
-
-def step_ruled(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
-    """Fold one intake record as its ruling says: at another time, or not at all. Requires what `step` requires.
-
-    Raises:
-        Refusal: the ruling does not hold here, and nothing has changed.
-    """
-    ruling = received.ruling
-    assert ruling is not None
-    claim, body = rulings.judge(tables, ruling.event, heads, received.offset)
-    if isinstance(body, TimeAccepted) and body.now > received.appended_at:
-        raise Refusal(Reason.RULING_FORM, "the time to take is after the append time")
-    ruled = replace(received, ruling=Ruling(claim.leaf, ruling.event))
-    assert claim.signer is not None
-    rulings.follow(tables, claim.leaf, claim.signer.principal_id)
-    if isinstance(body, RecordsSkipped):
-        return rulings.skip(tables, ruled, claim)
-    return step(tables, replace(ruled, appended_at=body.now), heads)
 
 
 def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from processors.intake import KID_HEADER, PROOF_HEADER, Received
 from processors.outputs import Output
 from processors.signing import SigningKey, VerifiedHeads
-from processors.step import step, step_ruled
+from processors.step import step
 from processors.tables import Tables
 from schemas import limits
 from streams.sealing import Sealer
@@ -79,8 +79,7 @@ class TenantFold:
         for received in records:
             if not (batch.has_room() and self._may_sign()):
                 break
-            one = step if received.ruling is None else step_ruled
-            new = one(self.tables, received, self.heads)
+            new = step(self.tables, received, self.heads)
             batch.outputs += new
             batch.records += 1
             for output in new:

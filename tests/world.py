@@ -18,7 +18,7 @@ from processors.authoring import uuid7
 from processors.bridges import DEVELOPMENT_ISSUER
 from processors.intake import KID_HEADER, PROOF_HEADER, Received
 from processors.signing import Place, VerifiedHeads
-from processors.step import step, step_ruled
+from processors.step import step
 from processors.tables import Tables, TenantLimits
 from producers.keys import KeyPair
 from schemas import codec, topics
@@ -128,7 +128,7 @@ class World:
 
     def fold_into(self, tables: Tables, received: Received) -> Folded:
         """Fold a record into some tables."""
-        outputs = (step if received.ruling is None else step_ruled)(tables, received, self.heads)
+        outputs = step(tables, received, self.heads)
         return Folded(received, outputs, codec.decode_as(AuditEntry, outputs[-1].value or b""))
 
     def attempt(self, value: bytes | None, headers: Headers, **where: int) -> Folded:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from processors import authority
 from processors.intake import Received, Ruling
 from processors.refusal import Refusal
-from processors.step import step_ruled
+from processors.step import step
 from processors.tables import Tables
 from schemas import limits
 from schemas.rulings import RecordsSkipped, TimeAccepted
@@ -40,7 +40,7 @@ def refused(tables: Tables, received: Received, world: World) -> str:
     before = {name: dict(table.rows) for name, table in tables.by_name.items()}
     tail = tables.next_index, tables.prev, tables.now
     with pytest.raises(Refusal) as told:
-        step_ruled(tables, received, world.heads)
+        step(tables, received, world.heads)
     assert {name: dict(table.rows) for name, table in tables.by_name.items()} == before
     assert (tables.next_index, tables.prev, tables.now) == tail
     return told.value.reason
