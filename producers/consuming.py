@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -45,7 +45,10 @@ class ReadTimeoutError(RuntimeError):
 
 
 class UnreadableBatchError(RuntimeError):
-    """A batch cannot be read, now or later. `offset` is that of its first record, `topic` where it stands."""
+    """A batch cannot be read, now or later.
+
+    `offset` is that of its first record, or the one in its middle at which reading began; `topic` is where it stands.
+    """
 
     def __init__(self, topic: str, offset: int, why: str) -> None:
         super().__init__(f"UNREADABLE_BATCH: {topic} cannot be read at offset {offset}: {why}")
@@ -135,19 +138,13 @@ class Position:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name in this library
             self.offset = max(self.offset, message.offset() or 0)
         elif error.name() in UNREADABLE:
-            raise UnreadableBatchError(message.topic() or "", _offset(message, self.offset), error.str())
+            raise UnreadableBatchError(message.topic() or "", max(message.offset() or 0, self.offset), error.str())
         elif error.fatal() or error.name() in _FINAL:
             raise KafkaException(error)
         return False
 
 
-def _offset(message: Message, expected: int) -> int:
-    """Return where a batch that cannot be read begins; its middle, where reading began there."""
-    offset = message.offset()
-    return expected if offset is None else max(offset, expected)
-
-
-def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds: float) -> Iterator[Message]:
+def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds: float) -> Generator[Message]:
     """Yield the records of one partition from `place` until its position reaches `end`.
 
     A read_committed consumer stops at the last stable offset, so an open transaction is waited for.
@@ -171,6 +168,42 @@ def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds
                 raise ReadTimeoutError(f"{place.topic} was read to offset {position.offset}, want {end}")
     finally:
         consumer.unassign()
+
+
+def behind_unreadable(consumer: Consumer, place: TopicPartition, end: int) -> int:
+    """Return the offset behind a batch that cannot be read at `place`, at most `end`; the consumer keeps no assignment.
+
+    The client does not say where such a batch ends, but asked for any offset in it names its first one again.
+
+    Raises:
+        ReadTimeoutError: the broker does not answer.
+    """
+    inside, outside = place.offset, end
+    while outside - inside > 1:
+        middle = (inside + outside) // 2
+        if _begin_of_unreadable(consumer, TopicPartition(place.topic, place.partition, middle)) <= place.offset:
+            inside = middle
+        else:
+            outside = middle
+    return max(outside, place.offset + 1)
+
+
+def _begin_of_unreadable(consumer: Consumer, place: TopicPartition) -> int:
+    """Return the first offset of the batch in which `place` lies if it cannot be read, else `place`'s own."""
+    consumer.assign([place])
+    try:
+        until = time.monotonic() + METADATA_SECONDS
+        while time.monotonic() < until:
+            message = consumer.poll(WAIT_SECONDS)
+            error = None if message is None else message.error()
+            if message is None or (error is not None and error.name() in _PASSING):
+                continue
+            unreadable = error is not None and error.name() in UNREADABLE
+            offset = message.offset()
+            return offset if unreadable and offset is not None and offset >= 0 else place.offset
+    finally:
+        consumer.unassign()
+    raise ReadTimeoutError(f"{place.topic} does not answer at offset {place.offset}")
 
 
 class Quiet:

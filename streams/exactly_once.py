@@ -35,7 +35,10 @@ from streams.fold import TenantFold
 from streams.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
 from streams.loop_settings import LoopSettings
 from streams.partition import Partition, intakes_of
-from streams.resume import Reader, Restoration, ResumeError, received_of
+from streams.restart_reading import Reader
+from streams.resume import Restoration
+from streams.resume_errors import ResumeError
+from streams.ruled import received_of
 
 log = logging.getLogger(__name__)
 
