@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import TopicPartition
 
-from processors.intake import Received
+from processors.intake import Received, Ruling
 from streams.fold import TenantFold
+from streams.holds import Hold
 from streams.resume import Restoration
 
 log = logging.getLogger(__name__)
@@ -30,11 +31,19 @@ class Partition:
     failed_with: str = ""
     restoration: Restoration | None = None
     restore_at: float = 0.0
+    hold: Hold | None = None  # why nothing is folded for now; what was folded before is still sent
+    unreadable: tuple[int, str] | None = None  # where a batch could not be read, and why; nothing behind it is taken
+    ruling: Ruling | None = None  # on append times: the last that was followed
     buffer: list[tuple[int, Received]] = field(default_factory=list)
 
     @property
     def place(self) -> TopicPartition:
         return TopicPartition(self.topic, 0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what comes next is taken."""
+        return self.hold is None and self.unreadable is None
 
     @property
     def has_more(self) -> bool:

@@ -1,0 +1,126 @@
+"""Places that a worker does not pass by itself: a batch that nobody can read, a record that is ahead of its clock."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
+
+from schemas.records import AuditEntry, Body
+from schemas.rulings import RecordsSkipped
+from streams.broker import BrokerInfo
+from tests.streams.loop_oracle import check_log, read_log
+from tests.streams.loop_world import Speaker, Tenant, World, fold_all, turn_until
+
+pytestmark = pytest.mark.broker
+
+BOMB_BYTES = 20_000_000  # more than a client of ours inflates
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def world(broker: BrokerInfo, tmp_path: Path, unique: str) -> World:
+    return World(broker, tmp_path, unique)
+
+
+@contextmanager
+def compressed_as_sent(world: World, tenant: Tenant) -> Iterator[None]:
+    """Let intake take batches as they come, as a topic does that was not made by our table."""
+    for value in ("producer", "uncompressed"):
+        entry = ConfigEntry("compression.type", value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, tenant.intake, incremental_configs=[entry])
+        with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
+            for done in admin.incremental_alter_configs([resource]).values():
+                done.result(20)
+        if value == "producer":
+            time.sleep(0.5)
+            yield
+
+
+def bomb(world: World, tenant: Tenant, sizes: Sequence[int]) -> None:
+    """Append one batch that is small on the wire, and too large for any client of ours to read."""
+    sender = Producer(
+        {
+            "bootstrap.servers": world.broker.bootstrap,
+            "compression.type": "zstd",
+            "message.max.bytes": 1_000_000_000,
+            "batch.size": 500_000_000,
+            "linger.ms": 500,
+            "log_level": 0,
+        }
+    )
+    errors: list[object] = []
+    for size in sizes:
+        sender.produce(tenant.intake, bytes(size), partition=0, on_delivery=lambda error, _: errors.append(error))
+    assert sender.flush(30) == 0
+    assert errors == [None] * len(sizes)
+    tenant.appended += len(sizes)
+
+
+def rule(tenant: Tenant, body: Body, by: Speaker | None = None) -> None:
+    tenant.append(tenant.events(by or tenant.admin, [body]))
+
+
+def entries(world: World, tenant: Tenant) -> list[AuditEntry]:
+    return read_log(world, tenant).entries
+
+
+@pytest.mark.real_broker("the embedded broker takes batches as they come")
+def test_kafka_itself_refuses_a_batch_that_inflates(world: World) -> None:
+    """A record counts what it holds, not what it takes on the wire; the next one is folded."""
+    tenant = world.found()
+    told: list[str] = []
+    for codec in ("zstd", "gzip", "lz4", "snappy"):
+        settings = {"bootstrap.servers": world.broker.bootstrap, "message.max.bytes": 10**9, "compression.type": codec}
+        sender = Producer(settings)
+        value = bytes(BOMB_BYTES)
+        sender.produce(tenant.intake, value, partition=0, on_delivery=lambda error, _: told.append(error.name()))
+        assert sender.flush(30) == 0
+    assert told == ["MSG_SIZE_TOO_LARGE"] * 4
+    tenant.call(3)
+    loop = world.loop()
+    fold_all(loop, tenant)
+    loop.close()
+    check_log(world, tenant)
+
+
+@pytest.mark.real_broker("a topic whose settings change")
+def test_a_batch_that_cannot_be_read_holds_its_tenant_until_an_admin_skips_it(world: World) -> None:
+    """The tenant stands still, loudly, others go on; only an admin lets it go on, and the log says what he did."""
+    tenant, other = world.found_all("one", "other")
+    tenant.call(5)
+    with compressed_as_sent(world, tenant):
+        bomb(world, tenant, [BOMB_BYTES // 4] * 5)
+    first = tenant.appended - 5
+    tenant.call(5)
+    loop = world.loop()
+
+    turn_until(loop, lambda: f"to {first + 4} cannot be read" in loop.paused.get(tenant.intake, ""))
+    assert loop.paused[tenant.intake].startswith(f"UNREADABLE_BATCH: offset {first} to {first + 4}")
+    assert f"macaw intake skip {first} {first + 4} --tenant {tenant.name}" in loop.paused[tenant.intake]
+    fold_all(loop, other)
+    assert [e.offset for e in entries(world, tenant)] == list(range(first))
+
+    skipped = RecordsSkipped(first=first, last=first + 4, reason="sent by an intruder")
+    rule(tenant, skipped, tenant.caller)
+    rule(tenant, skipped, Speaker(tenant.caller.key, "admin"))
+    for _ in range(20):
+        loop.turn(0.05)
+    assert loop.paused[tenant.intake].startswith("UNREADABLE_BATCH")
+    assert len(entries(world, tenant)) == first
+
+    rule(tenant, skipped)
+    fold_all(loop, tenant)
+    loop.close()
+
+    found = entries(world, tenant)
+    assert [e.offset for e in found] == list(range(tenant.appended))
+    assert {(e.outcome, e.reason, e.kind) for e in found[first : first + 5]} == {
+        ("skipped", "UNREADABLE_BATCH", "RecordsSkipped")
+    }
+    assert {e.ruling for e in found[first : first + 5]} == {found[-1].event}
+    assert (found[-1].kind, found[-1].outcome) == ("RecordsSkipped", "accepted")
