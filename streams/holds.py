@@ -77,11 +77,14 @@ class Hold:
                 "if all its tenants are held, and it goes on by itself when the time comes; or `macaw intake "
                 f"accept-time {self.offset} --tenant {tenant} --reason …`; read {INCIDENTS}"
             )
-        last = "" if self.behind is None else f" to {self.behind - 1}"
-        command = f"{self.offset}{'' if self.behind is None else f' {self.behind - 1}'}"
+        if self.behind is None:
+            return f"UNREADABLE_BATCH: offset {self.offset} cannot be read: {self.why}; how far that goes is looked at"
+        is_one = self.behind == self.offset + 1
+        what = f"offset {self.offset}" if is_one else f"offsets {self.offset} to {self.behind - 1}"
+        command = f"{self.offset}" if is_one else f"{self.offset} {self.behind - 1}"
         return (
-            f"UNREADABLE_BATCH: offset {self.offset}{last} cannot be read: {self.why}: have the broker's disk looked "
-            f"at, and then skip it with `macaw intake skip {command} --tenant {tenant} --reason …`; read {INCIDENTS}"
+            f"UNREADABLE_BATCH: {what} cannot be read: {self.why}; look at the broker's disk and topic, and then "
+            f"`macaw intake skip {command} --tenant {tenant} --reason …`; read {INCIDENTS}"
         )
 
     def place(self, ruling: Ruling) -> Received:

@@ -10,11 +10,18 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
+from macaw.evidence_folder import verify_folder
+from schemas import limits
 from schemas.records import AuditEntry, Body
-from schemas.rulings import RecordsSkipped
+from schemas.rulings import RecordsSkipped, TimeAccepted
+from schemas.topics import STATE
 from streams.broker import BrokerInfo
+from streams.export import export_audit
+from streams.replay import replay
+from streams.state_head import HEAD_KEY
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_world import Speaker, Tenant, World, fold_all, turn_until
+from tests.streams.test_resume import write
 
 pytestmark = pytest.mark.broker
 
@@ -99,8 +106,8 @@ def test_a_batch_that_cannot_be_read_holds_its_tenant_until_an_admin_skips_it(wo
     tenant.call(5)
     loop = world.loop()
 
-    turn_until(loop, lambda: f"to {first + 4} cannot be read" in loop.paused.get(tenant.intake, ""))
-    assert loop.paused[tenant.intake].startswith(f"UNREADABLE_BATCH: offset {first} to {first + 4}")
+    turn_until(loop, lambda: f"{first + 4} cannot be read" in loop.paused.get(tenant.intake, ""))
+    assert loop.paused[tenant.intake].startswith(f"UNREADABLE_BATCH: offsets {first} to {first + 4}")
     assert f"macaw intake skip {first} {first + 4} --tenant {tenant.name}" in loop.paused[tenant.intake]
     fold_all(loop, other)
     assert [e.offset for e in entries(world, tenant)] == list(range(first))
@@ -124,3 +131,108 @@ def test_a_batch_that_cannot_be_read_holds_its_tenant_until_an_admin_skips_it(wo
     }
     assert {e.ruling for e in found[first : first + 5]} == {found[-1].event}
     assert (found[-1].kind, found[-1].outcome) == ("RecordsSkipped", "accepted")
+
+
+@pytest.mark.real_broker("a topic whose settings change")
+def test_a_log_with_skipped_records_is_restored_replayed_exported_and_rebuilt(world: World, tmp_path: Path) -> None:
+    """Whoever follows the log passes the same place in the same way, without an admin and without the old worker."""
+    tenant = world.found()
+    with compressed_as_sent(world, tenant):
+        bomb(world, tenant, [BOMB_BYTES])
+        tenant.call(2)
+        bomb(world, tenant, [BOMB_BYTES // 2] * 3)
+    first = tenant.appended - 6
+    rule(tenant, RecordsSkipped(first=first, last=first, reason="one"))
+    rule(tenant, RecordsSkipped(first=first + 3, last=first + 4, reason="two of three"))
+    rule(tenant, RecordsSkipped(first=first + 5, last=first + 5, reason="and the third"))
+    loop = world.loop()
+    fold_all(loop, tenant)
+    loop.close()
+    skipped = [e.offset for e in entries(world, tenant) if e.outcome == "skipped"]
+    assert skipped == [first, first + 3, first + 4, first + 5]
+
+    genesis = tenant.folder.genesis
+    again = replay(world.broker.bootstrap, tenant=tenant.name, deployment="test", genesis=genesis)
+    assert again.difference is None
+    assert again.entries == tenant.appended
+    export_audit(
+        world.broker.bootstrap, tenant=tenant.name, deployment="test", genesis=genesis, target=tmp_path / "evidence"
+    )
+    verdict = verify_folder(tmp_path / "evidence", genesis=genesis)
+    assert (verdict.code, verdict.events_absent) == ("UNWITNESSED", 0)
+
+    write(world, STATE.of(tenant.name), {HEAD_KEY: None})
+    tenant.call(2)
+    rebuilt = world.loop("next")
+    fold_all(rebuilt, tenant)
+    rebuilt.close()
+    assert len(entries(world, tenant)) == tenant.appended
+
+
+def behind_by(monkeypatch: pytest.MonkeyPatch, ms: int) -> None:
+    """Set this worker's clock back: to its workers the broker's is ahead."""
+    monkeypatch.setattr("streams.holding.now_ms", lambda: time.time_ns() // 1_000_000 - ms)
+
+
+def test_a_record_ahead_of_the_clock_is_held_until_the_clock_is_right(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is folded, both times are told, and once the clock is set the partition goes on by itself."""
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    folded = tenant.appended
+    behind_by(monkeypatch, HOUR_MS)
+    tenant.call(5)
+
+    turn_until(loop, lambda: tenant.intake in loop.paused)
+    told = loop.paused[tenant.intake]
+    assert told.startswith(f"CLOCK_AHEAD: the broker says that the record at offset {folded} was appended at 20")
+    assert f"macaw intake accept-time {folded} --tenant {tenant.name}" in told
+    assert len(entries(world, tenant)) == folded
+
+    behind_by(monkeypatch, limits.LOG_AHEAD_MS_MAX - 5_000)
+    fold_all(loop, tenant)
+    loop.close()
+    check_log(world, tenant)
+
+
+def test_an_admin_accepts_times_and_the_log_says_which(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that the ruling names is taken, also for the ruling's own event; replay and a rebuild take the same."""
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    before = entries(world, tenant)[-1].now
+    first = tenant.appended
+    behind_by(monkeypatch, HOUR_MS)
+    tenant.call(3)
+    turn_until(loop, lambda: tenant.intake in loop.paused)
+    ruled = {"first": first, "last": first + 3, "now": before + 1, "reason": "the broker was an hour ahead"}
+    rule(tenant, TimeAccepted(**{**ruled, "last": first + 4}))  # it rules on what is to come
+    for _ in range(20):
+        loop.turn(0.05)
+    assert len(entries(world, tenant)) == first
+    rule(tenant, TimeAccepted(**{**ruled, "last": first + 4}))
+    fold_all(loop, tenant)
+    loop.close()
+
+    found = entries(world, tenant)[first:]
+    assert [(e.outcome, e.now) for e in found] == [
+        ("allowed", before + 1),
+        ("allowed", before + 1),
+        ("allowed", before + 1),
+        ("refused", before + 1),
+        ("accepted", before + 1),
+    ]
+    assert {e.ruling for e in found} == {found[-1].event}
+    genesis = tenant.folder.genesis
+    again = replay(world.broker.bootstrap, tenant=tenant.name, deployment="test", genesis=genesis)
+    assert again.difference is None
+
+    write(world, STATE.of(tenant.name), {HEAD_KEY: None})
+    behind_by(monkeypatch, 0)
+    tenant.call(2)
+    rebuilt = world.loop("next")
+    fold_all(rebuilt, tenant)
+    rebuilt.close()
+    assert len(entries(world, tenant)) == tenant.appended
