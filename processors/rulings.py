@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from processors import audit
-from processors.authority import check_may_sign
+from processors.authority import MAY_SIGN, check_may_sign
 from processors.intake import Claim, Received, Ruling, check_names, identify, read
 from processors.outputs import Effects, Output
 from processors.refusal import Refusal
@@ -23,6 +23,7 @@ from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
+from schemas.records import AuditEntry
 from schemas.rows import RulingRow
 from schemas.rulings import RecordsSkipped, TimeAccepted
 
@@ -77,6 +78,16 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Re
     if isinstance(body, RecordsSkipped):
         return ruled, claim
     return replace(ruled, appended_at=body.now), None
+
+
+def skips(claim: Claim, entry: AuditEntry) -> bool:
+    """Whether the event of an entry is an admin's ruling that skips its record. Requires that its signer is known."""
+    assert claim.event is not None
+    assert claim.signer is not None
+    body, offset = claim.event.body, entry.offset
+    if not isinstance(body, RecordsSkipped) or claim.signer.role not in MAY_SIGN[RecordsSkipped]:
+        return False
+    return body.first <= offset <= body.last and entry.ruling == entry.event
 
 
 def skip(tables: Tables, received: Received, claim: Claim) -> list[Output]:

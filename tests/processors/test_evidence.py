@@ -78,6 +78,7 @@ FIELDS_OF_A_MIDDLE_ENTRY = [
     ("reason", "NO_POLICY", "BAD_LINK", CALL + 1),
     ("outputs", bytes(32), "BAD_LINK", CALL + 1),
     ("on_behalf_of", bytes(32), "BAD_LINK", CALL + 1),
+    ("ruling", bytes(32), "BAD_LINK", CALL + 1),
 ]
 
 
