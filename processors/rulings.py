@@ -68,8 +68,6 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Re
     """
     assert received.ruling is not None
     claim, body = judge(tables, received.ruling.event, heads, received.offset)
-    if isinstance(body, TimeAccepted) and body.now > received.appended_at:
-        raise Refusal(Reason.RULING_FORM, "the time to take is after the append time")
     if tables.rulings.get(claim.leaf) is None:
         assert claim.signer is not None
         row = RulingRow(by=claim.signer.principal_id, until=tables.now + limits.RULING_KEPT_MS)
@@ -77,7 +75,7 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Re
     ruled = replace(received, ruling=Ruling(claim.leaf, received.ruling.event))
     if isinstance(body, RecordsSkipped):
         return ruled, claim
-    return replace(ruled, appended_at=body.now), None
+    return replace(ruled, appended_at=min(body.now, received.appended_at)), None
 
 
 def skips(claim: Claim, entry: AuditEntry) -> bool:

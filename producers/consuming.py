@@ -51,7 +51,7 @@ class UnreadableBatchError(RuntimeError):
     """
 
     def __init__(self, topic: str, offset: int, why: str) -> None:
-        super().__init__(f"UNREADABLE_BATCH: {topic} cannot be read at offset {offset}: {why}")
+        super().__init__(f"UNREADABLE_BATCH: {topic} cannot be read at offset {offset}: {why}; read docs/incidents.md")
         self.topic, self.offset = topic, offset
 
 

@@ -35,12 +35,12 @@ def world(broker: BrokerInfo, tmp_path: Path, unique: str) -> World:
 
 
 @contextmanager
-def compressed_as_sent(world: World, tenant: Tenant) -> Iterator[None]:
+def compressed_as_sent(bootstrap: str, topic: str) -> Iterator[None]:
     """Let intake take batches as they come, as a topic does that was not made by our table."""
     for value in ("producer", "uncompressed"):
         entry = ConfigEntry("compression.type", value, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ConfigResource.Type.TOPIC, tenant.intake, incremental_configs=[entry])
-        with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        with AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}) as admin:
             for done in admin.incremental_alter_configs([resource]).values():
                 done.result(20)
         if value == "producer":
@@ -48,11 +48,11 @@ def compressed_as_sent(world: World, tenant: Tenant) -> Iterator[None]:
             yield
 
 
-def bomb(world: World, tenant: Tenant, sizes: Sequence[int]) -> None:
+def send_bomb(bootstrap: str, topic: str, sizes: Sequence[int]) -> None:
     """Append one batch that is small on the wire, and too large for any client of ours to read."""
     sender = Producer(
         {
-            "bootstrap.servers": world.broker.bootstrap,
+            "bootstrap.servers": bootstrap,
             "compression.type": "zstd",
             "message.max.bytes": 1_000_000_000,
             "batch.size": 500_000_000,
@@ -62,9 +62,13 @@ def bomb(world: World, tenant: Tenant, sizes: Sequence[int]) -> None:
     )
     errors: list[object] = []
     for size in sizes:
-        sender.produce(tenant.intake, bytes(size), partition=0, on_delivery=lambda error, _: errors.append(error))
+        sender.produce(topic, bytes(size), partition=0, on_delivery=lambda error, _: errors.append(error))
     assert sender.flush(30) == 0
     assert errors == [None] * len(sizes)
+
+
+def bomb(world: World, tenant: Tenant, sizes: Sequence[int]) -> None:
+    send_bomb(world.broker.bootstrap, tenant.intake, sizes)
     tenant.appended += len(sizes)
 
 
@@ -100,7 +104,7 @@ def test_a_batch_that_cannot_be_read_holds_its_tenant_until_an_admin_skips_it(wo
     """The tenant stands still, loudly, others go on; only an admin lets it go on, and the log says what he did."""
     tenant, other = world.found_all("one", "other")
     tenant.call(5)
-    with compressed_as_sent(world, tenant):
+    with compressed_as_sent(world.broker.bootstrap, tenant.intake):
         bomb(world, tenant, [BOMB_BYTES // 4] * 5)
     first = tenant.appended - 5
     tenant.call(5)
@@ -137,7 +141,7 @@ def test_a_batch_that_cannot_be_read_holds_its_tenant_until_an_admin_skips_it(wo
 def test_a_log_with_skipped_records_is_restored_replayed_exported_and_rebuilt(world: World, tmp_path: Path) -> None:
     """Whoever follows the log passes the same place in the same way, without an admin and without the old worker."""
     tenant = world.found()
-    with compressed_as_sent(world, tenant):
+    with compressed_as_sent(world.broker.bootstrap, tenant.intake):
         bomb(world, tenant, [BOMB_BYTES])
         tenant.call(2)
         bomb(world, tenant, [BOMB_BYTES // 2] * 3)
