@@ -47,7 +47,10 @@ def topics() -> str:
         f"where it differs.\n\n{head}\n{rows}\n\n"
         f"Replicas are the deployment's choice (`macaw tenant create --replication 3`). A write is acknowledged by a majority of them ({insync}).\n"
         "No topic is bounded by size, and no replica that lags becomes leader, whatever the cluster's defaults are.\n"
-        "Intake is `compression.type=uncompressed`: Kafka then measures what a record really holds before it takes it.\n\n"
+        "Intake is `compression.type=uncompressed`: Kafka then measures what a record really holds before it takes it, and inflates\n"
+        "it in its own memory. So bound what one sender can ask of a broker: `socket.request.max.bytes=8388608` (no record of ours needs\n"
+        "more), a heap of 1 GB or more, and a quota for each user that may write to an intake: `kafka-configs.sh --alter\n"
+        "--entity-type users --entity-name shopper --add-config producer_byte_rate=1048576,request_percentage=50`.\n\n"
         "To write is Kafka's `WRITE`, to read its `READ`, each on that very name. Beside topics ([0010](adr/0010-access-rules.md)):\n\n"
         f"| group, transactional id, cluster; `*`: all that begin so | operation | roles |\n|---|---|---|\n{others}\n"
     )

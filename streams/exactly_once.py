@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 FAILURES_MAX = 3  # a partition whose own transaction fails this often alike is paused; the others go on
 BUFFERED_RECORDS_MAX = 8 * limits.BATCH_RECORDS_MAX  # polled, not folded yet, of all partitions together
+BUFFERED_BYTES_MAX = 32 * 1024 * 1024  # of them; what the client has fetched comes on top (FETCH_BOUNDS)
 RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
 COMMITTED_SECONDS = 0.01  # how long a commit may wait to be noticed where nothing depends on it
 TURN_RECORDS = 128  # of all tenants in a turn, while several have records: what comes meanwhile waits for its end
@@ -162,7 +163,7 @@ class Loop:
     def _ready(self) -> Iterator[Partition]:
         for partition in list(self._partitions.values()):
             if partition.fold is None or (partition.topic in self.paused and partition.hold is None):
-                partition.buffer.clear()  # whatever goes on with this partition begins with a seek
+                partition.clear()  # whatever goes on with this partition begins with a seek
             else:
                 yield partition
 
@@ -178,7 +179,7 @@ class Loop:
         """Buffer what the consumer has, each record with its partition's epoch from before the call; say how many."""
         held = sum(len(p.buffer) for p in self._partitions.values())
         room, size = BUFFERED_RECORDS_MAX - held, 0
-        if room <= 0:
+        if room <= 0 or sum(p.size for p in self._partitions.values()) >= BUFFERED_BYTES_MAX:
             return 0  # a commit ends, a batch is sent, and then there is room again
         before = dict(self._epochs)
         first = self._consumer.poll(timeout)
@@ -194,7 +195,10 @@ class Loop:
         if self._is_moved:
             self._is_moved = False
             for partition in self._partitions.values():
-                partition.buffer = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
+                kept = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
+                partition.clear()
+                for epoch, received in kept:
+                    partition.put(epoch, received)
         return sum(len(p.buffer) for p in self._partitions.values()) - held
 
     def _note(self, before: dict[str, int], messages: list[Message]) -> None:
@@ -206,7 +210,7 @@ class Loop:
                 if topic not in self.paused:
                     self._pause(topic, "CLOCK_UNTRUSTED: intake is not LogAppendTime: its senders would set log time")
             elif topic in self._partitions and self._partitions[topic].is_open:
-                self._partitions[topic].buffer.append((before.get(topic, 0), received_of(message)))
+                self._partitions[topic].put(before.get(topic, 0), received_of(message))
 
     def _note_error(self, topic: str, error: KafkaError, offset: int) -> None:
         if error.fatal():
@@ -234,7 +238,7 @@ class Loop:
         fold = partition.fold
         assert fold is not None
         while partition.buffer and partition.buffer[0][1].offset < partition.position:
-            del partition.buffer[0]  # on the log already, which only goes forward
+            partition.drop(1)  # on the log already, which only goes forward
         records = self._holding.timely(partition, most)
         if not records:
             return
@@ -248,7 +252,7 @@ class Loop:
             return
         if folded:
             partition.position = records[folded - 1].offset + 1
-            del partition.buffer[:folded]
+            partition.drop(folded)
 
     def _send(self, partition: Partition) -> None:
         """Put a folded batch into a transaction and let its commit begin, if a lane is free."""
@@ -321,7 +325,7 @@ class Loop:
         """Go on after a failure: the third alike pauses the partition."""
         error = kafka_error(exc)
         kind = error.name() if error is not None else type(exc).__name__
-        partition.buffer.clear()
+        partition.clear()
         self._holding.release(partition)
         if kind not in _PASSING:
             partition.failures = partition.failures + 1 if kind == partition.failed_with else 1

@@ -113,7 +113,7 @@ class Holding:
     def _hold(self, partition: Partition, hold: Hold) -> None:
         partition.hold = hold
         partition.is_held_back = False
-        partition.buffer.clear()
+        partition.clear()
         self._pause(partition.topic, hold.told(now_ms()))
         self._lookout.watch(hold)
 

@@ -35,10 +35,26 @@ class Partition:
     unreadable: tuple[int, str] | None = None  # where a batch could not be read, and why; nothing behind it is taken
     ruling: Ruling | None = None  # on append times: the last that was followed
     buffer: list[tuple[int, Received]] = field(default_factory=list)
+    size: int = 0  # bytes in the buffer
 
     @property
     def place(self) -> TopicPartition:
         return TopicPartition(self.topic, 0)
+
+    def put(self, epoch: int, received: Received) -> None:
+        """Buffer a record under the epoch in which it was read."""
+        self.buffer.append((epoch, received))
+        self.size += len(received.value or b"")
+
+    def drop(self, count: int) -> None:
+        """Take the first records out of the buffer."""
+        self.size -= sum(len(received.value or b"") for _, received in self.buffer[:count])
+        del self.buffer[:count]
+
+    def clear(self) -> None:
+        """Empty the buffer."""
+        self.buffer.clear()
+        self.size = 0
 
     @property
     def is_open(self) -> bool:
