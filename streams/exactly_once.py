@@ -41,6 +41,7 @@ from streams.partition import Partition, intakes_of
 from streams.restorations import Restorations
 from streams.resume_errors import ResumeError
 from streams.ruled import received_of
+from streams.topic_ids import TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Loop:
         self._epochs: dict[str, int] = {}
         self._is_moved = False  # an epoch was raised since records were last filtered by it
         self._restorations = Restorations(settings, open_fold)
+        # The embedded broker gives every topic the same id.
+        self._topic_ids = TopicIds(settings.admin()) if settings.assigned is None else None
         self._discover_at = 0.0
         self.paused: dict[str, str] = {}
         with ThreadPoolExecutor(settings.lanes) as starting:
@@ -145,6 +148,7 @@ class Loop:
         if self._settings.assigned is not None:
             self._assign_new()
         self._restore_assigned()
+        self._restore_made_again()
         self._holding.look(self._partitions.values())
         committed = self._settle()
         collected = self._collect(self._patience(timeout))
@@ -363,6 +367,14 @@ class Loop:
         partition.fold, partition.position, partition.begin = fold, position, position
         self.paused.pop(partition.topic, None)
         log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)
+
+    def _restore_made_again(self) -> None:
+        """Look again, as at a start, at an intake that was deleted and made again: its offsets are of other records."""
+        for topic in self._topic_ids.changed(self._partitions) if self._topic_ids is not None else ():
+            partition = self._partitions.get(topic)
+            if partition is not None and partition.fold is not None:
+                log.error("%s was deleted and made again while it was read", topic)
+                self._restore_again(partition)
 
     def _restore_again(self, partition: Partition) -> None:
         partition.fold = None

@@ -29,6 +29,9 @@ class LoopSettings:
     session_timeout_ms: int = 10_000
     lanes: int = LANES
 
+    def admin(self) -> dict[str, Any]:
+        return {**self.security, "bootstrap.servers": self.bootstrap, "log_level": 2}
+
     def consumer(self) -> dict[str, Any]:
         return {
             **self.security,

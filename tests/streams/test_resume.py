@@ -271,3 +271,18 @@ def test_an_intake_that_gives_another_log_stops_the_tenant(world: World) -> None
     write(world, STATE.of(tenant.name), {HEAD_KEY: None})
 
     paused_with(world, tenant, "LOG_MISMATCH")
+
+
+@pytest.mark.real_broker("a topic that is deleted and made again")
+def test_an_intake_that_is_made_again_under_a_running_worker_stops_the_tenant(world: World) -> None:
+    """The client reads on behind the old position without a word; the worker notices, and so does every later one."""
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    turn_until(loop, lambda: loop._topic_ids is not None and tenant.intake in loop._topic_ids._known)
+    recreate_intake(world, tenant)
+    tenant.append((b"stray %d" % n, []) for n in range(40))
+
+    turn_until(loop, lambda: loop.paused.get(tenant.intake, "").startswith("RESUME_MISMATCH"))
+    loop.close()
+    paused_with(world, tenant, "RESUME_MISMATCH")
