@@ -178,14 +178,18 @@ def behind_unreadable(consumer: Consumer, place: TopicPartition, end: int) -> in
     Raises:
         ReadTimeoutError: the broker does not answer.
     """
-    inside, outside = place.offset, end
+
+    def is_inside(offset: int) -> bool:
+        at = TopicPartition(place.topic, place.partition, offset)
+        return _begin_of_unreadable(consumer, at) <= place.offset
+
+    inside, outside = place.offset, place.offset + 1
+    while outside < end and is_inside(outside):  # most batches are small: look near before far
+        inside, outside = outside, min(place.offset + 2 * (outside - place.offset), end)
     while outside - inside > 1:
         middle = (inside + outside) // 2
-        if _begin_of_unreadable(consumer, TopicPartition(place.topic, place.partition, middle)) <= place.offset:
-            inside = middle
-        else:
-            outside = middle
-    return max(outside, place.offset + 1)
+        inside, outside = (middle, outside) if is_inside(middle) else (inside, middle)
+    return outside
 
 
 def _begin_of_unreadable(consumer: Consumer, place: TopicPartition) -> int:

@@ -15,7 +15,7 @@ from processors.refusal import Refusal
 from schemas import limits
 from schemas.rulings import RecordsSkipped
 from streams.fold import TenantFold
-from streams.holds import Hold, Lookout
+from streams.holds import Hold, Lookout, is_about
 from streams.partition import Partition
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,11 @@ class Holding:
         if not records:
             if partition.unreadable is not None and partition.hold is None:
                 offset, why = partition.unreadable
-                self._hold(partition, Hold(partition.topic, max(partition.position, offset), why=why))
+                hold = Hold(partition.topic, max(partition.position, offset), why=why)
+                self._hold(partition, hold)
+                # A ruling on many batches is looked for once: to pass each of them takes the client a while.
+                if partition.skipping is not None and is_about(partition.skipping.event, hold):
+                    hold.candidates.append(partition.skipping.event)
             return records
         latest = now_ms() + limits.LOG_AHEAD_MS_MAX
         if max(received.appended_at for received in records) <= latest:
@@ -90,13 +94,19 @@ class Holding:
         try:
             body = _followed(fold, hold.place(ruling))
         except Refusal as refusal:
-            log.warning("%s: the event at offset %d rules on nothing: %s", hold.topic, at, refusal)
+            hold.rejected += 1
+            if hold.rejected.bit_count() == 1:  # anybody can send such events, as many as he likes
+                log.warning(
+                    "%s: %d events that look like rulings are none; the last stands at offset %d: %s",
+                    hold.topic, hold.rejected, at, refusal,
+                )  # fmt: skip
             return
         if not isinstance(body, RecordsSkipped):
             partition.ruling = ruling
             log.warning("%s goes on: the ruling at offset %d accepts the time of %d", hold.topic, at, hold.offset)
             self._go_on(partition, hold, hold.offset)
             return
+        partition.skipping = ruling
         skipped = hold.skipped(body.last, ruling)
         log.warning("%s goes on: %d records are skipped by the ruling at offset %d", hold.topic, len(skipped), at)
         if self._go_on(partition, hold, skipped[-1].offset + 1):

@@ -50,6 +50,7 @@ class Hold:
     behind: int | None = None  # of a batch that cannot be read: the offset after it, once that is known
     is_readable: bool = False  # after all: a disk was mended, or another replica leads
     is_told: bool = False  # which offsets those are
+    rejected: int = 0  # events that looked like a ruling, and were none
     candidates: deque[Received] = field(default_factory=deque)  # events that say they are a ruling on the offset
 
     @property

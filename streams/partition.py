@@ -33,7 +33,8 @@ class Partition:
     restore_at: float = 0.0
     hold: Hold | None = None  # why nothing is folded for now; what was folded before is still sent
     unreadable: tuple[int, str] | None = None  # where a batch could not be read, and why; nothing behind it is taken
-    ruling: Ruling | None = None  # on append times: the last that was followed
+    ruling: Ruling | None = None  # on append times: the last that was followed, which may go on to hold
+    skipping: Ruling | None = None  # the same of what cannot be read
     buffer: list[tuple[int, Received]] = field(default_factory=list)
     size: int = 0  # bytes in the buffer
 

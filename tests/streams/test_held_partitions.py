@@ -124,7 +124,12 @@ def test_a_batch_that_cannot_be_read_holds_its_tenant_until_an_admin_skips_it(wo
     assert loop.paused[tenant.intake].startswith("UNREADABLE_BATCH")
     assert len(entries(world, tenant)) == first
 
-    rule(tenant, skipped)
+    rule(tenant, RecordsSkipped(first=first, last=first + 2, reason="the first three"))
+    turn_until(loop, lambda: f"offsets {first + 3} to {first + 4} cannot" in loop.paused.get(tenant.intake, ""))
+    loop.close()
+    loop = world.loop("next")
+    turn_until(loop, lambda: f"offsets {first + 3} to {first + 4} cannot" in loop.paused.get(tenant.intake, ""))
+    rule(tenant, RecordsSkipped(first=first, last=first + 4, reason="the others"))
     fold_all(loop, tenant)
     loop.close()
 
@@ -133,7 +138,9 @@ def test_a_batch_that_cannot_be_read_holds_its_tenant_until_an_admin_skips_it(wo
     assert {(e.outcome, e.reason, e.kind) for e in found[first : first + 5]} == {
         ("skipped", "UNREADABLE_BATCH", "RecordsSkipped")
     }
-    assert {e.ruling for e in found[first : first + 5]} == {found[-1].event}
+    rulings = [found[-2].event, found[-1].event]
+    assert [e.ruling for e in found[first : first + 5]] == [rulings[0]] * 3 + [rulings[1]] * 2
+    assert (found[-2].kind, found[-2].outcome) == ("RecordsSkipped", "accepted")
     assert (found[-1].kind, found[-1].outcome) == ("RecordsSkipped", "accepted")
 
 
@@ -240,3 +247,30 @@ def test_an_admin_accepts_times_and_the_log_says_which(world: World, monkeypatch
     fold_all(rebuilt, tenant)
     rebuilt.close()
     assert len(entries(world, tenant)) == tenant.appended
+
+
+@pytest.mark.real_broker("a topic whose settings change")
+def test_one_ruling_is_enough_for_many_batches_and_folds_what_can_be_read(world: World) -> None:
+    """A ruling permits to skip, and orders nothing: what lies between, and can be read, is decided."""
+    tenant = world.found()
+    first = tenant.appended
+    with compressed_as_sent(world.broker.bootstrap, tenant.intake):
+        for _ in range(12):
+            bomb(world, tenant, [BOMB_BYTES])
+            tenant.call(1)
+    last = tenant.appended - 1
+    tenant.append((b"looks like nothing %d" % n, []) for n in range(20))
+    tenant.append(
+        tenant.events(Speaker(tenant.caller.key, "admin"), [RecordsSkipped(first=first, last=last, reason="x")] * 200)
+    )
+    rule(tenant, RecordsSkipped(first=first, last=last, reason="a flood of them"))
+    loop = world.loop()
+    fold_all(loop, tenant)
+    loop.close()
+
+    found = entries(world, tenant)
+    assert [e.offset for e in found] == list(range(tenant.appended))
+    assert [e.outcome for e in found[first : last + 1]] == ["skipped", "allowed"] * 12
+    genesis = tenant.folder.genesis
+    again = replay(world.broker.bootstrap, tenant=tenant.name, deployment="test", genesis=genesis)
+    assert again.difference is None
