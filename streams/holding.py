@@ -84,11 +84,12 @@ class Holding:
             hold.is_told = True
             self._pause(hold.topic, hold.told(now_ms()))
         while hold.candidates and (hold.appended_at is not None or hold.is_measured):
-            self._judge(partition, hold, Ruling(b"", hold.candidates.popleft()))
-            if partition.hold is not hold:
+            if self._follow(partition, hold, Ruling(b"", hold.candidates[0])):
                 return
+            hold.candidates.popleft()
 
-    def _judge(self, partition: Partition, hold: Hold, ruling: Ruling) -> None:
+    def _follow(self, partition: Partition, hold: Hold, ruling: Ruling) -> bool:
+        """Let a partition go on by a ruling; whether it is one. What the consumer does not take is tried again."""
         fold, at = partition.fold, ruling.event.offset
         assert fold is not None
         try:
@@ -100,17 +101,18 @@ class Holding:
                     "%s: %d events that look like rulings are none; the last stands at offset %d: %s",
                     hold.topic, hold.rejected, at, refusal,
                 )  # fmt: skip
-            return
+            return False
         if not isinstance(body, RecordsSkipped):
             partition.ruling = ruling
-            log.warning("%s goes on: the ruling at offset %d accepts the time of %d", hold.topic, at, hold.offset)
-            self._go_on(partition, hold, hold.offset)
-            return
+            if self._go_on(partition, hold, hold.offset):
+                log.warning("%s goes on: the ruling at offset %d accepts the time of %d", hold.topic, at, hold.offset)
+            return True
         partition.skipping = ruling
         skipped = hold.skipped(body.last, ruling)
-        log.warning("%s goes on: %d records are skipped by the ruling at offset %d", hold.topic, len(skipped), at)
         if self._go_on(partition, hold, skipped[-1].offset + 1):
             partition.buffer += [(partition.epoch, received) for received in skipped]
+            log.warning("%s goes on: %d records are skipped by the ruling at offset %d", hold.topic, len(skipped), at)
+        return True
 
     def _holds_good(self, partition: Partition, received: Received) -> bool:
         assert partition.fold is not None
