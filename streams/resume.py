@@ -127,10 +127,11 @@ def resume(fold: TenantFold, reader: Reader) -> int:
         return 0
     with closing(AppendedIntake(reader, INTAKE.of(tenant), high)) as intake:
         _check_intake(fold, intake, tail, low)
-        rows = _latest_rows(reader, _topic(fold, STATE))
+        rows: dict[bytes, bytes] = {}
         try:
+            _read_latest(reader, _topic(fold, STATE), rows)
             _restore(fold, rows, tail)
-        except (StateMismatchError, codec.SchemaError) as exc:
+        except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
             log.warning("%s: %s; folding the log again from its start", tenant, exc)
             _rebuild(fold, reader, intake, tail, low)
             fold.state.reset_to(fold.tables, rows)
@@ -217,15 +218,14 @@ def _entry(message: Message) -> tuple[AuditEntry, bytes]:
     return entry, log_leaf(schema.sha256, body)
 
 
-def _latest_rows(reader: Reader, topic: str) -> dict[bytes, bytes]:
-    rows: dict[bytes, bytes] = {}
+def _read_latest(reader: Reader, topic: str, rows: dict[bytes, bytes]) -> None:
+    """Read the latest row of each key. Raises UnreadableBatchError with what stood before it read."""
     low, high = reader.end(topic)
     for message in reader.read(topic, low, high):
         key, value = message.key() or b"", message.value()
         rows.pop(key, None)  # a rewritten row moves to the end
         if value is not None:
             rows[key] = value
-    return rows
 
 
 def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> None:
