@@ -38,6 +38,7 @@ class Kind:
     count: int
     value: Callable[[], bytes]
     batch_bytes: int = 1
+    header_bytes: int = 0  # of one header, beside the value
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ KINDS = (
     Kind("1 record of 300 MB zeros, gzip", "gzip", 1, lambda: bytes(300 * MB)),
     Kind("80 records of 1 MB zeros, zstd", "zstd", 80, lambda: bytes(MB)),
     Kind("80 records of 1 MB noise", "none", 80, lambda: os.urandom(MB)),
+    Kind("80 records with 1 MB of headers", "none", 80, bytes, header_bytes=MB),
     Kind("200,000 empty records in large batches, zstd", "zstd", 200_000, bytes, 900_000),
 )
 
@@ -83,7 +85,8 @@ def send(bootstrap: str, topic: str, kind: Kind) -> int:
             refused.append(error.name())
 
     for _ in range(kind.count):
-        producer.produce(topic, kind.value(), partition=0, on_delivery=note)
+        headers = [("macaw-proof", os.urandom(kind.header_bytes))] if kind.header_bytes else []
+        producer.produce(topic, kind.value(), partition=0, on_delivery=note, headers=list(headers))
         if kind.batch_bytes == 1:
             producer.flush(60)
     producer.flush(60)

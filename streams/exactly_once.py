@@ -189,9 +189,8 @@ class Loop:
         first = self._consumer.poll(timeout)
         messages = [first] if first is not None else []
         while messages:
-            self._note(before, messages)
+            size += self._note(before, messages)
             room -= len(messages)
-            size += sum(len(message.value() or b"") for message in messages)
             if room <= 0 or size >= limits.BATCH_BYTES_MAX:
                 break
             before = dict(self._epochs)
@@ -205,7 +204,9 @@ class Loop:
                     partition.put(epoch, received)
         return sum(len(p.buffer) for p in self._partitions.values()) - held
 
-    def _note(self, before: dict[str, int], messages: list[Message]) -> None:
+    def _note(self, before: dict[str, int], messages: list[Message]) -> int:
+        """Buffer records, take note of errors, and return how many bytes were buffered."""
+        size = 0
         for message in messages:
             topic, error = message.topic() or "", message.error()
             if error is not None:
@@ -214,7 +215,8 @@ class Loop:
                 if topic not in self.paused:
                     self._pause(topic, "CLOCK_UNTRUSTED: intake is not LogAppendTime: its senders would set log time")
             elif topic in self._partitions and self._partitions[topic].is_open:
-                self._partitions[topic].put(before.get(topic, 0), received_of(message))
+                size += self._partitions[topic].put(before.get(topic, 0), received_of(message))
+        return size
 
     def _note_error(self, topic: str, error: KafkaError, offset: int) -> None:
         if error.fatal():

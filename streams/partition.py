@@ -42,14 +42,16 @@ class Partition:
     def place(self) -> TopicPartition:
         return TopicPartition(self.topic, 0)
 
-    def put(self, epoch: int, received: Received) -> None:
-        """Buffer a record under the epoch in which it was read."""
+    def put(self, epoch: int, received: Received) -> int:
+        """Buffer a record under the epoch in which it was read, and return its size."""
         self.buffer.append((epoch, received))
-        self.size += len(received.value or b"")
+        size = size_of(received)
+        self.size += size
+        return size
 
     def drop(self, count: int) -> None:
         """Take the first records out of the buffer."""
-        self.size -= sum(len(received.value or b"") for _, received in self.buffer[:count])
+        self.size -= sum(size_of(received) for _, received in self.buffer[:count])
         del self.buffer[:count]
 
     def clear(self) -> None:
@@ -66,6 +68,14 @@ class Partition:
     def has_more(self) -> bool:
         """Whether there are records to fold, or folded ones to send."""
         return bool(self.buffer) or (self.fold is not None and self.fold.batch.records > 0)
+
+
+def size_of(received: Received) -> int:
+    """Return how many bytes a record holds; a hostile one may have all of them in its headers."""
+    size = len(received.value or b"")
+    for name, value in received.headers:
+        size += len(name) + len(value or b"")
+    return size
 
 
 def intakes_of(places: list[TopicPartition]) -> list[str]:
