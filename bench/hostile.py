@@ -39,6 +39,7 @@ class Kind:
     value: Callable[[], bytes]
     batch_bytes: int = 1
     header_bytes: int = 0  # of one header, beside the value
+    headers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ KINDS = (
     Kind("80 records of 1 MB zeros, zstd", "zstd", 80, lambda: bytes(MB)),
     Kind("80 records of 1 MB noise", "none", 80, lambda: os.urandom(MB)),
     Kind("80 records with 1 MB of headers", "none", 80, bytes, header_bytes=MB),
+    Kind("40 records with 300,000 headers", "none", 40, bytes, header_bytes=1, headers=300_000),
     Kind("200,000 empty records in large batches, zstd", "zstd", 200_000, bytes, 900_000),
 )
 
@@ -85,7 +87,7 @@ def send(bootstrap: str, topic: str, kind: Kind) -> int:
             refused.append(error.name())
 
     for _ in range(kind.count):
-        headers = [("macaw-proof", os.urandom(kind.header_bytes))] if kind.header_bytes else []
+        headers = [("m", os.urandom(kind.header_bytes))] * kind.headers if kind.header_bytes else []
         producer.produce(topic, kind.value(), partition=0, on_delivery=note, headers=list(headers))
         if kind.batch_bytes == 1:
             producer.flush(60)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from schemas import limits
+
 T = TypeVar("T")
 
 METADATA_SECONDS = 15.0
@@ -61,15 +63,16 @@ _headers = operator.methodcaller("headers")
 
 
 def headers_of(message: Any) -> list[tuple[str, bytes | None]]:
-    """Return a record's headers; none where a name is not UTF-8, which the library cannot give.
+    """Return a record's headers; none where they are too many, or a name is not UTF-8, which the library cannot give.
 
     Whoever may write to a topic may send such a name: it must not stop who reads it. Requires that nobody asks the
     message itself: its second answer would not be one.
     """
     try:
-        return _headers(message) or []
+        headers = _headers(message) or []
     except (SystemError, UnicodeError):
         return []
+    return headers if len(headers) <= limits.HEADERS_MAX else []
 
 
 def take(consumer: Consumer, count: int, seconds: float) -> list[Message]:
@@ -161,7 +164,11 @@ def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds
         until = time.monotonic() + idle_seconds
         while position.offset < end:
             before = position.offset
-            yield from (m for m in take(consumer, 1024, 0.1) if position.note(m))
+            messages = take(consumer, 1024, 0.1)[::-1]
+            while messages:
+                message = messages.pop()  # a message keeps what was read of it: each is let go before the next
+                if position.note(message):
+                    yield message
             if position.offset > before:
                 until = time.monotonic() + idle_seconds
             elif time.monotonic() > until:

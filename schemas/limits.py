@@ -8,6 +8,7 @@ RESULT_EVENT_BYTES_MAX = 1024 * 1024
 INTAKE_MESSAGE_BYTES_MAX = 1_310_720  # 1.25 MiB: a ResultReported with its headers
 OUTPUT_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_PAYLOAD_BYTES_MAX = 3 * 1024 * 1024  # leaves room for the record, its proof and sealing for 16 instances
+HEADERS_MAX = 16  # of a record; one with more counts as one without: 400,000 fit into a record, and take 40 MB
 DEAD_LETTER_BYTES_MAX = 64 * 1024
 DETAIL_CHARS_MAX = 160  # keeps an audit entry of a refusal at 512 bytes or less
 TRACEPARENT_CHARS_MAX = 256  # version 00 of W3C Trace Context has 55

@@ -189,8 +189,8 @@ class Loop:
         first = self._consumer.poll(timeout)
         messages = [first] if first is not None else []
         while messages:
-            size += self._note(before, messages)
             room -= len(messages)
+            size += self._note(before, messages)
             if room <= 0 or size >= limits.BATCH_BYTES_MAX:
                 break
             before = dict(self._epochs)
@@ -207,7 +207,9 @@ class Loop:
     def _note(self, before: dict[str, int], messages: list[Message]) -> int:
         """Buffer records, take note of errors, and return how many bytes were buffered."""
         size = 0
-        for message in messages:
+        messages.reverse()
+        while messages:
+            message = messages.pop()  # it keeps what was read of it: each is let go before the next
             topic, error = message.topic() or "", message.error()
             if error is not None:
                 self._note_error(topic, error, message.offset() or 0)

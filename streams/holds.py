@@ -141,9 +141,9 @@ class Lookout:
         try:
             while self._assign(consumer):
                 try:
-                    for message in take(consumer, RECORDS_AT_ONCE, WAIT_SECONDS):
-                        if not self._note(consumer, message):
-                            break
+                    messages = take(consumer, RECORDS_AT_ONCE, WAIT_SECONDS)[::-1]
+                    while messages and self._note(consumer, messages.pop()):
+                        pass
                 except (KafkaException, RuntimeError) as exc:  # the brokers do not answer
                     log.warning("looking ahead of held partitions: %s", exc)
                     time.sleep(PAUSE_SECONDS)
