@@ -32,12 +32,13 @@ def topics() -> str:
         f"| `{t.of('<tenant>')}` | {t.holds} | {t.partitions} | {t.cleanup} | "
         f"{'for ever' if t.retention_ms < 0 else f'{t.retention_ms // 86_400_000} days'} | "
         f"{'LogAppendTime' if t.append_time else 'CreateTime'} | {t.message_bytes_max} | "
+        f"{'never' if t.uncompressed else 'as sent'} | "
         f"{', '.join(t.writers)} | {', '.join(t.readers)} |"
         for t in (*TENANT_TOPICS, *OPS_TOPICS)
     )
     head = (
-        "| topic | holds | partitions | cleanup | kept | time | message bytes | written by | read by |\n"
-        "|---|---|---:|---|---|---|---:|---|---|"
+        "| topic | holds | partitions | cleanup | kept | time | message bytes | compressed | written by | read by |\n"
+        "|---|---|---:|---|---|---|---:|---|---|---|"
     )
     insync = ", ".join(f"{insync_replicas_min(n)} of {n}" for n in (1, 2, 3, 5))
     others = "\n".join(
@@ -47,7 +48,11 @@ def topics() -> str:
         "# Topics\n\nMade from `schemas/topics.py`; `macaw topic plan` prints the same for a cluster, `apply` makes it so, `check` shows\n"
         f"where it differs.\n\n{head}\n{rows}\n\n"
         f"Replicas are the deployment's choice (`macaw tenant create --replication 3`). A write is acknowledged by a majority of them ({insync}).\n"
-        "No topic is bounded by size, and no replica that lags becomes leader, whatever the cluster's defaults are.\n\n"
+        "No topic is bounded by size, and no replica that lags becomes leader, whatever the cluster's defaults are.\n"
+        "Intake is `compression.type=uncompressed`: Kafka then measures what a record really holds before it takes it, and inflates\n"
+        "it in its own memory. So bound what one sender can ask of a broker: `socket.request.max.bytes=8388608` (no record of ours needs\n"
+        "more), a heap of 1 GB or more, and a quota for each user that may write to an intake: `kafka-configs.sh --alter\n"
+        "--entity-type users --entity-name shopper --add-config producer_byte_rate=1048576,request_percentage=50`.\n\n"
         "To write is Kafka's `WRITE`, to read its `READ`, each on that very name. Beside topics ([0010](adr/0010-access-rules.md)):\n\n"
         f"| group, transactional id, cluster; `*`: all that begin so | operation | roles |\n|---|---|---|\n{others}\n"
     )
@@ -99,7 +104,9 @@ PAYS = {
     "vault": ("who wrote last", "its own life, or until it is deleted; of a session's own memory, its end"),
 }
 # No row of these is caused by anybody without an administrator's rights, but with a row above.
-PAYS_NOT = frozenset({"tenant", "policies", "principals", "sequences", "work"})  # an admin's, or one a principal or key
+PAYS_NOT = frozenset(
+    {"tenant", "policies", "principals", "sequences", "work", "rulings"}
+)  # an admin's, or one a principal or key
 
 
 def payers() -> str:

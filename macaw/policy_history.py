@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -18,6 +18,7 @@ from processors.evidence_format import FormatError, Manifest, SignedEvent, Sourc
 from processors.intake import KID_HEADER, PROOF_HEADER, Claim, Received, Signer, identify, read
 from processors.outputs import Effects, Output
 from processors.refusal import Refusal
+from processors.rulings import SKIPPED
 from processors.signing import VerifiedHeads
 from processors.step import expire, step
 from processors.tables import Tables
@@ -25,8 +26,8 @@ from producers.home import Home, TenantHome
 from schemas import codec
 from schemas.records import AuditEntry, Decision, Event, InvocationRequested
 from schemas.topics import AUDIT, DECISIONS, INTAKE
-from streams.reading import whole_partition
-from streams.resume import received_of
+from streams.reading import Whole, whole_partition
+from streams.ruled import RuledIntake, entry_in
 
 T = TypeVar("T")
 ID_HEX_MIN = 8
@@ -72,11 +73,24 @@ def live_history(home: Home, folder: TenantHome) -> Iterator[History]:
         ReadTimeoutError: while it is read.
     """
     topic = INTAKE.of(folder.tenant)
-    with whole_partition(home.bootstrap, topic, 0, committed=False, security=home.security) as whole:
+    with (
+        whole_partition(home.bootstrap, AUDIT.of(folder.tenant), security=home.security) as audit,
+        whole_partition(home.bootstrap, topic, committed=False, security=home.security) as whole,
+    ):
         if whole.low > 0:
             raise HistoryError(f"{topic} begins at offset {whole.low}: retention has removed what stood before")
-        records = map(received_of, whole.records)
-        yield History(folder.tenant, home.config.get("deployment", "local"), folder.genesis, records)
+        history = History(folder.tenant, home.config.get("deployment", "local"), folder.genesis, iter(()))
+        history.records = _folded(audit, RuledIntake(whole, history.tables()))
+        yield history
+
+
+def _folded(audit: Whole, intake: RuledIntake) -> Iterator[Received]:
+    """Yield the records that have their entry."""
+    for message in audit.records:
+        received = intake.take(entry_in(message.value()))
+        if received is None:
+            return
+        yield received
 
 
 @contextmanager
@@ -107,7 +121,9 @@ def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) ->
         if record[0] == evidence_format.ABSENT:
             missing.append(index)
             continue
-        yield _received(_entry(data), record)
+        entry = _entry(data)
+        # An event stands in for a record that was skipped; it is folded at its own place.
+        yield _received(entry, record) if entry.outcome != SKIPPED else replace(_received(entry, record), value=None)
 
 
 def _entry(data: bytes) -> AuditEntry:

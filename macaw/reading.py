@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from producers.consuming import Position, read_to, take, watermarks
+from producers.consuming import FETCH_BOUNDS, Position, read_to, take, watermarks
 from producers.security import UNSECURED, Security
 from schemas.topics import INTAKE, Topic, reader_group
 
@@ -35,6 +35,7 @@ class TopicReader(AbstractContextManager["TopicReader"]):
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 50,
+                **FETCH_BOUNDS,
                 "log_level": 2,
             }
         )

@@ -28,7 +28,7 @@ def log_leaf(schema_sha256: bytes, body: bytes) -> bytes:
 
 def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) -> None:
     """Write the entry of this record and move the tail of the log."""
-    claim = effects.claim
+    claim, ruling = effects.claim, effects.received.ruling
     entry = AuditEntry(
         origin=tables.origin,
         index=effects.index,
@@ -46,6 +46,7 @@ def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) ->
         on_behalf_of=None if claim.event is None else claim.event.header.on_behalf_of,
         fault=effects.fault,
         appended_at=None if tables.appended == tables.now else tables.appended,
+        ruling=None if ruling is None else ruling.leaf,
     )
     body = effects.audit(entry)
     tables.prev = log_leaf(codec.current("AuditEntry").sha256, body)

@@ -22,6 +22,7 @@ from schemas.records import (
     SessionRevoked,
     TenantFounded,
 )
+from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -68,6 +69,8 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     ContextListed: frozenset({"session"}),
     StateQueried: frozenset({"session", "approver"}),
     ApplicationEventLogged: frozenset({"session", "tool"}),
+    RecordsSkipped: frozenset({"admin"}),
+    TimeAccepted: frozenset({"admin"}),
 }
 
 MAY_REGISTER: dict[str, frozenset[str]] = {

@@ -40,6 +40,7 @@ from processors.intake import (
 )
 from processors.keys import spend
 from processors.refusal import Refusal
+from processors.rulings import SKIPPED, skips
 from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
 from processors.tables import Tables
 from schemas import codec, limits
@@ -271,6 +272,8 @@ class Judge:
             )
         if entry.outcome != "refused":
             self._check_names(item, entry, claim)
+        if entry.outcome == SKIPPED and not skips(claim, entry):
+            raise Fault(VerdictCode.BAD_SIG, item.index, "no ruling of an admin skips this record")
         session = claim.signer.session if claim.signer else None
         if session is not None and entry.now >= session.expires_at and entry.outcome != "refused":
             raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the session that signed the event had ended")

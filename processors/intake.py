@@ -53,15 +53,26 @@ _GIVE_REASONS = frozenset({
 ACTS_FOR_OTHERS = (InvocationRequested, ContextWritten, ContextRead, ContextDeleted, ContextListed)
 
 
+class Ruling(NamedTuple):
+    """An admin's event about another record, as it stands further on on intake, with its leaf."""
+
+    leaf: bytes
+    event: Received
+
+
 @dataclass(slots=True)
 class Received:
-    """A record as the broker delivered it."""
+    """A record as the broker delivered it.
+
+    With a `ruling` it is not folded as it stands (`processors.rulings`).
+    """
 
     partition: int
     offset: int
     appended_at: int
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+    ruling: Ruling | None = None
 
     def header(self, name: str) -> bytes:
         """Return the one header of this name. Raises Refusal MALFORMED_PROOF when there is none, or more."""
@@ -108,7 +119,11 @@ class Claim:
 
 def raw_digest(value: bytes | None) -> bytes:
     """Return what stands for a record without a leaf: a digest of its bytes in a domain of its own."""
-    return sha256(RAW_TAG + signing.lp(value or b"")).digest()
+    value = value or b""
+    digest = sha256(RAW_TAG)
+    digest.update(len(value).to_bytes(4, "big"))
+    digest.update(value)  # in place: it may be of any size
+    return digest.digest()
 
 
 @functools.lru_cache(maxsize=4096)

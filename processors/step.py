@@ -38,6 +38,7 @@ from processors import (
     registry,
     reports,
     requests,
+    rulings,
     sessions,
     vault,
     work,
@@ -52,6 +53,7 @@ from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas import records, workflow
 from schemas.reasons import Reason
+from schemas.rulings import RecordsSkipped, TimeAccepted
 
 Change = (
     records.SessionOpened
@@ -79,10 +81,19 @@ _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
 
 
 def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
-    """Fold one intake record into `tables` and return what it causes. Requires that no earlier record was skipped.
+    """Fold one intake record into `tables` and return what it causes. Requires that none before it was left out.
 
-    Raises nothing but MACHINE_FAULTS.
+    Raises:
+        Refusal: its ruling does not hold here, and nothing has changed. Never for a record without one.
+        MACHINE_FAULTS: and nothing else.
     """
+    if received.ruling is not None:
+        followed = _attempt(Effects(tables, received), rulings.follow, tables, received, heads)
+        if isinstance(followed, Refusal):
+            raise followed
+        received, skipped = followed
+        if skipped is not None:
+            return rulings.skip(tables, received, skipped)
     tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
     effects = Effects(tables, received)
     claim = _attempt(effects, read, tables, received)
@@ -153,6 +164,9 @@ def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event
             queries.answer(tables, effects, signer, event, body)
         case records.ClockTicked():
             pass  # its append time has moved the clock; what was due expired above
+        case RecordsSkipped() | TimeAccepted() as body:
+            rulings.accept(tables, body, effects.claim.leaf, effects.received.offset)
+            effects.reply("accepted")
         case _ as body:
             _change(tables, effects, signer, body)
             effects.reply("accepted")

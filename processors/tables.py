@@ -34,6 +34,7 @@ from schemas.rows import (
     RequestRow,
     ResourceRow,
     RuleCellRow,
+    RulingRow,
     SequenceRow,
     SessionRow,
     TenantRow,
@@ -155,6 +156,7 @@ class Tables:
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.policies: Table[PolicyRow] = self._table("policies")
         self.sequences: Table[SequenceRow] = self._table("sequences")
+        self.rulings: Table[RulingRow] = self._table("rulings", lambda r: r.until)
         self._who_is_who(self.limits)
         self._calls(self.limits)
         self._workflow_state(self.limits)

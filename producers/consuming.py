@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas import limits
 
 T = TypeVar("T")
 
@@ -24,7 +26,20 @@ _PASSING = {
     "_UNKNOWN_PARTITION",
     "_TRANSPORT",
 }
-_FINAL = {"_AUTO_OFFSET_RESET", "TOPIC_AUTHORIZATION_FAILED"}  # to read on would wait for ever
+_FINAL = {"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "TOPIC_AUTHORIZATION_FAILED"}  # to read on would wait for ever
+FETCHED_BYTES_MAX = 16 * 1024 * 1024
+# What a consumer may hold, whoever wrote to its topics: one answer of a broker, and as much that nobody has taken yet.
+# The client inflates no zstd batch beyond `receive.message.max.bytes`; other codecs only the topic's settings bound.
+FETCH_BOUNDS: Mapping[str, Any] = {
+    "fetch.max.bytes": FETCHED_BYTES_MAX,
+    "receive.message.max.bytes": FETCHED_BYTES_MAX + 64 * 1024,
+    "queued.max.messages.kbytes": FETCHED_BYTES_MAX // 1024,
+}
+# A batch that no attempt will read: it is damaged, inflates beyond what a client takes, or is of an unknown form.
+UNREADABLE = frozenset(
+    {"_BAD_COMPRESSION", "_BAD_MSG", "_NOT_IMPLEMENTED", "_UNDERFLOW"}
+    | {"INVALID_MSG", "INVALID_MSG_SIZE", "MSG_SIZE_TOO_LARGE", "UNSUPPORTED_COMPRESSION_TYPE"}
+)
 
 
 class LogSetBackError(RuntimeError):
@@ -35,21 +50,33 @@ class ReadTimeoutError(RuntimeError):
     """A topic could not be read to its end in time."""
 
 
+class UnreadableBatchError(RuntimeError):
+    """A batch cannot be read, now or later.
+
+    `offset` is that of its first record, or the one in its middle at which reading began; `topic` is where it stands.
+    """
+
+    def __init__(self, topic: str, offset: int, why: str) -> None:
+        super().__init__(f"UNREADABLE_BATCH: {topic} cannot be read at offset {offset}: {why}; read docs/incidents.md")
+        self.topic, self.offset = topic, offset
+
+
 # Through a method caller the call is checked every time. A direct one is specialised by the interpreter once it is hot,
 # and then the library's own error (an answer *and* an exception set) passes unseen until some later line.
 _headers = operator.methodcaller("headers")
 
 
 def headers_of(message: Any) -> list[tuple[str, bytes | None]]:
-    """Return a record's headers; none where a name is not UTF-8, which the library cannot give.
+    """Return a record's headers; none where they are too many, or a name is not UTF-8, which the library cannot give.
 
     Whoever may write to a topic may send such a name: it must not stop who reads it. Requires that nobody asks the
     message itself: its second answer would not be one.
     """
     try:
-        return _headers(message) or []
+        headers = _headers(message) or []
     except (SystemError, UnicodeError):
         return []
+    return headers if len(headers) <= limits.HEADERS_MAX else []
 
 
 def take(consumer: Consumer, count: int, seconds: float) -> list[Message]:
@@ -117,18 +144,21 @@ class Position:
             return True
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name in this library
             self.offset = max(self.offset, message.offset() or 0)
+        elif error.name() in UNREADABLE:
+            raise UnreadableBatchError(message.topic() or "", max(message.offset() or 0, self.offset), error.str())
         elif error.fatal() or error.name() in _FINAL:
             raise KafkaException(error)
         return False
 
 
-def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds: float) -> Iterator[Message]:
+def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds: float) -> Generator[Message]:
     """Yield the records of one partition from `place` until its position reaches `end`.
 
     A read_committed consumer stops at the last stable offset, so an open transaction is waited for.
 
     Raises:
         ReadTimeoutError: nothing came for `idle_seconds`.
+        UnreadableBatchError: what comes next cannot be read.
     """
     position = Position(place.offset)
     if position.offset >= end:
@@ -138,13 +168,57 @@ def read_to(consumer: Consumer, place: TopicPartition, end: int, *, idle_seconds
         until = time.monotonic() + idle_seconds
         while position.offset < end:
             before = position.offset
-            yield from (m for m in take(consumer, 1024, 0.1) if position.note(m))
+            messages = take(consumer, 1024, 0.1)[::-1]
+            while messages:
+                message = messages.pop()  # a message keeps what was read of it: each is let go before the next
+                if position.note(message):
+                    yield message
             if position.offset > before:
                 until = time.monotonic() + idle_seconds
             elif time.monotonic() > until:
                 raise ReadTimeoutError(f"{place.topic} was read to offset {position.offset}, want {end}")
     finally:
         consumer.unassign()
+
+
+def behind_unreadable(consumer: Consumer, place: TopicPartition, end: int) -> int:
+    """Return the offset behind a batch that cannot be read at `place`, at most `end`; the consumer keeps no assignment.
+
+    The client does not say where such a batch ends, but asked for any offset in it names its first one again.
+
+    Raises:
+        ReadTimeoutError: the broker does not answer.
+    """
+
+    def is_inside(offset: int) -> bool:
+        at = TopicPartition(place.topic, place.partition, offset)
+        return _begin_of_unreadable(consumer, at) <= place.offset
+
+    inside, outside = place.offset, place.offset + 1
+    while outside < end and is_inside(outside):  # most batches are small: look near before far
+        inside, outside = outside, min(place.offset + 2 * (outside - place.offset), end)
+    while outside - inside > 1:
+        middle = (inside + outside) // 2
+        inside, outside = (middle, outside) if is_inside(middle) else (inside, middle)
+    return outside
+
+
+def _begin_of_unreadable(consumer: Consumer, place: TopicPartition) -> int:
+    """Return the first offset of the batch in which `place` lies if it cannot be read, else `place`'s own."""
+    consumer.assign([place])
+    try:
+        until = time.monotonic() + METADATA_SECONDS
+        while time.monotonic() < until:
+            message = consumer.poll(WAIT_SECONDS)
+            error = None if message is None else message.error()
+            if message is None or (error is not None and error.name() in _PASSING):
+                continue
+            unreadable = error is not None and error.name() in UNREADABLE
+            offset = message.offset()
+            return offset if unreadable and offset is not None and offset >= 0 else place.offset
+    finally:
+        consumer.unassign()
+    raise ReadTimeoutError(f"{place.topic} does not answer at offset {place.offset}")
 
 
 class Quiet:

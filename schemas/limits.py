@@ -9,6 +9,7 @@ INTAKE_MESSAGE_BYTES_MAX = 1_310_720  # 1.25 MiB: a ResultReported with its head
 OUTPUT_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_PAYLOAD_BYTES_MAX = 3 * 1024 * 1024  # leaves room for the record, its proof and sealing for 16 instances
 ARRAY_ITEMS_MAX = 65_536  # of one array of a record: one of a byte each would take longer to read than to send
+HEADERS_MAX = 16  # of a record; one with more counts as one without: 400,000 fit into a record, and take 40 MB
 DEAD_LETTER_BYTES_MAX = 64 * 1024
 DETAIL_CHARS_MAX = 160  # keeps an audit entry of a refusal at 512 bytes or less
 TRACEPARENT_CHARS_MAX = 256  # version 00 of W3C Trace Context has 55
@@ -23,11 +24,16 @@ SEQ_AHEAD_MS_MAX = 60_000
 ISSUED_AHEAD_MS_MAX = 10_000
 ISSUED_BEHIND_MS_MAX = 300_000
 EXECUTE_WITHIN_MS = 60_000
+LOG_AHEAD_MS_MAX = 60_000  # append time ahead of a worker's clock: log time would drag all deadlines along
 UNKNOWN_GRACE_MS = 15_000  # for the report of a tool that began in time
 SESSION_TTL_MS_MAX = 24 * 3600 * 1000
 # A session row outlives the session by more than an event may be late, or its old events could be replayed.
 SESSION_LINGER_MS = ISSUED_BEHIND_MS_MAX + ISSUED_AHEAD_MS_MAX + 60_000
 EXPIRED_PER_EVENT_MAX = 64
+
+# Rulings on offsets.
+RULED_OFFSETS_MAX = 200_000  # more records than one batch of intake can hold, empty ones included
+RULING_KEPT_MS = 24 * 3600 * 1000  # until its own event, which stands further on, is folded
 
 # A transaction.
 BATCH_RECORDS_MAX = 512

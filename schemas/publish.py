@@ -16,7 +16,7 @@ TOP_LEVEL = (
     "TenantRow", "KeyRow", "PrincipalRow", "ResourceRow", "PolicyRow", "SessionRow", "SequenceRow", "CallRow",
     "StateHead", "SessionChanged", "RateBucketRow", "RuleCellRow", "ReplyPayload", "AttestationRow", "RequestRow",
     "PendingRow", "GrantRow", "DelegationRow", "VaultScopeRow", "VaultRow", "PromptRow", "AttestationChanged",
-    "ContextChanged", "DelegationChanged", "PersonRow", "WorkRow", "IdempotencyRow",
+    "ContextChanged", "DelegationChanged", "PersonRow", "WorkRow", "IdempotencyRow", "RulingRow",
 )  # fmt: skip
 
 

@@ -17,6 +17,10 @@ class Reason(StrEnum):
     TRAILING_BYTES = "TRAILING_BYTES"
     OVERSIZED = "OVERSIZED"
     MALFORMED_HEADER = "MALFORMED_HEADER"
+    # Its place
+    UNREADABLE_BATCH = "UNREADABLE_BATCH"
+    RULING_FORM = "RULING_FORM"
+    RULING_UNUSED = "RULING_UNUSED"
     # The signature
     MALFORMED_PROOF = "MALFORMED_PROOF"
     HEAD_TOO_LARGE = "HEAD_TOO_LARGE"
@@ -140,6 +144,9 @@ EXPLAINED: dict[Reason, str] = {
     Reason.TRAILING_BYTES: "bytes follow the datum",
     Reason.OVERSIZED: "the event is larger than its limit (256 KiB; a result 1 MiB)",
     Reason.MALFORMED_HEADER: "a field of the event's header has the wrong size",
+    Reason.UNREADABLE_BATCH: "the record cannot be read from its topic, and an admin has ruled that it is skipped",
+    Reason.RULING_FORM: "a ruling names offsets from first to last, not after its own, and gives a reason",
+    Reason.RULING_UNUSED: "no worker waited for this ruling: what it is about was folded without it",
     Reason.MALFORMED_PROOF: "`macaw-proof` and `macaw-kid` must each stand once and have the right shape",
     Reason.HEAD_TOO_LARGE: "a signed head covers at most 1024 records",
     Reason.BAD_SIGNATURE: "the signature does not verify, or was made for another topic, partition or tenant",

@@ -7,6 +7,7 @@ The schemas hold each field's meaning; a test keeps the two in step. No rule liv
 from __future__ import annotations
 
 from schemas.record import record
+from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -248,6 +249,8 @@ Body = (
     | DelegationRevoked
     | ApplicationEventLogged
     | StateQueried
+    | RecordsSkipped
+    | TimeAccepted
 )
 
 
@@ -368,6 +371,7 @@ class AuditEntry:
     on_behalf_of: bytes | None = None
     fault: str | None = None
     appended_at: int | None = None
+    ruling: bytes | None = None
 
 
 @record

@@ -331,6 +331,14 @@ class PromptRow:
 
 
 @record
+class RulingRow:
+    """State: an admin's ruling on offsets that was followed, until its own event is folded; keyed by its leaf."""
+
+    by: str
+    until: int
+
+
+@record
 class StateHead:
     """State: one row a transaction, over all the others."""
 

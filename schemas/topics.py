@@ -30,6 +30,7 @@ class Topic:
     retention_ms: int = DAYS_30
     compacted: bool = False
     append_time: bool = False
+    uncompressed: bool = False
     message_bytes_max: int = limits.OUTPUT_MESSAGE_BYTES_MAX
     scope: str = "tenant"
     writers: tuple[str, ...]
@@ -49,6 +50,8 @@ class Topic:
     def config(self, replication: int = 1) -> dict[str, str]:
         """Return the broker's settings for this topic, whatever the cluster's own defaults are."""
         return {
+            # Else `max.message.bytes` counts compressed bytes, and 3 KB may be 95 MB to who reads them.
+            **({"compression.type": "uncompressed"} if self.uncompressed else {}),
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
             # A cluster that bounds its logs by size would else cut off the audit log and the registry.
@@ -71,7 +74,7 @@ OPERATOR_ROLES = ("operator", "monitor", "views")
 _SIGNERS = ("agent", "tool", "approver", "admin", "bridge", "monitor")
 
 INTAKE = Topic(
-    name="intake", holds="signed events, in the one order that counts", append_time=True,
+    name="intake", holds="signed events, in the one order that counts", append_time=True, uncompressed=True,
     message_bytes_max=limits.INTAKE_MESSAGE_BYTES_MAX, writers=_SIGNERS, readers=("monitor", "exporter"),
 )  # fmt: skip
 DECISIONS = Topic(

@@ -30,20 +30,25 @@ from confluent_kafka import (
 )
 
 from processors.refusal import MACHINE_FAULTS
+from producers.consuming import UNREADABLE
 from schemas import limits
 from streams.fold import TenantFold
+from streams.holding import Holding
+from streams.holds import Lookout
 from streams.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
 from streams.loop_settings import LoopSettings
 from streams.naps import Naps, wake
 from streams.partition import Partition, intakes_of
-from streams.resume import Reader, Restoration, ResumeError, received_of
+from streams.restorations import Restorations
+from streams.resume_errors import ResumeError
+from streams.ruled import received_of
+from streams.topic_ids import TopicIds
 
 log = logging.getLogger(__name__)
 
 FAILURES_MAX = 3  # a partition whose own transaction fails this often alike is paused; the others go on
 BUFFERED_RECORDS_MAX = 8 * limits.BATCH_RECORDS_MAX  # polled, not folded yet, of all partitions together
-RESTORING_MAX = 4  # each has connections of its own
-RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
+BUFFERED_BYTES_MAX = 32 * 1024 * 1024  # of them; what the client has fetched comes on top (FETCH_BOUNDS)
 RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
 COMMITTED_SECONDS = 0.01  # how long a commit may wait to be noticed where nothing depends on it
 TURN_RECORDS = 128  # of all tenants in a turn, while several have records: what comes meanwhile waits for its end
@@ -52,6 +57,7 @@ SHARE_RECORDS_MIN = 8  # of one tenant in a turn, however many have records
 GATHER_SECONDS = 0.002  # how often, while a full batch waits for a commit, the next records are asked for
 DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
 # Who may write, no fault of the partition's records: these neither count as failures alike nor end a row of such.
+_LOST = frozenset({"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE"})
 _PASSING = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
 
 
@@ -61,19 +67,19 @@ class Loop:
     def __init__(self, settings: LoopSettings, open_fold: Callable[[str], TenantFold | None]) -> None:
         """`open_fold` returns a fresh fold for a tenant, or None where the tenant is not configured here."""
         self._settings = settings
-        self._open_fold = open_fold
         self._partitions: dict[str, Partition] = {}
         self._epochs: dict[str, int] = {}
         self._is_moved = False  # an epoch was raised since records were last filtered by it
-        self._restoring: list[Partition] = []
-        self._readers = [Reader(settings.consumer())]  # idle ones; the first connects while the group is joined
-        self._readers_busy = 0
+        self._restorations = Restorations(settings, open_fold)
+        # The embedded broker gives every topic the same id.
+        self._topic_ids = TopicIds(settings.admin()) if settings.assigned is None else None
         self._discover_at = 0.0
         self.paused: dict[str, str] = {}
         with ThreadPoolExecutor(settings.lanes) as starting:
             self._lanes = Lanes(starting.map(lambda n: Lane(settings.producer(n), Producer), range(settings.lanes)))
         self._consumer = Consumer(settings.intake())
         self._naps = None if settings.assigned is None else Naps(self._consumer)
+        self._holding = Holding(self._consumer, Lookout(settings.consumer()), self._pause, self.paused)
         if settings.assigned is None:
             self._consumer.subscribe(
                 [settings.pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
@@ -81,13 +87,11 @@ class Loop:
 
     def close(self) -> None:
         """Leave the group and release the connections."""
-        for partition in self._restoring:
-            self._stop_restoring(partition)
+        self._holding.close()
         self._consumer.close()
         for lane in self._lanes:
             lane.close()
-        for reader in self._readers:
-            reader.close()
+        self._restorations.close()
 
     @property
     def folds(self) -> dict[str, TenantFold]:
@@ -105,13 +109,14 @@ class Loop:
         for topic in intakes_of(places):
             self._raise_epoch(topic)
             self._partitions[topic] = Partition(topic, self._epochs[topic], member)
-            self._restoring.append(self._partitions[topic])
+            self._restorations.add(self._partitions[topic])
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         self._lanes.await_of(intakes_of(places))
         for topic in intakes_of(places):
             self._raise_epoch(topic)
-            self._partitions.pop(topic, None)
+            if (partition := self._partitions.pop(topic, None)) is not None:
+                self._holding.release(partition)
             self.paused.pop(topic, None)
         consumer.incremental_unassign(places)
 
@@ -142,9 +147,11 @@ class Loop:
         if self._settings.assigned is not None:
             self._assign_new()
         self._restore_assigned()
+        self._restore_made_again()
+        self._holding.look(self._partitions.values())
         committed = self._settle()
         collected = self._collect(self._patience(timeout))
-        busy = [p for p in self._ready() if p.buffer]
+        busy = [p for p in self._ready() if p.buffer or (p.unreadable is not None and p.hold is None)]
         share = max(SHARE_RECORDS_MIN, TURN_RECORDS // len(busy)) if len(busy) > 1 else ALONE_RECORDS
         for partition in busy:
             self._fold(partition, share)
@@ -158,8 +165,8 @@ class Loop:
 
     def _ready(self) -> Iterator[Partition]:
         for partition in list(self._partitions.values()):
-            if partition.topic in self.paused or partition.fold is None:
-                partition.buffer.clear()  # whatever goes on with this partition begins with a seek
+            if partition.fold is None or (partition.topic in self.paused and partition.hold is None):
+                partition.clear()  # whatever goes on with this partition begins with a seek
             else:
                 yield partition
 
@@ -169,23 +176,22 @@ class Loop:
             return 0
         if any(not lane.is_free for lane in self._lanes):
             timeout = min(timeout, COMMITTED_SECONDS)
-        return min(timeout, RESTORED_SECONDS) if self._readers_busy else timeout
+        return min(timeout, RESTORED_SECONDS) if self._restorations.are_under_way else timeout
 
     def _collect(self, timeout: float) -> int:
         """Buffer what the consumer has, each record with its partition's epoch from before the call; say how many."""
         held = sum(len(p.buffer) for p in self._partitions.values())
         room, size = BUFFERED_RECORDS_MAX - held, 0
-        if room <= 0:
+        if room <= 0 or sum(p.size for p in self._partitions.values()) >= BUFFERED_BYTES_MAX:
             return 0  # a commit ends, a batch is sent, and then there is room again
         before = dict(self._epochs)
         if self._naps is not None:
-            timeout = self._naps.nap(timeout, [p.topic for p in self._ready()])
+            timeout = self._naps.nap(timeout, [p.topic for p in self._ready() if p.is_open])
         first = self._consumer.poll(timeout)
         messages = [first] if first is not None else []
         while messages:
-            self._note(before, messages)
             room -= len(messages)
-            size += sum(len(message.value() or b"") for message in messages)
+            size += self._note(before, messages)
             if room <= 0 or size >= limits.BATCH_BYTES_MAX:
                 break
             before = dict(self._epochs)
@@ -193,35 +199,46 @@ class Loop:
         if self._is_moved:
             self._is_moved = False
             for partition in self._partitions.values():
-                partition.buffer = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
+                kept = [(e, m) for e, m in partition.buffer if e == self._epochs[partition.topic]]
+                partition.clear()
+                for epoch, received in kept:
+                    partition.put(epoch, received)
         return sum(len(p.buffer) for p in self._partitions.values()) - held
 
-    def _note(self, before: dict[str, int], messages: list[Message]) -> None:
-        for message in messages:
+    def _note(self, before: dict[str, int], messages: list[Message]) -> int:
+        """Buffer records, take note of errors, and return how many bytes were buffered."""
+        size = 0
+        messages.reverse()
+        while messages:
+            message = messages.pop()  # it keeps what was read of it: each is let go before the next
             topic, error = message.topic() or "", message.error()
             if error is not None:
-                self._note_error(topic, error)
+                self._note_error(topic, error, message.offset() or 0)
             elif message.timestamp()[0] != TIMESTAMP_LOG_APPEND_TIME:
                 if topic not in self.paused:
                     self._pause(topic, "CLOCK_UNTRUSTED: intake is not LogAppendTime: its senders would set log time")
-            elif topic in self._partitions:
-                self._partitions[topic].buffer.append((before.get(topic, 0), received_of(message)))
+            elif topic in self._partitions and self._partitions[topic].is_open:
+                size += self._partitions[topic].put(before.get(topic, 0), received_of(message))
                 if self._naps is not None:
                     self._naps.note_record(topic)
+        return size
 
-    def _note_error(self, topic: str, error: KafkaError) -> None:
+    def _note_error(self, topic: str, error: KafkaError, offset: int) -> None:
         if error.fatal():
             raise WorkerFencedError(str(error))
+        partition = self._partitions.get(topic)
         if self._naps is not None and error.name() == "_PARTITION_EOF":
             self._naps.note_end(topic)
-        elif topic in self._partitions and error.name() == "_AUTO_OFFSET_RESET":
+        elif partition is not None and error.name() in _LOST:
             self._pause(topic, f"RESUME_MISMATCH: intake no longer has the offset to go on at: {error}")
+        elif partition is not None and error.name() in UNREADABLE:
+            self._holding.note_unreadable(partition, offset, error.str())
         else:
             log.warning("%s: %s", topic or "consumer", error)
 
     def _hold_back(self, share: int) -> None:
         """Let no tenant fill what all share: one whose records pile up is not read on until they are folded."""
-        for partition in self._ready():
+        for partition in filter(lambda p: p.is_open, self._ready()):
             if partition.is_held_back and len(partition.buffer) < share:
                 partition.is_held_back = False
                 self._consumer.resume([partition.place])
@@ -234,8 +251,8 @@ class Loop:
         fold = partition.fold
         assert fold is not None
         while partition.buffer and partition.buffer[0][1].offset < partition.position:
-            del partition.buffer[0]  # on the log already, which only goes forward
-        records = [received for _, received in partition.buffer[:most]]
+            partition.drop(1)  # on the log already, which only goes forward
+        records = self._holding.timely(partition, most)
         if not records:
             return
         try:
@@ -248,7 +265,7 @@ class Loop:
             return
         if folded:
             partition.position = records[folded - 1].offset + 1
-            del partition.buffer[:folded]
+            partition.drop(folded)
 
     def _send(self, partition: Partition) -> None:
         """Put a folded batch into a transaction and let its commit begin, if a lane is free."""
@@ -321,7 +338,8 @@ class Loop:
         """Go on after a failure: the third alike pauses the partition."""
         error = kafka_error(exc)
         kind = error.name() if error is not None else type(exc).__name__
-        partition.buffer.clear()
+        partition.clear()
+        self._holding.release(partition)
         if kind not in _PASSING:
             partition.failures = partition.failures + 1 if kind == partition.failed_with else 1
             partition.failed_with = kind
@@ -331,38 +349,19 @@ class Loop:
             self._restore_again(partition)  # the fold broke off in the middle: its tables are made anew
         else:
             self._consumer.seek(TopicPartition(partition.topic, 0, partition.begin))
+            self._consumer.resume([partition.place])
+            partition.is_held_back = False
 
     # --- restoring: beside the loop, so that one that is long or must wait holds up neither others nor the group ---
 
     def _restore_assigned(self) -> None:
-        pending, self._restoring = self._restoring, []
-        for partition in pending:
-            if self._partitions.get(partition.topic) is not partition:
-                self._stop_restoring(partition)
-            elif not self._restore(partition):
-                self._restoring.append(partition)
-
-    def _restore(self, partition: Partition) -> bool:
-        """Begin or end restoring a partition; whether nothing is left to do."""
-        restoration = partition.restoration
-        if restoration is None:
-            if self._readers_busy < RESTORING_MAX and time.monotonic() >= partition.restore_at:
-                reader = self._readers.pop() if self._readers else Reader(self._settings.consumer())
-                partition.restoration = Restoration(partition.topic, self._open_fold, reader)
-                self._readers_busy += 1
-            return False
-        if not restoration.is_done:
-            return False
-        partition.restoration = None
-        self._readers.append(restoration.reader)
-        self._readers_busy -= 1
-        try:
-            self._go_on(partition, *restoration.result())
-        except ResumeError as exc:
-            self._pause(partition.topic, f"{exc.code}: {exc}")
-            partition.restore_at = time.monotonic() + RETRY_SECONDS
-            return not exc.is_passing
-        return True
+        for partition, restoration in self._restorations.ended(lambda p: self._partitions.get(p.topic) is p):
+            try:
+                self._go_on(partition, *restoration.result())
+            except ResumeError as exc:
+                self._pause(partition.topic, f"{exc.code}: {exc}")
+                if exc.is_passing:
+                    self._restorations.add_again(partition)
 
     def _go_on(self, partition: Partition, fold: TenantFold, position: int) -> None:
         try:
@@ -376,16 +375,19 @@ class Loop:
         self.paused.pop(partition.topic, None)
         log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)
 
+    def _restore_made_again(self) -> None:
+        """Look again, as at a start, at an intake that was deleted and made again: its offsets are of other records."""
+        for topic in self._topic_ids.changed(self._partitions) if self._topic_ids is not None else ():
+            partition = self._partitions.get(topic)
+            if partition is not None and partition.fold is not None:
+                log.error("%s was deleted and made again while it was read", topic)
+                self._restore_again(partition)
+
     def _restore_again(self, partition: Partition) -> None:
         partition.fold = None
+        self._holding.release(partition)
         self._consumer.pause([partition.place])
-        self._restoring.append(partition)
-
-    def _stop_restoring(self, partition: Partition) -> None:
-        if partition.restoration is not None:
-            partition.restoration.stop()
-            partition.restoration = None
-            self._readers_busy -= 1
+        self._restorations.add(partition)
 
     def _pause(self, topic: str, why: str) -> None:
         if self.paused.get(topic) != why:

@@ -19,13 +19,14 @@ from confluent_kafka import Message
 
 from processors.evidence_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
 from processors.intake import KID_HEADER, PROOF_HEADER, Received
-from producers.consuming import headers_of
+from processors.rulings import SKIPPED
+from processors.tables import Tables
+from producers.consuming import UnreadableBatchError, headers_of
 from producers.security import UNSECURED, Security
-from schemas import codec
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE
 from streams.reading import whole_partition
-from streams.resume import received_of
+from streams.ruled import RuledIntake, entry_in
 
 
 class ExportError(RuntimeError):
@@ -60,7 +61,8 @@ def export_audit(
         whole_partition(bootstrap, AUDIT.of(tenant), security=security) as audit,
         whole_partition(bootstrap, INTAKE.of(tenant), committed=False, security=security) as intake,
     ):
-        pairs = pair(audit.records, map(received_of, intake.records))
+        ruled = RuledIntake(intake, Tables(tenant=tenant, deployment=deployment, genesis=genesis), start=intake.low)
+        pairs = pair(audit.records, ruled)
         pieces = pack(pairs, origin=f"{deployment}/{tenant}", tenant=tenant, genesis=genesis)
         write_folder(count.through(pieces), target)
     return Exported(target, count.size, count.events_absent)
@@ -80,23 +82,33 @@ class _Count:
             yield name, piece
 
 
-def pair(audit: Iterable[Message], intake: Iterable[Received]) -> Iterator[tuple[AuditRecord, Received | None]]:
-    """Yield each audit record with the intake record that it names, or None where that is gone. Both are in order."""
-    events = iter(intake)
-    event = next(events, None)
+def pair(audit: Iterable[Message], intake: RuledIntake) -> Iterator[tuple[AuditRecord, Received | None]]:
+    """Yield each audit record with the intake record that it names, or None where that is gone. Both are in order.
+
+    With a record that was skipped goes the ruling that its entry names for its event.
+    """
     for message in audit:
-        offset = _source_offset(message.value() or b"")
-        while event is not None and offset is not None and event.offset < offset:
-            event = next(events, None)
-        yield audit_record(message), event if event is not None and event.offset == offset else None
+        entry = entry_in(message.value())  # one that is none is for `pack` to tell
+        yield audit_record(message), None if entry is None else _event_of(entry, intake)
 
 
-def _source_offset(value: bytes) -> int | None:
-    try:
-        entry: AuditEntry = codec.decode_as(AuditEntry, value)
-    except codec.SchemaError:
-        return None  # `pack` says so
-    return entry.offset
+def _event_of(entry: AuditEntry, intake: RuledIntake) -> Received | None:
+    if entry.outcome == SKIPPED:
+        ruling = intake.ruling_of(entry)
+        return None if ruling is None else ruling.event
+    while True:
+        try:
+            event = intake.peek()
+        except UnreadableBatchError as exc:
+            if entry.offset <= exc.offset:
+                return None  # it was read once, and no disk gives it any more
+            intake.go_behind()
+            continue
+        if event is None or event.offset > entry.offset:
+            return None
+        intake.take(None)
+        if event.offset == entry.offset:
+            return event
 
 
 def audit_record(message: Message) -> AuditRecord:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from producers.consuming import FETCH_BOUNDS
 from schemas import limits, topics
 
 FETCH_OVERHEAD_BYTES = 4096  # of a batch around its records, with room
@@ -28,6 +29,9 @@ class LoopSettings:
     session_timeout_ms: int = 10_000
     lanes: int = LANES
 
+    def admin(self) -> dict[str, Any]:
+        return {**self.security, "bootstrap.servers": self.bootstrap, "log_level": 2}
+
     def consumer(self) -> dict[str, Any]:
         return {
             **self.security,
@@ -37,6 +41,7 @@ class LoopSettings:
             "auto.offset.reset": "error",
             "check.crcs": True,
             "log_level": 2,
+            **FETCH_BOUNDS,
         }
 
     def intake(self) -> dict[str, Any]:

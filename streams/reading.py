@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from producers.consuming import read_to, watermarks
+from producers.consuming import FETCH_BOUNDS, behind_unreadable, read_to, watermarks
 from producers.security import UNSECURED, Security
 from schemas import limits
 from schemas.topics import reader_group, tenant_of
@@ -17,23 +16,52 @@ IDLE_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5  # an open transaction i
 QUEUED_KIB_MAX = 4096  # a replay reads ten partitions at once
 
 
-@dataclass(frozen=True, slots=True)
 class Whole:
-    """What a partition held when it was asked. `low` is above 0 where retention has removed its start."""
+    """What a partition held when it was asked, from `low` to before `high`.
 
-    low: int
-    records: Iterator[Message]
+    `low` is above 0 where retention has removed its start.
+    """
+
+    def __init__(self, consumer: Consumer, place: TopicPartition) -> None:
+        self._consumer, self._place = consumer, place
+        self._reading: Generator[Message] | None = None
+        self.low, self.high = watermarks(consumer, place.topic, place.partition)
+
+    @property
+    def records(self) -> Iterator[Message]:
+        """All of it."""
+        return self.read(self.low)
+
+    def read(self, start: int) -> Iterator[Message]:
+        """Yield the records from an offset on. To begin another reading ends the one before.
+
+        Raises:
+            ReadTimeoutError: none comes for longer than a transaction may last.
+            UnreadableBatchError: what comes next cannot be read.
+        """
+        self.close()
+        place = TopicPartition(self._place.topic, self._place.partition, start)
+        self._reading = read_to(self._consumer, place, self.high, idle_seconds=IDLE_SECONDS)
+        return self._reading
+
+    def behind(self, offset: int) -> int:
+        """Return the offset behind a batch that cannot be read. Raises ReadTimeoutError."""
+        self.close()
+        place = TopicPartition(self._place.topic, self._place.partition, offset)
+        return behind_unreadable(self._consumer, place, self.high)
+
+    def close(self) -> None:
+        """End a reading that is under way."""
+        if self._reading is not None:
+            self._reading.close()  # before the consumer that it reads from
+            self._reading = None
 
 
 @contextmanager
 def whole_partition(
     bootstrap: str, topic: str, partition: int = 0, *, committed: bool = True, security: Security = UNSECURED
 ) -> Iterator[Whole]:
-    """Give the records of a partition up to its end of now, one by one; with `committed` those of commits only.
-
-    Raises:
-        ReadTimeoutError: while they are read, when none comes for longer than a transaction may last.
-    """
+    """Give the records of a partition up to its end of now, one by one; with `committed` those of commits only."""
     consumer = Consumer(
         {
             **security,
@@ -44,17 +72,13 @@ def whole_partition(
             "enable.partition.eof": True,
             "check.crcs": True,
             "isolation.level": "read_committed" if committed else "read_uncommitted",
+            **FETCH_BOUNDS,
             "queued.max.messages.kbytes": QUEUED_KIB_MAX,
             "log_level": 2,
         }
     )
     try:
-        low, high = watermarks(consumer, topic, partition)
-        records = read_to(consumer, TopicPartition(topic, partition, low), high, idle_seconds=IDLE_SECONDS)
-        assert isinstance(records, Generator)
-        try:
-            yield Whole(low, records)
-        finally:
-            records.close()  # before the consumer that it reads from
+        with closing(Whole(consumer, TopicPartition(topic, partition))) as whole:
+            yield whole
     finally:
         consumer.close()

@@ -7,14 +7,13 @@ left alone. What differs is a rule that is not pure, a monitor that ran another 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from confluent_kafka import Message
-
 from processors.intake import Received
+from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
@@ -22,11 +21,12 @@ from producers.security import UNSECURED, Security
 from schemas import codec
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
-from streams.reading import whole_partition
-from streams.resume import received_of
+from streams.reading import Whole, whole_partition
+from streams.ruled import RuledIntake, entry_in
 
 COMPARED: Mapping[Topic, type] = {DECISIONS: Decision, RESULTS: Result, AUDIT: AuditEntry}
 Place = tuple[Topic, int]
+Take = Callable[[AuditEntry | None], Received | None]
 
 
 class ReplayError(RuntimeError):
@@ -111,7 +111,10 @@ class _Comparison:
 
     def fold(self, received: Received, heads: VerifiedHeads) -> Difference | None:
         """Fold one record and compare what it causes."""
-        outputs = step(self.tables, received, heads)
+        try:
+            outputs = step(self.tables, received, heads)
+        except Refusal as refusal:
+            return self._difference((AUDIT, 0), f"the ruling that it names does not hold: {refusal.reason}")
         self.tables.commit()
         for output in outputs:
             if output.topic not in COMPARED:
@@ -150,14 +153,17 @@ class _Comparison:
         return Difference(topic.of(self.tables.tenant_id), partition, self.positions[place], what)
 
 
-def compare(tables: Tables, intake: Iterable[Received], stored: Mapping[Place, Stored]) -> Replayed:
-    """Fold `intake` into empty tables and compare with `stored`, for as many records as the audit log has entries."""
+def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored]) -> Replayed:
+    """Fold intake into empty tables and compare with `stored`, for as many records as the audit log has entries.
+
+    `take` gives the record that comes next as an entry says that it was folded: none that is stored is believed
+    further than that.
+    """
     comparison = _Comparison(tables, stored)
     heads = VerifiedHeads()
     audit = stored[AUDIT, 0]
-    records = iter(intake)
     difference: Difference | None = None
-    while difference is None and audit.peek() is not None and (received := next(records, None)) is not None:
+    while difference is None and (entry := audit.peek()) is not None and (received := take(entry_in(entry))):
         difference = comparison.fold(received, heads)
     if difference is None:
         difference = comparison.rest()
@@ -170,22 +176,23 @@ def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, secu
     Raises:
         ReplayError: the tenant has no log, or retention has removed records from the start of a topic.
         ReadTimeoutError: a topic could not be read to its end.
+        UnreadableBatchError: a part of it can never be read, and the log does not say that it was skipped.
     """
     with ExitStack() as stack:
 
-        def records(topic: Topic, partition: int) -> Iterator[Message]:
+        def whole(topic: Topic, partition: int) -> Whole:
             name = topic.of(tenant)
-            whole = stack.enter_context(
+            found = stack.enter_context(
                 whole_partition(bootstrap, name, partition, committed=topic is not INTAKE, security=security)
             )
-            if whole.low > 0:
-                raise ReplayError(f"{name} begins at offset {whole.low}: retention has removed what stood before")
-            return whole.records
+            if found.low > 0:
+                raise ReplayError(f"{name} begins at offset {found.low}: retention has removed what stood before")
+            return found
 
         # Audit first: where its end was asked, decisions and results of every entry up to there are on their topics.
         ordered = sorted(places(), key=lambda place: place[0] is not AUDIT)
-        stored = {(t, p): Values(m.value() for m in records(t, p)) for t, p in ordered}
+        stored = {(t, p): Values(m.value() for m in whole(t, p).records) for t, p in ordered}
         if stored[AUDIT, 0].peek() is None:
             raise ReplayError(f"tenant {tenant!r} has no audit entry to compare with")
         tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
-        return compare(tables, map(received_of, records(INTAKE, 0)), stored)
+        return compare(tables, RuledIntake(whole(INTAKE, 0), tables).take, stored)

@@ -9,67 +9,44 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 
 from processors import signing
 from processors.audit import log_leaf
-from processors.intake import PROOF_HEADER, Received
+from processors.intake import PROOF_HEADER, Claim, read
 from processors.refusal import Refusal
+from processors.rulings import SKIPPED
 from processors.signing import MalformedProofError, Place, Proof, SignatureError
 from processors.step import step
-from producers.consuming import METADATA_SECONDS, ReadTimeoutError, headers_of, read_to, watermarks
-from schemas import codec, limits
+from processors.tables import Tables
+from producers.consuming import (
+    UnreadableBatchError,
+)
+from schemas import codec
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from streams.fold import TenantFold
+from streams.restart_reading import AppendedIntake, Reader
+from streams.resume_errors import (
+    LogMismatchError,
+    NotConfiguredError,
+    ResumeError,
+    ResumeMismatchError,
+    StateMismatchError,
+)
+from streams.ruled import RuledIntake, received_of
 from streams.state_head import HEAD_KEY
 
 log = logging.getLogger(__name__)
 
 TAIL_OFFSETS = 4096  # how far back the last entry may lie; markers of transactions take offsets too
-READ_SECONDS_MAX = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5
-STOP_SECONDS = 1.0  # how soon a restoration that is no longer wanted ends
-
-
-class ResumeError(RuntimeError):
-    """The partition cannot be resumed; it stays paused. One that may pass is tried again."""
-
-    code = "RESUME_FAILED"
-    is_passing = True
-
-
-class NotConfiguredError(ResumeError):
-    """The tenant has no keys on this worker, or they cannot be read."""
-
-    code = "NOT_CONFIGURED"
-
-
-class ResumeMismatchError(ResumeError):
-    """Intake and the log do not meet: records were consumed that the log does not hold, or were lost unread."""
-
-    code = "RESUME_MISMATCH"
-    is_passing = False
-
-
-class LogMismatchError(ResumeError):
-    """Folding intake again does not give the audit log: one of the two was changed."""
-
-    code = "LOG_MISMATCH"
-    is_passing = False
-
-
-class StateMismatchError(ResumeError):
-    """The changelog does not give the state of the last audit entry, and nothing else does either."""
-
-    code = "STATE_MISMATCH"
-    is_passing = False
+MADE_AGAIN = "it lost what was folded and grew again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,96 +55,12 @@ class Tail:
 
     index: int
     leaf: bytes
-    now: int
-    offset: int
-
-
-def received_of(message: Message) -> Received:
-    """Return an intake record as the fold takes it."""
-    _, appended_at = message.timestamp()
-    headers: Any = headers_of(message)
-    return Received(message.partition() or 0, message.offset() or 0, appended_at, message.value(), headers)
-
-
-class Reader:
-    """Reads whole topics for a restart, with consumers of the worker's own group that never join it."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        # The last offset of a transactional topic is a marker: its end shows only in an answer without records.
-        shared = {**settings, "enable.partition.eof": True, "fetch.wait.max.ms": 20}
-        self._committed = Consumer({**shared, "isolation.level": "read_committed"})
-        self._appended = Consumer({**shared, "isolation.level": "read_uncommitted"})
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        """End what is being read, from another thread, with a ResumeError there."""
-        self._stopped.set()
+    entry: AuditEntry
 
     @property
-    def is_stopped(self) -> bool:
-        return self._stopped.is_set()
-
-    def close(self) -> None:
-        self._committed.close()
-        self._appended.close()
-
-    def committed(self, topic: str) -> int | None:
-        """Return the committed offset of intake, or None. Waits out an open transaction that holds the offset.
-
-        Raises:
-            ResumeError: it stays open for longer than the transaction timeout and 5 s.
-        """
-        until = time.monotonic() + READ_SECONDS_MAX
-        while True:
-            try:
-                [place] = self._committed.committed([TopicPartition(topic, 0)], timeout=STOP_SECONDS)
-                if place.error is None:
-                    return place.offset if place.offset >= 0 else None
-                why = str(place.error)
-            except KafkaException as exc:
-                why = str(exc.args[0])
-            self._check(until, f"no committed offset of {topic}: {why}")
-
-    def end(self, topic: str) -> tuple[int, int]:
-        """Return (first offset, high watermark), which counts what is not committed yet.
-
-        A read_committed consumer would be told the last stable offset, and a transaction that is still open, or whose
-        markers are on their way, would be missed.
-        """
-        return watermarks(self._appended, topic)
-
-    def read(self, topic: str, start: int, end: int) -> Iterator[Message]:
-        """Yield committed records from `start` until the position reaches `end`.
-
-        Raises:
-            ResumeError: it does not within the transaction timeout and 5 s without progress.
-        """
-        return self._read(self._committed, topic, start, end)
-
-    def read_appended(self, topic: str, start: int, end: int) -> Iterator[Message]:
-        """Yield records as `read`, committed or not: the loop takes intake like that, an intruder's included."""
-        return self._read(self._appended, topic, start, end)
-
-    def _read(self, consumer: Consumer, topic: str, start: int, end: int) -> Iterator[Message]:
-        # Metadata first: a consumer that must look for a topic's leader while it reads does so once a second only.
-        consumer.list_topics(topic, timeout=METADATA_SECONDS)
-        until = time.monotonic() + READ_SECONDS_MAX
-        while True:
-            try:
-                for message in read_to(consumer, TopicPartition(topic, 0, start), end, idle_seconds=STOP_SECONDS):
-                    start, until = (message.offset() or 0) + 1, time.monotonic() + READ_SECONDS_MAX
-                    if start > end:
-                        return  # more was appended meanwhile
-                    yield message
-                    self._check(until, topic)
-            except ReadTimeoutError as exc:
-                self._check(until, str(exc))
-            else:
-                return
-
-    def _check(self, until: float, why: str) -> None:
-        if self._stopped.is_set() or time.monotonic() > until:
-            raise ResumeError(why)
+    def offset(self) -> int:
+        """Of the intake record that was folded last."""
+        return self.entry.offset
 
 
 class Restoration:
@@ -232,14 +125,45 @@ def resume(fold: TenantFold, reader: Reader) -> int:
         raise ResumeMismatchError(f"{tenant}: the log goes on at {position}, but intake holds {low} to {high}")
     if tail is None:
         return 0
-    rows = _latest_rows(reader, _topic(fold, STATE))
-    try:
-        _restore(fold, rows, tail)
-    except (StateMismatchError, codec.SchemaError) as exc:
-        log.warning("%s: %s; folding the log again from its start", tenant, exc)
-        _rebuild(fold, reader, tail, low)
-        fold.state.reset_to(fold.tables, rows)
+    with closing(AppendedIntake(reader, INTAKE.of(tenant), high)) as intake:
+        _check_intake(fold, intake, tail, low)
+        rows: dict[bytes, bytes] = {}
+        try:
+            _read_latest(reader, _topic(fold, STATE), rows)
+            _restore(fold, rows, tail)
+        except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
+            log.warning("%s: %s; folding the log again from its start", tenant, exc)
+            _rebuild(fold, reader, intake, tail, low)
+            fold.state.reset_to(fold.tables, rows)
     return position
+
+
+def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int) -> None:
+    """Look whether intake is still the one that was folded: an intake that lost its tail, or all, may have grown again.
+
+    Raises:
+        ResumeMismatchError: its first record is not the founding event, or its last folded one not the last entry's.
+    """
+    tables = fold.tables
+    if low == 0 and (first := _claimed(tables, intake, 0)) is not None and first.datum_sha256 != tables.genesis:
+        raise ResumeMismatchError(f"{tables.tenant_id}: intake does not begin with the founding event: {MADE_AGAIN}")
+    if low <= tail.offset and tail.entry.outcome != SKIPPED:
+        last = _claimed(tables, intake, tail.offset)
+        if last is not None and last.leaf != tail.entry.event:
+            raise ResumeMismatchError(
+                f"{tables.tenant_id}: the record at offset {tail.offset} is not the one that was folded: {MADE_AGAIN}"
+            )
+
+
+def _claimed(tables: Tables, intake: AppendedIntake, offset: int) -> Claim | None:
+    """Return what the record at an offset claims, an empty claim where there is none; None where it cannot be read."""
+    try:
+        message = next(intake.read(offset), None)
+    except UnreadableBatchError as exc:
+        log.warning("%s: not compared with the log: %s", tables.tenant_id, exc)
+        return None
+    is_there = message is not None and message.offset() == offset
+    return read(tables, received_of(message)) if message is not None and is_there else Claim(leaf=b"")
 
 
 def _tail(fold: TenantFold, reader: Reader, topic: str) -> Tail | None:
@@ -267,7 +191,7 @@ def _tail_of(fold: TenantFold, message: Message, before: Message | None) -> Tail
     entry, leaf = _entry(message)
     if before is not None and entry.prev != _entry(before)[1]:
         raise LogMismatchError(f"the last audit entry, at offset {message.offset()}, does not follow the one before")
-    return Tail(entry.index, leaf, entry.now, entry.offset)
+    return Tail(entry.index, leaf, entry)
 
 
 def _check_signature(fold: TenantFold, message: Message) -> None:
@@ -294,15 +218,14 @@ def _entry(message: Message) -> tuple[AuditEntry, bytes]:
     return entry, log_leaf(schema.sha256, body)
 
 
-def _latest_rows(reader: Reader, topic: str) -> dict[bytes, bytes]:
-    rows: dict[bytes, bytes] = {}
+def _read_latest(reader: Reader, topic: str, rows: dict[bytes, bytes]) -> None:
+    """Read the latest row of each key. Raises UnreadableBatchError with what stood before it read."""
     low, high = reader.end(topic)
     for message in reader.read(topic, low, high):
         key, value = message.key() or b"", message.value()
         rows.pop(key, None)  # a rewritten row moves to the end
         if value is not None:
             rows[key] = value
-    return rows
 
 
 def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> None:
@@ -323,11 +246,11 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
         raise StateMismatchError(f"STATE_MISMATCH: rows of tables that are no longer kept: {sorted(unknown)}")
     for name, key, row in decoded:
         tables[name.decode()].restore(key, row)
-    fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.now)
+    fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
 
 
-def _rebuild(fold: TenantFold, reader: Reader, tail: Tail, low: int) -> None:
-    """Fold intake again up to the last entry.
+def _rebuild(fold: TenantFold, reader: Reader, appended: AppendedIntake, tail: Tail, low: int) -> None:
+    """Fold intake again up to the last entry, with the rulings that its entries name.
 
     Raises:
         StateMismatchError: intake no longer begins with the founding event.
@@ -335,8 +258,15 @@ def _rebuild(fold: TenantFold, reader: Reader, tail: Tail, low: int) -> None:
     """
     if low > 0:
         raise StateMismatchError(f"the log cannot be folded again: intake begins at offset {low}")
-    for message in reader.read_appended(_topic(fold, INTAKE), 0, tail.offset + 1):
-        step(fold.tables, received_of(message), fold.heads)
+    intake = RuledIntake(appended, fold.tables)
+    for message in reader.read(_topic(fold, AUDIT), *reader.end(_topic(fold, AUDIT))):
+        received = intake.take(_entry(message)[0])
+        if received is None:
+            break
+        try:
+            step(fold.tables, received, fold.heads)
+        except Refusal as exc:
+            raise LogMismatchError(f"a ruling that the audit log names does not hold: {exc.reason}") from exc
         fold.tables.commit()
     if fold.tables.prev != tail.leaf:
         raise LogMismatchError(f"{fold.tables.tenant_id}: intake does not give audit entry {tail.index}")

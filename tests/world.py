@@ -114,14 +114,14 @@ class World:
         """Let the broker's clock run."""
         self.now += ms
 
-    def fold(self, value: bytes | None, headers: Headers, **where: int) -> Folded:
-        """Append a record to intake and fold it. `where` may set partition, offset or appended_at."""
+    def fold(self, value: bytes | None, headers: Headers, **where: Any) -> Folded:
+        """Append a record to intake and fold it. `where` may set partition, offset, appended_at or a ruling."""
         received = self.receive(value, headers, **where)
         self.offset = received.offset + 1
         self.records.append(received)
         return self.fold_into(self.tables, received)
 
-    def receive(self, value: bytes | None, headers: Headers, **where: int) -> Received:
+    def receive(self, value: bytes | None, headers: Headers, **where: Any) -> Received:
         """Return a record as the broker would deliver it next."""
         place = {"partition": 0, "offset": self.offset, "appended_at": self.now, **where}
         return Received(**place, value=value, headers=list(headers))

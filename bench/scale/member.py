@@ -137,12 +137,10 @@ class _Marked(Loop):
 
     restoring = restored = (0.0, 0.0)
 
-    def _restore(self, partition: Partition) -> bool:
-        before = partition.restoration
-        is_over = super()._restore(partition)
-        if before is None and partition.restoration is not None:
+    def _restore_assigned(self) -> None:
+        super()._restore_assigned()
+        if self.restoring == (0.0, 0.0) and any(p.restoration is not None for p in self._partitions.values()):
             self.restoring = _clocks()
-        return is_over
 
     def _go_on(self, partition: Partition, fold: TenantFold, position: int) -> None:
         self.restored = _clocks()

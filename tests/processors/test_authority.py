@@ -18,6 +18,7 @@ from schemas.records import (
     SessionClosed,
     SessionRevoked,
 )
+from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -79,6 +80,7 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "ContextListed": {"session": ("accepted", "")},
     "StateQueried": {"session": ("accepted", ""), "approver": ("accepted", "")},
     "ApplicationEventLogged": {"session": ("accepted", ""), "tool": ("accepted", "")},
+    **{kind: {"admin": ("refused", "RULING_UNUSED")} for kind in ("RecordsSkipped", "TimeAccepted")},
 }
 REGISTERS: dict[str, set[str]] = {
     "admin": {"monitor", "enrolment", "bridge", "approver", "attester", "agent", "service", "tool"},
@@ -120,6 +122,8 @@ def own(world: World, kind: str, by: Actor) -> Body:
             event_type="paid", source="", action="", target="", outcome="success", category="custom", signed=True,
             metadata="{}",
         ),
+        "RecordsSkipped": RecordsSkipped(first=1, last=1, reason="lost"),
+        "TimeAccepted": TimeAccepted(first=1, last=1, now=world.now, reason="late"),
     }  # fmt: skip
     body: Body = bodies[kind]
     return body

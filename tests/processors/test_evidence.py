@@ -80,6 +80,7 @@ FIELDS_OF_A_MIDDLE_ENTRY = [
     ("on_behalf_of", bytes(32), "BAD_LINK", CALL + 1),
     ("fault", "KeyError", "BAD_LINK", CALL + 1),
     ("appended_at", 1, "BAD_LINK", CALL + 1),
+    ("ruling", bytes(32), "BAD_LINK", CALL + 1),
 ]
 
 

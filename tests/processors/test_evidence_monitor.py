@@ -177,6 +177,33 @@ def test_an_entry_has_one_encoding() -> None:
 # --- absent events, sessions that left
 
 
+SKIPPED = next(n for n, entry in enumerate(LOG.entries) if entry.outcome == "skipped")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"offset": LOG.entries[SKIPPED - 1].offset + 3},  # the ruling does not say so
+        {"ruling": None},
+        {"ruling": bytes(32)},
+        {"kind": "TimeAccepted"},
+        {"event": bytes(32)},
+    ],
+)
+def test_a_record_is_skipped_by_an_admin_s_ruling_on_it_only(fields: dict[str, Any]) -> None:
+    """A monitor cannot leave out a record under a ruling on another, or without one."""
+    last = next(n for n, entry in enumerate(LOG.entries) if n > SKIPPED and entry.outcome != "skipped") - 1
+    assert said(LOG.resign(last, **fields).relinked(last + 1).folder()) == ("BAD_SIG", last)
+
+
+def test_nothing_but_a_ruling_skips_a_record() -> None:
+    """Neither an admin's other events nor a ruling of somebody else let a monitor say that a record was skipped."""
+    for index in (CALL, LAST):
+        entry = LOG.entries[index]
+        lie = LOG.resign(index, outcome="skipped", reason="UNREADABLE_BATCH", ruling=entry.event).relinked(index + 1)
+        assert said(lie.folder()) == ("BAD_SIG", index)
+
+
 def test_absent_events_are_counted_and_never_taken_for_checked() -> None:
     """Intake's retention is shorter than the log's. Registry events must be there all the same."""
     pairs = [(r, None if e.kind not in REGISTRY_KINDS else v) for (r, v), e in zip(LOG.pairs, LOG.entries, strict=True)]

@@ -9,6 +9,7 @@ from confluent_kafka import TopicPartition
 
 from producers import consuming
 from producers.consuming import Quiet, headers_of
+from schemas import limits
 
 
 class Hostile:
@@ -37,6 +38,13 @@ def test_headers_are_given_as_they_came() -> None:
     """In order, doubled ones included; none is none."""
     assert headers_of(Plain([("a", b"1"), ("a", b"2")])) == [("a", b"1"), ("a", b"2")]
     assert headers_of(Plain(None)) == []
+    assert headers_of(Plain([("a", b"1")] * limits.HEADERS_MAX)) == [("a", b"1")] * limits.HEADERS_MAX
+
+
+@pytest.mark.parametrize("count", [limits.HEADERS_MAX + 1, 300_000])
+def test_a_record_with_too_many_headers_counts_as_one_without(count: int) -> None:
+    """Each takes a hundred times its bytes in memory: none of them is kept."""
+    assert headers_of(Plain([("macaw-proof", b"1")] * count)) == []
 
 
 class Assigned:

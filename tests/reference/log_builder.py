@@ -14,12 +14,14 @@ from typing import Any
 from processors import signing
 from processors.audit import log_leaf
 from processors.evidence_format import AuditRecord, Manifest, pack
-from processors.intake import Received
+from processors.intake import Received, Ruling
 from processors.outputs import output_place
+from processors.rulings import SKIPPED
 from processors.signing import SigningKey
 from producers.keys import KeyPair
 from schemas import codec
-from schemas.records import AuditEntry, Body, SessionClosed, SessionRevoked
+from schemas.records import AuditEntry, Body, ClockTicked, SessionClosed, SessionRevoked
+from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.topics import AUDIT
 from schemas.workflow import (
     ApplicationEventLogged,
@@ -35,7 +37,7 @@ from schemas.workflow import (
     DelegationRevoked,
     StateQueried,
 )
-from tests.world import Folded, World, keys_of
+from tests.world import HOUR_MS, Folded, World, keys_of
 
 Pair = tuple[AuditRecord, Received | None]
 
@@ -106,7 +108,7 @@ class SmallLog:
         key = self.world.monitor.keys.signing
         proofs = key.sign_leaves([leaf for _, leaf in made])
         records = [AuditRecord(value, key.kid, proof) for (value, _), proof in zip(made, proofs, strict=True)]
-        self.pairs += zip(records, (f.received for f in burst), strict=True)
+        self.pairs += zip(records, map(event_of, burst), strict=True)
 
     def resign(self, index: int, *, by: SigningKey | None = None, **fields: Any) -> SmallLog:
         """Return a copy in which one entry says something else and is signed again; its successor is not told."""
@@ -133,6 +135,12 @@ class SmallLog:
         for name, piece in pack(self.pairs, **{**about, **fields}):
             files.setdefault(name, bytearray()).extend(piece)
         return FolderInMemory({name: bytes(data) for name, data in files.items()})
+
+
+def event_of(folded: Folded) -> Received:
+    """Return the intake record that goes with an entry: of a skipped one the ruling."""
+    ruling = folded.received.ruling
+    return ruling.event if ruling is not None and folded.entry.outcome == SKIPPED else folded.received
 
 
 def record_of(world: World, entry: AuditEntry) -> tuple[bytes, bytes]:
@@ -198,11 +206,27 @@ def _say_workflow(world: World) -> None:
     )
     for body in said:
         world.send(body, session)
+    _rule(world)
     bridge = world.register("bridge", "bridge:development")
     world.send(AttestationSet(session=session.kid, key="macaw.k", value="1", one_time=False), bridge)
     person = keys_of(world.name, "person")
     world.send(world.person_session(keys=person), bridge)
     world.send(SessionRevoked(session=person.kid, reason="left"), world.admin)
+
+
+def _rule(world: World) -> None:
+    """Let two records be skipped, and one be folded at another time."""
+    first = world.offset
+    skipped = world.signed(RecordsSkipped(first=first, last=first + 1, reason="a disk"), world.admin)
+    ruling = Ruling(b"", world.receive(*skipped, offset=first + 2))
+    for offset in (first, first + 1):
+        world.fold(None, [], offset=offset, appended_at=0, ruling=ruling)
+    world.fold(*skipped)
+    late, tick = world.offset, world.signed(ClockTicked(deadline=world.now), world.monitor)
+    accepted = world.signed(TimeAccepted(first=late, last=late, now=world.now, reason="a clock"), world.admin)
+    ruling = Ruling(b"", world.receive(*accepted, offset=late + 1))
+    world.fold(*tick, appended_at=world.now + HOUR_MS, ruling=ruling)
+    world.fold(*accepted)
 
 
 def tool_keys(name: str = "evidence") -> KeyPair:

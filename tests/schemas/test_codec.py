@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors import jcs
-from schemas import changes, codec, records, rows, workflow
+from schemas import changes, codec, records, rows, rulings, workflow
 from schemas.codec import MalformedRecordError, SchemaError, TrailingBytesError, UnknownSchemaError
 from schemas.publish import TOP_LEVEL, unpublished
 from schemas.records import AuditEntry, ClockTicked, Decision, Event
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 AVSC = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "schemas" / "avro").glob("*.avsc"))}
 CLASSES = {
     name: cls
-    for module in (records, workflow, rows, changes)
+    for module in (records, workflow, rulings, rows, changes)
     for name, cls in vars(module).items()
     if dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
 }

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 import streams.exactly_once
-import streams.resume
+import streams.restart_reading
 from schemas.topics import INTAKE
 
 FLUSH_SECONDS = 10
@@ -257,4 +257,4 @@ def install(fault: Fault | None, release: Path, *, deaf: bool) -> None:
     FaultyConsumer.release, FaultyConsumer.deaf = release, deaf
     streams.exactly_once.Producer = FaultyProducer  # type: ignore[misc,attr-defined]
     streams.exactly_once.Consumer = FaultyConsumer  # type: ignore[misc,attr-defined]
-    streams.resume.Consumer = FaultyReader  # type: ignore[misc,attr-defined]
+    streams.restart_reading.Consumer = FaultyReader  # type: ignore[misc,attr-defined]

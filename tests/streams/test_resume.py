@@ -238,6 +238,30 @@ def test_an_intake_that_ends_before_the_log_stops_the_tenant(world: World) -> No
 
 
 @pytest.mark.real_broker("a topic that is deleted and made again")
+@pytest.mark.parametrize("kept_count", [0, 1, 20, 24])
+def test_an_intake_that_lost_records_and_grew_again_stops_the_tenant(world: World, kept_count: int) -> None:
+    """Not where the log goes on, but what was folded before it, says whether it is the same intake."""
+    tenant = founded_and_folded(world)
+    assert tenant.appended == 25
+    kept = [(m.value(), m.headers() or []) for m in read_topic(world, tenant.intake)]
+    recreate_intake(world, tenant)
+    tenant.append([*kept[:kept_count], *((b"stray %d" % n, []) for n in range(40 - kept_count))])
+
+    paused_with(world, tenant, "RESUME_MISMATCH")
+
+
+@pytest.mark.real_broker("a topic that is deleted and made again")
+def test_an_intake_whose_last_folded_record_is_another_at_the_same_place(world: World) -> None:
+    """A founding event and as many records as before do not make it the same."""
+    tenant = founded_and_folded(world)
+    kept = [(m.value(), m.headers() or []) for m in read_topic(world, tenant.intake)]
+    recreate_intake(world, tenant)
+    tenant.append([*kept[:-2], kept[-1], kept[-2]])
+
+    paused_with(world, tenant, "RESUME_MISMATCH")
+
+
+@pytest.mark.real_broker("a topic that is deleted and made again")
 def test_an_intake_that_gives_another_log_stops_the_tenant(world: World) -> None:
     """Where state must be rebuilt and intake was changed, the log does not come out the same, and nothing is added."""
     tenant = founded_and_folded(world)
@@ -247,3 +271,18 @@ def test_an_intake_that_gives_another_log_stops_the_tenant(world: World) -> None
     write(world, STATE.of(tenant.name), {HEAD_KEY: None})
 
     paused_with(world, tenant, "LOG_MISMATCH")
+
+
+@pytest.mark.real_broker("a topic that is deleted and made again")
+def test_an_intake_that_is_made_again_under_a_running_worker_stops_the_tenant(world: World) -> None:
+    """The client reads on behind the old position without a word; the worker notices, and so does every later one."""
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    turn_until(loop, lambda: loop._topic_ids is not None and tenant.intake in loop._topic_ids._known)
+    recreate_intake(world, tenant)
+    tenant.append((b"stray %d" % n, []) for n in range(40))
+
+    turn_until(loop, lambda: loop.paused.get(tenant.intake, "").startswith("RESUME_MISMATCH"))
+    loop.close()
+    paused_with(world, tenant, "RESUME_MISMATCH")

@@ -1,0 +1,170 @@
+"""How the loop holds a partition where it does not pass by itself, and how the partition goes on (`streams.holds`)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from processors import rulings
+from processors.intake import Received, Ruling
+from processors.refusal import MACHINE_FAULTS, Refusal
+from schemas import limits
+from schemas.reasons import Reason
+from schemas.rulings import RecordsSkipped
+from streams.fold import TenantFold
+from streams.holds import Hold, Lookout, is_about
+from streams.partition import Partition
+
+log = logging.getLogger(__name__)
+
+
+def now_ms() -> int:
+    """Return the time of this worker's own clock, which decides nothing but what it waits for."""
+    return time.time_ns() // 1_000_000
+
+
+class Holding:
+    """Holds partitions. What was folded before such a place is sent all the same; other partitions go on."""
+
+    def __init__(
+        self, consumer: Consumer, lookout: Lookout, pause: Callable[[str, str], None], paused: dict[str, str]
+    ) -> None:
+        """`pause` tells people why a topic stands still, and has the consumer read no further; `paused` keeps why."""
+        self._consumer = consumer
+        self._paused = paused
+        self._lookout = lookout
+        self._pause = pause
+
+    def note_unreadable(self, partition: Partition, offset: int, why: str) -> None:
+        """Take nothing from a batch on that cannot be read: the client itself may go on behind it."""
+        if partition.unreadable is None:
+            partition.unreadable = offset, why
+            self._consumer.pause([partition.place])
+
+    def timely(self, partition: Partition, most: int) -> list[Received]:
+        """Return what is to be folded next of a partition's buffer; with nothing left before such a place, hold it."""
+        records = [received for _, received in partition.buffer[:most]]
+        if not records:
+            if partition.unreadable is not None and partition.hold is None:
+                offset, why = partition.unreadable
+                hold = Hold(partition.topic, max(partition.position, offset), why=why)
+                self._hold(partition, hold)
+                # A ruling on many batches is looked for once: to pass each of them takes the client a while.
+                if partition.skipping is not None and is_about(partition.skipping.event, hold):
+                    hold.candidates.append(partition.skipping.event)
+            return records
+        latest = now_ms() + limits.LOG_AHEAD_MS_MAX
+        if max(received.appended_at for received in records) <= latest:
+            return records
+        count = next(n for n, received in enumerate(records) if received.appended_at > latest)
+        if count:
+            return records[:count]
+        first = records[0]
+        if partition.ruling is not None and self._holds_good(partition, replace(first, ruling=partition.ruling)):
+            first.ruling = partition.ruling
+            return [first]
+        self._hold(partition, Hold(partition.topic, first.offset, first.appended_at))
+        return []
+
+    def look(self, partitions: Iterable[Partition]) -> None:
+        """Let go on what may: its time has come, or an admin's ruling was found."""
+        for partition in partitions:
+            if partition.hold is not None and partition.fold is not None:
+                self._look(partition, partition.hold)
+
+    def _look(self, partition: Partition, hold: Hold) -> None:
+        if hold.is_over(now_ms()):
+            log.warning("%s goes on at offset %d", hold.topic, hold.offset)
+            self._go_on(partition, hold, hold.offset)
+            return
+        if hold.is_measured and not hold.is_told:
+            hold.is_told = True
+            self._pause(hold.topic, hold.told(now_ms()))
+        while hold.candidates and (hold.appended_at is not None or hold.is_measured):
+            if self._follow(partition, hold, Ruling(b"", hold.candidates[0])):
+                return
+            hold.candidates.popleft()
+
+    def _follow(self, partition: Partition, hold: Hold, ruling: Ruling) -> bool:
+        """Let a partition go on by a ruling; whether it is one. What the consumer does not take is tried again."""
+        fold, at = partition.fold, ruling.event.offset
+        assert fold is not None
+        try:
+            body = _followed(fold, hold.place(ruling))
+        except Refusal as refusal:
+            hold.rejected += 1
+            if hold.rejected.bit_count() == 1:  # anybody can send such events, as many as he likes
+                log.warning(
+                    "%s: %d events that look like rulings are none; the last stands at offset %d: %s",
+                    hold.topic, hold.rejected, at, refusal,
+                )  # fmt: skip
+            return False
+        if not isinstance(body, RecordsSkipped):
+            partition.ruling = ruling
+            if self._go_on(partition, hold, hold.offset):
+                log.warning("%s goes on: the ruling at offset %d accepts the time of %d", hold.topic, at, hold.offset)
+            return True
+        partition.skipping = ruling
+        skipped = hold.skipped(body.last, ruling)
+        if self._go_on(partition, hold, skipped[-1].offset + 1):
+            partition.buffer += [(partition.epoch, received) for received in skipped]
+            log.warning("%s goes on: %d records are skipped by the ruling at offset %d", hold.topic, len(skipped), at)
+        return True
+
+    def _holds_good(self, partition: Partition, received: Received) -> bool:
+        assert partition.fold is not None
+        try:
+            _followed(partition.fold, received)
+        except Refusal:
+            return False
+        return True
+
+    def _hold(self, partition: Partition, hold: Hold) -> None:
+        partition.hold = hold
+        partition.is_held_back = False
+        partition.clear()
+        self._pause(partition.topic, hold.told(now_ms()))
+        self._lookout.watch(hold)
+
+    def _go_on(self, partition: Partition, hold: Hold, offset: int) -> bool:
+        """Read on at an offset; whether that was taken. If not, the partition is going, or it is tried again."""
+        try:
+            self._consumer.seek(TopicPartition(hold.topic, 0, offset))
+            self._consumer.resume([partition.place])
+        except KafkaException as exc:
+            log.warning("%s: cannot go on at offset %d: %s", hold.topic, offset, exc)
+            return False
+        self.release(partition)
+        return True
+
+    def release(self, partition: Partition) -> None:
+        """Forget a hold: it is over, or the partition is given up, or read again from before."""
+        partition.unreadable = None
+        if partition.hold is not None:
+            self._lookout.forget(partition.hold)
+            self._paused.pop(partition.topic, None)
+            partition.hold = None
+
+    def close(self) -> None:
+        """Look for nothing any more."""
+        self._lookout.close()
+
+
+def _followed(fold: TenantFold, received: Received) -> rulings.Body:
+    """Return what the record's ruling says. Raises Refusal where the fold would refuse to follow it."""
+    assert received.ruling is not None
+    tables = fold.tables
+    mark = tables.savepoint()
+    try:
+        rulings.follow(tables, received, fold.heads)
+        return rulings.judge(tables, received.ruling.event, fold.heads, received.offset)[1]
+    except (Refusal, *MACHINE_FAULTS):
+        raise
+    except Exception as exc:  # what anybody may send must end no worker
+        raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
+    finally:
+        tables.undo_to(mark)

@@ -1,0 +1,130 @@
+"""How a worker reads whole topics beside its loop: state, log and intake, for a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from producers.consuming import METADATA_SECONDS, ReadTimeoutError, behind_unreadable, read_to, watermarks
+from schemas import limits
+from streams.resume_errors import ResumeError
+
+READ_SECONDS_MAX = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5
+STOP_SECONDS = 1.0  # how soon a restoration that is no longer wanted ends
+
+
+class Reader:
+    """Reads whole topics for a restart, with consumers of the worker's own group that never join it."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        # The last offset of a transactional topic is a marker: its end shows only in an answer without records.
+        shared = {**settings, "enable.partition.eof": True, "fetch.wait.max.ms": 20}
+        self._committed = Consumer({**shared, "isolation.level": "read_committed"})
+        self._appended = Consumer({**shared, "isolation.level": "read_uncommitted"})
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End what is being read, from another thread, with a ResumeError there."""
+        self._stopped.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def close(self) -> None:
+        self._committed.close()
+        self._appended.close()
+
+    def committed(self, topic: str) -> int | None:
+        """Return the committed offset of intake, or None. Waits out an open transaction that holds the offset.
+
+        Raises:
+            ResumeError: it stays open for longer than the transaction timeout and 5 s.
+        """
+        until = time.monotonic() + READ_SECONDS_MAX
+        while True:
+            try:
+                [place] = self._committed.committed([TopicPartition(topic, 0)], timeout=STOP_SECONDS)
+                if place.error is None:
+                    return place.offset if place.offset >= 0 else None
+                why = str(place.error)
+            except KafkaException as exc:
+                why = str(exc.args[0])
+            self._check(until, f"no committed offset of {topic}: {why}")
+
+    def end(self, topic: str) -> tuple[int, int]:
+        """Return (first offset, high watermark), which counts what is not committed yet.
+
+        A read_committed consumer would be told the last stable offset, and a transaction that is still open, or whose
+        markers are on their way, would be missed.
+        """
+        return watermarks(self._appended, topic)
+
+    def read(self, topic: str, start: int, end: int) -> Generator[Message]:
+        """Yield committed records from `start` until the position reaches `end`.
+
+        Raises:
+            ResumeError: it does not within the transaction timeout and 5 s without progress.
+        """
+        return self._read(self._committed, topic, start, end)
+
+    def read_appended(self, topic: str, start: int, end: int) -> Generator[Message]:
+        """Yield records as `read`, committed or not: the loop takes intake like that, an intruder's included."""
+        return self._read(self._appended, topic, start, end)
+
+    def behind(self, topic: str, offset: int, end: int) -> int:
+        """Return the offset behind a batch of intake that cannot be read. Raises ReadTimeoutError."""
+        return behind_unreadable(self._appended, TopicPartition(topic, 0, offset), end)
+
+    def _read(self, consumer: Consumer, topic: str, start: int, end: int) -> Generator[Message]:
+        # Metadata first: a consumer that must look for a topic's leader while it reads does so once a second only.
+        consumer.list_topics(topic, timeout=METADATA_SECONDS)
+        until = time.monotonic() + READ_SECONDS_MAX
+        while True:
+            try:
+                place = TopicPartition(topic, 0, start)
+                with closing(read_to(consumer, place, end, idle_seconds=STOP_SECONDS)) as records:
+                    for message in records:
+                        start, until = (message.offset() or 0) + 1, time.monotonic() + READ_SECONDS_MAX
+                        if start > end:
+                            return  # more was appended meanwhile
+                        yield message
+                        self._check(until, topic)
+            except ReadTimeoutError as exc:
+                self._check(until, str(exc))
+            else:
+                return
+
+    def _check(self, until: float, why: str) -> None:
+        if self._stopped.is_set() or time.monotonic() > until:
+            raise ResumeError(why)
+
+
+class AppendedIntake:
+    """An intake up to `end`, as a worker's reader reads it. To begin another reading ends the one before."""
+
+    def __init__(self, reader: Reader, topic: str, end: int) -> None:
+        self._reader, self._topic, self._end = reader, topic, end
+        self._reading: Generator[Message] | None = None
+
+    def read(self, start: int) -> Iterator[Message]:
+        """Yield its records. Raises ResumeError, UnreadableBatchError."""
+        self.close()
+        self._reading = self._reader.read_appended(self._topic, start, self._end)
+        return self._reading
+
+    def behind(self, offset: int) -> int:
+        """Return the offset behind a batch that cannot be read. Raises ReadTimeoutError."""
+        self.close()
+        return self._reader.behind(self._topic, offset, self._end)
+
+    def close(self) -> None:
+        """End a reading that is under way."""
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None

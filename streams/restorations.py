@@ -1,0 +1,75 @@
+"""The partitions that a worker is restoring: a few at a time, each beside the loop, with a reader of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from streams.fold import TenantFold
+from streams.loop_settings import LoopSettings
+from streams.partition import Partition
+from streams.restart_reading import Reader
+from streams.resume import Restoration
+
+RESTORING_MAX = 4  # each has connections of its own
+RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
+
+
+class Restorations:
+    """One that is long, or must wait, holds up neither the others nor the group."""
+
+    def __init__(self, settings: LoopSettings, open_fold: Callable[[str], TenantFold | None]) -> None:
+        self._settings = settings
+        self._open_fold = open_fold
+        self._pending: list[Partition] = []
+        self._readers = [Reader(settings.consumer())]  # idle ones; the first connects while the group is joined
+        self._busy = 0
+
+    @property
+    def are_under_way(self) -> bool:
+        return self._busy > 0
+
+    def add(self, partition: Partition) -> None:
+        """Let a partition be restored, after those that wait already."""
+        self._pending.append(partition)
+
+    def add_again(self, partition: Partition) -> None:
+        """Let a partition be restored after a while: it could not be, and that may pass."""
+        partition.restore_at = time.monotonic() + RETRY_SECONDS
+        self._pending.append(partition)
+
+    def ended(self, is_wanted: Callable[[Partition], bool]) -> Iterator[tuple[Partition, Restoration]]:
+        """Begin what can begin, and yield what has ended. What is wanted no longer is given up."""
+        pending, self._pending = self._pending, []
+        for partition in pending:
+            restoration = partition.restoration
+            if not is_wanted(partition):
+                self._stop(partition)
+            elif restoration is not None and restoration.is_done:
+                partition.restoration = None
+                self._readers.append(restoration.reader)
+                self._busy -= 1
+                yield partition, restoration
+            else:
+                if restoration is None:
+                    self._begin(partition)
+                self._pending.append(partition)
+
+    def _begin(self, partition: Partition) -> None:
+        if self._busy < RESTORING_MAX and time.monotonic() >= partition.restore_at:
+            reader = self._readers.pop() if self._readers else Reader(self._settings.consumer())
+            partition.restoration = Restoration(partition.topic, self._open_fold, reader)
+            self._busy += 1
+
+    def _stop(self, partition: Partition) -> None:
+        if partition.restoration is not None:
+            partition.restoration.stop()
+            partition.restoration = None
+            self._busy -= 1
+
+    def close(self) -> None:
+        """Give up all that is under way, and release the connections."""
+        for partition in self._pending:
+            self._stop(partition)
+        for reader in self._readers:
+            reader.close()

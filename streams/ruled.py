@@ -1,0 +1,129 @@
+"""Intake as it was folded: with the rulings that the audit log names, over batches that nobody can read.
+
+For those who follow a log that a worker has folded before: rebuilding, replay, export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from processors.intake import INTAKE_PARTITION, Received, Ruling, read
+from processors.rulings import SKIPPED
+from processors.tables import Tables
+from producers.consuming import UnreadableBatchError, headers_of
+from schemas import codec
+from schemas.records import AuditEntry
+
+
+class Intake(Protocol):
+    """An intake topic, up to where it ended when it was asked. To begin another reading ends the one before."""
+
+    def read(self, start: int) -> Iterator[Message]:
+        """Yield its records from an offset on. Raises UnreadableBatchError at one that cannot be read."""
+        ...
+
+    def behind(self, offset: int) -> int:
+        """Return the offset behind a batch that cannot be read; ends a reading that is under way."""
+        ...
+
+
+def received_of(message: Message) -> Received:
+    """Return an intake record as the fold takes it."""
+    _, appended_at = message.timestamp()
+    return Received(message.partition() or 0, message.offset() or 0, appended_at, message.value(), headers_of(message))
+
+
+def entry_in(value: bytes | None) -> AuditEntry | None:
+    """Return the audit entry that a record of the audit topic is, None where it is none."""
+    try:
+        entry: AuditEntry = codec.decode_as(AuditEntry, value or b"")
+    except codec.SchemaError:
+        return None
+    return entry
+
+
+class RuledIntake:
+    """The records of an intake in order, each with the ruling that its audit entry names."""
+
+    def __init__(self, intake: Intake, tables: Tables, *, start: int = 0) -> None:
+        """`tables` only say whose intake it is."""
+        self._intake = intake
+        self._tables = tables
+        self._position = start
+        self._reading: Iterator[Message] | None = None
+        self._ahead: Received | None = None
+        self._unreadable = range(0)  # the offsets of the last batch that could not be read
+        self._ruling: Ruling | None = None
+
+    def take(self, entry: AuditEntry | None) -> Received | None:
+        """Return the next record as it was folded for this entry, or as it stands where there is none; None at the end.
+
+        An entry that says that a record was skipped, and lies elsewhere than the next one, is not believed.
+
+        Raises:
+            UnreadableBatchError: it cannot be read, and the entry does not say that it was skipped.
+        """
+        is_skip = entry is not None and entry.outcome == SKIPPED
+        try:
+            received = self.peek()
+        except UnreadableBatchError:
+            if entry is None or not is_skip or entry.offset != max(self._position, self._unreadable.start):
+                raise
+            received = Received(INTAKE_PARTITION, entry.offset, 0, None, ())
+        if received is None:
+            return None
+        self._position, self._ahead = received.offset + 1, None
+        if entry is None or entry.ruling is None or entry.offset != received.offset:
+            return received
+        ruling = self.ruling_of(entry)
+        if is_skip:
+            return Received(INTAKE_PARTITION, entry.offset, 0, None, (), ruling)
+        received.ruling = ruling
+        return received
+
+    def peek(self) -> Received | None:
+        """Return the next record as it stands, without taking it; None at the end. Raises UnreadableBatchError."""
+        if self._ahead is None:
+            self._check_readable(self._position)
+            if self._reading is None:
+                self._reading = self._intake.read(self._position)
+            try:
+                message = next(self._reading, None)
+            except UnreadableBatchError as exc:
+                self._reading = None
+                self._unreadable = range(exc.offset, self._intake.behind(exc.offset))
+                raise
+            self._ahead = None if message is None else received_of(message)
+        return self._ahead
+
+    def go_behind(self) -> None:
+        """Pass the batch that could not be read."""
+        self._position = max(self._position, self._unreadable.stop)
+
+    def _check_readable(self, offset: int) -> None:
+        if offset in self._unreadable:
+            raise UnreadableBatchError("intake", offset, f"up to offset {self._unreadable.stop - 1}")
+
+    def ruling_of(self, entry: AuditEntry) -> Ruling | None:
+        """Return the ruling that an entry names, None where intake does not hold it any more."""
+        if entry.ruling is not None and (self._ruling is None or self._ruling.leaf != entry.ruling):
+            self._reading = self._ahead = None
+            records = readable(self._intake, entry.offset)
+            found = (one for one in records if read(self._tables, one).leaf == entry.ruling)
+            self._ruling = next((Ruling(entry.ruling, one) for one in found), None)
+            records.close()
+        return self._ruling
+
+
+def readable(intake: Intake, start: int) -> Generator[Received]:
+    """Yield the records that can be read, from an offset on."""
+    while True:
+        try:
+            yield from map(received_of, intake.read(start))
+        except UnreadableBatchError as exc:
+            start = intake.behind(exc.offset)
+        else:
+            return
