@@ -53,8 +53,12 @@ def test_an_honest_decision_runs_until_the_callers_time_and_not_at_it(name: str)
     """What the monitor wrote is what the caller said."""
     stage = Stage(**{name: Workflow.opened("times").now + 500})
 
-    assert stage.honest(stage.output, 499) is not None
-    assert stage.honest(stage.output, 500) is None
+    in_time, too_late = stage.honest(stage.output, 499), stage.honest(stage.output, 500)
+
+    assert in_time is not None
+    assert not in_time.late
+    assert too_late is not None
+    assert too_late.late  # it is told that it did not run
 
 
 @pytest.mark.parametrize("name", ["deadline", "begin_by"])
