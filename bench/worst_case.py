@@ -152,7 +152,7 @@ def made_documents() -> dict[str, Document]:
         "roles": asking(" OR ".join(["principal.has_role('a')", "principal.has_group('b')"] * 30), 4),
         "zones": asking(" OR ".join(f"time.hour('+{n % 15:02}:{n:02}') > 30" for n in range(58)), 4),
         "sums": {
-            "sequence": [{"id": f"{n}", "when": "**", "sum": "l[*]", "max": 10**9, "per": "user"} for n in range(31)]
+            "sequence": [{"id": f"{n}", "when": "**", "sum": "l[*]", "max": 10**9, "per": "session"} for n in range(31)]
         },
         "same": {
             "sequence": [

@@ -328,7 +328,7 @@ class _Packer:
         yield self._piece(PROOFS, lp(kid + record.proof))
         signed = self._signed(entry, received)
         yield self._piece(EVENTS, lp(_event_record(signed, received)))
-        if is_registry_entry(entry):
+        if is_registry_entry(entry) and entry.index == self.size:  # else it is a copy, and no part of the chain
             if signed is None:
                 raise PackError(f"entry {self.size} is a {entry.kind}, and intake no longer has its event")
             yield self._piece(REGISTRY, lp(RegistryEvent(self.size, signed).encode()))

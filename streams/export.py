@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +28,8 @@ from schemas.topics import AUDIT, INTAKE
 from streams.reading import whole_partition
 from streams.ruled import RuledIntake, entry_in
 
+FOREIGN_TOLD_MAX = 8
+
 
 class ExportError(RuntimeError):
     """There is no whole log to export, or no empty place to put it."""
@@ -35,11 +37,13 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written."""
+    """What was written, and at which offsets of the audit topic stands what is no entry of this log: the first few."""
 
     target: Path
     size: int
     events_absent: int
+    foreign: int = 0
+    foreign_at: tuple[int, ...] = ()
 
 
 def export_audit(
@@ -47,7 +51,9 @@ def export_audit(
 ) -> Exported:
     """Write the tenant's log, as far as it is committed now, into a new folder.
 
-    The folder appears whole or not at all. It holds the events in clear, parameters included, and is its owner's only.
+    Records of the audit topic that are no entries of this log are left out, and told: where nothing says who may write
+    there, anybody can. The folder appears whole or not at all. It holds the events in clear, parameters included, and
+    is its owner's only.
 
     Raises:
         ExportError: `target` is not empty.
@@ -62,10 +68,11 @@ def export_audit(
         whole_partition(bootstrap, INTAKE.of(tenant), committed=False, security=security) as intake,
     ):
         ruled = RuledIntake(intake, Tables(tenant=tenant, deployment=deployment, genesis=genesis), start=intake.low)
-        pairs = pair(audit.records, ruled)
-        pieces = pack(pairs, origin=f"{deployment}/{tenant}", tenant=tenant, genesis=genesis)
+        origin = f"{deployment}/{tenant}"
+        pairs = pair(count.entries(audit.records, origin), ruled)
+        pieces = pack(pairs, origin=origin, tenant=tenant, genesis=genesis)
         write_folder(count.through(pieces), target)
-    return Exported(target, count.size, count.events_absent)
+    return Exported(target, count.size, count.events_absent, count.foreign, tuple(count.foreign_at))
 
 
 @dataclass(slots=True)
@@ -74,6 +81,19 @@ class _Count:
 
     size: int = 0
     events_absent: int = 0
+    foreign: int = 0
+    foreign_at: list[int] = field(default_factory=list)
+
+    def entries(self, audit: Iterable[Message], origin: str) -> Iterator[Message]:
+        """Yield the records that are entries of this log, whoever wrote them: what they prove is the verifier's."""
+        for message in audit:
+            entry = entry_in(message.value())
+            if entry is not None and entry.origin == origin:
+                yield message
+                continue
+            self.foreign += 1
+            if len(self.foreign_at) < FOREIGN_TOLD_MAX:
+                self.foreign_at.append(message.offset() or 0)
 
     def through(self, pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
         for name, piece in pieces:
@@ -88,7 +108,7 @@ def pair(audit: Iterable[Message], intake: RuledIntake) -> Iterator[tuple[AuditR
     With a record that was skipped goes the ruling that its entry names for its event.
     """
     for message in audit:
-        entry = entry_in(message.value())  # one that is none is for `pack` to tell
+        entry = entry_in(message.value())
         yield audit_record(message), None if entry is None else _event_of(entry, intake)
 
 

@@ -37,6 +37,13 @@ def export(
         target=directory,
         security=home.security,
     )
+    if written.foreign:
+        at = ", ".join(map(str, written.foreign_at))
+        say(
+            f"{written.foreign} records of the audit topic are no entries of this log and are left out, at offset {at}"
+            f"{' and further on' if written.foreign > len(written.foreign_at) else ''}: somebody else writes there; "
+            "`macaw topic check` shows who may"
+        )
     show(str(directory))
     say(f"{written.size} entries, {written.events_absent} of them without their event")
     say(f"whoever has {directory} and the genesis {folder.genesis.hex()} can check it: `macaw audit verify`")

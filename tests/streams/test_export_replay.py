@@ -301,6 +301,26 @@ def test_a_log_is_exported_judged_and_replayed(busy: Installation, tmp_path: Pat
 
 
 @pytest.mark.broker
+def test_what_is_no_entry_ends_no_export(busy: Installation, tmp_path: Path) -> None:
+    """Noise, a record of another kind, an entry of another tenant: left out, and told where it stands."""
+    export(busy, tmp_path / "before")
+    before = verify_folder(tmp_path / "before", genesis=busy.folder.genesis)
+    *_, last = read_entries(tmp_path / "before")
+    entry = codec.decode(codec.current("AuditEntry"), last[36:])
+    elsewhere = codec.frame(replace(entry, origin="test/elsewhere"))
+    intruder = Producer({"bootstrap.servers": busy.home.bootstrap})
+    for value in (b"noise", None, elsewhere, codec.current("Decision").prefix + b"x"):
+        intruder.produce(AUDIT.of(busy.folder.tenant), value, partition=0)
+    assert intruder.flush(60) == 0
+
+    written = export(busy, tmp_path / "after")
+    after = verify_folder(tmp_path / "after", genesis=busy.folder.genesis)
+
+    assert (written.foreign, len(written.foreign_at)) == (4, 4)
+    assert (after.code, after.root) == (before.code, before.root)
+
+
+@pytest.mark.broker
 def test_a_forged_record_on_the_log_is_found(busy: Installation) -> None:
     """Somebody who may write to the topics, but holds no key."""
     tenant = busy.folder.tenant
