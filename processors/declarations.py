@@ -72,7 +72,7 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
     key = declared.resource.encode("utf-8", "surrogatepass")
     owner = tables.resources.get(key)
     if owner is not None and owner.principal_id != name:
-        raise Refusal(Reason.RESOURCE_TAKEN, f"{owner.principal_id!r} offers it")
+        raise Refusal(Reason.RESOURCE_TAKEN, f"{owner.principal_id!r} offers it, or did: nobody inherits a name")
     _check_resource(declared.resource)
     if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"a tool runs at most {limits.TOOL_TIMEOUT_MS_MAX} ms")

@@ -132,7 +132,7 @@ def resume(fold: TenantFold, reader: Reader) -> int:
             _read_latest(reader, _topic(fold, STATE), rows)
             _restore(fold, rows, tail)
         except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
-            log.warning("%s: %s; folding the log again from its start", tenant, exc)
+            log.warning("%s: %s: %s; folding the log again from its start", tenant, exc.code, exc)
             _rebuild(fold, reader, intake, tail, low)
             fold.state.reset_to(fold.tables, rows)
     return position
@@ -231,19 +231,19 @@ def _read_latest(reader: Reader, topic: str, rows: dict[bytes, bytes]) -> None:
 def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> None:
     """Take the rows of the changelog. Raises StateMismatchError unless their head is that of the last entry."""
     if HEAD_KEY not in stored:
-        raise StateMismatchError("STATE_MISMATCH: the changelog has no head")
+        raise StateMismatchError("the changelog has no head")
     head: StateHead = codec.decode_as(StateHead, stored[HEAD_KEY])
     if head.audit_index != tail.index:
-        raise StateMismatchError(f"STATE_MISMATCH: the head is of audit index {head.audit_index}, want {tail.index}")
+        raise StateMismatchError(f"the head is of audit index {head.audit_index}, want {tail.index}")
     rows = [(full, value) for full, value in stored.items() if full != HEAD_KEY]
     for full, value in rows:
         fold.state.restore(full, value)
     if not fold.state.matches(head):
-        raise StateMismatchError("STATE_MISMATCH: the rows do not match their head")
+        raise StateMismatchError("the rows do not match their head")
     tables = fold.tables.by_name
     decoded = [(*full.partition(b"/")[::2], codec.decode(*codec.unframe(value))) for full, value in rows]
     if unknown := {name.decode() for name, _, _ in decoded} - tables.keys():
-        raise StateMismatchError(f"STATE_MISMATCH: rows of tables that are no longer kept: {sorted(unknown)}")
+        raise StateMismatchError(f"rows of tables that are no longer kept: {sorted(unknown)}")
     for name, key, row in decoded:
         tables[name.decode()].restore(key, row)
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
