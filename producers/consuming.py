@@ -56,8 +56,10 @@ class UnreadableBatchError(RuntimeError):
     `offset` is that of its first record, or the one in its middle at which reading began; `topic` is where it stands.
     """
 
+    code = "UNREADABLE_BATCH"
+
     def __init__(self, topic: str, offset: int, why: str) -> None:
-        super().__init__(f"UNREADABLE_BATCH: {topic} cannot be read at offset {offset}: {why}; read docs/incidents.md")
+        super().__init__(f"{self.code}: {topic} cannot be read at offset {offset}: {why}; read docs/incidents.md")
         self.topic, self.offset = topic, offset
 
 
