@@ -127,10 +127,12 @@ def _known_genesis(tenant: str | None) -> bytes:
     from macaw.cli.errors import CommandError
     from producers.home import Home, HomeError
 
+    wanted = "name the genesis that the log's owner gave you, by another way than the folder: --genesis HEX"
     try:
-        return Home.find().tenant(tenant).genesis
+        home = Home.find()
     except HomeError as exc:
-        raise CommandError(
-            f"no genesis to check against: {exc}. Elsewhere than at its owner's, say --genesis HEX with the 64 digits "
-            "that the owner gave you, by another way than the folder"
-        ) from exc
+        raise CommandError(f"{wanted}; no installation here knows it") from exc
+    try:
+        return home.tenant(tenant).genesis
+    except HomeError as exc:
+        raise CommandError(f"{exc}; or {wanted}") from exc

@@ -105,7 +105,7 @@ def test_a_stranger_is_told_where_the_genesis_comes_from(
 
     assert_one_sentence(ran, 1)
     assert "--genesis HEX" in ran.err
-    assert ran.err.count(str(tmp_path)) == 1  # the working and the home directory are one
+    assert "macaw up" not in ran.err
 
 
 def test_files_beside_policies_are_not_passed_over_in_silence(known: Path, capsys: pytest.CaptureFixture[str]) -> None:
