@@ -41,13 +41,16 @@ def begin(tables: Tables, effects: Effects, session_ids: Sequence[bytes], kids: 
             tables.keys.put(kid, replace(tables.keys.rows[kid], sweeping=True))
 
 
+def is_sweeping(tables: Tables) -> bool:
+    """Whether something is left that `sweep` would let leave."""
+    return bool(tables.sessions.of(SWEEPING) or tables.keys.of(SWEEPING))
+
+
 def sweep(tables: Tables, effects: Effects) -> None:
     """Let rows of ended sessions leave, and take back what revoked keys have said: at most 64 for each record.
 
     In turn, by the place of the record in the log: whoever ended many sessions does not keep others' from leaving.
     """
-    if not (tables.sessions.of(SWEEPING) or tables.keys.of(SWEEPING)):
-        return  # the usual case
     turn = effects.index * limits.EXPIRED_PER_EVENT_MAX
     for at in range(turn, turn + limits.EXPIRED_PER_EVENT_MAX):
         if found := tables.sessions.of(SWEEPING):

@@ -108,7 +108,8 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
         done = "refused", done.reason
     if effects.spent:
         work.pay(tables, effects)
-    _attempt(effects, ended.sweep, tables, effects, doing=" while rows of what has ended leave")
+    if ended.is_sweeping(tables):
+        _attempt(effects, ended.sweep, tables, effects, doing=" while rows of what has ended leave")
     if isinstance(_attempt(effects, audit.append_entry, tables, effects, *done), Refusal):
         effects.undo_to(mark)
         effects.claim = Claim(raw_digest(received.value))

@@ -23,6 +23,8 @@ from schemas.rows import WorkRow
 
 def wait_ms(tables: Tables, principal_id: str) -> int:
     """Return for how long a principal's bucket stays empty, 0 where it is not."""
+    if not tables.work.rows:
+        return 0  # the usual case
     now = tables.appended * 1000
     return max(0, retry_after_ms(_arrival(tables, principal_id, now) - limits.WORK_BUCKET_UNITS - now))
 
