@@ -10,7 +10,7 @@ import pytest
 from producers.client import AsyncClient, Client
 from producers.workflow import Workflow
 
-WAITS_FOR_NOTHING = {"create_prompt", "left", "session_id"}
+WAITS_FOR_NOTHING = {"create_prompt", "export_heads", "import_heads", "left", "session_id"}
 
 
 def public(cls: type) -> dict[str, Any]:
