@@ -22,6 +22,7 @@ from typing import Any
 from processors.names import PERSON_PREFIX
 from producers import waiting
 from producers.appending import Fate, PublishError
+from producers.approving import Desk
 from producers.async_calls import AsyncCalls
 from producers.calling import ANSWER_SECONDS, OpenCall
 from producers.calls import Asking, Calls, OnPending
@@ -46,6 +47,7 @@ from producers.publisher import Publisher
 from producers.sent import Sent
 from producers.waiting import Book, WaitingCall
 from producers.workflow import AsyncWorkflow, Workflow
+from producers.written import Log
 from schemas.records import SessionClosed
 
 __all__ = [
@@ -98,6 +100,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         self._publisher = control.publisher if as_registered else _publisher_of(control, session)
         self._answers = control.answers if session is control.key else control.answers_for(session)
         self._speaker = Speaker(self._publisher, self._answers)
+        self._desk = Desk(self._speaker, Log(control.tenant.tenant, control.tenant.genesis), control.registry)
         self._vault = ContextVault(self._speaker, control.tenant.genesis, session.kid, control.registry)
         self._answers.newest = self._vault.keep_heads(control.heads_path)
 
