@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 
 from processors import jcs
 from producers.answers import Answer, Answers
-from producers.calling import ANSWER_SECONDS, OpenCall, waits
+from producers.calling import ANSWER_SECONDS, OpenCall, waited, waits
 from producers.clock import clock_ms
 from producers.control import Control
 from producers.delegating import delegation_id
@@ -191,7 +191,7 @@ class Calls:
             intents=tuple(one if isinstance(one, str) else jcs.canonical(dict(one)).decode() for one in intents),
             prompts=records_for(self._session.kid, values, prompts, declared),
             deadline=None if deadline is None else clock.after(deadline),
-            begin_by=None if seconds is None else clock.after(min(seconds, limits.SESSION_TTL_MS_MAX / 1000)),
+            begin_by=None if seconds is None else clock.after(waited(seconds)),
             idempotency_key=idempotency_key,
         )
         return body, None if delegation is None else delegation_id(delegation)
