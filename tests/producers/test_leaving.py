@@ -32,7 +32,7 @@ from producers.client import (
 )
 from producers.consuming import watermarks
 from producers.home import Home
-from producers.tool_host import register_tool
+from producers.registering import register_tool
 from producers.tools import collect_tools, tool
 from producers.waiting import WaitingCallError
 from schemas.topics import INTAKE
