@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
 
 from producers.answers import PENDING, Answer
 from producers.appending import Fate, PublishError
@@ -101,6 +102,8 @@ class OpenCall:
         It is `kept` unless it cannot be written: a full disk is no reason not to wait for its answer.
         """
         told = self._book.described(self.sent, answer)
+        if self.kept is not None:
+            told = replace(told, ends_session=self.kept.ends_session)
         try:
             self._book.write(told)
         except OSError as exc:
