@@ -204,7 +204,7 @@ def test_all_delegations_are_listed_however_many(terminal: Terminal) -> None:
             1,
             "E_UNKNOWN_FIELD at '/conditions/amount'; nothing was granted",
         ),
-        (["--operation", "pay", "--conditions", "[]"], 2, "want a JSON object"),
+        (["--operation", "pay", "--conditions", "[]"], 2, "want one strict JSON object"),
         (["--operation", "pay", "--minutes", "1e308"], 1, "want a delegation of 0.001 to 31622400 seconds"),
         (["--operation", "pay", "--parent", "zz"], 1, "64 hexadecimal digits"),
     ],
