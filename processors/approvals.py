@@ -86,6 +86,7 @@ def ask(
             closed="",
             until=one.open_until,
             payer=paid_by,
+            opened=asked.session.opened,  # the session may leave before it is answered
         )
         tables.requests.put(request_id(asked.leaf, one.key), row)
         check_room(tables.requests, row)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from processors import registry, sessions
 from processors.authority import check_may_sign
-from processors.intake import Received, check_names, identify, read
+from processors.intake import Claim, Received, check_names, identify, read
 from processors.refusal import Refusal
 from processors.signing import VerifiedHeads
 from processors.tables import Tables
+from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import (
     AdminAdded,
@@ -27,19 +28,37 @@ from schemas.records import (
 def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int | None = None) -> None:
     """Fold one registry record into `tables`.
 
-    `now` is log time where it is known (an audit entry says it); else the signer's own clock is taken, which the log
-    accepted within its bounds.
+    `now` is log time where it is known (an audit entry says it). Else it is the signer's own clock, or where the event
+    could not stand then, the last and the first time at which the log would have taken it: what depends on keys that
+    were about to expire was judged by another clock.
 
     Raises:
         Refusal: the event may not stand in a registry; `tables` is unchanged.
     """
     claim = read(tables, received)
+    if now is not None or claim.event is None:
+        _follow(tables, received, claim, heads, now or 0)
+        return
+    issued_at = claim.event.header.issued_at
+    why: Refusal | None = None
+    for at in (issued_at, issued_at + limits.ISSUED_BEHIND_MS_MAX, issued_at - limits.ISSUED_AHEAD_MS_MAX):
+        try:
+            _follow(tables, received, claim, heads, at)
+        except Refusal as refusal:
+            why = why or refusal
+        else:
+            return
+    assert why is not None
+    raise why
+
+
+def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, now: int) -> None:
     mark, before = tables.savepoint(), tables.now
     try:
+        tables.now = now
         event, signer = identify(tables, claim, heads)
         check_names(event, signer)
         check_may_sign(signer.role, event.body)
-        tables.now = event.header.issued_at if now is None else now
         match event.body:
             case TenantFounded() as body:
                 assert received.value is not None

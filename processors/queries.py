@@ -4,7 +4,7 @@ A long answer is paid for from the asker's work bucket (`processors.work`), so t
 
     attestations        null, an attestation key, or `next`  the asker's own session's records
     approvals           null, or `next`                      requests that the asker may answer
-    invocation          the hex leaf of a call's event       the exact parameters, for who may answer or has asked;
+    invocation          the hex leaf of a call's event       the call as it was signed, for who may answer or has asked;
                                                              for an hour after its end, how it ended, for who has asked
     delegations         null, or `next`                      granted by the asker, and to the asker
     effective_policy    a resource name                      ids and digests of the policies that apply to the asker
@@ -33,9 +33,10 @@ from processors.policy.patterns import resource_name
 from processors.refusal import Refusal
 from processors.requests import asked_by, criteria_asked, lasting_for, quorum_of
 from processors.tables import OPEN, OVER, Tables
-from schemas import codec, limits
+from processors.vault import as_told
+from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import Event, InvocationRequested
+from schemas.records import Event
 from schemas.rows import AttestationRow, DelegationRow, RequestRow
 from schemas.workflow import StateQueried
 
@@ -165,17 +166,15 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValu
     if any(row.waits and signer.principal_id in {row.root, row.acting} for row in over):
         return {"event": argument, "resource": over[0].resource, "outcome": _ended(over)}
     rows = _requests_of(tables, leaf)
-    call = next((row.call for row in rows if row.call.event), None)
-    if call is None or not _may_see(tables, signer, rows):
+    asked = next((row for row in rows if row.call.event), None)
+    if asked is None or not _may_see(tables, signer, rows):
         raise Refusal(Reason.APPROVAL_UNKNOWN)
-    event: Event = codec.decode_as(Event, call.event)
-    assert isinstance(event.body, InvocationRequested)
+    # As it was signed: who answers goes by the caller's word for what is asked, and by nobody else's.
     return {
         "event": argument,
-        "resource": event.body.resource,
-        "parameters": jcs.parse_strict(event.body.parameters.encode()),
-        "principal": event.header.principal_id,
-        "issued_at": event.header.issued_at,
+        "resource": asked.resource,
+        "call": as_told(asked.call),
+        "opened": as_told(asked.opened) if asked.opened is not None else None,
         "requests": [_told(row) for row in rows],
     }
 

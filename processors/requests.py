@@ -55,7 +55,9 @@ def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:
 
 def close(tables: Tables, effects: Effects, row: RequestRow, how: str) -> None:
     """Close a request; for a while it is remembered how, without what it held, unless its share is full of such."""
-    ended = replace(row, closed=how, call=NOBODY, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS)
+    ended = replace(
+        row, closed=how, call=NOBODY, opened=None, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS
+    )
     tables.requests.put(key := request_id(row.event, row.key), ended)
     tell(effects, row, how)
     if tables.requests.full_for(ended) is not None:

@@ -112,6 +112,11 @@ def _groups_of_request(row: RequestRow) -> tuple[Hashable, ...]:
     return found if row.waits else (*found, ("by", row.session_id))
 
 
+def _weight_of_request(row: RequestRow) -> int:
+    opened = 0 if row.opened is None else len(row.opened.event)
+    return len(row.call.event) + opened + _weight_of_given(row.approvals)
+
+
 def _shares_of_request(row: RequestRow) -> Shares:
     """A closed one counts apart: what is only remembered keeps nobody from asking."""
     shares = shares_of(row.payer)
@@ -249,7 +254,7 @@ class Tables:
             lambda r: r.until,
             groups=_groups_of_request,
             payers=_shares_of_request,
-            weigh=lambda r: len(r.call.event) + _weight_of_given(r.approvals),
+            weigh=_weight_of_request,
             room=Room(most.requests, most.pending_bytes),
         )
         self.pending: Table[PendingRow] = self._table(

@@ -214,10 +214,11 @@ def _proof(row: VaultRow) -> dict[str, JSONValue]:
     """Return what a reader can check a value against: what its writer signed, and who let the writer's key speak."""
     if row.written is None or row.opened is None or row.before is None:
         return {}  # written before rows kept it: a reader refuses the value
-    return {"written": _told(row.written), "opened": _told(row.opened), "before": row.before.hex()}
+    return {"written": as_told(row.written), "opened": as_told(row.opened), "before": row.before.hex()}
 
 
-def _told(signed: SignedEvent) -> dict[str, JSONValue]:
+def as_told(signed: SignedEvent) -> dict[str, JSONValue]:
+    """Return a signed event as replies have it."""
     return {"event": signed.event.hex(), "proof": signed.proof.hex(), "kid": signed.kid.hex()}
 
 

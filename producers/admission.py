@@ -18,6 +18,7 @@ from processors import sealing, signing
 from processors.approved import APPROVER_ROLE, names_of
 from processors.attributes import subject_of
 from processors.deadlines import ends_at
+from processors.names import known_as
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.refusal import Refusal
 from processors.sessions import PERSON_ROLE
@@ -152,7 +153,7 @@ def _approves(
         log.warning("an approval does not verify: %s", exc)
         return False
     body, issued_at = event.body, event.header.issued_at
-    asked_by = {*decision.subjects, *_names(caller.attributes, caller.role, caller.principal_id)}
+    asked_by = {*map(known_as, decision.subjects), *_names(caller.attributes, caller.role, caller.principal_id)}
     return (
         isinstance(body, AttestationApproved)
         and body.request == decision.event

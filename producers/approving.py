@@ -1,7 +1,8 @@
 """Approvals from a person's side: what is asked of them, the exact parameters, and a yes or no that binds to those.
 
-Nothing is signed before the parameters were fetched and their digest was computed here: an approval is for what was
-shown, whatever a list said.
+Nothing is signed before the call was fetched as its caller signed it: resource, parameters and who asks are read from
+there, and their digest is computed here. So an approval is for what was shown, whatever a list or a monitor said. For
+whom somebody else's call is made, who may approve it and who has is the log's word.
 """
 
 from __future__ import annotations
@@ -10,16 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processors import jcs
 from processors.parameters import MalformedParametersError, parse_parameters
 from producers.answers import Answer
 from producers.control import Speaker, rows_in
 from producers.outcomes import CallError, MalformedReplyError, digest_of
+from producers.registry_view import RegistryView
+from producers.written import Log, VaultForgedError, signed_in_session
+from schemas.records import InvocationRequested
 from schemas.workflow import AttestationApproved, AttestationDenied
 
 
 class ParametersChangedError(CallError):
     """The call has other parameters than the list said; nothing was signed."""
+
+
+class CallForgedError(CallError):
+    """CALL_FORGED: what is told of a call is not what its caller signed, or nothing shows that anybody did."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"CALL_FORGED: {why}; the call is not believed, and nothing was signed: ask whoever runs the monitor",
+            reason="CALL_FORGED",
+        )
 
 
 class CallOverError(CallError):
@@ -35,7 +48,7 @@ class CallOverError(CallError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownCall:
-    """A call that waits, as whoever may answer it is shown it. `parameters_sha256` was computed here."""
+    """A call that waits, as its caller signed it. `parameters_sha256` was computed here; `requests` the log tells."""
 
     request: str
     resource: str
@@ -62,40 +75,62 @@ def own_attestations(speaker: Speaker) -> list[dict[str, Any]]:
     return rows_in(speaker.pages("attestations"), "attestations")
 
 
-def show_call(speaker: Speaker, request: str) -> ShownCall:
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where somebody answers: who speaks, in which log, and the registry that says whose keys are whose."""
+
+    speaker: Speaker
+    log: Log
+    registry: RegistryView
+
+
+def show_call(desk: Desk, request: str) -> ShownCall:
     """Return a waiting call with its exact parameters, their digest computed here.
 
     Raises:
         RefusedError: APPROVAL_UNKNOWN, nothing is asked of the speaker about this call.
         CallOverError: the call was the speaker's own, and waits no more.
         MalformedIdError: that is no digest of a call's event.
+        CallForgedError: it is not shown as its caller signed it.
         ParametersChangedError: the digest that is asked for is not that of the parameters.
-        MalformedReplyError, NoAnswerError, PublishError.
+        MalformedReplyError, NoAnswerError, PublishError, RegistryError.
     """
     digest_of(request, "the digest of a call's event, as the list of approvals has it")
-    told = speaker.question("invocation", request)
+    told = desk.speaker.question("invocation", request)
     if told.get("event") == request and isinstance(told.get("outcome"), str):
         raise CallOverError(str(told["outcome"]))
-    requests, parameters = told.get("requests"), told.get("parameters")
+    requests = told.get("requests")
     if told.get("event") != request or not isinstance(requests, list):
         raise MalformedReplyError("the log's reply is about another call")
+    body, principal = _called(desk, told, request)
     try:
-        read = parse_parameters(jcs.canonical(parameters).decode())
-    except (MalformedParametersError, ValueError) as exc:
-        raise MalformedReplyError("the log's reply holds no parameters") from exc
+        read = parse_parameters(body.parameters)
+    except MalformedParametersError as exc:
+        raise CallForgedError("the caller has signed no parameters") from exc
     for one in requests:
-        if not isinstance(one, dict) or one.get("request") != request or one.get("resource") != told.get("resource"):
+        if not isinstance(one, dict) or one.get("request") != request or one.get("resource") != body.resource:
             raise MalformedReplyError("the log's reply is about several calls")
         if one.get("parameters_sha256") != read.sha256.hex():
             raise ParametersChangedError("the digest that is asked for is not that of the parameters that are shown")
     return ShownCall(
         request=request,
-        resource=str(told.get("resource")),
-        principal=str(told.get("principal")),
+        resource=body.resource,
+        principal=principal,
         parameters=read.value,
         parameters_sha256=read.sha256,
         requests=tuple(requests),
     )
+
+
+def _called(desk: Desk, told: Mapping[str, Any], request: str) -> tuple[InvocationRequested, str]:
+    """Return what a caller signed, and who that is. Raises CallForgedError, RegistryError."""
+    try:
+        event, leaf, _ = signed_in_session(told, "call", desk.log, registry=desk.registry)
+    except VaultForgedError as exc:
+        raise CallForgedError(exc.why) from exc
+    if leaf.hex() != request or not isinstance(event.body, InvocationRequested):
+        raise CallForgedError("the caller has signed another event")
+    return event.body, event.header.principal_id
 
 
 def check_listed(listed: Mapping[str, Any], shown: ShownCall) -> str:
@@ -110,20 +145,20 @@ def check_listed(listed: Mapping[str, Any], shown: ShownCall) -> str:
     return key
 
 
-def approve(speaker: Speaker, listed: Mapping[str, Any], reason: str) -> Answer:
+def approve(desk: Desk, listed: Mapping[str, Any], reason: str) -> Answer:
     """Say yes to a request as it was listed, once its parameters are those. Raises as `show_call`, and RefusedError."""
-    return _answer(speaker, listed, reason, AttestationApproved)
+    return _answer(desk, listed, reason, AttestationApproved)
 
 
-def deny(speaker: Speaker, listed: Mapping[str, Any], reason: str) -> Answer:
+def deny(desk: Desk, listed: Mapping[str, Any], reason: str) -> Answer:
     """Say no to a request as it was listed, once its parameters are those. Raises as `approve`."""
-    return _answer(speaker, listed, reason, AttestationDenied)
+    return _answer(desk, listed, reason, AttestationDenied)
 
 
 def _answer(
-    speaker: Speaker, listed: Mapping[str, Any], reason: str, says: type[AttestationApproved | AttestationDenied]
+    desk: Desk, listed: Mapping[str, Any], reason: str, says: type[AttestationApproved | AttestationDenied]
 ) -> Answer:
-    shown = show_call(speaker, str(listed.get("request")))
+    shown = show_call(desk, str(listed.get("request")))
     key = check_listed(listed, shown)
     request = bytes.fromhex(shown.request)
-    return speaker.tell(says(request=request, key=key, parameters_sha256=shown.parameters_sha256, reason=reason))
+    return desk.speaker.tell(says(request=request, key=key, parameters_sha256=shown.parameters_sha256, reason=reason))

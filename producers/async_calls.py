@@ -9,8 +9,7 @@ from typing import Any, Unpack
 
 from producers.answers import Answer
 from producers.calling import ANSWER_SECONDS, OpenCall, waits
-from producers.calls import Asking, Calls, OnPending
-from producers.outcomes import result_of
+from producers.calls import Asking, Calls, Give, OnPending
 from producers.waiting import WaitingCall
 
 
@@ -66,8 +65,12 @@ class AsyncCalls:
         seconds: float = ANSWER_SECONDS,
         approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
+        give: Give | None = None,
     ) -> Any:
-        """Wait for a call that was begun, as `Client.finish`. A task that is cancelled leaves it among `left`."""
+        """Wait for a call that was begun, as `Client.finish`. A task that is cancelled leaves it among `left`.
+
+        `give` is called in another thread.
+        """
         try:
             answer = self._calling._timed(call, await call.first_async(seconds))  # noqa: SLF001 - its twin
             if waits(answer):
@@ -78,7 +81,7 @@ class AsyncCalls:
         except BaseException:
             call.leave()
             raise
-        return result_of(await asyncio.to_thread(self._calling._ended, call, answer))  # noqa: SLF001 - its twin
+        return await asyncio.to_thread(self._calling._given, call, answer, give)  # noqa: SLF001 - its twin
 
     @property
     def left(self) -> list[WaitingCall]:

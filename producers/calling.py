@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
 
 from producers.answers import PENDING, Answer
 from producers.appending import Fate, PublishError
-from producers.outcomes import NoAnswerError, no_result, not_yet
+from producers.outcomes import MalformedTimeError, NoAnswerError, no_result, not_yet
 from producers.sent import Sent
 from producers.waiting import Book, WaitingCall
 from schemas import limits
@@ -42,13 +44,13 @@ class OpenCall:
     def first(self, seconds: float) -> Answer:
         """Return the final answer, or that the call waits."""
         self.sent.check_process()
-        wait({self.sent.answer, self.sent.pending}, seconds, FIRST_COMPLETED)
+        wait({self.sent.answer, self.sent.pending}, waited(seconds), FIRST_COMPLETED)
         return self._first(seconds)
 
     async def first_async(self, seconds: float) -> Answer:
         """Return as `first`. A task that is cancelled meanwhile leaves the call: it is `kept`."""
         self.sent.check_process()
-        await _any_of((self.sent.answer, self.sent.pending), seconds)
+        await _any_of((self.sent.answer, self.sent.pending), waited(seconds))
         if self.sent.answer.done() or self.sent.pending.done():
             return self._first(seconds)
         return await asyncio.to_thread(self._first, seconds)
@@ -100,6 +102,8 @@ class OpenCall:
         It is `kept` unless it cannot be written: a full disk is no reason not to wait for its answer.
         """
         told = self._book.described(self.sent, answer)
+        if self.kept is not None:
+            told = replace(told, ends_session=self.kept.ends_session)
         try:
             self._book.write(told)
         except OSError as exc:
@@ -140,8 +144,20 @@ def waits(answer: Answer) -> bool:
     return answer.result.outcome == PENDING
 
 
+def waited(seconds: float) -> float:
+    """Return for how long to wait for an answer: no call stays open for longer than a session lives.
+
+    Raises:
+        MalformedTimeError: it is not a number.
+    """
+    longest = min(seconds, limits.SESSION_TTL_MS_MAX / 1000)
+    if math.isnan(longest):
+        raise MalformedTimeError("want a number of seconds to wait for an answer")
+    return longest
+
+
 def _patience(call: WaitingCall, seconds: float, at_most: float | None) -> float:
     """Return for how long to wait. The time is the monitor's word: no session lives longer than a day."""
     left_ms = (call.until or 0) - time.time_ns() // 1_000_000
-    patience = min(max(left_ms, 0), limits.SESSION_TTL_MS_MAX) / 1000 + seconds
+    patience = min(max(left_ms, 0), limits.SESSION_TTL_MS_MAX) / 1000 + waited(seconds)
     return patience if at_most is None else min(patience, at_most)

@@ -14,12 +14,12 @@ from typing import Any, TypedDict, Unpack
 
 from processors import jcs
 from producers.answers import Answer, Answers
-from producers.calling import ANSWER_SECONDS, OpenCall, waits
+from producers.calling import ANSWER_SECONDS, OpenCall, waited, waits
 from producers.clock import clock_ms
 from producers.control import Control
 from producers.delegating import delegation_id
 from producers.keys import KeyPair
-from producers.outcomes import MalformedIdError, NoAnswerError, milliseconds, not_yet, result_of
+from producers.outcomes import CallError, MalformedIdError, NoAnswerError, milliseconds, not_yet, result_of
 from producers.process import ForkedError
 from producers.prompting import AuthenticatedPrompt, records_for
 from producers.publisher import Publisher, PublishError
@@ -31,6 +31,7 @@ from schemas.records import InvocationRequested
 Intent = str | Mapping[str, Any]
 Prompts = Sequence[AuthenticatedPrompt] | None
 OnPending = Callable[[WaitingCall], None]
+Give = Callable[[Any], object]
 
 
 class Asking(TypedDict, total=False):
@@ -135,8 +136,13 @@ class Calls:
         seconds: float = ANSWER_SECONDS,
         approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
+        give: Give | None = None,
     ) -> Any:
-        """Wait for a call that was begun and return its result; waits and raises as `invoke`."""
+        """Wait for a call that was begun and return its result; waits and raises as `invoke`.
+
+        What `give` does with the result is done before the way back to the call is removed. Where it raises, that
+        stays, and is written down where it was not: the call is `left`.
+        """
         try:
             answer = self._timed(call, call.first(seconds))
             if waits(answer):
@@ -147,7 +153,7 @@ class Calls:
         except BaseException:
             call.leave()
             raise
-        return result_of(self._ended(call, answer))
+        return self._given(call, answer, give)
 
     @property
     def left(self) -> list[WaitingCall]:
@@ -191,7 +197,7 @@ class Calls:
             intents=tuple(one if isinstance(one, str) else jcs.canonical(dict(one)).decode() for one in intents),
             prompts=records_for(self._session.kid, values, prompts, declared),
             deadline=None if deadline is None else clock.after(deadline),
-            begin_by=None if seconds is None else clock.after(min(seconds, limits.SESSION_TTL_MS_MAX / 1000)),
+            begin_by=None if seconds is None else clock.after(waited(seconds)),
             idempotency_key=idempotency_key,
         )
         return body, None if delegation is None else delegation_id(delegation)
@@ -214,6 +220,22 @@ class Calls:
         if call.kept is None:
             raise not_yet(told, is_kept=False)
         return told
+
+    def _given(self, call: OpenCall, answer: Answer, give: Give | None) -> Any:
+        """Return the result of a call that has ended, once it was given out. Raises CallError, and what `give` does."""
+        try:
+            result = result_of(answer)
+            if give is not None:
+                give(result)
+        except CallError:
+            self._ended(call, answer)  # the error says how
+            raise
+        except BaseException:
+            if call.kept is None:
+                call.keep(None)
+            raise
+        self._ended(call, answer)
+        return result
 
     def _ended(self, call: OpenCall, answer: Answer) -> Answer:
         """Return a call's final answer; what was kept of it is not needed any more."""

@@ -22,9 +22,10 @@ from typing import Any
 from processors.names import PERSON_PREFIX
 from producers import waiting
 from producers.appending import Fate, PublishError
+from producers.approving import Desk
 from producers.async_calls import AsyncCalls
 from producers.calling import ANSWER_SECONDS, OpenCall
-from producers.calls import Asking, Calls, OnPending
+from producers.calls import Asking, Calls, Give, OnPending
 from producers.consuming import LogSetBackError
 from producers.context import ContextVault
 from producers.control import CONTROL_SECONDS, SESSION_TTL_MS, Control, Speaker, control_of, open_session
@@ -46,6 +47,7 @@ from producers.publisher import Publisher
 from producers.sent import Sent
 from producers.waiting import Book, WaitingCall
 from producers.workflow import AsyncWorkflow, Workflow
+from producers.written import Log
 from schemas.records import SessionClosed
 
 __all__ = [
@@ -98,6 +100,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         self._publisher = control.publisher if as_registered else _publisher_of(control, session)
         self._answers = control.answers if session is control.key else control.answers_for(session)
         self._speaker = Speaker(self._publisher, self._answers)
+        self._desk = Desk(self._speaker, Log(control.tenant.tenant, control.tenant.genesis), control.registry)
         self._vault = ContextVault(self._speaker, control.tenant.genesis, session.kid, control.registry)
         self._answers.newest = self._vault.keep_heads(control.heads_path)
 
@@ -150,10 +153,11 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         seconds: float = ANSWER_SECONDS,
         approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
+        give: Give | None = None,
     ) -> Any:
         """Come back for the result of a call that was left, after a restart. It may be fetched until it was given out.
 
-        `seconds` and `approval_seconds` are as with `invoke`.
+        `seconds` and `approval_seconds` are as with `invoke`, `give` as with `finish`.
 
         Raises:
             WaitingCallError: no such call is kept here.
@@ -167,7 +171,9 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         with cls(control, key, ends_session=ends) as client:
             sent = Sent(client._answers, call.resource).listen(bytes.fromhex(call.event_id), bytes.fromhex(call.event))
             under_way = client._taken_up(sent, call)
-            return client.finish(under_way, seconds=seconds, approval_seconds=approval_seconds, on_pending=on_pending)
+            return client.finish(
+                under_way, seconds=seconds, approval_seconds=approval_seconds, on_pending=on_pending, give=give
+            )
 
     @property
     def session_id(self) -> bytes:
@@ -260,9 +266,12 @@ class AsyncClient(AsyncWorkflow, AsyncCalls, AbstractAsyncContextManager["AsyncC
         seconds: float = ANSWER_SECONDS,
         approval_seconds: float | None = None,
         on_pending: OnPending | None = None,
+        give: Give | None = None,
     ) -> Any:
-        """Come back for a result, as `Client.resume`. `on_pending` is called in another thread."""
-        come_back = partial(Client.resume, seconds=seconds, approval_seconds=approval_seconds, on_pending=on_pending)
+        """Come back for a result, as `Client.resume`. `on_pending` and `give` are called in another thread."""
+        come_back = partial(
+            Client.resume, seconds=seconds, approval_seconds=approval_seconds, on_pending=on_pending, give=give
+        )
         return await asyncio.to_thread(come_back, tenant, event_id, home=home)
 
     @property

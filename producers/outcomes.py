@@ -49,7 +49,8 @@ class UnknownOutcomeError(CallError):
 class AlreadyCalledError(DeniedError):
     """A call with this idempotency key stands, so this one was not executed. `event_id` is the first one's.
 
-    `outcome` is how that stands: pending, allowed (nobody knows yet), ok, failed or unknown.
+    `outcome` is how that stands: pending, allowed (nobody knows yet), ok, failed or unknown. Both are the log's word:
+    what the tool itself has signed comes with `Client.resume`.
     """
 
     event_id: str

@@ -153,17 +153,22 @@ def is_last(folder: TenantHome, call: WaitingCall) -> bool:
 
 
 def _sweep(calls: Path) -> None:
-    """Remove calls whose answers the log keeps no longer, and the oldest of too many."""
+    """Remove calls whose answers the log keeps no longer, and the oldest of too many.
+
+    What else lies there, or cannot be removed, is let be: it must not keep a call from being written down.
+    """
     found = []
     for path in calls.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # fetched meanwhile
-            found.append((path.stat().st_mtime, path))
+        with contextlib.suppress(OSError):  # fetched meanwhile
+            if _EVENT_ID.fullmatch(path.name.partition(".")[0]):
+                found.append((path.stat().st_mtime, path))
     oldest = time.time() - topics.RESULTS.retention_ms / 1000
     if len(found) > FILES_MAX:
         oldest = max(oldest, sorted(at for at, _ in found)[-FILES_MAX])
     for at, path in found:
         if at < oldest:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _write(path: Path, call: WaitingCall) -> None:

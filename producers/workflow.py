@@ -29,6 +29,7 @@ class Workflow:
     """The workflow methods of a client."""
 
     _speaker: Speaker
+    _desk: approving.Desk
     _vault: ContextVault
     _session_id: bytes
     _principal_id: str
@@ -46,8 +47,13 @@ class Workflow:
         return (approving.pending_requests if status == "pending" else approving.own_attestations)(self._speaker)
 
     def show_call(self, request: str) -> ShownCall:
-        """Return a call that waits with its exact parameters. Raises ParametersChangedError for another digest."""
-        return approving.show_call(self._speaker, request)
+        """Return a call that waits, as its caller signed it.
+
+        Raises:
+            CallForgedError: it is told otherwise than its caller signed it.
+            ParametersChangedError: another digest is asked for than that of its parameters.
+        """
+        return approving.show_call(self._desk, request)
 
     def approve_attestation(self, attestation: Mapping[str, Any], *, reason: str = "") -> bool:
         """Say yes to a listed request: once the exact parameters were fetched, and have the digest that was listed.
@@ -55,11 +61,11 @@ class Workflow:
         Raises:
             ParametersChangedError: they have not; nothing was signed.
         """
-        return approving.approve(self._speaker, attestation, reason).result.outcome == "accepted"
+        return approving.approve(self._desk, attestation, reason).result.outcome == "accepted"
 
     def deny_attestation(self, attestation: Mapping[str, Any], *, reason: str = "") -> bool:
         """Say no to a listed request; raises as `approve_attestation`."""
-        return approving.deny(self._speaker, attestation, reason).result.outcome == "accepted"
+        return approving.deny(self._desk, attestation, reason).result.outcome == "accepted"
 
     # --- the context vault: each raises VaultRollbackError where what is told contradicts what was told before
 

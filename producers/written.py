@@ -42,6 +42,14 @@ class VaultForgedError(RuntimeError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"{self.reason}: {why}; the value is not believed: ask whoever runs the monitor")
+        self.why = why
+
+
+class Log(NamedTuple):
+    """Whose log events were signed for."""
+
+    tenant: str
+    genesis: bytes
 
 
 class Place(NamedTuple):
@@ -53,6 +61,11 @@ class Place(NamedTuple):
     scope_id: str
     key: str
     session_id: bytes
+
+    @property
+    def log(self) -> Log:
+        """The log that it stands in."""
+        return Log(self.tenant, self.genesis)
 
 
 class Written(NamedTuple):
@@ -74,11 +87,8 @@ def check_written(
         VaultForgedError: it is not what is told, or no session of the author has signed it.
         RegistryError: the registry cannot be read.
     """
-    written, opened = _signed(told, "written"), _signed(told, "opened")
-    mine = written.kid == place.session_id
-    opening, opened_event = _opening(opened, place, None if mine else _opener(opened.kid, registry))
-    event, leaf = _event(written, place, opening.key.ed25519, "the writer's event")
-    _check_author(event, opening, written.kid, opened_event)
+    mine = _signed(told, "written").kid == place.session_id
+    event, leaf, opening = signed_in_session(told, "written", place.log, registry=registry, known=mine)
     body = event.body
     if not isinstance(body, ContextWritten) or (body.scope, body.key) != (place.scope, place.key):
         raise VaultForgedError("the writer's event puts nothing under this key of this scope")
@@ -95,6 +105,24 @@ def check_written(
     return Written(value, opening.principal_id, link)
 
 
+def signed_in_session(
+    told: Mapping[str, Any], name: str, log: Log, *, registry: RegistryView | None, known: bool = False
+) -> tuple[Event, bytes, SessionOpened]:
+    """Return the event that a reply tells under `name`, its leaf, and how its session was `opened`, told beside it.
+
+    `known`: it is the session that asks, so who opened it need not be looked up.
+
+    Raises:
+        VaultForgedError: no session that a registered key has opened has signed it.
+        RegistryError: the registry cannot be read.
+    """
+    written, opened = _signed(told, name), _signed(told, "opened")
+    opening, opened_event = _opening(opened, log, None if known else _opener(opened.kid, registry))
+    event, leaf = _event(written, log, opening.key.ed25519, "the writer's event")
+    _check_author(event, opening, written.kid, opened_event)
+    return event, leaf, opening
+
+
 def _opener(kid: bytes, registry: RegistryView | None) -> KeyRow:
     """Return the registered key that opened a session, also where it has ended since."""
     row = registry.key(kid) if registry is not None else None
@@ -103,17 +131,17 @@ def _opener(kid: bytes, registry: RegistryView | None) -> KeyRow:
     return row
 
 
-def _opening(opened: SignedEvent, place: Place, opener: KeyRow | None) -> tuple[SessionOpened, Event]:
+def _opening(opened: SignedEvent, log: Log, opener: KeyRow | None) -> tuple[SessionOpened, Event]:
     """Return how a session was opened. Without an opener only its own key is looked at: it is the one that asks."""
     if opener is None:
         event = _decoded(opened)
     else:
-        event, _ = _event(opened, place, opener.ed25519, "the opening of the writer's session")
+        event, _ = _event(opened, log, opener.ed25519, "the opening of the writer's session")
     body = event.body
     if not isinstance(body, SessionOpened) or body.key.principal_id != body.principal_id:
         raise VaultForgedError("what is shown beside the writer's event opens no session")
     try:
-        check_offer(body.key, SESSION_ROLE, place.genesis)
+        check_offer(body.key, SESSION_ROLE, log.genesis)
     except Refusal as exc:
         raise VaultForgedError(f"the key of the writer's session: {exc.reason}") from exc
     if opener is not None:
@@ -154,9 +182,9 @@ def _bytes(found: object, name: str) -> bytes:
     return bytes.fromhex(found)
 
 
-def _event(signed: SignedEvent, place: Place, ed25519: bytes, what: str) -> tuple[Event, bytes]:
+def _event(signed: SignedEvent, log: Log, ed25519: bytes, what: str) -> tuple[Event, bytes]:
     try:
-        return carried_event(signed, ed25519, tenant=place.tenant, genesis=place.genesis)
+        return carried_event(signed, ed25519, tenant=log.tenant, genesis=log.genesis)
     except UntrustedRecordError as exc:
         raise VaultForgedError(f"{what}: {exc}") from exc
 

@@ -231,6 +231,7 @@ class RequestRow:
     closed: str
     until: int
     payer: str = ""
+    opened: SignedEvent | None = None
 
 
 @record

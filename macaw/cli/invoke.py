@@ -115,6 +115,7 @@ def _ask(
     resource: str, parameters: dict[str, Any], name: str, how: Asking, patience: _Patience, tenant: str | None
 ) -> None:
     """Ask and show the result, or how to come back for it."""
+    from macaw.cli.output import OutputError
     from macaw.cli.places import open_tenant
     from macaw.cli.speaking import open_client
     from macaw.cli.stopping import Interrupting
@@ -128,6 +129,10 @@ def _ask(
         for call in client.left:
             _tell_left(call)
         raise
+    except (OutputError, BrokenPipeError):
+        for call in client.left:
+            _tell_kept(call.event_id)
+        raise
 
 
 def _ask_as(client: Client, resource: str, parameters: dict[str, Any], how: Asking, patience: _Patience) -> None:
@@ -135,15 +140,13 @@ def _ask_as(client: Client, resource: str, parameters: dict[str, Any], how: Aski
     from producers.client import WaitingCall, result_of
 
     if not patience.detach:
-        result = client.invoke(
-            resource,
-            parameters,
+        client.finish(
+            client.begin(resource, parameters, seconds=patience.seconds, **how),
             seconds=patience.seconds,
             approval_seconds=patience.approval_seconds,
             on_pending=_tell,
-            **how,
+            give=_give,
         )
-        show_json(result)
         return
     asked = client.start(resource, parameters, seconds=patience.seconds, **how)
     if isinstance(asked, WaitingCall):
@@ -155,12 +158,12 @@ def _ask_as(client: Client, resource: str, parameters: dict[str, Any], how: Aski
 
 def _come_back(event_id: str, seconds: float, approval_seconds: float | None, tenant: str | None) -> None:
     """Show the result of a call that waited."""
-    from macaw.cli.output import show_json
+    from macaw.cli.output import OutputError
     from macaw.cli.places import open_tenant
     from producers.client import Client
 
     home, folder = open_tenant(tenant)
-    show_json(
+    try:
         Client.resume(
             folder.tenant,
             event_id,
@@ -168,8 +171,28 @@ def _come_back(event_id: str, seconds: float, approval_seconds: float | None, te
             seconds=seconds,
             approval_seconds=approval_seconds,
             on_pending=_tell,
+            give=_give,
         )
-    )
+    except (OutputError, BrokenPipeError):
+        _tell_kept(event_id)
+        raise
+
+
+def _give(result: Any) -> None:
+    """Show a result, to the last byte: what cannot be written must still be there to be fetched."""
+    import sys
+
+    from macaw.cli.output import show_json, writing
+
+    show_json(result)
+    with writing():
+        sys.stdout.flush()
+
+
+def _tell_kept(event_id: str) -> None:
+    from macaw.cli.output import say
+
+    say(f"the result is kept: `macaw invoke --resume {event_id}` shows it")
 
 
 def _tell(call: WaitingCall) -> None:

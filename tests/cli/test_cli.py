@@ -173,13 +173,20 @@ def test_a_policy_with_a_fault_is_named_and_nothing_is_sent(known: Path, capsys:
     assert "nothing was published" in ran.err
 
 
-def test_a_tool_module_that_fails_is_told_without_a_traceback(known: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (known / "broken.py").write_text("raise RuntimeError('no such bank')")
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [("raise RuntimeError('no such bank')", "RuntimeError: no such bank"), ("raise SystemExit(0)", "SystemExit: 0")],
+)
+def test_a_tool_module_that_fails_is_told_without_a_traceback(
+    known: Path, capsys: pytest.CaptureFixture[str], does: str, told: str
+) -> None:
+    """One that ends itself too: nothing was served, and nobody would know."""
+    (known / "broken.py").write_text(does)
 
     ran = run(capsys, "tool", "serve", "bank=broken.py")
 
     assert_one_sentence(ran, 1)
-    assert "broken.py cannot be imported: RuntimeError: no such bank" in ran.err
+    assert f"broken.py cannot be imported: {told}" in ran.err
 
 
 def test_an_unforeseen_error_tells_its_kind_and_not_its_message() -> None:

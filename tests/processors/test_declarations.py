@@ -144,6 +144,24 @@ def test_followers_know_the_same_declarations_with_and_without_what_was_compacte
         assert followed.resources.rows == world.tables.resources.rows
 
 
+@pytest.mark.parametrize("ahead_ms", [-limits.ISSUED_BEHIND_MS_MAX, limits.ISSUED_AHEAD_MS_MAX])
+def test_followers_take_what_the_log_took_by_its_own_clock(world, ahead_ms):
+    """A second instance with another contract, which may come when the first has expired: by the log's clock alone."""
+    lives_ms = 2 * limits.ISSUED_BEHIND_MS_MAX
+    world.register("tool", "calc", tools=(ADD,), expires_at=world.now + lives_ms)
+    world.advance(lives_ms + (1 if ahead_ms < 0 else -1))
+    other = replace(ADD, timeout_ms=ADD.timeout_ms + 1) if ahead_ms < 0 else ADD
+    second = world.registration("tool", "calc", tools=(other,), expires_at=None)
+    folded = world.send(second, world.admin, issued_at=world.now + ahead_ms)
+    assert folded.says == ("accepted", "")
+
+    followed = world.fresh_tables()
+    for received in world.records:
+        follow(followed, replace(received, partition=0, offset=0), VerifiedHeads())
+    assert followed.resources.rows == world.tables.resources.rows
+    assert followed.keys.rows.keys() == world.tables.keys.rows.keys()
+
+
 def test_only_a_tools_own_live_key_declares_again(world):
     """Not as another tool, not with other attributes or another end, not once it is revoked, and not by a stranger."""
     calc = world.register("tool", "calc", tools=(ADD,))

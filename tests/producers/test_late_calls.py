@@ -41,7 +41,7 @@ class Late:
         found = dict(headers)
         return SignedEvent(event=value, proof=found[PROOF_HEADER] or b"", kid=found[KID_HEADER] or b"")
 
-    def decided(self, *approvals: SignedEvent) -> Record:
+    def decided(self, *approvals: SignedEvent, subjects: tuple[str, ...] = ()) -> Record:
         """Return an allowed decision about the old call, as an honest monitor would write it but for the approvals."""
         world = self.world
         other = world.call(world.bot, "tool:bank/refund", world.event_of(self.asked).body.parameters)
@@ -66,14 +66,15 @@ class Late:
             resource=pending.resource,
             parameters_sha256=pending.parameters_sha256,
             payload_sha256=sha256(encoded).digest(),
+            subjects=subjects,
         )
         moved = output._replace(partition=topics.keyed_partition(pending.event_id))
         return forged(self, moved, decision, encoded)
 
-    def admit(self, *approvals: SignedEvent, later_ms: int = 0) -> Call | None:
+    def admit(self, *approvals: SignedEvent, later_ms: int = 0, subjects: tuple[str, ...] = ()) -> Call | None:
         world = self.world
         trusted = MonitorSigned(TwinRegistry(self), tenant=world.tenant, genesis=world.genesis)
-        record = self.decided(*approvals)
+        record = self.decided(*approvals, subjects=subjects)
         return admit(record, trusted, tool="bank", key=world.bank.keys, now_ms=world.now + later_ms)
 
 
@@ -120,6 +121,16 @@ def test_an_approval_outlives_the_session_that_gave_it_but_not_its_revocation(la
     late.world.revoke_session(late.carol)
     with pytest.raises(UntrustedRecordError, match="too old"):
         late.admit(given)
+
+
+@pytest.mark.parametrize("name", ["user:carol", "user:Carol", "user:\uff43arol"])
+def test_nobody_approves_for_whom_the_decision_says_that_the_call_is_made(late: Late, name: str) -> None:
+    """In whatever spelling: a comparison that forbids folds both sides."""
+    given = late.signed(late.carol)
+
+    assert late.admit(given, subjects=("user:alice", "bot")) is not None
+    with pytest.raises(UntrustedRecordError, match="too old"):
+        late.admit(given, subjects=(name, "bot"))
 
 
 def stale(late: Late) -> SignedEvent:

@@ -327,3 +327,25 @@ def test_an_interrupted_command_says_how_to_come_back(running: Installation, num
             [*macaw, "--resume", event_id], env=environment, capture_output=True, text=True, check=False
         )
     assert (back.stdout, back.returncode) == ('{"paid": 20}\n', 0), back.stderr
+
+
+def test_a_result_that_could_not_be_given_out_is_still_there(running: Installation, client: Client) -> None:
+    """As on a full disk: the effect is there, and nobody would learn of it. What `resume` could not give stays too."""
+
+    def fails(_: object) -> None:
+        raise OSError("no space left")
+
+    tenant = running.folder.tenant
+    with running.hosting("bank", bank := Bank()):
+        with pytest.raises(OSError, match="no space left"):
+            client.finish(client.begin(PAY, {"amount": 9}), seconds=SECONDS, give=fails)
+        [left] = client.left
+        with pytest.raises(OSError, match="no space left"):
+            Client.resume(tenant, left.event_id, home=running.home, seconds=SECONDS, give=fails)
+        given: list[object] = []
+        told = Client.resume(tenant, left.event_id, home=running.home, seconds=SECONDS, give=given.append)
+
+    assert given == [told] == [{"paid": 9}]
+    assert bank.paid == [9]
+    with pytest.raises(WaitingCallError, match="no call"):
+        resumed(running, left.event_id)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from producers.calling import waited
 from producers.outcomes import MalformedTimeError, milliseconds
 
 
@@ -18,3 +19,15 @@ def test_a_time_outside_its_bounds_is_refused(seconds: float) -> None:
     """The message says what would do."""
     with pytest.raises(MalformedTimeError, match=r"want a life of 0\.001 to 60 seconds"):
         milliseconds(seconds, at_most=60_000, what="a life")
+
+
+@pytest.mark.parametrize("seconds", [86_401, 1e300, math.inf, 10**400])
+def test_nobody_waits_longer_than_a_session_lives(seconds: float) -> None:
+    """Whoever says for ever means that; what the machine cannot wait for must not end a call that was sent."""
+    assert waited(seconds) == 86_400
+
+
+def test_what_is_no_time_is_refused_before_anything_is_sent() -> None:
+    """It would else be told when the call has run."""
+    with pytest.raises(MalformedTimeError, match="number of seconds"):
+        waited(math.nan)

@@ -320,7 +320,7 @@ def test_who_may_approve_is_shown_what_is_asked(world):
     assert (request["request"], request["key"]) == (asked.entry.event.hex(), KEY)
     assert (request["criteria"], request["quorum"], request["one_time"]) == (["role:manager"], 1, True)
     shown = reply(world.ask(carol, "invocation", request["request"]))
-    assert shown["parameters"] == {"amount": 12.5, "to": "bob"}
+    assert bytes.fromhex(shown["call"]["event"]) == asked.received.value
     exact = sha256(b'{"amount":12.5,"to":"bob"}')
     assert shown["requests"][0]["parameters_sha256"] == exact.hexdigest()
     assert asked.decisions[0].parameters_sha256 != exact.digest()

@@ -1,0 +1,147 @@
+"""A monitor that lies to whoever approves: what is shown is what the caller signed, or nothing is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from producers import approving
+from producers.approving import CallForgedError, Desk, ParametersChangedError
+from producers.outcomes import MalformedReplyError
+from producers.written import Log
+from tests.builders import Actor, Folded, invocation, keys_of
+from tests.producers.asking import Asking
+from tests.producers.forging import TwinRegistry
+from tests.workflow_world import PAY, Workflow, reply
+from tests.world import HOUR_MS
+
+Told = dict[str, Any]
+KEY = "agreed"
+HARMLESS = "tool:desk/check"
+
+
+@dataclass
+class Scene:
+    """A call that waits for carol, and how the log tells her of it."""
+
+    world: Workflow
+    carol: Actor
+    asked: Folded
+
+    @property
+    def request(self) -> str:
+        return self.asked.entry.event.hex()
+
+    def desk(self, lie: Callable[[Told], Told] = lambda told: told) -> Desk:
+        speaker = Asking(self.world, self.carol, answer=lambda _, told: lie(told))
+        return Desk(speaker, Log(self.world.tenant, self.world.genesis), TwinRegistry(self))
+
+    def told(self, request: str) -> Told:
+        found: Told = reply(self.world.ask(self.carol, "invocation", request))
+        return found
+
+
+def staged(**meta: Any) -> Scene:
+    world = Workflow.opened("shown")
+    said = {"approval_criteria": "role:manager", "timeout": 3600, **meta}
+    for resource in (PAY, HARMLESS):
+        world.require(KEY, who=f"agent:{resource}", resource=resource, **said)
+    attestations = [f"{KEY}::{{tool.id == '{resource}'}}" for resource in (PAY, HARMLESS)]
+    constraints = {"attestations": {KEY: said}}
+    world.publish_policy(
+        {"policy_id": "agent:bot", "resources": ["**"], "attestations": attestations, "constraints": constraints}
+    )
+    return Scene(world, world.person("carol", "manager"), world.pay(10))
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return staged()
+
+
+def test_a_call_is_shown_as_its_caller_signed_it(scene: Scene) -> None:
+    """Resource, parameters and who asks."""
+    shown = approving.show_call(scene.desk(), scene.request)
+
+    assert (shown.resource, shown.principal) == (PAY, "bot")
+    assert shown.parameters == {"amount": 10, "to": "bob"}
+
+
+def test_it_is_shown_when_its_session_has_left() -> None:
+    """What was asked for serves later sessions."""
+    scene = staged(one_time=False)
+    world = scene.world
+    world.passes(HOUR_MS // 2)
+    [row] = [one for one in world.tables.requests.rows.values() if one.event == scene.asked.entry.event]
+    world.tables.sessions.delete(row.session_id)
+    world.tables.commit()
+
+    assert approving.show_call(scene.desk(), scene.request).principal == "bot"
+
+
+def another_resource(_: Scene, told: Told) -> Told:
+    """The same parameters, and something that nobody minds."""
+    requests = [{**one, "resource": HARMLESS} for one in told["requests"]]
+    return {**told, "resource": HARMLESS, "requests": requests}
+
+
+def another_call(scene: Scene, told: Told) -> Told:
+    """A call that was signed, with the same parameters, in the place of the one that would be approved."""
+    other = scene.world.call(scene.world.bot, HARMLESS, {"amount": 10, "to": "bob"})
+    return {
+        **scene.told(other.entry.event.hex()),
+        "event": told["event"],
+        "requests": another_resource(scene, told)["requests"],
+    }
+
+
+def by_a_session_of_the_monitors_own(scene: Scene, told: Told) -> Told:
+    """It has made the session up, and no registered key."""
+    thief = Actor("session", "bot", keys_of("thief"))
+    opening = scene.world.session_of(scene.world.agent, keys=thief.keys)
+    return {
+        **told,
+        "call": signed(scene, invocation(HARMLESS, {"amount": 10, "to": "bob"}), thief),
+        "opened": signed(scene, opening, Actor("agent", "bot", keys_of("no agent"))),
+    }
+
+
+def without_a_proof(_: Scene, told: Told) -> Told:
+    return {**told, "call": {**told["call"], "proof": ""}}
+
+
+def without_an_opening(_: Scene, told: Told) -> Told:
+    return {**told, "opened": None}
+
+
+def signed(scene: Scene, body: Any, by: Actor) -> dict[str, str]:
+    value, headers = scene.world.signed(body, by)
+    proof, kid = (held or b"" for _, held in headers)
+    return {"event": value.hex(), "proof": proof.hex(), "kid": kid.hex()}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [another_resource, another_call, by_a_session_of_the_monitors_own, without_a_proof, without_an_opening],
+)
+def test_a_lie_about_a_call_is_neither_shown_nor_signed(scene: Scene, lie: Callable[[Scene, Told], Told]) -> None:
+    """Else a yes to something harmless would bring up again what was asked for long ago."""
+    [listed] = scene.told(scene.request)["requests"]
+    desk = scene.desk(lambda told: lie(scene, told))
+    lies = (CallForgedError, ParametersChangedError, MalformedReplyError)
+
+    with pytest.raises(lies):
+        approving.show_call(desk, scene.request)
+    with pytest.raises(lies):
+        approving.approve(desk, {**listed, "resource": HARMLESS}, "")
+    assert scene.world.finals(scene.asked.entry.event) == []
+
+
+def test_who_asks_is_the_callers_own_word(scene: Scene) -> None:
+    """A name in the reply counts for nothing."""
+    shown = approving.show_call(scene.desk(lambda told: {**told, "principal": "boss", "parameters": {}}), scene.request)
+
+    assert (shown.principal, shown.parameters) == ("bot", {"amount": 10, "to": "bob"})
