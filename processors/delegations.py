@@ -19,7 +19,7 @@ from processors.names import PERSON_PREFIX
 from processors.outputs import Effects
 from processors.policy.delegation import Hop, Scope, parse_scope
 from processors.policy.errors import PolicyError
-from processors.policy.limits import DELEGATION_DEPTH_MAX
+from processors.policy.limits import CACHED_SCOPES_MAX, DELEGATION_DEPTH_MAX
 from processors.policy.resolve import Subject
 from processors.policy.text import fold
 from processors.refusal import Refusal
@@ -274,7 +274,6 @@ def payer_of(session: SessionRow, chain: Chain) -> str:
     return with_guest(chain.payer, session.principal_id)
 
 
-@functools.lru_cache(maxsize=4096)
 def _alone(attributes: str, role: str, principal_id: str) -> Chain:
     """Return the chain of who acts for nobody else."""
     return Chain((subject_of(attributes, role, principal_id),))
@@ -320,7 +319,7 @@ def _is_known(tables: Tables, name: str) -> bool:
     return tables.principals.get(name.encode()) is not None or bool(tables.sessions.of(name))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=CACHED_SCOPES_MAX)
 def _scope(text: str) -> Scope:
     """Return the scope that a text states, at most 8 KiB of it. Raises Refusal DELEGATION_FORM."""
     try:

@@ -81,6 +81,7 @@ ROOT_KEYS_MAX = 16
 NAME_CHARS_MAX = 256
 RESOURCE_CHARS_MAX = 1024
 ATTRIBUTES_BYTES_MAX = 16 * 1024
+ATTRIBUTES_CHARS_USUAL = 512  # thousands of these are remembered as they were read, of larger ones hundreds
 TOOL_TIMEOUT_MS_MAX = 3_600_000
 
 # Workflow state of one tenant. Above them: LIMIT_EXCEEDED.
