@@ -267,11 +267,15 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
 
 
 def payer_of(session: SessionRow, chain: Chain) -> str:
-    """Return who pays for what a session causes: in somebody's name the person at the root, the delegate as a guest."""
+    """Return who pays for what a session causes: in somebody's name the person at the root, the delegate as a guest.
+
+    The guest is whom the person chose, whoever acts in the end: else with the help of some to whom it hands on what it
+    may it could take the person's whole share.
+    """
     root = chain.root.principal
     if not chain.hops or root == session.principal_id or not root.startswith(PERSON_PREFIX):
         return session.payer
-    return with_guest(chain.payer, session.principal_id)
+    return with_guest(chain.payer, chain.hops[0].delegate)
 
 
 def _alone(attributes: str, role: str, principal_id: str) -> Chain:
