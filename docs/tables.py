@@ -122,8 +122,9 @@ def payers() -> str:
     return (
         "\n## Who pays for which row\n\n"
         "A row names its *holder*, the principal that acts; for a call in somebody's name the person at the root of the delegation, with the\n"
-        "delegate as a *guest*. The holder's *sponsor* is the key that vouches for it: the enrolment key that registered it, or the bridge that\n"
-        "opened the person's session. Whom an administrator registered stands alone. A sponsor, or who stands alone, has a quarter of a table; one\n"
+        "delegate that the person chose as a *guest*, whoever it hands on to. The holder's *sponsor* is the key that vouches for it: the\n"
+        "enrolment key that registered it, or the bridge that opened the person's session. Whom an administrator registered stands alone.\n"
+        "A sponsor, or who stands alone, has a quarter of a table; one\n"
         "of those for whom a key vouches a quarter of that; a guest a quarter of the shares in which it acts, and of the table. Above: LIMIT_EXCEEDED.\n\n"
         "| table | who pays | until | whole | a quarter | a quarter of that |\n|---|---|---|---:|---:|---:|\n"
         f"{rows}\n\n"

@@ -160,7 +160,7 @@ def names_in(chain: Chain) -> frozenset[str]:
     return frozenset(name for subject in chain.subjects for name in names_of(subject))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=256)  # each keeps its subject, which may be large
 def criteria_of(subject: Subject) -> frozenset[str]:
     """Return every criterion that a subject meets with its own attributes."""
     users = (f"user:{name}" for name in (subject.user, subject.email) if name)

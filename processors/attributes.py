@@ -15,7 +15,6 @@ from schemas.reasons import Reason
 _TEXTS = ("company", "business_unit", "team", "user", "email")
 
 
-@functools.lru_cache(maxsize=10_000)
 def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
     """Return the subject that policies judge: these attributes, and the name of the program.
 
@@ -23,6 +22,12 @@ def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
         Refusal: ATTRIBUTE_INVALID where they are not a JSON object of strings and lists of strings, or a value could
             be taken for a pattern.
     """
+    # The largest take 200 KB when they are read, and somebody may name other ones with every record.
+    remembered = _usual if len(attributes) <= limits.ATTRIBUTES_CHARS_USUAL else _large
+    return remembered(attributes, role, principal_id)
+
+
+def _subject_of(attributes: str, role: str, principal_id: str) -> Subject:
     values = _parse(attributes)
     roles, groups = (_texts(values, name) for name in ("roles", "groups"))
     company, business_unit, team, user, email = (_text(values, name) for name in _TEXTS)
@@ -43,6 +48,10 @@ def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
         )
     except AttributeInvalidError as exc:
         raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
+
+
+_usual = functools.lru_cache(maxsize=8192)(_subject_of)
+_large = functools.lru_cache(maxsize=256)(_subject_of)
 
 
 def agent_of(role: str, principal_id: str) -> str | None:

@@ -37,6 +37,9 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
         raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool, and no other, declares operations")
     if len({declared.resource for declared in body.tools}) < len(body.tools):
         raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool declares each operation once")
+    if sum(len(declared.attests) + len(declared.prompts) for declared in body.tools) > limits.DECLARED_PATTERNS_MAX:
+        want = f"want at most {limits.DECLARED_PATTERNS_MAX} patterns and prompts in all operations of a registration"
+        raise Refusal(Reason.LIMIT_EXCEEDED, want)
     name = body.key.principal_id
     principal = tables.principals.rows[name.encode()]
     shared = again or len(principal.kids) > 1

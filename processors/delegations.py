@@ -19,7 +19,7 @@ from processors.names import PERSON_PREFIX
 from processors.outputs import Effects
 from processors.policy.delegation import Hop, Scope, parse_scope
 from processors.policy.errors import PolicyError
-from processors.policy.limits import DELEGATION_DEPTH_MAX
+from processors.policy.limits import CACHED_SCOPES_MAX, DELEGATION_DEPTH_MAX
 from processors.policy.resolve import Subject
 from processors.policy.text import fold
 from processors.refusal import Refusal
@@ -267,14 +267,17 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
 
 
 def payer_of(session: SessionRow, chain: Chain) -> str:
-    """Return who pays for what a session causes: in somebody's name the person at the root, the delegate as a guest."""
+    """Return who pays for what a session causes: in somebody's name the person at the root, the delegate as a guest.
+
+    The guest is whom the person chose, whoever acts in the end: else with the help of some to whom it hands on what it
+    may it could take the person's whole share.
+    """
     root = chain.root.principal
     if not chain.hops or root == session.principal_id or not root.startswith(PERSON_PREFIX):
         return session.payer
-    return with_guest(chain.payer, session.principal_id)
+    return with_guest(chain.payer, chain.hops[0].delegate)
 
 
-@functools.lru_cache(maxsize=4096)
 def _alone(attributes: str, role: str, principal_id: str) -> Chain:
     """Return the chain of who acts for nobody else."""
     return Chain((subject_of(attributes, role, principal_id),))
@@ -320,7 +323,7 @@ def _is_known(tables: Tables, name: str) -> bool:
     return tables.principals.get(name.encode()) is not None or bool(tables.sessions.of(name))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=CACHED_SCOPES_MAX)
 def _scope(text: str) -> Scope:
     """Return the scope that a text states, at most 8 KiB of it. Raises Refusal DELEGATION_FORM."""
     try:

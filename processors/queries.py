@@ -27,8 +27,6 @@ from processors.jcs import JSONValue
 from processors.outputs import Effects
 from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
-from processors.policy.limits import KEY_BYTE_UNITS, KEY_NODE_UNITS
-from processors.policy.parameter_checks import nodes_in
 from processors.policy.patterns import resource_name
 from processors.refusal import Refusal
 from processors.requests import asked_by, criteria_asked, lasting_for, quorum_of
@@ -56,7 +54,7 @@ def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         raise Refusal(Reason.QUERY_INVALID, f"the argument is no strict JSON: {exc.cause}") from exc
     told = ask(tables, signer, argument)
     payload = effects.reply_payload(event.header.salt, told)
-    work.note(effects, signer.principal_id, KEY_NODE_UNITS * nodes_in(told) + KEY_BYTE_UNITS * len(payload))
+    work.note_answer(effects, signer.principal_id, told, payload)
     effects.reply("accepted", payload=payload)
 
 

@@ -4,7 +4,7 @@ A row that somebody without an admin's rights can cause names its payer, in two 
 that acts; for a call in somebody's name the person at the root of the delegation. The *sponsor* is the key that vouches
 for the holder: the enrolment key that registered it, or the bridge that opened the person's session. Whom an admin
 registered vouches for itself. Somebody else may act within a holder's share, as a *guest*: a delegate that calls in a
-person's name, a tool for which a call is open.
+person's name, with all to whom it hands that on, and a tool for which a call is open.
 
 A sponsor, or a holder without one, has at most a quarter of a table; a holder among others of its sponsor a quarter of
 that; a guest a quarter of every share in which it acts, and a quarter of the table in all. So nobody alone can fill

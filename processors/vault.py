@@ -93,7 +93,9 @@ def operate(tables: Tables, effects: Effects, signer: Signer, event: Event, body
             told = _list(tables, scope, body)
     row = tables.scopes.get(scope_key(scope))
     told |= {"scope": scope, "n": row.n if row else 0, "h": (row.h if row else NO_CHAIN).hex()}
-    effects.reply("accepted", payload=effects.reply_payload(event.header.salt, told))
+    payload = effects.reply_payload(event.header.salt, told)
+    work.note_answer(effects, signer.principal_id, told, payload)
+    effects.reply("accepted", payload=payload)
 
 
 def _check_form(body: Operation) -> None:

@@ -4,15 +4,17 @@ One call may spend 10^7 units (MAPL.md 1), and what is denied charges no rate li
 be repeated at once. So each principal has a bucket of units, by the generic cell rate algorithm of rate limits and by
 its clock: it fills with a unit each microsecond, at most a twentieth of a core, and holds two of the largest calls.
 A call pays what it spends beyond a small amount, unless it was allowed and brought no documents: then only published
-policies made it cost what it costs. A question pays for the length of its answer. While the bucket is empty the
-principal's calls and questions are refused LIMIT_EXCEEDED before they are looked at, with the time to wait. Nobody else
-is touched.
+policies made it cost what it costs. A question, or an operation of the vault, pays for the length of its answer. While
+the bucket is empty the principal's calls and questions are refused LIMIT_EXCEEDED before they are looked at, with the
+time to wait. Nobody else is touched.
 """
 
 from __future__ import annotations
 
+from processors.jcs import JSONValue
 from processors.outputs import Effects
-from processors.policy.limits import WORK_UNITS_MAX
+from processors.policy.limits import KEY_BYTE_UNITS, KEY_NODE_UNITS, WORK_UNITS_MAX
+from processors.policy.parameter_checks import nodes_in
 from processors.policy.rates import idle_at, retry_after_ms, standing
 from processors.refusal import Refusal
 from processors.tables import Tables
@@ -51,6 +53,11 @@ def note(effects: Effects, principal_id: str, spent: int) -> None:
     units = min(spent, WORK_UNITS_MAX) - limits.WORK_FREE_UNITS
     if units > 0:
         effects.spent[principal_id] = effects.spent.get(principal_id, 0) + units
+
+
+def note_answer(effects: Effects, principal_id: str, told: JSONValue, payload: bytes) -> None:
+    """Note what an answer costs: a question of a hundred bytes may have one of some hundred thousand."""
+    note(effects, principal_id, KEY_NODE_UNITS * nodes_in(told) + KEY_BYTE_UNITS * len(payload))
 
 
 def pay(tables: Tables, effects: Effects) -> None:

@@ -76,11 +76,13 @@ WORK_FREE_UNITS = (
 WORK_BUCKET_UNITS = 20_000_000  # that a principal may spend at once; one each µs comes back, a twentieth of a core
 MARKS_PER_CALL_MAX = 64  # what one call leaves for them when it ends well
 TOOLS_PER_PRINCIPAL_MAX = 512
+DECLARED_PATTERNS_MAX = 4096  # that a tool's registration holds: to look at one takes 5 µs, and it may be 3 bytes
 DESCRIPTION_CHARS_MAX = 1024  # of an operation of a tool
 ROOT_KEYS_MAX = 16
 NAME_CHARS_MAX = 256
 RESOURCE_CHARS_MAX = 1024
 ATTRIBUTES_BYTES_MAX = 16 * 1024
+ATTRIBUTES_CHARS_USUAL = 512  # thousands of these are remembered as they were read, of larger ones hundreds
 TOOL_TIMEOUT_MS_MAX = 3_600_000
 
 # Workflow state of one tenant. Above them: LIMIT_EXCEEDED.

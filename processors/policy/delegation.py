@@ -31,7 +31,8 @@ class Scope:
 
     def covers(self, name: ResourceName) -> bool:
         """Return whether a resource is within the scope."""
-        return _covers(self.resources, self.operations, name)
+        covers = _remembered if len(name.text) <= limits.CACHED_NAME_CHARS_MAX else _covers
+        return covers(self.resources, self.operations, name)
 
     def permits(self, parameters: Mapping[str, JSONValue], now: int, work: Work) -> bool:
         """Return whether its conditions hold. What is absent fails. Raises WorkExceededError."""
@@ -163,7 +164,9 @@ def _holds(hop: Hop, name: ResourceName, parameters: Mapping[str, JSONValue], no
     return alive and hop.scope.covers(name) and hop.scope.permits(parameters, now, work)
 
 
-@lru_cache(maxsize=limits.CACHED_NAMES_MAX)
 def _covers(resources: tuple[str, ...], operations: tuple[str, ...], name: ResourceName) -> bool:
     listed = not resources or any(grants(pattern, name) for pattern in resources)
     return listed and (not operations or name.operation in operations)
+
+
+_remembered = lru_cache(maxsize=limits.CACHED_SCOPES_MAX)(_covers)

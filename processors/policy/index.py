@@ -5,6 +5,7 @@ first needed: a worker that restarts with ten thousand of them begins at once.
 """
 
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
@@ -34,7 +35,10 @@ class Entry(Protocol):
 
 
 class Remembered(dict[object, object]):
-    """Things by key, so many and of so much weight together; the oldest leave first."""
+    """Things by key, so many and of so much weight together; the oldest leave first.
+
+    Several threads may share one: tenants are restored beside those that are folded.
+    """
 
     def __init__(self, count_max: int, weight_max: int = limits.CACHED_PLAN_TESTS_MAX) -> None:
         super().__init__()
@@ -42,15 +46,19 @@ class Remembered(dict[object, object]):
         self._weight_max = weight_max
         self._weights: dict[object, int] = {}
         self._weight = 0
+        self._lock = threading.Lock()
 
     def put(self, key: object, thing: object, weight: int) -> None:
-        """Remember a thing under a key that has none."""
-        self[key], self._weights[key] = thing, weight
-        self._weight += weight
-        while len(self) > self._count_max or self._weight > self._weight_max:
-            oldest = next(iter(self))
-            self._weight -= self._weights.pop(oldest)
-            del self[oldest]
+        """Remember a thing, unless another thread has put one under its key meanwhile."""
+        with self._lock:
+            if key in self:
+                return
+            self[key], self._weights[key] = thing, weight
+            self._weight += weight
+            while len(self) > self._count_max or self._weight > self._weight_max:
+                oldest = next(iter(self))
+                self._weight -= self._weights.pop(oldest)
+                del self[oldest]
 
 
 # Bounded by what they weigh, not by how many they are: a call to which many small policies apply would else drive out

@@ -82,6 +82,7 @@ TEST_UNITS = 16  # each constraint that may apply, for each role that is tried
 CACHED_NAMES_MAX = 4096
 CACHED_NAME_CHARS_MAX = 128  # a long name has as many prefixes as slashes: remembered, a caller could fill the memory
 CACHED_MATCHERS_MAX = 4096
+CACHED_SCOPES_MAX = 512  # the largest take 35 KB, and anybody may send others with every record
 CACHED_POLICIES_MAX = 1024
 CACHED_POLICY_BYTES_MAX = 8 * 1024 * 1024  # of policies in force that are ready: more than may apply to one call
 CACHED_PLANS_MAX = 4096

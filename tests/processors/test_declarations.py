@@ -215,9 +215,11 @@ def test_a_tool_that_declares_an_operation_twice_is_refused(world):
         ("tool", (tool("tool:a", timeout_ms=0),), "LIMIT_EXCEEDED"),
         ("tool", (tool("tool:a", timeout_ms=-1),), "LIMIT_EXCEEDED"),
         ("tool", (tool("tool:a", timeout_ms=limits.TOOL_TIMEOUT_MS_MAX + 1),), "LIMIT_EXCEEDED"),
+        ("tool", tuple(replace(tool(f"tool:{i}"), attests=("**",) * 400) for i in range(11)), "LIMIT_EXCEEDED"),
+        ("tool", tuple(replace(tool(f"tool:{i}"), prompts=("a",) * 400) for i in range(11)), "LIMIT_EXCEEDED"),
     ],
     ids=["tool-of-nothing", "agent-with-tools", "too-many", "no-name", "unprintable", "too-long", "no-time",
-         "negative-time", "too-much-time"],
+         "negative-time", "too-much-time", "too-many-patterns", "too-many-prompts"],
 )  # fmt: skip
 def test_a_declaration_out_of_bounds_is_refused_whole(world, role, tools, reason):
     """Tools, and they alone, declare 1 to 512 operations with a printable name and a time to run."""

@@ -286,6 +286,22 @@ def test_who_acts_for_a_person_fills_a_part_of_the_persons_share_only(town):
         assert move(town, alice, 5).entry.reason != "LIMIT_EXCEEDED", what
 
 
+def test_those_to_whom_a_delegate_hands_on_fill_its_part_together(town):
+    """Else one whom a person trusted could take the person's whole share, with the help of four others."""
+    alice, own = town.session("alice"), town.session("own")
+    leaf = town.grant_to(alice, "own", resources=["**"]).entry.event
+    for name in ("mob", "neighbour", "stranger", "victim"):
+        narrowed = town.grant_to(own, name, parent=leaf, life_ms=3_000_000, resources=["**"]).entry.event
+        by, helpers = town.session(name), ("calls", "prompts", "vault", "scopes", "cells")
+        for n in range(ROWS // 16):
+            town.call(by, (CHECK, TRAP)[n % 2], {"n": n}, on_behalf_of=narrowed)
+            town.put(by, f"{name}-{n}", n, scope=f"s-{name}-{n}", on_behalf_of=narrowed)
+        assert town.call(by, CHECK, on_behalf_of=narrowed).says == ("denied", "LIMIT_EXCEEDED")
+
+    for what in helpers:
+        assert MOVES[what](town, alice, 5).entry.reason != "LIMIT_EXCEEDED", what
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_when_a_filler_is_revoked_its_share_comes_back(town, seed):
     """Or its sessions end: what is left is what others share, and what ends with time."""

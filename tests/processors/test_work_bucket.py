@@ -145,3 +145,17 @@ def test_a_question_pays_for_a_long_answer_and_waits_like_a_call(world: Workflow
     assert asked[0] == ("accepted", "")
     assert asked[-1] == ("refused", "LIMIT_EXCEEDED")
     assert world.call(world.bot, PAY, {"amount": 1}).says == ("denied", "LIMIT_EXCEEDED")
+
+
+def test_a_read_of_the_vault_pays_for_a_long_value_and_waits_like_a_question(world: Workflow) -> None:
+    """A read of a hundred bytes is answered with two hundred thousand: nobody fills the results' topic for nothing."""
+    assert world.put(world.bot, "short", "x" * 1000).says == ("accepted", "")
+    assert world.get(world.bot, "short").says == ("accepted", "")
+    assert bucket(world) == 0
+    assert world.put(world.bot, "long", "x" * 65_000).says == ("accepted", "")
+    told = [world.get(world.bot, "long") for _ in range(80)]
+
+    assert told[0].says == ("accepted", "")
+    assert told[-1].says == ("refused", "LIMIT_EXCEEDED")
+    assert told[-1].results[0].detail.startswith("retry_after_ms=")
+    assert world.get(world.person("ada"), "long").says == ("accepted", "")
