@@ -35,7 +35,6 @@ from schemas import codec
 from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, Prompt
 from streams.monitor import build_fold
 
-GOAL = 0.5  # seconds for 10^7 units
 LEAVES = 4000  # of the 4096 values that parameters may hold
 TEXT_BYTES = 200_000
 EVE = Subject(user="eve")

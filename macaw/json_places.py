@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from processors import jcs
+from processors.policy.reading import pointer_to
 
 _TOKEN = re.compile(
     r"""[ \t\n\r]*(?:
@@ -174,16 +175,12 @@ def _member(text: str, at: int, here: _Container) -> tuple[str, int, int]:
         raise _StopError(begin, here.pointer)
     name = unicodedata.normalize("NFC", name)
     if name in here.names:
-        raise _StopError(begin, f"{here.pointer}/{_escaped(name)}")
+        raise _StopError(begin, pointer_to(here.pointer, name))
     here.names.add(name)
     colon, at = _next(text, at, here.pointer)
     if colon["mark"] != ":":
         raise _StopError(colon.start(colon.lastgroup or 0), here.pointer)
-    return f"{here.pointer}/{_escaped(name)}", begin, at
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+    return pointer_to(here.pointer, name), begin, at
 
 
 def _check_scalar(found: re.Match[str], begin: int, pointer: str) -> None:

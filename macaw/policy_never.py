@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator
 
 from processors.policy.documents import PolicyDocument, pointer_to
-from processors.policy.errors import ResourceInvalidError
 from processors.policy.expressions import Expression, Joined, Match, Not, Path
-from processors.policy.patterns import resource_name
+from processors.policy.patterns import is_resource_name
 from processors.policy.sequences import After, Taint
 from processors.policy.specs import DeniedParameter, ParameterConstraint
 from processors.policy.text import fold
@@ -64,15 +63,7 @@ def _restrictions(document: PolicyDocument) -> Iterator[tuple[str, str]]:
 
 
 def _is_no_name(pattern: str) -> bool:
-    return not any(_is_name(re.sub(r"\*+", filling, fold(pattern))) for filling in _FILLINGS)
-
-
-def _is_name(text: str) -> bool:
-    try:
-        resource_name(text)
-    except ResourceInvalidError:
-        return False
-    return True
+    return not any(is_resource_name(re.sub(r"\*+", filling, fold(pattern))) for filling in _FILLINGS)
 
 
 # ---- conditions

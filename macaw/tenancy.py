@@ -15,6 +15,7 @@ from processors.policy.documents import parse_policy
 from processors.signing import NO_GENESIS, kid_of
 from producers.answers import Answer
 from producers.client import CONTROL_SECONDS, Control, NoAnswerError, RefusedError
+from producers.files import create_private
 from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair
 from producers.registering import ENROLMENT_PREFIX, register_key, registrar
@@ -77,20 +78,14 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
             key.save(making / f"{role}.key")
         deployment = home.config.get("deployment", "local")
         value = _founding_value(folder.tenant, deployment, keys, development=development)
-        _write_private(making / FOUNDING, value)
-        _write_private(making / ENROLMENT, b"")
-        _write_private(making / "genesis", kid_of(value[codec.FRAME_BYTES :]).hex().encode() + b"\n")
-        _write_private(making / "views.token", secrets.token_urlsafe(32).encode() + b"\n")
+        create_private(making / FOUNDING, value)
+        create_private(making / ENROLMENT, b"")
+        create_private(making / "genesis", kid_of(value[codec.FRAME_BYTES :]).hex().encode() + b"\n")
+        create_private(making / "views.token", secrets.token_urlsafe(32).encode() + b"\n")
         making.rename(folder.path)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
 
 
 def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *, development: bool) -> bytes:

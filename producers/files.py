@@ -1,9 +1,10 @@
-"""Files that people name: read once, no further than a bound, and never waited for."""
+"""Files: those that people name, read once and no further than a bound; and our own, written for their owner alone."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -49,3 +50,32 @@ def read_start(path: Path, count: int, *, may_be_pipe: bool = False) -> bytes:
         if isinstance(exc, FileError):
             raise
         raise FileError(path, "no file can have this name") from exc  # a NUL character in it
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Write a new file that its owner alone may read, and have it on disk: whole, or not at all.
+
+    Raises:
+        FileExistsError: there is one.
+        OSError: it cannot be written, as on a full disk.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Write a file as `create_private` does, in one step in the place of what stands there. Raises OSError."""
+    making = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    create_private(making, content)
+    try:
+        making.replace(path)
+    except BaseException:
+        making.unlink(missing_ok=True)
+        raise

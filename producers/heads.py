@@ -15,7 +15,6 @@ import logging
 import math
 import os
 import re
-import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from processors.vault import NO_CHAIN, OWN, chain_value
+from producers.files import replace_private
 
 log = logging.getLogger(__name__)
 
@@ -273,25 +273,12 @@ class HeadsFile:
     def _write(self) -> None:
         self._merge()
         try:
-            self._replace()
+            replace_private(self._path, json.dumps(self._heads.export(own=self._own)).encode())
         except OSError as exc:
             log.warning(
                 "%s cannot be written (%s): a log that is set back may not be noticed", self._path, exc.strerror
             )
         self._saved_at = time.monotonic()
-
-    def _replace(self) -> None:
-        making = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(self._heads.export(own=self._own), file)
-                file.flush()
-                os.fsync(file.fileno())
-            making.replace(self._path)
-        except BaseException:
-            making.unlink(missing_ok=True)
-            raise
 
     def _merge(self) -> None:
         """Take what was kept, at the start and by another process since; heads of another founding count for nothing.

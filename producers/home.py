@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from producers.files import FileError, read_file
+from producers.files import FileError, read_file, replace_private
 from producers.keys import KeyPair
 from producers.security import Security, load_security
 from schemas.topics import is_tenant_id
@@ -151,10 +151,8 @@ class Home:
         before = cls.open(base) if (path / "config.json").exists() else cls(path, {})
         merged = {**before.config, **config}
         whole = {**merged, **({"kafka": before.kafka} if before.kafka != {} else {})}
-        temporary = path / "config.json.new"
-        temporary.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n", "utf-8")
-        temporary.chmod(0o600)
-        temporary.replace(path / "config.json")
+        text = json.dumps(whole, indent=2, sort_keys=True) + "\n"
+        replace_private(path / "config.json", text.encode())
         return cls(path, merged, before.kafka)
 
     @property

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from processors.authoring import offer_key
 from processors.sealing import SealingKey
 from processors.signing import SigningKey
-from producers.files import FileError, read_file
+from producers.files import FileError, create_private, read_file
 from schemas.records import KeyOffer
 
 KEY_FILE_BYTES_MAX = 16 * 1024
@@ -63,15 +63,7 @@ class KeyPair:
             )
         )
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(descriptor)  # it is about to be registered: a crash must not leave an empty file
-        except OSError:
-            path.unlink()
-            raise
+        create_private(path, pem)  # on disk: it is about to be registered, and a crash must not leave an empty file
 
     @classmethod
     def load(cls, path: Path) -> KeyPair:

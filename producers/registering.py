@@ -46,11 +46,6 @@ class Registrar(NamedTuple):
     key: KeyPair
     principal_id: str
 
-    @property
-    def is_admin(self) -> bool:
-        """Whether it may give any attribute."""
-        return self.principal_id == "admin"
-
 
 def registrar(folder: TenantHome, role: str, name: str, *, enrolment: str | None = None) -> Registrar:
     """Return the key in a tenant's folder that registers a principal.

@@ -31,6 +31,7 @@ from typing import Any
 from uuid import UUID
 
 from processors import jcs
+from processors.policy.reading import pointer_to
 from schemas import limits
 
 UNWRITTEN = "$unwritten"
@@ -305,5 +306,5 @@ def _pointer(at: _Place) -> str:
 
 def place_text(steps: Iterable[object]) -> str:
     """Return a place as a JSON pointer (RFC 6901), its end where it is too long."""
-    text = "".join(f"/{_clean(str(step).replace('~', '~0').replace('/', '~1'))}" for step in steps)
+    text = "".join(_clean(pointer_to("", str(step))) for step in steps)
     return text if len(text) <= POINTER_CHARS_MAX else f"…{text[-POINTER_CHARS_MAX + 1 :]}"

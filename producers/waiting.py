@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import secrets
 import time
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from producers.answers import Answer
+from producers.files import replace_private
 from producers.home import TenantHome
 from producers.keys import KeyPair
 from producers.sent import Sent
@@ -172,13 +172,7 @@ def _sweep(calls: Path) -> None:
 
 
 def _write(path: Path, call: WaitingCall) -> None:
-    making = path.with_suffix(f".{secrets.token_hex(4)}")
-    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(call), file)
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(path)
+    replace_private(path, json.dumps(asdict(call)).encode())
 
 
 def load(folder: TenantHome, event_id: str) -> tuple[WaitingCall, KeyPair]:

@@ -92,6 +92,15 @@ def resource_name(text: str) -> ResourceName:
     return _remembered_name(text) if len(text) <= limits.CACHED_NAME_CHARS_MAX else _read_name(text)
 
 
+def is_resource_name(text: str) -> bool:
+    """Return whether a text names a resource."""
+    try:
+        resource_name(text)
+    except ResourceInvalidError:
+        return False
+    return True
+
+
 def _read_name(text: str) -> ResourceName:
     name = _with_domain(nfc(text))
     if "*" in name:  # to be written %2A: a name must never read as a pattern

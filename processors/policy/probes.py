@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from processors.jcs import JSONValue
 from processors.policy.documents import PolicyDocument
-from processors.policy.errors import ResourceInvalidError
 from processors.policy.globs import star_runs
 from processors.policy.paths import EVERY, Place
-from processors.policy.patterns import resource_name, restricts
+from processors.policy.patterns import is_resource_name, resource_name, restricts
 from processors.policy.specs import DeniedParameter, ParameterConstraint
 
 NAMES_MAX = 2_000
@@ -98,7 +97,7 @@ def _names(documents: Sequence[PolicyDocument]) -> Iterator[str]:
         rules = [rule.when for rule in document.sequence]
         for pattern in (*document.resources, *document.denied_resources, *keys, *rules):
             for text in instances(pattern):
-                if _is_name(text):
+                if is_resource_name(text):
                     found[text] = None
                 if len(found) >= NAMES_MAX:
                     break
@@ -120,14 +119,6 @@ def instances(pattern: str) -> Iterator[str]:
         for run in sorted(set(star_runs(at)), key=len, reverse=True):
             text = text.replace(run, double if len(run) > 1 else single)
         yield text
-
-
-def _is_name(text: str) -> bool:
-    try:
-        resource_name(text)
-    except ResourceInvalidError:
-        return False
-    return True
 
 
 # ---- values
