@@ -17,6 +17,7 @@ from schemas.reasons import Reason
 from schemas.rulings import RecordsSkipped
 from streams.fold import TenantFold
 from streams.holds import Hold, Lookout, is_about
+from streams.naps import wake
 from streams.partition import Partition
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ class Holding:
         try:
             self._consumer.seek(TopicPartition(hold.topic, 0, offset))
             self._consumer.resume([partition.place])
+            wake(self._consumer, partition.place)
         except KafkaException as exc:
             log.warning("%s: cannot go on at offset %d: %s", hold.topic, offset, exc)
             return False

@@ -113,6 +113,7 @@ class Lookout:
         self._settings = {**settings, "enable.partition.eof": True, "isolation.level": "read_uncommitted"}
         self._lock = threading.Lock()
         self._positions: dict[Hold, int] = {}
+        self._read_for: dict[str, Hold] = {}  # by topic, what the consumer's assignment was made for; the thread's own
         self._is_changed = False
         self._thread: threading.Thread | None = None
 
@@ -147,6 +148,8 @@ class Lookout:
                 except (KafkaException, RuntimeError) as exc:  # the brokers do not answer
                     log.warning("looking ahead of held partitions: %s", exc)
                     time.sleep(PAUSE_SECONDS)
+                    with self._lock:
+                        self._is_changed = True  # the consumer may have lost its assignment
         finally:
             consumer.close()
 
@@ -157,23 +160,27 @@ class Lookout:
                 self._thread = None
                 return False
             changed, self._is_changed = self._is_changed, False
-            places = [TopicPartition(hold.topic, 0, at) for hold, at in self._positions.items()]
+            positions = dict(self._positions)
         if changed:
-            consumer.assign(places)
+            self._read_for = {hold.topic: hold for hold in positions}
+            consumer.assign([TopicPartition(hold.topic, 0, at) for hold, at in positions.items()])
         return True
 
     def _note(self, consumer: Consumer, message: Message) -> bool:
-        """Take note of a record or an error; whether the consumer still reads where it did."""
+        """Take note of a record or an error; whether the consumer still reads where it did.
+
+        A message belongs to the hold for which it was read: a newer hold of the same topic begins at its own offset.
+        """
+        hold = self._read_for.get(message.topic() or "")
         with self._lock:
-            hold = next((h for h in self._positions if h.topic == message.topic()), None)
-            at = 0 if hold is None else self._positions[hold]
+            at = None if hold is None else self._positions.get(hold)
         error = message.error()
-        if hold is None:
+        if hold is None or at is None:
             return True
         if error is not None:
             if error.name() not in UNREADABLE:
                 return True
-            self._pass_unreadable(consumer, hold, max(message.offset() or 0, at))
+            self._pass_unreadable(consumer, hold, at, max(message.offset() or 0, at))
             return False
         offset = message.offset() or 0
         if offset >= at:
@@ -186,11 +193,11 @@ class Lookout:
                 hold.candidates.append(received)
         return True
 
-    def _pass_unreadable(self, consumer: Consumer, hold: Hold, offset: int) -> None:
+    def _pass_unreadable(self, consumer: Consumer, hold: Hold, at: int, offset: int) -> None:
         _, high = watermarks(consumer, hold.topic)
         behind = behind_unreadable(consumer, TopicPartition(hold.topic, 0, offset), high)
         self._move(hold, behind)
-        if hold.behind is None and hold.appended_at is None:
+        if at == hold.offset and hold.appended_at is None:
             hold.behind = behind
         with self._lock:
             self._is_changed = True

@@ -4,19 +4,22 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from macaw.evidence_folder import verify_folder
+from producers.consuming import behind_unreadable, take
 from schemas import limits
 from schemas.records import AuditEntry, Body
 from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.topics import STATE
 from streams.broker import BrokerInfo
 from streams.export import export_audit
+from streams.holds import Hold, Lookout
 from streams.replay import replay
 from streams.state_head import HEAD_KEY
 from tests.streams.loop_oracle import check_log, read_log
@@ -250,12 +253,73 @@ def test_an_admin_accepts_times_and_the_log_says_which(world: World, monkeypatch
 
 
 @pytest.mark.real_broker("a topic whose settings change")
+def test_records_read_for_a_hold_that_is_over_say_nothing_about_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer hold of the topic is measured from its own offset, whatever was fetched for the one before."""
+    tenant = world.found()
+    with compressed_as_sent(world.broker.bootstrap, tenant.intake):
+        for _ in range(2):
+            bomb(world, tenant, [BOMB_BYTES])
+            tenant.call(3)
+    first, second = tenant.appended - 8, tenant.appended - 4
+    old, new = Hold(tenant.intake, first), Hold(tenant.intake, second)
+    lookout = Lookout(world.settings("lookout").consumer())
+    takes: list[int] = []
+    changes = iter([True])
+
+    def take_while_it_changes(*args: Any) -> list[Message]:
+        messages = take(*args)
+        takes.extend(m.offset() for m in messages if m.error() is None)
+        if takes and takes[-1] > second and next(changes, False):
+            lookout.forget(old)
+            lookout.watch(new)
+        return messages
+
+    monkeypatch.setattr("streams.holds.take", take_while_it_changes)
+    lookout.watch(old)
+    until = time.monotonic() + 30
+    while not new.is_measured:
+        assert time.monotonic() < until, f"never measured; read: {takes}"
+        time.sleep(0.05)
+    lookout.close()
+    assert (old.behind, new.behind) == (first + 1, second + 1)
+
+
+@pytest.mark.real_broker("a topic whose settings change")
+def test_a_lookout_goes_on_after_its_brokers_did_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was reading when the question failed is read again."""
+    tenant = world.found()
+    with compressed_as_sent(world.broker.bootstrap, tenant.intake):
+        bomb(world, tenant, [BOMB_BYTES])
+    hold = Hold(tenant.intake, tenant.appended - 1)
+    asked: list[int] = []
+
+    def unanswered_once(consumer: Consumer, place: TopicPartition, end: int) -> int:
+        asked.append(place.offset)
+        if len(asked) == 1:
+            consumer.unassign()
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return behind_unreadable(consumer, place, end)
+
+    monkeypatch.setattr("streams.holds.behind_unreadable", unanswered_once)
+    lookout = Lookout(world.settings("lookout").consumer())
+    lookout.watch(hold)
+    until = time.monotonic() + 30
+    while not hold.is_measured:
+        assert time.monotonic() < until, asked
+        time.sleep(0.05)
+    lookout.close()
+    assert asked == [hold.offset] * 2
+
+
+@pytest.mark.real_broker("a topic whose settings change")
 def test_one_ruling_is_enough_for_many_batches_and_folds_what_can_be_read(world: World) -> None:
     """A ruling permits to skip, and orders nothing: what lies between, and can be read, is decided."""
     tenant = world.found()
     first = tenant.appended
     with compressed_as_sent(world.broker.bootstrap, tenant.intake):
-        for _ in range(12):
+        for _ in range(5):
             bomb(world, tenant, [BOMB_BYTES])
             tenant.call(1)
     last = tenant.appended - 1
@@ -270,7 +334,7 @@ def test_one_ruling_is_enough_for_many_batches_and_folds_what_can_be_read(world:
 
     found = entries(world, tenant)
     assert [e.offset for e in found] == list(range(tenant.appended))
-    assert [e.outcome for e in found[first : last + 1]] == ["skipped", "allowed"] * 12
+    assert [e.outcome for e in found[first : last + 1]] == ["skipped", "allowed"] * 5
     genesis = tenant.folder.genesis
     again = replay(world.broker.bootstrap, tenant=tenant.name, deployment="test", genesis=genesis)
     assert again.difference is None
