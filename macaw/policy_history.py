@@ -15,11 +15,11 @@ from typing import Generic, TypeVar
 from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError
 from processors import evidence_format
 from processors.evidence_format import FormatError, Manifest, SignedEvent, Source
-from processors.intake import KID_HEADER, PROOF_HEADER, Claim, Received, Signer, identify, read
+from processors.intake import Claim, Received, Signer, identify, read
 from processors.outputs import Effects, Output
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED
-from processors.signing import VerifiedHeads
+from processors.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.step import expire, step
 from processors.tables import Tables
 from producers.home import Home, TenantHome

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from processors import signing
-from processors.intake import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER
-from processors.signing import Place, SigningKey
+from processors.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Place, SigningKey
 from schemas import codec
 from schemas.records import Body, Event, Header, KeyOffer, TenantFounded
 from schemas.topics import INTAKE

@@ -12,7 +12,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from processors.attestations import PHISHING_RESISTANT, held_since
 from processors.attributes import subject_of
 from processors.intake import Signer
 from processors.names import PERSON_PREFIX
@@ -64,8 +63,11 @@ class Chain(NamedTuple):
         return self.subjects[-1].principal
 
 
-def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGranted) -> None:
+def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGranted, login_at: int | None) -> None:
     """Let another principal do some of what the signer may.
+
+    `login_at` is the time of the signer's own phishing-resistant login, if there was one that lasts as long; a
+    delegation under another takes the root's.
 
     Raises:
         Refusal: DELEGATION_SELF, _CYCLE, _DEPTH, _EXPIRED, _PARENT, _FORM, UNKNOWN_PRINCIPAL or LIMIT_EXCEEDED.
@@ -82,7 +84,6 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     if not tables.now < body.expires_at <= tables.now + limits.DELEGATION_MS_MAX:
         raise Refusal(Reason.DELEGATION_EXPIRED, "want an end in the future, at most a year and a day ahead")
     above = () if body.parent is None else _above(tables, signer, body)
-    login_at = held_since(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
     phishing_resistant = login_at is not None
     if above:  # the login is the root's, through every hop
         phishing_resistant, login_at = above[0].phishing_resistant, above[0].login_at

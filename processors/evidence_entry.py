@@ -27,21 +27,20 @@ from processors.evidence_format import (
     is_registry_entry,
 )
 from processors.following import follow
-from processors.intake import (
-    INTAKE_PARTITION,
-    KID_HEADER,
-    PROOF_HEADER,
-    Claim,
-    Received,
-    check_names,
-    identify,
-    raw_digest,
-    read,
-)
+from processors.intake import Claim, Received, check_names, identify, raw_digest, read
 from processors.keys import spend
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED, skips
-from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
+from processors.signing import (
+    INTAKE_PARTITION,
+    KID_HEADER,
+    PROOF_HEADER,
+    MalformedProofError,
+    Place,
+    Proof,
+    SignatureError,
+    VerifiedHeads,
+)
 from processors.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason

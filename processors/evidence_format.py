@@ -23,9 +23,9 @@ from typing import Protocol
 
 from processors import jcs
 from processors.audit import entry_bytes
-from processors.intake import KID_HEADER, PROOF_HEADER, Received
+from processors.intake import Received
 from processors.merkle import leaf_hash
-from processors.signing import KEY_BYTES, lp
+from processors.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, lp
 from schemas import codec, limits
 from schemas.records import AdminAdded, AuditEntry, Event
 

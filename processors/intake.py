@@ -14,7 +14,16 @@ from typing import NamedTuple
 
 from processors import signing
 from processors.refusal import Refusal
-from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
+from processors.signing import (
+    INTAKE_PARTITION,
+    KID_HEADER,
+    PROOF_HEADER,
+    MalformedProofError,
+    Place,
+    Proof,
+    SignatureError,
+    VerifiedHeads,
+)
 from processors.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
@@ -40,10 +49,7 @@ from schemas.workflow import (
     DelegationRevoked,
 )
 
-PROOF_HEADER = "macaw-proof"
-KID_HEADER = "macaw-kid"
 RAW_TAG = b"macaw/raw/v1\n"
-INTAKE_PARTITION = 0
 SESSION_ROLE = "session"
 _GIVE_REASONS = frozenset({
     SessionClosed, SessionRevoked, PrincipalRevoked, AttestationApproved, AttestationDenied, AttestationRevoked,

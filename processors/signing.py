@@ -24,6 +24,10 @@ from nacl.exceptions import BadSignatureError
 from processors import merkle
 from schemas import limits
 
+PROOF_HEADER = "macaw-proof"
+KID_HEADER = "macaw-kid"
+INTAKE_PARTITION = 0
+
 EVENT_TAG = b"macaw/event/v1\n"
 DECISION_TAG = b"macaw/decision/v1\n"
 RESULT_TAG = b"macaw/result/v1\n"

@@ -43,6 +43,7 @@ from processors import (
     vault,
     work,
 )
+from processors.attestations import PHISHING_RESISTANT
 from processors.authority import check_may_sign
 from processors.intake import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.outputs import Effects, Output
@@ -211,7 +212,8 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             if (leaf := approvals.deny(tables, effects, signer, body)) is not None:
                 invocations.end(tables, effects, leaf, Reason.APPROVAL_DENIED, "cancelled")
         case workflow.DelegationGranted():
-            delegations.grant(tables, effects, signer, body)
+            login_at = attestations.held_since(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
+            delegations.grant(tables, effects, signer, body, login_at)
         case workflow.DelegationRevoked():
             delegations.revoke(tables, effects, signer, body)
         case workflow.ApplicationEventLogged():

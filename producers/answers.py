@@ -20,9 +20,18 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from processors import sealing, signing
-from processors.intake import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Received
+from processors.intake import Received
 from processors.refusal import Refusal
-from processors.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
+from processors.signing import (
+    INTAKE_PARTITION,
+    KID_HEADER,
+    PROOF_HEADER,
+    MalformedProofError,
+    Place,
+    Proof,
+    SignatureError,
+    VerifiedHeads,
+)
 from producers.consuming import LogSetBackError, headers_of, take, watermarks
 from producers.heads import LogRollbackError
 from producers.keys import KeyPair

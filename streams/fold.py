@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from processors.intake import KID_HEADER, PROOF_HEADER, Received
+from processors.intake import Received
 from processors.outputs import Output
-from processors.signing import SigningKey, VerifiedHeads
+from processors.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
 from schemas import limits

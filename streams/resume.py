@@ -18,10 +18,10 @@ from confluent_kafka import Message
 
 from processors import signing
 from processors.audit import log_leaf
-from processors.intake import PROOF_HEADER, Claim, read
+from processors.intake import Claim, read
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED
-from processors.signing import MalformedProofError, Place, Proof, SignatureError
+from processors.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.step import step
 from processors.tables import Tables
 from producers.consuming import (

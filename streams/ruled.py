@@ -10,8 +10,9 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from processors.intake import INTAKE_PARTITION, Received, Ruling, read
+from processors.intake import Received, Ruling, read
 from processors.rulings import SKIPPED
+from processors.signing import INTAKE_PARTITION
 from processors.tables import Tables
 from producers.consuming import UnreadableBatchError, headers_of
 from schemas import codec

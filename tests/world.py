@@ -16,8 +16,8 @@ from typing import Any
 from processors import signing
 from processors.authoring import uuid7
 from processors.bridges import DEVELOPMENT_ISSUER
-from processors.intake import KID_HEADER, PROOF_HEADER, Received
-from processors.signing import Place, VerifiedHeads
+from processors.intake import Received
+from processors.signing import KID_HEADER, PROOF_HEADER, Place, VerifiedHeads
 from processors.step import step
 from processors.tables import Tables, TenantLimits
 from producers.keys import KeyPair

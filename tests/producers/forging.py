@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from processors import signing
-from processors.intake import KID_HEADER, PROOF_HEADER
 from processors.outputs import Output, output_place
+from processors.signing import KID_HEADER, PROOF_HEADER
 from producers.keys import KeyPair
 from producers.registry_view import RegistryView
 from schemas import codec

@@ -7,8 +7,8 @@ from hashlib import sha256
 
 import pytest
 
-from processors.intake import KID_HEADER, PROOF_HEADER
 from processors.outputs import Output
+from processors.signing import KID_HEADER, PROOF_HEADER
 from producers.admission import Call, admit
 from producers.answers import MonitorSigned, UntrustedRecordError
 from schemas import codec, limits, topics

@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processors import signing
-from processors.intake import KID_HEADER, PROOF_HEADER
 from processors.outputs import output_place
+from processors.signing import KID_HEADER, PROOF_HEADER
 from producers.answers import PAYLOAD_HEADER
 from producers.consuming import headers_of, read_to, watermarks
 from schemas import codec
