@@ -24,7 +24,7 @@ from rich.table import Table
 from bench.tenant import DEPLOYMENT, Author, Signed
 from macaw.demo.score import Call, InjectedCall, Task, load_assignments, load_tasks, resource_name
 from processors.intake import SESSION_ROLE, Received
-from processors.signing import NO_GENESIS, kid_of
+from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
 from producers.keys import KeyPair
 from schemas import codec

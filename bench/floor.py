@@ -7,7 +7,7 @@ import time
 
 from nacl import bindings
 
-from processors.signing import SigningKey, head_bytes
+from processors.proof.signing import SigningKey, head_bytes
 
 HEADS = 64
 

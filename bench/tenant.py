@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from processors import signing
-from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.intake import SESSION_ROLE
 from processors.outputs import output_place
-from processors.signing import NO_GENESIS, kid_of
+from processors.proof import signing
+from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
+from processors.proof.signing import NO_GENESIS, kid_of
 from producers.keys import KeyPair
 from schemas import codec
 from schemas.records import (

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.tenant import BURST, DEPLOYMENT, POLICIES, RESOURCE, parameters
-from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.intake import SESSION_ROLE, Received
-from processors.jcs import canonical
-from processors.signing import NO_GENESIS, kid_of
+from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
+from processors.proof.jcs import canonical
+from processors.proof.signing import NO_GENESIS, kid_of
 from processors.tables import Tables
 from producers.keys import KeyPair
 from schemas import codec, limits

@@ -29,7 +29,7 @@ from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
 from processors.policy.evaluation import new_work
 from processors.policy.resolve import Subject
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from schemas import codec
 from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, Prompt

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from macaw.locking import update_config
 from macaw.tenancy import admin_control
-from processors.jcs import canonical
+from processors.proof.jcs import canonical
 from producers.control import Control
 from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair

@@ -18,7 +18,7 @@ from typing import Self
 
 from processors.evidence import Verdict, VerdictCode, verify
 from processors.evidence_format import DATA_FILES, MANIFEST, SCHEMA_PREFIX
-from processors.merkle import EMPTY_ROOT
+from processors.proof.merkle import EMPTY_ROOT
 
 FILE_BYTES_MAX = 256 * 1024**3
 FILES_MAX = 1024

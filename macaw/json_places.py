@@ -1,7 +1,7 @@
 """Where in a JSON text something stands, for messages: line and column of a fault, or of what a JSON pointer names.
 
-`processors.jcs` decides what a text says and whether it is good; it is fast and keeps no places. This second, slow
-reading happens only where a person is told of a fault in a text of their own.
+`processors.proof.jcs` decides what a text says and whether it is good; it is fast and keeps no places. This second,
+slow reading happens only where a person is told of a fault in a text of their own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from processors import jcs
 from processors.policy.reading import pointer_to
+from processors.proof import jcs
 
 _TOKEN = re.compile(
     r"""[ \t\n\r]*(?:
@@ -64,7 +64,7 @@ class _StopError(Exception):
 
 
 def sentence_of(text: bytes, exc: jcs.MalformedJSONError) -> str:
-    """Return what is wrong with a text that `processors.jcs` refused, and where, as the end of a sentence."""
+    """Return what is wrong with a text that `processors.proof.jcs` refused, and where, as the end of a sentence."""
     place = fault_in(text)
     told = SENTENCES.get(exc.cause, "is no strict JSON")
     return f"{told} ({place})" if place is not None else told

@@ -14,7 +14,7 @@ from macaw.policies_in_force import PolicyInForce, read_policies
 from macaw.reading import TopicReader
 from processors.policy.documents import parse_policy
 from processors.policy.index import StoredPolicy, index_stored
-from processors.signing import AUDIT_TAG
+from processors.proof.signing import AUDIT_TAG
 from producers.answers import MonitorSigned
 from producers.home import Home, TenantHome
 from producers.registry_view import RegistryView

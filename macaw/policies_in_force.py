@@ -14,7 +14,7 @@ from macaw.reading import TopicReader
 from processors.intake import event_place
 from processors.policy.documents import parse_policy
 from processors.policy.text import nfc
-from processors.signing import AUDIT_TAG
+from processors.proof.signing import AUDIT_TAG
 from processors.tables import Tables
 from producers.answers import MonitorSigned
 from producers.home import Home, TenantHome

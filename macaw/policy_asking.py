@@ -7,7 +7,6 @@ from typing import Any
 
 from macaw.policy_changes import Edit, smallest_change
 from macaw.policy_history import Asked, Found, History, HistoryError, at_call, fold_all
-from processors import jcs
 from processors.approved import Attested
 from processors.attributes import subject_of
 from processors.delegations import chain_of
@@ -19,6 +18,7 @@ from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
+from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas.rows import SessionRow

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from macaw.policy_files import PolicyFilesError, policy_paths, read_text
-from processors import jcs
+from processors.proof import jcs
 from producers.files import FileError, read_file
 
 Case = dict[str, Any]

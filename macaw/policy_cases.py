@@ -13,7 +13,6 @@ from typing import Any
 from macaw.policy_case_files import Case, CaseFile, CaseFileError, document_text, read_case_file
 from macaw.policy_case_tables import Attested, ms
 from macaw.policy_files import read_documents
-from processors import jcs
 from processors.approved import names_of
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policy.amounts import NOTHING
@@ -30,6 +29,7 @@ from processors.policy.plan import Refusal, Stage
 from processors.policy.publication import check_publication, check_withdrawal
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Outcome, Verdict, denied
+from processors.proof import jcs
 
 NOW = "2026-03-02T15:00:00Z"
 SESSION_MS = 3_600_000

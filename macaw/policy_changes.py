@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy.attestations import External, judge_external, judge_internal
 from processors.policy.call import Call
 from processors.policy.decide import decide, lacks_layer, plan_for, with_names_in_nfc
@@ -32,6 +30,8 @@ from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject
 from processors.policy.specs import ParameterConstraint
 from processors.policy.verdict import Outcome
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 
 _HOLDS = frozenset({"pass", "match", "no match", "not required", "met"})
 _REQUIRES = "requires "

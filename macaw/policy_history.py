@@ -17,9 +17,9 @@ from processors import evidence_format
 from processors.evidence_format import FormatError, Manifest, SignedEvent, Source
 from processors.intake import Claim, Received, Signer, identify, read
 from processors.outputs import Effects, Output
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED
-from processors.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.step import expire, step
 from processors.tables import Tables
 from producers.home import Home, TenantHome

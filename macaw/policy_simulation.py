@@ -15,7 +15,7 @@ from typing import NamedTuple
 from macaw.policy_history import History, decisions_of, fold
 from processors.intake import Received
 from processors.policy.documents import PolicyDocument
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas import codec
 from schemas.records import Decision, Event, PolicyPublished, PolicyWithdrawn

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from macaw.locking import update_config
-from processors.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.policy.documents import parse_policy
-from processors.signing import NO_GENESIS, kid_of
+from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
+from processors.proof.signing import NO_GENESIS, kid_of
 from producers.answers import Answer
 from producers.client import CONTROL_SECONDS, Control, NoAnswerError, RefusedError
 from producers.files import create_private
@@ -115,8 +115,8 @@ def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *
 
 def _founding_headers(folder: TenantHome, value: bytes) -> list[tuple[str, bytes]]:
     """Sign the stored founding event. Ed25519 is deterministic: signing again gives the same bytes."""
-    from processors.authoring import Draft
-    from processors.signing import EVENT_TAG, Place
+    from processors.proof.authoring import Draft
+    from processors.proof.signing import EVENT_TAG, Place
     from schemas.topics import INTAKE
 
     schema, datum = codec.unframe(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors import jcs
+from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
 from schemas.reasons import Reason

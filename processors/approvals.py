@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from processors import jcs
 from processors.approved import (
     APPROVER_ROLE,
     Attested,
@@ -36,6 +35,7 @@ from processors.policy.decide import decide
 from processors.policy.requirements import Meta
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
+from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.requests import asked_by, close, criteria_asked, quorum_of, tell
 from processors.sessions import PERSON_ROLE, person_now

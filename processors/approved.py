@@ -15,8 +15,8 @@ from processors.delegations import Chain
 from processors.names import known_as
 from processors.policy.evaluation import Approval, Approver, Record
 from processors.policy.resolve import Subject
+from processors.proof.signing import tagged_digest
 from processors.sessions import person_now
-from processors.signing import tagged_digest
 from processors.tables import Tables
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from processors.intake import Signer
 from processors.outputs import Effects
-from processors.sealing import payload_salt
+from processors.proof.sealing import payload_salt
 from processors.tables import Tables
 from schemas import codec
 from schemas.records import Event, InvocationRequested, SignedEvent

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from processors import jcs, names
+from processors import names
 from processors.intake import Signer
 from processors.keys import is_revoked, payer_of
 from processors.outputs import Effects
@@ -21,9 +21,10 @@ from processors.policy.evaluation import Record
 from processors.policy.globs import granting
 from processors.policy.limits import USES_MAX
 from processors.policy.requirements import parse_key
+from processors.proof import jcs
+from processors.proof.signing import tagged_digest
 from processors.refusal import Refusal
 from processors.shares import check_room
-from processors.signing import tagged_digest
 from processors.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason

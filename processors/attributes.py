@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from processors import jcs
 from processors.names import TOOL_PREFIX
 from processors.policy.errors import AttributeInvalidError
 from processors.policy.resolve import Subject
+from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
 from schemas.reasons import Reason

@@ -34,7 +34,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from processors import merkle
 from processors.audit import ENTRY_MAGIC
 from processors.evidence_entry import Fault, Item, Judge, Progress, Schemas, VerdictCode
 from processors.evidence_format import (
@@ -56,6 +55,7 @@ from processors.evidence_format import (
     schema_file,
     seals,
 )
+from processors.proof import merkle
 from processors.tables import Tables
 from schemas import codec
 from schemas.records import AuditEntry

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from processors import merkle, signing
 from processors.audit import ENTRY_MAGIC
 from processors.evidence_format import (
     ABSENT,
@@ -29,9 +28,8 @@ from processors.evidence_format import (
 from processors.following import follow
 from processors.intake import Claim, Received, check_names, identify, raw_digest, read
 from processors.keys import spend
-from processors.refusal import Refusal
-from processors.rulings import SKIPPED, skips
-from processors.signing import (
+from processors.proof import merkle, signing
+from processors.proof.signing import (
     INTAKE_PARTITION,
     KID_HEADER,
     PROOF_HEADER,
@@ -41,6 +39,8 @@ from processors.signing import (
     SignatureError,
     VerifiedHeads,
 )
+from processors.refusal import Refusal
+from processors.rulings import SKIPPED, skips
 from processors.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason

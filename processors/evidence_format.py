@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from processors import jcs
 from processors.audit import entry_bytes
 from processors.intake import Received
-from processors.merkle import leaf_hash
-from processors.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, lp
+from processors.proof import jcs
+from processors.proof.merkle import leaf_hash
+from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, lp
 from schemas import codec, limits
 from schemas.records import AdminAdded, AuditEntry, Event
 

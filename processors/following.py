@@ -9,8 +9,8 @@ from __future__ import annotations
 from processors import registry, sessions
 from processors.authority import check_may_sign
 from processors.intake import Claim, Received, check_names, identify, read
+from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
-from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processors import jcs
 from processors.asked import Asked
+from processors.proof import jcs
+from processors.proof.signing import tagged_digest
 from processors.refusal import Refusal
 from processors.shares import check_room
-from processors.signing import tagged_digest
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason

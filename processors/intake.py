@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
-from processors import signing
-from processors.refusal import Refusal
-from processors.signing import (
+from processors.proof import signing
+from processors.proof.signing import (
     INTAKE_PARTITION,
     KID_HEADER,
     PROOF_HEADER,
@@ -24,6 +23,7 @@ from processors.signing import (
     SignatureError,
     VerifiedHeads,
 )
+from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason

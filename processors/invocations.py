@@ -26,8 +26,8 @@ from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExce
 from processors.policy.evaluation import Work, new_work, to_pay
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
+from processors.proof.sealing import document_digest, parameters_digest
 from processors.refusal import Refusal
-from processors.sealing import document_digest, parameters_digest
 from processors.shares import check_room
 from processors.tables import Tables
 from schemas import limits

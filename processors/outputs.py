@@ -10,11 +10,11 @@ import functools
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from processors import jcs, signing
 from processors.intake import Claim, Received
+from processors.proof import jcs, signing
+from processors.proof.sealing import payload_salt
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place
 from processors.refusal import Refusal
-from processors.sealing import payload_salt
-from processors.signing import KID_HEADER, PROOF_HEADER, Place
 from processors.tables import Tables
 from schemas import codec, limits, topics
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged, SessionChanged

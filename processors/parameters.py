@@ -9,7 +9,7 @@ Specification: DESIGN.md 5 "Parameters".
 import hashlib
 from typing import NamedTuple
 
-from processors import jcs
+from processors.proof import jcs
 
 
 class Parameters(NamedTuple):

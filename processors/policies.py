@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 
-from processors import jcs
 from processors.attributes import agent_of, subject_of
 from processors.delegations import Chain
 from processors.keys import is_revoked
@@ -24,6 +23,7 @@ from processors.policy.publication import ADMIN, PublicationError, check_publica
 from processors.policy.rates import idle_at, policy_of
 from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
+from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.shares import check_room
 from processors.tables import Tables

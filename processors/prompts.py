@@ -13,9 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from processors import jcs
 from processors.asked import Asked
-from processors.jcs import JSONValue
 from processors.policy.decide import inline_documents
 from processors.policy.errors import PolicyBrokenError, PolicyError
 from processors.policy.evaluation import Work, spend
@@ -29,6 +27,8 @@ from processors.policy.limits import (
 from processors.policy.parameter_checks import nodes_in
 from processors.policy.paths import MISMATCH, parse_path, reached
 from processors.policy.text import utf8_size
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.sessions import lives
 from processors.shares import check_room

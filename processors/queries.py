@@ -20,14 +20,15 @@ import bisect
 import re
 from collections.abc import Callable, Sequence
 
-from processors import approvals, jcs, work
+from processors import approvals, work
 from processors.attributes import subject_of
 from processors.intake import Signer
-from processors.jcs import JSONValue
 from processors.outputs import Effects
 from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.patterns import resource_name
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.requests import asked_by, criteria_asked, lasting_for, quorum_of
 from processors.tables import OPEN, OVER, Tables

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from processors import attestations, idempotency, jcs, requests
+from processors import attestations, idempotency, requests
 from processors.intake import Signer
 from processors.outputs import Effects, PayloadTooLargeError, payload_digest
 from processors.policies import ended_well
+from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.tables import Tables
 from schemas import limits

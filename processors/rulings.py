@@ -18,8 +18,8 @@ from processors import audit
 from processors.authority import MAY_SIGN, check_may_sign
 from processors.intake import Claim, Received, Ruling, check_names, identify, read
 from processors.outputs import Effects, Output
+from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
-from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason

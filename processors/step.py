@@ -48,9 +48,9 @@ from processors.authority import check_may_sign
 from processors.intake import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.outputs import Effects, Output
 from processors.policy.errors import WorkExceededError
+from processors.proof.signing import VerifiedHeads
 from processors.refusal import MACHINE_FAULTS, Refusal
 from processors.replay import check_order
-from processors.signing import VerifiedHeads
 from processors.tables import Tables
 from schemas import records, workflow
 from schemas.reasons import Reason

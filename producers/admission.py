@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from processors import sealing, signing
 from processors.approved import APPROVER_ROLE, names_of
 from processors.attributes import subject_of
 from processors.deadlines import ends_at
 from processors.names import known_as
 from processors.parameters import MalformedParametersError, parse_parameters
+from processors.proof import sealing, signing
 from processors.refusal import Refusal
 from processors.sessions import PERSON_ROLE
 from producers.answers import PAYLOAD_HEADER, MonitorSigned, UntrustedRecordError

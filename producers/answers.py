@@ -19,10 +19,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from processors import sealing, signing
 from processors.intake import Received
-from processors.refusal import Refusal
-from processors.signing import (
+from processors.proof import sealing, signing
+from processors.proof.signing import (
     INTAKE_PARTITION,
     KID_HEADER,
     PROOF_HEADER,
@@ -32,6 +31,7 @@ from processors.signing import (
     SignatureError,
     VerifiedHeads,
 )
+from processors.refusal import Refusal
 from producers.consuming import LogSetBackError, headers_of, take, watermarks
 from producers.heads import LogRollbackError
 from producers.keys import KeyPair

@@ -20,7 +20,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from processors import jcs
+from processors.proof import jcs
 from producers.reporting import place_text, told
 from schemas import limits
 

@@ -20,11 +20,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from processors import jcs
 from processors.attestations import is_reserved, matches_any
 from processors.policy.errors import PolicyError
 from processors.policy.limits import USES_MAX
 from processors.policy.requirements import parse_key
+from processors.proof import jcs
 from schemas import limits
 from schemas.records import Attestation
 

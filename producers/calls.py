@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypedDict, Unpack
 
-from processors import jcs
+from processors.proof import jcs
 from producers.answers import Answer, Answers
 from producers.calling import ANSWER_SECONDS, OpenCall, waited, waits
 from producers.clock import clock_ms

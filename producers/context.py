@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processors import jcs
+from processors.proof import jcs
 from processors.vault import OWN
 from producers.answers import Answer
 from producers.control import Speaker, told_in

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processors import jcs
 from processors.intake import SESSION_ROLE
+from processors.proof import jcs
 from producers.answers import Answer, Answers, MonitorSigned
 from producers.clock import LogClock, clock_ms
 from producers.home import Home, TenantHome

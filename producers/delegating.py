@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from processors import jcs
 from processors.policy.delegation import parse_scope
+from processors.proof import jcs
 from producers.control import Speaker, rows_in
 from producers.outcomes import digest_of, milliseconds
 from schemas import limits

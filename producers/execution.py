@@ -17,7 +17,7 @@ from inspect import BoundArguments
 from types import CoroutineType
 from typing import Any
 
-from processors import jcs
+from processors.proof import jcs
 from producers.admission import Call
 from producers.attesting import NOTHING, Attestations, attesting
 from producers.crew import Crew

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from processors.authoring import offer_key
-from processors.sealing import SealingKey
-from processors.signing import SigningKey
+from processors.proof.authoring import offer_key
+from processors.proof.sealing import SealingKey
+from processors.proof.signing import SigningKey
 from producers.files import FileError, create_private, read_file
 from schemas.records import KeyOffer
 

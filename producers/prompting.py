@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from processors import jcs
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import new_work
 from processors.policy.paths import MISMATCH, parse_path, reached
 from processors.prompts import prompt_id
+from processors.proof import jcs
 from schemas.records import Prompt
 
 # A prompt that asks for no narrower rights than its call has. A derived one still has all that its ancestors say.

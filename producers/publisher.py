@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
+from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from producers.appending import Appending, EventTooLargeError, PublishError
 from producers.keys import KeyPair
 from producers.process import OfOneProcess

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from processors import enrolment as grants
 from processors.declarations import contract
-from processors.jcs import canonical
+from processors.proof.jcs import canonical
 from producers.control import Control
 from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair

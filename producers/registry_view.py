@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.following import follow
 from processors.intake import Received
+from processors.proof.signing import INTAKE_PARTITION, VerifiedHeads
 from processors.refusal import Refusal
-from processors.signing import INTAKE_PARTITION, VerifiedHeads
 from processors.tables import Tables
 from producers.consuming import LogSetBackError, Position, ReadTimeoutError, headers_of, take, watermarks
 from producers.process import OfOneProcess

@@ -30,8 +30,8 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from processors import jcs
 from processors.policy.reading import pointer_to
+from processors.proof import jcs
 from schemas import limits
 
 UNWRITTEN = "$unwritten"

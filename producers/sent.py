@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 
-from processors.authoring import Draft
+from processors.proof.authoring import Draft
 from producers.answers import Answer, Answers
 from producers.appending import Appending, Fate, PublishError
 from producers.clock import clock_ms

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from processors import jcs
+from processors.proof import jcs
 from producers import approving, delegating
 from producers.approving import ShownCall
 from producers.context import ContextVault, VaultEntry

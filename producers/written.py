@@ -14,10 +14,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from processors import jcs
 from processors.authority import MAY_SIGN
 from processors.intake import SESSION_ROLE
 from processors.names import PERSON_PREFIX
+from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.registry import check_offer
 from processors.sessions import BRIDGE_ROLE

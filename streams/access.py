@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from processors import jcs
+from processors.proof import jcs
 from producers.files import FileError, read_file
 from schemas import topics
 from schemas.topics import OPERATOR_ROLES, TENANT_ROLES, is_tenant_id

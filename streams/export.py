@@ -19,8 +19,8 @@ from confluent_kafka import Message
 
 from processors.evidence_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
 from processors.intake import Received
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.rulings import SKIPPED
-from processors.signing import KID_HEADER, PROOF_HEADER
 from processors.tables import Tables
 from producers.consuming import UnreadableBatchError, headers_of
 from producers.security import UNSECURED, Security

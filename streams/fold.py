@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from processors.intake import Received
 from processors.outputs import Output
-from processors.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
 from schemas import limits

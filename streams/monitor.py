@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import Producer
 
-from processors.authoring import RANDOM_BYTES, draft_event, sign_drafts
-from processors.sealing import SealingKey
-from processors.signing import SigningKey
+from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
+from processors.proof.sealing import SealingKey
+from processors.proof.signing import SigningKey
 from processors.tables import Tables
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE

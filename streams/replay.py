@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from processors.intake import Received
+from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
-from processors.signing import VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
 from producers.security import UNSECURED, Security

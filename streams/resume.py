@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 from confluent_kafka import Message
 
-from processors import signing
 from processors.audit import log_leaf
 from processors.intake import Claim, read
+from processors.proof import signing
+from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED
-from processors.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.step import step
 from processors.tables import Tables
 from producers.consuming import (

@@ -11,8 +11,8 @@ from typing import Protocol
 from confluent_kafka import Message
 
 from processors.intake import Received, Ruling, read
+from processors.proof.signing import INTAKE_PARTITION
 from processors.rulings import SKIPPED
-from processors.signing import INTAKE_PARTITION
 from processors.tables import Tables
 from producers.consuming import UnreadableBatchError, headers_of
 from schemas import codec

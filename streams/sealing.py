@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 
 from processors.outputs import Output
-from processors.sealing import KEY_BYTES, NONCE_BYTES, SealingKey, seal
+from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, SealingKey, seal
 
 PAYLOAD_HEADER = "macaw-payload"
 SHARED_KEYS_MAX = 16_384

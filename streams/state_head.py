@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 
-from processors.signing import SigningKey
+from processors.proof.signing import SigningKey
 from processors.tables import Tables
 from schemas import codec
 from schemas.rows import StateHead

@@ -10,8 +10,8 @@ from typing import Any
 
 from processors.intake import Received
 from processors.outputs import Output
-from processors.sealing import SealingKey
-from processors.signing import SigningKey
+from processors.proof.sealing import SealingKey
+from processors.proof.signing import SigningKey
 from producers.keys import KeyPair
 from schemas import codec, topics
 from schemas.changes import SessionChanged

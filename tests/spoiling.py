@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from processors.signing import KID_HEADER, PROOF_HEADER
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from schemas import codec, limits
 from schemas.records import AdminAddition, ResultReported
 from tests.builders import Actor, invocation, keys_of

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from processors import jcs
 from processors.approved import grant_id
 from processors.attestations import record_id
+from processors.proof import jcs
 from schemas import codec, topics
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged
 from schemas.records import Attestation, Body, Decision, Event, Prompt, ReplyPayload, SessionClosed, SessionRevoked

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from processors import signing
-from processors.authoring import uuid7
 from processors.bridges import DEVELOPMENT_ISSUER
 from processors.intake import Received
-from processors.signing import KID_HEADER, PROOF_HEADER, Place, VerifiedHeads
+from processors.proof import signing
+from processors.proof.authoring import uuid7
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, VerifiedHeads
 from processors.step import step
 from processors.tables import Tables, TenantLimits
 from producers.keys import KeyPair

@@ -34,7 +34,7 @@ def text_of(given: str, hint: str) -> str:
 def json_of(given: str, hint: str) -> Any:
     """Return the JSON value that was given, read as strictly as the log will. Raises typer.BadParameter."""
     from macaw.json_places import sentence_of
-    from processors import jcs
+    from processors.proof import jcs
 
     text = text_of(given, hint).encode("utf-8", "surrogateescape")
     try:

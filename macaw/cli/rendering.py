@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from macaw.cli.output import jsonable, short
-from processors.signing import EVENT_TAG, NO_GENESIS, Place
+from processors.proof.signing import EVENT_TAG, NO_GENESIS, Place
 from producers.answers import PAYLOAD_HEADER
 from producers.consuming import headers_of
 from schemas import codec

@@ -9,7 +9,6 @@ written: what a decision charges, uses or leaves behind is in the verdict.
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.call import PLAIN, Call
 from processors.policy.compiled import CompiledPolicy
@@ -30,6 +29,7 @@ from processors.policy.resolve import Subject
 from processors.policy.stages import judge_alternative
 from processors.policy.text import nfc, utf8_size
 from processors.policy.verdict import Outcome, Verdict, denied, lowest
+from processors.proof.jcs import JSONValue
 
 __all__ = ["Call", "Outcome", "PolicyIndex", "Stage", "Verdict", "decide", "index_policies"]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import ABSENT, Work, spend
@@ -17,6 +16,7 @@ from processors.policy.patterns import ResourceName, check_pattern, grants
 from processors.policy.reading import as_list, as_number, as_object, as_text, pointer_to, read_object
 from processors.policy.resolve import SERVICE_TYPE, Subject
 from processors.policy.times import parse_time
+from processors.proof.jcs import JSONValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

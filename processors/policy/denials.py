@@ -6,8 +6,6 @@ cannot be inspected is not let through.
 
 from collections.abc import Iterator
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.evaluation import Parameters, Work, spend
 from processors.policy.globs import Glob, denying
@@ -16,6 +14,8 @@ from processors.policy.paths import MISMATCH, reached
 from processors.policy.specs import DeniedParameter
 from processors.policy.spellings import is_path, path_patterns, path_spellings
 from processors.policy.text import fold, utf8_size
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 
 _DENIED, _TYPE = "PARAM_DENIED", "PARAM_TYPE"
 

@@ -6,8 +6,6 @@ Nothing is decided here; what has to be prepared once, such as regular expressio
 import hashlib
 from dataclasses import dataclass, field, replace
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyBrokenError, PolicyError
 from processors.policy.listed import AllowedParameters, parse_allowed_parameters
@@ -36,6 +34,8 @@ from processors.policy.sequences import SequenceRule, parse_sequence
 from processors.policy.specs import DeniedParameter, ParameterConstraint, parse_denied_parameters, parse_parameters
 from processors.policy.text import has_hidden, has_outer_blanks
 from processors.policy.times import parse_time
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 
 __all__ = ["ParameterConstraint", "PolicyDocument", "PolicyError", "parse_inline", "parse_policy", "pointer_to"]
 

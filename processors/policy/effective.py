@@ -7,8 +7,6 @@ judged. Here nothing is judged.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy.documents import AUDIT_LEVELS, PolicyDocument, pointer_to
 from processors.policy.errors import PolicyBrokenError
 from processors.policy.index import PolicyIndex
@@ -20,6 +18,8 @@ from processors.policy.resolve import Subject, resource_ids
 from processors.policy.sequences import After, AtMost, SequenceRule, Sum
 from processors.policy.specs import ParameterConstraint
 from processors.policy.times import iso_time
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 
 
 class Line(NamedTuple):

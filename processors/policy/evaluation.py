@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import WorkExceededError
 from processors.policy.patterns import ResourceName
 from processors.policy.resolve import Subject
 from processors.policy.text import nfc, utf8_size
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 
 
 class Session(NamedTuple):

@@ -8,8 +8,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.attestations import External, Use, judge_external, judge_internal
 from processors.policy.call import PLAIN, Call
@@ -29,6 +27,8 @@ from processors.policy.sequences import judge_rule
 from processors.policy.stages import bucket_key, judge_alternative, kept_under, peek
 from processors.policy.times import TZDATA_VERSION, iso_time
 from processors.policy.verdict import Verdict
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 
 Told = dict[str, JSONValue]
 _UNITS_MAX = 10 * limits.WORK_UNITS_MAX  # of one explanation

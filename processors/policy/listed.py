@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Parameters, Work, spend
@@ -16,6 +15,7 @@ from processors.policy.paths import EVERY, Place, Step, parse_path
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import as_list, as_object, as_text, document_order, pointer_to
 from processors.policy.text import nfc
+from processors.proof.jcs import JSONValue
 
 _UNLISTED = "PARAM_UNLISTED"
 _SHOWN_CHARS_MAX = 64  # of a name that a caller chose

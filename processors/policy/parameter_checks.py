@@ -6,8 +6,6 @@ to deny, or an empty text. Order inside one spec: required, type, allowed values
 
 from collections.abc import Callable
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.evaluation import ABSENT, Parameters, Work, inspected, spend
 from processors.policy.globs import grant_glob
@@ -16,6 +14,8 @@ from processors.policy.patterns import is_one_path
 from processors.policy.regexes import Regex
 from processors.policy.specs import ParameterConstraint
 from processors.policy.text import nfc, nfc_value, utf8_size
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 
 Test = Callable[[Parameters, Work], str]
 _ValueTest = Callable[[object, Work], str]

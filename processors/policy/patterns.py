@@ -17,11 +17,11 @@ from urllib.parse import unquote_to_bytes
 
 import re2
 
-from processors import jcs
 from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.globs import folded_grant, granting, restricting, star_runs
 from processors.policy.text import fold, has_control, has_hidden, has_outer_blanks, has_unassigned, nfc, nfkc
+from processors.proof import jcs
 
 VAULT_DOMAIN = "vault"  # of what sessions keep on the log
 DEFAULT_DOMAIN = "tool:"  # of a name without a domain (MAPL.md 2)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from processors import jcs
 from processors.policy import limits
 from processors.policy.compiled import CompiledPolicy, ParameterCheck, compile_policy
 from processors.policy.documents import PolicyDocument, pointer_to
@@ -20,6 +19,7 @@ from processors.policy.patterns import ResourceName
 from processors.policy.requirements import DENY, Requirement
 from processors.policy.resolve import Layer
 from processors.policy.sequences import SequenceRule
+from processors.proof import jcs
 
 
 class Stage(float, Enum):

@@ -7,12 +7,12 @@ in it. Probes are values; who asks them decides with which policies.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from processors.jcs import JSONValue
 from processors.policy.documents import PolicyDocument
 from processors.policy.globs import star_runs
 from processors.policy.paths import EVERY, Place
 from processors.policy.patterns import is_resource_name, resource_name, restricts
 from processors.policy.specs import DeniedParameter, ParameterConstraint
+from processors.proof.jcs import JSONValue
 
 NAMES_MAX = 2_000
 PROBES_MAX = 20_000

@@ -5,11 +5,11 @@ Types are exact and `null` never means "absent" (MAPL.md 1).
 
 from collections.abc import Collection
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.text import has_control, nfc_value
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 
 _JSON_CODES = {"duplicate": "E_JSON_DUPLICATE", "number": "E_JSON_NUMBER", "surrogate": "E_TEXT", "marks": "E_TEXT"}
 _LIMIT_CAUSES = frozenset({"depth", "nodes"})

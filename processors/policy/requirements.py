@@ -10,7 +10,6 @@ from functools import partial
 
 import re2
 
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.conditions import compile_condition
 from processors.policy.errors import PolicyError
@@ -19,6 +18,7 @@ from processors.policy.named import Condition
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import as_flag, as_integer, as_label, as_list, as_number, as_object, as_text, pointer_to
 from processors.policy.regexes import Regexes
+from processors.proof.jcs import JSONValue
 
 DENY = "deny"  # the key that nothing satisfies
 APPROVER = "role:approver"

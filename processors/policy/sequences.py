@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.amounts import NOTHING, added, amount
 from processors.policy.conditions import compile_condition
@@ -34,6 +33,7 @@ from processors.policy.reading import (
 from processors.policy.regexes import Regexes
 from processors.policy.requirements import parse_key
 from processors.policy.text import fold
+from processors.proof.jcs import JSONValue
 
 DAY_MS = 86_400_000
 FOR_EVER = 2**62  # ms; until when a cell stays that nothing ends

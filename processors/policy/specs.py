@@ -6,7 +6,6 @@ What they mean for a call is said by `parameter_checks` and `denials`.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from processors.jcs import JSONValue
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.paths import ANYWHERE, Place, parse_path
@@ -23,6 +22,7 @@ from processors.policy.reading import (
     pointer_to,
 )
 from processors.policy.regexes import Regex, Regexes
+from processors.proof.jcs import JSONValue
 
 EVERYWHERE = "**"  # the operation key of a path in the short form
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
-from processors import jcs
 from processors.policy import limits
 from processors.policy.patterns import SLASH_LOOKALIKES
 from processors.policy.text import fold
+from processors.proof import jcs
 
 _SEPARATORS = frozenset({"/", "\\"}) | SLASH_LOOKALIKES
 _AS_SLASH = dict.fromkeys(map(ord, _SEPARATORS), "/")

@@ -6,7 +6,6 @@ the name of its document.
 
 from collections.abc import Mapping
 
-from processors.jcs import JSONValue
 from processors.policy.attestations import External, Use, judge_external, judge_internal
 from processors.policy.call import Call
 from processors.policy.compiled import CompiledPolicy
@@ -19,6 +18,7 @@ from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject
 from processors.policy.sequences import Mark, Write, judge_rule, marks_of
 from processors.policy.verdict import Charges, Effects, Outcome, Verdict, denied
+from processors.proof.jcs import JSONValue
 
 
 def judge_alternative(

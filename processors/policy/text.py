@@ -9,8 +9,8 @@ import unicodedata
 
 import re2
 
-from processors.jcs import JSONValue, is_stream_safe
 from processors.policy.invisible import has_invisible, without_invisible
+from processors.proof.jcs import JSONValue, is_stream_safe
 
 _MARKS = re2.compile(r"\p{M}{30}")  # as many as Unicode's stream-safe text has in a row (UAX 15, 13)
 _JOINER = "\u034f"  # combining grapheme joiner: nothing is reordered or composed across it

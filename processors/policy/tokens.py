@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from processors import jcs
 from processors.policy.errors import PolicyError
+from processors.proof import jcs
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _DIGITS = frozenset("0123456789")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from processors.jcs import JSONValue
 from processors.policy.call import Call
 from processors.policy.decide import decide
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Outcome, Verdict
+from processors.proof.jcs import JSONValue
 from streams.decide.questions import MalformedRequestError, Question, UnaskableError
 from streams.decide.standing import PoliciesStanding, Standing
 

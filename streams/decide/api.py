@@ -32,7 +32,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from processors.jcs import JSONValue
+from processors.proof.jcs import JSONValue
 from producers.home import HomeError, TenantHome
 from streams.address import Address
 from streams.decide import limits

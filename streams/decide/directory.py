@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from processors import jcs
 from processors.attributes import subject_of
 from processors.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
+from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.sessions import PERSON_ROLE
 from producers.files import FileError, read_file

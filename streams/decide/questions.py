@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from processors import jcs
-from processors.jcs import JSONValue
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policy.text import nfkc
+from processors.proof import jcs
+from processors.proof.jcs import JSONValue
 from streams.decide import limits
 
 _TYPE = re.compile(r"[a-z][a-z0-9._-]{0,31}")  # the domain of a resource name

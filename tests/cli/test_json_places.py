@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macaw.json_places import Place, fault_in, place_of, sentence_of
-from processors import jcs
+from processors.proof import jcs
 
 
 @pytest.mark.parametrize(

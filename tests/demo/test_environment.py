@@ -9,7 +9,7 @@ import pytest
 
 from macaw.demo.environment import Environment, build_environment, open_environment
 from macaw.demo.score import APPS, WRITES, Call, InjectedCall, Task, is_write, load_tasks
-from processors.jcs import canonical
+from processors.proof.jcs import canonical
 from producers.tools import bind_arguments, collect_tools
 
 ROWS = Path(__file__).parents[2] / "examples" / "agentdojo" / "authz_agentdojo.jsonl"

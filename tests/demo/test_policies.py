@@ -14,12 +14,12 @@ from macaw.demo.score import (
     resource_name,
     score,
 )
-from processors import jcs
 from processors.parameters import parse_parameters
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import Verdict, decide
 from processors.policy.documents import parse_policy
 from processors.policy.resolve import Subject
+from processors.proof import jcs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 POLICIES = EXAMPLES / "policies"

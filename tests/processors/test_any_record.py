@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from processors.authority import check_may_sign
+from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
-from processors.signing import VerifiedHeads
 from processors.step import step
 from producers.keys import KeyPair
 from schemas import codec

@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from processors import authority, signing
+from processors import authority
+from processors.proof import signing
 from processors.refusal import Refusal
 from processors.tables import Tables, TenantLimits
 from schemas import codec, limits, topics

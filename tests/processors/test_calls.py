@@ -5,8 +5,8 @@ from hashlib import sha256
 
 import pytest
 
-from processors import merkle
-from processors.sealing import PAYLOAD_SALT_TAG, SealingError, open_sealed, seal
+from processors.proof import merkle
+from processors.proof.sealing import PAYLOAD_SALT_TAG, SealingError, open_sealed, seal
 from schemas import codec, limits, topics
 from schemas.records import Attestation, CallPayload, ResultPayload
 from tests.builders import invocation, noise, pairs, payload_of, recipients

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from processors import jcs, merkle
-from processors.sealing import parameters_digest, payload_salt
+from processors.proof import jcs, merkle
+from processors.proof.sealing import parameters_digest, payload_salt
 from processors.tables import TenantLimits
 from schemas import codec, limits, topics
 from schemas.records import Event

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.following import follow
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from schemas import limits, topics
 from tests.builders import Actor, Folded, grant, keys_of, tool
 from tests.world import World

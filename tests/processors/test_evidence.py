@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 
 import pytest
 
-from processors import merkle
 from processors.evidence import VerdictCode
 from processors.evidence_format import (
     DATA_FILES,
@@ -18,6 +17,7 @@ from processors.evidence_format import (
     RegistryEvent,
     schema_file,
 )
+from processors.proof import merkle
 from schemas import codec
 from schemas.records import AuditEntry
 from tests.reference.folder_changes import (

@@ -21,7 +21,7 @@ from processors.evidence_format import (
     Manifest,
     schema_file,
 )
-from processors.jcs import canonical
+from processors.proof.jcs import canonical
 from tests.reference.folder_changes import (
     AUDIT_SCHEMA,
     FOLDER,

@@ -18,8 +18,8 @@ from processors.evidence_format import (
 )
 from processors.following import follow
 from processors.outputs import output_place
+from processors.proof.signing import AUDIT_TAG, VerifiedHeads
 from processors.refusal import Refusal
-from processors.signing import AUDIT_TAG, VerifiedHeads
 from schemas import codec
 from schemas.records import AuditEntry, Body
 from tests.reference.folder_changes import (

@@ -17,7 +17,7 @@ import pytest
 from processors import audit
 from processors.intake import Received
 from processors.outputs import Output
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
 from producers.keys import KeyPair

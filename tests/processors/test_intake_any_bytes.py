@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.signing import KID_HEADER, PROOF_HEADER
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from schemas import codec
 from schemas.records import ClockTicked
 from tests.builders import invocation

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from processors import signing
 from processors.intake import raw_digest
 from processors.outputs import EVENT_PROOF_HEADER
-from processors.signing import KID_HEADER, PROOF_HEADER
+from processors.proof import signing
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from schemas import limits, topics
 from tests.builders import noise
 from tests.spoiling import (

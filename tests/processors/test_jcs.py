@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors import jcs
+from processors.proof import jcs
 from tests.reference import jcs_reference
 
 VECTORS = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import jcs
+from processors.proof import jcs
 
 # One a line: spellings of numbers, and texts, on which readers of JSON are known to differ.
 ODD_NUMBERS = """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import merkle
+from processors.proof import merkle
 from tests.reference import merkle_reference
 
 # The inputs and roots that Certificate Transparency implementations have shared since 2012.

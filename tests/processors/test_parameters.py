@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors import jcs
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
+from processors.proof import jcs
 from tests.reference import jcs_reference
 
 

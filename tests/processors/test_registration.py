@@ -2,7 +2,8 @@
 
 import pytest
 
-from processors import authority, signing
+from processors import authority
+from processors.proof import signing
 from processors.tables import TenantLimits
 from schemas import limits, topics
 from tests.builders import Folded, keys_of, noise

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from processors import signing
+from processors.proof import signing
 from processors.tables import TenantLimits
 from schemas import codec, limits, topics
 from schemas.records import AdminAddition, PolicyPublished, RootSignature

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import merkle, signing
-from processors.signing import MalformedProofError, Place, Proof, SignatureError, SigningKey, VerifiedHeads
+from processors.proof import merkle, signing
+from processors.proof.signing import MalformedProofError, Place, Proof, SignatureError, SigningKey, VerifiedHeads
 from schemas import limits
 from tests.builders import noise
 from tests.reference import ed25519_reference, merkle_reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from processors import jcs
+from processors.proof import jcs
 from producers.answers import Answer
 from producers.control import Speaker
 from producers.outcomes import RefusedError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from processors import signing
 from processors.outputs import Output, output_place
-from processors.signing import KID_HEADER, PROOF_HEADER
+from processors.proof import signing
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.keys import KeyPair
 from producers.registry_view import RegistryView
 from schemas import codec

@@ -11,8 +11,8 @@ from hashlib import sha256
 
 import pytest
 
-from processors.sealing import payload_salt
-from processors.signing import KID_HEADER, PROOF_HEADER
+from processors.proof.sealing import payload_salt
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, Call, admit
 from producers.answers import MonitorSigned, UntrustedRecordError
 from producers.executed import KEEP_MS

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors import jcs
+from processors.proof import jcs
 from producers.reporting import ERROR_CHARS_MAX, UNWRITTEN, told, type_name, unwritable, written
 from schemas import limits
 

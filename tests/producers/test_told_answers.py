@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from processors import signing
 from processors.outputs import Output
+from processors.proof import signing
 from producers.answers import Answer, Answers, MonitorSigned
 from producers.heads import LogRollbackError
 from producers.registry_view import RegistryView

@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from producers import registry_view, tool_host
 from producers.admission import Call
 from producers.commitments import Standing

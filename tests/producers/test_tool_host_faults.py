@@ -17,9 +17,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from processors import signing
 from processors.outputs import output_place
-from processors.signing import KID_HEADER, PROOF_HEADER
+from processors.proof import signing
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.answers import PAYLOAD_HEADER
 from producers.consuming import headers_of, read_to, watermarks
 from schemas import codec

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from processors import sealing, signing
 from processors.outputs import Output
+from processors.proof import sealing, signing
 from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, Call, admit, recall
 from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordError
 from producers.client import UnknownOutcomeError, result_of

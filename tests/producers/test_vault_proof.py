@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.signing import KID_HEADER, PROOF_HEADER
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.context import ContextVault, VaultEntry, VaultForgedError, VaultRollbackError
 from producers.keys import KeyPair
 from producers.outcomes import MalformedReplyError

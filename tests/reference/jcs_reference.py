@@ -1,4 +1,4 @@
-"""RFC 8785 read aloud: a slow writer that shares no code with `processors.jcs`.
+"""RFC 8785 read aloud: a slow writer that shares no code with `processors.proof.jcs`.
 
 It asks nobody for the shortest digits, the order of names or the escapes: it follows the sections of the RFC.
 """

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from processors import signing
 from processors.audit import log_leaf
 from processors.evidence_format import AuditRecord, Manifest, pack
 from processors.intake import Received, Ruling
 from processors.outputs import output_place
+from processors.proof import signing
+from processors.proof.signing import SigningKey
 from processors.rulings import SKIPPED
-from processors.signing import SigningKey
 from producers.keys import KeyPair
 from schemas import codec
 from schemas.records import AuditEntry, Body, ClockTicked, SessionClosed, SessionRevoked

@@ -1,4 +1,4 @@
-"""RFC 6962, sections 2.1 and 2.1.1, word for word: recursive, slow, and sharing no code with `processors.merkle`."""
+"""RFC 6962, sections 2.1 and 2.1.1, word for word: recursive, slow, and without code of `processors.proof.merkle`."""
 
 from collections.abc import Sequence
 from hashlib import sha256

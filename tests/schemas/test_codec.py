@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import jcs
+from processors.proof import jcs
 from schemas import changes, codec, records, rows, rulings, workflow
 from schemas.codec import MalformedRecordError, SchemaError, TrailingBytesError, UnknownSchemaError
 from schemas.publish import TOP_LEVEL, unpublished

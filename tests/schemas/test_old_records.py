@@ -82,7 +82,7 @@ PROGRAM = """
 import json, sys
 from schemas import codec, records
 from processors.intake import Received
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from processors.audit import log_leaf
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
 from producers.consuming import Position, take

@@ -18,8 +18,8 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from macaw.tenancy import create_tenant, monitored
-from processors.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
-from processors.signing import SigningKey
+from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
+from processors.proof.signing import SigningKey
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
 from schemas.records import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from schemas.records import PrincipalRevoked
 from streams.fold import DecisionKeyError, TenantFold
 from streams.sealing import Sealer

@@ -25,7 +25,7 @@ from processors.evidence_format import (
     schema_file,
 )
 from processors.outputs import Output
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from producers.client import Client, DeniedError
 from producers.tools import tool

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from processors.signing import SigningKey
+from processors.proof.signing import SigningKey
 from schemas import codec
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE

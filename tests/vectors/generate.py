@@ -14,9 +14,10 @@ from typing import Any
 
 import fastavro
 
-from processors import audit, authoring, intake, merkle, sealing, signing, vault
-from processors.sealing import SealingKey
-from processors.signing import Place, SigningKey
+from processors import audit, intake, vault
+from processors.proof import authoring, merkle, sealing, signing
+from processors.proof.sealing import SealingKey
+from processors.proof.signing import Place, SigningKey
 from schemas import codec, topics
 
 FOLDER = Path(__file__).parents[2] / "docs" / "vectors"

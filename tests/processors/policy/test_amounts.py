@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors import jcs
 from processors.policy import amounts
 from processors.policy.amounts import added, amount
+from processors.proof import jcs
 from tests.processors.policy.test_sequence_rules import Past, ruled
 
 NUMBERS = st.one_of(

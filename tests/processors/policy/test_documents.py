@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import jcs
 from processors.policy import limits
 from processors.policy.documents import ParameterConstraint, PolicyError, parse_policy
+from processors.proof import jcs
 
 
 def text_of(**members: object) -> bytes:

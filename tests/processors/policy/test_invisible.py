@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.jcs import is_stream_safe
 from processors.policy.invisible import BLANK, DEFAULT_IGNORABLE, FORMAT, INVISIBLE, UNICODE_VERSION, is_plain_text
 from processors.policy.text import fold, has_hidden
+from processors.proof.jcs import is_stream_safe
 from tests.reference.mapl import text as reference
 
 EVERY = [chr(code) for code in range(sys.maxunicode + 1)]

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from processors.jcs import JSONValue
 from processors.parameters import parse_parameters
 from processors.policy.call import Call
 from processors.policy.compiled import CompiledPolicy, compile_policy
@@ -32,6 +31,7 @@ from processors.policy.rates import bucket_prefix
 from processors.policy.resolve import Subject
 from processors.policy.sequences import Write, marks_of
 from processors.policy.verdict import RANK, Outcome, Verdict
+from processors.proof.jcs import JSONValue
 from tests.mapl_cases import Attested, iso
 from tests.reference.mapl import universe, world
 from tests.reference.mapl.universe_parts import CALLS, ENTRIES, HOPS, INTENTS, NEW_DOCUMENTS, SUBJECTS, CallCase

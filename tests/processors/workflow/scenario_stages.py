@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from processors import jcs
+from processors.proof import jcs
 from schemas import codec
 from schemas.records import ApplicationEventLogged
 from schemas.workflow import DelegationGranted, DelegationRevoked

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from processors.attestations import record_id
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from processors.tables import TenantLimits
 from schemas import codec, limits

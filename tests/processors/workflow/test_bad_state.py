@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.signing import SigningKey
+from processors.proof.signing import SigningKey
 from processors.tables import Tables, TenantLimits
 from schemas import codec, limits
 from schemas.workflow import (

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from processors.approved import REQUESTER_TAG
-from processors.signing import tagged_digest
+from processors.proof.signing import tagged_digest
 from processors.tables import TenantLimits
 from schemas import codec, limits
 from tests.builders import Actor, invocation

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import jcs
 from processors.policy.decide import digests_that_came
-from processors.sealing import DOCUMENT_TAG, PARAMETERS_TAG, document_digest, parameters_digest
+from processors.proof import jcs
+from processors.proof.sealing import DOCUMENT_TAG, PARAMETERS_TAG, document_digest, parameters_digest
 from processors.tables import TenantLimits
 from schemas import codec, topics
 from schemas.records import CallPayload, Prompt

@@ -14,7 +14,7 @@ import pytest
 
 from processors.intake import Received
 from processors.outputs import Output
-from processors.signing import VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from processors.tables import Tables
 from schemas import codec

@@ -9,7 +9,7 @@ import importlib.resources
 import re
 from typing import Any
 
-from processors import jcs
+from processors.proof import jcs
 from tests.reference.mapl.refusals import RefusedError
 from tests.reference.mapl.text import nfc
 from tests.reference.mapl.work import check_regex

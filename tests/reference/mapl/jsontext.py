@@ -1,11 +1,11 @@
 """JSON texts of policies and calls, and equality of JSON values (MAPL.md 1 and 3).
 
-The strict reader and the canonical bytes are the project's own (`processors.jcs`), which has a twin of its own.
+The strict reader and the canonical bytes are the project's own (`processors.proof.jcs`), which has a twin of its own.
 """
 
 import hashlib
 
-from processors import jcs
+from processors.proof import jcs
 from tests.reference.mapl.refusals import RefusedError
 from tests.reference.mapl.text import nfc_tree
 

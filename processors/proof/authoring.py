@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from processors import signing
-from processors.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Place, SigningKey
+from processors.proof import signing
+from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Place, SigningKey
 from schemas import codec
 from schemas.records import Body, Event, Header, KeyOffer, TenantFounded
 from schemas.topics import INTAKE

@@ -20,7 +20,7 @@ from typing import NoReturn, TypeAlias
 import orjson
 import re2
 
-from processors.literals import is_kept
+from processors.proof.literals import is_kept
 from schemas import limits
 
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"

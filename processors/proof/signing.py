@@ -21,7 +21,7 @@ from typing import NamedTuple
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
 
-from processors import merkle
+from processors.proof import merkle
 from schemas import limits
 
 PROOF_HEADER = "macaw-proof"

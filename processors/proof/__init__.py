@@ -1,0 +1,1 @@
+"""Bytes that prove something: canonical JSON, Merkle trees, signatures, sealed boxes. No state, no policy."""
