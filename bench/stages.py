@@ -25,8 +25,8 @@ from rich.table import Table
 from bench.floor import Floor
 from bench.tenant import BURST, RESOURCE, BenchTenant, Signed
 from processors import audit, registry
+from processors.effects import Effects, Output, output_place
 from processors.intake import Claim, Received, event_place
-from processors.outputs import Effects, Output, output_place
 from processors.parameters import parse_parameters
 from processors.policies import decide_call
 from processors.proof import signing

@@ -25,7 +25,7 @@ from processors.intake import SESSION_ROLE, Received
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.jcs import canonical
 from processors.proof.signing import NO_GENESIS, kid_of
-from processors.tables import Tables
+from processors.state.tables import Tables
 from producers.keys import KeyPair
 from schemas import codec, limits
 from schemas.records import (

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from processors.authority import MAY_REGISTER, MAY_SIGN
-from processors.table import Room
-from processors.tables import Tables
+from processors.state.table import Room
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import EXPLAINED
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, insync_replicas_min

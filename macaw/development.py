@@ -13,7 +13,7 @@ from pathlib import Path
 
 from macaw.tenancy import admin_control
 from processors.bridges import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
-from processors.names import PERSON_PREFIX
+from processors.policy.names import PERSON_PREFIX
 from processors.proof.jcs import canonical
 from producers.client import Control, RefusedError, open_session
 from producers.files import FileError, read_file

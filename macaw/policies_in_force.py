@@ -15,7 +15,7 @@ from processors.intake import event_place
 from processors.policy.documents import parse_policy
 from processors.policy.text import nfc
 from processors.proof.signing import AUDIT_TAG
-from processors.tables import Tables
+from processors.state.tables import Tables
 from producers.answers import MonitorSigned
 from producers.home import Home, TenantHome
 from producers.registry_view import RegistryView

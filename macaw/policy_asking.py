@@ -10,17 +10,17 @@ from macaw.policy_history import Asked, Found, History, HistoryError, at_call, f
 from processors.approved import Attested
 from processors.attributes import subject_of
 from processors.delegations import chain_of
-from processors.names import PERSON_PREFIX
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policies import call_of, policies_in_force
 from processors.policy.decide import decide
 from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex
+from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
 from processors.proof import jcs
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas.rows import SessionRow
 
 ROLE_DEFAULT = "session"

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from macaw.policy_case_files import Case, CaseFileError
-from processors.names import known_as
 from processors.policy.attestations import Use
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Approval, Approver, Record
+from processors.policy.names import known_as
 from processors.policy.times import parse_time
 
 

@@ -14,14 +14,14 @@ from typing import Generic, TypeVar
 
 from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError
 from processors import evidence_format
+from processors.effects import Effects, Output
 from processors.evidence_format import FormatError, Manifest, SignedEvent, Source
 from processors.intake import Claim, Received, Signer, identify, read
-from processors.outputs import Effects, Output
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED
+from processors.state.tables import Tables
 from processors.step import expire, step
-from processors.tables import Tables
 from producers.home import Home, TenantHome
 from schemas import codec
 from schemas.records import AuditEntry, Decision, Event, InvocationRequested

@@ -16,7 +16,7 @@ from macaw.policy_history import History, decisions_of, fold
 from processors.intake import Received
 from processors.policy.documents import PolicyDocument
 from processors.proof.signing import VerifiedHeads
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import codec
 from schemas.records import Decision, Event, PolicyPublished, PolicyWithdrawn
 from schemas.rows import PolicyRow

@@ -24,14 +24,14 @@ from processors.approved import (
 from processors.asked import Asked
 from processors.attributes import subject_of
 from processors.delegations import Chain, payer_of
+from processors.effects import Effects
 from processors.grants import make_grant
 from processors.intake import Signer
-from processors.names import known_as
-from processors.outputs import Effects
 from processors.policies import decide_call, policies_in_force
 from processors.policy.attestations import Request
 from processors.policy.call import Call
 from processors.policy.decide import decide
+from processors.policy.names import known_as
 from processors.policy.requirements import Meta
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
@@ -39,8 +39,8 @@ from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.requests import asked_by, close, criteria_asked, quorum_of, tell
 from processors.sessions import PERSON_ROLE, person_now
-from processors.shares import check_room
-from processors.tables import Tables
+from processors.state.shares import check_room
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, PendingRow, RequestRow

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from processors.effects import Effects
 from processors.intake import Signer
-from processors.outputs import Effects
 from processors.proof.sealing import payload_salt
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import codec
 from schemas.records import Event, InvocationRequested, SignedEvent
 from schemas.rows import PendingRow, SessionRow

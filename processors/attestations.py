@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from processors import names
+from processors.effects import Effects
 from processors.intake import Signer
 from processors.keys import is_revoked, payer_of
-from processors.outputs import Effects
+from processors.policy import names
 from processors.policy.attestations import Use
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Record
@@ -24,8 +24,8 @@ from processors.policy.requirements import parse_key
 from processors.proof import jcs
 from processors.proof.signing import tagged_digest
 from processors.refusal import Refusal
-from processors.shares import check_room
-from processors.tables import Tables
+from processors.state.shares import check_room
+from processors.state.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.records import Attestation

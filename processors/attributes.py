@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 
-from processors.names import TOOL_PREFIX
 from processors.policy.errors import AttributeInvalidError
+from processors.policy.names import TOOL_PREFIX
 from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal

@@ -7,9 +7,9 @@ prev of the first = SHA-256("macaw/audit/v1\n" ‖ genesis)
 
 from __future__ import annotations
 
-from processors.outputs import Effects
+from processors.effects import Effects
 from processors.proof import merkle
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import codec
 from schemas.records import AuditEntry
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from processors.refusal import Refusal
-from processors.tables import SINGLETON, Tables
+from processors.state.tables import SINGLETON, Tables
 from schemas.reasons import Reason
 
 DEVELOPMENT_ISSUER = "urn:macaw:development"

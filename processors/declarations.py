@@ -19,7 +19,7 @@ from processors.policy.limits import PATTERNS_MAX
 from processors.policy.paths import parse_path
 from processors.policy.patterns import check_pattern, resource_name
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered, ToolDeclaration

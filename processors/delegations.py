@@ -13,18 +13,18 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from processors.attributes import subject_of
+from processors.effects import Effects
 from processors.intake import Signer
-from processors.names import PERSON_PREFIX
-from processors.outputs import Effects
 from processors.policy.delegation import Hop, Scope, parse_scope
 from processors.policy.errors import PolicyError
 from processors.policy.limits import CACHED_SCOPES_MAX, DELEGATION_DEPTH_MAX
+from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.policy.text import fold
 from processors.refusal import Refusal
 from processors.sessions import PERSON_ROLE, person_now
-from processors.shares import check_room, with_guest
-from processors.tables import Tables
+from processors.state.shares import check_room, with_guest
+from processors.state.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.rows import DelegationRow, KeyRow, SessionRow

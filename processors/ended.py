@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from processors import attestations, requests, sessions, vault
-from processors.outputs import Effects
-from processors.tables import SWEEPING, Tables
+from processors.effects import Effects
+from processors.state.tables import SWEEPING, Tables
 from schemas import limits
 from schemas.rows import SessionRow
 

@@ -12,12 +12,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from processors import names
 from processors.attributes import subject_of
 from processors.intake import Signer
 from processors.keys import ENROLMENT_ROLE
+from processors.policy import names
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered

@@ -56,7 +56,7 @@ from processors.evidence_format import (
     seals,
 )
 from processors.proof import merkle
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import codec
 from schemas.records import AuditEntry
 from schemas.topics import is_tenant_id

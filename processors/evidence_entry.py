@@ -41,7 +41,7 @@ from processors.proof.signing import (
 )
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED, skips
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import AuditEntry, Event

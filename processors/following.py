@@ -11,7 +11,7 @@ from processors.authority import check_may_sign
 from processors.intake import Claim, Received, check_names, identify, read
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import (

@@ -8,13 +8,13 @@ from dataclasses import replace
 from processors.approved import BOUND, grant_id, grant_of, request_id
 from processors.attestations import consume_record
 from processors.delegations import Chain
+from processors.effects import Effects
 from processors.intake import Signer
-from processors.outputs import Effects
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
 from processors.requests import close, lasting_for, tell
-from processors.shares import check_room
-from processors.tables import OPEN, Tables
+from processors.state.shares import check_room
+from processors.state.tables import OPEN, Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow

@@ -17,8 +17,8 @@ from processors.asked import Asked
 from processors.proof import jcs
 from processors.proof.signing import tagged_digest
 from processors.refusal import Refusal
-from processors.shares import check_room
-from processors.tables import Tables
+from processors.state.shares import check_room
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.rows import IdempotencyRow

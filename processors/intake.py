@@ -24,7 +24,7 @@ from processors.proof.signing import (
     VerifiedHeads,
 )
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import (

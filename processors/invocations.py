@@ -16,9 +16,9 @@ from processors.approved import Attested
 from processors.asked import Asked, asked_before, asked_now, body_of
 from processors.deadlines import ends_at
 from processors.delegations import Chain
+from processors.effects import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.intake import Signer
 from processors.keys import live_keys
-from processors.outputs import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policies import charge, decide_call, detail_of, settle, told_of
 from processors.policy.decide import digests_that_came
@@ -28,8 +28,8 @@ from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
 from processors.proof.sealing import document_digest, parameters_digest
 from processors.refusal import Refusal
-from processors.shares import check_room
-from processors.tables import Tables
+from processors.state.shares import check_room
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Decision, Event, InvocationRequested, Result

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processors.shares import check_room, payer
-from processors.tables import Tables
+from processors.state.shares import check_room, payer
+from processors.state.tables import Tables
 
 ENROLMENT_ROLE = "enrolment"
 

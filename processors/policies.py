@@ -25,8 +25,8 @@ from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
 from processors.proof import jcs
 from processors.refusal import Refusal
-from processors.shares import check_room
-from processors.tables import Tables
+from processors.state.shares import check_room
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import PolicyPublished, PolicyWithdrawn

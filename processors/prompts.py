@@ -31,8 +31,8 @@ from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.sessions import lives
-from processors.shares import check_room
-from processors.tables import Tables
+from processors.state.shares import check_room
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Prompt

@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 
 from processors import approvals, work
 from processors.attributes import subject_of
+from processors.effects import Effects
 from processors.intake import Signer
-from processors.outputs import Effects
 from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.patterns import resource_name
@@ -31,7 +31,7 @@ from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.requests import asked_by, criteria_asked, lasting_for, quorum_of
-from processors.tables import OPEN, OVER, Tables
+from processors.state.tables import OPEN, OVER, Tables
 from processors.vault import as_told
 from schemas import limits
 from schemas.reasons import Reason

@@ -12,15 +12,16 @@ from hashlib import sha256
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors import bridges, declarations, enrolment, names
+from processors import bridges, declarations, enrolment
 from processors.attributes import subject_of
 from processors.authority import check_may_register
 from processors.intake import Signer
 from processors.keys import ENROLMENT_ROLE, live_keys, payer_of, spend
+from processors.policy import names
 from processors.proof import sealing, signing
 from processors.proof.signing import SignatureError
 from processors.refusal import Refusal
-from processors.tables import SINGLETON, Tables
+from processors.state.tables import SINGLETON, Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import (

@@ -7,7 +7,7 @@ every restart, and leaves only after the events it guards against have grown sta
 from __future__ import annotations
 
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Header

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from processors import attestations, idempotency, requests
+from processors.effects import Effects, PayloadTooLargeError, payload_digest
 from processors.intake import Signer
-from processors.outputs import Effects, PayloadTooLargeError, payload_digest
 from processors.policies import ended_well
 from processors.proof import jcs
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Event, Result, ResultReported

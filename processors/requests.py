@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from processors.approved import request_id, standing
-from processors.outputs import Effects
+from processors.effects import Effects
 from processors.policy.documents import INTENT_ID
-from processors.tables import OVER, Tables
+from processors.state.tables import OVER, Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.records import SignedEvent

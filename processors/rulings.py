@@ -16,11 +16,11 @@ from dataclasses import replace
 
 from processors import audit
 from processors.authority import MAY_SIGN, check_may_sign
+from processors.effects import Effects, Output
 from processors.intake import Claim, Received, Ruling, check_names, identify, read
-from processors.outputs import Effects, Output
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import AuditEntry

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from processors import bridges, names, registry
+from processors import bridges, registry
 from processors.attributes import subject_of
+from processors.effects import Effects
 from processors.intake import SESSION_ROLE, Signer
 from processors.keys import is_revoked, payer_of
-from processors.outputs import Effects
+from processors.policy import names
 from processors.refusal import Refusal
-from processors.shares import check_room, payer
-from processors.tables import Tables
+from processors.state.shares import check_room, payer
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked, SignedEvent

@@ -45,13 +45,13 @@ from processors import (
 )
 from processors.attestations import PHISHING_RESISTANT
 from processors.authority import check_may_sign
+from processors.effects import Effects, Output
 from processors.intake import Claim, Received, Signer, check_claim, identify, raw_digest, read
-from processors.outputs import Effects, Output
 from processors.policy.errors import WorkExceededError
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import MACHINE_FAULTS, Refusal
 from processors.replay import check_order
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import records, workflow
 from schemas.reasons import Reason
 from schemas.rulings import RecordsSkipped, TimeAccepted

@@ -23,9 +23,9 @@ import re2
 from processors import delegations, work
 from processors.approved import Attested
 from processors.delegations import Chain
+from processors.effects import Effects
 from processors.grants import use_up
 from processors.intake import Signer
-from processors.outputs import Effects
 from processors.policies import decide_call, ended_well, settle, told_of
 from processors.policy.errors import RULE_ERRORS
 from processors.policy.evaluation import new_work, to_pay
@@ -33,8 +33,8 @@ from processors.policy.invisible import is_plain_text
 from processors.proof import jcs, signing
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
-from processors.shares import check_room
-from processors.tables import Tables
+from processors.state.shares import check_room
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Event, SignedEvent

@@ -11,13 +11,13 @@ time to wait. Nobody else is touched.
 
 from __future__ import annotations
 
-from processors.outputs import Effects
+from processors.effects import Effects
 from processors.policy.limits import KEY_BYTE_UNITS, KEY_NODE_UNITS, WORK_UNITS_MAX
 from processors.policy.parameter_checks import nodes_in
 from processors.policy.rates import idle_at, retry_after_ms, standing
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.rows import WorkRow

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from processors.approved import APPROVER_ROLE, names_of
 from processors.attributes import subject_of
 from processors.deadlines import ends_at
-from processors.names import known_as
 from processors.parameters import MalformedParametersError, parse_parameters
+from processors.policy.names import known_as
 from processors.proof import sealing, signing
 from processors.refusal import Refusal
 from processors.sessions import PERSON_ROLE

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
 from typing import Any
 
-from processors.names import PERSON_PREFIX
+from processors.policy.names import PERSON_PREFIX
 from producers import waiting
 from producers.appending import Fate, PublishError
 from producers.approving import Desk

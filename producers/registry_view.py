@@ -14,7 +14,7 @@ from processors.following import follow
 from processors.intake import Received
 from processors.proof.signing import INTAKE_PARTITION, VerifiedHeads
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from producers.consuming import LogSetBackError, Position, ReadTimeoutError, headers_of, take, watermarks
 from producers.process import OfOneProcess
 from producers.security import UNSECURED, Security

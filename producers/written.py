@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from processors.authority import MAY_SIGN
 from processors.intake import SESSION_ROLE
-from processors.names import PERSON_PREFIX
+from processors.policy.names import PERSON_PREFIX
 from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.registry import check_offer

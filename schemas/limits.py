@@ -47,7 +47,7 @@ PARAMETERS_DEPTH_MAX = 32
 PARAMETERS_NODES_MAX = 4096
 INTEGER_MAX = 2**53
 
-# Shares of every table of a tenant (`processors/shares.py`): above them LIMIT_EXCEEDED, as above the table's own bound.
+# Shares of every table of a tenant (`processors/state/shares.py`): LIMIT_EXCEEDED above them, as above its own bound.
 SHARE_PART = 4  # who vouches for others, or stands alone, has this part of a table: a quarter
 SHARE_PARTS_MAX = 256  # no part is smaller: of one for whom a key vouches, a delegate's, of that a tool's
 WITHIN_PART = 4  # one among those for whom a key vouches, or who acts within another's share, has this part of it

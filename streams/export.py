@@ -21,7 +21,7 @@ from processors.evidence_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, p
 from processors.intake import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.rulings import SKIPPED
-from processors.tables import Tables
+from processors.state.tables import Tables
 from producers.consuming import UnreadableBatchError, headers_of
 from producers.security import UNSECURED, Security
 from schemas.records import AuditEntry

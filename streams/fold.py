@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from processors.effects import Output
 from processors.intake import Received
-from processors.outputs import Output
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
+from processors.state.tables import Tables
 from processors.step import step
-from processors.tables import Tables
 from schemas import limits
 from streams.sealing import Sealer
 from streams.state_head import StateMac

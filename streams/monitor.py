@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
 from streams.exactly_once import Loop

@@ -15,8 +15,8 @@ from typing import Protocol
 from processors.intake import Received
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
+from processors.state.tables import Tables
 from processors.step import step
-from processors.tables import Tables
 from producers.security import UNSECURED, Security
 from schemas import codec
 from schemas.records import AuditEntry, Decision, Result

@@ -22,8 +22,8 @@ from processors.proof import signing
 from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED
+from processors.state.tables import Tables
 from processors.step import step
-from processors.tables import Tables
 from producers.consuming import (
     UnreadableBatchError,
 )

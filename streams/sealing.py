@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 
-from processors.outputs import Output
+from processors.effects import Output
 from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, SealingKey, seal
 
 PAYLOAD_HEADER = "macaw-payload"

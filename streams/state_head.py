@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 
 from processors.proof.signing import SigningKey
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import codec
 from schemas.rows import StateHead
 from schemas.topics import STATE

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from processors.effects import Output
 from processors.intake import Received
-from processors.outputs import Output
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
 from producers.keys import KeyPair

@@ -18,8 +18,8 @@ from processors.intake import Received
 from processors.proof import signing
 from processors.proof.authoring import uuid7
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, VerifiedHeads
+from processors.state.tables import Tables, TenantLimits
 from processors.step import step
-from processors.tables import Tables, TenantLimits
 from producers.keys import KeyPair
 from schemas import codec, topics
 from schemas.records import (

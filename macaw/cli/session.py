@@ -26,7 +26,7 @@ def close(
     from macaw.cli.output import say, show_json
     from macaw.cli.places import open_tenant
     from macaw.cli.speaking import open_client
-    from processors.names import PERSON_PREFIX
+    from processors.policy.names import PERSON_PREFIX
 
     if not name.startswith(PERSON_PREFIX):
         raise CommandError("only persons have a session that is kept: want --as user:NAME")

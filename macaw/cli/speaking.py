@@ -24,7 +24,7 @@ As = Annotated[
 def open_client(home: Home, folder: TenantHome, name: str) -> Client:
     """Return the client of an agent, of `user:NAME`, or of `approver:NAME`. Raises CommandError."""
     from macaw.cli.errors import CommandError
-    from processors.names import PERSON_PREFIX
+    from processors.policy.names import PERSON_PREFIX
     from producers.client import Client
 
     for prefix, kind, connect, hint in (
@@ -43,7 +43,7 @@ def open_client(home: Home, folder: TenantHome, name: str) -> Client:
 
 def _hint(folder: TenantHome, name: str) -> str:
     """Return what may have been meant by a name that no agent has."""
-    from processors.names import PERSON_PREFIX, check_name
+    from processors.policy.names import PERSON_PREFIX, check_name
     from processors.refusal import Refusal
 
     others = (("session", PERSON_PREFIX), ("approver", APPROVER_PREFIX))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from processors.names import known_as
 from processors.policy import limits
 from processors.policy.evaluation import Approval, Evaluation, Record
 from processors.policy.globs import granting
+from processors.policy.names import known_as
 from processors.policy.requirements import Meta, Requirement
 
 # Reasons in the order in which they are told.

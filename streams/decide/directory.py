@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from processors.attributes import subject_of
-from processors.names import PERSON_PREFIX
+from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.table import Table
-from processors.tables import Tables
+from processors.state.table import Table
+from processors.state.tables import Tables
 
 
 def state(tables: Tables) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from processors import authority
 from processors.proof import signing
 from processors.refusal import Refusal
-from processors.tables import Tables, TenantLimits
+from processors.state.tables import Tables, TenantLimits
 from schemas import codec, limits, topics
 from schemas.records import (
     Body,

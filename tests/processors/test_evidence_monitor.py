@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from processors import evidence_entry
+from processors.effects import output_place
 from processors.evidence import verify
 from processors.evidence_format import (
     ENTRIES,
@@ -17,7 +18,6 @@ from processors.evidence_format import (
     PackError,
 )
 from processors.following import follow
-from processors.outputs import output_place
 from processors.proof.signing import AUDIT_TAG, VerifiedHeads
 from processors.refusal import Refusal
 from schemas import codec

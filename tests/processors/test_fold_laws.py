@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from processors import audit
+from processors.effects import Output
 from processors.intake import Received
-from processors.outputs import Output
 from processors.proof.signing import VerifiedHeads
+from processors.state.tables import Tables
 from processors.step import step
-from processors.tables import Tables
 from producers.keys import KeyPair
 from schemas import codec, topics
 from schemas.records import AuditEntry, PrincipalRevoked

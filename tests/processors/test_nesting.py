@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from processors.effects import Output
 from processors.intake import Received
-from processors.outputs import Output
 from processors.step import step
 from schemas import codec
 from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, PrincipalRegistered, Prompt

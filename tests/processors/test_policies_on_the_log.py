@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from processors.tables import Tables, TenantLimits
+from processors.state.tables import Tables, TenantLimits
 from schemas import codec, topics
 from schemas.records import PolicyWithdrawn
 from tests.builders import Folded, invocation, noise

@@ -4,7 +4,7 @@ import pytest
 
 from processors import authority
 from processors.proof import signing
-from processors.tables import TenantLimits
+from processors.state.tables import TenantLimits
 from schemas import limits, topics
 from tests.builders import Folded, keys_of, noise
 from tests.world import Cast, World

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from processors.proof import signing
-from processors.tables import TenantLimits
+from processors.state.tables import TenantLimits
 from schemas import codec, limits, topics
 from schemas.records import AdminAddition, PolicyPublished, RootSignature
 from tests.builders import Actor, Folded, keys_of, noise

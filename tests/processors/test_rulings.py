@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from processors import authority
 from processors.intake import Received, Ruling
 from processors.refusal import Refusal
+from processors.state.tables import Tables
 from processors.step import step
-from processors.tables import Tables
 from schemas import limits
 from schemas.rulings import RecordsSkipped, TimeAccepted
 from tests.builders import Actor, Folded, invocation

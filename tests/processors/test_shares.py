@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.refusal import Refusal
-from processors.shares import check_room, payer, shares_of, with_guest
-from processors.tables import Tables, TenantLimits
+from processors.state.shares import check_room, payer, shares_of, with_guest
+from processors.state.tables import Tables, TenantLimits
 from schemas import limits
 from schemas.rows import SessionRow
 from tests.builders import Actor, Folded, grant, invocation, keys_of

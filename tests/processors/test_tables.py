@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas.rows import AttestationRow, VaultRow
 
 
@@ -65,7 +65,7 @@ def test_what_is_moved_on_again_and_again_is_not_remembered_each_time():
 
 def test_a_deadline_that_was_forgotten_comes_back_with_an_abort(monkeypatch):
     """What has not been committed has moved a row, removed one and made one, while old places are dropped."""
-    monkeypatch.setattr("processors.tables._DEADLINES_SPARE", 0)
+    monkeypatch.setattr("processors.state.tables._DEADLINES_SPARE", 0)
     found = tables()
     found.attestations.put(b"moved", ROW)
     found.attestations.put(b"removed", replace(ROW, until=20_000))

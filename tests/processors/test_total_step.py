@@ -12,8 +12,8 @@ import pytest
 
 from processors import attestations, audit, invocations, reports, requests, sessions, vault
 from processors import step as stepping
+from processors.effects import Effects
 from processors.evidence import VerdictCode
-from processors.outputs import Effects
 from processors.policy.errors import WorkExceededError
 from processors.refusal import MACHINE_FAULTS, Refusal
 from schemas import topics

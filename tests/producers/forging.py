@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from processors.outputs import Output, output_place
+from processors.effects import Output, output_place
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.keys import KeyPair

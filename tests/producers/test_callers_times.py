@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from processors.outputs import Output
+from processors.effects import Output
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.admission import Call, admit
 from producers.answers import MonitorSigned, UntrustedRecordError

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from processors.outputs import Output
+from processors.effects import Output
 from processors.proof import signing
 from producers.answers import Answer, Answers, MonitorSigned
 from producers.heads import LogRollbackError

@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from processors.outputs import output_place
+from processors.effects import output_place
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.answers import PAYLOAD_HEADER

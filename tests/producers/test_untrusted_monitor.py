@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from processors.outputs import Output
+from processors.effects import Output
 from processors.proof import sealing, signing
 from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, Call, admit, recall
 from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordError

@@ -12,9 +12,9 @@ from hashlib import sha256
 from typing import Any
 
 from processors.audit import log_leaf
+from processors.effects import output_place
 from processors.evidence_format import AuditRecord, Manifest, pack
 from processors.intake import Received, Ruling
-from processors.outputs import output_place
 from processors.proof import signing
 from processors.proof.signing import SigningKey
 from processors.rulings import SKIPPED

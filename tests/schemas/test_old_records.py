@@ -84,7 +84,7 @@ from schemas import codec, records
 from processors.intake import Received
 from processors.proof.signing import VerifiedHeads
 from processors.step import step
-from processors.tables import Tables
+from processors.state.tables import Tables
 
 given = json.load(sys.stdin)
 now = codec.current("Event")

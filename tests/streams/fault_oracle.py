@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from macaw.evidence_folder import verify_folder
 from processors.evidence import VerdictCode
-from processors.tables import Tables
+from processors.state.tables import Tables
 from producers.consuming import ReadTimeoutError
 from schemas import codec, limits, topics
 from schemas.records import Decision, Result

@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from processors.audit import log_leaf
 from processors.proof.signing import VerifiedHeads
+from processors.state.tables import Tables
 from processors.step import step
-from processors.tables import Tables
 from producers.consuming import Position, take
 from schemas import codec, topics
 from schemas.records import AuditEntry, Decision, InvocationRequested

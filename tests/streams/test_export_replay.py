@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 
 from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError, verify_folder
 from macaw.tenancy import publish_policies, register_agent
+from processors.effects import Output
 from processors.evidence_format import (
     DATA_FILES,
     ENTRIES,
@@ -24,7 +25,6 @@ from processors.evidence_format import (
     pack,
     schema_file,
 )
-from processors.outputs import Output
 from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from producers.client import Client, DeniedError

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from processors.delegations import rows_of
-from processors.outputs import Output
+from processors.effects import Output
 from processors.requests import criteria_asked, quorum_of
 from schemas import topics
 from tests.builders import Folded

@@ -2,7 +2,7 @@
 
 import pytest
 
-from processors.tables import TenantLimits
+from processors.state.tables import TenantLimits
 from schemas import codec, limits
 from schemas.records import CallPayload
 from schemas.topics import DECISIONS

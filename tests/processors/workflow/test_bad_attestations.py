@@ -6,8 +6,8 @@ import pytest
 
 from processors.attestations import record_id
 from processors.proof.signing import VerifiedHeads
+from processors.state.tables import TenantLimits
 from processors.step import step
-from processors.tables import TenantLimits
 from schemas import codec, limits
 from schemas.records import AuditEntry, ResultReported
 from schemas.workflow import AttestationRevoked, AttestationSet

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from processors.tables import TenantLimits
+from processors.state.tables import TenantLimits
 from schemas import codec, limits
 from schemas.records import Event
 from schemas.workflow import ContextWritten, DelegationGranted, DelegationRevoked

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from processors.proof.signing import SigningKey
-from processors.tables import Tables, TenantLimits
+from processors.state.tables import Tables, TenantLimits
 from schemas import codec, limits
 from schemas.workflow import (
     ContextDeleted,

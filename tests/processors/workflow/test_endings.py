@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from processors.table import Table
-from processors.tables import SWEEPING, Tables, TenantLimits
+from processors.state.table import Table
+from processors.state.tables import SWEEPING, Tables, TenantLimits
 from schemas import codec, limits
 from schemas.topics import OPS_ATTESTATIONS, OPS_CONTEXT
 from tests.builders import Actor, keys_of

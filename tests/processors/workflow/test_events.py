@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from processors.tables import TenantLimits
+from processors.state.tables import TenantLimits
 from schemas.records import ApplicationEventLogged
 from schemas.workflow import StateQueried
 from tests.workflow_world import ANYTHING, PAY, Workflow, reply

@@ -7,7 +7,7 @@ import pytest
 
 from processors.approved import REQUESTER_TAG
 from processors.proof.signing import tagged_digest
-from processors.tables import TenantLimits
+from processors.state.tables import TenantLimits
 from schemas import codec, limits
 from tests.builders import Actor, invocation
 from tests.workflow_world import ANYTHING, CHECK, MAIL, PAY, Workflow, attests, declared, reply

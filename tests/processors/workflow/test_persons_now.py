@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from processors.tables import TenantLimits
+from processors.state.tables import TenantLimits
 from schemas import limits
 from tests.builders import Actor, keys_of
 from tests.workflow_world import ANYTHING, Workflow

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.names import known_as
+from processors.policy.names import known_as
 from tests.workflow_world import ANYTHING, PAY, Workflow
 
 KEY = "board"

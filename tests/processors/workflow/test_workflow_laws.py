@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from processors.effects import Output
 from processors.intake import Received
-from processors.outputs import Output
 from processors.proof.signing import VerifiedHeads
+from processors.state.tables import Tables
 from processors.step import step
-from processors.tables import Tables
 from schemas import codec
 from schemas.records import AuditEntry, Prompt
 from tests.builders import Actor, Folded, invocation

@@ -15,7 +15,7 @@ from processors.proof import jcs, signing
 from processors.proof.sealing import payload_salt
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place
 from processors.refusal import Refusal
-from processors.tables import Tables
+from processors.state.tables import Tables
 from schemas import codec, limits, topics
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged, SessionChanged
 from schemas.reasons import Reason

@@ -19,7 +19,7 @@ import functools
 from typing import TypeVar
 
 from processors.refusal import Refusal
-from processors.table import Shares, Table
+from processors.state.table import Shares, Table
 from schemas import limits
 from schemas.reasons import Reason
 

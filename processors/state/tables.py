@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from processors.names import known_as
-from processors.shares import shares_of, shares_of_sponsor
-from processors.table import Room, Shares, Table, Undo
+from processors.policy.names import known_as
+from processors.state.shares import shares_of, shares_of_sponsor
+from processors.state.table import Room, Shares, Table, Undo
 from schemas import limits
 from schemas.rows import (
     ApprovalGiven,
