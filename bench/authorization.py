@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bench.tenant import DEPLOYMENT, Author, Signed
 from macaw.demo.score import Call, InjectedCall, Task, load_assignments, load_tasks, resource_name
-from processors.intake import SESSION_ROLE, Received
+from processors.intake.identify import SESSION_ROLE, Received
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
 from producers.keys import KeyPair

@@ -26,13 +26,13 @@ from bench.floor import Floor
 from bench.tenant import BURST, RESOURCE, BenchTenant, Signed
 from processors import audit, registry
 from processors.effects import Effects, Output, output_place
-from processors.intake import Claim, Received, event_place
+from processors.intake.identify import Claim, Received, event_place
+from processors.intake.order import check_order
 from processors.parameters import parse_parameters
 from processors.policies import decide_call
 from processors.proof import signing
 from processors.proof.sealing import payload_salt
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Proof
-from processors.replay import check_order
 from processors.step import step
 from schemas import codec, limits
 from schemas.records import AuditEntry, CallPayload, Decision, Event, InvocationRequested

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from processors.effects import output_place
-from processors.intake import SESSION_ROLE
+from processors.intake.identify import SESSION_ROLE
 from processors.proof import signing
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of

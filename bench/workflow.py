@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.tenant import BURST, DEPLOYMENT, POLICIES, RESOURCE, parameters
-from processors.intake import SESSION_ROLE, Received
+from processors.intake.identify import SESSION_ROLE, Received
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.jcs import canonical
 from processors.proof.signing import NO_GENESIS, kid_of

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.tenant import RESOURCE, BenchTenant, Signed
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.parameters import parse_parameters
 from processors.policy import limits
 from processors.policy.call import Call

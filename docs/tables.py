@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from processors.authority import MAY_REGISTER, MAY_SIGN
+from processors.intake.authority import MAY_REGISTER, MAY_SIGN
 from processors.state.table import Room
 from processors.state.tables import Tables
 from schemas import limits
@@ -72,7 +72,7 @@ def authority() -> str:
     signs = "\n".join(f"| {body.__name__} | {', '.join(sorted(roles))} |" for body, roles in MAY_SIGN.items())
     registers = "\n".join(f"| {role} | {', '.join(sorted(by))} |" for role, by in MAY_REGISTER.items())
     return (
-        "# Who may sign what\n\nMade from `processors/authority.py`; section 3 of [wire.md](wire.md) narrows each row further.\n\n"
+        "# Who may sign what\n\nMade from `processors/intake/authority.py`; section 3 of [wire.md](wire.md) narrows each row further.\n\n"
         f"| event | signed by keys of role |\n|---|---|\n{signs}\n\n"
         f"| registered role | by keys of role |\n|---|---|\n{registers}\n"
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from macaw.reading import TopicReader
-from processors.intake import event_place
+from processors.intake.identify import event_place
 from processors.policy.documents import parse_policy
 from processors.policy.text import nfc
 from processors.proof.signing import AUDIT_TAG

@@ -16,7 +16,7 @@ from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError
 from processors import evidence_format
 from processors.effects import Effects, Output
 from processors.evidence_format import FormatError, Manifest, SignedEvent, Source
-from processors.intake import Claim, Received, Signer, identify, read
+from processors.intake.identify import Claim, Received, Signer, identify, read
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.refusal import Refusal
 from processors.rulings import SKIPPED

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from macaw.policy_history import History, decisions_of, fold
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.policy.documents import PolicyDocument
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables

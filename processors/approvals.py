@@ -26,7 +26,7 @@ from processors.attributes import subject_of
 from processors.delegations import Chain, payer_of
 from processors.effects import Effects
 from processors.grants import make_grant
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.policies import decide_call, policies_in_force
 from processors.policy.attestations import Request
 from processors.policy.call import Call

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from processors.effects import Effects
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.proof.sealing import payload_salt
 from processors.state.tables import Tables
 from schemas import codec

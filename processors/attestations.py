@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from processors.effects import Effects
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.keys import is_revoked, payer_of
 from processors.policy import names
 from processors.policy.attestations import Use

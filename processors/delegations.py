@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from processors.attributes import subject_of
 from processors.effects import Effects
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.policy.delegation import Hop, Scope, parse_scope
 from processors.policy.errors import PolicyError
 from processors.policy.limits import CACHED_SCOPES_MAX, DELEGATION_DEPTH_MAX

@@ -10,7 +10,7 @@ import functools
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from processors.intake import Claim, Received
+from processors.intake.identify import Claim, Received
 from processors.proof import jcs, signing
 from processors.proof.sealing import payload_salt
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from processors.attributes import subject_of
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.keys import ENROLMENT_ROLE
 from processors.policy import names
 from processors.refusal import Refusal

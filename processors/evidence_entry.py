@@ -26,7 +26,7 @@ from processors.evidence_format import (
     is_registry_entry,
 )
 from processors.following import follow
-from processors.intake import Claim, Received, check_names, identify, raw_digest, read
+from processors.intake.identify import Claim, Received, check_names, identify, raw_digest, read
 from processors.keys import spend
 from processors.proof import merkle, signing
 from processors.proof.signing import (

@@ -22,7 +22,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from processors.audit import entry_bytes
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof import jcs
 from processors.proof.merkle import leaf_hash
 from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, lp

@@ -7,8 +7,8 @@ as they were signed. Following them from the pinned genesis needs no trust in th
 from __future__ import annotations
 
 from processors import registry, sessions
-from processors.authority import check_may_sign
-from processors.intake import Claim, Received, check_names, identify, read
+from processors.intake.authority import check_may_sign
+from processors.intake.identify import Claim, Received, check_names, identify, read
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables

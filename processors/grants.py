@@ -9,7 +9,7 @@ from processors.approved import BOUND, grant_id, grant_of, request_id
 from processors.attestations import consume_record
 from processors.delegations import Chain
 from processors.effects import Effects
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
 from processors.requests import close, lasting_for, tell

@@ -17,7 +17,7 @@ from processors.asked import Asked, asked_before, asked_now, body_of
 from processors.deadlines import ends_at
 from processors.delegations import Chain
 from processors.effects import Effects, PayloadTooLargeError, Recipients, payload_digest
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.keys import live_keys
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policies import charge, decide_call, detail_of, settle, told_of

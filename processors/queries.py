@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from processors import approvals, work
 from processors.attributes import subject_of
 from processors.effects import Effects
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.patterns import resource_name

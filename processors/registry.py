@@ -14,8 +14,8 @@ from nacl.exceptions import CryptoError
 
 from processors import bridges, declarations, enrolment
 from processors.attributes import subject_of
-from processors.authority import check_may_register
-from processors.intake import Signer
+from processors.intake.authority import check_may_register
+from processors.intake.identify import Signer
 from processors.keys import ENROLMENT_ROLE, live_keys, payer_of, spend
 from processors.policy import names
 from processors.proof import sealing, signing

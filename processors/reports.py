@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from processors import attestations, idempotency, requests
 from processors.effects import Effects, PayloadTooLargeError, payload_digest
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.policies import ended_well
 from processors.proof import jcs
 from processors.refusal import Refusal

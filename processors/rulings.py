@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from processors import audit
-from processors.authority import MAY_SIGN, check_may_sign
 from processors.effects import Effects, Output
-from processors.intake import Claim, Received, Ruling, check_names, identify, read
+from processors.intake.authority import MAY_SIGN, check_may_sign
+from processors.intake.identify import Claim, Received, Ruling, check_names, identify, read
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables

@@ -14,7 +14,7 @@ from dataclasses import replace
 from processors import bridges, registry
 from processors.attributes import subject_of
 from processors.effects import Effects
-from processors.intake import SESSION_ROLE, Signer
+from processors.intake.identify import SESSION_ROLE, Signer
 from processors.keys import is_revoked, payer_of
 from processors.policy import names
 from processors.refusal import Refusal

@@ -44,13 +44,13 @@ from processors import (
     work,
 )
 from processors.attestations import PHISHING_RESISTANT
-from processors.authority import check_may_sign
 from processors.effects import Effects, Output
-from processors.intake import Claim, Received, Signer, check_claim, identify, raw_digest, read
+from processors.intake.authority import check_may_sign
+from processors.intake.identify import Claim, Received, Signer, check_claim, identify, raw_digest, read
+from processors.intake.order import check_order
 from processors.policy.errors import WorkExceededError
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import MACHINE_FAULTS, Refusal
-from processors.replay import check_order
 from processors.state.tables import Tables
 from schemas import records, workflow
 from schemas.reasons import Reason

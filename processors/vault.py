@@ -25,7 +25,7 @@ from processors.approved import Attested
 from processors.delegations import Chain
 from processors.effects import Effects
 from processors.grants import use_up
-from processors.intake import Signer
+from processors.intake.identify import Signer
 from processors.policies import decide_call, ended_well, settle, told_of
 from processors.policy.errors import RULE_ERRORS
 from processors.policy.evaluation import new_work, to_pay

@@ -19,7 +19,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof import sealing, signing
 from processors.proof.signing import (
     INTAKE_PARTITION,

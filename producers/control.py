@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processors.intake import SESSION_ROLE
+from processors.intake.identify import SESSION_ROLE
 from processors.proof import jcs
 from producers.answers import Answer, Answers, MonitorSigned
 from producers.clock import LogClock, clock_ms

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.following import follow
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof.signing import INTAKE_PARTITION, VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables

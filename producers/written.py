@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from processors.authority import MAY_SIGN
-from processors.intake import SESSION_ROLE
+from processors.intake.authority import MAY_SIGN
+from processors.intake.identify import SESSION_ROLE
 from processors.policy.names import PERSON_PREFIX
 from processors.proof import jcs
 from processors.refusal import Refusal

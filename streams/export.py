@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from confluent_kafka import Message
 
 from processors.evidence_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.rulings import SKIPPED
 from processors.state.tables import Tables

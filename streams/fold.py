@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from processors.effects import Output
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step

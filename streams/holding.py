@@ -10,7 +10,7 @@ from dataclasses import replace
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors import rulings
-from processors.intake import Received, Ruling
+from processors.intake.identify import Received, Ruling
 from processors.refusal import MACHINE_FAULTS, Refusal
 from schemas import limits
 from schemas.reasons import Reason

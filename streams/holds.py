@@ -17,7 +17,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from processors.intake import Received, Ruling
+from processors.intake.identify import Received, Ruling
 from processors.proof.signing import INTAKE_PARTITION
 from producers.consuming import (
     UNREADABLE,

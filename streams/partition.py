@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import TopicPartition
 
-from processors.intake import Received, Ruling
+from processors.intake.identify import Received, Ruling
 from streams.fold import TenantFold
 from streams.holds import Hold
 from streams.resume import Restoration

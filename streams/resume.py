@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from confluent_kafka import Message
 
 from processors.audit import log_leaf
-from processors.intake import Claim, read
+from processors.intake.identify import Claim, read
 from processors.proof import signing
 from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal

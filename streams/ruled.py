@@ -10,7 +10,7 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from processors.intake import Received, Ruling, read
+from processors.intake.identify import Received, Ruling, read
 from processors.proof.signing import INTAKE_PARTITION
 from processors.rulings import SKIPPED
 from processors.state.tables import Tables

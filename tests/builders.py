@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from processors.effects import Output
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
 from producers.keys import KeyPair

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from processors.bridges import DEVELOPMENT_ISSUER
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof import signing
 from processors.proof.authoring import uuid7
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, VerifiedHeads

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from processors.authority import check_may_sign
+from processors.intake.authority import check_may_sign
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.step import step

@@ -16,7 +16,7 @@ import pytest
 
 from processors import audit
 from processors.effects import Output
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step

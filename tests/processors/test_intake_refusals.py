@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from processors.effects import EVENT_PROOF_HEADER
-from processors.intake import raw_digest
+from processors.intake.identify import raw_digest
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from schemas import limits, topics

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from processors.effects import Output
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.step import step
 from schemas import codec
 from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, PrincipalRegistered, Prompt

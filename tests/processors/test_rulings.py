@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import authority
-from processors.intake import Received, Ruling
+from processors.intake.identify import Received, Ruling, authority
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.step import step

@@ -14,7 +14,7 @@ from typing import Any
 from processors.audit import log_leaf
 from processors.effects import output_place
 from processors.evidence_format import AuditRecord, Manifest, pack
-from processors.intake import Received, Ruling
+from processors.intake.identify import Received, Ruling
 from processors.proof import signing
 from processors.proof.signing import SigningKey
 from processors.rulings import SKIPPED

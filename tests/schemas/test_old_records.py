@@ -81,7 +81,7 @@ Body = Body | SomethingAppended
 PROGRAM = """
 import json, sys
 from schemas import codec, records
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from processors.state.tables import Tables

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.intake import Received, Ruling
+from processors.intake.identify import Received, Ruling
 from processors.refusal import Refusal
 from processors.step import step
 from producers.consuming import UnreadableBatchError

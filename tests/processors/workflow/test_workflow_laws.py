@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from processors.effects import Output
-from processors.intake import Received
+from processors.intake.identify import Received
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
