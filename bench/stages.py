@@ -24,8 +24,9 @@ from rich.table import Table
 
 from bench.floor import Floor
 from bench.tenant import BURST, RESOURCE, BenchTenant, Signed
-from processors import audit, registry
+from processors import audit
 from processors.effects import Effects, Output, output_place
+from processors.identity import registry
 from processors.intake.identify import Claim, Received, event_place
 from processors.intake.order import check_order
 from processors.parameters import parse_parameters

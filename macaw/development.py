@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from macaw.tenancy import admin_control
-from processors.bridges import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
+from processors.identity.issuers import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
 from processors.policy.names import PERSON_PREFIX
 from processors.proof.jcs import canonical
 from producers.client import Control, RefusedError, open_session

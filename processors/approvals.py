@@ -22,10 +22,11 @@ from processors.approved import (
     then_of,
 )
 from processors.asked import Asked
-from processors.attributes import subject_of
-from processors.delegations import Chain, payer_of
 from processors.effects import Effects
 from processors.grants import make_grant
+from processors.identity.attributes import subject_of
+from processors.identity.delegations import Chain, payer_of
+from processors.identity.sessions import PERSON_ROLE, person_now
 from processors.intake.identify import Signer
 from processors.policies import decide_call, policies_in_force
 from processors.policy.attestations import Request
@@ -38,7 +39,6 @@ from processors.policy.verdict import Verdict
 from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.requests import asked_by, close, criteria_asked, quorum_of, tell
-from processors.sessions import PERSON_ROLE, person_now
 from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits

@@ -10,13 +10,13 @@ import functools
 from collections.abc import Sequence
 
 from processors.attestations import PHISHING_RESISTANT, records_of
-from processors.attributes import subject_of
-from processors.delegations import Chain
+from processors.identity.attributes import subject_of
+from processors.identity.delegations import Chain
+from processors.identity.sessions import person_now
 from processors.policy.evaluation import Approval, Approver, Record
 from processors.policy.names import known_as
 from processors.policy.resolve import Subject
 from processors.proof.signing import tagged_digest
-from processors.sessions import person_now
 from processors.state.tables import Tables
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
 

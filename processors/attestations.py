@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from processors.effects import Effects
+from processors.identity.keys import is_revoked, payer_of
 from processors.intake.identify import Signer
-from processors.keys import is_revoked, payer_of
 from processors.policy import names
 from processors.policy.attestations import Use
 from processors.policy.errors import PolicyError

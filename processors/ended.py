@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from processors import attestations, requests, sessions, vault
+from processors import attestations, requests, vault
 from processors.effects import Effects
+from processors.identity import sessions
 from processors.state.tables import SWEEPING, Tables
 from schemas import limits
 from schemas.rows import SessionRow

@@ -25,9 +25,9 @@ from processors.evidence_format import (
     acts_of,
     is_registry_entry,
 )
-from processors.following import follow
+from processors.identity.following import follow
+from processors.identity.keys import spend
 from processors.intake.identify import Claim, Received, check_names, identify, raw_digest, read
-from processors.keys import spend
 from processors.proof import merkle, signing
 from processors.proof.signing import (
     INTAKE_PARTITION,

@@ -37,7 +37,7 @@ SCHEMA_PREFIX, SCHEMA_SUFFIX = "schemas/", ".avsc"
 ABSENT, SIGNED, RAW = 0, 1, 2
 NO_EVENT = lp(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
-# The events that `processors.following` folds: what a reader must have to know whose key was valid when.
+# The events that `processors.identity.following` folds: what a reader must have to know whose key was valid when.
 REGISTRY_KINDS = frozenset(
     {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"}
     | {"SessionOpened", "SessionClosed", "SessionRevoked"}

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from processors.approved import BOUND, grant_id, grant_of, request_id
 from processors.attestations import consume_record
-from processors.delegations import Chain
 from processors.effects import Effects
+from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
 from processors.policy.attestations import Use
 from processors.refusal import Refusal

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors import approvals, delegations, grants, idempotency, prompts, requests, work
+from processors import approvals, grants, idempotency, prompts, requests, work
 from processors.approved import Attested
 from processors.asked import Asked, asked_before, asked_now, body_of
 from processors.deadlines import ends_at
-from processors.delegations import Chain
 from processors.effects import Effects, PayloadTooLargeError, Recipients, payload_digest
+from processors.identity import delegations
+from processors.identity.delegations import Chain
+from processors.identity.keys import live_keys
 from processors.intake.identify import Signer
-from processors.keys import live_keys
 from processors.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.policies import charge, decide_call, detail_of, settle, told_of
 from processors.policy.decide import digests_that_came

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 
-from processors.attributes import agent_of, subject_of
-from processors.delegations import Chain
-from processors.keys import is_revoked
+from processors.identity.attributes import agent_of, subject_of
+from processors.identity.delegations import Chain
+from processors.identity.keys import is_revoked
 from processors.policy import amounts
 from processors.policy.call import Call
 from processors.policy.decide import decide

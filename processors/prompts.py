@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from processors.asked import Asked
+from processors.identity.sessions import lives
 from processors.policy.decide import inline_documents
 from processors.policy.errors import PolicyBrokenError, PolicyError
 from processors.policy.evaluation import Work, spend
@@ -30,7 +31,6 @@ from processors.policy.text import utf8_size
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
-from processors.sessions import lives
 from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits

@@ -21,8 +21,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from processors import approvals, work
-from processors.attributes import subject_of
 from processors.effects import Effects
+from processors.identity.attributes import subject_of
 from processors.intake.identify import Signer
 from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError

@@ -28,23 +28,20 @@ from processors import (
     approvals,
     attestations,
     audit,
-    delegations,
     ended,
     grants,
     invocations,
-    keys,
     policies,
     queries,
-    registry,
     reports,
     requests,
     rulings,
-    sessions,
     vault,
     work,
 )
 from processors.attestations import PHISHING_RESISTANT
 from processors.effects import Effects, Output
+from processors.identity import delegations, keys, registry, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.intake.order import check_order

@@ -20,11 +20,12 @@ from hashlib import sha256
 
 import re2
 
-from processors import delegations, work
+from processors import work
 from processors.approved import Attested
-from processors.delegations import Chain
 from processors.effects import Effects
 from processors.grants import use_up
+from processors.identity import delegations
+from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
 from processors.policies import decide_call, ended_well, settle, told_of
 from processors.policy.errors import RULE_ERRORS

@@ -15,13 +15,13 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from processors.approved import APPROVER_ROLE, names_of
-from processors.attributes import subject_of
 from processors.deadlines import ends_at
+from processors.identity.attributes import subject_of
+from processors.identity.sessions import PERSON_ROLE
 from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policy.names import known_as
 from processors.proof import sealing, signing
 from processors.refusal import Refusal
-from processors.sessions import PERSON_ROLE
 from producers.answers import PAYLOAD_HEADER, MonitorSigned, UntrustedRecordError
 from producers.consuming import headers_of
 from producers.keys import KeyPair

@@ -3,7 +3,7 @@
 A new key is in its file before it is registered, because nobody could speak with one that is registered and lost. What
 is done is done once: to register again with the same key, role and attributes changes nothing.
 
-An administrator's key registers anybody, an enrolment key what its grant says (`processors.enrolment`): the one in
+An administrator's key registers anybody, an enrolment key what its grant says (`processors.identity.enrolment`): the one in
 `enrolments/NAME.key` is for the principal NAME, or for those whom `enrolment=NAME` asks for; `enrol.key`, made when
 the tenant was founded, is for agents and services without attributes.
 """
@@ -18,8 +18,8 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from processors import enrolment as grants
-from processors.declarations import contract
+from processors.identity import enrolment as grants
+from processors.identity.declarations import contract
 from processors.proof.jcs import canonical
 from producers.control import Control
 from producers.home import Home, HomeError, TenantHome

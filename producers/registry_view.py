@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from processors.following import follow
+from processors.identity.following import follow
 from processors.intake.identify import Received
 from processors.proof.signing import INTAKE_PARTITION, VerifiedHeads
 from processors.refusal import Refusal

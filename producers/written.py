@@ -14,13 +14,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from processors.identity.registry import check_offer
+from processors.identity.sessions import BRIDGE_ROLE
 from processors.intake.authority import MAY_SIGN
 from processors.intake.identify import SESSION_ROLE
 from processors.policy.names import PERSON_PREFIX
 from processors.proof import jcs
 from processors.refusal import Refusal
-from processors.registry import check_offer
-from processors.sessions import BRIDGE_ROLE
 from processors.vault import OWN, chain_value
 from producers.answers import UntrustedRecordError, carried_event
 from producers.registry_view import RegistryView

@@ -5,7 +5,7 @@ import pytest
 from bench import policy as bench
 from bench import policy_peers
 from bench.policy_peers import Request
-from processors.attributes import subject_of
+from processors.identity.attributes import subject_of
 from processors.policy.call import Call
 from processors.policy.decide import decide
 from processors.policy.index import index_stored

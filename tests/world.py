@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from processors.bridges import DEVELOPMENT_ISSUER
+from processors.identity.issuers import DEVELOPMENT_ISSUER
 from processors.intake.identify import Received
 from processors.proof import signing
 from processors.proof.authoring import uuid7

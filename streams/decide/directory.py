@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from processors.attributes import subject_of
+from processors.identity.attributes import subject_of
+from processors.identity.sessions import PERSON_ROLE
 from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal
-from processors.sessions import PERSON_ROLE
 from producers.files import FileError, read_file
 from streams.decide import limits
 from streams.strict_yaml import StrictYAMLError, parse_yaml

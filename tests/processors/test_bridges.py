@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from processors.bridges import DEVELOPMENT_ISSUER
+from processors.identity.issuers import DEVELOPMENT_ISSUER
 from tests.builders import Actor, keys_of
 from tests.world import HOUR_MS, World
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.following import follow
+from processors.identity.following import follow
 from processors.proof.signing import VerifiedHeads
 from schemas import limits, topics
 from tests.builders import Actor, Folded, grant, keys_of, tool

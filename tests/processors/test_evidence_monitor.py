@@ -17,7 +17,7 @@ from processors.evidence_format import (
     REGISTRY_KINDS,
     PackError,
 )
-from processors.following import follow
+from processors.identity.following import follow
 from processors.proof.signing import AUDIT_TAG, VerifiedHeads
 from processors.refusal import Refusal
 from schemas import codec

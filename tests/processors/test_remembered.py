@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from processors.approved import criteria_of
-from processors.attributes import subject_of
-from processors.delegations import _scope
+from processors.identity.attributes import subject_of
+from processors.identity.delegations import _scope
 from processors.policy.index import Remembered
 from processors.policy.patterns import resource_name
 

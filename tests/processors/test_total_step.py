@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from processors import attestations, audit, invocations, reports, requests, sessions, vault
+from processors import attestations, audit, invocations, reports, requests, vault
 from processors import step as stepping
 from processors.effects import Effects
 from processors.evidence import VerdictCode
+from processors.identity import sessions
 from processors.policy.errors import WorkExceededError
 from processors.refusal import MACHINE_FAULTS, Refusal
 from schemas import topics

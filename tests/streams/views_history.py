@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from processors.delegations import rows_of
 from processors.effects import Output
+from processors.identity.delegations import rows_of
 from processors.requests import criteria_asked, quorum_of
 from schemas import topics
 from tests.builders import Folded

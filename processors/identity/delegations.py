@@ -12,8 +12,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from processors.attributes import subject_of
 from processors.effects import Effects
+from processors.identity.attributes import subject_of
+from processors.identity.sessions import PERSON_ROLE, person_now
 from processors.intake.identify import Signer
 from processors.policy.delegation import Hop, Scope, parse_scope
 from processors.policy.errors import PolicyError
@@ -22,7 +23,6 @@ from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.policy.text import fold
 from processors.refusal import Refusal
-from processors.sessions import PERSON_ROLE, person_now
 from processors.state.shares import check_room, with_guest
 from processors.state.tables import Tables
 from schemas import limits, topics

@@ -12,11 +12,11 @@ from hashlib import sha256
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors import bridges, declarations, enrolment
-from processors.attributes import subject_of
+from processors.identity import declarations, enrolment, issuers
+from processors.identity.attributes import subject_of
+from processors.identity.keys import ENROLMENT_ROLE, live_keys, payer_of, spend
 from processors.intake.authority import check_may_register
 from processors.intake.identify import Signer
-from processors.keys import ENROLMENT_ROLE, live_keys, payer_of, spend
 from processors.policy import names
 from processors.proof import sealing, signing
 from processors.proof.signing import SignatureError
@@ -127,7 +127,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
         enrolment.charge(tables, signer, body)
     enrolment.check_grant(body)
     if body.role == "bridge":
-        bridges.check_bridge(tables, body.attributes)
+        issuers.check_bridge(tables, body.attributes)
     if body.role == "attester":
         declarations.check_attester(body)
     check_offer(body.key, body.role, tables.genesis)

@@ -6,7 +6,7 @@ as they were signed. Following them from the pinned genesis needs no trust in th
 
 from __future__ import annotations
 
-from processors import registry, sessions
+from processors.identity import registry, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, check_names, identify, read
 from processors.proof.signing import VerifiedHeads

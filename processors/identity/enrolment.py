@@ -12,9 +12,9 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from processors.attributes import subject_of
+from processors.identity.attributes import subject_of
+from processors.identity.keys import ENROLMENT_ROLE
 from processors.intake.identify import Signer
-from processors.keys import ENROLMENT_ROLE
 from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.tables import Tables

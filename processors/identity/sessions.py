@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from processors import bridges, registry
-from processors.attributes import subject_of
 from processors.effects import Effects
+from processors.identity import issuers, registry
+from processors.identity.attributes import subject_of
+from processors.identity.keys import is_revoked, payer_of
 from processors.intake.identify import SESSION_ROLE, Signer
-from processors.keys import is_revoked, payer_of
 from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.shares import check_room, payer
@@ -92,9 +92,9 @@ def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, s
 
 def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, str]:
     """Return role and attributes of a person's session. Raises Refusal."""
-    if body.issuer not in bridges.issuers_of(owner.attributes):
+    if body.issuer not in issuers.issuers_of(owner.attributes):
         raise Refusal(Reason.WRONG_ROLE, "the bridge is not registered for this issuer")
-    bridges.check_bridge(tables, owner.attributes)  # the rule may have become stricter since it was registered
+    issuers.check_bridge(tables, owner.attributes)  # the rule may have become stricter since it was registered
     if body.token_sha256 is not None:
         raise Refusal(Reason.NOT_SUPPORTED, "token_sha256")
     if not body.principal_id.startswith(names.PERSON_PREFIX):

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from processors.keys import payer_of
+from processors.identity.keys import payer_of
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.limits import PATTERNS_MAX
 from processors.policy.paths import parse_path
