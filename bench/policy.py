@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.policy_peers import Peer, Request, deviations, peers
+from processors.calls.parameters import parse_parameters
 from processors.identity.attributes import subject_of
-from processors.parameters import parse_parameters
 from processors.policy import decide as deciding
 from processors.policy.call import Call
 from processors.policy.compiled import compile_policy

@@ -25,12 +25,12 @@ from rich.table import Table
 from bench.floor import Floor
 from bench.tenant import BURST, RESOURCE, BenchTenant, Signed
 from processors import audit
+from processors.calls.judge import decide_call
+from processors.calls.parameters import parse_parameters
 from processors.effects import Effects, Output, output_place
 from processors.identity import registry
 from processors.intake.identify import Claim, Received, event_place
 from processors.intake.order import check_order
-from processors.parameters import parse_parameters
-from processors.policies import decide_call
 from processors.proof import signing
 from processors.proof.sealing import payload_salt
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Proof

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.tenant import RESOURCE, BenchTenant, Signed
+from processors.calls.parameters import parse_parameters
 from processors.intake.identify import Received
-from processors.parameters import parse_parameters
 from processors.policy import limits
 from processors.policy.call import Call
 from processors.policy.compiled import compile_policy

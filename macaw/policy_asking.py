@@ -7,11 +7,11 @@ from typing import Any
 
 from macaw.policy_changes import Edit, smallest_change
 from macaw.policy_history import Asked, Found, History, HistoryError, at_call, fold_all
-from processors.approved import Attested
+from processors.calls.judge import call_of, policies_in_force
+from processors.calls.parameters import MalformedParametersError, parse_parameters
+from processors.calls.standing import Attested
 from processors.identity.attributes import subject_of
 from processors.identity.delegations import chain_of
-from processors.parameters import MalformedParametersError, parse_parameters
-from processors.policies import call_of, policies_in_force
 from processors.policy.decide import decide
 from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex

@@ -13,8 +13,8 @@ from typing import Any
 from macaw.policy_case_files import Case, CaseFile, CaseFileError, document_text, read_case_file
 from macaw.policy_case_tables import Attested, ms
 from macaw.policy_files import read_documents
-from processors.approved import names_of
-from processors.parameters import MalformedParametersError, parse_parameters
+from processors.calls.parameters import MalformedParametersError, parse_parameters
+from processors.calls.standing import names_of
 from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.compiled import compile_policy

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from processors import attestations, requests, vault
+from processors import vault
+from processors.calls import attestations, requests
 from processors.effects import Effects
 from processors.identity import sessions
 from processors.state.tables import SWEEPING, Tables

@@ -1,8 +1,8 @@
 """The offline verifier: files in, one verdict out. It needs no broker, no registry, no network, and trusts no monitor.
 
 What it trusts is the genesis that its caller pins. From there it folds the registry by the rules of
-`processors.identity.following`, so every key is judged as it stood at that entry. The first failing index decides. At each
-entry, in order: schema, origin (SPLICE), index (GAP, or BAD_LINK below), prev (BAD_LINK), signature (BAD_SIG), key
+`processors.identity.following`, so every key is judged as it stood at that entry. The first failing index decides. At
+each entry, in order: schema, origin (SPLICE), index (GAP, or BAD_LINK below), prev (BAD_LINK), signature (BAD_SIG), key
 (KEY_NOT_VALID), and then what the entry says of its event (BAD_SIG, PAYLOAD_MISSING).
 
 **When an entry is judged.** A change to an entry breaks its own signature and the link of the entry after it. So that

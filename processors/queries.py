@@ -1,6 +1,6 @@
 """Questions of a session about what the log knows: answered sealed to the asker, and nothing changes.
 
-A long answer is paid for from the asker's work bucket (`processors.work`), so that nobody asks without end.
+A long answer is paid for from the asker's work bucket (`processors.calls.work`), so that nobody asks without end.
 
     attestations        null, an attestation key, or `next`  the asker's own session's records
     approvals           null, or `next`                      requests that the asker may answer
@@ -20,17 +20,17 @@ import bisect
 import re
 from collections.abc import Callable, Sequence
 
-from processors import approvals, work
+from processors.calls import answers, work
+from processors.calls.judge import policies_in_force
+from processors.calls.requests import asked_by, criteria_asked, lasting_for, quorum_of
 from processors.effects import Effects
 from processors.identity.attributes import subject_of
 from processors.intake.identify import Signer
-from processors.policies import policies_in_force
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.patterns import resource_name
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
-from processors.requests import asked_by, criteria_asked, lasting_for, quorum_of
 from processors.state.tables import OPEN, OVER, Tables
 from processors.vault import as_told
 from schemas import limits
@@ -120,7 +120,7 @@ def _page(after: bytes | None, size: int, *lists: Sequence[bytes]) -> tuple[list
 def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
     """Return a page of what the asker may answer. Bounded by what is looked at, not by what is found."""
     after = _place(argument)
-    subject, _ = approvals.approver_of(tables, signer)
+    subject, _ = answers.approver_of(tables, signer)
     keys: Sequence[bytes] = tables.requests.of(OPEN)
     # Any place will do: what a page ends with need not be the asker's to know of.
     at = 0 if after is None else bisect.bisect_right(keys, after)
@@ -131,7 +131,7 @@ def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue
         if tables.now >= row.open_until:
             continue
         try:
-            approvals.check_approver(tables, row, signer, subject)
+            answers.check_approver(tables, row, signer, subject)
         except Refusal:
             continue  # not this asker's to answer, nor to see
         told.append(_told(row))
@@ -196,10 +196,10 @@ def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:
 def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow]) -> bool:
     if any(signer.principal_id in {row.root, row.acting} for row in rows):
         return True
-    subject, _ = approvals.approver_of(tables, signer)
+    subject, _ = answers.approver_of(tables, signer)
     for row in rows:
         try:
-            approvals.check_approver(tables, row, signer, subject)
+            answers.check_approver(tables, row, signer, subject)
         except Refusal:
             continue
         return True

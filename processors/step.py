@@ -23,23 +23,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, assert_never
 
-from processors import (
-    application_events,
-    approvals,
-    attestations,
-    audit,
-    ended,
-    grants,
-    invocations,
-    policies,
-    queries,
-    reports,
-    requests,
-    rulings,
-    vault,
-    work,
-)
-from processors.attestations import PHISHING_RESISTANT
+from processors import application_events, audit, ended, queries, rulings, vault
+from processors.calls import answers, attestations, decision, grants, judge, outcome, requests, work
+from processors.calls.attestations import PHISHING_RESISTANT
 from processors.effects import Effects, Output
 from processors.identity import delegations, keys, registry, sessions
 from processors.intake.authority import check_may_sign
@@ -154,9 +140,9 @@ def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event
     """Run the rule for one verified event and return (outcome, reason). Raises Refusal."""
     match event.body:
         case records.InvocationRequested() as body:
-            return invocations.request(tables, effects, signer, event, body)
+            return decision.request(tables, effects, signer, event, body)
         case records.ResultReported() as body:
-            reports.report(tables, effects, signer, event, body)
+            outcome.report(tables, effects, signer, event, body)
         case workflow.ContextWritten() | workflow.ContextRead() | workflow.ContextDeleted() | workflow.ContextListed():
             vault.operate(tables, effects, signer, event, event.body)
         case workflow.StateQueried() as body:
@@ -195,19 +181,19 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
         case records.PrincipalRevoked():
             _revoke_principal(tables, effects, signer, body)
         case records.PolicyPublished():
-            policies.publish(tables, body)
+            judge.publish(tables, body)
         case records.PolicyWithdrawn():
-            policies.withdraw(tables, body)
+            judge.withdraw(tables, body)
         case workflow.AttestationSet():
             attestations.set_attestation(tables, effects, signer, body)
         case workflow.AttestationRevoked():
             (attestations if body.record in tables.attestations.rows else grants).revoke(tables, effects, signer, body)
         case workflow.AttestationApproved():
-            if (leaf := approvals.approve(tables, effects, signer, body)) is not None:
-                invocations.resume(tables, effects, leaf)
+            if (leaf := answers.approve(tables, effects, signer, body)) is not None:
+                decision.resume(tables, effects, leaf)
         case workflow.AttestationDenied():
-            if (leaf := approvals.deny(tables, effects, signer, body)) is not None:
-                invocations.end(tables, effects, leaf, Reason.APPROVAL_DENIED, "cancelled")
+            if (leaf := answers.deny(tables, effects, signer, body)) is not None:
+                decision.end(tables, effects, leaf, Reason.APPROVAL_DENIED, "cancelled")
         case workflow.DelegationGranted():
             login_at = attestations.held_since(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
             delegations.grant(tables, effects, signer, body, login_at)
@@ -284,10 +270,10 @@ def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
     """Let one row leave that is due, with what follows from it."""
     match table:
         case "calls":
-            reports.outcome_unknown(tables, effects, key, tables.calls.rows[key])
+            outcome.outcome_unknown(tables, effects, key, tables.calls.rows[key])
             tables.calls.delete(key)
         case "pending":
-            invocations.pending_due(tables, effects, key)
+            decision.pending_due(tables, effects, key)
         case "requests":
             requests.request_due(tables, effects, key)
         case "keys":

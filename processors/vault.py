@@ -20,14 +20,14 @@ from hashlib import sha256
 
 import re2
 
-from processors import work
-from processors.approved import Attested
+from processors.calls import work
+from processors.calls.grants import use_up
+from processors.calls.judge import decide_call, ended_well, settle, told_of
+from processors.calls.standing import Attested
 from processors.effects import Effects
-from processors.grants import use_up
 from processors.identity import delegations
 from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
-from processors.policies import decide_call, ended_well, settle, told_of
 from processors.policy.errors import RULE_ERRORS
 from processors.policy.evaluation import new_work, to_pay
 from processors.policy.invisible import is_plain_text

@@ -4,7 +4,8 @@ The decision must be signed by a live monitor key and name this tool; the caller
 by a session that the registry knows, and lately; and what is executed must be what the caller signed, to the byte. No
 verifier may change parameters yet, so a decision that lists changes is refused. So a compromised monitor cannot make a
 tool do what nobody asked for, nor what was asked for once. A call that waited for people is older: then one of them
-must have approved this very call lately. The time that the caller set (`processors.deadlines`) holds here as well.
+must have approved this very call lately. The time that the caller set (`processors.calls.deadlines`) holds here as
+well.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from processors.approved import APPROVER_ROLE, names_of
-from processors.deadlines import ends_at
+from processors.calls.deadlines import ends_at
+from processors.calls.parameters import MalformedParametersError, parse_parameters
+from processors.calls.standing import APPROVER_ROLE, names_of
 from processors.identity.attributes import subject_of
 from processors.identity.sessions import PERSON_ROLE
-from processors.parameters import MalformedParametersError, parse_parameters
 from processors.policy.names import known_as
 from processors.proof import sealing, signing
 from processors.refusal import Refusal

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processors.parameters import MalformedParametersError, parse_parameters
+from processors.calls.parameters import MalformedParametersError, parse_parameters
 from producers.answers import Answer
 from producers.control import Speaker, rows_in
 from producers.outcomes import CallError, MalformedReplyError, digest_of

@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from processors.attestations import is_reserved, matches_any
+from processors.calls.attestations import is_reserved, matches_any
 from processors.policy.errors import PolicyError
 from processors.policy.limits import USES_MAX
 from processors.policy.requirements import parse_key

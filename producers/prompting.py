@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from processors.calls.prompts import prompt_id
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import new_work
 from processors.policy.paths import MISMATCH, parse_path, reached
-from processors.prompts import prompt_id
 from processors.proof import jcs
 from schemas.records import Prompt
 

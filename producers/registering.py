@@ -3,9 +3,9 @@
 A new key is in its file before it is registered, because nobody could speak with one that is registered and lost. What
 is done is done once: to register again with the same key, role and attributes changes nothing.
 
-An administrator's key registers anybody, an enrolment key what its grant says (`processors.identity.enrolment`): the one in
-`enrolments/NAME.key` is for the principal NAME, or for those whom `enrolment=NAME` asks for; `enrol.key`, made when
-the tenant was founded, is for agents and services without attributes.
+An administrator's key registers anybody, an enrolment key what its grant says (`processors.identity.enrolment`): the
+one in `enrolments/NAME.key` is for the principal NAME, or for those whom `enrolment=NAME` asks for; `enrol.key`, made
+when the tenant was founded, is for agents and services without attributes.
 """
 
 from __future__ import annotations

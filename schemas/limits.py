@@ -71,7 +71,7 @@ INTENTS_PER_CALL_MAX = 2
 RATE_BUCKETS_MAX = 400_000  # of calls in the last minute; a bucket at rest is no row
 RULE_CELLS_MAX = 400_000  # what sequence rules remember of sessions and users
 WORK_FREE_UNITS = (
-    200_000  # of one call, up to 10 ms: for more it pays from its principal's work bucket (`processors.work`)
+    200_000  # of one call, up to 10 ms: for more it pays from its principal's work bucket (`processors.calls.work`)
 )
 WORK_BUCKET_UNITS = 20_000_000  # that a principal may spend at once; one each µs comes back, a twentieth of a core
 MARKS_PER_CALL_MAX = 64  # what one call leaves for them when it ends well

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from processors.parameters import MalformedParametersError, parse_parameters
+from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.compiled import CompiledPolicy, compile_policy

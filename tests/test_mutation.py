@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from tests import mutation
 
-path = Path("processors/prompts.py").resolve()
+path = Path("processors/calls/prompts.py").resolve()
 mutation._import_what_stays(path)
 tree, _ = mutation.mutated("NOTHING = True", 0)
-sys.meta_path.insert(0, mutation._Finder(mutation._Mutated("processors.prompts", path, tree)))
+sys.meta_path.insert(0, mutation._Finder(mutation._Mutated("processors.calls.prompts", path, tree)))
 from processors import prompts
 
 print(prompts.NOTHING)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from processors.approved import grant_id
-from processors.attestations import record_id
+from processors.calls.attestations import record_id
+from processors.calls.standing import grant_id
 from processors.proof import jcs
 from schemas import codec, topics
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from processors.parameters import MalformedParametersError, parse_parameters
+from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.policy.text import nfkc
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue

@@ -14,7 +14,7 @@ from macaw.demo.score import (
     resource_name,
     score,
 )
-from processors.parameters import parse_parameters
+from processors.calls.parameters import parse_parameters
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import Verdict, decide
 from processors.policy.documents import parse_policy

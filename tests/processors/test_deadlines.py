@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.deadlines import ends_at
+from processors.calls.deadlines import ends_at
 from schemas import limits
 from tests.builders import Folded, invocation
 from tests.workflow_world import PAY, Workflow

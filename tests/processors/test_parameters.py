@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.parameters import MalformedParametersError, Parameters, parse_parameters
+from processors.calls.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.proof import jcs
 from tests.reference import jcs_reference
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from processors.approved import criteria_of
+from processors.calls.standing import criteria_of
 from processors.identity.attributes import subject_of
 from processors.identity.delegations import _scope
 from processors.policy.index import Remembered

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from processors import attestations, audit, invocations, reports, requests, vault
+from processors import audit, vault
 from processors import step as stepping
+from processors.calls import attestations, decision, outcome, requests
 from processors.effects import Effects
 from processors.evidence import VerdictCode
 from processors.identity import sessions
@@ -166,11 +167,11 @@ def due(world: Workflow, kind: str) -> None:
 
 
 LEAVING = {
-    "calls": (reports, "outcome_unknown"),
+    "calls": (outcome, "outcome_unknown"),
     "sessions": (sessions, "remove"),
     "attestations": (attestations, "leave"),
     "vault": (vault, "leave"),
-    "pending": (invocations, "pending_due"),
+    "pending": (decision, "pending_due"),
     "requests": (requests, "request_due"),
 }
 
@@ -206,7 +207,7 @@ def test_a_call_that_is_decided_again_may_break(monkeypatch: pytest.MonkeyPatch)
     boss = world.person("bea", "boss")
     world.require("boss", approval_criteria="role:boss", timeout=60)
     asked = world.pay()
-    monkeypatch.setattr(invocations, "resume", raising(ZeroDivisionError))
+    monkeypatch.setattr(decision, "resume", raising(ZeroDivisionError))
     folded = world.approve(boss, asked, "boss")
     assert (folded.says, folded.entry.fault) == (BROKEN, "ZeroDivisionError")
     monkeypatch.undo()
@@ -217,7 +218,7 @@ def test_a_call_that_is_decided_again_may_break(monkeypatch: pytest.MonkeyPatch)
 def test_a_rule_of_the_decision_that_breaks_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A denial INTERNAL_ERROR is a decision like any other, and a defect like any other."""
     world, _ = opened()
-    monkeypatch.setattr(invocations, "decide_call", raising(KeyError))
+    monkeypatch.setattr(decision, "decide_call", raising(KeyError))
     folded = world.call(world.bot, PAY, {"amount": 1})
 
     assert (folded.says, folded.entry.fault) == (("denied", "INTERNAL_ERROR"), "KeyError")

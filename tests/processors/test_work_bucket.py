@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from processors import work
+from processors.calls import work
 from processors.policy.limits import WORK_UNITS_MAX
 from schemas import limits
 from schemas.rows import WorkRow

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processors.attestations import record_id
+from processors.calls.attestations import record_id
 from producers import approving, control, delegating
 from producers.outcomes import MalformedReplyError, RefusedError
 from schemas import limits

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from processors.attestations import record_id
+from processors.calls.attestations import record_id
 from schemas import records
 from schemas.records import (
     ClockTicked,

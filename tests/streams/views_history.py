@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from processors.calls.requests import criteria_asked, quorum_of
 from processors.effects import Output
 from processors.identity.delegations import rows_of
-from processors.requests import criteria_asked, quorum_of
 from schemas import topics
 from tests.builders import Folded
 from tests.workflow_world import ANYTHING, CHECK, MAIL, PAY, Workflow, attests

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.parameters import MalformedParametersError, parse_parameters
+from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.policy.amounts import NOTHING
 from processors.policy.call import Call
 from processors.policy.compiled import compile_policy

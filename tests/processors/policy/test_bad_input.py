@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from processors.parameters import parse_parameters
+from processors.calls.parameters import parse_parameters
 from processors.policy import limits
 from processors.policy.call import Call
 from processors.policy.compiled import CompiledPolicy, compile_policy

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.parameters import parse_parameters
+from processors.calls.parameters import parse_parameters
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import Outcome, decide, index_policies
 from processors.policy.documents import parse_policy

@@ -5,7 +5,7 @@ import json
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from processors.parameters import MalformedParametersError, parse_parameters
+from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import Outcome, decide
 from processors.policy.documents import parse_policy

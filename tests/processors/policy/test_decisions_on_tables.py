@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processors.policies import charge, decide_call, detail_of, settle, told_of, views_of
+from processors.calls.judge import charge, decide_call, detail_of, settle, told_of, views_of
 from processors.policy.amounts import NOTHING
 from processors.policy.evaluation import Cell
 from processors.policy.sequences import Mark, Write

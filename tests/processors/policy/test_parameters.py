@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from processors.parameters import parse_parameters
+from processors.calls.parameters import parse_parameters
 from processors.policy import limits
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide

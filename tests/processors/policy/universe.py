@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from processors.parameters import parse_parameters
+from processors.calls.parameters import parse_parameters
 from processors.policy.call import Call
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide, index_policies

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from processors.approved import request_id
+from processors.calls.standing import request_id
 from schemas import codec, topics
 from schemas.records import CallPayload
 from tests.builders import payload_of

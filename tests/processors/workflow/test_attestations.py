@@ -2,7 +2,7 @@
 
 import pytest
 
-from processors.attestations import record_id
+from processors.calls.attestations import record_id
 from schemas import topics
 from tests.builders import Actor
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, attests, forgotten, reply, told

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from processors.attestations import record_id
+from processors.calls.attestations import record_id
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import TenantLimits
 from processors.step import step

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from processors.approved import REQUESTER_TAG
+from processors.calls.standing import REQUESTER_TAG
 from processors.proof.signing import tagged_digest
 from processors.state.tables import TenantLimits
 from schemas import codec, limits

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from processors.attestations import record_id
+from processors.calls.attestations import record_id
 from schemas import limits
 from schemas.workflow import DelegationGranted, StateQueried
 from tests.workflow_world import CHECK, Workflow, attests, reply

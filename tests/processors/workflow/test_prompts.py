@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from processors import invocations
+from processors.calls import decision
+from processors.calls.prompts import prompt_id, row_key
 from processors.policy.limits import WORK_UNITS_MAX
-from processors.prompts import prompt_id, row_key
 from schemas.records import Prompt
 from tests.builders import Folded, invocation
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, declared
@@ -239,7 +239,7 @@ def test_prompts_and_policies_spend_from_one_budget(monkeypatch: pytest.MonkeyPa
     budgets: list[list[int]] = []
 
     def so_much(units: int) -> None:
-        monkeypatch.setattr(invocations, "new_work", lambda: budgets.append([units, 0]) or budgets[-1])
+        monkeypatch.setattr(decision, "new_work", lambda: budgets.append([units, 0]) or budgets[-1])
 
     so_much(WORK_UNITS_MAX)
     assert world.send(call, world.bot).says == ("allowed", "")

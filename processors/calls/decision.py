@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors import approvals, grants, idempotency, prompts, requests, work
-from processors.approved import Attested
-from processors.asked import Asked, asked_before, asked_now, body_of
-from processors.deadlines import ends_at
+from processors.calls import answers, grants, idempotency, prompts, requests, work
+from processors.calls.call import Asked, asked_before, asked_now, body_of
+from processors.calls.deadlines import ends_at
+from processors.calls.judge import charge, decide_call, detail_of, settle, told_of
+from processors.calls.parameters import MalformedParametersError, Parameters, parse_parameters
+from processors.calls.standing import Attested
 from processors.effects import Effects, PayloadTooLargeError, Recipients, payload_digest
 from processors.identity import delegations
 from processors.identity.delegations import Chain
 from processors.identity.keys import live_keys
 from processors.intake.identify import Signer
-from processors.parameters import MalformedParametersError, Parameters, parse_parameters
-from processors.policies import charge, decide_call, detail_of, settle, told_of
 from processors.policy.decide import digests_that_came
 from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
 from processors.policy.evaluation import Work, new_work, to_pay
@@ -290,7 +290,7 @@ def _wait(
         charge(tables, verdict, asked.session_id, paid_by)
         ends = ends_at(asked.body, waited=True)
         wanted = [one._replace(open_until=min(one.open_until, ends)) for one in verdict.effects.requests]
-        approvals.ask(tables, effects, asked, judged.chain, wanted, sha256, waits=True)
+        answers.ask(tables, effects, asked, judged.chain, wanted, sha256, waits=True)
         idempotency.use_up(tables, asked, sha256, "pending", paid_by)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, verdict.policies) from refusal
@@ -308,7 +308,7 @@ def _ask_for_later(tables: Tables, effects: Effects, asked: Asked, judged: _Judg
     """Open requests for grants although this call does not wait: a later call can use them."""
     mark = effects.savepoint()
     try:
-        approvals.ask(
+        answers.ask(
             tables, effects, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False
         )
     except Refusal:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processors.asked import Asked
+from processors.calls.call import Asked
 from processors.proof import jcs
 from processors.proof.signing import tagged_digest
 from processors.refusal import Refusal

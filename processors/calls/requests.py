@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from processors.approved import request_id, standing
+from processors.calls.standing import request_id, standing
 from processors.effects import Effects
 from processors.policy.documents import INTENT_ID
 from processors.state.tables import OVER, Tables

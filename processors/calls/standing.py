@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from processors.attestations import PHISHING_RESISTANT, records_of
+from processors.calls.attestations import PHISHING_RESISTANT, records_of
 from processors.identity.attributes import subject_of
 from processors.identity.delegations import Chain
 from processors.identity.sessions import person_now

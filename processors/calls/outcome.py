@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from processors import attestations, idempotency, requests
+from processors.calls import attestations, idempotency, requests
+from processors.calls.judge import ended_well
 from processors.effects import Effects, PayloadTooLargeError, payload_digest
 from processors.intake.identify import Signer
-from processors.policies import ended_well
 from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.state.tables import Tables

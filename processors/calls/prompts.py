@@ -13,7 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from processors.asked import Asked
+from processors.calls.call import Asked
 from processors.identity.sessions import lives
 from processors.policy.decide import inline_documents
 from processors.policy.errors import PolicyBrokenError, PolicyError

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from processors.approved import BOUND, grant_id, grant_of, request_id
-from processors.attestations import consume_record
+from processors.calls.attestations import consume_record
+from processors.calls.requests import close, lasting_for, tell
+from processors.calls.standing import BOUND, grant_id, grant_of, request_id
 from processors.effects import Effects
 from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
-from processors.requests import close, lasting_for, tell
 from processors.state.shares import check_room
 from processors.state.tables import OPEN, Tables
 from schemas import limits, topics

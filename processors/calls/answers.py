@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from processors.approved import (
+from processors.calls.call import Asked
+from processors.calls.grants import make_grant
+from processors.calls.judge import decide_call, policies_in_force
+from processors.calls.requests import asked_by, close, criteria_asked, quorum_of, tell
+from processors.calls.standing import (
     APPROVER_ROLE,
     Attested,
     criteria_of,
@@ -21,14 +25,11 @@ from processors.approved import (
     requester_id,
     then_of,
 )
-from processors.asked import Asked
 from processors.effects import Effects
-from processors.grants import make_grant
 from processors.identity.attributes import subject_of
 from processors.identity.delegations import Chain, payer_of
 from processors.identity.sessions import PERSON_ROLE, person_now
 from processors.intake.identify import Signer
-from processors.policies import decide_call, policies_in_force
 from processors.policy.attestations import Request
 from processors.policy.call import Call
 from processors.policy.decide import decide
@@ -38,7 +39,6 @@ from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
 from processors.proof import jcs
 from processors.refusal import Refusal
-from processors.requests import asked_by, close, criteria_asked, quorum_of, tell
 from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits
