@@ -23,9 +23,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, assert_never
 
-from processors import application_events, audit, ended, queries, rulings, vault
+from processors import audit, rulings
 from processors.calls import answers, attestations, decision, grants, judge, outcome, requests, work
 from processors.calls.attestations import PHISHING_RESISTANT
+from processors.context import ended, notes, queries, vault
 from processors.effects import Effects, Output
 from processors.identity import delegations, keys, registry, sessions
 from processors.intake.authority import check_may_sign
@@ -200,7 +201,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
         case workflow.DelegationRevoked():
             delegations.revoke(tables, effects, signer, body)
         case workflow.ApplicationEventLogged():
-            application_events.check_application_event(body)
+            notes.check_application_event(body)
         case records.AdminAdded():
             effects.enter_registry("key", registry.add_admin(tables, body))
         case records.TenantFounded():

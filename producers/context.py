@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processors.context.vault import OWN
 from processors.proof import jcs
-from processors.vault import OWN
 from producers.answers import Answer
 from producers.control import Speaker, told_in
 from producers.heads import HeadsFile, ScopeHeads, VaultRollbackError

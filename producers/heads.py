@@ -1,8 +1,8 @@
 """What a client has seen of the vault and of the log: nobody can show it an older one, also after it was restarted.
 
-Each scope of the vault is a chain of accepted changes (`processors/vault.py`). The client keeps the last (n, h) that it
-was told of a scope, and where in the log that stood; an answer from later in the log must not have a lower n, nor
-another h for the same n. An answer must stand later in the log than all that was there before it was asked for. Of
+Each scope of the vault is a chain of accepted changes (`processors/context/vault.py`). The client keeps the last (n, h)
+that it was told of a scope, and where in the log that stood; an answer from later in the log must not have a lower n,
+nor another h for the same n. An answer must stand later in the log than all that was there before it was asked for. Of
 keys it keeps the last version: that only grows, or is 0 when the value was deleted or has run out.
 
 `export` and `take` carry heads over a restart; `HeadsFile` keeps them beside the key of who has seen them.
@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from processors.vault import NO_CHAIN, OWN, chain_value
+from processors.context.vault import NO_CHAIN, OWN, chain_value
 from producers.files import replace_private
 
 log = logging.getLogger(__name__)

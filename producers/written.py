@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from processors.context.vault import OWN, chain_value
 from processors.identity.registry import check_offer
 from processors.identity.sessions import BRIDGE_ROLE
 from processors.intake.authority import MAY_SIGN
@@ -21,7 +22,6 @@ from processors.intake.identify import SESSION_ROLE
 from processors.policy.names import PERSON_PREFIX
 from processors.proof import jcs
 from processors.refusal import Refusal
-from processors.vault import OWN, chain_value
 from producers.answers import UntrustedRecordError, carried_event
 from producers.registry_view import RegistryView
 from schemas import codec, limits

@@ -56,8 +56,8 @@ def set_value(
 
 
 def _is_fleeting(name: str, scope: str) -> bool:
+    from processors.context.vault import OWN
     from processors.policy.names import PERSON_PREFIX
-    from processors.vault import OWN
 
     return scope == OWN and not name.startswith(PERSON_PREFIX)
 

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from processors import audit, vault
+from processors import audit
 from processors import step as stepping
 from processors.calls import attestations, decision, outcome, requests
+from processors.context import vault
 from processors.effects import Effects
 from processors.evidence import VerdictCode
 from processors.identity import sessions

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from processors import vault
+from processors.context import vault
 from producers.keys import KeyPair
 from schemas.workflow import ContextWritten
 from streams.fold import TenantFold

@@ -14,7 +14,8 @@ from typing import Any
 
 import fastavro
 
-from processors import audit, vault
+from processors import audit
+from processors.context import vault
 from processors.intake.identify import identify
 from processors.proof import authoring, merkle, sealing, signing
 from processors.proof.sealing import SealingKey

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from processors.calls import answers, work
 from processors.calls.judge import policies_in_force
 from processors.calls.requests import asked_by, criteria_asked, lasting_for, quorum_of
+from processors.context.vault import as_told
 from processors.effects import Effects
 from processors.identity.attributes import subject_of
 from processors.intake.identify import Signer
@@ -32,7 +33,6 @@ from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.state.tables import OPEN, OVER, Tables
-from processors.vault import as_told
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Event

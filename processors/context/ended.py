@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from processors import vault
 from processors.calls import attestations, requests
+from processors.context import vault
 from processors.effects import Effects
 from processors.identity import sessions
 from processors.state.tables import SWEEPING, Tables

@@ -1,0 +1,1 @@
+"""What hangs on a session beside its calls: the vault, notes, questions, and how all of it ends."""
