@@ -24,10 +24,10 @@ from rich.table import Table
 
 from bench.floor import Floor
 from bench.tenant import BURST, RESOURCE, BenchTenant, Signed
-from processors import audit
 from processors.calls.judge import decide_call
 from processors.calls.parameters import parse_parameters
 from processors.effects import Effects, Output, output_place
+from processors.evidence import audit_log
 from processors.identity import registry
 from processors.intake.identify import Claim, Received, event_place
 from processors.intake.order import check_order
@@ -272,7 +272,7 @@ def _audit(case: Case) -> Callable[[], object]:
 
     def run() -> None:
         for effects in claims:
-            audit.append_entry(tables, effects, "allowed", "")
+            audit_log.append_entry(tables, effects, "allowed", "")
 
     return run
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from processors.evidence import Verdict, VerdictCode, verify
-from processors.evidence_format import DATA_FILES, MANIFEST, SCHEMA_PREFIX
+from processors.evidence.folder_format import DATA_FILES, MANIFEST, SCHEMA_PREFIX
+from processors.evidence.verdict import Verdict, VerdictCode, verify
 from processors.proof.merkle import EMPTY_ROOT
 
 FILE_BYTES_MAX = 256 * 1024**3
@@ -36,7 +36,7 @@ class EvidenceFolderError(Exception):
 
 
 class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
-    """An open directory, as `processors.evidence` reads one.
+    """An open directory, as `processors.evidence.verdict` reads one.
 
     Raises:
         EvidenceFolderError: it is no directory, or holds what the format does not know.

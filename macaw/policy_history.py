@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError
-from processors import evidence_format
 from processors.effects import Effects, Output
-from processors.evidence_format import FormatError, Manifest, SignedEvent, Source
+from processors.evidence import folder_format
+from processors.evidence.folder_format import FormatError, Manifest, SignedEvent, Source
+from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Claim, Received, Signer, identify, read
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.refusal import Refusal
-from processors.rulings import SKIPPED
 from processors.state.tables import Tables
 from processors.step import expire, step
 from producers.home import Home, TenantHome
@@ -102,7 +102,7 @@ def exported_history(directory: Path) -> Iterator[History]:
     """
     try:
         with EvidenceFolder(directory) as folder:
-            text = Source(folder.read(evidence_format.MANIFEST)).whole(evidence_format.MANIFEST_BYTES_MAX)
+            text = Source(folder.read(folder_format.MANIFEST)).whole(folder_format.MANIFEST_BYTES_MAX)
             manifest = Manifest.parse(text)
             history = History(manifest.tenant, manifest.deployment, manifest.genesis, iter(()))
             history.records = _exported(folder, manifest, history.missing)
@@ -112,13 +112,13 @@ def exported_history(directory: Path) -> Iterator[History]:
 
 
 def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) -> Iterator[Received]:
-    entries, events = (Source(folder.read(name)) for name in (evidence_format.ENTRIES, evidence_format.EVENTS))
+    entries, events = (Source(folder.read(name)) for name in (folder_format.ENTRIES, folder_format.EVENTS))
     for index in range(manifest.size):
-        data = entries.record(evidence_format.ENTRY_BYTES_MAX)
-        record = events.record(evidence_format.EVENT_RECORD_BYTES_MAX)
+        data = entries.record(folder_format.ENTRY_BYTES_MAX)
+        record = events.record(folder_format.EVENT_RECORD_BYTES_MAX)
         if data is None or not record:
             raise FormatError(f"it ends at entry {index}, its manifest says {manifest.size}")
-        if record[0] == evidence_format.ABSENT:
+        if record[0] == folder_format.ABSENT:
             missing.append(index)
             continue
         entry = _entry(data)
@@ -139,7 +139,7 @@ def _entry(data: bytes) -> AuditEntry:
 
 def _received(entry: AuditEntry, record: bytes) -> Received:
     appended_at = entry.now if entry.appended_at is None else entry.appended_at
-    if record[0] == evidence_format.RAW:
+    if record[0] == folder_format.RAW:
         return Received(entry.partition, entry.offset, appended_at, record[1:], ())
     signed = SignedEvent.parse(record[1:])
     schema = codec.by_digest().get(signed.schema_sha256)

@@ -23,11 +23,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, assert_never
 
-from processors import audit, rulings
 from processors.calls import answers, attestations, decision, grants, judge, outcome, requests, work
 from processors.calls.attestations import PHISHING_RESISTANT
 from processors.context import ended, notes, queries, vault
 from processors.effects import Effects, Output
+from processors.evidence import audit_log, rulings
 from processors.identity import delegations, keys, registry, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_claim, identify, raw_digest, read
@@ -95,10 +95,10 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
         work.pay(tables, effects)
     if ended.is_sweeping(tables):
         _attempt(effects, ended.sweep, tables, effects, doing=" while rows of what has ended leave")
-    if isinstance(_attempt(effects, audit.append_entry, tables, effects, *done), Refusal):
+    if isinstance(_attempt(effects, audit_log.append_entry, tables, effects, *done), Refusal):
         effects.undo_to(mark)
         effects.claim = Claim(raw_digest(received.value))
-        audit.append_entry(tables, effects, "refused", Reason.INTERNAL_ERROR)
+        audit_log.append_entry(tables, effects, "refused", Reason.INTERNAL_ERROR)
     return effects.outputs
 
 

@@ -1,7 +1,7 @@
 """Export: a tenant's log, and what it was made from, as a folder that anybody can check without a broker.
 
-The exporter judges nothing and is not trusted: `processors.evidence` does not ask where a folder came from. It reads
-the audit topic as committed and intake as it stands, side by side, one record at a time.
+The exporter judges nothing and is not trusted: `processors.evidence.verdict` does not ask where a folder came from. It
+reads the audit topic as committed and intake as it stands, side by side, one record at a time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 
 from confluent_kafka import Message
 
-from processors.evidence_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
+from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
+from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
-from processors.rulings import SKIPPED
 from processors.state.tables import Tables
 from producers.consuming import UnreadableBatchError, headers_of
 from producers.security import UNSECURED, Security

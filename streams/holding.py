@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from processors import rulings
+from processors.evidence import rulings
 from processors.intake.identify import Received, Ruling
 from processors.refusal import MACHINE_FAULTS, Refusal
 from schemas import limits

@@ -1,8 +1,8 @@
 """Partitions that are held: at a batch that cannot be read, or at a record that is ahead of the worker's clock.
 
 Nothing behind such a place is folded, for the order of intake is what counts. What lets a partition go on is the right
-time, or an admin's ruling that stands further on on the same intake (`processors.rulings`): it is looked for by a
-thread beside the loop, with one consumer for all partitions that are held. What to do: docs/incidents.md.
+time, or an admin's ruling that stands further on on the same intake (`processors.evidence.rulings`): it is looked for
+by a thread beside the loop, with one consumer for all partitions that are held. What to do: docs/incidents.md.
 """
 
 from __future__ import annotations

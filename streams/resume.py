@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 from confluent_kafka import Message
 
-from processors.audit import log_leaf
+from processors.evidence.audit_log import log_leaf
+from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Claim, read
 from processors.proof import signing
 from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
-from processors.rulings import SKIPPED
 from processors.state.tables import Tables
 from processors.step import step
 from producers.consuming import (

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
+from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Received, Ruling, read
 from processors.proof.signing import INTAKE_PARTITION
-from processors.rulings import SKIPPED
 from processors.state.tables import Tables
 from producers.consuming import UnreadableBatchError, headers_of
 from schemas import codec

@@ -10,7 +10,7 @@ import typer
 from macaw.cli.options import AsJson, Tenant
 
 if TYPE_CHECKING:
-    from processors.evidence import Verdict
+    from processors.evidence.verdict import Verdict
 
 RANGES_SHOWN = 8
 

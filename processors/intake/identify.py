@@ -70,7 +70,7 @@ class Ruling(NamedTuple):
 class Received:
     """A record as the broker delivered it.
 
-    With a `ruling` it is not folded as it stands (`processors.rulings`).
+    With a `ruling` it is not folded as it stands (`processors.evidence.rulings`).
     """
 
     partition: int

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from macaw.cli import main
-from processors.evidence_format import EVENTS, REGISTRY_KINDS
+from processors.evidence.folder_format import EVENTS, REGISTRY_KINDS
 from streams.export import write_folder
 from tests.reference.folder_changes import FOLDER, GENESIS, LOG, REFUSED
 

@@ -6,8 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from processors.evidence import VerdictCode
-from processors.evidence_format import (
+from processors.evidence.folder_format import (
     DATA_FILES,
     ENTRIES,
     EVENTS,
@@ -17,6 +16,7 @@ from processors.evidence_format import (
     RegistryEvent,
     schema_file,
 )
+from processors.evidence.verdict import VerdictCode
 from processors.proof import merkle
 from schemas import codec
 from schemas.records import AuditEntry

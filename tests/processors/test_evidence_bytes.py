@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.evidence import verify
-from processors.evidence_format import (
+from processors.evidence.folder_format import (
     DATA_FILES,
     ENTRIES,
     EVENTS,
@@ -21,6 +20,7 @@ from processors.evidence_format import (
     Manifest,
     schema_file,
 )
+from processors.evidence.verdict import verify
 from processors.proof.jcs import canonical
 from tests.reference.folder_changes import (
     AUDIT_SCHEMA,

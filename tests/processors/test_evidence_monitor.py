@@ -8,15 +8,10 @@ from typing import Any
 
 import pytest
 
-from processors import evidence_entry
 from processors.effects import output_place
-from processors.evidence import verify
-from processors.evidence_format import (
-    ENTRIES,
-    PROOFS,
-    REGISTRY_KINDS,
-    PackError,
-)
+from processors.evidence import entry
+from processors.evidence.folder_format import ENTRIES, PROOFS, REGISTRY_KINDS, PackError
+from processors.evidence.verdict import verify
 from processors.identity.following import follow
 from processors.proof.signing import AUDIT_TAG, VerifiedHeads
 from processors.refusal import Refusal
@@ -220,8 +215,8 @@ def test_absent_events_are_counted_and_never_taken_for_checked() -> None:
 
 def test_how_many_ranges_are_listed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a log that is longer than memory; how many events are absent is counted all the same."""
-    monkeypatch.setattr(evidence_entry, "ABSENT_RANGES_MAX", 2)
-    progress = evidence_entry.Progress()
+    monkeypatch.setattr(entry, "ABSENT_RANGES_MAX", 2)
+    progress = entry.Progress()
     for index in (1, 2, 5, 9, 10, 11):
         progress.note_absent(index)
 
@@ -315,9 +310,9 @@ def test_a_session_that_the_fold_still_knew_is_still_known() -> None:
 
 def test_the_registry_kinds_are_those_that_can_be_followed() -> None:
     """An event that changes the registry and is not followed would make good logs fail, or bad ones pass."""
-    for index, entry in enumerate(LOG.entries):
+    for index, one in enumerate(LOG.entries):
         received = LOG.pairs[index][1]
-        if received is None or entry.outcome not in {"accepted", "allowed", "denied"}:
+        if received is None or one.outcome not in {"accepted", "allowed", "denied"}:
             continue
         tables = LOG.world.fresh_tables()
         for (_, earlier), before in zip(LOG.pairs[:index], LOG.entries, strict=False):
@@ -325,10 +320,10 @@ def test_the_registry_kinds_are_those_that_can_be_followed() -> None:
                 assert earlier is not None
                 follow(tables, earlier, VerifiedHeads(), now=before.now)
         try:
-            follow(tables, received, VerifiedHeads(), now=entry.now)
+            follow(tables, received, VerifiedHeads(), now=one.now)
         except Refusal:
-            assert entry.kind not in REGISTRY_KINDS
+            assert one.kind not in REGISTRY_KINDS
         else:
-            assert entry.kind in REGISTRY_KINDS
-    said_kinds = {entry.kind for entry in LOG.entries} - {"Undecodable"}
+            assert one.kind in REGISTRY_KINDS
+    said_kinds = {one.kind for entry in LOG.entries} - {"Undecodable"}
     assert said_kinds == {body.__name__ for body in Body.__args__}, "say the new event in tests/reference/log_builder"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from processors import audit
 from processors.effects import Output
+from processors.evidence import audit_log
 from processors.intake.identify import Received
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
@@ -356,7 +356,7 @@ def test_every_record_has_one_entry_and_the_entries_are_a_chain(script):
         assert entry.now >= now
         assert [output.topic for output in folded.outputs].count(topics.AUDIT) == 1
         now = entry.now
-        prev = audit.log_leaf(digest, (folded.outputs[-1].value or b"")[codec.FRAME_BYTES :])
+        prev = audit_log.log_leaf(digest, (folded.outputs[-1].value or b"")[codec.FRAME_BYTES :])
 
 
 def test_sessions_end_in_an_order_that_an_abort_does_not_change():

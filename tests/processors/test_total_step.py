@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from processors import audit
 from processors import step as stepping
 from processors.calls import attestations, decision, outcome, requests
 from processors.context import vault
 from processors.effects import Effects
-from processors.evidence import VerdictCode
+from processors.evidence import audit_log
+from processors.evidence.verdict import VerdictCode
 from processors.identity import sessions
 from processors.policy.errors import WorkExceededError
 from processors.refusal import MACHINE_FAULTS, Refusal
@@ -140,7 +140,7 @@ def test_the_answer_and_the_entry_may_break_too(good: bool, monkeypatch: pytest.
     assert (folded.says[0], folded.results, folded.entry.fault) == ("refused", [], "UnicodeError")
     monkeypatch.undo()
 
-    monkeypatch.setattr(audit, "append_entry", bare_first(audit.append_entry))
+    monkeypatch.setattr(audit_log, "append_entry", bare_first(audit_log.append_entry))
     folded = world.send(body, world.bot)
     entry = folded.entry
     assert (folded.says, entry.fault, entry.kind, entry.event_kid) == (BROKEN, "OverflowError", "Undecodable", None)
@@ -234,7 +234,7 @@ def test_evidence_of_a_log_where_rules_broke_verifies(name: str, monkeypatch: py
     note(world)
     world.fold(b"no record", [])
     monkeypatch.undo()
-    monkeypatch.setattr(audit, "append_entry", bare_first(audit.append_entry))
+    monkeypatch.setattr(audit_log, "append_entry", bare_first(audit_log.append_entry))
     broken = world.send(NOTE, world.bot)
     assert broken.entry.kind == "Undecodable"
     monkeypatch.undo()

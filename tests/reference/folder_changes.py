@@ -6,15 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from processors.evidence import Verdict, verify
-from processors.evidence_format import (
-    ENTRIES,
-    EVENTS,
-    PROOFS,
-    REGISTRY,
-    RegistryEvent,
-    SignedEvent,
-)
+from processors.evidence.folder_format import ENTRIES, EVENTS, PROOFS, REGISTRY, RegistryEvent, SignedEvent
+from processors.evidence.verdict import Verdict, verify
 from schemas import codec
 from tests.reference.log_builder import FolderInMemory, build_log, tool_keys
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from processors.audit import log_leaf
 from processors.effects import output_place
-from processors.evidence_format import AuditRecord, Manifest, pack
+from processors.evidence.audit_log import log_leaf
+from processors.evidence.folder_format import AuditRecord, Manifest, pack
+from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Received, Ruling
 from processors.proof import signing
 from processors.proof.signing import SigningKey
-from processors.rulings import SKIPPED
 from producers.keys import KeyPair
 from schemas import codec
 from schemas.records import AuditEntry, Body, ClockTicked, SessionClosed, SessionRevoked
@@ -44,7 +44,7 @@ Pair = tuple[AuditRecord, Received | None]
 
 @dataclass(slots=True)
 class FolderInMemory:
-    """A folder as `processors.evidence` reads one. `chunk` is the size of the pieces."""
+    """A folder as `processors.evidence.verdict` reads one. `chunk` is the size of the pieces."""
 
     files: dict[str, bytes]
     chunk: int = 1 << 16

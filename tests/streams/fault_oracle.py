@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from macaw.evidence_folder import verify_folder
-from processors.evidence import VerdictCode
+from processors.evidence.verdict import VerdictCode
 from processors.state.tables import Tables
 from producers.consuming import ReadTimeoutError
 from schemas import codec, limits, topics

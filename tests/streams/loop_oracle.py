@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from processors.audit import log_leaf
+from processors.evidence.audit_log import log_leaf
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step

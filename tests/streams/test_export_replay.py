@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError, verify_folder
 from macaw.tenancy import publish_policies, register_agent
 from processors.effects import Output
-from processors.evidence_format import (
+from processors.evidence.folder_format import (
     DATA_FILES,
     ENTRIES,
     ENTRY_BYTES_MAX,

@@ -14,8 +14,8 @@ from typing import Any
 
 import fastavro
 
-from processors import audit
 from processors.context import vault
+from processors.evidence import audit_log
 from processors.intake.identify import identify
 from processors.proof import authoring, merkle, sealing, signing
 from processors.proof.sealing import SealingKey
@@ -278,7 +278,7 @@ def logs() -> list[Vector]:
         body = datum_of(schema.id, {**entry, "index": index, "offset": index, "prev": prev})
         bodies.append(body)
         prevs.append(prev)
-        prev = audit.log_leaf(schema.sha256, body)
+        prev = audit_log.log_leaf(schema.sha256, body)
         hashes.append(prev)
     chain = vector(
         "audit_chain",

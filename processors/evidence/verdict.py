@@ -34,9 +34,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from processors.audit import ENTRY_MAGIC
-from processors.evidence_entry import Fault, Item, Judge, Progress, Schemas, VerdictCode
-from processors.evidence_format import (
+from processors.evidence.audit_log import ENTRY_MAGIC
+from processors.evidence.entry import Fault, Item, Judge, Progress, Schemas, VerdictCode
+from processors.evidence.folder_format import (
     DATA_FILES,
     ENTRIES,
     ENTRY_BYTES_MAX,

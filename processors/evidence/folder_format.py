@@ -10,8 +10,8 @@
     registry.bin              u32 length ‖ u64 audit index ‖ the form of kind 1, for each accepted registry event
     schemas/<sha256>.avsc     the JCS text of every schema that the above were written under
 
-All numbers are big-endian. Nothing here judges: `processors.evidence` does. Nothing here touches a disk: a folder to be
-written is a stream of (file name, piece), a folder to be read a `Folder`.
+All numbers are big-endian. Nothing here judges: `processors.evidence.verdict` does. Nothing here touches a disk: a
+folder to be written is a stream of (file name, piece), a folder to be read a `Folder`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from processors.audit import entry_bytes
+from processors.evidence.audit_log import entry_bytes
 from processors.intake.identify import Received
 from processors.proof import jcs
 from processors.proof.merkle import leaf_hash

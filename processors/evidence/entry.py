@@ -1,7 +1,7 @@
 """How one entry of an exported log is judged: its signature and key, its event, and what it changes in the registry.
 
 The registry is folded from the exported events, entry by entry, at the log time that the entries say; nothing that a
-monitor claims about a key is believed. The order in which entries are judged stands in `processors.evidence`.
+monitor claims about a key is believed. The order in which entries are judged stands in `processors.evidence.verdict`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from processors.audit import ENTRY_MAGIC
-from processors.evidence_format import (
+from processors.evidence.audit_log import ENTRY_MAGIC
+from processors.evidence.folder_format import (
     ABSENT,
     EVENT_RECORD_BYTES_MAX,
     RAW,
@@ -25,6 +25,7 @@ from processors.evidence_format import (
     acts_of,
     is_registry_entry,
 )
+from processors.evidence.rulings import SKIPPED, skips
 from processors.identity.following import follow
 from processors.identity.keys import spend
 from processors.intake.identify import Claim, Received, check_names, identify, raw_digest, read
@@ -40,7 +41,6 @@ from processors.proof.signing import (
     VerifiedHeads,
 )
 from processors.refusal import Refusal
-from processors.rulings import SKIPPED, skips
 from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processors import audit
 from processors.effects import Effects, Output
+from processors.evidence import audit_log
 from processors.intake.authority import MAY_SIGN, check_may_sign
 from processors.intake.identify import Claim, Received, Ruling, check_names, identify, read
 from processors.proof.signing import VerifiedHeads
@@ -92,7 +92,7 @@ def skip(tables: Tables, received: Received, claim: Claim) -> list[Output]:
     """Close the place of a record that cannot be read: an entry with the ruling for its event. Time stands still."""
     tables.appended = tables.now
     effects = Effects(tables, received, claim)
-    audit.append_entry(tables, effects, SKIPPED, Reason.UNREADABLE_BATCH)
+    audit_log.append_entry(tables, effects, SKIPPED, Reason.UNREADABLE_BATCH)
     return effects.outputs
 
 
