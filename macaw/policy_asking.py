@@ -13,8 +13,8 @@ from processors.calls.standing import Attested
 from processors.identity.attributes import subject_of
 from processors.identity.delegations import chain_of
 from processors.policy.decide import decide
-from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex
+from processors.policy.insight.explain import explain
 from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict

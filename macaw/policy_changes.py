@@ -21,8 +21,8 @@ from processors.policy.errors import (
     WorkExceededError,
 )
 from processors.policy.evaluation import Evaluation, new_work
-from processors.policy.explain import Trace
 from processors.policy.index import PolicyIndex
+from processors.policy.insight.explain import Trace
 from processors.policy.paths import MISMATCH, reached
 from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.plan import Alternative

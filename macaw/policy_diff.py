@@ -13,9 +13,9 @@ from processors.policy.call import Call
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide
 from processors.policy.documents import PolicyDocument, parse_policy
-from processors.policy.effective import Line, lines_of
 from processors.policy.index import PolicyIndex, index_policies
-from processors.policy.probes import probes_of
+from processors.policy.insight.effective import Line, lines_of
+from processors.policy.insight.probes import probes_of
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from macaw.policy_never import never_meets
 from processors.policy.documents import PolicyDocument, pointer_to
-from processors.policy.overlaps import overlap
+from processors.policy.insight.overlaps import overlap
 from processors.policy.requirements import DENY
 from processors.policy.resolve import slug
 from processors.policy.sequences import Taint

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from macaw.cli import main
 from macaw.policy_warnings import WARNINGS
 from processors.policy.globs import granting
-from processors.policy.overlaps import covers, intersection, overlap
+from processors.policy.insight.overlaps import covers, intersection, overlap
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "mapl"
 HOSTILE = "a\x1b[2J\u202e"

@@ -36,9 +36,9 @@ def effective(
     """Show which policies apply to somebody, which of them says what, and what that comes to together."""
     from macaw.cli.errors import CommandError
     from macaw.cli.output import show_json
-    from processors.policy.effective import effective as what_applies
     from processors.policy.errors import ResourceInvalidError
-    from processors.policy.explain import attributes_of
+    from processors.policy.insight.effective import effective as what_applies
+    from processors.policy.insight.explain import attributes_of
 
     standing = _standing(session, attributes, policies, tenant)
     try:
@@ -78,7 +78,7 @@ def _standing(session: str | None, attributes: str | None, policies: list[Path] 
 def _tell(standing: Standing, told: dict[str, Any], resource: str | None) -> None:
     from macaw.cli.output import show
     from macaw.cli.policy.words import attributes_in_words
-    from processors.policy.explain import attributes_of
+    from processors.policy.insight.explain import attributes_of
 
     as_of = "the policies of the files given" if standing.as_of is None else f"as of audit entry {standing.as_of}"
     show(f"{standing.who}: {attributes_in_words(attributes_of(standing.subject))}")

@@ -63,7 +63,7 @@ def show(
     from macaw.cli.rendering import time_of
     from macaw.policies_in_force import read_policies
     from processors.policy.documents import parse_policy
-    from processors.policy.effective import lines_of
+    from processors.policy.insight.effective import lines_of
     from processors.policy.resolve import placement
 
     found = read_policies(*open_tenant(tenant))

@@ -83,7 +83,7 @@ def _from(sources: dict[tuple[str, str], list[str]], kind: str, scope: str = "")
 def _resources(lists: Sequence[Sequence[str]]) -> str:
     from functools import reduce
 
-    from processors.policy.overlaps import intersection
+    from processors.policy.insight.overlaps import intersection
 
     if not lists:
         return "nothing: no policy that applies names resources"

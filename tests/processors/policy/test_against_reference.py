@@ -16,7 +16,7 @@ from processors.policy.delegation import Hop, parse_scope
 from processors.policy.documents import parse_inline, parse_policy
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Cell, Session, Settings, Tables
-from processors.policy.explain import explain
+from processors.policy.insight.explain import explain
 from processors.policy.rates import bucket_prefix, policy_of
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict

@@ -9,10 +9,10 @@ import pytest
 from processors.policy.call import Call
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
-from processors.policy.effective import effective, lines_of, merged_spec
 from processors.policy.evaluation import Session, Tables
-from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex
+from processors.policy.insight.effective import effective, lines_of, merged_spec
+from processors.policy.insight.explain import explain
 from tests.mapl_cases import NOW, Played, ms, policies_of, read_cases, subject_of
 
 CASES = read_cases(Path(__file__).parents[2] / "vectors" / "mapl" / "conformance.jsonl")

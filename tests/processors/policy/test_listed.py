@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from processors.policy import limits
 from processors.policy.decide import decide
 from processors.policy.documents import parse_inline, parse_policy
-from processors.policy.effective import lines_of, merged
 from processors.policy.errors import PolicyError
+from processors.policy.insight.effective import lines_of, merged
 from processors.policy.resolve import Subject
 from tests.mapl_cases import policies_of
 from tests.processors.policy.test_parameters import reason

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.policy.decide import decide, index_policies
-from processors.policy.effective import effective
 from processors.policy.errors import ResourceInvalidError
-from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex
+from processors.policy.insight.effective import effective
+from processors.policy.insight.explain import explain
 from processors.policy.patterns import resource_name, restricts
 from processors.policy.resolve import Subject
 from tests.mapl_cases import policies_of

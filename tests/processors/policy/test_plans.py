@@ -10,8 +10,8 @@ from processors.policy.call import PLAIN, Call
 from processors.policy.decide import decide, index_policies
 from processors.policy.delegation import Hop, Scope
 from processors.policy.evaluation import Session, Settings, Tables
-from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex
+from processors.policy.insight.explain import explain
 from processors.policy.rates import policy_of
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict

@@ -14,8 +14,8 @@ from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_inline, parse_policy
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Cell, Session, Tables
-from processors.policy.explain import explain
 from processors.policy.index import PolicyIndex
+from processors.policy.insight.explain import explain
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
 from tests.mapl_cases import policies_of

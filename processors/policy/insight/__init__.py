@@ -1,0 +1,1 @@
+"""Policies explained to people; the engine never imports it."""
