@@ -30,7 +30,7 @@ from schemas.rows import StateHead
 from schemas.topics import AUDIT, DECISIONS, INTAKE, STATE
 from streams.broker import EmbeddedBroker, KafkaBroker
 from streams.founding import create_topics
-from streams.state_head import HEAD_KEY
+from streams.worker.state_head import HEAD_KEY
 
 OUT = Path(__file__).parent / "out"
 BARE = "bench.bare."

@@ -40,7 +40,7 @@ from schemas.records import (
     ToolDeclaration,
 )
 from schemas.topics import DECISIONS
-from streams.monitor import MonitoredTenant, build_fold
+from streams.worker.monitor import MonitoredTenant, build_fold
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FOLDERS = (EXAMPLES / "policies", EXAMPLES / "agentdojo" / "policies")

@@ -38,8 +38,8 @@ from processors.step import step
 from schemas import codec, limits
 from schemas.records import AuditEntry, CallPayload, Decision, Event, InvocationRequested
 from schemas.topics import DECISIONS
-from streams.fold import TenantFold
-from streams.monitor import build_fold
+from streams.worker.fold import TenantFold
+from streams.worker.monitor import build_fold
 
 OUT = Path(__file__).parent / "out"
 BATCH = limits.BATCH_RECORDS_MAX

@@ -31,7 +31,7 @@ from schemas.records import (
     ToolDeclaration,
 )
 from schemas.topics import DECISIONS
-from streams.monitor import MonitoredTenant
+from streams.worker.monitor import MonitoredTenant
 
 DEPLOYMENT = "bench"
 AGENT, TOOL, RESOURCE = "shopper", "bank", "tool:bank/transfer"

@@ -21,10 +21,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas import limits
 from schemas.topics import INTAKE
-from streams.exactly_once import Loop
-from streams.lanes import TRANSACTION_SECONDS
-from streams.loop_settings import LoopSettings
-from streams.monitor import IDLE_SECONDS, MonitoredTenant, Ticker, build_fold, tune_collector
+from streams.worker.lanes import TRANSACTION_SECONDS
+from streams.worker.loop import Loop
+from streams.worker.monitor import IDLE_SECONDS, MonitoredTenant, Ticker, build_fold, tune_collector
+from streams.worker.settings import LoopSettings
 
 Turn = Callable[[float], int]
 

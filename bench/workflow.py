@@ -40,9 +40,9 @@ from schemas.records import (
 )
 from schemas.topics import AUDIT
 from schemas.workflow import AttestationSet, ContextRead, ContextWritten, DelegationGranted
-from streams.fold import TenantFold
-from streams.monitor import MonitoredTenant, build_fold
-from streams.state_head import StateMac, row_key
+from streams.worker.fold import TenantFold
+from streams.worker.monitor import MonitoredTenant, build_fold
+from streams.worker.state_head import StateMac, row_key
 
 NAME = "workflow"
 ATTESTED = "tool:bank/confirm"

@@ -33,7 +33,7 @@ from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from schemas import codec
 from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, Prompt
-from streams.monitor import build_fold
+from streams.worker.monitor import build_fold
 
 LEAVES = 4000  # of the 4096 values that parameters may hold
 TEXT_BYTES = 200_000

@@ -31,7 +31,7 @@ from schemas.records import (
 )
 from schemas.topics import is_tenant_id
 from streams.founding import create_topics, intake_is_empty, publish_founding
-from streams.monitor import MonitoredTenant
+from streams.worker.monitor import MonitoredTenant
 
 ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.

@@ -20,8 +20,8 @@ from producers.tool_host import HostSettings, ToolHost
 from producers.tools import collect_tools
 from schemas.topics import INTAKE_PATTERN
 from streams.broker import BrokerInfo
-from streams.loop_settings import LoopSettings
-from streams.monitor import Monitor
+from streams.worker.monitor import Monitor
+from streams.worker.settings import LoopSettings
 
 
 @dataclass(frozen=True)

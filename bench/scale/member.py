@@ -10,11 +10,11 @@ from multiprocessing.connection import Connection
 
 from bench.drive import ANSWER_SECONDS, BenchError, Running
 from bench.worker import Usage, Work, resident_mb
-from streams.exactly_once import Loop
-from streams.fold import TenantFold
-from streams.loop_settings import LoopSettings
-from streams.monitor import IDLE_SECONDS, MonitoredTenant, Ticker, build_fold, tune_collector
-from streams.partition import Partition
+from streams.worker.fold import TenantFold
+from streams.worker.loop import Loop
+from streams.worker.monitor import IDLE_SECONDS, MonitoredTenant, Ticker, build_fold, tune_collector
+from streams.worker.partition import Partition
+from streams.worker.settings import LoopSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

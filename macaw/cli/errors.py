@@ -18,7 +18,7 @@ def sentence(exc: Exception) -> str:
 
     from processors.policy.errors import PolicyError
     from producers.client import UnknownOutcomeError
-    from streams.lanes import WorkerFencedError, WorkerStuckError
+    from streams.worker.lanes import WorkerFencedError, WorkerStuckError
 
     match exc:
         case UnknownOutcomeError():

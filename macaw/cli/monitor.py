@@ -34,9 +34,9 @@ def command(
     from macaw.cli.stopping import Stopping
     from macaw.locking import only_one
     from macaw.tenancy import monitored
-    from streams.lanes import WorkerStuckError
-    from streams.loop_settings import LoopSettings
-    from streams.monitor import Monitor
+    from streams.worker.lanes import WorkerStuckError
+    from streams.worker.monitor import Monitor
+    from streams.worker.settings import LoopSettings
 
     log_to_stderr(logging.INFO)
     home = open_home()

@@ -12,15 +12,15 @@ from streams.broker import EmbeddedBroker
 _STUCK = """
 import sys, threading
 import confluent_kafka
-import streams.exactly_once, streams.lanes
+import streams.worker.loop, streams.worker.lanes
 from macaw.cli import main
 
 class Stuck(confluent_kafka.Producer):
     def send_offsets_to_transaction(self, *_):
         threading.Event().wait()
 
-streams.lanes.STUCK_SECONDS = 0.5
-streams.exactly_once.Producer = Stuck
+streams.worker.lanes.STUCK_SECONDS = 0.5
+streams.worker.loop.Producer = Stuck
 sys.exit(main(["monitor"]))
 """
 

@@ -12,7 +12,7 @@ from producers.keys import KeyPair
 from producers.registry_view import RegistryView
 from schemas import codec
 from schemas.records import Decision, Result
-from streams.sealing import Sealer
+from streams.worker.sealing import Sealer
 from tests.world import World
 
 

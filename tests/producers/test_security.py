@@ -14,9 +14,9 @@ from macaw.cli import main
 from producers.home import Home, HomeError
 from producers.security import PASSWORD_BYTES_MAX, UNSECURED, Security, SecurityError, load_security
 from producers.tool_host import HostSettings
-from streams.loop_settings import LoopSettings
 from streams.views.app import ViewsSettings
 from streams.views.credentials import credentials_of
+from streams.worker.settings import LoopSettings
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery staple"

@@ -16,7 +16,7 @@ from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordErr
 from producers.client import UnknownOutcomeError, result_of
 from schemas import codec, limits, topics
 from schemas.records import CallPayload, Change, Decision, Result, ResultPayload
-from streams.sealing import PAYLOAD_HEADER
+from streams.worker.sealing import PAYLOAD_HEADER
 from tests.builders import Actor, keys_of
 from tests.producers.forging import Record, TwinRegistry, forged, record_of
 from tests.world import Office

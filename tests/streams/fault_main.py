@@ -21,8 +21,8 @@ from confluent_kafka import KafkaException
 
 from macaw.tenancy import monitored
 from producers.home import Home
-from streams.lanes import WorkerFencedError
-from streams.monitor import Monitor
+from streams.worker.lanes import WorkerFencedError
+from streams.worker.monitor import Monitor
 from tests.streams.fault_points import Fault, install, say
 from tests.streams.loop_workers import ShortTransactions
 

@@ -20,7 +20,7 @@ from schemas import codec, limits, topics
 from schemas.records import Decision, Result
 from schemas.rows import StateHead
 from streams.export import ExportError, export_audit
-from streams.state_head import HEAD_KEY, StateMac, row_key
+from streams.worker.state_head import HEAD_KEY, StateMac, row_key
 from tests.streams.loop_oracle import Log, Written, check_log, expected_outputs, read_log, read_topic
 from tests.streams.loop_world import Tenant, World
 

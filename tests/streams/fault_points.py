@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-import streams.exactly_once
-import streams.restart_reading
+import streams.worker.loop
+import streams.worker.restart_reading
 from schemas.topics import INTAKE
 
 FLUSH_SECONDS = 10
@@ -255,6 +255,6 @@ def install(fault: Fault | None, release: Path, *, deaf: bool) -> None:
     trap = Trap(fault)
     FaultyProducer.trap = FaultyConsumer.trap = FaultyReader.trap = trap
     FaultyConsumer.release, FaultyConsumer.deaf = release, deaf
-    streams.exactly_once.Producer = FaultyProducer  # type: ignore[misc,attr-defined]
-    streams.exactly_once.Consumer = FaultyConsumer  # type: ignore[misc,attr-defined]
-    streams.restart_reading.Consumer = FaultyReader  # type: ignore[misc,attr-defined]
+    streams.worker.loop.Producer = FaultyProducer  # type: ignore[misc,attr-defined]
+    streams.worker.loop.Consumer = FaultyConsumer  # type: ignore[misc,attr-defined]
+    streams.worker.restart_reading.Consumer = FaultyReader  # type: ignore[misc,attr-defined]

@@ -14,7 +14,7 @@ from typing import Any, Self
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.topics import AUDIT
-from streams.exactly_once import Loop
+from streams.worker.loop import Loop
 from tests.streams.loop_world import DEADLINE_SECONDS, QuickSettings, Tenant, World
 
 ROOT = Path(__file__).parents[2]

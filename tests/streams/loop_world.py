@@ -32,10 +32,10 @@ from schemas.records import (
 )
 from schemas.topics import DECISIONS, INTAKE
 from streams.broker import BrokerInfo
-from streams.exactly_once import Loop
-from streams.fold import TenantFold
-from streams.loop_settings import LoopSettings
-from streams.monitor import build_fold
+from streams.worker.fold import TenantFold
+from streams.worker.loop import Loop
+from streams.worker.monitor import build_fold
+from streams.worker.settings import LoopSettings
 
 BURST = 256
 RESOURCE = "tool:bank/transfer"

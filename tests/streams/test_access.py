@@ -26,9 +26,9 @@ from streams.access import (
     parse_access,
     rules,
 )
-from streams.loop_settings import LoopSettings
 from streams.topic_plan import Remedy
 from streams.views.app import ViewsSettings, build_app
+from streams.worker.settings import LoopSettings
 
 DOCUMENT: dict[str, Any] = {
     "operator": ["User:olga"],

@@ -9,9 +9,9 @@ import pytest
 from processors.context import vault
 from producers.keys import KeyPair
 from schemas.workflow import ContextWritten
-from streams.fold import TenantFold
-from streams.sealing import Sealer
-from streams.state_head import StateMac
+from streams.worker.fold import TenantFold
+from streams.worker.sealing import Sealer
+from streams.worker.state_head import StateMac
 from tests.workflow_world import Workflow
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from processors.proof.signing import VerifiedHeads
 from schemas.records import PrincipalRevoked
-from streams.fold import DecisionKeyError, TenantFold
-from streams.sealing import Sealer
-from streams.state_head import StateMac
+from streams.worker.fold import DecisionKeyError, TenantFold
+from streams.worker.sealing import Sealer
+from streams.worker.state_head import StateMac
 from tests.world import Office
 
 

@@ -12,8 +12,8 @@ from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 from macaw.tenancy import monitored
 from schemas import limits
 from streams.broker import BrokerInfo
-from streams.exactly_once import BUFFERED_RECORDS_MAX, FAILURES_MAX, Loop
-from streams.fold import TenantFold
+from streams.worker.fold import TenantFold
+from streams.worker.loop import BUFFERED_RECORDS_MAX, FAILURES_MAX, Loop
 from tests.streams.loop_oracle import check_log
 from tests.streams.loop_world import QuickSettings, World, decisions_limited, fold_all, folded_here, mixed, turn_until
 
@@ -230,7 +230,7 @@ def test_a_lane_is_in_order_again_after_the_broker_refused_an_output(
     def aborts() -> list[str]:
         return [r.getMessage() for r in caplog.records if "transaction aborted" in r.getMessage()]
 
-    with caplog.at_level(logging.WARNING, "streams.exactly_once"):
+    with caplog.at_level(logging.WARNING, "streams.worker.loop"):
         with decisions_limited(world, [tenant], 200):
             tenant.call(1)
             turn_until(loop, aborts)

@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.broker import BrokerInfo
-from streams.exactly_once import Loop
-from streams.lanes import WorkerStuckError
+from streams.worker.lanes import WorkerStuckError
+from streams.worker.loop import Loop
 from tests.streams.loop_oracle import check_log
 from tests.streams.loop_workers import WorkerThread
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
@@ -217,7 +217,7 @@ def test_a_client_that_does_not_come_back_ends_its_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """The loop neither stands still unnoticed nor waits for the lost thread; the next worker loses nothing."""
-    monkeypatch.setattr("streams.lanes.STUCK_SECONDS", 0.5)
+    monkeypatch.setattr("streams.worker.lanes.STUCK_SECONDS", 0.5)
     tenant = world.found()
     loop = world.loop()
     hanging = hang(loop, tenant, call)
@@ -232,7 +232,7 @@ def test_a_client_that_does_not_come_back_ends_its_worker(
 
 def test_a_loop_is_closed_although_the_client_does_not_come_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks a worker to end waits so long as one call may take, and is told; the next worker loses nothing."""
-    monkeypatch.setattr("streams.lanes.STUCK_SECONDS", 3.0)
+    monkeypatch.setattr("streams.worker.lanes.STUCK_SECONDS", 3.0)
     tenant = world.found()
     loop = world.loop()
     hanging = hang(loop, tenant, "send_offsets_to_transaction")

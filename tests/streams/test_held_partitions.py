@@ -19,9 +19,9 @@ from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.topics import STATE
 from streams.broker import BrokerInfo
 from streams.export import export_audit
-from streams.holds import Hold, Lookout
 from streams.replay import replay
-from streams.state_head import HEAD_KEY
+from streams.worker.holds import Hold, Lookout
+from streams.worker.state_head import HEAD_KEY
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_world import Speaker, Tenant, World, fold_all, turn_until
 from tests.streams.test_resume import write
@@ -185,7 +185,7 @@ def test_a_log_with_skipped_records_is_restored_replayed_exported_and_rebuilt(wo
 
 def behind_by(monkeypatch: pytest.MonkeyPatch, ms: int) -> None:
     """Set this worker's clock back: to its workers the broker's is ahead."""
-    monkeypatch.setattr("streams.holding.now_ms", lambda: time.time_ns() // 1_000_000 - ms)
+    monkeypatch.setattr("streams.worker.holding.now_ms", lambda: time.time_ns() // 1_000_000 - ms)
 
 
 def test_a_record_ahead_of_the_clock_is_held_until_the_clock_is_right(
@@ -276,7 +276,7 @@ def test_records_read_for_a_hold_that_is_over_say_nothing_about_the_next(
             lookout.watch(new)
         return messages
 
-    monkeypatch.setattr("streams.holds.take", take_while_it_changes)
+    monkeypatch.setattr("streams.worker.holds.take", take_while_it_changes)
     lookout.watch(old)
     until = time.monotonic() + 30
     while not new.is_measured:
@@ -302,7 +302,7 @@ def test_a_lookout_goes_on_after_its_brokers_did_not_answer(world: World, monkey
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return behind_unreadable(consumer, place, end)
 
-    monkeypatch.setattr("streams.holds.behind_unreadable", unanswered_once)
+    monkeypatch.setattr("streams.worker.holds.behind_unreadable", unanswered_once)
     lookout = Lookout(world.settings("lookout").consumer())
     lookout.watch(hold)
     until = time.monotonic() + 30

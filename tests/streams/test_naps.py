@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.brokers.embedded import EmbeddedBroker
-from streams.naps import Naps
 from streams.views import committed
+from streams.worker.naps import Naps
 
 PATIENCE = 60.0
 
@@ -111,7 +111,7 @@ def test_what_is_paused_for_another_reason_stays_so(reading: Reading) -> None:
 
 
 def test_no_nap_while_records_come(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.naps.QUIET_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr("streams.worker.naps.QUIET_SECONDS", 2 * PATIENCE)
     for topic in reading.topics:
         reading.write(topic, b"x")
     reading.until(lambda: len(reading.values) == 2)

@@ -17,7 +17,7 @@ from schemas import codec
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE
 from streams.broker import BrokerInfo
-from streams.state_head import HEAD_KEY, StateMac
+from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.streams.loop_oracle import check_log, read_log, read_topic
 from tests.streams.loop_world import Tenant, World, fold_all, mixed, turn_until
 
@@ -130,7 +130,7 @@ def fold_more(told: Damaged) -> str:
     """Append to every tenant, have a new worker fold it, and return what was logged of resuming."""
     lines = io.StringIO()
     handler = logging.StreamHandler(lines)
-    logger = logging.getLogger("streams.resume")
+    logger = logging.getLogger("streams.worker.resume")
     logger.addHandler(handler)
     for tenant in told.tenants.values():
         tenant.append(mixed(tenant, 20))

@@ -16,10 +16,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from streams.broker import BrokerInfo
-from streams.exactly_once import FAILURES_MAX, Loop
-from streams.fold import TenantFold
-from streams.loop_settings import LANES, LoopSettings
-from streams.partition import Partition
+from streams.worker.fold import TenantFold
+from streams.worker.loop import FAILURES_MAX, Loop
+from streams.worker.partition import Partition
+from streams.worker.settings import LANES, LoopSettings
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_workers import AuditWatch, WorkerProcess, WorkerThread
 from tests.streams.loop_world import (
@@ -160,7 +160,7 @@ def test_tenants_that_fail_again_and_again_are_paused_and_the_others_go_on(
             return fold
         return Breaking(fold.tables, fold.signing, fold.sealer, fold.state)
 
-    with caplog.at_level(logging.WARNING, "streams.exactly_once"):
+    with caplog.at_level(logging.WARNING, "streams.worker.loop"):
         loop = Loop(world.settings("pausing"), open_fold)
         fold_all(loop, *sound, *refused)
         good = [t.appended for t in refused]

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.broker import BrokerInfo
-from streams.exactly_once import Loop
-from streams.lanes import WorkerFencedError
+from streams.worker.lanes import WorkerFencedError
+from streams.worker.loop import Loop
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_workers import AuditWatch, ShortTransactions, WorkerProcess, WorkerThread
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until

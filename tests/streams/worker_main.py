@@ -17,9 +17,9 @@ from typing import Any
 
 from macaw.tenancy import monitored
 from producers.home import Home
-from streams.exactly_once import Loop
-from streams.lanes import WorkerFencedError
-from streams.monitor import Monitor, build_fold
+from streams.worker.lanes import WorkerFencedError
+from streams.worker.loop import Loop
+from streams.worker.monitor import Monitor, build_fold
 from tests.streams.loop_workers import ShortTransactions
 
 FENCED = 3

@@ -16,7 +16,7 @@ from schemas.workflow import (
     ContextRead,
     ContextWritten,
 )
-from streams.state_head import StateMac, row_key
+from streams.worker.state_head import StateMac, row_key
 from tests.workflow_world import ANYTHING, Workflow, reply
 
 

@@ -18,11 +18,11 @@ from processors.proof.signing import SigningKey
 from processors.state.tables import Tables
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
-from streams.exactly_once import Loop
-from streams.fold import TenantFold
-from streams.loop_settings import LoopSettings
-from streams.sealing import Sealer
-from streams.state_head import StateMac
+from streams.worker.fold import TenantFold
+from streams.worker.loop import Loop
+from streams.worker.sealing import Sealer
+from streams.worker.settings import LoopSettings
+from streams.worker.state_head import StateMac
 
 log = logging.getLogger(__name__)
 

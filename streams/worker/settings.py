@@ -51,7 +51,7 @@ class LoopSettings:
             # transaction would stall a read_committed reader.
             "isolation.level": "read_uncommitted",
             "partition.assignment.strategy": "cooperative-sticky",
-            "enable.partition.eof": self.assigned is not None,  # for `streams.naps`
+            "enable.partition.eof": self.assigned is not None,  # for `streams.worker.naps`
             "topic.metadata.refresh.interval.ms": 5000,
             "session.timeout.ms": self.session_timeout_ms,
             "fetch.wait.max.ms": 100,

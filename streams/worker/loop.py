@@ -1,7 +1,7 @@
 """The exactly-once loop: consume intake, fold, and commit outputs, state and offset in one Kafka transaction.
 
-One transaction covers one intake partition. While it is committed the loop folds what comes next (`streams.lanes`), on
-top of what is not committed yet: an abort takes back both.
+One transaction covers one intake partition. While it is committed the loop folds what comes next
+(`streams.worker.lanes`), on top of what is not committed yet: an abort takes back both.
 
 Assignment callbacks run inside consumer calls, so a record may already belong to another worker when it would be
 folded, and Kafka fences group generations, not ownership (KIP-447): both copies could be committed. Therefore each
@@ -32,17 +32,17 @@ from confluent_kafka import (
 from processors.refusal import MACHINE_FAULTS
 from producers.consuming import UNREADABLE
 from schemas import limits
-from streams.fold import TenantFold
-from streams.holding import Holding
-from streams.holds import Lookout
-from streams.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
-from streams.loop_settings import LoopSettings
-from streams.naps import Naps, wake
-from streams.partition import Partition, intakes_of
-from streams.restorations import Restorations
-from streams.resume_errors import ResumeError
 from streams.ruled import received_of
-from streams.topic_ids import TopicIds
+from streams.worker.fold import TenantFold
+from streams.worker.holding import Holding
+from streams.worker.holds import Lookout
+from streams.worker.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
+from streams.worker.naps import Naps, wake
+from streams.worker.partition import Partition, intakes_of
+from streams.worker.restorations import Restorations
+from streams.worker.resume_errors import ResumeError
+from streams.worker.settings import LoopSettings
+from streams.worker.topic_ids import TopicIds
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, Verif
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
-from streams.sealing import Sealer
-from streams.state_head import StateMac
+from streams.worker.sealing import Sealer
+from streams.worker.state_head import StateMac
 
 log = logging.getLogger(__name__)
 

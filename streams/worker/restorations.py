@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from streams.fold import TenantFold
-from streams.loop_settings import LoopSettings
-from streams.partition import Partition
-from streams.restart_reading import Reader
-from streams.resume import Restoration
+from streams.worker.fold import TenantFold
+from streams.worker.partition import Partition
+from streams.worker.restart_reading import Reader
+from streams.worker.resume import Restoration
+from streams.worker.settings import LoopSettings
 
 RESTORING_MAX = 4  # each has connections of its own
 RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from confluent_kafka import TopicPartition
 
 from processors.intake.identify import Received, Ruling
-from streams.fold import TenantFold
-from streams.holds import Hold
-from streams.resume import Restoration
+from streams.worker.fold import TenantFold
+from streams.worker.holds import Hold
+from streams.worker.resume import Restoration
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,3 @@
-"""How the loop holds a partition where it does not pass by itself, and how the partition goes on (`streams.holds`)."""
-
-from __future__ import annotations
 
 import logging
 import time
@@ -15,10 +12,10 @@ from processors.refusal import MACHINE_FAULTS, Refusal
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.rulings import RecordsSkipped
-from streams.fold import TenantFold
-from streams.holds import Hold, Lookout, is_about
-from streams.naps import wake
-from streams.partition import Partition
+from streams.worker.fold import TenantFold
+from streams.worker.holds import Hold, Lookout, is_about
+from streams.worker.naps import wake
+from streams.worker.partition import Partition
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from producers.consuming import METADATA_SECONDS, ReadTimeoutError, behind_unreadable, read_to, watermarks
 from schemas import limits
-from streams.resume_errors import ResumeError
+from streams.worker.resume_errors import ResumeError
 
 READ_SECONDS_MAX = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5
 STOP_SECONDS = 1.0  # how soon a restoration that is no longer wanted ends

@@ -31,17 +31,17 @@ from schemas import codec
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
-from streams.fold import TenantFold
-from streams.restart_reading import AppendedIntake, Reader
-from streams.resume_errors import (
+from streams.ruled import RuledIntake, received_of
+from streams.worker.fold import TenantFold
+from streams.worker.restart_reading import AppendedIntake, Reader
+from streams.worker.resume_errors import (
     LogMismatchError,
     NotConfiguredError,
     ResumeError,
     ResumeMismatchError,
     StateMismatchError,
 )
-from streams.ruled import RuledIntake, received_of
-from streams.state_head import HEAD_KEY
+from streams.worker.state_head import HEAD_KEY
 
 log = logging.getLogger(__name__)
 

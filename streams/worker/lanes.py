@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas import limits
-from streams.fold import Message, TenantFold
+from streams.worker.fold import Message, TenantFold
 
 T = TypeVar("T")
 TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
