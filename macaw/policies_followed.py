@@ -11,7 +11,6 @@ from dataclasses import replace
 from confluent_kafka import Message
 
 from macaw.policies_in_force import PolicyInForce, read_policies
-from macaw.reading import TopicReader
 from processors.policy.documents import parse_policy
 from processors.policy.index import StoredPolicy, index_stored
 from processors.proof.signing import AUDIT_TAG
@@ -21,6 +20,7 @@ from producers.registry_view import RegistryView
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT
 from streams.decide.standing import PoliciesStanding
+from streams.history.topics import TopicReader
 
 _PUBLISHED = b"Policy"  # in the kind of every event that changes what is in force
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from macaw.reading import TopicReader
 from processors.intake.identify import event_place
 from processors.policy.documents import parse_policy
 from processors.policy.text import nfc
@@ -22,6 +21,7 @@ from producers.registry_view import RegistryView
 from schemas import codec
 from schemas.records import AuditEntry, Event, PolicyPublished, PolicyWithdrawn
 from schemas.topics import AUDIT, INTAKE
+from streams.history.topics import TopicReader
 
 _KINDS = frozenset({"PolicyPublished", "PolicyWithdrawn"})
 _PREFIX = b"Policy"  # of both

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError
 from processors.effects import Effects, Output
 from processors.evidence import folder_format
 from processors.evidence.folder_format import FormatError, Manifest, SignedEvent, Source
@@ -26,8 +25,9 @@ from producers.home import Home, TenantHome
 from schemas import codec
 from schemas.records import AuditEntry, Decision, Event, InvocationRequested
 from schemas.topics import AUDIT, DECISIONS, INTAKE
-from streams.reading import Whole, whole_partition
-from streams.ruled import RuledIntake, entry_in
+from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError
+from streams.history.folded import RuledIntake, entry_in
+from streams.history.partitions import Whole, whole_partition
 
 T = TypeVar("T")
 ID_HEX_MIN = 8

@@ -26,7 +26,7 @@ def export(
     """Write the audit log with all that proves it into a folder."""
     from macaw.cli.output import say, show
     from macaw.cli.places import open_tenant
-    from streams.export import export_audit
+    from streams.history.export import export_audit
 
     home, folder = open_tenant(tenant)
     written = export_audit(
@@ -71,7 +71,7 @@ def verify(
     pinned = _genesis(genesis, tenant)
 
     from macaw.cli.output import say, show, show_json
-    from macaw.evidence_folder import verify_folder
+    from streams.history.evidence_folder import verify_folder
 
     verdict = verify_folder(directory, genesis=pinned)
     code = str(verdict.code)

@@ -55,7 +55,7 @@ def _end(tenant: str | None) -> int:
     """Return where the ruling will stand if nobody appends before it does."""
     from macaw.cli.places import open_tenant
     from schemas.topics import INTAKE
-    from streams.reading import whole_partition
+    from streams.history.partitions import whole_partition
 
     home, folder = open_tenant(tenant)
     topic = INTAKE.of(folder.tenant)

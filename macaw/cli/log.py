@@ -12,8 +12,8 @@ from macaw.cli.options import AsJson, Tenant
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from macaw.reading import TopicReader
     from schemas.topics import Topic
+    from streams.history.topics import TopicReader
 
 NAME = "log"
 
@@ -35,7 +35,7 @@ def command(
     from macaw.cli.output import show, show_json
     from macaw.cli.places import open_tenant
     from macaw.cli.rendering import Renderer
-    from macaw.reading import TopicReader
+    from streams.history.topics import TopicReader
 
     home, folder = open_tenant(tenant)
     renderer = Renderer(folder.tenant, folder.genesis)

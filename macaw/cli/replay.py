@@ -16,7 +16,7 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """
     from macaw.cli.output import jsonable, show, show_json
     from macaw.cli.places import open_tenant
-    from streams.replay import replay
+    from streams.history.replay import replay
 
     home, folder = open_tenant(tenant)
     report = replay(

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from macaw.demo.installation import DemoError, installation
 from macaw.demo.tamper import tampered_copies
-from macaw.evidence_folder import verify_folder
 from producers.home import Home, TenantHome
-from streams.export import export_audit
-from streams.replay import replay
+from streams.history.evidence_folder import verify_folder
+from streams.history.export import export_audit
+from streams.history.replay import replay
 
 WIDTH_MIN = 120
 

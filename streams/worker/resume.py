@@ -31,7 +31,7 @@ from schemas import codec
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
-from streams.ruled import RuledIntake, received_of
+from streams.history.folded import RuledIntake, received_of
 from streams.worker.fold import TenantFold
 from streams.worker.restart_reading import AppendedIntake, Reader
 from streams.worker.resume_errors import (

@@ -7,7 +7,7 @@ import pytest
 
 from macaw.cli import main
 from processors.evidence.folder_format import EVENTS, REGISTRY_KINDS
-from streams.export import write_folder
+from streams.history.export import write_folder
 from tests.reference.folder_changes import FOLDER, GENESIS, LOG, REFUSED
 
 PINNED = ("--genesis", GENESIS.hex())

@@ -12,14 +12,14 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from macaw.evidence_folder import verify_folder
 from processors.evidence.verdict import VerdictCode
 from processors.state.tables import Tables
 from producers.consuming import ReadTimeoutError
 from schemas import codec, limits, topics
 from schemas.records import Decision, Result
 from schemas.rows import StateHead
-from streams.export import ExportError, export_audit
+from streams.history.evidence_folder import verify_folder
+from streams.history.export import ExportError, export_audit
 from streams.worker.state_head import HEAD_KEY, StateMac, row_key
 from tests.streams.loop_oracle import Log, Written, check_log, expected_outputs, read_log, read_topic
 from tests.streams.loop_world import Tenant, World

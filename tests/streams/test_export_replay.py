@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from macaw.evidence_folder import EvidenceFolder, EvidenceFolderError, verify_folder
 from macaw.tenancy import publish_policies, register_agent
 from processors.effects import Output
 from processors.evidence.folder_format import (
@@ -32,9 +31,10 @@ from producers.tools import tool
 from schemas import codec
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS
 from streams.broker import BrokerInfo
-from streams.export import Exported, ExportError, export_audit, write_folder
 from streams.founding import create_topics
-from streams.replay import Difference, Replayed, ReplayError, Values, compare, places, replay
+from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError, verify_folder
+from streams.history.export import Exported, ExportError, export_audit, write_folder
+from streams.history.replay import Difference, Replayed, ReplayError, Values, compare, places, replay
 from tests.installation import Installation, installed
 from tests.reference.log_builder import build_log, build_world
 from tests.world import World

@@ -11,15 +11,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
-from macaw.evidence_folder import verify_folder
 from producers.consuming import behind_unreadable, take
 from schemas import limits
 from schemas.records import AuditEntry, Body
 from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.topics import STATE
 from streams.broker import BrokerInfo
-from streams.export import export_audit
-from streams.replay import replay
+from streams.history.evidence_folder import verify_folder
+from streams.history.export import export_audit
+from streams.history.replay import replay
 from streams.worker.holds import Hold, Lookout
 from streams.worker.state_head import HEAD_KEY
 from tests.streams.loop_oracle import check_log, read_log

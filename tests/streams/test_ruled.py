@@ -16,7 +16,7 @@ from producers.consuming import UnreadableBatchError
 from schemas import codec
 from schemas.records import AuditEntry, Body
 from schemas.rulings import RecordsSkipped, TimeAccepted
-from streams.ruled import RuledIntake
+from streams.history.folded import RuledIntake
 from tests.builders import invocation
 from tests.world import HOUR_MS, Office
 

@@ -21,8 +21,8 @@ from producers.security import UNSECURED, Security
 from schemas import codec
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
-from streams.reading import Whole, whole_partition
-from streams.ruled import RuledIntake, entry_in
+from streams.history.folded import RuledIntake, entry_in
+from streams.history.partitions import Whole, whole_partition
 
 COMPARED: Mapping[Topic, type] = {DECISIONS: Decision, RESULTS: Result, AUDIT: AuditEntry}
 Place = tuple[Topic, int]

@@ -26,8 +26,8 @@ from producers.consuming import UnreadableBatchError, headers_of
 from producers.security import UNSECURED, Security
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE
-from streams.reading import whole_partition
-from streams.ruled import RuledIntake, entry_in
+from streams.history.folded import RuledIntake, entry_in
+from streams.history.partitions import whole_partition
 
 FOREIGN_TOLD_MAX = 8
 
