@@ -29,7 +29,7 @@ from schemas import codec, limits
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, DECISIONS, INTAKE, STATE
 from streams.broker import EmbeddedBroker, KafkaBroker
-from streams.founding import create_topics
+from streams.cluster.founding import create_topics
 from streams.worker.state_head import HEAD_KEY
 
 OUT = Path(__file__).parent / "out"

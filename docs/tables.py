@@ -12,7 +12,7 @@ from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import EXPLAINED
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, insync_replicas_min
-from streams.access import Kind, rules
+from streams.cluster.access import Kind, rules
 
 HERE = Path(__file__).parent
 

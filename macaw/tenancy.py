@@ -30,7 +30,7 @@ from schemas.records import (
     TenantFounded,
 )
 from schemas.topics import is_tenant_id
-from streams.founding import create_topics, intake_is_empty, publish_founding
+from streams.cluster.founding import create_topics, intake_is_empty, publish_founding
 from streams.worker.monitor import MonitoredTenant
 
 ENROL_COUNT_MAX = 1000

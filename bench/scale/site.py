@@ -14,7 +14,7 @@ from bench.drive import Running, running
 from bench.scale.member import GroupSpec, run_member
 from bench.tenant import BenchTenant
 from streams.broker import KafkaBroker
-from streams.founding import create_topics
+from streams.cluster.founding import create_topics
 
 FOUNDED_AT_ONCE = 4
 Figures = dict[str, float]

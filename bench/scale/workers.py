@@ -13,7 +13,7 @@ from bench.scale.member import Crew
 from bench.scale.site import Figures, Site
 from bench.tenant import BenchTenant
 from schemas.topics import INTAKE
-from streams.founding import create_topics
+from streams.cluster.founding import create_topics
 
 TENANTS = 40
 SHARED_SECONDS = 60.0

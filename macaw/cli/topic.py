@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
     from schemas.topics import Topic
-    from streams.access import Rule
-    from streams.cluster_plan import ClusterPlan
-    from streams.topic_plan import Drift
+    from streams.cluster.access import Rule
+    from streams.cluster.plan import ClusterPlan
+    from streams.cluster.topics import Drift
 
 app = typer.Typer(help="Plan, apply and check topics and access rules.")
 
@@ -118,9 +118,9 @@ def _asked(tenant: str | None, replication: int | None) -> Iterator[tuple[AdminC
     from macaw.cli.errors import CommandError
     from macaw.cli.output import log_to_stderr
     from macaw.cli.places import open_home, require_broker
-    from streams.access import FILE, load_access
-    from streams.cluster_plan import ClusterPlan
-    from streams.topic_plan import open_admin
+    from streams.cluster.access import FILE, load_access
+    from streams.cluster.plan import ClusterPlan
+    from streams.cluster.topics import open_admin
 
     log_to_stderr(logging.WARNING)
     home = open_home()
@@ -134,9 +134,9 @@ def _asked(tenant: str | None, replication: int | None) -> Iterator[tuple[AdminC
 
 
 def _for_empty_cluster(tenant: str | None, replication: int | None) -> ClusterPlan:
-    from streams.access import NOBODY
-    from streams.cluster_plan import ClusterPlan
-    from streams.topic_plan import TopicPlan
+    from streams.cluster.access import NOBODY
+    from streams.cluster.plan import ClusterPlan
+    from streams.cluster.topics import TopicPlan
 
     topics = TopicPlan(tenant=tenant or ANY_TENANT, replication=replication or 1, found={})
     return ClusterPlan(topics=topics, access=NOBODY, found=None)
@@ -147,7 +147,7 @@ def _for_empty_cluster(tenant: str | None, replication: int | None) -> ClusterPl
 
 def _show_plan(planned: ClusterPlan) -> None:
     from macaw.cli.output import say, show, show_table
-    from streams.topic_plan import TOPICS
+    from streams.cluster.topics import TOPICS
 
     show_table(
         ("TOPIC", "PARTITIONS", "REPLICAS", "KEEPS", "PLAN"),
@@ -172,7 +172,7 @@ def _show_plan(planned: ClusterPlan) -> None:
 
 
 def _rules(planned: ClusterPlan) -> tuple[Rule, ...]:
-    from streams.access import rules
+    from streams.cluster.access import rules
 
     return rules(planned.tenant, planned.access.tools(planned.tenant) or (ANY_TOOL,))
 
@@ -182,7 +182,7 @@ def _who(planned: ClusterPlan, rule: Rule) -> tuple[str, ...]:
 
 
 def _topic_plan(planned: ClusterPlan, topic: Topic) -> str:
-    from streams.topic_plan import MISSING
+    from streams.cluster.topics import MISSING
 
     drifts = [d for d in planned.topics.drift if d.resource == topic.of(planned.tenant)]
     if any(d.found == MISSING and not d.why for d in drifts):
@@ -229,7 +229,7 @@ def _drift_json(drifts: Iterable[Drift]) -> list[dict[str, str]]:
 
 
 def _plan_json(planned: ClusterPlan) -> dict[str, Any]:
-    from streams.topic_plan import TOPICS
+    from streams.cluster.topics import TOPICS
 
     return {
         "tenant": planned.tenant,

@@ -13,7 +13,7 @@ from macaw.cli import main
 from macaw.locking import update_config
 from schemas.topics import AUDIT, INTAKE, TENANT_TOPICS
 from streams.broker import BrokerInfo
-from streams.topic_plan import TOPICS
+from streams.cluster.topics import TOPICS
 from tests.streams.test_topics import create, set_config
 
 NAMED = {"operator": ["User:olga"], "tenants": {"acme": {"agent": ["User:shopper"], "tool:bank": ["User:bank"]}}}

@@ -13,8 +13,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from producers.home import Home
 from schemas.topics import OPS_SESSIONS
-from streams.access import FILE, Access, parse_access
-from streams.cluster_plan import ClusterPlan
+from streams.cluster.access import FILE, Access, parse_access
+from streams.cluster.plan import ClusterPlan
 from tests.streams.secured_broker import SUPER, SecuredBroker
 
 OPERATORS = {"operator": ["User:olga"], "monitor": ["User:monitor"], "views": ["User:views"]}

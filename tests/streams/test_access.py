@@ -11,7 +11,7 @@ import pytest
 
 from schemas import topics
 from schemas.topics import OPERATOR_ROLES, TENANT_TOPICS
-from streams.access import (
+from streams.cluster.access import (
     FILE_BYTES_MAX,
     NOBODY,
     Access,
@@ -26,7 +26,7 @@ from streams.access import (
     parse_access,
     rules,
 )
-from streams.topic_plan import Remedy
+from streams.cluster.topics import Remedy
 from streams.views.app import ViewsSettings, build_app
 from streams.worker.settings import LoopSettings
 

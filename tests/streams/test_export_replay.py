@@ -31,7 +31,7 @@ from producers.tools import tool
 from schemas import codec
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS
 from streams.broker import BrokerInfo
-from streams.founding import create_topics
+from streams.cluster.founding import create_topics
 from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError, verify_folder
 from streams.history.export import Exported, ExportError, export_audit, write_folder
 from streams.history.replay import Difference, Replayed, ReplayError, Values, compare, places, replay

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from confluent_kafka.admin import AdminClient
 
-from streams.access import Access, Grant, access_drift, grants, missing_drift
-from streams.access_cluster import create_grants, read_grants
-from streams.topic_plan import MISSING, Drift, Remedy, TopicPlan
+from streams.cluster.access import Access, Grant, access_drift, grants, missing_drift
+from streams.cluster.access_cluster import create_grants, read_grants
+from streams.cluster.topics import MISSING, Drift, Remedy, TopicPlan
 
 SETTLE_SECONDS = 15.0  # a broker shows what its controller has taken a moment later
 SETTLE_PAUSE_SECONDS = 0.1

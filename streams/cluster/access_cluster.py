@@ -13,8 +13,8 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._config import ConfigResource  # typed only there
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType  # typed only there
 
-from streams.access import AccessError, Grant, Kind, Pattern
-from streams.topic_plan import ASK_SECONDS, WAIT_SECONDS, said
+from streams.cluster.access import AccessError, Grant, Kind, Pattern
+from streams.cluster.topics import ASK_SECONDS, WAIT_SECONDS, said
 
 _KINDS = {
     Kind.TOPIC: ResourceType.TOPIC,

@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Producer
 from producers.consuming import watermarks
 from producers.security import UNSECURED, Security
 from schemas.topics import INTAKE, reader_group
-from streams.topic_plan import TOPICS, Key, TopicPlan, TopicsError, open_admin
+from streams.cluster.topics import TOPICS, Key, TopicPlan, TopicsError, open_admin
 
 TIMEOUT_SECONDS = 15.0
 

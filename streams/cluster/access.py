@@ -7,7 +7,7 @@ say:
     {"operator": ["User:olga"], "monitor": ["User:monitor"], "views": ["User:views"],
      "tenants": {"acme": {"admin": ["User:olga"], "agent": ["User:shopper"], "tool:bank": ["User:bank"]}}}
 
-No broker is asked here: that is `streams.access_cluster`. See `docs/adr/0010`.
+No broker is asked here: that is `streams.cluster.access_cluster`. See `docs/adr/0010`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from processors.proof import jcs
 from producers.files import FileError, read_file
 from schemas import topics
 from schemas.topics import OPERATOR_ROLES, TENANT_ROLES, is_tenant_id
-from streams.topic_plan import TOPICS, Drift, Remedy
+from streams.cluster.topics import TOPICS, Drift, Remedy
 
 FILE = "access.json"
 FILE_BYTES_MAX = 1024 * 1024
