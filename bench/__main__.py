@@ -28,8 +28,8 @@ from bench.worker import BareSpec, Made, OursSpec, Usage, run_bare, run_ours
 from schemas import codec, limits
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, DECISIONS, INTAKE, STATE
-from streams.broker import EmbeddedBroker, KafkaBroker
 from streams.cluster.founding import create_topics
+from streams.local.choose import EmbeddedBroker, KafkaBroker
 from streams.worker.state_head import HEAD_KEY
 
 OUT = Path(__file__).parent / "out"

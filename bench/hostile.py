@@ -22,7 +22,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from macaw.tenancy import create_tenant, register_enrolment
 from producers.home import Home
 from schemas.topics import INTAKE
-from streams.broker import KafkaBroker
+from streams.local.choose import KafkaBroker
 
 ANSWER_SECONDS = 300.0
 GOAL_MB = 300

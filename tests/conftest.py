@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from streams.worker.monitor import tune_collector
 from tests.docker_broker import choose_test_broker
 

@@ -1,6 +1,6 @@
 """Apache Kafka in a container: what tests take where a docker engine answers and no broker is named.
 
-It listens on loopback only, with the settings of `streams.brokers.kafka`. An engine that cannot be used is told in one
+It listens on loopback only, with the settings of `streams.local.kafka`. An engine that cannot be used is told in one
 line and never an error, unless this broker was asked for by name. `TESTCONTAINERS_RYUK_DISABLED=true` does without the
 container that removes others when a run is killed.
 """
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from streams.broker import BEST_FIRST, Broker, BrokerInfo, BrokerKind, BrokerStartError, choose_broker
-from streams.brokers.info import BrokerUnavailableError
-from streams.brokers.jars import KAFKA_VERSION
-from streams.brokers.kafka import _FIXED, HEAP_MIB
-from streams.brokers.probe import LOOPBACK, ask_capabilities, await_answer, find_free_port
+from streams.local.choose import BEST_FIRST, Broker, BrokerInfo, BrokerKind, BrokerStartError, choose_broker
+from streams.local.info import BrokerUnavailableError
+from streams.local.jars import KAFKA_VERSION
+from streams.local.kafka import _FIXED, HEAP_MIB
+from streams.local.probe import LOOPBACK, ask_capabilities, await_answer, find_free_port
 
 NAME: Final = "docker"
 IMAGE: Final = f"apache/kafka:{KAFKA_VERSION}"

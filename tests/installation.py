@@ -19,7 +19,7 @@ from producers.registering import register_tool
 from producers.tool_host import HostSettings, ToolHost
 from producers.tools import collect_tools
 from schemas.topics import INTAKE_PATTERN
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from streams.worker.monitor import Monitor
 from streams.worker.settings import LoopSettings
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import BrokerKind, BrokerUnavailableError, EmbeddedBroker
-from streams.brokers.jars import KAFKA_VERSION
+from streams.local.choose import BrokerKind, BrokerUnavailableError, EmbeddedBroker
+from streams.local.jars import KAFKA_VERSION
 from tests.docker_broker import IMAGE, NAME, DockerBroker, _variables, choose_test_broker
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from bench.scale.quiet import measure_quiet
 from bench.scale.restart import measure_restart
 from bench.scale.site import Figures, Plan, Site
 from bench.scale.workers import measure_workers
-from streams.broker import KafkaBroker
+from streams.local.choose import KafkaBroker
 
 OUT = Path(__file__).parents[1] / "out" / "scale.json"
 QUICK = Plan(

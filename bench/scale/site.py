@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.drive import Running, running
 from bench.scale.member import GroupSpec, run_member
 from bench.tenant import BenchTenant
-from streams.broker import KafkaBroker
 from streams.cluster.founding import create_topics
+from streams.local.choose import KafkaBroker
 
 FOUNDED_AT_ONCE = 4
 Figures = dict[str, float]

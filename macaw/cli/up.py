@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from macaw.cli.stopping import Stopping
     from producers.home import Home
     from producers.security import Security
-    from streams.broker import Broker
-    from streams.supervisor import Child
+    from streams.local.choose import Broker
+    from streams.local.supervisor import Child
 
 NAME = "up"
 
@@ -87,7 +87,7 @@ def _broker(base: Path, config: dict[str, str], *, discard: bool, choice: Broker
     import os
 
     from macaw.cli.errors import CommandError
-    from streams.broker import choose_broker
+    from streams.local.choose import choose_broker
 
     if choice is None:
         named = os.environ.get("MACAW_BOOTSTRAP_SERVERS")
@@ -113,8 +113,8 @@ def _security(base: Path) -> Security:
 
 def _embedded(folder: Path, config: dict[str, str], *, discard: bool) -> Broker:
     """Return the embedded broker on the port it had, if that is free: hosts and agents that still run find it again."""
-    from streams.broker import EmbeddedBroker
-    from streams.brokers.probe import is_free
+    from streams.local.choose import EmbeddedBroker
+    from streams.local.probe import is_free
 
     digits = config.get("bootstrap", "").rpartition(":")[2] if config.get("broker_kind") == "embedded" else ""
     port = int(digits) if digits.isdecimal() and 0 < int(digits) < 2**16 and is_free(int(digits)) else 0
@@ -139,7 +139,7 @@ def _set_tenants_aside(path: Path) -> None:
 def _supervise(home: Home, stopping: Stopping) -> None:
     """Run monitor and views until asked to stop. Raises GaveUpError."""
     from macaw.cli.output import plain, say
-    from streams.supervisor import Supervisor
+    from streams.local.supervisor import Supervisor
 
     supervisor = Supervisor(
         [_child(home, "monitor"), _child(home, "views")],
@@ -157,7 +157,7 @@ def _child(home: Home, name: str) -> Child:
     import os
     import sys
 
-    from streams.supervisor import Child
+    from streams.local.supervisor import Child
 
     environ = {**os.environ, "MACAW_HOME": str(home.path.parent), "PYTHONUNBUFFERED": "1"}
     # The children use the broker that was started, whatever the environment names.

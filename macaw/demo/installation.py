@@ -16,7 +16,7 @@ from macaw.demo.stage import RunningHosts, Stage
 from macaw.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
 from producers.client import Client
 from producers.home import Home, TenantHome
-from streams.broker import EmbeddedBroker
+from streams.local.choose import EmbeddedBroker
 
 COMPANY = "Blue Sparrow Tech"
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

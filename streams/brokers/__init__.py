@@ -1,1 +1,1 @@
-"""The brokers this project can start on one machine, behind `streams.broker`."""
+"""The brokers this project can start on one machine, behind `streams.local.choose`."""

@@ -13,7 +13,7 @@ from macaw.cli import main
 from macaw.tenancy import publish_policies, register_agent
 from producers.client import Client, NoAnswerError
 from schemas.topics import INTAKE
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.streams.loop_world import turn_until
 from tests.streams.test_held_partitions import BOMB_BYTES, HOUR_MS, behind_by, compressed_as_sent, send_bomb

@@ -10,7 +10,7 @@ from macaw.development import PersonsError, read_person
 from macaw.tenancy import publish_policies
 from producers.client import Client, DeniedError
 from producers.tools import tool
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import installed
 
 PERSONS = """

@@ -7,7 +7,7 @@ import pytest
 
 from macaw.cli import main
 from producers.tools import tool
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import installed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fintech"

@@ -10,7 +10,7 @@ import pytest
 
 from macaw.cli import main
 from producers.tools import tool
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import installed
 
 pytestmark = pytest.mark.broker

@@ -12,7 +12,7 @@ import pytest
 from macaw.development import open_person_session
 from macaw.tenancy import publish_policies, register_agent
 from producers.tools import load_tools
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import installed
 
 ROOT = Path(__file__).parents[2]

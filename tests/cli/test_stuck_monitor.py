@@ -6,7 +6,7 @@ from pathlib import Path
 
 from macaw.tenancy import create_tenant
 from producers.home import Home
-from streams.broker import EmbeddedBroker
+from streams.local.choose import EmbeddedBroker
 
 # The real command on a real broker; of the client only the one call never returns, as while a coordinator is away.
 _STUCK = """

@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient
 from macaw.cli import main
 from macaw.locking import update_config
 from schemas.topics import AUDIT, INTAKE, TENANT_TOPICS
-from streams.broker import BrokerInfo
 from streams.cluster.topics import TOPICS
+from streams.local.choose import BrokerInfo
 from tests.streams.test_topics import create, set_config
 
 NAMED = {"operator": ["User:olga"], "tenants": {"acme": {"agent": ["User:shopper"], "tool:bank": ["User:bank"]}}}

@@ -13,7 +13,7 @@ import pytest
 from macaw.cli import main
 from producers.client import Client, DeniedError
 from schemas import limits
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, banking
 

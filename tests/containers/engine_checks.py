@@ -7,7 +7,7 @@ import pytest
 from docker import from_env
 from docker.models.containers import Container
 
-from streams.broker import APACHE_KAFKA, BrokerInfo, BrokerUnavailableError
+from streams.local.choose import APACHE_KAFKA, BrokerInfo, BrokerUnavailableError
 from tests.docker_broker import DockerBroker
 
 

@@ -21,7 +21,7 @@ fetch_kafka() { # the jars of the tests, and the one with the command line tools
   mkdir -p "$WORK/kafka/libs"
   (cd "$ROOT" && "$PYTHON" -c '
 import os, shutil, sys
-from streams.brokers.jars import choose_cache, fetch_jars
+from streams.local.jars import choose_cache, fetch_jars
 shutil.copytree(fetch_jars(choose_cache(os.environ)), sys.argv[1], dirs_exist_ok=True)' "$WORK/kafka/libs")
   fetch_jar org.apache.kafka:kafka-tools:4.3.1:jar "$WORK/kafka/libs"
   cp "$here"/standins/{run,kafka-broker-api-versions.sh,log4j2.yaml,tools-log4j2.yaml,server.properties} "$WORK/kafka"

@@ -29,7 +29,7 @@ from producers.client import Client
 from producers.registering import register_tool
 from producers.tools import collect_tools
 from schemas import limits
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.producers.host_main import Gate, Journal, Point, Till
 

@@ -17,7 +17,7 @@ from macaw.tenancy import publish_policies, register_agent
 from producers.client import Client, FailedError
 from producers.tool_host import ToolHost
 from producers.tools import tool
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.producers.dying import kill
 

@@ -19,7 +19,7 @@ from producers.home import Home
 from producers.keys import KeyPair
 from producers.waiting import WaitingCall, WaitingCallError
 from schemas.topics import RESULTS
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, approving, banking
 

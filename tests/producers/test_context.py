@@ -11,7 +11,7 @@ import pytest
 from producers.client import Client, RefusedError
 from producers.context import ValueTooLargeError, VaultRollbackError
 from producers.heads import LogRollbackError, ScopeHeads
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, banking
 

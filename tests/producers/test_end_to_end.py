@@ -26,7 +26,7 @@ from producers.keys import KeyPair
 from producers.publisher import EventTooLargeError
 from producers.tools import tool
 from schemas.records import PrincipalRevoked
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 
 pytestmark = pytest.mark.broker

@@ -17,7 +17,7 @@ from producers.outcomes import RefusedError
 from producers.registering import register_tool
 from producers.tools import collect_tools, tool
 from schemas.records import ToolDeclaration
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed, monitoring
 
 pytestmark = pytest.mark.broker

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from producers.client import Client
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, banking
 

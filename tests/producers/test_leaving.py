@@ -36,7 +36,7 @@ from producers.registering import register_tool
 from producers.tools import collect_tools, tool
 from producers.waiting import WaitingCallError
 from schemas.topics import INTAKE
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 
 pytestmark = pytest.mark.broker

@@ -12,7 +12,7 @@ import pytest
 from producers.client import Client, Control, LogSetBackError
 from producers.keys import KeyPair
 from producers.tool_host import HostSettings, ToolHost
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.dying import kill
 from tests.producers.workflow_bank import Bank, banking

@@ -25,7 +25,7 @@ from producers.consuming import headers_of, read_to, watermarks
 from schemas import codec
 from schemas.records import Decision, Event, ResultReported
 from schemas.topics import DECISIONS, INTAKE, KEYED_PARTITIONS, tool_group
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.producers.host_faults import POINTS, WAVE, Death, Stage, Tally, Trial, await_that
 from tests.producers.host_main import Point
 

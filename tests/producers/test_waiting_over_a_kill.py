@@ -19,7 +19,7 @@ from macaw.tenancy import create_tenant, register_enrolment
 from producers.client import Client, NoAnswerError
 from producers.home import Home
 from producers.waiting import WaitingCall
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, furnish
 

@@ -18,7 +18,7 @@ from producers.approving import ParametersChangedError
 from producers.client import AsyncClient, Client, DeniedError, FailedError, RefusedError
 from producers.prompting import PromptMismatchError
 from producers.waiting import WaitingCall
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, approving, banking
 

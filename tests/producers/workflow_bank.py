@@ -14,7 +14,7 @@ from producers.attesting import context
 from producers.client import Client
 from producers.tools import tool
 from producers.waiting import WaitingCall
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 
 STANDING = {"approval_criteria": "user:carol", "timeout": 300, "one_time": False, "time_to_live": 600}

@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.topics import TENANT_TOPICS
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.streams.fault_main import FENCED, UNREACHED
 from tests.streams.fault_oracle import Finding, judge
 from tests.streams.fault_points import SPRUNG, Fault

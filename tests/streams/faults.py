@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from schemas.topics import DECISIONS, STATE
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.streams.fault_main import FENCED
 from tests.streams.fault_points import Action, Fault, Point
 from tests.streams.fault_stage import RoundInvalidError, Stage, Worker

@@ -1,7 +1,7 @@
 """Rounds that need brokers of their own, because it is they who are struck: restarted, killed, or out of disk.
 
 Of three nodes one may be restarted or killed, and the round is judged like every other. A lone node that goes, even in
-peace, can lose markers of transactions that it has answered (`streams.brokers.kafka`): its partitions have no leader
+peace, can lose markers of transactions that it has answered (`streams.local.kafka`): its partitions have no leader
 for a moment, and its coordinator takes them for deleted. What is behind such a marker stays behind an open transaction.
 There nothing is claimed but this: no record is doubled, no log forks, and a worker that resumes has the right state or
 stops loudly.
@@ -19,8 +19,8 @@ from pathlib import Path
 from unittest import mock
 
 from macaw.tenancy import create_tenant
-from streams.broker import BrokerInfo
-from streams.brokers.kafka import KafkaBroker
+from streams.local.choose import BrokerInfo
+from streams.local.kafka import KafkaBroker
 from tests.streams import loop_world
 from tests.streams.fault_stage import RoundInvalidError, Stage
 from tests.streams.fault_tally import Tally

@@ -1,7 +1,7 @@
 """Three Apache Kafka nodes on loopback: what a restart or the death of one broker is judged on.
 
 A lone node is its own controller and the only replica of everything, and loses markers of commits that it has answered
-when it goes (`streams.brokers.kafka`). Here each partition has three replicas, of which two must have a record.
+when it goes (`streams.local.kafka`). Here each partition has three replicas, of which two must have a record.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from streams.brokers.info import BrokerInfo, BrokerStartError
-from streams.brokers.kafka import FORMAT_SECONDS_MAX, KafkaBroker
-from streams.brokers.probe import LOOPBACK, await_answer, find_free_port
+from streams.local.info import BrokerInfo, BrokerStartError
+from streams.local.kafka import FORMAT_SECONDS_MAX, KafkaBroker
+from streams.local.probe import LOOPBACK, await_answer, find_free_port
 
 NODES = 3
 REPLICATED = {

@@ -31,7 +31,7 @@ from schemas.records import (
     ToolDeclaration,
 )
 from schemas.topics import DECISIONS, INTAKE
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
 from streams.worker.monitor import build_fold

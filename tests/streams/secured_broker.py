@@ -14,8 +14,8 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from producers.security import Security
-from streams.brokers.kafka import KafkaBroker
-from streams.brokers.probe import LOOPBACK, find_free_port
+from streams.local.kafka import KafkaBroker
+from streams.local.probe import LOOPBACK, find_free_port
 
 SUPER = "superuser"
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required"

@@ -24,8 +24,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from streams.broker import BrokerInfo
-from streams.brokers.kafka import KafkaBroker
+from streams.local.choose import BrokerInfo
+from streams.local.kafka import KafkaBroker
 from tests.producers import host_faults
 from tests.streams.fault_tally import Tally
 from tests.streams.faults import ROUNDS, play

@@ -11,7 +11,7 @@ import pytest
 
 from producers.client import Client, DeniedError
 from producers.home import Home
-from streams.brokers.jars import can_run_kafka, choose_cache
+from streams.local.jars import can_run_kafka, choose_cache
 from tests.cli.test_by_hand import EXAMPLES, PAYER, Terminal
 from tests.streams.secured_world import SecuredWorld, secured_world
 

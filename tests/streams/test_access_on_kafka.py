@@ -29,11 +29,11 @@ from confluent_kafka.cimpl import NewTopic
 from producers.security import UNSECURED
 from schemas import topics
 from schemas.topics import INTAKE, OPS_TOPICS, RESULTS, TENANT_TOPICS, Topic
-from streams.broker import NamedBroker
-from streams.brokers.jars import can_run_kafka, choose_cache
 from streams.cluster.access import AccessError, Grant, Kind, Pattern
 from streams.cluster.access_cluster import create_grants, read_grants
 from streams.cluster.topics import Drift
+from streams.local.choose import NamedBroker
+from streams.local.jars import can_run_kafka, choose_cache
 from tests.streams.intruder import began_transaction, committed, fetched, produced, refused
 from tests.streams.secured_broker import SUPER
 from tests.streams.secured_world import SecuredWorld, secured_world

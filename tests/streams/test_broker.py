@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from streams.broker import (
+from streams.local.choose import (
     APACHE_KAFKA,
     COMPACTION,
     EMBEDDED_OR_NAMED,
@@ -29,7 +29,7 @@ from streams.broker import (
     UncleanStopError,
     choose_broker,
 )
-from streams.brokers.jars import can_run_kafka, choose_cache
+from streams.local.jars import can_run_kafka, choose_cache
 
 needs_java = pytest.mark.skipif(
     not can_run_kafka(choose_cache(os.environ)), reason="needs Java 17 and either Maven or the jars"
@@ -192,7 +192,7 @@ class TestEmbedded:
             pytest.skip("the kernel offers this on Linux only")
         script = (
             "import pathlib, sys, time\n"
-            "from streams.broker import EmbeddedBroker\n"
+            "from streams.local.choose import EmbeddedBroker\n"
             "broker = EmbeddedBroker(pathlib.Path(sys.argv[1]))\n"
             "broker.start()\n"
             "print('ready', flush=True)\n"
@@ -288,7 +288,7 @@ class TestChoice:
 
     def test_a_named_broker_is_never_replaced(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its user expects the records to be there: silence is an error."""
-        monkeypatch.setattr("streams.broker.NAMED_ANSWER_SECONDS", 0.5)
+        monkeypatch.setattr("streams.local.choose.NAMED_ANSWER_SECONDS", 0.5)
         environ = {"MACAW_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
 
         with pytest.raises(BrokerStartError, match="MACAW_BOOTSTRAP_SERVERS"):

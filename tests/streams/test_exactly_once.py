@@ -11,7 +11,7 @@ from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from macaw.tenancy import monitored
 from schemas import limits
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from streams.worker.fold import TenantFold
 from streams.worker.loop import BUFFERED_RECORDS_MAX, FAILURES_MAX, Loop
 from tests.streams.loop_oracle import check_log

@@ -30,11 +30,11 @@ from producers.client import Client, DeniedError
 from producers.tools import tool
 from schemas import codec
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS
-from streams.broker import BrokerInfo
 from streams.cluster.founding import create_topics
 from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError, verify_folder
 from streams.history.export import Exported, ExportError, export_audit, write_folder
 from streams.history.replay import Difference, Replayed, ReplayError, Values, compare, places, replay
+from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.reference.log_builder import build_log, build_world
 from tests.world import World

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.topics import AUDIT, DECISIONS, RESULTS, STATE
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from tests.streams import fault_oracle
 from tests.streams.fault_oracle import judge
 from tests.streams.loop_oracle import read_topic

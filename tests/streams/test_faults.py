@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.brokers.kafka import KafkaBroker
+from streams.local.kafka import KafkaBroker
 from tests.streams.fault_tally import Tally
 from tests.streams.faults import AROUND_COMMIT, ROUNDS, play, revoked_in_call
 from tests.streams.faults_broker import SETTINGS, play_on_own

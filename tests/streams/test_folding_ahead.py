@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from streams.worker.lanes import WorkerStuckError
 from streams.worker.loop import Loop
 from tests.streams.loop_oracle import check_log

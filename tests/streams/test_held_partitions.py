@@ -16,10 +16,10 @@ from schemas import limits
 from schemas.records import AuditEntry, Body
 from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.topics import STATE
-from streams.broker import BrokerInfo
 from streams.history.evidence_folder import verify_folder
 from streams.history.export import export_audit
 from streams.history.replay import replay
+from streams.local.choose import BrokerInfo
 from streams.worker.holds import Hold, Lookout
 from streams.worker.state_head import HEAD_KEY
 from tests.streams.loop_oracle import check_log, read_log

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streams.brokers.embedded import EmbeddedBroker
+from streams.local.embedded import EmbeddedBroker
 from streams.views import committed
 from streams.worker.naps import Naps
 

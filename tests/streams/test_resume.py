@@ -16,7 +16,7 @@ from processors.proof.signing import SigningKey
 from schemas import codec
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.streams.loop_oracle import check_log, read_log, read_topic
 from tests.streams.loop_world import Tenant, World, fold_all, mixed, turn_until

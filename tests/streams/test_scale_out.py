@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from streams.worker.fold import TenantFold
 from streams.worker.loop import FAILURES_MAX, Loop
 from streams.worker.partition import Partition

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.supervisor import LINE_BYTES_MAX, Child, GaveUpError, Patience, Supervisor
+from streams.local.supervisor import LINE_BYTES_MAX, Child, GaveUpError, Patience, Supervisor
 
 HASTY = Patience(pause_seconds=0.01, pause_seconds_max=0.02, fast_failures_max=3)
 SECONDS_MAX = 60.0
@@ -148,7 +148,7 @@ def test_what_a_child_started_ends_with_it() -> None:
 def test_children_do_not_outlive_a_supervisor_that_is_killed() -> None:
     """SIGKILL leaves no time to stop anybody; the kernel does it."""
     program = (
-        "import sys; from streams.supervisor import *\n"
+        "import sys; from streams.local.supervisor import *\n"
         "waits = 'import os, signal; print(os.getpid()); signal.pause()'\n"
         "child = Child(name='c', argv=[sys.executable, '-u', '-c', waits])\n"
         "Supervisor([child], say=lambda s: None, forward=lambda name, line: print(line, flush=True)).run()"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.broker import BrokerInfo
+from streams.local.choose import BrokerInfo
 from streams.worker.lanes import WorkerFencedError
 from streams.worker.loop import Loop
 from tests.streams.loop_oracle import check_log, read_log

@@ -12,11 +12,11 @@ from confluent_kafka.cimpl import NewTopic
 
 from schemas import limits, topics
 from schemas.topics import AUDIT, DECISIONS, INTAKE, KEYED_PARTITIONS, REGISTRY, STATE, insync_replicas_min
-from streams.broker import BrokerInfo
 from streams.cluster.access import NOBODY, parse_access
 from streams.cluster.founding import FoundingError, create_topics
 from streams.cluster.plan import NO_AUTHORIZER, ClusterPlan
 from streams.cluster.topics import TOPICS, FoundTopic, Key, Remedy, TopicPlan, TopicsError
+from streams.local.choose import BrokerInfo
 
 FOUND = FoundTopic(partitions=1, replication=1, config=None)
 Change = tuple[str, str, str, str, str]

@@ -15,7 +15,7 @@ from producers.views_client import ViewsError, fetch_sessions
 from schemas import codec
 from schemas.changes import SessionChanged
 from schemas.topics import keyed_partition
-from streams.broker import EmbeddedBroker
+from streams.local.choose import EmbeddedBroker
 from streams.views.app import Folding, ViewsSettings, build_app, rows_of
 from streams.views.catalogue import VIEWS
 from streams.views.progress import Progress

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from producers.home import Home
-from streams.broker import EmbeddedBroker
+from streams.local.choose import EmbeddedBroker
 from streams.views.catalogue import VIEWS
 from streams.views.progress import Phase
 from streams.views.topics import create_view_topics

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Self
 
-from streams.brokers import with_parent
-from streams.brokers.info import BrokerBusyError, BrokerInfo, BrokerStartError
-from streams.brokers.probe import LOOPBACK, await_answer, find_free_port, is_free
+from streams.local import with_parent
+from streams.local.info import BrokerBusyError, BrokerInfo, BrokerStartError
+from streams.local.probe import LOOPBACK, await_answer, find_free_port, is_free
 
 START_TRIES_MAX: Final = 3
 LOG_TAIL_BYTES: Final = 2_000

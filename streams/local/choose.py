@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from producers.security import UNSECURED, Security
-from streams.brokers.embedded import EmbeddedBroker
-from streams.brokers.info import (
+from streams.local.embedded import EmbeddedBroker
+from streams.local.info import (
     APACHE_KAFKA,
     COMPACTION,
     DURABLE,
@@ -30,9 +30,9 @@ from streams.brokers.info import (
     KafkaJarsError,
     UncleanStopError,
 )
-from streams.brokers.jars import can_run_kafka, choose_cache
-from streams.brokers.kafka import TRANSACTION_TIMEOUT_MS_MAX, KafkaBroker
-from streams.brokers.probe import ask_capabilities, await_answer
+from streams.local.jars import can_run_kafka, choose_cache
+from streams.local.kafka import TRANSACTION_TIMEOUT_MS_MAX, KafkaBroker
+from streams.local.probe import ask_capabilities, await_answer
 
 __all__ = [
     "APACHE_KAFKA",

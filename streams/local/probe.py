@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # typed only there
 
 from producers.security import UNSECURED, Security
-from streams.brokers.info import APACHE_KAFKA, BrokerStartError
+from streams.local.info import APACHE_KAFKA, BrokerStartError
 
 LOOPBACK: Final = "127.0.0.1"
 # Below the range that Linux hands to outgoing connections, so that none of them takes a port

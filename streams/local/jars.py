@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from streams.brokers.info import KafkaJarsError
+from streams.local.info import KafkaJarsError
 
 POM: Final = Path(__file__).parent.parent / "kafka" / "pom.xml"
 KAFKA_VERSION: Final = "4.3.1"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from streams.brokers import with_parent
+from streams.local import with_parent
 
 POLL_SECONDS = 0.05
 LINE_BYTES_MAX = 8192

@@ -24,15 +24,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import ClassVar, Final
 
-from streams.brokers.info import (
-    COMPACTION,
-    BrokerInfo,
-    BrokerKind,
-    BrokerUnavailableError,
-    UncleanStopError,
-)
-from streams.brokers.probe import LOOPBACK, disable_topic_creation
-from streams.brokers.process import LocalBroker
+from streams.local.info import COMPACTION, BrokerInfo, BrokerKind, BrokerUnavailableError, UncleanStopError
+from streams.local.probe import LOOPBACK, disable_topic_creation
+from streams.local.process import LocalBroker
 
 PACKAGE: Final = "noida_db"
 DISTRIBUTION: Final = "noida-db"

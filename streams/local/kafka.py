@@ -21,10 +21,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
-from streams.brokers.info import APACHE_KAFKA, BrokerInfo, BrokerKind, BrokerStartError
-from streams.brokers.jars import KAFKA_VERSION, choose_cache, fetch_jars, find_java
-from streams.brokers.probe import LOOPBACK, find_free_port
-from streams.brokers.process import LocalBroker
+from streams.local.info import APACHE_KAFKA, BrokerInfo, BrokerKind, BrokerStartError
+from streams.local.jars import KAFKA_VERSION, choose_cache, fetch_jars, find_java
+from streams.local.probe import LOOPBACK, find_free_port
+from streams.local.process import LocalBroker
 
 FORMAT_SECONDS_MAX: Final = 60.0
 HEAP_MIB: Final = 512

@@ -1,0 +1,1 @@
+"""An installation on one machine: a broker, found or started, and the processes beside it."""
