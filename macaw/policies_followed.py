@@ -19,7 +19,7 @@ from producers.home import Home, TenantHome
 from producers.registry_view import RegistryView
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT
-from streams.decide.standing import PoliciesStanding
+from streams.authzen.standing import PoliciesStanding
 from streams.history.topics import TopicReader
 
 _PUBLISHED = b"Policy"  # in the kind of every event that changes what is in force

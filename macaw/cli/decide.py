@@ -12,8 +12,8 @@ import typer
 from macaw.cli.options import Tenant
 
 if TYPE_CHECKING:
-    from streams.decide.questions import Question
-    from streams.decide.standing import Standing
+    from streams.authzen.questions import Question
+    from streams.authzen.standing import Standing
 
 NAME = "decide"
 
@@ -70,7 +70,7 @@ def command(
 
 def _question(subject_type: str, subject: str, action: str, resource: str, properties: str) -> Question:
     from macaw.cli.given import object_of
-    from streams.decide.questions import Question
+    from streams.authzen.questions import Question
 
     resource_type, colon, resource_id = resource.partition(":")
     if not colon:
@@ -89,7 +89,7 @@ def _question(subject_type: str, subject: str, action: str, resource: str, prope
 def _answered(standing: Standing, question: Question) -> dict[str, Any]:
     import time
 
-    from streams.decide.answers import answer
+    from streams.authzen.answers import answer
 
     return answer(standing, question, time.time_ns() // 1_000_000).as_json()
 
@@ -97,8 +97,8 @@ def _answered(standing: Standing, question: Question) -> dict[str, Any]:
 @contextmanager
 def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iterator[Callable[[], Standing]]:
     """Give what reads policies and subjects as they stand; what has not changed is not read again."""
-    from streams.decide.files import WatchedDirectory, WatchedFolder
-    from streams.decide.standing import Standing
+    from streams.authzen.files import WatchedDirectory, WatchedFolder
+    from streams.authzen.standing import Standing
 
     subjects = WatchedDirectory(directory)
     if policies is not None:
@@ -122,8 +122,8 @@ def _serve(
     from macaw.cli.output import log_to_stderr, say
     from macaw.cli.places import open_home
     from streams.address import Address, check_listen
-    from streams.decide.process import run_decisions
-    from streams.decide.standing import Kept
+    from streams.authzen.process import run_decisions
+    from streams.authzen.standing import Kept
 
     log_to_stderr(logging.INFO)
     check_listen(host, url)

@@ -13,10 +13,10 @@ import httpx
 
 from producers.home import Home, TenantHome
 from streams.address import Address, address_of
-from streams.decide.api import EVALUATION, EVALUATIONS, DecisionAPI
-from streams.decide.directory import read_directory
-from streams.decide.files import read_policy_folder
-from streams.decide.standing import Kept, PoliciesStanding, Standing
+from streams.authzen.api import EVALUATION, EVALUATIONS, DecisionAPI
+from streams.authzen.directory import read_directory
+from streams.authzen.files import read_policy_folder
+from streams.authzen.standing import Kept, PoliciesStanding, Standing
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "authzen"
 TOKEN = "a" * 43

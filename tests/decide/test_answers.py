@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from processors.policy.evaluation import Approval, Record, Settings, Tables
-from streams.decide.answers import answer
-from streams.decide.questions import read_question
-from streams.decide.standing import Standing
+from streams.authzen.answers import answer
+from streams.authzen.questions import read_question
+from streams.authzen.standing import Standing
 from tests.decide.asking import CLERK, NOW, QUESTION, Endpoint, standing_of
 
 

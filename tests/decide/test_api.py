@@ -11,8 +11,8 @@ import pytest
 
 from processors.policy.evaluation import Tables
 from streams.address import AddressError, address_of
-from streams.decide import limits
-from streams.decide.api import EVALUATION, EVALUATIONS, METADATA
+from streams.authzen import limits
+from streams.authzen.api import EVALUATION, EVALUATIONS, METADATA
 from streams.http import SECURITY_HEADERS
 from tests.decide.asking import CLERK, QUESTION, TOKEN, Endpoint, standing_of
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streams.address import address_of
-from streams.decide.api import EVALUATION, EVALUATIONS, METADATA
+from streams.authzen.api import EVALUATION, EVALUATIONS, METADATA
 from tests.decide.asking import Endpoint, decisions, standing_of
 
 SUBJECTS = {"alice": {"roles": ["clerk"]}, "bob": {"roles": ["admin"]}}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.decide import limits
-from streams.decide.directory import DirectoryError, read_directory
+from streams.authzen import limits
+from streams.authzen.directory import DirectoryError, read_directory
 
 YAML = """
 alice:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from streams.decide.answers import answer
-from streams.decide.directory import read_directory
-from streams.decide.files import read_policy_folder
-from streams.decide.questions import read_question
-from streams.decide.standing import PoliciesStanding, Standing
+from streams.authzen.answers import answer
+from streams.authzen.directory import read_directory
+from streams.authzen.files import read_policy_folder
+from streams.authzen.questions import read_question
+from streams.authzen.standing import PoliciesStanding, Standing
 from tests.decide.asking import EXAMPLE, Endpoint, example
 
 ROWS: list[dict[str, Any]] = [

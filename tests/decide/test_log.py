@@ -13,10 +13,10 @@ from macaw.policies_followed import FollowedPolicies, PoliciesUnknownError
 from macaw.policies_in_force import read_policies
 from macaw.tenancy import publish_policies, register_agent
 from schemas.topics import INTAKE
-from streams.decide.answers import Answer, answer
-from streams.decide.directory import read_directory
-from streams.decide.questions import read_question
-from streams.decide.standing import PoliciesStanding, Standing
+from streams.authzen.answers import Answer, answer
+from streams.authzen.directory import read_directory
+from streams.authzen.questions import read_question
+from streams.authzen.standing import PoliciesStanding, Standing
 from streams.local.choose import BrokerInfo
 from tests.decide.asking import QUESTION
 from tests.installation import Installation, installed

@@ -18,7 +18,7 @@ import pytest
 
 from macaw.cli import main
 from producers.home import Home
-from streams.decide.questions import read_question
+from streams.authzen.questions import read_question
 from tests.decide.asking import EXAMPLE, TOKEN
 from tests.decide.test_interop import MORTY, ROWS
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from streams.decide import limits
-from streams.decide.questions import MalformedRequestError, Semantic, read_batch, read_body, read_question
+from streams.authzen import limits
+from streams.authzen.questions import MalformedRequestError, Semantic, read_batch, read_body, read_question
 from tests.decide.asking import ALICE, QUESTION, READ, RECORD, Endpoint, decisions, standing_of
 
 ANYTHING = {"policy_id": "role:clerk", "resources": ["**"]}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from processors.policy import limits as language_limits
-from streams.decide import limits
-from streams.decide.directory import Directory, DirectoryError
-from streams.decide.files import PolicyFolderError, WatchedDirectory, WatchedFolder, read_policy_folder
-from streams.decide.standing import Kept, Standing
+from streams.authzen import limits
+from streams.authzen.directory import Directory, DirectoryError
+from streams.authzen.files import PolicyFolderError, WatchedDirectory, WatchedFolder, read_policy_folder
+from streams.authzen.standing import Kept, Standing
 from tests.decide.asking import CLERK, QUESTION, Endpoint, standing_of
 
 

@@ -19,7 +19,7 @@ from processors.calls.parameters import MalformedParametersError, parse_paramete
 from processors.policy.text import nfkc
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
-from streams.decide import limits
+from streams.authzen import limits
 
 _TYPE = re.compile(r"[a-z][a-z0-9._-]{0,31}")  # the domain of a resource name
 _ENTITIES = ("subject", "action", "resource", "context")

@@ -10,9 +10,9 @@ from processors.policy.documents import PolicyDocument, parse_policy
 from processors.policy.errors import PolicyBrokenError, PolicyError
 from processors.policy.index import PolicyIndex, index_policies
 from producers.files import FileError, read_start
-from streams.decide import limits
-from streams.decide.directory import Directory, read_directory
-from streams.decide.standing import PoliciesStanding
+from streams.authzen import limits
+from streams.authzen.directory import Directory, read_directory
+from streams.authzen.standing import PoliciesStanding
 
 Signature = tuple[tuple[str, int, int, int], ...]
 

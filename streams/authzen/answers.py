@@ -14,8 +14,8 @@ from processors.policy.decide import decide
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Outcome, Verdict
 from processors.proof.jcs import JSONValue
-from streams.decide.questions import MalformedRequestError, Question, UnaskableError
-from streams.decide.standing import PoliciesStanding, Standing
+from streams.authzen.questions import MalformedRequestError, Question, UnaskableError
+from streams.authzen.standing import PoliciesStanding, Standing
 
 ALLOWED = "ALLOWED"
 SUBJECT_UNKNOWN = "SUBJECT_UNKNOWN"  # no such id in the directory, or not under this type

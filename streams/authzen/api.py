@@ -35,9 +35,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from processors.proof.jcs import JSONValue
 from producers.home import HomeError, TenantHome
 from streams.address import Address
-from streams.decide import limits
-from streams.decide.answers import answer
-from streams.decide.questions import (
+from streams.authzen import limits
+from streams.authzen.answers import answer
+from streams.authzen.questions import (
     Batch,
     MalformedRequestError,
     Object,
@@ -46,7 +46,7 @@ from streams.decide.questions import (
     read_body,
     read_question,
 )
-from streams.decide.standing import Kept, Standing
+from streams.authzen.standing import Kept, Standing
 from streams.http import RETRY_AFTER_SECONDS, Door, SecureHeaders
 from streams.views.api import TOKEN_CHARS_MIN
 

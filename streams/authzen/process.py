@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from producers.home import TenantHome
 from streams.address import LOOPBACK, Address, address_of, check_listen
-from streams.decide import limits
-from streams.decide.api import DecisionAPI
-from streams.decide.standing import Kept
+from streams.authzen import limits
+from streams.authzen.api import DecisionAPI
+from streams.authzen.standing import Kept
 from streams.http import server_of
 
 OnListening = Callable[[Address], None]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from processors.policy.evaluation import Settings, Tables
 from processors.policy.index import PolicyIndex
-from streams.decide import limits
-from streams.decide.directory import Directory
+from streams.authzen import limits
+from streams.authzen.directory import Directory
 
 log = logging.getLogger(__name__)
 

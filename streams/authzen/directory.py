@@ -23,7 +23,7 @@ from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal
 from producers.files import FileError, read_file
-from streams.decide import limits
+from streams.authzen import limits
 from streams.strict_yaml import StrictYAMLError, parse_yaml
 
 TYPES = "subject_types"
