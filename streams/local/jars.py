@@ -1,4 +1,4 @@
-"""The jars of Apache Kafka in a cache, fetched once by Maven from `streams/kafka/pom.xml`.
+"""The jars of Apache Kafka in a cache, fetched once by Maven from `streams/local/kafka.pom.xml`.
 
 Where Maven fetches from is Maven's own setting: no address is kept in this project.
 """
@@ -16,7 +16,7 @@ from typing import Final
 
 from streams.local.info import KafkaJarsError
 
-POM: Final = Path(__file__).parent.parent / "kafka" / "pom.xml"
+POM: Final = Path(__file__).with_name("kafka.pom.xml")
 KAFKA_VERSION: Final = "4.3.1"
 FETCH_SECONDS_MAX: Final = 600.0
 JAVA_SECONDS_MAX: Final = 20.0

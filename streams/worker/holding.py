@@ -1,3 +1,7 @@
+"""Partitions on hold: the loop stops at a place it cannot pass, and goes on from there (`streams.worker.holds`)."""
+
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable, Iterable

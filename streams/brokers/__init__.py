@@ -1,1 +1,0 @@
-"""The brokers this project can start on one machine, behind `streams.local.choose`."""
