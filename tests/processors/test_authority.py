@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from processors.intake.identify import authority
+from processors.intake import authority
 from processors.proof import signing
 from processors.refusal import Refusal
 from processors.state.tables import Tables, TenantLimits

@@ -2,7 +2,7 @@
 
 import pytest
 
-from processors.intake.identify import authority
+from processors.intake import authority
 from processors.proof import signing
 from processors.state.tables import TenantLimits
 from schemas import limits, topics

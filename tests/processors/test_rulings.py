@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.intake.identify import Received, Ruling, authority
+from processors.intake import authority
+from processors.intake.identify import Received, Ruling
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.step import step
