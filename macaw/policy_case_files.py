@@ -1,4 +1,4 @@
-"""Case files of policies: JSON Lines that define names and say what calls and publications must come to (MAPL.md 15).
+"""Case files of policies: JSON Lines with names, and with calls and publications and their outcomes (docs/mapl.md 15).
 
 Here they are read and checked for form; `policy_cases` plays them. A file is somebody's input: what is wrong with it
 is told with file and line, never as a failed case.

@@ -1,4 +1,4 @@
-"""What is probably not meant in a policy, though it may be published (MAPL.md 1): never a refusal.
+"""Warnings about probable mistakes in a policy that may still be published (docs/mapl.md 1).
 
 A warning has a code, the JSON pointer to the place and a sentence. The rules of the language are elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Playing case files of MAPL.md 15 against the engine: sets of documents, subjects, calls and what is expected.
+"""Playing case files of docs/mapl.md 15 against the engine: sets of documents, subjects, calls and expectations.
 
 `Played` keeps what earlier calls of a case left behind, as the step would: buckets, cells, uses.
 """

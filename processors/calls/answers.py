@@ -1,4 +1,4 @@
-"""Approvals on the log: who is asked for what, who has said yes or no, and what that is worth later (MAPL.md 8).
+"""Approvals on the log: requests, their answers, and the grants that follow from them (docs/mapl.md 8).
 
 An approval names the leaf of the call's event and the digest of the parameters that were shown, and binds to nothing
 else. A quorum counts distinct people; nobody approves in whose name the call is made. Log order against the deadline

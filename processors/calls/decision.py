@@ -320,7 +320,7 @@ def _ask_for_later(tables: Tables, effects: Effects, asked: Asked, judged: _Judg
 
 
 def _deny(tables: Tables, effects: Effects, decision: Decision, to: bytes, told: str = "") -> None:
-    """Write a denial. The caller is told its reason, and of no policy's text (MAPL.md 13)."""
+    """Write a denial. The caller is told its reason, and nothing of any policy's text (docs/mapl.md 13)."""
     leaf = effects.decide(decision, None, ())
     idempotency.give_back(tables, decision.event)
     effects.answer(_result(tables, effects, decision, leaf, to, told))

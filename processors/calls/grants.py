@@ -1,4 +1,4 @@
-"""Grants: approvals that serve later calls too, and how what served a decision is used up (MAPL.md 8)."""
+"""Grants: approvals that serve later calls too, and the uses that a decision takes from them (docs/mapl.md 8)."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def detail_of(verdict: Verdict) -> str:
 
 
 def told_of(verdict: Verdict) -> str:
-    """Return what the caller is told beside the reason: the parameter, or when to try again (MAPL.md 13)."""
+    """Return the caller's detail beside the reason: the parameter, or when to try again (docs/mapl.md 13)."""
     if verdict.retry_after_ms is not None:
         return f"retry_after_ms={verdict.retry_after_ms}"
     return f"parameter {verdict.path}" if verdict.path else ""

@@ -1,9 +1,9 @@
 """The parameters of a call: parsed once, strictly, and written once, canonically.
 
-Verifiers and policy see `value`, the tool host executes `canonical`, records name `sha256`. The three cannot disagree
-because nothing else makes them. Must never live here: what a parameter may be; that is policy's.
+Policies see `value`, the tool host executes `canonical`, records name `sha256`. The three cannot disagree because
+nothing else makes them. Rules about what a parameter may be never live here; they are policy's.
 
-Specification: DESIGN.md 5 "Parameters".
+Specification: docs/wire.md 4.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-r"""Authenticated prompts: texts for models that carry a policy, and where each of them comes from (DESIGN 7).
+r"""Authenticated prompts: texts for models that carry a policy, and the line of prompts behind each (docs/wire.md 9).
 
 prompt id = SHA-256("macaw/prompt/v1\n" ‖ session ‖ parent or 32 zero bytes ‖ SHA-256(JCS of the value at its path)
 ‖ SHA-256(JCS of its policy)); both sides compute it. A derived prompt's call is judged by the policies of the prompt

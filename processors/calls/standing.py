@@ -1,4 +1,4 @@
-"""What has been attested and approved, as policies look at it: for one call, now (MAPL.md 8).
+"""The attestations and approvals that count for one call now, as policies look at them (docs/mapl.md 8).
 
 An approval stands while its session or key is not revoked and it is known what its giver is, and counts for what its
 giver was then and is now.

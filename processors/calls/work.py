@@ -1,12 +1,12 @@
-"""The work bucket: who makes the fold work hard for nothing pays for it, and waits.
+"""The work bucket: a principal pays for fold work that led to nothing, and waits while the bucket is empty.
 
-One call may spend 10^7 units (MAPL.md 1), and what is denied charges no rate limit: without a price of its own it could
-be repeated at once. So each principal has a bucket of units, by the generic cell rate algorithm of rate limits and by
-its clock: it fills with a unit each microsecond, at most a twentieth of a core, and holds two of the largest calls.
-A call pays what it spends beyond a small amount, unless it was allowed and brought no documents: then only published
-policies made it cost what it costs. A question, or an operation of the vault, pays for the length of its answer. While
-the bucket is empty the principal's calls and questions are refused LIMIT_EXCEEDED before they are looked at, with the
-time to wait. Nobody else is touched.
+One call may spend 10^7 units (docs/mapl.md 1), and a denied call charges no rate limit: without a price of its own it
+could be repeated at once. So each principal has a bucket of units (docs/mapl.md 9), by the generic cell rate algorithm
+of rate limits and by its clock: it fills with a unit each microsecond, at most a twentieth of a core, and holds two of
+the largest calls. A call pays for its units beyond a small amount, unless it was allowed and brought no documents: then
+only published policies made it expensive. A question, or an operation of the vault, pays for the length of its answer.
+While the bucket is empty the principal's calls and questions are refused LIMIT_EXCEEDED before they are looked at, with
+the time to wait. No other principal is affected.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""The context vault: values that a session, or several, keep on the log (DESIGN 7).
+r"""The context vault: values that a session, or several, keep on the log (docs/wire.md 9 and 11).
 
 Each scope is a chain: n counts its accepted writes and deletes, and
 h_n = SHA-256("macaw/vault/v1\n" ‖ genesis ‖ lp(scope) ‖ h_{n-1} ‖ u64 n ‖ lp(key) ‖ event leaf), h_0 = 32 zero bytes.

@@ -1,4 +1,4 @@
-"""Delegations on the log: granted, narrowed, presented with a call, and revoked (MAPL.md 11).
+"""Delegations on the log: granted, narrowed, presented with a call, and revoked (docs/mapl.md 11).
 
 A delegation never widens: each hop's scope is asked, and every member of the chain must pass by its own policies. The
 row keeps what a program was when it granted, because a delegation outlives the session that granted it; of a person the

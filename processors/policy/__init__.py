@@ -1,4 +1,6 @@
-"""MAPL, the policy language: who may do what, with which parameters, when, how often, and after what.
+"""The policy language, MAPL: which calls are permitted, with which parameters, when, how often, and after which others.
+
+Specification: docs/mapl.md.
 
 From text to closures: `documents` reads a policy, with `specs`, `requirements`, `expressions` and `sequences` for its
 parts; `compiled` prepares it. `publication` says what may be put into force.

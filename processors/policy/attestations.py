@@ -1,4 +1,4 @@
-"""Whether what a policy requires is attested (MAPL.md 8): records that tools made, and approvals of people.
+"""The judgement of attestation requirements (docs/mapl.md 8): by records of tools, and by approvals of people.
 
 Internal requirements come first, and any that fails denies: nobody is asked in vain. Which records serve a call is
 said by the decision; they are consumed by whoever writes it down, in the same transaction.

@@ -1,4 +1,6 @@
-"""What a condition says of a call: true, false, or unknown (MAPL.md 7). Trees become closures, once for each document.
+"""The truth of a condition for a call: true, false, or unknown (docs/mapl.md 7).
+
+A tree of a condition is compiled to closures, once for each document.
 
 Unknown is None. Nothing is coerced: values of two types are not comparable, whatever they look like. A requirement
 applies unless its condition is false, so what cannot be known protects.

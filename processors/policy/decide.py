@@ -1,4 +1,4 @@
-"""The decision on one call by the policies in force (MAPL.md 12).
+"""The decision on one call by the policies in force (docs/mapl.md 12).
 
 Empty means no: without a policy that may grant and does, the call is denied. Every policy that applies must agree,
 roles are alternatives, denials of any held role count. Nothing is read but the arguments, so the same call under the
@@ -145,7 +145,7 @@ def _best(
 
 
 def lacks_layer(index: PolicyIndex, subject: Subject, settings: Settings) -> bool:
-    """Return whether a subject has no attribute for a layer that it must have (MAPL.md 6 "Missing attribute")."""
+    """Return whether a subject has no attribute for a layer that it must have (docs/mapl.md 6 "Missing attribute")."""
     if settings.required_layers is None:
         return index.has_company and subject.lacks_company
     return bool(subject.lacks(settings.required_layers))

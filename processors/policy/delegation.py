@@ -1,4 +1,4 @@
-"""Delegation scopes: what a hop lets its delegate do (MAPL.md 11). Grant position throughout.
+"""Delegation scopes: the calls that a hop permits to its delegate (docs/mapl.md 11). Grant position throughout.
 
 Scopes never grant: they are judged before any policy is, and each member of the chain must pass by its own policies.
 """

@@ -1,6 +1,6 @@
-"""What a call's parameters must not hold, as tests (MAPL.md 4). Restriction position: every spelling is tried.
+"""Tests for denied parameters of a call (docs/mapl.md 4). Restriction position: every spelling is tried.
 
-Every scalar is looked at as JSON writes it. An item with a slash also tries what else a text may say as a path. What
+Every scalar is looked at as JSON writes it. An item with a slash also tries the other spellings of a path. A value that
 cannot be inspected is not let through.
 """
 

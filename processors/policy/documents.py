@@ -1,6 +1,6 @@
-"""Reading a policy document (MAPL.md 1): strict, complete, and with one stable code for each refusal.
+"""Reading a policy document (docs/mapl.md 1): strict, complete, and with one stable code for each refusal.
 
-Nothing is decided here; what has to be prepared once, such as regular expressions, is.
+Nothing is decided here. Parts that are prepared once, such as regular expressions, are compiled here.
 """
 
 import hashlib
@@ -39,11 +39,11 @@ from processors.proof.jcs import JSONValue
 
 __all__ = ["ParameterConstraint", "PolicyDocument", "PolicyError", "parse_inline", "parse_policy", "pointer_to"]
 
-ORGANISATION_PREFIX = "org:"  # the organisation key's alone (DESIGN.md 4)
+ORGANISATION_PREFIX = "org:"  # the organisation key's alone (docs/mapl.md 1)
 RESERVED_PREFIXES = ("intent:", "delegation:", "prompt:")  # documents that come with a call, never published
 INTENT_ID = "intent:"  # of a document that comes with a call and names itself nothing
 
-# Accepted in an intent and without effect: what its author says of it (MAPL.md 1).
+# Accepted in an intent and without effect: remarks of its author (docs/mapl.md 1).
 _INTENT_MEMBERS = frozenset(
     {"purpose", "provided_capabilities", "required_resources", "data_access", "roots", "tool_prompts"}
 )

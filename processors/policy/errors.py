@@ -12,7 +12,7 @@ RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeErr
 
 
 class PolicyError(ValueError):
-    """Say why a policy document is refused: a stable `code` (MAPL.md 1) and the JSON pointer to the place.
+    """Say why a policy document is refused: a stable `code` (docs/mapl.md 1) and the JSON pointer to the place.
 
     `want` says for people what may stand there, where another type does.
     """
@@ -25,7 +25,7 @@ class PolicyError(ValueError):
 
 
 class PolicyBrokenError(ValueError):
-    """Say that a policy which applies cannot be honoured (MAPL.md 5): its chain is broken, or an inline one faulty."""
+    """Say that a policy of the call cannot be honoured (docs/mapl.md 5): a broken chain or a faulty inline document."""
 
 
 class BrokenChainError(PolicyBrokenError):
@@ -37,15 +37,15 @@ class BrokenChainError(PolicyBrokenError):
 
 
 class ResourceInvalidError(ValueError):
-    """Say that a text is no resource name (MAPL.md 2)."""
+    """Say that a text is not a resource name (docs/mapl.md 2)."""
 
 
 class AttributeInvalidError(ValueError):
-    """Say which session attribute is of a wrong type, too long, or holds a character that is refused (MAPL.md 6)."""
+    """Say which attribute has a wrong type, is too long, or holds a character that is refused (docs/mapl.md 6)."""
 
 
 class WorkExceededError(Exception):
-    """Say that a decision would cost more units than it may spend (MAPL.md 1 "Work").
+    """Say that a decision would cost more units than it may spend (docs/mapl.md 1 "Work").
 
     Whatever spends may raise it. `decide` turns it into a verdict, and so does the step, wherever else it is met.
     """

@@ -1,4 +1,4 @@
-"""Conditions as they are written: the grammar of MAPL.md 7, read into a tree.
+"""Conditions as they are written: the grammar of docs/mapl.md 7, read into a tree.
 
 A small parser of our own, bounded in length, depth and size. What a tree means is said by `conditions`.
 """

@@ -1,4 +1,4 @@
-"""The policies in force, found by id: what applies to a subject and a resource, each with its chain (MAPL.md 5, 6).
+"""The policies in force, found by id: those for a subject and a resource, each with its chain (docs/mapl.md 5, 6).
 
 A look-up costs as much as the ids that are tried, however many policies there are. Documents are read when they are
 first needed: a worker that restarts with ten thousand of them begins at once.

@@ -1,4 +1,4 @@
-"""Every bound of the policy language, with its unit (MAPL.md 1)."""
+"""Every bound of the policy language, with its unit (docs/mapl.md 1)."""
 
 DOCUMENT_BYTES_MAX = 64 * 1024
 DOCUMENT_DEPTH_MAX = 16  # containers inside each other, the document itself is 1

@@ -1,4 +1,4 @@
-"""What a call's parameter must be, as tests (MAPL.md 3). Grant position: to the letter, nothing coerced.
+"""Tests for constrained parameters of a call (docs/mapl.md 3). Grant position: to the letter, nothing coerced.
 
 A test takes parameters whose names at the top are in NFC, and what the decision may still spend; it returns a reason
 to deny, or an empty text. Order inside one spec: required, type, allowed values, bounds, pattern, sizes.

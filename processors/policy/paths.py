@@ -1,4 +1,4 @@
-"""Paths to parameters: `a`, `a.b`, `a[0]`, `a[*].b` (MAPL.md 3), and the values that they lead to."""
+"""Paths to parameters: `a`, `a.b`, `a[0]`, `a[*].b` (docs/mapl.md 3), and the values that they lead to."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Resource names and the patterns that meet them (MAPL.md 2).
+"""Resource names and the patterns that meet them (docs/mapl.md 2).
 
 Grant position is read narrowly: case counts, `*` stops at `/`, a foreign tenant must be named. Restriction position is
 read widely: every star crosses `/`, and every equivalent spelling of the name is tried. A pattern has no other special
@@ -24,11 +24,11 @@ from processors.policy.text import fold, has_control, has_hidden, has_outer_blan
 from processors.proof import jcs
 
 VAULT_DOMAIN = "vault"  # of what sessions keep on the log
-DEFAULT_DOMAIN = "tool:"  # of a name without a domain (MAPL.md 2)
+DEFAULT_DOMAIN = "tool:"  # of a name without a domain (docs/mapl.md 2)
 
 _DOMAIN = re2.compile(r"[a-z][a-z0-9._-]{0,31}")
 _DOMAIN_CHARS_MAX = 32
-_TENANT = re2.compile(r"@[a-z][a-z0-9-]{1,39}/")  # DESIGN.md 2 says what a tenant id is
+_TENANT = re2.compile(r"@[a-z][a-z0-9-]{1,39}/")  # a tenant id, as in the introduction of docs/wire.md
 _EMPTY_SEGMENT = re2.compile(r"(?:^|[^:/])//|:////")  # `//` but not `://` or `:///`
 
 # Punctuation and symbols, no letters, that Unicode lists as confusable with `/` or `\` and NFKC leaves as they are.
@@ -144,7 +144,7 @@ def restricts(pattern: str, name: ResourceName) -> bool:
 
 
 def operation_name(tool: str, operation: str) -> str:
-    """Return the name of an operation that is given apart from its tool, as older callers do (MAPL.md 2)."""
+    """Return the name of an operation that is given apart from its tool, as older callers do (docs/mapl.md 2)."""
     name = tool if ":" in tool else f"{DEFAULT_DOMAIN}{tool}"
     return f"{name}/{operation}"
 

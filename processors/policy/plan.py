@@ -1,4 +1,4 @@
-"""What is asked of a call once policies and resource are known (MAPL.md 6 and 12).
+"""The plan of a decision: the checks of a call once policies and resource are known (docs/mapl.md 6 and 12).
 
 A plan is made once for each set of policies and each resource. Roles are alternatives: each alternative is a
 conjunction of documents, sorted into the stages of a decision, with everything that no call can change judged already.
@@ -23,7 +23,7 @@ from processors.proof import jcs
 
 
 class Stage(float, Enum):
-    """How far a call came (MAPL.md 12); of two denials that are alternatives the one that came further is told."""
+    """The stage that a call reached (docs/mapl.md 12); of two alternative denials the further one is told."""
 
     RESOLUTION = 0
     VALIDITY = 1

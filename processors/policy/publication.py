@@ -1,7 +1,7 @@
-"""Putting documents into force and taking them out (MAPL.md 1): all of an event, or none of it.
+"""Putting documents into force and taking them out (docs/mapl.md 1): all of an event, or none of it.
 
-What is checked here is what one document cannot say alone: who signed, which version was replaced, and that every
-chain of `extends` is whole, for the documents of the event and for those that descend from them.
+The checks here need more than one document: the signer, the version that is replaced, and whole chains of `extends`,
+for the documents of the event and for those that descend from them.
 """
 
 from collections.abc import Mapping, Sequence

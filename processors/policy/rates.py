@@ -1,4 +1,4 @@
-"""Rate limits (MAPL.md 9): the generic cell rate algorithm, in whole microseconds.
+"""Rate limits (docs/mapl.md 9): the generic cell rate algorithm, in whole microseconds.
 
 A bucket is one number, the theoretical arrival time of the next call, or 0. A call at `t` is too early if that time
 less the tolerance is after `t`; else it makes it `max(arrival, t) + period`. What is denied costs nothing.

@@ -1,6 +1,6 @@
 """What the parsers of documents share: the text, types that are exact, and pointers to places.
 
-Types are exact and `null` never means "absent" (MAPL.md 1).
+Types are exact and `null` never means "absent" (docs/mapl.md 1).
 """
 
 from collections.abc import Collection

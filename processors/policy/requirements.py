@@ -1,4 +1,4 @@
-"""Attestations as documents require them: keys, conditions, and what a document says of a key (MAPL.md 1 and 8).
+"""Attestation requirements of documents: keys, conditions, and the meta of a key (docs/mapl.md 1 and 8).
 
 Whether a requirement is met is judged by `attestations`.
 """

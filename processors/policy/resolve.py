@@ -1,4 +1,4 @@
-"""Which policies apply: from a subject's attributes and a resource's name to policy ids (MAPL.md 6).
+"""Which policies apply: from a subject's attributes and a resource's name to policy ids (docs/mapl.md 6).
 
 Every id is looked up verbatim; whether such a policy exists is not known here. The id alone says the layer, because a
 resource whose domain is the prefix of a layer is looked up under `res:`.
@@ -30,7 +30,7 @@ _LAYER_DOMAINS = frozenset(
 
 
 class Layer(Enum):
-    """The layers of MAPL.md 6, in the order in which they are judged. Delegation scopes are judged before them all."""
+    """The layers of docs/mapl.md 6, in the order in which they are judged; delegation scopes are judged before them."""
 
     ORGANISATION = 1
     ROLE = 2

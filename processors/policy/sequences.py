@@ -1,4 +1,4 @@
-"""Rules over several calls (MAPL.md 14): after, at most, sum, taint.
+"""Rules over several calls (docs/mapl.md 14): after, at most, sum, taint.
 
 What happened before is kept in cells, one for each rule and session or user, so a rule costs the same however long the
 history is. Windows are fixed cells of time. A decision reads cells and says what to write; others write it.

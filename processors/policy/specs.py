@@ -1,4 +1,4 @@
-"""Constraints on parameters as documents write them: `parameters` and `denied_parameters` (MAPL.md 3 and 4).
+"""Constraints on parameters as documents write them: `parameters` and `denied_parameters` (docs/mapl.md 3 and 4).
 
 What they mean for a call is said by `parameter_checks` and `denials`.
 """
@@ -142,7 +142,11 @@ def _members(members: dict[str, JSONValue], pointer: str, *, denied: bool) -> It
 
 
 def _is_path(name: str, value: JSONValue, pointer: str, *, denied: bool) -> bool:
-    """Tell a path of the short form from an operation key (MAPL.md 3). Raises PolicyError E_PARAM_FORM for neither."""
+    """Return whether a key is a path of the short form (docs/mapl.md 3), not an operation key.
+
+    Raises:
+        PolicyError: E_PARAM_FORM; the key is neither.
+    """
     if isinstance(value, list):
         if any(mark in name for mark in (":/" if denied else ":/*")):
             raise PolicyError("E_PARAM_FORM", pointer)

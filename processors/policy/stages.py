@@ -1,4 +1,4 @@
-"""The stages of one conjunction of documents (MAPL.md 12): in order, and the first that fails decides.
+"""The stages of one conjunction of documents (docs/mapl.md 12): in order, and the first that fails decides.
 
 Fail closed: a rule that breaks denies with INTERNAL_ERROR, one that would cost too much with LIMIT_EXCEEDED, each in
 the name of its document.

@@ -1,8 +1,8 @@
 """Text as the policy language compares it: NFC for what widens, folded for what narrows.
 
-The rules are those of Unicode 14.0 (MAPL.md 2), which is what Python 3.11 carries. A later Python knows more
+The rules are those of Unicode 14.0 (docs/mapl.md 2), which is what Python 3.11 carries. A later Python knows more
 characters (`unicodedata.unidata_version` tells): those that 14.0 does not assign it accepts in names, and folds. Two
-workers on different versions could then disagree, which is why the engine's Unicode version stands on the log.
+workers on different versions could then disagree, so all workers of a deployment run one version of Python.
 """
 
 import unicodedata
@@ -30,7 +30,7 @@ def nfkc(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Return what two spellings have in common: NFKC and case folded, without what nobody sees (MAPL.md 4).
+    """Return the form that spellings share: NFKC, case folded, without invisible characters (docs/mapl.md 4).
 
     The same wherever invisible characters are put into a text: they are taken out before it is normalised, because they
     keep letters from their accents. None is left: NFKC makes none but of others. Takes linear time for a text that is

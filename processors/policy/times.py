@@ -1,4 +1,4 @@
-"""Points in time as documents write them, and the calendar of a zone (MAPL.md 1 and 10).
+"""Points in time as documents write them, and the calendar of a zone (docs/mapl.md 1 and 10).
 
 Times are milliseconds since the epoch. Zones come from the pinned `tzdata` package and nowhere else: what a machine
 has installed must not decide a call. Proleptic Gregorian; leap seconds do not exist.

@@ -1,4 +1,4 @@
-"""The words of a condition: from text to tokens (MAPL.md 7). By hand, in one pass: it runs for every publication."""
+"""The words of a condition: from text to tokens (docs/mapl.md 7), in one pass, because every publication runs it."""
 
 from collections.abc import Iterator
 from enum import Enum

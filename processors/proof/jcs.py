@@ -8,7 +8,7 @@ RFC 8785 does not normalise, and neither does this file (only member names are *
 The standard library's C scanner and encoder do the work. Python walks a tree only where a cheap look says that a
 limit could be exceeded or that the encoder's spelling is not that of RFC 8785.
 
-Must never live here: what parameters or policies mean. Specification: DESIGN.md 5 "Parameters", MAPL.md 1.
+The meaning of parameters and policies never lives here. Specification: docs/wire.md 4, docs/mapl.md 1.
 """
 
 import json
@@ -341,7 +341,7 @@ def _double(literal: str) -> float:
 
 
 def _constant(_literal: str) -> NoReturn:
-    raise MalformedJSONError("syntax")  # MAPL.md 1: a bare NaN is E_JSON, it is no number at all
+    raise MalformedJSONError("syntax")  # docs/mapl.md 1: a bare NaN is E_JSON: it is not a JSON number
 
 
 def _scanner(

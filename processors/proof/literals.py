@@ -1,8 +1,8 @@
-"""Whether a double still says what a JSON text wrote (DESIGN.md 5 "Parameters")."""
+"""The test that a double is still the number of its JSON text (docs/wire.md 4)."""
 
 
 def is_kept(literal: str, value: float) -> bool:
-    """Return whether a double without a fraction is the number that was written, or what writers of doubles write.
+    """Return whether a double without a fraction is the number in the text, or is spelled there as doubles are.
 
     Beyond 2^53 a double is spelled by its shortest digits: `1e300` and the 301 digits of it are both that number.
     What is too small for a double is 0, as in every reader.

@@ -342,5 +342,5 @@ def test_a_call_that_people_must_approve_waits_and_is_charged(office):
 
 
 def test_a_bad_name_is_told_before_bad_parameters(office):
-    """The earlier code wins (MAPL.md 12)."""
+    """The earlier code wins (docs/mapl.md 12)."""
     assert office.world.call(office.session, "tool:a/../b", "{").says == ("denied", "RESOURCE_INVALID")

@@ -1,4 +1,4 @@
-"""What applies to a subject, line by line and merged (MAPL.md 5), each line with the document that says it.
+"""The policies of a subject, line by line and merged (docs/mapl.md 5), each line with its document.
 
 Merging is pointwise AND: the merged view says the same as the documents one after the other, which is how a call is
 judged. Here nothing is judged.
@@ -165,7 +165,7 @@ def _alternative(branch: str, applied: Sequence[Applied]) -> dict[str, JSONValue
 
 
 def merged(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
-    """Return what documents say together, field by field as the table of MAPL.md 5 has it.
+    """Return the merge of documents, field by field as the table of docs/mapl.md 5 has it.
 
     `resources` is a list of lists: a name must be met by each of them; so are `allowed_parameters`, by operation.
     """

@@ -1,4 +1,4 @@
-"""Why a call was decided as it was (MAPL.md 13): every check with its document and place, not the first that failed.
+"""The explanation of a decision (docs/mapl.md 13): every check with its document and place, not only the first failure.
 
 Takes what `decide` takes and gives the same verdict. Values of parameters do not appear, only their types: who may see
 them is not known here.

@@ -164,7 +164,7 @@ def agree(world: Any) -> None:
         assert charges(ours) == {write[1:] for write in theirs.writes if write[0] == "charge"}
         assert {use.position for use in ours.effects.uses} == {write[1] for write in theirs.writes if write[0] == "use"}
         # Under which key an intent asks for an approval is not said, so only until when is compared; and a call that
-        # does not wait leaves requests for grants open (MAPL.md 8), which the reference does not say.
+        # does not wait leaves requests for grants open (docs/mapl.md 8), which the reference does not say.
         if ours.outcome == "pending":
             asked = [request.open_until for request in ours.effects.requests]
             assert sorted(asked) == sorted(write[3] for write in theirs.writes if write[0] == "request")

@@ -99,7 +99,7 @@ TRUTHS = [
 
 @pytest.mark.parametrize(("text", "truth"), TRUTHS)
 def test_a_condition_is_true_false_or_unknown(text, truth):
-    """The tables of MAPL.md 7; whatever cannot be told is unknown, never false."""
+    """The tables of docs/mapl.md 7; a value that cannot be told is unknown, never false."""
     assert says(text) is truth
 
 

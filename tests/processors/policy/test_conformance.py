@@ -1,4 +1,4 @@
-"""The cases of MAPL.md 15, and the readings of its other sections that were written beside the reference evaluator."""
+"""The cases of docs/mapl.md 15, the table of its section 2, and the readings written beside the reference evaluator."""
 
 from pathlib import Path
 

@@ -56,7 +56,7 @@ def test_another_denied_resource_never_turns_a_denial_into_a_permission(universe
 @given(universes, st.sampled_from([one for one in LAYER_IDS if "role:" not in one]), bodies, names, parameters)
 @example(universe={}, policy_id="user:u", body={"resources": ["**"]}, resource="tool:a", call={})
 def test_another_document_permits_more_only_where_none_granted(universe, policy_id, body, resource, call):
-    """The theorem of MAPL.md 5: outside role branches a further document never raises an outcome but NO_POLICY's."""
+    """The theorem of docs/mapl.md 5: outside role branches a further document raises no outcome but NO_POLICY's."""
     if policy_id in universe:
         return
     before = decide(of(universe), SUBJECT, resource, call)

@@ -216,7 +216,7 @@ def specs(*written: Any) -> dict[str, Any]:
 
 
 def test_merging_takes_the_tighter_of_each():
-    """The table of MAPL.md 5; an intersection that comes out empty permits no value, and says so."""
+    """The table of docs/mapl.md 5; an intersection that comes out empty permits no value, and says so."""
     assert specs({"min": 1, "max": 9}, {"range": [3, 12]}) == {"min": 3, "max": 9}
     assert specs({"min_length": 1, "max_length": 9}, {"max_length": 3}) == {"min_length": 1, "max_length": 3}
     assert specs([1, "a", 2], {"allowed_values": ["a", 1.0], "required": True}) == {

@@ -1,4 +1,4 @@
-"""The reference evaluator of MAPL.md: the conformance cases, the limits, what a verdict holds.
+"""The reference evaluator of docs/mapl.md: the conformance cases, the limits, what a verdict holds.
 
 The same case files are what `macaw policy test` reads, and what the engine is run on.
 """
@@ -53,7 +53,7 @@ def test_case_ids_are_unique_and_every_name_is_used_as_it_is_defined() -> None:
 
 
 def test_every_refusal_and_every_reason_has_a_case() -> None:
-    """The lists of MAPL.md 1, 12 and 14, against what the case files expect."""
+    """The lists of docs/mapl.md 1, 12 and 14, against what the case files expect."""
     met = {outcome[-1] for _, case in ALL_CASES for outcome in expected_of(case) if isinstance(outcome, list)}
 
     assert [code for code in (REFUSALS + REASONS).split() if code not in met] == []

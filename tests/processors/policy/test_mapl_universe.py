@@ -1,4 +1,4 @@
-"""The theorem of MAPL.md 5, over a small universe, with the reference evaluator."""
+"""The theorem of docs/mapl.md 5, over a small universe, with the reference evaluator."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""A resource's own policies bind every spelling of its name, and grant one (MAPL.md 6, ADR 0016)."""
+"""A resource's own policies bind every spelling of its name, and grant one (docs/mapl.md 6, ADR 0016)."""
 
 import json
 from typing import Any

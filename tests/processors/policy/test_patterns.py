@@ -1,4 +1,4 @@
-"""Resource names and patterns: the table of MAPL.md 2, what names are refused, and shortcuts held against RE2."""
+"""Resource names and patterns: the table of docs/mapl.md 2, refused names, and shortcuts held against RE2."""
 
 import pytest
 import re2

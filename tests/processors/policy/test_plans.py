@@ -59,7 +59,7 @@ APPROVED = {"policy_id": "tool:x", "constraints": {"attestations": {"k": {"appro
     ],
 )  # fmt: skip
 def test_a_denial_tells_how_far_the_call_came(stage: float, reason: str, document: dict[str, Any]) -> None:
-    """The numbers of MAPL.md 12, which the log and explanations hold."""
+    """The numbers of docs/mapl.md 12, which the log and explanations hold."""
     full = Tables(buckets=lambda _key: 60_000_000)
     documents = [document] if document["policy_id"] == ANY["policy_id"] else [ANY, document]
 

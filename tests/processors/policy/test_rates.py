@@ -1,4 +1,4 @@
-"""What a caller is told of a rate is true, also after a clock that was ahead (MAPL.md 9, ADR 0016)."""
+"""The answer to a limited caller is true, also after a clock that was ahead (docs/mapl.md 9, ADR 0016)."""
 
 import re
 from itertools import pairwise

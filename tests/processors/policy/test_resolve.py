@@ -8,7 +8,7 @@ from processors.policy.resolve import Layer, Subject, placement, resource_ids, s
 
 
 def test_the_layers_of_a_subject_are_looked_up_in_order():
-    """All ids that apply to a subject, grants before the restrictions of the same layer (MAPL.md 6)."""
+    """All ids that apply to a subject, grants before the restrictions of the same layer (docs/mapl.md 6)."""
     subject = Subject(
         company="FinTech Corp", business_unit="Analytics", team="Reporting", user="alice", email="alice@fintech.com",
         roles=("analyst", "lead", "analyst"), agent="app", service="svc", clearance="Top Secret",

@@ -1,4 +1,4 @@
-"""Rules over several calls: what counts as before, for whom and how long, and what is no rule (MAPL.md 14)."""
+"""Rules over several calls: the calls that count, for whom and how long, and malformed rules (docs/mapl.md 14)."""
 
 import json
 import re

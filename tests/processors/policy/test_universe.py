@@ -1,4 +1,4 @@
-"""The theorem of MAPL.md 5 over the small universe, with the engine itself; a part of it here, see `universe.py`."""
+"""The theorem of docs/mapl.md 5 over a part of the small universe, with the engine itself; see `universe.py`."""
 
 import unicodedata
 

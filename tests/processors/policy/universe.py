@@ -2,7 +2,7 @@
 
 `python -m tests.processors.policy.universe` decides every triple of base, extension and call with
 `processors.policy.decide.decide` and prints how many there were and which raise an outcome although the theorem of
-MAPL.md 5 says that none does. `--bases N` takes so many of the 2,100 bases, spread over the universe.
+docs/mapl.md 5 says that none does. `--bases N` takes so many of the 2,100 bases, spread over the universe.
 """
 
 import argparse

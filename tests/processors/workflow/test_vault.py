@@ -15,7 +15,7 @@ def world() -> Workflow:
 
 
 def linked(genesis: bytes, scope: str, changes: list[tuple[str, bytes]]) -> str:
-    """Return h_n of a scope, by the words of DESIGN 7 alone: changes are (key, leaf of the event)."""
+    """Return h_n of a scope, by the words of docs/wire.md 9 alone: changes are (key, leaf of the event)."""
 
     def lp(part: bytes) -> bytes:
         return len(part).to_bytes(4, "big") + part

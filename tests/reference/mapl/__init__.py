@@ -1,4 +1,4 @@
-"""The slow, obvious reading of MAPL.md, against which the engine is compared.
+"""The slow, obvious reading of docs/mapl.md, against which the engine is compared.
 
 NOTES.md says how unclear places are read.
 """

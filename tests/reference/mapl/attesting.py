@@ -1,4 +1,4 @@
-"""Attestation records: which of them are valid, and which a decision uses (MAPL.md 8)."""
+"""Attestation records: the valid ones, and those that a decision uses (docs/mapl.md 8)."""
 
 from dataclasses import dataclass, field
 

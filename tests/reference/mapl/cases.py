@@ -1,4 +1,4 @@
-"""Case files (MAPL.md 15, and the README beside the vectors): from lines to worlds and calls, and what came out."""
+"""Case files (docs/mapl.md 15, and the README beside the vectors): from lines to worlds, calls and outcomes."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`extends` chains, and the merged view of several documents (MAPL.md 5)."""
+"""`extends` chains, and the merged view of several documents (docs/mapl.md 5)."""
 
 from tests.reference.mapl.documents import AUDIT_LEVELS, Document, parse_document
 from tests.reference.mapl.jsontext import json_equal

@@ -1,4 +1,4 @@
-"""Parameter constraints and denied parameters, judged on one call (MAPL.md 3 and 4)."""
+"""Parameter constraints and denied parameters, judged on one call (docs/mapl.md 3 and 4)."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""The codes of MAPL.md 1, 12 and 14 for which a case file must have a case."""
+"""The codes of docs/mapl.md 1, 12 and 14 for which a case file must have a case."""
 
 # E_EXTENDS_DEPTH has a test of its own.
 REFUSALS = """

@@ -1,4 +1,4 @@
-"""What a condition is worth: true, false or unknown, here True, False and None (MAPL.md 7)."""
+"""The truth of a condition: true, false or unknown, here True, False and None (docs/mapl.md 7)."""
 
 import datetime as dt
 import importlib.resources

@@ -1,4 +1,4 @@
-"""Extensions that raise an outcome whose former reason is not NO_POLICY: what the theorem of MAPL.md 5 leaves out.
+"""Extensions beyond the theorem of docs/mapl.md 5: they raise an outcome whose former reason is not NO_POLICY.
 
 Each is a reading of the page at its word. NOTES.md says what the theorem should say of it.
 """

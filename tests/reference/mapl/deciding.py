@@ -1,4 +1,4 @@
-"""`decide`, `judge` and `conj` (MAPL.md 12)."""
+"""`decide`, `judge` and `conj` (docs/mapl.md 12)."""
 
 import dataclasses
 

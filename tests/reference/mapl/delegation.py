@@ -1,4 +1,4 @@
-"""Delegation scopes, at the grant and at use (MAPL.md 11)."""
+"""Delegation scopes, at the grant and at use (docs/mapl.md 11)."""
 
 from dataclasses import dataclass
 

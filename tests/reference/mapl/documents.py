@@ -1,4 +1,4 @@
-"""One policy document: from its text to a plain structure, with the refusals of MAPL.md 1."""
+"""One policy document: from its text to a plain structure, with the refusals of docs/mapl.md 1."""
 
 import hashlib
 from dataclasses import dataclass, field

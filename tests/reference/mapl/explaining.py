@@ -1,4 +1,4 @@
-"""What an explanation must hold of documents and failed checks (MAPL.md 13): nothing stops at the first failure."""
+"""The documents and failed checks that an explanation must hold (docs/mapl.md 13), beyond the first failure."""
 
 from tests.reference.mapl.deciding import conjunction, evaluate, scope_of
 from tests.reference.mapl.jsontext import read_parameters

@@ -1,4 +1,4 @@
-"""The grammar of conditions (MAPL.md 7). Trees are tuples whose first item names the node.
+"""The grammar of conditions (docs/mapl.md 7). Trees are tuples whose first item names the node.
 
 ("or", [..]) ("and", [..]) ("not", x) · ("cmp", op, left, right) ("in", left, list or path) ("glob", path, text)
 ("regex", path, text) ("bool", path) ("role", text) ("group", text) ("attested", text)

@@ -1,4 +1,4 @@
-"""Checks that many fields share: types, texts, patterns, times, criteria (MAPL.md 1)."""
+"""Checks that many fields share: types, texts, patterns, times, criteria (docs/mapl.md 1)."""
 
 import datetime as dt
 import re

@@ -1,4 +1,4 @@
-"""JSON texts of policies and calls, and equality of JSON values (MAPL.md 1 and 3).
+"""JSON texts of policies and calls, and equality of JSON values (docs/mapl.md 1 and 3).
 
 The strict reader and the canonical bytes are the project's own (`processors.proof.jcs`), which has a twin of its own.
 """

@@ -1,4 +1,4 @@
-"""The stages of `conj` (MAPL.md 12): each yields its failed checks in layer order, then document order."""
+"""The stages of `conj` (docs/mapl.md 12): each yields its failed checks in layer order, then document order."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

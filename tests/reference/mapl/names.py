@@ -1,4 +1,4 @@
-"""Resource names and the patterns that meet them (MAPL.md 2)."""
+"""Resource names and the patterns that meet them (docs/mapl.md 2)."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Paths into the parameters: `a`, `a.b`, `a[0]`, `a[*].b` (MAPL.md 3)."""
+"""Paths into the parameters: `a`, `a.b`, `a[0]`, `a[*].b` (docs/mapl.md 3)."""
 
 import re
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Publishing and withdrawing documents: the refusals that need the store (MAPL.md 1)."""
+"""Publishing and withdrawing documents: the refusals that need the store (docs/mapl.md 1)."""
 
 from tests.reference.mapl.chains import CHAIN_DOCUMENTS_MAX
 from tests.reference.mapl.documents import Document, check_prefix, parse_document

@@ -1,4 +1,4 @@
-"""Why a document is refused: a stable code and a JSON pointer (MAPL.md 1)."""
+"""Why a document is refused: a stable code and a JSON pointer (docs/mapl.md 1)."""
 
 
 class RefusedError(Exception):

@@ -1,4 +1,4 @@
-"""Attestation requirements and their meta as documents write them (MAPL.md 1 and 8)."""
+"""Attestation requirements and their meta as documents write them (docs/mapl.md 1 and 8)."""
 
 from dataclasses import dataclass, field
 

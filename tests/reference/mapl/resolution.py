@@ -1,4 +1,4 @@
-"""Which documents speak about a call, for one of its subjects (MAPL.md 6)."""
+"""Which documents speak about a call, for one of its subjects (docs/mapl.md 6)."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Sequence rules as documents write them (MAPL.md 14)."""
+"""Sequence rules as documents write them (docs/mapl.md 14)."""
 
 from dataclasses import dataclass, field
 

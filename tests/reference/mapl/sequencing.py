@@ -1,4 +1,4 @@
-"""Sequence rules, judged on one call (MAPL.md 14)."""
+"""Sequence rules, judged on one call (docs/mapl.md 14)."""
 
 from fractions import Fraction
 

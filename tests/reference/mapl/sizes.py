@@ -1,4 +1,4 @@
-"""Documents at the limits of MAPL.md 1, and `extra` beyond them."""
+"""Documents at the limits of docs/mapl.md 1, and `extra` beyond them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Parameter constraints and denied parameters as documents write them (MAPL.md 3 and 4)."""
+"""Parameter constraints and denied parameters as documents write them (docs/mapl.md 3 and 4)."""
 
 from dataclasses import dataclass
 

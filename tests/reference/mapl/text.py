@@ -1,4 +1,4 @@
-"""Texts: normal forms, the fold, globs, percent-decoding and the order of names (MAPL.md 1, 2, 4, 6)."""
+"""Texts: normal forms, the fold, globs, percent-decoding and the order of names (docs/mapl.md 1, 2, 4, 6)."""
 
 import re
 import unicodedata

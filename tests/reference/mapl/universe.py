@@ -1,4 +1,4 @@
-"""A small universe of (base, extension, call) triples for the theorem of MAPL.md 5.
+"""A small universe of (base, extension, call) triples for the theorem of docs/mapl.md 5.
 
 A base is up to five documents, an extension adds one document outside the role branches, one entry to a restriction,
 one intent or one delegation hop, and a call is a subject, parameters and tables. Every triple has a number and a short

@@ -1,4 +1,4 @@
-"""RE2 and the units of work that one decision may spend (MAPL.md 1)."""
+"""RE2 and the units of work that one decision may spend (docs/mapl.md 1)."""
 
 import re2
 

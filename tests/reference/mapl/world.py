@@ -1,4 +1,4 @@
-"""What an evaluation is given and what it gives: plain data (MAPL.md, first lines).
+"""Inputs and result of an evaluation, as plain data (docs/mapl.md, its first lines).
 
 `evaluate(World, Call) -> Verdict` reads a world and never changes it; `applied(World, Call, Verdict)` is the next.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Record:
-    """One row of the attestation table (MAPL.md 8). Times in ms, lengths in seconds.
+    """One row of the attestation table (docs/mapl.md 8). Times in ms, lengths in seconds.
 
     `status` None: an internal record. "approved" or "denied": an approval of a person, whose `at` is the moment the
     quorum was complete; `bound`: for this very call, else a grant. `by` holds (user, criteria that the user meets).
