@@ -35,7 +35,7 @@ lint: $(STAMP) ## Check style, types, import rules, published schemas and genera
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.publish --check
 	$(BIN)/python docs/tables.py --check
-	$(BIN)/python -m macaw.policy_schema --check
+	$(BIN)/python -m macaw.policies.schema --check
 
 fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
@@ -46,7 +46,7 @@ schemas: $(STAMP) ## Publish changed schemas under new ids
 
 docs: $(STAMP) ## Write the documentation's tables from the code
 	$(BIN)/python docs/tables.py
-	$(BIN)/python -m macaw.policy_schema
+	$(BIN)/python -m macaw.policies.schema
 
 vectors: $(STAMP) ## Write the wire format's test vectors again; they must not change
 	$(BIN)/python -m tests.vectors.generate

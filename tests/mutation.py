@@ -46,7 +46,7 @@ TESTS = {
     "denials": ("policy/test_parameters", *DECISIONS),
     "parameter_checks": ("policy/test_parameters", *DECISIONS, "policy/test_documents"),
     "plan": (*DECISIONS, "policy/test_attesting", *_ON_THE_LOG),
-    "policies": (
+    "judge": (
         "policy/test_decisions_on_tables",
         *_ON_THE_LOG,
         *_ATTESTED,

@@ -108,7 +108,7 @@ def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iter
     subjects.read()  # what is wrong with a file is told before a broker is asked
 
     from macaw.cli.places import open_tenant
-    from macaw.policies_followed import FollowedPolicies
+    from macaw.policies.followed import FollowedPolicies
 
     with FollowedPolicies(*open_tenant(tenant)) as followed:
         yield lambda: Standing(policies=followed.read(), directory=subjects.read())

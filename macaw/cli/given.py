@@ -33,7 +33,7 @@ def text_of(given: str, hint: str) -> str:
 
 def json_of(given: str, hint: str) -> Any:
     """Return the JSON value that was given, read as strictly as the log will. Raises typer.BadParameter."""
-    from macaw.json_places import sentence_of
+    from macaw.policies.json_places import sentence_of
     from processors.proof import jcs
 
     text = text_of(given, hint).encode("utf-8", "surrogateescape")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from macaw.policy_asking import QuestionError, explain_call, session_in, standing_of
-from macaw.policy_history import CANDIDATES_MAX, AmbiguousIdError, History, HistoryError
+from macaw.policies.asking import QuestionError, explain_call, session_in, standing_of
+from macaw.policies.history import CANDIDATES_MAX, AmbiguousIdError, History, HistoryError
 from schemas.records import SessionClosed
 from tests.builders import Actor, Folded, invocation
 from tests.workflow_world import ANYTHING, PAY, Workflow

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macaw.json_places import Place, fault_in, place_of, sentence_of
+from macaw.policies.json_places import Place, fault_in, place_of, sentence_of
 from processors.proof import jcs
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from macaw.policy_changes import smallest_change
+from macaw.policies.changes import smallest_change
 from processors.policy.call import Call
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide, index_policies

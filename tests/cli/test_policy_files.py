@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macaw.cli import main
-from macaw.policy_warnings import WARNINGS
+from macaw.policies.warnings import WARNINGS
 from processors.policy.globs import granting
 from processors.policy.insight.overlaps import covers, intersection, overlap
 

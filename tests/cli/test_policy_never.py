@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from macaw.policy_warnings import warnings_of
+from macaw.policies.warnings import warnings_of
 from processors.policy.documents import parse_policy
 
 

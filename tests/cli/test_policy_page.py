@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from macaw.cli import main
-from macaw.policy_schema import page, schema
+from macaw.policies.schema import page, schema
 from processors.policy.documents import parse_policy
 from processors.policy.errors import PolicyError
 
@@ -39,7 +39,7 @@ def test_every_example_of_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_the_schema_is_the_one_that_the_engine_makes() -> None:
-    """`python -m macaw.policy_schema` was run after the bounds changed."""
+    """`python -m macaw.policies.schema` was run after the bounds changed."""
     assert (ROOT / "docs" / "policy.schema.json").read_text("utf-8") == page()
 
 

@@ -10,7 +10,7 @@ import typer
 from macaw.cli.options import AsJson, Tenant
 
 if TYPE_CHECKING:
-    from macaw.policy_asking import Standing
+    from macaw.policies.asking import Standing
 
 
 def effective(
@@ -58,17 +58,17 @@ def _standing(session: str | None, attributes: str | None, policies: list[Path] 
     if (attributes is None) != (policies is None):
         raise typer.BadParameter("goes together with --attributes", param_hint="--policies")
 
-    from macaw.policy_asking import Standing, standing_of, subject_from
+    from macaw.policies.asking import Standing, standing_of, subject_from
 
     if attributes is not None:
-        from macaw.policy_files import index_of, read_documents
+        from macaw.policies.files import index_of, read_documents
 
         return Standing(
             "somebody with these attributes", subject_from(attributes), index_of(read_documents(policies or ())), None
         )
 
     from macaw.cli.places import open_tenant
-    from macaw.policy_history import live_history
+    from macaw.policies.history import live_history
 
     assert session is not None
     with live_history(*open_tenant(tenant)) as history:

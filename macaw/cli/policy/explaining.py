@@ -10,8 +10,8 @@ import typer
 from macaw.cli.options import AsJson, Tenant
 
 if TYPE_CHECKING:
-    from macaw.policy_asking import Explained
-    from macaw.policy_history import AmbiguousIdError, Found
+    from macaw.policies.asking import Explained
+    from macaw.policies.history import AmbiguousIdError, Found
 
 
 def explain(
@@ -35,8 +35,8 @@ def explain(
     from macaw.cli.errors import CommandError
     from macaw.cli.output import show_json
     from macaw.cli.places import open_tenant
-    from macaw.policy_asking import explain_call
-    from macaw.policy_history import AmbiguousIdError, live_history
+    from macaw.policies.asking import explain_call
+    from macaw.policies.history import AmbiguousIdError, live_history
 
     home, folder = open_tenant(tenant)
     folder.key("admin")  # who does not hold it is not told what policies say

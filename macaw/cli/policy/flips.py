@@ -14,9 +14,9 @@ from macaw.cli.options import AsJson, Tenant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from macaw.policy_diff import Changed, Flip
-    from macaw.policy_history import History
-    from macaw.policy_simulation import Simulated
+    from macaw.policies.diff import Changed, Flip
+    from macaw.policies.history import History
+    from macaw.policies.simulation import Simulated
 
 LIVE = "live"
 SHOWN_MAX = 50
@@ -44,8 +44,8 @@ def diff(
     That no difference is found does not mean that there is none. Exit status 0 either way.
     """
     from macaw.cli.output import show_json
-    from macaw.policy_diff import changed_lines, probe_flips
-    from macaw.policy_files import read_documents
+    from macaw.policies.diff import changed_lines, probe_flips
+    from macaw.policies.files import read_documents
 
     context = [one.document for one in read_documents(policies)] if policies else []
     around = {one.policy_id: one for one in context}
@@ -66,7 +66,7 @@ def diff(
 
 
 def _recorded(log: str, tenant: str | None, documents: Sequence[Any], gone: Sequence[str]) -> Simulated:
-    from macaw.policy_simulation import simulate as fold_again
+    from macaw.policies.simulation import simulate as fold_again
 
     with _history(log, tenant) as history:
         return fold_again(history, documents, gone)
@@ -91,8 +91,8 @@ def simulate(
     Rates, counts and what follows from them are those that would have been. Exit status 0 either way.
     """
     from macaw.cli.output import show_json
-    from macaw.policy_files import check_files, policy_paths
-    from macaw.policy_simulation import simulate as fold_again
+    from macaw.policies.files import check_files, policy_paths
+    from macaw.policies.simulation import simulate as fold_again
 
     if not policy and not withdraw:
         raise typer.BadParameter("want new documents, or --withdraw", param_hint="--policy")
@@ -113,7 +113,7 @@ def simulate(
 
 
 def _with_parents_elsewhere(paths: list[Path], read: set[Path]) -> list[Any]:
-    from macaw.policy_files import read_text
+    from macaw.policies.files import read_text
     from processors.policy.documents import parse_policy
 
     return [parse_policy(read_text(path), organisation=True) for path in paths if path not in read]
@@ -129,7 +129,7 @@ def _refuse(findings: Sequence[Any]) -> None:
 
 @contextmanager
 def _history(log: str, tenant: str | None) -> Iterator[History]:
-    from macaw.policy_history import exported_history, live_history
+    from macaw.policies.history import exported_history, live_history
 
     if log != LIVE:
         with exported_history(Path(log)) as history:

@@ -19,7 +19,7 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
     """Put policies into force: all of them or none, each in place of the one with its id."""
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.policies_in_force import read_policies
+    from macaw.policies.in_force import read_policies
     from macaw.tenancy import publish_policies
 
     documents = _parsed(files)
@@ -39,7 +39,7 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
 def _parsed(files: list[Path]) -> dict[str, tuple[str, bytes]]:
     """Return (document, digest) by policy id; a fault names its file."""
     from macaw.cli.errors import CommandError
-    from macaw.policy_files import policy_paths, read_text, refusal, words_of
+    from macaw.policies.files import policy_paths, read_text, refusal, words_of
     from processors.policy.documents import parse_policy
     from processors.policy.errors import PolicyError
 
@@ -66,7 +66,7 @@ def withdraw(
     from macaw.cli.errors import CommandError
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.policies_in_force import read_policies
+    from macaw.policies.in_force import read_policies
     from macaw.tenancy import admin_control
     from processors.policy.text import nfc
     from producers.client import RefusedError

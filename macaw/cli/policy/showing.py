@@ -15,7 +15,7 @@ def list_policies(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     from macaw.cli.output import show_json, show_table
     from macaw.cli.places import open_tenant
     from macaw.cli.rendering import time_of
-    from macaw.policies_in_force import read_policies
+    from macaw.policies.in_force import read_policies
     from processors.policy.documents import parse_policy
     from processors.policy.resolve import placement
 
@@ -61,7 +61,7 @@ def show(
     from macaw.cli.output import show_json, show_table
     from macaw.cli.places import open_tenant
     from macaw.cli.rendering import time_of
-    from macaw.policies_in_force import read_policies
+    from macaw.policies.in_force import read_policies
     from processors.policy.documents import parse_policy
     from processors.policy.insight.effective import lines_of
     from processors.policy.resolve import placement

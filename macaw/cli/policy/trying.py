@@ -13,8 +13,8 @@ from macaw.cli.options import AsJson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from macaw.policy_cases import Played
-    from macaw.policy_files import Finding
+    from macaw.policies.cases import Played
+    from macaw.policies.files import Finding
 
 
 class Format(StrEnum):
@@ -45,8 +45,8 @@ def validate(
     Warnings (W_…) are told and change nothing.
     """
     from macaw.cli.output import show_json
-    from macaw.policy_files import check_files, policy_paths
-    from macaw.policy_sarif import sarif
+    from macaw.policies.files import check_files, policy_paths
+    from macaw.policies.sarif import sarif
 
     paths = policy_paths(files)
     _, findings = check_files(paths, organisation=organisation)
@@ -103,7 +103,7 @@ def run_cases(
 ) -> None:
     """Run case files: calls and publications with what is expected; exit status 1 where one comes out otherwise."""
     from macaw.cli.output import show_json
-    from macaw.policy_cases import play_files
+    from macaw.policies.cases import play_files
 
     played = play_files(cases, policies or ())
     failed = [one for one in played if not one.passed]

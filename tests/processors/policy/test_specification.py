@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from macaw.policy_warnings import WARNINGS
+from macaw.policies.warnings import WARNINGS
 from processors.policy import limits
 from processors.policy.call import Call
 from processors.policy.insight.explain import explain

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from macaw.policy_never import never_meets
+from macaw.policies.never import never_meets
 from processors.policy.documents import PolicyDocument, pointer_to
 from processors.policy.insight.overlaps import overlap
 from processors.policy.requirements import DENY

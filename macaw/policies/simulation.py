@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from macaw.policy_history import History, decisions_of, fold
+from macaw.policies.history import History, decisions_of, fold
 from processors.intake.identify import Received
 from processors.policy.documents import PolicyDocument
 from processors.proof.signing import VerifiedHeads

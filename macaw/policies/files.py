@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from macaw.json_places import Place, fault_in, place_of
-from macaw.policy_warnings import warnings_of
+from macaw.policies.json_places import Place, fault_in, place_of
+from macaw.policies.warnings import warnings_of
 from processors.policy import limits
 from processors.policy.compiled import compile_policy
 from processors.policy.documents import ORGANISATION_PREFIX, PolicyDocument, parse_policy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from macaw.policy_changes import Edit, smallest_change
-from macaw.policy_history import Asked, Found, History, HistoryError, at_call, fold_all
+from macaw.policies.changes import Edit, smallest_change
+from macaw.policies.history import Asked, Found, History, HistoryError, at_call, fold_all
 from processors.calls.judge import call_of, policies_in_force
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import Attested

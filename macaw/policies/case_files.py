@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from macaw.policy_files import PolicyFilesError, policy_paths, read_text
+from macaw.policies.files import PolicyFilesError, policy_paths, read_text
 from processors.proof import jcs
 from producers.files import FileError, read_file
 

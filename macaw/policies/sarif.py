@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from macaw.policy_files import REFUSALS, Finding
-from macaw.policy_warnings import WARNINGS
+from macaw.policies.files import REFUSALS, Finding
+from macaw.policies.warnings import WARNINGS
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 

@@ -1,4 +1,4 @@
-"""The policy language as a JSON Schema, for editors: `python -m macaw.policy_schema`; with `--check` only compare.
+"""The policy language as a JSON Schema, for editors: `python -m macaw.policies.schema`; with `--check` only compare.
 
 Made from the engine's own bounds and words. It helps while one writes; what the log takes is said by
 `macaw policy validate`, which also knows what no schema can say.
@@ -15,7 +15,7 @@ from processors.policy import limits
 from processors.policy.documents import AUDIT_LEVELS
 from processors.policy.specs import TYPES
 
-PAGE = Path(__file__).parents[1] / "docs" / "policy.schema.json"
+PAGE = Path(__file__).parents[2] / "docs" / "policy.schema.json"
 _KEY = r"^[A-Za-z0-9_][A-Za-z0-9_.:/@-]{0,127}"
 _TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)$"
 _SIZE_MAX = 2**53
@@ -202,7 +202,9 @@ def main(arguments: list[str]) -> int:
         return 0
     same = PAGE.exists() and PAGE.read_text("utf-8") == page()
     if not same:
-        print(f"{PAGE.name} is not what the engine's tables say: run `python -m macaw.policy_schema`", file=sys.stderr)
+        print(
+            f"{PAGE.name} is not what the engine's tables say: run `python -m macaw.policies.schema`", file=sys.stderr
+        )
     return 0 if same else 1
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from macaw.policy_case_files import Case, CaseFile, CaseFileError, document_text, read_case_file
-from macaw.policy_case_tables import Attested, ms
-from macaw.policy_files import read_documents
+from macaw.policies.case_files import Case, CaseFile, CaseFileError, document_text, read_case_file
+from macaw.policies.case_tables import Attested, ms
+from macaw.policies.files import read_documents
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import names_of
 from processors.policy.amounts import NOTHING

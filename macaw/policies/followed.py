@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from confluent_kafka import Message
 
-from macaw.policies_in_force import PolicyInForce, read_policies
+from macaw.policies.in_force import PolicyInForce, read_policies
 from processors.policy.documents import parse_policy
 from processors.policy.index import StoredPolicy, index_stored
 from processors.proof.signing import AUDIT_TAG

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from macaw.policy_case_files import Case, CaseFileError
+from macaw.policies.case_files import Case, CaseFileError
 from processors.policy.attestations import Use
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Approval, Approver, Record

@@ -1,0 +1,1 @@
+"""Tools for authors of policies: files, cases, differences, simulations, and the policies in force on a log."""
