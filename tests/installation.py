@@ -12,7 +12,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from macaw.tenancy import create_tenant, monitored, register_enrolment
+from macaw.installation.tenancy import create_tenant, monitored, register_enrolment
 from producers.client import Control
 from producers.home import Home, TenantHome
 from producers.registering import register_tool

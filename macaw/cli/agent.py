@@ -39,7 +39,7 @@ def register(
     from macaw.cli.errors import CommandError
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.tenancy import register_agent
+    from macaw.installation.tenancy import register_agent
     from producers.client import RefusedError
     from schemas.reasons import Reason
 
@@ -81,7 +81,7 @@ def revoke(
     """Revoke every key of an agent, service or tool; its sessions end with them."""
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.tenancy import revoke_principal
+    from macaw.installation.tenancy import revoke_principal
 
     home, folder = open_tenant(tenant)
     aside = revoke_principal(home, folder, name, reason=reason)

@@ -27,7 +27,7 @@ def register_approver(
     """Register an approver with the admin key; `--as approver:NAME` then answers requests with its key."""
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.registrations import register_with_admin
+    from macaw.installation.registrations import register_with_admin
 
     home, folder = open_tenant(tenant)
     register_with_admin(home, folder, "approver", name, {"roles": role})
@@ -50,7 +50,7 @@ def register_attester(
     """Register a third-party system with the admin key: what it may attest, and of whom."""
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.registrations import register_with_admin
+    from macaw.installation.registrations import register_with_admin
 
     home, folder = open_tenant(tenant)
     register_with_admin(home, folder, "attester", name, {"attests": attests, "subjects": subjects})
@@ -75,7 +75,7 @@ def attest(
     from macaw.cli.given import json_of
     from macaw.cli.output import say, show_json
     from macaw.cli.places import open_tenant
-    from macaw.registrations import attest_as
+    from macaw.installation.registrations import attest_as
     from producers.attesting import Terms
 
     terms = Terms(value=json_of(value, "--value"), one_time=one_time, max_uses=max_uses, ttl_seconds=ttl)

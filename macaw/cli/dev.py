@@ -30,7 +30,7 @@ def open_(
     """
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.development import open_person_session, read_person
+    from macaw.installation.development import open_person_session, read_person
 
     attributes = read_person(persons, name)
     home, folder = open_tenant(tenant)

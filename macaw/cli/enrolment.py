@@ -49,7 +49,7 @@ def create(
     from macaw.cli.agent import attributes_in
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.enrolments import create_enrolment, grant_of
+    from macaw.installation.enrolments import create_enrolment, grant_of
 
     if unknown := sorted(set(kind) - set(KINDS)):
         raise typer.BadParameter(f"got {unknown[0][:80]!r}, want {', '.join(KINDS)}", param_hint="--for")
@@ -78,7 +78,7 @@ def revoke(
     """Revoke an enrolment key. Whom it has registered stays: `macaw agent revoke`."""
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.tenancy import revoke_principal
+    from macaw.installation.tenancy import revoke_principal
     from producers.registering import ENROLMENT_PREFIX
 
     home, folder = open_tenant(tenant)

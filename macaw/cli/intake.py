@@ -77,7 +77,7 @@ def _rule(tenant: str | None, body: RecordsSkipped | TimeAccepted, done: str) ->
     from macaw.cli.errors import CommandError
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.tenancy import admin_control
+    from macaw.installation.tenancy import admin_control
     from producers.client import NoAnswerError
 
     home, folder = open_tenant(tenant)

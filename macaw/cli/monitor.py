@@ -32,8 +32,8 @@ def command(
     from macaw.cli.output import complain, log_to_stderr
     from macaw.cli.places import open_home, require_broker
     from macaw.cli.stopping import Stopping
-    from macaw.locking import only_one
-    from macaw.tenancy import monitored
+    from macaw.installation.locking import only_one
+    from macaw.installation.tenancy import monitored
     from streams.worker.lanes import WorkerStuckError
     from streams.worker.monitor import Monitor
     from streams.worker.settings import LoopSettings

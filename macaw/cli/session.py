@@ -52,7 +52,7 @@ def revoke(
     """Revoke any session with the admin key; its delegations and approvals end with it."""
     from macaw.cli.output import say, show_json
     from macaw.cli.places import open_tenant
-    from macaw.registrations import revoke_session
+    from macaw.installation.registrations import revoke_session
 
     try:
         session_id = bytes.fromhex(session)

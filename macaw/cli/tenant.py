@@ -30,8 +30,8 @@ def create(
     """Found a tenant: its keys, its topics, and the first event of its log."""
     from macaw.cli.output import say, show
     from macaw.cli.places import require_broker
-    from macaw.locking import update_config
-    from macaw.tenancy import create_tenant, register_enrolment
+    from macaw.installation.locking import update_config
+    from macaw.installation.tenancy import create_tenant, register_enrolment
 
     home = _home()
     if replication is not None:
@@ -51,7 +51,7 @@ def _home() -> Home:
     import os
 
     from macaw.cli.places import base_folder, open_home
-    from macaw.locking import update_config
+    from macaw.installation.locking import update_config
 
     named = os.environ.get("MACAW_BOOTSTRAP_SERVERS")
     if not named or (base_folder() / ".macaw" / "config.json").exists():
@@ -64,7 +64,7 @@ def renew_enrolment(*, tenant: Tenant = None) -> None:
     """Put a new enrolment key in the place of one that has registered as much as it may; the old one is revoked."""
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
-    from macaw.tenancy import renew_enrolment as renew
+    from macaw.installation.tenancy import renew_enrolment as renew
 
     home, folder = open_tenant(tenant)
     aside = renew(home, folder)

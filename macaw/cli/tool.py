@@ -13,7 +13,7 @@ from macaw.cli.options import Tenant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from macaw.instances import InstanceHome
+    from macaw.installation.instances import InstanceHome
     from producers.home import Home
     from producers.tools import ToolFunction
 
@@ -43,8 +43,8 @@ def serve(
 
     from macaw.cli.errors import CommandError
     from macaw.cli.places import is_embedded, open_tenant
-    from macaw.instances import instance_home
-    from macaw.locking import only_one
+    from macaw.installation.instances import instance_home
+    from macaw.installation.locking import only_one
 
     tools = _load(module)
     home, folder = open_tenant(tenant)

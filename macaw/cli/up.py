@@ -43,7 +43,7 @@ def command(
     """
     from macaw.cli.places import base_folder
     from macaw.cli.stopping import Stopping
-    from macaw.locking import only_one
+    from macaw.installation.locking import only_one
 
     base = base_folder()
     running = f"`macaw up` runs already in {base}: use it, stop it, or set MACAW_HOME to another folder"
@@ -76,7 +76,7 @@ def _config(base: Path) -> dict[str, str]:
 
 
 def _configure(base: Path, before: dict[str, str], found: dict[str, str]) -> Home:
-    from macaw.locking import update_config
+    from macaw.installation.locking import update_config
 
     # The deployment is part of every origin, so it is named once and kept.
     return update_config(base, {"deployment": before.get("deployment", "local"), **found})

@@ -29,7 +29,7 @@ def serve(
 
     from macaw.cli.output import log_to_stderr
     from macaw.cli.places import open_home, require_broker
-    from macaw.locking import only_one, update_config
+    from macaw.installation.locking import only_one, update_config
 
     log_to_stderr(logging.INFO)
     home = open_home()

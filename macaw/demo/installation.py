@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from macaw.demo.stage import RunningHosts, Stage
-from macaw.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
+from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
 from producers.client import Client
 from producers.home import Home, TenantHome
 from streams.local.choose import EmbeddedBroker

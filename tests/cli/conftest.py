@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from macaw.locking import update_config
+from macaw.installation.locking import update_config
 from producers.keys import KeyPair
 
 GENESIS = bytes(range(32))

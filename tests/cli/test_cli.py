@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from macaw.cli.errors import sentence
-from macaw.locking import LockedError, only_one, update_config
+from macaw.installation.locking import LockedError, only_one, update_config
 from producers.home import Home
 from producers.keys import KeyPair
 from tests.cli.commands import assert_one_sentence, run

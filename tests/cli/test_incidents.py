@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from macaw.cli import main
-from macaw.tenancy import publish_policies, register_agent
+from macaw.installation.tenancy import publish_policies, register_agent
 from producers.client import Client, NoAnswerError
 from schemas.topics import INTAKE
 from streams.local.choose import BrokerInfo

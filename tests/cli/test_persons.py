@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from macaw.cli import main
-from macaw.development import PersonsError, read_person
-from macaw.tenancy import publish_policies
+from macaw.installation.development import PersonsError, read_person
+from macaw.installation.tenancy import publish_policies
 from producers.client import Client, DeniedError
 from producers.tools import tool
 from streams.local.choose import BrokerInfo

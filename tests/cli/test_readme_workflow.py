@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from macaw.development import open_person_session
-from macaw.tenancy import publish_policies, register_agent
+from macaw.installation.development import open_person_session
+from macaw.installation.tenancy import publish_policies, register_agent
 from producers.tools import load_tools
 from streams.local.choose import BrokerInfo
 from tests.installation import installed

@@ -1,6 +1,6 @@
 """An enrolment key that is used up gets a successor, on a real log."""
 
-from macaw.tenancy import register_agent, renew_enrolment
+from macaw.installation.tenancy import register_agent, renew_enrolment
 from producers.keys import KeyPair
 from tests.installation import installed
 

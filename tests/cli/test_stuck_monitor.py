@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from macaw.tenancy import create_tenant
+from macaw.installation.tenancy import create_tenant
 from producers.home import Home
 from streams.local.choose import EmbeddedBroker
 

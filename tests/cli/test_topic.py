@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from macaw.cli import main
-from macaw.locking import update_config
+from macaw.installation.locking import update_config
 from schemas.topics import AUDIT, INTAKE, TENANT_TOPICS
 from streams.cluster.topics import TOPICS
 from streams.local.choose import BrokerInfo

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from macaw.cli import main
-from macaw.locking import update_config
+from macaw.installation.locking import update_config
 from streams.views.api import QueryAPI
 from tests.streams.views_shown import GRANTED, ID, RECORD, REQUEST, WRITTEN, Shown
 

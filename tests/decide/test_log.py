@@ -9,9 +9,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from macaw.cli import main
+from macaw.installation.tenancy import publish_policies, register_agent
 from macaw.policies.followed import FollowedPolicies, PoliciesUnknownError
 from macaw.policies.in_force import read_policies
-from macaw.tenancy import publish_policies, register_agent
 from schemas.topics import INTAKE
 from streams.authzen.answers import Answer, answer
 from streams.authzen.directory import read_directory

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
-from macaw.instances import instance_home
-from macaw.tenancy import publish_policies, register_agent
+from macaw.installation.instances import instance_home
+from macaw.installation.tenancy import publish_policies, register_agent
 from producers.answers import Answer
 from producers.client import Client
 from producers.registering import register_tool

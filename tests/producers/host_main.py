@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from macaw.instances import instance_home
+from macaw.installation.instances import instance_home
 from producers.admission import Call
 from producers.client import Control
 from producers.decision_feed import DecisionFeed, Taken

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from macaw.tenancy import publish_policies, register_agent
+from macaw.installation.tenancy import publish_policies, register_agent
 from producers.client import Client, FailedError
 from producers.tool_host import ToolHost
 from producers.tools import tool

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from macaw.tenancy import publish_policies, register_agent
+from macaw.installation.tenancy import publish_policies, register_agent
 from producers.client import (
     AsyncClient,
     Client,

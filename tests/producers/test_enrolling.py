@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from macaw.cli import main
-from macaw.enrolments import create_enrolment, grant_of
-from macaw.tenancy import create_tenant, publish_policies, register_agent, revoke_principal
+from macaw.installation.enrolments import create_enrolment, grant_of
+from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, revoke_principal
 from producers.client import Client
 from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair

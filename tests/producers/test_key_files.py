@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from macaw.instances import instance_home
+from macaw.installation.instances import instance_home
 from producers.home import HomeError, TenantHome, file_name
 from producers.keys import KeyPair
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer
 
-from macaw.tenancy import publish_policies, register_agent
+from macaw.installation.tenancy import publish_policies, register_agent
 from producers import waiting
 from producers.client import (
     AlreadyCalledError,

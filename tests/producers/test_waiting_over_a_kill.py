@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import pytest
 
-from macaw.tenancy import create_tenant, register_enrolment
+from macaw.installation.tenancy import create_tenant, register_enrolment
 from producers.client import Client, NoAnswerError
 from producers.home import Home
 from producers.waiting import WaitingCall

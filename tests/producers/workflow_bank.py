@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from macaw.development import open_person_session
-from macaw.tenancy import publish_policies, register_agent
+from macaw.installation.development import open_person_session
+from macaw.installation.tenancy import publish_policies, register_agent
 from producers.attesting import context
 from producers.client import Client
 from producers.tools import tool

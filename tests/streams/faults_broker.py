@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from macaw.tenancy import create_tenant
+from macaw.installation.tenancy import create_tenant
 from streams.local.choose import BrokerInfo
 from streams.local.kafka import KafkaBroker
 from tests.streams import loop_world

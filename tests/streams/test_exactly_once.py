@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
-from macaw.tenancy import monitored
+from macaw.installation.tenancy import monitored
 from schemas import limits
 from streams.local.choose import BrokerInfo
 from streams.worker.fold import TenantFold

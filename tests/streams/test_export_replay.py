@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from macaw.tenancy import publish_policies, register_agent
+from macaw.installation.tenancy import publish_policies, register_agent
 from processors.effects import Output
 from processors.evidence.folder_format import (
     DATA_FILES,

@@ -19,8 +19,8 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
     """Put policies into force: all of them or none, each in place of the one with its id."""
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
+    from macaw.installation.tenancy import publish_policies
     from macaw.policies.in_force import read_policies
-    from macaw.tenancy import publish_policies
 
     documents = _parsed(files)
     home, folder = open_tenant(tenant)
@@ -66,8 +66,8 @@ def withdraw(
     from macaw.cli.errors import CommandError
     from macaw.cli.output import say
     from macaw.cli.places import open_tenant
+    from macaw.installation.tenancy import admin_control
     from macaw.policies.in_force import read_policies
-    from macaw.tenancy import admin_control
     from processors.policy.text import nfc
     from producers.client import RefusedError
     from schemas.records import PolicyWithdrawn

@@ -9,8 +9,8 @@ from pathlib import Path
 from macaw.demo.installation import EXAMPLES, START_SECONDS, DemoError
 from macaw.demo.stage import RunningHosts
 from macaw.demo.workflow.office import Building
-from macaw.development import open_person_session, read_person
-from macaw.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
+from macaw.installation.development import open_person_session, read_person
+from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
 from producers.client import Client
 from producers.home import Home, TenantHome
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from macaw.tenancy import admin_control
+from macaw.installation.tenancy import admin_control
 from producers.control import Control
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair

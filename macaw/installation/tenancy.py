@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from macaw.locking import update_config
+from macaw.installation.locking import update_config
 from processors.policy.documents import parse_policy
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of

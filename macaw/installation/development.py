@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from macaw.tenancy import admin_control
+from macaw.installation.tenancy import admin_control
 from processors.identity.issuers import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
 from processors.policy.names import PERSON_PREFIX
 from processors.proof.jcs import canonical

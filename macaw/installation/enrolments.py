@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from macaw.locking import update_config
-from macaw.tenancy import admin_control
+from macaw.installation.locking import update_config
+from macaw.installation.tenancy import admin_control
 from processors.proof.jcs import canonical
 from producers.control import Control
 from producers.home import Home, HomeError, TenantHome

@@ -1,0 +1,1 @@
+"""An installation by its operator: founding tenants, registering principals, enrolment keys, locks."""
