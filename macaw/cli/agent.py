@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import Tenant
+from macaw.cli.terminal.options import Tenant
 
 app = typer.Typer(help="Register and revoke agents.")
 
@@ -36,9 +36,9 @@ def register(
     if role:
         attributes["roles"] = role
 
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import register_agent
     from producers.client import RefusedError
     from schemas.reasons import Reason
@@ -79,8 +79,8 @@ def revoke(
     tenant: Tenant = None,
 ) -> None:
     """Revoke every key of an agent, service or tool; its sessions end with them."""
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import revoke_principal
 
     home, folder = open_tenant(tenant)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from producers.approving import ShownCall
@@ -29,10 +29,10 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask again.")]
 @app.command("list")
 def list_requests(*, name: Person, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """List the calls that wait for this person."""
-    from macaw.cli.output import show_json, show_table
-    from macaw.cli.places import open_tenant
-    from macaw.cli.rendering import time_of
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.output import show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.rendering import time_of
+    from macaw.cli.terminal.speaking import open_client
 
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
@@ -53,9 +53,9 @@ def list_requests(*, name: Person, tenant: Tenant = None, as_json: AsJson = Fals
 @app.command("show")
 def show_request(request: Request, *, name: Person, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Show one call with its exact parameters, and the digest that an approval signs."""
-    from macaw.cli.output import show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.output import show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
 
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
@@ -107,10 +107,10 @@ def _answer(
     as_json: bool,
     approve: bool,
 ) -> None:
-    from macaw.cli.errors import CommandError
-    from macaw.cli.given import confirmed
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.given import confirmed
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
 
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
@@ -131,7 +131,7 @@ def _sign(client: Client, asked: dict[str, Any], reason: str, *, approve: bool) 
 
 
 def _chosen(shown: ShownCall, key: str | None) -> dict[str, Any]:
-    from macaw.cli.errors import CommandError
+    from macaw.cli.terminal.errors import CommandError
 
     if key is not None:
         return shown.request_for(key)
@@ -143,8 +143,8 @@ def _chosen(shown: ShownCall, key: str | None) -> dict[str, Any]:
 
 def _show(shown: ShownCall, requests: tuple[dict[str, Any], ...]) -> None:
     """Show people what their answer is about; whatever an agent wrote stands escaped."""
-    from macaw.cli.output import plain_json, show
-    from macaw.cli.rendering import time_of
+    from macaw.cli.terminal.output import plain_json, show
+    from macaw.cli.terminal.rendering import time_of
 
     show(f"call        {shown.request}")
     show(f"resource    {shown.resource}")
@@ -163,7 +163,7 @@ def _show(shown: ShownCall, requests: tuple[dict[str, Any], ...]) -> None:
 
 
 def _tell(shown: ShownCall, asked: dict[str, Any], *, approve: bool, as_json: bool) -> None:
-    from macaw.cli.output import say, show_json
+    from macaw.cli.terminal.output import say, show_json
 
     said = "approved" if approve else "denied"
     if as_json:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 approver_app = typer.Typer(help="Register systems that approve calls.")
 attester_app = typer.Typer(help="Register systems that attest, and let one attest.")
@@ -25,8 +25,8 @@ def register_approver(
     tenant: Tenant = None,
 ) -> None:
     """Register an approver with the admin key; `--as approver:NAME` then answers requests with its key."""
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.registrations import register_with_admin
 
     home, folder = open_tenant(tenant)
@@ -48,8 +48,8 @@ def register_attester(
     tenant: Tenant = None,
 ) -> None:
     """Register a third-party system with the admin key: what it may attest, and of whom."""
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.registrations import register_with_admin
 
     home, folder = open_tenant(tenant)
@@ -72,9 +72,9 @@ def attest(
     as_json: AsJson = False,
 ) -> None:
     """Attest that something holds for a session."""
-    from macaw.cli.given import json_of
-    from macaw.cli.output import say, show_json
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.given import json_of
+    from macaw.cli.terminal.output import say, show_json
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.registrations import attest_as
     from producers.attesting import Terms
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.status import DONE, FAILED
 
 if TYPE_CHECKING:
     from processors.evidence.verdict import Verdict
@@ -24,8 +25,8 @@ def export(
     tenant: Tenant = None,
 ) -> None:
     """Write the audit log with all that proves it into a folder."""
-    from macaw.cli.output import say, show
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say, show
+    from macaw.cli.terminal.places import open_tenant
     from streams.history.export import export_audit
 
     home, folder = open_tenant(tenant)
@@ -70,7 +71,7 @@ def verify(
     """Check an export with nothing but its files; exit status 0 only for the verdict OK, with every event there."""
     pinned = _genesis(genesis, tenant)
 
-    from macaw.cli.output import say, show, show_json
+    from macaw.cli.terminal.output import say, show, show_json
     from streams.history.evidence_folder import verify_folder
 
     verdict = verify_folder(directory, genesis=pinned)
@@ -95,7 +96,7 @@ def verify(
     passes = code in good and (allow_absent or not verdict.events_absent)
     if code in good and not passes:
         say("whoever has the monitor's key can have written those entries: --allow-absent lets them pass")
-    raise typer.Exit(0 if passes else 1)
+    raise typer.Exit(DONE if passes else FAILED)
 
 
 def _absent(verdict: Verdict) -> str:
@@ -124,7 +125,7 @@ def _genesis(given: str | None, tenant: str | None) -> bytes:
 
 def _known_genesis(tenant: str | None) -> bytes:
     """Return the genesis that this installation has pinned. Raises CommandError: a stranger's machine has none."""
-    from macaw.cli.errors import CommandError
+    from macaw.cli.terminal.errors import CommandError
     from producers.home import Home, HomeError
 
     wanted = "name the genesis that the log's owner gave you, by another way than the folder: --genesis HEX"

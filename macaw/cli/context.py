@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
-from macaw.cli.speaking import As
+from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.speaking import As
 
 app = typer.Typer(
     help="Keep values on the log. The scope `session` is one's own and ends with the session; an agent's command opens "
@@ -38,10 +38,10 @@ def set_value(
     as_json: AsJson = False,
 ) -> None:
     """Put a value under a key and print its version."""
-    from macaw.cli.given import json_of
-    from macaw.cli.output import say, show, show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.given import json_of
+    from macaw.cli.terminal.output import say, show, show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
 
     given = json_of(value, "VALUE")
     home, folder = open_tenant(tenant)
@@ -65,10 +65,10 @@ def _is_fleeting(name: str, scope: str) -> bool:
 @app.command("get")
 def get_value(key: Key, *, name: As, scope: Scope = "session", tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Print a value as JSON; with --json its version and author too."""
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
 
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
@@ -94,9 +94,9 @@ def delete_value(
     as_json: AsJson = False,
 ) -> None:
     """Remove a value."""
-    from macaw.cli.output import say, show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.output import say, show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
 
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
@@ -117,9 +117,9 @@ def list_keys(
     as_json: AsJson = False,
 ) -> None:
     """List keys with their versions."""
-    from macaw.cli.output import show_json, show_table
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.output import show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
 
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:

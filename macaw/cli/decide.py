@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import Tenant
+from macaw.cli.terminal.options import Tenant
+from macaw.cli.terminal.status import DONE, FAILED
 
 if TYPE_CHECKING:
     from streams.authzen.questions import Question
@@ -62,14 +63,14 @@ def command(
     with _loading(policies, directory, tenant) as load:
         answer = _answered(load(), question)
 
-    from macaw.cli.output import show_json
+    from macaw.cli.terminal.output import show_json
 
     show_json(answer, indent=2)
-    raise typer.Exit(0 if answer["decision"] else 1)
+    raise typer.Exit(DONE if answer["decision"] else FAILED)
 
 
 def _question(subject_type: str, subject: str, action: str, resource: str, properties: str) -> Question:
-    from macaw.cli.given import object_of
+    from macaw.cli.terminal.given import object_of
     from streams.authzen.questions import Question
 
     resource_type, colon, resource_id = resource.partition(":")
@@ -107,7 +108,7 @@ def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iter
         return
     subjects.read()  # what is wrong with a file is told before a broker is asked
 
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.places import open_tenant
     from macaw.policies.followed import FollowedPolicies
 
     with FollowedPolicies(*open_tenant(tenant)) as followed:
@@ -119,8 +120,8 @@ def _serve(
 ) -> None:
     import logging
 
-    from macaw.cli.output import log_to_stderr, say
-    from macaw.cli.places import open_home
+    from macaw.cli.terminal.output import log_to_stderr, say
+    from macaw.cli.terminal.places import open_home
     from streams.address import Address, check_listen
     from streams.authzen.process import run_decisions
     from streams.authzen.standing import Kept

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
-from macaw.cli.speaking import As
+from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.speaking import As
 
 app = typer.Typer(help="Grant, list and revoke delegations.")
 
@@ -52,11 +52,11 @@ def grant(
     `macaw invoke --delegation ID` presents it. The delegate may do no more than the scope says, and never more than
     both may by their own policies.
     """
-    from macaw.cli.errors import CommandError
-    from macaw.cli.given import object_of
-    from macaw.cli.output import show, show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.given import object_of
+    from macaw.cli.terminal.output import show, show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
     from processors.policy.errors import PolicyError
 
     _check_scope(resource or (), operation or ())
@@ -93,10 +93,10 @@ def _check_scope(resources: Sequence[str], operations: Sequence[str]) -> None:
 @app.command("list")
 def list_delegations(*, name: As, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """List what was delegated by somebody, and to them."""
-    from macaw.cli.output import plain_json, show_json, show_table
-    from macaw.cli.places import open_tenant
-    from macaw.cli.rendering import time_of
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.output import plain_json, show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.rendering import time_of
+    from macaw.cli.terminal.speaking import open_client
 
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
@@ -124,9 +124,9 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End a delegation, and every one under it."""
-    from macaw.cli.output import say, show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.output import say, show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
 
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import Tenant
+from macaw.cli.terminal.options import Tenant
 
 app = typer.Typer(help="Stand-ins for development.")
 session_app = typer.Typer(help="Sessions of persons, before there is an identity provider.")
@@ -28,8 +28,8 @@ def open_(
 
     Only in tenants founded with `macaw tenant create NAME --development`.
     """
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.development import open_person_session, read_person
 
     attributes = read_person(persons, name)

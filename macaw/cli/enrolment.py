@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import Tenant
+from macaw.cli.terminal.options import Tenant
 
 app = typer.Typer(help="Make keys with which other machines register agents and tools.")
 
@@ -47,8 +47,8 @@ def create(
     import time
 
     from macaw.cli.agent import attributes_in
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.enrolments import create_enrolment, grant_of
 
     if unknown := sorted(set(kind) - set(KINDS)):
@@ -76,8 +76,8 @@ def revoke(
     tenant: Tenant = None,
 ) -> None:
     """Revoke an enrolment key. Whom it has registered stays: `macaw agent revoke`."""
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import revoke_principal
     from producers.registering import ENROLMENT_PREFIX
 

@@ -1,10 +1,4 @@
-"""Where the program begins and ends: every error becomes one sentence and an exit status, never a traceback.
-
-0    it is done
-1    it was refused, denied, or failed; or what was checked does not hold
-2    the command line is wrong
-130  ended by Ctrl-C
-"""
+"""Where the program begins and ends: every error becomes one sentence and an exit status, never a traceback."""
 
 from __future__ import annotations
 
@@ -15,10 +9,8 @@ from collections.abc import Sequence
 
 import typer
 
-from macaw.cli.output import OutputError, complain, writing
-
-FAILED = 1
-INTERRUPTED = 130
+from macaw.cli.terminal.output import OutputError, complain, writing
+from macaw.cli.terminal.status import DONE, FAILED, INTERRUPTED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _usage(exc)
     except Exception as exc:  # noqa: BLE001 - the last place: whatever it is, people get a sentence
         return _failure(exc)
-    return status if isinstance(status, int) else 0
+    return status if isinstance(status, int) else DONE
 
 
 def _usage(exc: typer.TyperException) -> int:
@@ -53,7 +45,7 @@ def _failure(exc: Exception) -> int:
         # Nobody takes our output; what is still in the buffer must not fail at exit.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
     if not isinstance(exc, BrokenPipeError):
-        from macaw.cli.errors import sentence
+        from macaw.cli.terminal.errors import sentence
 
         complain(sentence(exc))
     return FAILED

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
-from macaw.cli.speaking import As
+from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.speaking import As
 
 app = typer.Typer(help="Note what applications do.")
 
@@ -37,10 +37,10 @@ def log_event(
     as_json: AsJson = False,
 ) -> None:
     """Put an event of an application on the log and print its id."""
-    from macaw.cli.given import object_of
-    from macaw.cli.output import show, show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.given import object_of
+    from macaw.cli.terminal.output import show, show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
 
     more = object_of(metadata, "--metadata")
     home, folder = open_tenant(tenant)

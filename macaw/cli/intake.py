@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from macaw.cli.options import Tenant
+from macaw.cli.terminal.options import Tenant
 
 if TYPE_CHECKING:
     from schemas.rulings import RecordsSkipped, TimeAccepted
@@ -53,7 +53,7 @@ def accept_time(
 
 def _end(tenant: str | None) -> int:
     """Return where the ruling will stand if nobody appends before it does."""
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.places import open_tenant
     from schemas.topics import INTAKE
     from streams.history.partitions import whole_partition
 
@@ -74,9 +74,9 @@ def _milliseconds(at: str) -> int:
 
 
 def _rule(tenant: str | None, body: RecordsSkipped | TimeAccepted, done: str) -> None:
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import admin_control
     from producers.client import NoAnswerError
 

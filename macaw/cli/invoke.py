@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from macaw.cli.options import Tenant
+from macaw.cli.terminal.options import Tenant
 
 if TYPE_CHECKING:
     from producers.client import Asking, Client, WaitingCall
@@ -115,10 +115,10 @@ def _ask(
     resource: str, parameters: dict[str, Any], name: str, how: Asking, patience: _Patience, tenant: str | None
 ) -> None:
     """Ask and show the result, or how to come back for it."""
-    from macaw.cli.output import OutputError
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
-    from macaw.cli.stopping import Interrupting
+    from macaw.cli.terminal.output import OutputError
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
+    from macaw.cli.terminal.stopping import Interrupting
 
     home, folder = open_tenant(tenant)
     client = open_client(home, folder, name)
@@ -136,7 +136,7 @@ def _ask(
 
 
 def _ask_as(client: Client, resource: str, parameters: dict[str, Any], how: Asking, patience: _Patience) -> None:
-    from macaw.cli.output import show, show_json
+    from macaw.cli.terminal.output import show, show_json
     from producers.client import WaitingCall, result_of
 
     if not patience.detach:
@@ -158,8 +158,8 @@ def _ask_as(client: Client, resource: str, parameters: dict[str, Any], how: Aski
 
 def _come_back(event_id: str, seconds: float, approval_seconds: float | None, tenant: str | None) -> None:
     """Show the result of a call that waited."""
-    from macaw.cli.output import OutputError
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import OutputError
+    from macaw.cli.terminal.places import open_tenant
     from producers.client import Client
 
     home, folder = open_tenant(tenant)
@@ -182,7 +182,7 @@ def _give(result: Any) -> None:
     """Show a result, to the last byte: what cannot be written must still be there to be fetched."""
     import sys
 
-    from macaw.cli.output import show_json, writing
+    from macaw.cli.terminal.output import show_json, writing
 
     show_json(result)
     with writing():
@@ -190,14 +190,14 @@ def _give(result: Any) -> None:
 
 
 def _tell_kept(event_id: str) -> None:
-    from macaw.cli.output import say
+    from macaw.cli.terminal.output import say
 
     say(f"the result is kept: `macaw invoke --resume {event_id}` shows it")
 
 
 def _tell(call: WaitingCall) -> None:
-    from macaw.cli.output import say
-    from macaw.cli.rendering import time_of
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.rendering import time_of
 
     say(f"{call.resource} waits for an approval until {time_of(call.until or 0)}")
     say(f"`macaw approvals approve {call.event} --as user:NAME` shows it to an approver, and asks")
@@ -205,7 +205,7 @@ def _tell(call: WaitingCall) -> None:
 
 
 def _tell_left(call: WaitingCall) -> None:
-    from macaw.cli.output import say
+    from macaw.cli.terminal.output import say
 
     say(
         f"{call.resource} may still run, or have run; `macaw invoke --resume {call.event_id}` fetches what became of it"
@@ -214,6 +214,6 @@ def _tell_left(call: WaitingCall) -> None:
 
 def _parameters(given: str) -> dict[str, Any]:
     """Read the parameters as strictly as the log will."""
-    from macaw.cli.given import object_of
+    from macaw.cli.terminal.given import object_of
 
     return object_of(given, "--params")

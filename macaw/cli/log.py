@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,9 +32,9 @@ def command(
     """Show the records of a topic, one on a line. Payloads of calls and results are sealed and stay so."""
     found = _topic(topic)
 
-    from macaw.cli.output import show, show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.rendering import Renderer
+    from macaw.cli.terminal.output import show, show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.rendering import Renderer
     from streams.history.topics import TopicReader
 
     home, folder = open_tenant(tenant)

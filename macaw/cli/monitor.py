@@ -27,11 +27,11 @@ def command(
     import logging
     import os
 
-    from macaw.cli.entry import FAILED
-    from macaw.cli.errors import sentence
-    from macaw.cli.output import complain, log_to_stderr
-    from macaw.cli.places import open_home, require_broker
-    from macaw.cli.stopping import Stopping
+    from macaw.cli.terminal.errors import sentence
+    from macaw.cli.terminal.output import complain, log_to_stderr
+    from macaw.cli.terminal.places import open_home, require_broker
+    from macaw.cli.terminal.status import FAILED
+    from macaw.cli.terminal.stopping import Stopping
     from macaw.installation.locking import only_one
     from macaw.installation.tenancy import monitored
     from streams.worker.lanes import WorkerStuckError
@@ -67,8 +67,8 @@ def _assigned(home: Home, worker: int) -> Callable[[], Iterable[str]] | None:
     Raises:
         CommandError: it is the embedded broker, and this is not its one worker.
     """
-    from macaw.cli.errors import CommandError
-    from macaw.cli.places import is_embedded
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.places import is_embedded
 
     if not is_embedded(home):
         return None

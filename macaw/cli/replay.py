@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.status import DONE, FAILED
 
 NAME = "replay"
 
@@ -14,8 +15,8 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
 
     The exit status is 1 where one byte differs.
     """
-    from macaw.cli.output import jsonable, show, show_json
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import jsonable, show, show_json
+    from macaw.cli.terminal.places import open_tenant
     from streams.history.replay import replay
 
     home, folder = open_tenant(tenant)
@@ -34,4 +35,4 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
         show(f"{report.entries} entries decided again: {report.compared} records compared, every byte the same")
     else:
         show(f"DIFFERENT: record {found.position} of {found.topic} partition {found.partition}: {found.what}")
-    raise typer.Exit(0 if found is None else 1)
+    raise typer.Exit(DONE if found is None else FAILED)

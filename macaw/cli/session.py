@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 app = typer.Typer(help="End sessions before their time.")
 
@@ -22,10 +22,10 @@ def close(
     as_json: AsJson = False,
 ) -> None:
     """Close a person's session; its waiting calls are over, what it delegated lives on."""
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import say, show_json
-    from macaw.cli.places import open_tenant
-    from macaw.cli.speaking import open_client
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import say, show_json
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.speaking import open_client
     from processors.policy.names import PERSON_PREFIX
 
     if not name.startswith(PERSON_PREFIX):
@@ -50,8 +50,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke any session with the admin key; its delegations and approvals end with it."""
-    from macaw.cli.output import say, show_json
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say, show_json
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.registrations import revoke_session
 
     try:

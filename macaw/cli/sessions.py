@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 NAME = "sessions"
 
@@ -11,10 +11,10 @@ READY_SECONDS = 20.0  # views that have just started read first
 
 def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """List who has sessions with a tenant, since and until when."""
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import show_json, show_table
-    from macaw.cli.places import open_tenant
-    from macaw.cli.rendering import time_of
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.rendering import time_of
     from producers.views_client import fetch_sessions
 
     home, folder = open_tenant(tenant)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from producers.home import Home
@@ -28,8 +28,8 @@ def create(
     ] = None,
 ) -> None:
     """Found a tenant: its keys, its topics, and the first event of its log."""
-    from macaw.cli.output import say, show
-    from macaw.cli.places import require_broker
+    from macaw.cli.terminal.output import say, show
+    from macaw.cli.terminal.places import require_broker
     from macaw.installation.locking import update_config
     from macaw.installation.tenancy import create_tenant, register_enrolment
 
@@ -50,7 +50,7 @@ def _home() -> Home:
     """Return the installation; make it where the environment names the brokers, for then nothing else is needed."""
     import os
 
-    from macaw.cli.places import base_folder, open_home
+    from macaw.cli.terminal.places import base_folder, open_home
     from macaw.installation.locking import update_config
 
     named = os.environ.get("MACAW_BOOTSTRAP_SERVERS")
@@ -62,8 +62,8 @@ def _home() -> Home:
 @app.command("renew-enrolment")
 def renew_enrolment(*, tenant: Tenant = None) -> None:
     """Put a new enrolment key in the place of one that has registered as much as it may; the old one is revoked."""
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import renew_enrolment as renew
 
     home, folder = open_tenant(tenant)
@@ -75,8 +75,8 @@ def renew_enrolment(*, tenant: Tenant = None) -> None:
 @app.command("list")
 def list_tenants(*, as_json: AsJson = False) -> None:
     """List the tenants of this installation."""
-    from macaw.cli.output import show_json, show_table
-    from macaw.cli.places import open_home
+    from macaw.cli.terminal.output import show_json, show_table
+    from macaw.cli.terminal.places import open_home
 
     home = open_home()
     default = home.config.get("tenant")

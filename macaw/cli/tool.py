@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from macaw.cli.agent import revoke
-from macaw.cli.options import Tenant
+from macaw.cli.terminal.options import Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,8 @@ def serve(
             f"got {spec[:80]!r}, want APP=MODULE with an app of a-z, 0-9, _ and -", param_hint="APP=MODULE"
         )
 
-    from macaw.cli.errors import CommandError
-    from macaw.cli.places import is_embedded, open_tenant
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.places import is_embedded, open_tenant
     from macaw.installation.instances import instance_home
     from macaw.installation.locking import only_one
 
@@ -66,7 +66,7 @@ def _load(module: str) -> Sequence[ToolFunction]:
     import os
     import sys
 
-    from macaw.cli.errors import CommandError
+    from macaw.cli.terminal.errors import CommandError
     from producers.tools import ToolDeclarationError, load_tools
 
     # A module beside the user is found as `python -m` would find it.
@@ -85,9 +85,9 @@ def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunct
     """Serve until asked to stop; calls that run are waited for."""
     import logging
 
-    from macaw.cli.output import log_to_stderr, say
-    from macaw.cli.places import is_embedded
-    from macaw.cli.stopping import Stopping
+    from macaw.cli.terminal.output import log_to_stderr, say
+    from macaw.cli.terminal.places import is_embedded
+    from macaw.cli.terminal.stopping import Stopping
     from producers.client import Control
     from producers.registering import register_tool
     from producers.tool_host import HostSettings, ToolHost

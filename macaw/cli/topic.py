@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.status import DONE, FAILED
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -37,7 +38,7 @@ def plan(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJ
 
     Where there is no installation the plan is for an empty cluster.
     """
-    from macaw.cli.output import show_json
+    from macaw.cli.terminal.output import show_json
 
     _check_name(tenant)
     if _is_installed():
@@ -54,7 +55,7 @@ def plan(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJ
 @app.command("apply")
 def apply(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
     """Create and alter what differs. Nothing is deleted; exit status 1 where a difference is left."""
-    from macaw.cli.output import say, show_json
+    from macaw.cli.terminal.output import say, show_json
 
     _check_name(tenant)
     with _asked(tenant, replication) as (admin, planned):
@@ -67,13 +68,13 @@ def apply(*, tenant: Tenant = None, replication: Replication = None, as_json: As
         for drift in left:
             say(f"left: {drift.resource}: {drift.key} is {drift.found}, want {drift.wanted}; {drift.why}")
         say(f"{after.tenant}: changes made: {len(done)}; differences left: {len(left)}")
-    raise typer.Exit(1 if left else 0)
+    raise typer.Exit(FAILED if left else DONE)
 
 
 @app.command("check")
 def check(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
     """Show where the cluster differs from what is wanted; exit status 1 where it does."""
-    from macaw.cli.output import say, show_json
+    from macaw.cli.terminal.output import say, show_json
 
     _check_name(tenant)
     with _asked(tenant, replication) as (_, found):
@@ -85,7 +86,7 @@ def check(*, tenant: Tenant = None, replication: Replication = None, as_json: As
         _show_drift(drift, "APPLY WOULD")
         rules = "access rules" if found.found is not None else "no access rules, for the cluster has no authorizer"
         say(f"{found.tenant}: differences: {len(drift)}; compared were topics, their settings, and {rules}")
-    raise typer.Exit(1 if drift else 0)
+    raise typer.Exit(FAILED if drift else DONE)
 
 
 # --- what is compared
@@ -104,7 +105,7 @@ def _is_installed() -> bool:
     try:
         Home.find()
     except HomeError:
-        from macaw.cli.places import base_folder
+        from macaw.cli.terminal.places import base_folder
 
         return (base_folder() / ".macaw" / "config.json").exists()  # one that cannot be read is not none
     return True
@@ -115,9 +116,9 @@ def _asked(tenant: str | None, replication: int | None) -> Iterator[tuple[AdminC
     """Give the installation's cluster, asked and compared; the tenant need not exist yet."""
     import logging
 
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import log_to_stderr
-    from macaw.cli.places import open_home, require_broker
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import log_to_stderr
+    from macaw.cli.terminal.places import open_home, require_broker
     from streams.cluster.access import FILE, load_access
     from streams.cluster.plan import ClusterPlan
     from streams.cluster.topics import open_admin
@@ -146,7 +147,7 @@ def _for_empty_cluster(tenant: str | None, replication: int | None) -> ClusterPl
 
 
 def _show_plan(planned: ClusterPlan) -> None:
-    from macaw.cli.output import say, show, show_table
+    from macaw.cli.terminal.output import say, show, show_table
     from streams.cluster.topics import TOPICS
 
     show_table(
@@ -207,7 +208,7 @@ def _keeps(topic: Topic) -> str:
 
 
 def _show_drift(drifts: Iterable[Drift], verb: str) -> None:
-    from macaw.cli.output import show_table
+    from macaw.cli.terminal.output import show_table
 
     rows = [(d.resource, d.key, d.wanted, d.found, d.remedy, d.why) for d in drifts]
     if rows:

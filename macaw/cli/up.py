@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from macaw.cli.stopping import Stopping
+    from macaw.cli.terminal.stopping import Stopping
     from producers.home import Home
     from producers.security import Security
     from streams.local.choose import Broker
@@ -41,8 +41,8 @@ def command(
 
     Everything is kept in $MACAW_HOME, or else in the working directory.
     """
-    from macaw.cli.places import base_folder
-    from macaw.cli.stopping import Stopping
+    from macaw.cli.terminal.places import base_folder
+    from macaw.cli.terminal.stopping import Stopping
     from macaw.installation.locking import only_one
 
     base = base_folder()
@@ -54,7 +54,7 @@ def command(
 
 def _run(base: Path, stopping: Stopping, *, discard: bool, choice: BrokerChoice | None) -> None:
     """Start the broker, run the rest under it, and stop it last."""
-    from macaw.cli.output import say
+    from macaw.cli.terminal.output import say
 
     config = _config(base)
     with _broker(base, config, discard=discard, choice=choice) as broker:
@@ -86,7 +86,7 @@ def _broker(base: Path, config: dict[str, str], *, discard: bool, choice: Broker
     """Return the broker, not started yet where it is ours to start. Raises BrokerError, CommandError."""
     import os
 
-    from macaw.cli.errors import CommandError
+    from macaw.cli.terminal.errors import CommandError
     from streams.local.choose import choose_broker
 
     if choice is None:
@@ -128,7 +128,7 @@ def _set_tenants_aside(path: Path) -> None:
     """Keep the keys of tenants whose logs are about to be deleted, where nothing takes them for living ones."""
     import time
 
-    from macaw.cli.output import say
+    from macaw.cli.terminal.output import say
 
     tenants = path / "tenants"
     if tenants.is_dir():
@@ -138,7 +138,7 @@ def _set_tenants_aside(path: Path) -> None:
 
 def _supervise(home: Home, stopping: Stopping) -> None:
     """Run monitor and views until asked to stop. Raises GaveUpError."""
-    from macaw.cli.output import plain, say
+    from macaw.cli.terminal.output import plain, say
     from streams.local.supervisor import Supervisor
 
     supervisor = Supervisor(

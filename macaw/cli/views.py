@@ -27,8 +27,8 @@ def serve(
         return
     import logging
 
-    from macaw.cli.output import log_to_stderr
-    from macaw.cli.places import open_home, require_broker
+    from macaw.cli.terminal.output import log_to_stderr
+    from macaw.cli.terminal.places import open_home, require_broker
     from macaw.installation.locking import only_one, update_config
 
     log_to_stderr(logging.INFO)

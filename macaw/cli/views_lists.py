@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 READY_SECONDS = 20.0  # views that have just started read first
 
@@ -77,14 +77,14 @@ def _flat(trees: Iterable[Row], depth: int = 0) -> Iterator[Row]:
 
 
 def _text(value: Any) -> str:  # Any: JSON
-    from macaw.cli.output import plain_json
+    from macaw.cli.terminal.output import plain_json
 
     return plain_json(value)
 
 
 def _time(member: str) -> Callable[[Row], str]:
     def told(row: Row) -> str:
-        from macaw.cli.rendering import time_of
+        from macaw.cli.terminal.rendering import time_of
 
         value = row.get(member)
         return time_of(value) if isinstance(value, int) else "-"
@@ -102,9 +102,9 @@ def _list(
     last: tuple[Any, ...],  # Any: headings and what fills them, in turn
     first: Callable[[Iterable[Row]], Iterable[Row]] = iter,
 ) -> None:
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import show_json, show_table
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
     from producers.views_client import fetch_rows
 
     home, folder = open_tenant(tenant)

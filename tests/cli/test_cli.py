@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from macaw.cli.errors import sentence
+from macaw.cli.terminal.errors import sentence
 from macaw.installation.locking import LockedError, only_one, update_config
 from producers.home import Home
 from producers.keys import KeyPair

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from macaw.cli.errors import sentence
+from macaw.cli.terminal.errors import sentence
 from tests.cli.commands import assert_one_sentence, run
 
 
 def test_a_full_disk_is_told_as_one_and_nobody_is_told_to_repeat() -> None:
     """What acts has acted: whoever runs it again for its output pays twice."""
-    program = "from macaw.cli.output import show_json; from macaw.cli import entry; import macaw.cli.app as app\n"
+    program = "from macaw.cli import app, entry\nfrom macaw.cli.terminal.output import show_json\n"
     for size in (1, 1_000_000):  # at the end, and in the middle
         code = (
             program + f"app.build_app = lambda: lambda **_: show_json('x' * {size})\nraise SystemExit(entry.main([]))"

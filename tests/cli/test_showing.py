@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macaw.cli.output import PlainFormatter, complain, plain, plain_json, show, show_table
-from macaw.cli.rendering import Renderer, time_of
+from macaw.cli.terminal.output import PlainFormatter, complain, plain, plain_json, show, show_table
+from macaw.cli.terminal.rendering import Renderer, time_of
 from processors.policy.invisible import BLANK, INVISIBLE, is_plain_text
 from schemas import codec
 from schemas.records import Decision, Event, Header, InvocationRequested, PolicyPublished

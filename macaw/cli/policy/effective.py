@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from macaw.policies.asking import Standing
@@ -34,8 +34,8 @@ def effective(
     as_json: AsJson = False,
 ) -> None:
     """Show which policies apply to somebody, which of them says what, and what that comes to together."""
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import show_json
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import show_json
     from processors.policy.errors import ResourceInvalidError
     from processors.policy.insight.effective import effective as what_applies
     from processors.policy.insight.explain import attributes_of
@@ -67,7 +67,7 @@ def _standing(session: str | None, attributes: str | None, policies: list[Path] 
             "somebody with these attributes", subject_from(attributes), index_of(read_documents(policies or ())), None
         )
 
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.places import open_tenant
     from macaw.policies.history import live_history
 
     assert session is not None
@@ -76,8 +76,8 @@ def _standing(session: str | None, attributes: str | None, policies: list[Path] 
 
 
 def _tell(standing: Standing, told: dict[str, Any], resource: str | None) -> None:
-    from macaw.cli.output import show
     from macaw.cli.policy.words import attributes_in_words
+    from macaw.cli.terminal.output import show
     from processors.policy.insight.explain import attributes_of
 
     as_of = "the policies of the files given" if standing.as_of is None else f"as of audit entry {standing.as_of}"
@@ -92,8 +92,8 @@ def _tell(standing: Standing, told: dict[str, Any], resource: str | None) -> Non
 
 
 def _tell_branch(one: dict[str, Any], count: int) -> None:
-    from macaw.cli.output import show, show_table
     from macaw.cli.policy.words import merged_rows
+    from macaw.cli.terminal.output import show, show_table
 
     show("")
     if count > 1:

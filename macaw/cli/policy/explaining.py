@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from macaw.policies.asking import Explained
@@ -32,9 +32,9 @@ def explain(
     The log is folded again up to that call. Only where the admin key is: it quotes policies. Ids are their senders'
     choice: where one stands for several events these are listed, and one is chosen by its leaf or offset.
     """
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import show_json
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import show_json
+    from macaw.cli.terminal.places import open_tenant
     from macaw.policies.asking import explain_call
     from macaw.policies.history import AmbiguousIdError, live_history
 
@@ -54,8 +54,8 @@ def explain(
 
 def _tell_candidates(several: AmbiguousIdError, *, as_json: bool) -> None:
     """Show the events that an id may mean."""
-    from macaw.cli.output import show, show_json, show_table
-    from macaw.cli.rendering import time_of
+    from macaw.cli.terminal.output import show, show_json, show_table
+    from macaw.cli.terminal.rendering import time_of
 
     if as_json:
         rows = [asdict(one) | {"leaf": one.leaf.hex(), "event_id": one.event_id.hex()} for one in several.candidates]
@@ -90,9 +90,9 @@ def _as_json(found: Found[Explained]) -> dict[str, Any]:
 
 
 def _tell(found: Found[Explained]) -> None:
-    from macaw.cli.output import show, show_table
     from macaw.cli.policy.words import STAGES, attributes_in_words
-    from macaw.cli.rendering import time_of
+    from macaw.cli.terminal.output import show, show_table
+    from macaw.cli.terminal.rendering import time_of
 
     decision, answer = found.decision, found.answer
     told, verdict = answer.told, answer.verdict
@@ -120,7 +120,7 @@ def _tell(found: Found[Explained]) -> None:
 
 
 def _tell_others(told: dict[str, Any]) -> None:
-    from macaw.cli.output import show, show_table
+    from macaw.cli.terminal.output import show, show_table
 
     if "broken" in told:
         show(f"the chain of policies is broken: {told['broken']}")

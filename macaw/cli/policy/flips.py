@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def diff(
 
     That no difference is found does not mean that there is none. Exit status 0 either way.
     """
-    from macaw.cli.output import show_json
+    from macaw.cli.terminal.output import show_json
     from macaw.policies.diff import changed_lines, probe_flips
     from macaw.policies.files import read_documents
 
@@ -90,7 +90,7 @@ def simulate(
 
     Rates, counts and what follows from them are those that would have been. Exit status 0 either way.
     """
-    from macaw.cli.output import show_json
+    from macaw.cli.terminal.output import show_json
     from macaw.policies.files import check_files, policy_paths
     from macaw.policies.simulation import simulate as fold_again
 
@@ -120,7 +120,7 @@ def _with_parents_elsewhere(paths: list[Path], read: set[Path]) -> list[Any]:
 
 
 def _refuse(findings: Sequence[Any]) -> None:
-    from macaw.cli.errors import CommandError
+    from macaw.cli.terminal.errors import CommandError
 
     if findings:
         one = findings[0]
@@ -135,7 +135,7 @@ def _history(log: str, tenant: str | None) -> Iterator[History]:
         with exported_history(Path(log)) as history:
             yield history
         return
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.places import open_tenant
 
     with live_history(*open_tenant(tenant)) as history:
         yield history
@@ -150,7 +150,7 @@ def _line(one: Changed) -> dict[str, Any]:
 
 
 def _tell_lines(lines: Sequence[Changed]) -> None:
-    from macaw.cli.output import show, show_table
+    from macaw.cli.terminal.output import show, show_table
 
     if not lines:
         show("lines: both versions say the same")
@@ -160,7 +160,7 @@ def _tell_lines(lines: Sequence[Changed]) -> None:
 
 
 def _tell_flips(flips: Sequence[Flip], tried: int) -> None:
-    from macaw.cli.output import plain_json, show, show_table
+    from macaw.cli.terminal.output import plain_json, show, show_table
 
     show("")
     if not flips:
@@ -205,8 +205,8 @@ def _simulated(found: Simulated | None) -> dict[str, Any] | None:
 
 
 def _tell_simulated(found: Simulated) -> None:
-    from macaw.cli.output import show, show_table
-    from macaw.cli.rendering import time_of
+    from macaw.cli.terminal.output import show, show_table
+    from macaw.cli.terminal.rendering import time_of
 
     show("")
     if found.missing:

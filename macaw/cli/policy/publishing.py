@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.options import Tenant
+from macaw.cli.terminal.options import Tenant
 
 Files = Annotated[
     list[Path],
@@ -17,8 +17,8 @@ Files = Annotated[
 
 def publish(files: Files, *, tenant: Tenant = None) -> None:
     """Put policies into force: all of them or none, each in place of the one with its id."""
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import publish_policies
     from macaw.policies.in_force import read_policies
 
@@ -38,7 +38,7 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
 
 def _parsed(files: list[Path]) -> dict[str, tuple[str, bytes]]:
     """Return (document, digest) by policy id; a fault names its file."""
-    from macaw.cli.errors import CommandError
+    from macaw.cli.terminal.errors import CommandError
     from macaw.policies.files import policy_paths, read_text, refusal, words_of
     from processors.policy.documents import parse_policy
     from processors.policy.errors import PolicyError
@@ -63,9 +63,9 @@ def withdraw(
     tenant: Tenant = None,
 ) -> None:
     """Take a policy out of force, from the next record of the log on. The log keeps it for ever."""
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import say
-    from macaw.cli.places import open_tenant
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import admin_control
     from macaw.policies.in_force import read_policies
     from processors.policy.text import nfc
@@ -105,7 +105,7 @@ def _extending(policies: object, parent: str) -> str:
 
 def warn_of_lost(lost: int) -> None:
     """Say that the log does not hold all publications any more."""
-    from macaw.cli.output import say
+    from macaw.cli.terminal.output import say
 
     if lost:
         say(f"{lost} publications are older than what intake keeps: the policies in them are in force, but not shown")

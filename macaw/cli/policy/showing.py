@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson, Tenant
 from macaw.cli.policy.publishing import warn_of_lost
+from macaw.cli.terminal.options import AsJson, Tenant
 
 
 def list_policies(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """List the policies in force."""
-    from macaw.cli.output import show_json, show_table
-    from macaw.cli.places import open_tenant
-    from macaw.cli.rendering import time_of
+    from macaw.cli.terminal.output import show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.rendering import time_of
     from macaw.policies.in_force import read_policies
     from processors.policy.documents import parse_policy
     from processors.policy.resolve import placement
@@ -56,11 +56,11 @@ def show(
     """Print the policy that is in force under an id: what it says line by line, or the document with --json."""
     import json
 
-    from macaw.cli.errors import CommandError
-    from macaw.cli.output import show as write
-    from macaw.cli.output import show_json, show_table
-    from macaw.cli.places import open_tenant
-    from macaw.cli.rendering import time_of
+    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.output import show as write
+    from macaw.cli.terminal.output import show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.rendering import time_of
     from macaw.policies.in_force import read_policies
     from processors.policy.documents import parse_policy
     from processors.policy.insight.effective import lines_of

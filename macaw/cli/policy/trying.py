@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.options import AsJson
+from macaw.cli.terminal.options import AsJson
+from macaw.cli.terminal.status import DONE, FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ def validate(
 
     Warnings (W_…) are told and change nothing.
     """
-    from macaw.cli.output import show_json
+    from macaw.cli.terminal.output import show_json
     from macaw.policies.files import check_files, policy_paths
     from macaw.policies.sarif import sarif
 
@@ -57,7 +58,7 @@ def validate(
         show_json({"files": len(paths), "refused": len(refused), "findings": list(map(_as_json, findings))}, indent=2)
     else:
         _tell(findings, len(paths), len(refused))
-    raise typer.Exit(1 if refused else 0)
+    raise typer.Exit(FAILED if refused else DONE)
 
 
 def _as_json(one: Finding) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def _as_json(one: Finding) -> dict[str, Any]:
 
 
 def _tell(findings: Sequence[Finding], files: int, refused: int) -> None:
-    from macaw.cli.output import say, show_table
+    from macaw.cli.terminal.output import say, show_table
 
     if findings:
         rows = [
@@ -102,7 +103,7 @@ def run_cases(
     as_json: AsJson = False,
 ) -> None:
     """Run case files: calls and publications with what is expected; exit status 1 where one comes out otherwise."""
-    from macaw.cli.output import show_json
+    from macaw.cli.terminal.output import show_json
     from macaw.policies.cases import play_files
 
     played = play_files(cases, policies or ())
@@ -112,7 +113,7 @@ def run_cases(
         show_json({"cases": len(played), "failed": len(failed), "results": rows}, indent=2)
     else:
         _tell_failed(failed, len(played))
-    raise typer.Exit(1 if failed or not played else 0)
+    raise typer.Exit(FAILED if failed or not played else DONE)
 
 
 def _difference(one: Played) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def _difference(one: Played) -> dict[str, Any]:
 
 
 def _tell_failed(failed: Sequence[Played], count: int) -> None:
-    from macaw.cli.output import say, show_table
+    from macaw.cli.terminal.output import say, show_table
 
     if failed:
         rows = [(one.file, one.case_id, _spelt(one.expected), _spelt(one.found), one.at) for one in failed]

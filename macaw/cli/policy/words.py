@@ -129,6 +129,6 @@ def _each(value: Any, before: str, between: str) -> str:
 
 
 def _values(values: Sequence[Any]) -> str:
-    from macaw.cli.output import plain_json
+    from macaw.cli.terminal.output import plain_json
 
     return ", ".join(map(plain_json, values))

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from macaw.cli.output import plain
+from macaw.cli.terminal.output import plain
 from macaw.demo.workflow.cast import Cast
 from producers.answers import Answer
 from producers.client import CallError, Client, explain, result_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from macaw.cli.output import jsonable, short
+from macaw.cli.terminal.output import jsonable, short
 from processors.proof.signing import EVENT_TAG, NO_GENESIS, Place
 from producers.answers import PAYLOAD_HEADER
 from producers.consuming import headers_of

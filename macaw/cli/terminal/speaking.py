@@ -23,7 +23,7 @@ As = Annotated[
 
 def open_client(home: Home, folder: TenantHome, name: str) -> Client:
     """Return the client of an agent, of `user:NAME`, or of `approver:NAME`. Raises CommandError."""
-    from macaw.cli.errors import CommandError
+    from macaw.cli.terminal.errors import CommandError
     from processors.policy.names import PERSON_PREFIX
     from producers.client import Client
 

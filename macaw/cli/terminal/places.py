@@ -8,8 +8,8 @@ import socket
 import time
 from pathlib import Path
 
-from macaw.cli.errors import CommandError
-from macaw.cli.output import log_to_stderr
+from macaw.cli.terminal.errors import CommandError
+from macaw.cli.terminal.output import log_to_stderr
 from producers.home import Home, HomeError, TenantHome
 from producers.security import Security
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from macaw.cli.output import OWN_PACKAGES
+from macaw.cli.terminal.output import OWN_PACKAGES
 
 
 class CommandError(Exception):
