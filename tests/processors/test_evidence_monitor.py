@@ -325,5 +325,5 @@ def test_the_registry_kinds_are_those_that_can_be_followed() -> None:
             assert one.kind not in REGISTRY_KINDS
         else:
             assert one.kind in REGISTRY_KINDS
-    said_kinds = {one.kind for entry in LOG.entries} - {"Undecodable"}
+    said_kinds = {entry.kind for entry in LOG.entries} - {"Undecodable"}
     assert said_kinds == {body.__name__ for body in Body.__args__}, "say the new event in tests/reference/log_builder"

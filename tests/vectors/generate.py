@@ -16,7 +16,7 @@ import fastavro
 
 from processors.context import vault
 from processors.evidence import audit_log
-from processors.intake.identify import identify
+from processors.intake import identify
 from processors.proof import authoring, merkle, sealing, signing
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import Place, SigningKey
