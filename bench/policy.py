@@ -23,10 +23,10 @@ from bench.policy_peers import Peer, Request, deviations, peers
 from processors.calls.parameters import parse_parameters
 from processors.identity.attributes import subject_of
 from processors.policy import decide as deciding
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import compile_policy
 from processors.policy.documents import parse_policy
-from processors.policy.evaluation import Session, Tables
+from processors.policy.evaluation import Lookups, Session
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 
 NOW = 1_772_463_600_000  # 2026-03-02T15:00:00Z, ten o'clock in New York
@@ -120,13 +120,13 @@ class Bench:
     def decisions(self, index: PolicyIndex, resources: Sequence[str]) -> Callable[[], None]:
         """Return a run that decides every parameter set, the resources in turn, and charges the buckets."""
         buckets, number = self.buckets, len(resources)
-        tables = Tables(buckets=lambda key: buckets.get(key, 0))
+        tables = Lookups(buckets=lambda key: buckets.get(key, 0))
         session = Session(session_id="5" * 64)
 
         def run() -> None:
             for at, values in enumerate(self.parameters):
                 subject = subject_of(ATTRIBUTES, "user", "user:ann")
-                call = Call(now=NOW + at, session=session, tables=tables)
+                call = Circumstances(now=NOW + at, session=session, tables=tables)
                 verdict = deciding.decide(index, subject, resources[at % number], values, call)
                 for key, arrival in verdict.effects.buckets:
                     buckets[key] = arrival

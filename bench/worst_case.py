@@ -23,7 +23,7 @@ from bench.tenant import RESOURCE, BenchTenant, Signed
 from processors.calls.parameters import parse_parameters
 from processors.intake.identify import Received
 from processors.policy import limits
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
@@ -191,7 +191,7 @@ def judged(case: Case) -> tuple[float, int, str]:
     parameters, work = parse_parameters(case.parameters).value, new_work()
     resource = "tool:x" + "/a" * 400
     begin = time.thread_time()
-    verdict = decide(index, EVE, resource, parameters, Call(intents=intents), work)
+    verdict = decide(index, EVE, resource, parameters, Circumstances(intents=intents), work)
     seconds = time.thread_time() - begin
     return seconds, limits.WORK_UNITS_MAX - work[0], verdict.reason or "allowed"
 

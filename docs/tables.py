@@ -12,7 +12,7 @@ from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import EXPLAINED
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, insync_replicas_min
-from streams.cluster.access import Kind, rules
+from streams.cluster.access import ResourceKind, rules
 
 HERE = Path(__file__).parent
 
@@ -62,7 +62,7 @@ def _by_pattern() -> dict[tuple[str, str], list[str]]:
     """Return the roles by rule, of rules that are not of one topic."""
     found: dict[tuple[str, str], list[str]] = {}
     for rule in rules("<tenant>", ["<id>"]):
-        if rule.pattern.kind is not Kind.TOPIC or rule.pattern.prefixed:
+        if rule.pattern.kind is not ResourceKind.TOPIC or rule.pattern.prefixed:
             found.setdefault((str(rule.pattern), rule.operation), []).append(rule.role.partition(":")[0])
     return found
 

@@ -55,7 +55,7 @@ def server_of(app: ASGIApp, *, requests_max: int) -> Server:
 
     return Server(
         uvicorn.Config(
-            AtMost(app, requests_max),
+            RequestLimit(app, requests_max),
             http=Connection,
             ws="none",
             log_config=None,
@@ -124,7 +124,7 @@ class PatientConnection(H11Protocol):
             self._unread = None
 
 
-class AtMost:
+class RequestLimit:
     """Answers so many requests at a time, and any other with 503."""
 
     def __init__(self, app: ASGIApp, requests_max: int) -> None:

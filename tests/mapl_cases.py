@@ -14,13 +14,13 @@ from typing import Any
 
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.policy.amounts import NOTHING
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide, index_policies
 from processors.policy.delegation import Hop, parse_scope
 from processors.policy.documents import parse_policy
 from processors.policy.errors import PolicyError, ResourceInvalidError
-from processors.policy.evaluation import Approval, Approver, Cell, Record, Session, Settings, Tables
+from processors.policy.evaluation import Approval, Approver, Cell, Lookups, Record, Session, Settings
 from processors.policy.index import StoredPolicy
 from processors.policy.patterns import operation_name, resource_name
 from processors.policy.publication import check_publication, check_withdrawal
@@ -177,16 +177,16 @@ class Played:
             return Verdict("denied", "MALFORMED_PARAMETERS")  # type: ignore[arg-type]
         return decide(self.index, self.subjects(), resource, parameters, self.call(now, session))
 
-    def call(self, now: int, session: Session) -> Call:
+    def call(self, now: int, session: Session) -> Circumstances:
         """Return the case's call at a time."""
         case = self._case
         inline = [*case.get("intents", ()), *([case["intent"]] if "intent" in case else ()), *case.get("prompts", ())]
         settings = case.get("settings", {})
         layers = settings.get("required_layers")
-        return Call(
+        return Circumstances(
             now=now,
             session=session,
-            tables=Tables(lambda key: self._buckets.get(key, 0), self._cells.get, self._attested),
+            tables=Lookups(lambda key: self._buckets.get(key, 0), self._cells.get, self._attested),
             settings=Settings(settings.get("strict_parameters", False), None if layers is None else frozenset(layers)),
             intents=tuple(inline),
             hops=tuple(map(self._hop, case.get("delegation", ()))),

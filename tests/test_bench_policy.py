@@ -6,7 +6,7 @@ from bench import policy as bench
 from bench import policy_peers
 from bench.policy_peers import Request
 from processors.identity.attributes import subject_of
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide
 from processors.policy.index import index_stored
 
@@ -17,7 +17,7 @@ BASE = Request(bench.RESOURCE, VALUES)
 
 def reason(request: Request) -> str:
     """Decide a request of the bench as our documents do."""
-    call = Call(now=bench.NOW + (request.hour - BASE.hour) * HOUR_MS)
+    call = Circumstances(now=bench.NOW + (request.hour - BASE.hour) * HOUR_MS)
     index = index_stored(bench.stored(bench.POLICIES))
     ann = subject_of(bench.ATTRIBUTES, "user", "user:ann")
     verdict = decide(index, ann, request.resource, request.parameters, call)

@@ -11,7 +11,7 @@ from macaw.cli.terminal.options import AsJson, Tenant
 from macaw.cli.terminal.status import DONE, FAILED
 
 if TYPE_CHECKING:
-    from processors.evidence.verdict import Verdict
+    from processors.evidence.verdict import AuditVerdict
 
 RANGES_SHOWN = 8
 
@@ -99,7 +99,7 @@ def verify(
     raise typer.Exit(DONE if passes else FAILED)
 
 
-def _absent(verdict: Verdict) -> str:
+def _absent(verdict: AuditVerdict) -> str:
     """Return what is not known of the entries that held."""
     count = verdict.events_absent
     ranges = [str(first) if first == last else f"{first}-{last}" for first, last in verdict.absent[:RANGES_SHOWN]]

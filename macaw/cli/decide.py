@@ -14,7 +14,7 @@ from macaw.cli.terminal.status import DONE, FAILED
 
 if TYPE_CHECKING:
     from streams.authzen.questions import Question
-    from streams.authzen.standing import Standing
+    from streams.authzen.standing import Snapshot
 
 NAME = "decide"
 
@@ -87,7 +87,7 @@ def _question(subject_type: str, subject: str, action: str, resource: str, prope
     )
 
 
-def _answered(standing: Standing, question: Question) -> dict[str, Any]:
+def _answered(standing: Snapshot, question: Question) -> dict[str, Any]:
     import time
 
     from streams.authzen.answers import answer
@@ -96,15 +96,15 @@ def _answered(standing: Standing, question: Question) -> dict[str, Any]:
 
 
 @contextmanager
-def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iterator[Callable[[], Standing]]:
+def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iterator[Callable[[], Snapshot]]:
     """Give what reads policies and subjects as they stand; what has not changed is not read again."""
     from streams.authzen.files import WatchedDirectory, WatchedFolder
-    from streams.authzen.standing import Standing
+    from streams.authzen.standing import Snapshot
 
     subjects = WatchedDirectory(directory)
     if policies is not None:
         folder = WatchedFolder(policies)
-        yield lambda: Standing(policies=folder.read(), directory=subjects.read())
+        yield lambda: Snapshot(policies=folder.read(), directory=subjects.read())
         return
     subjects.read()  # what is wrong with a file is told before a broker is asked
 
@@ -112,7 +112,7 @@ def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iter
     from macaw.policies.followed import FollowedPolicies
 
     with FollowedPolicies(*open_tenant(tenant)) as followed:
-        yield lambda: Standing(policies=followed.read(), directory=subjects.read())
+        yield lambda: Snapshot(policies=followed.read(), directory=subjects.read())
 
 
 def _serve(

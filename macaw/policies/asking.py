@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from macaw.policies.changes import Edit, smallest_change
-from macaw.policies.history import Asked, Found, History, HistoryError, at_call, fold_all
-from processors.calls.judge import call_of, policies_in_force
+from macaw.policies.history import Found, History, HistoryError, RecordedCall, at_call, fold_all
+from processors.calls.judge import call_of, current_policies
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import Attested
 from processors.identity.attributes import subject_of
@@ -50,10 +50,10 @@ def explain_call(history: History, wanted: str, *, offset: int | None = None) ->
     return at_call(history, wanted, _explained, offset=offset)
 
 
-def _explained(tables: Tables, asked: Asked) -> Explained:
+def _explained(tables: Tables, asked: RecordedCall) -> Explained:
     session, body = asked.signer.session, asked.body
     assert session is not None
-    index = policies_in_force(tables)
+    index = current_policies(tables)
     try:
         parameters = parse_parameters(body.parameters).value
         chain = chain_of(tables, session, asked.event.header.on_behalf_of)
@@ -80,7 +80,7 @@ def _explained(tables: Tables, asked: Asked) -> Explained:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AskedAbout:
     """Who is asked about, and under which policies; `as_of` is the last audit entry, None for files."""
 
     who: str
@@ -89,7 +89,7 @@ class Standing:
     as_of: int | None
 
 
-def standing_of(history: History, wanted: str) -> Standing:
+def standing_of(history: History, wanted: str) -> AskedAbout:
     """Return a session as the log has it now, by its id or by the name of who it speaks for.
 
     Raises:
@@ -97,10 +97,10 @@ def standing_of(history: History, wanted: str) -> Standing:
     """
     tables = fold_all(history)
     session_id, row = session_in(tables, wanted)
-    return Standing(
+    return AskedAbout(
         who=f"{row.principal_id}, session {session_id.hex()[:8]}",
         subject=subject_of(row.attributes, row.role, row.principal_id),
-        index=policies_in_force(tables),
+        index=current_policies(tables),
         as_of=tables.next_index - 1,
     )
 

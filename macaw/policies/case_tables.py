@@ -22,7 +22,7 @@ def ms(text: str) -> int:
 
 
 @dataclass(slots=True)
-class Attested:
+class CaseAttestations:
     """The attestations of a case, as a decision reads them."""
 
     rows: Sequence[Case]

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from macaw.policies.case_files import Case, CaseFile, CaseFileError, document_text, read_case_file
-from macaw.policies.case_tables import Attested, ms
+from macaw.policies.case_tables import CaseAttestations, ms
 from macaw.policies.files import read_documents
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import names_of
 from processors.policy.amounts import NOTHING
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide
 from processors.policy.delegation import Hop, parse_scope
 from processors.policy.documents import PolicyDocument, parse_policy
 from processors.policy.errors import AttributeInvalidError, PolicyError, ResourceInvalidError
-from processors.policy.evaluation import Cell, Session, Settings, Tables
+from processors.policy.evaluation import Cell, Lookups, Session, Settings
 from processors.policy.index import PolicyIndex, index_policies
 from processors.policy.patterns import check_pattern, grants, operation_name, resource_name, restricts
-from processors.policy.plan import Refusal, Stage
+from processors.policy.plan import Denial, Stage
 from processors.policy.publication import check_publication, check_withdrawal
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Outcome, Verdict, denied
@@ -33,7 +33,7 @@ from processors.proof import jcs
 
 NOW = "2026-03-02T15:00:00Z"
 SESSION_MS = 3_600_000
-_BROKEN = denied(Refusal(Stage.RESOLUTION, "DELEGATION_BROKEN"), ())
+_BROKEN = denied(Denial(Stage.RESOLUTION, "DELEGATION_BROKEN"), ())
 _MISTAKES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # what a case of a wrong form leads to
 
 
@@ -143,7 +143,7 @@ class _Table:
         self._index = index
         self._buckets: dict[bytes, int] = {}
         self._cells: dict[bytes, Cell] = {}
-        self._attested = Attested(case.get("attestations", ()), self._users(), case.get("open_requests", 0))
+        self._attested = CaseAttestations(case.get("attestations", ()), self._users(), case.get("open_requests", 0))
         self._resumed = self._keys_asked_for()
         for past in case.get("history", ()):
             self._play_past(past)
@@ -165,11 +165,11 @@ class _Table:
         try:
             subjects = self._subjects()
         except AttributeInvalidError:
-            return denied(Refusal(Stage.RESOLUTION, "ATTRIBUTE_INVALID"), ())
+            return denied(Denial(Stage.RESOLUTION, "ATTRIBUTE_INVALID"), ())
         try:
             parameters = parse_parameters(text).value
         except MalformedParametersError:
-            return denied(Refusal(Stage.RESOLUTION, "MALFORMED_PARAMETERS"), ())
+            return denied(Denial(Stage.RESOLUTION, "MALFORMED_PARAMETERS"), ())
         try:
             call = self._call(now, self._session())
         except PolicyError:  # a scope that could not have been granted: the chain leads to no grant
@@ -193,15 +193,15 @@ class _Table:
         listed = [subjects] if isinstance(subjects, Subject) else subjects
         return frozenset().union(*map(names_of, listed))
 
-    def _call(self, now: int, session: Session) -> Call:
+    def _call(self, now: int, session: Session) -> Circumstances:
         case = self._case
         inline = [*case.get("intents", ()), *([case["intent"]] if "intent" in case else ()), *case.get("prompts", ())]
         settings = case.get("settings", {})
         layers = settings.get("required_layers")
-        return Call(
+        return Circumstances(
             now=now,
             session=session,
-            tables=Tables(lambda key: self._buckets.get(key, 0), self._cells.get, self._attested),
+            tables=Lookups(lambda key: self._buckets.get(key, 0), self._cells.get, self._attested),
             settings=Settings(settings.get("strict_parameters", False), None if layers is None else frozenset(layers)),
             intents=tuple(inline),
             hops=tuple(map(self._hop, case.get("delegation", ()))),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 from processors.policy.attestations import External, judge_external, judge_internal
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide, lacks_layer, plan_for, with_names_in_nfc
 from processors.policy.documents import AUDIT_LEVELS
 from processors.policy.errors import (
@@ -50,7 +50,7 @@ class Edit(NamedTuple):
 
 
 def smallest_change(
-    index: PolicyIndex, subject: Subject, resource: str, parameters: Mapping[str, JSONValue], call: Call
+    index: PolicyIndex, subject: Subject, resource: str, parameters: Mapping[str, JSONValue], call: Circumstances
 ) -> list[Edit]:
     """Return the edits that would have allowed one call of one subject; none where it is allowed."""
     verdict = decide(index, subject, resource, parameters, call)
@@ -96,7 +96,7 @@ class _Branch:
         subject: Subject,
         name: ResourceName,
         parameters: Mapping[str, JSONValue],
-        call: Call,
+        call: Circumstances,
     ) -> None:
         self._alternative = alternative
         self._name = name

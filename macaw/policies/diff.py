@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide
 from processors.policy.documents import PolicyDocument, parse_policy
@@ -130,5 +130,5 @@ def _named(subject: Subject) -> str:
 
 
 def _asked(index: PolicyIndex, subject: Subject, resource: str, parameters: Mapping[str, Any]) -> tuple[str, str]:
-    verdict: Verdict = decide(index, subject, resource, parameters, Call(now=_NOW))
+    verdict: Verdict = decide(index, subject, resource, parameters, Circumstances(now=_NOW))
     return str(verdict.outcome), verdict.reason or "ALLOWED"

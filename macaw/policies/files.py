@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from macaw.policies.json_places import Place, fault_in, place_of
+from macaw.policies.json_places import TextPlace, fault_in, place_of
 from macaw.policies.warnings import warnings_of
 from processors.policy import limits
 from processors.policy.compiled import compile_policy
@@ -23,7 +23,7 @@ from producers.files import FileError, read_start
 
 FILES_MAX = 10_000
 _TAKEN_FOR_POLICIES = frozenset({".yaml", ".yml", ".jsonc", ".json5"})
-START = Place(1, 1)
+START = TextPlace(1, 1)
 _UNREAD = frozenset({"E_JSON", "E_JSON_DUPLICATE", "E_JSON_NUMBER"})  # what has no pointer, for nothing was read
 
 

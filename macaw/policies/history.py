@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from processors.effects import Effects, Output
 from processors.evidence import folder_format
-from processors.evidence.folder_format import FormatError, Manifest, SignedEvent, Source
+from processors.evidence.folder_format import EvidenceEvent, FormatError, Manifest, Source
 from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Claim, Received, Signer, identify, read
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
@@ -55,7 +55,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RecordedCall:
     """A call that stands on the log, with who asked as the registry knew it then."""
 
     event: Event
@@ -141,7 +141,7 @@ def _received(entry: AuditEntry, record: bytes) -> Received:
     appended_at = entry.now if entry.appended_at is None else entry.appended_at
     if record[0] == folder_format.RAW:
         return Received(entry.partition, entry.offset, appended_at, record[1:], ())
-    signed = SignedEvent.parse(record[1:])
+    signed = EvidenceEvent.parse(record[1:])
     schema = codec.by_digest().get(signed.schema_sha256)
     if schema is None:
         raise FormatError("an event is written under a schema that is not published")
@@ -192,7 +192,7 @@ def entry_of(outputs: list[Output]) -> AuditEntry:
 class Found(Generic[T]):
     """A call on the log, what was asked of it at its place, and what was decided there."""
 
-    asked: Asked
+    asked: RecordedCall
     answer: T
     decision: Decision
     index: int
@@ -219,7 +219,9 @@ class AmbiguousIdError(HistoryError):
         self.candidates, self.count = candidates, count  # count: of records, also of those that are not listed
 
 
-def at_call(history: History, wanted: str, ask: Callable[[Tables, Asked], T], *, offset: int | None = None) -> Found[T]:
+def at_call(
+    history: History, wanted: str, ask: Callable[[Tables, RecordedCall], T], *, offset: int | None = None
+) -> Found[T]:
     """Fold up to one call, ask about it with the tables that it was decided on, and read the rest for others like it.
 
     `wanted` begins the hex of its event id or of its event's leaf, as `macaw log` shows them; `offset` is its place on
@@ -292,7 +294,7 @@ def _candidate(received: Received, claim: Claim) -> Candidate:
 
 
 def _ask(
-    tables: Tables, received: Received, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, Asked], T]
+    tables: Tables, received: Received, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, RecordedCall], T]
 ) -> Found[T]:
     """Ask about a call and fold it. Raises HistoryError, and the record is folded all the same."""
     tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
@@ -309,7 +311,9 @@ def _ask(
     return Found(asked, answer, decided[0], entry.index)
 
 
-def _answered(tables: Tables, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, Asked], T]) -> tuple[Asked, T]:
+def _answered(
+    tables: Tables, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, RecordedCall], T]
+) -> tuple[RecordedCall, T]:
     if claim.event is None or not isinstance(claim.event.body, InvocationRequested):
         raise HistoryError(f"the event {claim.leaf.hex()} is a {claim.kind}: only calls are decided")
     try:
@@ -319,5 +323,5 @@ def _answered(tables: Tables, heads: VerifiedHeads, claim: Claim, ask: Callable[
     if signer.session is None:
         raise HistoryError("the call was refused before it was decided: no session signed it")
     assert isinstance(event.body, InvocationRequested)
-    asked = Asked(event, event.body, signer, claim.leaf)
+    asked = RecordedCall(event, event.body, signer, claim.leaf)
     return asked, ask(tables, asked)

@@ -42,7 +42,7 @@ SENTENCES = {
 }
 
 
-class Place(NamedTuple):
+class TextPlace(NamedTuple):
     """A place in a text, both from 1, and the JSON pointer of the value there."""
 
     line: int
@@ -70,7 +70,7 @@ def sentence_of(text: bytes, exc: jcs.MalformedJSONError) -> str:
     return f"{told} ({place})" if place is not None else told
 
 
-def fault_in(text: bytes) -> Place | None:
+def fault_in(text: bytes) -> TextPlace | None:
     """Return where a text stops being JSON as it is read here, or None where this reading finds no fault."""
     try:
         whole = text.decode()
@@ -84,7 +84,7 @@ def fault_in(text: bytes) -> Place | None:
     return None
 
 
-def place_of(text: bytes, pointer: str) -> Place | None:
+def place_of(text: bytes, pointer: str) -> TextPlace | None:
     """Return where the value that a JSON pointer (RFC 6901) names begins, or None where the text has none."""
     whole = text.decode("utf-8", "replace")
     try:
@@ -96,9 +96,9 @@ def place_of(text: bytes, pointer: str) -> Place | None:
     return None
 
 
-def _place(text: str, at: int, pointer: str) -> Place:
+def _place(text: str, at: int, pointer: str) -> TextPlace:
     before = text[:at]
-    return Place(before.count("\n") + 1, len(before) - before.rfind("\n"), pointer)
+    return TextPlace(before.count("\n") + 1, len(before) - before.rfind("\n"), pointer)
 
 
 class _Container:

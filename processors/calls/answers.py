@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from processors.calls.call import Asked
+from processors.calls.call import Call
 from processors.calls.grants import make_grant
-from processors.calls.judge import decide_call, policies_in_force
+from processors.calls.judge import current_policies, decide_call
 from processors.calls.requests import asked_by, close, criteria_asked, quorum_of, tell
 from processors.calls.standing import (
     APPROVER_ROLE,
@@ -31,7 +31,7 @@ from processors.identity.delegations import Chain, payer_of
 from processors.identity.sessions import PERSON_ROLE, person_now
 from processors.intake.identify import Signer
 from processors.policy.attestations import Request
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide
 from processors.policy.names import known_as
 from processors.policy.requirements import Meta
@@ -52,7 +52,7 @@ from schemas.workflow import AttestationApproved, AttestationDenied
 def ask(
     tables: Tables,
     effects: Effects,
-    asked: Asked,
+    asked: Call,
     chain: Chain,
     requests: Sequence[Request],
     parameters_sha256: bytes,
@@ -253,7 +253,7 @@ def _newest(tables: Tables, signer: Signer, subject: Subject) -> Subject:
 
 def _judged_by_own_policies(tables: Tables, resource: str, signer: Signer, subject: Subject) -> Verdict:
     if signer.session is None:  # a registered approver
-        return decide(policies_in_force(tables), subject, resource, {}, Call(now=tables.now, granted=True))
+        return decide(current_policies(tables), subject, resource, {}, Circumstances(now=tables.now, granted=True))
     chain = Chain((subject,))
     attested = Attested(tables, signer.kid, chain, b"")  # a yes is no call that others could have approved
     return decide_call(

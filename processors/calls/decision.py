@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from processors.calls import answers, grants, idempotency, prompts, requests, work
-from processors.calls.call import Asked, asked_before, asked_now, body_of
+from processors.calls.call import Call, asked_before, asked_now, body_of
 from processors.calls.deadlines import ends_at
 from processors.calls.judge import charge, decide_call, detail_of, settle, told_of
 from processors.calls.parameters import MalformedParametersError, Parameters, parse_parameters
@@ -119,7 +119,7 @@ def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
         end(tables, effects, leaf, requests.timeout_reason(tables, leaf), "timeout")
 
 
-def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None) -> tuple[str, str]:
+def _decide(tables: Tables, effects: Effects, asked: Call, waited: PendingRow | None) -> tuple[str, str]:
     """Decide a call, now or again, write down what follows, and note what it has cost."""
     budget = new_work()
     outcome, reason = _decided(tables, effects, asked, waited, budget)
@@ -128,9 +128,7 @@ def _decide(tables: Tables, effects: Effects, asked: Asked, waited: PendingRow |
     return outcome, reason
 
 
-def _decided(
-    tables: Tables, effects: Effects, asked: Asked, waited: PendingRow | None, budget: Work
-) -> tuple[str, str]:
+def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow | None, budget: Work) -> tuple[str, str]:
     mark = effects.savepoint()
     judged: _Judged | None = None
     chain: Chain | None = None
@@ -164,7 +162,7 @@ def _decided(
     return "denied", str(reason)
 
 
-def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None, budget: Work) -> _Judged:
+def _judge(tables: Tables, asked: Call, chain: Chain, waited: PendingRow | None, budget: Work) -> _Judged:
     """Return the verdict with what it rests on. Raises _Denial, Refusal, WorkExceededError."""
     body = asked.body
     try:
@@ -198,7 +196,7 @@ def _judge(tables: Tables, asked: Asked, chain: Chain, waited: PendingRow | None
     return _Judged(parameters, chain, resource, checked, _salted(asked, came, verdict) if came else verdict)
 
 
-def _salted(asked: Asked, came: tuple[str, ...], verdict: Verdict) -> Verdict:
+def _salted(asked: Call, came: tuple[str, ...], verdict: Verdict) -> Verdict:
     """Return a verdict that names the documents that came with the call so that nobody can try out what they say."""
     theirs = digests_that_came(came)
 
@@ -216,7 +214,7 @@ def _check_verdict(verdict: Verdict) -> None:
 # ---- allowed
 
 
-def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged, waited: PendingRow | None) -> None:
+def _allow(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None) -> None:
     """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises _Denial."""
     verdict, resource, parameters = judged.verdict, judged.resource, judged.parameters
     policies = verdict.policies
@@ -244,7 +242,7 @@ def _allow(tables: Tables, effects: Effects, asked: Asked, judged: _Judged, wait
 def _open(
     tables: Tables,
     effects: Effects,
-    asked: Asked,
+    asked: Call,
     judged: _Judged,
     resource: ResourceRow,
     execute_before: int,
@@ -277,9 +275,7 @@ def _open(
 # ---- waiting
 
 
-def _wait(
-    tables: Tables, effects: Effects, asked: Asked, judged: _Judged, waited: PendingRow | None
-) -> tuple[str, str]:
+def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None) -> tuple[str, str]:
     """Let a call wait for people. Raises _Denial where too much waits already."""
     verdict = judged.verdict
     if waited is not None:
@@ -304,7 +300,7 @@ def _wait(
     return "pending", Reason.APPROVAL_PENDING
 
 
-def _ask_for_later(tables: Tables, effects: Effects, asked: Asked, judged: _Judged) -> None:
+def _ask_for_later(tables: Tables, effects: Effects, asked: Call, judged: _Judged) -> None:
     """Open requests for grants although this call does not wait: a later call can use them."""
     mark = effects.savepoint()
     try:
@@ -329,7 +325,7 @@ def _deny(tables: Tables, effects: Effects, decision: Decision, to: bytes, told:
 def _decision(
     tables: Tables,
     effects: Effects,
-    asked: Asked,
+    asked: Call,
     *,
     outcome: str,
     policies: tuple[bytes, ...],

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from processors.calls.call import Asked
+from processors.calls.call import Call
 from processors.proof import jcs
 from processors.proof.signing import tagged_digest
 from processors.refusal import Refusal
@@ -26,7 +26,7 @@ from schemas.rows import IdempotencyRow
 _TAG = b"macaw/idempotency/v1\n"
 
 
-def check(tables: Tables, asked: Asked, parameters_sha256: bytes) -> None:
+def check(tables: Tables, asked: Call, parameters_sha256: bytes) -> None:
     """Raise Refusal unless the call has no key, or its key is free or its own.
 
     ALREADY_CALLED with `event_id=… outcome=…` of the first call, IDEMPOTENCY_CONFLICT, IDEMPOTENCY_KEY.
@@ -44,7 +44,7 @@ def check(tables: Tables, asked: Asked, parameters_sha256: bytes) -> None:
         raise Refusal(Reason.ALREADY_CALLED, f"event_id={row.event_id.hex()} outcome={row.outcome}")
 
 
-def use_up(tables: Tables, asked: Asked, parameters_sha256: bytes, outcome: str, paid_by: str) -> None:
+def use_up(tables: Tables, asked: Call, parameters_sha256: bytes, outcome: str, paid_by: str) -> None:
     """Let a call have its key, if it has one, for a day from now. Requires `check`. Raises Refusal LIMIT_EXCEEDED."""
     key = asked.body.idempotency_key
     if key is None:
@@ -78,7 +78,7 @@ def _row_key(principal_id: str, key: str) -> bytes:
     return tagged_digest(_TAG, principal_id.encode("utf-8", "surrogatepass"), key.encode("utf-8", "surrogatepass"))
 
 
-def _content(asked: Asked, parameters_sha256: bytes) -> bytes:
+def _content(asked: Call, parameters_sha256: bytes) -> bytes:
     """Return the digest of what is asked, and for whom."""
     for_whom = asked.event.header.on_behalf_of
     told = [asked.body.resource, parameters_sha256.hex(), for_whom.hex() if for_whom else ""]

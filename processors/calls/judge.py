@@ -13,11 +13,10 @@ from processors.identity.attributes import agent_of, subject_of
 from processors.identity.delegations import Chain
 from processors.identity.keys import is_revoked
 from processors.policy import amounts
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Attestations, Cell, NoAttestations, Session, Settings, Work
-from processors.policy.evaluation import Tables as Views
+from processors.policy.evaluation import AttestationLookup, Cell, Lookups, NoAttestations, Session, Settings, Work
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.publication import ADMIN, PublicationError, check_publication, check_withdrawal
 from processors.policy.rates import idle_at, policy_of
@@ -47,7 +46,7 @@ def publish(tables: Tables, body: PolicyPublished) -> None:
     """
     if not 0 < len(body.documents) <= limits.DOCUMENTS_PER_EVENT_MAX or len(body.previous) != len(body.documents):
         raise Refusal(Reason.LIMIT_EXCEEDED, "want 1 to 64 documents, and as many previous digests")
-    index = policies_in_force(tables)
+    index = current_policies(tables)
     try:
         documents = check_publication(index.by_id, body.documents, body.previous, signer=ADMIN, children=index.children)
     except PublicationError as exc:
@@ -66,7 +65,7 @@ def withdraw(tables: Tables, body: PolicyWithdrawn) -> None:
         Refusal: `E_CONFLICT` where `previous` is not the digest in force, `E_DEPENDENTS` where another policy extends
             it, `E_PREFIX_RESERVED` where it is the organisation's.
     """
-    index = policies_in_force(tables)
+    index = current_policies(tables)
     try:
         policy_id = check_withdrawal(index.by_id, body.policy_id, body.previous, signer=ADMIN, children=index.children)
     except PolicyError as exc:
@@ -74,7 +73,7 @@ def withdraw(tables: Tables, body: PolicyWithdrawn) -> None:
     tables.policies.delete(policy_id.encode())
 
 
-def policies_in_force(tables: Tables) -> PolicyIndex:
+def current_policies(tables: Tables) -> PolicyIndex:
     """Return the policies in force, found by id; made again only after one has changed."""
     return tables.derived(tables.policies, _index)
 
@@ -95,7 +94,7 @@ def decide_call(
     session_id: bytes = b"",
     intents: tuple[str, ...] = (),
     chain: Chain | None = None,
-    attested: Attestations = NOTHING_ATTESTED,
+    attested: AttestationLookup = NOTHING_ATTESTED,
     resumed: Collection[str] | None = None,
     granted: bool = False,
     work: Work | None = None,
@@ -111,7 +110,7 @@ def decide_call(
     call = call_of(tables, session, session_id, intents, chain=chain, attested=attested, resumed=resumed)
     if granted:
         call = call._replace(granted=True)
-    return decide(policies_in_force(tables), subjects, resource, parameters, call, work)
+    return decide(current_policies(tables), subjects, resource, parameters, call, work)
 
 
 def call_of(
@@ -121,15 +120,15 @@ def call_of(
     intents: tuple[str, ...] = (),
     *,
     chain: Chain | None = None,
-    attested: Attestations = NOTHING_ATTESTED,
+    attested: AttestationLookup = NOTHING_ATTESTED,
     resumed: Collection[str] | None = None,
-) -> Call:
+) -> Circumstances:
     """Return what a decision on a call of a session may look at now."""
     signed_by = _signed_by(session_id, tables.tenant_id, session.role, session.principal_id, session.expires_at)
     hops, bound = ((), False) if chain is None else (chain.hops, chain.bound)
     if chain is not None and hops:
         signed_by = signed_by._replace(is_delegated=True, delegation_depth=len(hops), chain=chain.sessions)
-    return Call(
+    return Circumstances(
         tables.now,
         signed_by,
         views_of(tables, attested),
@@ -155,7 +154,7 @@ def _signed_by(session_id: bytes, tenant: str, role: str, principal_id: str, exp
     )
 
 
-def views_of(tables: Tables, attested: Attestations = NOTHING_ATTESTED) -> Views:
+def views_of(tables: Tables, attested: AttestationLookup = NOTHING_ATTESTED) -> Lookups:
     """Return what a decision may read of the tables. Rows past their end read as they would if they had left."""
     buckets, cells = tables.buckets.rows, tables.cells.rows
 
@@ -169,7 +168,7 @@ def views_of(tables: Tables, attested: Attestations = NOTHING_ATTESTED) -> Views
             return None
         return Cell(row.window, row.calls, amounts.read(row.total), row.at, row.until)
 
-    return Views(arrival, cell, attested)
+    return Lookups(arrival, cell, attested)
 
 
 def detail_of(verdict: Verdict) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from processors.calls.call import Asked
+from processors.calls.call import Call
 from processors.identity.sessions import lives
 from processors.policy.decide import inline_documents
 from processors.policy.errors import PolicyBrokenError, PolicyError
@@ -66,7 +66,7 @@ def row_key(session_id: bytes, prompt: bytes) -> bytes:
 
 
 def check(
-    tables: Tables, asked: Asked, resource: ResourceRow | None, parameters: Mapping[str, JSONValue], work: Work
+    tables: Tables, asked: Call, resource: ResourceRow | None, parameters: Mapping[str, JSONValue], work: Work
 ) -> Checked:
     """Return what the prompts of a call come to.
 
@@ -104,7 +104,7 @@ def remember(tables: Tables, checked: Checked, paid_by: str) -> None:
 
 
 def _checked(
-    tables: Tables, asked: Asked, prompt: Prompt, parameters: Mapping[str, JSONValue], work: Work
+    tables: Tables, asked: Call, prompt: Prompt, parameters: Mapping[str, JSONValue], work: Work
 ) -> tuple[bytes, PromptRow]:
     """Return the row of one prompt. Raises Refusal."""
     values = _values(parameters, prompt.path, work)
@@ -151,7 +151,7 @@ def _check_policies(texts: list[str], work: Work) -> None:
     spend(work, PROGRAM_UNITS * sum(document.programs for document in documents))
 
 
-def _parent(tables: Tables, asked: Asked, parent: bytes) -> PromptRow:
+def _parent(tables: Tables, asked: Call, parent: bytes) -> PromptRow:
     """Return the prompt that another derives from: the session's own, or one of the call which the signer executes.
 
     Raises:

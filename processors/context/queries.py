@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from processors.calls import answers, work
-from processors.calls.judge import policies_in_force
+from processors.calls.judge import current_policies
 from processors.calls.requests import asked_by, criteria_asked, lasting_for, quorum_of
 from processors.context.vault import as_told
 from processors.effects import Effects
@@ -239,7 +239,7 @@ def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue) -> JS
         name = resource_name(argument)
     except ResourceInvalidError as exc:
         raise Refusal(Reason.RESOURCE_INVALID) from exc
-    index = policies_in_force(tables)
+    index = current_policies(tables)
     subject = subject_of(session.attributes, session.role, session.principal_id)
     found = (*index.found(subject, name.text), *index.spelt(name))
     ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}

@@ -53,7 +53,13 @@ _VERBS = {ContextWritten: "set", ContextRead: "get", ContextDeleted: "delete", C
 
 def chain_value(genesis: bytes, scope: str, before: bytes, n: int, key: str, leaf: bytes) -> bytes:
     """Return h_n of a scope."""
-    parts = (signing.lp(scope.encode()), before, n.to_bytes(8, "big"), signing.lp(key.encode()), leaf)
+    parts = (
+        signing.length_prefixed(scope.encode()),
+        before,
+        n.to_bytes(8, "big"),
+        signing.length_prefixed(key.encode()),
+        leaf,
+    )
     return sha256(VAULT_TAG + genesis + b"".join(parts)).digest()
 
 

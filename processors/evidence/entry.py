@@ -17,10 +17,10 @@ from processors.evidence.folder_format import (
     RAW,
     SIGNED,
     UNDECODABLE_KIND,
+    EvidenceEvent,
     FormatError,
     Manifest,
     RegistryEvent,
-    SignedEvent,
     Source,
     acts_of,
     is_registry_entry,
@@ -114,7 +114,7 @@ class Item:
 
 
 @dataclass(slots=True)
-class Progress:
+class EntryProgress:
     """How much of the log held so far."""
 
     size: int = 0
@@ -149,7 +149,7 @@ class Schemas:
 class Judge:
     """Settles entries in order. `settle` may be called for index 0, 1, 2, … only."""
 
-    def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: Progress) -> None:
+    def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
         self._tables = Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis)
         self._topic = AUDIT.of(manifest.tenant)
         self._heads = VerifiedHeads()
@@ -225,7 +225,7 @@ class Judge:
 
     # --- its event ---
 
-    def _check_event(self, item: Item, entry: AuditEntry) -> SignedEvent | None:
+    def _check_event(self, item: Item, entry: AuditEntry) -> EvidenceEvent | None:
         """Check that the event is the one that the entry names, and signed as the entry says; return it if signed."""
         record = item.event
         if record is None:
@@ -240,7 +240,7 @@ class Judge:
         if kind != bytes([SIGNED]):
             raise Fault(VerdictCode.BAD_SIG, item.index, "the record in events.bin is of no known kind")
         try:
-            signed = SignedEvent.parse(rest)
+            signed = EvidenceEvent.parse(rest)
         except FormatError as exc:
             raise Fault(VerdictCode.BAD_SIG, item.index, f"the event's record: {exc}") from exc
         self._check_signed(item, entry, signed)
@@ -258,7 +258,7 @@ class Judge:
         if entry.outcome != "refused" or entry.reason not in _UNPROVEN:
             raise Fault(VerdictCode.BAD_SIG, item.index, "the entry says more than a record without a proof can show")
 
-    def _check_signed(self, item: Item, entry: AuditEntry, signed: SignedEvent) -> None:
+    def _check_signed(self, item: Item, entry: AuditEntry, signed: EvidenceEvent) -> None:
         value = self._schemas.use(signed.schema_sha256, item.index).prefix + signed.body
         claim, reason = self._identify(item, entry, value, _headers(signed))
         found = (claim.leaf, claim.kind, claim.kid, claim.event_id)
@@ -343,7 +343,7 @@ class Judge:
             except Refusal:
                 return  # no key is registered then, and the signature of the entry fails
 
-    def _check_registry(self, item: Item, entry: AuditEntry, signed: SignedEvent | None) -> None:
+    def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
         """The entries that change the registry, and no others, have their event in registry.bin, in order."""
         found, index = self._next, item.index
         needed = is_registry_entry(entry)
@@ -364,7 +364,7 @@ class Judge:
                 ) from refusal
         self._next = self._read_registry()
 
-    def _fold(self, entry: AuditEntry, signed: SignedEvent) -> None:
+    def _fold(self, entry: AuditEntry, signed: EvidenceEvent) -> None:
         """Fold one registry event. Raises Refusal."""
         schema = codec.by_digest().get(signed.schema_sha256)
         if schema is None:
@@ -391,5 +391,5 @@ class Judge:
             raise Fault(code, size, f"registry.bin goes on to entry {self._next.index}, the log ends at {size}")
 
 
-def _headers(signed: SignedEvent) -> tuple[tuple[str, bytes], ...]:
+def _headers(signed: EvidenceEvent) -> tuple[tuple[str, bytes], ...]:
     return (PROOF_HEADER, signed.proof), (KID_HEADER, signed.kid)

@@ -25,7 +25,7 @@ from processors.evidence.audit_log import entry_bytes
 from processors.intake.identify import Received
 from processors.proof import jcs
 from processors.proof.merkle import leaf_hash
-from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, lp
+from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
 from schemas import codec, limits
 from schemas.records import AdminAdded, AuditEntry, Event
 
@@ -35,7 +35,7 @@ ENTRIES, PROOFS, EVENTS, REGISTRY = DATA_FILES = ("entries.bin", "proofs.bin", "
 SCHEMA_PREFIX, SCHEMA_SUFFIX = "schemas/", ".avsc"
 
 ABSENT, SIGNED, RAW = 0, 1, 2
-NO_EVENT = lp(bytes([ABSENT]))  # as it stands in events.bin
+NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: what a reader must have to know whose key was valid when.
 REGISTRY_KINDS = frozenset(
@@ -141,7 +141,7 @@ def _digest(value: object) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedEvent:
+class EvidenceEvent:
     """An event with what is needed to check who signed it."""
 
     schema_sha256: bytes
@@ -151,10 +151,10 @@ class SignedEvent:
 
     def encode(self) -> bytes:
         """Return the form in which it stands in `events.bin` and `registry.bin`."""
-        return self.schema_sha256 + self.kid + lp(self.proof) + lp(self.body)
+        return self.schema_sha256 + self.kid + length_prefixed(self.proof) + length_prefixed(self.body)
 
     @classmethod
-    def parse(cls, data: bytes) -> SignedEvent:
+    def parse(cls, data: bytes) -> EvidenceEvent:
         """Read that form. Raises FormatError unless it is the whole of `data`."""
         proof, rest = _split(data[64:])
         body, rest = _split(rest)
@@ -176,7 +176,7 @@ class RegistryEvent:
     """An accepted registry event and the index of its entry."""
 
     index: int
-    event: SignedEvent
+    event: EvidenceEvent
 
     def encode(self) -> bytes:
         return self.index.to_bytes(8, "big") + self.event.encode()
@@ -184,7 +184,7 @@ class RegistryEvent:
     @classmethod
     def parse(cls, data: bytes) -> RegistryEvent:
         """Read it. Raises FormatError."""
-        return cls(int.from_bytes(data[:8], "big"), SignedEvent.parse(data[8:]))
+        return cls(int.from_bytes(data[:8], "big"), EvidenceEvent.parse(data[8:]))
 
 
 def schema_file(digest: bytes) -> str:
@@ -324,14 +324,14 @@ class _Packer:
         self._schemas[schema.sha256] = schema
         data = entry_bytes(schema.sha256, body)
         kid = record.kid if len(record.kid) == KEY_BYTES else bytes(KEY_BYTES)
-        yield self._piece(ENTRIES, lp(data))
-        yield self._piece(PROOFS, lp(kid + record.proof))
+        yield self._piece(ENTRIES, length_prefixed(data))
+        yield self._piece(PROOFS, length_prefixed(kid + record.proof))
         signed = self._signed(entry, received)
-        yield self._piece(EVENTS, lp(_event_record(signed, received)))
+        yield self._piece(EVENTS, length_prefixed(_event_record(signed, received)))
         if is_registry_entry(entry) and entry.index == self.size:  # else it is a copy, and no part of the chain
             if signed is None:
                 raise PackError(f"entry {self.size} is a {entry.kind}, and intake no longer has its event")
-            yield self._piece(REGISTRY, lp(RegistryEvent(self.size, signed).encode()))
+            yield self._piece(REGISTRY, length_prefixed(RegistryEvent(self.size, signed).encode()))
         self.last = leaf_hash(data)
         self.size += 1
 
@@ -345,7 +345,7 @@ class _Packer:
         self.digests[name].update(data)
         return name, data
 
-    def _signed(self, entry: AuditEntry, received: Received | None) -> SignedEvent | None:
+    def _signed(self, entry: AuditEntry, received: Received | None) -> EvidenceEvent | None:
         """Return the event with its one proof and kid, and note its schema; None where there are no such things."""
         if received is None or received.value is None or entry.kind == UNDECODABLE_KIND:
             return None
@@ -360,10 +360,10 @@ class _Packer:
         kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
         if kid is None or proof is None or len(kid) != KEY_BYTES:
             return None
-        return SignedEvent(schema.sha256, kid, proof, body)
+        return EvidenceEvent(schema.sha256, kid, proof, body)
 
 
-def _event_record(signed: SignedEvent | None, received: Received | None) -> bytes:
+def _event_record(signed: EvidenceEvent | None, received: Received | None) -> bytes:
     if received is None:
         return bytes([ABSENT])
     record = bytes([SIGNED]) + signed.encode() if signed else bytes([RAW]) + (received.value or b"")

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from processors.evidence.audit_log import ENTRY_MAGIC
-from processors.evidence.entry import Fault, Item, Judge, Progress, Schemas, VerdictCode
+from processors.evidence.entry import EntryProgress, Fault, Item, Judge, Schemas, VerdictCode
 from processors.evidence.folder_format import (
     DATA_FILES,
     ENTRIES,
@@ -62,7 +62,7 @@ from schemas.records import AuditEntry
 from schemas.topics import is_tenant_id
 from schemas.writing import Writer, compile_writer
 
-__all__ = ["Verdict", "VerdictCode", "verify"]
+__all__ = ["AuditVerdict", "VerdictCode", "verify"]
 
 GENESIS_BYTES = 32
 AUDIT_ENTRY = f"{codec.NAMESPACE}.AuditEntry"
@@ -71,7 +71,7 @@ RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeErr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class AuditVerdict:
     """What the files show.
 
     `size` entries held before the verdict and `root` is their RFC 6962 root. `events_absent` of them came without their
@@ -88,13 +88,13 @@ class Verdict:
     absent: tuple[tuple[int, int], ...] = ()
 
 
-def verify(folder: Folder, *, genesis: bytes) -> Verdict:
+def verify(folder: Folder, *, genesis: bytes) -> AuditVerdict:
     """Judge a folder against the genesis that the caller pins. Requires 32 bytes.
 
     Never raises for what stands in the files. What `folder.read` raises passes through.
     """
     assert len(genesis) == GENESIS_BYTES
-    progress = Progress()
+    progress = EntryProgress()
     code, index, detail = VerdictCode.UNWITNESSED, None, "whole and signed, but no witness has seen it"
     try:
         _Walk(folder, genesis, progress).run()
@@ -102,7 +102,7 @@ def verify(folder: Folder, *, genesis: bytes) -> Verdict:
         code, index, detail = fault.code, fault.index, fault.detail
     except RULE_ERRORS as exc:
         code, index, detail = VerdictCode.MALFORMED, progress.size, f"a check could not be made: {type(exc).__name__}"
-    return Verdict(
+    return AuditVerdict(
         code=code,
         index=index,
         detail=detail,
@@ -116,7 +116,7 @@ def verify(folder: Folder, *, genesis: bytes) -> Verdict:
 class _Walk:
     """One pass over the files."""
 
-    def __init__(self, folder: Folder, genesis: bytes, progress: Progress) -> None:
+    def __init__(self, folder: Folder, genesis: bytes, progress: EntryProgress) -> None:
         self._names = frozenset(folder.names())
         self._manifest = _manifest(folder, self._names, genesis)
         self._sources = {name: Source(folder.read(name)) for name in DATA_FILES}

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from processors.policy.delegation import Hop
-from processors.policy.evaluation import Session, Settings, Tables
+from processors.policy.evaluation import Lookups, Session, Settings
 
 
-class Call(NamedTuple):
+class Circumstances(NamedTuple):
     """One call, as the log has it.
 
     `now` is log time in ms, and `appended` when the record was appended, which may be earlier (None: at `now`): rates
@@ -20,7 +20,7 @@ class Call(NamedTuple):
 
     now: int = 0
     session: Session = Session()
-    tables: Tables = Tables()
+    tables: Lookups = Lookups()
     settings: Settings = Settings()
     intents: tuple[str, ...] = ()
     hops: tuple[Hop, ...] = ()
@@ -36,4 +36,4 @@ class Call(NamedTuple):
         return self.now if self.appended is None else self.appended
 
 
-PLAIN = Call()
+PLAIN = Circumstances()

@@ -14,7 +14,6 @@ from typing import Any, assert_never
 from processors.policy import limits
 from processors.policy.evaluation import ABSENT, Evaluation, Record, Work, inspected, member, spend
 from processors.policy.expressions import (
-    Asked,
     Comparison,
     Expression,
     Joined,
@@ -24,6 +23,7 @@ from processors.policy.expressions import (
     Not,
     Operand,
     Path,
+    PredicateCall,
     Scalar,
     Time,
     Truth,
@@ -52,7 +52,7 @@ def compile_condition(expression: Expression) -> Condition:
             return _test(expression)
 
 
-def _test(test: Comparison | Membership | Match | Truth | Asked) -> Condition:
+def _test(test: Comparison | Membership | Match | Truth | PredicateCall) -> Condition:
     match test:
         case Comparison():
             return _comparison(test)
@@ -62,7 +62,7 @@ def _test(test: Comparison | Membership | Match | Truth | Asked) -> Condition:
             return _match(test)
         case Truth():
             return _truth(_reader(test.path))
-        case Asked():
+        case PredicateCall():
             return _asked(test)
         case _ as unreachable:
             assert_never(unreachable)
@@ -279,7 +279,7 @@ def _operands(expression: Expression) -> Iterator[tuple[Path, str]]:
 # ---- what is asked of the call
 
 
-def _asked(test: Asked) -> Condition:
+def _asked(test: PredicateCall) -> Condition:
     name = test.name
     if test.question == "has_role":
         return lambda call: _among_names(call, name, call.subject.roles)

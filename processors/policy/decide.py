@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from processors.policy import limits
-from processors.policy.call import PLAIN, Call
+from processors.policy.call import PLAIN, Circumstances
 from processors.policy.compiled import CompiledPolicy
 from processors.policy.delegation import chain_fault
 from processors.policy.documents import PolicyDocument, check_inline, parse_inline
@@ -24,19 +24,19 @@ from processors.policy.errors import (
 from processors.policy.evaluation import Settings, Work, new_work, spend, spend_free
 from processors.policy.index import Entry, PolicyIndex, index_policies
 from processors.policy.patterns import ResourceName, resource_name
-from processors.policy.plan import Plan, Refusal, Stage, make_plan
+from processors.policy.plan import Denial, Plan, Stage, make_plan
 from processors.policy.resolve import Subject
 from processors.policy.stages import judge_alternative
 from processors.policy.text import nfc, utf8_size
 from processors.policy.verdict import Outcome, Verdict, denied, lowest
 from processors.proof.jcs import JSONValue
 
-__all__ = ["Call", "Outcome", "PolicyIndex", "Stage", "Verdict", "decide", "index_policies"]
+__all__ = ["Circumstances", "Outcome", "PolicyIndex", "Stage", "Verdict", "decide", "index_policies"]
 
-_RESOURCE_INVALID = denied(Refusal(Stage.RESOLUTION, "RESOURCE_INVALID"), ())
-_BROKEN = Refusal(Stage.RESOLUTION, "POLICY_BROKEN")
-_TOO_MUCH = Refusal(Stage.RESOLUTION, "LIMIT_EXCEEDED")
-_LAYER_MISSING = Refusal(Stage.RESOLUTION, "LAYER_MISSING")
+_RESOURCE_INVALID = denied(Denial(Stage.RESOLUTION, "RESOURCE_INVALID"), ())
+_BROKEN = Denial(Stage.RESOLUTION, "POLICY_BROKEN")
+_TOO_MUCH = Denial(Stage.RESOLUTION, "LIMIT_EXCEEDED")
+_LAYER_MISSING = Denial(Stage.RESOLUTION, "LAYER_MISSING")
 
 
 def decide(
@@ -44,7 +44,7 @@ def decide(
     subjects: Subject | Sequence[Subject],
     resource: str,
     parameters: Mapping[str, JSONValue],
-    call: Call = PLAIN,
+    call: Circumstances = PLAIN,
     work: Work | None = None,
 ) -> Verdict:
     """Judge one call. Never raises for what a caller can send; a rule that breaks denies with INTERNAL_ERROR.
@@ -73,11 +73,11 @@ def _delegated(
     subjects: tuple[Subject, ...],
     name: ResourceName,
     parameters: Mapping[str, JSONValue],
-    call: Call,
+    call: Circumstances,
     work: Work,
 ) -> Verdict:
     if not subjects:  # nobody asks: nobody may
-        return denied(Refusal(Stage.GRANT, "NO_POLICY"), ())
+        return denied(Denial(Stage.GRANT, "NO_POLICY"), ())
     # Several without a hop between them are no chain either: nobody let the last one act.
     try:
         fault = chain_fault(call.hops, subjects, name, parameters, call.now, work, bound=call.bound)
@@ -85,7 +85,7 @@ def _delegated(
         return denied(_TOO_MUCH, ())
     if fault is not None:
         reason, hop = fault
-        return denied(Refusal(Stage.RESOLUTION, reason, f"/{hop}"), ())
+        return denied(Denial(Stage.RESOLUTION, reason, f"/{hop}"), ())
     # By plan, where it is impartial: the members of a chain are often alike.
     judged: dict[int, tuple[Plan, Verdict]] = {}
     return lowest([_judge(index, subject, name, parameters, call, work, judged) for subject in subjects])
@@ -99,7 +99,7 @@ def _judge(
     subject: Subject,
     name: ResourceName,
     parameters: Mapping[str, JSONValue],
-    call: Call,
+    call: Circumstances,
     work: Work,
     judged: dict[int, tuple[Plan, Verdict]] | None = None,
 ) -> Verdict:
@@ -113,7 +113,7 @@ def _judge(
     except WorkExceededError:
         return denied(_TOO_MUCH, tuple(sorted({one.digest for one in found})))
     except RULE_ERRORS as exc:
-        internal = Refusal(Stage.RESOLUTION, "INTERNAL_ERROR", type(exc).__name__)
+        internal = Denial(Stage.RESOLUTION, "INTERNAL_ERROR", type(exc).__name__)
         return denied(internal, tuple(sorted({one.digest for one in found})))
     if lacks_layer(index, subject, call.settings):
         return denied(_LAYER_MISSING, plan.digests)
@@ -129,7 +129,7 @@ def _best(
     subject: Subject,
     name: ResourceName,
     parameters: Mapping[str, JSONValue],
-    call: Call,
+    call: Circumstances,
     work: Work,
 ) -> Verdict:
     best: Verdict | None = None
@@ -163,7 +163,7 @@ def with_names_in_nfc(parameters: Mapping[str, JSONValue]) -> Mapping[str, JSONV
 # ---- what is remembered
 
 
-def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, call: Call) -> Plan:
+def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, call: Circumstances) -> Plan:
     """Return the plan for policies and a resource, made once while it is remembered.
 
     Raises:

@@ -73,7 +73,7 @@ class Approval(NamedTuple):
     max_uses: int | None = None
 
 
-class Attestations(Protocol):
+class AttestationLookup(Protocol):
     """What has been attested for a call: a read-only view of tables."""
 
     def records(self, key: str) -> Sequence[Record]:
@@ -116,12 +116,12 @@ class Settings(NamedTuple):
     required_layers: frozenset[str] | None = None
 
 
-class Tables(NamedTuple):
+class Lookups(NamedTuple):
     """Read-only views of the tables that a decision depends on."""
 
     buckets: Callable[[bytes], int] = lambda _key: 0  # theoretical arrival time in µs; 0 where there is none
     cells: Callable[[bytes], Cell | None] = lambda _key: None
-    attestations: Attestations = NoAttestations()
+    attestations: AttestationLookup = NoAttestations()
 
 
 Work = list[int]  # the units that are left, and how many of those spent are nobody's to pay
@@ -140,7 +140,7 @@ class Evaluation:
         name: ResourceName,
         now: int,
         session: Session,
-        tables: Tables,
+        tables: Lookups,
         work: Work,
         resumed: Collection[str] | None,
         rate_time: int | None = None,

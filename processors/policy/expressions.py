@@ -11,7 +11,7 @@ from processors.policy.errors import PolicyError
 from processors.policy.regexes import Regex, Regexes
 from processors.policy.resolve import ATTRIBUTES
 from processors.policy.times import FIELDS, NOW, zone_named
-from processors.policy.tokens import Kind, tokenize
+from processors.policy.tokens import TokenKind, tokenize
 
 Scalar = str | int | float | bool | None
 
@@ -80,7 +80,7 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PredicateCall:
     """`principal.has_role('r')`, `principal.has_group('g')` or `context.has_attestation('k')`."""
 
     question: str
@@ -102,7 +102,7 @@ class Joined:
     parts: "tuple[Expression, ...]"
 
 
-Expression = Comparison | Membership | Match | Truth | Asked | Not | Joined
+Expression = Comparison | Membership | Match | Truth | PredicateCall | Not | Joined
 
 _QUESTIONS = frozenset({("principal", "has_role"), ("principal", "has_group"), ("context", "has_attestation")})
 _MEMBERS = {
@@ -153,7 +153,7 @@ class _Parser:
     def whole(self) -> Expression:
         """Return the expression that is the whole text."""
         expression = self._disjunction()
-        if self._tokens[self._at].kind is not Kind.END:
+        if self._tokens[self._at].kind is not TokenKind.END:
             raise self._fault()
         return expression
 
@@ -197,10 +197,10 @@ class _Parser:
     def _test(self) -> Expression:
         self._count()
         left = self._operand()
-        if isinstance(left, Asked):
+        if isinstance(left, PredicateCall):
             return left
         token = self._tokens[self._at]
-        if token.kind is Kind.SYMBOL and token.value in _OPERATORS:
+        if token.kind is TokenKind.SYMBOL and token.value in _OPERATORS:
             self._at += 1
             return self._comparison(str(token.value), left)
         if self._keyword("in"):
@@ -213,7 +213,7 @@ class _Parser:
 
     def _comparison(self, operator: str, left: Operand) -> Comparison:
         right = self._operand()
-        if isinstance(right, Asked):
+        if isinstance(right, PredicateCall):
             raise self._fault()
         literals = [side.value for side in (left, right) if isinstance(side, Literal)]
         unordered = any(value is None or isinstance(value, bool) for value in literals)
@@ -245,10 +245,10 @@ class _Parser:
 
     def _match(self, path: Path | Time) -> Match:
         token = self._tokens[self._at]
-        if token.kind is Kind.STRING:
+        if token.kind is TokenKind.STRING:
             self._at += 1
             return Match(path, str(token.value), None)
-        if token.kind is not Kind.REGEX:
+        if token.kind is not TokenKind.REGEX:
             raise self._fault()
         self._at += 1
         self.regexes += 1
@@ -256,7 +256,7 @@ class _Parser:
 
     # ---- operands
 
-    def _operand(self) -> Operand | Asked:
+    def _operand(self) -> Operand | PredicateCall:
         self._count()
         literal = self._literal()
         if literal is not None:
@@ -270,7 +270,7 @@ class _Parser:
             return Path("params", tuple(self._steps([])))
         return self._of(name)
 
-    def _of(self, root: str) -> Operand | Asked:
+    def _of(self, root: str) -> Operand | PredicateCall:
         """Read what follows `principal`, `context`, `tool` or `time`."""
         if not self._symbol("."):
             raise self._fault("E_EXPR_NAME")
@@ -286,9 +286,9 @@ class _Parser:
             raise self._fault("E_EXPR_NAME")
         return Time(member, UTC) if root == "time" else Path(root, tuple(steps))
 
-    def _called(self, root: str, member: str) -> Time | Asked:
+    def _called(self, root: str, member: str) -> Time | PredicateCall:
         token = self._tokens[self._at]
-        if token.kind is not Kind.STRING:
+        if token.kind is not TokenKind.STRING:
             raise self._fault()
         self._at += 1
         self._want(")")
@@ -296,7 +296,7 @@ class _Parser:
             return Time(member, zone_named(str(token.value), self._pointer), called=True)
         if (root, member) not in _QUESTIONS:
             raise self._fault("E_EXPR_NAME")
-        return Asked(member, str(token.value))
+        return PredicateCall(member, str(token.value))
 
     def _steps(self, steps: list[str | int]) -> list[str | int]:
         while True:
@@ -313,7 +313,7 @@ class _Parser:
 
     def _index(self) -> int:
         token = self._tokens[self._at]
-        if token.kind is not Kind.NUMBER or not isinstance(token.value, int) or token.value < 0:
+        if token.kind is not TokenKind.NUMBER or not isinstance(token.value, int) or token.value < 0:
             raise self._fault()
         self._at += 1
         self._want("]")
@@ -321,7 +321,7 @@ class _Parser:
 
     def _literal(self) -> Literal | None:
         token = self._tokens[self._at]
-        if token.kind in {Kind.STRING, Kind.NUMBER}:
+        if token.kind in {TokenKind.STRING, TokenKind.NUMBER}:
             self._at += 1
             return Literal(token.value)
         if token.keyword in _CONSTANTS:
@@ -333,7 +333,7 @@ class _Parser:
 
     def _name(self) -> str:
         token = self._tokens[self._at]
-        if token.kind is not Kind.NAME:
+        if token.kind is not TokenKind.NAME:
             raise self._fault()
         self._at += 1
         return str(token.value)
@@ -346,7 +346,7 @@ class _Parser:
 
     def _symbol(self, symbol: str) -> bool:
         token = self._tokens[self._at]
-        if token.kind is not Kind.SYMBOL or token.value != symbol:
+        if token.kind is not TokenKind.SYMBOL or token.value != symbol:
             return False
         self._at += 1
         return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Parameters, Work, spend
-from processors.policy.paths import EVERY, Place, Step, parse_path
+from processors.policy.paths import EVERY, ParsedPath, Step, parse_path
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import as_list, as_object, as_text, document_order, pointer_to
 from processors.policy.text import nfc
@@ -27,7 +27,7 @@ class AllowedParameters:
 
     opkey: str
     pointer: str
-    places: tuple[Place, ...] = field(compare=False)
+    places: tuple[ParsedPath, ...] = field(compare=False)
 
     @property
     def paths(self) -> tuple[str, ...]:

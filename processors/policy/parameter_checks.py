@@ -9,7 +9,7 @@ from collections.abc import Callable
 from processors.policy import limits
 from processors.policy.evaluation import ABSENT, Parameters, Work, inspected, spend
 from processors.policy.globs import grant_glob
-from processors.policy.paths import MISMATCH, Place, reached
+from processors.policy.paths import MISMATCH, ParsedPath, reached
 from processors.policy.patterns import is_one_path
 from processors.policy.regexes import Regex
 from processors.policy.specs import ParameterConstraint
@@ -60,7 +60,7 @@ def _single(name: str, absent: str, null: str, only: _ValueTest) -> Test:
     return test
 
 
-def _nested(place: Place, absent: str, null: str, tests: list[_ValueTest]) -> Test:
+def _nested(place: ParsedPath, absent: str, null: str, tests: list[_ValueTest]) -> Test:
     def test(parameters: Parameters, work: Work) -> str:
         values = reached(parameters, place, work)
         if not values:

@@ -26,14 +26,14 @@ MISMATCH = object()  # a step through a value of another type than it needs
 Step = str | int | Every
 
 
-class Place(NamedTuple):
+class ParsedPath(NamedTuple):
     """A path, read. `steps` has one name where the path is a member at the top."""
 
     path: str
     steps: tuple[Step, ...]
 
 
-def parse_path(path: str, pointer: str) -> Place:
+def parse_path(path: str, pointer: str) -> ParsedPath:
     """Return the steps of a path. Raises PolicyError E_PARAM_PATH; also where it is too long, or has too many steps."""
     if len(path) > limits.PATH_CHARS_MAX:
         raise PolicyError("E_PARAM_PATH", pointer)
@@ -51,10 +51,10 @@ def parse_path(path: str, pointer: str) -> Place:
             steps.append(EVERY if digits == "*" else int(digits))
     if len(steps) > limits.PATH_STEPS_MAX:
         raise PolicyError("E_PARAM_PATH", pointer)
-    return Place(path, tuple(steps))
+    return ParsedPath(path, tuple(steps))
 
 
-def reached(parameters: Parameters, place: Place, work: Work) -> list[object]:
+def reached(parameters: Parameters, place: ParsedPath, work: Work) -> list[object]:
     """Return every value that a path leads to, MISMATCH where it leads through a value of a wrong type.
 
     A member at the top that is called like the whole path is one of them. Absent members and items are none.

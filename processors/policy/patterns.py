@@ -41,7 +41,7 @@ _ONE_READING = re.compile(r"(?:[!-$&-\-0-\[\]-~]|/(?!/))*")
 _SLASH_RUN = re2.compile(r"[/\\]+")
 
 
-class Position(Enum):
+class PatternPosition(Enum):
     """Where a pattern stands: where it widens what is permitted, or where it narrows it."""
 
     GRANT = "grant"
@@ -121,9 +121,9 @@ def _read_name(text: str) -> ResourceName:
 _remembered_name = lru_cache(maxsize=limits.CACHED_NAMES_MAX)(_read_name)
 
 
-def matches(pattern: str, name: ResourceName, position: Position) -> bool:
+def matches(pattern: str, name: ResourceName, position: PatternPosition) -> bool:
     """Return whether a pattern, which `check_pattern` passed, meets a name in that position."""
-    return restricts(pattern, name) if position is Position.RESTRICTION else grants(pattern, name)
+    return restricts(pattern, name) if position is PatternPosition.RESTRICTION else grants(pattern, name)
 
 
 def grants(pattern: str, name: ResourceName) -> bool:

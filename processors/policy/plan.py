@@ -61,7 +61,7 @@ class Applied(NamedTuple):
         return self.policy.lists_a_spelling(name) if self.spelt else self.policy.lists(name)
 
 
-class Refusal(NamedTuple):
+class Denial(NamedTuple):
     """A denial: where it was decided, and by which document."""
 
     stage: Stage
@@ -110,7 +110,7 @@ class Alternative(NamedTuple):
     applied: tuple[Applied, ...]
     denying: tuple[CompiledPolicy, ...]  # whose denials count: also those of held roles that are not this branch
     validity: tuple[tuple[int, int, CompiledPolicy], ...]  # 1
-    refusal: Refusal | None  # 2 to 4
+    refusal: Denial | None  # 2 to 4
     roles: tuple[tuple[frozenset[str], CompiledPolicy], ...]  # 5
     tests: tuple[ParameterTest, ...]  # 6 and 7
     denials: tuple[Needed, ...]  # 8
@@ -319,25 +319,25 @@ def _validity(policies: list[CompiledPolicy]) -> Iterator[tuple[int, int, Compil
             yield _FROM_THE_BEGINNING if begin is None else begin, _WITHOUT_END if end is None else end, policy
 
 
-def _denial(denying: list[CompiledPolicy], name: ResourceName) -> Refusal | None:
+def _denial(denying: list[CompiledPolicy], name: ResourceName) -> Denial | None:
     for policy in denying:
         at = policy.denied_by(name)
         if at is not None:
             detail = pointer_to("/denied_resources", at)
-            return Refusal(Stage.DENIED_RESOURCES, "RESOURCE_DENIED", detail, policy.digest)
+            return Denial(Stage.DENIED_RESOURCES, "RESOURCE_DENIED", detail, policy.digest)
     return None
 
 
-def _refusal(applied: list[Applied], denying: list[CompiledPolicy], name: ResourceName) -> Refusal | None:
+def _refusal(applied: list[Applied], denying: list[CompiledPolicy], name: ResourceName) -> Denial | None:
     denial = _denial(denying, name)
     if denial is not None:
         return denial
     for one in applied:
         if not one.lists(name):
-            return Refusal(Stage.RESOURCES, "RESOURCE_NOT_ALLOWED", "/resources", one.policy.digest)
+            return Denial(Stage.RESOURCES, "RESOURCE_NOT_ALLOWED", "/resources", one.policy.digest)
     # Each list that is not empty has matched by now, so a grant is one that stands where granting is possible.
     if not any(one.grants and one.policy.resources for one in applied):
-        return Refusal(Stage.GRANT, "NO_POLICY")
+        return Denial(Stage.GRANT, "NO_POLICY")
     return None
 
 

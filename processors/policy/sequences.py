@@ -18,7 +18,7 @@ from processors.policy.evaluation import Cell, Evaluation, spend
 from processors.policy.expressions import parse_expression
 from processors.policy.named import Condition
 from processors.policy.parameter_checks import equality_key
-from processors.policy.paths import MISMATCH, Place, parse_path, reached
+from processors.policy.paths import MISMATCH, ParsedPath, parse_path, reached
 from processors.policy.patterns import ResourceName, check_pattern, grants, restricts
 from processors.policy.reading import (
     as_choice,
@@ -53,7 +53,7 @@ class After:
     """An earlier call in this session must have ended well; `same` pairs a path here with one there."""
 
     resource: str
-    same: tuple[tuple[Place, Place], ...]
+    same: tuple[tuple[ParsedPath, ParsedPath], ...]
     within_ms: int | None
 
 
@@ -70,7 +70,7 @@ class AtMost:
 class Sum:
     """So much of a parameter, for each session or user, in each window."""
 
-    place: Place
+    place: ParsedPath
     most: float
     per_session: bool
     window_ms: int | None
@@ -206,7 +206,7 @@ def _after(after: dict[str, JSONValue], pointer: str) -> After:
     )
 
 
-def _pairs(value: JSONValue, pointer: str) -> Iterator[tuple[Place, Place]]:
+def _pairs(value: JSONValue, pointer: str) -> Iterator[tuple[ParsedPath, ParsedPath]]:
     for at, pair in enumerate(as_list(value, pointer, items_max=limits.SEQUENCE_SAME_MAX)):
         here = pointer_to(pointer, at)
         paths = as_list(pair, here, items_max=2)
@@ -281,7 +281,7 @@ def _came_before(rule: SequenceRule, test: After, policy_id: str, call: Evaluati
     return cell is not None and (test.within_ms is None or call.now < cell.at + test.within_ms)
 
 
-def _same(places: list[Place], call: Evaluation) -> bytes | None:
+def _same(places: list[ParsedPath], call: Evaluation) -> bytes | None:
     """Return the digest of the values at some paths, None where one of them is absent or cannot be reached."""
     found: list[list[object]] = []
     for place in places:

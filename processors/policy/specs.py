@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from processors.policy import limits
 from processors.policy.errors import PolicyError
-from processors.policy.paths import ANYWHERE, Place, parse_path
+from processors.policy.paths import ANYWHERE, ParsedPath, parse_path
 from processors.policy.patterns import check_pattern
 from processors.policy.reading import (
     as_choice,
@@ -55,7 +55,7 @@ class ParameterConstraint:
     most_length: int | None = None
     least_items: int | None = None
     most_items: int | None = None
-    place: Place = field(default=Place("", ()), compare=False, repr=False)
+    place: ParsedPath = field(default=ParsedPath("", ()), compare=False, repr=False)
     regex: Regex | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -78,7 +78,7 @@ class DeniedParameter:
     path: str
     pointer: str
     items: tuple[JSONValue, ...]
-    place: Place | None = field(compare=False, repr=False)
+    place: ParsedPath | None = field(compare=False, repr=False)
 
 
 def parse_parameters(value: JSONValue, pointer: str, regexes: Regexes) -> tuple[ParameterConstraint, ...]:

@@ -7,17 +7,17 @@ the name of its document.
 from collections.abc import Mapping
 
 from processors.policy.attestations import External, Use, judge_external, judge_internal
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import CompiledPolicy
 from processors.policy.errors import RULE_ERRORS, WorkExceededError
 from processors.policy.evaluation import Evaluation, Session, Work
 from processors.policy.patterns import ResourceName
-from processors.policy.plan import Alternative, Bucket, Needed, Plan, Refusal, Ruled, Stage
+from processors.policy.plan import Alternative, Bucket, Denial, Needed, Plan, Ruled, Stage
 from processors.policy.rates import retry_after_ms, standing
 from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject
 from processors.policy.sequences import Mark, Write, judge_rule, marks_of
-from processors.policy.verdict import Charges, Effects, Outcome, Verdict, denied
+from processors.policy.verdict import Charges, Consequences, Outcome, Verdict, denied
 from processors.proof.jcs import JSONValue
 
 
@@ -27,7 +27,7 @@ def judge_alternative(
     subject: Subject,
     name: ResourceName,
     parameters: Mapping[str, JSONValue],
-    call: Call,
+    call: Circumstances,
     work: Work,
 ) -> Verdict:
     """Return the verdict of the documents of one alternative. Requires parameters whose names are in NFC."""
@@ -50,59 +50,59 @@ def judge_alternative(
         charges, limited = peek(alternative, subject, call)
         if limited is not None:
             return _limited(limited, plan, alternative)
-    return _allowed(alternative, plan, Effects(charges))
+    return _allowed(alternative, plan, Consequences(charges))
 
 
-def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], work: Work) -> Refusal | None:
+def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], work: Work) -> Denial | None:
     """Judge stages 6 and 7."""
     policy: CompiledPolicy | None = None  # whose rule is being asked
     stage = Stage.PARAMETERS
     try:
         for test, check, policy, stage in alternative.tests:
             if reason := test(parameters, work):
-                return Refusal(stage, reason, check.pointer, policy.digest, check.told(parameters, work))
+                return Denial(stage, reason, check.pointer, policy.digest, check.told(parameters, work))
     except WorkExceededError:
-        return Refusal(stage, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
+        return Denial(stage, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
     except RULE_ERRORS as exc:
-        return Refusal(stage, "INTERNAL_ERROR", type(exc).__name__, policy.digest if policy else b"")
+        return Denial(stage, "INTERNAL_ERROR", type(exc).__name__, policy.digest if policy else b"")
     return None
 
 
-def _conditions(alternative: Alternative, evaluation: Evaluation) -> Refusal | None:
+def _conditions(alternative: Alternative, evaluation: Evaluation) -> Denial | None:
     """Judge stage 8."""
     policy: CompiledPolicy | None = None  # whose rule is being asked
     try:
         for requirement, policy in alternative.denials:
             if applies(requirement, evaluation):
-                return Refusal(Stage.CONDITIONS, "CONDITION_DENIED", requirement.pointer, policy.digest)
+                return Denial(Stage.CONDITIONS, "CONDITION_DENIED", requirement.pointer, policy.digest)
     except WorkExceededError:
-        return Refusal(Stage.CONDITIONS, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
+        return Denial(Stage.CONDITIONS, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
     except RULE_ERRORS as exc:
         deciding = policy.digest if policy else b""
-        return Refusal(Stage.CONDITIONS, "INTERNAL_ERROR", type(exc).__name__, deciding)
+        return Denial(Stage.CONDITIONS, "INTERNAL_ERROR", type(exc).__name__, deciding)
     return None
 
 
-def without_parameters(alternative: Alternative, subject: Subject, now: int) -> Refusal | None:
+def without_parameters(alternative: Alternative, subject: Subject, now: int) -> Denial | None:
     """Judge stages 1 to 5: validity, resources, roles."""
     if alternative.validity:
         early = next((policy for begin, _, policy in alternative.validity if now < begin), None)
         if early is not None:
-            return Refusal(Stage.VALIDITY, "POLICY_NOT_YET_VALID", "/validity/not_before", early.digest)
+            return Denial(Stage.VALIDITY, "POLICY_NOT_YET_VALID", "/validity/not_before", early.digest)
         late = next((policy for _, end, policy in alternative.validity if now >= end), None)
         if late is not None:
-            return Refusal(Stage.VALIDITY, "POLICY_EXPIRED", "/validity/not_after", late.digest)
+            return Denial(Stage.VALIDITY, "POLICY_EXPIRED", "/validity/not_after", late.digest)
     if alternative.refusal is not None:
         return alternative.refusal
     for roles, policy in alternative.roles:
         if roles.isdisjoint(subject.roles):
-            return Refusal(Stage.ROLES, "ROLE_REQUIRED", "/constraints/roles", policy.digest)
+            return Denial(Stage.ROLES, "ROLE_REQUIRED", "/constraints/roles", policy.digest)
     return None
 
 
 def peek(
-    alternative: Alternative, subject: Subject, call: Call | Evaluation
-) -> tuple[Charges, tuple[Refusal, int] | None]:
+    alternative: Alternative, subject: Subject, call: Circumstances | Evaluation
+) -> tuple[Charges, tuple[Denial, int] | None]:
     """Return what a call would be charged, or the refusal and the ms after which every bucket would admit it."""
     now, arrival_of, prefix = call.rate_time * 1000, call.tables.buckets, subject.bucket_prefix
     charges: list[tuple[bytes, int]] = []
@@ -115,7 +115,7 @@ def peek(
         charges.append((key, (max(now, arrival)) + period))
     if not waits:
         return tuple(charges), None
-    refusal = Refusal(Stage.RATE, "RATE_LIMITED", "/constraints/rate_limit", waits[0][1].digest)
+    refusal = Denial(Stage.RATE, "RATE_LIMITED", "/constraints/rate_limit", waits[0][1].digest)
     return (), (refusal, max(wait for wait, _ in waits))
 
 
@@ -139,12 +139,12 @@ def applies(requirement: Requirement, evaluation: Evaluation) -> bool:
     return requirement.condition is None or requirement.condition(evaluation) is not False
 
 
-def _limited(limited: tuple[Refusal, int], plan: Plan, alternative: Alternative) -> Verdict:
+def _limited(limited: tuple[Denial, int], plan: Plan, alternative: Alternative) -> Verdict:
     refusal, wait = limited
     return denied(refusal, plan.digests, branch=alternative.branch)._replace(retry_after_ms=wait)
 
 
-def _allowed(alternative: Alternative, plan: Plan, effects: Effects) -> Verdict:
+def _allowed(alternative: Alternative, plan: Plan, effects: Consequences) -> Verdict:
     return Verdict(Outcome.ALLOWED, policies=plan.digests, branch=alternative.branch, effects=effects)
 
 
@@ -172,7 +172,7 @@ class _Later:
 
     def _refused(self, reason: str, detail: str) -> Verdict:
         deciding = self._policy.digest if self._policy else b""
-        refusal = Refusal(self._stage, reason, detail, deciding)
+        refusal = Denial(self._stage, reason, detail, deciding)
         return denied(refusal, self._plan.digests, branch=self._alternative.branch)
 
     def _verdict(self) -> Verdict:
@@ -227,19 +227,21 @@ class _Later:
             return self._leaving(charges, [*uses, *answer.uses])
         requests = tuple(answer.requests)
         reason = "APPROVAL_PENDING" if answer.pending else answer.reason
-        refusal = Refusal(Stage.APPROVALS, reason, one.requirement.pointer, one.digest)
+        refusal = Denial(Stage.APPROVALS, reason, one.requirement.pointer, one.digest)
         verdict = denied(refusal, self._plan.digests, branch=self._alternative.branch)
         if not answer.pending:
-            return verdict._replace(effects=Effects(requests=requests))
-        effects = Effects(buckets=charges, requests=requests)  # an approval request costs, or approvers were flooded
+            return verdict._replace(effects=Consequences(requests=requests))
+        effects = Consequences(
+            buckets=charges, requests=requests
+        )  # an approval request costs, or approvers were flooded
         return verdict._replace(outcome=Outcome.PENDING, stage=Stage.OUTCOME, effects=effects)
 
     def _leaving(self, charges: Charges, uses: list[Use]) -> Verdict:
         """Return the verdict on an allowed call, with what it leaves behind for later ones."""
         if not (uses or self._cells or self._plan.marks):
-            return _allowed(self._alternative, self._plan, Effects(charges))
+            return _allowed(self._alternative, self._plan, Consequences(charges))
         left = [self._mark(ruled) for ruled in self._plan.marks]
-        effects = Effects(
+        effects = Consequences(
             buckets=charges,
             cells=(*self._cells, *(one for one in left if isinstance(one, Write))),
             marks=tuple(one for one in left if isinstance(one, Mark)),

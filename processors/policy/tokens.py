@@ -17,7 +17,7 @@ _WORDS = ("and", "or", "not", "in", "matches", "true", "false", "null")
 _KEYWORDS = {spelling: word for word in _WORDS for spelling in (word, word.upper())}
 
 
-class Kind(Enum):
+class TokenKind(Enum):
     """What a token is."""
 
     NAME = "name"
@@ -31,7 +31,7 @@ class Kind(Enum):
 class Token(NamedTuple):
     """A word. `value` is a string's content, a regex's pattern, a number; else the text itself."""
 
-    kind: Kind
+    kind: TokenKind
     value: str | float
     keyword: str = ""  # the keyword that a name is, where one can stand
 
@@ -53,14 +53,14 @@ def _tokens(text: str, pointer: str) -> Iterator[Token]:
         elif character in _DIGITS or character == "-":
             token, at = _number(text, at, pointer)
         elif character in {"'", '"'}:
-            token, at = _quoted(text, at, Kind.STRING, pointer)
+            token, at = _quoted(text, at, TokenKind.STRING, pointer)
         elif character == "/" and regex_may_follow:
-            token, at = _quoted(text, at, Kind.REGEX, pointer)
+            token, at = _quoted(text, at, TokenKind.REGEX, pointer)
         else:
             token, at = _symbol(text, at, pointer)
         regex_may_follow = token.keyword == "matches"
         yield token
-    yield Token(Kind.END, "")
+    yield Token(TokenKind.END, "")
 
 
 def _name(text: str, start: int) -> tuple[Token, int]:
@@ -68,7 +68,7 @@ def _name(text: str, start: int) -> tuple[Token, int]:
     while at < len(text) and text[at] in _IN_NAME:
         at += 1
     name = text[start:at]
-    return Token(Kind.NAME, name, _KEYWORDS.get(name, "")), at
+    return Token(TokenKind.NAME, name, _KEYWORDS.get(name, "")), at
 
 
 def _number(text: str, start: int, pointer: str) -> tuple[Token, int]:
@@ -81,16 +81,16 @@ def _number(text: str, start: int, pointer: str) -> tuple[Token, int]:
         raise PolicyError("E_EXPR_SYNTAX", pointer) from None
     if not isinstance(value, (int, float)) or (at < len(text) and text[at] in _IN_NAME):
         raise PolicyError("E_EXPR_SYNTAX", pointer)
-    return Token(Kind.NUMBER, value), at
+    return Token(TokenKind.NUMBER, value), at
 
 
-def _quoted(text: str, start: int, kind: Kind, pointer: str) -> tuple[Token, int]:
+def _quoted(text: str, start: int, kind: TokenKind, pointer: str) -> tuple[Token, int]:
     """Read to the same mark again. In a string a backslash stands before a mark or itself; a regex keeps its own."""
     mark, at, found = text[start], start + 1, []
     while at < len(text) and text[at] != mark:
         if text[at] == "\\":
             escaped = text[at + 1 : at + 2]
-            if kind is Kind.REGEX:
+            if kind is TokenKind.REGEX:
                 found.append(escaped if escaped == mark else f"\\{escaped}")
             elif escaped in {"'", '"', "\\"}:
                 found.append(escaped)
@@ -108,5 +108,5 @@ def _quoted(text: str, start: int, kind: Kind, pointer: str) -> tuple[Token, int
 def _symbol(text: str, at: int, pointer: str) -> tuple[Token, int]:
     for symbol in _SYMBOLS:
         if text.startswith(symbol, at):
-            return Token(Kind.SYMBOL, symbol), at + len(symbol)
+            return Token(TokenKind.SYMBOL, symbol), at + len(symbol)
     raise PolicyError("E_EXPR_SYNTAX", pointer)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from processors.policy.attestations import Request, Use
-from processors.policy.plan import Refusal, Stage
+from processors.policy.plan import Denial, Stage
 from processors.policy.sequences import Mark, Write
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ RANK = {Outcome.DENIED: 0, Outcome.PENDING: 1, Outcome.ALLOWED: 2}
 Charges = tuple[tuple[bytes, int], ...]
 
 
-class Effects(NamedTuple):
+class Consequences(NamedTuple):
     """What a decision changes. Whoever puts it on the log applies all of it, exactly once, or none.
 
     `buckets` are (key, arrival time); `marks` are written when the call has ended well, the rest at once.
@@ -38,7 +38,7 @@ class Effects(NamedTuple):
     requests: tuple[Request, ...] = ()
 
 
-NO_EFFECTS = Effects()
+NO_EFFECTS = Consequences()
 
 
 class Verdict(NamedTuple):
@@ -58,10 +58,10 @@ class Verdict(NamedTuple):
     path: str = ""
     retry_after_ms: int | None = None
     branch: str = ""
-    effects: Effects = NO_EFFECTS
+    effects: Consequences = NO_EFFECTS
 
 
-def denied(refusal: Refusal, policies: tuple[bytes, ...], *, branch: str = "") -> Verdict:
+def denied(refusal: Denial, policies: tuple[bytes, ...], *, branch: str = "") -> Verdict:
     """Return the verdict of a refusal."""
     stage, reason, detail, deciding, path = refusal
     return Verdict(Outcome.DENIED, reason, detail, policies, deciding, stage, path, None, branch)
@@ -82,7 +82,7 @@ def lowest(verdicts: list[Verdict]) -> Verdict:
     effects = [one.effects for one in verdicts]
     if not any(map(any, effects)):
         return answer._replace(policies=policies)
-    together = Effects(
+    together = Consequences(
         buckets=_union(one.buckets for one in effects),
         cells=_union(one.cells for one in effects),
         marks=_union(one.marks for one in effects),

@@ -50,14 +50,14 @@ class MalformedProofError(ValueError):
     """A `macaw-proof` or `macaw-kid` header is missing, doubled or of the wrong shape."""
 
 
-def lp(data: bytes) -> bytes:
+def length_prefixed(data: bytes) -> bytes:
     """Return `data` after its length in 4 bytes, big-endian."""
     return len(data).to_bytes(4, "big") + data
 
 
 def tagged_digest(tag: bytes, *parts: bytes) -> bytes:
     """Return the digest of some parts, each after its length, in the domain that the tag names."""
-    return sha256(tag + b"".join(map(lp, parts))).digest()
+    return sha256(tag + b"".join(map(length_prefixed, parts))).digest()
 
 
 def kid_of(public_key: bytes) -> bytes:
@@ -75,7 +75,7 @@ class Place:
     def of(cls, tag: bytes, genesis: bytes, topic: str, partition: int, schema_sha256: bytes) -> Place:
         """Return the place of records of one schema on one partition."""
         name = topic.encode()
-        return cls(b"\x00" + tag + genesis + lp(name) + partition.to_bytes(4, "big") + schema_sha256)
+        return cls(b"\x00" + tag + genesis + length_prefixed(name) + partition.to_bytes(4, "big") + schema_sha256)
 
     def leaf(self, body: bytes) -> bytes:
         """Return the leaf of a record with this body."""
@@ -208,7 +208,14 @@ class SigningKey:
 
 def possession_bytes(genesis: bytes, role: str, principal_id: str, ed25519: bytes, x25519: bytes) -> bytes:
     """Return what a new key signs to show that its owner holds it, for this role, principal and tenant only."""
-    return POSSESSION_TAG + genesis + lp(role.encode()) + lp(principal_id.encode()) + ed25519 + x25519
+    return (
+        POSSESSION_TAG
+        + genesis
+        + length_prefixed(role.encode())
+        + length_prefixed(principal_id.encode())
+        + ed25519
+        + x25519
+    )
 
 
 def root_act_bytes(genesis: bytes, root_epoch: int, act: bytes) -> bytes:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Outcome, Verdict
 from processors.proof.jcs import JSONValue
 from streams.authzen.questions import MalformedRequestError, Question, UnaskableError
-from streams.authzen.standing import PoliciesStanding, Standing
+from streams.authzen.standing import PoliciesStanding, Snapshot
 
 ALLOWED = "ALLOWED"
 SUBJECT_UNKNOWN = "SUBJECT_UNKNOWN"  # no such id in the directory, or not under this type
@@ -23,7 +23,7 @@ MALFORMED_REQUEST = "MALFORMED_REQUEST"  # one evaluation of a batch is no quest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class EvaluationResponse:
     """What is told, with no parameter value and no policy's text in it.
 
     `policy` is the digest of the document that decided, empty where none did; `consulted` are those of all that apply.
@@ -59,10 +59,10 @@ class Answer:
         return {"decision": self.decision, "context": context}
 
 
-def answer(standing: Standing, asked: Question | MalformedRequestError, now_ms: int) -> Answer:
+def answer(standing: Snapshot, asked: Question | MalformedRequestError, now_ms: int) -> EvaluationResponse:
     """Return the answer to one question, or to what is none. Never raises for what a caller can send."""
     policies = standing.policies
-    refused = Answer(decision=False, reason=MALFORMED_REQUEST, as_of=policies.as_of)
+    refused = EvaluationResponse(decision=False, reason=MALFORMED_REQUEST, as_of=policies.as_of)
     if isinstance(asked, MalformedRequestError):
         return replace(refused, error=str(asked))
     refused = replace(refused, ignored=asked.ignored)
@@ -74,7 +74,7 @@ def answer(standing: Standing, asked: Question | MalformedRequestError, now_ms: 
     except UnaskableError as exc:
         return replace(refused, reason=exc.reason)
     verdict = _verdict(policies, subject, name, parameters, now_ms)
-    return Answer(
+    return EvaluationResponse(
         decision=verdict.outcome is Outcome.ALLOWED,
         reason=verdict.reason or ALLOWED,
         as_of=policies.as_of,
@@ -90,5 +90,7 @@ def _verdict(
     policies: PoliciesStanding, subject: Subject, name: str, parameters: Mapping[str, JSONValue], now_ms: int
 ) -> Verdict:
     """Ask the policies. The one place that knows how; the effects of the verdict end here."""
-    call = Call(now=max(now_ms, policies.now), appended=now_ms, tables=policies.tables, settings=policies.settings)
+    call = Circumstances(
+        now=max(now_ms, policies.now), appended=now_ms, tables=policies.tables, settings=policies.settings
+    )
     return decide(policies.index, subject, name, parameters, call)

@@ -38,15 +38,15 @@ from streams.address import Address
 from streams.authzen import limits
 from streams.authzen.answers import answer
 from streams.authzen.questions import (
-    Batch,
     MalformedRequestError,
     Object,
     Question,
+    QuestionBatch,
     read_batch,
     read_body,
     read_question,
 )
-from streams.authzen.standing import Kept, Standing
+from streams.authzen.standing import Kept, Snapshot
 from streams.http import RETRY_AFTER_SECONDS, Door, SecureHeaders
 from streams.views.api import TOKEN_CHARS_MIN
 
@@ -118,7 +118,7 @@ class DecisionAPI:
         self._current()
         return JSONResponse({"ready": True})
 
-    async def _admit(self, request: Request) -> tuple[Standing, Object]:
+    async def _admit(self, request: Request) -> tuple[Snapshot, Object]:
         """Return what to answer from, and the body. Raises HTTPException."""
         if not self._may_ask(request.headers.getlist("authorization")):
             raise HTTPException(401, "want the bearer token of this tenant", {"WWW-Authenticate": "Bearer"})
@@ -132,7 +132,7 @@ class DecisionAPI:
             raise HTTPException(400, str(exc)) from None
         return self._current(), body
 
-    def _current(self) -> Standing:
+    def _current(self) -> Snapshot:
         standing = self._kept.current()
         if standing is None:
             sentence = "policies and subjects could not be read for too long; ask again in a moment"
@@ -150,14 +150,14 @@ class DecisionAPI:
         scheme, _, given = (authorizations[0] if len(authorizations) == 1 else "").partition(" ")
         return hmac.compare_digest(given.strip().encode(), expected.encode()) and scheme.lower() == "bearer"
 
-    def _single(self, standing: Standing, body: Object) -> Mapping[str, JSONValue]:
+    def _single(self, standing: Snapshot, body: Object) -> Mapping[str, JSONValue]:
         try:
             question = read_question(body)
         except MalformedRequestError as exc:
             raise HTTPException(400, str(exc)) from None
         return self._answer(standing, question)
 
-    async def _batch(self, standing: Standing, batch: Batch) -> list[Mapping[str, JSONValue]]:
+    async def _batch(self, standing: Snapshot, batch: QuestionBatch) -> list[Mapping[str, JSONValue]]:
         """Answer one after the other, all from one standing, and let others have their turn between them."""
         answers: list[Mapping[str, JSONValue]] = []
         for question in batch.questions():
@@ -168,7 +168,7 @@ class DecisionAPI:
             await asyncio.sleep(0)
         return answers
 
-    def _answer(self, standing: Standing, asked: Question | MalformedRequestError) -> Mapping[str, JSONValue]:
+    def _answer(self, standing: Snapshot, asked: Question | MalformedRequestError) -> Mapping[str, JSONValue]:
         return answer(standing, asked, self._clock_ms()).as_json()
 
 

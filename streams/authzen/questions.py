@@ -93,7 +93,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class QuestionBatch:
     """Several evaluations of one request, each with the defaults filled in and not read yet."""
 
     semantic: Semantic
@@ -120,7 +120,7 @@ def read_body(text: bytes) -> Object:
     return value
 
 
-def read_batch(body: Object) -> Batch | None:
+def read_batch(body: Object) -> QuestionBatch | None:
     """Return the evaluations of a request, None where it is a single one.
 
     Raises:
@@ -138,7 +138,7 @@ def read_batch(body: Object) -> Batch | None:
     for name, value in defaults.items():
         if not isinstance(value, dict):
             raise MalformedRequestError(f"{name}: want an object")
-    return Batch(semantic, tuple(evaluations), defaults)
+    return QuestionBatch(semantic, tuple(evaluations), defaults)
 
 
 def read_question(body: Object) -> Question:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from processors.policy.evaluation import Settings, Tables
+from processors.policy.evaluation import Lookups, Settings
 from processors.policy.index import PolicyIndex
 from streams.authzen import limits
 from streams.authzen.directory import Directory
@@ -29,19 +29,19 @@ class PoliciesStanding:
     index: PolicyIndex = field(repr=False)
     as_of: int | None = None
     now: int = 0
-    tables: Tables = field(default=Tables(), repr=False)
+    tables: Lookups = field(default=Lookups(), repr=False)
     settings: Settings = field(default=Settings())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Snapshot:
     """What a question is answered from."""
 
     policies: PoliciesStanding
     directory: Directory = field(repr=False)
 
 
-Load = Callable[[], Standing]
+Load = Callable[[], Snapshot]
 
 
 class Kept:
@@ -53,7 +53,7 @@ class Kept:
         self._read_at = clock()
         self._standing = load()
 
-    def current(self) -> Standing | None:
+    def current(self) -> Snapshot | None:
         """Return the standing, None where it is not known to be one any more."""
         return self._standing if self._clock() - self._read_at <= limits.STALE_SECONDS else None
 

@@ -42,7 +42,7 @@ class AccessError(ValueError):
     """`access.json` is wrong, or the cluster does not show or take access rules; the message says what to do."""
 
 
-class Kind(enum.StrEnum):
+class ResourceKind(enum.StrEnum):
     """What a rule is about."""
 
     TOPIC = "topic"
@@ -55,7 +55,7 @@ class Kind(enum.StrEnum):
 class Pattern:
     """One resource, or with `prefixed` all whose names begin so."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     prefixed: bool = False
 
@@ -220,35 +220,35 @@ def _rules(tenant: str, tool_roles: list[str]) -> Iterator[Rule]:
 
     readers: dict[str, None] = {}
     for topic in TOPICS:
-        pattern = Pattern(kind=Kind.TOPIC, name=topic.of(tenant))
+        pattern = Pattern(kind=ResourceKind.TOPIC, name=topic.of(tenant))
         for operation, named in (("WRITE", topic.writers), ("READ", topic.readers)):
             yield from (Rule(role=role, operation=operation, pattern=pattern) for role in roles(named))
         readers.update(dict.fromkeys(roles(topic.readers)))
-    looked_up = Pattern(kind=Kind.GROUP, name=topics.reader_group(tenant))
+    looked_up = Pattern(kind=ResourceKind.GROUP, name=topics.reader_group(tenant))
     for role in readers:
         # To describe a group is not to join it, nor to commit under its name. Those of the operator have their own.
         if role not in OPERATOR_ROLES:
             yield Rule(role=role, operation="DESCRIBE", pattern=looked_up)
-    exporting = Pattern(kind=Kind.GROUP, name=topics.export_groups(tenant), prefixed=True)
+    exporting = Pattern(kind=ResourceKind.GROUP, name=topics.export_groups(tenant), prefixed=True)
     yield Rule(role="exporter", operation="READ", pattern=exporting)
     for role in tool_roles:
         group = topics.tool_group(tenant, role.removeprefix(TOOL_PREFIX))
-        yield Rule(role=role, operation="READ", pattern=Pattern(kind=Kind.GROUP, name=group))
+        yield Rule(role=role, operation="READ", pattern=Pattern(kind=ResourceKind.GROUP, name=group))
     yield from _operator_rules()
 
 
 def _operator_rules() -> Iterator[Rule]:
     """Yield what does not depend on a tenant. Only the operator's roles have prefixes: no tenant's name is one."""
-    monitors = Pattern(kind=Kind.TRANSACTIONAL_ID, name=topics.MONITOR_TRANSACTIONS_PREFIX, prefixed=True)
-    yield Rule(role="monitor", operation="READ", pattern=Pattern(kind=Kind.GROUP, name=topics.MONITOR_GROUP))
+    monitors = Pattern(kind=ResourceKind.TRANSACTIONAL_ID, name=topics.MONITOR_TRANSACTIONS_PREFIX, prefixed=True)
+    yield Rule(role="monitor", operation="READ", pattern=Pattern(kind=ResourceKind.GROUP, name=topics.MONITOR_GROUP))
     yield Rule(role="monitor", operation="WRITE", pattern=monitors)
-    views = Pattern(kind=Kind.GROUP, name=topics.VIEWS_GROUP_PREFIX, prefixed=True)
+    views = Pattern(kind=ResourceKind.GROUP, name=topics.VIEWS_GROUP_PREFIX, prefixed=True)
     yield Rule(role="views", operation="READ", pattern=views)
-    everything = Pattern(kind=Kind.TOPIC, name=topics.ALL_TOPICS_PREFIX, prefixed=True)
+    everything = Pattern(kind=ResourceKind.TOPIC, name=topics.ALL_TOPICS_PREFIX, prefixed=True)
     for operation in ("CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"):
         yield Rule(role="operator", operation=operation, pattern=everything)
     for operation in ("DESCRIBE", "DESCRIBE_CONFIGS", "ALTER"):  # access rules: see them, and make more
-        yield Rule(role="operator", operation=operation, pattern=Pattern(kind=Kind.CLUSTER, name=CLUSTER_NAME))
+        yield Rule(role="operator", operation=operation, pattern=Pattern(kind=ResourceKind.CLUSTER, name=CLUSTER_NAME))
 
 
 def grants(access: Access, tenant: str) -> frozenset[Grant]:
@@ -262,7 +262,7 @@ def grants(access: Access, tenant: str) -> frozenset[Grant]:
 
 def concerns(grant: Grant, tenant: str) -> bool:
     """Whether a grant, wanted or not, reaches anything of this tenant or of the operator's roles."""
-    if grant.pattern.kind is Kind.CLUSTER:
+    if grant.pattern.kind is ResourceKind.CLUSTER:
         return grant.operation in CLUSTER_POWERS
     return any(grant.pattern.overlaps(own) for own in _own(tenant))
 
@@ -270,11 +270,11 @@ def concerns(grant: Grant, tenant: str) -> bool:
 def _own(tenant: str) -> Iterator[Pattern]:
     """Yield what belongs to a tenant and to the operator, whether it exists or not."""
     for owner in (tenant, "ops"):
-        yield Pattern(kind=Kind.TOPIC, name=f"macaw.{owner}.", prefixed=True)
-    yield Pattern(kind=Kind.GROUP, name=f"macaw.{tenant}.", prefixed=True)
-    yield Pattern(kind=Kind.GROUP, name=topics.MONITOR_GROUP)
-    yield Pattern(kind=Kind.GROUP, name=topics.VIEWS_GROUP_PREFIX, prefixed=True)
-    yield Pattern(kind=Kind.TRANSACTIONAL_ID, name=topics.MONITOR_TRANSACTIONS_PREFIX, prefixed=True)
+        yield Pattern(kind=ResourceKind.TOPIC, name=f"macaw.{owner}.", prefixed=True)
+    yield Pattern(kind=ResourceKind.GROUP, name=f"macaw.{tenant}.", prefixed=True)
+    yield Pattern(kind=ResourceKind.GROUP, name=topics.MONITOR_GROUP)
+    yield Pattern(kind=ResourceKind.GROUP, name=topics.VIEWS_GROUP_PREFIX, prefixed=True)
+    yield Pattern(kind=ResourceKind.TRANSACTIONAL_ID, name=topics.MONITOR_TRANSACTIONS_PREFIX, prefixed=True)
 
 
 def access_drift(access: Access, tenant: str, found: Iterable[Grant]) -> tuple[Drift, ...]:

@@ -13,14 +13,14 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._config import ConfigResource  # typed only there
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType  # typed only there
 
-from streams.cluster.access import AccessError, Grant, Kind, Pattern
+from streams.cluster.access import AccessError, Grant, Pattern, ResourceKind
 from streams.cluster.topics import ASK_SECONDS, WAIT_SECONDS, said
 
 _KINDS = {
-    Kind.TOPIC: ResourceType.TOPIC,
-    Kind.GROUP: ResourceType.GROUP,
-    Kind.TRANSACTIONAL_ID: ResourceType.TRANSACTIONAL_ID,
-    Kind.CLUSTER: ResourceType.BROKER,  # its name in this library
+    ResourceKind.TOPIC: ResourceType.TOPIC,
+    ResourceKind.GROUP: ResourceType.GROUP,
+    ResourceKind.TRANSACTIONAL_ID: ResourceType.TRANSACTIONAL_ID,
+    ResourceKind.CLUSTER: ResourceType.BROKER,  # its name in this library
 }
 _KIND_OF = {there: kind for kind, there in _KINDS.items()}
 _UNSEEN = "the cluster does not show its access rules"

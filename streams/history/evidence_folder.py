@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from processors.evidence.folder_format import DATA_FILES, MANIFEST, SCHEMA_PREFIX
-from processors.evidence.verdict import Verdict, VerdictCode, verify
+from processors.evidence.verdict import AuditVerdict, VerdictCode, verify
 from processors.proof.merkle import EMPTY_ROOT
 
 FILE_BYTES_MAX = 256 * 1024**3
@@ -133,11 +133,13 @@ def _names_in(directory: int) -> list[str]:
     return names
 
 
-def verify_folder(path: Path, *, genesis: bytes) -> Verdict:
+def verify_folder(path: Path, *, genesis: bytes) -> AuditVerdict:
     """Judge the folder at `path` against a pinned genesis of 32 bytes. Whatever cannot be read is MALFORMED."""
     try:
         with EvidenceFolder(path) as folder:
             return verify(folder, genesis=genesis)
     except (EvidenceFolderError, OSError) as exc:
         detail = str(exc) if isinstance(exc, EvidenceFolderError) else f"cannot be read: {exc.strerror}"
-        return Verdict(code=VerdictCode.MALFORMED, index=None, detail=detail, size=0, root=EMPTY_ROOT, events_absent=0)
+        return AuditVerdict(
+            code=VerdictCode.MALFORMED, index=None, detail=detail, size=0, root=EMPTY_ROOT, events_absent=0
+        )

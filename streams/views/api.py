@@ -43,7 +43,7 @@ from streams.address import ON_LOOPBACK
 from streams.http import RETRY_AFTER_SECONDS, Door, SecureHeaders
 from streams.views.catalogue import LISTINGS, ROW_ID, Filter, Listing, Rows, session_whole, trees
 from streams.views.progress import Progress
-from streams.views.view import PAGE_ROWS_MAX, JSONRow, Page, Question
+from streams.views.view import PAGE_ROWS_MAX, JSONRow, Page, PageQuery
 
 PAGE_ROWS = 100
 # A file that was cut short must not turn into a token that can be guessed.
@@ -157,7 +157,7 @@ def _paged(name: str, page: Page) -> JSONRow:
 
 def read_question(
     tenant: str, parameters: QueryParams, filters: Mapping[str, Filter]
-) -> tuple[Question, dict[str, str]]:
+) -> tuple[PageQuery, dict[str, str]]:
     """Return the page that is asked for, and the filters' values.
 
     Raises:
@@ -177,7 +177,7 @@ def read_question(
         raise HTTPException(400, f"limit: want 1 to {PAGE_ROWS_MAX}")
     if after is not None and not ROW_ID.fullmatch(after):
         raise HTTPException(400, "after: want the `next` of the page before")
-    return Question(tenant=tenant, after=after or "", limit=int(limit) if limit else PAGE_ROWS), wanted
+    return PageQuery(tenant=tenant, after=after or "", limit=int(limit) if limit else PAGE_ROWS), wanted
 
 
 async def _refuse(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - Starlette passes it

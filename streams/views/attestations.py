@@ -14,7 +14,7 @@ from schemas.topics import OPS_ATTESTATIONS, OPS_ATTESTATIONS_CHANGELOG
 from streams.views.view import ID_BYTES, JSONRow, View, shown_after
 
 
-class Kind(enum.Enum):
+class AttestationKind(enum.Enum):
     """What a row is about."""
 
     RECORD = "record"
@@ -22,7 +22,7 @@ class Kind(enum.Enum):
     GRANT = "grant"
 
 
-class Status(enum.Enum):
+class AttestationStatus(enum.Enum):
     """What became of it. A request is pending, then one of the four after it; the others tell of records and grants."""
 
     PENDING = "pending"
@@ -37,19 +37,25 @@ class Status(enum.Enum):
     ENDED = "ended"
 
 
-OF_REQUESTS = (Status.PENDING, Status.APPROVED, Status.DENIED, Status.TIMEOUT, Status.CANCELLED)
-_SAID = frozenset(status.value for status in Status if status is not Status.EXPIRED)
-_LIVE = frozenset({Status.PENDING.value, Status.ACTIVE.value})
+OF_REQUESTS = (
+    AttestationStatus.PENDING,
+    AttestationStatus.APPROVED,
+    AttestationStatus.DENIED,
+    AttestationStatus.TIMEOUT,
+    AttestationStatus.CANCELLED,
+)
+_SAID = frozenset(status.value for status in AttestationStatus if status is not AttestationStatus.EXPIRED)
+_LIVE = frozenset({AttestationStatus.PENDING.value, AttestationStatus.ACTIVE.value})
 
 
-def status_of(row: AttestationChanged, now: int) -> Status:
+def status_of(row: AttestationChanged, now: int) -> AttestationStatus:
     """Return what it is at `now`: past its end it counts no more, although no event says so yet."""
     if row.ends_at is not None and now >= row.ends_at:
-        if row.status == Status.PENDING.value:
-            return Status.TIMEOUT
-        if row.status == Status.ACTIVE.value:
-            return Status.EXPIRED
-    return Status(row.status)
+        if row.status == AttestationStatus.PENDING.value:
+            return AttestationStatus.TIMEOUT
+        if row.status == AttestationStatus.ACTIVE.value:
+            return AttestationStatus.EXPIRED
+    return AttestationStatus(row.status)
 
 
 def shown_until(row: AttestationChanged) -> int:
@@ -61,9 +67,9 @@ def shown_until(row: AttestationChanged) -> int:
 
 def check(change: AttestationChanged) -> None:
     """Raise MalformedRecordError unless the parts fit each other."""
-    if change.kind not in {kind.value for kind in Kind}:
+    if change.kind not in {kind.value for kind in AttestationKind}:
         raise MalformedRecordError(f"got kind {change.kind[:16]!r}, want record, request or grant")
-    if len(change.session_id) != (0 if change.kind == Kind.GRANT.value else ID_BYTES):
+    if len(change.session_id) != (0 if change.kind == AttestationKind.GRANT.value else ID_BYTES):
         raise MalformedRecordError(f"want a session id of {ID_BYTES} bytes, and none for a grant")
 
 
@@ -90,7 +96,7 @@ def describe(row: AttestationChanged, now: int) -> JSONRow:
 
 def describe_request(row: AttestationChanged, now: int) -> JSONRow | None:
     """Return a request with who may approve it, who has, and until when; None for records and grants."""
-    if row.kind != Kind.REQUEST.value:
+    if row.kind != AttestationKind.REQUEST.value:
         return None
     return {
         "id": row.id.hex(),

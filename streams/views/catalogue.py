@@ -12,7 +12,7 @@ from streams.views.attestations import ATTESTATIONS, OF_REQUESTS
 from streams.views.context import CONTEXT
 from streams.views.delegations import DELEGATIONS
 from streams.views.sessions import SESSIONS
-from streams.views.view import JSONRow, Page, Question, View, select_page
+from streams.views.view import JSONRow, Page, PageQuery, View, select_page
 
 VIEWS: tuple[View[Any], ...] = (SESSIONS, ATTESTATIONS, CONTEXT, DELEGATIONS)  # Any: each of its own record
 Rows = Mapping[str, Mapping[bytes, bytes]]  # the rows of each view, by its name
@@ -56,7 +56,7 @@ class Listing:
     filters: Mapping[str, Filter] = field(default_factory=dict)
     unless_said: Mapping[str, str] = field(default_factory=dict)
 
-    def select(self, rows: Rows, question: Question, wanted: Mapping[str, str], now: int) -> Page:
+    def select(self, rows: Rows, question: PageQuery, wanted: Mapping[str, str], now: int) -> Page:
         """Return a page of the rows that are as `wanted`, the values of parameters by their names."""
         conditions = {**self.unless_said, **wanted}
         needles = (self.filters[name].needle(value) for name, value in conditions.items())
@@ -76,15 +76,15 @@ _SESSIONS = Listing(
     name="sessions",
     view=SESSIONS,
     describe=sessions.describe,
-    filters={"status": _one_of("status", *(one.value for one in sessions.Status))},
+    filters={"status": _one_of("status", *(one.value for one in sessions.SessionStatus))},
 )
 _ATTESTATIONS = Listing(
     name="attestations",
     view=ATTESTATIONS,
     describe=attestations.describe,
     filters={
-        "status": _one_of("status", *(one.value for one in attestations.Status)),
-        "kind": _one_of("kind", *(one.value for one in attestations.Kind)),
+        "status": _one_of("status", *(one.value for one in attestations.AttestationStatus)),
+        "kind": _one_of("kind", *(one.value for one in attestations.AttestationKind)),
         "key": _text("key"),
         "session": _id("session_id"),
     },
@@ -94,19 +94,19 @@ _APPROVALS = Listing(
     view=ATTESTATIONS,
     describe=attestations.describe_request,
     filters={"status": _one_of("status", *(one.value for one in OF_REQUESTS)), "key": _text("key")},
-    unless_said={"status": attestations.Status.PENDING.value},
+    unless_said={"status": attestations.AttestationStatus.PENDING.value},
 )
 _CONTEXT = Listing(
     name="context",
     view=CONTEXT,
     describe=context.describe,
-    filters={"status": _one_of("status", *(one.value for one in context.Status)), "scope": _text("scope")},
-    unless_said={"status": context.Status.SET.value},
+    filters={"status": _one_of("status", *(one.value for one in context.VaultStatus)), "scope": _text("scope")},
+    unless_said={"status": context.VaultStatus.SET.value},
 )
 LISTINGS = (_SESSIONS, _ATTESTATIONS, _APPROVALS, _CONTEXT)
 
 
-def trees(rows: Rows, question: Question, now: int) -> Page:
+def trees(rows: Rows, question: PageQuery, now: int) -> Page:
     """Return a page of a tenant's delegations, as trees."""
     return delegations.select_trees(rows[DELEGATIONS.name], question, now)
 
@@ -120,7 +120,7 @@ def session_whole(rows: Rows, tenant: str, session_id: str, now: int) -> JSONRow
     row = SESSIONS.read_row(stored)
     if row is None or now >= SESSIONS.shown_until(row):
         return None
-    question = Question(tenant=tenant, limit=RELATED_ROWS_MAX)
+    question = PageQuery(tenant=tenant, limit=RELATED_ROWS_MAX)
     related = {
         "context": _CONTEXT.select(rows, question, {"scope": context.session_scope(session_id)}, now),
         "attestations": _ATTESTATIONS.select(rows, question, {"session": session_id}, now),

@@ -11,7 +11,7 @@ from schemas.topics import OPS_CONTEXT, OPS_CONTEXT_CHANGELOG
 from streams.views.view import JSONRow, View, shown_after
 
 
-class Status(enum.Enum):
+class VaultStatus(enum.Enum):
     """What became of a key."""
 
     SET = "set"
@@ -19,15 +19,15 @@ class Status(enum.Enum):
     ENDED = "ended"
 
 
-def status_of(row: ContextChanged, now: int) -> Status:
+def status_of(row: ContextChanged, now: int) -> VaultStatus:
     """Return what the key is at `now`: past its end it holds nothing, although no event says so yet."""
-    over = row.status == Status.SET.value and row.ends_at is not None and now >= row.ends_at
-    return Status.ENDED if over else Status(row.status)
+    over = row.status == VaultStatus.SET.value and row.ends_at is not None and now >= row.ends_at
+    return VaultStatus.ENDED if over else VaultStatus(row.status)
 
 
 def shown_until(row: ContextChanged) -> int:
     """Return the time from which the row is shown no more."""
-    if row.status != Status.SET.value:
+    if row.status != VaultStatus.SET.value:
         return shown_after(row.at)
     return limits.FOR_EVER_MS if row.ends_at is None else shown_after(row.ends_at)
 
@@ -63,7 +63,7 @@ CONTEXT = View(
     source=OPS_CONTEXT,
     changelog=OPS_CONTEXT_CHANGELOG,
     record=ContextChanged,
-    statuses=frozenset(status.value for status in Status),
+    statuses=frozenset(status.value for status in VaultStatus),
     id_of=id_of,
     shown_until=shown_until,
 )

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from schemas.changes import DelegationChanged
 from schemas.codec import MalformedRecordError
 from schemas.topics import OPS_DELEGATIONS, OPS_DELEGATIONS_CHANGELOG
-from streams.views.view import ID_BYTES, JSONRow, Page, Question, View, live_rows, shown_after
+from streams.views.view import ID_BYTES, JSONRow, Page, PageQuery, View, live_rows, shown_after
 
 TREE_ROWS_MAX = 250  # of one page: a scope may be large
 DEPTH_MAX = 16  # twice what the monitor grants, which is as deep as a page is nested
 
 
-class Status(enum.Enum):
+class DelegationStatus(enum.Enum):
     """What a delegation is worth.
 
     `active` says that neither it nor one above it was revoked by name. Who granted it may have lost a session or a
@@ -47,15 +47,15 @@ def check(change: DelegationChanged) -> None:
         raise MalformedRecordError("want a scope in JSON") from exc
 
 
-def status_of(row: DelegationChanged, above: Status, now: int) -> Status:
+def status_of(row: DelegationChanged, above: DelegationStatus, now: int) -> DelegationStatus:
     """Return what a delegation is at `now`, under one that is `above`."""
-    if Status.REVOKED in {above, Status(row.status)}:
-        return Status.REVOKED
-    over = now >= row.expires_at or Status.ENDED in {above, Status(row.status)}
-    return Status.ENDED if over else Status.ACTIVE
+    if DelegationStatus.REVOKED in {above, DelegationStatus(row.status)}:
+        return DelegationStatus.REVOKED
+    over = now >= row.expires_at or DelegationStatus.ENDED in {above, DelegationStatus(row.status)}
+    return DelegationStatus.ENDED if over else DelegationStatus.ACTIVE
 
 
-def describe(row: DelegationChanged, status: Status) -> JSONRow:
+def describe(row: DelegationChanged, status: DelegationStatus) -> JSONRow:
     """Return a delegation as the query API writes it."""
     return {
         "id": row.delegation.hex(),
@@ -76,7 +76,7 @@ DELEGATIONS = View(
     source=OPS_DELEGATIONS,
     changelog=OPS_DELEGATIONS_CHANGELOG,
     record=DelegationChanged,
-    statuses=frozenset(status.value for status in Status),
+    statuses=frozenset(status.value for status in DelegationStatus),
     id_of=lambda change: change.delegation,
     shown_until=shown_until,
     check=check,
@@ -86,7 +86,7 @@ DELEGATIONS = View(
 # ---- trees
 
 
-def select_trees(rows: Mapping[bytes, bytes], question: Question, now: int, member: str = "") -> Page:
+def select_trees(rows: Mapping[bytes, bytes], question: PageQuery, now: int, member: str = "") -> Page:
     """Return a page of a tenant's trees in the order of their roots, each delegation with its `children`.
 
     With `member`, only trees in which this principal has or was given something. A page holds at most `limit` trees
@@ -114,7 +114,7 @@ class _Trees:
         self._now = now
         every = {
             row.delegation: row
-            for _, row in live_rows(DELEGATIONS, rows, Question(tenant=tenant), now)
+            for _, row in live_rows(DELEGATIONS, rows, PageQuery(tenant=tenant), now)
             if row is not None
         }
         self._children: defaultdict[bytes, list[DelegationChanged]] = defaultdict(list)
@@ -137,7 +137,7 @@ class _Trees:
     def grown(self, root: DelegationChanged, room: int) -> JSONRow:
         """Return a tree of at most `room` delegations, those near the root first."""
         # What it hangs on is not known here: nobody can say that it counts.
-        above = Status.ACTIVE if root.parent is None else Status.ENDED
+        above = DelegationStatus.ACTIVE if root.parent is None else DelegationStatus.ENDED
         top = describe(root, status_of(root, above, self._now))
         below: list[tuple[DelegationChanged, JSONRow]] = [(root, top)]
         room -= 1
@@ -147,7 +147,7 @@ class _Trees:
                 children = self._children.get(row.delegation, [])
                 shown = children[: max(room, 0)]
                 room -= len(shown)
-                status = Status(told["status"])
+                status = DelegationStatus(told["status"])
                 made = [(child, describe(child, status_of(child, status, self._now))) for child in shown]
                 told["children"] = [one for _, one in made]
                 if len(shown) < len(children):

@@ -9,21 +9,23 @@ from schemas.topics import OPS_SESSIONS, OPS_SESSIONS_CHANGELOG
 from streams.views.view import JSONRow, View, shown_after
 
 
-class Status(enum.Enum):
+class SessionStatus(enum.Enum):
     """What a session is at a moment."""
 
     OPEN = "open"
     ENDED = "ended"
 
 
-def status_of(row: SessionChanged, now: int) -> Status:
+def status_of(row: SessionChanged, now: int) -> SessionStatus:
     """Return what the session is at `now`: past its expiry it has ended, although no event says so yet."""
-    return Status.OPEN if row.status == Status.OPEN.value and now < row.expires_at else Status.ENDED
+    return (
+        SessionStatus.OPEN if row.status == SessionStatus.OPEN.value and now < row.expires_at else SessionStatus.ENDED
+    )
 
 
 def shown_until(row: SessionChanged) -> int:
     """Return the time from which the row is shown no more."""
-    return shown_after(row.expires_at if row.status == Status.OPEN.value else min(row.expires_at, row.at))
+    return shown_after(row.expires_at if row.status == SessionStatus.OPEN.value else min(row.expires_at, row.at))
 
 
 def describe(row: SessionChanged, now: int) -> JSONRow:
@@ -44,7 +46,7 @@ SESSIONS = View(
     source=OPS_SESSIONS,
     changelog=OPS_SESSIONS_CHANGELOG,
     record=SessionChanged,
-    statuses=frozenset(status.value for status in Status),
+    statuses=frozenset(status.value for status in SessionStatus),
     id_of=lambda change: change.session_id,
     shown_until=shown_until,
 )

@@ -25,7 +25,7 @@ LOOKED_AT_MAX = 10_000  # rows that one page decodes: a filter that nothing meet
 JSONRow = dict[str, object]
 
 
-class Change(Protocol):
+class ViewChange(Protocol):
     """What a record for the views says, whatever it is about."""
 
     @property
@@ -40,7 +40,7 @@ class Change(Protocol):
     def at(self) -> int: ...
 
 
-C = TypeVar("C", bound=Change)
+C = TypeVar("C", bound=ViewChange)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ def shown_after(end: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class PageQuery:
     """One page that somebody asks for. `after` is the `next` of the page before, or empty.
 
     Only rows that hold `needle` are looked at: a fast way to pass over most of them, never the whole condition.
@@ -154,7 +154,7 @@ class Page:
 def select_page(
     view: View[C],
     rows: Mapping[bytes, bytes],
-    question: Question,
+    question: PageQuery,
     now: int,
     describe: Callable[[C, int], JSONRow | None],
 ) -> Page:
@@ -177,7 +177,7 @@ def select_page(
 
 
 def live_rows(
-    view: View[C], rows: Mapping[bytes, bytes], question: Question, now: int
+    view: View[C], rows: Mapping[bytes, bytes], question: PageQuery, now: int
 ) -> Iterator[tuple[str, C | None]]:
     """Yield the ids of a tenant's rows in order, each with its row, or None where that is not shown."""
     # INVARIANT: the prefix ends in a slash, which no tenant id has: a tenant never sees rows of one it is a prefix of.

@@ -18,7 +18,7 @@ READ_SECONDS_MAX = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5
 STOP_SECONDS = 1.0  # how soon a restoration that is no longer wanted ends
 
 
-class Reader:
+class RestartReader:
     """Reads whole topics for a restart, with consumers of the worker's own group that never join it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ class Reader:
 class AppendedIntake:
     """An intake up to `end`, as a worker's reader reads it. To begin another reading ends the one before."""
 
-    def __init__(self, reader: Reader, topic: str, end: int) -> None:
+    def __init__(self, reader: RestartReader, topic: str, end: int) -> None:
         self._reader, self._topic, self._end = reader, topic, end
         self._reading: Generator[Message] | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from streams.worker.fold import TenantFold
 from streams.worker.partition import Partition
-from streams.worker.restart_reading import Reader
+from streams.worker.restart_reading import RestartReader
 from streams.worker.resume import Restoration
 from streams.worker.settings import LoopSettings
 
@@ -22,7 +22,7 @@ class Restorations:
         self._settings = settings
         self._open_fold = open_fold
         self._pending: list[Partition] = []
-        self._readers = [Reader(settings.consumer())]  # idle ones; the first connects while the group is joined
+        self._readers = [RestartReader(settings.consumer())]  # idle ones; the first connects while the group is joined
         self._busy = 0
 
     @property
@@ -57,7 +57,7 @@ class Restorations:
 
     def _begin(self, partition: Partition) -> None:
         if self._busy < RESTORING_MAX and time.monotonic() >= partition.restore_at:
-            reader = self._readers.pop() if self._readers else Reader(self._settings.consumer())
+            reader = self._readers.pop() if self._readers else RestartReader(self._settings.consumer())
             partition.restoration = Restoration(partition.topic, self._open_fold, reader)
             self._busy += 1
 

@@ -33,7 +33,7 @@ from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from streams.history.folded import RuledIntake, received_of
 from streams.worker.fold import TenantFold
-from streams.worker.restart_reading import AppendedIntake, Reader
+from streams.worker.restart_reading import AppendedIntake, RestartReader
 from streams.worker.resume_errors import (
     LogMismatchError,
     NotConfiguredError,
@@ -66,7 +66,7 @@ class Tail:
 class Restoration:
     """One partition's fold on its way to the end of its log, on a thread of its own."""
 
-    def __init__(self, topic: str, open_fold: Callable[[str], TenantFold | None], reader: Reader) -> None:
+    def __init__(self, topic: str, open_fold: Callable[[str], TenantFold | None], reader: RestartReader) -> None:
         self.reader = reader
         self._topic = topic
         self._open_fold = open_fold
@@ -107,7 +107,7 @@ class Restoration:
         return fold, resume(fold, self.reader)
 
 
-def resume(fold: TenantFold, reader: Reader) -> int:
+def resume(fold: TenantFold, reader: RestartReader) -> int:
     """Bring `fold` to the state of its last audit entry and return the intake offset to go on at.
 
     Raises:
@@ -166,7 +166,7 @@ def _claimed(tables: Tables, intake: AppendedIntake, offset: int) -> Claim | Non
     return read(tables, received_of(message)) if message is not None and is_there else Claim(leaf=b"")
 
 
-def _tail(fold: TenantFold, reader: Reader, topic: str) -> Tail | None:
+def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
     low, high = reader.end(topic)
     reach = TAIL_OFFSETS
     while True:
@@ -218,7 +218,7 @@ def _entry(message: Message) -> tuple[AuditEntry, bytes]:
     return entry, log_leaf(schema.sha256, body)
 
 
-def _read_latest(reader: Reader, topic: str, rows: dict[bytes, bytes]) -> None:
+def _read_latest(reader: RestartReader, topic: str, rows: dict[bytes, bytes]) -> None:
     """Read the latest row of each key. Raises UnreadableBatchError with what stood before it read."""
     low, high = reader.end(topic)
     for message in reader.read(topic, low, high):
@@ -249,7 +249,7 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
 
 
-def _rebuild(fold: TenantFold, reader: Reader, appended: AppendedIntake, tail: Tail, low: int) -> None:
+def _rebuild(fold: TenantFold, reader: RestartReader, appended: AppendedIntake, tail: Tail, low: int) -> None:
     """Fold intake again up to the last entry, with the rulings that its entries name.
 
     Raises:

@@ -9,40 +9,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from macaw.policies.json_places import Place, fault_in, place_of, sentence_of
+from macaw.policies.json_places import TextPlace, fault_in, place_of, sentence_of
 from processors.proof import jcs
 
 
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        (b'{\n  "a": [\n    "x",\n  ]\n}', Place(4, 3, "/a/1")),
-        (b'{"a": 1,}', Place(1, 9, "")),
-        (b'{"a": 1 // no comments\n}', Place(1, 9, "")),
-        (b"", Place(1, 1, "")),
-        (b"  \n ", Place(2, 2, "")),
-        (b"\xef\xbb\xbf{}", Place(1, 1, "")),
-        (b'{"a": "\xff"}', Place(1, 8, "")),
-        (b'{"a": {"b": 9007199254740993}}', Place(1, 13, "/a/b")),
-        (b'{"a": [1, 1e400]}', Place(1, 11, "/a/1")),
-        (b'{"a": 1,\n "b": 2,\n "\\u0061": 3}', Place(3, 2, "/a")),
-        (b'{"a~/b": {"c": 1, "c": 2}}', Place(1, 19, "/a~0~1b/c")),
-        (b"{} {}", Place(1, 4, "")),
-        (b"[1 2]", Place(1, 4, "")),
-        (b"[NaN]", Place(1, 2, "/0")),
-        (b"[01]", Place(1, 2, "/0")),
-        (b'["\\ud800"]', Place(1, 2, "/0")),
-        (b'["\ttab"]', Place(1, 2, "/0")),
-        (b"[" * 200, Place(1, 129, "/0" * 128)),
-        (b"{1: 2}", Place(1, 2, "")),
-        (b'{"a" 2}', Place(1, 6, "")),
-        (b"[}", Place(1, 2, "")),
-        (b'{"a": ]', Place(1, 7, "/a")),
-        (b"[,1]", Place(1, 2, "/0")),
-        (b"[1,]", Place(1, 4, "/1")),
+        (b'{\n  "a": [\n    "x",\n  ]\n}', TextPlace(4, 3, "/a/1")),
+        (b'{"a": 1,}', TextPlace(1, 9, "")),
+        (b'{"a": 1 // no comments\n}', TextPlace(1, 9, "")),
+        (b"", TextPlace(1, 1, "")),
+        (b"  \n ", TextPlace(2, 2, "")),
+        (b"\xef\xbb\xbf{}", TextPlace(1, 1, "")),
+        (b'{"a": "\xff"}', TextPlace(1, 8, "")),
+        (b'{"a": {"b": 9007199254740993}}', TextPlace(1, 13, "/a/b")),
+        (b'{"a": [1, 1e400]}', TextPlace(1, 11, "/a/1")),
+        (b'{"a": 1,\n "b": 2,\n "\\u0061": 3}', TextPlace(3, 2, "/a")),
+        (b'{"a~/b": {"c": 1, "c": 2}}', TextPlace(1, 19, "/a~0~1b/c")),
+        (b"{} {}", TextPlace(1, 4, "")),
+        (b"[1 2]", TextPlace(1, 4, "")),
+        (b"[NaN]", TextPlace(1, 2, "/0")),
+        (b"[01]", TextPlace(1, 2, "/0")),
+        (b'["\\ud800"]', TextPlace(1, 2, "/0")),
+        (b'["\ttab"]', TextPlace(1, 2, "/0")),
+        (b"[" * 200, TextPlace(1, 129, "/0" * 128)),
+        (b"{1: 2}", TextPlace(1, 2, "")),
+        (b'{"a" 2}', TextPlace(1, 6, "")),
+        (b"[}", TextPlace(1, 2, "")),
+        (b'{"a": ]', TextPlace(1, 7, "/a")),
+        (b"[,1]", TextPlace(1, 2, "/0")),
+        (b"[1,]", TextPlace(1, 4, "/1")),
     ],
 )
-def test_the_first_fault_has_a_line_a_column_and_a_pointer(text: bytes, place: Place) -> None:
+def test_the_first_fault_has_a_line_a_column_and_a_pointer(text: bytes, place: TextPlace) -> None:
     assert fault_in(text) == place
 
 

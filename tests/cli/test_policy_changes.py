@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from macaw.policies.changes import smallest_change
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
-from processors.policy.evaluation import Tables
+from processors.policy.evaluation import Lookups
 from processors.policy.index import PolicyIndex
 from processors.policy.resolve import Subject
 
@@ -23,8 +23,10 @@ def in_force(*documents: dict[str, Any]) -> PolicyIndex:
     return index_policies({one.policy_id: compile_policy(one) for one in parsed})
 
 
-def reasons(index: PolicyIndex, resource: str, parameters: dict[str, Any], call: Call | None = None) -> list[str]:
-    asked = call or Call(now=NOW)
+def reasons(
+    index: PolicyIndex, resource: str, parameters: dict[str, Any], call: Circumstances | None = None
+) -> list[str]:
+    asked = call or Circumstances(now=NOW)
     edits = smallest_change(index, EVE, resource, parameters, asked)
     denied = decide(index, EVE, resource, parameters, asked).outcome != "allowed"
     assert bool(edits) is denied  # there is always something to change, and only then
@@ -42,7 +44,7 @@ def test_all_failing_checks_of_the_branch_with_the_fewest() -> None:
         {"policy_id": "role:dear", "resources": ["tool:a"], "constraints": limits(n={"max": 1}, c=["x"])},
     )
 
-    [edit] = smallest_change(index, EVE, "tool:a", {"n": 2, "c": "y"}, Call(now=NOW))
+    [edit] = smallest_change(index, EVE, "tool:a", {"n": 2, "c": "y"}, Circumstances(now=NOW))
 
     assert (edit.policy, edit.at, edit.reason) == ("role:cheap", "/resources", "RESOURCE_NOT_ALLOWED")
     assert reasons(index, "tool:a", {"n": 2}) == ["RESOURCE_NOT_ALLOWED"]
@@ -58,7 +60,7 @@ def test_values_are_told_only_where_everything_may_be(level: str | None, told: b
         constraints["audit_level"] = level
     secrets = {"c": "hush-1", "n": 424242, "s": "hush-2", "p": "hush-3"}
 
-    edits = smallest_change(in_force(document), EVE, "tool:a", secrets, Call(now=NOW))
+    edits = smallest_change(in_force(document), EVE, "tool:a", secrets, Circumstances(now=NOW))
 
     text = " ".join(one.do for one in edits)
     assert len(edits) == 4
@@ -85,7 +87,7 @@ def test_rates_conditions_attestations_and_roles() -> None:
         "validity": {"not_after": "2026-01-01T00:00:00Z"},
         "constraints": {"rate_limit": 1, "roles": ["boss"], "denied_parameters": {"**": {"n": [2]}}},
     }
-    full = Call(now=NOW, tables=Tables(buckets=lambda _key: (NOW + 60_000) * 1000))
+    full = Circumstances(now=NOW, tables=Lookups(buckets=lambda _key: (NOW + 60_000) * 1000))
 
     found = reasons(in_force(document), "tool:a", {"n": 2}, full)
 
@@ -106,11 +108,11 @@ def test_a_rule_that_asks_for_an_attestation() -> None:
     """A taint that an attestation would lift is lifted by it, and by nothing else that is told."""
     rule = {"id": "t", "when": "tool:mail", "tainted_by": "tool:web", "require": "clean"}
     index = in_force({"policy_id": "user:eve", "resources": ["tool:*"], "sequence": [rule]})
-    taint = decide(index, EVE, "tool:web", {}, Call(now=NOW)).effects.cells
+    taint = decide(index, EVE, "tool:web", {}, Circumstances(now=NOW)).effects.cells
     assert taint
     cells = {write.key: write.cell for write in taint}
 
-    tainted = Call(now=NOW, tables=Tables(cells=cells.get))
+    tainted = Circumstances(now=NOW, tables=Lookups(cells=cells.get))
 
     assert reasons(index, "tool:mail", {}, tainted) == ["ATTESTATION_MISSING"]
     assert reasons(index, "tool:mail", {}) == []
@@ -128,7 +130,7 @@ def test_a_faulty_intent_is_the_callers_to_mend(intent: str, told: str) -> None:
     """It is no parent that somebody could publish again."""
     index = in_force({"policy_id": "user:eve", "resources": ["tool:a"]})
 
-    [edit] = smallest_change(index, EVE, "tool:a", {}, Call(now=NOW, intents=(intent,)))
+    [edit] = smallest_change(index, EVE, "tool:a", {}, Circumstances(now=NOW, intents=(intent,)))
 
     assert "the caller must mend" in edit.do
     assert told in edit.do
@@ -138,7 +140,7 @@ def test_a_faulty_intent_is_the_callers_to_mend(intent: str, told: str) -> None:
 def test_a_parent_that_is_gone_is_named() -> None:
     index = in_force({"policy_id": "user:eve", "extends": "role:gone", "resources": ["tool:a"]})
 
-    [edit] = smallest_change(index, EVE, "tool:a", {}, Call(now=NOW))
+    [edit] = smallest_change(index, EVE, "tool:a", {}, Circumstances(now=NOW))
 
     assert edit.at == "/extends"
     assert edit.do.startswith("publish 'role:gone' again")

@@ -16,7 +16,7 @@ from streams.address import Address, address_of
 from streams.authzen.api import EVALUATION, EVALUATIONS, DecisionAPI
 from streams.authzen.directory import read_directory
 from streams.authzen.files import read_policy_folder
-from streams.authzen.standing import Kept, PoliciesStanding, Standing
+from streams.authzen.standing import Kept, PoliciesStanding, Snapshot
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "authzen"
 TOKEN = "a" * 43
@@ -31,21 +31,21 @@ SUBJECTS = {"alice": {"roles": ["clerk"]}, "shopper": {"subject_types": ["agent"
 CLERK: JSONObject = {"policy_id": "role:clerk", "resources": ["record:*/read"]}
 
 
-def standing_of(base: Path, policies: list[JSONObject], subjects: JSONObject | None = None) -> Standing:
+def standing_of(base: Path, policies: list[JSONObject], subjects: JSONObject | None = None) -> Snapshot:
     """Return the standing of documents and subjects, through the files that an operator would write."""
     folder = base / "policies"
     folder.mkdir(exist_ok=True)
     for at, policy in enumerate(policies):
         (folder / f"{at}.json").write_text(json.dumps(policy))
     (base / "directory.json").write_text(json.dumps(SUBJECTS if subjects is None else subjects))
-    return Standing(
+    return Snapshot(
         policies=PoliciesStanding(index=read_policy_folder(folder)), directory=read_directory(base / "directory.json")
     )
 
 
-def example() -> Standing:
+def example() -> Snapshot:
     """Return the standing of the interoperability scenario."""
-    return Standing(
+    return Snapshot(
         policies=PoliciesStanding(index=read_policy_folder(EXAMPLE / "policies")),
         directory=read_directory(EXAMPLE / "directory.yaml"),
     )
@@ -56,7 +56,7 @@ class Endpoint:
     """The endpoint of a tenant whose folder is below `base`."""
 
     base: Path
-    load: Callable[[], Standing]
+    load: Callable[[], Snapshot]
     seconds: float = 0.0  # the clock by which a standing becomes stale
     now: int = NOW
     address: Address = field(default_factory=lambda: address_of("127.0.0.1", 80, None))

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from processors.policy.evaluation import Approval, Record, Settings, Tables
+from processors.policy.evaluation import Approval, Lookups, Record, Settings
 from streams.authzen.answers import answer
 from streams.authzen.questions import read_question
-from streams.authzen.standing import Standing
+from streams.authzen.standing import Snapshot
 from tests.decide.asking import CLERK, NOW, QUESTION, Endpoint, standing_of
 
 
@@ -48,12 +48,12 @@ class Attested:
         return 0
 
 
-def told(standing: Standing, now: int = NOW) -> dict[str, Any]:
+def told(standing: Snapshot, now: int = NOW) -> dict[str, Any]:
     return answer(standing, read_question(QUESTION), now).as_json()
 
 
-def looking_at(standing: Standing, **views: Any) -> Standing:
-    return replace(standing, policies=replace(standing.policies, tables=Tables(**views)))
+def looking_at(standing: Snapshot, **views: Any) -> Snapshot:
+    return replace(standing, policies=replace(standing.policies, tables=Lookups(**views)))
 
 
 class TestAnswer:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from processors.policy.evaluation import Tables
+from processors.policy.evaluation import Lookups
 from streams.address import AddressError, address_of
 from streams.authzen import limits
 from streams.authzen.api import EVALUATION, EVALUATIONS, METADATA
@@ -250,7 +250,7 @@ class TestSilence:
             raise OSError(f"cannot look up {SECRET}")
 
         standing = standing_of(tmp_path, [CLERK | {"constraints": {"rate_limit": 1}}])
-        broken = replace(standing, policies=replace(standing.policies, tables=Tables(buckets=failing)))
+        broken = replace(standing, policies=replace(standing.policies, tables=Lookups(buckets=failing)))
 
         response = Endpoint(tmp_path, lambda: broken).send(TEXT)
 

@@ -11,7 +11,7 @@ from streams.authzen.answers import answer
 from streams.authzen.directory import read_directory
 from streams.authzen.files import read_policy_folder
 from streams.authzen.questions import read_question
-from streams.authzen.standing import PoliciesStanding, Standing
+from streams.authzen.standing import PoliciesStanding, Snapshot
 from tests.decide.asking import EXAMPLE, Endpoint, example
 
 ROWS: list[dict[str, Any]] = [
@@ -62,7 +62,7 @@ def test_the_role_decides_and_not_the_user(tmp_path: Path) -> None:
     swapped = {"admin": "viewer", "evil_genius": "viewer", "editor": "viewer", "viewer": "editor"}
     users = {one: user | {"roles": sorted({swapped[role] for role in user["roles"]})} for one, user in USERS.items()}
     (tmp_path / "directory.json").write_text(json.dumps(users))
-    standing = Standing(
+    standing = Snapshot(
         policies=PoliciesStanding(index=read_policy_folder(EXAMPLE / "policies")),
         directory=read_directory(tmp_path / "directory.json"),
     )

@@ -13,10 +13,10 @@ from macaw.installation.tenancy import publish_policies, register_agent
 from macaw.policies.followed import FollowedPolicies, PoliciesUnknownError
 from macaw.policies.in_force import read_policies
 from schemas.topics import INTAKE
-from streams.authzen.answers import Answer, answer
+from streams.authzen.answers import EvaluationResponse, answer
 from streams.authzen.directory import read_directory
 from streams.authzen.questions import read_question
-from streams.authzen.standing import PoliciesStanding, Standing
+from streams.authzen.standing import PoliciesStanding, Snapshot
 from streams.local.choose import BrokerInfo
 from tests.decide.asking import QUESTION
 from tests.installation import Installation, installed
@@ -39,9 +39,9 @@ def test_what_is_published_counts_from_then_on(
     (tmp_path / "directory.yaml").write_text("alice: {roles: [clerk]}")
     directory = read_directory(tmp_path / "directory.yaml")
 
-    def told(policies: PoliciesStanding) -> Answer:
+    def told(policies: PoliciesStanding) -> EvaluationResponse:
         now = time.time_ns() // 1_000_000
-        return answer(Standing(policies=policies, directory=directory), read_question(QUESTION), now)
+        return answer(Snapshot(policies=policies, directory=directory), read_question(QUESTION), now)
 
     with installed(broker, tmp_path, unique) as made, FollowedPolicies(made.home, made.folder) as followed:
         founded = followed.read()

@@ -10,7 +10,7 @@ from processors.policy import limits as language_limits
 from streams.authzen import limits
 from streams.authzen.directory import Directory, DirectoryError
 from streams.authzen.files import PolicyFolderError, WatchedDirectory, WatchedFolder, read_policy_folder
-from streams.authzen.standing import Kept, Standing
+from streams.authzen.standing import Kept, Snapshot
 from tests.decide.asking import CLERK, QUESTION, Endpoint, standing_of
 
 
@@ -104,9 +104,9 @@ class TestKeeping:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         standing = standing_of(tmp_path, [CLERK])
-        found: list[Standing | Exception] = [standing]
+        found: list[Snapshot | Exception] = [standing]
 
-        def load() -> Standing:
+        def load() -> Snapshot:
             if isinstance(found[0], Exception):
                 raise found[0]
             return found[0]
@@ -135,14 +135,14 @@ class TestKeeping:
         """A reading that took long is as old as its beginning."""
         clock = [0.0]
 
-        def load() -> Standing:
+        def load() -> Snapshot:
             clock[0] += limits.STALE_SECONDS + 1
-            return Standing(policies=None, directory=Directory({}))  # type: ignore[arg-type]
+            return Snapshot(policies=None, directory=Directory({}))  # type: ignore[arg-type]
 
         assert Kept(load, lambda: clock[0]).current() is None
 
     def test_what_is_wrong_from_the_beginning_is_told(self) -> None:
-        def load() -> Standing:
+        def load() -> Snapshot:
             raise DirectoryError("wrong")
 
         with pytest.raises(DirectoryError, match="wrong"):

@@ -216,7 +216,7 @@ def test_absent_events_are_counted_and_never_taken_for_checked() -> None:
 def test_how_many_ranges_are_listed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a log that is longer than memory; how many events are absent is counted all the same."""
     monkeypatch.setattr(entry, "ABSENT_RANGES_MAX", 2)
-    progress = entry.Progress()
+    progress = entry.EntryProgress()
     for index in (1, 2, 5, 9, 10, 11):
         progress.note_absent(index)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from processors.evidence.folder_format import ENTRIES, EVENTS, PROOFS, REGISTRY, RegistryEvent, SignedEvent
-from processors.evidence.verdict import Verdict, verify
+from processors.evidence.folder_format import ENTRIES, EVENTS, PROOFS, REGISTRY, EvidenceEvent, RegistryEvent
+from processors.evidence.verdict import AuditVerdict, verify
 from schemas import codec
 from tests.reference.log_builder import FolderInMemory, build_log, tool_keys
 
@@ -21,7 +21,7 @@ AUDIT_SCHEMA = codec.current("AuditEntry").sha256
 Change = Callable[[FolderInMemory], FolderInMemory]
 
 
-def judge(folder: FolderInMemory, genesis: bytes = GENESIS) -> Verdict:
+def judge(folder: FolderInMemory, genesis: bytes = GENESIS) -> AuditVerdict:
     return verify(folder, genesis=genesis)
 
 
@@ -97,5 +97,5 @@ def registry(change: Callable[[list[RegistryEvent]], list[RegistryEvent]]) -> Ch
     return run
 
 
-def signed_event(folder: FolderInMemory, index: int) -> SignedEvent:
-    return SignedEvent.parse(folder.items(EVENTS)[index][1:])
+def signed_event(folder: FolderInMemory, index: int) -> EvidenceEvent:
+    return EvidenceEvent.parse(folder.items(EVENTS)[index][1:])

@@ -67,7 +67,7 @@ class FolderInMemory:
 
     def put(self, name: str, items: list[bytes]) -> FolderInMemory:
         """Return a copy with other records in one file, and the manifest as it was."""
-        return self.with_file(name, b"".join(signing.lp(item) for item in items))
+        return self.with_file(name, b"".join(signing.length_prefixed(item) for item in items))
 
     def with_file(self, name: str, data: bytes | None) -> FolderInMemory:
         """Return a copy with one file set, or removed."""

@@ -17,8 +17,8 @@ from streams.cluster.access import (
     Access,
     AccessError,
     Grant,
-    Kind,
     Pattern,
+    ResourceKind,
     access_drift,
     concerns,
     grants,
@@ -78,7 +78,7 @@ READS = {
 def test_a_role_reads_what_it_needs_and_no_more(role: str) -> None:
     """Said here once more, by hand: intake has parameters in clear, decisions are for tools, state is nobody's."""
     mine = [r.pattern for r in rules("acme", ["bank"]) if (r.role, r.operation) == (role, "READ")]
-    names = {p.name for p in mine if p.kind is Kind.TOPIC}
+    names = {p.name for p in mine if p.kind is ResourceKind.TOPIC}
 
     assert {n.removeprefix("macaw.acme.") for n in names if n.startswith("macaw.acme.")} == READS[role]
 
@@ -93,7 +93,7 @@ def test_a_tenants_roles_have_whole_names_of_their_own_tenant() -> None:
     }
     assert {r.pattern.name.split(".")[1] for r in own} == {"acme"}
     assert {r.operation for r in own} == {"READ", "WRITE", "DESCRIBE"}
-    assert {r.pattern.kind for r in own} == {Kind.TOPIC, Kind.GROUP}
+    assert {r.pattern.kind for r in own} == {ResourceKind.TOPIC, ResourceKind.GROUP}
 
 
 def test_a_tool_commits_in_its_own_group_only() -> None:
@@ -101,7 +101,7 @@ def test_a_tool_commits_in_its_own_group_only() -> None:
     found = {
         (r.role, r.pattern.name)
         for r in rules("acme", ["bank", "mail"])
-        if r.pattern.kind is Kind.GROUP and r.operation == "READ"
+        if r.pattern.kind is ResourceKind.GROUP and r.operation == "READ"
     }
 
     assert found == {
@@ -203,9 +203,15 @@ def test_without_a_file_nobody_has_a_role(tmp_path: Path) -> None:
 def test_a_cluster_as_wanted_has_no_drift() -> None:
     """Rules of other tenants, and of people who have nothing to do with us, are no drift."""
     others = {
-        Grant(pattern=Pattern(kind=Kind.TOPIC, name="orders"), principal="User:sue", operation="ALL"),
-        Grant(pattern=Pattern(kind=Kind.GROUP, name="orders-", prefixed=True), principal="User:sue", operation="READ"),
-        Grant(pattern=Pattern(kind=Kind.CLUSTER, name="kafka-cluster"), principal="User:sue", operation="DESCRIBE"),
+        Grant(pattern=Pattern(kind=ResourceKind.TOPIC, name="orders"), principal="User:sue", operation="ALL"),
+        Grant(
+            pattern=Pattern(kind=ResourceKind.GROUP, name="orders-", prefixed=True),
+            principal="User:sue",
+            operation="READ",
+        ),
+        Grant(
+            pattern=Pattern(kind=ResourceKind.CLUSTER, name="kafka-cluster"), principal="User:sue", operation="DESCRIBE"
+        ),
     }
 
     assert access_drift(ACCESS, "acme", grants(ACCESS, "acme") | grants(ACCESS, "globex") | others) == ()
@@ -213,7 +219,9 @@ def test_a_cluster_as_wanted_has_no_drift() -> None:
 
 def test_each_missing_grant_is_named() -> None:
     wanted = grants(ACCESS, "acme")
-    gone = Grant(pattern=Pattern(kind=Kind.GROUP, name="macaw.acme.tool.bank"), principal="User:bank", operation="READ")
+    gone = Grant(
+        pattern=Pattern(kind=ResourceKind.GROUP, name="macaw.acme.tool.bank"), principal="User:bank", operation="READ"
+    )
 
     [drift] = access_drift(ACCESS, "acme", wanted - {gone})
 
@@ -223,11 +231,11 @@ def test_each_missing_grant_is_named() -> None:
 
 
 def topic(name: str, *, prefixed: bool = False) -> Pattern:
-    return Pattern(kind=Kind.TOPIC, name=name, prefixed=prefixed)
+    return Pattern(kind=ResourceKind.TOPIC, name=name, prefixed=prefixed)
 
 
 def group(name: str, *, prefixed: bool = False) -> Pattern:
-    return Pattern(kind=Kind.GROUP, name=name, prefixed=prefixed)
+    return Pattern(kind=ResourceKind.GROUP, name=name, prefixed=prefixed)
 
 
 TOO_MUCH = {
@@ -250,10 +258,12 @@ TOO_MUCH = {
     "a view's group": Grant(pattern=group("macaw-views-1"), principal="User:eve", operation="DELETE"),
     "every group": Grant(pattern=group("*"), principal="User:eve", operation="READ"),
     "the monitor's transactions": Grant(
-        pattern=Pattern(kind=Kind.TRANSACTIONAL_ID, name="macaw.monitor.0.0"), principal="User:eve", operation="WRITE"
+        pattern=Pattern(kind=ResourceKind.TRANSACTIONAL_ID, name="macaw.monitor.0.0"),
+        principal="User:eve",
+        operation="WRITE",
     ),
     "power over the cluster": Grant(
-        pattern=Pattern(kind=Kind.CLUSTER, name="kafka-cluster"), principal="User:eve", operation="ALTER"
+        pattern=Pattern(kind=ResourceKind.CLUSTER, name="kafka-cluster"), principal="User:eve", operation="ALTER"
     ),
     "the monitor from one host": replace(
         Grant(pattern=topic("macaw.acme.audit"), principal="User:monitor", operation="WRITE"), host="10.0.0.1"

@@ -11,14 +11,14 @@ from schemas.changes import SessionChanged
 from schemas.records import DeadLetter
 from schemas.topics import keyed_partition
 from streams.views.progress import AS_OF_MS_MAX, LostRecordError, Phase, Progress
-from streams.views.sessions import SESSIONS, Status, describe, shown_until, status_of
+from streams.views.sessions import SESSIONS, SessionStatus, describe, shown_until, status_of
 from streams.views.view import (
     DROPPED_PER_CHANGE_MAX,
     SHOWN_AFTER_END_MS,
     Deadlines,
     JSONRow,
     Page,
-    Question,
+    PageQuery,
     fold_change,
     row_key,
     select_page,
@@ -50,7 +50,7 @@ def table(*rows: SessionChanged) -> dict[bytes, bytes]:
     return {key_of(row): codec.frame(row) for row in rows}
 
 
-def page_of(rows: dict[bytes, bytes], question: Question, now: int, status: Status | None = None) -> Page:
+def page_of(rows: dict[bytes, bytes], question: PageQuery, now: int, status: SessionStatus | None = None) -> Page:
     def wanted(row: SessionChanged, at: int) -> JSONRow | None:
         return describe(row, at) if status in {None, status_of(row, at)} else None
 
@@ -95,13 +95,15 @@ class TestFold:
 
 
 class TestStatus:
-    @pytest.mark.parametrize(("now", "status"), [(NOW + MINUTE - 1, Status.OPEN), (NOW + MINUTE, Status.ENDED)])
-    def test_an_open_session_ends_when_it_expires(self, now: int, status: Status) -> None:
+    @pytest.mark.parametrize(
+        ("now", "status"), [(NOW + MINUTE - 1, SessionStatus.OPEN), (NOW + MINUTE, SessionStatus.ENDED)]
+    )
+    def test_an_open_session_ends_when_it_expires(self, now: int, status: SessionStatus) -> None:
         """No event says so until much later."""
         assert status_of(OPENED, now) is status
 
     def test_an_ended_session_stays_ended(self) -> None:
-        assert status_of(replace(ENDED, expires_at=NOW + MINUTE), NOW) is Status.ENDED
+        assert status_of(replace(ENDED, expires_at=NOW + MINUTE), NOW) is SessionStatus.ENDED
 
     def test_a_row_is_shown_for_a_time_after_its_end(self) -> None:
         """Counted from what came first: the expiry, or the change that ended it."""
@@ -153,39 +155,39 @@ class TestPage:
         seen: list[int] = []
         after: str | None = ""
         while after is not None:
-            page = page_of(self.ROWS, Question(tenant="acme", limit=2, after=after), NOW)
+            page = page_of(self.ROWS, PageQuery(tenant="acme", limit=2, after=after), NOW)
             seen += [int(str(row["audit_index"])) for row in page.rows]
             after = page.next
 
         assert seen == [1, 2, 3, 4, 5]
 
     def test_a_page_that_holds_all_names_no_next(self) -> None:
-        assert page_of(self.ROWS, Question(tenant="acme", limit=5), NOW).next is None
+        assert page_of(self.ROWS, PageQuery(tenant="acme", limit=5), NOW).next is None
 
     def test_a_tenant_sees_no_rows_of_one_whose_name_begins_alike(self) -> None:
         rows = table(OPENED, replace(OPENED, tenant="acme-two"), replace(OPENED, tenant="acm"))
 
-        assert len(page_of(rows, Question(tenant="acme"), NOW).rows) == 1
+        assert len(page_of(rows, PageQuery(tenant="acme"), NOW).rows) == 1
 
     def test_the_status_is_that_of_the_moment(self) -> None:
         rows = table(numbered(1), numbered(2, expires_at=NOW))
 
-        [still] = page_of(rows, Question(tenant="acme"), NOW, Status.OPEN).rows
-        [over] = page_of(rows, Question(tenant="acme"), NOW, Status.ENDED).rows
+        [still] = page_of(rows, PageQuery(tenant="acme"), NOW, SessionStatus.OPEN).rows
+        [over] = page_of(rows, PageQuery(tenant="acme"), NOW, SessionStatus.ENDED).rows
         assert (still["audit_index"], still["status"], over["audit_index"], over["status"]) == (1, "open", 2, "ended")
 
     def test_a_filtered_page_counts_only_what_it_shows(self) -> None:
         rows = table(*(numbered(i, status="open" if i % 2 else "ended") for i in range(1, 6)))
 
-        page = page_of(rows, Question(tenant="acme", limit=2), NOW, Status.OPEN)
+        page = page_of(rows, PageQuery(tenant="acme", limit=2), NOW, SessionStatus.OPEN)
 
         assert ([row["audit_index"] for row in page.rows], page.next) == ([1, 3], numbered(4).session_id.hex())
 
     def test_a_row_that_is_over_is_not_shown_though_nothing_has_dropped_it(self) -> None:
         until = shown_until(OPENED)
 
-        assert len(page_of(table(OPENED), Question(tenant="acme"), until - 1).rows) == 1
-        assert page_of(table(OPENED), Question(tenant="acme"), until).rows == ()
+        assert len(page_of(table(OPENED), PageQuery(tenant="acme"), until - 1).rows) == 1
+        assert page_of(table(OPENED), PageQuery(tenant="acme"), until).rows == ()
 
 
 class TestDeadlines:

@@ -10,7 +10,7 @@ import typer
 from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
-    from macaw.policies.asking import Standing
+    from macaw.policies.asking import AskedAbout
 
 
 def effective(
@@ -52,18 +52,20 @@ def effective(
     _tell(standing, told, resource)
 
 
-def _standing(session: str | None, attributes: str | None, policies: list[Path] | None, tenant: str | None) -> Standing:
+def _standing(
+    session: str | None, attributes: str | None, policies: list[Path] | None, tenant: str | None
+) -> AskedAbout:
     if (session is None) == (attributes is None):
         raise typer.BadParameter("want --session, or --attributes with --policies", param_hint="--session")
     if (attributes is None) != (policies is None):
         raise typer.BadParameter("goes together with --attributes", param_hint="--policies")
 
-    from macaw.policies.asking import Standing, standing_of, subject_from
+    from macaw.policies.asking import AskedAbout, standing_of, subject_from
 
     if attributes is not None:
         from macaw.policies.files import index_of, read_documents
 
-        return Standing(
+        return AskedAbout(
             "somebody with these attributes", subject_from(attributes), index_of(read_documents(policies or ())), None
         )
 
@@ -75,7 +77,7 @@ def _standing(session: str | None, attributes: str | None, policies: list[Path] 
         return standing_of(history, session)
 
 
-def _tell(standing: Standing, told: dict[str, Any], resource: str | None) -> None:
+def _tell(standing: AskedAbout, told: dict[str, Any], resource: str | None) -> None:
     from macaw.cli.policy.words import attributes_in_words
     from macaw.cli.terminal.output import show
     from processors.policy.insight.explain import attributes_of

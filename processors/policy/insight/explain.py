@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from processors.policy import limits
 from processors.policy.attestations import External, Use, judge_external, judge_internal
-from processors.policy.call import PLAIN, Call
+from processors.policy.call import PLAIN, Circumstances
 from processors.policy.compiled import CompiledPolicy
 from processors.policy.conditions import kind_of, unusable
 from processors.policy.decide import decide, lacks_layer, plan_for, with_names_in_nfc
@@ -39,7 +39,7 @@ def explain(
     subjects: Subject | Sequence[Subject],
     resource: str,
     parameters: Mapping[str, JSONValue],
-    call: Call = PLAIN,
+    call: Circumstances = PLAIN,
 ) -> Told:
     """Return the explanation of one call as JSON. What concerns the subject that decided stands at the top.
 
@@ -98,7 +98,7 @@ def _result(verdict: Verdict) -> Told:
     }
 
 
-def _settings(call: Call) -> bytes:
+def _settings(call: Circumstances) -> bytes:
     layers = call.settings.required_layers
     return jcs.canonical(
         {
@@ -112,7 +112,7 @@ def _settings(call: Call) -> bytes:
 
 
 def _judged(
-    index: PolicyIndex, subject: Subject, name: ResourceName, parameters: Mapping[str, JSONValue], call: Call
+    index: PolicyIndex, subject: Subject, name: ResourceName, parameters: Mapping[str, JSONValue], call: Circumstances
 ) -> Told:
     found, absent = index.tried(subject, name)
     verdict = decide(index, subject, name.text, parameters, call._replace(hops=(), bound=False))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from processors.policy.documents import PolicyDocument
 from processors.policy.globs import star_runs
-from processors.policy.paths import EVERY, Place
+from processors.policy.paths import EVERY, ParsedPath
 from processors.policy.patterns import is_resource_name, resource_name, restricts
 from processors.policy.specs import DeniedParameter, ParameterConstraint
 from processors.proof.jcs import JSONValue
@@ -73,7 +73,9 @@ def _constrained(document: PolicyDocument) -> list[ParameterConstraint | DeniedP
 def _varied(
     name: str, constraint: ParameterConstraint | DeniedParameter, documents: Sequence[PolicyDocument]
 ) -> Iterator[Probe]:
-    place = Place(OUTSIDER, (OUTSIDER,)) if constraint.place is None else constraint.place  # of `*`: any path will do
+    place = (
+        ParsedPath(OUTSIDER, (OUTSIDER,)) if constraint.place is None else constraint.place
+    )  # of `*`: any path will do
     values = _spec_values(constraint) if isinstance(constraint, ParameterConstraint) else _denied_values(constraint)
     for base in (_passing(name, [one]) for one in documents):
         for value in values:
@@ -178,7 +180,7 @@ def instances_of_value(member: JSONValue) -> _Values:
     return [member.replace("?", "x").replace("*", text) for text in ("", "x", "x/y")]
 
 
-def _with(parameters: Mapping[str, JSONValue], place: Place, value: object) -> dict[str, JSONValue] | None:
+def _with(parameters: Mapping[str, JSONValue], place: ParsedPath, value: object) -> dict[str, JSONValue] | None:
     """Return parameters with a value at a place, None where an index is too large for a probe."""
     first, *rest = place.steps
     assert isinstance(first, str)  # INVARIANT: the first step of a path is a name

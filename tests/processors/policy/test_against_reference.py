@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.policy.amounts import NOTHING
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide, index_policies
 from processors.policy.delegation import Hop, parse_scope
 from processors.policy.documents import parse_inline, parse_policy
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Cell, Session, Settings, Tables
+from processors.policy.evaluation import Cell, Lookups, Session, Settings
 from processors.policy.insight.explain import explain
 from processors.policy.rates import bucket_prefix, policy_of
 from processors.policy.resolve import Subject
@@ -75,10 +75,10 @@ class Both:
         session = Session(
             SESSION, "local", None, self._names[-1], len(self._hops) > 0, len(self._hops), ENDS, (OTHER_SESSION,)
         )
-        call = Call(
+        call = Circumstances(
             now=now,
             session=session,
-            tables=Tables(lambda key: self._buckets.get(key, 0), self._cells.get, self._attested),
+            tables=Lookups(lambda key: self._buckets.get(key, 0), self._cells.get, self._attested),
             settings=self._settings,
             intents=self._intents,
             hops=tuple(

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from processors.policy.attestations import Use
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
-from processors.policy.evaluation import Approval, Approver, Record, Session, Tables
+from processors.policy.evaluation import Approval, Approver, Lookups, Record, Session
 from processors.policy.index import PolicyIndex
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
@@ -48,7 +48,9 @@ def requiring(*needs: str, more: Any = None, **metas: Any) -> PolicyIndex:
 
 
 def asked(index: PolicyIndex, view: View, **how: Any) -> Verdict:
-    call = Call(now=NOW, session=Session(session_id="5e", expires_at=ENDS), tables=Tables(attestations=view), **how)
+    call = Circumstances(
+        now=NOW, session=Session(session_id="5e", expires_at=ENDS), tables=Lookups(attestations=view), **how
+    )
     return decide(index, EVE, "tool:x", {}, call)
 
 
@@ -190,7 +192,7 @@ def test_a_pending_call_asks_once_for_each_key_until_the_least_timeout():
     assert verdict.detail == "/attestations/2"  # of priority 1
     assert [request.key[:9] for request in verdict.effects.requests] == ["also", "approval:", "ok"]
     assert {request.open_until for request in verdict.effects.requests} == {NOW + 30_000}
-    short = Call(now=NOW, session=Session(expires_at=NOW + 5), tables=Tables())
+    short = Circumstances(now=NOW, session=Session(expires_at=NOW + 5), tables=Lookups())
     assert {one.open_until for one in decide(index, EVE, "tool:x", {}, short).effects.requests} == {NOW + 5}
     keys = {request.key for request in verdict.effects.requests}
     assert asked(index, View(), resumed=keys).effects.requests == ()
@@ -233,20 +235,20 @@ def test_the_first_requirement_that_finds_no_room_is_named():
 def test_a_request_costs_and_its_decision_does_not_cost_again():
     """The rate is charged when the call becomes pending, and not looked at when it is decided again."""
     index = requiring("ok", ok=TWO, more={"rate_limit": 1})
-    full = Tables(buckets=lambda _key: (NOW + 60_000) * 1000, attestations=View())
-    approved = Tables(
+    full = Lookups(buckets=lambda _key: (NOW + 60_000) * 1000, attestations=View())
+    approved = Lookups(
         buckets=lambda _key: (NOW + 60_000) * 1000,
         attestations=View(approvals={"ok": [Approval(3, NOW, True, (LEAD, OTHER_LEAD))]}),
     )
 
     assert len(asked(index, View()).effects.buckets) == 1
-    assert decide(index, EVE, "tool:x", {}, Call(now=NOW, tables=full)).reason == "RATE_LIMITED"
-    verdict = decide(index, EVE, "tool:x", {}, Call(now=NOW, tables=approved, resumed={"ok"}))
+    assert decide(index, EVE, "tool:x", {}, Circumstances(now=NOW, tables=full)).reason == "RATE_LIMITED"
+    verdict = decide(index, EVE, "tool:x", {}, Circumstances(now=NOW, tables=approved, resumed={"ok"}))
     assert (verdict.outcome, verdict.effects.buckets) == ("allowed", ())
     plain = index_policies(
         policies_of([{"policy_id": "user:eve", "resources": ["**"], "constraints": {"rate_limit": 1}}])
     )
-    verdict = decide(plain, EVE, "tool:x", {}, Call(now=NOW, tables=full, resumed=set()))
+    verdict = decide(plain, EVE, "tool:x", {}, Circumstances(now=NOW, tables=full, resumed=set()))
     assert (verdict.outcome, verdict.effects.buckets) == ("allowed", ())
 
 
@@ -259,10 +261,10 @@ def test_of_two_roles_the_one_that_allows_is_charged_and_used():
     both = Subject(roles=("a", "b"), principal="p")
     index = index_policies(policies_of(documents))
 
-    pending = decide(index, both, "tool:x", {}, Call(now=NOW))
+    pending = decide(index, both, "tool:x", {}, Circumstances(now=NOW))
     assert (pending.outcome, pending.branch) == ("pending", "role:a")
-    view = Tables(attestations=View({"k": [Record(1, NOW)]}))
-    allowed = decide(index, both, "tool:x", {}, Call(now=NOW, tables=view))
+    view = Lookups(attestations=View({"k": [Record(1, NOW)]}))
+    allowed = decide(index, both, "tool:x", {}, Circumstances(now=NOW, tables=view))
     assert (allowed.outcome, allowed.branch) == ("allowed", "role:b")
     assert [key for key, _ in allowed.effects.buckets] == [b"p\x00role:b"]
     assert json.loads(json.dumps(allowed.effects.uses)) == [["k", 1]]

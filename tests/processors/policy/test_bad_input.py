@@ -6,7 +6,7 @@ import pytest
 
 from processors.calls.parameters import parse_parameters
 from processors.policy import limits
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide
 from processors.policy.documents import parse_policy
@@ -175,7 +175,7 @@ def test_what_is_remembered_of_a_tenants_calls_is_bounded():
         decide(index, EVE, f"tool:{at}", {})
     assert len(index.plans) == limits.CACHED_PLANS_MAX
     for at in range(limits.CACHED_INLINE_MAX + 100):
-        decide(index, EVE, "tool:x", {}, Call(intents=(f'{{"purpose": {at}}}',)))
+        decide(index, EVE, "tool:x", {}, Circumstances(intents=(f'{{"purpose": {at}}}',)))
     assert len(index.inline_plans) == limits.CACHED_INLINE_MAX
 
     many = {f"{'*' * at}": {f"n{n}": [n] for n in range(7)} for at in range(1, 201)}

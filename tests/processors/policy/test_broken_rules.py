@@ -6,10 +6,10 @@ from typing import Any, NoReturn
 import pytest
 
 from processors.policy import limits
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
-from processors.policy.evaluation import Record, Tables
+from processors.policy.evaluation import Lookups, Record
 from processors.policy.plan import Stage
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
@@ -38,7 +38,7 @@ def damaged(key: bytes) -> NoReturn:
     raise KeyError(key)
 
 
-FAULTY = Tables(cells=damaged, attestations=Faulty())
+FAULTY = Lookups(cells=damaged, attestations=Faulty())
 
 
 def judged(rule: dict[str, Any], parameters: dict[str, Any]) -> tuple[Verdict, bytes]:
@@ -46,7 +46,7 @@ def judged(rule: dict[str, Any], parameters: dict[str, Any]) -> tuple[Verdict, b
     document = {"policy_id": "org:rule", **rule}
     digest = parse_policy(json.dumps(document).encode(), organisation=True).digest
     return decide(
-        index_policies(policies_of([GRANT, document])), EVE, "tool:x", parameters, Call(tables=FAULTY)
+        index_policies(policies_of([GRANT, document])), EVE, "tool:x", parameters, Circumstances(tables=FAULTY)
     ), digest
 
 

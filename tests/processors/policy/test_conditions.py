@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from processors.policy.conditions import compile_condition, unusable
 from processors.policy.errors import PolicyError, WorkExceededError
-from processors.policy.evaluation import Evaluation, Record, Session, Tables, new_work
+from processors.policy.evaluation import Evaluation, Lookups, Record, Session, new_work
 from processors.policy.expressions import parse_expression
 from processors.policy.patterns import resource_name
 from processors.policy.resolve import Subject
@@ -30,7 +30,7 @@ def call(resource: str = "tool:app/op") -> Evaluation:
     )
     session = Session(session_id="5e", tenant="acme", app="bot", is_delegated=True, delegation_depth=2)
     return Evaluation(
-        PARAMS, SUBJECT, resource_name(resource), NOW, session, Tables(attestations=attested), new_work(), None
+        PARAMS, SUBJECT, resource_name(resource), NOW, session, Lookups(attestations=attested), new_work(), None
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from processors.policy.errors import ResourceInvalidError
-from processors.policy.patterns import Position, matches, resource_name
+from processors.policy.patterns import PatternPosition, matches, resource_name
 from processors.policy.text import nfc
 from tests.mapl_cases import Played, published, read_cases
 
@@ -40,7 +40,10 @@ def test_a_pattern_of_the_table_meets_what_the_table_says(case):
         assert case["expect"] == ["refused", "RESOURCE_INVALID"]
         return
 
-    found = [matches(nfc(case["pattern"]), name, position) for position in (Position.GRANT, Position.RESTRICTION)]
+    found = [
+        matches(nfc(case["pattern"]), name, position)
+        for position in (PatternPosition.GRANT, PatternPosition.RESTRICTION)
+    ]
     assert ["yes" if one else "no" for one in found] == case["expect"]
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from processors.policy import limits
 from processors.policy.attestations import Use
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
 from processors.policy.delegation import Hop, Scope, chain_fault, parse_scope
 from processors.policy.documents import parse_policy
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Approval, Approver, Record, Tables, Work, new_work
+from processors.policy.evaluation import Approval, Approver, Lookups, Record, Work, new_work
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.patterns import resource_name
 from processors.policy.resolve import Subject
@@ -47,7 +47,7 @@ def policies(*ids: str, **more: Any) -> PolicyIndex:
     return index_policies(policies_of([{"policy_id": one, "resources": ["**"], **more} for one in ids]))
 
 
-def reason(index: PolicyIndex, subjects: Subject | list[Subject], call: Call) -> str:
+def reason(index: PolicyIndex, subjects: Subject | list[Subject], call: Circumstances) -> str:
     return decide(index, subjects, "tool:x", {}, call).reason
 
 
@@ -56,21 +56,21 @@ OPEN = policies("user:eve", "service:bot")
 
 def test_a_lone_subject_has_no_chain_and_one_that_claims_a_chain_is_judged_by_it() -> None:
     """A bound call, or one with a hop, is never judged as a plain call because its subjects are missing."""
-    assert reason(OPEN, EVE, Call()) == ""
-    assert reason(OPEN, [EVE], Call()) == ""
-    assert reason(OPEN, EVE, Call(bound=True)) == "DELEGATION_BROKEN"
-    assert reason(OPEN, EVE, Call(hops=(HOP,))) == "DELEGATION_BROKEN"
-    assert reason(OPEN, [EVE, BOT], Call(hops=(HOP,), bound=True)) == ""
+    assert reason(OPEN, EVE, Circumstances()) == ""
+    assert reason(OPEN, [EVE], Circumstances()) == ""
+    assert reason(OPEN, EVE, Circumstances(bound=True)) == "DELEGATION_BROKEN"
+    assert reason(OPEN, EVE, Circumstances(hops=(HOP,))) == "DELEGATION_BROKEN"
+    assert reason(OPEN, [EVE, BOT], Circumstances(hops=(HOP,), bound=True)) == ""
 
 
 def test_a_call_of_nobody_is_denied() -> None:
     """An empty list of subjects is no subject that all policies let through."""
-    assert reason(OPEN, [], Call()) == "NO_POLICY"
+    assert reason(OPEN, [], Circumstances()) == "NO_POLICY"
 
 
 def test_a_chain_names_every_document_that_one_of_its_members_was_judged_by() -> None:
     """Each digest once, in their order; also where all are judged by the same documents, and so but once."""
-    both = Call(hops=(HOP,))
+    both = Circumstances(hops=(HOP,))
     mine, its = (decide(OPEN, one, "tool:x", {}).policies for one in (EVE, BOT))
     alike = decide(policies("tool:x"), [EVE, BOT], "tool:x", {}, both)
 
@@ -83,18 +83,18 @@ def test_a_chain_is_charged_for_all_its_members_or_not_at_all() -> None:
     """Also where one of them has nothing to pay; a denied call pays nothing, a waiting one uses nothing up."""
     limited = {"policy_id": "user:eve", "resources": ["**"], "attestations": ["k"], "constraints": {"rate_limit": 5}}
     asking = {"policy_id": "service:bot", "resources": ["**"], "constraints": {"require_approval": True}}
-    attested = Tables(attestations=Attested(found=(Record(1, 0),)))
+    attested = Lookups(attestations=Attested(found=(Record(1, 0),)))
 
     def effects(its: dict[str, Any]) -> tuple[str, int, int]:
         index = index_policies(policies_of([limited, its]))
-        verdict = decide(index, [EVE, BOT], "tool:x", {}, Call(hops=(HOP,), tables=attested))
+        verdict = decide(index, [EVE, BOT], "tool:x", {}, Circumstances(hops=(HOP,), tables=attested))
         return verdict.outcome, len(verdict.effects.buckets), len(verdict.effects.uses)
 
     assert effects({"policy_id": "service:bot", "resources": ["**"]}) == ("allowed", 1, 1)
     payer_last = index_policies(
         policies_of([{"policy_id": "user:eve", "resources": ["**"]}, limited | {"policy_id": "service:bot"}])
     )
-    paid = decide(payer_last, [EVE, BOT], "tool:x", {}, Call(hops=(HOP,), tables=attested)).effects
+    paid = decide(payer_last, [EVE, BOT], "tool:x", {}, Circumstances(hops=(HOP,), tables=attested)).effects
     assert (len(paid.buckets), len(paid.uses)) == (1, 1)
     assert effects(asking) == ("pending", 1, 0)
     assert effects({"policy_id": "service:bot", "resources": ["tool:y"]}) == ("denied", 0, 0)
@@ -103,8 +103,8 @@ def test_a_chain_is_charged_for_all_its_members_or_not_at_all() -> None:
 def test_a_plan_is_made_once_and_intents_do_not_drive_the_others_out() -> None:
     """What a caller writes has a store of its own."""
     index = policies("user:eve")
-    intent = Call(intents=(json.dumps({"purpose": "x"}),))
-    for call in (Call(), Call(), intent, intent):
+    intent = Circumstances(intents=(json.dumps({"purpose": "x"}),))
+    for call in (Circumstances(), Circumstances(), intent, intent):
         assert reason(index, EVE, call) == ""
 
     assert decide(index, EVE, "tool:y", {}).outcome == "allowed"
@@ -115,7 +115,7 @@ def test_a_plan_is_made_once_and_intents_do_not_drive_the_others_out() -> None:
 def test_one_member_of_a_chain_is_not_judged_by_what_another_is_or_pays() -> None:
     """Also where all are judged by the same documents: a role is held by one, a rate is counted for each."""
     asking = policies("tool:x", constraints={"roles": ["lead"]})
-    chain = Call(hops=(HOP,))
+    chain = Circumstances(hops=(HOP,))
     lead = Subject(user="eve", roles=("lead",))
     assert reason(asking, [lead, BOT], chain) == "ROLE_REQUIRED"
     assert reason(asking, [lead, Subject(service="bot", type="service", roles=("lead",))], chain) == ""
@@ -243,8 +243,8 @@ def test_a_scope_is_read_up_to_its_greatest_length() -> None:
 )
 def test_a_record_of_fewer_uses_is_kept_for_last_wherever_it_stands(records: tuple[Record, ...]) -> None:
     """Also where it is the older one: what serves more often goes first."""
-    tables = Tables(attestations=Attested(found=records))
-    verdict = decide(policies("user:eve", attestations=["k"]), EVE, "tool:x", {}, Call(tables=tables))
+    tables = Lookups(attestations=Attested(found=records))
+    verdict = decide(policies("user:eve", attestations=["k"]), EVE, "tool:x", {}, Circumstances(tables=tables))
 
     assert verdict.effects.uses == (Use("k", 2),)
 
@@ -258,4 +258,4 @@ def test_a_grant_serves_as_often_as_the_stricter_of_policy_and_grant_says(by_pol
 
     for uses, expected in ((1, ""), (2, "APPROVAL_PENDING")):
         grant = Approval(1, 0, bound=False, approvers=(lee,), uses=uses, max_uses=by_grant)
-        assert reason(index, EVE, Call(tables=Tables(attestations=Attested(approved=(grant,))))) == expected
+        assert reason(index, EVE, Circumstances(tables=Lookups(attestations=Attested(approved=(grant,))))) == expected

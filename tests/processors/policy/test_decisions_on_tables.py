@@ -10,7 +10,7 @@ from processors.calls.judge import charge, decide_call, detail_of, settle, told_
 from processors.policy.amounts import NOTHING
 from processors.policy.evaluation import Cell
 from processors.policy.sequences import Mark, Write
-from processors.policy.verdict import Effects, Outcome, Verdict
+from processors.policy.verdict import Consequences, Outcome, Verdict
 from processors.refusal import Refusal
 from processors.state.tables import TenantLimits
 from schemas import limits
@@ -183,7 +183,7 @@ def test_rates_and_rules_remember_as_much_as_they_may() -> None:
 
     def allowed(name: bytes, payer: str = "bot\n\n", **effects: Any) -> None:
         charged: dict[str, Any] = {"buckets": ((name, 1),), "cells": (Write(name, cell),)}
-        verdict = Verdict(Outcome.ALLOWED, effects=Effects(**(effects or charged)))
+        verdict = Verdict(Outcome.ALLOWED, effects=Consequences(**(effects or charged)))
         charge(tables, verdict, office.session.kid, payer)
 
     allowed(b"bot\0first")
@@ -200,7 +200,7 @@ def test_a_call_matters_to_so_many_rules_at_most(office: Office) -> None:
 
     def marks(count: int) -> bytes | None:
         left = tuple(Mark(bytes([at]) * 32, None if at % 2 else at) for at in range(count))
-        verdict = Verdict(Outcome.ALLOWED, effects=Effects(marks=left))
+        verdict = Verdict(Outcome.ALLOWED, effects=Consequences(marks=left))
         return settle(office.world.tables, verdict, office.session.kid, "bot\n\n")
 
     assert marks(0) is None

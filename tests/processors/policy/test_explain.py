@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
-from processors.policy.evaluation import Session, Tables
+from processors.policy.evaluation import Lookups, Session
 from processors.policy.index import PolicyIndex
 from processors.policy.insight.effective import effective, lines_of, merged_spec
 from processors.policy.insight.explain import explain
@@ -25,7 +25,7 @@ def seed(*more: dict[str, Any]) -> PolicyIndex:
 
 
 def told(index: PolicyIndex, resource: str, parameters: dict[str, Any], **how: Any) -> dict[str, Any]:
-    return explain(index, ALICE, resource, parameters, Call(now=ms(NOW), **how))
+    return explain(index, ALICE, resource, parameters, Circumstances(now=ms(NOW), **how))
 
 
 def results(told: dict[str, Any], policy: str) -> dict[str, str]:
@@ -128,11 +128,11 @@ def test_the_rate_is_told_and_not_charged():
 def test_the_rate_that_is_told_is_the_callers_own():
     """What earlier calls of this principal left, for a policy and for what came with the call; nobody else's."""
     index = seed({"policy_id": "team:Reporting", "constraints": {"rate_limit": 2}})
-    call = Call(now=ms(NOW), intents=('{"constraints": {"rate_limit": 5}}',), session=Session(session_id="s"))
+    call = Circumstances(now=ms(NOW), intents=('{"constraints": {"rate_limit": 5}}',), session=Session(session_id="s"))
     paid = dict(decide(index, ALICE, "data:finance/reports/x", {}, call).effects.buckets)
     assert len(paid) == 2
 
-    after = call._replace(tables=Tables(buckets=lambda key: paid.get(key, 0)))
+    after = call._replace(tables=Lookups(buckets=lambda key: paid.get(key, 0)))
     once_more = explain(index, ALICE, "data:finance/reports/x", {}, after)["buckets"]
 
     assert [one["before"] for one in once_more] == list(paid.values())

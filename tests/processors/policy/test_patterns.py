@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.globs import as_expression
-from processors.policy.patterns import Position, check_pattern, matches, resource_name
+from processors.policy.patterns import PatternPosition, check_pattern, matches, resource_name
 from processors.policy.text import fold, nfc
 
 # pattern, resource, matched in grant position, matched in restriction position
@@ -132,8 +132,8 @@ def test_the_table_of_the_specification_holds(pattern, resource, grant, restrict
     """Each pattern meets each name in exactly the positions that the table says."""
     name = resource_name(resource)
 
-    assert matches(nfc(pattern), name, Position.GRANT) is grant
-    assert matches(nfc(pattern), name, Position.RESTRICTION) is restriction
+    assert matches(nfc(pattern), name, PatternPosition.GRANT) is grant
+    assert matches(nfc(pattern), name, PatternPosition.RESTRICTION) is restriction
 
 
 @pytest.mark.parametrize(("resource", "why"), REFUSED, ids=[f"{at}-{why}" for at, (_, why) in enumerate(REFUSED)])
@@ -191,7 +191,7 @@ def test_patterns_at_their_limits_are_met(pattern):
     """The largest patterns pass, and their tests can be made in both positions."""
     check_pattern(pattern, "")
 
-    for position in Position:
+    for position in PatternPosition:
         assert matches(pattern, resource_name("tool:zzz"), position) is (pattern == "*")
 
 
@@ -215,9 +215,9 @@ def test_shortcuts_answer_as_re2_does(pattern, local):
     wide = re2.compile(as_expression([fold(literal) for literal in literals], ["**"] * len(stars)))
 
     granted = name.text.startswith("tool:") if pattern == "tool:*" else narrow.fullmatch(name.text) is not None
-    assert matches(pattern, name, Position.GRANT) is granted
+    assert matches(pattern, name, PatternPosition.GRANT) is granted
     restricted = any(wide.fullmatch(spelling) is not None for spelling in name.spellings)
-    assert matches(pattern, name, Position.RESTRICTION) is restricted
+    assert matches(pattern, name, PatternPosition.RESTRICTION) is restricted
 
 
 @settings(deadline=None)
@@ -229,8 +229,8 @@ def test_what_grants_would_also_restrict(pattern, local):
     except ResourceInvalidError:
         return
 
-    if matches(nfc(pattern), name, Position.GRANT):
-        assert matches(nfc(pattern), name, Position.RESTRICTION)
+    if matches(nfc(pattern), name, PatternPosition.GRANT):
+        assert matches(nfc(pattern), name, PatternPosition.RESTRICTION)
 
 
 @settings(deadline=None)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from processors.policy import limits
-from processors.policy.call import PLAIN, Call
+from processors.policy.call import PLAIN, Circumstances
 from processors.policy.decide import decide, index_policies
 from processors.policy.delegation import Hop, Scope
-from processors.policy.evaluation import Session, Settings, Tables
+from processors.policy.evaluation import Lookups, Session, Settings
 from processors.policy.index import PolicyIndex
 from processors.policy.insight.explain import explain
 from processors.policy.rates import policy_of
@@ -25,7 +25,7 @@ def in_force(*documents: dict[str, Any]) -> PolicyIndex:
     return index_policies(policies_of(documents))
 
 
-def judged(*documents: dict[str, Any], who: Subject = EVE, call: Call = PLAIN, **parameters: Any) -> Verdict:
+def judged(*documents: dict[str, Any], who: Subject = EVE, call: Circumstances = PLAIN, **parameters: Any) -> Verdict:
     return decide(in_force(*documents), who, "tool:x", parameters, call)
 
 
@@ -60,10 +60,10 @@ APPROVED = {"policy_id": "tool:x", "constraints": {"attestations": {"k": {"appro
 )  # fmt: skip
 def test_a_denial_tells_how_far_the_call_came(stage: float, reason: str, document: dict[str, Any]) -> None:
     """The numbers of docs/mapl.md 12, which the log and explanations hold."""
-    full = Tables(buckets=lambda _key: 60_000_000)
+    full = Lookups(buckets=lambda _key: 60_000_000)
     documents = [document] if document["policy_id"] == ANY["policy_id"] else [ANY, document]
 
-    verdict = judged(*documents, call=Call(tables=full), p="a")
+    verdict = judged(*documents, call=Circumstances(tables=full), p="a")
 
     assert (verdict.reason, float(verdict.stage)) == (reason, stage)
 
@@ -82,7 +82,7 @@ def test_each_layer_is_told_by_its_name() -> None:
         "filter:clearance:standard": "clearance", "tool:x": "resource",
     }  # fmt: skip
     index = in_force(*({"policy_id": one, "resources": ["**"]} for one in layers))
-    told = explain(index, everything, "tool:x", {}, Call(intents=('{"resources": ["**"]}',)))["policies"]
+    told = explain(index, everything, "tool:x", {}, Circumstances(intents=('{"resources": ["**"]}',)))["policies"]
 
     assert isinstance(told, list)
     assert {one["id"]: one["layer"] for one in told if isinstance(one, dict)} == layers | {"intent:": "inline"}
@@ -100,7 +100,7 @@ def test_a_tenant_says_which_attributes_a_subject_must_have() -> None:
     """Each of those and no other; where it says nothing, a company as soon as one has a policy."""
 
     def reason(who: Subject, *layers: str) -> str:
-        return judged(ANY, who=who, call=Call(settings=Settings(required_layers=frozenset(layers)))).reason
+        return judged(ANY, who=who, call=Circumstances(settings=Settings(required_layers=frozenset(layers)))).reason
 
     member = Subject(user="eve", team="T")
     assert reason(EVE) == reason(EVE, "user") == reason(member, "team", "user") == ""
@@ -166,7 +166,7 @@ def test_a_constraint_meets_an_operation_however_it_is_spelt(kind: str) -> None:
 # ---- chains
 
 
-CHAIN = Call(hops=(Hop(delegator="eve", delegate="bot", scope=Scope(resources=("**",)), expires_at=2**62),))
+CHAIN = Circumstances(hops=(Hop(delegator="eve", delegate="bot", scope=Scope(resources=("**",)), expires_at=2**62),))
 
 
 def test_members_of_a_chain_who_are_judged_alike_cost_as_much_as_one() -> None:
@@ -206,7 +206,9 @@ def test_a_call_waits_for_the_slowest_of_its_rates() -> None:
     assert [policy_of(key) for key, _ in paid] == ["org:o", "tool:x"]
 
     def again(now: int) -> Verdict:
-        return judged(ANY, first, second, call=Call(now=now, tables=Tables(lambda key: arrivals[policy_of(key)])))
+        return judged(
+            ANY, first, second, call=Circumstances(now=now, tables=Lookups(lambda key: arrivals[policy_of(key)]))
+        )
 
     assert (again(0).retry_after_ms, again(0).deciding) == (60_000, digest_of(first))
     assert (again(59_999).retry_after_ms, again(59_999).deciding) == (1, digest_of(second))
@@ -216,19 +218,19 @@ def test_a_call_waits_for_the_slowest_of_its_rates() -> None:
 def test_of_rates_that_came_with_a_call_the_lowest_counts_and_the_first_of_equals_is_named() -> None:
     """They have one bucket for each session."""
     texts = [json.dumps({"constraints": {"rate_limit": n}, "purpose": f"{n}{at}"}) for at, n in enumerate((9, 5, 5))]
-    call = Call(intents=tuple(texts), session=Session(session_id="s"))
+    call = Circumstances(intents=tuple(texts), session=Session(session_id="s"))
     (key, arrival), = judged(ANY, call=call).effects.buckets  # fmt: skip
     assert (policy_of(key), arrival) == ("intent:s", 12_000_000)
 
-    full = judged(ANY, call=call._replace(tables=Tables(buckets=lambda _key: 60_000_000)))
-    lone = judged(ANY, call=call._replace(tables=Tables(buckets=lambda _key: 60_000_000), intents=(texts[1],)))
+    full = judged(ANY, call=call._replace(tables=Lookups(buckets=lambda _key: 60_000_000)))
+    lone = judged(ANY, call=call._replace(tables=Lookups(buckets=lambda _key: 60_000_000), intents=(texts[1],)))
     assert (full.reason, full.deciding) == ("RATE_LIMITED", lone.deciding)
 
 
 def test_counts_of_what_came_with_a_call_are_its_sessions_own() -> None:
     """Another session's documents of the same words have others; they would share one count of a user."""
     rule = {"id": "r", "when": "tool:x", "at_most": 1, "per": "user", "window": "day"}
-    call = Call(intents=(json.dumps({"sequence": [rule]}),))
+    call = Circumstances(intents=(json.dumps({"sequence": [rule]}),))
     keys = [
         judged(ANY, call=call._replace(session=Session(session_id=one))).effects.cells[0].key for one in ("s", "t", "s")
     ]

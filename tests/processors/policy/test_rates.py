@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
-from processors.policy.evaluation import Tables
+from processors.policy.evaluation import Lookups
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
 from tests.builders import Folded, invocation
@@ -32,8 +32,8 @@ class Bucket:
     def ask(self, appended: int) -> Verdict:
         """Return the verdict on a call, and charge it."""
         self._log_time = max(self._log_time, appended)
-        tables = Tables(buckets=lambda key: self._arrivals.get(key, 0))
-        call = Call(now=self._log_time, appended=appended, tables=tables)
+        tables = Lookups(buckets=lambda key: self._arrivals.get(key, 0))
+        call = Circumstances(now=self._log_time, appended=appended, tables=tables)
         verdict = decide(self._index, EVE, "tool:x", {}, call)
         self._arrivals |= verdict.effects.buckets
         return verdict

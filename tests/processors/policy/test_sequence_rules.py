@@ -9,11 +9,11 @@ import pytest
 
 from processors.policy import limits
 from processors.policy.amounts import NOTHING
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_inline, parse_policy
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Cell, Session, Tables
+from processors.policy.evaluation import Cell, Lookups, Session
 from processors.policy.index import PolicyIndex
 from processors.policy.insight.explain import explain
 from processors.policy.resolve import Subject
@@ -62,11 +62,11 @@ class Past:
             self.cells[mark.key] = Cell(0, 1, NOTHING, now, until)
         return verdict.reason
 
-    def asked(self, now: int = 0, session: str = "s", chain: tuple[str, ...] = ()) -> Call:
+    def asked(self, now: int = 0, session: str = "s", chain: tuple[str, ...] = ()) -> Circumstances:
         """Return a call at a time. What is over is not there any more."""
         alive = {key: cell for key, cell in self.cells.items() if now < cell.until}
         signed_by = Session(session_id=session, expires_at=SESSION_ENDS, chain=chain)
-        return Call(now=now, session=signed_by, tables=Tables(cells=alive.get))
+        return Circumstances(now=now, session=signed_by, tables=Lookups(cells=alive.get))
 
     def left(self) -> list[Cell]:
         """Return the cells that the last call left."""
@@ -286,7 +286,7 @@ def test_a_rule_without_a_condition_neither_costs_nor_earns_an_expression() -> N
     def reason(count: int) -> str:
         matched = {f"p{at}": {"pattern": "a"} for at in range(count)}
         intent = {"sequence": [COUNTED], "constraints": {"parameters": {"**": matched}}}
-        return decide(ruled(), EVE, "tool:x", {}, Call(intents=(json.dumps(intent),))).reason
+        return decide(ruled(), EVE, "tool:x", {}, Circumstances(intents=(json.dumps(intent),))).reason
 
     assert reason(limits.INLINE_REGEXES_MAX) == ""
     assert reason(limits.INLINE_REGEXES_MAX + 1) == "POLICY_BROKEN"

@@ -10,7 +10,7 @@ import pytest
 
 from macaw.policies.warnings import WARNINGS
 from processors.policy import limits
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.insight.explain import explain
 from tests.mapl_cases import NOW, Played, ms, read_cases
 from tests.reference.mapl.codes import REASONS, REFUSALS
@@ -74,7 +74,7 @@ def test_the_explanation_in_the_page_is_the_engine_s() -> None:
     case = next(one for one in file.cases if one["id"] == "S02")
     played = Played(file, case)
 
-    explained = explain(played.index, played.subjects(), case["resource"], case["params"], Call(now=ms(NOW)))
+    explained = explain(played.index, played.subjects(), case["resource"], case["params"], Circumstances(now=ms(NOW)))
 
     hidden = re.sub(r'"sha256": "[0-9a-f]{64}"', '"sha256": "…"', json.dumps({name: explained[name] for name in told}))
     assert json.loads(hidden) == told

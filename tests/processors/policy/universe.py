@@ -18,13 +18,13 @@ from functools import cache
 from typing import Any
 
 from processors.calls.parameters import parse_parameters
-from processors.policy.call import Call
+from processors.policy.call import Circumstances
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import decide, index_policies
 from processors.policy.delegation import Hop, parse_scope
 from processors.policy.documents import parse_policy
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import Approval, Cell, Evaluation, Record, Session, Settings, Tables, new_work
+from processors.policy.evaluation import Approval, Cell, Evaluation, Lookups, Record, Session, Settings, new_work
 from processors.policy.index import PolicyIndex
 from processors.policy.patterns import resource_name
 from processors.policy.rates import bucket_prefix
@@ -40,7 +40,7 @@ RESOURCE = "tool:a/x"
 SESSION = "session-1"
 BASES_AT_ONCE = 50
 STRIDE = 1009  # a prime: an even walk would take the same choice in a slot again and again
-Decide = Callable[[PolicyIndex, list[Subject] | Subject, str, dict[str, JSONValue], Call], Verdict]
+Decide = Callable[[PolicyIndex, list[Subject] | Subject, str, dict[str, JSONValue], Circumstances], Verdict]
 Deciding = Callable[[CallCase], Verdict]
 
 
@@ -131,7 +131,7 @@ def _cells(index: PolicyIndex, case: CallCase) -> dict[bytes, Cell]:
         for past in case.history:
             name = resource_name(past.resource)
             earlier = Evaluation(
-                {}, subject(case.subject), name, past.at, Session(past.session), Tables(), new_work(), None
+                {}, subject(case.subject), name, past.at, Session(past.session), Lookups(), new_work(), None
             )
             for rule in policy.document.sequence:
                 mark = marks_of(rule, policy.policy_id, earlier) if rule.marks(name) else None
@@ -158,10 +158,10 @@ def deciding(
             hops = (Hop(delegator=root.principal, delegate=signer.principal, scope=scope, expires_at=hop.expires),)
             subjects = [root, signer]
         buckets = _BUCKETS[id(case)]
-        call = Call(
+        call = Circumstances(
             now=case.now,
             session=Session(SESSION, "local", is_delegated=bool(hops), delegation_depth=len(hops)),
-            tables=Tables(lambda key: buckets.get(key, 0), _cells(index, case).get, _HELD[id(case)]),
+            tables=Lookups(lambda key: buckets.get(key, 0), _cells(index, case).get, _HELD[id(case)]),
             settings=Settings(
                 bool(case.settings.get("strict_parameters")),
                 None if layers is None else frozenset(layers),  # type: ignore[call-overload]
