@@ -18,6 +18,7 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits, topics
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged, SessionChanged
+from schemas.errors import InputError
 from schemas.reasons import Reason
 from schemas.records import (
     AuditEntry,
@@ -60,7 +61,7 @@ def output_place(tag: bytes, genesis: bytes, topic: str, partition: int, record:
     return Place.of(tag, genesis, topic, partition, codec.current(record).sha256)
 
 
-class PayloadTooLargeError(ValueError):
+class PayloadTooLargeError(InputError):
     """A payload exceeds what an output record may carry."""
 
 

@@ -16,3 +16,6 @@ class Refusal(Exception):  # noqa: N818 - an outcome of the rule, not a fault of
         super().__init__(str(reason), detail)
         self.reason = str(reason)
         self.detail = detail[: limits.DETAIL_CHARS_MAX]
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason

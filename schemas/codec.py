@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import fastavro
 
 from schemas import changes, records, rows, rulings, workflow
+from schemas.errors import InputError
 from schemas.numbers import NumberError, Numbers
 from schemas.reading import Reader, compile_reader
 from schemas.writing import Writer, compile_writer
@@ -32,7 +33,7 @@ Json = dict[str, Any]
 Record = Any
 
 
-class SchemaError(ValueError):
+class SchemaError(InputError):
     """The bytes break the contract."""
 
     code = "UNDECODABLE"
@@ -277,7 +278,7 @@ def decode_generally(schema: Schema, body: bytes) -> Record:
         raise
     except NumberError as exc:
         raise MalformedRecordError(f"not a datum of {schema.name}: {exc}") from exc
-    except Exception as exc:
+    except Exception as exc:  # a foreign datum may break the reader in any way
         raise MalformedRecordError(f"not a datum of {schema.name}: {type(exc).__name__}") from exc
 
 

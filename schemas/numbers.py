@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.errors import InputError
 from schemas.limits import ARRAY_ITEMS_MAX
 
 VARINT_BYTES_MAX = 10  # of 64 bits
 _BITS = {"int": 32, "long": 64}
 
 
-class NumberError(ValueError):
+class NumberError(InputError):
     """Say that a number does not fit its type, or that an array has too many items."""
 
 

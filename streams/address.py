@@ -10,6 +10,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from schemas.errors import InputError
+
 LOOPBACK = "127.0.0.1"
 _LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "[::1]"})
 _HOST_TEXT = r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?"
@@ -17,7 +19,7 @@ _HOST = re.compile(_HOST_TEXT)
 _URL = re.compile(f"https://{_HOST_TEXT}/?")
 
 
-class AddressError(ValueError):
+class AddressError(InputError):
     """The endpoint must not listen there, or must not be called so; the message says what to do."""
 
 

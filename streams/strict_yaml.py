@@ -11,11 +11,13 @@ from typing import Any
 
 import yaml
 
+from schemas.errors import InputError
+
 _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-class StrictYAMLError(ValueError):
+class StrictYAMLError(InputError):
     """A text is no such YAML; the message says what is wrong and in which line, as the end of a sentence."""
 
 

@@ -75,7 +75,7 @@ def _load(module: str) -> Sequence[ToolFunction]:
         return load_tools(module)
     except ToolDeclarationError:
         raise
-    except (Exception, SystemExit) as exc:  # a program that is run, and not imported, may end itself
+    except (Exception, SystemExit) as exc:  # a user's module may raise anything, or end itself
         raise CommandError(
             f"{module} cannot be imported: {type(exc).__name__}: {exc}; MACAW_DEBUG=1 shows where"
         ) from exc

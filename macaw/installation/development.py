@@ -19,6 +19,7 @@ from producers.client import Control, RefusedError, open_session
 from producers.files import FileError, read_file
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
+from schemas.errors import InputError
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered
 from streams.strict_yaml import StrictYAMLError, parse_yaml
@@ -28,7 +29,7 @@ PERSONS_BYTES_MAX = 1024 * 1024
 Attributes = dict[str, str | list[str]]
 
 
-class PersonsError(ValueError):
+class PersonsError(InputError):
     """The file of persons is missing or wrong, or does not name somebody; the message says where."""
 
 

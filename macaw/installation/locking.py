@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from producers.home import Home
+from schemas.errors import InstallationError
 
 
-class LockedError(RuntimeError):
+class LockedError(InstallationError):
     """Another process holds the lock; the message is what to tell people."""
 
 

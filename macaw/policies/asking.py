@@ -21,12 +21,13 @@ from processors.policy.verdict import Verdict
 from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.state.tables import Tables
+from schemas.errors import InputError
 from schemas.rows import SessionRow
 
 ROLE_DEFAULT = "session"
 
 
-class QuestionError(ValueError):
+class QuestionError(InputError):
     """The question has no answer; the message says why."""
 
 

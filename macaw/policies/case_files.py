@@ -15,6 +15,7 @@ from typing import Any
 from macaw.policies.files import PolicyFilesError, policy_paths, read_text
 from processors.proof import jcs
 from producers.files import FileError, read_file
+from schemas.errors import InputError
 
 Case = dict[str, Any]
 
@@ -31,7 +32,7 @@ _OFFER = frozenset({"publish", "publish_raw", "withdraw", "previous", "signer"})
 _MEMBERS = _CALL | _OFFER | {"id", "set", "policies", "expect", "note", "pattern"}
 
 
-class CaseFileError(ValueError):
+class CaseFileError(InputError):
     """A case file is not what it should be; the message says where."""
 
 

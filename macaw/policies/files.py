@@ -20,6 +20,7 @@ from processors.policy.errors import PolicyError
 from processors.policy.index import PolicyIndex, index_policies
 from processors.policy.publication import ADMIN, ORGANISATION, InForce, PublicationError, check_publication
 from producers.files import FileError, read_start
+from schemas.errors import InputError
 
 FILES_MAX = 10_000
 _TAKEN_FOR_POLICIES = frozenset({".yaml", ".yml", ".jsonc", ".json5"})
@@ -27,7 +28,7 @@ START = TextPlace(1, 1)
 _UNREAD = frozenset({"E_JSON", "E_JSON_DUPLICATE", "E_JSON_NUMBER"})  # what has no pointer, for nothing was read
 
 
-class PolicyFilesError(ValueError):
+class PolicyFilesError(InputError):
     """The files cannot be read, or are no policies that could be in force together; the message names the first."""
 
 

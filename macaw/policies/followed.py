@@ -17,6 +17,7 @@ from processors.proof.signing import AUDIT_TAG
 from producers.answers import MonitorSigned
 from producers.home import Home, TenantHome
 from producers.registry_view import RegistryView
+from schemas.errors import UnavailableError
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT
 from streams.authzen.standing import PoliciesStanding
@@ -25,7 +26,7 @@ from streams.history.topics import TopicReader
 _PUBLISHED = b"Policy"  # in the kind of every event that changes what is in force
 
 
-class PoliciesUnknownError(RuntimeError):
+class PoliciesUnknownError(UnavailableError):
     """What is in force cannot be known from the log; the message says why."""
 
 

@@ -23,6 +23,7 @@ from processors.state.tables import Tables
 from processors.step import expire, step
 from producers.home import Home, TenantHome
 from schemas import codec
+from schemas.errors import InputError
 from schemas.records import AuditEntry, Decision, Event, InvocationRequested
 from schemas.topics import AUDIT, DECISIONS, INTAKE
 from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError
@@ -35,7 +36,7 @@ CANDIDATES_MAX = 20  # that are listed where an id stands for several
 _ENTRY_HEAD_BYTES = 36  # magic and the digest of the schema
 
 
-class HistoryError(ValueError):
+class HistoryError(InputError):
     """The log cannot be folded from its beginning, or does not hold what is asked for; the message says why."""
 
 

@@ -10,6 +10,7 @@ import hashlib
 from typing import NamedTuple
 
 from processors.proof import jcs
+from schemas.errors import InputError
 
 
 class Parameters(NamedTuple):
@@ -20,7 +21,7 @@ class Parameters(NamedTuple):
     sha256: bytes
 
 
-class MalformedParametersError(ValueError):
+class MalformedParametersError(InputError):
     """Say that a text is not the parameters of a call.
 
     `cause` is "object" where the text is JSON but no object, else a cause of `jcs.MalformedJSONError`.

@@ -27,6 +27,7 @@ from processors.proof import jcs
 from processors.proof.merkle import leaf_hash
 from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
 from schemas import codec, limits
+from schemas.errors import EvidenceError
 from schemas.records import AdminAdded, AuditEntry, Event
 
 FORMAT = "macaw-evidence/v1"
@@ -50,11 +51,11 @@ PROOF_RECORD_BYTES_MAX = 1024
 EVENT_RECORD_BYTES_MAX = limits.INTAKE_MESSAGE_BYTES_MAX + 256  # what the broker takes, and our own lengths
 
 
-class FormatError(ValueError):
+class FormatError(EvidenceError):
     """Bytes do not have the form that the folder's format demands."""
 
 
-class PackError(ValueError):
+class PackError(EvidenceError):
     """The records do not make a folder that could verify; the message names the first that is wrong or missing."""
 
 

@@ -7,11 +7,13 @@ AttributeInvalidError   a session attribute    the session is refused with ATTRI
 WorkExceededError       an evaluation          the call is denied with LIMIT_EXCEEDED
 """
 
+from schemas.errors import InputError
+
 # What a rule may raise: the call is denied INTERNAL_ERROR. Anything else is a failure of the machine, no decision.
 RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
-class PolicyError(ValueError):
+class PolicyError(InputError):
     """Say why a policy document is refused: a stable `code` (docs/mapl.md 1) and the JSON pointer to the place.
 
     `want` says for people what may stand there, where another type does.
@@ -24,7 +26,7 @@ class PolicyError(ValueError):
         self.want = want
 
 
-class PolicyBrokenError(ValueError):
+class PolicyBrokenError(InputError):
     """Say that a policy of the call cannot be honoured (docs/mapl.md 5): a broken chain or a faulty inline document."""
 
 
@@ -36,11 +38,11 @@ class BrokenChainError(PolicyBrokenError):
         self.parent = parent
 
 
-class ResourceInvalidError(ValueError):
+class ResourceInvalidError(InputError):
     """Say that a text is not a resource name (docs/mapl.md 2)."""
 
 
-class AttributeInvalidError(ValueError):
+class AttributeInvalidError(InputError):
     """Say which attribute has a wrong type, is too long, or holds a character that is refused (docs/mapl.md 6)."""
 
 

@@ -22,6 +22,7 @@ import re2
 
 from processors.proof.literals import is_kept
 from schemas import limits
+from schemas.errors import InputError
 
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"
 
@@ -39,7 +40,7 @@ _BLANKS = " \t\n\r"  # RFC 8259 section 2; str.strip() alone would also take U+0
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-class MalformedJSONError(ValueError):
+class MalformedJSONError(InputError):
     """Say that a text is not JSON as this system reads it.
 
     `cause` is one stable word: utf8, bom, syntax, trailing, duplicate, marks, number, surrogate, depth, nodes.
@@ -50,7 +51,7 @@ class MalformedJSONError(ValueError):
         self.cause = cause
 
 
-class NotJSONError(ValueError):
+class NotJSONError(InputError):
     """Say that a Python value has no JSON form; `cause` is type, number, surrogate or depth."""
 
     def __init__(self, cause: str) -> None:

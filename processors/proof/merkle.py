@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 
+from schemas.errors import EvidenceError
+
 EMPTY_ROOT = sha256(b"").digest()
 
 
-class ProofError(ValueError):
+class ProofError(EvidenceError):
     """A proof does not have the shape that its index and size demand."""
 
 

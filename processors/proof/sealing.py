@@ -16,6 +16,8 @@ from hashlib import sha256
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+from schemas.errors import EvidenceError
+
 PAYLOAD_SALT_TAG = b"macaw/payload-salt/v1\n"
 PARAMETERS_TAG = b"macaw/parameters/v1\n"
 DOCUMENT_TAG = b"macaw/document/v1\n"
@@ -26,7 +28,7 @@ WRAPPED_BYTES = 32 + 24 + 32 + 16  # kid, nonce, key and its authenticator
 RECIPIENTS_MAX = 16
 
 
-class SealingError(ValueError):
+class SealingError(EvidenceError):
     """A sealed payload cannot be made or opened."""
 
 

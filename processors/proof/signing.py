@@ -23,6 +23,7 @@ from nacl.exceptions import BadSignatureError
 
 from processors.proof import merkle
 from schemas import limits
+from schemas.errors import EvidenceError
 
 PROOF_HEADER = "macaw-proof"
 KID_HEADER = "macaw-kid"
@@ -42,11 +43,11 @@ KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 
 
-class SignatureError(ValueError):
+class SignatureError(EvidenceError):
     """A signature, or the key it was made with, is not good."""
 
 
-class MalformedProofError(ValueError):
+class MalformedProofError(EvidenceError):
     """A `macaw-proof` or `macaw-kid` header is missing, doubled or of the wrong shape."""
 
 

@@ -23,6 +23,7 @@ from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal
 from producers.files import FileError, read_file
+from schemas.errors import InputError
 from streams.authzen import limits
 from streams.strict_yaml import StrictYAMLError, parse_yaml
 
@@ -32,7 +33,7 @@ PROGRAMS = frozenset({"agent", "service"})
 _ATTRIBUTES = frozenset({"company", "business_unit", "team", "user", "email", "roles", "groups", "clearance"})
 
 
-class DirectoryError(ValueError):
+class DirectoryError(InputError):
     """The directory file is missing or wrong; the message says where."""
 
 

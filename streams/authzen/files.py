@@ -10,6 +10,7 @@ from processors.policy.documents import PolicyDocument, parse_policy
 from processors.policy.errors import PolicyBrokenError, PolicyError
 from processors.policy.index import PolicyIndex, index_policies
 from producers.files import FileError, read_start
+from schemas.errors import InputError
 from streams.authzen import limits
 from streams.authzen.directory import Directory, read_directory
 from streams.authzen.standing import PoliciesStanding
@@ -17,7 +18,7 @@ from streams.authzen.standing import PoliciesStanding
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
-class PolicyFolderError(ValueError):
+class PolicyFolderError(InputError):
     """The folder of policies is missing, or a file in it is no policy; the message says which."""
 
 

@@ -19,6 +19,7 @@ from processors.calls.parameters import MalformedParametersError, parse_paramete
 from processors.policy.text import nfkc
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from schemas.errors import InputError
 from streams.authzen import limits
 
 _TYPE = re.compile(r"[a-z][a-z0-9._-]{0,31}")  # the domain of a resource name
@@ -29,11 +30,11 @@ _REQUIRED = {"subject": ("type", "id"), "action": ("name",), "resource": ("type"
 Object = dict[str, JSONValue]
 
 
-class MalformedRequestError(ValueError):
+class MalformedRequestError(InputError):
     """Say which member of a request is missing or wrong."""
 
 
-class UnaskableError(ValueError):
+class UnaskableError(InputError):
     """Say by a reason code why the policy language has no such call; the answer is a denial."""
 
     def __init__(self, reason: str) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from processors.proof import jcs
 from producers.files import FileError, read_file
 from schemas import topics
+from schemas.errors import InstallationError
 from schemas.topics import OPERATOR_ROLES, TENANT_ROLES, is_tenant_id
 from streams.cluster.topics import TOPICS, Drift, Remedy
 
@@ -38,7 +39,7 @@ CLUSTER_POWERS = frozenset({"ALL", "ALTER", "ALTER_CONFIGS", "CLUSTER_ACTION"})
 _TOOL = re.compile(r"[A-Za-z0-9_.@-]{1,128}")
 
 
-class AccessError(ValueError):
+class AccessError(InstallationError):
     """`access.json` is wrong, or the cluster does not show or take access rules; the message says what to do."""
 
 

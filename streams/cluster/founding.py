@@ -6,13 +6,14 @@ from confluent_kafka import Consumer, Producer
 
 from producers.consuming import watermarks
 from producers.security import UNSECURED, Security
+from schemas.errors import InstallationError
 from schemas.topics import INTAKE, reader_group
 from streams.cluster.topics import TOPICS, Key, TopicPlan, TopicsError, open_admin
 
 TIMEOUT_SECONDS = 15.0
 
 
-class FoundingError(RuntimeError):
+class FoundingError(InstallationError):
     """A topic could not be made, or the founding event is not at offset 0."""
 
 

@@ -22,6 +22,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.cimpl import NewTopic
 
 from producers.security import UNSECURED, Security
+from schemas.errors import InstallationError
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, Topic
 
 ASK_SECONDS = 15.0
@@ -31,7 +32,7 @@ MISSING = "missing"
 TOPICS: tuple[Topic, ...] = (*TENANT_TOPICS, *OPS_TOPICS)
 
 
-class TopicsError(RuntimeError):
+class TopicsError(InstallationError):
     """The brokers do not show, create or alter a topic; the message names it."""
 
 

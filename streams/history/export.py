@@ -24,6 +24,7 @@ from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.state.tables import Tables
 from producers.consuming import UnreadableBatchError, headers_of
 from producers.security import UNSECURED, Security
+from schemas.errors import StoppedError
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE
 from streams.history.folded import RuledIntake, entry_in
@@ -32,7 +33,7 @@ from streams.history.partitions import whole_partition
 FOREIGN_TOLD_MAX = 8
 
 
-class ExportError(RuntimeError):
+class ExportError(StoppedError):
     """There is no whole log to export, or no empty place to put it."""
 
 

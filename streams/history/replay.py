@@ -19,6 +19,7 @@ from processors.state.tables import Tables
 from processors.step import step
 from producers.security import UNSECURED, Security
 from schemas import codec
+from schemas.errors import StoppedError
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
 from streams.history.folded import RuledIntake, entry_in
@@ -29,7 +30,7 @@ Place = tuple[Topic, int]
 Take = Callable[[AuditEntry | None], Received | None]
 
 
-class ReplayError(RuntimeError):
+class ReplayError(StoppedError):
     """The log cannot be replayed from its start; nothing is known about it."""
 
 

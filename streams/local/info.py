@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, Self
 
+from schemas.errors import UnavailableError
+
 
 class BrokerKind(StrEnum):
     """Where a broker comes from."""
@@ -81,7 +83,7 @@ class Broker(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-class BrokerError(Exception):
+class BrokerError(UnavailableError):
     """A broker is not there or does not work; the message ends with what to do next."""
 
 

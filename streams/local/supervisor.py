@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from schemas.errors import StoppedError
 from streams.local import with_parent
 
 POLL_SECONDS = 0.05
@@ -27,7 +28,7 @@ LINE_BYTES_MAX = 8192
 DRAIN_SECONDS = 2.0
 
 
-class GaveUpError(RuntimeError):
+class GaveUpError(StoppedError):
     """A child ended too often; all of them were stopped."""
 
 

@@ -23,6 +23,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from producers.home import Home
+from schemas.errors import StoppedError
 from streams.address import LOOPBACK
 from streams.http import Server, server_of
 from streams.views import committed
@@ -50,11 +51,11 @@ CLIENT_RECORDS_SECONDS = 60.0
 OnListening = Callable[[int], None]
 
 
-class ViewsEndedError(RuntimeError):
+class ViewsEndedError(StoppedError):
     """One half of the process ended by itself."""
 
 
-class ViewsStalledError(RuntimeError):
+class ViewsStalledError(StoppedError):
     """The views have not caught up with the log for too long."""
 
 

@@ -13,6 +13,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from schemas.errors import StoppedError
+
 Place = tuple[str, int]  # a topic and its partition
 
 # Between two checks a second passes, and a check may wait for a slow broker: older than this, something is wrong.
@@ -29,7 +31,7 @@ class Phase(enum.Enum):
     FOLLOWING = "the views follow the log"
 
 
-class LostRecordError(RuntimeError):
+class LostRecordError(StoppedError):
     """A record that was taken from the broker never reached the table: the view would lie. Start anew."""
 
 

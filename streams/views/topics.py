@@ -10,12 +10,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from producers.security import UNSECURED, Security
+from schemas.errors import InstallationError
 from schemas.topics import OPS_TOPICS
 
 TIMEOUT_SECONDS = 15.0
 
 
-class ViewTopicsError(RuntimeError):
+class ViewTopicsError(InstallationError):
     """A topic of the views has another number of partitions, or cannot be made."""
 
 

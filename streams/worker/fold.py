@@ -17,6 +17,7 @@ from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, Verif
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
+from schemas.errors import StoppedError
 from streams.worker.sealing import Sealer
 from streams.worker.state_head import StateMac
 
@@ -35,7 +36,7 @@ class Message(NamedTuple):
     headers: Headers
 
 
-class DecisionKeyError(RuntimeError):
+class DecisionKeyError(StoppedError):
     """The worker's key is not the tenant's decision key any more."""
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas import limits
+from schemas.errors import StoppedError
 from streams.worker.fold import Message, TenantFold
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
 STUCK_SECONDS = TRANSACTION_SECONDS + 5  # of one call: the client has its own time-out first, where it keeps it
 
 
-class WorkerFencedError(RuntimeError):
+class WorkerFencedError(StoppedError):
     """The worker may not go on: fenced, or a commit whose outcome is unknown. Its supervisor starts another."""
 
 

@@ -28,6 +28,7 @@ from producers.consuming import (
     UnreadableBatchError,
 )
 from schemas import codec
+from schemas.errors import InstallationError
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
@@ -100,7 +101,7 @@ class Restoration:
     def _restored(self) -> tuple[TenantFold, int]:
         try:
             fold = self._open_fold(tenant_of(self._topic))
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, InstallationError) as exc:
             raise NotConfiguredError(str(exc)) from exc
         if fold is None:
             raise NotConfiguredError("the tenant is not configured on this worker")

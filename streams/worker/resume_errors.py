@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from schemas.errors import StoppedError
 
-class ResumeError(RuntimeError):
+
+class ResumeError(StoppedError):
     """The partition cannot be resumed; it stays paused. One that may pass is tried again."""
 
     code = "RESUME_FAILED"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from macaw.cli.terminal.output import OWN_PACKAGES
+from schemas.errors import InputError, MacawError
 
 
-class CommandError(Exception):
+class CommandError(InputError):
     """A command cannot do what it was asked; the message is the sentence."""
 
 
@@ -33,7 +33,7 @@ def sentence(exc: Exception) -> str:
             text = f"the brokers do not do what was asked: {exc.args[0].str()}; see whether they run"
         case OSError() if exc.filename is not None:
             text = f"cannot use {exc.filename}: {exc.strerror}"
-        case _ if type(exc).__module__.partition(".")[0] in OWN_PACKAGES:
+        case MacawError():
             text = str(exc)  # written for people; what it quotes of others is escaped where it is printed
         case _:
             text = (

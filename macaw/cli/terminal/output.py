@@ -15,9 +15,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from processors.policy.invisible import is_plain_text, shows_itself
+from schemas.errors import UnavailableError
 
 
-class OutputError(Exception):
+class OutputError(UnavailableError):
     """Standard output could not be written; the message says why. What the command had done by then is done."""
 
     def __init__(self, exc: OSError) -> None:

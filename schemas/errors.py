@@ -1,0 +1,40 @@
+"""The errors of the project: one root, and a family for each party that has to act.
+
+Every exception that leaves a public function of the project is a `MacawError`; its message is a sentence for people
+with the next step, and holds no secret. `Refusal` (`processors/refusal.py`) is no error but an outcome of the fold,
+and does not leave it.
+"""
+
+from __future__ import annotations
+
+
+class MacawError(Exception):
+    """The root: `except MacawError` catches every error of the project and none of Python's own."""
+
+
+class InputError(MacawError, ValueError):
+    """An argument, a text or a file is not of the form it must have. Its author mends it."""
+
+
+class MisuseError(MacawError, RuntimeError):
+    """The program uses the library in a way that cannot work. Its programmer mends it."""
+
+
+class InstallationError(MacawError, RuntimeError):
+    """A home, a key file, a topic or an access rule is missing or wrong. The operator mends it."""
+
+
+class UnavailableError(MacawError, RuntimeError):
+    """Brokers or a service do not answer, or not yet. Trying again later is right."""
+
+
+class OutcomeError(MacawError, RuntimeError):
+    """The log answered, and the answer is not a success. The decision and its reason say what to do."""
+
+
+class EvidenceError(MacawError, ValueError):
+    """Bytes do not prove what they claim: forged, damaged, or older than what was seen before. Somebody must look."""
+
+
+class StoppedError(MacawError, RuntimeError):
+    """A process must not go on with this tenant, or at all. Its operator reads the reason and docs/incidents.md."""
