@@ -3,10 +3,10 @@
 Specification: docs/mapl.md.
 
 From text to closures: `documents` reads a policy, with `specs`, `requirements`, `expressions` and `sequences` for its
-parts; `compiled` prepares it. `publication` says what may be put into force.
-From a call to a verdict: `resolve` says which ids are looked up, `index` finds them with their chains, `plan` sorts
-what they ask into stages, `stages` asks it, `decide` is the whole; `verdict` is the answer, with what is to be written.
-For people: `explain` tells every check of one call, `effective` what applies to a subject.
+parts; `compiled` prepares it; `publication` decides whether it may come into force.
+From a call to a verdict: `resolve` names the ids to look up, `index` finds them with their chains, `plan` sorts their
+checks into stages, `stages` runs them, `decide` is the whole; `verdict` is the answer with its consequences.
+For people: `insight` explains a decision and the policies of a subject.
 `patterns`, `globs`, `regexes` and `text` hold the matching rules, `limits` every bound, `errors` the refusals.
 
 Pure: no clock, no randomness, no table that could be written to; the only files read are those of the pinned zones.

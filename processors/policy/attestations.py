@@ -1,7 +1,7 @@
 """The judgement of attestation requirements (docs/mapl.md 8): by records of tools, and by approvals of people.
 
-Internal requirements come first, and any that fails denies: nobody is asked in vain. Which records serve a call is
-said by the decision; they are consumed by whoever writes it down, in the same transaction.
+Internal requirements come first, and a failed one denies, so that people are never asked in vain. The decision names
+the records that serve a call; the fold consumes them in the same transaction.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Use(NamedTuple):
 
 
 class Request(NamedTuple):
-    """An approval to be asked for, with what each policy that requires it says; `open_until` is log time in ms."""
+    """An approval to be asked for, with the terms of each policy that requires it; `open_until` is log time in ms."""
 
     key: str
     required_by: tuple[tuple[str, Meta], ...]
@@ -48,7 +48,7 @@ def judge_internal(requirement: Requirement, call: Evaluation) -> tuple[str, Use
 
 
 def _fault(record: Record, meta: Meta, now: int) -> str:
-    """Return what is wrong with a record, by what is stricter of its setter and the policy; "" for nothing."""
+    """Return the fault of a record by the stricter terms of its setter and the policy, or "" if it has none."""
     uses = _uses_max(record, meta)
     if now >= _ends(record, meta):
         return "EXPIRED"
@@ -72,7 +72,7 @@ def _ends(record: Record, meta: Meta) -> int:
 
 
 def _preference(record: Record, meta: Meta) -> tuple[int, int, int]:
-    """Return what is used first: unlimited records, then those of several uses, then of one; the earliest expiry."""
+    """Return a sort key: unlimited records first, then those of several uses, then of one; then the earliest expiry."""
     uses = _uses_max(record, meta)
     return (0 if uses is None else 2 if uses == 1 else 1), _ends(record, meta), record.position
 
@@ -82,7 +82,7 @@ def _preference(record: Record, meta: Meta) -> tuple[int, int, int]:
 
 @dataclass(slots=True)
 class Approvals:
-    """What the external requirements of one call come to."""
+    """The result of the external requirements of one call."""
 
     reason: str = ""
     deciding: "External | None" = None
@@ -138,7 +138,7 @@ def _approved(requirement: Requirement, call: Evaluation) -> tuple[str, Use | No
 
 
 def _standing(approval: Approval, meta: Meta, call: Evaluation) -> int:
-    """Return how many people's approvals count: nobody's for a call in their own name, nobody's twice."""
+    """Return how many people's approvals count: each person's once, and never one's own of one's own call."""
     own = {known_as(name) for name in (call.subject.user, call.subject.email, call.subject.principal) if name}
     people = {known_as(one.user) for one in approval.approvers if not one.meets.isdisjoint(meta.criteria)}
     return len(people - own)
@@ -174,7 +174,7 @@ def _outstanding(missing: list[External], answer: Approvals, call: Evaluation) -
 
 
 def _requests(missing: list[External], open_until: int) -> list[Request]:
-    """Return one request for each key, whoever requires it."""
+    """Return one request for each key, also if several policies require it."""
     by_key: dict[str, list[tuple[str, Meta]]] = {}
     for one in missing:
         by_key.setdefault(one.requirement.key, []).append((one.policy_id, one.requirement.meta))

@@ -1,4 +1,4 @@
-"""What a decision depends on beside policies, subjects, resource and parameters: values and read-only views."""
+"""The circumstances of a call: a decision depends on them beside policies, subjects, resource and parameters."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class Circumstances(NamedTuple):
     them. `hops` lead from the first subject to the last; `bound` says that the first one signed, for a service.
     `trusted` are the patterns under which a foreign tenant's caller is let in. `resumed` holds the keys that the call
     waited for, when it is decided again after approvals. `granted` says that the call needs no grant, because it
-    concerns the caller alone: policies that list other resources say nothing of it then, but for what they deny.
+    concerns the caller alone: of policies that list other resources only the denials count then.
     """
 
     now: int = 0

@@ -1,6 +1,6 @@
 """A policy made ready to be asked: placed in its layer, its constraints turned into closures.
 
-Must never live here: which policies apply, or what a refusal leads to.
+Must never live here: the choice of policies that apply, and the consequences of a denial.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _NEVER_GRANTS = ("org:", "restrict:", "filter:")  # also where a policy that may
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterCheck:
-    """A constraint as a test of parameters whose names at the top are in NFC."""
+    """A constraint as a test of parameters. Requires names in NFC at the top."""
 
     meets: Callable[[str], bool] = field(repr=False)  # the operation key, held against a folded name
     path: str
@@ -59,7 +59,7 @@ class CompiledPolicy:
 
     @property
     def policy(self) -> "CompiledPolicy":
-        """The policy itself: an index holds these, or what makes them when they are needed."""
+        """The policy itself. An index holds policies, or functions that make them on demand."""
         return self
 
     @property

@@ -2,8 +2,8 @@
 
 A tree of a condition is compiled to closures, once for each document.
 
-Unknown is None. Nothing is coerced: values of two types are not comparable, whatever they look like. A requirement
-applies unless its condition is false, so what cannot be known protects.
+Unknown is None. Nothing is coerced: values of two types are not comparable. A requirement applies unless its condition
+is false, so an unknown condition protects.
 """
 
 import operator
@@ -42,7 +42,7 @@ _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def compile_condition(expression: Expression) -> Condition:
-    """Return the test of an expression. It raises WorkExceededError and nothing else for what a caller can send."""
+    """Return the test of an expression. For any call it raises WorkExceededError and nothing else."""
     match expression:
         case Joined():
             return _joined([compile_condition(part) for part in expression.parts], conjunction=expression.conjunction)
@@ -231,13 +231,13 @@ def _match(test: Match) -> Condition:
 
 
 def unusable(expression: Expression, call: Evaluation) -> list[tuple[str, str]]:
-    """Return the operands that no comparison can use, each with what stands there: absent, null, array, object."""
+    """Return the operands that no comparison can use, each with its kind: absent, null, array or object."""
     found = {operand: kind_of(_reader(operand[0])(call)) for operand in _operands(expression)}
     return [(str(path), kind) for (path, listed), kind in found.items() if (kind in _UNUSABLE) is not (kind == listed)]
 
 
 def kind_of(value: object) -> str:
-    """Return what JSON calls a value of this type, or that there is none."""
+    """Return JSON's name for the type of a value, or `absent`."""
     if value is ABSENT:
         return "absent"
     return _KINDS.get(type(value), "object")
@@ -256,7 +256,7 @@ _UNUSABLE = frozenset({"absent", "null", "array", "object"})
 
 
 def _operands(expression: Expression) -> Iterator[tuple[Path, str]]:
-    """Yield every operand, and `array` where an array is what can be used."""
+    """Yield every operand, and `array` where an array can be used."""
     match expression:
         case Joined():
             for part in expression.parts:
@@ -300,7 +300,7 @@ def _among_names(call: Evaluation, name: str, names: Sequence[str]) -> bool:
 
 
 def _stands(record: Record, now: int) -> bool:
-    """Whether a record is valid and not used up, by what its setter said of it."""
+    """Return whether a record is valid and not used up, by the terms of its setter."""
     uses_max = 1 if record.one_time else record.max_uses
     in_time = record.expires_at is None or now < record.expires_at
     return not record.revoked and in_time and (uses_max is None or record.uses < uses_max)

@@ -2,8 +2,8 @@
 
 Empty means no: without a policy that may grant and does, the call is denied. Every policy that applies must agree,
 roles are alternatives, denials of any held role count. Nothing is read but the arguments, so the same call under the
-same policies and tables has the same verdict on any day; what is remembered between calls is arithmetic. Nothing is
-written: what a decision charges, uses or leaves behind is in the verdict.
+same policies and tables has the same verdict on any day; caches hold results of pure functions only. Nothing is
+written: the verdict lists the charges, uses and marks of a decision.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,12 +47,12 @@ def decide(
     call: Circumstances = PLAIN,
     work: Work | None = None,
 ) -> Verdict:
-    """Judge one call. Never raises for what a caller can send; a rule that breaks denies with INTERNAL_ERROR.
+    """Judge one call. Never raises for any call; a rule that breaks denies with INTERNAL_ERROR.
 
-    `work` is what the call may still spend, for callers that have spent some of it, or ask what was spent.
+    `work` is the rest of the call's budget, for callers that have spent some of it, or need the sum.
 
     Requires `parameters` as `parse_parameters` gave them, and policies under their own ids. A mapping is indexed at
-    every call; whoever decides often keeps the `PolicyIndex`. With several subjects (a bound or delegated call) each
+    every call; keep a `PolicyIndex` to decide often. With several subjects (a bound or delegated call) each
     must pass.
     """
     index = policies if isinstance(policies, PolicyIndex) else index_policies(policies)
@@ -152,7 +152,7 @@ def lacks_layer(index: PolicyIndex, subject: Subject, settings: Settings) -> boo
 
 
 def with_names_in_nfc(parameters: Mapping[str, JSONValue]) -> Mapping[str, JSONValue]:
-    """Return parameters whose names at the top are in NFC."""
+    """Return parameters with the names at the top in NFC."""
     # A constraint on `é`, or on `K`, holds however the caller composes the name; the reader has refused names that
     # are equal after NFC, so none is lost.
     if "".join(parameters).isascii():
@@ -167,7 +167,7 @@ def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, c
     """Return the plan for policies and a resource, made once while it is remembered.
 
     Raises:
-        PolicyBrokenError: what applies cannot be honoured, or what came with the call is faulty.
+        PolicyBrokenError: a policy that applies cannot be honoured, or a document of the call is faulty.
         WorkExceededError: it is too much.
     """
     intents, trusted, strict = call.intents, call.trusted, call.settings.strict_parameters

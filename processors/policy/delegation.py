@@ -21,7 +21,7 @@ from processors.proof.jcs import JSONValue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What may be done by whoever presents a delegation. What is None is not asked."""
+    """The bounds of a delegation. A bound of None does not restrict."""
 
     resources: tuple[str, ...] = ()
     operations: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Scope:
         return covers(self.resources, self.operations, name)
 
     def permits(self, parameters: Mapping[str, JSONValue], now: int, work: Work) -> bool:
-        """Return whether its conditions hold. What is absent fails. Raises WorkExceededError."""
+        """Return whether its conditions hold. An absent value fails. Raises WorkExceededError."""
         if self.max_amount is not None:
             amount = parameters.get("amount", ABSENT)
             if type(amount) not in {int, float} or not amount <= self.max_amount:  # type: ignore[operator]
@@ -134,7 +134,7 @@ def chain_fault(
     *,
     bound: bool,
 ) -> tuple[str, int] | None:
-    """Return (reason, hop) of what is wrong with a chain, first by code and then from the root; None for nothing.
+    """Return (reason, hop) of the first fault of a chain, by code and then from the root, or None.
 
     Raises WorkExceededError.
 

@@ -36,7 +36,7 @@ def denial_test(denied: DeniedParameter) -> Test:
 
 
 class _Globs:
-    """Items with stars or question marks, and what a text costs that is held against all of them."""
+    """Items with stars or question marks, and the cost of a text that is held against all of them."""
 
     def __init__(self, globs: list[Glob]) -> None:
         self._tests = [one.meets for one in globs]
@@ -124,7 +124,7 @@ def _leaves(value: JSONValue, work: Work) -> Iterator[str]:
 
 
 def _spelt(value: JSONValue) -> str:
-    """Return what JSON writes for a number, a boolean or null."""
+    """Return the JSON text of a number, a boolean or null."""
     if type(value) is int:  # the same digits, sooner
         return str(value)
     return jcs.canonical(value).decode()

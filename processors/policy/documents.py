@@ -77,7 +77,7 @@ class PolicyDocument:
     inline: bool = False  # INVARIANT: compared, or an intent worded like a published policy could stand for it
 
     def meta_of(self, key: str) -> Meta:
-        """Return what it says of a key."""
+        """Return the declaration of a key, or the default."""
         return self.metas.get(key, Meta())
 
     programs: int = field(default=0, compare=False)  # instructions of all its regular expressions
@@ -168,7 +168,7 @@ class _Reader:
             raise PolicyError("E_LIMIT", "/constraints/attestations")
 
     def document(self, canonical: bytes) -> PolicyDocument:
-        """Return what was read."""
+        """Return the document that was read."""
         # What comes with a call cannot take the name, so neither the buckets nor the approvals, of what is published.
         policy_id = INTENT_ID if self._inline or self.policy_id is None else self.policy_id
         written = (

@@ -1,7 +1,7 @@
-"""The ways in which what others wrote can be wrong before any decision is taken.
+"""Faults in the texts of others, found before any decision is taken.
 
 PolicyError             a policy document      refused when it is published; the former version stays
-PolicyBrokenError       what applies to a call the call is denied with POLICY_BROKEN
+PolicyBrokenError       a policy that applies  the call is denied with POLICY_BROKEN
 ResourceInvalidError    the name of a resource the call is denied with RESOURCE_INVALID
 AttributeInvalidError   a session attribute    the session is refused with ATTRIBUTE_INVALID
 WorkExceededError       an evaluation          the call is denied with LIMIT_EXCEEDED
@@ -16,7 +16,7 @@ RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeErr
 class PolicyError(InputError):
     """Say why a policy document is refused: a stable `code` (docs/mapl.md 1) and the JSON pointer to the place.
 
-    `want` says for people what may stand there, where another type does.
+    `want` names for people the types that may stand there, where another one does.
     """
 
     def __init__(self, code: str, pointer: str, want: str = "") -> None:
@@ -49,5 +49,5 @@ class AttributeInvalidError(InputError):
 class WorkExceededError(Exception):
     """Say that a decision would cost more units than it may spend (docs/mapl.md 1 "Work").
 
-    Whatever spends may raise it. `decide` turns it into a verdict, and so does the step, wherever else it is met.
+    Each function that spends units may raise it. `decide` turns it into a verdict; elsewhere the step does.
     """

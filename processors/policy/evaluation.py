@@ -1,4 +1,4 @@
-"""What conditions and checks may look at while one call is judged, and what looking costs.
+"""The facts that conditions and checks may look at while one call is judged, and the cost of looking.
 
 Nothing else reaches a rule: no clock, no table that could be written to.
 """
@@ -19,7 +19,7 @@ from processors.proof.jcs import JSONValue
 class Session(NamedTuple):
     """The session that signed the call; `chain` are the sessions through which it was delegated, its own included.
 
-    `tenant` is whose log it is: of a resource that names no foreign tenant, it is the tenant.
+    `tenant` owns the log; a resource without a foreign tenant's name belongs to it.
     """
 
     session_id: str = ""
@@ -33,9 +33,9 @@ class Session(NamedTuple):
 
 
 class Record(NamedTuple):
-    """An internal attestation of the session: what a tool, or the bridge, said by its own signature.
+    """An internal attestation of the session: a statement signed by a tool or by the bridge.
 
-    `position` says which it is, and its place in the log. Times are log time in ms.
+    `position` identifies it: its place in the log. Times are log time in ms.
     """
 
     position: int
@@ -56,10 +56,10 @@ class Approver(NamedTuple):
 
 
 class Approval(NamedTuple):
-    """What people said to a request. `bound` answers this very call; else it is a grant, or a request for one.
+    """The answers of people to a request. `bound` answers this very call; else it is a grant, or a request for one.
 
-    `at` is when the approval that completed the quorum came, or the last so far; `expires_at` and `max_uses` are what
-    was asked for then, and the stricter of that and of the policy now counts.
+    `at` is when the approval that completed the quorum came, or the last so far; `expires_at` and `max_uses` are the
+    terms of that request, and the stricter of that and of the policy now counts.
     """
 
     position: int
@@ -74,7 +74,7 @@ class Approval(NamedTuple):
 
 
 class AttestationLookup(Protocol):
-    """What has been attested for a call: a read-only view of tables."""
+    """The attestations of a call: a read-only view of tables."""
 
     def records(self, key: str) -> Sequence[Record]:
         """Return the internal records of the session under a key, expired and used ones included."""
@@ -100,7 +100,7 @@ class NoAttestations:
 
 
 class Cell(NamedTuple):
-    """What a sequence rule has seen: calls, a total, or only when; `until` is when it may be forgotten."""
+    """The memory of a sequence rule: times of calls, a total, or the last time; it may be forgotten at `until`."""
 
     window: int
     calls: int
@@ -110,7 +110,7 @@ class Cell(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a tenant has set. `required_layers` of None: a company, as soon as some company has a policy."""
+    """The settings of a tenant. `required_layers` of None means a company, as soon as some company has a policy."""
 
     strict_parameters: bool = False
     required_layers: frozenset[str] | None = None
@@ -157,7 +157,7 @@ class Evaluation:
 
 
 def spend(work: Work, units: int) -> None:
-    """Take units from what a decision may spend. Raises WorkExceededError where they do not suffice."""
+    """Take units from the budget of a decision. Raises WorkExceededError if it does not suffice."""
     left = work[0] - units
     work[0] = left
     if left < 0:
@@ -165,18 +165,18 @@ def spend(work: Work, units: int) -> None:
 
 
 def spend_free(work: Work, units: int) -> None:
-    """Spend units for what no caller has brought. Raises WorkExceededError."""
+    """Spend units on work that no caller has brought. Raises WorkExceededError."""
     work[1] += units
     spend(work, units)
 
 
 def new_work() -> Work:
-    """Return what one call may spend."""
+    """Return the budget of one call."""
     return [limits.WORK_UNITS_MAX, 0]
 
 
 def to_pay(work: Work) -> int:
-    """Return how many units were spent on what the caller has brought."""
+    """Return how many units were spent on documents and values of the caller."""
     return limits.WORK_UNITS_MAX - work[0] - work[1]
 
 

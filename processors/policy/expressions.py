@@ -1,6 +1,6 @@
 """Conditions as they are written: the grammar of docs/mapl.md 7, read into a tree.
 
-A small parser of our own, bounded in length, depth and size. What a tree means is said by `conditions`.
+A small parser of our own, bounded in length, depth and size. `conditions` gives trees their meaning.
 """
 
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ _CLOSING = {"(": ")", "[": "]"}
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """An expression with what bounds count: its regular expressions."""
+    """An expression, with its regular expressions, which bounds count."""
 
     expression: Expression
     regexes: int
@@ -271,7 +271,7 @@ class _Parser:
         return self._of(name)
 
     def _of(self, root: str) -> Operand | PredicateCall:
-        """Read what follows `principal`, `context`, `tool` or `time`."""
+        """Read the rest of an operand after `principal`, `context`, `tool` or `time`."""
         if not self._symbol("."):
             raise self._fault("E_EXPR_NAME")
         member = self._name()

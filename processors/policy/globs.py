@@ -1,9 +1,9 @@
-"""Texts with stars, as tests: what RE2 would answer, by comparing texts, and what that costs.
+"""Texts with stars, as tests: the answers of RE2 by comparing texts, and the cost of each.
 
 Four kinds: patterns in grant position (`*` stops at `/`) and in restriction position (folded, every star crosses),
 items of denied parameters (folded, `?` is one character), and the globs of `MATCHES` (as items, not folded).
 
-Nothing is compiled that could be forgotten and compiled again: a matcher is made of the pattern's own pieces. The price
+A matcher is made of the pattern's own pieces, so no cache can overflow and compile it again. The price
 is measured (docs/performance.md): `base` for a text of any length, and `units` for each of its characters.
 """
 
@@ -61,7 +61,7 @@ def restriction_glob(pattern: str) -> Glob:
 
 
 def folded_grant(pattern: str) -> str:
-    """Return a pattern in grant position as it is held against folded texts. Its stars stay what they are."""
+    """Return a pattern in grant position for folded texts. Its stars keep their meaning."""
     # A letter that folds to a star would begin to be one; NUL is in no name.
     literals = [fold(literal).replace("*", "\0") for literal in _STARS.split(pattern)]
     return "".join(part for pair in zip(literals, [*star_runs(pattern), ""], strict=True) for part in pair)
@@ -109,7 +109,7 @@ def _base(pieces: int) -> int:
 
 
 def _units(literals: list[str]) -> int:
-    """Return what searching for literals costs a character: that of a long one may be looked at again and again."""
+    """Return the units a character costs in a search for literals: a long literal may be compared again and again."""
     return 1 + max(map(len, literals), default=0) // limits.PIECE_CHARS
 
 
@@ -117,7 +117,7 @@ def _units(literals: list[str]) -> int:
 
 
 class _Piece(NamedTuple):
-    """What stands between two stars: literals, each so many characters from the beginning, and how long it all is."""
+    """A piece between two stars: literals with their offsets from its beginning, and its length."""
 
     chunks: tuple[tuple[int, str], ...]
     width: int
@@ -178,7 +178,7 @@ def _place(text: str, piece: _Piece, at: int, end: int) -> int:
 
 
 def _searching(piece: _Piece) -> int:
-    """Return what searching for a piece costs a character: at each the other chunks may be asked for in vain."""
+    """Return the units a character costs in a search for a piece: the other literals may be compared at each."""
     units = _units([chunk for _, chunk in piece.chunks])
     return units if len(piece.chunks) < 2 else units + 2 * limits.PIECE_UNITS * (1 + len(piece.chunks))
 
@@ -238,7 +238,7 @@ def _mixed_runs(anywhere: Glob, literals: list[str], stars: list[str]) -> Glob:
 
 
 def _follow(text: str, block: list[str], at: int, end: int) -> int:
-    """Return where a block ends whose first literal stands at `at`, -1 where the rest cannot follow before `end`."""
+    """Return the end of a block with its first literal at `at`, or -1 if the rest does not follow before `end`."""
     at += len(block[0])
     for literal in block[1:]:
         slash = text.find("/", at, end)
@@ -251,7 +251,7 @@ def _follow(text: str, block: list[str], at: int, end: int) -> int:
 
 
 def _precede(text: str, block: list[str], begin: int) -> int:
-    """Return where a block begins whose last literal ends the text, -1 where the rest cannot precede it."""
+    """Return the begin of a block with its last literal at the text's end, or -1 if the rest does not precede it."""
     at = len(text) - len(block[-1])
     for literal in reversed(block[:-1]):
         slash = text.rfind("/", begin, max(at, begin))
@@ -277,7 +277,7 @@ def _leftmost(text: str, block: list[str], at: int, end: int) -> int:
 
 
 def as_expression(literals: list[str], stars: list[str]) -> str:
-    """Return the RE2 expression, to be matched in full, that defines what a pattern in grant position meets."""
+    """Return the RE2 expression that defines a pattern in grant position. It must match in full."""
     runs = [".*" if len(star) > 1 else "[^/]*" for star in stars]
     quoted = [str(re2.escape(literal)) for literal in literals]
     return "(?s)" + "".join(part for pair in zip(quoted, [*runs, ""], strict=True) for part in pair)

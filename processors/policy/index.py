@@ -79,7 +79,7 @@ class StoredPolicy:
 
     @property
     def policy(self) -> CompiledPolicy:
-        """The policy, ready to be asked. Raises ValueError where the text is not what the digest says."""
+        """The policy, ready to be asked. Raises ValueError if the text does not have its digest."""
         key = self.digest, self._text
         policy = _ready.get(key)
         if policy is None:
@@ -132,7 +132,7 @@ class PolicyIndex:
     def spelt(self, name: ResourceName) -> tuple[Entry, ...]:
         """Return a resource's own policies that stand under another spelling of its name: they only restrict.
 
-        Else a gateway that asks about `tool:bank/WIRE` would not hear of what `tool:bank/wire` is held to.
+        Without them a gateway that asks about `tool:bank/WIRE` would not hear of the restrictions of `tool:bank/wire`.
         """
         exact = resource_ids(name.text)
         found = dict.fromkeys(one for key in spelt_ids(name) for one in self._by_spelling.get(key, ()))

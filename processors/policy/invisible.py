@@ -1,4 +1,4 @@
-"""The characters that nobody sees, as a table of ours: what decides must not change with an interpreter's Unicode.
+"""The invisible characters, as a table of ours: decisions must not change with an interpreter's Unicode.
 
 Two properties of Unicode 14.0.0 together: Default_Ignorable_Code_Point of DerivedCoreProperties.txt, code points that
 are to be shown as nothing, unassigned ones included; and the general category Cf of DerivedGeneralCategory.txt, which
@@ -46,7 +46,7 @@ def without_invisible(text: str) -> str:
 
 
 def shows_itself(character: str) -> bool:
-    """Return whether people see a character for what it is: printable, not invisible, no empty glyph."""
+    """Return whether people can see a character: printable, not invisible, without an empty glyph."""
     return character.isprintable() and character not in INVISIBLE and character not in BLANK
 
 

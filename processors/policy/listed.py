@@ -1,6 +1,6 @@
 """`allowed_parameters`: the parameters that a call may have, and no others (ADR 0016).
 
-A path lists a value with all that is in it; what leads there is listed as far as it leads there. Names count to the
+A path lists a value with all that is in it; its ancestors are listed only on the way to it. Names count to the
 letter, as tools read them: `N` is another parameter than `n`, and a member called `a.b` is not the `b` in `a`.
 """
 
@@ -36,7 +36,7 @@ class AllowedParameters:
 
 
 def parse_allowed_parameters(value: JSONValue, pointer: str) -> tuple[AllowedParameters, ...]:
-    """Return what `allowed_parameters` lists, in document order.
+    """Return the paths of `allowed_parameters`, in document order.
 
     Raises:
         PolicyError: at the first fault in the order of the text.
@@ -60,7 +60,7 @@ def _listed(opkey: str, value: JSONValue, here: str) -> AllowedParameters:
 
 
 class _Node:
-    """A step of the listed paths: what may stand below it, or that everything may."""
+    """A step of the listed paths: its permitted members, or all of them."""
 
     __slots__ = ("below", "whole")
 

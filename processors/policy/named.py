@@ -1,4 +1,4 @@
-"""What a condition says of the resource's name where only another spelling of it would meet (ADR 0016)."""
+"""Conditions on the resource's name that only another spelling of it would meet (ADR 0016)."""
 
 from collections.abc import Callable
 
@@ -11,10 +11,10 @@ Condition = Callable[[Evaluation], bool | None]
 
 
 def spelt_otherwise(condition: Condition, operand: Operand, meets: Callable[[str], bool], units: int = 1) -> Condition:
-    """Return a condition on a part of the resource's name that is unknown where only another spelling would meet it.
+    """Return a condition on a part of the resource's name; unknown if only another spelling would meet it.
 
-    Else `deny::{tool.id == 'tool:bank/wire'}` would let `tool:bank/WIRE` pass (ADR 0016). Unknown protects under NOT
-    too. `units` is what a byte costs.
+    Otherwise `deny::{tool.id == 'tool:bank/wire'}` would let `tool:bank/WIRE` pass (ADR 0016). Unknown protects under
+    NOT too. `units` is the cost of a byte.
     """
     part = _PARTS.get(str(operand.steps[0])) if isinstance(operand, Path) and is_of_name(operand) else None
     if part is None:

@@ -1,4 +1,4 @@
-"""Names of principals: what may be one, which patterns meet one, and when two are to be taken for the same.
+"""Names of principals: their form, the patterns that meet them, and the equality of two spellings.
 
 A comparison that forbids folds both sides (`known_as`): two spellings of one person are one. A comparison that allows
 is exact.
@@ -27,7 +27,7 @@ _STOPS = "/:"  # what a star of a pattern of names does not cross
 
 
 def check_name(name: str) -> None:
-    """Raise Refusal NAME_INVALID unless `name` may be that of a program: one that people can read, and nobody else's.
+    """Raise Refusal NAME_INVALID unless `name` may be a program's: people can read it and take it for no other.
 
     Names that only look as if they began with a reserved prefix are refused too: `User:carol`, or a full-width `u`.
     """
@@ -39,7 +39,7 @@ def check_name(name: str) -> None:
 
 
 def check_tool_name(name: str) -> None:
-    """Raise Refusal NAME_INVALID for a tool whose resources would lie among another tool's: its name has a slash."""
+    """Raise Refusal NAME_INVALID for a tool's name with a slash: its resources would lie among another tool's."""
     if not {"/", "\\"}.isdisjoint(nfkc(name)):
         raise Refusal(Reason.NAME_INVALID, "a tool's name holds no slash: its resources would lie below another tool's")
 
@@ -54,7 +54,7 @@ def check_printable(name: str) -> None:
 
 
 def known_as(name: str) -> str:
-    """Return what all spellings of a person's name have in common: case, width, blanks and the prefix do not count.
+    """Return one form for all spellings of a person's name: case, width, blanks and the prefix do not count.
 
     For comparisons in which being the same forbids something, and for no others.
     """
@@ -64,15 +64,15 @@ def known_as(name: str) -> str:
 def meets(pattern: str, name: str) -> bool:
     """Return whether a name is `pattern` with each `*` standing for a run without `/` and `:`. Linear in the name.
 
-    Two stars are no more than one: what a pattern's author has not written, a slash or colon, is never taken in. So a
-    pattern of programs takes in no person, and none takes in what stands below a name.
+    Two stars are one star. A slash or a colon is met only by itself, so a pattern of programs takes in no person, and
+    no pattern takes in the names below a name.
     """
     parts, wanted = _parts(name), _parts(pattern)
     return len(parts) == len(wanted) and all(map(_meets_part, wanted, parts))
 
 
 def _parts(text: str) -> list[str]:
-    """Return what stands between slashes and colons, and these, so that each can only meet itself."""
+    """Return the parts between slashes and colons, and these as parts of their own: each meets only itself."""
     parts = [""]
     for character in text:
         if character in _STOPS:

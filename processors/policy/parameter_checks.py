@@ -1,7 +1,7 @@
 """Tests for constrained parameters of a call (docs/mapl.md 3). Grant position: to the letter, nothing coerced.
 
-A test takes parameters whose names at the top are in NFC, and what the decision may still spend; it returns a reason
-to deny, or an empty text. Order inside one spec: required, type, allowed values, bounds, pattern, sizes.
+A test takes parameters with names in NFC at the top, and the rest of the decision's budget; it returns a reason to
+deny, or an empty text. Order inside one spec: required, type, allowed values, bounds, pattern, sizes.
 """
 
 from collections.abc import Callable
@@ -221,7 +221,7 @@ def _patterns(patterns: list[str]) -> Callable[[str, Work], bool]:
 
 
 def equality_key(value: object, work: Work | None = None) -> str | bytes:
-    """Return what equal JSON values share and no others: a text in NFC, or the canonical bytes of anything else.
+    """Return a key that exactly the equal JSON values share: a text in NFC, or the canonical bytes of anything else.
 
     With `work` it is paid for; raises WorkExceededError then.
     """

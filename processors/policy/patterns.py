@@ -2,10 +2,10 @@
 
 Grant position is read narrowly: case counts, `*` stops at `/`, a foreign tenant must be named. Restriction position is
 read widely: every star crosses `/`, and every equivalent spelling of the name is tried. A pattern has no other special
-characters and no escapes. What RE2 would do is done by comparing texts where that gives the same answer.
+characters and no escapes. Texts are compared instead of compiled, where RE2 would give the same answer.
 
-What two readers could take for two paths is no name, and no value that a member of `allowed_values` with stars meets:
-climbing and empty segments, encoded slashes, what looks like a slash or becomes one, and what nobody sees.
+A text that two readers could take for two paths is not a name, and meets no member of `allowed_values` with stars:
+climbing and empty segments, encoded slashes, characters that look like a slash or become one, and invisible ones.
 """
 
 import re
@@ -42,7 +42,7 @@ _SLASH_RUN = re2.compile(r"[/\\]+")
 
 
 class PatternPosition(Enum):
-    """Where a pattern stands: where it widens what is permitted, or where it narrows it."""
+    """The position of a pattern: it widens the permissions, or it narrows them."""
 
     GRANT = "grant"
     RESTRICTION = "restriction"
@@ -63,7 +63,7 @@ class ResourceName:
 
     @property
     def domain(self) -> str:
-        """What stands before the first colon."""
+        """The part before the first colon."""
         return self.local.partition(":")[0]
 
     @property
@@ -181,7 +181,7 @@ def _tenant(name: str) -> str:
 
 
 def _forms(text: str) -> tuple[list[str], list[str]]:
-    """Return what decoding makes of a text in NFC, and of its compatible form. Raises ResourceInvalidError."""
+    """Return all decodings of a text in NFC, and of its compatible form. Raises ResourceInvalidError."""
     compatible = nfkc(text)
     if _slashes(compatible) > _slashes(text):
         raise ResourceInvalidError("a character that becomes a slash in a resource name")
@@ -196,7 +196,7 @@ def _has_lookalike(texts: list[str], lookalikes: frozenset[str]) -> bool:
 
 
 def _decodings(name: str, normalise: Callable[[str], str]) -> list[str]:
-    """Return the name and what repeated percent-decoding makes of it, the last being at rest."""
+    """Return the name and its repeated percent-decodings; the last decodes to itself."""
     spellings = [name]
     while (decoded := normalise(_percent_decoded(spellings[-1]))) != spellings[-1]:
         if len(spellings) > limits.DECODINGS_MAX:
@@ -250,7 +250,7 @@ def _is_domain(domain: str) -> bool:
 
 
 def is_one_path(text: str) -> bool:
-    """Return whether a text in NFC, which is stream-safe, is one path to every reader: what a name may hold."""
+    """Return whether a text in NFC, which is stream-safe, is one path to every reader, as a name must be."""
     if _ONE_READING.fullmatch(text):
         return True
     try:

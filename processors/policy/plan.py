@@ -44,8 +44,8 @@ class Stage(float, Enum):
 class Applied(NamedTuple):
     """A policy that applies to a call, and how it was reached.
 
-    `spelt` ones are found under another spelling of the resource's name: they grant nothing, and what they list is
-    looked for in every spelling.
+    `spelt` ones are found under another spelling of the resource's name: they grant nothing, and their patterns are
+    held against every spelling.
     """
 
     policy: CompiledPolicy
@@ -95,7 +95,7 @@ class Ruled(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """A rate limit with the document that states it. `policy_id` is None for what came with the call."""
+    """A rate limit with the document that states it. `policy_id` is None for a document of the call."""
 
     policy_id: bytes | None
     period: int  # µs
@@ -121,11 +121,11 @@ class Alternative(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Alternatives by their branch, what an allowed call leaves behind, and the digests of all that was consulted.
+    """Alternatives by their branch, the marks of an allowed call, and the digests of all documents consulted.
 
-    `impartial` says that nothing asks who calls or what was before: any two subjects whose plan it is are judged alike.
-    `units` are what it costs to make, `published` those of them that the caller did not bring. They are spent by every
-    call that has the plan, remembered or not: what a worker remembers must not decide.
+    `impartial` says that no check asks for the caller or for earlier calls: two subjects with this plan are judged
+    alike. `units` are what it costs to make, `published` those of them that the caller did not bring. They are spent by
+    every call that has the plan, cached or not: the cache of a worker must not decide.
     """
 
     alternatives: tuple[Alternative, ...]
@@ -153,13 +153,13 @@ def make_plan(
     trusted: tuple[str, ...] = (),
     granted: bool = False,
 ) -> Plan:
-    """Return what is left to ask. `trusted` are the patterns under which a foreign caller is let in.
+    """Return the checks that are left. `trusted` are the patterns under which a foreign caller is let in.
 
-    A call that is `granted` needs no grant; who lists other resources only says of it what they deny.
+    A call that is `granted` needs no grant; of policies that list other resources only the denials count.
 
     Raises:
         PolicyBrokenError: a policy that applies cannot be honoured.
-        WorkExceededError: those that apply are too large together.
+        WorkExceededError: the policies that apply are too large together.
     """
     work = new_work()
     layers = [_paid(layer, work) for layer in (*(_reach(index, one) for one in found), *_spelt(index, name))]
@@ -200,7 +200,7 @@ def _paid(layer: _Layer, work: Work) -> _Layer:
 
 
 def _is_impartial(alternative: Alternative) -> bool:
-    """Whether nothing asks who calls, or what was before: only resources, parameters and the time."""
+    """Return whether no check asks for the caller or for earlier calls."""
     asks = (alternative.roles, alternative.denials, alternative.rules, alternative.buckets, alternative.required)
     return not any(asks)
 
@@ -208,9 +208,9 @@ def _is_impartial(alternative: Alternative) -> bool:
 def layered(
     index: PolicyIndex, found: Sequence[Entry], name: ResourceName | None = None
 ) -> list[tuple[str, tuple[Applied, ...]]]:
-    """Return the role branches among what was looked up, each with the layers that always apply, in their order.
+    """Return the role branches among the policies found, each with the layers that always apply, in their order.
 
-    With a name, also what stands under another spelling of it.
+    With a name, also the policies under another spelling of it.
 
     Raises:
         PolicyBrokenError: a policy that applies cannot be honoured.
@@ -237,16 +237,16 @@ def _reach(index: PolicyIndex, entry: Entry, direct: str = "lookup") -> _Layer:
 
 
 def _spelt(index: PolicyIndex, name: ResourceName) -> list[_Layer]:
-    """Return what a resource carries under another spelling of its name."""
+    """Return the policies of a resource under another spelling of its name."""
     reached = [_reach(index, entry, "spelling") for entry in index.spelt(name)]
     return [[one._replace(grants=False, spelt=True) for one in layer] for layer in reached]
 
 
 def _split(layers: list[_Layer]) -> tuple[_Layer, list[tuple[str, _Layer]]]:
-    """Return what always applies, and the role branches, which are alternatives, by their smallest id.
+    """Return the policies that always apply, and the role branches, which are alternatives, by their smallest id.
 
     A role whose policies name no resources, or none that can grant, is no alternative and joins the layers: otherwise
-    an empty role policy would free its holder from what the other roles are held to.
+    an empty role policy would free its holder from the restrictions of the other roles.
     """
     by_role: dict[str, list[_Layer]] = {}
     for layer in layers:

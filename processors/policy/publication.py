@@ -16,7 +16,7 @@ ADMIN, ORGANISATION = "admin", "organisation"
 
 
 class InForce(Protocol):
-    """What is asked of a policy in force."""
+    """The questions to a policy in force."""
 
     @property
     def digest(self) -> bytes: ...
@@ -117,7 +117,7 @@ def _check_signer(policy_id: str, signer: str) -> None:
 
 
 class _Overlay(NamedTuple):
-    """What will be in force after the event."""
+    """The policies in force after the event."""
 
     before: Mapping[str, InForce]
     after: Mapping[str, InForce]

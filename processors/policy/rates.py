@@ -1,10 +1,10 @@
 """Rate limits (docs/mapl.md 9): the generic cell rate algorithm, in whole microseconds.
 
 A bucket is one number, the theoretical arrival time of the next call, or 0. A call at `t` is too early if that time
-less the tolerance is after `t`; else it makes it `max(arrival, t) + period`. What is denied costs nothing.
+less the tolerance is after `t`; otherwise it makes it `max(arrival, t) + period`. A denied call costs nothing.
 
 `t` is the append time of the call's own record. Log time never runs backwards, so it stands still after a record that
-a broker stamped ahead of its time, and who waits as long as was told would wait in vain. Append time may step back;
+a broker stamped ahead of its time, and a caller that waits as told would wait in vain. Append time may step back;
 then a bucket can hold a time that no call could have left (ADR 0016), and is taken for one that admits a single call.
 """
 
@@ -31,7 +31,7 @@ def rate_of(per_minute: int) -> Rate:
 
 
 def bucket_prefix(principal: str) -> bytes:
-    """Return what the keys of a principal's buckets begin with; the policy's id follows.
+    """Return the prefix of the keys of a principal's buckets; the policy's id follows.
 
     All spellings of one name have one bucket.
     """
@@ -39,7 +39,7 @@ def bucket_prefix(principal: str) -> bytes:
 
 
 def policy_of(key: bytes) -> str:
-    """Return whose bucket a key names."""
+    """Return the policy's id in the key of a bucket."""
     return key.partition(_BETWEEN)[2].decode()
 
 
@@ -49,7 +49,7 @@ def retry_after_ms(excess: int) -> int:
 
 
 def standing(arrival: int, now: int, period: int, tolerance: int) -> int:
-    """Return the arrival time that counts at `now`: nobody within the rate waits longer than one period."""
+    """Return the arrival time that counts at `now`: a caller within the rate never waits longer than one period."""
     # No call up to now can have left more than that, so the clock was ahead when it came, and has been set back.
     return arrival if arrival <= now + tolerance + period else now + tolerance
 

@@ -1,4 +1,4 @@
-"""What the parsers of documents share: the text, types that are exact, and pointers to places.
+"""The common parts of all parsers of documents: the text, exact types, and pointers to places.
 
 Types are exact and `null` never means "absent" (docs/mapl.md 1).
 """
@@ -29,7 +29,7 @@ def read_object(text: bytes) -> dict[str, JSONValue]:
     """Return the one JSON object in a document's text, all of it in NFC.
 
     Raises:
-        PolicyError: the text is too large or no strict JSON, or what it holds is no object.
+        PolicyError: the text is too large, or not strict JSON, or not an object.
     """
     if len(text) > limits.DOCUMENT_BYTES_MAX:
         raise PolicyError("E_LIMIT", "")

@@ -1,6 +1,6 @@
-"""Regular expressions of tenants: RE2 and nothing else, compiled once, with what a match costs.
+"""Regular expressions of tenants: RE2 and nothing else, compiled once, with the cost of a match.
 
-RE2 takes time linear in the text whatever the expression, and refuses what would need more (back-references).
+RE2 takes time linear in the text for every expression, and refuses those that would need more (back-references).
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ from processors.policy.errors import PolicyError
 
 
 class Regex(Protocol):
-    """A compiled expression that must match an entire text. `units` is what a match costs for each byte of it."""
+    """A compiled expression that must match an entire text. `units` is the cost of a match for each byte of it."""
 
     pattern: str
     units: int
@@ -65,7 +65,7 @@ def _options(bytes_max: int) -> re2.Options:
 class Regexes:
     """The expressions of one document: how many there are, and how many instructions they have together.
 
-    `inline` is for documents that come with a call, whose bounds are lower: they are compiled for this call.
+    `inline` is for documents that come with a call: their bounds are lower, because they are compiled for this call.
     """
 
     __slots__ = ("count", "inline", "programs")

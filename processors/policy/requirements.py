@@ -30,7 +30,7 @@ _CRITERION = re2.compile(r"(?:role|team|user|group):(?s:.+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
-    """What a document says of a key. With criteria the requirement is external: people must approve."""
+    """The declaration of a key in a document. With criteria the requirement is external: people must approve."""
 
     criteria: tuple[str, ...] = ()
     quorum: int = 1
@@ -43,7 +43,7 @@ class Meta:
 
     @property
     def once(self) -> bool:
-        """Whether one use is all: by default for what people approve, unless a number of uses is given."""
+        """Return whether it serves once. Approvals of people do by default, unless a number of uses is given."""
         if self.one_time is not None:
             return self.one_time
         return bool(self.criteria) and self.max_uses is None
@@ -101,7 +101,7 @@ def _requirement(text: str, pointer: str, regexes: Regexes) -> Requirement:
 
 
 def parse_metas(value: JSONValue, pointer: str) -> dict[str, Meta]:
-    """Return what a document says of its keys. Raises PolicyError at the first fault in the order of the text."""
+    """Return the declarations of a document's keys. Raises PolicyError at the first fault in the order of the text."""
     members = as_object(value, pointer)
     if len(members) > limits.REQUIREMENTS_MAX:
         raise PolicyError("E_LIMIT", pointer)
@@ -179,7 +179,7 @@ _META: dict[str, tuple[str, Callable[[JSONValue, str], object]]] = {
 
 
 def parse_criterion(value: JSONValue, pointer: str) -> str:
-    """Return who may approve: `role:`, `team:`, `user:` or `group:` and a name. Raises PolicyError E_ATT_CRITERIA."""
+    """Return a criterion: `role:`, `team:`, `user:` or `group:` and a name. Raises PolicyError E_ATT_CRITERIA."""
     text = as_label(value, pointer)
     if not _CRITERION.fullmatch(text):
         raise PolicyError("E_ATT_CRITERIA", pointer)
@@ -187,7 +187,7 @@ def parse_criterion(value: JSONValue, pointer: str) -> str:
 
 
 def approval_requirement(policy_id: str, criterion: str, pointer: str) -> Requirement:
-    """Return what `require_approval` stands for: one approval for this very call, within five minutes."""
+    """Return the meaning of `require_approval`: one approval for this very call, within five minutes."""
     key = f"approval:{hashlib.sha256(policy_id.encode()).hexdigest()[:32]}"
     meta = Meta(criteria=(criterion,), timeout_ms=limits.APPROVAL_TIMEOUT_SECONDS * 1000, one_time=True)
     return Requirement(key=key, text=key, pointer=pointer, condition=None, meta=meta)

@@ -55,9 +55,9 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Who calls: attributes fixed when the session began. `policy_ids` are those to look up for it, in layer order.
+    """The caller: attributes fixed when the session began. `policy_ids` are to be looked up for it, in layer order.
 
-    An empty text is no attribute. A subject lives as long as its session, so the ids are made once. `principal` is who
+    An empty text is no attribute. A subject lives as long as its session, so the ids are made once. `principal`
     pays: rate limits and counts are kept for it.
 
     Raises:

@@ -1,6 +1,6 @@
 """Constraints on parameters as documents write them: `parameters` and `denied_parameters` (docs/mapl.md 3 and 4).
 
-What they mean for a call is said by `parameter_checks` and `denials`.
+`parameter_checks` and `denials` hold calls against them.
 """
 
 from collections.abc import Iterator
@@ -37,9 +37,9 @@ _SIZE_MAX = 2**53
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterConstraint:
-    """What one parameter of the operations that `opkey` meets must be; `pointer` is the place in the document.
+    """The constraint of one parameter of the operations that `opkey` meets; `pointer` is the place in the document.
 
-    What is None is not asked. `allowed` of None lets any value but null pass, as far as the rest agrees.
+    A field of None does not restrict. `allowed` of None lets any value but null pass, as far as the rest agrees.
     """
 
     opkey: str
@@ -72,7 +72,7 @@ class ParameterConstraint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeniedParameter:
-    """What a parameter of the operations that `opkey` meets must not hold. `place` is None for the path `*`."""
+    """The values that a parameter of the operations that `opkey` meets must not hold. `place` is None for the path `*`."""
 
     opkey: str
     path: str
@@ -95,7 +95,7 @@ def parse_parameters(value: JSONValue, pointer: str, regexes: Regexes) -> tuple[
 
 
 def parse_denied_parameters(value: JSONValue, pointer: str) -> tuple[DeniedParameter, ...]:
-    """Return what `denied_parameters` forbids, in document order.
+    """Return the denials of `denied_parameters`, in document order.
 
     Raises:
         PolicyError: at the first fault in the order of the text.
@@ -121,7 +121,7 @@ def _name_of(step: str) -> str:
 
 
 def _members(members: dict[str, JSONValue], pointer: str, *, denied: bool) -> Iterator[tuple[str, str, JSONValue, str]]:
-    """Yield (operation key, path, what stands there, pointer)."""
+    """Yield (operation key, path, value, pointer)."""
     if len(members) > limits.OPKEYS_MAX:
         raise PolicyError("E_LIMIT", pointer)
     short = 0

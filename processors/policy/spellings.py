@@ -1,4 +1,4 @@
-"""The other spellings of a path in a parameter, for what forbids (ADR 0016).
+"""The other spellings of a path in a parameter, for denials (ADR 0016).
 
 `/srv/../etc//passwd` and `/%65tc/passwd` are `/etc/passwd` to many a tool, so a denial of `/etc/*` tries them all:
 decoded, with one kind of slash, without empty and dot segments, with climbing segments followed and not.
@@ -31,7 +31,7 @@ def path_patterns(item: str) -> tuple[str, ...]:
 
 
 def path_spellings(folded: str) -> tuple[str, ...] | None:
-    """Return what a folded text may say as a path, nothing if it is none; None where it cannot be told.
+    """Return the paths that a folded text may mean: none if it is not a path, None if that cannot be told.
 
     Time and memory are linear in its length.
     """

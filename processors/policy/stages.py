@@ -30,7 +30,7 @@ def judge_alternative(
     call: Circumstances,
     work: Work,
 ) -> Verdict:
-    """Return the verdict of the documents of one alternative. Requires parameters whose names are in NFC."""
+    """Return the verdict of the documents of one alternative. Requires parameters with names in NFC."""
     refusal = without_parameters(alternative, subject, call.now) or _parameters(alternative, parameters, work)
     if refusal is not None:
         return denied(refusal, plan.digests, branch=alternative.branch)
@@ -103,7 +103,7 @@ def without_parameters(alternative: Alternative, subject: Subject, now: int) -> 
 def peek(
     alternative: Alternative, subject: Subject, call: Circumstances | Evaluation
 ) -> tuple[Charges, tuple[Denial, int] | None]:
-    """Return what a call would be charged, or the refusal and the ms after which every bucket would admit it."""
+    """Return the charges of a call, or the denial and the ms after which every bucket would admit it."""
     now, arrival_of, prefix = call.rate_time * 1000, call.tables.buckets, subject.bucket_prefix
     charges: list[tuple[bytes, int]] = []
     waits: list[tuple[int, CompiledPolicy]] = []
@@ -125,7 +125,7 @@ def bucket_key(bucket: Bucket, subject: Subject, session: Session) -> bytes:
 
 
 def inline_id(session: Session) -> str:
-    """Return under which name buckets and cells are kept for what came with a call of a session."""
+    """Return the name of buckets and cells for documents that came with a call of a session."""
     return f"intent:{session.session_id}"
 
 
@@ -135,7 +135,7 @@ def kept_under(policy: CompiledPolicy, session: Session) -> str:
 
 
 def applies(requirement: Requirement, evaluation: Evaluation) -> bool:
-    """Return whether a requirement counts. What is unknown does: an absent operand must not open a door."""
+    """Return whether a requirement counts. An unknown condition does: an absent operand must not open a door."""
     return requirement.condition is None or requirement.condition(evaluation) is not False
 
 
@@ -149,7 +149,7 @@ def _allowed(alternative: Alternative, plan: Plan, effects: Consequences) -> Ver
 
 
 class _Later:
-    """The stages behind the conditions, for calls that depend on what was before."""
+    """The stages behind the conditions, for calls that depend on earlier ones."""
 
     __slots__ = ("_alternative", "_cells", "_evaluation", "_needed", "_plan", "_policy", "_stage")
 
@@ -237,7 +237,7 @@ class _Later:
         return verdict._replace(outcome=Outcome.PENDING, stage=Stage.OUTCOME, effects=effects)
 
     def _leaving(self, charges: Charges, uses: list[Use]) -> Verdict:
-        """Return the verdict on an allowed call, with what it leaves behind for later ones."""
+        """Return the verdict on an allowed call, with its marks for later ones."""
         if not (uses or self._cells or self._plan.marks):
             return _allowed(self._alternative, self._plan, Consequences(charges))
         left = [self._mark(ruled) for ruled in self._plan.marks]

@@ -1,6 +1,6 @@
-"""Text as the policy language compares it: NFC for what widens, folded for what narrows.
+"""Text as the policy language compares it: NFC in grants, folded in restrictions.
 
-The rules are those of Unicode 14.0 (docs/mapl.md 2), which is what Python 3.11 carries. A later Python knows more
+The rules are those of Unicode 14.0 (docs/mapl.md 2), the version of Python 3.11. A later Python knows more
 characters (`unicodedata.unidata_version` tells): those that 14.0 does not assign it accepts in names, and folds. Two
 workers on different versions could then disagree, so all workers of a deployment run one version of Python.
 """
@@ -77,7 +77,7 @@ def has_control(text: str) -> bool:
 
 
 def has_hidden(text: str) -> bool:
-    """Return whether the text holds what nobody sees: a control or invisible character, or half a surrogate pair."""
+    """Return whether the text holds a control character, an invisible one, or half a surrogate pair."""
     return has_invisible(text) or _has(text, _HIDDEN)
 
 

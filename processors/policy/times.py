@@ -1,7 +1,7 @@
 """Points in time as documents write them, and the calendar of a zone (docs/mapl.md 1 and 10).
 
-Times are milliseconds since the epoch. Zones come from the pinned `tzdata` package and nowhere else: what a machine
-has installed must not decide a call. Proleptic Gregorian; leap seconds do not exist.
+Times are milliseconds since the epoch. Zones come from the pinned `tzdata` package and nowhere else: the files of a
+machine must not decide a call. Proleptic Gregorian; leap seconds do not exist.
 """
 
 import importlib
@@ -52,7 +52,7 @@ def iso_time(milliseconds: int) -> str:
 
 
 def zone_named(name: str, pointer: str) -> tzinfo:
-    """Return the zone `UTC`, `±hh:mm` (at most 14:59), or one of the pinned database whose name has a `/`.
+    """Return the zone `UTC`, `±hh:mm` (at most 14:59), or one of the pinned database with a `/` in its name.
 
     Raises:
         PolicyError: E_EXPR_ZONE; `EST` and its like mean different things to different people.

@@ -18,7 +18,7 @@ _KEYWORDS = {spelling: word for word in _WORDS for spelling in (word, word.upper
 
 
 class TokenKind(Enum):
-    """What a token is."""
+    """The kinds of tokens."""
 
     NAME = "name"
     NUMBER = "number"

@@ -1,4 +1,4 @@
-"""The answer to one call, as a value: what is decided, and what is to be written if it is."""
+"""The answer to one call, as a value: the decision, and its consequences."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Outcome(StrEnum):
-    """What a verdict says."""
+    """The outcome of a verdict."""
 
     ALLOWED = "allowed"
     PENDING = "pending"
@@ -26,7 +26,7 @@ Charges = tuple[tuple[bytes, int], ...]
 
 
 class Consequences(NamedTuple):
-    """What a decision changes. Whoever puts it on the log applies all of it, exactly once, or none.
+    """The changes of a decision. The fold applies all of them, exactly once, or none.
 
     `buckets` are (key, arrival time); `marks` are written when the call has ended well, the rest at once.
     """
@@ -70,7 +70,7 @@ def denied(refusal: Denial, policies: tuple[bytes, ...], *, branch: str = "") ->
 def lowest(verdicts: list[Verdict]) -> Verdict:
     """Return the verdict on a call with several subjects: each must pass, so the lowest outcome, then stage, counts.
 
-    What a call charges it charges for all of them.
+    A call charges for all of them.
     """
     if all(one is verdicts[0] for one in verdicts):  # judged alike, and once
         return verdicts[0]

@@ -23,7 +23,7 @@ from processors.proof.jcs import JSONValue
 
 
 class Line(NamedTuple):
-    """One thing that a document says: what kind, of what, in words, and where in the document."""
+    """One statement of a document: its kind, its subject, its words, and its place in the document."""
 
     kind: str
     scope: str
@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
 
 def lines_of(document: PolicyDocument) -> list[Line]:
-    """Return what a document says, in the order in which a call is judged by it."""
+    """Return the statements of a document in the order in which a call is judged by it."""
     return [
         *_validity(document),
         *_patterns("denied resource", document.denied_resources, "/denied_resources"),
@@ -71,7 +71,7 @@ def _rate(document: PolicyDocument) -> Iterator[Line]:
 
 
 def spec_in_words(spec: ParameterConstraint) -> str:
-    """Return what a parameter must be, as people say it."""
+    """Return the constraint of a parameter in words."""
     parts = ["required" if spec.required else "", spec.type or ""]
     parts.append(f"one of {_listed(spec.allowed)}" if spec.allowed is not None else "")
     parts.append(_between("", spec.low, spec.high))
@@ -94,7 +94,7 @@ def _listed(values: Iterable[JSONValue]) -> str:
 
 
 def requirement_in_words(need: Requirement) -> str:
-    """Return what meets a requirement, as people say it."""
+    """Return a requirement in words."""
     if need.key == "deny":
         return "nothing meets it: the call is forbidden"
     meta = need.meta
@@ -107,7 +107,7 @@ def requirement_in_words(need: Requirement) -> str:
 
 
 def rule_in_words(rule: SequenceRule) -> str:
-    """Return what a sequence rule asks, as people say it."""
+    """Return a sequence rule in words."""
     test = rule.test
     if isinstance(test, After):
         within = f" within {test.within_ms // 1000} s" if test.within_ms is not None else ""
@@ -125,7 +125,7 @@ def rule_in_words(rule: SequenceRule) -> str:
 
 
 def effective(index: PolicyIndex, subject: Subject, resource: str | None = None) -> dict[str, JSONValue]:
-    """Return what applies to a subject, and to a resource if one is named, as JSON: each line with its document.
+    """Return the policies of a subject, and of a resource if one is named, as JSON: each line with its document.
 
     Roles are alternatives: `alternatives` has one entry for each, with the layers that always apply merged in.
 
@@ -213,7 +213,7 @@ def _parameters(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
 
 
 def merged_spec(specs: Sequence[ParameterConstraint]) -> dict[str, JSONValue]:
-    """Return what constraints on one path say together: the tighter bound, what all lists share, every pattern."""
+    """Return constraints on one path as one: the tighter bound, the values that all lists share, every pattern."""
     told: dict[str, JSONValue] = {
         "required": True if any(one.required for one in specs) else None,
         "type": _only(sorted({one.type for one in specs if one.type is not None})),
@@ -243,7 +243,7 @@ def _least(values: Iterable[float | None]) -> float | None:
 
 
 def _shared(lists: Sequence[Sequence[JSONValue]]) -> JSONValue:
-    """Return what lists have in common. Where one has stars they stand side by side: each of them must be met."""
+    """Return the common values of lists. Lists with stars stay side by side: each of them must be met."""
     if not lists:
         return None
     if len(lists) > 1 and any(isinstance(value, str) and "*" in value for values in lists for value in values):

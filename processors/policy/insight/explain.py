@@ -1,7 +1,7 @@
 """The explanation of a decision (docs/mapl.md 13): every check with its document and place, not only the first failure.
 
-Takes what `decide` takes and gives the same verdict. Values of parameters do not appear, only their types: who may see
-them is not known here.
+Takes the arguments of `decide` and gives the same verdict. Parameters appear by type only, never by value: this module
+does not know their readers.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def explain(
     parameters: Mapping[str, JSONValue],
     call: Circumstances = PLAIN,
 ) -> Told:
-    """Return the explanation of one call as JSON. What concerns the subject that decided stands at the top.
+    """Return the explanation of one call as JSON. The subject that decided stands at the top.
 
     With several subjects, `judged` has the explanation of each.
     """
@@ -71,7 +71,7 @@ def explain(
 
 
 def to_caller(verdict: Verdict) -> Told:
-    """Return what a caller may be told: nothing of any policy's text."""
+    """Return the part of a verdict for the caller: no text of any policy."""
     told: Told = {"outcome": str(verdict.outcome), "reason": verdict.reason or "ALLOWED"}
     if verdict.path:
         told["path"] = verdict.path
@@ -174,7 +174,7 @@ def _audit_level(alternative: Alternative) -> str | None:
 
 
 class Trace:
-    """All checks of one alternative, each asked whatever the others say."""
+    """All checks of one alternative. Each is asked, also after another has failed."""
 
     def __init__(self, alternative: Alternative, evaluation: Evaluation) -> None:
         self._alternative = alternative
@@ -234,7 +234,7 @@ class Trace:
         return told | {"path": one.check.path, "type": self._types(one.check.path)}
 
     def _asked(self, ask: Callable[[], str]) -> str:
-        """Return what a check says. Each may spend what a whole decision may, as long as there is some left."""
+        """Return the answer of a check. Each may spend the budget of a whole decision, as long as some is left."""
         if self._left <= 0:
             return "not asked"
         self._call.work = work = new_work()

@@ -1,6 +1,6 @@
 """Patterns in grant position held against each other: whether some text meets both, and whether one covers the other.
 
-For people who read policies, never for a decision: a decision holds a pattern against a name.
+For readers of policies, never for a decision: a decision holds a pattern against a name.
 """
 
 from enum import Enum
@@ -83,7 +83,7 @@ def _covered(outer: tuple[Token, ...], held: list[bool], symbol: Token) -> list[
 
 
 def intersection(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what is left where a text must meet a pattern of each list: the narrower ones, or `a & b` for both."""
+    """Return the patterns for texts that meet one of each list: the narrower ones, or `a & b` for both."""
     found: dict[str, None] = {}
     for left in one:
         for right in other:

@@ -1,7 +1,7 @@
-"""Calls made up from documents, to find out where two versions differ (PARITY B03): never a proof that they do not.
+"""Calls made up from documents, to find differences between two versions: never a proof that there are none.
 
 Each pattern is instantiated, each bound is met and missed by one, each member of a list is tried and one that is not
-in it. Probes are values; who asks them decides with which policies.
+in it. Probes are values; their caller chooses the policies.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ _Values = list[object]
 
 
 class Probe(NamedTuple):
-    """A call that nobody made, and what it tries."""
+    """A made-up call, and its purpose."""
 
     resource: str
     parameters: dict[str, JSONValue]
