@@ -1,7 +1,7 @@
 """Rules over several calls (docs/mapl.md 14): after, at most, sum, taint.
 
-What happened before is kept in cells, one for each rule and session or user, so a rule costs the same however long the
-history is. Windows are fixed cells of time. A decision reads cells and says what to write; others write it.
+History is kept in cells, one for each rule and session or user, so the cost of a rule does not grow with the history.
+Windows are fixed cells of time. A decision reads cells and returns the cells to write; others write them.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ class SequenceRule:
         return restricts(self.when, name)
 
     def marks(self, name: ResourceName) -> bool:
-        """Return whether calls of a resource are what this rule asks for, or is tainted by."""
+        """Return whether a call of this resource can satisfy the rule (`after`) or trigger it (`tainted_by`)."""
         if isinstance(self.test, After):
             return grants(self.test.resource, name)
         return isinstance(self.test, Taint) and restricts(self.test.source, name)
@@ -243,7 +243,7 @@ def _pattern(value: JSONValue, pointer: str) -> str:
 
 
 class Judged(NamedTuple):
-    """What one rule says of a call: a reason to deny, or a cell to write, or a key that is required now."""
+    """The result of one rule for a call: a reason to deny, a cell to write, or a key that is required now."""
 
     reason: str = ""
     write: Write | None = None
@@ -321,7 +321,7 @@ def _counted(rule: SequenceRule, test: AtMost | Sum, policy_id: str, call: Evalu
 
 
 def marks_of(rule: SequenceRule, policy_id: str, call: Evaluation) -> Write | Mark | None:
-    """Return what an allowed call leaves behind for a rule that `marks` it, None where there is nothing to leave."""
+    """Return the mark of an allowed call for a rule that `marks` it, or None."""
     test, session = rule.test, call.session
     if isinstance(test, Taint):
         key = _cell_key(policy_id, rule.rule_id, "taint", session.session_id)

@@ -72,7 +72,7 @@ class ParameterConstraint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeniedParameter:
-    """The values that a parameter of the operations that `opkey` meets must not hold. `place` is None for the path `*`."""
+    """Values that a parameter of the operations of `opkey` must not hold. `place` is None for the path `*`."""
 
     opkey: str
     path: str
