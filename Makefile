@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-containers lint fmt schemas docs vectors bench soak clean
+.PHONY: help install demo demo-workflow test test-containers lint fmt schemas docs vectors bench soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -19,7 +19,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP) ## Run the main job on real input, with the embedded broker; exit 0 only if all of it held
-	$(BIN)/macaw demo
+	$(BIN)/python -m examples.demo
+
+demo-workflow: $(STAMP) ## Play an invoice with people in it, in the same way: you approve, and shortcuts are refused
+	$(BIN)/python -m examples.demo.workflow
 
 test: $(STAMP) ## Lint, then run every test that needs no docker, in two processes (T=path runs a part, JOBS=n)
 	$(MAKE) --no-print-directory lint

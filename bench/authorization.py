@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.tenant import DEPLOYMENT, Author, Signed
-from macaw.demo.score import Call, InjectedCall, Task, load_assignments, load_tasks, resource_name
+from examples.demo.score import Call, InjectedCall, Task, load_assignments, load_tasks, resource_name
+from macaw.policies.files import read_documents
 from processors.intake.identify import SESSION_ROLE, Received
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
@@ -44,6 +45,7 @@ from streams.worker.monitor import MonitoredTenant, build_fold
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FOLDERS = (EXAMPLES / "policies", EXAMPLES / "agentdojo" / "policies")
+ASSIGNMENTS = tuple(EXAMPLES / "agentdojo" / name for name in ("assignments.json", "assignments_more.json"))
 COMPANY = "Blue Sparrow Tech"
 SESSION_TTL_MS = 3600 * 1000
 DOCUMENTS_AT_ONCE = 32
@@ -90,8 +92,8 @@ def _asb() -> Iterator[Task]:
 
 
 def roles() -> dict[str, str]:
-    """Return which role holds which task of AgentDojo."""
-    return {key: role for folder in FOLDERS for key, role in load_assignments(folder / "assignments.json").items()}
+    """Return the role of each task of AgentDojo."""
+    return {key: role for path in ASSIGNMENTS for key, role in load_assignments(path).items()}
 
 
 def role_of(task: Task, held: Mapping[str, str]) -> str:
@@ -108,10 +110,9 @@ def resource_of(task: Task, tool: str) -> str:
 
 def documents() -> list[Document]:
     """Return the policies "after": those of AgentDojo as an operator wrote them, and each ASB agent's own tools."""
-    paths = [path for folder in FOLDERS for path in sorted(folder.glob("*.json")) if path.stem != "assignments"]
     own = {role_of(task, {}): [resource_of(task, call.tool) for call in task.wanted] for task in _asb() if task.wanted}
     agents = [{"policy_id": f"role:{agent}", "resources": resources} for agent, resources in sorted(own.items())]
-    return [*(json.loads(path.read_text("utf-8")) for path in paths), *agents]
+    return [*(json.loads(one.text) for one in read_documents(FOLDERS)), *agents]
 
 
 def without_constraints(held: Sequence[Document]) -> list[Document]:

@@ -1,4 +1,4 @@
-"""YAML that says each thing once: plain values, member names that are texts, and a line for every fault.
+"""YAML with plain values, and with member names that are texts and stand once in their mapping.
 
 YAML itself leaves open which of two equal names counts, and reads `no` and `1001` as a boolean and a number. Readers
 differ in both, so a file that relies on either is refused.
@@ -18,7 +18,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class StrictYAMLError(InputError):
-    """A text is no such YAML; the message says what is wrong and in which line, as the end of a sentence."""
+    """A text is not such YAML; the message has the fault and its line, as the end of a sentence."""
 
 
 def parse_yaml(text: bytes) -> object:
@@ -37,7 +37,7 @@ def _line(exc: Exception) -> str:
 
 
 class _NameError(yaml.constructor.ConstructorError):
-    """A member name stands twice in one mapping, or is no text."""
+    """A member name stands twice in one mapping, or is not a text."""
 
 
 class _Once(yaml.SafeLoader):
@@ -47,7 +47,7 @@ class _Once(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in {_TEXT, _MERGE}:
-                raise _NameError(None, None, "has a name that is no text: put it into quotes", key.start_mark)
+                raise _NameError(None, None, "has a name that is not a text: put it into quotes", key.start_mark)
             if key.value in seen:
                 raise _NameError(None, None, "names something twice", key.start_mark)
             seen.add(key.value)

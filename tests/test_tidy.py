@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("schemas", "processors", "producers", "streams", "macaw", "bench")
+PACKAGES = ("schemas", "processors", "producers", "streams", "macaw", "examples", "bench")
 BANNED_MODULES = {"utils", "helpers", "common", "base", "manager", "misc"}
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 400
@@ -71,6 +72,14 @@ def test_every_test_named_in_the_feature_table_exists() -> None:
 
     assert named
     assert missing == []
+
+
+def test_no_example_is_in_the_wheel() -> None:
+    """An installation has the program; demos, policies and recorded attacks stay in the checkout."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+
+    assert wheel == {"packages": ["schemas", "processors", "streams", "producers", "macaw"]}
+    assert not (ROOT / "macaw" / "demo").exists()
 
 
 def _read(path: Path) -> str:

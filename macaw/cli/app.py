@@ -42,6 +42,7 @@ def build_app() -> typer.Typer:
     )
     for module in (up, monitor, invoke, decide, sessions, log, replay):
         app.command(module.NAME)(module.command)
+    app.command(demo.NAME, context_settings=demo.CONTEXT)(demo.command)
     for name, group in (
         ("tenant", tenant.app),
         ("agent", agent.app),
@@ -52,7 +53,6 @@ def build_app() -> typer.Typer:
         ("topic", topic.app),
         ("intake", intake.app),
         ("views", views.app),
-        ("demo", demo.app),
         ("dev", dev.app),
         ("approvals", approvals.app),
         ("approver", approver.approver_app),

@@ -1,4 +1,4 @@
-"""`macaw decide`: what the policies would say to a call, as advice that changes nothing."""
+"""`macaw decide`: how the policies would decide a call, as advice that changes nothing."""
 
 from __future__ import annotations
 
@@ -22,19 +22,25 @@ NAME = "decide"
 def command(
     *,
     serve: Annotated[bool, typer.Option("--serve", help="Answer over HTTP (AuthZEN) until Ctrl-C.")] = False,
-    subject: Annotated[str | None, typer.Option("--subject", help="Who would act: an id of the directory.")] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="The subject that would act: an id of the directory.")
+    ] = None,
     subject_type: Annotated[str, typer.Option("--subject-type", help="The subject's type.", metavar="TYPE")] = "user",
-    action: Annotated[str | None, typer.Option("--action", help="What it would do.", metavar="NAME")] = None,
-    resource: Annotated[str | None, typer.Option("--resource", help="To what.", metavar="TYPE:ID")] = None,
+    action: Annotated[
+        str | None, typer.Option("--action", help="The action that it would take.", metavar="NAME")
+    ] = None,
+    resource: Annotated[
+        str | None, typer.Option("--resource", help="The resource of the action.", metavar="TYPE:ID")
+    ] = None,
     properties: Annotated[
         str, typer.Option("--properties", help="Properties of the resource, a JSON object.", metavar="JSON")
     ] = "{}",
     policies: Annotated[
         Path | None,
-        typer.Option("--policies", help="Ask these documents, not those in force on the log.", metavar="FOLDER"),
+        typer.Option("--policies", help="Ask these documents, not those in force on the log.", metavar="PATH"),
     ] = None,
     directory: Annotated[
-        Path, typer.Option("--directory", help="The YAML or JSON file that says who subjects are.", metavar="FILE")
+        Path, typer.Option("--directory", help="The YAML or JSON file that names the subjects.", metavar="FILE")
     ] = Path("directory.yaml"),
     host: Annotated[
         str, typer.Option("--host", help="With --serve: where to listen.", metavar="ADDRESS")
@@ -45,7 +51,7 @@ def command(
     ] = None,
     tenant: Tenant = None,
 ) -> None:
-    """Say what the policies would decide; nothing is charged, used up or written.
+    """Say how the policies would decide; nothing is charged, used up or written.
 
     One question is answered as JSON, with exit status 1 for a denial. With --serve, programs ask over HTTP, with the
     token in the tenant's folder.
@@ -97,16 +103,21 @@ def _answered(standing: Snapshot, question: Question) -> dict[str, Any]:
 
 @contextmanager
 def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iterator[Callable[[], Snapshot]]:
-    """Give what reads policies and subjects as they stand; what has not changed is not read again."""
-    from streams.authzen.files import WatchedDirectory, WatchedFolder
-    from streams.authzen.standing import Snapshot
+    """Yield a function that returns the policies and subjects of this moment; unchanged files are not read again."""
+    from macaw.policies.files import index_of, policy_paths, read_documents
+    from streams.authzen.directory import read_directory
+    from streams.authzen.files import Watched
+    from streams.authzen.standing import PoliciesStanding, Snapshot
 
-    subjects = WatchedDirectory(directory)
+    subjects = Watched(lambda: [directory], lambda: read_directory(directory))
     if policies is not None:
-        folder = WatchedFolder(policies)
-        yield lambda: Snapshot(policies=folder.read(), directory=subjects.read())
+        places = [policies]
+        documents = Watched(
+            lambda: policy_paths(places), lambda: PoliciesStanding(index=index_of(read_documents(places)))
+        )
+        yield lambda: Snapshot(policies=documents.read(), directory=subjects.read())
         return
-    subjects.read()  # what is wrong with a file is told before a broker is asked
+    subjects.read()  # a fault of the file is told before a broker is asked
 
     from macaw.cli.terminal.places import open_tenant
     from macaw.policies.followed import FollowedPolicies

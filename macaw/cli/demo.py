@@ -1,36 +1,17 @@
-"""`macaw demo`: the main job on real input, from an empty folder to evidence that a stranger can check."""
+"""`macaw demo`: where the demos are. They are examples of a checkout and not part of an installation."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-app = typer.Typer(invoke_without_command=True)
-Keep = Annotated[Path | None, typer.Option("--keep", help="Work in this folder and leave it.", file_okay=False)]
+NAME = "demo"
+STATUS = 2  # of a command line that asks for what is not here
+CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-@app.callback()
-def attacks(context: typer.Context, *, keep: Keep = None) -> None:
-    """Play recorded attacks on real tools and check what held; `workflow` plays one with people in it.
+def command(_: typer.Context) -> None:
+    """Say where the demos are: `make demo` and `make demo-workflow` in a checkout of the project."""
+    from macaw.cli.terminal.output import complain
 
-    The exit status is 0 only if everything held.
-    """
-    if context.invoked_subcommand is not None:
-        return
-
-    from macaw.demo.run import main
-
-    raise typer.Exit(main(keep=keep))
-
-
-@app.command()
-def workflow(*, keep: Keep = None) -> None:
-    """Play an invoice from the mail to the confirmation.
-
-    A person approves here in the terminal. The exit status is 0 only if everything held.
-    """
-    from macaw.demo.workflow.run import main
-
-    raise typer.Exit(main(keep=keep))
+    complain("the demos are not installed: run `make demo` or `make demo-workflow` in a checkout of the project")
+    raise typer.Exit(STATUS)

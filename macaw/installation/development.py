@@ -1,10 +1,10 @@
-"""Persons before there is an identity provider: a file names them, and a bridge of this installation says who they are.
+"""Persons before there is an identity provider: a file names them, and a bridge of this installation vouches for them.
 
-    alice:                                  principal user:alice
+    alice:                                  the principal user:alice
       company: FinTech Corp                 attributes as policies read them: texts, and lists of texts
       roles: [analyst]
 
-Only tenants founded with `--development` believe it.
+Only tenants founded with `--development` believe this bridge. `streams/subjects_file.py` reads the file.
 """
 
 from __future__ import annotations
@@ -16,41 +16,25 @@ from processors.identity.issuers import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
 from processors.policy.names import PERSON_PREFIX
 from processors.proof.jcs import canonical
 from producers.client import Control, RefusedError, open_session
-from producers.files import FileError, read_file
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
-from schemas.errors import InputError
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered
-from streams.strict_yaml import StrictYAMLError, parse_yaml
+from streams.subjects_file import Attributes, SubjectsFileError, read_subjects
 
 BRIDGE = "bridge:development"
-PERSONS_BYTES_MAX = 1024 * 1024
-Attributes = dict[str, str | list[str]]
-
-
-class PersonsError(InputError):
-    """The file of persons is missing or wrong, or does not name somebody; the message says where."""
 
 
 def read_person(path: Path, name: str) -> Attributes:
-    """Return the attributes of one person; `user` is their name unless the file says otherwise. Raises PersonsError."""
-    try:
-        persons = parse_yaml(read_file(path, PERSONS_BYTES_MAX))
-    except FileError as exc:
-        raise PersonsError(f"{exc}; it says who persons are, a line each, like `{name}: {{roles: [manager]}}`") from exc
-    except StrictYAMLError as exc:
-        raise PersonsError(f"{path} {exc}") from exc
-    if not isinstance(persons, dict) or name not in persons:
-        raise PersonsError(f"{path} names no person {name!r}")
-    attributes = persons[name] if persons[name] is not None else {}
-    if not isinstance(attributes, dict):
-        raise PersonsError(f"{path}: want attributes below {name!r}")
-    for key, value in attributes.items():
-        texts = value if isinstance(value, list) else [value]
-        if not all(isinstance(text, str) for text in texts):
-            raise PersonsError(f"{path}: {name}.{key} is not a text or a list of texts: put it into quotes")
-    return {"user": name, **attributes}
+    """Return the attributes of one person; `user` is the name unless the file has another.
+
+    Raises:
+        SubjectsFileError: the file is missing or wrong, or has no such person.
+    """
+    entry = read_subjects(path).get(name)
+    if entry is None or not entry.is_person:
+        raise SubjectsFileError(f"{path} has no person {name!r}: add a line like `{name}: {{roles: [manager]}}`")
+    return {"user": name, **entry.attributes}
 
 
 def open_person_session(home: Home, folder: TenantHome, name: str, attributes: Attributes, *, ttl_ms: int) -> Path:
@@ -63,7 +47,7 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
     path = folder.key_file("session", name)
     session, new = KeyPair.generate(), path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
-    session.save(new)  # before it is opened: an earlier session's key is not given up for one that cannot be kept
+    session.save(new)  # before it is opened: the key of an earlier session is kept until this one is safe
     with Control(home, folder, _bridge(home, folder), BRIDGE) as control:
         open_session(
             control,
@@ -80,7 +64,7 @@ def _bridge(home: Home, folder: TenantHome) -> KeyPair:
     """Return the key of this installation's bridge, registered by the admin when it is first needed."""
     path = folder.key_file("bridge", "development")
     if not path.exists():
-        KeyPair.generate().save(path)  # before it is registered: what is registered and lost can never speak
+        KeyPair.generate().save(path)  # before it is registered: a registered key that is lost can never speak
     key = KeyPair.load(path)
     body = PrincipalRegistered(
         role="bridge",

@@ -1,4 +1,4 @@
-"""Questions about policies that are in force, or in files: what applies to whom, and why a call was decided so."""
+"""Questions about policies that are in force or in files: which apply to a subject, and why a call was decided so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from macaw.policies.history import Found, History, HistoryError, RecordedCall, a
 from processors.calls.judge import call_of, current_policies
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import Attested
-from processors.identity.attributes import subject_of
+from processors.identity.attributes import subject_as_written, subject_of
 from processors.identity.delegations import chain_of
 from processors.policy.decide import decide
 from processors.policy.index import PolicyIndex
@@ -33,7 +33,7 @@ class QuestionError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Why a call was decided as it was: every check, who decided, and what would have allowed it."""
+    """Why a call was decided as it was: every check, the deciding document, and edits that would have allowed it."""
 
     told: dict[str, Any]
     verdict: Verdict
@@ -60,7 +60,7 @@ def _explained(tables: Tables, asked: RecordedCall) -> Explained:
         chain = chain_of(tables, session, asked.event.header.on_behalf_of)
     except MalformedParametersError as exc:
         raise HistoryError(
-            f"no policy was asked: the call's parameters are no strict JSON object ({exc.cause})"
+            f"no policy was asked: the call's parameters are not a strict JSON object ({exc.cause})"
         ) from exc
     except Refusal as exc:
         raise HistoryError(f"no policy was asked: {exc.reason}, {exc.detail}") from exc
@@ -72,17 +72,17 @@ def _explained(tables: Tables, asked: RecordedCall) -> Explained:
         told=explain(index, chain.subjects, body.resource, parameters, call),
         verdict=verdict,
         deciding=policy_ids.get(verdict.deciding, "what came with the call" if verdict.deciding else ""),
-        # What one subject's policies would have to say; a chain is refused by each of its members in turn.
+        # For one subject only: in a chain each member refuses in turn, so no single edit is the answer.
         edits=[] if chain.hops else smallest_change(index, chain.root, body.resource, parameters, call),
     )
 
 
-# ---- whose policies
+# ---- subjects and their policies
 
 
 @dataclass(frozen=True, slots=True)
 class AskedAbout:
-    """Who is asked about, and under which policies; `as_of` is the last audit entry, None for files."""
+    """The subject of a question and its policies; `as_of` is the last audit entry, None for files."""
 
     who: str
     subject: Subject
@@ -91,7 +91,7 @@ class AskedAbout:
 
 
 def standing_of(history: History, wanted: str) -> AskedAbout:
-    """Return a session as the log has it now, by its id or by the name of who it speaks for.
+    """Return a session as the log has it now, by its id or by the name of its principal.
 
     Raises:
         QuestionError: no such session is open.
@@ -107,7 +107,7 @@ def standing_of(history: History, wanted: str) -> AskedAbout:
 
 
 def session_in(tables: Tables, wanted: str) -> tuple[bytes, SessionRow]:
-    """Return the session whose id begins so, or the newest one of who is named. Raises QuestionError."""
+    """Return the session whose id begins so, or the newest one of this principal. Raises QuestionError."""
     rows = tables.sessions.rows
     by_id = [(key, row) for key, row in rows.items() if len(wanted) >= 8 and key.hex().startswith(wanted.lower())]
     if len(by_id) > 1:
@@ -128,15 +128,14 @@ def subject_from(text: str) -> Subject:
     try:
         values = jcs.parse_strict(text.encode("utf-8", "surrogatepass"))
     except jcs.MalformedJSONError as exc:
-        raise QuestionError(f"the attributes are no strict JSON ({exc.cause})") from exc
+        raise QuestionError(f"the attributes are not strict JSON ({exc.cause})") from exc
     if not isinstance(values, dict):
         raise QuestionError("want attributes: a JSON object")
     programs = [(role, values.pop(role)) for role in ("agent", "service") if role in values]
-    unknown = values.keys() - {"company", "business_unit", "team", "user", "email", "roles", "groups", "clearance"}
-    if unknown or len(programs) > 1 or not all(isinstance(name, str) for _, name in programs):
-        raise QuestionError(f"no policy looks at these attributes: {', '.join(sorted(unknown)) or 'agent and service'}")
+    if len(programs) > 1 or not all(isinstance(name, str) for _, name in programs):
+        raise QuestionError("want the name of one program, as `agent` or as `service`")
     role, principal = programs[0] if programs else (ROLE_DEFAULT, f"{PERSON_PREFIX}{values.get('user', '')}")
     try:
-        return subject_of(jcs.canonical(values).decode(), role, str(principal))
+        return subject_as_written(values, role, str(principal))
     except Refusal as exc:
-        raise QuestionError(f"a session with these attributes would be refused: {exc.detail}") from exc
+        raise QuestionError(f"the attributes are wrong: {exc.detail}") from exc

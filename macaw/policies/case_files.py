@@ -1,7 +1,7 @@
-"""Case files of policies: JSON Lines with names, and with calls and publications and their outcomes (docs/mapl.md 15).
+"""Case files of policies: JSON Lines that define names, calls and publications with their outcomes (docs/mapl.md 15).
 
-Here they are read and checked for form; `policy_cases` plays them. A file is somebody's input: what is wrong with it
-is told with file and line, never as a failed case.
+Here they are read and checked for form; `cases` plays them. A fault of a file is told with its
+line, and is never a failed case.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MEMBERS = _CALL | _OFFER | {"id", "set", "policies", "expect", "note", "pattern
 
 
 class CaseFileError(InputError):
-    """A case file is not what it should be; the message says where."""
+    """A case file cannot be read or has a fault; the message has the file, the line and the fault."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def read_case_file(path: Path) -> CaseFile:
     """Return a file's cases.
 
     Raises:
-        CaseFileError: it cannot be read, or a line is no case and defines no names.
+        CaseFileError: it cannot be read, or a line neither is a case nor defines names.
     """
     found = CaseFile(path)
     try:
@@ -89,7 +89,7 @@ def _object(line: bytes) -> Case:
     try:
         value = jcs.parse_strict(line.strip(), depth_max=_DEPTH_MAX, nodes_max=_NODES_MAX)
     except jcs.MalformedJSONError as exc:
-        raise CaseFileError(f"no strict JSON ({exc.cause})") from exc
+        raise CaseFileError(f"not strict JSON ({exc.cause})") from exc
     if not isinstance(value, dict):
         raise CaseFileError("want a JSON object")
     return value
@@ -102,7 +102,7 @@ def _take(found: CaseFile, number: int, line: Case, ids: set[str]) -> None:
         return
     unknown = line.keys() - {"sessions", "set", "policies", "files", "note"}
     if unknown:
-        raise CaseFileError(f"no case (without `expect`), and {min(unknown)!r} defines nothing")
+        raise CaseFileError(f"not a case, since `expect` is missing, and {min(unknown)!r} defines nothing")
     if "sessions" in line:
         sessions = line["sessions"]
         if not isinstance(sessions, dict) or not all(isinstance(one, dict) for one in sessions.values()):
@@ -120,7 +120,7 @@ def _check_case(case: Case, ids: set[str]) -> None:
     unknown = case.keys() - _MEMBERS
     if unknown:
         # A misspelt member would be tested as if it were not there.
-        raise CaseFileError(f"no case has a member {min(unknown)!r}")
+        raise CaseFileError(f"a case has no member {min(unknown)!r}")
     if not case.keys() & {"resource", "publish", "publish_raw", "withdraw"}:
         raise CaseFileError("a case names a resource, publishes, or withdraws")
     if "params" in case and "params_raw" in case:

@@ -1,4 +1,4 @@
-"""What a case says is there when its call is decided: attestations, with the uses that earlier calls made of them."""
+"""The attestations of a case at the time of its call, with the uses that earlier calls made of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ms(text: str) -> int:
     try:
         return parse_time(text, "")
     except PolicyError as exc:
-        raise CaseFileError(f"no RFC 3339 time with seconds and a zone: {text!r}") from exc
+        raise CaseFileError(f"not an RFC 3339 time with seconds and a zone: {text!r}") from exc
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class CaseAttestations:
     used: dict[int, int] = field(default_factory=dict)
 
     def records(self, key: str) -> list[Record]:
-        """Return what tools and the bridge said."""
+        """Return the attestations under `key` that tools and the bridge set."""
         return [
             Record(
                 position=at,
@@ -47,7 +47,7 @@ class CaseAttestations:
         ]
 
     def approvals(self, key: str) -> list[Approval]:
-        """Return what people said."""
+        """Return the approvals and denials under `key` that people gave."""
         return [
             Approval(
                 position=at,

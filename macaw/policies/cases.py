@@ -1,6 +1,6 @@
-"""Playing case files against the engine: calls, publications and patterns, each with what it must come to.
+"""Playing case files against the engine: calls, publications and patterns, each with its expected outcome.
 
-What earlier calls of a case leave behind is kept as the step would keep it: buckets, cells, uses of attestations.
+The traces of earlier calls of a case are kept as the step would keep them: buckets, cells, uses of attestations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from processors.policy.delegation import Hop, parse_scope
 from processors.policy.documents import PolicyDocument, parse_policy
 from processors.policy.errors import AttributeInvalidError, PolicyError, ResourceInvalidError
 from processors.policy.evaluation import Cell, Lookups, Session, Settings
-from processors.policy.index import PolicyIndex, index_policies
+from processors.policy.index import index_policies
 from processors.policy.patterns import check_pattern, grants, operation_name, resource_name, restricts
 from processors.policy.plan import Denial, Stage
 from processors.policy.publication import check_publication, check_withdrawal
@@ -34,12 +34,12 @@ from processors.proof import jcs
 NOW = "2026-03-02T15:00:00Z"
 SESSION_MS = 3_600_000
 _BROKEN = denied(Denial(Stage.RESOLUTION, "DELEGATION_BROKEN"), ())
-_MISTAKES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # what a case of a wrong form leads to
+_MISTAKES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # a case of a wrong form leads to these
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """One case: what was expected, what was found, and which check decided."""
+    """One case: its expected outcome, the outcome that was found, and the check that decided."""
 
     file: Path
     case_id: str
@@ -62,27 +62,38 @@ def play_files(paths: Iterable[Path], policies: Sequence[Path] = ()) -> list[Pla
     """
     given = [one.document for one in read_documents(policies)] if policies else []
     files = [read_case_file(path) for path in paths]
-    return [_play(file, number, case, given) for file in files for number, case in file.cases]
+    return [play_case(file, case, given, line=number) for file in files for number, case in file.cases]
 
 
-def _play(file: CaseFile, number: int, case: Case, given: Sequence[PolicyDocument]) -> Played:
+def play_case(file: CaseFile, case: Case, given: Sequence[PolicyDocument] = (), *, line: int = 1) -> Played:
+    """Play one case. `given` is in force where it names neither a set nor policies; `line` is for errors.
+
+    Raises:
+        CaseFileError: the case has another form than a case has.
+    """
     try:
         if "pattern" in case:
             return Played(file.path, case["id"], case["expect"], _pattern(case))
-        in_force = _documents(file, case, given)
+        in_force = documents_of(file, case, given)
         if "resource" in case:
             return _calls(file, case, in_force)
         return Played(file.path, case["id"], case["expect"], _offered(case, in_force))
     except CaseFileError as exc:
-        raise CaseFileError(f"{file.path}:{number}: case {case['id']!r}: {exc}") from exc
+        raise CaseFileError(f"{file.path}:{line}: case {case['id']!r}: {exc}") from exc
     except _MISTAKES as exc:
         raise CaseFileError(
-            f"{file.path}:{number}: case {case['id']!r} has a member of a wrong form ({type(exc).__name__})"
+            f"{file.path}:{line}: case {case['id']!r} has a member of a wrong form ({type(exc).__name__})"
         ) from exc
 
 
-def _documents(file: CaseFile, case: Case, given: Sequence[PolicyDocument]) -> dict[str, PolicyDocument]:
-    """Return what is in force: the set, or what was given where the case names nothing; over it the case's own."""
+def documents_of(file: CaseFile, case: Case, given: Sequence[PolicyDocument] = ()) -> dict[str, PolicyDocument]:
+    """Return the policies in force by id: the set of the case, and over it the case's own policies.
+
+    `given` stands in for the set of a case that names neither a set nor policies.
+
+    Raises:
+        CaseFileError: no such set is defined, or a policy would be refused.
+    """
     if "set" in case:
         if case["set"] not in file.sets:
             raise CaseFileError(f"no set {case['set']!r} is defined")
@@ -116,13 +127,12 @@ def _pattern(case: Case) -> list[str]:
 
 
 def _calls(file: CaseFile, case: Case, in_force: Mapping[str, PolicyDocument]) -> Played:
-    index = index_policies({policy_id: compile_policy(one) for policy_id, one in in_force.items()})
     try:
-        table = _Table(file, case, index)
+        run = CaseRun(file, case, in_force)
     except _HistoryError as exc:
         return Played(file.path, case["id"], case["expect"], ["not reached"], str(exc))
     times = case["times"] if "times" in case else [case.get("now", NOW)]
-    verdicts = [table.decided(ms(now)) for now in times]
+    verdicts = [run.decided(ms(now)) for now in times]
     found = [[str(one.outcome), one.reason or "ALLOWED"] for one in verdicts]
     by_digest = {one.digest: policy_id for policy_id, one in in_force.items()}
     places = (f"{by_digest.get(one.deciding, '')} {one.detail}".strip() for one in verdicts)
@@ -134,13 +144,13 @@ class _HistoryError(Exception):
     """An earlier call, which a case says was allowed, is not."""
 
 
-class _Table:
-    """One case's calls, on tables that they share."""
+class CaseRun:
+    """The calls of one case, on tables that they share."""
 
-    def __init__(self, file: CaseFile, case: Case, index: PolicyIndex) -> None:
+    def __init__(self, file: CaseFile, case: Case, in_force: Mapping[str, PolicyDocument]) -> None:
         self._file = file
         self._case = case
-        self._index = index
+        self.index = index_policies({policy_id: compile_policy(one) for policy_id, one in in_force.items()})
         self._buckets: dict[bytes, int] = {}
         self._cells: dict[bytes, Cell] = {}
         self._attested = CaseAttestations(case.get("attestations", ()), self._users(), case.get("open_requests", 0))
@@ -149,7 +159,7 @@ class _Table:
             self._play_past(past)
 
     def decided(self, now: int) -> Verdict:
-        """Decide the case's call and keep what it leaves behind."""
+        """Decide the case's call at `now`, in ms, and keep its traces."""
         case = self._case
         resource = operation_name(case["resource"], case["operation"]) if "operation" in case else case["resource"]
         text = case["params_raw"] if "params_raw" in case else jcs.canonical(case.get("params", {})).decode()
@@ -161,9 +171,9 @@ class _Table:
         try:
             resource_name(resource)
         except ResourceInvalidError:
-            return decide(self._index, (), resource, {})  # it says so
+            return decide(self.index, (), resource, {})  # it says so
         try:
-            subjects = self._subjects()
+            subjects = self.subjects()
         except AttributeInvalidError:
             return denied(Denial(Stage.RESOLUTION, "ATTRIBUTE_INVALID"), ())
         try:
@@ -171,36 +181,38 @@ class _Table:
         except MalformedParametersError:
             return denied(Denial(Stage.RESOLUTION, "MALFORMED_PARAMETERS"), ())
         try:
-            call = self._call(now, self._session())
+            call = self.call(now)
         except PolicyError:  # a scope that could not have been granted: the chain leads to no grant
             return _BROKEN
         if not isinstance(subjects, Subject) and len(subjects) > 1 and not call.hops:
             return _BROKEN  # several subjects, and no chain that leads from one to the other
-        return decide(self._index, subjects, resource, parameters, call)
+        return decide(self.index, subjects, resource, parameters, call)
 
-    def _subjects(self) -> Subject | list[Subject]:
+    def subjects(self) -> Subject | list[Subject]:
+        """Return the subject of the call, or those of its chain. Raises CaseFileError, AttributeInvalidError."""
         case, file = self._case, self._file
         if "subjects" in case:
             return [subject_of(file.session(name)) for name in case["subjects"]]
         return subject_of(file.session(case.get("session", {})))
 
     def _users(self) -> frozenset[str]:
-        """Return who asks: what they approve themselves does not count."""
+        """Return the names of the requesters: approvals of their own do not count."""
         try:
-            subjects = self._subjects()
+            subjects = self.subjects()
         except AttributeInvalidError:
             return frozenset()
         listed = [subjects] if isinstance(subjects, Subject) else subjects
         return frozenset().union(*map(names_of, listed))
 
-    def _call(self, now: int, session: Session) -> Circumstances:
+    def call(self, now: int, session: str = "this session") -> Circumstances:
+        """Return the call at `now`, in ms. Raises PolicyError for a scope that could not have been granted."""
         case = self._case
         inline = [*case.get("intents", ()), *([case["intent"]] if "intent" in case else ()), *case.get("prompts", ())]
         settings = case.get("settings", {})
         layers = settings.get("required_layers")
         return Circumstances(
             now=now,
-            session=session,
+            session=self._session(session),
             tables=Lookups(lambda key: self._buckets.get(key, 0), self._cells.get, self._attested),
             settings=Settings(settings.get("strict_parameters", False), None if layers is None else frozenset(layers)),
             intents=tuple(inline),
@@ -217,10 +229,10 @@ class _Table:
             return None
         if "requested" in case:
             return frozenset(case["requested"])
-        documents = (entry.policy.document for entry in self._index.by_id.values())
+        documents = (entry.policy.document for entry in self.index.by_id.values())
         return frozenset(one.key for document in documents for one in document.requirements if one.external)
 
-    def _session(self, name: str = "this session") -> Session:
+    def _session(self, name: str) -> Session:
         hops = len(self._case.get("delegation", ()))
         ends = ms(self._case.get("now", NOW)) + SESSION_MS
         return Session(session_id=name, is_delegated=hops > 0, delegation_depth=hops, expires_at=ends)
@@ -235,11 +247,11 @@ class _Table:
         )
 
     def _play_past(self, past: Case) -> None:
-        """Play an earlier call that was allowed, and what became of it."""
+        """Play an earlier call that was allowed, and its result."""
         now = ms(past["at"])
         parameters = parse_parameters(jcs.canonical(past.get("params", {})).decode()).value
-        call = self._call(now, self._session(past.get("session", "this session")))._replace(resumed=None)
-        verdict = decide(self._index, self._subjects(), past["resource"], parameters, call)
+        call = self.call(now, past.get("session", "this session"))._replace(resumed=None)
+        verdict = decide(self.index, self.subjects(), past["resource"], parameters, call)
         if verdict.outcome is not Outcome.ALLOWED:
             raise _HistoryError(f"the earlier call of {past['resource']!r} is {verdict.outcome}: {verdict.reason}")
         self._leave(verdict)

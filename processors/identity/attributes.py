@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 from processors.policy.errors import AttributeInvalidError
 from processors.policy.names import TOOL_PREFIX
@@ -13,6 +14,7 @@ from schemas import limits
 from schemas.reasons import Reason
 
 _TEXTS = ("company", "business_unit", "team", "user", "email")
+NAMES = frozenset({*_TEXTS, "roles", "groups", "clearance"})  # policies look at these and at no others
 
 
 def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
@@ -25,6 +27,23 @@ def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
     # The largest take 200 KB when they are read, and somebody may name other ones with every record.
     remembered = _usual if len(attributes) <= limits.ATTRIBUTES_CHARS_USUAL else _large
     return remembered(attributes, role, principal_id)
+
+
+def subject_as_written(values: Mapping[str, object], role: str, principal_id: str) -> Subject:
+    """Return the subject that attributes describe where people wrote them: with names that policies look at.
+
+    Raises:
+        Refusal: ATTRIBUTE_INVALID for another name, and as `subject_of` does.
+    """
+    for name in values:
+        if name not in NAMES:
+            there_are = ", ".join(sorted(NAMES))
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"no attribute is called {name!r}: there are {there_are}")
+    try:
+        text = jcs.canonical(values).decode()
+    except jcs.NotJSONError as exc:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
+    return subject_of(text, role, principal_id)
 
 
 def _subject_of(attributes: str, role: str, principal_id: str) -> Subject:

@@ -13,10 +13,6 @@ REQUESTS_MAX = 64  # answered at a time
 
 ACTION_CHARS_MAX = limits.NAME_CHARS_MAX
 
-DIRECTORY_BYTES_MAX = 2 * 1024 * 1024  # YAML is read at some 200 KiB a second
-SUBJECTS_MAX = 10_000
-SUBJECT_TYPES_MAX = 16  # of one subject
-POLICIES_MAX = limits.POLICIES_MAX
 
 REFRESH_SECONDS = 5.0
 # Longer than a read that has to wait for a broker; an older answer could rest on what was taken back since.

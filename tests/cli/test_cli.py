@@ -14,10 +14,13 @@ import pytest
 
 from macaw.cli.terminal.errors import sentence
 from macaw.installation.locking import LockedError, only_one, update_config
+from processors.policy.errors import PolicyError
 from producers.home import Home
 from producers.keys import KeyPair
 from tests.cli.commands import assert_one_sentence, run
 from tests.cli.conftest import GENESIS
+
+ROOT = Path(__file__).parents[2]
 
 # --- usage
 
@@ -59,6 +62,19 @@ def test_a_wrong_command_line_exits_2_with_one_sentence(
     assert says in ran.err.lower()
     assert "--help` shows" in ran.err
     assert ran.out == ""
+
+
+@pytest.mark.parametrize("argv", [(), ("workflow",), ("workflow", "--keep", "folder")])
+def test_a_demo_is_not_installed_and_the_program_says_where_it_is(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]
+) -> None:
+    """The demos are in the checkout; the targets that are named exist."""
+    ran = run(capsys, "demo", *argv)
+
+    assert_one_sentence(ran, 2)
+    for target in ("demo", "demo-workflow"):
+        assert f"`make {target}`" in ran.err
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
 
 def test_help_is_data_and_loads_nothing_that_takes_time() -> None:
@@ -162,15 +178,49 @@ def test_a_broken_configuration_is_told_by_its_path(home: Path, capsys: pytest.C
 
 def test_a_policy_with_a_fault_is_named_and_nothing_is_sent(known: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Judged before any connection: the broker of this installation would never answer."""
-    good, bad = known / "good.json", known / "bad.json"
+    folder = known / "policies"
+    folder.mkdir()
+    good, bad = folder / "a.json", folder / "bad.json"
     good.write_text(json.dumps({"policy_id": "role:a", "resources": ["tool:a/b"]}))
     bad.write_text(json.dumps({"policy_id": "role:b", "resources": ["tool:a/b"], "surprise": 1}))
 
-    ran = run(capsys, "policy", "publish", str(good), str(bad))
+    for argv in ((str(good), str(bad)), (str(folder),)):
+        ran = run(capsys, "policy", "publish", *argv)
 
-    assert_one_sentence(ran, 1)
-    assert "bad.json is no policy: E_" in ran.err
-    assert "nothing was published" in ran.err
+        assert_one_sentence(ran, 1)
+        assert f"{bad} is refused: E_UNKNOWN_FIELD in line 1" in ran.err
+        assert "nothing was published" in ran.err
+
+
+def test_a_fault_of_a_policy_does_not_claim_that_something_was_to_be_published() -> None:
+    """Commands that publish nothing meet faulty policies too."""
+    assert sentence(PolicyError("E_TYPE", "/resources")) == "the policy is refused: E_TYPE at '/resources'"
+
+
+@pytest.mark.parametrize(
+    ("documents", "says"),
+    [
+        ({"a.json": {"policy_id": "role:a"}, "b.json": {"policy_id": "role:a"}}, "b.json is refused: E_CONFLICT"),
+        ({"a.json": {"policy_id": "role:a", "extends": "role:a"}}, "a.json is refused: E_EXTENDS_CYCLE"),
+        ({"a.json": {"policy_id": "org:a"}}, "a.json is refused: E_PREFIX_RESERVED"),
+        ({"a.json": {"policy_id": "role:a"}, "b.yaml": {}}, "b.yaml would be passed over"),
+        ({}, "holds no policies"),
+    ],
+)
+def test_a_folder_that_could_not_be_published_is_refused_before_it_is_sent(
+    known: Path, capsys: pytest.CaptureFixture[str], documents: dict[str, object], says: str
+) -> None:
+    """`publish` reads folders as `validate` does."""
+    folder = known / "policies"
+    folder.mkdir()
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document))
+
+    for command in ("publish", "validate"):
+        ran = run(capsys, "policy", command, str(folder))
+
+        assert ran.status == 1
+        assert (says if command == "publish" else says.rpartition(" ")[2]) in ran.out + ran.err
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from macaw.cli import main
-from macaw.installation.development import PersonsError, read_person
+from macaw.installation.development import read_person
 from macaw.installation.tenancy import publish_policies
 from producers.client import Client, DeniedError
 from producers.tools import tool
 from streams.local.choose import BrokerInfo
+from streams.subjects_file import FILE_BYTES_MAX, SubjectsFileError
 from tests.installation import installed
 
 PERSONS = """
@@ -18,7 +19,7 @@ alice:
   company: FinTech Corp
   roles: [analyst]
 bob: {user: robert, roles: []}
-carol:
+carol: {}
 """
 
 
@@ -38,19 +39,24 @@ class Reports:
         ("a: [", "alice", "is not YAML"),
         ("\x00", "alice", "is not YAML"),
         ("[" * 5000, "alice", "is not YAML"),
-        ("- alice", "alice", "names no person"),
-        ("bob: {}", "alice", "names no person"),
+        ("- alice", "alice", "want ids of subjects"),
+        ("bob: {}", "alice", "has no person 'alice'"),
+        ("alice: {subject_types: [agent]}", "alice", "has no person 'alice'"),
+        ("alice: {}\nAlice: {}", "alice", "one person twice: 'alice' and 'Alice'"),
+        ("alice:", "alice", "want attributes; a subject without any is written `{}`"),
+        ("alice: {}\nbob: {role: [admin]}", "alice", "bob: no attribute is called 'role'"),
+        ("alice: {roles: ['*']}", "alice", "attribute roles is invalid"),
         ("alice: analyst", "alice", "want attributes"),
-        ("alice: {roles: [1]}", "alice", "alice.roles is not a text"),
-        ("alice: {admin: no}", "alice", "alice.admin is not a text"),
-        ("alice: {1: a}", "alice", "no text: put it into quotes, line 1"),
-        ("bob: {}\nno: {}", "no", "no text: put it into quotes, line 2"),
-        ("1001: {}", "1001", "no text: put it into quotes, line 1"),
+        ("alice: {roles: [1]}", "alice", "alice.roles: want a text"),
+        ("alice: {admin: no}", "alice", "alice.admin: want a text"),
+        ("alice: {1: a}", "alice", "not a text: put it into quotes, line 1"),
+        ("bob: {}\nno: {}", "no", "not a text: put it into quotes, line 2"),
+        ("1001: {}", "1001", "not a text: put it into quotes, line 1"),
         ("alice: {roles: [a]}\nbob: {}\nalice: {roles: [b]}", "bob", "names something twice, line 3"),
         ("alice: {roles: [a], roles: [b]}", "alice", "names something twice, line 1"),
         ("bob: {}\nalice: {roles: [a\n", "alice", "is not YAML, line"),
         ("alice: !!python/object/apply:os.system ['true']", "alice", "is not YAML"),
-        ("# " + "x" * (1 << 20), "alice", "it is larger than"),
+        ("# " + "x" * FILE_BYTES_MAX, "alice", "it is larger than"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -60,7 +66,7 @@ def test_a_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str | No
     if text is not None:
         path.write_text(text)
 
-    with pytest.raises(PersonsError, match=message):
+    with pytest.raises(SubjectsFileError, match=message):
         read_person(path, name)
 
 

@@ -212,13 +212,13 @@ def test_an_approval_for_one_use_serves_one_call(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "no strict JSON"),
+        ("{", "not strict JSON"),
         ("[]", "want a JSON object"),
-        ('{"id": "a", "resorce": "tool:a", "expect": []}', "no case has a member 'resorce'"),
+        ('{"id": "a", "resorce": "tool:a", "expect": []}', "a case has no member 'resorce'"),
         ('{"id": "a", "expect": []}', "a case names a resource"),
         ('{"id": "a", "set": "gone", "resource": "tool:a", "expect": []}', "no set 'gone'"),
         ('{"id": "a", "session": "gone", "resource": "tool:a", "expect": []}', "no session 'gone'"),
-        ('{"id": "a", "now": "noon", "resource": "tool:a", "expect": []}', "no RFC 3339 time"),
+        ('{"id": "a", "now": "noon", "resource": "tool:a", "expect": []}', "not an RFC 3339 time"),
         ('{"id": "a", "policies": [{"policy_id": 1}], "resource": "tool:a", "expect": []}', "would be refused: E_TYPE"),
         ('{"id": "a", "history": [{}], "resource": "tool:a", "expect": []}', "has a member of a wrong form"),
         ('{"set": "a", "files": ["gone/*.json"]}', "names no file"),

@@ -11,11 +11,12 @@ from typing import Any
 
 import httpx
 
+from macaw.policies.files import index_of, read_documents
+from processors.policy.index import PolicyIndex
 from producers.home import Home, TenantHome
 from streams.address import Address, address_of
 from streams.authzen.api import EVALUATION, EVALUATIONS, DecisionAPI
 from streams.authzen.directory import read_directory
-from streams.authzen.files import read_policy_folder
 from streams.authzen.standing import Kept, PoliciesStanding, Snapshot
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "authzen"
@@ -31,6 +32,11 @@ SUBJECTS = {"alice": {"roles": ["clerk"]}, "shopper": {"subject_types": ["agent"
 CLERK: JSONObject = {"policy_id": "role:clerk", "resources": ["record:*/read"]}
 
 
+def index_in(folder: Path) -> PolicyIndex:
+    """Return the policies of a folder, as `macaw decide --policies FOLDER` asks them."""
+    return index_of(read_documents([folder]))
+
+
 def standing_of(base: Path, policies: list[JSONObject], subjects: JSONObject | None = None) -> Snapshot:
     """Return the standing of documents and subjects, through the files that an operator would write."""
     folder = base / "policies"
@@ -39,14 +45,14 @@ def standing_of(base: Path, policies: list[JSONObject], subjects: JSONObject | N
         (folder / f"{at}.json").write_text(json.dumps(policy))
     (base / "directory.json").write_text(json.dumps(SUBJECTS if subjects is None else subjects))
     return Snapshot(
-        policies=PoliciesStanding(index=read_policy_folder(folder)), directory=read_directory(base / "directory.json")
+        policies=PoliciesStanding(index=index_in(folder)), directory=read_directory(base / "directory.json")
     )
 
 
 def example() -> Snapshot:
     """Return the standing of the interoperability scenario."""
     return Snapshot(
-        policies=PoliciesStanding(index=read_policy_folder(EXAMPLE / "policies")),
+        policies=PoliciesStanding(index=index_in(EXAMPLE / "policies")),
         directory=read_directory(EXAMPLE / "directory.yaml"),
     )
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.authzen import limits
-from streams.authzen.directory import DirectoryError, read_directory
+from macaw.installation.development import read_person
+from streams.authzen.directory import read_directory
+from streams.subjects_file import FILE_BYTES_MAX, SUBJECTS_MAX, SubjectsFileError
 
 YAML = """
 alice:
@@ -63,12 +64,15 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         ("[" * 5000, "is not YAML"),
         ("when: 2026-13-45", "is not YAML"),
         ("alice: !!python/object/apply:os.system ['true']", "is not YAML"),
-        ("- alice", "want subject ids"),
-        ("", "want subject ids"),
+        ("- alice", "want ids of subjects"),
+        ("", "want ids of subjects"),
         ("alice: analyst", "want attributes"),
         ("alice:", "want attributes"),
-        ("1: {roles: []}", "no text: put it into quotes, line 1"),
-        ("'': {roles: []}", "is no id"),
+        ("1: {roles: []}", "not a text: put it into quotes, line 1"),
+        ("'': {roles: []}", "want 1 to 256 printable"),
+        ("'carol ': {}", "want 1 to 256 printable"),
+        ("user:carol: {subject_types: [agent]}", "names that begin with user:"),
+        ("carol: {}\nCarol: {}", "one person twice: 'carol' and 'Carol'"),
         ("alice: {roles: [1]}", "alice.roles: want a text"),
         ("alice: {clearance: no}", "alice.clearance: want a text"),
         ("alice: {role: [admin]}", "no attribute is called 'role'"),
@@ -79,15 +83,18 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         ("alice: {roles: [a]}\nalice: {roles: [b]}", "names something twice, line 2"),
         ("alice: {roles: [a], roles: [b]}", "names something twice, line 1"),
         ("alice: &a {roles: [a]}\nbob:\n  <<: *a\n  email: x\n  email: y", "names something twice, line 5"),
-        ("# " + "x" * limits.DIRECTORY_BYTES_MAX, "is larger than"),
-        ("\n".join(f"s{at}: {{}}" for at in range(limits.SUBJECTS_MAX + 1)), "want at most"),
+        ("# " + "x" * FILE_BYTES_MAX, "is larger than"),
+        ("\n".join(f"s{at}: {{}}" for at in range(SUBJECTS_MAX + 1)), "want at most"),
     ],
     ids=lambda value: str(value)[:24],
 )
 def test_a_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str, message: str) -> None:
-    """One sentence says what is wrong with it, and where. What is said twice is not said."""
-    with pytest.raises(DirectoryError, match=message):
-        read_directory(written(tmp_path, text))
+    """One sentence has the fault and its place, and is the same where the file is read for a person's session."""
+    path = written(tmp_path, text)
+
+    for read in (read_directory, lambda path: read_person(path, "alice")):
+        with pytest.raises(SubjectsFileError, match=message):
+            read(path)
 
 
 @pytest.mark.parametrize(
@@ -96,15 +103,15 @@ def test_a_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str, mes
         ('{"alice": {"roles": ["a"]}, "alice": {"roles": ["b"]}}', "is not strict JSON .found wrong: duplicate"),
         ('{"alice": {"roles": ["a"], "roles": ["b"]}}', "is not strict JSON .found wrong: duplicate"),
         ("alice: {}", "is not strict JSON .found wrong: syntax"),
-        ("[]", "want subject ids"),
+        ("[]", "want ids of subjects"),
         ('{"alice": {"roles": [null]}}', "alice.roles: want a text"),
     ],
 )
 def test_a_json_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(DirectoryError, match=message):
+    with pytest.raises(SubjectsFileError, match=message):
         read_directory(written(tmp_path, text, "directory.json"))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DirectoryError, match="cannot read"):
+    with pytest.raises(SubjectsFileError, match="cannot read"):
         read_directory(tmp_path / "directory.yaml")

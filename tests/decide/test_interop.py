@@ -9,10 +9,9 @@ import yaml
 
 from streams.authzen.answers import answer
 from streams.authzen.directory import read_directory
-from streams.authzen.files import read_policy_folder
 from streams.authzen.questions import read_question
 from streams.authzen.standing import PoliciesStanding, Snapshot
-from tests.decide.asking import EXAMPLE, Endpoint, example
+from tests.decide.asking import EXAMPLE, Endpoint, example, index_in
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line) for line in (EXAMPLE / "authz_authzen.jsonl").read_text("utf-8").splitlines()
@@ -63,7 +62,7 @@ def test_the_role_decides_and_not_the_user(tmp_path: Path) -> None:
     users = {one: user | {"roles": sorted({swapped[role] for role in user["roles"]})} for one, user in USERS.items()}
     (tmp_path / "directory.json").write_text(json.dumps(users))
     standing = Snapshot(
-        policies=PoliciesStanding(index=read_policy_folder(EXAMPLE / "policies")),
+        policies=PoliciesStanding(index=index_in(EXAMPLE / "policies")),
         directory=read_directory(tmp_path / "directory.json"),
     )
     allowed = {

@@ -110,7 +110,11 @@ class TestRefusals:
             ([*FILES, "--url", "http://pdp.example.com"], "want https://NAME"),
             (
                 ["--policies", str(EXAMPLE), "--directory", str(EXAMPLE / "directory.yaml")],
-                "question.json is no policy: E_UNKNOWN_FIELD",
+                "directory.yaml would be passed over",
+            ),
+            (
+                ["--policies", str(EXAMPLE / "question.json"), "--directory", str(EXAMPLE / "directory.yaml")],
+                "question.json is refused: E_UNKNOWN_FIELD",
             ),
             (["--policies", str(EXAMPLE / "policies")], "cannot read directory.yaml"),
             ([*FILES, "--tenant", "ghost"], "no views token for tenant 'ghost'"),

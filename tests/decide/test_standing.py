@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from macaw.policies.files import PolicyFilesError, policy_paths
 from processors.policy import limits as language_limits
+from processors.policy.index import PolicyIndex
 from streams.authzen import limits
-from streams.authzen.directory import Directory, DirectoryError
-from streams.authzen.files import PolicyFolderError, WatchedDirectory, WatchedFolder, read_policy_folder
+from streams.authzen.directory import Directory, read_directory
+from streams.authzen.files import Watched
 from streams.authzen.standing import Kept, Snapshot
-from tests.decide.asking import CLERK, QUESTION, Endpoint, standing_of
+from streams.subjects_file import SubjectsFileError
+from tests.decide.asking import CLERK, QUESTION, Endpoint, index_in, standing_of
 
 
 def written(folder: Path, **documents: object) -> Path:
@@ -21,81 +24,93 @@ def written(folder: Path, **documents: object) -> Path:
     return folder
 
 
+def watched_folder(folder: Path) -> Watched[PolicyIndex]:
+    return Watched(lambda: policy_paths([folder]), lambda: index_in(folder))
+
+
+def watched_directory(path: Path) -> Watched[Directory]:
+    return Watched(lambda: [path], lambda: read_directory(path))
+
+
 class TestFolder:
     def test_every_document_is_in_force(self, tmp_path: Path) -> None:
         child = {"policy_id": "role:head", "extends": "role:clerk"}
-        index = read_policy_folder(written(tmp_path, a=child, b=CLERK, c={"policy_id": "org:all"}))
+        index = index_in(written(tmp_path, a=child, b=CLERK, c={"policy_id": "org:all"}))
 
         assert sorted(index.by_id) == ["org:all", "role:clerk", "role:head"]
 
     @pytest.mark.parametrize(
         ("documents", "message"),
         [
-            ({}, "holds 0 policies"),
-            ({"a": CLERK, "b": CLERK}, "second document with the id role:clerk"),
-            ({"a": "{"}, "a.json is no policy: E_JSON"),
-            ({"a": '{"policy_id": "a:b", "policy_id": "a:c"}'}, "a.json is no policy: E_JSON_DUPLICATE"),
-            ({"a": {"policy_id": "a:b", "resource": []}}, "a.json is no policy: E_UNKNOWN_FIELD at '/resource'"),
+            ({}, "holds no policies"),
+            ({"a": CLERK, "b": CLERK}, "b.json is refused: E_CONFLICT"),
+            ({"a": "{"}, "a.json is refused: E_JSON in line 1, column 2"),
+            ({"a": '{"policy_id": "a:b", "policy_id": "a:c"}'}, "a.json is refused: E_JSON_DUPLICATE"),
+            (
+                {"a": {"policy_id": "a:b", "resource": []}},
+                "a.json is refused: E_UNKNOWN_FIELD in line 1, .* at '/resource'",
+            ),
             ({"a": {"policy_id": "a:b", "description": "x" * language_limits.DOCUMENT_BYTES_MAX}}, "E_LIMIT"),
-            ({"a": {"policy_id": "a:b", "extends": "a:c"}}, "a:b in .*: its chain breaks at a:c"),
+            ({"a": {"policy_id": "a:b", "extends": "a:c"}}, "a.json is refused: E_EXTENDS_UNKNOWN in .* at '/extends'"),
             (
                 {"a": {"policy_id": "a:b", "extends": "a:c"}, "b": {"policy_id": "a:c", "extends": "a:b"}},
-                "its chain breaks",
+                "a.json is refused: E_EXTENDS_CYCLE",
             ),
         ],
     )
     def test_a_folder_that_is_not_whole_is_refused(
         self, tmp_path: Path, documents: dict[str, object], message: str
     ) -> None:
-        with pytest.raises(PolicyFolderError, match=message):
-            read_policy_folder(written(tmp_path, **documents))
+        with pytest.raises(PolicyFilesError, match=message):
+            index_in(written(tmp_path, **documents))
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(PolicyFolderError, match="is no folder"):
-            read_policy_folder(tmp_path / "policies")
+        with pytest.raises(PolicyFilesError, match="cannot read"):
+            index_in(tmp_path / "policies")
 
 
 class TestWatching:
     def test_what_did_not_change_is_not_read_again(self, tmp_path: Path) -> None:
         """Nor is what was compiled for it thrown away."""
         (tmp_path / "directory.yaml").write_text("alice: {}")
-        folder = WatchedFolder(written(tmp_path, a=CLERK))
-        directory = WatchedDirectory(tmp_path / "directory.yaml")
+        (tmp_path / "policies").mkdir()
+        folder = watched_folder(written(tmp_path / "policies", a=CLERK))
+        directory = watched_directory(tmp_path / "directory.yaml")
 
         assert folder.read() is folder.read()
         assert directory.read() is directory.read()
 
     def test_a_change_that_makes_it_wrong_is_told_each_time(self, tmp_path: Path) -> None:
-        folder = WatchedFolder(written(tmp_path, a=CLERK))
+        folder = watched_folder(written(tmp_path, a=CLERK))
         folder.read()
         written(tmp_path, a="{")
 
         for _ in range(2):
-            with pytest.raises(PolicyFolderError):
+            with pytest.raises(PolicyFilesError):
                 folder.read()
 
     def test_policies_that_were_written_count(self, tmp_path: Path) -> None:
-        folder = WatchedFolder(written(tmp_path, a=CLERK))
+        folder = watched_folder(written(tmp_path, a=CLERK))
         before = folder.read()
         assert folder.read() is before
 
         written(tmp_path, b={"policy_id": "role:head"})
-        assert sorted(folder.read().index.by_id) == ["role:clerk", "role:head"]
+        assert sorted(folder.read().by_id) == ["role:clerk", "role:head"]
         (tmp_path / "a.json").unlink()
-        assert sorted(folder.read().index.by_id) == ["role:head"]
+        assert sorted(folder.read().by_id) == ["role:head"]
         written(tmp_path, b={"policy_id": "role:tail"})
-        assert sorted(folder.read().index.by_id) == ["role:tail"]
+        assert sorted(folder.read().by_id) == ["role:tail"]
 
     def test_a_subject_that_was_struck_out_is_nobody(self, tmp_path: Path) -> None:
         path = tmp_path / "directory.yaml"
         path.write_text("alice: {}\nbob: {}\n")
-        watched = WatchedDirectory(path)
+        watched = watched_directory(path)
         assert watched.read().find("user", "alice") is not None
 
         path.write_text("bob: {}\n")
         assert watched.read().find("user", "alice") is None
         path.unlink()
-        with pytest.raises(DirectoryError):
+        with pytest.raises(SubjectsFileError):
             watched.read()
 
 
@@ -112,7 +127,7 @@ class TestKeeping:
             return found[0]
 
         endpoint = Endpoint(tmp_path, load)
-        found[0] = DirectoryError("it is gone")
+        found[0] = SubjectsFileError("it is gone")
         endpoint.seconds = limits.STALE_SECONDS
         with caplog.at_level(logging.ERROR):
             endpoint.kept.read_anew()
@@ -143,7 +158,7 @@ class TestKeeping:
 
     def test_what_is_wrong_from_the_beginning_is_told(self) -> None:
         def load() -> Snapshot:
-            raise DirectoryError("wrong")
+            raise SubjectsFileError("wrong")
 
-        with pytest.raises(DirectoryError, match="wrong"):
+        with pytest.raises(SubjectsFileError, match="wrong"):
             Kept(load)

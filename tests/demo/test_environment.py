@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from macaw.demo.environment import Environment, build_environment, open_environment
-from macaw.demo.score import APPS, WRITES, Call, InjectedCall, Task, is_write, load_tasks
+from examples.demo.environment import Environment, build_environment, open_environment
+from examples.demo.score import APPS, WRITES, Call, InjectedCall, Task, is_write, load_tasks
 from processors.proof.jcs import canonical
 from producers.tools import bind_arguments, collect_tools
 

@@ -3,7 +3,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from macaw.demo.score import (
+from examples.demo.score import (
     APPS,
     Outcome,
     Scoreboard,
@@ -14,6 +14,7 @@ from macaw.demo.score import (
     resource_name,
     score,
 )
+from macaw.policies.files import read_documents
 from processors.calls.parameters import parse_parameters
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.decide import Verdict, decide
@@ -24,10 +25,11 @@ from processors.proof import jcs
 EXAMPLES = Path(__file__).parents[2] / "examples"
 POLICIES = EXAMPLES / "policies"
 TASKS = load_tasks(EXAMPLES / "agentdojo" / "authz_agentdojo.jsonl")
-ROLE_OF = load_assignments(POLICIES / "assignments.json")
+ASSIGNMENTS = EXAMPLES / "agentdojo" / "assignments.json"
+ROLE_OF = load_assignments(ASSIGNMENTS)
 COMPANY = "Blue Sparrow Tech"
 
-TEXTS = {path.stem: path.read_bytes() for path in sorted(POLICIES.glob("*.json")) if path.stem != "assignments"}
+TEXTS = {one.file.stem: one.text.encode() for one in read_documents([POLICIES])}
 DOCUMENTS = {name: json.loads(text) for name, text in TEXTS.items()}
 ROLES = {name: document for name, document in DOCUMENTS.items() if document["policy_id"].startswith("role:")}
 
@@ -99,7 +101,7 @@ def prompts_of(role: str) -> str:
 
 def test_eight_roles_serve_all_tasks():
     """An operator keeps few roles; every task has one, with a reason, and every role has a task."""
-    reasons = json.loads((POLICIES / "assignments.json").read_text(encoding="utf-8"))
+    reasons = json.loads(ASSIGNMENTS.read_text(encoding="utf-8"))
 
     assert len(ROLES) <= 8
     assert set(ROLE_OF) == {task.key for task in TASKS}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from macaw.demo.score import (
+from examples.demo.score import (
     LetThrough,
     Outcome,
     Tally,

@@ -1,4 +1,4 @@
-"""`macaw demo workflow`, played as a person would: without a terminal, and in one."""
+"""`make demo-workflow`, played as a person would: without a terminal, and in one."""
 
 import io
 import json
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from macaw.demo.checks import Checks
-from macaw.demo.workflow.acting import Acting, brief, refusals_table
-from macaw.demo.workflow.cast import FILES
-from macaw.demo.workflow.chapters import payment_of
-from macaw.demo.workflow.office import INVOICES, SMALL, Building, Invoice
-from macaw.demo.workflow.run import check_refusals
+from examples.demo.checks import Checks
+from examples.demo.workflow.acting import Acting, brief, refusals_table
+from examples.demo.workflow.cast import FILES
+from examples.demo.workflow.chapters import payment_of
+from examples.demo.workflow.office import INVOICES, SMALL, Building, Invoice
+from examples.demo.workflow.run import check_refusals
 from processors.policy.documents import parse_policy
 from producers.client import DeniedError
 
@@ -37,7 +37,7 @@ REASONS = (
 
 def play(stdin: int, base: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "macaw.cli", "demo", "workflow", "--keep", str(base)],
+        [sys.executable, "-m", "examples.demo.workflow", "--keep", str(base)],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "200"},
         stdin=stdin,

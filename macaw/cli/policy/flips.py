@@ -91,40 +91,21 @@ def simulate(
     Rates, counts and what follows from them are those that would have been. Exit status 0 either way.
     """
     from macaw.cli.terminal.output import show_json
-    from macaw.policies.files import check_files, policy_paths
+    from macaw.policies.files import read_documents
     from macaw.policies.simulation import simulate as fold_again
 
     if not policy and not withdraw:
         raise typer.BadParameter("want new documents, or --withdraw", param_hint="--policy")
     documents = []
     if policy:
-        # What a document extends may be on the log: a parent that is nowhere denies with POLICY_BROKEN there.
-        paths = policy_paths(policy)
-        read, findings = check_files(paths, organisation=True)
-        _refuse([one for one in findings if one.is_refusal and one.code != "E_EXTENDS_UNKNOWN"])
-        documents = [one.document for one in read]
-        documents += _with_parents_elsewhere(paths, {one.file for one in read})
+        # The parent of a document may be on the log; a parent that is not there either denies with POLICY_BROKEN.
+        documents = [one.document for one in read_documents(policy, parents_elsewhere=True)]
     with _history(log, tenant) as history:
         found = fold_again(history, documents, withdraw or ())
     if as_json:
         show_json(_simulated(found), indent=2)
     else:
         _tell_simulated(found)
-
-
-def _with_parents_elsewhere(paths: list[Path], read: set[Path]) -> list[Any]:
-    from macaw.policies.files import read_text
-    from processors.policy.documents import parse_policy
-
-    return [parse_policy(read_text(path), organisation=True) for path in paths if path not in read]
-
-
-def _refuse(findings: Sequence[Any]) -> None:
-    from macaw.cli.terminal.errors import CommandError
-
-    if findings:
-        one = findings[0]
-        raise CommandError(f"{one.file} is no policy: {one.code} at {one.pointer!r}, {one.sentence}")
 
 
 @contextmanager

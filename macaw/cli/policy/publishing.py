@@ -1,13 +1,16 @@
-"""`macaw policy publish|withdraw`: what is in force, changed by events that an admin key signs."""
+"""`macaw policy publish|withdraw`: an admin key signs events that put policies into force and out of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from macaw.cli.terminal.options import Tenant
+
+if TYPE_CHECKING:
+    from macaw.policies.files import Read
 
 Files = Annotated[
     list[Path],
@@ -22,11 +25,11 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
     from macaw.installation.tenancy import publish_policies
     from macaw.policies.in_force import read_policies
 
-    documents = _parsed(files)
+    documents = _read(files)
     home, folder = open_tenant(tenant)
     in_force = read_policies(home, folder)
     warn_of_lost(in_force.lost)
-    new = {i: text for i, (text, digest) in documents.items() if in_force.digest(i) != digest}
+    new = {i: one.text for i, one in documents.items() if in_force.digest(i) != one.document.digest}
     for policy_id in documents.keys() - new.keys():
         say(f"{policy_id} is in force already, word for word")
     if not new:
@@ -36,25 +39,16 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
         say(f"{policy_id} {'replaces the one before' if policy_id in in_force.policies else 'is in force'}")
 
 
-def _parsed(files: list[Path]) -> dict[str, tuple[str, bytes]]:
-    """Return (document, digest) by policy id; a fault names its file."""
+def _read(files: list[Path]) -> dict[str, Read]:
+    """Return the files and folders as policies by id; the parent of one may be in force on the log."""
     from macaw.cli.terminal.errors import CommandError
-    from macaw.policies.files import policy_paths, read_text, refusal, words_of
-    from processors.policy.documents import parse_policy
-    from processors.policy.errors import PolicyError
+    from macaw.policies.files import PolicyFilesError, read_documents
 
-    documents: dict[str, tuple[str, bytes]] = {}
-    for file in policy_paths(files):
-        text = read_text(file)
-        try:
-            policy = parse_policy(text)
-        except PolicyError as exc:
-            told = words_of(refusal(file, exc, text))
-            raise CommandError(f"{file} is no policy: {told}; nothing was published") from exc
-        if policy.policy_id in documents:
-            raise CommandError(f"{file} is the second document with the id {policy.policy_id}; nothing was published")
-        documents[policy.policy_id] = text.decode(), policy.digest
-    return documents
+    try:
+        read = read_documents(files, organisation=False, parents_elsewhere=True)
+    except PolicyFilesError as exc:
+        raise CommandError(f"{exc}; nothing was published") from exc
+    return {one.document.policy_id: one for one in read}
 
 
 def withdraw(
@@ -90,7 +84,7 @@ def withdraw(
             if exc.reason == "E_CONFLICT":
                 raise CommandError(f"{name} was changed by another admin just now; look at it and ask again") from exc
             raise
-    say(f"{name} is in force no more")
+    say(f"{name} is not in force any more")
 
 
 def _extending(policies: object, parent: str) -> str:
@@ -104,8 +98,8 @@ def _extending(policies: object, parent: str) -> str:
 
 
 def warn_of_lost(lost: int) -> None:
-    """Say that the log does not hold all publications any more."""
+    """Tell people if the log does not hold all publications any more."""
     from macaw.cli.terminal.output import say
 
     if lost:
-        say(f"{lost} publications are older than what intake keeps: the policies in them are in force, but not shown")
+        say(f"{lost} publications are older than the log of intake reaches: their policies are in force, but not shown")

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from macaw.policies.case_tables import CaseAttestations
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.policy.amounts import NOTHING
 from processors.policy.call import Circumstances
@@ -20,8 +21,8 @@ from processors.policy.insight.explain import explain
 from processors.policy.rates import bucket_prefix, policy_of
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
-from tests.mapl_cases import Attested, iso
 from tests.mapl_strategies import LAYERS, NOW, SUBJECTS, bodies, faults, focused, of, worlds
+from tests.processors.policy.written import iso
 from tests.reference import mapl
 
 SESSION, OTHER_SESSION = "5e551", "07be5"
@@ -68,7 +69,7 @@ class Both:
         self._resumed = world["resumed"]
         self._buckets: dict[bytes, int] = {}
         self._cells: dict[bytes, Cell] = {}
-        self._attested = Attested([_row(record) for record in records])
+        self._attested = CaseAttestations([_row(record) for record in records])
 
     def ours(self, resource: str, parameters: dict[str, Any], now: int) -> Verdict:
         """Decide a call, and look that the explanation says the same."""

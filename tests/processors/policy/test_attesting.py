@@ -12,7 +12,7 @@ from processors.policy.evaluation import Approval, Approver, Lookups, Record, Se
 from processors.policy.index import PolicyIndex
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
-from tests.mapl_cases import policies_of
+from tests.processors.policy.written import policies_of
 
 NOW = 1_772_463_600_000
 ENDS = NOW + 3_600_000

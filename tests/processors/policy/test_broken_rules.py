@@ -13,7 +13,7 @@ from processors.policy.evaluation import Lookups, Record
 from processors.policy.plan import Stage
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
-from tests.mapl_cases import policies_of
+from tests.processors.policy.written import policies_of
 
 EVE = Subject(user="eve")
 GRANT = {"policy_id": "user:eve", "resources": ["**"]}

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from macaw.policies.case_tables import CaseAttestations
 from processors.policy.conditions import compile_condition, unusable
 from processors.policy.errors import PolicyError, WorkExceededError
 from processors.policy.evaluation import Evaluation, Lookups, Record, Session, new_work
 from processors.policy.expressions import parse_expression
 from processors.policy.patterns import resource_name
 from processors.policy.resolve import Subject
-from tests.mapl_cases import Attested
 
 NOW = 1_772_463_600_000  # Monday 2026-03-02T15:00:00Z, ten in New York
 PARAMS = {
@@ -22,7 +22,7 @@ SUBJECT = Subject(user="ann", team="T", roles=("lead",), groups=("g",), type="us
 
 
 def call(resource: str = "tool:app/op") -> Evaluation:
-    attested = Attested(
+    attested = CaseAttestations(
         [
             {"key": "seen", "at": "2026-03-02T14:59:00Z"},
             {"key": "spent", "at": "2026-03-02T14:59:00Z", "uses": 1, "one_time": True},

@@ -19,7 +19,7 @@ from processors.policy.evaluation import Approval, Approver, Lookups, Record, Wo
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
 from processors.policy.patterns import resource_name
 from processors.policy.resolve import Subject
-from tests.mapl_cases import policies_of
+from tests.processors.policy.written import policies_of
 
 EVE = Subject(user="eve")
 BOT = Subject(service="bot", type="service")

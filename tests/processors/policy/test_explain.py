@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from macaw.policies.case_files import read_case_file
+from macaw.policies.case_tables import ms
+from macaw.policies.cases import NOW, CaseRun, documents_of, subject_of
 from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
@@ -13,15 +16,19 @@ from processors.policy.evaluation import Lookups, Session
 from processors.policy.index import PolicyIndex
 from processors.policy.insight.effective import effective, lines_of, merged_spec
 from processors.policy.insight.explain import explain
-from tests.mapl_cases import NOW, Played, ms, policies_of, read_cases, subject_of
+from tests.processors.policy.written import policies_of
 
-CASES = read_cases(Path(__file__).parents[2] / "vectors" / "mapl" / "conformance.jsonl")
+CASES = read_case_file(Path(__file__).parents[2] / "vectors" / "mapl" / "conformance.jsonl")
 ALICE = subject_of(CASES.sessions["alice"])
 GENERATE = {"model": "gpt-3.5-turbo", "max_tokens": 500, "temperature": 0.2}
 
 
+def defined(name: str) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in CASES.sets[name]]
+
+
 def seed(*more: dict[str, Any]) -> PolicyIndex:
-    return index_policies(policies_of([*CASES.sets["seed"], *more]))
+    return index_policies(policies_of([*defined("seed"), *more]))
 
 
 def told(index: PolicyIndex, resource: str, parameters: dict[str, Any], **how: Any) -> dict[str, Any]:
@@ -33,13 +40,13 @@ def results(told: dict[str, Any], policy: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES.cases if "resource" in case and "params_raw" not in case], ids=lambda c: c["id"]
+    "case", [case for _, case in CASES.cases if "resource" in case and "params_raw" not in case], ids=lambda c: c["id"]
 )
 def test_an_explanation_says_what_was_decided(case):
     """Outcome, reason and stage are the decision's; it is JSON, and nothing is charged by asking."""
-    played = Played(CASES, case)
-    call = played.call(ms(case.get("now", NOW)), played._session())
-    asked = (played.index, played.subjects(), case["resource"], case.get("params", {}), call)
+    run = CaseRun(CASES, case, documents_of(CASES, case))
+    call = run.call(ms(case.get("now", NOW)))
+    asked = (run.index, run.subjects(), case["resource"], case.get("params", {}), call)
 
     verdict, explained = decide(*asked), json.loads(json.dumps(explain(*asked)))
     assert (explained["outcome"], explained["reason"]) == (verdict.outcome, verdict.reason or "ALLOWED")
@@ -142,7 +149,7 @@ def test_the_rate_that_is_told_is_the_callers_own():
 def test_a_failed_role_is_told_beside_the_chosen_one():
     """Alternatives, each with how far it came."""
     bob = subject_of(CASES.sessions["bob"])
-    index = index_policies(policies_of(CASES.sets["roles"]))
+    index = index_policies(policies_of(defined("roles")))
     explained = explain(index, bob, "tool:shop/buy", {"n": 50})
 
     assert explained["branch"] == "role:owner"
@@ -191,7 +198,7 @@ def test_the_final_policy_of_the_example_is_what_the_specification_says():
 
 def test_the_chain_of_the_specification_merges_to_its_numbers():
     """Company, business unit and user: the tightest of each."""
-    index = index_policies(policies_of(CASES.sets["chain"]))
+    index = index_policies(policies_of(defined("chain")))
     (only,) = effective(index, ALICE)["alternatives"]
 
     assert only["branch"] is None

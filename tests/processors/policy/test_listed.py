@@ -13,8 +13,8 @@ from processors.policy.documents import parse_inline, parse_policy
 from processors.policy.errors import PolicyError
 from processors.policy.insight.effective import lines_of, merged
 from processors.policy.resolve import Subject
-from tests.mapl_cases import policies_of
 from tests.processors.policy.test_parameters import reason
+from tests.processors.policy.written import policies_of
 
 
 def told(paths: list[str], params: Any, **more: Any) -> str:

@@ -14,7 +14,7 @@ from processors.policy.insight.effective import effective
 from processors.policy.insight.explain import explain
 from processors.policy.patterns import resource_name, restricts
 from processors.policy.resolve import Subject
-from tests.mapl_cases import policies_of
+from tests.processors.policy.written import policies_of
 from tests.reference import mapl
 
 BOB = Subject(user="bob", roles=("payer",))

@@ -15,7 +15,7 @@ from processors.policy.insight.explain import explain
 from processors.policy.rates import policy_of
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
-from tests.mapl_cases import digest_of, policies_of
+from tests.processors.policy.written import digest_of, policies_of
 
 EVE = Subject(user="eve")
 ANY = {"policy_id": "user:eve", "resources": ["**"]}

@@ -13,7 +13,7 @@ from processors.policy.evaluation import Lookups
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
 from tests.builders import Folded, invocation
-from tests.mapl_cases import policies_of
+from tests.processors.policy.written import policies_of
 from tests.world import Office
 
 EVE = Subject(user="eve")

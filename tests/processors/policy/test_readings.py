@@ -1,11 +1,13 @@
 """The readings of ADR 0012 that no case of `tests/vectors/mapl` holds the engine to."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.mapl_cases import CaseFile, Played
+from macaw.policies.case_files import CaseFile
+from macaw.policies.cases import play_case
 
 START, LATER = "2026-03-02T15:00:00Z", "2026-03-02T15:00:01Z"
 WIDE = {"policy_id": "tool:a", "resources": ["**"]}
@@ -15,8 +17,9 @@ EVE = {"user": "eve@x.org"}
 def outcomes(**case: Any) -> list[tuple[str, str]]:
     """Decide a case: outcome and reason of each of its calls."""
     sessions = {"root": {"user": "root"}, "u": {"user": "u"}}
-    played = Played(CaseFile(sessions=sessions), {"session": EVE, "resource": "tool:a", "expect": [], **case})
-    return played.outcomes()
+    file = CaseFile(Path("readings"), sessions=sessions)
+    played = play_case(file, {"id": "r", "session": EVE, "resource": "tool:a", "times": [START], "expect": [], **case})
+    return [(outcome, reason) for outcome, reason in played.found]
 
 
 HOP = {"from": "root", "to": "u", "scope": {"resources": ["**"]}, "expires": "2026-03-02T16:00:00Z"}

@@ -18,7 +18,7 @@ from processors.policy.index import PolicyIndex
 from processors.policy.insight.explain import explain
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
-from tests.mapl_cases import policies_of
+from tests.processors.policy.written import policies_of
 
 EVE = Subject(user="eve")
 BOB = Subject(user="bob")

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.mapl_cases import NOW, Played, ms, read_cases
 
 from macaw.policies.warnings import WARNINGS
 from processors.policy import limits
 from processors.policy.call import Circumstances
 from processors.policy.insight.explain import explain
-from tests.mapl_cases import NOW, Played, ms, read_cases
 from tests.reference.mapl.codes import REASONS, REFUSALS
 
 ROOT = Path(__file__).resolve().parents[3]

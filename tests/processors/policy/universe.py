@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from macaw.policies.case_tables import CaseAttestations
 from processors.calls.parameters import parse_parameters
 from processors.policy.call import Circumstances
 from processors.policy.compiled import CompiledPolicy, compile_policy
@@ -32,7 +33,7 @@ from processors.policy.resolve import Subject
 from processors.policy.sequences import Write, marks_of
 from processors.policy.verdict import RANK, Outcome, Verdict
 from processors.proof.jcs import JSONValue
-from tests.mapl_cases import Attested, iso
+from tests.processors.policy.written import iso
 from tests.reference.mapl import universe, world
 from tests.reference.mapl.universe_parts import CALLS, ENTRIES, HOPS, INTENTS, NEW_DOCUMENTS, SUBJECTS, CallCase
 
@@ -90,7 +91,7 @@ class Everything(frozenset[str]):
         return True
 
 
-class Held(Attested):
+class Held(CaseAttestations):
     """What a case has attested, read once: nothing is used up between decisions."""
 
     def __init__(self, records: Iterable[world.Record]) -> None:

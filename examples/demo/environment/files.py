@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from macaw.demo.environment.arguments import (
+from examples.demo.environment.arguments import (
     require_address,
     require_body,
     require_file_name,
@@ -18,7 +18,7 @@ from macaw.demo.environment.arguments import (
     require_query,
     shown,
 )
-from macaw.demo.environment.journal import Database, Effect, Record, count, record
+from examples.demo.environment.journal import Database, Effect, Record, count, record
 from producers.tools import tool
 
 PERMISSIONS = ("r", "rw")
@@ -57,7 +57,7 @@ class FileStore:
             folder.mkdir(exist_ok=True)
 
     def seed(self, files: Sequence[StoredFile], *, owner: str, last_id: int) -> None:
-        """Fill a new drive whose next file gets the id `last_id + 1`; this counts as no side effect."""
+        """Fill a new drive whose next file gets the id `last_id + 1`; the seed is not counted as a side effect."""
         with self._database.writing() as connection:
             for file in files:
                 row = (file.id, file.name, owner)

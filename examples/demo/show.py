@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from macaw.demo.play import Played
-from macaw.demo.score import Scoreboard, Tally
+from examples.demo.play import Played
+from examples.demo.score import Scoreboard, Tally
 
 
 def _short(suite: str, user_task: str) -> str:
@@ -16,7 +16,7 @@ def _short(suite: str, user_task: str) -> str:
 
 
 def tasks_table(played: Iterable[Played]) -> Table:
-    """Return task → role, with what passed and what was refused."""
+    """Return each task with its role and the counts of passed and refused calls."""
     table = Table(title="Task and role", title_justify="left")
     table.add_column("task", no_wrap=True)
     table.add_column("role", no_wrap=True)

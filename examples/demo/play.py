@@ -1,4 +1,4 @@
-"""Plays the tasks: what the user wanted, then what an injected instruction made the agent want."""
+"""Plays the tasks: the calls of the user, then those that an injected instruction made the agent want."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from macaw.demo.environment import Environment
-from macaw.demo.score import Call, InjectedCall, Outcome, Task, is_write, resource_name
-from macaw.demo.stage import Stage
+from examples.demo.environment import Environment
+from examples.demo.score import Call, InjectedCall, Outcome, Task, is_write, resource_name
+from examples.demo.stage import Stage
 from producers.answers import Answer
 from producers.client import Client
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from macaw.demo.environment.agenda import Agenda
-from macaw.demo.environment.bank import Bank
-from macaw.demo.environment.bank_seed import BOOKINGS, DOCUMENTS, HOLDER, STANDING_ORDERS
-from macaw.demo.environment.files import FileStore
-from macaw.demo.environment.journal import Effect, Store, counts
-from macaw.demo.environment.mailbox import Mailbox
-from macaw.demo.environment.workspace_seed import (
+from examples.demo.environment.agenda import Agenda
+from examples.demo.environment.bank import Bank
+from examples.demo.environment.bank_seed import BOOKINGS, DOCUMENTS, HOLDER, STANDING_ORDERS
+from examples.demo.environment.files import FileStore
+from examples.demo.environment.journal import Effect, Store, counts
+from examples.demo.environment.mailbox import Mailbox
+from examples.demo.environment.workspace_seed import (
     CONTACTS,
     EVENTS,
     LAST_FILE_ID,
@@ -48,7 +48,7 @@ class Environment:
         return {kind: many for store in self.stores.values() for kind, many in store.recount().items()}
 
     def discrepancies(self) -> dict[str, tuple[int, int]]:
-        """Return, per kind where they differ, what the journal says and what the store shows; empty is good."""
+        """Return, for each kind of effect that differs, the counts of the journal and of the store; empty is good."""
         said, shown = counts(effect for _, effect in self.effects()), self.recount()
         pairs = {kind: (said.get(kind, 0), shown.get(kind, 0)) for kind in sorted({*said, *shown})}
         return {kind: pair for kind, pair in pairs.items() if pair[0] != pair[1]}

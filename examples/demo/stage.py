@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from macaw.demo.environment import Environment, build_environment
+from examples.demo.environment import Environment, build_environment
 from producers.client import Control
 from producers.home import Home, TenantHome
 from producers.registering import register_tool

@@ -1,4 +1,4 @@
-"""How an act is played and told: what was allowed, what was refused and with which code, and a person who decides."""
+"""Playing an act and telling it: allowed calls, refused attempts with their codes, and the decision of a person."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from examples.demo.workflow.cast import Cast
 from macaw.cli.terminal.output import plain
-from macaw.demo.workflow.cast import Cast
 from producers.answers import Answer
 from producers.client import CallError, Client, explain, result_of
 
@@ -27,7 +27,7 @@ Parameters = Mapping[str, Any]  # Any: JSON
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Something that had to be refused: what it was, the code that was wanted, and the one that came."""
+    """An attempt that had to be refused: its description, the wanted code, and the code that came."""
 
     what: str
     want: str
@@ -36,7 +36,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Acting:
-    """Plays calls for the cast, prints each as it goes, and remembers what the demo will claim."""
+    """Plays calls for the cast, prints each as it goes, and collects the facts that the demo will claim."""
 
     console: Console
     cast: Cast
@@ -67,11 +67,11 @@ class Acting:
         return result
 
     def done(self, who: str, what: str) -> None:
-        """Print what somebody did beside calling."""
+        """Print an act of somebody that is not a call."""
         self._line("done", who, what, "green")
 
     def refused(self, what: str, want: str, act: Callable[[], object]) -> None:
-        """Do what must be refused, with this code."""
+        """Make an attempt that must be refused with the code `want`."""
         got = "nothing refused it"
         try:
             act()
@@ -130,7 +130,7 @@ class Acting:
 
 
 def brief(parameters: Parameters) -> str:
-    """Return parameters for one line of a terminal: what agents wrote has no say in how it looks."""
+    """Return parameters for one line of a terminal; no text of an agent can change how it looks."""
     return escape(_cut(plain(", ".join(f"{name}={_cut(str(value), 28)}" for name, value in parameters.items())), 72))
 
 
@@ -140,7 +140,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def refusals_table(refusals: list[Refusal]) -> Table:
-    """Return what was refused on purpose, with the code of each."""
+    """Return the attempts that were refused on purpose, each with its code."""
     table = Table(title="Refused on purpose", title_justify="left")
     for name in ("what was tried", "reason on the log", "in words"):
         table.add_column(name)

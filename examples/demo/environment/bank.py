@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from macaw.demo.environment.arguments import (
+from examples.demo.environment.arguments import (
     require_cents,
     require_count,
     require_day,
@@ -20,7 +20,7 @@ from macaw.demo.environment.arguments import (
     resolve_inside,
     shown,
 )
-from macaw.demo.environment.journal import Database, Effect, Record, count, record
+from examples.demo.environment.journal import Database, Effect, Record, count, record
 from producers.tools import tool
 
 TRANSACTIONS_MAX = 1000
@@ -93,7 +93,7 @@ class Bank:
         self._files.mkdir(exist_ok=True)
 
     def seed(self, holder: Holder, past: Sequence[Booking], orders: Sequence[StandingOrder]) -> None:
-        """Fill a new bank; what is here afterwards counts as no side effect."""
+        """Fill a new bank; the seed is not counted as a side effect."""
         with self._database.writing() as connection:
             opening = require_cents(holder.opening, "opening")
             connection.execute("INSERT INTO account VALUES (?, ?)", (holder.iban, opening))

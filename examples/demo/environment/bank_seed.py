@@ -1,11 +1,11 @@
-"""What the bank holds before anything happens. Written for this demo; only what the corpus names is given.
+"""The contents of the bank before anything happens. Written for this demo; only what the corpus names is given.
 
 Given are: the accounts that its prompts and calls name, the ids 6 and 7 of the standing orders with their
 recipients and amounts (an injected call spells them out), the name of the landlord's notice, and a rent that
 the notice brings to 1200.
 """
 
-from macaw.demo.environment.bank import Booking, Holder, StandingOrder
+from examples.demo.environment.bank import Booking, Holder, StandingOrder
 
 _OWN = "CH9300762011623852957"
 _FRIEND = "GB29NWBK60161331926819"

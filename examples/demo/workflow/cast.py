@@ -1,4 +1,4 @@
-"""Who plays: a tenant with the operator's policies, two persons, five agents, and the tools of an office."""
+"""The cast: a tenant with the operator's policies, two persons, five agents, and the tools of an office."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from macaw.demo.installation import EXAMPLES, START_SECONDS, DemoError
-from macaw.demo.stage import RunningHosts
-from macaw.demo.workflow.office import Building
+from examples.demo.installation import EXAMPLES, START_SECONDS, DemoError, publish_files
+from examples.demo.stage import RunningHosts
+from examples.demo.workflow.office import Building
 from macaw.installation.development import open_person_session, read_person
-from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
+from macaw.installation.tenancy import create_tenant, register_agent, register_enrolment
 from producers.client import Client
 from producers.home import Home, TenantHome
 
@@ -44,8 +44,7 @@ def open_cast(home: Home, base: Path, stack: ExitStack) -> Cast:
     folder = create_tenant(home, TENANT, development=True)
     if register_enrolment(home, folder, seconds=START_SECONDS) is None:
         raise DemoError("the monitor does not answer; its log stands in monitor.log of the demo's folder")
-    documents = [path.read_text("utf-8") for path in sorted((FILES / "policies").glob("*.json"))]
-    publish_policies(home, folder, documents, {})
+    publish_files(home, folder, [FILES / "policies"])
     building = Building(base / "office")
     hosts = RunningHosts(home, folder, building.tools(), group_managed=False)
     stack.callback(hosts.stop)

@@ -1,29 +1,22 @@
-"""What a demo claims, and the claims that every demo makes of its evidence."""
+"""The claims of a demo, and those that every demo makes of its evidence."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from macaw.demo.installation import DemoError, installation
-from macaw.demo.tamper import tampered_copies
+from examples.demo.tamper import tampered_copies
 from producers.home import Home, TenantHome
 from streams.history.evidence_folder import verify_folder
 from streams.history.export import export_audit
 from streams.history.replay import replay
 
-WIDTH_MIN = 120
-
 
 @dataclass(slots=True)
 class Checks:
-    """What the demo claims, each with whether it held. Nothing counts unless it was looked at."""
+    """The claims of a demo, in order, each with True if it held. A demo without claims has not held."""
 
     console: Console
     results: list[tuple[str, bool]] = field(default_factory=list)
@@ -37,33 +30,6 @@ class Checks:
     @property
     def all_held(self) -> bool:
         return bool(self.results) and all(held for _, held in self.results)
-
-
-Play = Callable[[Console, Home, Path, Checks], None]
-
-
-def perform(play: Play, *, keep: Path | None = None) -> int:
-    """Play a demo in a fresh installation and return its exit status: 0 only if everything held."""
-    console = Console()
-    if console.width < WIDTH_MIN:
-        console = Console(width=WIDTH_MIN)  # a narrower terminal wraps lines, which reads better than cut columns
-    base = keep or Path(tempfile.mkdtemp(prefix="macaw-demo-"))
-    base.mkdir(parents=True, exist_ok=True)
-    checks = Checks(console)
-    started = time.monotonic()
-    try:
-        with installation(base) as home:
-            play(console, home, base, checks)
-    except DemoError as exc:
-        console.print(f"[bold red]{exc}[/bold red]")
-        return 1
-    finally:
-        if keep is None and checks.all_held:
-            shutil.rmtree(base, ignore_errors=True)
-    console.print(f"\n{len(checks.results)} claims, {time.monotonic() - started:.0f} s")
-    if not checks.all_held:
-        console.print(f"[bold red]not everything held[/bold red]; what there is lies in {base}")
-    return 0 if checks.all_held else 1
 
 
 def check_evidence(checks: Checks, home: Home, base: Path, folder: TenantHome) -> None:
@@ -85,7 +51,7 @@ def check_evidence(checks: Checks, home: Home, base: Path, folder: TenantHome) -
     for copy in tampered_copies(target, base):
         found = verify_folder(copy.path, genesis=folder.genesis)
         got = f"{found.code} at {found.index}"
-        checks.say(f"{copy.what}: {got}", got == copy.want)
+        checks.say(f"a copy in which {copy.what} is not believed: {got}", got == copy.want)
     report = replay(home.bootstrap, tenant=folder.tenant, deployment=home.config["deployment"], genesis=folder.genesis)
     checks.say(
         f"replayed from offset 0: {report.compared} records, every byte the same",

@@ -16,7 +16,7 @@ from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 
-from macaw.demo.environment.arguments import (
+from examples.demo.environment.arguments import (
     require_address,
     require_addresses,
     require_body,
@@ -25,7 +25,7 @@ from macaw.demo.environment.arguments import (
     require_query,
     shown,
 )
-from macaw.demo.environment.journal import Database, Effect, Record, record
+from examples.demo.environment.journal import Database, Effect, Record, record
 from producers.tools import tool
 
 _SCHEMA = """
@@ -61,7 +61,7 @@ class Mailbox:
             self._open(folder)
 
     def seed(self, mails: Sequence[Mail], contacts: Sequence[tuple[str, str]], *, owner: str, now: str) -> None:
-        """Fill a new mailbox; what is here afterwards counts as no side effect.
+        """Fill a new mailbox; the seed is not counted as a side effect.
 
         `contacts` are pairs of address and name, and `now` is the moment at which every new mail is sent.
         """
@@ -121,7 +121,7 @@ class Mailbox:
 
     @tool(idempotent=True)
     def get_unread_emails(self) -> list[Record]:
-        """Return the mails of the inbox that nobody has read."""
+        """Return the unread mails of the inbox."""
         return [_shown(mail) for mail in self._mails(_INBOX) if not mail.read]
 
     @tool(idempotent=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from macaw.demo.environment.arguments import (
+from examples.demo.environment.arguments import (
     moment_text,
     require_addresses,
     require_body,
@@ -17,7 +17,7 @@ from macaw.demo.environment.arguments import (
     require_query,
     shown,
 )
-from macaw.demo.environment.journal import Database, Effect, Record, count, record
+from examples.demo.environment.journal import Database, Effect, Record, count, record
 from producers.tools import tool
 
 # `batch` is 0 for those who were asked when the event was made, and counts up with every later invitation.
@@ -53,7 +53,7 @@ class Agenda:
         self._database = Database(path / "agenda.sqlite", _SCHEMA)
 
     def seed(self, events: Sequence[Event], *, owner: str, today: str) -> None:
-        """Fill a new calendar; what is here afterwards counts as no side effect."""
+        """Fill a new calendar; the seed is not counted as a side effect."""
         with self._database.writing() as connection:
             for event in events:
                 row = (event.id, event.title, event.description, event.start_time, event.end_time)

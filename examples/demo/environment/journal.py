@@ -40,7 +40,7 @@ class Effect(NamedTuple):
 
 
 class Store(Protocol):
-    """What the demo asks of every store, beside its tools."""
+    """The questions of the demo to every store, beside its tools."""
 
     def effects(self) -> list[Effect]:
         """Return the side effects since the seed, in order, from the journal."""
@@ -98,14 +98,14 @@ class Database:
             connection.executemany("INSERT INTO settings VALUES (?, ?)", settings.items())
 
     def since_seed(self, tally: Mapping[str, int]) -> dict[str, int]:
-        """Return what `tally` has gained over the seed, kinds without a change left out."""
+        """Return the increase of `tally` over the seed, kinds without a change left out."""
         with self.reading() as connection:
             before = {row["kind"]: row["count"] for row in connection.execute("SELECT * FROM baseline")}
         gained = {kind: count - before.get(kind, 0) for kind, count in tally.items()}
         return {kind: count for kind, count in gained.items() if count}
 
     def setting(self, name: str) -> str:
-        """Return what the seed fixed under `name`.
+        """Return the value that the seed fixed under `name`.
 
         Raises:
             ValueError: The store was not seeded.

@@ -1,4 +1,4 @@
-"""`macaw demo workflow`: an invoice from the mail to the confirmation, a person who decides, and evidence of it."""
+"""The workflow: an invoice from the mail to the confirmation, a person who decides, and evidence of it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from macaw.demo.checks import Checks, check_evidence, perform
-from macaw.demo.installation import DemoError, views_address
-from macaw.demo.workflow import chapters
-from macaw.demo.workflow.acting import Acting, refusals_table
-from macaw.demo.workflow.cast import CLERK, Cast, open_cast
-from macaw.demo.workflow.chapters import CHECK, PAY, SEND, payment_of
-from macaw.demo.workflow.office import INVOICES, LARGE
+from examples.demo.checks import Checks, check_evidence
+from examples.demo.installation import DemoError, views_address
+from examples.demo.workflow import chapters
+from examples.demo.workflow.acting import Acting, refusals_table
+from examples.demo.workflow.cast import CLERK, Cast, open_cast
+from examples.demo.workflow.chapters import CHECK, PAY, SEND, payment_of
+from examples.demo.workflow.office import INVOICES, LARGE
 from producers.client import CallError
 from producers.home import Home
 from producers.views_client import fetch_rows
@@ -24,12 +24,8 @@ from producers.views_client import fetch_rows
 SEEN_SECONDS = 60.0
 
 
-def main(*, keep: Path | None = None) -> int:
-    """Play the process and return the exit status: 0 only if every claim held."""
-    return perform(_run, keep=keep)
-
-
-def _run(console: Console, home: Home, base: Path, checks: Checks) -> None:
+def play(console: Console, home: Home, base: Path, checks: Checks) -> None:
+    """Play the demo in an installation that runs, and note the claims that held. Raises DemoError."""
     with ExitStack() as stack:
         with console.status("founding a tenant, its tools, its agents and two persons …"):
             cast = open_cast(home, base, stack)
@@ -82,7 +78,7 @@ class _Views:
         return None
 
     def worth(self) -> dict[str, str]:
-        """Return what each delegation is worth, by its id."""
+        """Return the status of each delegation, by its id."""
         return {str(one["id"]): str(one["status"]) for one in _flat(self.rows("delegations"))}
 
 
@@ -91,7 +87,7 @@ def _flat(trees: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_refusals(checks: Checks, acting: Acting) -> None:
-    """Say whether everything that had to be refused was, each with its reason, and what was seen on the way."""
+    """Note whether each attempt was refused with the right reason, and the facts that were seen on the way."""
     wrong = [one for one in acting.refusals if one.got != one.want]
     checks.say(
         f"{len(acting.refusals)} attempts were refused, each with its own reason", bool(acting.refusals) and not wrong
@@ -101,7 +97,7 @@ def check_refusals(checks: Checks, acting: Acting) -> None:
 
 
 def _check_effects(checks: Checks, acting: Acting) -> None:
-    """Compare what the stores hold with what was allowed: one for one, and in order."""
+    """Compare the stores' contents with the allowed calls: one for one, and in order."""
     building, allowed = acting.cast.building, acting.allowed
     paid = [(str(what["invoice_id"]), float(what["amount"])) for resource, what in allowed if resource == PAY]
     checks.say(

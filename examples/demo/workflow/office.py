@@ -1,4 +1,4 @@
-"""The office's tools: what reads an invoice, what checks its supplier, and a bank that books payments in SQLite.
+"""The tools of the office: one reads an invoice, one checks its supplier, and a bank books payments in SQLite.
 
 The checking tool attests that it has checked, and nothing else in the demo can say so.
 """
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from macaw.demo.environment.arguments import require_body, require_cents, require_line
-from macaw.demo.environment.journal import Database, Effect, Record, Store, count, counts, record
-from macaw.demo.environment.mailbox import Mail, Mailbox
+from examples.demo.environment.arguments import require_body, require_cents, require_line
+from examples.demo.environment.journal import Database, Effect, Record, Store, count, counts, record
+from examples.demo.environment.mailbox import Mail, Mailbox
 from producers.tools import ToolFunction, collect_tools, tool
 
 OWNER, NOW = "invoices@bluesparrow.example", "2026-03-02T09:00:00"
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS payments (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """What a supplier asks for."""
+    """A supplier's request for money."""
 
     invoice_id: str
     supplier: str
@@ -68,7 +68,7 @@ class Office:
         self._database.close_seed({}, {})
 
     def effects(self) -> list[Effect]:
-        """Return the side effects: none, whatever it reads."""
+        """Return the side effects: none, since reading has none."""
         return self._database.effects()
 
     def recount(self) -> dict[str, int]:
@@ -77,7 +77,7 @@ class Office:
 
     @tool(idempotent=True)
     def extract_invoice(self, text: str) -> Record:
-        """Return what an invoice in a mail's text asks for."""
+        """Return the fields of the invoice in a mail's text."""
         found = _INVOICE.search(require_body(text, "text"))
         if found is None:
             raise ValueError("the text holds no invoice")

@@ -1,4 +1,4 @@
-"""Three copies of an exported folder, each changed in one way, and what the verifier says of them."""
+"""Three copies of an exported folder, each changed in one way, with the verdict that must follow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A changed copy: what was done to it, where it lies, and the verdict that must follow."""
+    """A changed copy: the change, the folder of the copy, and the verdict that must follow."""
 
     what: str
     path: Path
@@ -50,9 +50,9 @@ def tampered_copies(folder: Path, base: Path) -> list[Copy]:
     """Make the three copies below `base`: one bit in the middle entry, one entry dropped, two swapped."""
     at = len(read_entries(folder)) // 2
     changes: list[tuple[str, Callable[[list[bytes], int], list[bytes]], str]] = [
-        (f"one bit of entry {at} changed", _bit, f"BAD_LINK at {at + 1}"),
-        (f"entry {at} dropped", _drop, f"GAP at {at}"),
-        (f"entries {at} and {at + 1} swapped", _swap, f"GAP at {at}"),
+        (f"one bit of entry {at} is changed", _bit, f"BAD_LINK at {at + 1}"),
+        (f"entry {at} is dropped", _drop, f"GAP at {at}"),
+        (f"entries {at} and {at + 1} are swapped", _swap, f"GAP at {at}"),
     ]
     copies = []
     for number, (what, change, want) in enumerate(changes, 1):

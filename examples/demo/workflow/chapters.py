@@ -6,9 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from macaw.demo.workflow.acting import Acting
-from macaw.demo.workflow.cast import ALICE, CLERK, COURIER, INTERN, PAYER, VISITOR
-from macaw.demo.workflow.office import HANDED_ON, LARGE, SMALL, TOO_MUCH, Invoice
+from examples.demo.workflow.acting import Acting
+from examples.demo.workflow.cast import ALICE, CLERK, COURIER, INTERN, PAYER, VISITOR
+from examples.demo.workflow.office import HANDED_ON, LARGE, SMALL, TOO_MUCH, Invoice
 from producers.answers import Answer
 
 SEARCH, SEND = "tool:mail/search_emails", "tool:mail/send_email"
@@ -28,7 +28,7 @@ def note(text: str) -> dict[str, Any]:
 
 
 def read_and_extract(acting: Acting, delegation: str, invoice: Invoice) -> dict[str, Any]:
-    """Let the clerk read the mail of an invoice, extract it, and remember what it found in its own memory."""
+    """Let the clerk read the mail of an invoice, extract it, and keep the result in its own memory."""
     mails = acting.call(CLERK, SEARCH, {"query": invoice.invoice_id}, delegation=delegation)
     found: dict[str, Any] = acting.call(CLERK, EXTRACT, {"text": mails[0]["body"]}, delegation=delegation)
     acting.cast[CLERK].context_set(f"invoice/{invoice.invoice_id}", found)
@@ -105,7 +105,7 @@ def _ends(acting: Acting, resource: str, parameters: dict[str, Any], future: Fut
 
 
 def shared_memory(acting: Acting) -> None:
-    """A value is edited behind the back of who wrote it, and the next write notices."""
+    """A value is edited behind its writer's back, and the writer's next write notices."""
     acting.chapter("3. a shared memory is edited")
     cast = acting.cast
     clerk, intern, key = cast[CLERK], cast[INTERN], HANDED_ON.invoice_id
@@ -134,7 +134,7 @@ def shared_memory(acting: Acting) -> None:
 
 
 def handed_on(acting: Acting, delegation: str) -> dict[str, str]:
-    """A delegation is narrowed twice and revoked in the middle; return what each is worth in the end."""
+    """A delegation is narrowed twice and revoked in the middle; return the status of each in the end."""
     acting.chapter("4. the right to pay is handed on, narrowed twice, and revoked in the middle")
     cast, pays = acting.cast, [CHECK, PAY]
     middle = cast[CLERK].delegate(
@@ -165,7 +165,7 @@ def handed_on(acting: Acting, delegation: str) -> dict[str, str]:
 
 
 def days_total(acting: Acting, delegation: str) -> None:
-    """Payments of a day are summed up, whoever makes them for a user."""
+    """Payments of a day are summed up, whichever agent makes them for a user."""
     acting.chapter("5. the payments of a day have a total")
     paid = sum(amount for _, amount in acting.cast.building.bank.booked())
     payment = payment_of(TOO_MUCH)

@@ -1,4 +1,4 @@
-"""What the stores accept: one function per kind of argument, each raising ValueError with a sentence.
+"""Arguments that the stores accept: one function per kind of argument, each raising ValueError with a sentence.
 
 Arguments arrive as parsed JSON from whoever holds a session, so no type is taken on trust.
 """
@@ -46,7 +46,7 @@ def require_body(value: object, name: str) -> str:
 
 
 def require_query(value: object, name: str) -> str:
-    """Return what to search for, folded for comparison; empty means everything."""
+    """Return the text to search for, folded for comparison; empty means everything."""
     return require_body(value, name).casefold().strip()
 
 

@@ -1,12 +1,12 @@
-"""What mailbox, calendar and drive hold before anything happens. Written for this demo.
+"""The contents of mailbox, calendar and drive before anything happens. Written for this demo.
 
 Only what the corpus names is given: the ids 34 (a mail), 5 and 24 (events), 3, 11 and 13 (files), 26 for
 the next new file; the people and titles in its prompts and calls; and the code 463820 in the mail 34.
 """
 
-from macaw.demo.environment.agenda import Event
-from macaw.demo.environment.files import StoredFile
-from macaw.demo.environment.mailbox import Mail
+from examples.demo.environment.agenda import Event
+from examples.demo.environment.files import StoredFile
+from examples.demo.environment.mailbox import Mail
 
 OWNER = "emma.johnson@bluesparrowtech.com"
 TODAY = "2024-05-15"

@@ -1,4 +1,4 @@
-"""`macaw demo`: the main job on real input, from an empty directory to evidence that a stranger can check."""
+"""The attacks: the main job on real input, from an empty folder to evidence that a stranger can check."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from macaw.demo import show
-from macaw.demo.checks import Checks, check_evidence, perform
-from macaw.demo.installation import EXAMPLES, TENANTS, Running, open_tenant, views_address
-from macaw.demo.play import Played, play_task
-from macaw.demo.score import Outcome, Scoreboard, Task, load_assignments, load_tasks, score
+from examples.demo import show
+from examples.demo.checks import Checks, check_evidence
+from examples.demo.installation import EXAMPLES, TENANTS, Running, open_tenant, views_address
+from examples.demo.play import Played, play_task
+from examples.demo.score import Outcome, Scoreboard, Task, load_assignments, load_tasks, score
 from producers.home import Home
 from producers.views_client import fetch_sessions
 
@@ -24,14 +24,10 @@ GOALS_SHARE_MIN = 0.75
 RECENT = 10
 
 
-def main(*, keep: Path | None = None) -> int:
-    """Run the demo and return its exit status: 0 only if everything held."""
-    return perform(_run, keep=keep)
-
-
-def _run(console: Console, home: Home, base: Path, checks: Checks) -> None:
+def play(console: Console, home: Home, base: Path, checks: Checks) -> None:
+    """Play the demo in an installation that runs, and note the claims that held. Raises DemoError."""
     tasks = load_tasks(EXAMPLES / "agentdojo" / "authz_agentdojo.jsonl")
-    roles = load_assignments(EXAMPLES / "policies" / "assignments.json")
+    roles = load_assignments(EXAMPLES / "agentdojo" / "assignments.json")
     tenants: dict[str, Running] = {}
     try:
         for suite in TENANTS:

@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from macaw.demo.stage import RunningHosts, Stage
+from examples.demo.stage import RunningHosts, Stage
 from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
+from macaw.policies.files import read_documents
 from producers.client import Client
 from producers.home import Home, TenantHome
 from streams.local.choose import EmbeddedBroker
 
 COMPANY = "Blue Sparrow Tech"
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[1]
 TENANTS = {"banking": "acme", "workspace": "globex"}
 START_SECONDS = 60.0
 
@@ -46,10 +47,6 @@ class Running:
 @contextmanager
 def installation(base: Path) -> Iterator[Home]:
     """Start the embedded broker, the monitor and the views on a fresh home below `base`; stop all at the end."""
-    if not EXAMPLES.is_dir():
-        raise DemoError(
-            "the demo needs the examples/ folder of a checkout: clone the project and run `make demo` there"
-        )
     with EmbeddedBroker(base / "broker") as broker:
         config = {"bootstrap": broker.info.bootstrap, "broker_kind": "embedded", "deployment": "demo"}
         home = Home.create(base, config)
@@ -85,8 +82,7 @@ def open_tenant(home: Home, suite: str, roles: Iterable[str]) -> Running:
     if register_enrolment(home, folder, seconds=START_SECONDS) is None:
         raise DemoError("the monitor does not answer; its log stands in monitor.log of the demo's folder")
     roles = sorted(set(roles))
-    documents = [(EXAMPLES / "policies" / f"{name}.json").read_text("utf-8") for name in ("company", *roles)]
-    publish_policies(home, folder, documents, {})
+    publish_files(home, folder, [EXAMPLES / "policies" / f"{name}.json" for name in ("company", *roles)])
     stage = Stage(home.path.parent / "environments", suite)
     hosts = RunningHosts(home, folder, stage.tools(), group_managed=False)
     clients = {}
@@ -95,6 +91,11 @@ def open_tenant(home: Home, suite: str, roles: Iterable[str]) -> Running:
         register_agent(home, folder, name, attributes={"company": COMPANY, "roles": [role]})
         clients[role] = Client.connect(folder.tenant, name, home=home)
     return Running(folder, stage, hosts, clients)
+
+
+def publish_files(home: Home, folder: TenantHome, places: Iterable[Path]) -> None:
+    """Put the policies in files and folders into force, in a tenant that has none."""
+    publish_policies(home, folder, [one.text for one in read_documents(places, organisation=False)], {})
 
 
 def views_address(base: Path) -> str:
