@@ -64,10 +64,10 @@ def _names_exception(handler: ast.ExceptHandler) -> bool:
     )
 
 
-def test_every_test_named_in_the_feature_table_exists() -> None:
-    """`docs/features.md` names for each done row the test that shows it."""
-    page = (ROOT / "docs" / "features.md").read_text("utf-8")
-    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page))
+@pytest.mark.parametrize("page", ["features.md", "threat-model.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    """A page that says what holds names the test that shows it."""
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / page).read_text("utf-8")))
     missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in _read(ROOT / path)]
 
     assert named
@@ -80,6 +80,15 @@ def test_no_example_is_in_the_wheel() -> None:
 
     assert wheel == {"packages": ["schemas", "processors", "streams", "producers", "macaw"]}
     assert not (ROOT / "macaw" / "demo").exists()
+
+
+def test_every_row_of_the_threat_model_names_its_test() -> None:
+    """Its last column is never empty, in the tables that say what a key or a place gives."""
+    page = (ROOT / "docs" / "threat-model.md").read_text("utf-8").partition("## Not defended")[0]
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| who ")]
+
+    assert len(rows) > 20
+    assert [row for row in rows if "::" not in row.rsplit("|", 2)[1]] == []
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The by-hand part of the README as a user types it: real processes, on the embedded broker that `macaw up` starts."""
+"""A user at a terminal: real processes, on the embedded broker that `macaw up` starts."""
 
 import base64
 import json
@@ -122,8 +122,8 @@ def terminal(tmp_path: Path) -> Terminal:
 
 
 @pytest.mark.broker
-def test_the_readme_by_hand(terminal: Terminal) -> None:
-    """From an empty folder to evidence, and nothing but the commands of the README."""
+def test_from_an_empty_folder_to_evidence(terminal: Terminal) -> None:
+    """All that the quick start does, and beside it what is refused and what must never be shown."""
     with terminal.serving(["up"], "Ctrl-C stops everything") as up:
         found_and_register(terminal)
         bank = ["tool", "serve", f"bank={EXAMPLES / 'tools' / 'bank.py'}"]

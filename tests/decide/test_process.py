@@ -181,20 +181,6 @@ class TestOneQuestion:
         assert json.loads(capsys.readouterr().out) == json.loads("{" + expected)
         assert read_question(json.loads((EXAMPLE / "question.json").read_text("utf-8"))).subject_id == MORTY
 
-    def test_the_readme_asks_for_the_agent_of_its_quick_start(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        lines = (ROOT / "README.md").read_text("utf-8").partition("## Ask before you act")[2].splitlines()
-        subjects = next(line for line in lines if line.startswith("$ echo")).split("'")[1]
-        question = next(line for line in lines if line.startswith("$ macaw decide --subject"))
-        (tmp_path / "directory.yaml").write_text(subjects)
-        policies = ["--policies", str(ROOT / "examples" / "policies-quickstart")]
-
-        assert main([*shlex.split(question)[2:], *policies]) == 1
-        assert json.loads(capsys.readouterr().out)["context"]["reason"] == "PARAM_NOT_ALLOWED"
-        assert main([*shlex.split(question.replace("eve", "bob"))[2:], *policies]) == 0
-
     def test_a_subject_has_a_type(self, capsys: pytest.CaptureFixture[str]) -> None:
         arguments = ["--subject", MORTY, "--action", "GET", "--resource", "route:/todos", *FILES]
 

@@ -22,7 +22,7 @@ def function_of(member: Any) -> Any:
 
 
 def test_each_has_what_the_other_has() -> None:
-    """A name that one lacks is a promise of the README broken."""
+    """`docs/tools.md` promises that both have the same names."""
     assert set(public(AsyncClient)) == set(public(Client))
     assert public(Workflow).keys() < public(Client).keys()
 
