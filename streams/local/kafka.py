@@ -1,7 +1,7 @@
 """Apache Kafka itself: one KRaft node on loopback, run from jars on a local Java.
 
-For tests and `.ci/run`, where the guarantees are claimed and must be able to fail. Its settings
-are those of a small machine; `docker-compose.yml` is what to look at for production.
+For `macaw up`, which keeps its data, and for tests, where the guarantees are claimed and must be able
+to fail. Its settings are those of a small machine; for production look at `docker-compose.yml`.
 
 For tests that kill or pause it (seen with 4.3.1): one node is its own controller, and after a kill,
 or a pause longer than `broker.session.timeout.ms` (9 s), that controller takes the broker for dead
@@ -49,8 +49,8 @@ class KafkaBroker(LocalBroker):
     name: ClassVar[str] = "kafka"
     start_seconds: ClassVar[float] = 90.0
     stop_seconds: ClassVar[float] = 30.0
-    # Nobody is left to wait for it, and its log recovers.
-    death_signal: ClassVar[signal.Signals] = signal.SIGKILL
+    # It ends in order, so that no mark of a transaction is lost (see above).
+    death_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class KafkaBroker(LocalBroker):
             self._java,
             f"-Xmx{HEAP_MIB}m",
             "-XX:+UseSerialGC",  # two cores: its pauses are short on a heap this small
-            "-XX:TieredStopAtLevel=1",  # a test run ends before the second compiler has paid off
+            "-XX:TieredStopAtLevel=1",  # on a laptop, and in a test, the second compiler never pays off
             f"-Dlog4j2.configurationFile={self._log4j_path}",
             "-cp",
             f"{self._cache / 'libs'}/*",

@@ -1,4 +1,4 @@
-"""Asks a broker from outside: is there a free port, does it answer, what can it do."""
+"""Finds a free port for a broker, waits for its first answer, and asks it for its abilities."""
 
 import secrets
 import socket
@@ -24,7 +24,7 @@ PAUSE_SECONDS: Final = 0.05
 
 
 def find_free_port() -> int:
-    """Return a loopback port nobody listens on now; another process may still be faster.
+    """Return a loopback port that is free now; another process may still take it first.
 
     Raises:
         BrokerStartError: no port was free in a hundred tries.
@@ -81,7 +81,7 @@ def await_answer(
 
 
 def ask_capabilities(bootstrap: str, security: Security = UNSECURED) -> frozenset[str]:
-    """Return what a broker of unknown make can be trusted to do: all of Kafka's list or nothing.
+    """Return the capabilities of a broker of unknown make: all of Apache Kafka's, or none.
 
     Emulators know a handful of settings; one that has no transaction timeout cannot name it. A
     broker that refuses to show its settings has proved nothing.

@@ -1,6 +1,6 @@
 """Starts a broker as a child process, and makes sure that it ends.
 
-A broker gets a session of its own, so that Ctrl-C in a terminal reaches only its starter, who
+A broker gets a session of its own: Ctrl-C in a terminal reaches only its starter, which
 stops it last. It is stopped by the `with` block, else when the interpreter exits, else by the
 kernel when the starter is killed. The lock on the data directory is inherited by the child: it is
 free only when both are gone.
@@ -11,7 +11,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -54,14 +53,14 @@ class LocalBroker(ABC):
 
     @abstractmethod
     def _command(self, port: int) -> Sequence[str]:
-        """Write what the broker reads, and return how to start it on this port."""
+        """Write the settings of the broker, and return the command that starts it on this port."""
 
     @abstractmethod
     def _answered(self, bootstrap: str) -> BrokerInfo:
         """Finish the set-up of a broker that answers."""
 
     def _stopped(self, *, clean: bool) -> None:  # noqa: B027 - most brokers have nothing to note
-        """Note how it ended; an end before the first answer is clean, for nobody wrote to it."""
+        """Note how it ended. An end before the first answer is clean: no client had written to it."""
 
     @property
     def info(self) -> BrokerInfo:
@@ -122,7 +121,7 @@ class LocalBroker(ABC):
     def kill(self) -> None:
         """End it without a word, as the kernel does when memory runs out. Requires `start()`.
 
-        What the broker had written to its files is safe, unlike after a power cut.
+        Data that the broker had written to its files is safe, unlike after a power cut.
         """
         assert self._child is not None, "start the broker first"
         self._child.kill()
@@ -146,7 +145,7 @@ class LocalBroker(ABC):
         self.stop()
 
     def _serve(self) -> BrokerInfo:
-        # Asked first, because whoever listens there may answer in the place of our broker.
+        # Asked first: another program that listens there would answer in the place of our broker.
         if self._port and not is_free(self._port):
             raise BrokerStartError(f"port {self._port} is in use: stop what listens there, or name another")
         # A port that we found can be taken before the broker binds it; a given one is given.
@@ -184,10 +183,7 @@ class LocalBroker(ABC):
 
     def _leash(self) -> list[str]:
         main_thread = threading.current_thread() is threading.main_thread()
-        if not (self._die_with_parent and main_thread and sys.platform == "linux"):
-            return []
-        script = str(Path(with_parent.__file__))
-        return [sys.executable, "-I", "-S", script, str(os.getpid()), str(int(self.death_signal))]
+        return with_parent.leash(self.death_signal) if self._die_with_parent and main_thread else []
 
     def _stop_at_exit(self) -> None:
         # A forked child of ours that exits must not take the broker with it.

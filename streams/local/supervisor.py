@@ -1,4 +1,4 @@
-"""Runs the processes of one installation: starts them in order, restarts what ends, stops them in reverse.
+"""Runs the processes of one installation: starts them in order, restarts one that ends, stops them in reverse.
 
 Each child has a session of its own, so that Ctrl-C in a terminal reaches only the supervisor. A child that ends without
 being asked by the supervisor, with an error or without, is started again after a pause that doubles; one that keeps
@@ -12,12 +12,10 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from schemas.errors import StoppedError
@@ -55,7 +53,7 @@ class Patience:
 class Supervisor:
     """Runs children until `stop`. Requires the main thread, for the kernel watches the thread that started a child.
 
-    `say` is told what happens, `forward` gets each line that a child prints, with the child's name first.
+    `say` gets a sentence for each start and end, `forward` the name of a child and each line that it prints.
     """
 
     def __init__(
@@ -133,7 +131,7 @@ class _Running:
         """Start the process in a session of its own."""
         self.start_at = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603 - a list, given by the caller of this package
-            [*_leash(), *self.child.argv],
+            [*with_parent.leash(signal.SIGTERM), *self.child.argv],
             env=None if self.child.environ is None else dict(self.child.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -161,9 +159,9 @@ class _Running:
         return True
 
     def reap(self) -> None:
-        """Leave nothing behind: whatever the process started in its session ends with it."""
+        """End the process and all others of its session."""
         assert self.process is not None
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the session is empty
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
         assert self._reader is not None
@@ -175,14 +173,6 @@ class _Running:
             # A line without an end must not fill the memory: it comes in pieces.
             while line := pipe.readline(LINE_BYTES_MAX):
                 self._forward(self.child.name, line.decode("utf-8", "replace").rstrip("\r\n"))
-
-
-def _leash() -> list[str]:
-    """Return what makes the kernel end a child when the supervisor is killed; nothing where there is no such kernel."""
-    if sys.platform != "linux":
-        return []
-    script = str(Path(with_parent.__file__))
-    return [sys.executable, "-I", "-S", script, str(os.getpid()), str(int(signal.SIGTERM))]
 
 
 def _ending(code: int) -> str:

@@ -13,6 +13,13 @@ from typing import Final
 PR_SET_PDEATHSIG: Final = 1
 
 
+def leash(signal_number: int) -> list[str]:
+    """Return a prefix for a command, so that the kernel ends it with this process; empty where it is not Linux."""
+    if sys.platform != "linux":
+        return []
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(signal_number))]
+
+
 def main(argv: list[str]) -> None:
     """Replace this process; end without a word when the starter is already gone."""
     starter, signal_number, *command = argv

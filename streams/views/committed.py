@@ -1,23 +1,24 @@
 """Faust's Kafka consumer, made to read committed records only, all of them, from the beginning of their topics.
 
-The one file that knows the inside of faust-streaming 0.15 and aiokafka 0.14; each point was seen, not feared:
+The one file that knows the inside of faust-streaming 0.15.3 and aiokafka 0.14.0. Each point was taken out with these
+versions, and the damage seen (ADR 0020):
 
 **Committed.** Faust has no setting for the isolation level outside its exactly-once mode, whose writes have open bugs
 and which this read path has no use for.
 
 **Aborts that are over.** With each fetch a broker names the aborted transactions that reach into it, and aiokafka drops
 the records of those producers until it meets the mark of the abort. The embedded broker names every abort since the
-partition began: the mark lies behind, so all that the same producer commits later would silently be dropped. Therefore
-the marks that were met are remembered, and an abort whose mark lies before the fetch is taken out. Apache Kafka never
-names such a one, so there nothing changes.
+partition began. The mark of an old one lies before the fetch, so aiokafka would drop all that the same producer commits
+later. Therefore the marks that were met are remembered, and an abort whose mark lies before the fetch is taken out.
+Apache Kafka never names such an abort, so nothing changes there.
 
 **Not too often.** The embedded broker answers a fetch at once where Kafka waits for records, and aiokafka asks again at
 once: an idle application took a whole core. A fetch that brought nothing therefore takes `EMPTY_SECONDS` at least.
 
 **From the beginning.** After it has laid its changelogs over the tables, Faust lets the sources flow, seeks to the
-committed offsets, and then clears its queues; where nothing was committed, what flowed in between is lost. Here the
-sources are held until the queues are cleared, and each assignment begins at their first record: only they are the
-truth.
+committed offsets, and then clears its queues; where nothing was committed, records that flowed in between are lost.
+Here the sources are held until the queues are cleared, and each assignment begins at their first record: only they are
+the truth.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        # Read by `start()`. Were it renamed, records of aborted transactions would be shown as facts: crash instead.
+        # `start()` reads it. If it had another name, records of aborted transactions would be shown as facts: so crash.
         if getattr(consumer, "_isolation_level", None) != "read_uncommitted":
             raise RuntimeError("this aiokafka keeps its isolation level elsewhere: pin aiokafka 0.14")
         consumer._isolation_level = ISOLATION  # noqa: SLF001 - it has no setter, and Faust builds the consumer
@@ -86,7 +87,7 @@ def unhurried(fetch: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[
 
 
 class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
-    """What aiokafka has fetched and not yet handed out; forgets aborts that are over as it comes in."""
+    """Records that aiokafka has fetched and not yet handed out. Aborts that are over are forgotten on arrival."""
 
     def __init__(self) -> None:
         super().__init__()

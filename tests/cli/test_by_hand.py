@@ -1,6 +1,10 @@
-"""A user at a terminal: real processes, on the embedded broker that `macaw up` starts."""
+"""A user at a terminal: real processes, on a broker that `macaw up` starts.
+
+It is the embedded one, which starts in a second, but where the broker matters.
+"""
 
 import base64
+import fcntl
 import json
 import os
 import signal
@@ -16,12 +20,18 @@ from pathlib import Path
 
 import pytest
 
+from producers.home import Home
 from producers.keys import KeyPair
+from streams.local.jars import choose_cache, why_no_kafka
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAYER = str(EXAMPLES / "policies-quickstart" / "payer.json")
 COMMAND = [sys.executable, "-m", "macaw.cli"]
+UP = ["up", "--broker", "embedded"]
 SECONDS_MAX = 180.0
+needs_java = pytest.mark.skipif(
+    why_no_kafka(choose_cache(os.environ)) is not None, reason="needs Java 17 and either Maven or the jars"
+)
 HOSTILE = "tool:bank/\x1b[2Jtransfer"
 
 
@@ -60,11 +70,13 @@ class Terminal:
 
     folder: Path
     shown: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
 
     def environ(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("MACAW_")}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("MACAW_") or k == "MACAW_KAFKA_LIBS"}
         root = str(Path(__file__).parents[2])
-        return {**kept, "MACAW_HOME": str(self.folder), "BANK_DB": str(self.folder / "bank.db"), "PYTHONPATH": root}
+        own = {"MACAW_HOME": str(self.folder), "BANK_DB": str(self.folder / "bank.db"), "PYTHONPATH": root}
+        return {**kept, **own, **self.changed}
 
     def run(self, *argv: str, status: int = 0, given: str | None = None) -> str:
         """Run a command to its end, check its exit status, and return what it wrote to stdout."""
@@ -124,7 +136,7 @@ def terminal(tmp_path: Path) -> Terminal:
 @pytest.mark.broker
 def test_from_an_empty_folder_to_evidence(terminal: Terminal) -> None:
     """All that the quick start does, and beside it what is refused and what must never be shown."""
-    with terminal.serving(["up"], "Ctrl-C stops everything") as up:
+    with terminal.serving(UP, "Ctrl-C stops everything") as up:
         found_and_register(terminal)
         bank = ["tool", "serve", f"bank={EXAMPLES / 'tools' / 'bank.py'}"]
         with terminal.serving(bank, "bank serves transfer, balance") as host:
@@ -205,12 +217,12 @@ def no_secret_was_shown(terminal: Terminal) -> None:
 @pytest.mark.broker
 def test_up_leaves_nothing_behind_and_takes_up_where_it_ended(terminal: Terminal) -> None:
     """A tenant is founded, everything stops, and the next `macaw up` has its log and its policies."""
-    with terminal.serving(["up"], "Ctrl-C stops everything") as up:
+    with terminal.serving(UP, "Ctrl-C stops everything") as up:
         terminal.run("tenant", "create", "acme")
         terminal.run("policy", "publish", PAYER)
         assert up.interrupt() == 130
     assert "no broker answers" in terminal.run("log", status=1)
-    with terminal.serving(["up"], "Ctrl-C stops everything") as up:
+    with terminal.serving(UP, "Ctrl-C stops everything") as up:
         assert "role:payer" in terminal.run("policy", "list")
         assert "in force already" in run_talk(terminal, "policy", "publish", PAYER)
         up.process.terminate()
@@ -225,11 +237,11 @@ def run_talk(terminal: Terminal, *argv: str) -> str:
 @pytest.mark.broker
 def test_an_unclean_stop_is_refused_until_the_data_is_discarded(terminal: Terminal) -> None:
     """The embedded broker may lack acknowledged records then: the log must not go on as if it were whole."""
-    with terminal.serving(["up"], "Ctrl-C stops everything") as up:
+    with terminal.serving(UP, "Ctrl-C stops everything") as up:
         terminal.run("tenant", "create", "acme")
         up.process.kill()
         up.process.wait()
-    until_lock_is_free(terminal)
+    until_lock_is_free(terminal, "embedded")
     assert "macaw up --discard" in terminal.run("up", status=1)
     with terminal.serving(["up", "--discard"], "Ctrl-C stops everything") as up:
         up.await_line("their keys are kept in")
@@ -237,8 +249,54 @@ def test_an_unclean_stop_is_refused_until_the_data_is_discarded(terminal: Termin
         assert up.interrupt() == 130
 
 
-def until_lock_is_free(terminal: Terminal) -> None:
+def until_lock_is_free(terminal: Terminal, broker: str) -> None:
     """Wait until the broker has followed its killed starter: it holds the data's lock until then."""
-    until = time.monotonic() + SECONDS_MAX
-    while "another embedded broker" in (said := terminal.run("up", status=1)):
-        assert time.monotonic() < until, said
+    with (terminal.folder / ".macaw" / "broker" / f"{broker}.lock").open("rb") as lock:
+        until = time.monotonic() + SECONDS_MAX
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            else:
+                return
+
+
+@needs_java
+@pytest.mark.broker
+def test_up_takes_apache_kafka_and_stays_with_it(terminal: Terminal, tmp_path: Path) -> None:
+    """The log outlives a kill of everything, and no other broker ever takes its place."""
+    with terminal.serving(["up"], "Ctrl-C stops everything") as up:
+        up.await_line("broker: Apache Kafka")
+        terminal.run("tenant", "create", "acme")
+        terminal.run("policy", "publish", PAYER)
+        before = Home.open(terminal.folder).bootstrap
+        up.process.kill()
+        up.process.wait()
+    until_lock_is_free(terminal, "kafka")
+    assert "the logs of acme are on Apache Kafka" in terminal.run(*UP, status=1)
+    terminal.changed = {"PATH": str(tmp_path), "MACAW_KAFKA_LIBS": str(tmp_path / "none")}
+    assert "the log of this installation is on Apache Kafka" in terminal.run("up", status=1)
+    terminal.changed = {}
+    with terminal.serving(["up"], "Ctrl-C stops everything") as up:
+        assert Home.open(terminal.folder).bootstrap == before
+        assert "role:payer" in terminal.run("policy", "list")
+        assert "every byte the same" in terminal.run("replay")
+        assert up.interrupt() == 130
+
+
+@needs_java
+@pytest.mark.broker
+def test_ctrl_c_ends_up_while_its_broker_starts(terminal: Terminal) -> None:
+    """Maven and Kafka take their time, and the user need not wait for them."""
+    settings = terminal.folder / ".macaw" / "broker" / "server.properties"
+    with terminal.serving(["up"], "Apache Kafka") as up:
+        until = time.monotonic() + SECONDS_MAX
+        while not settings.exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert up.interrupt() == 130
+        up.await_line("stopped before the broker was there")
+    until_lock_is_free(terminal, "kafka")
+    assert not (terminal.folder / ".macaw" / "config.json").exists()

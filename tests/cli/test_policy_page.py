@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,46 @@ def test_the_schema_takes_what_the_log_takes() -> None:
     assert len(taken) > 100
     assert [one for one in taken if not meets(one, schema())] == []
     assert sum(not meets(one, schema()) for one in refused) > len(refused) // 3
+
+
+def places() -> list[tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]]:
+    """Return each kind of object in a policy: where its schema stands, and a document with such an object in it."""
+    parameter = lambda one: {"constraints": {"parameters": {"tool:a/b": {"x": one}}}}  # noqa: E731
+    return [
+        ("", lambda one: one),
+        ("validity", lambda one: {"validity": one}),
+        ("constraints", lambda one: {"constraints": one}),
+        ("$spec", parameter),
+        ("$meta", lambda one: {"constraints": {"attestations": {"k": one}}}),
+        ("$rule", lambda one: {"sequence": [{"id": "a", "when": "tool:a/b", **one}]}),
+    ]
+
+
+def members_at(where: str) -> set[str]:
+    """Return the members that the schema offers there."""
+    found = schema()
+    if where.startswith("$"):
+        found = found["$defs"][where[1:]]
+    elif where:
+        found = found["properties"][where]
+    found = next((part for part in found.get("anyOf", []) if "properties" in part), found)
+    return set(found["properties"])
+
+
+@pytest.mark.parametrize(("where", "put"), places())
+def test_the_schema_offers_no_member_that_the_log_does_not_know(
+    where: str, put: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """The parser and the schema are written apart, so each name is held against the parser."""
+
+    def code(member: str) -> str:
+        with pytest.raises(PolicyError) as raised:
+            parse_policy(json.dumps({"policy_id": "role:a", **put({member: None})}).encode(), organisation=True)
+        return raised.value.code
+
+    assert members_at(where)
+    assert {member: code(member) for member in members_at(where) if code(member) == "E_UNKNOWN_FIELD"} == {}
+    assert code("unheard_of") == "E_UNKNOWN_FIELD"
 
 
 @pytest.mark.parametrize(

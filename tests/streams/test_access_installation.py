@@ -11,7 +11,7 @@ import pytest
 
 from producers.client import Client, DeniedError
 from producers.home import Home
-from streams.local.jars import can_run_kafka, choose_cache
+from streams.local.jars import choose_cache, why_no_kafka
 from tests.cli.test_by_hand import EXAMPLES, PAYER, Terminal
 from tests.streams.secured_world import SecuredWorld, secured_world
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.real_broker("access rules are Kafk
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredWorld]:
-    if not can_run_kafka(choose_cache(os.environ)):
+    if why_no_kafka(choose_cache(os.environ)) is not None:
         pytest.skip("an authorizer needs Apache Kafka from jars: install Java and Maven")
     names = (f"{side}{secrets.token_hex(3)}" for side in ("left", "right", "whole"))
     with secured_world(tmp_path_factory.mktemp("secured"), *names) as made:

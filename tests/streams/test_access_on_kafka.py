@@ -33,7 +33,7 @@ from streams.cluster.access import AccessError, Grant, Pattern, ResourceKind
 from streams.cluster.access_cluster import create_grants, read_grants
 from streams.cluster.topics import Drift
 from streams.local.choose import NamedBroker
-from streams.local.jars import can_run_kafka, choose_cache
+from streams.local.jars import choose_cache, why_no_kafka
 from tests.streams.intruder import began_transaction, committed, fetched, produced, refused
 from tests.streams.secured_broker import SUPER
 from tests.streams.secured_world import SecuredWorld, secured_world
@@ -46,7 +46,7 @@ NO_TRANSACTION, NO_CLUSTER = "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "CLUSTER_A
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredWorld]:
-    if not can_run_kafka(choose_cache(os.environ)):
+    if why_no_kafka(choose_cache(os.environ)) is not None:
         pytest.skip("an authorizer needs Apache Kafka from jars: install Java and Maven")
     names = (f"{side}{secrets.token_hex(3)}" for side in ("left", "right", "whole"))
     with secured_world(tmp_path_factory.mktemp("secured"), *names) as made:

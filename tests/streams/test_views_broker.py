@@ -87,6 +87,9 @@ class TestProcess:
             world.writer.write(ended(after), never, commit=False)
             world.writer.write(live, ended(before))
             views.await_statuses(world.tenant, shown(ended(before), after, live))
+            # The same producer and partition as what was aborted, in a fetch that begins behind it.
+            world.writer.write(ended(after))
+            views.await_statuses(world.tenant, shown(ended(before), ended(after), live))
             assert views.stop() == 0
 
     def test_a_killed_process_is_replaced_at_once_and_forgets_nothing(self, world: World) -> None:
