@@ -4,11 +4,9 @@ from schemas import limits
 
 # A question is about a call, so it may be as large as the event of a call.
 BODY_BYTES_MAX = limits.EVENT_BYTES_MAX
-BODY_SECONDS = 10.0  # a body that drips in holds one of few connections
 BODY_DEPTH_MAX = limits.PARAMETERS_DEPTH_MAX + 4  # properties stand in: body, evaluations, evaluation, resource
 BODY_NODES_MAX = 32_768
 EVALUATIONS_MAX = 64  # of one request; each may cost what a call may cost
-REQUEST_ID_CHARS_MAX = 256
 REQUESTS_MAX = 64  # answered at a time
 
 ACTION_CHARS_MAX = limits.NAME_CHARS_MAX
