@@ -75,7 +75,6 @@ class DecisionAPI:
             token_place="authzen.token of the tenant's folder",  # noqa: S106 - a file's name
             health=self._health,
             address=self._address,
-            requests_max=limits.REQUESTS_MAX,
             body_bytes_max=limits.BODY_BYTES_MAX,
         )
 

@@ -28,7 +28,7 @@ def run_decisions(
     """Answer until SIGTERM or SIGINT. `port` 0 takes a free port; `on_listening` is called with the address.
 
     Raises:
-        AddressError: the host is not loopback and `url` is no `https` URL.
+        AddressError: the host is not loopback and `url` is not an `https` URL.
         OSError: the port is taken.
     """
     check_listen(host, url)

@@ -103,7 +103,7 @@ class QueryAPI:
     def _session(self, tenant: str, request: Request, now: int) -> Callable[[], JSONRow]:
         session_id: str = request.path_params["session"]
         if request.query_params or not ROW_ID.fullmatch(session_id):
-            raise _malformed("want a session id of 64 digits 0-9, a-f, and no parameters")
+            raise _malformed("the session id is not 64 digits of 0-9, a-f, or the request has parameters")
 
         def read() -> JSONRow:
             whole = session_whole(self._rows, tenant, session_id, now)
@@ -143,16 +143,16 @@ def read_question(
     names = [name for name, _ in given]
     known = (*filters, *_PAGING)
     if len(set(names)) != len(names) or not set(known).issuperset(names):
-        raise _malformed(f"want each of {', '.join(known)} at most once, and nothing else")
+        raise _malformed(f"a parameter is unknown or repeated; known are {', '.join(known)}, each at most once")
     wanted = {name: value for name, value in given if name in filters}
     for name, value in wanted.items():
         if not filters[name].is_good(value):
-            raise _malformed(f"{name}: want {filters[name].want}")
+            raise _malformed(f"{name} must be {filters[name].want}")
     limit, after = (parameters.get(name) for name in _PAGING)
     if limit is not None and not (_LIMIT.fullmatch(limit) and int(limit) <= PAGE_ROWS_MAX):
-        raise _malformed(f"limit: want 1 to {PAGE_ROWS_MAX}")
+        raise _malformed(f"limit must be a number from 1 to {PAGE_ROWS_MAX}")
     if after is not None and not ROW_ID.fullmatch(after):
-        raise _malformed("after: want the `next` of the page before")
+        raise _malformed("after must be the `next` of an earlier page")
     return PageQuery(tenant=tenant, after=after or "", limit=int(limit) if limit else PAGE_ROWS), wanted
 
 

@@ -92,7 +92,7 @@ def test_what_the_api_refuses_is_said_in_one_sentence(shown: Shown, capsys: pyte
     status, out, err = run(capsys, "attestations", "--session", "12")
 
     assert (status, out) == (1, "")
-    assert err == "macaw: the views answer 400: session: want 64 digits of 0-9, a-f\n"
+    assert err == "macaw: the views answer 400: session must be 64 digits of 0-9, a-f\n"
 
 
 def test_without_views_it_says_what_to_start(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,7 +212,7 @@ class TestQuestion:
         response = world.ask(f"{MINE}?{query}")
 
         assert response.status_code == 400
-        assert "want" in response.json()["error"]
+        assert response.json()["code"] == "QUESTION_MALFORMED"
 
 
 class TestNotReady:
