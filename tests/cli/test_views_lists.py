@@ -12,6 +12,7 @@ import uvicorn
 
 from macaw.cli import main
 from macaw.installation.locking import update_config
+from streams.http import door_of
 from streams.views.api import QueryAPI
 from tests.streams.views_shown import GRANTED, ID, RECORD, REQUEST, WRITTEN, Shown
 
@@ -23,7 +24,8 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
     """The real API on a port of its own, over rows that the real rule has folded; the command line is told where."""
     shown = Shown(tmp_path, time.time_ns() // 1_000_000)
     clock = lambda: shown.now  # noqa: E731 - an argument
-    config = uvicorn.Config(QueryAPI(shown.home, shown.rows, shown.progress, clock).build(), log_config=None, port=0)
+    front = QueryAPI(shown.home, shown.rows, shown.progress, clock).front()
+    config = uvicorn.Config(door_of(front), log_config=None, port=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
