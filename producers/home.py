@@ -3,6 +3,7 @@
     $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
+    …/{views,authzen}.token                         bearer tokens, one for each HTTP front, mode 0600
     …/{agents,tools,approvers,attesters,enrolments}/<name>.key
                                                     made at registration; `file_name` says how names are written
     …/sessions/<name>.key                           a person's session
@@ -94,12 +95,21 @@ class TenantHome:
         """Return where the key of an agent, service, tool or other principal is kept. Raises HomeError for no name."""
         return self.path / f"{kind}s" / f"{file_name(name)}.key"
 
-    def token(self) -> str:
-        """Return the bearer token of this tenant's views. Raises HomeError."""
+    def token_file(self, front: str = "views") -> Path:
+        """Return where the bearer token of an HTTP front is kept: `views` or `authzen`."""
+        return self.path / f"{front}.token"
+
+    def token(self, front: str = "views") -> str:
+        """Return the bearer token of an HTTP front, of the views or of AuthZEN. Raises HomeError."""
+        file = self.token_file(front)
         try:
-            return read_file(self.path / "views.token", TOKEN_BYTES_MAX).decode("ascii").strip()
+            return read_file(file, TOKEN_BYTES_MAX).decode("ascii").strip()
         except FileError as exc:
-            raise HomeError(f"no views token for tenant {self.tenant!r} in {self.path}") from exc
+            if not exc.missing:
+                raise HomeError(str(exc)) from exc
+            raise HomeError(f"no {front} token for tenant {self.tenant!r}: {file} does not exist") from exc
+        except UnicodeDecodeError:
+            raise HomeError(f"{file} is not a token: it must be ASCII text") from None
 
 
 @dataclass(frozen=True, slots=True)

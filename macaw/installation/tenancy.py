@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from macaw.installation.locking import update_config
+from macaw.installation.tokens import create_token
 from processors.policy.documents import parse_policy
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of
@@ -81,7 +82,8 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
         create_private(making / FOUNDING, value)
         create_private(making / ENROLMENT, b"")
         create_private(making / "genesis", kid_of(value[codec.FRAME_BYTES :]).hex().encode() + b"\n")
-        create_private(making / "views.token", secrets.token_urlsafe(32).encode() + b"\n")
+        for front in ("views", "authzen"):
+            create_token(making / f"{front}.token")
         making.rename(folder.path)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)

@@ -5,35 +5,27 @@
     GET  /.well-known/authzen-configuration
     GET  /healthz
 
-**Who may ask.** Who has the bearer token in the tenant's folder. Without it every question has one answer, 401, given
-before a byte of the body is read. No page of a browser asks: a request with an `Origin`, or with a `Host` that is not
-ours, is refused before that.
+**Who may ask.** Callers with the bearer token in `authzen.token` of the tenant's folder; it opens nothing else, and the
+token of the views does not open this. Metadata and health need no token. The rest of the door is
+`streams/http/door.py`.
 
-**What is answered.** A question that is well put has the answer 200, a denial included; 400 says which member is
-wrong, and names no value. In a batch a malformed evaluation is denied for itself. While policies and subjects are not
-known to be current, the answer is 503.
+**Answers.** A well-formed question has the answer 200, a denial included. 400 names the member that is wrong, and no
+value. In a batch a malformed evaluation is denied by itself. While policies and subjects are not known to be current,
+the answer is 503.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import logging
-import re
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
-from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from processors.proof.jcs import JSONValue
-from producers.home import HomeError, TenantHome
+from producers.home import TenantHome
 from streams.address import Address
 from streams.authzen import limits
 from streams.authzen.answers import answer
@@ -47,23 +39,17 @@ from streams.authzen.questions import (
     read_question,
 )
 from streams.authzen.standing import Kept, Snapshot
-from streams.http import RETRY_AFTER_SECONDS, Door, SecureHeaders
-from streams.views.api import TOKEN_CHARS_MIN
-
-log = logging.getLogger(__name__)
+from streams.http import Endpoint, Front, HTTPRefusal, not_ready
 
 EVALUATION = "/access/v1/evaluation"
 EVALUATIONS = "/access/v1/evaluations"
 METADATA = "/.well-known/authzen-configuration"
-REQUEST_ID = "X-Request-ID"
-_REQUEST_ID = re.compile(rf"[\x21-\x7e]{{1,{limits.REQUEST_ID_CHARS_MAX}}}")
 _JSON_TYPE = "application/json"
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+TOKEN_FRONT = "authzen"  # noqa: S105 - the front's name: its token stands in `authzen.token`
 
 
 class DecisionAPI:
-    """Answers from what is kept, for those who have the token in `folder`."""
+    """Answers questions from the newest snapshot of `kept`, for callers with the token in `folder`."""
 
     def __init__(
         self,
@@ -76,19 +62,21 @@ class DecisionAPI:
         self._kept = kept
         self._address = address
         self._clock_ms = clock_ms
-        self._nobodys_token = secrets.token_urlsafe(32)
 
-    def build(self) -> ASGIApp:
-        """Return the application, its headers on every answer, errors included."""
-        routes = [
-            Route(EVALUATION, _quiet(self._evaluation), methods=["POST"]),
-            Route(EVALUATIONS, _quiet(self._evaluations), methods=["POST"]),
-            Route(METADATA, self._metadata, methods=["GET"]),
-            Route("/healthz", self._healthz, methods=["GET"]),
-        ]
-        app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
-        app.router.redirect_slashes = False
-        return SecureHeaders(RequestIds(Door(app, self._address)))
+    def front(self) -> Front:
+        """Return the endpoints, what opens them, and their bounds."""
+        return Front(
+            endpoints=[
+                Endpoint(EVALUATION, self._evaluation, "POST"),
+                Endpoint(EVALUATIONS, self._evaluations, "POST"),
+                Endpoint(METADATA, self._metadata, is_public=True),
+            ],
+            token=lambda _: self._folder.token(TOKEN_FRONT),
+            token_place="authzen.token of the tenant's folder",  # noqa: S106 - a file's name
+            health=self._health,
+            address=self._address,
+            body_bytes_max=limits.BODY_BYTES_MAX,
+        )
 
     async def _evaluation(self, request: Request) -> Response:
         standing, body = await self._admit(request)
@@ -99,7 +87,7 @@ class DecisionAPI:
         try:
             batch = read_batch(body)
         except MalformedRequestError as exc:
-            raise HTTPException(400, str(exc)) from None
+            raise _malformed(exc) from None
         if batch is None:
             return JSONResponse(self._single(standing, body))
         return JSONResponse({"evaluations": await self._batch(standing, batch)})
@@ -114,51 +102,43 @@ class DecisionAPI:
             }
         )
 
-    async def _healthz(self, request: Request) -> Response:  # noqa: ARG002 - Starlette passes it
+    def _health(self) -> Mapping[str, object]:
         self._current()
-        return JSONResponse({"ready": True})
+        return {"ready": True}
 
     async def _admit(self, request: Request) -> tuple[Snapshot, Object]:
-        """Return what to answer from, and the body. Raises HTTPException."""
-        if not self._may_ask(request.headers.getlist("authorization")):
-            raise HTTPException(401, "want the bearer token of this tenant", {"WWW-Authenticate": "Bearer"})
+        """Return what to answer from, and the body. Raises HTTPRefusal."""
         types = request.headers.getlist("content-type")
         if len(types) != 1 or types[0].partition(";")[0].strip().lower() != _JSON_TYPE:
-            raise HTTPException(400, f"Content-Type: want {_JSON_TYPE}")
-        text = await _read(request)
+            raise HTTPRefusal(
+                HTTPStatus.BAD_REQUEST,
+                "CONTENT_TYPE_REFUSED",
+                f"the Content-Type is not {_JSON_TYPE}",
+                f"send one header `Content-Type: {_JSON_TYPE}`",
+                headers={"Connection": "close"},
+            )
+        text = await request.body()
         try:
             body = read_body(text)
         except MalformedRequestError as exc:
-            raise HTTPException(400, str(exc)) from None
+            raise _malformed(exc) from None
         return self._current(), body
 
     def _current(self) -> Snapshot:
         standing = self._kept.current()
         if standing is None:
-            sentence = "policies and subjects could not be read for too long; ask again in a moment"
-            raise HTTPException(503, sentence, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+            raise not_ready("policies and subjects could not be read for too long")
         return standing
-
-    def _may_ask(self, authorizations: list[str]) -> bool:
-        """Whether the one Authorization header carries the token. Read each time: a token may be replaced."""
-        try:
-            token = self._folder.token()
-        except (HomeError, UnicodeDecodeError):
-            token = ""
-        # A file that was cut short is no token.
-        expected = token if len(token) >= TOKEN_CHARS_MIN else self._nobodys_token
-        scheme, _, given = (authorizations[0] if len(authorizations) == 1 else "").partition(" ")
-        return hmac.compare_digest(given.strip().encode(), expected.encode()) and scheme.lower() == "bearer"
 
     def _single(self, standing: Snapshot, body: Object) -> Mapping[str, JSONValue]:
         try:
             question = read_question(body)
         except MalformedRequestError as exc:
-            raise HTTPException(400, str(exc)) from None
+            raise _malformed(exc) from None
         return self._answer(standing, question)
 
     async def _batch(self, standing: Snapshot, batch: QuestionBatch) -> list[Mapping[str, JSONValue]]:
-        """Answer one after the other, all from one standing, and let others have their turn between them."""
+        """Answer one question after the other from one snapshot, and let other requests run in between."""
         answers: list[Mapping[str, JSONValue]] = []
         for question in batch.questions():
             found = self._answer(standing, question)
@@ -172,61 +152,5 @@ class DecisionAPI:
         return answer(standing, asked, self._clock_ms()).as_json()
 
 
-def _quiet(endpoint: Endpoint) -> Endpoint:
-    """Return an endpoint whose failures tell their kind and nothing more: text and traceback may quote a question."""
-
-    async def quietly(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except HTTPException:
-            raise
-        except Exception as exc:  # noqa: BLE001 - the last place before a server that would print all of it
-            log.error("a question could not be answered: %s", type(exc).__name__)  # noqa: TRY400 - no traceback
-            raise HTTPException(500, "the question could not be answered: take it as denied") from None
-
-    return quietly
-
-
-async def _read(request: Request) -> bytes:
-    """Return the body. Raises HTTPException 413 for one that is too large, 408 for one that comes too slowly."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limits.BODY_BYTES_MAX:
-                    raise HTTPException(413, f"want at most {limits.BODY_BYTES_MAX} bytes", {"Connection": "close"})
-    except TimeoutError:
-        raise HTTPException(408, "the body came too slowly", {"Connection": "close"}) from None
-    except ClientDisconnect:
-        raise HTTPException(400, "the body broke off") from None
-    return bytes(body)
-
-
-async def _refuse(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - Starlette passes it
-    assert isinstance(exc, HTTPException)
-    return JSONResponse({"error": exc.detail}, exc.status_code, exc.headers)
-
-
-class RequestIds:
-    """Gives each answer the `X-Request-ID` of its request."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = Headers(scope=scope).getlist(REQUEST_ID)
-        if not given:
-            await self._app(scope, receive, send)
-            return
-        if len(given) != 1 or not _REQUEST_ID.fullmatch(given[0]):
-            sentence = f"{REQUEST_ID}: want 1 to {limits.REQUEST_ID_CHARS_MAX} visible ASCII characters, once"
-            await JSONResponse({"error": sentence}, 400)(scope, receive, send)
-            return
-
-        async def send_identified(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID] = given[0]
-            await send(message)
-
-        await self._app(scope, receive, send_identified)
+def _malformed(error: MalformedRequestError) -> HTTPRefusal:
+    return HTTPRefusal(HTTPStatus.BAD_REQUEST, "QUESTION_MALFORMED", str(error), "correct the member and ask again")

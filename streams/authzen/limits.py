@@ -4,16 +4,13 @@ from schemas import limits
 
 # A question is about a call, so it may be as large as the event of a call.
 BODY_BYTES_MAX = limits.EVENT_BYTES_MAX
-BODY_SECONDS = 10.0  # a body that drips in holds one of few connections
-BODY_DEPTH_MAX = limits.PARAMETERS_DEPTH_MAX + 4  # properties stand in: body, evaluations, evaluation, resource
+BODY_DEPTH_MAX = limits.PARAMETERS_DEPTH_MAX + 4  # levels around properties: body, evaluations, evaluation, resource
 BODY_NODES_MAX = 32_768
-EVALUATIONS_MAX = 64  # of one request; each may cost what a call may cost
-REQUEST_ID_CHARS_MAX = 256
-REQUESTS_MAX = 64  # answered at a time
+EVALUATIONS_MAX = 64  # of one request; each may cost as much as the decision of a call
 
 ACTION_CHARS_MAX = limits.NAME_CHARS_MAX
 
 
 REFRESH_SECONDS = 5.0
-# Longer than a read that has to wait for a broker; an older answer could rest on what was taken back since.
+# Longer than a read that has to wait for a broker. An older answer could rest on a policy that was withdrawn since.
 STALE_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""The process behind `macaw decide --serve`: the endpoints, and what keeps policies and subjects current."""
+"""The process of `macaw decide --serve`: the endpoints, and the reading that keeps policies and subjects current."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 from producers.home import TenantHome
 from streams.address import LOOPBACK, Address, address_of, check_listen
-from streams.authzen import limits
 from streams.authzen.api import DecisionAPI
 from streams.authzen.standing import Kept
-from streams.http import server_of
+from streams.http import serve, server_of
 
 OnListening = Callable[[Address], None]
 
@@ -26,10 +25,10 @@ def run_decisions(
     url: str | None = None,
     on_listening: OnListening | None = None,
 ) -> None:
-    """Answer until SIGTERM or SIGINT; `port` 0 is a free one, and `on_listening` is told the address.
+    """Answer until SIGTERM or SIGINT. `port` 0 takes a free port; `on_listening` is called with the address.
 
     Raises:
-        AddressError: the host is not loopback and `url` is no `https` URL.
+        AddressError: the host is not loopback and `url` is not an `https` URL.
         OSError: the port is taken.
     """
     check_listen(host, url)
@@ -45,15 +44,11 @@ def _tell(address: Address, on_listening: OnListening | None) -> None:
 
 
 async def _run(api: DecisionAPI, kept: Kept, listening: socket.socket, tell: Callable[[], None]) -> None:
-    server = server_of(api.build(), requests_max=limits.REQUESTS_MAX)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    keeping = asyncio.create_task(kept.keep())
+    server = server_of(api.front())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
-    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
-        await asyncio.sleep(0.01)
-    if server.started:
-        tell()
+    serving = asyncio.create_task(serve(server, listening, tell))
+    keeping = asyncio.create_task(kept.keep())
     await asyncio.wait([serving, keeping], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await serving

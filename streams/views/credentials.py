@@ -1,4 +1,4 @@
-"""What Faust's client needs to prove who the views are: the settings of `producers.security`, in its own terms."""
+"""Credentials of the views for the brokers: the settings of `producers/security.py` as Faust takes them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from producers.security import Security
 
 
 def credentials_of(security: Security) -> Credentials | None:
-    """Return Faust's credentials for these settings; None where the brokers are spoken to in clear.
+    """Return Faust's credentials for these settings; None for `PLAINTEXT` brokers.
 
     Raises:
-        OSError: a file of the certificates cannot be used.
+        OSError: a certificate or key file cannot be read.
     """
     protocol = security.get("security.protocol", "PLAINTEXT")
     context = _tls(security) if protocol.endswith("SSL") else None
@@ -34,7 +34,7 @@ def _tls(security: Security) -> ssl.SSLContext:
         context.load_cert_chain(
             security["ssl.certificate.location"],
             security.get("ssl.key.location"),
-            # Asked only for an encrypted key. Without an answer of ours the library would ask at the terminal.
+            # Called for an encrypted key only. Without it the library would ask for the password at the terminal.
             lambda: security.get("ssl.key.password", ""),
         )
     return context

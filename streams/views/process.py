@@ -1,7 +1,7 @@
 """The views process: the Faust application and its query API in one event loop.
 
-Each needs the other: an API without tables has nothing to say, tables without an API have nobody to say it to. So the
-end of either ends the process, with an error; its supervisor starts it anew, which costs nothing but a second reading.
+Neither is of use without the other, so the end of either ends the process with an error. Its supervisor starts it
+again, which costs a second reading of the topics.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import faust
@@ -25,7 +25,7 @@ from faust.types import TP
 from producers.home import Home
 from schemas.errors import StoppedError
 from streams.address import LOOPBACK
-from streams.http import Server, server_of
+from streams.http import Server, serve, server_of
 from streams.views import committed
 from streams.views.api import QueryAPI
 from streams.views.app import ViewsSettings, build_app, rows_of
@@ -40,10 +40,9 @@ FOLLOW_SECONDS = 1.0
 # Longer than one request may take, or checks would pile up in the consumer's thread while a broker is away.
 CHECK_SECONDS_MAX = 20.0
 WAITING_SAID_SECONDS = 5.0
-# Joining and reading take seconds. Later than this Faust is stuck, which it can be without a word.
+# Joining and reading take seconds. After this time Faust is stuck; it can be so without a log line.
 STALLED_SECONDS = 120.0
 STOP_SECONDS = 5.0
-REQUESTS_MAX = 64
 CLIENT_LOGGERS = ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
 CLIENT_RECORDS_MAX = 20
 CLIENT_RECORDS_SECONDS = 60.0
@@ -62,36 +61,32 @@ class ViewsStalledError(StoppedError):
 def run_views(
     bootstrap: str, home: Home, *, port: int = 0, replication: int = 1, on_listening: OnListening | None = None
 ) -> None:
-    """Serve the views on loopback until SIGTERM or SIGINT; `port` 0 is a free one, and `on_listening` is told which.
+    """Serve the views on loopback until SIGTERM or SIGINT.
 
-    It listens before the tables are there, and answers 503 until it is.
+    `port` 0 takes a free port; `on_listening` is called with the port. The server listens before the tables are
+    complete, and answers 503 until they are.
 
     Raises:
-        ViewTopicsError: the topics of the views are not there and cannot be made.
+        ViewTopicsError: the topics of the views do not exist and cannot be created.
         OSError: the port is taken.
         ViewsEndedError, ViewsStalledError: the process must be started anew.
     """
     security = home.security
     create_view_topics(bootstrap, replication=replication, security=security)
-    with _listen(port) as listening, tempfile.TemporaryDirectory(prefix="macaw-views-") as directory:
+    with (
+        socket.create_server((LOOPBACK, port)) as listening,
+        tempfile.TemporaryDirectory(prefix="macaw-views-") as directory,
+    ):
         settings = ViewsSettings(
             bootstrap=bootstrap, instance=secrets.token_hex(6), data_dir=Path(directory), security=security
         )
         asyncio.run(_run(settings, home, listening, on_listening))
 
 
-@contextlib.contextmanager
-def _listen(port: int) -> Iterator[socket.socket]:
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((LOOPBACK, port))
-        yield listening
-
-
 async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on_listening: OnListening | None) -> None:
     progress = Progress()
     app = build_app(settings, progress)
-    server = server_of(QueryAPI(home, rows_of(app), progress).build(), requests_max=REQUESTS_MAX)
+    server = server_of(QueryAPI(home, rows_of(app), progress).front())
     stopped = asyncio.Event()
     _stop_on_signals(stopped)
     logging.getLogger(committed.__name__).setLevel(logging.WARNING)  # Faust tells there how its services start
@@ -109,7 +104,7 @@ async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on
 
 
 async def _until_first(halves: dict[str, Coroutine[None, None, None]], stopped: asyncio.Event) -> None:
-    """Return when we are told to stop. Raises what ended a half, or ViewsEndedError where it just ended."""
+    """Return once `stopped` is set. Raises the error that ended a half, or ViewsEndedError if it ended without one."""
     names = {asyncio.create_task(work): name for name, work in halves.items()}
     until_stopped = asyncio.create_task(stopped.wait())
     done, _ = await asyncio.wait([*names, until_stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -126,18 +121,17 @@ def _stop_on_signals(stopped: asyncio.Event) -> None:
 
 
 async def _serve(server: Server, listening: socket.socket, on_listening: OnListening | None) -> None:
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
-        await asyncio.sleep(0.01)
-    port: int = listening.getsockname()[1]
-    log.info("the views listen on http://%s:%d", LOOPBACK, port)
-    if on_listening is not None:
-        on_listening(port)
-    await serving
+    def tell() -> None:
+        port: int = listening.getsockname()[1]
+        log.info("the views listen on http://%s:%d", LOOPBACK, port)
+        if on_listening is not None:
+            on_listening(port)
+
+    await serve(server, listening, tell)
 
 
 async def _work(app: faust.App) -> None:
-    """Run the application until it stops. Raises what it crashed of."""
+    """Run the application until it stops. Raises ViewsEndedError from the exception that crashed it."""
     app.finalize()
     await app.start()
     await app.wait_until_stopped()
@@ -153,7 +147,7 @@ async def _stop(app: faust.App, server: Server) -> None:
 
 
 class Seldom(logging.Filter):
-    """Lets few records of a logger through: aiokafka says a hundred times a second that a broker is away."""
+    """Passes at most `CLIENT_RECORDS_MAX` records a minute: aiokafka logs a missing broker a hundred times a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +162,7 @@ class Seldom(logging.Filter):
 
 
 class Watch:
-    """Asks, once and again, how far the tables are, and keeps `progress` true."""
+    """Measures again and again how far the tables are, and keeps `progress` current."""
 
     def __init__(self, app: faust.App, progress: Progress) -> None:
         self._app = app
@@ -205,7 +199,7 @@ class Watch:
         self._progress.settle(positions)
 
     def _waiting_in(self) -> Phase | None:
-        """Return what must happen before offsets mean anything."""
+        """Return the phase that must end before offsets can be compared; None if there is none."""
         app = self._app
         try:
             assigned = app.consumer.assignment()

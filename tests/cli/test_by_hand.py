@@ -203,7 +203,8 @@ def refuse_what_is_wrong(terminal: Terminal) -> None:
 def no_secret_was_shown(terminal: Terminal) -> None:
     shown = "".join(terminal.shown)
     folder = terminal.folder / ".macaw" / "tenants" / "acme"
-    assert (folder / "views.token").read_text().strip() not in shown
+    for front in ("views", "authzen"):
+        assert (folder / f"{front}.token").read_text().strip() not in shown
     keys = [*folder.rglob("*.key"), *folder.rglob("*.revoked")]
     assert len(keys) == 6
     for path in keys:

@@ -12,6 +12,7 @@ import uvicorn
 
 from macaw.cli import main
 from macaw.installation.locking import update_config
+from streams.http import door_of
 from streams.views.api import QueryAPI
 from tests.streams.views_shown import GRANTED, ID, RECORD, REQUEST, WRITTEN, Shown
 
@@ -23,7 +24,8 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
     """The real API on a port of its own, over rows that the real rule has folded; the command line is told where."""
     shown = Shown(tmp_path, time.time_ns() // 1_000_000)
     clock = lambda: shown.now  # noqa: E731 - an argument
-    config = uvicorn.Config(QueryAPI(shown.home, shown.rows, shown.progress, clock).build(), log_config=None, port=0)
+    front = QueryAPI(shown.home, shown.rows, shown.progress, clock).front()
+    config = uvicorn.Config(door_of(front), log_config=None, port=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -92,7 +94,7 @@ def test_what_the_api_refuses_is_said_in_one_sentence(shown: Shown, capsys: pyte
     status, out, err = run(capsys, "attestations", "--session", "12")
 
     assert (status, out) == (1, "")
-    assert err == "macaw: the views answer 400: session: want 64 digits of 0-9, a-f\n"
+    assert err == "macaw: the views answer 400: session must be 64 digits of 0-9, a-f\n"
 
 
 def test_without_views_it_says_what_to_start(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:

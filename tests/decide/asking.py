@@ -18,6 +18,7 @@ from streams.address import Address, address_of
 from streams.authzen.api import EVALUATION, EVALUATIONS, DecisionAPI
 from streams.authzen.directory import read_directory
 from streams.authzen.standing import Kept, PoliciesStanding, Snapshot
+from streams.http import door_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "authzen"
 TOKEN = "a" * 43
@@ -74,7 +75,7 @@ class Endpoint:
 
     def write_token(self, token: str) -> None:
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        (self.folder.path / "views.token").write_text(token + "\n")
+        (self.folder.path / "authzen.token").write_text(token + "\n")
 
     def send(
         self,
@@ -89,7 +90,7 @@ class Endpoint:
         given = [("Authorization", f"Bearer {TOKEN}"), ("Content-Type", "application/json")]
 
         async def exchange() -> httpx.Response:
-            api = DecisionAPI(self.folder, self.kept, self.address, lambda: self.now).build()
+            api = door_of(DecisionAPI(self.folder, self.kept, self.address, lambda: self.now).front())
             transport = httpx.ASGITransport(api)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
                 body = stream if stream is not None else content

@@ -13,7 +13,8 @@ from processors.policy.evaluation import Lookups
 from streams.address import AddressError, address_of
 from streams.authzen import limits
 from streams.authzen.api import EVALUATION, EVALUATIONS, METADATA
-from streams.http import SECURITY_HEADERS
+from streams.http import SECURITY_HEADERS, door
+from streams.http.door import REQUEST_ID_CHARS_MAX
 from tests.decide.asking import CLERK, QUESTION, TOKEN, Endpoint, standing_of
 
 TEXT = json.dumps(QUESTION).encode()
@@ -58,7 +59,7 @@ class TestToken:
         }
 
         [(code, body, told)] = answers
-        assert (code, body) == (401, b'{"error":"want the bearer token of this tenant"}')
+        assert (code, json.loads(body)["code"]) == (401, "TOKEN_REFUSED")
         assert ("www-authenticate", "Bearer") in told
 
     def test_a_stranger_is_refused_before_the_body_is_read(self, endpoint: Endpoint) -> None:
@@ -82,7 +83,7 @@ class TestToken:
         assert endpoint.send(TEXT).status_code == 401
         assert endpoint.send(TEXT, headers=[("Authorization", f"bearer {'n' * 43}"), JSON]).status_code == 200
 
-        (endpoint.folder.path / "views.token").unlink()
+        (endpoint.folder.path / "authzen.token").unlink()
         assert endpoint.send(TEXT, headers=[("Authorization", f"Bearer {'n' * 43}"), JSON]).status_code == 401
 
 
@@ -181,7 +182,7 @@ class TestBounds:
     def test_what_comes_too_slowly_is_given_up(self, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         import asyncio
 
-        monkeypatch.setattr(limits, "BODY_SECONDS", 0.05)
+        monkeypatch.setattr(door, "BODY_SECONDS", 0.05)
 
         async def dripping() -> AsyncIterator[bytes]:
             yield b"{"
@@ -196,12 +197,12 @@ class TestBounds:
 
         response = endpoint.send(TEXT, headers=headers)
 
-        assert (response.status_code, response.json()["error"]) == (400, "Content-Type: want application/json")
+        assert (response.status_code, response.json()["code"]) == (400, "CONTENT_TYPE_REFUSED")
 
     def test_two_kinds_are_none(self, endpoint: Endpoint) -> None:
         assert endpoint.send(TEXT, headers=[BEARER, JSON, ("Content-Type", "text/plain")]).status_code == 400
 
-    @pytest.mark.parametrize("request_id", ["", "x" * (limits.REQUEST_ID_CHARS_MAX + 1), "a b", "\xe4", "a\tb"])
+    @pytest.mark.parametrize("request_id", ["", "x" * (REQUEST_ID_CHARS_MAX + 1), "a b", "\xe4", "a\tb"])
     def test_a_request_id_that_is_not_given_back_is_refused(self, endpoint: Endpoint, request_id: str) -> None:
         headers: Any = [BEARER, JSON, (b"X-Request-ID", request_id.encode("latin-1"))]
 
@@ -255,7 +256,8 @@ class TestSilence:
         response = Endpoint(tmp_path, lambda: broken).send(TEXT)
 
         assert response.status_code == 500
-        assert response.json() == {"error": "the question could not be answered: take it as denied"}
+        assert response.json()["code"] == "INTERNAL_ERROR"
+        assert SECRET not in response.text
         assert "OSError" in caplog.text
         assert SECRET not in caplog.text
 

@@ -17,8 +17,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from macaw.cli import main
-from producers.home import Home
+from macaw.installation import tenancy
+from macaw.installation.tokens import ensure_token
+from producers.home import Home, HomeError, TenantHome
 from streams.authzen.questions import read_question
+from streams.http.door import TOKEN_CHARS_MIN
 from tests.decide.asking import EXAMPLE, TOKEN
 from tests.decide.test_interop import MORTY, ROWS
 
@@ -33,7 +36,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an installation of which nothing runs: neither broker nor monitor."""
     folder = Home.create(tmp_path, {"tenant": "acme", "bootstrap": "127.0.0.1:1"}).tenant("acme").path
     folder.mkdir(parents=True)
-    (folder / "views.token").write_text(TOKEN)
+    (folder / "authzen.token").write_text(TOKEN)
     monkeypatch.setenv("MACAW_HOME", str(tmp_path))
     monkeypatch.delenv("MACAW_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -100,6 +103,78 @@ def test_a_request_without_a_host_reaches_nothing(base: Path) -> None:
         assert connection.recv(4096).split()[1] in {b"400", b"421"}
 
 
+class TestToken:
+    """The token of this endpoint is its own, also for a tenant that was founded when it was that of the views."""
+
+    def test_a_tenant_that_has_none_gets_one_and_hears_of_it(self, base: Path) -> None:
+        folder = Home.open(base).tenant("acme")
+        (folder.path / "genesis").write_text("ab" * 32)
+        (folder.path / "views.token").write_text(TOKEN)
+        (folder.path / "authzen.token").unlink()
+
+        assert ensure_token(folder, "authzen") is True
+
+        file = folder.path / "authzen.token"
+        first = folder.token("authzen")
+        assert len(first) >= TOKEN_CHARS_MIN
+        assert first != TOKEN
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert ensure_token(folder, "authzen") is False
+        assert folder.token("authzen") == first
+
+    def test_the_command_says_what_changed_and_no_token(self, base: Path) -> None:
+        folder = Home.open(base).tenant("acme")
+        (folder.path / "genesis").write_text("ab" * 32)
+        (folder.path / "views.token").write_text(TOKEN)
+        (folder.path / "authzen.token").unlink()
+        with subprocess.Popen(
+            [sys.executable, "-m", "macaw.cli", "decide", "--serve", *FILES],
+            cwd=ROOT,
+            env={**os.environ, "MACAW_HOME": str(base)},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                assert process.stderr is not None
+                said = [process.stderr.readline(), process.stderr.readline()]
+                address = urlsplit(said[1].split()[2].rstrip(","))
+                assert address.hostname is not None
+                assert address.port is not None
+                question = ROWS[0]["request"]
+                path = "/access/v1/evaluation"
+                with_old = post(address.hostname, address.port, path, question)
+                own = {**HEADERS, "Authorization": f"Bearer {folder.token('authzen')}"}
+                with_own = post(address.hostname, address.port, path, question, own)
+            finally:
+                process.kill()
+
+        assert said[0].startswith(f"created {folder.path / 'authzen.token'}: ")
+        assert "views.token" in said[0]
+        assert (with_old[0], with_own[0]) == (401, 200)
+        assert "authzen.token" in with_old[1]["next"]
+        assert folder.token("authzen") not in "".join(said)
+
+    def test_a_folder_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        folder = TenantHome("acme", tmp_path / "acme")
+        folder.path.mkdir()
+        (folder.path / "genesis").write_text("ab" * 32)
+        (folder.path / "authzen.token").symlink_to("nowhere/authzen.token")
+
+        with pytest.raises(HomeError, match=r"authzen\.token"):
+            ensure_token(folder, "authzen")
+
+    def test_founding_makes_a_token_for_each_front(self, tmp_path: Path) -> None:
+        home = Home.create(tmp_path, {})
+        folder = home.tenant("acme")
+        folder.path.parent.mkdir(parents=True)
+
+        tenancy._prepare(home, folder, development=True)
+
+        tokens = {folder.token(front) for front in ("views", "authzen")}
+        assert len(tokens) == 2
+        assert {path.stat().st_mode & 0o777 for path in folder.path.glob("*.token")} == {0o600}
+
+
 class TestRefusals:
     """What is wrong is said in one sentence, before anything listens."""
 
@@ -117,7 +192,7 @@ class TestRefusals:
                 "question.json is refused: E_UNKNOWN_FIELD",
             ),
             (["--policies", str(EXAMPLE / "policies")], "cannot read directory.yaml"),
-            ([*FILES, "--tenant", "ghost"], "no views token for tenant 'ghost'"),
+            ([*FILES, "--tenant", "ghost"], "tenant 'ghost' is not known here"),
             (["--directory", str(EXAMPLE / "directory.yaml")], "not known here"),
         ],
     )
@@ -130,10 +205,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "want --subject, --action and --resource, or --serve"),
-            (["--subject", "a", "--action", "b"], "want --subject, --action and --resource, or --serve"),
-            (["--serve", *DELETE], "leave out"),
-            (["--subject", "a", "--action", "b", "--resource", "c"], "want TYPE:ID"),
+            ([], "one question needs --subject, --action and --resource"),
+            (["--subject", "a", "--action", "b"], "one question needs --subject, --action and --resource"),
+            (["--serve", *DELETE], "remove --subject"),
+            (["--subject", "a", "--action", "b", "--resource", "c"], "write TYPE:ID"),
             ([*DELETE, "--properties", '{"a":1,"a":2}'], "has a member twice"),
             ([*DELETE, "--properties", "[]"], "object"),
         ],

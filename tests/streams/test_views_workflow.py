@@ -246,7 +246,7 @@ class TestQuestions:
         answer = shown.get(question)
 
         assert answer.status_code == 400
-        assert "want" in answer.json()["error"]
+        assert answer.json()["code"] == "QUESTION_MALFORMED"
 
     def test_each_filter_filters(self, shown: Shown) -> None:
         for number, what in enumerate(

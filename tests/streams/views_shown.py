@@ -12,6 +12,7 @@ import httpx
 from producers.home import Home
 from schemas import codec
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged
+from streams.http import door_of
 from streams.views.api import QueryAPI
 from streams.views.app import Folding
 from streams.views.attestations import ATTESTATIONS
@@ -110,7 +111,9 @@ class Shown:
         """Ask the query API."""
 
         async def exchange() -> httpx.Response:
-            transport = httpx.ASGITransport(QueryAPI(self.home, self.rows, self.progress, lambda: self.now).build())
+            transport = httpx.ASGITransport(
+                door_of(QueryAPI(self.home, self.rows, self.progress, lambda: self.now).front())
+            )
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
                 headers = {"Authorization": f"Bearer {token}"}
                 return await client.get(f"/v1/tenants/{tenant}/{path}", headers=headers)

@@ -1,0 +1,320 @@
+"""The door before every HTTP front: which requests reach an endpoint.
+
+Each request passes these checks in this order, and the first that fails answers it:
+
+1. The head: at most `HEAD_BYTES_MAX`, HTTP/1.1 or 1.0, one `Host` that names this server (DNS rebinding), no `Origin`
+   (pages of browsers do not ask), a plain path, a body of one length (request smuggling), no token in the address, and
+   an `X-Request-ID` that can be given back.
+2. Room: at most `requests_max` requests of a front are answered at a time.
+3. The route: an unknown path is 404, a known one with another method 405.
+4. The token of the front, compared in constant time, before a byte of the body is read.
+5. The body: at most `body_bytes_max`, within `BODY_SECONDS`.
+
+An endpoint that fails answers 500; the log names the endpoint and the class of the exception only, since its text and
+traceback may quote the request. Every answer carries the security headers. There is no CORS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from producers.home import HomeError
+from streams.address import ON_LOOPBACK, Address
+from streams.http.refusals import CLOSE, RETRY_AFTER_SECONDS, SECURITY_HEADERS, HTTPRefusal, refuse
+
+log = logging.getLogger(__name__)
+
+HEALTH = "/healthz"
+REQUEST_ID = "X-Request-ID"
+HEAD_BYTES_MAX = 16 * 1024  # of the request line and the headers together
+REQUEST_ID_CHARS_MAX = 256
+VERSIONS = ("1.0", "1.1")  # proxies still speak 1.0
+REQUESTS_MAX = 64
+BODY_SECONDS = 10.0
+# A token file that was cut short must not become a token that can be guessed.
+TOKEN_CHARS_MIN = 16
+_REQUEST_ID = re.compile(rf"[\x21-\x7e]{{1,{REQUEST_ID_CHARS_MAX}}}")
+_UNPLAIN = re.compile(rb"%(?:2f|5c|2e|25)", re.IGNORECASE)  # `/`, `\`, `.` and `%`, which proxies read differently
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_TOKEN_NAMES = frozenset({"access_token", "token", "authorization", "bearer"})
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path of a front, as Starlette writes paths. `GET` also serves `HEAD`; `is_public` asks for no token."""
+
+    path: str
+    answer: Answer
+    method: str = "GET"
+    is_public: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What one server serves, to whom, and within which bounds.
+
+    `token` returns the token that opens a request, read anew for each, or raises HomeError where there is none; then
+    the request is refused. `token_place` says to people where that token stands. `health` returns the members of the
+    answer at `/healthz`, which asks for no token, or raises HTTPRefusal (`not_ready`).
+    """
+
+    endpoints: Sequence[Endpoint]
+    token: Callable[[Request], str] = field(repr=False)
+    token_place: str
+    health: Callable[[], Mapping[str, object]]
+    address: Address = ON_LOOPBACK
+    requests_max: int = REQUESTS_MAX
+    body_bytes_max: int = 0
+
+
+def door_of(front: Front) -> ASGIApp:
+    """Return a front as an ASGI application behind its door."""
+    return Door(front)
+
+
+class Door:
+    """Admits requests to the endpoints of a front."""
+
+    def __init__(self, front: Front) -> None:
+        async def healthz(request: Request) -> Response:  # noqa: ARG001 - Starlette passes it
+            return JSONResponse(front.health())
+
+        self._front = front
+        self._room = front.requests_max
+        self._decoy = secrets.token_urlsafe(32)  # compared where there is no token, so that the time tells little
+        endpoints = [*front.endpoints, Endpoint(HEALTH, healthz, is_public=True)]
+        routes = [Route(one.path, self._guarded(one), methods=[one.method]) for one in endpoints]
+        self._app = Starlette(routes=routes, exception_handlers={HTTPException: refuse})
+        self._app.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
+        ids = Headers(scope=scope).getlist(REQUEST_ID)
+        given = {REQUEST_ID: ids[0]} if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else {}
+
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update({**SECURITY_HEADERS, **given})
+            await send(message)
+
+        try:
+            check_head(scope, self._front.address)
+            if self._room == 0:
+                raise _busy()
+        except HTTPRefusal as refusal:
+            await refusal.response()(scope, receive, send_secured)
+            return
+        self._room -= 1
+        try:
+            await self._app(scope, _BoundedBody(receive, self._front), send_secured)
+        finally:
+            self._room += 1
+
+    def _guarded(self, endpoint: Endpoint) -> Answer:
+        """Return the endpoint behind the checks that need to know it."""
+
+        async def guarded(request: Request) -> Response:
+            try:
+                if not endpoint.is_public:
+                    self._check_token(request)
+                _check_length(request.headers, self._front.body_bytes_max)
+                return await endpoint.answer(request)
+            except HTTPException:
+                raise
+            except ClientDisconnect:
+                raise HTTPRefusal(
+                    HTTPStatus.BAD_REQUEST, "BODY_BROKEN", "the body broke off", "send the whole body"
+                ) from None
+            except Exception as exc:  # noqa: BLE001 - the last place before a server that would log all of it
+                log.error("%s could not answer: %s", endpoint.path, type(exc).__name__)  # noqa: TRY400 - no traceback
+                raise HTTPRefusal(
+                    HTTPStatus.INTERNAL_SERVER_ERROR,
+                    "INTERNAL_ERROR",
+                    "the request could not be answered",
+                    "take it as denied; the log of this server names the kind of failure",
+                ) from None
+
+        return guarded
+
+    def _check_token(self, request: Request) -> None:
+        """Check that the one Authorization header carries the front's token. Raises HTTPRefusal 401."""
+        try:
+            token = self._front.token(request)
+        except HomeError:
+            token = ""
+        is_token = len(token) >= TOKEN_CHARS_MIN
+        given = request.headers.getlist("authorization")
+        scheme, _, value = (given[0] if len(given) == 1 else "").partition(" ")
+        is_equal = hmac.compare_digest(value.strip().encode(), (token if is_token else self._decoy).encode())
+        if not (is_token and is_equal and scheme.lower() == "bearer"):
+            raise HTTPRefusal(
+                HTTPStatus.UNAUTHORIZED,
+                "TOKEN_REFUSED",
+                "the request has no token, a wrong one, or several",
+                f"send one header `Authorization: Bearer TOKEN` with the token in {self._front.token_place}",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+
+def check_head(scope: Scope, address: Address) -> None:
+    """Check what the head of a request says beside its route and its token. Raises HTTPRefusal."""
+    headers = Headers(scope=scope)
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    if size + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > HEAD_BYTES_MAX:
+        raise HTTPRefusal(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "HEAD_TOO_LARGE",
+            f"the head of the request is larger than {HEAD_BYTES_MAX} bytes",
+            "send fewer or shorter headers",
+            headers=CLOSE,
+        )
+    if scope["http_version"] not in VERSIONS:
+        raise HTTPRefusal(
+            HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+            "VERSION_REFUSED",
+            "the request is not HTTP/1.1 or HTTP/1.0",
+            "use HTTP/1.1",
+            headers=CLOSE,
+        )
+    hosts = headers.getlist("host")
+    if len(hosts) != 1 or not address.is_ours(hosts[0]):
+        raise HTTPRefusal(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "HOST_REFUSED",
+            "the Host header does not name this server",
+            "use the address that the server printed at its start; for another name it needs its own setting",
+            headers=CLOSE,
+        )
+    if "origin" in headers:
+        raise HTTPRefusal(
+            HTTPStatus.FORBIDDEN,
+            "ORIGIN_REFUSED",
+            "the request has an Origin header, and pages of browsers are not answered",
+            "ask from a program",
+            headers=CLOSE,
+        )
+    _check_target(scope)
+    _check_framing(headers, scope["http_version"])
+    ids = headers.getlist(REQUEST_ID)
+    if ids and (len(ids) > 1 or not _REQUEST_ID.fullmatch(ids[0])):
+        raise HTTPRefusal(
+            HTTPStatus.BAD_REQUEST,
+            "REQUEST_ID_REFUSED",
+            f"{REQUEST_ID} is not one text of 1 to {REQUEST_ID_CHARS_MAX} visible ASCII characters",
+            f"send one such {REQUEST_ID}, or none",
+            headers=CLOSE,
+        )
+
+
+def _check_target(scope: Scope) -> None:
+    """Check that path and query mean the same to every reader, and carry no token. Raises HTTPRefusal."""
+    path: str = scope["path"]
+    is_plain = path.startswith("/") and not _CONTROL.search(path) and not {".", ".."} & set(path.split("/"))
+    if not is_plain or _UNPLAIN.search(scope["raw_path"]):
+        raise HTTPRefusal(
+            HTTPStatus.BAD_REQUEST,
+            "PATH_REFUSED",
+            "the path is not plain: it has dot segments, control characters, or an encoded `/`, `\\`, `.` or `%`",
+            "send the path as this server's page writes it",
+            headers=CLOSE,
+        )
+    names = {name.lower() for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)}
+    if names & _TOKEN_NAMES:
+        raise HTTPRefusal(
+            HTTPStatus.BAD_REQUEST,
+            "TOKEN_IN_ADDRESS",
+            "the query has a parameter for a token, and addresses end up in logs",
+            "send the token in the Authorization header; replace it if it was real",
+            headers=CLOSE,
+        )
+
+
+def _check_framing(headers: Headers, version: str) -> None:
+    """Check that a proxy before this server cannot see another end of the body. Raises HTTPRefusal."""
+    lengths, codings = headers.getlist("content-length"), headers.getlist("transfer-encoding")
+    if len(lengths) + len(codings) > 1 or (codings and version != "1.1"):
+        raise HTTPRefusal(
+            HTTPStatus.BAD_REQUEST,
+            "FRAMING_REFUSED",
+            "the request states the length of its body twice, or in a way that its HTTP version does not know",
+            "send one Content-Length, or `Transfer-Encoding: chunked` with HTTP/1.1",
+            headers=CLOSE,
+        )
+
+
+def _check_length(headers: Headers, bytes_max: int) -> None:
+    """Refuse a body that is known to be too large, and any body where none is taken. Raises HTTPRefusal."""
+    length = headers.get("content-length", "0")
+    if int(length) > bytes_max or (bytes_max == 0 and "transfer-encoding" in headers):
+        raise _too_large(bytes_max)
+
+
+def _too_large(bytes_max: int) -> HTTPRefusal:
+    return HTTPRefusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "BODY_TOO_LARGE",
+        f"the body is larger than {bytes_max} bytes" if bytes_max else "this endpoint takes no body",
+        "send less" if bytes_max else "send the request without a body",
+        headers=CLOSE,
+    )
+
+
+def _busy() -> HTTPRefusal:
+    return HTTPRefusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "BUSY",
+        "the server answers as many requests at a time as it may",
+        "ask again in a moment",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+class _BoundedBody:
+    """The body of one request, within the bounds of its front: reading it may raise HTTPRefusal 413 or 408."""
+
+    def __init__(self, receive: Receive, front: Front) -> None:
+        self._receive = receive
+        self._front = front
+        self._left = front.body_bytes_max
+        self._until: float | None = None
+        self._is_whole = False
+
+    async def __call__(self) -> Message:
+        if self._is_whole:
+            return await self._receive()  # an answer waits for its reader to leave
+        if self._until is None:
+            self._until = asyncio.get_running_loop().time() + BODY_SECONDS
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPRefusal(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "BODY_TOO_SLOW",
+                f"the body did not come within {BODY_SECONDS:g} s",
+                "send the body at once",
+                headers=CLOSE,
+            ) from None
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _too_large(self._front.body_bytes_max)
+        self._is_whole = not message.get("more_body", False)
+        return message

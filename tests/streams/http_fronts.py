@@ -1,0 +1,144 @@
+"""Every HTTP front of the project behind a real server, and a third one that stands for fronts that come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from streams.address import LOOPBACK, address_of
+from streams.authzen.api import EVALUATION, DecisionAPI
+from streams.http import Endpoint, Front, server_of
+from streams.views.api import QueryAPI
+from tests.decide import asking
+from tests.streams.views_shown import TOKEN as VIEWS_TOKEN
+from tests.streams.views_shown import Shown
+
+PATIENCE = 60.0
+HELLO_TOKEN = "h" * 43
+ANSWER_BUFFER_BYTES = 4096  # of the kernel: an answer that is not read is soon noticed
+NAMES = ("views", "authzen", "hello")
+
+
+async def hello(request: Request) -> Response:
+    return JSONResponse({"hello": len(await request.body())})
+
+
+async def fail(request: Request) -> Response:
+    raise RuntimeError(f"the token was {request.headers['authorization']}")
+
+
+HELLO = Front(
+    endpoints=[Endpoint("/v1/hello", hello), Endpoint("/v1/fail", fail)],
+    token=lambda _: HELLO_TOKEN,
+    token_place="the test",
+    health=lambda: {"ready": True},
+)
+
+
+@dataclass
+class Asked:
+    """One front that listens, and its honest request."""
+
+    name: str
+    port: int
+    token: str = field(repr=False)
+    method: str
+    path: str
+    body: bytes = b""
+
+    def connect(self, *sent: bytes) -> socket.socket:
+        connection = socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE)
+        for data in sent:
+            connection.sendall(data)
+        return connection
+
+    def request(
+        self,
+        *more: str,
+        method: str | None = None,
+        target: str | None = None,
+        version: str = "1.1",
+        without: str = "",
+        body: bytes | None = None,
+        length: bool = True,
+    ) -> bytes:
+        """Return the honest request with these changes; `without` names headers that are left out."""
+        sent = (self.body if method is None and target is None else b"") if body is None else body
+        headers = {
+            "host": f"Host: {LOOPBACK}:{self.port}",
+            "authorization": f"Authorization: Bearer {self.token}",
+            "connection": "Connection: close",
+            **({"type": "Content-Type: application/json"} if sent else {}),
+            **({"length": f"Content-Length: {len(sent)}"} if sent and length else {}),
+        }
+        kept = [text for name, text in headers.items() if name not in without.split()]
+        first = f"{method or self.method} {target or self.path} HTTP/{version}"
+        return "\r\n".join([first, *kept, *more, "", ""]).encode("latin-1") + sent
+
+    def ask(self, request: bytes) -> Exchange:
+        """Send bytes and read until the server closes the connection."""
+        received = b""
+        with self.connect(request) as connection:
+            while data := connection.recv(65536):
+                received += data
+        return Exchange(received)
+
+
+class Exchange:
+    """What came back on a connection: the first answer, and how many there are."""
+
+    def __init__(self, received: bytes) -> None:
+        head, _, self.body = received.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        self.count = len(re.findall(rb"HTTP/1\.1 \d{3} ", received))
+        self.status = int(lines[0].split()[1]) if received else 0
+        self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+
+    @property
+    def code(self) -> str:
+        code: str = json.loads(self.body)["code"]
+        return code
+
+
+@contextmanager
+def listening(name: str, base: Path) -> Iterator[Asked]:
+    """Serve one of the fronts, as its process does, on a thread."""
+    with socket.create_server((LOOPBACK, 0)) as server_socket:
+        server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BUFFER_BYTES)
+        port = server_socket.getsockname()[1]
+        front, asked = _front(name, base, port)
+        server = server_of(front)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[server_socket])))
+        thread.start()
+        try:
+            yield asked
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def _front(name: str, base: Path, port: int) -> tuple[Front, Asked]:
+    if name == "views":
+        shown = Shown(base)
+        (shown.home.tenant("acme").path / "authzen.token").write_text(asking.TOKEN.replace("a", "z"))
+        api = QueryAPI(shown.home, shown.rows, shown.progress, lambda: shown.now)
+        return api.front(), Asked(name, port, VIEWS_TOKEN, "GET", "/v1/tenants/acme/sessions")
+    if name == "authzen":
+        standing = asking.standing_of(base, [asking.CLERK])
+        endpoint = asking.Endpoint(base, lambda: standing)
+        (endpoint.folder.path / "views.token").write_text("z" * 43)
+        decisions = DecisionAPI(endpoint.folder, endpoint.kept, address_of(LOOPBACK, port, None))
+        body = json.dumps(asking.QUESTION).encode()
+        return decisions.front(), Asked(name, port, asking.TOKEN, "POST", EVALUATION, body)
+    return HELLO, Asked(name, port, HELLO_TOKEN, "GET", "/v1/hello")
