@@ -23,7 +23,7 @@ from processors.identity.sessions import PERSON_ROLE
 from processors.policy.names import known_as
 from processors.proof import sealing, signing
 from processors.refusal import Refusal
-from producers.answers import PAYLOAD_HEADER, MonitorSigned, UntrustedRecordError
+from producers.answers import MonitorSigned, UntrustedRecordError
 from producers.consuming import headers_of
 from producers.keys import KeyPair
 from schemas import codec, limits, topics
@@ -95,7 +95,7 @@ def recall(message: Any, trusted: MonitorSigned, *, tool: str) -> tuple[Decision
 
 
 def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> CallPayload:
-    sealed = [v for n, v in headers_of(message) if n == PAYLOAD_HEADER]
+    sealed = [v for n, v in headers_of(message) if n == sealing.PAYLOAD_HEADER]
     if len(sealed) != 1 or sealed[0] is None or decision.payload_sha256 is None:
         raise UntrustedRecordError("want one sealed payload")
     try:

@@ -45,7 +45,6 @@ from schemas.topics import INTAKE, RESULTS
 
 log = logging.getLogger(__name__)
 
-PAYLOAD_HEADER = "macaw-payload"
 PENDING = "pending"
 REGISTRY_ATTEMPTS = 3
 REST_SECONDS = 0.5
@@ -105,7 +104,7 @@ class MonitorSigned:
         received = Received(message.partition(), message.offset(), 0, message.value(), headers_of(message))
         try:
             schema, body = codec.unframe(received.value or b"")
-            if schema.name != f"macaw.v1.{record.__name__}":
+            if schema.name != f"{codec.NAMESPACE}.{record.__name__}":
                 raise UntrustedRecordError(f"got {schema.name}, want {record.__name__}")
             kid = received.header(KID_HEADER)
             proof = Proof.parse(received.header(PROOF_HEADER))
@@ -363,7 +362,7 @@ class Answers(OfOneProcess):
     def _opened(self, result: Result, message: Any, sender: bytes, record: str) -> Any:
         """Return the payload of an answer: sealed by the monitor to the key that asked, and the one that it names."""
         assert result.payload_sha256 is not None
-        sealed = [v for n, v in headers_of(message) if n == PAYLOAD_HEADER]
+        sealed = [v for n, v in headers_of(message) if n == sealing.PAYLOAD_HEADER]
         if len(sealed) != 1 or sealed[0] is None:
             raise UntrustedRecordError("want one sealed payload")
         key = self._keys[result.to].sealing

@@ -51,6 +51,7 @@ from schemas.workflow import (
 
 RAW_TAG = b"macaw/raw/v1\n"
 SESSION_ROLE = "session"
+_EVENT = f"{codec.NAMESPACE}.Event"
 _GIVE_REASONS = frozenset({
     SessionClosed, SessionRevoked, PrincipalRevoked, AttestationApproved, AttestationDenied, AttestationRevoked,
     DelegationRevoked,
@@ -211,7 +212,7 @@ def _decode(tables: Tables, received: Received, claim: Claim) -> None:
     claim.kid = _claimed_kid(received)
     try:
         schema, body = codec.unframe(value)
-        if schema.name != "macaw.v1.Event":
+        if schema.name != _EVENT:
             raise Refusal(Reason.UNKNOWN_SCHEMA, f"{schema.name} does not belong on intake")
         event: Event = codec.decode(schema, body)
     except codec.SchemaError as exc:

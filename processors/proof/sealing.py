@@ -16,6 +16,7 @@ from hashlib import sha256
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+PAYLOAD_HEADER = "macaw-payload"
 PAYLOAD_SALT_TAG = b"macaw/payload-salt/v1\n"
 PARAMETERS_TAG = b"macaw/parameters/v1\n"
 DOCUMENT_TAG = b"macaw/document/v1\n"
