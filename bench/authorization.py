@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bench.tenant import DEPLOYMENT, Author, Signed
 from macaw.demo.score import Call, InjectedCall, Task, load_assignments, load_tasks, resource_name
-from processors.intake.identify import SESSION_ROLE, Received
+from processors.intake.identify import Received
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
 from producers.keys import KeyPair
@@ -40,6 +40,7 @@ from schemas.records import (
     ToolDeclaration,
 )
 from schemas.topics import DECISIONS
+from schemas.words import Outcome, Role
 from streams.worker.monitor import MonitoredTenant, build_fold
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -154,7 +155,7 @@ class Replay:
                     goal=goal,
                     tool=call.tool,
                     arguments=call.arguments,
-                    allowed=decision.outcome == "allowed",
+                    allowed=decision.outcome == Outcome.ALLOWED,
                     reason=decision.reason,
                 )
 
@@ -164,7 +165,7 @@ class Replay:
         [value] = [one.value for one in outputs if one.topic is DECISIONS]
         decision = codec.decode_as(Decision, value or b"")
         # A call that was refused for any other reason than a policy's would count as an attack stopped.
-        assert decision.reason.startswith(BY_POLICY) or decision.outcome == "allowed", decision.reason
+        assert decision.reason.startswith(BY_POLICY) or decision.outcome == Outcome.ALLOWED, decision.reason
         return decision
 
     def _session(self, admin: Author, role: str) -> Author:
@@ -174,7 +175,7 @@ class Replay:
         offer = agent.offer("agent", role, self._genesis)
         self._act(admin, PrincipalRegistered(role="agent", key=offer, attributes=attributes, tools=()))
         opening = SessionOpened(
-            principal_id=role, key=key.offer(SESSION_ROLE, role, self._genesis), ttl_ms=SESSION_TTL_MS
+            principal_id=role, key=key.offer(Role.SESSION, role, self._genesis), ttl_ms=SESSION_TTL_MS
         )
         self._act(Author("replay", self._genesis, agent, role), opening)
         return Author("replay", self._genesis, key, role, key.kid)
@@ -210,7 +211,7 @@ class Replay:
     def _act(self, author: Author, body: Body) -> None:
         """Say something that has to be accepted."""
         entry = codec.decode_as(AuditEntry, self._say(author, body)[-1].value or b"")
-        assert entry.outcome == "accepted", (entry.kind, entry.reason)
+        assert entry.outcome == Outcome.ACCEPTED, (entry.kind, entry.reason)
 
 
 def _founding(admin: KeyPair, monitor: KeyPair) -> TenantFounded:

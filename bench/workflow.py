@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.tenant import BURST, DEPLOYMENT, POLICIES, RESOURCE, parameters
-from processors.intake.identify import SESSION_ROLE, Received
+from processors.intake.identify import Received
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.jcs import canonical
 from processors.proof.signing import NO_GENESIS, kid_of
@@ -39,6 +39,7 @@ from schemas.records import (
     ToolDeclaration,
 )
 from schemas.topics import AUDIT
+from schemas.words import Outcome, Role
 from schemas.workflow import AttestationSet, ContextRead, ContextWritten, DelegationGranted
 from streams.worker.fold import TenantFold
 from streams.worker.monitor import MonitoredTenant, build_fold
@@ -161,7 +162,7 @@ def _registrations(site: Site) -> Iterator[Body]:
 
 def _session(site: Site, fold: TenantFold, name: str) -> Author:
     key = KeyPair.generate()
-    opened = SessionOpened(principal_id=name, key=key.offer(SESSION_ROLE, name, site.genesis), ttl_ms=SESSION_TTL_MS)
+    opened = SessionOpened(principal_id=name, key=key.offer(Role.SESSION, name, site.genesis), ttl_ms=SESSION_TTL_MS)
     site.say(fold, [opened], Author(_AGENT_KEYS[name], name))
     return Author(key, name, key.kid)
 
@@ -232,7 +233,7 @@ def timed(fold: TenantFold, received: Sequence[Received]) -> float:
     fold.rollback()
     values = (one.value for one in outputs if one.topic is AUDIT)
     outcomes = {codec.decode_as(AuditEntry, value).outcome for value in values if value is not None}
-    assert outcomes <= {"allowed", "accepted"}, f"the fold said {outcomes}"
+    assert outcomes <= {Outcome.ALLOWED, Outcome.ACCEPTED}, f"the fold said {outcomes}"
     return spent / folded / 1000
 
 

@@ -1,22 +1,14 @@
 """The answer to one call, as a value: what is decided, and what is to be written if it is."""
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from processors.policy.attestations import Request, Use
-from processors.policy.plan import Denial, Stage
+from processors.policy.plan import Denial
 from processors.policy.sequences import Mark, Write
+from schemas.words import Outcome, Stage
 
 T = TypeVar("T")
-
-
-class Outcome(StrEnum):
-    """What a verdict says."""
-
-    ALLOWED = "allowed"
-    PENDING = "pending"
-    DENIED = "denied"
 
 
 RANK = {Outcome.DENIED: 0, Outcome.PENDING: 1, Outcome.ALLOWED: 2}

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from processors.identity.attributes import subject_of
-from processors.identity.sessions import PERSON_ROLE
 from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal
 from producers.files import FileError, read_file
+from schemas.words import Role
 from streams.authzen import limits
 from streams.strict_yaml import StrictYAMLError, parse_yaml
 
 TYPES = "subject_types"
-TYPE_DEFAULT = "user"
-PROGRAMS = frozenset({"agent", "service"})
+TYPE_DEFAULT = Role.USER
+PROGRAMS = frozenset({Role.AGENT, Role.SERVICE})
 _ATTRIBUTES = frozenset({"company", "business_unit", "team", "user", "email", "roles", "groups", "clearance"})
 
 
@@ -108,7 +108,7 @@ def _subject(where: str, subject_type: str, subject_id: str, attributes: dict[st
         role, principal, known = subject_type, subject_id, attributes
     else:
         known = {"user": subject_id, **attributes}
-        role, principal = PERSON_ROLE, f"{PERSON_PREFIX}{known['user']}"
+        role, principal = Role.USER, f"{PERSON_PREFIX}{known['user']}"
     try:
         return subject_of(jcs.canonical(known).decode(), role, principal)
     except Refusal as exc:
