@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from producers.answers import Answer
 from producers.appending import Fate
-from schemas.reasons import EXPLAINED, Reason
+from schemas.reasons import Reason
 from schemas.words import Outcome
 
 if TYPE_CHECKING:
@@ -100,13 +100,19 @@ def digest_of(text: str, what: str) -> bytes:
 
 def explain(reason: str) -> str:
     """Return what a reason code means, for people."""
-    return EXPLAINED.get(Reason(reason), "") if reason in Reason.__members__ else ""
+    return Reason[reason].meaning if reason in Reason.__members__ else ""
+
+
+def next_step(reason: str) -> str:
+    """Return what to do about a reason code, for people."""
+    return Reason[reason].step if reason in Reason.__members__ else ""
 
 
 def sentence_of(answer: Answer, what: str) -> str:
     """Return what an answer says, for people."""
     result = answer.result
-    parts = [f"{what}: {result.reason}" if result.reason else what, explain(result.reason), result.detail]
+    head = f"{what}: {result.reason}" if result.reason else what
+    parts = [head, explain(result.reason), result.detail, next_step(result.reason)]
     return "; ".join(p for p in parts if p)
 
 

@@ -101,15 +101,15 @@ def _tell(found: Found[Explained]) -> None:
     show(f"call {decision.event_id.hex()} of {decision.resource}, by {decision.principal_id}")
     show(f"decided {time_of(decision.decided_at)}, audit entry {found.index}")
     show(f"who: {attributes_in_words(told['subjects'][0])}")
-    if str(verdict.outcome) == Outcome.ALLOWED and decision.outcome == Outcome.DENIED:
+    if verdict.outcome == Outcome.ALLOWED and decision.outcome == Outcome.DENIED:
         show(f"The policies allowed it; it was denied for another reason: {decision.reason} {decision.detail}".rstrip())
     elif answer.deciding:
         show(f"decided by {answer.deciding} at {verdict.detail or 'its resources'}, stage {verdict.stage.label}")
         show(f"its digest is {verdict.deciding.hex()}")
-    elif str(verdict.outcome) == Outcome.DENIED:
+    elif verdict.outcome == Outcome.DENIED:
         show(f"decided at stage {verdict.stage.label}; no document said so")
     if told.get("grant"):
-        show(f"{'granted by' if decision.outcome == 'allowed' else 'what may grant it:'} {told['grant']}")
+        show(f"{'granted by' if decision.outcome == Outcome.ALLOWED else 'what may grant it:'} {told['grant']}")
     _tell_others(told)
     if answer.edits:
         show("")
