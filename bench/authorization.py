@@ -172,8 +172,8 @@ class Replay:
         """Register an agent that holds one role, and open its session."""
         agent, key = KeyPair.generate(), KeyPair.generate()
         attributes = json.dumps({"company": COMPANY, "roles": [role]})
-        offer = agent.offer("agent", role, self._genesis)
-        self._act(admin, PrincipalRegistered(role="agent", key=offer, attributes=attributes, tools=()))
+        offer = agent.offer(Role.AGENT, role, self._genesis)
+        self._act(admin, PrincipalRegistered(role=Role.AGENT, key=offer, attributes=attributes, tools=()))
         opening = SessionOpened(
             principal_id=role, key=key.offer(Role.SESSION, role, self._genesis), ttl_ms=SESSION_TTL_MS
         )
@@ -190,8 +190,8 @@ class Replay:
                 for one in sorted(named)
                 if one.startswith(f"tool:{name}/")
             )
-            offer = KeyPair.generate().offer("tool", f"{name}-tools", self._genesis)
-            yield PrincipalRegistered(role="tool", key=offer, attributes="{}", tools=declared)
+            offer = KeyPair.generate().offer(Role.TOOL, f"{name}-tools", self._genesis)
+            yield PrincipalRegistered(role=Role.TOOL, key=offer, attributes="{}", tools=declared)
 
     def _names(self) -> list[str]:
         return sorted({role_of(task, self._held) for task in self._rows})
@@ -221,8 +221,8 @@ def _founding(admin: KeyPair, monitor: KeyPair) -> TenantFounded:
         root_keys=(KeyPair.generate().signing.public,),
         root_threshold=1,
         next_root_digests=(),
-        admin=admin.offer("admin", "admin", NO_GENESIS),
-        monitor=monitor.offer("monitor", "monitor", NO_GENESIS),
+        admin=admin.offer(Role.ADMIN, "admin", NO_GENESIS),
+        monitor=monitor.offer(Role.MONITOR, "monitor", NO_GENESIS),
         development=False,
         salt=os.urandom(32),
     )

@@ -155,8 +155,8 @@ class BenchTenant:
             root_keys=(KeyPair.generate().signing.public,),
             root_threshold=1,
             next_root_digests=(),
-            admin=admin.offer("admin", "admin", NO_GENESIS),
-            monitor=self.monitor.offer("monitor", "monitor", NO_GENESIS),
+            admin=admin.offer(Role.ADMIN, "admin", NO_GENESIS),
+            monitor=self.monitor.offer(Role.MONITOR, "monitor", NO_GENESIS),
             development=False,
             salt=os.urandom(32),
         )
@@ -166,11 +166,11 @@ class BenchTenant:
     def _acts(self, agent: KeyPair, tool: KeyPair) -> list[Body]:
         attributes = json.dumps({"company": "acme", "roles": ["payer"]})
         declared = ToolDeclaration(resource=RESOURCE, description="Sends money.", timeout_ms=30_000, idempotent=False)
-        offers = (agent.offer("agent", AGENT, self.genesis), tool.offer("tool", TOOL, self.genesis))
+        offers = (agent.offer(Role.AGENT, AGENT, self.genesis), tool.offer("tool", TOOL, self.genesis))
         documents = tuple(json.dumps(policy) for policy in POLICIES)
         return [
-            PrincipalRegistered(role="agent", key=offers[0], attributes=attributes, tools=()),
-            PrincipalRegistered(role="tool", key=offers[1], attributes="{}", tools=(declared,)),
+            PrincipalRegistered(role=Role.AGENT, key=offers[0], attributes=attributes, tools=()),
+            PrincipalRegistered(role=Role.TOOL, key=offers[1], attributes="{}", tools=(declared,)),
             PolicyPublished(documents=documents, previous=(None,) * len(documents)),
         ]
 

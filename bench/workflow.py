@@ -114,8 +114,8 @@ def found() -> tuple[Site, TenantFold, bytes]:
     site = Site()
     founding = TenantFounded(
         tenant=NAME, deployment=DEPLOYMENT, root_keys=(KeyPair.generate().signing.public,), root_threshold=1,
-        next_root_digests=(), admin=site.admin.key.offer("admin", "admin", NO_GENESIS),
-        monitor=site.monitor.offer("monitor", "monitor", NO_GENESIS), development=False, salt=os.urandom(32),
+        next_root_digests=(), admin=site.admin.key.offer(Role.ADMIN, "admin", NO_GENESIS),
+        monitor=site.monitor.offer(Role.MONITOR, "monitor", NO_GENESIS), development=False, salt=os.urandom(32),
     )  # fmt: skip
     first = site.records([founding], site.admin)
     site.genesis = kid_of((first[0].value or b"")[codec.FRAME_BYTES :])
@@ -142,18 +142,21 @@ def _registrations(site: Site) -> Iterator[Body]:
     attributes = json.dumps({"company": "acme", "roles": ["payer"]})
     for name, key in _AGENT_KEYS.items():
         yield PrincipalRegistered(
-            role="agent", key=key.offer("agent", name, site.genesis), attributes=attributes, tools=()
+            role=Role.AGENT, key=key.offer(Role.AGENT, name, site.genesis), attributes=attributes, tools=()
         )
     tools = tuple(
         ToolDeclaration(resource=resource, description="Sends money.", timeout_ms=30_000, idempotent=False)
         for resource in (RESOURCE, ATTESTED)
     )
     yield PrincipalRegistered(
-        role="tool", key=KeyPair.generate().offer("tool", "bank", site.genesis), attributes="{}", tools=tools
+        role=Role.TOOL, key=KeyPair.generate().offer(Role.TOOL, "bank", site.genesis), attributes="{}", tools=tools
     )
     may = canonical({"attests": ["**"], "subjects": ["**"]}).decode()
     yield PrincipalRegistered(
-        role="attester", key=site.attester.key.offer("attester", "scanner", site.genesis), attributes=may, tools=()
+        role=Role.ATTESTER,
+        key=site.attester.key.offer(Role.ATTESTER, "scanner", site.genesis),
+        attributes=may,
+        tools=(),
     )
     checked = {"policy_id": ATTESTED, "resources": [ATTESTED], "attestations": ["checked"]}
     documents = tuple(json.dumps(one) for one in (*POLICIES, checked))

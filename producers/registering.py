@@ -245,7 +245,7 @@ def _declare(
     with Control(home, folder, by.key, by.principal_id) as control:
         body = PrincipalRegistered(
             role=Role.TOOL,
-            key=key.offer("tool", app, folder.genesis),
+            key=key.offer(Role.TOOL, app, folder.genesis),
             attributes=_attributes(control, {}) if row is None else row.attributes,
             expires_at=None if row is None else row.expires_at,
             tools=declared,

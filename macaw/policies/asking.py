@@ -22,8 +22,9 @@ from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas.rows import SessionRow
+from schemas.words import Role
 
-ROLE_DEFAULT = "session"
+ROLE_DEFAULT = Role.SESSION
 
 
 class QuestionError(ValueError):
@@ -130,7 +131,7 @@ def subject_from(text: str) -> Subject:
         raise QuestionError(f"the attributes are no strict JSON ({exc.cause})") from exc
     if not isinstance(values, dict):
         raise QuestionError("want attributes: a JSON object")
-    programs = [(role, values.pop(role)) for role in ("agent", "service") if role in values]
+    programs = [(role, values.pop(role)) for role in (Role.AGENT, Role.SERVICE) if role in values]
     unknown = values.keys() - {"company", "business_unit", "team", "user", "email", "roles", "groups", "clearance"}
     if unknown or len(programs) > 1 or not all(isinstance(name, str) for _, name in programs):
         raise QuestionError(f"no policy looks at these attributes: {', '.join(sorted(unknown)) or 'agent and service'}")
