@@ -36,9 +36,9 @@ NO_EFFECTS = Consequences()
 class Verdict(NamedTuple):
     """The answer to one call, with no parameter value in it.
 
-    `outcome` is one of those in RANK. `reason` is a code of docs/mapl.md 12, empty if allowed. `detail` is the JSON pointer of the deciding check, in the
-    document whose digest is `deciding`. `policies` are the sorted digests of all documents that were consulted. The
-    caller may be told outcome, reason, `path` and `retry_after_ms`, and nothing else.
+    `outcome` is one of those in RANK. `reason` is a code of docs/mapl.md 12, empty if allowed. `detail` is the JSON
+    pointer of the deciding check, in the document whose digest is `deciding`. `policies` are the sorted digests of all
+    documents that were consulted. The caller may be told outcome, reason, `path` and `retry_after_ms`, and nothing else.
     """
 
     outcome: Outcome
