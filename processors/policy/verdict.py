@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
 
     `outcome` is one of those in RANK. `reason` is a code of docs/mapl.md 12, empty if allowed. `detail` is the JSON
     pointer of the deciding check, in the document whose digest is `deciding`. `policies` are the sorted digests of all
-    documents that were consulted. The caller may be told outcome, reason, `path` and `retry_after_ms`, and nothing else.
+    documents that were consulted. The caller may be told outcome, reason, `path` and `retry_after_ms`; nothing else.
     """
 
     outcome: Outcome
