@@ -24,7 +24,7 @@ from rich.table import Table
 from bench.tenant import DEPLOYMENT, Author, Signed
 from examples.demo.score import Call, InjectedCall, Task, load_assignments, load_tasks, resource_name
 from macaw.policies.files import read_documents
-from processors.intake.identify import SESSION_ROLE, Received
+from processors.intake.identify import Received
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
 from producers.keys import KeyPair
@@ -41,6 +41,7 @@ from schemas.records import (
     ToolDeclaration,
 )
 from schemas.topics import DECISIONS
+from schemas.words import Outcome, Role
 from streams.worker.monitor import MonitoredTenant, build_fold
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -155,7 +156,7 @@ class Replay:
                     goal=goal,
                     tool=call.tool,
                     arguments=call.arguments,
-                    allowed=decision.outcome == "allowed",
+                    allowed=decision.outcome == Outcome.ALLOWED,
                     reason=decision.reason,
                 )
 
@@ -165,17 +166,17 @@ class Replay:
         [value] = [one.value for one in outputs if one.topic is DECISIONS]
         decision = codec.decode_as(Decision, value or b"")
         # A call that was refused for any other reason than a policy's would count as an attack stopped.
-        assert decision.reason.startswith(BY_POLICY) or decision.outcome == "allowed", decision.reason
+        assert decision.reason.startswith(BY_POLICY) or decision.outcome == Outcome.ALLOWED, decision.reason
         return decision
 
     def _session(self, admin: Author, role: str) -> Author:
         """Register an agent that holds one role, and open its session."""
         agent, key = KeyPair.generate(), KeyPair.generate()
         attributes = json.dumps({"company": COMPANY, "roles": [role]})
-        offer = agent.offer("agent", role, self._genesis)
-        self._act(admin, PrincipalRegistered(role="agent", key=offer, attributes=attributes, tools=()))
+        offer = agent.offer(Role.AGENT, role, self._genesis)
+        self._act(admin, PrincipalRegistered(role=Role.AGENT, key=offer, attributes=attributes, tools=()))
         opening = SessionOpened(
-            principal_id=role, key=key.offer(SESSION_ROLE, role, self._genesis), ttl_ms=SESSION_TTL_MS
+            principal_id=role, key=key.offer(Role.SESSION, role, self._genesis), ttl_ms=SESSION_TTL_MS
         )
         self._act(Author("replay", self._genesis, agent, role), opening)
         return Author("replay", self._genesis, key, role, key.kid)
@@ -190,8 +191,8 @@ class Replay:
                 for one in sorted(named)
                 if one.startswith(f"tool:{name}/")
             )
-            offer = KeyPair.generate().offer("tool", f"{name}-tools", self._genesis)
-            yield PrincipalRegistered(role="tool", key=offer, attributes="{}", tools=declared)
+            offer = KeyPair.generate().offer(Role.TOOL, f"{name}-tools", self._genesis)
+            yield PrincipalRegistered(role=Role.TOOL, key=offer, attributes="{}", tools=declared)
 
     def _names(self) -> list[str]:
         return sorted({role_of(task, self._held) for task in self._rows})
@@ -211,7 +212,7 @@ class Replay:
     def _act(self, author: Author, body: Body) -> None:
         """Say something that has to be accepted."""
         entry = codec.decode_as(AuditEntry, self._say(author, body)[-1].value or b"")
-        assert entry.outcome == "accepted", (entry.kind, entry.reason)
+        assert entry.outcome == Outcome.ACCEPTED, (entry.kind, entry.reason)
 
 
 def _founding(admin: KeyPair, monitor: KeyPair) -> TenantFounded:
@@ -221,8 +222,8 @@ def _founding(admin: KeyPair, monitor: KeyPair) -> TenantFounded:
         root_keys=(KeyPair.generate().signing.public,),
         root_threshold=1,
         next_root_digests=(),
-        admin=admin.offer("admin", "admin", NO_GENESIS),
-        monitor=monitor.offer("monitor", "monitor", NO_GENESIS),
+        admin=admin.offer(Role.ADMIN, "admin", NO_GENESIS),
+        monitor=monitor.offer(Role.MONITOR, "monitor", NO_GENESIS),
         development=False,
         salt=os.urandom(32),
     )

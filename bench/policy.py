@@ -28,6 +28,7 @@ from processors.policy.compiled import compile_policy
 from processors.policy.documents import parse_policy
 from processors.policy.evaluation import Lookups, Session
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
+from schemas.words import Outcome
 
 NOW = 1_772_463_600_000  # 2026-03-02T15:00:00Z, ten o'clock in New York
 PASSES = 7
@@ -130,7 +131,7 @@ class Bench:
                 verdict = deciding.decide(index, subject, resources[at % number], values, call)
                 for key, arrival in verdict.effects.buckets:
                     buckets[key] = arrival
-                assert verdict.outcome == "allowed", verdict
+                assert verdict.outcome == Outcome.ALLOWED, verdict
 
         return run
 

@@ -38,6 +38,7 @@ from processors.step import step
 from schemas import codec, limits
 from schemas.records import AuditEntry, CallPayload, Decision, Event, InvocationRequested
 from schemas.topics import DECISIONS
+from schemas.words import Outcome
 from streams.worker.fold import TenantFold
 from streams.worker.monitor import build_fold
 
@@ -272,7 +273,7 @@ def _audit(case: Case) -> Callable[[], object]:
 
     def run() -> None:
         for effects in claims:
-            audit_log.append_entry(tables, effects, "allowed", "")
+            audit_log.append_entry(tables, effects, Outcome.ALLOWED, "")
 
     return run
 

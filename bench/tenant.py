@@ -10,10 +10,9 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from processors.effects import output_place
-from processors.intake.identify import SESSION_ROLE
 from processors.proof import signing
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of
@@ -31,6 +30,7 @@ from schemas.records import (
     ToolDeclaration,
 )
 from schemas.topics import DECISIONS
+from schemas.words import Outcome, Role
 from streams.worker.monitor import MonitoredTenant
 
 DEPLOYMENT = "bench"
@@ -138,7 +138,8 @@ class BenchTenant:
     def reports(self, decisions: Sequence[tuple[bytes, bytes]], burst: int) -> list[Signed]:
         """Return the tool's report on each of these decisions, given by their leaves and their calls' leaves."""
         body = json.dumps({"sent": True, "reference": "TX-2041-77", "balance": "1204.50"}, separators=(",", ":"))
-        reports = [ResultReported(decision=leaf, outcome="ok", body=body, attestations=()) for leaf, _ in decisions]
+        ok = ResultReported(decision=b"", outcome=Outcome.OK, body=body, attestations=())
+        reports = [replace(ok, decision=leaf) for leaf, _ in decisions]
         return self._tool.sign(reports, burst, [call for _, call in decisions])
 
     def decision_leaf(self, partition: int, value: bytes) -> tuple[bytes, bytes]:
@@ -154,8 +155,8 @@ class BenchTenant:
             root_keys=(KeyPair.generate().signing.public,),
             root_threshold=1,
             next_root_digests=(),
-            admin=admin.offer("admin", "admin", NO_GENESIS),
-            monitor=self.monitor.offer("monitor", "monitor", NO_GENESIS),
+            admin=admin.offer(Role.ADMIN, "admin", NO_GENESIS),
+            monitor=self.monitor.offer(Role.MONITOR, "monitor", NO_GENESIS),
             development=False,
             salt=os.urandom(32),
         )
@@ -165,16 +166,16 @@ class BenchTenant:
     def _acts(self, agent: KeyPair, tool: KeyPair) -> list[Body]:
         attributes = json.dumps({"company": "acme", "roles": ["payer"]})
         declared = ToolDeclaration(resource=RESOURCE, description="Sends money.", timeout_ms=30_000, idempotent=False)
-        offers = (agent.offer("agent", AGENT, self.genesis), tool.offer("tool", TOOL, self.genesis))
+        offers = (agent.offer(Role.AGENT, AGENT, self.genesis), tool.offer("tool", TOOL, self.genesis))
         documents = tuple(json.dumps(policy) for policy in POLICIES)
         return [
-            PrincipalRegistered(role="agent", key=offers[0], attributes=attributes, tools=()),
-            PrincipalRegistered(role="tool", key=offers[1], attributes="{}", tools=(declared,)),
+            PrincipalRegistered(role=Role.AGENT, key=offers[0], attributes=attributes, tools=()),
+            PrincipalRegistered(role=Role.TOOL, key=offers[1], attributes="{}", tools=(declared,)),
             PolicyPublished(documents=documents, previous=(None,) * len(documents)),
         ]
 
     def _opening(self, session: KeyPair) -> SessionOpened:
-        offer = session.offer(SESSION_ROLE, AGENT, self.genesis)
+        offer = session.offer(Role.SESSION, AGENT, self.genesis)
         return SessionOpened(principal_id=AGENT, key=offer, ttl_ms=SESSION_TTL_MS)
 
 

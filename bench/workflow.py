@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.tenant import BURST, DEPLOYMENT, POLICIES, RESOURCE, parameters
-from processors.intake.identify import SESSION_ROLE, Received
+from processors.intake.identify import Received
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.jcs import canonical
 from processors.proof.signing import NO_GENESIS, kid_of
@@ -39,6 +39,7 @@ from schemas.records import (
     ToolDeclaration,
 )
 from schemas.topics import AUDIT
+from schemas.words import Outcome, Role
 from schemas.workflow import AttestationSet, ContextRead, ContextWritten, DelegationGranted
 from streams.worker.fold import TenantFold
 from streams.worker.monitor import MonitoredTenant, build_fold
@@ -113,8 +114,8 @@ def found() -> tuple[Site, TenantFold, bytes]:
     site = Site()
     founding = TenantFounded(
         tenant=NAME, deployment=DEPLOYMENT, root_keys=(KeyPair.generate().signing.public,), root_threshold=1,
-        next_root_digests=(), admin=site.admin.key.offer("admin", "admin", NO_GENESIS),
-        monitor=site.monitor.offer("monitor", "monitor", NO_GENESIS), development=False, salt=os.urandom(32),
+        next_root_digests=(), admin=site.admin.key.offer(Role.ADMIN, "admin", NO_GENESIS),
+        monitor=site.monitor.offer(Role.MONITOR, "monitor", NO_GENESIS), development=False, salt=os.urandom(32),
     )  # fmt: skip
     first = site.records([founding], site.admin)
     site.genesis = kid_of((first[0].value or b"")[codec.FRAME_BYTES :])
@@ -141,18 +142,21 @@ def _registrations(site: Site) -> Iterator[Body]:
     attributes = json.dumps({"company": "acme", "roles": ["payer"]})
     for name, key in _AGENT_KEYS.items():
         yield PrincipalRegistered(
-            role="agent", key=key.offer("agent", name, site.genesis), attributes=attributes, tools=()
+            role=Role.AGENT, key=key.offer(Role.AGENT, name, site.genesis), attributes=attributes, tools=()
         )
     tools = tuple(
         ToolDeclaration(resource=resource, description="Sends money.", timeout_ms=30_000, idempotent=False)
         for resource in (RESOURCE, ATTESTED)
     )
     yield PrincipalRegistered(
-        role="tool", key=KeyPair.generate().offer("tool", "bank", site.genesis), attributes="{}", tools=tools
+        role=Role.TOOL, key=KeyPair.generate().offer(Role.TOOL, "bank", site.genesis), attributes="{}", tools=tools
     )
     may = canonical({"attests": ["**"], "subjects": ["**"]}).decode()
     yield PrincipalRegistered(
-        role="attester", key=site.attester.key.offer("attester", "scanner", site.genesis), attributes=may, tools=()
+        role=Role.ATTESTER,
+        key=site.attester.key.offer(Role.ATTESTER, "scanner", site.genesis),
+        attributes=may,
+        tools=(),
     )
     checked = {"policy_id": ATTESTED, "resources": [ATTESTED], "attestations": ["checked"]}
     documents = tuple(json.dumps(one) for one in (*POLICIES, checked))
@@ -161,7 +165,7 @@ def _registrations(site: Site) -> Iterator[Body]:
 
 def _session(site: Site, fold: TenantFold, name: str) -> Author:
     key = KeyPair.generate()
-    opened = SessionOpened(principal_id=name, key=key.offer(SESSION_ROLE, name, site.genesis), ttl_ms=SESSION_TTL_MS)
+    opened = SessionOpened(principal_id=name, key=key.offer(Role.SESSION, name, site.genesis), ttl_ms=SESSION_TTL_MS)
     site.say(fold, [opened], Author(_AGENT_KEYS[name], name))
     return Author(key, name, key.kid)
 
@@ -232,7 +236,7 @@ def timed(fold: TenantFold, received: Sequence[Received]) -> float:
     fold.rollback()
     values = (one.value for one in outputs if one.topic is AUDIT)
     outcomes = {codec.decode_as(AuditEntry, value).outcome for value in values if value is not None}
-    assert outcomes <= {"allowed", "accepted"}, f"the fold said {outcomes}"
+    assert outcomes <= {Outcome.ALLOWED, Outcome.ACCEPTED}, f"the fold said {outcomes}"
     return spent / folded / 1000
 
 

@@ -33,6 +33,7 @@ from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from schemas import codec
 from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, Prompt
+from schemas.words import Outcome
 from streams.worker.monitor import build_fold
 
 LEAVES = 4000  # of the 4096 values that parameters may hold
@@ -193,7 +194,7 @@ def judged(case: Case) -> tuple[float, int, str]:
     begin = time.thread_time()
     verdict = decide(index, EVE, resource, parameters, Circumstances(intents=intents), work)
     seconds = time.thread_time() - begin
-    return seconds, limits.WORK_UNITS_MAX - work[0], verdict.reason or "allowed"
+    return seconds, limits.WORK_UNITS_MAX - work[0], verdict.reason or Outcome.ALLOWED
 
 
 def measured(found: Iterator[Case], again: int = 30) -> list[tuple[float, float, int, str, str]]:

@@ -10,7 +10,7 @@ from processors.intake.authority import MAY_REGISTER, MAY_SIGN
 from processors.state.table import Room
 from processors.state.tables import Tables
 from schemas import limits
-from schemas.reasons import EXPLAINED
+from schemas.reasons import Reason
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, insync_replicas_min
 from streams.cluster.access import ResourceKind, rules
 
@@ -19,10 +19,10 @@ HERE = Path(__file__).parent
 
 def reasons() -> str:
     """Return the page of reason codes."""
-    rows = "\n".join(f"| `{reason}` | {meaning} |" for reason, meaning in EXPLAINED.items())
+    rows = "\n".join(f"| `{one}` | {one.meaning} | {one.step} |" for one in Reason)
     return (
         "# Reason codes\n\nMade from `schemas/reasons.py`. Codes are stable. Publishing a policy adds the `E_…` codes of the policy\n"
-        f"language (`processors/policy/errors.py`).\n\n| code | meaning |\n|---|---|\n{rows}\n"
+        f"language (`processors/policy/errors.py`).\n\n| code | what is wrong | what to do next |\n|---|---|---|\n{rows}\n"
     )
 
 

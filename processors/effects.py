@@ -32,6 +32,7 @@ from schemas.records import (
 )
 from schemas.rows import AttestationRow, DelegationRow, GrantRow, RequestRow, SessionRow, VaultRow
 from schemas.topics import Topic
+from schemas.words import AttestationKind
 
 Recipients = tuple[tuple[bytes, bytes], ...]
 EVENT_PROOF_HEADER = "macaw-event-proof"
@@ -218,8 +219,8 @@ class Effects:
     def attestation_changed(self, record: bytes, row: AttestationRow, status: str) -> None:
         """Tell the views what became of an attestation."""
         self._workflow_changed(
-            id=record, kind="record", key=row.key, session_id=row.session_id, principal_id=row.by, resource=row.setter,
-            status=status, criteria=(), quorum=0, approved_by=(), uses=row.uses,
+            id=record, kind=AttestationKind.RECORD, key=row.key, session_id=row.session_id, principal_id=row.by,
+            resource=row.setter, status=status, criteria=(), quorum=0, approved_by=(), uses=row.uses,
             uses_max=1 if row.one_time else row.max_uses, ends_at=row.expires_at,
         )  # fmt: skip
 
@@ -228,7 +229,7 @@ class Effects:
     ) -> None:
         """Tell the views what became of a request for approval."""
         self._workflow_changed(
-            id=request, kind="request", key=row.key, session_id=row.session_id, principal_id=row.root,
+            id=request, kind=AttestationKind.REQUEST, key=row.key, session_id=row.session_id, principal_id=row.root,
             resource=row.resource, status=status, criteria=criteria, quorum=quorum,
             approved_by=tuple(one.principal_id for one in row.approvals), uses=0, uses_max=None, ends_at=row.open_until,
         )  # fmt: skip
@@ -236,9 +237,9 @@ class Effects:
     def grant_changed(self, grant: bytes, row: GrantRow, status: str) -> None:
         """Tell the views what became of a grant."""
         self._workflow_changed(
-            id=grant, kind="grant", key=row.key, session_id=b"", principal_id=row.root, resource="", status=status,
-            criteria=(), quorum=0, approved_by=tuple(one.principal_id for one in row.approvals), uses=row.uses,
-            uses_max=row.max_uses, ends_at=row.expires_at,
+            id=grant, kind=AttestationKind.GRANT, key=row.key, session_id=b"", principal_id=row.root, resource="",
+            status=status, criteria=(), quorum=0, approved_by=tuple(one.principal_id for one in row.approvals),
+            uses=row.uses, uses_max=row.max_uses, ends_at=row.expires_at,
         )  # fmt: skip
 
     def _workflow_changed(self, **what: Any) -> None:

@@ -39,6 +39,7 @@ from processors.state.tables import Tables
 from schemas import records, workflow
 from schemas.reasons import Reason
 from schemas.rulings import RecordsSkipped, TimeAccepted
+from schemas.words import Outcome, RegistryKind, Status
 
 Change = (
     records.SessionOpened
@@ -90,7 +91,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     done = known if isinstance(known, Refusal) else _attempt(effects, _take_effect, tables, effects, *known)
     if isinstance(done, Refusal):
         _attempt(effects, refuse, effects, done)
-        done = "refused", done.reason
+        done = Outcome.REFUSED, done.reason
     if effects.spent:
         work.pay(tables, effects)
     if ended.is_sweeping(tables):
@@ -98,7 +99,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     if isinstance(_attempt(effects, audit_log.append_entry, tables, effects, *done), Refusal):
         effects.undo_to(mark)
         effects.claim = Claim(raw_digest(received.value))
-        audit_log.append_entry(tables, effects, "refused", Reason.INTERNAL_ERROR)
+        audit_log.append_entry(tables, effects, Outcome.REFUSED, Reason.INTERNAL_ERROR)
     return effects.outputs
 
 
@@ -152,11 +153,11 @@ def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event
             pass  # its append time has moved the clock; what was due expired above
         case RecordsSkipped() | TimeAccepted() as body:
             rulings.accept(tables, body, effects.claim.leaf, effects.received.offset)
-            effects.reply("accepted")
+            effects.reply(Outcome.ACCEPTED)
         case _ as body:
             _change(tables, effects, signer, body)
-            effects.reply("accepted")
-    return "accepted", ""
+            effects.reply(Outcome.ACCEPTED)
+    return Outcome.ACCEPTED, ""
 
 
 def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> None:  # noqa: C901, PLR0912
@@ -165,16 +166,16 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
         case records.SessionOpened():
             session_id = sessions.open_session(tables, signer, body, effects.signed_event())
             sessions.admit(tables, session_id)
-            effects.enter_registry("session", session_id)
-            effects.session_changed(session_id, tables.sessions.rows[session_id], "open")
+            effects.enter_registry(RegistryKind.SESSION, session_id)
+            effects.session_changed(session_id, tables.sessions.rows[session_id], Status.OPEN)
         case records.SessionClosed():
             sessions.close(tables, signer)
             sessions.tell_ended(tables, effects, [signer.kid])
             ended.begin(tables, effects, [signer.kid])
-            effects.enter_registry("ended", signer.kid)
+            effects.enter_registry(RegistryKind.ENDED, signer.kid)
         case records.SessionRevoked():
             _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
-            effects.enter_registry("ended", body.session)
+            effects.enter_registry(RegistryKind.ENDED, body.session)
         case records.PrincipalRegistered():
             kid = registry.register(tables, signer, body)
             keys.admit(tables, body.key.principal_id, kid)
@@ -194,7 +195,7 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
                 decision.resume(tables, effects, leaf)
         case workflow.AttestationDenied():
             if (leaf := answers.deny(tables, effects, signer, body)) is not None:
-                decision.end(tables, effects, leaf, Reason.APPROVAL_DENIED, "cancelled")
+                decision.end(tables, effects, leaf, Reason.APPROVAL_DENIED, Status.CANCELLED)
         case workflow.DelegationGranted():
             login_at = attestations.held_since(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
             delegations.grant(tables, effects, signer, body, login_at)
@@ -203,11 +204,11 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
         case workflow.ApplicationEventLogged():
             notes.check_application_event(body)
         case records.AdminAdded():
-            effects.enter_registry("key", registry.add_admin(tables, body))
+            effects.enter_registry(RegistryKind.KEY, registry.add_admin(tables, body))
         case records.TenantFounded():
             assert effects.received.value is not None
             registry.found(tables, body, effects.received.value[5:], effects.received.offset)
-            effects.enter_registry("tenant", tables.genesis)
+            effects.enter_registry(RegistryKind.TENANT, tables.genesis)
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -218,15 +219,15 @@ def _enter_registered(effects: Effects, kid: bytes | None) -> None:
     Each declaration stays: later ones were accepted because of it.
     """
     if kid is None:
-        effects.enter_registry("tools", effects.claim.leaf)
+        effects.enter_registry(RegistryKind.TOOLS, effects.claim.leaf)
     else:
-        effects.enter_registry("key", kid)
+        effects.enter_registry(RegistryKind.KEY, kid)
 
 
 def _revoke_principal(tables: Tables, effects: Effects, signer: Signer, body: records.PrincipalRevoked) -> None:
     """Revoke keys, and let what was done with them count no more. Raises Refusal."""
     kids = registry.revoke(tables, signer, body)
-    effects.enter_registry("revoked", kids[0])  # once: it says which others
+    effects.enter_registry(RegistryKind.REVOKED, kids[0])  # once: it says which others
     _end_revoked(tables, effects, sessions.end_sessions(tables, kids), kids)
     if not tables.principals.rows[body.principal_id.encode()].kids:
         delegations.revoke_all_of(tables, effects, body.principal_id)
@@ -254,7 +255,7 @@ def refuse(effects: Effects, refusal: Refusal) -> None:
     if effects.claim.event is None:
         effects.dead_letter(refusal.reason)
     elif effects.claim.signer is not None and refusal.reason not in _SILENT:
-        effects.reply("refused", refusal.reason, refusal.detail)
+        effects.reply(Outcome.REFUSED, refusal.reason, refusal.detail)
 
 
 def expire(tables: Tables, effects: Effects) -> None:

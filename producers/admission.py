@@ -17,18 +17,18 @@ from typing import Any, NamedTuple
 
 from processors.calls.deadlines import ends_at
 from processors.calls.parameters import MalformedParametersError, parse_parameters
-from processors.calls.standing import APPROVER_ROLE, names_of
+from processors.calls.standing import names_of
 from processors.identity.attributes import subject_of
-from processors.identity.sessions import PERSON_ROLE
 from processors.policy.names import known_as
 from processors.proof import sealing, signing
 from processors.refusal import Refusal
-from producers.answers import PAYLOAD_HEADER, MonitorSigned, UntrustedRecordError
+from producers.answers import MonitorSigned, UntrustedRecordError
 from producers.consuming import headers_of
 from producers.keys import KeyPair
 from schemas import codec, limits, topics
 from schemas.records import CallPayload, Decision, InvocationRequested, SignedEvent
 from schemas.rows import SessionRow
+from schemas.words import Outcome, Role
 from schemas.workflow import AttestationApproved
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_
         UntrustedRecordError: the record is not what its signatures would have to say.
     """
     decision, leaf, sender = trusted.verify(message, signing.DECISION_TAG, Decision)
-    if decision.outcome != "allowed" or decision.tool != tool:
+    if decision.outcome != Outcome.ALLOWED or decision.tool != tool:
         return None
     # The log waits for a report a little longer than it lets a call begin.
     if decision.execute_before is None or now_ms >= decision.execute_before + limits.UNKNOWN_GRACE_MS:
@@ -91,11 +91,11 @@ def recall(message: Any, trusted: MonitorSigned, *, tool: str) -> tuple[Decision
         UntrustedRecordError: nobody can have executed it: no live monitor key signed it.
     """
     decision, leaf, _ = trusted.verify(message, signing.DECISION_TAG, Decision)
-    return (decision, leaf) if decision.outcome == "allowed" and decision.tool == tool else None
+    return (decision, leaf) if decision.outcome == Outcome.ALLOWED and decision.tool == tool else None
 
 
 def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> CallPayload:
-    sealed = [v for n, v in headers_of(message) if n == PAYLOAD_HEADER]
+    sealed = [v for n, v in headers_of(message) if n == sealing.PAYLOAD_HEADER]
     if len(sealed) != 1 or sealed[0] is None or decision.payload_sha256 is None:
         raise UntrustedRecordError("want one sealed payload")
     try:
@@ -174,9 +174,9 @@ def _approver(kid: bytes, trusted: MonitorSigned) -> _Approver | None:
     session = trusted.registry.session_that_signed(kid)
     if session is not None:
         names = _names(session.attributes, session.role, session.principal_id)
-        person = session.role == PERSON_ROLE and not session.revoked
+        person = session.role == Role.USER and not session.revoked
         return _Approver(session.ed25519, session.principal_id, names, session.expires_at) if person else None
-    key = trusted.registry.live_key(kid, APPROVER_ROLE)
+    key = trusted.registry.live_key(kid, Role.APPROVER)
     if key is None:
         return None
     return _Approver(key.ed25519, key.principal_id, _names(key.attributes, key.role, key.principal_id), key.expires_at)

@@ -42,11 +42,10 @@ from schemas import codec, topics
 from schemas.reasons import Reason
 from schemas.records import Event, ReplyPayload, Result, ResultPayload, ResultReported, SignedEvent
 from schemas.topics import INTAKE, RESULTS
+from schemas.words import Outcome, Role
 
 log = logging.getLogger(__name__)
 
-PAYLOAD_HEADER = "macaw-payload"
-PENDING = "pending"
 REGISTRY_ATTEMPTS = 3
 REST_SECONDS = 0.5
 
@@ -77,7 +76,7 @@ class Answer:
     @property
     def pending_until(self) -> int | None:
         """When a call that waits is over, in milliseconds; None for every other answer, and where nothing says so."""
-        found = _UNTIL.fullmatch(self.result.detail) if self.result.outcome == PENDING else None
+        found = _UNTIL.fullmatch(self.result.detail) if self.result.outcome == Outcome.PENDING else None
         return int(found[1]) if found else None
 
 
@@ -105,14 +104,14 @@ class MonitorSigned:
         received = Received(message.partition(), message.offset(), 0, message.value(), headers_of(message))
         try:
             schema, body = codec.unframe(received.value or b"")
-            if schema.name != f"macaw.v1.{record.__name__}":
+            if schema.name != f"{codec.NAMESPACE}.{record.__name__}":
                 raise UntrustedRecordError(f"got {schema.name}, want {record.__name__}")
             kid = received.header(KID_HEADER)
             proof = Proof.parse(received.header(PROOF_HEADER))
             # The prefix is not signed, so the leaf must name the schema that we decode by.
             place = _place_of(tag, self.genesis, message.topic(), message.partition(), schema.sha256)
             leaf = place.leaf(body)
-            key = self.registry.live_key(kid, "monitor")
+            key = self.registry.live_key(kid, Role.MONITOR)
             if key is None:
                 raise UntrustedRecordError("not signed by a live monitor key")
             self._heads.verify(key.ed25519, proof.head(leaf), proof.signature)
@@ -310,7 +309,7 @@ class Answers(OfOneProcess):
             return
         answer = self._answer(result, message, waiter.resource, sender)
         self._compare(result.audit_index, waiter.floor)
-        if result.outcome != PENDING:
+        if result.outcome != Outcome.PENDING:
             self.forget(result.event)
             with suppress(InvalidStateError):  # nobody waits any more
                 waiter.future.set_result(answer)
@@ -335,11 +334,11 @@ class Answers(OfOneProcess):
         offset = message.offset()
         if result.report is None:
             return Answer(result, self._reply(result, message, resource, sender), offset)
-        if result.outcome == PENDING:
+        if result.outcome == Outcome.PENDING:
             raise UntrustedRecordError("a call that waits has no report")
         if result.payload_sha256 is None:
             # Only a report that was too large to pass on may be missing; its leaf stands in the record.
-            if result.outcome in {"ok", "failed"} and result.reason != Reason.OUTPUT_TOO_LARGE:
+            if result.outcome in {Outcome.OK, Outcome.FAILED} and result.reason != Reason.OUTPUT_TOO_LARGE:
                 raise UntrustedRecordError("an outcome without the tool's own words")
             return Answer(result, offset=offset)
         report = self._report(result, message, sender)
@@ -349,13 +348,13 @@ class Answers(OfOneProcess):
 
     def _reply(self, result: Result, message: Any, resource: str | None, sender: bytes) -> str | None:
         """Return what the log itself says beside an answer, None for nothing."""
-        if result.outcome in {"ok", "failed"}:
+        if result.outcome in {Outcome.OK, Outcome.FAILED}:
             raise UntrustedRecordError("an outcome without the tool's report")
-        if result.outcome == PENDING and (resource is None or Answer(result).pending_until is None):
+        if result.outcome == Outcome.PENDING and (resource is None or Answer(result).pending_until is None):
             raise UntrustedRecordError("only a call waits, and until a time that is told")
         if result.payload_sha256 is None:
             return None
-        if resource is not None or result.outcome != "accepted":
+        if resource is not None or result.outcome != Outcome.ACCEPTED:
             raise UntrustedRecordError("only an event that the log itself answers has a reply")
         payload: ReplyPayload = self._opened(result, message, sender, "ReplyPayload")
         return payload.body
@@ -363,7 +362,7 @@ class Answers(OfOneProcess):
     def _opened(self, result: Result, message: Any, sender: bytes, record: str) -> Any:
         """Return the payload of an answer: sealed by the monitor to the key that asked, and the one that it names."""
         assert result.payload_sha256 is not None
-        sealed = [v for n, v in headers_of(message) if n == PAYLOAD_HEADER]
+        sealed = [v for n, v in headers_of(message) if n == sealing.PAYLOAD_HEADER]
         if len(sealed) != 1 or sealed[0] is None:
             raise UntrustedRecordError("want one sealed payload")
         key = self._keys[result.to].sealing
@@ -376,7 +375,7 @@ class Answers(OfOneProcess):
     def _report(self, result: Result, message: Any, sender: bytes) -> tuple[ResultReported, str]:
         """Open and verify the tool's report: signed by a live tool key, about this decision and this call."""
         payload: ResultPayload = self._opened(result, message, sender, "ResultPayload")
-        tool = self._trusted.registry.live_key(payload.kid, "tool")
+        tool = self._trusted.registry.live_key(payload.kid, Role.TOOL)
         if tool is None:
             raise UntrustedRecordError("the report is not signed by a live tool key")
         event, leaf = self._trusted.verify_event(payload.event, payload.proof, payload.kid, tool.ed25519)

@@ -12,12 +12,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 
-from producers.answers import PENDING, Answer
+from producers.answers import Answer
 from producers.appending import Fate, PublishError
 from producers.outcomes import MalformedTimeError, NoAnswerError, no_result, not_yet
 from producers.sent import Sent
 from producers.waiting import Book, WaitingCall
 from schemas import limits
+from schemas.words import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ async def _any_of(futures: Sequence[Future[Answer]], seconds: float) -> None:
 
 def waits(answer: Answer) -> bool:
     """Whether an answer says that people are asked first."""
-    return answer.result.outcome == PENDING
+    return answer.result.outcome == Outcome.PENDING
 
 
 def waited(seconds: float) -> float:

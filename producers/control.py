@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processors.intake.identify import SESSION_ROLE
 from processors.proof import jcs
 from producers.answers import Answer, Answers, MonitorSigned
 from producers.clock import LogClock, clock_ms
@@ -22,6 +21,7 @@ from producers.sent import Sent
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Body, SessionOpened
+from schemas.words import Outcome, Role
 from schemas.workflow import StateQueried
 
 CONTROL_SECONDS = 20.0
@@ -45,7 +45,7 @@ class Speaker:
             PublishError: the broker did not take it.
         """
         answer = ask(self.publisher, self.answers, body, on_behalf_of=on_behalf_of, seconds=seconds)
-        if answer.result.outcome != "accepted":
+        if answer.result.outcome != Outcome.ACCEPTED:
             what = f"{type(body).__name__} was refused"
             raise RefusedError(sentence_of(answer, what), reason=answer.result.reason, answer=answer)
         return answer
@@ -179,7 +179,7 @@ def open_session(
     Raises:
         RefusedError, NoAnswerError, PublishError: it was not opened.
     """
-    offer = session.offer(SESSION_ROLE, principal_id, control.tenant.genesis)
+    offer = session.offer(Role.SESSION, principal_id, control.tenant.genesis)
     control.tell(
         SessionOpened(principal_id=principal_id, key=offer, ttl_ms=ttl_ms, attributes=attributes, issuer=issuer)
     )

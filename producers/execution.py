@@ -25,6 +25,7 @@ from producers.reporting import told, type_name, unwritable, written
 from producers.tools import ToolArgumentError, ToolFunction, bind_arguments, calling
 from schemas import limits
 from schemas.records import Attestation
+from schemas.words import Outcome
 
 REPORT_BYTES_MAX = limits.RESULT_EVENT_BYTES_MAX - 4096  # of a body and what is attested beside it
 ATTESTATION_HEAD_BYTES = 64  # of one, beside its key and value
@@ -43,7 +44,7 @@ class Ended:
 
 def failed(error: str, **more: jcs.JSONValue) -> Ended:
     """Return the end of a call that had no effect, or whose function says that it failed."""
-    return Ended("failed", jcs.canonical({"error": error, **more}).decode())
+    return Ended(Outcome.FAILED, jcs.canonical({"error": error, **more}).decode())
 
 
 class Execution:
@@ -72,7 +73,7 @@ class Execution:
                 return failed("TOO_LATE")  # it never left the queue, and does nothing when it does
             crew.replace(self._run)
         # A thread cannot be stopped: the effect may still come. Nobody can say, so nobody does.
-        unknown = Ended("unknown", jcs.canonical({"error": f"no end within {seconds:g} s"}).decode())
+        unknown = Ended(Outcome.UNKNOWN, jcs.canonical({"error": f"no end within {seconds:g} s"}).decode())
         return self._ended or self._known or unknown
 
     def _is_mine(self) -> bool:
@@ -128,12 +129,12 @@ class Execution:
             return
         attested = tuple(self._said.said.values())  # as it is now: threads of the function may still speak
         said = unwritable(value, "writing it did not end in time")
-        self._known = Ended("ok", said.text, attested, str(said))
+        self._known = Ended(Outcome.OK, said.text, attested, str(said))
         room = REPORT_BYTES_MAX - sum(
             len(one.key.encode()) + len(one.value.encode()) + ATTESTATION_HEAD_BYTES for one in attested
         )
         said = written(value, room)
-        self._ended = Ended("ok", said.text, attested, str(said))
+        self._ended = Ended(Outcome.OK, said.text, attested, str(said))
         self._done.set()
 
     def _raised(self, raised: BaseException) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from producers.answers import Answer
 from producers.appending import Fate
-from schemas.reasons import EXPLAINED, Reason
+from schemas.reasons import Reason
+from schemas.words import Outcome
 
 if TYPE_CHECKING:
     from producers.waiting import WaitingCall
@@ -99,13 +100,19 @@ def digest_of(text: str, what: str) -> bytes:
 
 def explain(reason: str) -> str:
     """Return what a reason code means, for people."""
-    return EXPLAINED.get(Reason(reason), "") if reason in Reason.__members__ else ""
+    return Reason[reason].meaning if reason in Reason.__members__ else ""
+
+
+def next_step(reason: str) -> str:
+    """Return what to do about a reason code, for people."""
+    return Reason[reason].step if reason in Reason.__members__ else ""
 
 
 def sentence_of(answer: Answer, what: str) -> str:
     """Return what an answer says, for people."""
     result = answer.result
-    parts = [f"{what}: {result.reason}" if result.reason else what, explain(result.reason), result.detail]
+    head = f"{what}: {result.reason}" if result.reason else what
+    parts = [head, explain(result.reason), result.detail, next_step(result.reason)]
     return "; ".join(p for p in parts if p)
 
 
@@ -113,14 +120,14 @@ def result_of(answer: Answer) -> Any:
     """Return the tool's result, or raise what the answer says. Raises CallError."""
     result = answer.result
     kinds: dict[str, tuple[type[CallError], str]] = {
-        "denied": (DeniedError, "the call was denied"),
-        "refused": (RefusedError, "the event was refused"),
+        Outcome.DENIED: (DeniedError, "the call was denied"),
+        Outcome.REFUSED: (RefusedError, "the event was refused"),
     }
-    if result.outcome == "ok" and answer.body is not None:
+    if result.outcome == Outcome.OK and answer.body is not None:
         return json.loads(answer.body)
     kind, what = kinds.get(result.outcome, (UnknownOutcomeError, "the outcome is unknown"))
     # Without the tool's own words only the monitor says how the call ended.
-    if result.outcome == "failed" and answer.body is not None:
+    if result.outcome == Outcome.FAILED and answer.body is not None:
         kind, what = FailedError, f"the tool failed: {answer.body}"
     if (first := _FIRST.fullmatch(result.detail)) and result.reason == Reason.ALREADY_CALLED:
         back = f"`macaw invoke --resume {first[1]}` fetches its result, where it was asked and not given out yet"

@@ -30,6 +30,7 @@ from producers.tools import ToolFunction
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered, ToolDeclaration
 from schemas.rows import KeyRow
+from schemas.words import Role
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def registrar(folder: TenantHome, role: str, name: str, *, enrolment: str | None
     path = folder.key_file("enrolment", enrolment or name)
     if enrolment is not None or path.exists():
         return Registrar(KeyPair.load(path), f"{ENROLMENT_PREFIX}{enrolment or name}")
-    if role != "tool" and (folder.path / "enrol.key").exists():
+    if role != Role.TOOL and (folder.path / "enrol.key").exists():
         return Registrar(folder.key("enrol"), "enrol")
     raise HomeError(
         f"no key in {folder.path} may register the {role} {name!r}: where admin.key is, run "
@@ -194,11 +195,11 @@ def _on_the_log(
         security=home.security,
     )
     with closing(view):
-        row = view.live_key(key.kid, "tool")
+        row = view.live_key(key.kid, Role.TOOL)
         if row is None and view.key(key.kid) is not None:
             raise RefusedError(_ended(folder, app), reason=Reason.REVOKED_KEY)
         principal = view.tables.principals.get(app.encode())
-        lives = principal is not None and any(view.live_key(kid, "tool") is not None for kid in principal.kids)
+        lives = principal is not None and any(view.live_key(kid, Role.TOOL) is not None for kid in principal.kids)
         return row, {one.resource: one for one in principal.tools} if principal is not None and lives else {}
 
 
@@ -243,8 +244,8 @@ def _declare(
     by = registrar(folder, "tool", app)
     with Control(home, folder, by.key, by.principal_id) as control:
         body = PrincipalRegistered(
-            role="tool",
-            key=key.offer("tool", app, folder.genesis),
+            role=Role.TOOL,
+            key=key.offer(Role.TOOL, app, folder.genesis),
             attributes=_attributes(control, {}) if row is None else row.attributes,
             expires_at=None if row is None else row.expires_at,
             tools=declared,

@@ -20,6 +20,7 @@ from producers.process import OfOneProcess
 from producers.security import UNSECURED, Security
 from schemas.rows import KeyRow, ResourceRow, SessionRow
 from schemas.topics import REGISTRY, reader_group
+from schemas.words import RegistryKind
 
 log = logging.getLogger(__name__)
 
@@ -201,13 +202,13 @@ class RegistryView(OfOneProcess):
         kind, session_id = self._named(key)
         row = self._tables.sessions.get(session_id)
         # The key is not signed, the event is: it must have ended the session that the key names.
-        if kind == "ended" and row is not None and row.expires_at <= self._tables.now:
+        if kind == RegistryKind.ENDED and row is not None and row.expires_at <= self._tables.now:
             self._closed |= {session_id}
 
     def _forget(self, key: bytes) -> None:
         kind, session_id = self._named(key)
         # Anybody's bytes may stand in a key: what names no session of ours changes nothing. What ended stays ended.
-        if kind == "session" and self._tables.sessions.get(session_id) is not None:
+        if kind == RegistryKind.SESSION and self._tables.sessions.get(session_id) is not None:
             self._tables.sessions.delete(session_id)
             self._tables.commit()
             self._closed -= {session_id}
@@ -215,7 +216,7 @@ class RegistryView(OfOneProcess):
     def _named(self, key: bytes) -> tuple[str, bytes]:
         """Return the kind and the digest that a key names, empty where it names nothing of ours."""
         kind, _, name = key.decode(errors="backslashreplace").partition("/")
-        if kind not in {"session", "ended"}:
+        if kind not in {RegistryKind.SESSION, RegistryKind.ENDED}:
             return "", b""
         try:
             return kind, bytes.fromhex(name)

@@ -38,6 +38,7 @@ from producers.security import UNSECURED, Security
 from producers.tools import ToolFunction
 from schemas.records import Decision, ResultReported
 from schemas.topics import tool_group
+from schemas.words import Role
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ class ToolHost(OfOneProcess):
 
     def _check_key(self) -> None:
         """Raise HostError where the log would take no report of ours; nothing of the batch is committed then."""
-        if self._control.trusted.registry.live_key(self._control.key.kid, "tool") is None:
+        if self._control.trusted.registry.live_key(self._control.key.kid, Role.TOOL) is None:
             raise HostError(
                 f"the key of this instance of {self._app} is revoked or past its time, so the log would take no report:"
                 " nothing more is executed; register the instance again with a new key"

@@ -19,6 +19,7 @@ from producers.outcomes import milliseconds
 from producers.prompting import AuthenticatedPrompt, create_prompt
 from schemas import limits
 from schemas.records import SessionClosed
+from schemas.words import NotedOutcome, Outcome, Status
 from schemas.workflow import ApplicationEventLogged
 
 OWN_SCOPE = "session"
@@ -36,15 +37,15 @@ class Workflow:
 
     # --- approvals
 
-    def list_attestations(self, status: str = "pending") -> list[dict[str, Any]]:
+    def list_attestations(self, status: str = Status.PENDING) -> list[dict[str, Any]]:
         """Return the requests that this person may answer (`pending`), or what this session was attested (`active`).
 
         Raises:
             ValueError: another status.
         """
-        if status not in {"pending", "active"}:
+        if status not in {Status.PENDING, Status.ACTIVE}:
             raise ValueError(f"got status {status[:40]!r}, want pending or active")
-        return (approving.pending_requests if status == "pending" else approving.own_attestations)(self._speaker)
+        return (approving.pending_requests if status == Status.PENDING else approving.own_attestations)(self._speaker)
 
     def show_call(self, request: str) -> ShownCall:
         """Return a call that waits, as its caller signed it.
@@ -61,11 +62,11 @@ class Workflow:
         Raises:
             ParametersChangedError: they have not; nothing was signed.
         """
-        return approving.approve(self._desk, attestation, reason).result.outcome == "accepted"
+        return approving.approve(self._desk, attestation, reason).result.outcome == Outcome.ACCEPTED
 
     def deny_attestation(self, attestation: Mapping[str, Any], *, reason: str = "") -> bool:
         """Say no to a listed request; raises as `approve_attestation`."""
-        return approving.deny(self._desk, attestation, reason).result.outcome == "accepted"
+        return approving.deny(self._desk, attestation, reason).result.outcome == Outcome.ACCEPTED
 
     # --- the context vault: each raises VaultRollbackError where what is told contradicts what was told before
 
@@ -174,7 +175,7 @@ class Workflow:
         source: str | None = None,
         action: str | None = None,
         target: str | None = None,
-        outcome: str = "success",
+        outcome: str = NotedOutcome.SUCCESS,
         signed: bool = False,
         category: str = "custom",
         metadata: Mapping[str, Any] | None = None,
@@ -206,7 +207,7 @@ class AsyncWorkflow:
 
     _workflow: Workflow
 
-    async def list_attestations(self, status: str = "pending") -> list[dict[str, Any]]:
+    async def list_attestations(self, status: str = Status.PENDING) -> list[dict[str, Any]]:
         """Return as `Workflow.list_attestations`."""
         return await asyncio.to_thread(self._workflow.list_attestations, status)
 
@@ -314,7 +315,7 @@ class AsyncWorkflow:
         source: str | None = None,
         action: str | None = None,
         target: str | None = None,
-        outcome: str = "success",
+        outcome: str = NotedOutcome.SUCCESS,
         signed: bool = False,
         category: str = "custom",
         metadata: Mapping[str, Any] | None = None,

@@ -16,9 +16,7 @@ from typing import Any, NamedTuple
 
 from processors.context.vault import OWN, chain_value
 from processors.identity.registry import check_offer
-from processors.identity.sessions import BRIDGE_ROLE
 from processors.intake.authority import MAY_SIGN
-from processors.intake.identify import SESSION_ROLE
 from processors.policy.names import PERSON_PREFIX
 from processors.proof import jcs
 from processors.refusal import Refusal
@@ -27,6 +25,7 @@ from producers.registry_view import RegistryView
 from schemas import codec, limits
 from schemas.records import Event, SessionOpened, SignedEvent
 from schemas.rows import KeyRow
+from schemas.words import Role
 from schemas.workflow import ContextWritten
 
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
@@ -141,12 +140,12 @@ def _opening(opened: SignedEvent, log: Log, opener: KeyRow | None) -> tuple[Sess
     if not isinstance(body, SessionOpened) or body.key.principal_id != body.principal_id:
         raise VaultForgedError("what is shown beside the writer's event opens no session")
     try:
-        check_offer(body.key, SESSION_ROLE, log.genesis)
+        check_offer(body.key, Role.SESSION, log.genesis)
     except Refusal as exc:
         raise VaultForgedError(f"the key of the writer's session: {exc.reason}") from exc
     if opener is not None:
         speaks = body.principal_id == opener.principal_id
-        if opener.role == BRIDGE_ROLE:
+        if opener.role == Role.BRIDGE:
             speaks = body.principal_id.startswith(PERSON_PREFIX)
         if not speaks or event.header.principal_id != opener.principal_id:
             raise VaultForgedError("the key that opened the writer's session does not speak for the author")

@@ -164,7 +164,7 @@ def keyed_partition(key: bytes) -> int:
 
 # Consumer groups and transactional ids. Only a monitor and the instances of a tool commit offsets of a tenant.
 MONITOR_GROUP = "macaw.monitor"
-MONITOR_TRANSACTIONS_PREFIX = "macaw.monitor."  # each worker's lanes have ids of their own
+MONITOR_TRANSACTIONS_PREFIX = f"{MONITOR_GROUP}."  # each worker's lanes have ids of their own
 VIEWS_GROUP_PREFIX = "macaw-views-"  # each process is a group of its own, named anew at every start
 
 

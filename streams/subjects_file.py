@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from processors.identity.attributes import subject_as_written
-from processors.identity.sessions import PERSON_ROLE
 from processors.policy.names import PERSON_PREFIX, check_name, check_printable, known_as
 from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal
 from producers.files import FileError, read_file
 from schemas.errors import InputError
+from schemas.words import Role
 from streams.strict_yaml import StrictYAMLError, parse_yaml
 
 TYPES = "subject_types"
-TYPE_DEFAULT = "user"
-PROGRAMS = frozenset({"agent", "service"})
+TYPE_DEFAULT = Role.USER
+PROGRAMS = frozenset({Role.AGENT, Role.SERVICE})
 
 FILE_BYTES_MAX = 2 * 1024 * 1024  # YAML is read at some 200 KiB a second
 SUBJECTS_MAX = 10_000
@@ -52,7 +52,7 @@ class Entry:
     @property
     def is_person(self) -> bool:
         """Whether it is a person under at least one type."""
-        return any(subject.type == PERSON_ROLE for subject in self.subjects.values())
+        return any(subject.type == Role.USER for subject in self.subjects.values())
 
 
 def read_subjects(path: Path) -> dict[str, Entry]:
@@ -120,4 +120,4 @@ def _subject(subject_type: str, subject_id: str, attributes: Attributes) -> Subj
     known = {"user": subject_id, **attributes}
     principal = f"{PERSON_PREFIX}{known['user']}"
     check_printable(principal)
-    return subject_as_written(known, PERSON_ROLE, principal)
+    return subject_as_written(known, Role.USER, principal)

@@ -11,6 +11,7 @@ from examples.demo.score import Call, InjectedCall, Outcome, Task, is_write, res
 from examples.demo.stage import Stage
 from producers.answers import Answer
 from producers.client import Client
+from schemas import words
 
 ANSWER_SECONDS = 60.0
 
@@ -68,9 +69,9 @@ def _outcome(task: Task, call: Call | InjectedCall, injection: str | None, answe
         injection_task=injection,
         tool=call.tool,
         arguments=call.arguments,
-        allowed=result.outcome in {"ok", "failed", "unknown"},
-        succeeded=result.outcome == "ok",
-        reason=result.reason or ("" if result.outcome == "ok" else result.outcome),
+        allowed=result.outcome in {words.Outcome.OK, words.Outcome.FAILED, words.Outcome.UNKNOWN},
+        succeeded=result.outcome == words.Outcome.OK,
+        reason=result.reason or ("" if result.outcome == words.Outcome.OK else result.outcome),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from macaw.cli.terminal.options import Tenant
+from schemas.words import Role
 
 app = typer.Typer(help="Register and revoke agents.")
 
@@ -45,7 +46,7 @@ def register(
 
     home, folder = open_tenant(tenant)
     try:
-        kind = "service" if service else "agent"
+        kind = Role.SERVICE if service else Role.AGENT
         register_agent(home, folder, name, attributes=attributes, role=kind, enrolment=enrolment)
     except RefusedError as exc:
         if exc.reason != Reason.KEY_TAKEN:

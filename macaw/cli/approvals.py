@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from macaw.cli.terminal.options import AsJson, Tenant
+from schemas.words import Status
 
 if TYPE_CHECKING:
     from producers.approving import ShownCall
@@ -165,7 +166,7 @@ def _show(shown: ShownCall, requests: tuple[dict[str, Any], ...]) -> None:
 def _tell(shown: ShownCall, asked: dict[str, Any], *, approve: bool, as_json: bool) -> None:
     from macaw.cli.terminal.output import say, show_json
 
-    said = "approved" if approve else "denied"
+    said = Status.APPROVED if approve else Status.DENIED
     if as_json:
         told = {"request": shown.request, "key": asked["key"], "parameters_sha256": asked["parameters_sha256"]}
         show_json({**told, "answer": said}, indent=2)

@@ -9,6 +9,7 @@ import typer
 
 from macaw.cli.terminal.options import AsJson, Tenant
 from macaw.cli.terminal.speaking import As
+from schemas.words import Status
 
 app = typer.Typer(help="Grant, list and revoke delegations.")
 
@@ -107,7 +108,7 @@ def list_delegations(*, name: As, tenant: Tenant = None, as_json: AsJson = False
     rows = (
         (
             row.get("delegation"), row.get("delegator"), row.get("delegate"), plain_json(row.get("scope")),
-            "revoked" if row.get("revoked") else time_of(int(row.get("expires_at", 0))), row.get("purpose"),
+            Status.REVOKED if row.get("revoked") else time_of(int(row.get("expires_at", 0))), row.get("purpose"),
         )
         for row in (*found["granted"], *found["received"])
     )  # fmt: skip

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from macaw.cli.terminal.options import Tenant
+from schemas.words import Role
 
 app = typer.Typer(help="Make keys with which other machines register agents and tools.")
 
-KINDS = ("agent", "service", "tool")
+KINDS = (Role.AGENT, Role.SERVICE, Role.TOOL)
 
 
 @app.command("create")

@@ -8,6 +8,7 @@ import typer
 
 from macaw.cli.terminal.options import AsJson, Tenant
 from macaw.cli.terminal.speaking import As
+from schemas.words import NotedOutcome
 
 app = typer.Typer(help="Note what applications do.")
 
@@ -25,7 +26,7 @@ def log_event(
     source: Annotated[str | None, typer.Option("--source", help="Where; without it who notes it.")] = None,
     action: Annotated[str, typer.Option("--action")] = "",
     target: Annotated[str, typer.Option("--target")] = "",
-    outcome: Annotated[str, typer.Option("--outcome", help="success, failure or denied.")] = "success",
+    outcome: Annotated[str, typer.Option("--outcome", help="success, failure or denied.")] = NotedOutcome.SUCCESS,
     category: Annotated[str, typer.Option("--category")] = "custom",
     signed: Annotated[
         bool, typer.Option("--signed", help="The application vouches for it as a signed record.")

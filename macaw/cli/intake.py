@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from macaw.cli.terminal.options import Tenant
+from schemas.words import Outcome
 
 if TYPE_CHECKING:
     from schemas.rulings import RecordsSkipped, TimeAccepted
@@ -24,7 +25,7 @@ def skip(first: First, last: Last = None, *, reason: Reason, tenant: Tenant = No
     """Let the monitor go on behind records that cannot be read (UNREADABLE_BATCH). One that can be read is folded."""
     from schemas.rulings import RecordsSkipped
 
-    _rule(tenant, RecordsSkipped(first=first, last=first if last is None else last, reason=reason), "skipped")
+    _rule(tenant, RecordsSkipped(first=first, last=first if last is None else last, reason=reason), Outcome.SKIPPED)
 
 
 @app.command("accept-time")

@@ -34,6 +34,7 @@ def command(
     from macaw.cli.terminal.stopping import Stopping
     from macaw.installation.locking import only_one
     from macaw.installation.tenancy import monitored
+    from schemas.topics import MONITOR_TRANSACTIONS_PREFIX
     from streams.worker.lanes import WorkerStuckError
     from streams.worker.monitor import Monitor
     from streams.worker.settings import LoopSettings
@@ -46,7 +47,7 @@ def command(
         settings = LoopSettings(
             bootstrap=home.bootstrap,
             security=home.security,
-            transactional_id=f"macaw.monitor.{worker}",
+            transactional_id=f"{MONITOR_TRANSACTIONS_PREFIX}{worker}",
             assigned=_assigned(home, worker),
         )
         monitor = Monitor(settings, lambda name: monitored(home, name))

@@ -20,6 +20,7 @@ from producers.home import Home, TenantHome
 from producers.keys import KeyPair
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered
+from schemas.words import Role
 from streams.subjects_file import Attributes, SubjectsFileError, read_subjects
 
 BRIDGE = "bridge:development"
@@ -67,8 +68,8 @@ def _bridge(home: Home, folder: TenantHome) -> KeyPair:
         KeyPair.generate().save(path)  # before it is registered: a registered key that is lost can never speak
     key = KeyPair.load(path)
     body = PrincipalRegistered(
-        role="bridge",
-        key=key.offer("bridge", BRIDGE, folder.genesis),
+        role=Role.BRIDGE,
+        key=key.offer(Role.BRIDGE, BRIDGE, folder.genesis),
         attributes=canonical({ISSUERS_ATTRIBUTE: [DEVELOPMENT_ISSUER]}).decode(),
         tools=(),
     )

@@ -12,6 +12,7 @@ from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair
 from producers.registering import ENROLMENT_PREFIX, register_key
 from schemas.records import EnrolmentGrant, PrincipalRevoked
+from schemas.words import Role
 
 HANDED_ON = ("bootstrap", "broker_kind", "deployment")  # settings that say where the log is, and no secret
 
@@ -51,7 +52,7 @@ def _put_aside_if_spent(control: Control, path: Path, principal: str) -> None:
     row = control.registry.key(kid)
     if row is None or row.enrolment is None:
         return  # it was not registered yet
-    lives = control.registry.live_key(kid, "enrolment") is not None
+    lives = control.registry.live_key(kid, Role.ENROLMENT) is not None
     if lives and row.enrolled < row.enrolment.count_max:
         return
     if lives:

@@ -31,6 +31,7 @@ from schemas.records import (
     TenantFounded,
 )
 from schemas.topics import is_tenant_id
+from schemas.words import Role
 from streams.cluster.founding import create_topics, intake_is_empty, publish_founding
 from streams.worker.monitor import MonitoredTenant
 
@@ -38,7 +39,7 @@ ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.
 FOUNDING = "founding.event"
 ENROLMENT = "enrolment.pending"
-ROLES_IN_ENROLMENT = ("agent", "service")  # a tool has an enrolment key of its own, or is registered by the admin
+ROLES_IN_ENROLMENT = (Role.AGENT, Role.SERVICE)  # a tool has an enrolment key of its own, or is registered by the admin
 
 
 def create_tenant(home: Home, name: str, *, development: bool = False, replication: int = 1) -> TenantHome:
@@ -97,8 +98,8 @@ def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *
         root_keys=(keys["root"].signing.public,),
         root_threshold=1,
         next_root_digests=(),
-        admin=keys["admin"].offer("admin", "admin", NO_GENESIS),
-        monitor=keys["monitor"].offer("monitor", "monitor", NO_GENESIS),
+        admin=keys["admin"].offer(Role.ADMIN, "admin", NO_GENESIS),
+        monitor=keys["monitor"].offer(Role.MONITOR, "monitor", NO_GENESIS),
         development=development,
         salt=os.urandom(32),
     )
@@ -155,8 +156,8 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
 
 def _enrolment(folder: TenantHome, key: KeyPair) -> PrincipalRegistered:
     return PrincipalRegistered(
-        role="enrolment",
-        key=key.offer("enrolment", "enrol", folder.genesis),
+        role=Role.ENROLMENT,
+        key=key.offer(Role.ENROLMENT, "enrol", folder.genesis),
         attributes="{}",
         tools=(),
         enrolment=EnrolmentGrant(roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX),
@@ -202,7 +203,7 @@ def register_agent(
     name: str,
     *,
     attributes: Mapping[str, object],
-    role: str = "agent",
+    role: str = Role.AGENT,
     enrolment: str | None = None,
 ) -> KeyPair:
     """Register an agent or service and keep its new key file, with the admin key or, where there is none, an enrolment.

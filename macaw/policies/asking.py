@@ -23,8 +23,9 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas.errors import InputError
 from schemas.rows import SessionRow
+from schemas.words import Role
 
-ROLE_DEFAULT = "session"
+ROLE_DEFAULT = Role.SESSION
 
 
 class QuestionError(InputError):
@@ -131,7 +132,7 @@ def subject_from(text: str) -> Subject:
         raise QuestionError(f"the attributes are not strict JSON ({exc.cause})") from exc
     if not isinstance(values, dict):
         raise QuestionError("want attributes: a JSON object")
-    programs = [(role, values.pop(role)) for role in ("agent", "service") if role in values]
+    programs = [(role, values.pop(role)) for role in (Role.AGENT, Role.SERVICE) if role in values]
     if len(programs) > 1 or not all(isinstance(name, str) for _, name in programs):
         raise QuestionError("want the name of one program, as `agent` or as `service`")
     role, principal = programs[0] if programs else (ROLE_DEFAULT, f"{PERSON_PREFIX}{values.get('user', '')}")

@@ -11,6 +11,7 @@ from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Approval, Approver, Record
 from processors.policy.names import known_as
 from processors.policy.times import parse_time
+from schemas.words import Status
 
 
 def ms(text: str) -> int:
@@ -54,7 +55,7 @@ class CaseAttestations:
                 at=ms(row["at"]),
                 bound=row.get("bound", False),
                 approvers=tuple(self._approvers(row)),
-                denied=row["status"] == "denied",
+                denied=row["status"] == Status.DENIED,
                 revoked=row.get("revoked", False),
                 uses=self._uses(at, row),
                 expires_at=_ends(row),

@@ -25,11 +25,12 @@ from processors.policy.errors import AttributeInvalidError, PolicyError, Resourc
 from processors.policy.evaluation import Cell, Lookups, Session, Settings
 from processors.policy.index import index_policies
 from processors.policy.patterns import check_pattern, grants, operation_name, resource_name, restricts
-from processors.policy.plan import Denial, Stage
+from processors.policy.plan import Denial
 from processors.policy.publication import check_publication, check_withdrawal
 from processors.policy.resolve import Subject
-from processors.policy.verdict import Outcome, Verdict, denied
+from processors.policy.verdict import Verdict, denied
 from processors.proof import jcs
+from schemas.words import Outcome, Role, Stage
 
 NOW = "2026-03-02T15:00:00Z"
 SESSION_MS = 3_600_000
@@ -117,9 +118,9 @@ def _pattern(case: Case) -> list[str]:
         check_pattern(case["pattern"], "")
         name = resource_name(case["resource"])
     except ResourceInvalidError:
-        return ["refused", "RESOURCE_INVALID"]
+        return [Outcome.REFUSED, "RESOURCE_INVALID"]
     except PolicyError as exc:
-        return ["refused", exc.code]
+        return [Outcome.REFUSED, exc.code]
     return ["yes" if meets(case["pattern"], name) else "no" for meets in (grants, restricts)]
 
 
@@ -255,7 +256,7 @@ class CaseRun:
         if verdict.outcome is not Outcome.ALLOWED:
             raise _HistoryError(f"the earlier call of {past['resource']!r} is {verdict.outcome}: {verdict.reason}")
         self._leave(verdict)
-        if past.get("result", "ok") == "ok":
+        if past.get("result", Outcome.OK) == Outcome.OK:
             ended = ms(past["result_at"]) if "result_at" in past else now
             self._cells |= {mark.key: Cell(0, 1, NOTHING, ended, 2**62) for mark in verdict.effects.marks}
 
@@ -279,7 +280,7 @@ def subject_of(session: Case) -> Subject:
 
 
 def _offered(case: Case, in_force: Mapping[str, PolicyDocument]) -> list[str]:
-    signer = case.get("signer", "admin")
+    signer = case.get("signer", Role.ADMIN)
     try:
         if "withdraw" in case:
             stored = in_force.get(case["withdraw"])
@@ -292,7 +293,7 @@ def _offered(case: Case, in_force: Mapping[str, PolicyDocument]) -> list[str]:
             previous = [_previous(in_force, text) for text in texts]
         check_publication(in_force, texts, previous, signer=signer)
     except PolicyError as error:
-        return ["refused", error.code]
+        return [Outcome.REFUSED, error.code]
     return ["published"]
 
 

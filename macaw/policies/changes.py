@@ -29,9 +29,9 @@ from processors.policy.plan import Alternative
 from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject
 from processors.policy.specs import ParameterConstraint
-from processors.policy.verdict import Outcome
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from schemas.words import Outcome
 
 _HOLDS = frozenset({"pass", "match", "no match", "not required", "met"})
 _REQUIRES = "requires "

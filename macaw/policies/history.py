@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 from processors.effects import Effects, Output
 from processors.evidence import folder_format
 from processors.evidence.folder_format import EvidenceEvent, FormatError, Manifest, Source
-from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Claim, Received, Signer, identify, read
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.refusal import Refusal
@@ -26,6 +25,7 @@ from schemas import codec
 from schemas.errors import InputError
 from schemas.records import AuditEntry, Decision, Event, InvocationRequested
 from schemas.topics import AUDIT, DECISIONS, INTAKE
+from schemas.words import Outcome
 from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError
 from streams.history.folded import RuledIntake, entry_in
 from streams.history.partitions import Whole, whole_partition
@@ -124,7 +124,8 @@ def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) ->
             continue
         entry = _entry(data)
         # An event stands in for a record that was skipped; it is folded at its own place.
-        yield _received(entry, record) if entry.outcome != SKIPPED else replace(_received(entry, record), value=None)
+        received = _received(entry, record)
+        yield replace(received, value=None) if entry.outcome == Outcome.SKIPPED else received
 
 
 def _entry(data: bytes) -> AuditEntry:

@@ -21,6 +21,7 @@ from producers.registry_view import RegistryView
 from schemas import codec
 from schemas.records import AuditEntry, Event, PolicyPublished, PolicyWithdrawn
 from schemas.topics import AUDIT, INTAKE
+from schemas.words import Outcome
 from streams.history.topics import TopicReader
 
 _KINDS = frozenset({"PolicyPublished", "PolicyWithdrawn"})
@@ -78,7 +79,7 @@ def _accepted(home: Home, trusted: MonitorSigned) -> Iterator[AuditEntry]:
             if _PREFIX not in (message.value() or b""):
                 continue
             entry: AuditEntry = trusted.verify(message, AUDIT_TAG, AuditEntry)[0]
-            if entry.kind in _KINDS and entry.outcome == "accepted":
+            if entry.kind in _KINDS and entry.outcome == Outcome.ACCEPTED:
                 yield entry
 
 

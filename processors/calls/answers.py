@@ -16,7 +16,6 @@ from processors.calls.grants import make_grant
 from processors.calls.judge import current_policies, decide_call
 from processors.calls.requests import asked_by, close, criteria_asked, quorum_of, tell
 from processors.calls.standing import (
-    APPROVER_ROLE,
     Attested,
     criteria_of,
     names_in,
@@ -28,7 +27,7 @@ from processors.calls.standing import (
 from processors.effects import Effects
 from processors.identity.attributes import subject_of
 from processors.identity.delegations import Chain, payer_of
-from processors.identity.sessions import PERSON_ROLE, person_now
+from processors.identity.sessions import person_now
 from processors.intake.identify import Signer
 from processors.policy.attestations import Request
 from processors.policy.call import Circumstances
@@ -44,6 +43,7 @@ from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, PendingRow, RequestRow
+from schemas.words import Outcome, Role, Status
 from schemas.workflow import AttestationApproved, AttestationDenied
 
 # ---- asking
@@ -90,7 +90,7 @@ def ask(
         )
         tables.requests.put(request_id(asked.leaf, one.key), row)
         check_room(tables.requests, row)
-        tell(effects, row, "pending")
+        tell(effects, row, Status.PENDING)
     if waits:
         pending = PendingRow(
             call=asked.signed,
@@ -167,11 +167,11 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
     tables.requests.put(request_id(row.event, row.key), row)
     check_room(tables.requests, row)
     whole = len(row.approvals) >= quorum_of(row)
-    tell(effects, row, "approved" if whole else "pending")
+    tell(effects, row, Status.APPROVED if whole else Status.PENDING)
     if whole:
         make_grant(tables, effects, row)
         if not row.waits:
-            close(tables, effects, row, "approved")
+            close(tables, effects, row, Status.APPROVED)
     return row.event if whole and row.waits and _is_whole(tables, row.event) else None
 
 
@@ -182,7 +182,7 @@ def deny(tables: Tables, effects: Effects, signer: Signer, body: AttestationDeni
         Refusal: as `approve`.
     """
     row, _, _ = _answered(tables, signer, body)
-    close(tables, effects, row, "denied")
+    close(tables, effects, row, Status.DENIED)
     return row.event if row.waits else None
 
 
@@ -201,10 +201,10 @@ def _answered(
     if row is None:
         raise Refusal(Reason.APPROVAL_UNKNOWN)
     if row.closed or tables.now >= row.open_until:
-        raise Refusal(Reason.APPROVAL_CLOSED, row.closed or "timeout")
+        raise Refusal(Reason.APPROVAL_CLOSED, row.closed or Status.TIMEOUT)
     asker = tables.sessions.get(row.session_id)
     if asker is not None and asker.revoked and asker.opened_at <= row.asked_at:
-        raise Refusal(Reason.APPROVAL_CLOSED, "cancelled")  # it is about to be closed
+        raise Refusal(Reason.APPROVAL_CLOSED, Status.CANCELLED)  # it is about to be closed
     subject, attributes = approver_of(tables, signer)
     check_approver(tables, row, signer, subject)
     # After that: nobody who may not see the parameters learns whether a guess at them is right.
@@ -216,9 +216,9 @@ def _answered(
 def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, str]:
     """Return who would approve: a person, or a registered approver. Raises Refusal APPROVER_NOT_AUTHORIZED."""
     session = signer.session
-    if session is not None and session.role == PERSON_ROLE:
+    if session is not None and session.role == Role.USER:
         return subject_of(session.attributes, session.role, session.principal_id), session.attributes
-    if session is None and signer.role == APPROVER_ROLE:
+    if session is None and signer.role == Role.APPROVER:
         attributes = tables.keys.rows[signer.kid].attributes
         return subject_of(attributes, signer.role, signer.principal_id), attributes
     raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, "persons and registered approvers approve, programs do not")
@@ -239,7 +239,7 @@ def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Sub
         )
     # An approver's own policies need not grant `attestation:<key>`, criteria are the grant; they may forbid it.
     verdict = _judged_by_own_policies(tables, f"attestation:{row.key}", signer, subject)
-    if verdict.outcome != "allowed":
+    if verdict.outcome != Outcome.ALLOWED:
         raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, f"the approver's own policies: {verdict.reason}")
 
 
@@ -248,7 +248,7 @@ def _newest(tables: Tables, signer: Signer, subject: Subject) -> Subject:
     if signer.session is None:  # a registered approver
         return subject
     attributes = person_now(tables, signer.principal_id)
-    return subject_of("{}" if attributes is None else attributes, PERSON_ROLE, signer.principal_id)
+    return subject_of("{}" if attributes is None else attributes, Role.USER, signer.principal_id)
 
 
 def _judged_by_own_policies(tables: Tables, resource: str, signer: Signer, subject: Subject) -> Verdict:

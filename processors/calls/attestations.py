@@ -30,6 +30,7 @@ from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.records import Attestation
 from schemas.rows import AttestationRow, CallRow, SessionRow
+from schemas.words import Role, Status
 from schemas.workflow import AttestationRevoked, AttestationSet
 
 RECORD_TAG = b"macaw/attestation/v1\n"
@@ -99,16 +100,16 @@ def _payer(tables: Tables, signer: Signer, session: SessionRow, decision: bytes 
 
     What bridges say counts with the sessions that they open.
     """
-    call = None if decision is None or signer.role != "tool" else tables.calls.get(decision)
+    call = None if decision is None or signer.role != Role.TOOL else tables.calls.get(decision)
     if call is not None:
         return call.payer
-    return session.payer if signer.role == "bridge" else payer_of(tables, signer.principal_id)
+    return session.payer if signer.role == Role.BRIDGE else payer_of(tables, signer.principal_id)
 
 
 def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: SessionRow) -> str:
     """Return the name under which the signer sets a key into a session. Raises Refusal."""
     match signer.role:
-        case "tool":
+        case Role.TOOL:
             call = None if body.decision is None else tables.calls.get(body.decision)
             over = call is None or tables.now >= call.unknown_at  # it may be due and still here
             theirs = call is not None and not over and call.tool == signer.principal_id
@@ -116,7 +117,7 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
                 raise Refusal(Reason.ATTESTATION_SESSION, "want an open decision of this tool, for this session")
             _check_declared(tables, call, body.key)
             return call.resource
-        case "bridge":
+        case Role.BRIDGE:
             if session.opened_by != signer.kid:
                 raise Refusal(Reason.ATTESTATION_SESSION, "a bridge speaks of sessions that it opened")
             allowed = is_reserved(body.key)
@@ -202,7 +203,7 @@ def _put(
     )
     tables.attestations.put(record, row)
     check_room(tables.attestations, row)
-    effects.attestation_changed(record, row, "active")
+    effects.attestation_changed(record, row, Status.ACTIVE)
 
 
 def _check_setters(tables: Tables, known: Sequence[bytes], principal_id: str) -> None:
@@ -221,7 +222,7 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRe
     row = tables.attestations.get(body.record)
     if row is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
-    if signer.role != "admin" and signer.principal_id != row.by:
+    if signer.role != Role.ADMIN and signer.principal_id != row.by:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who set it, or an admin, may revoke it")
     take_back(tables, effects, body.record)
 
@@ -229,7 +230,7 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRe
 def take_back(tables: Tables, effects: Effects, record: bytes) -> None:
     """Let a record count no more."""
     tables.attestations.put(record, revoked := replace(tables.attestations.rows[record], revoked=True))
-    effects.attestation_changed(record, revoked, "revoked")
+    effects.attestation_changed(record, revoked, Status.REVOKED)
 
 
 def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
@@ -275,7 +276,7 @@ def consume_record(tables: Tables, effects: Effects, session_id: bytes, use: Use
             tables.attestations.put(record, used)
             # The views are told of the last use only: a record of many would tell them with every call.
             if used.uses == (1 if row.one_time else row.max_uses):
-                effects.attestation_changed(record, used, "consumed")
+                effects.attestation_changed(record, used, Status.CONSUMED)
             return True
     return False
 

@@ -35,6 +35,7 @@ from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Decision, Event, InvocationRequested, Result
 from schemas.rows import CallRow, PendingRow, ResourceRow
+from schemas.words import Outcome, Status
 
 
 class _Judged(NamedTuple):
@@ -68,10 +69,10 @@ def request(
         return _decide(tables, effects, asked, None)
     reason, detail = Reason.LIMIT_EXCEEDED, f"the work bucket is empty {work.told(wait)}"
     decision = _decision(
-        tables, effects, asked, outcome="denied", reason=reason, detail=detail, policies=(), chain=None
+        tables, effects, asked, outcome=Outcome.DENIED, reason=reason, detail=detail, policies=(), chain=None
     )
     _deny(tables, effects, decision, asked.session_id, work.told(wait))
-    return "denied", str(reason)
+    return Outcome.DENIED, str(reason)
 
 
 def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
@@ -79,11 +80,11 @@ def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
     row = tables.pending.rows[leaf]
     asked = asked_before(tables, leaf, row)
     if asked is None:
-        end(tables, effects, leaf, Reason.EXPIRED_SESSION, "cancelled")
+        end(tables, effects, leaf, Reason.EXPIRED_SESSION, Status.CANCELLED)
         return
     outcome, _ = _decide(tables, effects, asked, row)
-    if outcome != "pending":
-        requests.close_all(tables, effects, leaf, "approved" if outcome == "allowed" else "cancelled")
+    if outcome != Outcome.PENDING:
+        requests.close_all(tables, effects, leaf, Status.APPROVED if outcome == Outcome.ALLOWED else Status.CANCELLED)
 
 
 def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str) -> None:
@@ -97,7 +98,7 @@ def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str)
         session_id=row.session_id,
         principal_id=row.principal_id,
         resource=row.resource,
-        outcome="denied",
+        outcome=Outcome.DENIED,
         reason=str(reason),
         detail="",
         decided_at=tables.now,
@@ -112,18 +113,18 @@ def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str)
 def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
     """Deny a waiting call whose time is over: nobody has approved, too few have, or its session has ended."""
     if requests.is_cancelled(tables, leaf):
-        end(tables, effects, leaf, Reason.EXPIRED_SESSION, "cancelled")
+        end(tables, effects, leaf, Reason.EXPIRED_SESSION, Status.CANCELLED)
     elif tables.now >= ends_at(body_of(tables.pending.rows[leaf].call), waited=True):
-        end(tables, effects, leaf, Reason.DEADLINE_PASSED, "timeout")
+        end(tables, effects, leaf, Reason.DEADLINE_PASSED, Status.TIMEOUT)
     else:
-        end(tables, effects, leaf, requests.timeout_reason(tables, leaf), "timeout")
+        end(tables, effects, leaf, requests.timeout_reason(tables, leaf), Status.TIMEOUT)
 
 
 def _decide(tables: Tables, effects: Effects, asked: Call, waited: PendingRow | None) -> tuple[str, str]:
     """Decide a call, now or again, write down what follows, and note what it has cost."""
     budget = new_work()
     outcome, reason = _decided(tables, effects, asked, waited, budget)
-    if outcome == "denied" or asked.body.intents or asked.body.prompts:
+    if outcome == Outcome.DENIED or asked.body.intents or asked.body.prompts:
         work.note(effects, asked.principal_id, to_pay(budget))
     return outcome, reason
 
@@ -135,7 +136,7 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
     try:
         chain = delegations.chain_of(tables, asked.session, asked.event.header.on_behalf_of)
         judged = _judge(tables, asked, chain, waited, budget)
-        if judged.verdict.outcome == "pending":
+        if judged.verdict.outcome == Outcome.PENDING:
             return _wait(tables, effects, asked, judged, waited)
         _check_verdict(judged.verdict)
         _allow(tables, effects, asked, judged, waited)
@@ -149,17 +150,17 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
         # Fail closed: a rule that breaks denies, with the kind of failure on the log.
         reason, detail, consulted, told = Reason.INTERNAL_ERROR, type(exc).__name__, (), ""
     else:
-        return "allowed", ""
+        return Outcome.ALLOWED, ""
     effects.undo_to(mark)
     if reason == Reason.INTERNAL_ERROR:
         effects.broke(detail)
     if judged is not None and judged.verdict.effects.requests and waited is None and reason == Reason.APPROVAL_REQUIRED:
         _ask_for_later(tables, effects, asked, judged)
     decision = _decision(
-        tables, effects, asked, outcome="denied", reason=reason, detail=detail, policies=consulted, chain=chain
+        tables, effects, asked, outcome=Outcome.DENIED, reason=reason, detail=detail, policies=consulted, chain=chain
     )
     _deny(tables, effects, decision, asked.session_id, told)
-    return "denied", str(reason)
+    return Outcome.DENIED, str(reason)
 
 
 def _judge(tables: Tables, asked: Call, chain: Chain, waited: PendingRow | None, budget: Work) -> _Judged:
@@ -207,7 +208,7 @@ def _salted(asked: Call, came: tuple[str, ...], verdict: Verdict) -> Verdict:
 
 
 def _check_verdict(verdict: Verdict) -> None:
-    if verdict.outcome != "allowed":
+    if verdict.outcome != Outcome.ALLOWED:
         raise _Denial(verdict.reason, detail_of(verdict), verdict.policies, told_of(verdict))
 
 
@@ -228,7 +229,7 @@ def _allow(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waite
         digest = parameters_digest(asked.salt, parameters.canonical)
         raise _Denial(Reason.OUTPUT_TOO_LARGE, f"sha256 {digest.hex()}", policies) from exc
     decision = _decision(
-        tables, effects, asked, outcome="allowed", policies=policies, tool=resource.principal_id,
+        tables, effects, asked, outcome=Outcome.ALLOWED, policies=policies, tool=resource.principal_id,
         parameters=parameters, payload=payload, chain=judged.chain, waited=waited is not None,
     )  # fmt: skip
     assert decision.execute_before is not None
@@ -250,7 +251,7 @@ def _open(
 ) -> None:
     """Write down what an allowed call charges and uses up, and that its outcome is awaited. Raises Refusal."""
     paid_by = delegations.payer_of(asked.session, judged.chain)
-    idempotency.use_up(tables, asked, judged.parameters.sha256, "allowed", paid_by)
+    idempotency.use_up(tables, asked, judged.parameters.sha256, Outcome.ALLOWED, paid_by)
     marks = settle(tables, judged.verdict, asked.session_id, paid_by)
     grants.use_up(tables, effects, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
     prompts.remember(tables, judged.prompts, paid_by)
@@ -279,7 +280,7 @@ def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited
     """Let a call wait for people. Raises _Denial where too much waits already."""
     verdict = judged.verdict
     if waited is not None:
-        return "pending", Reason.APPROVAL_PENDING  # what is asked for stands, and its deadline never moves
+        return Outcome.PENDING, Reason.APPROVAL_PENDING  # what is asked for stands, and its deadline never moves
     sha256 = judged.parameters.sha256
     try:
         paid_by = delegations.payer_of(asked.session, judged.chain)
@@ -287,17 +288,17 @@ def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited
         ends = ends_at(asked.body, waited=True)
         wanted = [one._replace(open_until=min(one.open_until, ends)) for one in verdict.effects.requests]
         answers.ask(tables, effects, asked, judged.chain, wanted, sha256, waits=True)
-        idempotency.use_up(tables, asked, sha256, "pending", paid_by)
+        idempotency.use_up(tables, asked, sha256, Outcome.PENDING, paid_by)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, verdict.policies) from refusal
     decision = _decision(
-        tables, effects, asked, outcome="pending", reason=Reason.APPROVAL_PENDING, policies=verdict.policies,
+        tables, effects, asked, outcome=Outcome.PENDING, reason=Reason.APPROVAL_PENDING, policies=verdict.policies,
         parameters=judged.parameters, chain=judged.chain,
     )  # fmt: skip
     leaf = effects.decide(decision, None, ())
     until = tables.pending.rows[asked.leaf].deadline
     effects.answer(_result(tables, effects, decision, leaf, asked.session_id, f"until={until}"))
-    return "pending", Reason.APPROVAL_PENDING
+    return Outcome.PENDING, Reason.APPROVAL_PENDING
 
 
 def _ask_for_later(tables: Tables, effects: Effects, asked: Call, judged: _Judged) -> None:

@@ -18,6 +18,7 @@ from processors.state.tables import OPEN, Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
+from schemas.words import Role, Status
 from schemas.workflow import AttestationRevoked
 
 
@@ -53,7 +54,7 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
     )
     tables.grants.put(key, grant)
     check_room(tables.grants, grant)
-    effects.grant_changed(key, grant, "active")
+    effects.grant_changed(key, grant, Status.ACTIVE)
 
 
 def _replace_over(tables: Tables, effects: Effects, row: RequestRow, over: GrantRow | None) -> None:
@@ -68,7 +69,7 @@ def _replace_over(tables: Tables, effects: Effects, row: RequestRow, over: Grant
         if other.key == row.key and any(one in over.approvals for one in other.approvals):
             left = tuple(one for one in other.approvals if one not in over.approvals)
             tables.requests.put(key, other := replace(other, approvals=left))
-            tell(effects, other, "pending")
+            tell(effects, other, Status.PENDING)
 
 
 def use_up(
@@ -94,7 +95,8 @@ def _consume_grant(tables: Tables, effects: Effects, chain: Chain, use: Use, eve
 
 
 def _tell_grant(effects: Effects, key: bytes, row: GrantRow) -> None:
-    effects.grant_changed(key, row, "revoked" if row.revoked else "consumed" if is_over(row) else "active")
+    status = Status.REVOKED if row.revoked else Status.CONSUMED if is_over(row) else Status.ACTIVE
+    effects.grant_changed(key, row, status)
 
 
 def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRevoked) -> None:
@@ -102,10 +104,10 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRe
     grant = tables.grants.get(body.record)
     if grant is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
-    if signer.role != "admin" and signer.principal_id not in {one.principal_id for one in grant.approvals}:
+    if signer.role != Role.ADMIN and signer.principal_id not in {one.principal_id for one in grant.approvals}:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who approved it, or an admin, may revoke it")
     tables.grants.put(body.record, ended := counted(tables, replace(grant, revoked=True)))
-    effects.grant_changed(body.record, ended, "revoked")
+    effects.grant_changed(body.record, ended, Status.REVOKED)
 
 
 def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Collection[bytes]) -> None:
@@ -118,7 +120,7 @@ def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes]
         left = _without(row.approvals, ended, kids)
         if len(left) < len(row.approvals):
             tables.requests.put(key, row := replace(row, approvals=left))
-            tell(effects, row, "pending")
+            tell(effects, row, Status.PENDING)
     left_of = {key: _without(grant.approvals, ended, kids) for key, grant in tables.grants.rows.items()}
     # Sorted: the order of rows in memory is not the log's.
     for key in sorted(key for key, left in left_of.items() if len(left) < len(tables.grants.rows[key].approvals)):
@@ -131,7 +133,7 @@ def end_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
         if not row.waits and principal_id in {row.root, row.acting}:  # a call that waits ends with its session
-            close(tables, effects, row, "cancelled")
+            close(tables, effects, row, Status.CANCELLED)
     for key in sorted(tables.grants.rows):
         grant = tables.grants.rows[key]
         if principal_id in {grant.root, grant.acting} and not grant.revoked:

@@ -13,8 +13,9 @@ from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Event, Result, ResultReported
 from schemas.rows import CallRow
+from schemas.words import Outcome
 
-REPORTED_OUTCOMES = frozenset({"ok", "failed", "unknown"})
+REPORTED_OUTCOMES = frozenset({Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN})
 
 
 def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body: ResultReported) -> None:
@@ -34,10 +35,10 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     tables.calls.delete(body.decision)
     requests.note_outcome(tables, call.event, body.outcome)
     idempotency.note_outcome(tables, call.event, body.outcome)
-    if body.outcome == "ok" and call.marks and attestations.session_of(tables, call) is not None:
+    if body.outcome == Outcome.OK and call.marks and attestations.session_of(tables, call) is not None:
         ended_well(tables, call.session_id, call.marks, call.payer, reported_by=signer.kid)
     if body.attestations:
-        if body.outcome != "ok":
+        if body.outcome != Outcome.OK:
             raise Refusal(Reason.ATTESTATION_FORM, "only what ended well attests anything")
         attestations.set_with_result(tables, effects, signer, call, body.attestations)
     try:
@@ -60,9 +61,9 @@ def _check_result(body: ResultReported) -> None:
 
 def outcome_unknown(tables: Tables, effects: Effects, decision: bytes, call: CallRow) -> None:
     """Tell the caller that no report came in time."""
-    effects.answer(_outcome(tables, effects, decision, call, "unknown", Reason.NO_REPORT, None, None))
-    requests.note_outcome(tables, call.event, "unknown")
-    idempotency.note_outcome(tables, call.event, "unknown")
+    effects.answer(_outcome(tables, effects, decision, call, Outcome.UNKNOWN, Reason.NO_REPORT, None, None))
+    requests.note_outcome(tables, call.event, Outcome.UNKNOWN)
+    idempotency.note_outcome(tables, call.event, Outcome.UNKNOWN)
 
 
 def _outcome(

@@ -18,6 +18,7 @@ from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.records import SignedEvent
 from schemas.rows import RequestRow
+from schemas.words import Status
 
 NOBODY = SignedEvent(event=b"", proof=b"", kid=b"")
 
@@ -77,7 +78,7 @@ def note_outcome(tables: Tables, event: bytes, outcome: str) -> None:
     """Keep with what a call has asked for how it ended: who asked may have lost the key that could open the result."""
     for key in list(tables.requests.of((OVER, event))):
         row = tables.requests.rows[key]
-        if row.waits and row.closed == "approved":
+        if row.waits and row.closed == Status.APPROVED:
             tables.requests.put(key, replace(row, closed=outcome))
 
 
@@ -109,7 +110,7 @@ def request_due(tables: Tables, effects: Effects, key: bytes) -> None:
         effects.forget(topics.OPS_ATTESTATIONS, key)
         tables.requests.delete(key)
     else:
-        close(tables, effects, row, "timeout")
+        close(tables, effects, row, Status.TIMEOUT)
 
 
 def tell(effects: Effects, row: RequestRow, status: str) -> None:

@@ -19,11 +19,11 @@ from processors.policy.resolve import Subject
 from processors.proof.signing import tagged_digest
 from processors.state.tables import Tables
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
+from schemas.words import Role, Status
 
 REQUEST_TAG = b"macaw/request/v1\n"
 REQUESTER_TAG = b"macaw/requester/v1\n"
 GRANT_TAG = b"macaw/grant/v1\n"
-APPROVER_ROLE = "approver"
 _UNKNOWN = 2**62  # uses: as many as there can be
 BOUND = -1  # the position of an approval of this very call; those of records and grants are audit indexes
 
@@ -81,7 +81,7 @@ def _bound(tables: Tables, row: RequestRow) -> Approval:
         at=at,
         bound=True,
         approvers=standing(tables, row.approvals),
-        denied=row.closed == "denied",
+        denied=row.closed == Status.DENIED,
         # While this call waited for others, a later one may have used what was approved, or it was revoked.
         revoked=grant is not None and grant.revoked,
         uses=0 if grant is None else grant.uses,
@@ -130,7 +130,7 @@ def _subject_now(tables: Tables, one: ApprovalGiven) -> Subject | None:
 
     A session that has run out takes nothing back. The newest one of the same person says what the person is now.
     """
-    if one.role == APPROVER_ROLE:
+    if one.role == Role.APPROVER:
         row = tables.keys.get(one.session_id)
         if row is None or row.revoked_at is not None:
             return None

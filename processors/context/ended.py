@@ -22,6 +22,7 @@ from processors.identity import sessions
 from processors.state.tables import SWEEPING, Tables
 from schemas import limits
 from schemas.rows import SessionRow
+from schemas.words import Status
 
 
 def begin(tables: Tables, effects: Effects, session_ids: Sequence[bytes], kids: Iterable[bytes] = ()) -> None:
@@ -91,7 +92,7 @@ def _sweep_session(tables: Tables, effects: Effects, session_id: bytes) -> None:
         case "vault", key:
             vault.leave(tables, effects, key)
         case "requests", key:
-            requests.close(tables, effects, tables.requests.rows[key], "cancelled")
+            requests.close(tables, effects, tables.requests.rows[key], Status.CANCELLED)
         case str(table), key:
             tables.by_name[table].delete(key)
         case None:

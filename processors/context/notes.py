@@ -6,9 +6,10 @@ from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
 from schemas.reasons import Reason
+from schemas.words import NotedOutcome
 from schemas.workflow import ApplicationEventLogged
 
-_OUTCOMES = frozenset({"success", "failure", "denied"})
+_OUTCOMES = frozenset(NotedOutcome)
 
 
 def check_application_event(body: ApplicationEventLogged) -> None:

@@ -37,6 +37,7 @@ from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Event
 from schemas.rows import AttestationRow, DelegationRow, RequestRow
+from schemas.words import Outcome, Status
 from schemas.workflow import StateQueried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -56,7 +57,7 @@ def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     told = ask(tables, signer, argument)
     payload = effects.reply_payload(event.header.salt, told)
     work.note_answer(effects, signer.principal_id, told, payload)
-    effects.reply("accepted", payload=payload)
+    effects.reply(Outcome.ACCEPTED, payload=payload)
 
 
 def _attestations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
@@ -181,7 +182,8 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValu
 def _ended(over: Sequence[RequestRow]) -> str:
     """Return how a call that waited has ended: what was refused counts before what was approved."""
     ways = {row.closed for row in over}
-    return next((way for way in ("denied", "timeout", "cancelled") if way in ways), over[0].closed)
+    worse = (Status.DENIED, Status.TIMEOUT, Status.CANCELLED)
+    return str(next((way for way in worse if way in ways), over[0].closed))
 
 
 def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:

@@ -40,6 +40,7 @@ from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Event, SignedEvent
 from schemas.rows import VaultRow, VaultScopeRow
+from schemas.words import Outcome, Status
 from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 
 VAULT_TAG = b"macaw/vault/v1\n"
@@ -103,7 +104,7 @@ def operate(tables: Tables, effects: Effects, signer: Signer, event: Event, body
     told |= {"scope": scope, "n": row.n if row else 0, "h": (row.h if row else NO_CHAIN).hex()}
     payload = effects.reply_payload(event.header.salt, told)
     work.note_answer(effects, signer.principal_id, told, payload)
-    effects.reply("accepted", payload=payload)
+    effects.reply(Outcome.ACCEPTED, payload=payload)
 
 
 def _check_form(body: Operation) -> None:
@@ -165,14 +166,14 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
         )
     except RULE_ERRORS as exc:
         raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
-    if verdict.outcome == "allowed":
+    if verdict.outcome == Outcome.ALLOWED:
         paid_by = delegations.payer_of(session, chain)
         marks = settle(tables, verdict, signer.kid, paid_by)
         ended_well(tables, signer.kid, marks or b"", paid_by)
         use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
         return paid_by
     work.note(effects, signer.principal_id, to_pay(budget))
-    if verdict.outcome == "pending":
+    if verdict.outcome == Outcome.PENDING:
         raise Refusal(Reason.APPROVAL_REQUIRED, "nobody is asked for an operation of the vault")
     raise Refusal(verdict.reason, told_of(verdict))
 
@@ -216,7 +217,7 @@ def _write(
     )
     tables.vault.put(_row_key(scope, body.key), new)
     check_room(tables.vault, new)
-    effects.context_changed(_row_key(scope, body.key), new, "set", signer.principal_id)
+    effects.context_changed(_row_key(scope, body.key), new, Status.SET, signer.principal_id)
     return {"key": body.key, "version": n}
 
 

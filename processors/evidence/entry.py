@@ -25,7 +25,7 @@ from processors.evidence.folder_format import (
     acts_of,
     is_registry_entry,
 )
-from processors.evidence.rulings import SKIPPED, skips
+from processors.evidence.rulings import skips
 from processors.identity.following import follow
 from processors.identity.keys import spend
 from processors.intake.identify import Claim, Received, check_names, identify, raw_digest, read
@@ -47,8 +47,8 @@ from schemas.reasons import Reason
 from schemas.records import AuditEntry, Event
 from schemas.rows import KeyRow, SessionRow
 from schemas.topics import AUDIT
+from schemas.words import Outcome, Role
 
-MONITOR_ROLE = "monitor"
 ABSENT_RANGES_MAX = 10_000  # that a verdict lists: a log may be longer than memory
 # Why a record that shows no signature of its own may have been refused: all that is judged before one is checked.
 _UNPROVEN = frozenset(
@@ -203,7 +203,7 @@ class Judge:
         """Raise Fault KEY_NOT_VALID unless the key that signed is a live monitor key. Requires `check_signature`."""
         assert item.seal is not None
         row = self._key(item.seal[:32])
-        if not isinstance(row, KeyRow) or row.role != MONITOR_ROLE:
+        if not isinstance(row, KeyRow) or row.role != Role.MONITOR:
             raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the key that signed is no monitor's")
         if row.revoked_at is not None:
             raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key was revoked before")
@@ -255,7 +255,7 @@ class Judge:
             same = (claim.leaf, claim.kind, claim.event_id) == (entry.event, entry.kind, entry.event_id)
         if not same:
             raise Fault(VerdictCode.BAD_SIG, item.index, "events.bin holds another record than the entry names")
-        if entry.outcome != "refused" or entry.reason not in _UNPROVEN:
+        if entry.outcome != Outcome.REFUSED or entry.reason not in _UNPROVEN:
             raise Fault(VerdictCode.BAD_SIG, item.index, "the entry says more than a record without a proof can show")
 
     def _check_signed(self, item: Item, entry: AuditEntry, signed: EvidenceEvent) -> None:
@@ -264,17 +264,18 @@ class Judge:
         found = (claim.leaf, claim.kind, claim.kid, claim.event_id)
         if found != (entry.event, entry.kind, entry.event_kid, entry.event_id):
             raise Fault(VerdictCode.BAD_SIG, item.index, "events.bin holds another event than the entry names")
-        may_say = {("refused", reason), ("refused", str(Reason.INTERNAL_ERROR))}  # the step may break at any place
+        # The step may break at any place.
+        may_say = {(Outcome.REFUSED, reason), (Outcome.REFUSED, str(Reason.INTERNAL_ERROR))}
         if reason is not None and (entry.outcome, entry.reason) not in may_say:
             raise Fault(
                 VerdictCode.BAD_SIG, item.index, f"the entry says {entry.outcome}, the event's signature {reason}"
             )
-        if entry.outcome != "refused":
+        if entry.outcome != Outcome.REFUSED:
             self._check_names(item, entry, claim)
-        if entry.outcome == SKIPPED and not skips(claim, entry):
+        if entry.outcome == Outcome.SKIPPED and not skips(claim, entry):
             raise Fault(VerdictCode.BAD_SIG, item.index, "no ruling of an admin skips this record")
         session = claim.signer.session if claim.signer else None
-        if session is not None and entry.now >= session.expires_at and entry.outcome != "refused":
+        if session is not None and entry.now >= session.expires_at and entry.outcome != Outcome.REFUSED:
             raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the session that signed the event had ended")
 
     @staticmethod

@@ -29,6 +29,7 @@ from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length
 from schemas import codec, limits
 from schemas.errors import EvidenceError
 from schemas.records import AdminAdded, AuditEntry, Event
+from schemas.words import Outcome
 
 FORMAT = "macaw-evidence/v1"
 MANIFEST = "manifest.json"
@@ -374,7 +375,7 @@ def _event_record(signed: EvidenceEvent | None, received: Received | None) -> by
 
 def is_registry_entry(entry: AuditEntry) -> bool:
     """Whether the entry says that the registry changed."""
-    return entry.outcome == "accepted" and entry.kind in REGISTRY_KINDS
+    return entry.outcome == Outcome.ACCEPTED and entry.kind in REGISTRY_KINDS
 
 
 def acts_of(event: Event) -> tuple[bytes, ...]:

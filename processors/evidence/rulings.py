@@ -26,9 +26,9 @@ from schemas.reasons import Reason
 from schemas.records import AuditEntry
 from schemas.rows import RulingRow
 from schemas.rulings import RecordsSkipped, TimeAccepted
+from schemas.words import Outcome
 
 Body = RecordsSkipped | TimeAccepted
-SKIPPED = "skipped"  # the outcome of a record that nobody has read
 
 
 def judge(tables: Tables, candidate: Received, heads: VerifiedHeads, offset: int) -> tuple[Claim, Body]:
@@ -92,7 +92,7 @@ def skip(tables: Tables, received: Received, claim: Claim) -> list[Output]:
     """Close the place of a record that cannot be read: an entry with the ruling for its event. Time stands still."""
     tables.appended = tables.now
     effects = Effects(tables, received, claim)
-    audit_log.append_entry(tables, effects, SKIPPED, Reason.UNREADABLE_BATCH)
+    audit_log.append_entry(tables, effects, Outcome.SKIPPED, Reason.UNREADABLE_BATCH)
     return effects.outputs
 
 

@@ -55,6 +55,7 @@ from processors.evidence.folder_format import (
     schema_file,
     seals,
 )
+from processors.policy.errors import RULE_ERRORS
 from processors.proof import merkle
 from processors.state.tables import Tables
 from schemas import codec
@@ -66,8 +67,6 @@ __all__ = ["AuditVerdict", "VerdictCode", "verify"]
 
 GENESIS_BYTES = 32
 AUDIT_ENTRY = f"{codec.NAMESPACE}.AuditEntry"
-# What a rule may raise on bytes that nobody thought of. Here as in the fold such bytes are refused, never passed.
-RULE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +99,7 @@ def verify(folder: Folder, *, genesis: bytes) -> AuditVerdict:
         _Walk(folder, genesis, progress).run()
     except Fault as fault:
         code, index, detail = fault.code, fault.index, fault.detail
-    except RULE_ERRORS as exc:
+    except RULE_ERRORS as exc:  # here as in the fold, bytes that break a rule are refused, never passed
         code, index, detail = VerdictCode.MALFORMED, progress.size, f"a check could not be made: {type(exc).__name__}"
     return AuditVerdict(
         code=code,

@@ -12,6 +12,7 @@ from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
 from schemas.reasons import Reason
+from schemas.words import Role
 
 _TEXTS = ("company", "business_unit", "team", "user", "email")
 NAMES = frozenset({*_TEXTS, "roles", "groups", "clearance"})  # policies look at these and at no others
@@ -61,8 +62,8 @@ def _subject_of(attributes: str, role: str, principal_id: str) -> Subject:
             groups=groups,
             clearance=_text(values, "clearance") or "standard",
             agent=agent_of(role, principal_id),
-            service=principal_id if role == "service" else None,
-            type=role,
+            service=principal_id if role == Role.SERVICE else None,
+            type=str(role),
             principal=principal_id,
         )
     except AttributeInvalidError as exc:
@@ -79,7 +80,8 @@ def agent_of(role: str, principal_id: str) -> str | None:
     A tool that calls others is a program too. Its name is one that no agent can have: else who may register tools could
     take the rights that were meant for an agent.
     """
-    return {"agent": principal_id, "tool": f"{TOOL_PREFIX}{principal_id}"}.get(role)
+    names: dict[str, str] = {Role.AGENT: principal_id, Role.TOOL: f"{TOOL_PREFIX}{principal_id}"}
+    return names.get(role)
 
 
 def _parse(text: str) -> dict[str, object]:

@@ -24,6 +24,7 @@ from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered, ToolDeclaration
 from schemas.rows import ResourceRow
+from schemas.words import Role
 
 
 def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> None:
@@ -33,7 +34,7 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
         Refusal: REGISTRATION_CONFLICT where a contract changes, RESOURCE_TAKEN, RESOURCE_INVALID, LIMIT_EXCEEDED, or
             what is wrong with a pattern or path.
     """
-    if bool(body.tools) != (body.role == "tool"):
+    if bool(body.tools) != (body.role == Role.TOOL):
         raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool, and no other, declares operations")
     if len({declared.resource for declared in body.tools}) < len(body.tools):
         raise Refusal(Reason.REGISTRATION_CONFLICT, "a tool declares each operation once")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from processors.effects import Effects
 from processors.identity.attributes import subject_of
-from processors.identity.sessions import PERSON_ROLE, person_now
+from processors.identity.sessions import person_now
 from processors.intake.identify import Signer
 from processors.policy.delegation import Hop, Scope, parse_scope
 from processors.policy.errors import PolicyError
@@ -28,9 +28,8 @@ from processors.state.tables import Tables
 from schemas import limits, topics
 from schemas.reasons import Reason
 from schemas.rows import DelegationRow, KeyRow, SessionRow
+from schemas.words import Role, Status
 from schemas.workflow import DelegationGranted, DelegationRevoked
-
-SERVICE_ROLE = "service"
 
 
 class Chain(NamedTuple):
@@ -108,7 +107,7 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     )
     tables.delegations.put(effects.claim.leaf, row)
     check_room(tables.delegations, row)
-    effects.delegation_changed(effects.claim.leaf, row, "active")
+    effects.delegation_changed(effects.claim.leaf, row, Status.ACTIVE)
 
 
 def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[DelegationRow]:
@@ -132,7 +131,7 @@ def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRev
     chain = rows_of(tables, body.delegation)
     if not chain:
         raise Refusal(Reason.DELEGATION_UNKNOWN)
-    if signer.role != "admin" and signer.principal_id not in {row.delegator for row in chain}:
+    if signer.role != Role.ADMIN and signer.principal_id not in {row.delegator for row in chain}:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who granted it, or a hop above it, or an admin may revoke it")
     _revoke(tables, effects, body.delegation, chain[-1])
 
@@ -166,7 +165,7 @@ def _revoke(tables: Tables, effects: Effects, leaf: bytes, row: DelegationRow) -
     """End a delegation. It makes room before its time: who is called back must not pay for a year."""
     ended = replace(row, revoked=True, until=min(row.until, tables.now + limits.REVOKED_DELEGATION_MS))
     tables.delegations.put(leaf, ended)
-    effects.delegation_changed(leaf, ended, "revoked")
+    effects.delegation_changed(leaf, ended, Status.REVOKED)
 
 
 def leave(tables: Tables, effects: Effects, leaf: bytes) -> None:
@@ -287,8 +286,8 @@ def _alone(attributes: str, role: str, principal_id: str) -> Chain:
 def _service(tables: Tables, name: str) -> Subject | None:
     """Return a registered service as it stands now, None where there is none that lives."""
     principal = tables.principals.get(name.encode())
-    attributes = _registered(tables, name) if principal is not None and principal.role == SERVICE_ROLE else None
-    return None if attributes is None else subject_of(attributes, SERVICE_ROLE, name)
+    attributes = _registered(tables, name) if principal is not None and principal.role == Role.SERVICE else None
+    return None if attributes is None else subject_of(attributes, Role.SERVICE, name)
 
 
 def _member_now(tables: Tables, row: DelegationRow) -> Subject | None:
@@ -296,7 +295,7 @@ def _member_now(tables: Tables, row: DelegationRow) -> Subject | None:
 
     Of a program without a key that lives it is what it was at the grant.
     """
-    if row.role == PERSON_ROLE:
+    if row.role == Role.USER:
         now = person_now(tables, row.delegator)
         return None if now is None else subject_of(now, row.role, row.delegator)
     registered = _registered(tables, row.delegator)

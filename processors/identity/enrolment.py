@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from processors.identity.attributes import subject_of
-from processors.identity.keys import ENROLMENT_ROLE
 from processors.intake.identify import Signer
 from processors.policy import names
 from processors.refusal import Refusal
@@ -21,8 +20,9 @@ from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered
+from schemas.words import Role
 
-ROLES = frozenset({"agent", "service", "tool"})
+ROLES = frozenset({Role.AGENT, Role.SERVICE, Role.TOOL})
 ATTESTS = "attests"
 
 Attributes = Mapping[str, str | list[str]]
@@ -31,7 +31,7 @@ Attributes = Mapping[str, str | list[str]]
 def check_grant(body: PrincipalRegistered) -> None:
     """Check what an enrolment key is to register, and that no other key has a grant. Raises Refusal."""
     grant: EnrolmentGrant | None = body.enrolment
-    if (grant is not None) != (body.role == "enrolment"):
+    if (grant is not None) != (body.role == Role.ENROLMENT):
         raise Refusal(Reason.NAME_INVALID, "an enrolment key, and no other, says what it may register")
     if grant is None:
         return
@@ -39,7 +39,7 @@ def check_grant(body: PrincipalRegistered) -> None:
         raise Refusal(Reason.NAME_INVALID, "an enrolment key registers agents, services or tools, 1 or more")
     if len(grant.name_pattern) > limits.NAME_CHARS_MAX:
         raise Refusal(Reason.NAME_INVALID, f"want a pattern of at most {limits.NAME_CHARS_MAX} characters")
-    subject_of(grant.attributes, "agent", body.key.principal_id)  # what no principal could have is no bound
+    subject_of(grant.attributes, Role.AGENT, body.key.principal_id)  # what no principal could have is no bound
 
 
 def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
@@ -74,7 +74,7 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
 def _is_renewal(tables: Tables, registered_by: bytes, signer: Signer) -> bool:
     """Whether a principal was registered by this enrolment key, or by an earlier one under the same name."""
     row = tables.keys.get(registered_by)
-    return row is not None and row.role == ENROLMENT_ROLE and row.principal_id == signer.principal_id
+    return row is not None and row.role == Role.ENROLMENT and row.principal_id == signer.principal_id
 
 
 def _registry_bytes(body: PrincipalRegistered) -> int:

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
-
-ENROLMENT_ROLE = "enrolment"
+from schemas.words import Role
 
 
 def admit(tables: Tables, principal_id: str, kid: bytes | None) -> None:
@@ -25,7 +24,7 @@ def payer_of(tables: Tables, principal_id: str) -> str:
     """Return who pays for what a program does: itself, vouched for by the enrolment key that registered it, if any."""
     principal = tables.principals.get(principal_id.encode())
     by = None if principal is None else tables.keys.get(principal.registered_by)
-    if principal is None or by is None or by.role != ENROLMENT_ROLE:
+    if principal is None or by is None or by.role != Role.ENROLMENT:
         return payer(principal_id)
     return payer(principal_id, principal.registered_by)
 
@@ -43,7 +42,7 @@ def spend(tables: Tables, kid: bytes) -> None:
     """
     row = tables.keys.rows[kid]
     # What an approver is now may still be asked (`approved`).
-    attributes = row.attributes if row.role == "approver" else "{}"
+    attributes = row.attributes if row.role == Role.APPROVER else "{}"
     tables.keys.put(kid, replace(row, spent=True, attributes=attributes, enrolment=None))
     if tables.sequences.get(kid) is not None:
         tables.sequences.delete(kid)

@@ -14,7 +14,7 @@ from nacl.exceptions import CryptoError
 
 from processors.identity import declarations, enrolment, issuers
 from processors.identity.attributes import subject_of
-from processors.identity.keys import ENROLMENT_ROLE, live_keys, payer_of, spend
+from processors.identity.keys import live_keys, payer_of, spend
 from processors.intake.authority import check_may_register
 from processors.intake.identify import Signer
 from processors.policy import names
@@ -33,6 +33,7 @@ from schemas.records import (
     TenantFounded,
 )
 from schemas.rows import KeyRow, PrincipalRow, TenantRow
+from schemas.words import Role
 
 _PROBE = bytes([1] * 32)  # any scalar: the product with a small-order X25519 point is zero, and libsodium says so
 
@@ -63,9 +64,9 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
     for key in body.root_keys:
         _check_point(key)
         _enter(
-            tables, KeyOffer(principal_id="root", ed25519=key, x25519=b"", possession=b""), "root", by=tables.genesis
+            tables, KeyOffer(principal_id="root", ed25519=key, x25519=b"", possession=b""), Role.ROOT, by=tables.genesis
         )
-    for role, offer in (("admin", body.admin), ("monitor", body.monitor)):
+    for role, offer in ((Role.ADMIN, body.admin), (Role.MONITOR, body.monitor)):
         names.check_name(offer.principal_id)
         check_offer(offer, role, signing.NO_GENESIS)
         _enter(tables, offer, role, by=tables.genesis)
@@ -86,8 +87,8 @@ def add_admin(tables: Tables, body: AdminAdded) -> bytes:
     except codec.SchemaError as exc:
         raise Refusal(Reason.UNDECODABLE, str(exc)) from exc
     names.check_name(act.admin.principal_id)
-    check_offer(act.admin, "admin", tables.genesis)
-    return _enter(tables, act.admin, "admin", by=tables.genesis)
+    check_offer(act.admin, Role.ADMIN, tables.genesis)
+    return _enter(tables, act.admin, Role.ADMIN, by=tables.genesis)
 
 
 def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
@@ -117,18 +118,18 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     """
     check_may_register(signer.role, body.role)
     names.check_name(body.key.principal_id)
-    if body.role == "tool":
+    if body.role == Role.TOOL:
         names.check_tool_name(body.key.principal_id)
     if body.expires_at is not None and body.expires_at <= tables.now:
         raise Refusal(Reason.EXPIRED_KEY, "the registration ends before it begins")
     subject_of(body.attributes, body.role, body.key.principal_id)
     again = _declares_again(tables, body)
-    if signer.role == ENROLMENT_ROLE:
+    if signer.role == Role.ENROLMENT:
         enrolment.charge(tables, signer, body)
     enrolment.check_grant(body)
-    if body.role == "bridge":
+    if body.role == Role.BRIDGE:
         issuers.check_bridge(tables, body.attributes)
-    if body.role == "attester":
+    if body.role == Role.ATTESTER:
         declarations.check_attester(body)
     check_offer(body.key, body.role, tables.genesis)
     kid = None if again else _enter(tables, body.key, body.role, by=signer.kid, registered=body)
@@ -141,7 +142,7 @@ def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
     row = tables.keys.get(signing.kid_of(body.key.ed25519))
     return (
         row is not None
-        and body.role == row.role == "tool"
+        and body.role == row.role == Role.TOOL
         and row.principal_id == body.key.principal_id
         and row.x25519 == body.key.x25519
         and row.attributes == body.attributes
@@ -159,12 +160,12 @@ def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[byte
     Raises:
         Refusal: WRONG_PRINCIPAL for anybody but an admin or the principal itself, UNKNOWN_PRINCIPAL.
     """
-    if signer.role != "admin" and signer.principal_id != body.principal_id:
+    if signer.role != Role.ADMIN and signer.principal_id != body.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only an admin or the principal itself may revoke it")
     principal = tables.principals.get(body.principal_id.encode())
     ever = [k for k in tables.keys.of(body.principal_id) if body.kid in {None, k}]
     kids = tuple(k for k in ever if tables.keys.rows[k].revoked_at is None)
-    if principal is None or not kids or principal.role == "root":
+    if principal is None or not kids or principal.role == Role.ROOT:
         raise Refusal(Reason.UNKNOWN_PRINCIPAL)
     for kid in kids:
         tables.keys.put(kid, replace(tables.keys.rows[kid], revoked_at=tables.now))

@@ -15,7 +15,7 @@ from processors.effects import Effects
 from processors.identity import issuers, registry
 from processors.identity.attributes import subject_of
 from processors.identity.keys import is_revoked, payer_of
-from processors.intake.identify import SESSION_ROLE, Signer
+from processors.intake.identify import Signer
 from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.shares import check_room, payer
@@ -24,9 +24,7 @@ from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked, SignedEvent
 from schemas.rows import KeyRow, PersonRow, SessionRow
-
-PERSON_ROLE = "user"
-BRIDGE_ROLE = "bridge"
+from schemas.words import RegistryKind, Role, Status
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: SignedEvent | None = None) -> bytes:
@@ -37,12 +35,12 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
             signer's to name, its key is bad or taken, or its life is out of bounds.
     """
     owner = tables.keys.rows[signer.kid]
-    role, attributes = _person(tables, owner, body) if signer.role == BRIDGE_ROLE else _program(signer, owner, body)
+    role, attributes = _person(tables, owner, body) if signer.role == Role.BRIDGE else _program(signer, owner, body)
     if body.key.principal_id != body.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "the session key was made for another principal")
     if not 0 < body.ttl_ms <= limits.SESSION_TTL_MS_MAX:
         raise Refusal(Reason.SESSION_TTL)
-    registry.check_offer(body.key, SESSION_ROLE, tables.genesis)
+    registry.check_offer(body.key, Role.SESSION, tables.genesis)
     session_id = registry.check_free(tables, body.key.ed25519)
     expires_at = tables.now + body.ttl_ms
     row = SessionRow(
@@ -56,7 +54,7 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
         expires_at=expires_at if owner.expires_at is None else min(expires_at, owner.expires_at),
         opened=signed,
         # The name of a program is its registration's; of a person only the bridge that speaks of it knows anything.
-        payer=payer(body.principal_id, signer.kid) if role == PERSON_ROLE else payer_of(tables, body.principal_id),
+        payer=payer(body.principal_id, signer.kid) if role == Role.USER else payer_of(tables, body.principal_id),
     )
     tables.sessions.put(session_id, row)
     return session_id
@@ -69,7 +67,7 @@ def admit(tables: Tables, session_id: bytes) -> None:
     """
     row = tables.sessions.rows[session_id]
     check_room(tables.sessions, row)
-    if row.role != PERSON_ROLE:
+    if row.role != Role.USER:
         return
     opened = [i for i in tables.sessions.of(row.principal_id) if tables.sessions.rows[i].opened_by == row.opened_by]
     if len(opened) > limits.SESSIONS_PER_PERSON_MAX:
@@ -104,8 +102,8 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, st
     names.check_printable(body.principal_id)
     if body.attributes is None:
         raise Refusal(Reason.ATTRIBUTE_INVALID, "a bridge names the person's attributes")
-    subject_of(body.attributes, PERSON_ROLE, body.principal_id)
-    return PERSON_ROLE, body.attributes
+    subject_of(body.attributes, Role.USER, body.principal_id)
+    return Role.USER, body.attributes
 
 
 # ---- what a person is
@@ -195,7 +193,7 @@ def revoke(tables: Tables, signer: Signer, body: SessionRevoked) -> list[bytes]:
     row = tables.sessions.get(body.session)
     if row is None or row.revoked:
         raise Refusal(Reason.UNKNOWN_SESSION)
-    if signer.role == BRIDGE_ROLE and row.opened_by != signer.kid:
+    if signer.role == Role.BRIDGE and row.opened_by != signer.kid:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a bridge revokes sessions that it opened")
     # A session that has run out can be revoked too: its delegations end with it, and its approvals stand no more.
     _end(tables, body.session, revoked=True)
@@ -219,14 +217,14 @@ def lives(tables: Tables, session_id: bytes) -> bool:
 def tell_ended(tables: Tables, effects: Effects, ended: list[bytes]) -> None:
     """Tell the views which sessions have ended."""
     for session_id in ended:
-        effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
+        effects.session_changed(session_id, tables.sessions.rows[session_id], Status.ENDED)
 
 
 def remove(tables: Tables, effects: Effects, session_id: bytes) -> None:
     """Forget a session whose last event would be stale by now, with its sequence."""
-    effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
-    effects.leave_registry("session", session_id)
-    effects.leave_registry("ended", session_id)
+    effects.session_changed(session_id, tables.sessions.rows[session_id], Status.ENDED)
+    effects.leave_registry(RegistryKind.SESSION, session_id)
+    effects.leave_registry(RegistryKind.ENDED, session_id)
     tables.sessions.delete(session_id)
     if tables.sequences.get(session_id) is not None:
         tables.sequences.delete(session_id)

@@ -23,6 +23,7 @@ from schemas.records import (
     TenantFounded,
 )
 from schemas.rulings import RecordsSkipped, TimeAccepted
+from schemas.words import Role
 from schemas.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -38,50 +39,49 @@ from schemas.workflow import (
     StateQueried,
 )
 
-ROLES = frozenset(
-    {"root", "admin", "monitor", "enrolment", "bridge", "approver", "attester", "agent", "service", "tool", "session"}
-)
+ROLES = frozenset(Role) - {Role.USER}  # of keys; a person signs with the key of a session
 
 MAY_SIGN: dict[type[Body], frozenset[str]] = {
-    TenantFounded: frozenset({"admin"}),  # at offset 0 only, and only with the configured digest
-    AdminAdded: frozenset({"root"}),  # and a threshold of root signatures inside
-    PrincipalRegistered: frozenset({"admin", "enrolment"}),  # narrowed by MAY_REGISTER
-    PrincipalRevoked: ROLES - {"session"},  # anybody but an admin: itself only
-    PolicyPublished: frozenset({"admin"}),
-    PolicyWithdrawn: frozenset({"admin"}),
-    SessionOpened: frozenset({"agent", "service", "tool", "bridge"}),  # for itself only; a bridge for persons only
-    InvocationRequested: frozenset({"session"}),
-    ResultReported: frozenset({"tool"}),  # the one that the decision names
-    ClockTicked: frozenset({"monitor"}),
-    SessionClosed: frozenset({"session"}),
-    SessionRevoked: frozenset({"admin", "bridge"}),  # a bridge: what it opened
-    AttestationSet: frozenset({"tool", "bridge", "attester"}),  # each what its registration lists
-    AttestationApproved: frozenset({"session", "approver"}),  # a person's session only
-    AttestationDenied: frozenset({"session", "approver"}),
+    TenantFounded: frozenset({Role.ADMIN}),  # at offset 0 only, and only with the configured digest
+    AdminAdded: frozenset({Role.ROOT}),  # and a threshold of root signatures inside
+    PrincipalRegistered: frozenset({Role.ADMIN, Role.ENROLMENT}),  # narrowed by MAY_REGISTER
+    PrincipalRevoked: ROLES - {Role.SESSION},  # anybody but an admin: itself only
+    PolicyPublished: frozenset({Role.ADMIN}),
+    PolicyWithdrawn: frozenset({Role.ADMIN}),
+    # For itself only; a bridge for persons only.
+    SessionOpened: frozenset({Role.AGENT, Role.SERVICE, Role.TOOL, Role.BRIDGE}),
+    InvocationRequested: frozenset({Role.SESSION}),
+    ResultReported: frozenset({Role.TOOL}),  # the one that the decision names
+    ClockTicked: frozenset({Role.MONITOR}),
+    SessionClosed: frozenset({Role.SESSION}),
+    SessionRevoked: frozenset({Role.ADMIN, Role.BRIDGE}),  # a bridge: what it opened
+    AttestationSet: frozenset({Role.TOOL, Role.BRIDGE, Role.ATTESTER}),  # each what its registration lists
+    AttestationApproved: frozenset({Role.SESSION, Role.APPROVER}),  # a person's session only
+    AttestationDenied: frozenset({Role.SESSION, Role.APPROVER}),
     AttestationRevoked: frozenset(
-        {"tool", "bridge", "attester", "session", "approver", "admin"}
+        {Role.TOOL, Role.BRIDGE, Role.ATTESTER, Role.SESSION, Role.APPROVER, Role.ADMIN}
     ),  # its setter, or admin
-    DelegationGranted: frozenset({"session"}),
-    DelegationRevoked: frozenset({"session", "admin"}),  # a delegator of the chain, or admin
-    ContextWritten: frozenset({"session"}),
-    ContextRead: frozenset({"session"}),
-    ContextDeleted: frozenset({"session"}),
-    ContextListed: frozenset({"session"}),
-    StateQueried: frozenset({"session", "approver"}),
-    ApplicationEventLogged: frozenset({"session", "tool"}),
-    RecordsSkipped: frozenset({"admin"}),
-    TimeAccepted: frozenset({"admin"}),
+    DelegationGranted: frozenset({Role.SESSION}),
+    DelegationRevoked: frozenset({Role.SESSION, Role.ADMIN}),  # a delegator of the chain, or admin
+    ContextWritten: frozenset({Role.SESSION}),
+    ContextRead: frozenset({Role.SESSION}),
+    ContextDeleted: frozenset({Role.SESSION}),
+    ContextListed: frozenset({Role.SESSION}),
+    StateQueried: frozenset({Role.SESSION, Role.APPROVER}),
+    ApplicationEventLogged: frozenset({Role.SESSION, Role.TOOL}),
+    RecordsSkipped: frozenset({Role.ADMIN}),
+    TimeAccepted: frozenset({Role.ADMIN}),
 }
 
 MAY_REGISTER: dict[str, frozenset[str]] = {
-    "monitor": frozenset({"admin"}),
-    "enrolment": frozenset({"admin"}),
-    "bridge": frozenset({"admin"}),
-    "approver": frozenset({"admin"}),
-    "attester": frozenset({"admin"}),
-    "agent": frozenset({"admin", "enrolment"}),
-    "service": frozenset({"admin", "enrolment"}),
-    "tool": frozenset({"admin", "enrolment"}),
+    Role.MONITOR: frozenset({Role.ADMIN}),
+    Role.ENROLMENT: frozenset({Role.ADMIN}),
+    Role.BRIDGE: frozenset({Role.ADMIN}),
+    Role.APPROVER: frozenset({Role.ADMIN}),
+    Role.ATTESTER: frozenset({Role.ADMIN}),
+    Role.AGENT: frozenset({Role.ADMIN, Role.ENROLMENT}),
+    Role.SERVICE: frozenset({Role.ADMIN, Role.ENROLMENT}),
+    Role.TOOL: frozenset({Role.ADMIN, Role.ENROLMENT}),
 }
 
 

@@ -38,6 +38,7 @@ from schemas.records import (
 )
 from schemas.rows import SessionRow
 from schemas.topics import INTAKE
+from schemas.words import Role
 from schemas.workflow import (
     AttestationApproved,
     AttestationDenied,
@@ -50,7 +51,7 @@ from schemas.workflow import (
 )
 
 RAW_TAG = b"macaw/raw/v1\n"
-SESSION_ROLE = "session"
+_EVENT = f"{codec.NAMESPACE}.Event"
 _GIVE_REASONS = frozenset({
     SessionClosed, SessionRevoked, PrincipalRevoked, AttestationApproved, AttestationDenied, AttestationRevoked,
     DelegationRevoked,
@@ -211,7 +212,7 @@ def _decode(tables: Tables, received: Received, claim: Claim) -> None:
     claim.kid = _claimed_kid(received)
     try:
         schema, body = codec.unframe(value)
-        if schema.name != "macaw.v1.Event":
+        if schema.name != _EVENT:
             raise Refusal(Reason.UNKNOWN_SCHEMA, f"{schema.name} does not belong on intake")
         event: Event = codec.decode(schema, body)
     except codec.SchemaError as exc:
@@ -273,7 +274,7 @@ def _signer(tables: Tables, claim: Claim, event: Event) -> Signer:
     assert kid is not None
     session = tables.sessions.get(kid)
     if session is not None:
-        return Signer(kid, SESSION_ROLE, session.principal_id, session.ed25519, session.x25519, session)
+        return Signer(kid, Role.SESSION, session.principal_id, session.ed25519, session.x25519, session)
     row = tables.keys.get(kid)
     if row is None:
         return _founder(tables, kid, event, claim)
@@ -290,7 +291,7 @@ def _founder(tables: Tables, kid: bytes, event: Event, claim: Claim) -> Signer:
         raise Refusal(Reason.UNKNOWN_KEY)
     if claim.datum_sha256 != tables.genesis:
         raise Refusal(Reason.NOT_GENESIS)  # a stranger's founding: nobody to answer, nothing to note
-    return Signer(kid, "admin", body.admin.principal_id, body.admin.ed25519, body.admin.x25519)
+    return Signer(kid, Role.ADMIN, body.admin.principal_id, body.admin.ed25519, body.admin.x25519)
 
 
 def check_names(event: Event, signer: Signer) -> None:

@@ -24,14 +24,15 @@ from processors.policy.errors import (
 from processors.policy.evaluation import Settings, Work, new_work, spend, spend_free
 from processors.policy.index import Entry, PolicyIndex, index_policies
 from processors.policy.patterns import ResourceName, resource_name
-from processors.policy.plan import Denial, Plan, Stage, make_plan
+from processors.policy.plan import Denial, Plan, make_plan
 from processors.policy.resolve import Subject
 from processors.policy.stages import judge_alternative
 from processors.policy.text import nfc, utf8_size
-from processors.policy.verdict import Outcome, Verdict, denied, lowest
+from processors.policy.verdict import Verdict, denied, lowest
 from processors.proof.jcs import JSONValue
+from schemas.words import Outcome, Stage
 
-__all__ = ["Circumstances", "Outcome", "PolicyIndex", "Stage", "Verdict", "decide", "index_policies"]
+__all__ = ["Circumstances", "PolicyIndex", "Verdict", "decide", "index_policies"]
 
 _RESOURCE_INVALID = denied(Denial(Stage.RESOLUTION, "RESOURCE_INVALID"), ())
 _BROKEN = Denial(Stage.RESOLUTION, "POLICY_BROKEN")

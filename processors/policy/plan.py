@@ -6,7 +6,6 @@ conjunction of documents, sorted into the stages of a decision, with everything 
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
 from typing import NamedTuple
 
 from processors.policy import limits
@@ -20,25 +19,7 @@ from processors.policy.requirements import DENY, Requirement
 from processors.policy.resolve import Layer
 from processors.policy.sequences import SequenceRule
 from processors.proof import jcs
-
-
-class Stage(float, Enum):
-    """The stage that a call reached (docs/mapl.md 12); of two alternative denials the further one is told."""
-
-    RESOLUTION = 0
-    VALIDITY = 1
-    DENIED_RESOURCES = 2
-    RESOURCES = 3
-    GRANT = 4
-    ROLES = 5
-    PARAMETERS = 6
-    DENIED_PARAMETERS = 7
-    CONDITIONS = 8
-    SEQUENCE = 8.5
-    RATE = 9
-    ATTESTATIONS = 10
-    APPROVALS = 11
-    OUTCOME = 12
+from schemas.words import Stage
 
 
 class Applied(NamedTuple):

@@ -12,13 +12,14 @@ from processors.policy.compiled import CompiledPolicy
 from processors.policy.errors import RULE_ERRORS, WorkExceededError
 from processors.policy.evaluation import Evaluation, Session, Work
 from processors.policy.patterns import ResourceName
-from processors.policy.plan import Alternative, Bucket, Denial, Needed, Plan, Ruled, Stage
+from processors.policy.plan import Alternative, Bucket, Denial, Needed, Plan, Ruled
 from processors.policy.rates import retry_after_ms, standing
 from processors.policy.requirements import Requirement
 from processors.policy.resolve import Subject
 from processors.policy.sequences import Mark, Write, judge_rule, marks_of
-from processors.policy.verdict import Charges, Consequences, Outcome, Verdict, denied
+from processors.policy.verdict import Charges, Consequences, Verdict, denied
 from processors.proof.jcs import JSONValue
+from schemas.words import Outcome, Stage
 
 
 def judge_alternative(

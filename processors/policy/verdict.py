@@ -1,22 +1,14 @@
 """The answer to one call, as a value: the decision, and its consequences."""
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from processors.policy.attestations import Request, Use
-from processors.policy.plan import Denial, Stage
+from processors.policy.plan import Denial
 from processors.policy.sequences import Mark, Write
+from schemas.words import Outcome, Stage
 
 T = TypeVar("T")
-
-
-class Outcome(StrEnum):
-    """The outcome of a verdict."""
-
-    ALLOWED = "allowed"
-    PENDING = "pending"
-    DENIED = "denied"
 
 
 RANK = {Outcome.DENIED: 0, Outcome.PENDING: 1, Outcome.ALLOWED: 2}
@@ -44,9 +36,9 @@ NO_EFFECTS = Consequences()
 class Verdict(NamedTuple):
     """The answer to one call, with no parameter value in it.
 
-    `reason` is a code of docs/mapl.md 12, empty if allowed. `detail` is the JSON pointer of the deciding check, in the
-    document whose digest is `deciding`. `policies` are the sorted digests of all documents that were consulted. The
-    caller may be told outcome, reason, `path` and `retry_after_ms`, and nothing else.
+    `outcome` is one of those in RANK. `reason` is a code of docs/mapl.md 12, empty if allowed. `detail` is the JSON
+    pointer of the deciding check, in the document whose digest is `deciding`. `policies` are the sorted digests of all
+    documents that were consulted. The caller may be told outcome, reason, `path` and `retry_after_ms`; nothing else.
     """
 
     outcome: Outcome

@@ -18,6 +18,7 @@ from nacl.exceptions import CryptoError
 
 from schemas.errors import EvidenceError
 
+PAYLOAD_HEADER = "macaw-payload"
 PAYLOAD_SALT_TAG = b"macaw/payload-salt/v1\n"
 PARAMETERS_TAG = b"macaw/parameters/v1\n"
 DOCUMENT_TAG = b"macaw/document/v1\n"

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from processors.policy.call import Circumstances
 from processors.policy.decide import decide
 from processors.policy.resolve import Subject
-from processors.policy.verdict import Outcome, Verdict
+from processors.policy.verdict import Verdict
 from processors.proof.jcs import JSONValue
+from schemas.words import Outcome
 from streams.authzen.questions import MalformedRequestError, Question, UnaskableError
 from streams.authzen.standing import PoliciesStanding, Snapshot
 

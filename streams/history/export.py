@@ -18,7 +18,6 @@ from typing import Any, BinaryIO
 from confluent_kafka import Message
 
 from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
-from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.state.tables import Tables
@@ -27,6 +26,7 @@ from producers.security import UNSECURED, Security
 from schemas.errors import StoppedError
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE
+from schemas.words import Outcome
 from streams.history.folded import RuledIntake, entry_in
 from streams.history.partitions import whole_partition
 
@@ -115,7 +115,7 @@ def pair(audit: Iterable[Message], intake: RuledIntake) -> Iterator[tuple[AuditR
 
 
 def _event_of(entry: AuditEntry, intake: RuledIntake) -> Received | None:
-    if entry.outcome == SKIPPED:
+    if entry.outcome == Outcome.SKIPPED:
         ruling = intake.ruling_of(entry)
         return None if ruling is None else ruling.event
     while True:

@@ -10,13 +10,13 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Received, Ruling, read
 from processors.proof.signing import INTAKE_PARTITION
 from processors.state.tables import Tables
 from producers.consuming import UnreadableBatchError, headers_of
 from schemas import codec
 from schemas.records import AuditEntry
+from schemas.words import Outcome
 
 
 class Intake(Protocol):
@@ -67,7 +67,7 @@ class RuledIntake:
         Raises:
             UnreadableBatchError: it cannot be read, and the entry does not say that it was skipped.
         """
-        is_skip = entry is not None and entry.outcome == SKIPPED
+        is_skip = entry is not None and entry.outcome == Outcome.SKIPPED
         try:
             received = self.peek()
         except UnreadableBatchError:

@@ -5,57 +5,28 @@ Values of attestations are not here: they never leave the tenant's own topics.
 
 from __future__ import annotations
 
-import enum
-
 from schemas import limits
 from schemas.changes import AttestationChanged
 from schemas.codec import MalformedRecordError
 from schemas.topics import OPS_ATTESTATIONS, OPS_ATTESTATIONS_CHANGELOG
+from schemas.words import AttestationKind, Status
 from streams.views.view import ID_BYTES, JSONRow, View, shown_after
 
-
-class AttestationKind(enum.Enum):
-    """What a row is about."""
-
-    RECORD = "record"
-    REQUEST = "request"
-    GRANT = "grant"
+# What a request is: pending, then one of the others. `expired` is told by the clock: no event says so.
+OF_REQUESTS = (Status.PENDING, Status.APPROVED, Status.DENIED, Status.TIMEOUT, Status.CANCELLED)
+OF_ATTESTATIONS = (*OF_REQUESTS, Status.ACTIVE, Status.CONSUMED, Status.REVOKED, Status.EXPIRED, Status.ENDED)
+_SAID = frozenset(OF_ATTESTATIONS) - {Status.EXPIRED}
+_LIVE = frozenset({Status.PENDING, Status.ACTIVE})
 
 
-class AttestationStatus(enum.Enum):
-    """What became of it. A request is pending, then one of the four after it; the others tell of records and grants."""
-
-    PENDING = "pending"
-    APPROVED = "approved"
-    DENIED = "denied"
-    TIMEOUT = "timeout"
-    CANCELLED = "cancelled"
-    ACTIVE = "active"
-    CONSUMED = "consumed"
-    REVOKED = "revoked"
-    EXPIRED = "expired"  # no event says so: it is told by the clock
-    ENDED = "ended"
-
-
-OF_REQUESTS = (
-    AttestationStatus.PENDING,
-    AttestationStatus.APPROVED,
-    AttestationStatus.DENIED,
-    AttestationStatus.TIMEOUT,
-    AttestationStatus.CANCELLED,
-)
-_SAID = frozenset(status.value for status in AttestationStatus if status is not AttestationStatus.EXPIRED)
-_LIVE = frozenset({AttestationStatus.PENDING.value, AttestationStatus.ACTIVE.value})
-
-
-def status_of(row: AttestationChanged, now: int) -> AttestationStatus:
+def status_of(row: AttestationChanged, now: int) -> Status:
     """Return what it is at `now`: past its end it counts no more, although no event says so yet."""
     if row.ends_at is not None and now >= row.ends_at:
-        if row.status == AttestationStatus.PENDING.value:
-            return AttestationStatus.TIMEOUT
-        if row.status == AttestationStatus.ACTIVE.value:
-            return AttestationStatus.EXPIRED
-    return AttestationStatus(row.status)
+        if row.status == Status.PENDING:
+            return Status.TIMEOUT
+        if row.status == Status.ACTIVE:
+            return Status.EXPIRED
+    return Status(row.status)
 
 
 def shown_until(row: AttestationChanged) -> int:
@@ -67,9 +38,9 @@ def shown_until(row: AttestationChanged) -> int:
 
 def check(change: AttestationChanged) -> None:
     """Raise MalformedRecordError unless the parts fit each other."""
-    if change.kind not in {kind.value for kind in AttestationKind}:
+    if change.kind not in set(AttestationKind):
         raise MalformedRecordError(f"got kind {change.kind[:16]!r}, want record, request or grant")
-    if len(change.session_id) != (0 if change.kind == AttestationKind.GRANT.value else ID_BYTES):
+    if len(change.session_id) != (0 if change.kind == AttestationKind.GRANT else ID_BYTES):
         raise MalformedRecordError(f"want a session id of {ID_BYTES} bytes, and none for a grant")
 
 
@@ -82,7 +53,7 @@ def describe(row: AttestationChanged, now: int) -> JSONRow:
         "session_id": row.session_id.hex() or None,
         "principal_id": row.principal_id,
         "resource": row.resource,
-        "status": status_of(row, now).value,
+        "status": str(status_of(row, now)),
         "criteria": list(row.criteria),
         "quorum": row.quorum,
         "approved_by": list(row.approved_by),
@@ -96,7 +67,7 @@ def describe(row: AttestationChanged, now: int) -> JSONRow:
 
 def describe_request(row: AttestationChanged, now: int) -> JSONRow | None:
     """Return a request with who may approve it, who has, and until when; None for records and grants."""
-    if row.kind != AttestationKind.REQUEST.value:
+    if row.kind != AttestationKind.REQUEST:
         return None
     return {
         "id": row.id.hex(),
@@ -104,7 +75,7 @@ def describe_request(row: AttestationChanged, now: int) -> JSONRow | None:
         "resource": row.resource,
         "session_id": row.session_id.hex(),
         "for_user": row.principal_id,
-        "status": status_of(row, now).value,
+        "status": str(status_of(row, now)),
         "may_approve": {"criteria": list(row.criteria), "quorum": row.quorum},
         "approved_by": list(row.approved_by),
         "missing": max(0, row.quorum - len(row.approved_by)),

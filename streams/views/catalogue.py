@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from schemas.words import AttestationKind, Status
 from streams.views import attestations, context, delegations, sessions
-from streams.views.attestations import ATTESTATIONS, OF_REQUESTS
+from streams.views.attestations import ATTESTATIONS, OF_ATTESTATIONS, OF_REQUESTS
 from streams.views.context import CONTEXT
 from streams.views.delegations import DELEGATIONS
 from streams.views.sessions import SESSIONS
@@ -76,15 +77,15 @@ _SESSIONS = Listing(
     name="sessions",
     view=SESSIONS,
     describe=sessions.describe,
-    filters={"status": _one_of("status", *(one.value for one in sessions.SessionStatus))},
+    filters={"status": _one_of("status", *sessions.OF_SESSIONS)},
 )
 _ATTESTATIONS = Listing(
     name="attestations",
     view=ATTESTATIONS,
     describe=attestations.describe,
     filters={
-        "status": _one_of("status", *(one.value for one in attestations.AttestationStatus)),
-        "kind": _one_of("kind", *(one.value for one in attestations.AttestationKind)),
+        "status": _one_of("status", *OF_ATTESTATIONS),
+        "kind": _one_of("kind", *AttestationKind),
         "key": _text("key"),
         "session": _id("session_id"),
     },
@@ -93,15 +94,15 @@ _APPROVALS = Listing(
     name="approvals",
     view=ATTESTATIONS,
     describe=attestations.describe_request,
-    filters={"status": _one_of("status", *(one.value for one in OF_REQUESTS)), "key": _text("key")},
-    unless_said={"status": attestations.AttestationStatus.PENDING.value},
+    filters={"status": _one_of("status", *OF_REQUESTS), "key": _text("key")},
+    unless_said={"status": Status.PENDING},
 )
 _CONTEXT = Listing(
     name="context",
     view=CONTEXT,
     describe=context.describe,
-    filters={"status": _one_of("status", *(one.value for one in context.VaultStatus)), "scope": _text("scope")},
-    unless_said={"status": context.VaultStatus.SET.value},
+    filters={"status": _one_of("status", *context.OF_KEYS), "scope": _text("scope")},
+    unless_said={"status": Status.SET},
 )
 LISTINGS = (_SESSIONS, _ATTESTATIONS, _APPROVALS, _CONTEXT)
 

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import enum
 from hashlib import sha256
 
 from schemas import limits
 from schemas.changes import ContextChanged
 from schemas.topics import OPS_CONTEXT, OPS_CONTEXT_CHANGELOG
+from schemas.words import Status
 from streams.views.view import JSONRow, View, shown_after
 
-
-class VaultStatus(enum.Enum):
-    """What became of a key."""
-
-    SET = "set"
-    DELETED = "deleted"
-    ENDED = "ended"
+OF_KEYS = (Status.SET, Status.DELETED, Status.ENDED)
 
 
-def status_of(row: ContextChanged, now: int) -> VaultStatus:
+def status_of(row: ContextChanged, now: int) -> Status:
     """Return what the key is at `now`: past its end it holds nothing, although no event says so yet."""
-    over = row.status == VaultStatus.SET.value and row.ends_at is not None and now >= row.ends_at
-    return VaultStatus.ENDED if over else VaultStatus(row.status)
+    over = row.status == Status.SET and row.ends_at is not None and now >= row.ends_at
+    return Status.ENDED if over else Status(row.status)
 
 
 def shown_until(row: ContextChanged) -> int:
     """Return the time from which the row is shown no more."""
-    if row.status != VaultStatus.SET.value:
+    if row.status != Status.SET:
         return shown_after(row.at)
     return limits.FOR_EVER_MS if row.ends_at is None else shown_after(row.ends_at)
 
@@ -49,7 +43,7 @@ def describe(row: ContextChanged, now: int) -> JSONRow:
         "id": id_of(row).hex(),
         "scope": row.scope,
         "key": row.key,
-        "status": status_of(row, now).value,
+        "status": str(status_of(row, now)),
         "version": row.version,
         "principal_id": row.principal_id,
         "ends_at": row.ends_at,
@@ -63,7 +57,7 @@ CONTEXT = View(
     source=OPS_CONTEXT,
     changelog=OPS_CONTEXT_CHANGELOG,
     record=ContextChanged,
-    statuses=frozenset(status.value for status in VaultStatus),
+    statuses=frozenset(OF_KEYS),
     id_of=id_of,
     shown_until=shown_until,
 )

@@ -6,7 +6,6 @@ child is never shown without what it hangs on.
 
 from __future__ import annotations
 
-import enum
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,22 +13,16 @@ from collections.abc import Mapping, Sequence
 from schemas.changes import DelegationChanged
 from schemas.codec import MalformedRecordError
 from schemas.topics import OPS_DELEGATIONS, OPS_DELEGATIONS_CHANGELOG
+from schemas.words import Status
 from streams.views.view import ID_BYTES, JSONRow, Page, PageQuery, View, live_rows, shown_after
 
 TREE_ROWS_MAX = 250  # of one page: a scope may be large
 DEPTH_MAX = 16  # twice what the monitor grants, which is as deep as a page is nested
 
 
-class DelegationStatus(enum.Enum):
-    """What a delegation is worth.
-
-    `active` says that neither it nor one above it was revoked by name. Who granted it may have lost a session or a
-    key since, which ends it too: that stands with the session.
-    """
-
-    ACTIVE = "active"
-    REVOKED = "revoked"
-    ENDED = "ended"
+# An active delegation is one of which neither itself nor one above it was revoked by name. The session or the key that
+# granted it may have ended since, which ends it too: that stands with the session.
+OF_DELEGATIONS = (Status.ACTIVE, Status.REVOKED, Status.ENDED)
 
 
 def shown_until(row: DelegationChanged) -> int:
@@ -47,15 +40,15 @@ def check(change: DelegationChanged) -> None:
         raise MalformedRecordError("want a scope in JSON") from exc
 
 
-def status_of(row: DelegationChanged, above: DelegationStatus, now: int) -> DelegationStatus:
+def status_of(row: DelegationChanged, above: Status, now: int) -> Status:
     """Return what a delegation is at `now`, under one that is `above`."""
-    if DelegationStatus.REVOKED in {above, DelegationStatus(row.status)}:
-        return DelegationStatus.REVOKED
-    over = now >= row.expires_at or DelegationStatus.ENDED in {above, DelegationStatus(row.status)}
-    return DelegationStatus.ENDED if over else DelegationStatus.ACTIVE
+    if Status.REVOKED in {above, Status(row.status)}:
+        return Status.REVOKED
+    over = now >= row.expires_at or Status.ENDED in {above, Status(row.status)}
+    return Status.ENDED if over else Status.ACTIVE
 
 
-def describe(row: DelegationChanged, status: DelegationStatus) -> JSONRow:
+def describe(row: DelegationChanged, status: Status) -> JSONRow:
     """Return a delegation as the query API writes it."""
     return {
         "id": row.delegation.hex(),
@@ -64,7 +57,7 @@ def describe(row: DelegationChanged, status: DelegationStatus) -> JSONRow:
         "delegate": row.delegate,
         "scope": json.loads(row.scope),
         "purpose": row.purpose,
-        "status": status.value,
+        "status": str(status),
         "expires_at": row.expires_at,
         "changed_at": row.at,
         "audit_index": row.audit_index,
@@ -76,7 +69,7 @@ DELEGATIONS = View(
     source=OPS_DELEGATIONS,
     changelog=OPS_DELEGATIONS_CHANGELOG,
     record=DelegationChanged,
-    statuses=frozenset(status.value for status in DelegationStatus),
+    statuses=frozenset(OF_DELEGATIONS),
     id_of=lambda change: change.delegation,
     shown_until=shown_until,
     check=check,
@@ -137,7 +130,7 @@ class _Trees:
     def grown(self, root: DelegationChanged, room: int) -> JSONRow:
         """Return a tree of at most `room` delegations, those near the root first."""
         # What it hangs on is not known here: nobody can say that it counts.
-        above = DelegationStatus.ACTIVE if root.parent is None else DelegationStatus.ENDED
+        above = Status.ACTIVE if root.parent is None else Status.ENDED
         top = describe(root, status_of(root, above, self._now))
         below: list[tuple[DelegationChanged, JSONRow]] = [(root, top)]
         room -= 1
@@ -147,7 +140,7 @@ class _Trees:
                 children = self._children.get(row.delegation, [])
                 shown = children[: max(room, 0)]
                 room -= len(shown)
-                status = DelegationStatus(told["status"])
+                status = Status(str(told["status"]))
                 made = [(child, describe(child, status_of(child, status, self._now))) for child in shown]
                 told["children"] = [one for _, one in made]
                 if len(shown) < len(children):

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import enum
-
 from schemas.changes import SessionChanged
 from schemas.topics import OPS_SESSIONS, OPS_SESSIONS_CHANGELOG
+from schemas.words import Status
 from streams.views.view import JSONRow, View, shown_after
 
-
-class SessionStatus(enum.Enum):
-    """What a session is at a moment."""
-
-    OPEN = "open"
-    ENDED = "ended"
+OF_SESSIONS = (Status.OPEN, Status.ENDED)
 
 
-def status_of(row: SessionChanged, now: int) -> SessionStatus:
+def status_of(row: SessionChanged, now: int) -> Status:
     """Return what the session is at `now`: past its expiry it has ended, although no event says so yet."""
-    return (
-        SessionStatus.OPEN if row.status == SessionStatus.OPEN.value and now < row.expires_at else SessionStatus.ENDED
-    )
+    return Status.OPEN if row.status == Status.OPEN and now < row.expires_at else Status.ENDED
 
 
 def shown_until(row: SessionChanged) -> int:
     """Return the time from which the row is shown no more."""
-    return shown_after(row.expires_at if row.status == SessionStatus.OPEN.value else min(row.expires_at, row.at))
+    return shown_after(row.expires_at if row.status == Status.OPEN else min(row.expires_at, row.at))
 
 
 def describe(row: SessionChanged, now: int) -> JSONRow:
@@ -34,7 +26,7 @@ def describe(row: SessionChanged, now: int) -> JSONRow:
         "session_id": row.session_id.hex(),
         "principal_id": row.principal_id,
         "role": row.role,
-        "status": status_of(row, now).value,
+        "status": str(status_of(row, now)),
         "opened_at": row.opened_at,
         "expires_at": row.expires_at,
         "audit_index": row.audit_index,
@@ -46,7 +38,7 @@ SESSIONS = View(
     source=OPS_SESSIONS,
     changelog=OPS_SESSIONS_CHANGELOG,
     record=SessionChanged,
-    statuses=frozenset(status.value for status in SessionStatus),
+    statuses=frozenset(OF_SESSIONS),
     id_of=lambda change: change.session_id,
     shown_until=shown_until,
 )

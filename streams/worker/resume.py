@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from confluent_kafka import Message
 
 from processors.evidence.audit_log import log_leaf
-from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Claim, read
 from processors.proof import signing
 from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
@@ -32,6 +31,7 @@ from schemas.errors import InstallationError
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
+from schemas.words import Outcome
 from streams.history.folded import RuledIntake, received_of
 from streams.worker.fold import TenantFold
 from streams.worker.restart_reading import AppendedIntake, RestartReader
@@ -148,7 +148,7 @@ def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int
     tables = fold.tables
     if low == 0 and (first := _claimed(tables, intake, 0)) is not None and first.datum_sha256 != tables.genesis:
         raise ResumeMismatchError(f"{tables.tenant_id}: intake does not begin with the founding event: {MADE_AGAIN}")
-    if low <= tail.offset and tail.entry.outcome != SKIPPED:
+    if low <= tail.offset and tail.entry.outcome != Outcome.SKIPPED:
         last = _claimed(tables, intake, tail.offset)
         if last is not None and last.leaf != tail.entry.event:
             raise ResumeMismatchError(

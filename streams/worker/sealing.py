@@ -6,9 +6,8 @@ import os
 from collections import OrderedDict
 
 from processors.effects import Output
-from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, SealingKey, seal
+from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, PAYLOAD_HEADER, SealingKey, seal
 
-PAYLOAD_HEADER = "macaw-payload"
 SHARED_KEYS_MAX = 16_384
 
 

@@ -23,7 +23,7 @@ class LoopSettings:
     bootstrap: str
     security: Mapping[str, str] = field(default_factory=dict)
     pattern: str = topics.INTAKE_PATTERN
-    group: str = "macaw.monitor"
+    group: str = topics.MONITOR_GROUP
     transactional_id: str
     assigned: Callable[[], Iterable[str]] | None = None
     session_timeout_ms: int = 10_000

@@ -19,8 +19,8 @@ from confluent_kafka.admin import AdminClient
 
 from processors.effects import output_place
 from processors.proof import signing
+from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
-from producers.answers import PAYLOAD_HEADER
 from producers.consuming import headers_of, read_to, watermarks
 from schemas import codec
 from schemas.records import Decision, Event, ResultReported

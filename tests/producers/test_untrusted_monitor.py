@@ -16,7 +16,6 @@ from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordErr
 from producers.client import UnknownOutcomeError, result_of
 from schemas import codec, limits, topics
 from schemas.records import CallPayload, Change, Decision, Result, ResultPayload
-from streams.worker.sealing import PAYLOAD_HEADER
 from tests.builders import Actor, keys_of
 from tests.producers.forging import Record, TwinRegistry, forged, record_of
 from tests.world import Office
@@ -333,7 +332,7 @@ def test_an_outcome_that_differs_from_the_tools_is_refused(reported: Reported) -
 def test_a_result_opens_for_its_caller_only(reported: Reported) -> None:
     """Whoever reads the topic sees the record, not the value."""
     record = record_of(reported.scene.office, reported.output)
-    [sealed] = [v for n, v in record.headers() if n == PAYLOAD_HEADER]
+    [sealed] = [v for n, v in record.headers() if n == sealing.PAYLOAD_HEADER]
     thief = keys_of("thief")
 
     with pytest.raises(sealing.SealingError):

@@ -14,7 +14,6 @@ from typing import Any
 from processors.effects import output_place
 from processors.evidence.audit_log import log_leaf
 from processors.evidence.folder_format import AuditRecord, Manifest, pack
-from processors.evidence.rulings import SKIPPED
 from processors.intake.identify import Received, Ruling
 from processors.proof import signing
 from processors.proof.signing import SigningKey
@@ -140,7 +139,7 @@ class SmallLog:
 def event_of(folded: Folded) -> Received:
     """Return the intake record that goes with an entry: of a skipped one the ruling."""
     ruling = folded.received.ruling
-    return ruling.event if ruling is not None and folded.entry.outcome == SKIPPED else folded.received
+    return ruling.event if ruling is not None and folded.entry.outcome == "skipped" else folded.received
 
 
 def record_of(world: World, entry: AuditEntry) -> tuple[bytes, bytes]:

@@ -10,8 +10,9 @@ from schemas import codec
 from schemas.changes import SessionChanged
 from schemas.records import DeadLetter
 from schemas.topics import keyed_partition
+from schemas.words import Status
 from streams.views.progress import AS_OF_MS_MAX, LostRecordError, Phase, Progress
-from streams.views.sessions import SESSIONS, SessionStatus, describe, shown_until, status_of
+from streams.views.sessions import SESSIONS, describe, shown_until, status_of
 from streams.views.view import (
     DROPPED_PER_CHANGE_MAX,
     SHOWN_AFTER_END_MS,
@@ -50,7 +51,7 @@ def table(*rows: SessionChanged) -> dict[bytes, bytes]:
     return {key_of(row): codec.frame(row) for row in rows}
 
 
-def page_of(rows: dict[bytes, bytes], question: PageQuery, now: int, status: SessionStatus | None = None) -> Page:
+def page_of(rows: dict[bytes, bytes], question: PageQuery, now: int, status: Status | None = None) -> Page:
     def wanted(row: SessionChanged, at: int) -> JSONRow | None:
         return describe(row, at) if status in {None, status_of(row, at)} else None
 
@@ -95,15 +96,13 @@ class TestFold:
 
 
 class TestStatus:
-    @pytest.mark.parametrize(
-        ("now", "status"), [(NOW + MINUTE - 1, SessionStatus.OPEN), (NOW + MINUTE, SessionStatus.ENDED)]
-    )
-    def test_an_open_session_ends_when_it_expires(self, now: int, status: SessionStatus) -> None:
+    @pytest.mark.parametrize(("now", "status"), [(NOW + MINUTE - 1, Status.OPEN), (NOW + MINUTE, Status.ENDED)])
+    def test_an_open_session_ends_when_it_expires(self, now: int, status: Status) -> None:
         """No event says so until much later."""
         assert status_of(OPENED, now) is status
 
     def test_an_ended_session_stays_ended(self) -> None:
-        assert status_of(replace(ENDED, expires_at=NOW + MINUTE), NOW) is SessionStatus.ENDED
+        assert status_of(replace(ENDED, expires_at=NOW + MINUTE), NOW) is Status.ENDED
 
     def test_a_row_is_shown_for_a_time_after_its_end(self) -> None:
         """Counted from what came first: the expiry, or the change that ended it."""
@@ -172,14 +171,14 @@ class TestPage:
     def test_the_status_is_that_of_the_moment(self) -> None:
         rows = table(numbered(1), numbered(2, expires_at=NOW))
 
-        [still] = page_of(rows, PageQuery(tenant="acme"), NOW, SessionStatus.OPEN).rows
-        [over] = page_of(rows, PageQuery(tenant="acme"), NOW, SessionStatus.ENDED).rows
+        [still] = page_of(rows, PageQuery(tenant="acme"), NOW, Status.OPEN).rows
+        [over] = page_of(rows, PageQuery(tenant="acme"), NOW, Status.ENDED).rows
         assert (still["audit_index"], still["status"], over["audit_index"], over["status"]) == (1, "open", 2, "ended")
 
     def test_a_filtered_page_counts_only_what_it_shows(self) -> None:
         rows = table(*(numbered(i, status="open" if i % 2 else "ended") for i in range(1, 6)))
 
-        page = page_of(rows, PageQuery(tenant="acme", limit=2), NOW, SessionStatus.OPEN)
+        page = page_of(rows, PageQuery(tenant="acme", limit=2), NOW, Status.OPEN)
 
         assert ([row["audit_index"] for row in page.rows], page.next) == ([1, 3], numbered(4).session_id.hex())
 

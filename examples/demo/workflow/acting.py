@@ -18,6 +18,7 @@ from examples.demo.workflow.cast import Cast
 from macaw.cli.terminal.output import plain
 from producers.answers import Answer
 from producers.client import CallError, Client, explain, result_of
+from schemas.words import Outcome
 
 ANSWER_SECONDS = 60.0
 ASKED_SECONDS = 30.0
@@ -63,7 +64,7 @@ class Acting:
         """Return the result of a call that is under way."""
         result = result_of(future.result(ANSWER_SECONDS))
         self.allowed.append((resource, parameters))
-        self._line("allowed", who, f"{resource} {brief(parameters)}", "green")
+        self._line(Outcome.ALLOWED, who, f"{resource} {brief(parameters)}", "green")
         return result
 
     def done(self, who: str, what: str) -> None:
@@ -78,7 +79,7 @@ class Acting:
         except CallError as exc:
             got = exc.reason or type(exc).__name__
         self.refusals.append(Refusal(what=what, want=want, got=got))
-        self._line("refused", "", f"{what}: [bold]{got}[/bold]", "red" if got == want else "bold red")
+        self._line(Outcome.REFUSED, "", f"{what}: [bold]{got}[/bold]", "red" if got == want else "bold red")
         if got == want:
             self.console.print(f"            {explain(got)}", style="dim", highlight=False)
 

@@ -10,6 +10,7 @@ from examples.demo.workflow.acting import Acting
 from examples.demo.workflow.cast import ALICE, CLERK, COURIER, INTERN, PAYER, VISITOR
 from examples.demo.workflow.office import HANDED_ON, LARGE, SMALL, TOO_MUCH, Invoice
 from producers.answers import Answer
+from schemas.words import Status
 
 SEARCH, SEND = "tool:mail/search_emails", "tool:mail/send_email"
 EXTRACT, CHECK, PAY = "tool:office/extract_invoice", "tool:office/check_supplier", "tool:bank/pay"
@@ -161,7 +162,7 @@ def handed_on(acting: Acting, delegation: str) -> dict[str, str]:
     cast[CLERK].revoke_delegation(middle, reason="the week is over")
     acting.done(CLERK, f"revokes what it gave to {PAYER}")
     acting.refused("a call through the revoked delegation", "DELEGATION_REVOKED", lambda: check(100))
-    return {delegation: "active", middle: "revoked", last: "revoked", wider: "revoked"}
+    return {delegation: Status.ACTIVE, middle: Status.REVOKED, last: Status.REVOKED, wider: Status.REVOKED}
 
 
 def days_total(acting: Acting, delegation: str) -> None:

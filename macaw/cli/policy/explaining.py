@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from macaw.cli.terminal.options import AsJson, Tenant
+from schemas.words import Outcome
 
 if TYPE_CHECKING:
     from macaw.policies.asking import Explained
@@ -90,7 +91,7 @@ def _as_json(found: Found[Explained]) -> dict[str, Any]:
 
 
 def _tell(found: Found[Explained]) -> None:
-    from macaw.cli.policy.words import STAGES, attributes_in_words
+    from macaw.cli.policy.words import attributes_in_words
     from macaw.cli.terminal.output import show, show_table
     from macaw.cli.terminal.rendering import time_of
 
@@ -100,17 +101,15 @@ def _tell(found: Found[Explained]) -> None:
     show(f"call {decision.event_id.hex()} of {decision.resource}, by {decision.principal_id}")
     show(f"decided {time_of(decision.decided_at)}, audit entry {found.index}")
     show(f"who: {attributes_in_words(told['subjects'][0])}")
-    if str(verdict.outcome) == "allowed" and decision.outcome == "denied":
+    if verdict.outcome == Outcome.ALLOWED and decision.outcome == Outcome.DENIED:
         show(f"The policies allowed it; it was denied for another reason: {decision.reason} {decision.detail}".rstrip())
     elif answer.deciding:
-        show(
-            f"decided by {answer.deciding} at {verdict.detail or 'its resources'}, stage {STAGES[float(verdict.stage)]}"
-        )
+        show(f"decided by {answer.deciding} at {verdict.detail or 'its resources'}, stage {verdict.stage.label}")
         show(f"its digest is {verdict.deciding.hex()}")
-    elif str(verdict.outcome) == "denied":
-        show(f"decided at stage {STAGES[float(verdict.stage)]}; no document said so")
+    elif verdict.outcome == Outcome.DENIED:
+        show(f"decided at stage {verdict.stage.label}; no document said so")
     if told.get("grant"):
-        show(f"{'granted by' if decision.outcome == 'allowed' else 'what may grant it:'} {told['grant']}")
+        show(f"{'granted by' if decision.outcome == Outcome.ALLOWED else 'what may grant it:'} {told['grant']}")
     _tell_others(told)
     if answer.edits:
         show("")

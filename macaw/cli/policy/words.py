@@ -5,23 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-STAGES = {
-    0: "before any policy was asked",
-    1: "validity",
-    2: "denied resources",
-    3: "resources",
-    4: "a grant",
-    5: "roles",
-    6: "parameters",
-    7: "denied parameters",
-    8: "conditions that forbid",
-    8.5: "rules over several calls",
-    9: "rate limits",
-    10: "attestations",
-    11: "approvals",
-    12: "all passed",
-}
-
 Row = tuple[str, str, str]
 
 

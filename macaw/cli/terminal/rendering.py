@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from macaw.cli.terminal.output import jsonable, short
+from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import EVENT_TAG, NO_GENESIS, Place
-from producers.answers import PAYLOAD_HEADER
 from producers.consuming import headers_of
 from schemas import codec
 from schemas.records import (

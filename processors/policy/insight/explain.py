@@ -90,11 +90,10 @@ _OURS = frozenset({"policy_ids", "bucket_prefix"})
 
 
 def _result(verdict: Verdict) -> Told:
-    stage = float(verdict.stage)
     return {
         "outcome": str(verdict.outcome),
         "reason": verdict.reason or "ALLOWED",
-        "stage": int(stage) if stage.is_integer() else stage,
+        "stage": verdict.stage.number,
     }
 
 

@@ -96,7 +96,7 @@ class Both:
         assert (told["outcome"], told["reason"], told["stage"]) == (
             verdict.outcome,
             verdict.reason or "ALLOWED",
-            verdict.stage,
+            verdict.stage.number,
         )
         return verdict
 
@@ -137,7 +137,7 @@ def _row(record: mapl.Record) -> dict[str, Any]:
 
 
 def told(verdict: Verdict) -> tuple[Any, ...]:
-    return str(verdict.outcome), verdict.reason or "ALLOWED", float(verdict.stage), verdict.retry_after_ms
+    return str(verdict.outcome), verdict.reason or "ALLOWED", verdict.stage.number, verdict.retry_after_ms
 
 
 def charges(verdict: Verdict) -> set[tuple[str, str, int]]:

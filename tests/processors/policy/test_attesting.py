@@ -188,7 +188,7 @@ def test_a_pending_call_asks_once_for_each_key_until_the_least_timeout():
     index = requiring("ok", "ok", "also", ok=TWO, also=other, more={"require_approval": True})
     verdict = asked(index, View())
 
-    assert (verdict.outcome, verdict.reason, float(verdict.stage)) == ("pending", "APPROVAL_PENDING", 12)
+    assert (verdict.outcome, verdict.reason, verdict.stage.number) == ("pending", "APPROVAL_PENDING", 12)
     assert verdict.detail == "/attestations/2"  # of priority 1
     assert [request.key[:9] for request in verdict.effects.requests] == ["also", "approval:", "ok"]
     assert {request.open_until for request in verdict.effects.requests} == {NOW + 30_000}

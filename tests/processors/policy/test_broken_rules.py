@@ -10,9 +10,9 @@ from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
 from processors.policy.evaluation import Lookups, Record
-from processors.policy.plan import Stage
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
+from schemas.words import Stage
 from tests.processors.policy.written import policies_of
 
 EVE = Subject(user="eve")

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from processors.calls.parameters import parse_parameters
 from processors.policy.compiled import CompiledPolicy, compile_policy
-from processors.policy.decide import Outcome, decide, index_policies
+from processors.policy.decide import decide, index_policies
 from processors.policy.documents import parse_policy
 from processors.policy.resolve import Subject
+from schemas.words import Outcome
 
 EVE = Subject(user="eve@x.org")
 BOB = Subject(user="bob@fintech.com", company="FinTech Corp", roles=("guest", "owner"))

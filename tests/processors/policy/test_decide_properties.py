@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.policy.compiled import compile_policy
-from processors.policy.decide import Outcome, decide
+from processors.policy.decide import decide
 from processors.policy.documents import parse_policy
 from processors.policy.resolve import Subject
 from processors.policy.verdict import RANK
+from schemas.words import Outcome
 from tests.mapl_strategies import LAYERS, NOW, focused, sound, worlds
 from tests.processors.policy.test_against_reference import Both
 

@@ -10,12 +10,13 @@ from processors.calls.judge import charge, decide_call, detail_of, settle, told_
 from processors.policy.amounts import NOTHING
 from processors.policy.evaluation import Cell
 from processors.policy.sequences import Mark, Write
-from processors.policy.verdict import Consequences, Outcome, Verdict
+from processors.policy.verdict import Consequences, Verdict
 from processors.refusal import Refusal
 from processors.state.tables import TenantLimits
 from schemas import limits
 from schemas.records import PolicyPublished
 from schemas.rows import PolicyRow, RuleCellRow
+from schemas.words import Outcome
 from tests.builders import Actor, tool
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow
 from tests.world import Office

@@ -50,7 +50,7 @@ def test_an_explanation_says_what_was_decided(case):
 
     verdict, explained = decide(*asked), json.loads(json.dumps(explain(*asked)))
     assert (explained["outcome"], explained["reason"]) == (verdict.outcome, verdict.reason or "ALLOWED")
-    assert explained["stage"] == verdict.stage
+    assert explained["stage"] == verdict.stage.number
     assert decide(*asked) == verdict
 
 

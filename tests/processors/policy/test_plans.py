@@ -65,7 +65,7 @@ def test_a_denial_tells_how_far_the_call_came(stage: float, reason: str, documen
 
     verdict = judged(*documents, call=Circumstances(tables=full), p="a")
 
-    assert (verdict.reason, float(verdict.stage)) == (reason, stage)
+    assert (verdict.reason, verdict.stage.number) == (reason, stage)
 
 
 # ---- layers

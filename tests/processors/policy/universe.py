@@ -31,8 +31,9 @@ from processors.policy.patterns import resource_name
 from processors.policy.rates import bucket_prefix
 from processors.policy.resolve import Subject
 from processors.policy.sequences import Write, marks_of
-from processors.policy.verdict import RANK, Outcome, Verdict
+from processors.policy.verdict import RANK, Verdict
 from processors.proof.jcs import JSONValue
+from schemas.words import Outcome
 from tests.processors.policy.written import iso
 from tests.reference.mapl import universe, world
 from tests.reference.mapl.universe_parts import CALLS, ENTRIES, HOPS, INTENTS, NEW_DOCUMENTS, SUBJECTS, CallCase
