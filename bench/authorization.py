@@ -28,6 +28,7 @@ from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
 from producers.keys import KeyPair
 from schemas import codec
+from schemas.attributes import NONE, Attributes
 from schemas.records import (
     AuditEntry,
     Body,
@@ -170,7 +171,7 @@ class Replay:
     def _session(self, admin: Author, role: str) -> Author:
         """Register an agent that holds one role, and open its session."""
         agent, key = KeyPair.generate(), KeyPair.generate()
-        attributes = json.dumps({"company": COMPANY, "roles": [role]})
+        attributes = Attributes(company=COMPANY, roles=(role,))
         offer = agent.offer("agent", role, self._genesis)
         self._act(admin, PrincipalRegistered(role="agent", key=offer, attributes=attributes, tools=()))
         opening = SessionOpened(
@@ -190,7 +191,7 @@ class Replay:
                 if one.startswith(f"tool:{name}/")
             )
             offer = KeyPair.generate().offer("tool", f"{name}-tools", self._genesis)
-            yield PrincipalRegistered(role="tool", key=offer, attributes="{}", tools=declared)
+            yield PrincipalRegistered(role="tool", key=offer, attributes=NONE, tools=declared)
 
     def _names(self) -> list[str]:
         return sorted({role_of(task, self._held) for task in self._rows})

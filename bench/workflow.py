@@ -23,11 +23,11 @@ from rich.table import Table
 from bench.tenant import BURST, DEPLOYMENT, POLICIES, RESOURCE, parameters
 from processors.intake.identify import SESSION_ROLE, Received
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
-from processors.proof.jcs import canonical
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.state.tables import Tables
 from producers.keys import KeyPair
 from schemas import codec, limits
+from schemas.attributes import NONE, Attributes
 from schemas.records import (
     AuditEntry,
     Body,
@@ -138,7 +138,7 @@ _AGENT_KEYS = {name: KeyPair.generate() for name in AGENTS}
 
 
 def _registrations(site: Site) -> Iterator[Body]:
-    attributes = json.dumps({"company": "acme", "roles": ["payer"]})
+    attributes = Attributes(company="acme", roles=("payer",))
     for name, key in _AGENT_KEYS.items():
         yield PrincipalRegistered(
             role="agent", key=key.offer("agent", name, site.genesis), attributes=attributes, tools=()
@@ -148,9 +148,9 @@ def _registrations(site: Site) -> Iterator[Body]:
         for resource in (RESOURCE, ATTESTED)
     )
     yield PrincipalRegistered(
-        role="tool", key=KeyPair.generate().offer("tool", "bank", site.genesis), attributes="{}", tools=tools
+        role="tool", key=KeyPair.generate().offer("tool", "bank", site.genesis), attributes=NONE, tools=tools
     )
-    may = canonical({"attests": ["**"], "subjects": ["**"]}).decode()
+    may = Attributes(attests=("**",), subjects=("**",))
     yield PrincipalRegistered(
         role="attester", key=site.attester.key.offer("attester", "scanner", site.genesis), attributes=may, tools=()
     )

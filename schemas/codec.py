@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import fastavro
 
-from schemas import changes, records, rows, rulings, workflow
+from schemas import attributes, changes, records, rows, rulings, workflow
 from schemas.numbers import NumberError, Numbers
 from schemas.reading import Reader, compile_reader
 from schemas.writing import Writer, compile_writer
@@ -143,7 +143,9 @@ def current(name: str) -> Schema:
 def _class_of(name: str) -> Any:
     short = name.rsplit(".", 1)[1]
     return next(
-        getattr(module, short) for module in (records, workflow, rulings, rows, changes) if hasattr(module, short)
+        getattr(module, short)
+        for module in (records, workflow, rulings, rows, changes, attributes)
+        if hasattr(module, short)
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
+from schemas.attributes import NONE
 
 ENROLMENT_ROLE = "enrolment"
 
@@ -43,7 +44,7 @@ def spend(tables: Tables, kid: bytes) -> None:
     """
     row = tables.keys.rows[kid]
     # What an approver is now may still be asked (`approved`).
-    attributes = row.attributes if row.role == "approver" else "{}"
+    attributes = row.attributes if row.role == "approver" else NONE
     tables.keys.put(kid, replace(row, spent=True, attributes=attributes, enrolment=None))
     if tables.sequences.get(kid) is not None:
         tables.sequences.delete(kid)
