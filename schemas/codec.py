@@ -3,6 +3,8 @@
 On the wire a record is `00`, a 4-byte big-endian schema id, and one Avro datum (the Confluent framing). The id only
 says where to find the schema; what is signed names the schema by `sha256`, the digest of its JCS form with all
 names resolved. `published/` keeps every schema that was ever used under its id: old ids stay readable for ever.
+There is one exception: a record under an id up to 67 that holds attributes, or what an approval asks, as a JSON text is
+malformed.
 """
 
 from __future__ import annotations

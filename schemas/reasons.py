@@ -170,7 +170,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.ENROLMENT_EXCEEDED: "the enrolment key is used up: an admin registers a further one of its name",
     Reason.REGISTRATION_CONFLICT: "the name stands with another role, operations, spelling or registrar",
     Reason.RESOURCE_TAKEN: "another tool offers this resource",
-    Reason.ATTRIBUTE_INVALID: "attributes are no JSON object of texts and lists of texts, or not the signer's to give",
+    Reason.ATTRIBUTE_INVALID: "attributes are too many, too long, repeated or misleading, or not the signer's to give",
     Reason.UNKNOWN_PRINCIPAL: "no such principal or key is registered",
     Reason.SESSION_TTL: "a session lives between 1 ms and 24 h",
     Reason.LIMIT_EXCEEDED: "a limit or a share of it is reached, or a call costs too much work: the detail says which",

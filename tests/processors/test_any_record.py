@@ -87,6 +87,7 @@ class Babel(Workflow):
         self.publish_policy(
             {"policy_id": "tool:desk/mail", "attestations": ["boss"], "constraints": {"attestations": BOSS}}
         )
+        self.leaves.append(self.call(self.bot, MAIL).entry.event)  # it waits for a boss
 
     def say(self) -> None:
         """Let somebody say something, most of the time somebody who may."""
