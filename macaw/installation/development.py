@@ -1,7 +1,7 @@
 """Persons before there is an identity provider: a file names them, and a bridge of this installation says who they are.
 
     alice:                                  principal user:alice
-      company: FinTech Corp                 attributes as policies look at them: texts, and lists of texts
+      company: FinTech Corp                 attributes as policies read them: texts, and lists of texts
       roles: [analyst]
 
 Only tenants founded with `--development` believe it.
@@ -14,19 +14,18 @@ from pathlib import Path
 from macaw.installation.tenancy import admin_control
 from processors.identity.attributes import attributes_from
 from processors.identity.issuers import DEVELOPMENT_ISSUER
-from processors.policy.errors import AttributeInvalidError
 from processors.policy.names import PERSON_PREFIX
 from producers.client import Control, RefusedError, open_session
 from producers.files import FileError, read_file
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
-from schemas.attributes import READ_BY_POLICIES, Attributes
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered
 from streams.strict_yaml import StrictYAMLError, parse_yaml
 
 BRIDGE = "bridge:development"
 PERSONS_BYTES_MAX = 1024 * 1024
+Attributes = dict[str, str | list[str]]
 
 
 class PersonsError(ValueError):
@@ -43,19 +42,21 @@ def read_person(path: Path, name: str) -> Attributes:
         raise PersonsError(f"{path} {exc}") from exc
     if not isinstance(persons, dict) or name not in persons:
         raise PersonsError(f"{path} names no person {name!r}")
-    said = persons[name] if persons[name] is not None else {}
-    if not isinstance(said, dict):
+    attributes = persons[name] if persons[name] is not None else {}
+    if not isinstance(attributes, dict):
         raise PersonsError(f"{path}: want attributes below {name!r}")
-    try:
-        return attributes_from({"user": name, **said}, names=READ_BY_POLICIES)
-    except AttributeInvalidError as exc:
-        raise PersonsError(f"{path}: {name}: {exc}") from None
+    for key, value in attributes.items():
+        texts = value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in texts):
+            raise PersonsError(f"{path}: {name}.{key} is not a text or a list of texts: put it into quotes")
+    return {"user": name, **attributes}
 
 
 def open_person_session(home: Home, folder: TenantHome, name: str, attributes: Attributes, *, ttl_ms: int) -> Path:
     """Open a session for a person and keep its key here, in place of an earlier one; return the key file.
 
     Raises:
+        AttributeInvalidError: there is no attribute of a name.
         RefusedError: the tenant does not believe this bridge, or an attribute is wrong.
         NoAnswerError, PublishError: nobody answered, or the broker did not take it.
     """
@@ -69,7 +70,7 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
             session,
             principal_id=f"{PERSON_PREFIX}{name}",
             ttl_ms=ttl_ms,
-            attributes=attributes,
+            attributes=attributes_from(attributes),
             issuer=DEVELOPMENT_ISSUER,
         )
     return new.replace(path)
@@ -84,7 +85,7 @@ def _bridge(home: Home, folder: TenantHome) -> KeyPair:
     body = PrincipalRegistered(
         role="bridge",
         key=key.offer("bridge", BRIDGE, folder.genesis),
-        attributes=Attributes(issuers=(DEVELOPMENT_ISSUER,)),
+        attributes=attributes_from({"issuers": [DEVELOPMENT_ISSUER]}),
         tools=(),
     )
     with admin_control(home, folder) as control:

@@ -10,10 +10,9 @@ from macaw.policies.history import Found, History, HistoryError, RecordedCall, a
 from processors.calls.judge import call_of, current_policies
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import Attested
-from processors.identity.attributes import attributes_from, subject_of
+from processors.identity.attributes import subject_as_written, subject_of
 from processors.identity.delegations import chain_of
 from processors.policy.decide import decide
-from processors.policy.errors import AttributeInvalidError
 from processors.policy.index import PolicyIndex
 from processors.policy.insight.explain import explain
 from processors.policy.names import PERSON_PREFIX
@@ -22,7 +21,6 @@ from processors.policy.verdict import Verdict
 from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.state.tables import Tables
-from schemas.attributes import READ_BY_POLICIES
 from schemas.rows import SessionRow
 
 ROLE_DEFAULT = "session"
@@ -131,16 +129,12 @@ def subject_from(text: str) -> Subject:
     except jcs.MalformedJSONError as exc:
         raise QuestionError(f"the attributes are not strict JSON ({exc.cause})") from exc
     if not isinstance(values, dict):
-        raise QuestionError("the attributes are not a JSON object")
+        raise QuestionError("want attributes: a JSON object")
     programs = [(role, values.pop(role)) for role in ("agent", "service") if role in values]
     if len(programs) > 1 or not all(isinstance(name, str) for _, name in programs):
-        raise QuestionError("want the name of one agent or of one service, a text")
+        raise QuestionError("want the name of one program, as `agent` or as `service`")
+    role, principal = programs[0] if programs else (ROLE_DEFAULT, f"{PERSON_PREFIX}{values.get('user', '')}")
     try:
-        attributes = attributes_from(values, names=READ_BY_POLICIES)
-    except AttributeInvalidError as exc:
-        raise QuestionError(str(exc)) from exc
-    role, principal = programs[0] if programs else (ROLE_DEFAULT, f"{PERSON_PREFIX}{attributes.user or ''}")
-    try:
-        return subject_of(attributes, role, str(principal))
+        return subject_as_written(values, role, str(principal))
     except Refusal as exc:
-        raise QuestionError(f"a session with these attributes would be refused: {exc.detail}") from exc
+        raise QuestionError(f"the attributes are wrong: {exc.detail}") from exc

@@ -15,7 +15,7 @@ from processors.policy.text import nfc
 from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
-from schemas.attributes import LISTS, NAMES, TEXTS, Attributes, size_of, texts_of
+from schemas.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of
 from schemas.reasons import Reason
 
 _REMEMBERED_MAX = 8192
@@ -36,6 +36,19 @@ def subject_of(attributes: Attributes, role: str, principal_id: str) -> Subject:
         _ready.put(key, subject, size_of(attributes))
     assert isinstance(subject, Subject)
     return subject
+
+
+def subject_as_written(values: Mapping[str, object], role: str, principal_id: str) -> Subject:
+    """Return the subject that attributes describe where people wrote them: with names that policies look at.
+
+    Raises:
+        Refusal: ATTRIBUTE_INVALID for another name or type, and as `subject_of` does.
+    """
+    try:
+        attributes = attributes_from(values, names=READ_BY_POLICIES)
+    except AttributeInvalidError as exc:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
+    return subject_of(attributes, role, principal_id)
 
 
 def _subject_of(attributes: Attributes, role: str, principal_id: str) -> Subject:

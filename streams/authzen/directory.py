@@ -2,7 +2,7 @@
 
     morty:                                  the `id` of an AuthZEN subject
       subject_types: [user, identity]       the `type`s under which it is known; [user] unless the file says otherwise
-      email: morty@example.org              attributes: texts, and lists of texts; those that policies look at
+      email: morty@example.org              attributes: texts, and lists of texts
       roles: [editor]
 
 Of the type `agent` or `service` it is that program, of any other a person, whose `user` is the id unless the file says
@@ -13,19 +13,17 @@ of the two they take.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from processors.identity.attributes import attributes_from, subject_of
+from processors.identity.attributes import subject_as_written
 from processors.identity.sessions import PERSON_ROLE
-from processors.policy.errors import AttributeInvalidError
 from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal
 from producers.files import FileError, read_file
-from schemas.attributes import READ_BY_POLICIES, Attributes
+from schemas.attributes import READ_BY_POLICIES
 from streams.authzen import limits
 from streams.strict_yaml import StrictYAMLError, parse_yaml
 
@@ -62,8 +60,8 @@ def read_directory(path: Path) -> Directory:
         if not subject_id:
             raise DirectoryError(f"{path}: '' is no id")
         where = f"{path}: {subject_id}"
-        types, attributes = _entry(where, entry)
-        for subject_type in types:
+        attributes = _attributes(where, entry)
+        for subject_type in _types(where, attributes.pop(TYPES, [TYPE_DEFAULT])):
             subjects[subject_type, subject_id] = _subject(where, subject_type, subject_id, attributes)
     return Directory(subjects)
 
@@ -86,32 +84,32 @@ def _parse(path: Path) -> dict[Any, Any]:
     return value
 
 
-def _entry(where: str, entry: object) -> tuple[list[str], Attributes]:
+def _attributes(where: str, entry: object) -> dict[str, str | list[str]]:
     if not isinstance(entry, dict):
-        raise DirectoryError(f"{where}: want attributes by name")
-    named = {name: value for name, value in entry.items() if name != TYPES}
-    try:
-        return _types(where, entry.get(TYPES, [TYPE_DEFAULT])), attributes_from(named, names=READ_BY_POLICIES)
-    except AttributeInvalidError as exc:
-        raise DirectoryError(f"{where}: {exc}") from None
+        raise DirectoryError(f"{where}: want attributes")
+    for name, value in entry.items():
+        if name != TYPES and name not in READ_BY_POLICIES:
+            raise DirectoryError(f"{where}: no attribute is called {name!r}")
+        texts = value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in texts):
+            raise DirectoryError(f"{where}.{name}: want a text or a list of texts: put it into quotes")
+    return dict(entry)
 
 
-def _types(where: str, types: object) -> list[str]:
-    listed = types if isinstance(types, list) else [types]
-    found = [one for one in listed if isinstance(one, str)]
-    if found != listed:
-        raise DirectoryError(f"{where}.{TYPES}: want a text or a list of texts: put it into quotes")
+def _types(where: str, types: str | list[str]) -> list[str]:
+    found = [types] if isinstance(types, str) else types
     if not 0 < len(set(found)) == len(found) <= limits.SUBJECT_TYPES_MAX:
         raise DirectoryError(f"{where}.{TYPES}: want 1 to {limits.SUBJECT_TYPES_MAX} different types")
     return found
 
 
-def _subject(where: str, subject_type: str, subject_id: str, attributes: Attributes) -> Subject:
-    role, principal, known = subject_type, subject_id, attributes
-    if subject_type not in PROGRAMS:
-        known = attributes if attributes.user is not None else replace(attributes, user=subject_id)
-        role, principal = PERSON_ROLE, f"{PERSON_PREFIX}{known.user}"
+def _subject(where: str, subject_type: str, subject_id: str, attributes: dict[str, str | list[str]]) -> Subject:
+    if subject_type in PROGRAMS:
+        role, principal, known = subject_type, subject_id, attributes
+    else:
+        known = {"user": subject_id, **attributes}
+        role, principal = PERSON_ROLE, f"{PERSON_PREFIX}{known['user']}"
     try:
-        return subject_of(known, role, principal)
+        return subject_as_written(known, role, principal)
     except Refusal as exc:
         raise DirectoryError(f"{where}: {exc.detail}") from None

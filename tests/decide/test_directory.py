@@ -69,11 +69,11 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         ("alice:", "want attributes"),
         ("1: {roles: []}", "no text: put it into quotes, line 1"),
         ("'': {roles: []}", "is no id"),
-        ("alice: {roles: [1]}", "alice: roles is not a text"),
-        ("alice: {clearance: no}", "alice: clearance is not a text"),
+        ("alice: {roles: [1]}", "alice.roles: want a text"),
+        ("alice: {clearance: no}", "alice.clearance: want a text"),
         ("alice: {role: [admin]}", "no attribute is called 'role'"),
         ("alice: {roles: ['*']}", "attribute roles is invalid"),
-        ("alice: {user: [a, b]}", "alice: user is not a text"),
+        ("alice: {user: [a, b]}", "user is not a text"),
         ("alice: {subject_types: []}", "alice.subject_types: want 1 to"),
         ("alice: {subject_types: [user, user]}", "alice.subject_types: want 1 to"),
         ("alice: {roles: [a]}\nalice: {roles: [b]}", "names something twice, line 2"),
@@ -97,7 +97,7 @@ def test_a_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str, mes
         ('{"alice": {"roles": ["a"], "roles": ["b"]}}', "is not strict JSON .found wrong: duplicate"),
         ("alice: {}", "is not strict JSON .found wrong: syntax"),
         ("[]", "want subject ids"),
-        ('{"alice": {"roles": [null]}}', "alice: roles is not a text"),
+        ('{"alice": {"roles": [null]}}', "alice.roles: want a text"),
     ],
 )
 def test_a_json_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str, message: str) -> None:
