@@ -46,6 +46,7 @@ class RequiredBy:
 NONE = Attributes()
 
 _BYTES_PER_TEXT = 4  # so that many empty texts are not free
+_MEMORY_PER_TEXT = 80  # of the object that holds a short one, and of the place that points to it
 
 
 def texts_of(attributes: Attributes) -> list[str]:
@@ -59,3 +60,9 @@ def size_of(attributes: Attributes) -> int:
     """Return the size of attributes in bytes, as bounds count it: each text in UTF-8, and 4 bytes with it."""
     texts = texts_of(attributes)
     return len("".join(texts).encode("utf-8", "surrogatepass")) + _BYTES_PER_TEXT * len(texts)
+
+
+def weight_of(attributes: Attributes) -> int:
+    """Return about how many bytes of memory attributes take: tables are bounded by it, as short texts take most."""
+    texts = texts_of(attributes)
+    return len("".join(texts).encode("utf-8", "surrogatepass")) + _MEMORY_PER_TEXT * len(texts)

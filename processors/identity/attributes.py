@@ -15,7 +15,7 @@ from processors.policy.text import nfc
 from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
-from schemas.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of
+from schemas.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of, weight_of
 from schemas.reasons import Reason
 
 _REMEMBERED_MAX = 8192
@@ -33,7 +33,7 @@ def subject_of(attributes: Attributes, role: str, principal_id: str) -> Subject:
     subject = _ready.get(key)
     if subject is None:
         subject = _subject_of(*key)
-        _ready.put(key, subject, size_of(attributes))
+        _ready.put(key, subject, weight_of(attributes))
     assert isinstance(subject, Subject)
     return subject
 

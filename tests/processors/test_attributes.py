@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import sys
 from typing import Any
 
 import fastavro
@@ -19,7 +20,7 @@ from processors.policy.limits import GROUPS_MAX, ROLES_MAX
 from processors.refusal import Refusal
 from processors.state.tables import SINGLETON
 from schemas import codec, limits
-from schemas.attributes import LISTS, NAMES, NONE, READ_BY_POLICIES, TEXTS, Attributes, size_of
+from schemas.attributes import LISTS, NAMES, NONE, READ_BY_POLICIES, TEXTS, Attributes, size_of, weight_of
 from tests.builders import Actor, grant, keys_of
 from tests.world import World
 
@@ -142,6 +143,16 @@ def test_the_size_of_attributes_is_their_bytes_and_four_for_each_text() -> None:
     """Characters would be a quarter of it, and empty texts nothing."""
     assert size_of(NONE) == 0
     assert size_of(Attributes(user="\U0001f600", roles=("", "ab"))) == 4 + 0 + 2 + 3 * 4
+
+
+@pytest.mark.parametrize("letter", ["a", "\u0153"])
+def test_the_weight_of_attributes_is_the_memory_that_they_take(letter: str) -> None:
+    """Two thousand texts of two letters are 12 KB on the wire, and 150 KB in a table."""
+    many = Attributes(subjects=tuple(f"{letter}{chr(0x100 + number)}" for number in range(2000)))
+    taken = sum(sys.getsizeof(text) for text in many.subjects) + sys.getsizeof(many.subjects)
+
+    assert size_of(many) <= limits.ATTRIBUTES_BYTES_MAX
+    assert 0.8 * taken < weight_of(many) < 1.5 * taken
 
 
 # ---- who gives what
