@@ -29,6 +29,7 @@ from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
 from producers.keys import KeyPair
 from schemas import codec
+from schemas.attributes import NONE, Attributes
 from schemas.records import (
     AuditEntry,
     Body,
@@ -172,7 +173,7 @@ class Replay:
     def _session(self, admin: Author, role: str) -> Author:
         """Register an agent that holds one role, and open its session."""
         agent, key = KeyPair.generate(), KeyPair.generate()
-        attributes = json.dumps({"company": COMPANY, "roles": [role]})
+        attributes = Attributes(company=COMPANY, roles=(role,))
         offer = agent.offer(Role.AGENT, role, self._genesis)
         self._act(admin, PrincipalRegistered(role=Role.AGENT, key=offer, attributes=attributes, tools=()))
         opening = SessionOpened(
@@ -192,7 +193,7 @@ class Replay:
                 if one.startswith(f"tool:{name}/")
             )
             offer = KeyPair.generate().offer(Role.TOOL, f"{name}-tools", self._genesis)
-            yield PrincipalRegistered(role=Role.TOOL, key=offer, attributes="{}", tools=declared)
+            yield PrincipalRegistered(role=Role.TOOL, key=offer, attributes=NONE, tools=declared)
 
     def _names(self) -> list[str]:
         return sorted({role_of(task, self._held) for task in self._rows})

@@ -28,6 +28,7 @@ from processors.policy.compiled import compile_policy
 from processors.policy.documents import parse_policy
 from processors.policy.evaluation import Lookups, Session
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
+from schemas.attributes import Attributes
 from schemas.words import Outcome
 
 NOW = 1_772_463_600_000  # 2026-03-02T15:00:00Z, ten o'clock in New York
@@ -77,8 +78,8 @@ POLICIES: tuple[dict[str, Any], ...] = (
         "constraints": {"parameters": {"tool:bank/transfer": {"lines": {"type": "integer", "max": 40}}}},
     },
 )
-ATTRIBUTES = json.dumps(
-    {"company": "acme", "business_unit": "Treasury", "team": "Payments", "user": "ann@acme.example", "roles": ["payer"]}
+ATTRIBUTES = Attributes(
+    company="acme", business_unit="Treasury", team="Payments", user="ann@acme.example", roles=("payer",)
 )
 
 

@@ -18,6 +18,7 @@ from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_dr
 from processors.proof.signing import NO_GENESIS, kid_of
 from producers.keys import KeyPair
 from schemas import codec
+from schemas.attributes import NONE, Attributes
 from schemas.records import (
     Body,
     Decision,
@@ -164,13 +165,13 @@ class BenchTenant:
         return founding, kid_of(founding.value[codec.FRAME_BYTES :])
 
     def _acts(self, agent: KeyPair, tool: KeyPair) -> list[Body]:
-        attributes = json.dumps({"company": "acme", "roles": ["payer"]})
+        attributes = Attributes(company="acme", roles=("payer",))
         declared = ToolDeclaration(resource=RESOURCE, description="Sends money.", timeout_ms=30_000, idempotent=False)
         offers = (agent.offer(Role.AGENT, AGENT, self.genesis), tool.offer("tool", TOOL, self.genesis))
         documents = tuple(json.dumps(policy) for policy in POLICIES)
         return [
             PrincipalRegistered(role=Role.AGENT, key=offers[0], attributes=attributes, tools=()),
-            PrincipalRegistered(role=Role.TOOL, key=offers[1], attributes="{}", tools=(declared,)),
+            PrincipalRegistered(role=Role.TOOL, key=offers[1], attributes=NONE, tools=(declared,)),
             PolicyPublished(documents=documents, previous=(None,) * len(documents)),
         ]
 

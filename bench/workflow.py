@@ -23,11 +23,11 @@ from rich.table import Table
 from bench.tenant import BURST, DEPLOYMENT, POLICIES, RESOURCE, parameters
 from processors.intake.identify import Received
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
-from processors.proof.jcs import canonical
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.state.tables import Tables
 from producers.keys import KeyPair
 from schemas import codec, limits
+from schemas.attributes import NONE, Attributes
 from schemas.records import (
     AuditEntry,
     Body,
@@ -139,7 +139,7 @@ _AGENT_KEYS = {name: KeyPair.generate() for name in AGENTS}
 
 
 def _registrations(site: Site) -> Iterator[Body]:
-    attributes = json.dumps({"company": "acme", "roles": ["payer"]})
+    attributes = Attributes(company="acme", roles=("payer",))
     for name, key in _AGENT_KEYS.items():
         yield PrincipalRegistered(
             role=Role.AGENT, key=key.offer(Role.AGENT, name, site.genesis), attributes=attributes, tools=()
@@ -149,9 +149,9 @@ def _registrations(site: Site) -> Iterator[Body]:
         for resource in (RESOURCE, ATTESTED)
     )
     yield PrincipalRegistered(
-        role=Role.TOOL, key=KeyPair.generate().offer(Role.TOOL, "bank", site.genesis), attributes="{}", tools=tools
+        role=Role.TOOL, key=KeyPair.generate().offer(Role.TOOL, "bank", site.genesis), attributes=NONE, tools=tools
     )
-    may = canonical({"attests": ["**"], "subjects": ["**"]}).decode()
+    may = Attributes(attests=("**",), subjects=("**",))
     yield PrincipalRegistered(
         role=Role.ATTESTER,
         key=site.attester.key.offer(Role.ATTESTER, "scanner", site.genesis),

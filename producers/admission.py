@@ -26,6 +26,7 @@ from producers.answers import MonitorSigned, UntrustedRecordError
 from producers.consuming import headers_of
 from producers.keys import KeyPair
 from schemas import codec, limits, topics
+from schemas.attributes import Attributes
 from schemas.records import CallPayload, Decision, InvocationRequested, SignedEvent
 from schemas.rows import SessionRow
 from schemas.words import Outcome, Role
@@ -182,7 +183,7 @@ def _approver(kid: bytes, trusted: MonitorSigned) -> _Approver | None:
     return _Approver(key.ed25519, key.principal_id, _names(key.attributes, key.role, key.principal_id), key.expires_at)
 
 
-def _names(attributes: str, role: str, principal_id: str) -> frozenset[str]:
+def _names(attributes: Attributes, role: str, principal_id: str) -> frozenset[str]:
     """Return every name of somebody, in whatever session."""
     try:
         return names_of(subject_of(attributes, role, principal_id))

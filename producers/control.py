@@ -19,6 +19,7 @@ from producers.publisher import Publisher
 from producers.registry_view import RegistryView
 from producers.sent import Sent
 from schemas import limits
+from schemas.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import Body, SessionOpened
 from schemas.words import Outcome, Role
@@ -171,7 +172,7 @@ def open_session(
     *,
     principal_id: str,
     ttl_ms: int = SESSION_TTL_MS,
-    attributes: str | None = None,
+    attributes: Attributes | None = None,
     issuer: str | None = None,
 ) -> None:
     """Open a session for the control key's own principal, or for a person with what a bridge says of one.

@@ -10,7 +10,6 @@ when the tenant was founded, is for agents and services without attributes.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -20,13 +19,13 @@ from typing import NamedTuple
 
 from processors.identity import enrolment as grants
 from processors.identity.declarations import contract
-from processors.proof.jcs import canonical
 from producers.control import Control
 from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair
 from producers.outcomes import RefusedError
 from producers.registry_view import RegistryView
 from producers.tools import ToolFunction
+from schemas.attributes import NONE, Attributes
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered, ToolDeclaration
 from schemas.rows import KeyRow
@@ -73,7 +72,7 @@ def register_key(
     path: Path,
     role: str,
     name: str,
-    attributes: Mapping[str, object],
+    attributes: Attributes,
     *,
     enrolment: EnrolmentGrant | None = None,
     expires_at: int | None = None,
@@ -115,10 +114,11 @@ def _is_registered_as(row: KeyRow, body: PrincipalRegistered) -> bool:
     return now == (body.key.principal_id, body.attributes, body.enrolment)
 
 
-def _attributes(control: Control, attributes: Mapping[str, object]) -> str:
+def _attributes(control: Control, attributes: Attributes) -> Attributes:
     row = control.registry.key(control.key.kid)
-    most = json.loads(row.enrolment.attributes) if row is not None and row.enrolment is not None else {}
-    return canonical({**grants.fixed(most), **attributes}).decode()
+    if row is None or row.enrolment is None:
+        return attributes
+    return grants.with_fixed(attributes, row.enrolment.attributes)
 
 
 def _outside_grant(control: Control, role: str, name: str, exc: RefusedError) -> RefusedError:
@@ -246,7 +246,7 @@ def _declare(
         body = PrincipalRegistered(
             role=Role.TOOL,
             key=key.offer(Role.TOOL, app, folder.genesis),
-            attributes=_attributes(control, {}) if row is None else row.attributes,
+            attributes=_attributes(control, NONE) if row is None else row.attributes,
             expires_at=None if row is None else row.expires_at,
             tools=declared,
         )

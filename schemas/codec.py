@@ -3,6 +3,8 @@
 On the wire a record is `00`, a 4-byte big-endian schema id, and one Avro datum (the Confluent framing). The id only
 says where to find the schema; what is signed names the schema by `sha256`, the digest of its JCS form with all
 names resolved. `published/` keeps every schema that was ever used under its id: old ids stay readable for ever.
+There is one exception: a record under an id up to 67 that holds attributes, or what an approval asks, as a JSON text is
+malformed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import fastavro
 
-from schemas import changes, records, rows, rulings, workflow
+from schemas import attributes, changes, records, rows, rulings, workflow
 from schemas.errors import InputError
 from schemas.numbers import NumberError, Numbers
 from schemas.reading import Reader, compile_reader
@@ -144,7 +146,9 @@ def current(name: str) -> Schema:
 def _class_of(name: str) -> Any:
     short = name.rsplit(".", 1)[1]
     return next(
-        getattr(module, short) for module in (records, workflow, rulings, rows, changes) if hasattr(module, short)
+        getattr(module, short)
+        for module in (records, workflow, rulings, rows, changes, attributes)
+        if hasattr(module, short)
     )
 
 

@@ -82,7 +82,7 @@ ROOT_KEYS_MAX = 16
 NAME_CHARS_MAX = 256
 RESOURCE_CHARS_MAX = 1024
 ATTRIBUTES_BYTES_MAX = 16 * 1024
-ATTRIBUTES_CHARS_USUAL = 512  # thousands of these are remembered as they were read, of larger ones hundreds
+ATTRIBUTES_REMEMBERED_BYTES_MAX = 4 * 1024 * 1024  # whose subjects are kept ready; these take twelve times as much
 TOOL_TIMEOUT_MS_MAX = 3_600_000
 
 # Workflow state of one tenant. Above them: LIMIT_EXCEEDED.

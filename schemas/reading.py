@@ -122,8 +122,8 @@ class _Compiler:
         if isinstance(kind, list) and kind[0] == "null" and len(kind) == 2:
             inner = self._lines(kind[1], to, names)
             some = ["    " + line for line in inner]
-            rest = ["elif n:", "    raise Unusual", "else:", f"    {to} = None"]
-            return ["n = data[at]", "at += 1", "if n == 2:", *some, *rest]
+            rest = ["elif n == 2:", *some, "else:", "    raise Unusual"]
+            return ["n = data[at]", "at += 1", "if not n:", f"    {to} = None", *rest]
         name = f"p{len(names)}"
         if isinstance(kind, list):
             names[name] = [self.part(branch) for branch in kind]
@@ -132,11 +132,21 @@ class _Compiler:
             return [*pick, f"{to}, at = {name}[n >> 1](data, at + 1)"]
         if isinstance(kind, dict) and kind["type"] == "array":
             names[name] = self.part(kind["items"])
-            return [f"{to}, at = array_(data, at, {name})"]
+            return ["if not data[at]:", f"    {to} = ()", "    at += 1", *self._items(kind["items"], to, name)]
         if kind in self._records if isinstance(kind, str) else kind["type"] == "record":
             names[name] = self.part(kind)
             return [f"{to}, at = {name}(data, at)"]
         raise TypeError(f"no reader for Avro type {kind!r}")
+
+    def _items(self, item: Any, to: str, name: str) -> list[str]:
+        """Return the lines that read an array with items into `to`; up to 63 primitive ones without a call for each."""
+        whole = f"{to}, at = array_(data, at, {name})"
+        if not (isinstance(item, str) and item in _PRIMITIVES):
+            return ["else:", f"    {whole}"]
+        each = [f"        {line}" for line in [*_FIRST, *_VALUE[item]("v"), "items.append(v)"]]
+        few = ["    count, items = data[at] >> 1, []", "    at += 1", "    for _ in range(count):", *each]
+        ended = ["    if data[at]:", "        raise Unusual", "    at += 1", f"    {to} = tuple(items)"]
+        return ["elif data[at] & 129:", f"    {whole}", "else:", *few, *ended]
 
 
 # Most lengths take one byte or two; of two the second is not zero, or it would not be needed.

@@ -79,8 +79,8 @@ class Reason(StrEnum):
     REGISTRATION_CONFLICT = auto(), "the name stands with another role, operations, spelling or registrar", \
         "choose another name, or revoke the old one"
     RESOURCE_TAKEN = auto(), "another tool offers this resource", "choose another name for the operation"
-    ATTRIBUTE_INVALID = auto(), "an attribute is malformed, or not the signer's to give", \
-        "give a JSON object of texts and lists of texts"
+    ATTRIBUTE_INVALID = auto(), "an attribute is too long, repeated or misleading, or not the signer's to give", \
+        "see the detail for the attribute"
     UNKNOWN_PRINCIPAL = auto(), "no such principal or key is registered", "check the name, or register it"
     SESSION_TTL = auto(), "the session's life is out of bounds", "ask for 1 ms to 24 h"
     LIMIT_EXCEEDED = auto(), "a limit or a share of it is reached, or the call costs too much work", \

@@ -6,6 +6,7 @@ The schemas hold each field's meaning; a test keeps the two in step. No rule liv
 
 from __future__ import annotations
 
+from schemas.attributes import Attributes
 from schemas.record import record
 from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.workflow import (
@@ -107,7 +108,7 @@ class EnrolmentGrant:
     roles: tuple[str, ...]
     name_pattern: str
     count_max: int
-    attributes: str = "{}"
+    attributes: Attributes
 
 
 @record
@@ -116,7 +117,7 @@ class PrincipalRegistered:
 
     role: str
     key: KeyOffer
-    attributes: str
+    attributes: Attributes
     expires_at: int | None = None
     tools: tuple[ToolDeclaration, ...]
     enrolment: EnrolmentGrant | None = None
@@ -154,7 +155,7 @@ class SessionOpened:
     principal_id: str
     key: KeyOffer
     ttl_ms: int
-    attributes: str | None = None
+    attributes: Attributes | None = None
     issuer: str | None = None
     token_sha256: bytes | None = None
 

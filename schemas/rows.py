@@ -6,6 +6,7 @@ are never evidence.
 
 from __future__ import annotations
 
+from schemas.attributes import Attributes, RequiredBy
 from schemas.record import record
 from schemas.records import EnrolmentGrant, SignedEvent, ToolDeclaration
 
@@ -33,7 +34,7 @@ class KeyRow:
     principal_id: str
     ed25519: bytes
     x25519: bytes
-    attributes: str
+    attributes: Attributes
     registered_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
@@ -85,7 +86,7 @@ class SessionRow:
     opened_by: bytes
     ed25519: bytes
     x25519: bytes
-    attributes: str
+    attributes: Attributes
     opened_at: int
     expires_at: int
     revoked: bool = False
@@ -100,7 +101,7 @@ class PersonRow:
 
     session_id: bytes
     opened_by: bytes
-    attributes: str
+    attributes: Attributes
     opened_at: int
     until: int
 
@@ -203,7 +204,7 @@ class ApprovalGiven:
     principal_id: str
     session_id: bytes
     role: str
-    attributes: str
+    attributes: Attributes
     at: int
     signed: SignedEvent
     opened_by: bytes | None = None
@@ -222,7 +223,7 @@ class RequestRow:
     session_id: bytes
     resource: str
     parameters_sha256: bytes
-    required_by: str
+    required_by: tuple[RequiredBy, ...]
     asked_at: int
     open_until: int
     waits: bool
@@ -274,7 +275,7 @@ class DelegationRow:
     delegator: str
     delegator_session: bytes
     role: str
-    attributes: str
+    attributes: Attributes
     phishing_resistant: bool
     delegate: str
     parent: bytes | None = None

@@ -14,6 +14,7 @@ from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
 from producers.keys import KeyPair
 from schemas import codec, topics
+from schemas.attributes import NONE, Attributes
 from schemas.changes import SessionChanged
 from schemas.records import (
     AuditEntry,
@@ -112,7 +113,7 @@ def grant(
     roles: Sequence[str] = ("agent", "service", "tool"),
     name_pattern: str = "*",
     count_max: int = 100,
-    attributes: str = "{}",
+    attributes: Attributes = NONE,
 ) -> EnrolmentGrant:
     """Return what an enrolment key may register."""
     return EnrolmentGrant(roles=tuple(roles), name_pattern=name_pattern, count_max=count_max, attributes=attributes)

@@ -9,6 +9,7 @@ from typing import Any
 
 from processors.calls.attestations import record_id
 from processors.calls.standing import grant_id
+from processors.identity.attributes import attributes_from
 from processors.proof import jcs
 from schemas import codec, topics
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged
@@ -99,7 +100,7 @@ class Workflow(World):
         """Open a session of a person. `user` of None leaves that attribute out."""
         keys = keys_of(self.name, "person", name, self.draw())
         called = {} if user is None else {"user": user or name}
-        attributes = json.dumps({"roles": list(roles), **called, **more})
+        attributes = attributes_from({"roles": roles, **called, **more})
         body = self.person_session(f"user:{name}", keys=keys, attributes=attributes, ttl_ms=ttl_ms)
         folded = self.send(body, by or self.bridge)
         assert folded.says == ("accepted", ""), folded.results

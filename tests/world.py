@@ -22,6 +22,7 @@ from processors.state.tables import Tables, TenantLimits
 from processors.step import step
 from producers.keys import KeyPair
 from schemas import codec, topics
+from schemas.attributes import NONE, Attributes
 from schemas.records import (
     AdminAdded,
     AdminAddition,
@@ -230,7 +231,7 @@ class World:
             **{
                 "role": role,
                 "key": offer or self.offer(given, role, principal_id),
-                "attributes": json.dumps({"issuers": [DEVELOPMENT_ISSUER]}) if role == "bridge" else "{}",
+                "attributes": Attributes(issuers=(DEVELOPMENT_ISSUER,)) if role == "bridge" else NONE,
                 "tools": default_tools,
                 "enrolment": default_grant,
                 **body,
@@ -257,7 +258,7 @@ class World:
             "principal_id": name,
             "key": self.offer(keys, "session", name),
             "ttl_ms": HOUR_MS,
-            "attributes": '{"roles":["analyst"],"user":"alice"}',
+            "attributes": Attributes(roles=("analyst",), user="alice"),
             "issuer": DEVELOPMENT_ISSUER,
             **body,
         }

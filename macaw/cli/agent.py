@@ -60,6 +60,9 @@ def register(
 
 def attributes_in(pairs: list[str]) -> dict[str, str]:
     """Return the attributes that options name. Raises BadParameter."""
+    from processors.identity.attributes import attributes_from
+    from processors.policy.errors import AttributeInvalidError
+
     found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -69,6 +72,10 @@ def attributes_in(pairs: list[str]) -> dict[str, str]:
                 param_hint="--attribute",
             )
         found[key] = value
+    try:
+        attributes_from(found)
+    except AttributeInvalidError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--attribute") from exc
     return found
 
 

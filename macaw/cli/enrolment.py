@@ -32,7 +32,9 @@ def create(
     ] = None,
     attribute: Annotated[
         list[str] | None,
-        typer.Option("--attribute", help="An attribute that it gives, always; repeat it.", metavar="K=V"),
+        typer.Option(
+            "--attribute", help="An attribute that it gives always, of groups when asked; repeat it.", metavar="K=V"
+        ),
     ] = None,
     attests: Annotated[
         list[str] | None,

@@ -12,9 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from macaw.installation.tenancy import admin_control
-from processors.identity.issuers import DEVELOPMENT_ISSUER, ISSUERS_ATTRIBUTE
+from processors.identity.attributes import attributes_from
+from processors.identity.issuers import DEVELOPMENT_ISSUER
 from processors.policy.names import PERSON_PREFIX
-from processors.proof.jcs import canonical
 from producers.client import Control, RefusedError, open_session
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
@@ -42,6 +42,7 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
     """Open a session for a person and keep its key here, in place of an earlier one; return the key file.
 
     Raises:
+        AttributeInvalidError: there is no attribute of a name.
         RefusedError: the tenant does not believe this bridge, or an attribute is wrong.
         NoAnswerError, PublishError: nobody answered, or the broker did not take it.
     """
@@ -55,7 +56,7 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
             session,
             principal_id=f"{PERSON_PREFIX}{name}",
             ttl_ms=ttl_ms,
-            attributes=canonical(attributes).decode(),
+            attributes=attributes_from(attributes),
             issuer=DEVELOPMENT_ISSUER,
         )
     return new.replace(path)
@@ -70,7 +71,7 @@ def _bridge(home: Home, folder: TenantHome) -> KeyPair:
     body = PrincipalRegistered(
         role=Role.BRIDGE,
         key=key.offer(Role.BRIDGE, BRIDGE, folder.genesis),
-        attributes=canonical({ISSUERS_ATTRIBUTE: [DEVELOPMENT_ISSUER]}).decode(),
+        attributes=attributes_from({"issuers": [DEVELOPMENT_ISSUER]}),
         tools=(),
     )
     with admin_control(home, folder) as control:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from macaw.installation.locking import update_config
 from macaw.installation.tenancy import admin_control
-from processors.proof.jcs import canonical
+from processors.identity.attributes import attributes_from
 from producers.control import Control
 from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair
 from producers.registering import ENROLMENT_PREFIX, register_key
+from schemas.attributes import NONE
 from schemas.records import EnrolmentGrant, PrincipalRevoked
 from schemas.words import Role
 
@@ -41,7 +42,7 @@ def create_enrolment(
     with admin_control(home, folder) as control:
         if path.exists():
             _put_aside_if_spent(control, path, principal)
-        register_key(control, path, "enrolment", principal, {}, enrolment=grant, expires_at=expires_at)
+        register_key(control, path, "enrolment", principal, NONE, enrolment=grant, expires_at=expires_at)
     if target is not folder:
         (target.path / "genesis").write_text(f"{folder.genesis.hex()}\n", "ascii")
     return path
@@ -75,8 +76,6 @@ def _installation(home: Home, folder: TenantHome, machine: Path) -> TenantHome:
 def grant_of(
     roles: list[str], names: str, count: int, attributes: dict[str, str], lists: dict[str, list[str]]
 ) -> EnrolmentGrant:
-    """Return what an enrolment key may register."""
-    most = {**attributes, **{name: values for name, values in lists.items() if values}}
-    return EnrolmentGrant(
-        roles=tuple(roles), name_pattern=names, count_max=count, attributes=canonical(dict(most)).decode()
-    )
+    """Return what an enrolment key may register. Raises AttributeInvalidError."""
+    most = attributes_from({**attributes, **lists})
+    return EnrolmentGrant(roles=tuple(roles), name_pattern=names, count_max=count, attributes=most)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from macaw.installation.tenancy import admin_control
+from processors.identity.attributes import attributes_from
 from producers.control import Control
 from producers.home import Home, TenantHome
 from producers.keys import KeyPair
@@ -17,9 +18,15 @@ from schemas.workflow import AttestationSet
 def register_with_admin(
     home: Home, folder: TenantHome, role: str, name: str, attributes: Mapping[str, object]
 ) -> KeyPair:
-    """Register an approver or attester with the admin key and keep its new key file. Raises RefusedError."""
+    """Register an approver or attester with the admin key and keep its new key file.
+
+    Raises:
+        AttributeInvalidError: there is no attribute of a name, or its value is of another type.
+        RefusedError: the log refused it.
+    """
+    known = attributes_from(attributes)
     with admin_control(home, folder) as control:
-        return register_key(control, folder.key_file(role, name), role, name, attributes)
+        return register_key(control, folder.key_file(role, name), role, name, known)
 
 
 def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason: str) -> None:

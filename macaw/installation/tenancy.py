@@ -11,6 +11,7 @@ from pathlib import Path
 
 from macaw.installation.locking import update_config
 from macaw.installation.tokens import create_token
+from processors.identity.attributes import attributes_from
 from processors.policy.documents import parse_policy
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of
@@ -21,6 +22,7 @@ from producers.home import Home, HomeError, TenantHome
 from producers.keys import KeyPair
 from producers.registering import ENROLMENT_PREFIX, register_key, registrar
 from schemas import codec
+from schemas.attributes import NONE
 from schemas.reasons import Reason
 from schemas.records import (
     EnrolmentGrant,
@@ -158,9 +160,11 @@ def _enrolment(folder: TenantHome, key: KeyPair) -> PrincipalRegistered:
     return PrincipalRegistered(
         role=Role.ENROLMENT,
         key=key.offer(Role.ENROLMENT, "enrol", folder.genesis),
-        attributes="{}",
+        attributes=NONE,
         tools=(),
-        enrolment=EnrolmentGrant(roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX),
+        enrolment=EnrolmentGrant(
+            roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX, attributes=NONE
+        ),
     )
 
 
@@ -209,12 +213,14 @@ def register_agent(
     """Register an agent or service and keep its new key file, with the admin key or, where there is none, an enrolment.
 
     Raises:
+        AttributeInvalidError: there is no attribute of a name, or its value is of another type.
         RefusedError: the log refused it, also for what the enrolment key may not give.
         HomeError: no key here may register it.
     """
+    known = attributes_from(attributes)
     by = registrar(folder, role, name, enrolment=enrolment)
     with Control(home, folder, by.key, by.principal_id) as control:
-        return register_key(control, folder.key_file("agent", name), role, name, attributes)
+        return register_key(control, folder.key_file("agent", name), role, name, known)
 
 
 def revoke_principal(home: Home, folder: TenantHome, name: str, *, reason: str) -> list[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from processors.calls.call import Call
 from processors.calls.grants import make_grant
@@ -36,11 +35,11 @@ from processors.policy.names import known_as
 from processors.policy.requirements import Meta
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
-from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.attributes import NONE, Attributes, RequiredBy
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, PendingRow, RequestRow
 from schemas.words import Outcome, Role, Status
@@ -119,20 +118,19 @@ def _by_key(requests: Sequence[Request], *, at_once: bool) -> list[Request]:
     return list(found.values())
 
 
-def _required_by(required: Sequence[tuple[str, Meta]]) -> str:
-    """Return what the policies say of a key, as JSON that approvers are shown."""
-    told: list[dict[str, Any]] = [
-        {
-            "policy": policy_id,
-            "criteria": list(meta.criteria),
-            "quorum": meta.quorum,
-            "one_time": meta.once,
-            "max_uses": meta.uses_max,
-            "time_to_live_ms": meta.time_to_live_ms,
-        }
+def _required_by(required: Sequence[tuple[str, Meta]]) -> tuple[RequiredBy, ...]:
+    """Return what the policies ask of the people who approve a key."""
+    return tuple(
+        RequiredBy(
+            policy=policy_id,
+            criteria=meta.criteria,
+            quorum=meta.quorum,
+            one_time=meta.once,
+            max_uses=meta.uses_max,
+            time_to_live_ms=meta.time_to_live_ms,
+        )
         for policy_id, meta in required
-    ]
-    return jcs.canonical(told).decode()
+    )
 
 
 # ---- answering
@@ -195,7 +193,7 @@ def _is_whole(tables: Tables, event: bytes) -> bool:
 
 def _answered(
     tables: Tables, signer: Signer, body: AttestationApproved | AttestationDenied
-) -> tuple[RequestRow, Subject, str]:
+) -> tuple[RequestRow, Subject, Attributes]:
     """Return the request that is answered, and who answers. Raises Refusal unless the signer may."""
     row = tables.requests.get(request_id(body.request, body.key))
     if row is None:
@@ -213,7 +211,7 @@ def _answered(
     return row, subject, attributes
 
 
-def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, str]:
+def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, Attributes]:
     """Return who would approve: a person, or a registered approver. Raises Refusal APPROVER_NOT_AUTHORIZED."""
     session = signer.session
     if session is not None and session.role == Role.USER:
@@ -248,7 +246,7 @@ def _newest(tables: Tables, signer: Signer, subject: Subject) -> Subject:
     if signer.session is None:  # a registered approver
         return subject
     attributes = person_now(tables, signer.principal_id)
-    return subject_of("{}" if attributes is None else attributes, Role.USER, signer.principal_id)
+    return subject_of(NONE if attributes is None else attributes, Role.USER, signer.principal_id)
 
 
 def _judged_by_own_policies(tables: Tables, resource: str, signer: Signer, subject: Subject) -> Verdict:

@@ -7,7 +7,6 @@ transaction of the decision that it served, and not returned when the tool fails
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,7 +35,6 @@ from schemas.workflow import AttestationRevoked, AttestationSet
 RECORD_TAG = b"macaw/attestation/v1\n"
 PHISHING_RESISTANT = "phishing_resistant"
 RESERVED_PREFIX = "macaw."
-ATTESTS_ATTRIBUTE, SUBJECTS_ATTRIBUTE = "attests", "subjects"
 
 
 def record_id(session_id: bytes, key: str, setter: str) -> bytes:
@@ -122,27 +120,25 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
                 raise Refusal(Reason.ATTESTATION_SESSION, "a bridge speaks of sessions that it opened")
             allowed = is_reserved(body.key)
         case _:
-            attributes = json.loads(tables.keys.rows[signer.kid].attributes)
+            attributes = tables.keys.rows[signer.kid].attributes
             allowed = (
                 not is_reserved(body.key)
-                and matches_any(attributes.get(ATTESTS_ATTRIBUTE), body.key)
-                and _speaks_of(attributes.get(SUBJECTS_ATTRIBUTE), session.principal_id)
+                and matches_any(attributes.attests, body.key)
+                and _speaks_of(attributes.subjects, session.principal_id)
             )
     if not allowed:
         raise Refusal(Reason.ATTESTATION_NOT_DECLARED)
     return f"{signer.role}:{signer.principal_id}"
 
 
-def matches_any(patterns: str | Sequence[str] | None, text: str) -> bool:
-    """Whether a text meets one of some patterns in grant position. No pattern meets nothing."""
-    listed = (patterns,) if isinstance(patterns, str) else patterns or ()
-    return any(granting(pattern)(text) for pattern in listed)
+def matches_any(patterns: Sequence[str], text: str) -> bool:
+    """Whether a text meets one of some patterns in grant position. An empty list meets nothing."""
+    return any(granting(pattern)(text) for pattern in patterns)
 
 
-def _speaks_of(patterns: str | Sequence[str] | None, name: str) -> bool:
+def _speaks_of(patterns: Sequence[str], name: str) -> bool:
     """Whether an attester's patterns take in a principal: `*` stops at `/` and `:`, `**` alone is everybody."""
-    listed = (patterns,) if isinstance(patterns, str) else patterns or ()
-    return "**" in listed or any(names.meets(pattern, name) for pattern in listed)
+    return "**" in patterns or any(names.meets(pattern, name) for pattern in patterns)
 
 
 def _check_declared(tables: Tables, call: CallRow, key: str) -> None:

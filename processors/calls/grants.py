@@ -35,8 +35,8 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
         _tell_grant(effects, key, known)
         return
     _replace_over(tables, effects, row, tables.grants.get(key))
-    lives = [one["time_to_live_ms"] for one in lasting if one["time_to_live_ms"] is not None]
-    uses = [one["max_uses"] for one in lasting if one["max_uses"] is not None]
+    lives = [one.time_to_live_ms for one in lasting if one.time_to_live_ms is not None]
+    uses = [one.max_uses for one in lasting if one.max_uses is not None]
     ends = tables.now + min(lives) if lives else None
     grant = GrantRow(
         root=row.root,

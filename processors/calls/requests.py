@@ -5,16 +5,14 @@ Each is closed once, and for a while it is remembered how.
 
 from __future__ import annotations
 
-import functools
-import json
 from dataclasses import replace
-from typing import Any
 
 from processors.calls.standing import request_id, standing
 from processors.effects import Effects
 from processors.policy.documents import INTENT_ID
 from processors.state.tables import OVER, Tables
 from schemas import limits, topics
+from schemas.attributes import RequiredBy
 from schemas.reasons import Reason
 from schemas.records import SignedEvent
 from schemas.rows import RequestRow
@@ -23,28 +21,22 @@ from schemas.words import Status
 NOBODY = SignedEvent(event=b"", proof=b"", kid=b"")
 
 
-@functools.lru_cache(maxsize=1024)
-def required_by(text: str) -> tuple[dict[str, Any], ...]:
-    """Return what the policies said of a key when it was asked for."""
-    return tuple(json.loads(text))
-
-
 def quorum_of(row: RequestRow) -> int:
     """Return how many people must approve."""
-    return max(int(one["quorum"]) for one in required_by(row.required_by))
+    return max(one.quorum for one in row.required_by)
 
 
 def criteria_asked(row: RequestRow) -> tuple[str, ...]:
     """Return who may approve: anybody who meets one of these."""
-    return tuple(dict.fromkeys(name for one in required_by(row.required_by) for name in one["criteria"]))
+    return tuple(dict.fromkeys(name for one in row.required_by for name in one.criteria))
 
 
-def lasting_for(row: RequestRow) -> list[dict[str, Any]]:
+def lasting_for(row: RequestRow) -> list[RequiredBy]:
     """Return what lets an approval serve later calls: what policies in force say, not what the call brought along.
 
-    Else a caller could have a policy's key approved with a call of its own choice.
+    Otherwise a caller could have a policy's key approved with a call of its own choice.
     """
-    return [one for one in required_by(row.required_by) if not one["one_time"] and one["policy"] != INTENT_ID]
+    return [one for one in row.required_by if not one.one_time and one.policy != INTENT_ID]
 
 
 def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:

@@ -1,66 +1,69 @@
-"""Attributes of a principal: set at registration (or by a bridge), read by policies, never taken from a call."""
+"""Attributes of a principal: set at registration or by a bridge, read by policies, never taken from a call.
+
+Every rule on their values is here: of registrations, of persons' sessions, and of what an enrolment key may give.
+"""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from processors.policy.errors import AttributeInvalidError
+from processors.policy.index import Remembered
 from processors.policy.names import TOOL_PREFIX
 from processors.policy.resolve import Subject
+from processors.policy.text import nfc
 from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
+from schemas.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of, weight_of
 from schemas.reasons import Reason
 from schemas.words import Role
 
-_TEXTS = ("company", "business_unit", "team", "user", "email")
-NAMES = frozenset({*_TEXTS, "roles", "groups", "clearance"})  # policies look at these and at no others
+_REMEMBERED_MAX = 8192
+_ready = Remembered(_REMEMBERED_MAX, limits.ATTRIBUTES_REMEMBERED_BYTES_MAX)
 
 
-def subject_of(attributes: str, role: str, principal_id: str) -> Subject:
+def subject_of(attributes: Attributes, role: str, principal_id: str) -> Subject:
     """Return the subject that policies judge: these attributes, and the name of the program.
 
     Raises:
-        Refusal: ATTRIBUTE_INVALID where they are not a JSON object of strings and lists of strings, or a value could
-            be taken for a pattern.
+        Refusal: ATTRIBUTE_INVALID where attributes are too large, a list has a text twice, has too many texts, or a
+            text could be taken for a pattern or hides a character.
     """
-    # The largest take 200 KB when they are read, and somebody may name other ones with every record.
-    remembered = _usual if len(attributes) <= limits.ATTRIBUTES_CHARS_USUAL else _large
-    return remembered(attributes, role, principal_id)
+    key = attributes, role, principal_id
+    subject = _ready.get(key)
+    if subject is None:
+        subject = _subject_of(*key)
+        _ready.put(key, subject, weight_of(attributes))
+    assert isinstance(subject, Subject)
+    return subject
 
 
 def subject_as_written(values: Mapping[str, object], role: str, principal_id: str) -> Subject:
     """Return the subject that attributes describe where people wrote them: with names that policies look at.
 
     Raises:
-        Refusal: ATTRIBUTE_INVALID for another name, and as `subject_of` does.
+        Refusal: ATTRIBUTE_INVALID for another name or type, and as `subject_of` does.
     """
-    for name in values:
-        if name not in NAMES:
-            there_are = ", ".join(sorted(NAMES))
-            raise Refusal(Reason.ATTRIBUTE_INVALID, f"no attribute is called {name!r}: there are {there_are}")
     try:
-        text = jcs.canonical(values).decode()
-    except jcs.NotJSONError as exc:
+        attributes = attributes_from(values, names=READ_BY_POLICIES)
+    except AttributeInvalidError as exc:
         raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
-    return subject_of(text, role, principal_id)
+    return subject_of(attributes, role, principal_id)
 
 
-def _subject_of(attributes: str, role: str, principal_id: str) -> Subject:
-    values = _parse(attributes)
-    roles, groups = (_texts(values, name) for name in ("roles", "groups"))
-    company, business_unit, team, user, email = (_text(values, name) for name in _TEXTS)
+def _subject_of(attributes: Attributes, role: str, principal_id: str) -> Subject:
+    _check(attributes)
     try:
         return Subject(
-            company=company,
-            business_unit=business_unit,
-            team=team,
-            user=user,
-            email=email,
-            roles=roles,
-            groups=groups,
-            clearance=_text(values, "clearance") or "standard",
+            company=attributes.company,
+            business_unit=attributes.business_unit,
+            team=attributes.team,
+            user=attributes.user,
+            email=attributes.email,
+            roles=attributes.roles,
+            groups=attributes.groups,
+            clearance=attributes.clearance or "standard",
             agent=agent_of(role, principal_id),
             service=principal_id if role == Role.SERVICE else None,
             type=str(role),
@@ -70,44 +73,60 @@ def _subject_of(attributes: str, role: str, principal_id: str) -> Subject:
         raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
 
 
-_usual = functools.lru_cache(maxsize=8192)(_subject_of)
-_large = functools.lru_cache(maxsize=256)(_subject_of)
-
-
 def agent_of(role: str, principal_id: str) -> str | None:
-    """Return the name under which policies know a program, None for who is no agent.
+    """Return the name under which policies know a program, None for a principal that is not an agent or a tool.
 
-    A tool that calls others is a program too. Its name is one that no agent can have: else who may register tools could
-    take the rights that were meant for an agent.
+    A tool that calls others is a program too. Its name is one that no agent can have: otherwise a key that may register
+    tools could take the rights that were meant for an agent.
     """
     names: dict[str, str] = {Role.AGENT: principal_id, Role.TOOL: f"{TOOL_PREFIX}{principal_id}"}
     return names.get(role)
 
 
-def _parse(text: str) -> dict[str, object]:
-    if len(text.encode("utf-8", "surrogatepass")) > limits.ATTRIBUTES_BYTES_MAX:
-        raise Refusal(Reason.ATTRIBUTE_INVALID, f"want at most {limits.ATTRIBUTES_BYTES_MAX} bytes")
+def _check(attributes: Attributes) -> None:
+    """Check what does not depend on the subject. Raises Refusal ATTRIBUTE_INVALID."""
+    if (size := size_of(attributes)) > limits.ATTRIBUTES_BYTES_MAX:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, f"got {size} bytes, want at most {limits.ATTRIBUTES_BYTES_MAX}")
+    # Before any text is normalised, which takes long for one that is not stream-safe.
+    if not jcs.is_stream_safe("\n".join(texts_of(attributes))):
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "a text has too many combining marks in a row")
+    for name in LISTS:
+        listed: tuple[str, ...] = getattr(attributes, name)
+        if len(listed) > 1 and len({nfc(text) for text in listed}) < len(listed):
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"{name} has a text twice (in Unicode's normal form C)")
+
+
+def attributes_from(values: object, *, names: Collection[str] = NAMES) -> Attributes:
+    """Return the attributes that a JSON object or a YAML mapping gives; one text may stand for a list of one.
+
+    `names` are those that may be given. Only the form is checked; `subject_of` has the bounds.
+
+    Raises:
+        AttributeInvalidError: there is another name, a value of another type, or a text that is not Unicode.
+    """
+    if not isinstance(values, Mapping):
+        raise AttributeInvalidError('want attributes by name, like {"roles": ["analyst"]}')
+    unknown = [name for name in values if name not in names]
+    if unknown:
+        raise AttributeInvalidError(f"no attribute is called {unknown[0]!r}: want some of {', '.join(names)}")
+    texts = {name: _text(name, values[name]) for name in TEXTS if name in values}
+    lists = {name: _texts(name, values[name]) for name in LISTS if name in values}
+    return Attributes(**texts, **lists)  # type: ignore[arg-type]
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise AttributeInvalidError(f"{name} is not a text: put it into quotes")
     try:
-        value = jcs.parse_strict(text.encode("utf-8", "surrogatepass"))
-    except jcs.MalformedJSONError as exc:
-        raise Refusal(Reason.ATTRIBUTE_INVALID, str(exc)) from exc
-    if not jcs.is_stream_safe(text):
-        raise Refusal(Reason.ATTRIBUTE_INVALID, "too many combining marks in a row")
-    if not isinstance(value, dict):
-        raise Refusal(Reason.ATTRIBUTE_INVALID, "want a JSON object")
-    for name, item in value.items():
-        if not isinstance(item, str) and not (isinstance(item, list) and all(isinstance(t, str) for t in item)):
-            raise Refusal(Reason.ATTRIBUTE_INVALID, f"want a string or a list of strings at {name!r}")
-    return dict(value)
-
-
-def _text(values: dict[str, object], name: str) -> str | None:
-    value = values.get(name)
-    if value is not None and not isinstance(value, str):
-        raise Refusal(Reason.ATTRIBUTE_INVALID, f"want a string at {name!r}")
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise AttributeInvalidError(f"{name} holds half a character (a lone surrogate)") from exc
     return value
 
 
-def _texts(values: dict[str, object], name: str) -> tuple[str, ...]:
-    value = values.get(name, ())
-    return (value,) if isinstance(value, str) else tuple(value)  # type: ignore[arg-type]
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (_text(name, value),)
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        raise AttributeInvalidError(f"{name} is not a text or a list of texts: put each into quotes")
+    return tuple(_text(name, one) for one in value)

@@ -9,7 +9,6 @@ tool is revoked and registers anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -118,10 +117,8 @@ def _check_declared(declared: ToolDeclaration) -> None:
 
 def check_attester(body: PrincipalRegistered) -> None:
     """Check what an attester may say, and of whom. Raises Refusal."""
-    attributes = json.loads(body.attributes)
-    for name in ("attests", "subjects"):
-        listed = attributes.get(name, [])
-        _check_patterns((listed,) if isinstance(listed, str) else listed)
+    _check_patterns(body.attributes.attests)
+    _check_patterns(body.attributes.subjects)
 
 
 def _check_patterns(patterns: Sequence[str]) -> None:

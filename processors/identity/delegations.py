@@ -26,6 +26,7 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room, with_guest
 from processors.state.tables import Tables
 from schemas import limits, topics
+from schemas.attributes import NONE, Attributes
 from schemas.reasons import Reason
 from schemas.rows import DelegationRow, KeyRow, SessionRow
 from schemas.words import Role, Status
@@ -278,7 +279,7 @@ def payer_of(session: SessionRow, chain: Chain) -> str:
     return with_guest(chain.payer, chain.hops[0].delegate)
 
 
-def _alone(attributes: str, role: str, principal_id: str) -> Chain:
+def _alone(attributes: Attributes, role: str, principal_id: str) -> Chain:
     """Return the chain of who acts for nobody else."""
     return Chain((subject_of(attributes, role, principal_id),))
 
@@ -304,10 +305,10 @@ def _member_now(tables: Tables, row: DelegationRow) -> Subject | None:
 
 def _nobody(row: DelegationRow) -> Subject:
     """Return a person by name alone."""
-    return subject_of("{}", row.role, row.delegator)
+    return subject_of(NONE, row.role, row.delegator)
 
 
-def _registered(tables: Tables, name: str) -> str | None:
+def _registered(tables: Tables, name: str) -> Attributes | None:
     """Return the attributes of a program's last registration: its instances may have been given different ones."""
     principal = tables.principals.get(name.encode())
     newest: KeyRow | None = None

@@ -1,15 +1,13 @@
 """Enrolment keys: what they may register, and that what they register has no more than their grant says.
 
-A grant bounds roles, names, number and attributes. Its `attributes` are a JSON object, the most that may be given:
-of a list (`roles`, `groups`) any part; every other member is fixed, it is given exactly as it stands there, because a
-member that is left out may be one that restricts. What is not named may not be set, and the default is nothing.
-`attests` is the list of patterns of attestation keys that a tool may declare, to the letter; it is no attribute.
+A grant bounds roles, names, number and attributes. Its `attributes` are the most that may be given: of a list (`roles`,
+`groups`) any part; a text is given exactly as it stands there, because one that is left out may be one that restricts.
+An attribute that the grant does not have may not be given. `attests` of a grant is the list of patterns of attestation
+keys that a tool may declare, to the letter; no registration by an enrolment key has that attribute.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from processors.identity.attributes import subject_of
@@ -18,14 +16,12 @@ from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.attributes import LISTS, TEXTS, Attributes, size_of
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered
 from schemas.words import Role
 
 ROLES = frozenset({Role.AGENT, Role.SERVICE, Role.TOOL})
-ATTESTS = "attests"
-
-Attributes = Mapping[str, str | list[str]]
 
 
 def check_grant(body: PrincipalRegistered) -> None:
@@ -62,9 +58,8 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
         raise Refusal(Reason.REGISTRATION_CONFLICT, "the name was registered by another key: an admin adds instances")
     if not names.meets(grant.name_pattern, body.key.principal_id):
         raise Refusal(Reason.NAME_INVALID, "the name is outside the enrolment key's pattern")
-    most: Attributes = json.loads(grant.attributes)
-    check_attributes(most, json.loads(body.attributes))
-    _check_declared(most, body)
+    check_attributes(grant.attributes, body.attributes)
+    _check_declared(grant.attributes, body)
     size = row.enrolled_bytes + _registry_bytes(body)
     if row.enrolled >= grant.count_max or size > limits.ENROLLED_BYTES_MAX:
         raise Refusal(Reason.ENROLMENT_EXCEEDED, "an admin registers a further enrolment key under the same name")
@@ -79,38 +74,37 @@ def _is_renewal(tables: Tables, registered_by: bytes, signer: Signer) -> bool:
 
 def _registry_bytes(body: PrincipalRegistered) -> int:
     """Return about how much a registration takes of what clients read of the registry, for ever."""
-    texts = [body.attributes]
+    texts: list[str] = []
     for declared in body.tools:
         texts += (declared.resource, declared.description, *declared.attests, *declared.prompts)
-    return limits.SESSION_OWN_BYTES + sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts)
+    told = sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts)
+    return limits.SESSION_OWN_BYTES + size_of(body.attributes) + told
 
 
 def check_attributes(most: Attributes, given: Attributes) -> None:
     """Raise Refusal ATTRIBUTE_INVALID unless `given` is within what a grant allows at most."""
-    for name, value in given.items():
-        if name == ATTESTS or name not in most or not _listed(value) <= _listed(most[name]):
+    for name in LISTS:
+        if not set(getattr(given, name)) <= set(getattr(most, name)):
             raise Refusal(Reason.ATTRIBUTE_INVALID, f"the enrolment key may not give {name!r} this value")
-    for name, value in fixed(most).items():
-        if given.get(name) != value:
+    for name in TEXTS:
+        if getattr(given, name) != getattr(most, name):
             raise Refusal(Reason.ATTRIBUTE_INVALID, f"the enrolment key gives {name!r} as its grant has it")
+    if given.attests:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "the enrolment key may not give 'attests': tools declare such patterns")
 
 
-def _listed(value: str | Collection[str]) -> set[str]:
-    return {value} if isinstance(value, str) else set(value)
-
-
-def fixed(most: Attributes) -> dict[str, str]:
-    """Return the attributes that every registration by an enrolment key carries as they are."""
-    return {name: value for name, value in most.items() if isinstance(value, str) and name != ATTESTS}
+def with_fixed(given: Attributes, most: Attributes) -> Attributes:
+    """Return attributes with the texts that every registration under a grant carries, where they name none."""
+    left_out = {name: getattr(most, name) for name in TEXTS if getattr(given, name) is None}
+    return replace(given, **left_out)
 
 
 def _check_declared(most: Attributes, body: PrincipalRegistered) -> None:
     """Check what a tool declares: resources of its own name, and no attestation that the grant does not name."""
-    listed = _listed(most.get(ATTESTS, ()))
     own = f"tool:{body.key.principal_id}/"
     for declared in body.tools:
         if not declared.resource.startswith(own):
             # The name pattern would else bind names only, and any tool could take another's resources.
             raise Refusal(Reason.RESOURCE_INVALID, f"an enrolled tool offers resources under {own}")
-        if not set(declared.attests) <= listed:
+        if not set(declared.attests) <= set(most.attests):
             raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the enrolment key's grant does not list what is attested")

@@ -6,29 +6,21 @@ tenants founded for development, when the bridge is registered and again wheneve
 
 from __future__ import annotations
 
-import json
-
 from processors.refusal import Refusal
 from processors.state.tables import SINGLETON, Tables
+from schemas.attributes import Attributes
 from schemas.reasons import Reason
 
 DEVELOPMENT_ISSUER = "urn:macaw:development"
-ISSUERS_ATTRIBUTE = "issuers"
 
 
-def issuers_of(attributes: str) -> tuple[str, ...]:
-    """Return the issuers in a bridge's attributes. Requires attributes that were checked: strings, lists of strings."""
-    found = json.loads(attributes).get(ISSUERS_ATTRIBUTE, ())
-    return (found,) if isinstance(found, str) else tuple(found)
-
-
-def check_bridge(tables: Tables, attributes: str) -> None:
+def check_bridge(tables: Tables, attributes: Attributes) -> None:
     """Check that this tenant believes the issuers that a bridge is registered for.
 
     Raises:
         Refusal: NOT_SUPPORTED for no issuer or another one, NOT_DEVELOPMENT.
     """
-    if set(issuers_of(attributes)) != {DEVELOPMENT_ISSUER}:
+    if attributes.issuers != (DEVELOPMENT_ISSUER,):
         raise Refusal(Reason.NOT_SUPPORTED, f"a bridge is registered for the issuer {DEVELOPMENT_ISSUER} only")
     if not tables.tenant.rows[SINGLETON].development:
         raise Refusal(Reason.NOT_DEVELOPMENT)

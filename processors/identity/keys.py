@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
+from schemas.attributes import NONE
 from schemas.words import Role
 
 
@@ -42,7 +43,7 @@ def spend(tables: Tables, kid: bytes) -> None:
     """
     row = tables.keys.rows[kid]
     # What an approver is now may still be asked (`approved`).
-    attributes = row.attributes if row.role == Role.APPROVER else "{}"
+    attributes = row.attributes if row.role == Role.APPROVER else NONE
     tables.keys.put(kid, replace(row, spent=True, attributes=attributes, enrolment=None))
     if tables.sequences.get(kid) is not None:
         tables.sequences.delete(kid)

@@ -23,6 +23,7 @@ from processors.proof.signing import SignatureError
 from processors.refusal import Refusal
 from processors.state.tables import SINGLETON, Tables
 from schemas import codec, limits
+from schemas.attributes import NONE
 from schemas.reasons import Reason
 from schemas.records import (
     AdminAdded,
@@ -233,7 +234,7 @@ def _enter(
             principal_id=offer.principal_id,
             ed25519=offer.ed25519,
             x25519=offer.x25519,
-            attributes=registered.attributes if registered else "{}",
+            attributes=registered.attributes if registered else NONE,
             registered_at=tables.now,
             expires_at=registered.expires_at if registered else None,
             enrolment=registered.enrolment if registered else None,

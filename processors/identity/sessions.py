@@ -21,6 +21,7 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked, SignedEvent
 from schemas.rows import KeyRow, PersonRow, SessionRow
@@ -79,7 +80,7 @@ def admit(tables: Tables, session_id: bytes) -> None:
     check_room(tables.persons, person)
 
 
-def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, str]:
+def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, Attributes]:
     """Return role and attributes of a program's own session. Raises Refusal."""
     if body.principal_id != signer.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a program opens sessions for itself only")
@@ -88,9 +89,9 @@ def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, s
     return signer.role, owner.attributes
 
 
-def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, str]:
+def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, Attributes]:
     """Return role and attributes of a person's session. Raises Refusal."""
-    if body.issuer not in issuers.issuers_of(owner.attributes):
+    if body.issuer not in owner.attributes.issuers:
         raise Refusal(Reason.WRONG_ROLE, "the bridge is not registered for this issuer")
     issuers.check_bridge(tables, owner.attributes)  # the rule may have become stricter since it was registered
     if body.token_sha256 is not None:
@@ -109,7 +110,7 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, st
 # ---- what a person is
 
 
-def person_now(tables: Tables, name: str) -> str | None:
+def person_now(tables: Tables, name: str) -> Attributes | None:
     """Return the attributes of the newest session that was opened for a person, None where nobody knows them.
 
     Whether it still lives says nothing: who was given fewer rights would get the old ones back by closing it. What a

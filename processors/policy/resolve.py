@@ -180,7 +180,14 @@ _remembered_ids = lru_cache(maxsize=limits.CACHED_NAMES_MAX)(_resource_ids)
 
 def slug(value: str) -> str:
     """Return a value as it stands in the ids of restrictions: `FinTech Corp` gives `fintech-corp`."""
+    return _remembered_slug(value) if len(value) <= limits.CACHED_NAME_CHARS_MAX else _slug(value)
+
+
+def _slug(value: str) -> str:
     return str(_NOT_IN_SLUG.sub("-", nfkc(value).casefold())).strip("-")
+
+
+_remembered_slug = lru_cache(maxsize=limits.CACHED_NAMES_MAX)(_slug)
 
 
 def _subject_ids(subject: Subject) -> list[str]:

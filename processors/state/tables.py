@@ -17,6 +17,7 @@ from processors.policy.names import known_as
 from processors.state.shares import shares_of, shares_of_sponsor
 from processors.state.table import Room, Shares, Table, Undo
 from schemas import limits
+from schemas.attributes import weight_of
 from schemas.rows import (
     ApprovalGiven,
     AttestationRow,
@@ -138,7 +139,7 @@ def _groups_by_session(row: PromptRow | RuleCellRow) -> tuple[Hashable, ...]:
 
 
 def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
-    return sum(len(one.signed.event) + len(one.attributes) for one in given)
+    return sum(len(one.signed.event) + weight_of(one.attributes) for one in given)
 
 
 def _weight_of_value(row: VaultRow) -> int:
@@ -192,7 +193,7 @@ class Tables:
             _session_leaves_at,
             groups=_groups_of_session,
             payers=lambda s: shares_of(s.payer),
-            weigh=lambda s: limits.SESSION_OWN_BYTES + len(s.attributes),
+            weigh=lambda s: limits.SESSION_OWN_BYTES + weight_of(s.attributes),
             room=Room(most.sessions, most.session_bytes),
         )
         self.persons: Table[PersonRow] = self._table(
@@ -200,7 +201,7 @@ class Tables:
             lambda p: p.until,
             groups=lambda p: (p.opened_by,),
             payers=lambda p: shares_of_sponsor(p.opened_by),
-            weigh=lambda p: len(p.attributes),
+            weigh=lambda p: weight_of(p.attributes),
             room=Room(most.persons, most.person_bytes),
         )
 
@@ -277,7 +278,7 @@ class Tables:
             lambda d: d.until,
             groups=lambda d: (("by", d.delegator), ("to", d.delegate), ("through", d.opened_by)),
             payers=lambda d: shares_of(d.payer),
-            weigh=lambda d: len(d.scope) + len(d.purpose) + len(d.attributes),
+            weigh=lambda d: len(d.scope) + len(d.purpose) + weight_of(d.attributes),
             room=Room(most.delegations, most.delegation_bytes),
         )
         self.scopes: Table[VaultScopeRow] = self._table(

@@ -18,6 +18,7 @@ from processors.refusal import Refusal
 from processors.step import step
 from producers.keys import KeyPair
 from schemas import codec
+from schemas.attributes import NONE, Attributes
 from tests.builders import Actor, keys_of
 from tests.schemas.test_codec import CLASSES
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, attests, declared
@@ -52,7 +53,8 @@ FITTING: dict[str, list[Any]] = {
     "key": ["checked", "boss", "plan"], "value": ["1", '{"a":[1e-7]}'], "metadata": ["{}"], "body": ["{}", "[1]"],
     "documents": [json.dumps(one) for one in DOCUMENTS], "intents": [json.dumps(one) for one in DOCUMENTS],
     "policy": ["{}", '{"resources":["**"]}'], "path": ["a[0]", "amount"], "outcome": ["ok", "failed", "success"],
-    "attributes": ["{}", '{"roles":["boss"],"user":"\u00e9"}'], "prefix": ["", "p"], "after": [""], "limit": [1, 100],
+    "attributes": [NONE, Attributes(roles=("boss",), user="\u00e9")],
+    "prefix": ["", "p"], "after": [""], "limit": [1, 100],
     "role": ["agent", "service", "tool", "approver"], "issuer": ["development"], "ttl_ms": LIVES,
     "max_uses": [1, 10**6], "tools": [()], "enrolment": [None], "on_behalf_of": [None], "event_type": ["x"],
     "prompts": [()],
@@ -85,6 +87,7 @@ class Babel(Workflow):
         self.publish_policy(
             {"policy_id": "tool:desk/mail", "attestations": ["boss"], "constraints": {"attestations": BOSS}}
         )
+        self.leaves.append(self.call(self.bot, MAIL).entry.event)  # it waits for a boss
 
     def say(self) -> None:
         """Let somebody say something, most of the time somebody who may."""
@@ -122,7 +125,8 @@ class Babel(Workflow):
     def value(self, kind: Any, name: str) -> Any:
         """Return a value of a type, for a member of a name."""
         dice = self.dice
-        if name in FITTING and not (isinstance(kind, str) and kind in CLASSES) and dice.random() < 0.8:
+        fits = name in FITTING and (name == "attributes" or not (isinstance(kind, str) and kind in CLASSES))
+        if fits and dice.random() < 0.8:
             if isinstance(kind, dict) and isinstance(FITTING[name][0], str):
                 return (dice.choice(FITTING[name]),)
             return dice.choice(FITTING[name])

@@ -10,6 +10,7 @@ from processors.proof import signing
 from processors.refusal import Refusal
 from processors.state.tables import Tables, TenantLimits
 from schemas import codec, limits, topics
+from schemas.attributes import Attributes
 from schemas.records import (
     Body,
     ClockTicked,
@@ -341,15 +342,15 @@ def test_an_agent_opens_sessions_for_itself_only(world):
 
 
 @pytest.mark.parametrize(
-    "claimed", [{"attributes": '{"user":"ceo@x.org"}'}, {"issuer": "https://idp"}, {"token_sha256": bytes(32)}]
+    "claimed", [{"attributes": Attributes(user="ceo@x.org")}, {"issuer": "https://idp"}, {"token_sha256": bytes(32)}]
 )
 def test_an_agent_brings_no_attributes_of_its_own(world, claimed):
     """What policies read comes from the registration; attributes and tokens are a bridge's to bring."""
-    bot = world.register("agent", "bot", attributes='{"user":"bot@x.org"}')
+    bot = world.register("agent", "bot", attributes=Attributes(user="bot@x.org"))
 
     assert said(world.send(world.session_of(bot, keys=keys_of("s"), **claimed), bot)) == "WRONG_ROLE"
     session = world.open_session(bot)
-    assert world.tables.sessions.rows[session.kid].attributes == '{"user":"bot@x.org"}'
+    assert world.tables.sessions.rows[session.kid].attributes == Attributes(user="bot@x.org")
 
 
 @pytest.mark.parametrize("ttl_ms", [0, -1, limits.SESSION_TTL_MS_MAX + 1, 2**62])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from processors.identity.following import follow
 from processors.proof.signing import VerifiedHeads
 from schemas import limits, topics
+from schemas.attributes import Attributes
 from tests.builders import Actor, Folded, grant, keys_of, tool
 from tests.world import World
 
@@ -170,7 +171,7 @@ def test_only_a_tools_own_live_key_declares_again(world):
 
     assert said(world.send(other, stranger)) == "REGISTRATION_CONFLICT"
     for changed in (
-        replace(other, attributes='{"roles":["x"]}'),
+        replace(other, attributes=Attributes(roles=("x",))),
         replace(other, expires_at=world.now + 1000),
         replace(other, role="agent", tools=(), key=world.offer(calc.keys, "agent", "calc")),
         replace(other, key=world.offer(calc.keys, "tool", "calc2"), tools=(tool("tool:calc2/run"),)),

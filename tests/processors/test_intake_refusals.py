@@ -14,6 +14,7 @@ from processors.intake.identify import raw_digest
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from schemas import limits, topics
+from schemas.attributes import Attributes
 from tests.builders import noise
 from tests.spoiling import (
     Sent,
@@ -171,7 +172,7 @@ CASES = {
 def test_each_cause_is_refused_with_its_reason_and_life_goes_on(office, case):
     """One audit entry with the cause's own reason, no decision, no row but the sequence, and the next call is heard."""
     world = office.world
-    bystander = world.register("agent", "bystander", attributes='{"user":"b"}')
+    bystander = world.register("agent", "bystander", attributes=Attributes(user="b"))
     world.publish_policy({"policy_id": "user:b", "resources": ["tool:**"]})
     value, headers = case.spoil(office)
     before, index, prev = world.rows(), world.tables.next_index, world.tables.prev

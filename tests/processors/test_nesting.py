@@ -16,7 +16,7 @@ from processors.effects import Output
 from processors.intake.identify import Received
 from processors.step import step
 from schemas import codec
-from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, PrincipalRegistered, Prompt
+from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, Prompt
 from schemas.workflow import ApplicationEventLogged, AttestationSet, ContextWritten, DelegationGranted, StateQueried
 from tests.builders import invocation
 from tests.workflow_world import CHECK, Workflow
@@ -82,16 +82,6 @@ def test_no_nesting_uses_up_the_stack(kind: str) -> None:
             entry: AuditEntry = codec.decode_as(AuditEntry, outputs[-1].value or b"")
             assert entry.fault is None, (name, depth)
             world.offset += 1
-
-
-def test_attributes_are_read_no_deeper_than_their_bound() -> None:
-    """Of a registration, and of a person's session."""
-    world = Workflow.opened("attributes")
-    for kind in ("arrays", "objects", "open"):
-        for depth in (1, 32, 33, 2000):
-            body: PrincipalRegistered = world.registration("agent", f"a{kind}{depth}", attributes=nested(kind, depth))
-            with little_room(450):
-                assert world.send(body, world.admin).entry.fault is None
 
 
 def test_what_is_no_record_at_all_is_an_entry() -> None:

@@ -14,6 +14,7 @@ from processors.identity.attributes import subject_of
 from processors.identity.delegations import _scope
 from processors.policy.index import Remembered
 from processors.policy.patterns import resource_name
+from schemas.attributes import Attributes
 
 _WIDE = "\U0001f600"  # a text with one such character takes four bytes for each of its characters
 
@@ -35,12 +36,12 @@ def grown() -> Iterator[Callable[[], int]]:
 
 
 def _user(number: int) -> None:
-    criteria_of(subject_of(json.dumps({"user": f"{number}{_WIDE}" + "a" * 16_200}, ensure_ascii=False), "agent", "bot"))
+    criteria_of(subject_of(Attributes(user=f"{number}{_WIDE}" + "a" * 16_200), "agent", "bot"))
 
 
 def _roles(number: int) -> None:
-    roles = [f"{number}-{at}{_WIDE}" + "a" * 200 for at in range(64)]
-    criteria_of(subject_of(json.dumps({"roles": roles}, ensure_ascii=False), "agent", "bot"))
+    roles = tuple(f"{number}-{at}{_WIDE}" + "a" * 200 for at in range(64))
+    criteria_of(subject_of(Attributes(roles=roles), "agent", "bot"))
 
 
 def _scopes(number: int) -> None:

@@ -12,6 +12,7 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room, payer, shares_of, with_guest
 from processors.state.tables import Tables, TenantLimits
 from schemas import limits
+from schemas.attributes import NONE, Attributes
 from schemas.rows import SessionRow
 from tests.builders import Actor, Folded, grant, invocation, keys_of
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow, attests, declared
@@ -34,7 +35,7 @@ class Town(Workflow):
         approval = {"constraints": {"attestations": {"boss": {"approval_criteria": "role:manager", "timeout": 600}}}}
         asks = {"attestations": [f"boss::{{tool.id == '{PAY}' and params.amount > 100}}"], **approval}
         self.trap = self.register("tool", "trap", tools=(declared(TRAP, attests=("**",), timeout_ms=3_600_000),))
-        mob = grant(count_max=10_000, attributes='{"roles":["mob"]}')
+        mob = grant(count_max=10_000, attributes=Attributes(roles=("mob",)))
         self.crowd = self.register("enrolment", "crowd", enrolment=mob)
         self.others = self.register("enrolment", "others", enrolment=grant(count_max=10_000))
         self.principals = {"own": self.register("agent", "own"), "victim": self.register("agent", "victim")}
@@ -59,7 +60,7 @@ class Town(Workflow):
         keys = keys_of(self.name, "more", self.draw())
         if name in self.principals:
             return self.send(self.session_of(self.principals[name], keys=keys), self.principals[name])
-        attributes = json.dumps({"roles": ["person"], "user": name})
+        attributes = Attributes(roles=("person",), user=name)
         return self.send(self.person_session(f"user:{name}", keys=keys, attributes=attributes), self.bridge)
 
 
@@ -186,7 +187,7 @@ def test_a_crowd_of_one_key_fills_its_own_quarter(town):
     crowd: list[Actor] = []
     for name in names:
         keys = keys_of(town.name, name)
-        body = town.registration("agent", name, keys=keys, attributes='{"roles":["mob"]}')
+        body = town.registration("agent", name, keys=keys, attributes=Attributes(roles=("mob",)))
         if town.send(body, town.crowd).says != ("accepted", ""):
             break
         crowd.append(Actor("agent", name, keys))
@@ -366,7 +367,7 @@ def test_counts_are_those_of_the_rows_and_a_share_is_never_more_than_its_part(pa
         tenant="t", deployment="d", genesis=bytes(32), bounds=TenantLimits(sessions=32, session_bytes=2**40)
     )
     row = SessionRow(
-        principal_id="", role="", opened_by=b"", ed25519=b"", x25519=b"", attributes="", opened_at=0, expires_at=1
+        principal_id="", role="", opened_by=b"", ed25519=b"", x25519=b"", attributes=NONE, opened_at=0, expires_at=1
     )
     for n, (holder, kid, guest) in enumerate(payers):
         mark, key = tables.savepoint(), b"%d" % (n % 23)

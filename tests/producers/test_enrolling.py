@@ -16,6 +16,7 @@ from producers.keys import KeyPair
 from producers.outcomes import RefusedError
 from producers.registering import register_tool
 from producers.tools import collect_tools, tool
+from schemas.attributes import Attributes
 from schemas.records import ToolDeclaration
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed, monitoring
@@ -111,7 +112,7 @@ def test_an_enrolment_key_gives_what_it_is_told_to(here: Installation, tmp_path:
     with Client.connect(here.folder.tenant, "ci-1", home=there.home) as client:
         row = client._control.registry.live_key(key.kid, "agent")
     assert row is not None
-    assert row.attributes == '{"company":"ACME","roles":["payer"]}'
+    assert row.attributes == Attributes(company="ACME", roles=("payer",))
     for name, attributes in (
         ("ci-2", {"roles": ["treasurer"]}),
         ("ci-2", {"company": "Other"}),

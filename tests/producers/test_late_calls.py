@@ -17,6 +17,7 @@ from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS
 from producers.answers import MonitorSigned, UntrustedRecordError
 from producers.executed import KEEP_MS
 from schemas import codec, limits, topics
+from schemas.attributes import Attributes
 from schemas.records import CallPayload, Decision, SignedEvent
 from tests.builders import Actor, Folded, keys_of
 from tests.producers.forging import Record, TwinRegistry, forged
@@ -100,7 +101,7 @@ def test_an_old_call_with_a_fresh_approval_is_executed(late: Late) -> None:
 
 def test_a_registered_approver_counts_as_a_person_does(late: Late) -> None:
     """Its key stands in the registry under the role of approvers."""
-    board = late.world.register("approver", "board", attributes='{"roles":["manager"]}')
+    board = late.world.register("approver", "board", attributes=Attributes(roles=("manager",)))
 
     assert late.admit(late.signed(board)) is not None
 

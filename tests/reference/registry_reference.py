@@ -210,15 +210,13 @@ class Registry:
             raise Refused("WRONG_ROLE")
         if body["expires_at"] is not None and body["expires_at"] <= self.now:
             raise Refused("EXPIRED_KEY")
-        attributes = json.loads(body["attributes"])
+        attributes = body["attributes"]
         if by["role"] == "enrolment":
             self._by_enrolment(by, role, name)
         if (grant is not None) != (role == "enrolment"):
             raise Refused("NAME_INVALID")
-        if role == "bridge":
-            issuers = attributes.get("issuers")
-            if {issuers} if isinstance(issuers, str) else set(issuers or ()) != {"urn:macaw:development"}:
-                raise Refused("NOT_SUPPORTED")
+        if role == "bridge" and attributes["issuers"] != ["urn:macaw:development"]:
+            raise Refused("NOT_SUPPORTED")
         self._offered(body["key"], role, self.genesis)
         row = self._enter(role, name, raw(body["key"]["ed25519"]), by["kid"])
         row |= {"expires": body["expires_at"], "grant": grant, "attributes": attributes}
@@ -273,8 +271,7 @@ class Registry:
     def _SessionOpened(self, by: Json, body: Json) -> None:  # noqa: N802
         name, claims = body["principal_id"], (body["attributes"], body["issuer"], body["token_sha256"])
         if by["role"] == "bridge":
-            issuers = self.keys[by["kid"]]["attributes"]["issuers"]
-            known = body["issuer"] in ([issuers] if isinstance(issuers, str) else issuers)
+            known = body["issuer"] in self.keys[by["kid"]]["attributes"]["issuers"]
             if not known or claims[2] is not None or claims[0] is None or not re.match("user:.", name):
                 raise Refused("WRONG_ROLE")
             good_name(name)

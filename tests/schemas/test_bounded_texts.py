@@ -14,6 +14,7 @@ import pytest
 
 from processors.calls.attestations import record_id
 from schemas import records
+from schemas.attributes import Attributes
 from schemas.records import (
     ClockTicked,
     InvocationRequested,
@@ -36,7 +37,7 @@ from schemas.workflow import (
     DelegationRevoked,
     StateQueried,
 )
-from tests.builders import Actor, Folded, keys_of
+from tests.builders import Actor, Folded, grant, keys_of
 from tests.workflow_world import ANYTHING, CHECK, MAIL, Workflow, attests, declared
 
 AVRO = Path(records.__file__).parent / "avro"
@@ -122,7 +123,7 @@ class Examples:
         self.world = world = Workflow.opened(name)
         world.require("boss", approval_criteria="role:manager", timeout=600)
         self.carol = world.person("carol", "manager")
-        self.kyc = world.register("attester", "kyc", attributes='{"attests":["**"],"subjects":["**"]}')
+        self.kyc = world.register("attester", "kyc", attributes=Attributes(attests=("**",), subjects=("**",)))
         self.enrol = world.register("enrolment", "enrol")
         self.asked = world.pay()
         self.open = world.call(world.bot, CHECK)
@@ -143,8 +144,10 @@ class Examples:
             metadata="{}",
         )  # fmt: skip
         attestation = AttestationSet(session=world.bot.kid, key="checked", value="1", one_time=False, decision=decision)
-        registered = world.registration("tool", "new", tools=(tool,))
-        enrolled = world.registration("enrolment", "new")
+        each = Attributes(roles=("r",), groups=("g",), issuers=("i",), attests=("a",), subjects=("s",))
+        registered = world.registration("tool", "new", tools=(tool,), attributes=each)
+        enrolled = world.registration("enrolment", "new", attributes=each, enrolment=grant(attributes=each))
+        person = world.person_session("user:dave", keys=keys_of("dave"), attributes=each)
         offer = world.offer(keys_of("another admin"), "admin", "second")
         found: dict[str, tuple[Any, Actor]] = {
             "AdminAdded": (world.admin_addition(offer, world.roots), world.roots[0]),
@@ -153,7 +156,7 @@ class Examples:
             "PrincipalRevoked": (PrincipalRevoked(principal_id="kyc", kid=self.kyc.kid, reason="r"), world.admin),
             "PolicyPublished": (world.publication({"policy_id": "agent:bot", **ANYTHING}), world.admin),
             "PolicyWithdrawn": (PolicyWithdrawn(policy_id="agent:bot", previous=known), world.admin),
-            "SessionOpened": (world.person_session("user:dave", keys=keys_of("dave")), world.bridge),
+            "SessionOpened": (person, world.bridge),
             "InvocationRequested": (
                 InvocationRequested(resource=MAIL, parameters='{"prompt":"x"}', intents=("{}",), prompts=(prompt,)),
                 world.bot,

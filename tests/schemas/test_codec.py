@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.proof import jcs
-from schemas import changes, codec, records, rows, rulings, workflow
+from schemas import attributes, changes, codec, records, rows, rulings, workflow
 from schemas.codec import MalformedRecordError, SchemaError, TrailingBytesError, UnknownSchemaError
 from schemas.publish import TOP_LEVEL, unpublished
 from schemas.records import AuditEntry, ClockTicked, Decision, Event
@@ -26,11 +26,12 @@ ROOT = Path(__file__).parents[2]
 AVSC = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "schemas" / "avro").glob("*.avsc"))}
 CLASSES = {
     name: cls
-    for module in (records, workflow, rulings, rows, changes)
+    for module in (records, workflow, rulings, rows, changes, attributes)
     for name, cls in vars(module).items()
-    if dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
 }
 SAMPLES: list[dict[str, Any]] = json.loads(generate.SAMPLES.read_text("utf-8"))
+READABLE = [sample for sample in SAMPLES if not generate.holds_texts(sample["record"])]
 PRIMITIVES = {"bytes": bytes, "string": str, "long": int, "int": int, "boolean": bool}
 
 
@@ -247,7 +248,7 @@ def test_a_length_that_lies_is_refused(lengths):
                 codec.decode(codec.current(name), lengths + padding + b"\x01")
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: f"{s['id']}: {s['desc']}")
+@pytest.mark.parametrize("sample", READABLE, ids=lambda s: f"{s['id']}: {s['desc']}")
 def test_bytes_after_the_datum_are_refused(sample):
     """A value is one datum and nothing else, and not one byte less."""
     schema, body = codec.unframe(bytes.fromhex(sample["value"]))

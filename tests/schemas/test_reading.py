@@ -11,7 +11,7 @@ from schemas import codec, limits, writing
 from schemas.codec import SchemaError
 from schemas.publish import TOP_LEVEL
 from schemas.reading import Reader, compile_reader
-from tests.schemas.test_codec import SAMPLES, STRATEGIES
+from tests.schemas.test_codec import READABLE, STRATEGIES
 
 VARINT_MAX = 2**62 - 1  # of what the quick readers take as a number
 READERS: dict[str, Reader] = {
@@ -84,7 +84,7 @@ def test_what_is_mangled_is_read_alike_or_not_at_all(name: str) -> None:
     holds()
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: f"{s['id']}: {s['desc']}")
+@pytest.mark.parametrize("sample", READABLE, ids=lambda s: f"{s['id']}: {s['desc']}")
 def test_every_byte_of_a_sample_may_be_another(sample: dict[str, Any]) -> None:
     """Each byte of a published sample, changed to many other values, and each of its beginnings."""
     record = codec.decode(*codec.unframe(bytes.fromhex(sample["value"])))

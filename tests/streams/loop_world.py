@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from macaw.installation.tenancy import create_tenant, monitored
+from processors.identity.attributes import attributes_from
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import SigningKey
 from producers.home import Home, TenantHome
@@ -246,7 +247,7 @@ def _registration(
     role: str, name: str, key: KeyPair, genesis: bytes, attributes: object, tools: tuple[ToolDeclaration, ...] = ()
 ) -> PrincipalRegistered:
     return PrincipalRegistered(
-        role=role, key=key.offer(role, name, genesis), attributes=json.dumps(attributes), tools=tools
+        role=role, key=key.offer(role, name, genesis), attributes=attributes_from(attributes), tools=tools
     )
 
 

@@ -119,6 +119,19 @@ def _define(schema: Any, named: dict[str, Any]) -> None:
             _define([branch["items"]], named)
 
 
+LAST_WITH_TEXTS = 67  # the last id under which they are such texts
+
+
+def holds_texts(stored: Any) -> bool:
+    """Whether a stored record holds attributes, or what an approval asks, as a JSON text: it is not read any more."""
+    if isinstance(stored, list):
+        return any(map(holds_texts, stored))
+    if not isinstance(stored, dict):
+        return False
+    texts = [stored.get(name) for name in ("attributes", "required_by")]
+    return any(isinstance(text, str) for text in texts) or any(map(holds_texts, stored.values()))
+
+
 def published_samples() -> list[Vector]:
     """Return samples of every schema that was ever published."""
     return [row for schema in codec.published().values() for row in samples_of(schema)]

@@ -1,12 +1,12 @@
 """Approvals: a call waits until the people who must agree have agreed to exactly it, or until its time is over."""
 
-import json
 from hashlib import sha256
 
 import pytest
 
 from processors.calls.standing import request_id
 from schemas import codec, topics
+from schemas.attributes import Attributes
 from schemas.records import CallPayload
 from tests.builders import payload_of
 from tests.workflow_world import ANYTHING, PAY, Workflow, reply, told
@@ -111,7 +111,7 @@ def test_every_kind_of_criterion_is_met_by_ones_own_attributes(world, criterion,
 
 def test_a_registered_approver_approves_with_its_key(world):
     """An approver without a session; when its key is revoked it approves no more."""
-    kiosk = world.register("approver", "kiosk", attributes='{"roles":["manager"],"user":"karl"}')
+    kiosk = world.register("approver", "kiosk", attributes=Attributes(roles=("manager",), user="karl"))
     asked = world.pay()
     assert world.approve(kiosk, asked, KEY).says == ("accepted", "")
     assert world.final(asked).outcome == "allowed"
@@ -277,7 +277,7 @@ def test_two_members_of_a_chain_that_need_one_key_ask_once_for_both(world):
     asked = world.pay(on_behalf_of=leaf)
 
     [row] = world.tables.requests.rows.values()
-    assert {c for one in json.loads(row.required_by) for c in one["criteria"]} == {"role:manager", "role:board"}
+    assert {c for one in row.required_by for c in one.criteria} == {"role:manager", "role:board"}
     assert row.open_until == world.now + MINUTE_MS == world.tables.pending.rows[asked.entry.event].deadline
     world.approve(world.person("carol", "manager"), asked, KEY)
     assert world.finals(asked.entry.event) == []

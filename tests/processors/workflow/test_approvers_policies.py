@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.attributes import Attributes
 from tests.processors.workflow.test_bad_approvals import KEY, both
 from tests.workflow_world import Actor, Workflow
 
@@ -82,7 +83,7 @@ def test_a_registered_approver_is_bound_too(world):
     """By the attributes of its registration; it has no session that a login could be asked of."""
     world.publish_policy({"policy_id": "role:off", "attestations": ["deny::{tool.domain == 'attestation'}"]})
     off, on = (
-        world.register("approver", f"desk-{name}", attributes=f'{{"roles":["manager","{name}"],"user":"{name}"}}')
+        world.register("approver", f"desk-{name}", attributes=Attributes(roles=("manager", name), user=name))
         for name in ("off", "on")
     )
     asked = world.pay()

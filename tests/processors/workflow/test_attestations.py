@@ -4,6 +4,7 @@ import pytest
 
 from processors.calls.attestations import record_id
 from schemas import topics
+from schemas.attributes import Attributes
 from tests.builders import Actor
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, attests, forgotten, reply, told
 from tests.world import HOUR_MS
@@ -155,7 +156,7 @@ def test_the_bridge_says_that_a_login_was_phishing_resistant(world):
 
 def test_an_attester_says_what_its_registration_lists(world):
     """A third system with a key of its own: key patterns, subject patterns, and its name as the setter."""
-    told_of = '{"attests":["kyc.*"],"subjects":["bot"]}'
+    told_of = Attributes(attests=("kyc.*",), subjects=("bot",))
     attester = world.register("attester", "kyc", attributes=told_of)
     world.require("kyc.done", set_by=["attester:kyc"])
 

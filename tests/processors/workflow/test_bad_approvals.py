@@ -4,6 +4,7 @@ import pytest
 
 from processors.state.tables import TenantLimits
 from schemas import codec, limits
+from schemas.attributes import Attributes
 from schemas.records import CallPayload
 from schemas.topics import DECISIONS
 from schemas.workflow import AttestationApproved, AttestationDenied
@@ -46,7 +47,7 @@ def test_a_stranger_is_not_heard(world, carol):
 
 def test_a_programs_session_is_not_heard(world, carol):
     """Agents and services approve nothing, whatever attributes they are registered with."""
-    attributes = '{"roles":["manager"],"user":"carol"}'
+    attributes = Attributes(roles=("manager",), user="carol")
     programs = [
         world.open_session(world.register(role, f"a-{role}", attributes=attributes)) for role in ("agent", "service")
     ]
@@ -67,11 +68,11 @@ def test_nobody_approves_a_call_of_their_own(world):
     alice = world.person("alice", "manager", "payer")
     world.require(KEY, who="role:payer", approval_criteria="role:manager", timeout=300)
     world.publish_policy({"policy_id": "agent:planner", **ANYTHING})
-    owned = world.open_session(world.register("agent", "owned", attributes='{"user":"alice"}'))
-    mailed = world.open_session(world.register("agent", "mailed", attributes='{"email":"alice@x.example"}'))
+    owned = world.open_session(world.register("agent", "owned", attributes=Attributes(user="alice")))
+    mailed = world.open_session(world.register("agent", "mailed", attributes=Attributes(email="alice@x.example")))
     world.require(KEY, who="agent:mailed", approval_criteria="role:manager", timeout=300)
     world.require(KEY, who="agent:owned", approval_criteria="role:manager", timeout=300)
-    planner = world.open_session(world.register("agent", "planner", attributes='{"user":"dave"}'))
+    planner = world.open_session(world.register("agent", "planner", attributes=Attributes(user="dave")))
     first = world.grant_to(alice, "planner").entry.event
     second = world.grant_to(planner, "bot", parent=first).entry.event
     nameless = world.person("alice", "manager", "payer", user=None)
@@ -92,7 +93,7 @@ def test_the_user_of_a_bound_service_does_not_approve(world):
     alice = world.person("alice", "manager", "payer")
     world.publish_policy({"policy_id": "service:shop", **ANYTHING}, {"policy_id": "role:payer", **ANYTHING})
     world.require(KEY, who="service:shop", approval_criteria="role:manager", timeout=300)
-    world.register("service", "shop", attributes='{"user":"dave"}')
+    world.register("service", "shop", attributes=Attributes(user="dave"))
     asked = world.pay(by=alice, on_behalf_of=world.grant_to(alice, "shop").entry.event)
     dave = world.person("dave", "manager")
 
@@ -109,7 +110,7 @@ def test_one_person_is_one_of_a_quorum(world, carol):
         world.person("carol", "manager", user=None),
         world.person("carol", "manager", user="caroline"),
         world.person("caz", "manager", user="carol"),
-        world.register("approver", "kiosk", attributes='{"roles":["manager"],"user":"carol"}'),
+        world.register("approver", "kiosk", attributes=Attributes(roles=("manager",), user="carol")),
     ]
     dave = world.person("dave", "manager")
     asked = world.pay()

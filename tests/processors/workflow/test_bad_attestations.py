@@ -9,6 +9,7 @@ from processors.proof.signing import VerifiedHeads
 from processors.state.tables import TenantLimits
 from processors.step import step
 from schemas import codec, limits
+from schemas.attributes import NONE, Attributes
 from schemas.records import AuditEntry, ResultReported
 from schemas.workflow import AttestationRevoked, AttestationSet
 from tests.builders import invocation
@@ -110,14 +111,17 @@ def test_a_bridge_says_reserved_things_of_sessions_that_it_opened(world):
 @pytest.mark.parametrize(
     ("attributes", "key"),
     [
-        ('{"attests":["kyc.*"],"subjects":["user:*"]}', "kyc.done"),  # not of programs
-        ('{"attests":["kyc.*"],"subjects":["*:*"]}', "kyc.done"),  # `*` stops at a colon, and this is of persons only
-        ('{"attests":["kyc.*"],"subjects":["bot"]}', "kyb.done"),
-        ('{"attests":["**"],"subjects":["**"]}', "phishing_resistant"),
-        ('{"attests":["**"],"subjects":["**"]}', "macaw.x"),
-        ('{"subjects":["**"]}', "kyc.done"),
-        ('{"attests":["**"]}', "kyc.done"),
-        ("{}", "kyc.done"),
+        (Attributes(attests=("kyc.*",), subjects=("user:*",)), "kyc.done"),  # not of programs
+        (
+            Attributes(attests=("kyc.*",), subjects=("*:*",)),
+            "kyc.done",
+        ),  # `*` stops at a colon: persons only
+        (Attributes(attests=("kyc.*",), subjects=("bot",)), "kyb.done"),
+        (Attributes(attests=("**",), subjects=("**",)), "phishing_resistant"),
+        (Attributes(attests=("**",), subjects=("**",)), "macaw.x"),
+        (Attributes(subjects=("**",)), "kyc.done"),
+        (Attributes(attests=("**",)), "kyc.done"),
+        (NONE, "kyc.done"),
     ],
 )
 def test_an_attester_says_no_more_than_its_registration_lists(world, attributes, key):
@@ -139,7 +143,7 @@ def test_an_attester_says_no_more_than_its_registration_lists(world, attributes,
 )  # fmt: skip
 def test_an_attestation_is_well_formed(world, wrong):
     """ATTESTATION_FORM for every field that is not: said alone, or with a report."""
-    attester = world.register("attester", "kyc", attributes='{"attests":["**"],"subjects":["**"]}')
+    attester = world.register("attester", "kyc", attributes=Attributes(attests=("**",), subjects=("**",)))
     greedy = world.register("tool", "greedy", tools=(declared("tool:greedy/run", attests=("**",)),))
     asked = world.call(world.bot, "tool:greedy/run")
     fields = {"key": "kyc", "value": "true", "one_time": False, **wrong}
@@ -199,7 +203,7 @@ def test_what_serves_once_is_not_served_twice_in_one_burst(world):
 def test_only_its_setter_or_an_admin_revokes(world):
     """Another tool, an attester, the session itself: WRONG_PRINCIPAL. What is not there: ATTESTATION_UNKNOWN."""
     world.ran(world.bot, CHECK, attests("checked"))
-    attester = world.register("attester", "kyc", attributes='{"attests":["**"],"subjects":["**"]}')
+    attester = world.register("attester", "kyc", attributes=Attributes(attests=("**",), subjects=("**",)))
     for by in (world.bank, attester, world.bot, world.bridge):
         world.is_refused("WRONG_PRINCIPAL", lambda by=by: world.take_back(by, world.bot, "checked", CHECK))
     unknown = AttestationRevoked(record=record_id(world.bot.kid, "checked", PAY), reason="")
@@ -240,7 +244,9 @@ def test_a_tenant_has_room_for_so_many_attestations(bounds):
 def test_a_key_has_room_for_so_many_setters(world):
     """Sixty-four; one of them may say it again."""
     named = [f"kyc-{i}" for i in range(limits.SETTERS_PER_KEY_MAX + 1)]
-    setters = [world.register("attester", name, attributes='{"attests":["**"],"subjects":["**"]}') for name in named]
+    setters = [
+        world.register("attester", name, attributes=Attributes(attests=("**",), subjects=("**",))) for name in named
+    ]
     for setter in setters[:-1]:
         assert world.attest(setter, world.bot, "kyc").says == ("accepted", "")
 

@@ -1,6 +1,5 @@
 """What hangs on a session ends with it, and what was said with a revoked key counts no more."""
 
-import json
 import random
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from processors.state.table import Table
 from processors.state.tables import SWEEPING, Tables, TenantLimits
 from schemas import codec, limits
+from schemas.attributes import NONE, Attributes
 from schemas.topics import OPS_ATTESTATIONS, OPS_CONTEXT
 from tests.builders import Actor, keys_of
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow, attests, declared, reply, told
@@ -197,7 +197,7 @@ def test_what_a_revoked_session_asked_for_is_asked_no_more(world):
 
 
 def attester(world: Workflow, **body: Any) -> Actor:
-    return world.register("attester", "kyc", attributes=json.dumps({"attests": ["kyc_ok"], "subjects": ["**"]}), **body)
+    return world.register("attester", "kyc", attributes=Attributes(attests=("kyc_ok",), subjects=("**",)), **body)
 
 
 def test_what_a_revoked_attester_said_counts_no_more(world):
@@ -251,7 +251,7 @@ def test_what_a_revoked_tool_reported_as_done_is_not_done(world):
 
 def test_much_that_a_revoked_key_said_is_taken_back_a_little_with_each_record(world):
     """It counts no more from the first moment; rows follow."""
-    kyc = world.register("attester", "kyc", attributes='{"attests":["**"],"subjects":["**"]}')
+    kyc = world.register("attester", "kyc", attributes=Attributes(attests=("**",), subjects=("**",)))
     for n in range(150):
         world.attest(kyc, world.bot, f"k{n}")
     world.attest(kyc, world.bot, "zz")
@@ -290,10 +290,12 @@ def test_a_spent_key_counts_for_nobody_and_never_comes_back():
     world = Workflow.opened("pods", bounds=TenantLimits(keys=32))
     for n in range(60):
         ends = world.now + 1000
-        pod = world.register("agent", "pod", keys=keys_of("pod", n), attributes='{"roles":["r"]}', expires_at=ends)
+        pod = world.register(
+            "agent", "pod", keys=keys_of("pod", n), attributes=Attributes(roles=("r",)), expires_at=ends
+        )
         world.passes(1000)
     row = world.tables.keys.rows[pod.kid]
-    assert (row.spent, row.attributes, row.payer) == (True, "{}", "pod\n\n")
+    assert (row.spent, row.attributes, row.payer) == (True, NONE, "pod\n\n")
     assert pod.kid not in world.tables.sequences.rows
 
     again = world.registration("agent", "pod", keys=keys_of("pod", 3))

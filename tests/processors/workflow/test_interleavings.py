@@ -9,6 +9,7 @@ from processors.calls.standing import REQUESTER_TAG
 from processors.proof.signing import tagged_digest
 from processors.state.tables import TenantLimits
 from schemas import codec, limits
+from schemas.attributes import Attributes
 from tests.builders import Actor, invocation
 from tests.workflow_world import ANYTHING, CHECK, MAIL, PAY, Workflow, attests, declared, reply
 from tests.world import HOUR_MS
@@ -380,7 +381,7 @@ def test_a_declaration_lists_so_much(world, listed):
 
 def test_an_attester_lists_so_much(world):
     """As a tool."""
-    attributes = json.dumps({"attests": [f"k{i}" for i in range(513)], "subjects": ["*"]})
+    attributes = Attributes(attests=tuple(f"k{i}" for i in range(513)), subjects=("*",))
     world.refuses("LIMIT_EXCEEDED", world.registration("attester", "notary", attributes=attributes), world.admin)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from processors.state.tables import TenantLimits
 from schemas import limits
+from schemas.attributes import NONE, Attributes
 from tests.builders import Actor, keys_of
 from tests.workflow_world import ANYTHING, Workflow
 from tests.world import HOUR_MS
@@ -27,7 +28,7 @@ def lasting(world: Workflow, **meta: Any) -> None:
     world.require(KEY, approval_criteria="role:manager", timeout=3600, one_time=False, **meta)
 
 
-def attributes_of(world: Workflow, name: str) -> str | None:
+def attributes_of(world: Workflow, name: str) -> Attributes | None:
     row = world.tables.persons.get(f"user:{name}".encode())
     return None if row is None else row.attributes
 
@@ -71,7 +72,7 @@ def test_a_demoted_approver_gets_nothing_back_by_ending_the_newer_session(world,
         world.passes(60_000 if ended == "over" else HOUR_MS)
         assert (demoted.kid in world.tables.sessions.rows) is (ended == "over")
     assert not pays(world, by=bot)
-    assert attributes_of(world, "carol") == '{"roles": ["intern"], "user": "carol"}'
+    assert attributes_of(world, "carol") == Attributes(roles=("intern",), user="carol")
 
 
 @pytest.mark.parametrize("ended", ["closed", "gone"])
@@ -94,7 +95,7 @@ def test_of_two_logins_in_one_millisecond_the_later_on_the_log_counts(world):
     """The order of the log, not of digests."""
     for roles in ("intern", "manager") * 4:
         world.person("carol", roles)
-        assert attributes_of(world, "carol") == f'{{"roles": ["{roles}"], "user": "carol"}}'
+        assert attributes_of(world, "carol") == Attributes(roles=(roles,), user="carol")
 
 
 # ---- logins that are taken back
@@ -111,7 +112,7 @@ def test_a_revoked_login_gives_way_to_the_newest_that_was_not(world):
 
     for revoked, now in ((2, "d"), (3, "b"), (1, "a")):
         assert world.revoke_session(sessions[revoked]).says == ("accepted", "")
-        assert attributes_of(world, "carol") == f'{{"roles": ["{now}"], "user": "carol"}}'
+        assert attributes_of(world, "carol") == Attributes(roles=(now,), user="carol")
         row = world.tables.persons.rows[b"user:carol"]
         session = world.tables.sessions.rows[row.session_id]
         assert (row.opened_at, row.opened_by) == (session.opened_at, session.opened_by)
@@ -231,13 +232,13 @@ def test_a_bridge_has_room_for_so_many_persons():
     stolen = world.register("bridge", "stolen")
 
     def opens(name: str, by: Actor | None = None) -> tuple[str, str]:
-        body = world.person_session(f"user:{name}", keys=keys_of("few", name, world.draw()), attributes="{}")
+        body = world.person_session(f"user:{name}", keys=keys_of("few", name, world.draw()), attributes=NONE)
         return world.send(body, by or world.bridge).says
 
     assert [opens("x", stolen), opens("y", stolen)] == [("accepted", "")] * 2
     assert opens("z", stolen) == ("refused", "LIMIT_EXCEEDED")
     assert [opens("carol"), opens("dave"), opens("carol")] == [("accepted", "")] * 3
-    body = world.person_session("user:erin", keys=keys_of("few", "erin"), attributes="{}")
+    body = world.person_session("user:erin", keys=keys_of("few", "erin"), attributes=NONE)
     world.refuses("LIMIT_EXCEEDED", body, world.bridge)
     world.revoke("stolen")
     assert world.tables.persons.rows.keys() == {b"user:carol", b"user:dave"}

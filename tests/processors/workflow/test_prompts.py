@@ -7,6 +7,7 @@ import pytest
 from processors.calls import decision
 from processors.calls.prompts import prompt_id, row_key
 from processors.policy.limits import WORK_UNITS_MAX
+from schemas.attributes import Attributes
 from schemas.records import Prompt
 from tests.builders import Folded, invocation
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, declared
@@ -217,7 +218,7 @@ def test_a_tool_declares_paths_and_patterns_that_can_be_read(world):
     ):
         body = world.registration("tool", "odd", tools=(declared("tool:odd/run", **bad),))
         world.refuses(reason, body, world.admin)
-    for attributes in ('{"attests":["a*","' + "b*" * 40 + '"]}', '{"subjects":""}'):
+    for attributes in (Attributes(attests=("a*", "b*" * 40)), Attributes(subjects=("",))):
         world.refuses("ATTESTATION_FORM", world.registration("attester", "odd", attributes=attributes), world.admin)
 
 

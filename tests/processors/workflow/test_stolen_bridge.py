@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.attributes import Attributes
 from tests.builders import Actor
 from tests.workflow_world import ANYTHING, Workflow
 from tests.world import HOUR_MS
@@ -111,13 +112,13 @@ def test_a_revoked_bridge_gives_way_to_what_an_honest_one_said(world):
     world.person("carol", "manager", by=world.stolen)
     world.revoke("stolen")
 
-    assert world.tables.persons.rows[b"user:carol"].attributes == '{"roles": ["intern"], "user": "carol"}'
+    assert world.tables.persons.rows[b"user:carol"].attributes == Attributes(roles=("intern",), user="carol")
 
 
 def test_a_revoked_approvers_key_takes_back_what_it_signed(world):
     """A registered approver has no session: its own key is what opened it."""
     world.require(KEY, approval_criteria="role:manager", timeout=300, one_time=False)
-    system = world.register("approver", "checks", attributes='{"roles":["manager"]}')
+    system = world.register("approver", "checks", attributes=Attributes(roles=("manager",)))
     world.approve(system, world.pay(), KEY)
     [grant] = world.tables.grants.rows.values()
     assert [one.opened_by for one in grant.approvals] == [system.kid]
@@ -125,7 +126,7 @@ def test_a_revoked_approvers_key_takes_back_what_it_signed(world):
     world.revoke("checks", kid=system.kid)
     [grant] = world.tables.grants.rows.values()
     assert grant.approvals == ()
-    world.register("approver", "checks", attributes='{"roles":["manager"]}')
+    world.register("approver", "checks", attributes=Attributes(roles=("manager",)))
     assert world.pay().says == ("pending", "APPROVAL_PENDING")
 
 

@@ -1,0 +1,68 @@
+"""Attributes of principals, and what policies ask of the people who approve.
+
+The names of attributes are the fields of `Attributes`; there are no others. Which values they may have is the rule of
+`processors.identity.attributes`.
+"""
+
+from __future__ import annotations
+
+from schemas.record import record
+
+TEXTS = ("company", "business_unit", "team", "user", "email", "clearance")
+LISTS = ("roles", "groups", "issuers", "attests", "subjects")
+NAMES = (*TEXTS, *LISTS)
+READ_BY_POLICIES = (*TEXTS, "roles", "groups")
+
+
+@record
+class Attributes:
+    """What is known of a principal."""
+
+    user: str | None = None
+    company: str | None = None
+    business_unit: str | None = None
+    team: str | None = None
+    roles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    email: str | None = None
+    clearance: str | None = None
+    issuers: tuple[str, ...] = ()
+    attests: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+
+
+@record
+class RequiredBy:
+    """What one policy asks of the people who approve a key."""
+
+    policy: str
+    criteria: tuple[str, ...]
+    quorum: int
+    one_time: bool
+    max_uses: int | None = None
+    time_to_live_ms: int | None = None
+
+
+NONE = Attributes()
+
+_BYTES_PER_TEXT = 4  # so that many empty texts are not free
+_MEMORY_PER_TEXT = 80  # of the object that holds a short one, and of the place that points to it
+
+
+def texts_of(attributes: Attributes) -> list[str]:
+    """Return every text in attributes, those of lists included."""
+    a = attributes
+    texts = [one for one in (a.company, a.business_unit, a.team, a.user, a.email, a.clearance) if one is not None]
+    return [*texts, *a.roles, *a.groups, *a.issuers, *a.attests, *a.subjects]
+
+
+def size_of(attributes: Attributes) -> int:
+    """Return the size of attributes in bytes, as bounds count it: each text in UTF-8, and 4 bytes with it."""
+    texts = texts_of(attributes)
+    return len("".join(texts).encode("utf-8", "surrogatepass")) + _BYTES_PER_TEXT * len(texts)
+
+
+def weight_of(attributes: Attributes) -> int:
+    """Return about how many bytes of memory attributes take: tables are bounded by it, as short texts take most."""
+    texts = texts_of(attributes)
+    return len("".join(texts).encode("utf-8", "surrogatepass")) + _MEMORY_PER_TEXT * len(texts)
