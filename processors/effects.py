@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from processors.intake.identify import Claim, Received
 from processors.proof import jcs, signing
@@ -17,7 +17,6 @@ from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits, topics
-from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged, SessionChanged
 from schemas.reasons import Reason
 from schemas.records import (
     AuditEntry,
@@ -29,7 +28,6 @@ from schemas.records import (
     ResultPayload,
     SignedEvent,
 )
-from schemas.rows import AttestationRow, DelegationRow, GrantRow, RequestRow, SessionRow, VaultRow
 from schemas.topics import Topic
 
 Recipients = tuple[tuple[bytes, bytes], ...]
@@ -197,103 +195,6 @@ class Effects:
     def leave_registry(self, kind: str, key: bytes) -> None:
         """Remove `kind/key` from the registry."""
         self.outputs.append(Output(topics.REGISTRY, 0, f"{kind}/{key.hex()}".encode(), None))
-
-    def session_changed(self, session_id: bytes, row: SessionRow, status: str) -> None:
-        """Tell the views that a session was opened or has ended."""
-        record = SessionChanged(
-            origin=self._tables.origin,
-            audit_index=self.index,
-            tenant=self._tables.tenant_id,
-            session_id=session_id,
-            principal_id=row.principal_id,
-            role=row.role,
-            status=status,
-            opened_at=row.opened_at,
-            expires_at=row.expires_at,
-            at=self._tables.now,
-        )
-        self._tell(topics.OPS_SESSIONS, session_id, codec.frame(record))
-
-    def attestation_changed(self, record: bytes, row: AttestationRow, status: str) -> None:
-        """Tell the views what became of an attestation."""
-        self._workflow_changed(
-            id=record, kind="record", key=row.key, session_id=row.session_id, principal_id=row.by, resource=row.setter,
-            status=status, criteria=(), quorum=0, approved_by=(), uses=row.uses,
-            uses_max=1 if row.one_time else row.max_uses, ends_at=row.expires_at,
-        )  # fmt: skip
-
-    def request_changed(
-        self, request: bytes, row: RequestRow, status: str, criteria: tuple[str, ...], quorum: int
-    ) -> None:
-        """Tell the views what became of a request for approval."""
-        self._workflow_changed(
-            id=request, kind="request", key=row.key, session_id=row.session_id, principal_id=row.root,
-            resource=row.resource, status=status, criteria=criteria, quorum=quorum,
-            approved_by=tuple(one.principal_id for one in row.approvals), uses=0, uses_max=None, ends_at=row.open_until,
-        )  # fmt: skip
-
-    def grant_changed(self, grant: bytes, row: GrantRow, status: str) -> None:
-        """Tell the views what became of a grant."""
-        self._workflow_changed(
-            id=grant, kind="grant", key=row.key, session_id=b"", principal_id=row.root, resource="", status=status,
-            criteria=(), quorum=0, approved_by=tuple(one.principal_id for one in row.approvals), uses=row.uses,
-            uses_max=row.max_uses, ends_at=row.expires_at,
-        )  # fmt: skip
-
-    def _workflow_changed(self, **what: Any) -> None:
-        tables = self._tables
-        record = AttestationChanged(
-            origin=tables.origin, audit_index=self.index, tenant=tables.tenant_id, at=tables.now, **what
-        )
-        self._tell(topics.OPS_ATTESTATIONS, record.id, codec.frame(record))
-
-    def delegation_changed(self, leaf: bytes, row: DelegationRow, status: str) -> None:
-        """Tell the views what became of a delegation."""
-        tables = self._tables
-        record = DelegationChanged(
-            origin=tables.origin,
-            audit_index=self.index,
-            tenant=tables.tenant_id,
-            delegation=leaf,
-            parent=row.parent,
-            delegator=row.delegator,
-            delegate=row.delegate,
-            scope=row.scope,
-            purpose=row.purpose,
-            status=status,
-            expires_at=row.expires_at,
-            at=tables.now,
-        )
-        self._tell(topics.OPS_DELEGATIONS, leaf, codec.frame(record))
-
-    def context_changed(self, key: bytes, row: VaultRow, status: str, by: str) -> None:
-        """Tell the views what became of a key of the vault; its value is not theirs to show."""
-        tables = self._tables
-        record = ContextChanged(
-            origin=tables.origin,
-            audit_index=self.index,
-            tenant=tables.tenant_id,
-            scope=row.scope,
-            key=row.key,
-            status=status,
-            version=row.version,
-            principal_id=by,
-            ends_at=None if row.until >= limits.FOR_EVER_MS else row.until,
-            at=tables.now,
-        )
-        self._tell(topics.OPS_CONTEXT, sha256(key).digest(), codec.frame(record))
-
-    def forget(self, topic: Topic, key: bytes) -> None:
-        """Let the views forget what has left: compaction would keep its last word for ever."""
-        self._tell(topic, key, None)
-
-    def forget_context(self, key: bytes) -> None:
-        """Let the views forget a key of the vault."""
-        self.forget(topics.OPS_CONTEXT, sha256(key).digest())
-
-    def _tell(self, topic: Topic, key: bytes, value: bytes | None) -> None:
-        full = f"{self._tables.tenant_id}/{key.hex()}".encode()
-        self.outputs.append(Output(topic, topics.keyed_partition(key), full, value))
 
     def dead_letter(self, reason: str) -> None:
         """Keep undecodable bytes for people to look at."""

@@ -94,7 +94,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     if effects.spent:
         work.pay(tables, effects)
     if ended.is_sweeping(tables):
-        _attempt(effects, ended.sweep, tables, effects, doing=" while rows of what has ended leave")
+        _attempt(effects, ended.sweep, tables, doing=" while rows of what has ended leave")
     if isinstance(_attempt(effects, audit_log.append_entry, tables, effects, *done), Refusal):
         effects.undo_to(mark)
         effects.claim = Claim(raw_digest(received.value))
@@ -166,14 +166,12 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
             session_id = sessions.open_session(tables, signer, body, effects.signed_event())
             sessions.admit(tables, session_id)
             effects.enter_registry("session", session_id)
-            effects.session_changed(session_id, tables.sessions.rows[session_id], "open")
         case records.SessionClosed():
             sessions.close(tables, signer)
-            sessions.tell_ended(tables, effects, [signer.kid])
-            ended.begin(tables, effects, [signer.kid])
+            ended.begin(tables, [signer.kid])
             effects.enter_registry("ended", signer.kid)
         case records.SessionRevoked():
-            _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
+            _end_revoked(tables, sessions.revoke(tables, signer, body))
             effects.enter_registry("ended", body.session)
         case records.PrincipalRegistered():
             kid = registry.register(tables, signer, body)
@@ -186,20 +184,20 @@ def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> N
         case records.PolicyWithdrawn():
             judge.withdraw(tables, body)
         case workflow.AttestationSet():
-            attestations.set_attestation(tables, effects, signer, body)
+            attestations.set_attestation(tables, signer, body)
         case workflow.AttestationRevoked():
-            (attestations if body.record in tables.attestations.rows else grants).revoke(tables, effects, signer, body)
+            (attestations if body.record in tables.attestations.rows else grants).revoke(tables, signer, body)
         case workflow.AttestationApproved():
             if (leaf := answers.approve(tables, effects, signer, body)) is not None:
                 decision.resume(tables, effects, leaf)
         case workflow.AttestationDenied():
-            if (leaf := answers.deny(tables, effects, signer, body)) is not None:
+            if (leaf := answers.deny(tables, signer, body)) is not None:
                 decision.end(tables, effects, leaf, Reason.APPROVAL_DENIED, "cancelled")
         case workflow.DelegationGranted():
             login_at = attestations.held_since(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
             delegations.grant(tables, effects, signer, body, login_at)
         case workflow.DelegationRevoked():
-            delegations.revoke(tables, effects, signer, body)
+            delegations.revoke(tables, signer, body)
         case workflow.ApplicationEventLogged():
             notes.check_application_event(body)
         case records.AdminAdded():
@@ -227,24 +225,23 @@ def _revoke_principal(tables: Tables, effects: Effects, signer: Signer, body: re
     """Revoke keys, and let what was done with them count no more. Raises Refusal."""
     kids = registry.revoke(tables, signer, body)
     effects.enter_registry("revoked", kids[0])  # once: it says which others
-    _end_revoked(tables, effects, sessions.end_sessions(tables, kids), kids)
+    _end_revoked(tables, sessions.end_sessions(tables, kids), kids)
     if not tables.principals.rows[body.principal_id.encode()].kids:
-        delegations.revoke_all_of(tables, effects, body.principal_id)
-        grants.end_all_of(tables, effects, body.principal_id)
+        delegations.revoke_all_of(tables, body.principal_id)
+        grants.end_all_of(tables, body.principal_id)
 
 
-def _end_revoked(tables: Tables, effects: Effects, revoked: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
+def _end_revoked(tables: Tables, revoked: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
     """Tell which sessions were revoked, and end for good what they granted and approved.
 
     With keys, also what any session did that one of them had opened: its row may have left long ago. What they attested
     counts no more either, and what they said of persons (`ended`).
     """
-    sessions.tell_ended(tables, effects, revoked)
     if not kids:
         sessions.forget_what_was_said(tables, frozenset(revoked))
-    delegations.revoke_granted_by(tables, effects, frozenset(revoked), kids)
-    grants.withdraw_given_by(tables, effects, frozenset(revoked), frozenset(kids))
-    ended.begin(tables, effects, revoked, kids)
+    delegations.revoke_granted_by(tables, frozenset(revoked), kids)
+    grants.withdraw_given_by(tables, frozenset(revoked), frozenset(kids))
+    ended.begin(tables, revoked, kids)
 
 
 def refuse(effects: Effects, refusal: Refusal) -> None:
@@ -276,18 +273,10 @@ def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
         case "pending":
             decision.pending_due(tables, effects, key)
         case "requests":
-            requests.request_due(tables, effects, key)
+            requests.request_due(tables, key)
         case "keys":
             keys.spend(tables, key)
         case "sessions":
             sessions.remove(tables, effects, key)
-        case "attestations":
-            attestations.leave(tables, effects, key)
-        case "grants":
-            grants.leave(tables, effects, key)
-        case "delegations":
-            delegations.leave(tables, effects, key)
-        case "vault":
-            vault.leave(tables, effects, key)
         case _:
             tables.by_name[table].delete(key)  # nothing reads it any more

@@ -14,7 +14,7 @@ from typing import Any
 from processors.calls.call import Call
 from processors.calls.grants import make_grant
 from processors.calls.judge import current_policies, decide_call
-from processors.calls.requests import asked_by, close, criteria_asked, quorum_of, tell
+from processors.calls.requests import asked_by, close, criteria_asked, quorum_of
 from processors.calls.standing import (
     APPROVER_ROLE,
     Attested,
@@ -51,7 +51,6 @@ from schemas.workflow import AttestationApproved, AttestationDenied
 
 def ask(
     tables: Tables,
-    effects: Effects,
     asked: Call,
     chain: Chain,
     requests: Sequence[Request],
@@ -90,7 +89,6 @@ def ask(
         )
         tables.requests.put(request_id(asked.leaf, one.key), row)
         check_room(tables.requests, row)
-        tell(effects, row, "pending")
     if waits:
         pending = PendingRow(
             call=asked.signed,
@@ -167,22 +165,21 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
     tables.requests.put(request_id(row.event, row.key), row)
     check_room(tables.requests, row)
     whole = len(row.approvals) >= quorum_of(row)
-    tell(effects, row, "approved" if whole else "pending")
     if whole:
-        make_grant(tables, effects, row)
+        make_grant(tables, row)
         if not row.waits:
-            close(tables, effects, row, "approved")
+            close(tables, row, "approved")
     return row.event if whole and row.waits and _is_whole(tables, row.event) else None
 
 
-def deny(tables: Tables, effects: Effects, signer: Signer, body: AttestationDenied) -> bytes | None:
+def deny(tables: Tables, signer: Signer, body: AttestationDenied) -> bytes | None:
     """Close a request with one authorised no; return the leaf of the call that is over with it, if one waits.
 
     Raises:
         Refusal: as `approve`.
     """
     row, _, _ = _answered(tables, signer, body)
-    close(tables, effects, row, "denied")
+    close(tables, row, "denied")
     return row.event if row.waits else None
 
 

@@ -83,7 +83,7 @@ def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
         return
     outcome, _ = _decide(tables, effects, asked, row)
     if outcome != "pending":
-        requests.close_all(tables, effects, leaf, "approved" if outcome == "allowed" else "cancelled")
+        requests.close_all(tables, leaf, "approved" if outcome == "allowed" else "cancelled")
 
 
 def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str) -> None:
@@ -106,7 +106,7 @@ def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str)
         subjects=row.subjects,
     )
     _deny(tables, effects, decision, row.session_id)
-    requests.close_all(tables, effects, leaf, how)
+    requests.close_all(tables, leaf, how)
 
 
 def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
@@ -234,14 +234,13 @@ def _allow(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waite
     assert decision.execute_before is not None
     leaf = effects.decide(decision, payload, recipients)
     try:
-        _open(tables, effects, asked, judged, resource, decision.execute_before, leaf)
+        _open(tables, asked, judged, resource, decision.execute_before, leaf)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, policies) from refusal
 
 
 def _open(
     tables: Tables,
-    effects: Effects,
     asked: Call,
     judged: _Judged,
     resource: ResourceRow,
@@ -252,7 +251,7 @@ def _open(
     paid_by = delegations.payer_of(asked.session, judged.chain)
     idempotency.use_up(tables, asked, judged.parameters.sha256, "allowed", paid_by)
     marks = settle(tables, judged.verdict, asked.session_id, paid_by)
-    grants.use_up(tables, effects, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
+    grants.use_up(tables, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
     prompts.remember(tables, judged.prompts, paid_by)
     unknown_at = execute_before + resource.timeout_ms + limits.UNKNOWN_GRACE_MS
     row = CallRow(
@@ -286,7 +285,7 @@ def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited
         charge(tables, verdict, asked.session_id, paid_by)
         ends = ends_at(asked.body, waited=True)
         wanted = [one._replace(open_until=min(one.open_until, ends)) for one in verdict.effects.requests]
-        answers.ask(tables, effects, asked, judged.chain, wanted, sha256, waits=True)
+        answers.ask(tables, asked, judged.chain, wanted, sha256, waits=True)
         idempotency.use_up(tables, asked, sha256, "pending", paid_by)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, verdict.policies) from refusal
@@ -304,9 +303,7 @@ def _ask_for_later(tables: Tables, effects: Effects, asked: Call, judged: _Judge
     """Open requests for grants although this call does not wait: a later call can use them."""
     mark = effects.savepoint()
     try:
-        answers.ask(
-            tables, effects, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False
-        )
+        answers.ask(tables, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False)
     except Refusal:
         # The call is denied all the same; there is no room to ask for more.
         effects.undo_to(mark)

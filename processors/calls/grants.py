@@ -6,22 +6,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from processors.calls.attestations import consume_record
-from processors.calls.requests import close, lasting_for, tell
+from processors.calls.requests import close, lasting_for
 from processors.calls.standing import BOUND, grant_id, grant_of, request_id
-from processors.effects import Effects
 from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import OPEN, Tables
-from schemas import limits, topics
+from schemas import limits
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
 from schemas.workflow import AttestationRevoked
 
 
-def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
+def make_grant(tables: Tables, row: RequestRow) -> None:
     """Let an approval serve later calls, where some policy asked for one that does."""
     lasting = lasting_for(row)
     if not lasting:
@@ -31,9 +30,8 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
     if known is not None:  # one more yes to the same request adds a person, and no use
         tables.grants.put(key, known := replace(known, approvals=row.approvals))
         check_room(tables.grants, known)
-        _tell_grant(effects, key, known)
         return
-    _replace_over(tables, effects, row, tables.grants.get(key))
+    _replace_over(tables, row, tables.grants.get(key))
     lives = [one["time_to_live_ms"] for one in lasting if one["time_to_live_ms"] is not None]
     uses = [one["max_uses"] for one in lasting if one["max_uses"] is not None]
     ends = tables.now + min(lives) if lives else None
@@ -41,7 +39,7 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
         root=row.root,
         acting=row.acting,
         key=row.key,
-        position=effects.index,
+        position=tables.next_index,
         at=tables.now,
         expires_at=ends,
         max_uses=min(uses, default=None),
@@ -53,10 +51,9 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
     )
     tables.grants.put(key, grant)
     check_room(tables.grants, grant)
-    effects.grant_changed(key, grant, "active")
 
 
-def _replace_over(tables: Tables, effects: Effects, row: RequestRow, over: GrantRow | None) -> None:
+def _replace_over(tables: Tables, row: RequestRow, over: GrantRow | None) -> None:
     """Take the approvals behind a spent or revoked grant from calls that wait, before another grant takes its place.
 
     Nothing would remember that they have served already, or were taken back.
@@ -67,20 +64,17 @@ def _replace_over(tables: Tables, effects: Effects, row: RequestRow, over: Grant
         other = tables.requests.rows[key]
         if other.key == row.key and any(one in over.approvals for one in other.approvals):
             left = tuple(one for one in other.approvals if one not in over.approvals)
-            tables.requests.put(key, other := replace(other, approvals=left))
-            tell(effects, other, "pending")
+            tables.requests.put(key, replace(other, approvals=left))
 
 
-def use_up(
-    tables: Tables, effects: Effects, session_id: bytes, chain: Chain, uses: Sequence[Use], *, event: bytes
-) -> None:
+def use_up(tables: Tables, session_id: bytes, chain: Chain, uses: Sequence[Use], *, event: bytes) -> None:
     """Consume what served a decision, in its own transaction."""
     for use in uses:
-        if use.position == BOUND or not consume_record(tables, effects, session_id, use):
-            _consume_grant(tables, effects, chain, use, event)
+        if use.position == BOUND or not consume_record(tables, session_id, use):
+            _consume_grant(tables, chain, use, event)
 
 
-def _consume_grant(tables: Tables, effects: Effects, chain: Chain, use: Use, event: bytes) -> None:
+def _consume_grant(tables: Tables, chain: Chain, use: Use, event: bytes) -> None:
     """Count one use of the grant that served a decision, or that was made together with what served it."""
     key = grant_id(chain.root.principal, chain.acting, use.key)
     if use.position == BOUND:
@@ -89,26 +83,20 @@ def _consume_grant(tables: Tables, effects: Effects, chain: Chain, use: Use, eve
         row = tables.grants.get(key)
     if row is None or use.position not in {BOUND, row.position}:
         return
-    tables.grants.put(key, used := counted(tables, replace(row, uses=min(row.uses + 1, limits.USES_COUNTED_MAX))))
-    _tell_grant(effects, key, used)
+    tables.grants.put(key, counted(tables, replace(row, uses=min(row.uses + 1, limits.USES_COUNTED_MAX))))
 
 
-def _tell_grant(effects: Effects, key: bytes, row: GrantRow) -> None:
-    effects.grant_changed(key, row, "revoked" if row.revoked else "consumed" if is_over(row) else "active")
-
-
-def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRevoked) -> None:
+def revoke(tables: Tables, signer: Signer, body: AttestationRevoked) -> None:
     """Let a grant count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
     grant = tables.grants.get(body.record)
     if grant is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
     if signer.role != "admin" and signer.principal_id not in {one.principal_id for one in grant.approvals}:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who approved it, or an admin, may revoke it")
-    tables.grants.put(body.record, ended := counted(tables, replace(grant, revoked=True)))
-    effects.grant_changed(body.record, ended, "revoked")
+    tables.grants.put(body.record, counted(tables, replace(grant, revoked=True)))
 
 
-def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Collection[bytes]) -> None:
+def withdraw_given_by(tables: Tables, ended: Collection[bytes], kids: Collection[bytes]) -> None:
     """Take back what revoked sessions approved, and sessions that these keys had opened, or approvers with these keys.
 
     Rows of sessions leave before requests and grants do.
@@ -117,26 +105,23 @@ def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes]
         row = tables.requests.rows[key]
         left = _without(row.approvals, ended, kids)
         if len(left) < len(row.approvals):
-            tables.requests.put(key, row := replace(row, approvals=left))
-            tell(effects, row, "pending")
+            tables.requests.put(key, replace(row, approvals=left))
     left_of = {key: _without(grant.approvals, ended, kids) for key, grant in tables.grants.rows.items()}
     # Sorted: the order of rows in memory is not the log's.
     for key in sorted(key for key, left in left_of.items() if len(left) < len(tables.grants.rows[key].approvals)):
-        tables.grants.put(key, grant := replace(tables.grants.rows[key], approvals=left_of[key]))
-        _tell_grant(effects, key, grant)
+        tables.grants.put(key, replace(tables.grants.rows[key], approvals=left_of[key]))
 
 
-def end_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
+def end_all_of(tables: Tables, principal_id: str) -> None:
     """End what was approved, or is asked, for a principal without a key: its name may come back with another one."""
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
         if not row.waits and principal_id in {row.root, row.acting}:  # a call that waits ends with its session
-            close(tables, effects, row, "cancelled")
+            close(tables, row, "cancelled")
     for key in sorted(tables.grants.rows):
         grant = tables.grants.rows[key]
         if principal_id in {grant.root, grant.acting} and not grant.revoked:
-            tables.grants.put(key, grant := counted(tables, replace(grant, revoked=True)))
-            _tell_grant(effects, key, grant)
+            tables.grants.put(key, counted(tables, replace(grant, revoked=True)))
 
 
 def _without(
@@ -155,9 +140,3 @@ def counted(tables: Tables, grant: GrantRow) -> GrantRow:
 def is_over(grant: GrantRow) -> bool:
     """Whether nobody can use a grant any more."""
     return grant.revoked or (grant.max_uses is not None and grant.uses >= grant.max_uses)
-
-
-def leave(tables: Tables, effects: Effects, grant: bytes) -> None:
-    """Forget a grant that nobody can use any more."""
-    effects.forget(topics.OPS_ATTESTATIONS, grant)
-    tables.grants.delete(grant)

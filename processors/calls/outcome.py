@@ -39,7 +39,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     if body.attestations:
         if body.outcome != "ok":
             raise Refusal(Reason.ATTESTATION_FORM, "only what ended well attests anything")
-        attestations.set_with_result(tables, effects, signer, call, body.attestations)
+        attestations.set_with_result(tables, signer, call, body.attestations)
     try:
         payload, reason = effects.result_payload(event.header.salt), ""
     except PayloadTooLargeError:

@@ -11,10 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from processors.calls.standing import request_id, standing
-from processors.effects import Effects
 from processors.policy.documents import INTENT_ID
 from processors.state.tables import OVER, Tables
-from schemas import limits, topics
+from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import SignedEvent
 from schemas.rows import RequestRow
@@ -53,23 +52,21 @@ def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:
     return [row for row in found if row is not None]
 
 
-def close(tables: Tables, effects: Effects, row: RequestRow, how: str) -> None:
+def close(tables: Tables, row: RequestRow, how: str) -> None:
     """Close a request; for a while it is remembered how, without what it held, unless its share is full of such."""
     ended = replace(
         row, closed=how, call=NOBODY, opened=None, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS
     )
     tables.requests.put(key := request_id(row.event, row.key), ended)
-    tell(effects, row, how)
     if tables.requests.full_for(ended) is not None:
-        effects.forget(topics.OPS_ATTESTATIONS, key)
         tables.requests.delete(key)
 
 
-def close_all(tables: Tables, effects: Effects, event: bytes, how: str) -> None:
+def close_all(tables: Tables, event: bytes, how: str) -> None:
     """Close every open request of a call that waits no more, and forget that it waited."""
     for row in asked_by(tables, event):
         if not row.closed:
-            close(tables, effects, row, how)
+            close(tables, row, how)
     tables.pending.delete(event)
 
 
@@ -102,16 +99,10 @@ def timeout_reason(tables: Tables, event: bytes) -> Reason:
     return Reason.APPROVAL_QUORUM if stand else Reason.APPROVAL_TIMEOUT
 
 
-def request_due(tables: Tables, effects: Effects, key: bytes) -> None:
+def request_due(tables: Tables, key: bytes) -> None:
     """Let a request that has run out close, or one that was closed long ago leave."""
     row = tables.requests.rows[key]
     if row.closed:
-        effects.forget(topics.OPS_ATTESTATIONS, key)
         tables.requests.delete(key)
     else:
-        close(tables, effects, row, "timeout")
-
-
-def tell(effects: Effects, row: RequestRow, status: str) -> None:
-    """Tell the views what became of a request."""
-    effects.request_changed(request_id(row.event, row.key), row, status, criteria_asked(row), quorum_of(row))
+        close(tables, row, "timeout")

@@ -17,14 +17,13 @@ from dataclasses import replace
 
 from processors.calls import attestations, requests
 from processors.context import vault
-from processors.effects import Effects
 from processors.identity import sessions
 from processors.state.tables import SWEEPING, Tables
 from schemas import limits
 from schemas.rows import SessionRow
 
 
-def begin(tables: Tables, effects: Effects, session_ids: Sequence[bytes], kids: Iterable[bytes] = ()) -> None:
+def begin(tables: Tables, session_ids: Sequence[bytes], kids: Iterable[bytes] = ()) -> None:
     """Let what hangs on ended sessions begin to leave, and what was said with revoked keys to be taken back.
 
     The first 64 rows leave at once, so that who ends a session has room for the next one, whoever else ended many.
@@ -37,7 +36,7 @@ def begin(tables: Tables, effects: Effects, session_ids: Sequence[bytes], kids: 
         for _ in range(limits.EXPIRED_PER_EVENT_MAX):
             if not tables.sessions.rows[session_id].sweeping:
                 break
-            _sweep_session(tables, effects, session_id)
+            _sweep_session(tables, session_id)
     for kid in kids:
         if _said(tables, kid) is not None:
             tables.keys.put(kid, replace(tables.keys.rows[kid], sweeping=True))
@@ -48,17 +47,17 @@ def is_sweeping(tables: Tables) -> bool:
     return bool(tables.sessions.of(SWEEPING) or tables.keys.of(SWEEPING))
 
 
-def sweep(tables: Tables, effects: Effects) -> None:
+def sweep(tables: Tables) -> None:
     """Let rows of ended sessions leave, and take back what revoked keys have said: at most 64 for each record.
 
     In turn, by the place of the record in the log: whoever ended many sessions does not keep others' from leaving.
     """
-    turn = effects.index * limits.EXPIRED_PER_EVENT_MAX
+    turn = tables.next_index * limits.EXPIRED_PER_EVENT_MAX
     for at in range(turn, turn + limits.EXPIRED_PER_EVENT_MAX):
         if found := tables.sessions.of(SWEEPING):
-            _sweep_session(tables, effects, found[at % len(found)])
+            _sweep_session(tables, found[at % len(found)])
         elif found := tables.keys.of(SWEEPING):
-            _take_back(tables, effects, found[at % len(found)])
+            _take_back(tables, found[at % len(found)])
         else:
             return
 
@@ -82,16 +81,12 @@ def _hanging(tables: Tables, session_id: bytes, row: SessionRow) -> tuple[str, b
     return None
 
 
-def _sweep_session(tables: Tables, effects: Effects, session_id: bytes) -> None:
+def _sweep_session(tables: Tables, session_id: bytes) -> None:
     """Let one row leave that hangs on a session, or note that none is left."""
     row = tables.sessions.rows[session_id]
     match _hanging(tables, session_id, row):
-        case "attestations", key:
-            attestations.leave(tables, effects, key)
-        case "vault", key:
-            vault.leave(tables, effects, key)
         case "requests", key:
-            requests.close(tables, effects, tables.requests.rows[key], "cancelled")
+            requests.close(tables, tables.requests.rows[key], "cancelled")
         case str(table), key:
             tables.by_name[table].delete(key)
         case None:
@@ -109,11 +104,11 @@ def _said(tables: Tables, kid: bytes) -> tuple[str, bytes] | None:
     return None
 
 
-def _take_back(tables: Tables, effects: Effects, kid: bytes) -> None:
+def _take_back(tables: Tables, kid: bytes) -> None:
     """Take back one thing that was said with a revoked key, or note that nothing is left."""
     match _said(tables, kid):
         case "attestations", key:
-            attestations.take_back(tables, effects, key)
+            attestations.take_back(tables, key)
         case str(), key:
             sessions.fall_back(tables, key)
         case None:

@@ -169,7 +169,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
         paid_by = delegations.payer_of(session, chain)
         marks = settle(tables, verdict, signer.kid, paid_by)
         ended_well(tables, signer.kid, marks or b"", paid_by)
-        use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
+        use_up(tables, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
         return paid_by
     work.note(effects, signer.principal_id, to_pay(budget))
     if verdict.outcome == "pending":
@@ -216,7 +216,6 @@ def _write(
     )
     tables.vault.put(_row_key(scope, body.key), new)
     check_room(tables.vault, new)
-    effects.context_changed(_row_key(scope, body.key), new, "set", signer.principal_id)
     return {"key": body.key, "version": n}
 
 
@@ -249,7 +248,6 @@ def _delete(
         raise Refusal(Reason.VAULT_ABSENT)
     _advance(tables, effects, signer, scope, body.key, paid_by)
     tables.vault.delete(_row_key(scope, body.key))
-    effects.forget_context(_row_key(scope, body.key))
     return {"key": body.key, "version": 0}
 
 
@@ -296,9 +294,3 @@ def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: 
     if row is None:
         check_room(tables.scopes, head)
     return n + 1, before
-
-
-def leave(tables: Tables, effects: Effects, row_key: bytes) -> None:
-    """Forget a value that is over."""
-    effects.forget_context(row_key)
-    tables.vault.delete(row_key)

@@ -25,7 +25,7 @@ from processors.policy.text import fold
 from processors.refusal import Refusal
 from processors.state.shares import check_room, with_guest
 from processors.state.tables import Tables
-from schemas import limits, topics
+from schemas import limits
 from schemas.reasons import Reason
 from schemas.rows import DelegationRow, KeyRow, SessionRow
 from schemas.workflow import DelegationGranted, DelegationRevoked
@@ -108,7 +108,6 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     )
     tables.delegations.put(effects.claim.leaf, row)
     check_room(tables.delegations, row)
-    effects.delegation_changed(effects.claim.leaf, row, "active")
 
 
 def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[DelegationRow]:
@@ -127,17 +126,17 @@ def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[Dele
     return chain
 
 
-def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRevoked) -> None:
+def revoke(tables: Tables, signer: Signer, body: DelegationRevoked) -> None:
     """End a delegation, and with it every one under it. Raises Refusal DELEGATION_UNKNOWN, WRONG_PRINCIPAL."""
     chain = rows_of(tables, body.delegation)
     if not chain:
         raise Refusal(Reason.DELEGATION_UNKNOWN)
     if signer.role != "admin" and signer.principal_id not in {row.delegator for row in chain}:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who granted it, or a hop above it, or an admin may revoke it")
-    _revoke(tables, effects, body.delegation, chain[-1])
+    _revoke(tables, body.delegation, chain[-1])
 
 
-def revoke_granted_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Sequence[bytes]) -> None:
+def revoke_granted_by(tables: Tables, ended: Collection[bytes], kids: Sequence[bytes]) -> None:
     """End what revoked sessions granted, and any session that one of these keys had opened.
 
     Rows of sessions leave before their delegations do.
@@ -146,33 +145,26 @@ def revoke_granted_by(tables: Tables, effects: Effects, ended: Collection[bytes]
     granted = [leaf for name in names for leaf in tables.delegations.of(("by", name))]
     granted = [leaf for leaf in granted if tables.delegations.rows[leaf].delegator_session in ended]
     through = [leaf for kid in kids for leaf in tables.delegations.of(("through", kid))]
-    _revoke_all(tables, effects, [*granted, *through])
+    _revoke_all(tables, [*granted, *through])
 
 
-def revoke_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
+def revoke_all_of(tables: Tables, principal_id: str) -> None:
     """End what a principal without a key granted, or was granted: its name may come back with another one."""
     groups = (("by", principal_id), ("to", principal_id))
-    _revoke_all(tables, effects, [leaf for group in groups for leaf in tables.delegations.of(group)])
+    _revoke_all(tables, [leaf for group in groups for leaf in tables.delegations.of(group)])
 
 
-def _revoke_all(tables: Tables, effects: Effects, leaves: list[bytes]) -> None:
+def _revoke_all(tables: Tables, leaves: list[bytes]) -> None:
     for leaf in leaves:
         row = tables.delegations.rows[leaf]
         if not row.revoked:
-            _revoke(tables, effects, leaf, row)
+            _revoke(tables, leaf, row)
 
 
-def _revoke(tables: Tables, effects: Effects, leaf: bytes, row: DelegationRow) -> None:
+def _revoke(tables: Tables, leaf: bytes, row: DelegationRow) -> None:
     """End a delegation. It makes room before its time: who is called back must not pay for a year."""
-    ended = replace(row, revoked=True, until=min(row.until, tables.now + limits.REVOKED_DELEGATION_MS))
-    tables.delegations.put(leaf, ended)
-    effects.delegation_changed(leaf, ended, "revoked")
-
-
-def leave(tables: Tables, effects: Effects, leaf: bytes) -> None:
-    """Forget a delegation that has ended."""
-    effects.forget(topics.OPS_DELEGATIONS, leaf)
-    tables.delegations.delete(leaf)
+    until = min(row.until, tables.now + limits.REVOKED_DELEGATION_MS)
+    tables.delegations.put(leaf, replace(row, revoked=True, until=until))
 
 
 def rows_of(tables: Tables, leaf: bytes | None) -> list[DelegationRow]:

@@ -216,15 +216,8 @@ def lives(tables: Tables, session_id: bytes) -> bool:
     return row is not None and tables.now < row.expires_at
 
 
-def tell_ended(tables: Tables, effects: Effects, ended: list[bytes]) -> None:
-    """Tell the views which sessions have ended."""
-    for session_id in ended:
-        effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
-
-
 def remove(tables: Tables, effects: Effects, session_id: bytes) -> None:
     """Forget a session whose last event would be stale by now, with its sequence."""
-    effects.session_changed(session_id, tables.sessions.rows[session_id], "ended")
     effects.leave_registry("session", session_id)
     effects.leave_registry("ended", session_id)
     tables.sessions.delete(session_id)

@@ -8,14 +8,15 @@ values. Tables hold what the log says; they can always be rebuilt from it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
 from processors.policy.names import known_as
+from processors.state.journal import Change, Journal, RowWrite
 from processors.state.shares import shares_of, shares_of_sponsor
-from processors.state.table import Room, Shares, Table, Undo
+from processors.state.table import Room, Shares, Table
 from schemas import limits
 from schemas.rows import (
     ApprovalGiven,
@@ -45,7 +46,6 @@ from schemas.rows import (
 
 R = TypeVar("R")
 D = TypeVar("D")
-Change = tuple[str, bytes, Any]
 
 SINGLETON = b"-"  # the key of a table's only row
 OPEN = "open"  # the group of all requests that may still be approved
@@ -155,7 +155,7 @@ class Tables:
         self.origin = f"{deployment}/{tenant}"
         self.genesis = genesis
         self.limits = bounds or TenantLimits()
-        self._journal: list[Undo] = []
+        self._journal = Journal()
         self._deadlines: list[tuple[int, str, bytes]] = []
         self.tenant: Table[TenantRow] = self._table("tenant")
         self.principals: Table[PrincipalRow] = self._table("principals")
@@ -172,7 +172,6 @@ class Tables:
         self.now = 0
         self.appended = 0  # when the record that is being folded was appended (ms); not behind `now`, unless by a clock
         self._tail = self._prepared_tail = (self.next_index, self.prev, self.now)
-        self._prepared = 0  # how much of the journal belongs to the transaction that is being committed
         self._derived: dict[str, tuple[int, Any]] = {}
         self._deadlines_max = _DEADLINES_SPARE
 
@@ -293,7 +292,7 @@ class Tables:
         )
 
     def _table(self, name: str, deadline: Callable[[Any], int] | None = None, **more: Any) -> Table[Any]:
-        return Table(name, self._journal, self._deadlines, deadline, **more)
+        return Table(name, self._journal.entries, self._deadlines, deadline, **more)
 
     def derived(self, table: Table[R], build: Callable[[dict[bytes, R]], D]) -> D:
         """Return `build(rows)`, made again only after the table has changed. One builder for each table."""
@@ -307,37 +306,39 @@ class Tables:
 
     def savepoint(self) -> int:
         """Return a mark to undo to."""
-        return len(self._journal)
+        return len(self._journal.entries)
 
     def undo_to(self, mark: int) -> None:
         """Take back every write since `mark`, newest first."""
-        while len(self._journal) > mark:
-            table, key, before = self._journal.pop()
-            table.restore(key, before)
+        self._journal.undo_to(mark)
 
     def rollback(self) -> None:
-        """Take back everything that is not committed: a transaction was aborted, and what came after stood on it."""
-        self.undo_to(0)
-        self._prepared = 0
+        """Take back every write that is not committed: a transaction was aborted, and later writes stood on it."""
+        self._journal.rollback()
         self.next_index, self.prev, self.now = self._tail
+
+    def end_record(self, leaf: bytes) -> None:
+        """Move the tail of the audit log past the entry with this log leaf; its record writes no more."""
+        self._journal.end_record(self.next_index, self.now)
+        self.prev = leaf
+        self.next_index += 1
 
     def changes(self) -> Iterator[Change]:
         """Yield (table, key, row or None) once for each row changed since the last `prepare` or `commit`."""
-        seen: set[tuple[str, bytes]] = set()
-        for table, key, _ in self._journal[self._prepared :]:
-            if (table.name, key) not in seen:
-                seen.add((table.name, key))
-                yield table.name, key, table.rows.get(key)
+        return self._journal.changes()
+
+    def writes(self, tables: Container[str], since: int | None = None) -> Iterator[RowWrite]:
+        """Yield the writes to some tables, newest first: those since the savepoint `since`, else as in `changes`."""
+        return self._journal.writes(tables, since)
 
     def prepare(self) -> None:
         """Put the writes up to now into a transaction. Later ones stand on it, and belong to the next."""
-        self._prepared = len(self._journal)
+        self._journal.prepare()
         self._prepared_tail = (self.next_index, self.prev, self.now)
 
     def commit_prepared(self) -> None:
         """Make the prepared writes final: their transaction was committed."""
-        del self._journal[: self._prepared]
-        self._prepared = 0
+        self._journal.commit_prepared()
         self._tail = self._prepared_tail
         if len(self._deadlines) > self._deadlines_max:
             self._forget_moved_deadlines()

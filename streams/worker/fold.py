@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from processors.effects import Output
+from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
 from processors.state.tables import Tables
@@ -45,14 +46,16 @@ class Batch:
 
     outputs: list[Output] = field(default_factory=list)
     records: int = 0
+    writes: int = 0  # to rows: each row becomes a record of the changelog, and may become one of the views' feed
     size: int = 0
     seconds: float = 0.0
 
     def has_room(self) -> bool:
-        """Whether another record fits, which may add 64 expired calls, 128 rows that are swept, and its own outputs."""
+        """Whether another record fits: it may let 64 rows expire, with two or three outputs each, and add its own."""
         return (
             self.records < limits.BATCH_RECORDS_MAX
             and len(self.outputs) <= limits.BATCH_OUTPUTS_MAX - 208
+            and self.writes <= limits.BATCH_WRITES_MAX
             and self.size <= limits.BATCH_BYTES_MAX
             and self.seconds <= limits.BATCH_MS_MAX / 1000
         )
@@ -83,9 +86,11 @@ class TenantFold:
         for received in records:
             if not (batch.has_room() and self._may_sign()):
                 break
+            mark = self.tables.savepoint()
             new = step(self.tables, received, self.heads)
             batch.outputs += new
             batch.records += 1
+            batch.writes += self.tables.savepoint() - mark
             if new[-1].fault:
                 self._tell_fault(received, new[-1].fault)
             for output in new:
@@ -126,11 +131,17 @@ class TenantFold:
         return made
 
     def messages(self, outputs: Sequence[Output]) -> list[Message]:
-        """Return the outputs signed and sealed, in order, and after them the changed rows with their head."""
+        """Return the outputs signed and sealed, in order; then the views' feed; then the changed rows with their head.
+
+        All three belong to one transaction: the feed tells what the rows say, or nothing.
+        """
         proofs = self._proofs([o.leaf for o in outputs if o.leaf is not None])
-        tenant = self.tables.tenant_id
+        tables = self.tables
+        tenant = tables.tenant_id
         made = [Message(o.topic.of(tenant), o.partition, o.key, o.value, self._headers(o, proofs)) for o in outputs]
-        made += [Message(*row, []) for row in self.state.rows_of(self.tables)]
+        feed = feed_of(tables.writes(KINDS), Source(tables.origin, tenant))
+        made += [Message(o.topic.of(tenant), o.partition, o.key, o.value, []) for o in feed]
+        made += [Message(*row, []) for row in self.state.rows_of(tables)]
         return made
 
     def _proofs(self, leaves: list[bytes]) -> dict[bytes, bytes]:
