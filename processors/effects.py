@@ -1,4 +1,4 @@
-"""What one intake record causes: output records as values, with the leaves that will be signed.
+"""The effects of one intake record: output records as values, with the leaves that will be signed.
 
 Bodies of outputs hold no signature, kid or worker fact, so a replay on another machine gives the same bytes. Sealing
 and signing happen outside, in the loop.
@@ -38,7 +38,7 @@ _PREFIX = {name: codec.current(name).prefix for name in ("Decision", "Result", "
 class Output(NamedTuple):
     """One record to produce. With a leaf it is signed; with a payload that is sealed to the recipients.
 
-    `fault` is never produced: at an audit entry it says, to people who run the fold, what broke and where.
+    `fault` is never produced: at an audit entry it names, for operators, the kind and the place of a failure.
     """
 
     topic: Topic
@@ -59,7 +59,7 @@ def output_place(tag: bytes, genesis: bytes, topic: str, partition: int, record:
 
 
 class PayloadTooLargeError(ValueError):
-    """A payload exceeds what an output record may carry."""
+    """A payload is larger than an output record may carry."""
 
 
 class Effects:
@@ -70,7 +70,7 @@ class Effects:
     claim: Claim
 
     def __init__(self, tables: Tables, received: Received, claim: Claim | None = None) -> None:
-        """`claim` of None is set later, before anything is told."""
+        """A `claim` of None must be set before the first output."""
         self._tables = tables
         self.received = received
         if claim is not None:
@@ -93,7 +93,7 @@ class Effects:
         self._tables.undo_to(rows)
 
     def broke(self, kind: str, exc: BaseException | None = None) -> None:
-        """Note that a rule broke: the entry tells the kind, and who runs the fold is told the place too."""
+        """Note that a rule broke: the entry names the kind, the log of the worker the place too."""
         if self.fault is None:
             self.fault = (kind or "a rule")[: limits.DETAIL_CHARS_MAX]
             self._where = _place_of(exc)
@@ -101,7 +101,7 @@ class Effects:
     def call_payload(
         self, salt: bytes, call: SignedEvent, parameters: bytes, approvals: tuple[SignedEvent, ...]
     ) -> bytes:
-        """Return the payload of an allowed call: the caller's event as received, what to execute, and who approved."""
+        """Return the payload of an allowed call: the caller's event as received, its parameters, and its approvals."""
         return self._payload(
             CallPayload(
                 salt=salt,
@@ -133,7 +133,7 @@ class Effects:
         """Return the payload of an answer to a question, a JSON value.
 
         Raises:
-            Refusal: OUTPUT_TOO_LARGE, or OUTPUT_NOT_JSON for what JSON cannot say.
+            Refusal: OUTPUT_TOO_LARGE, or OUTPUT_NOT_JSON for a value that JSON cannot express.
         """
         try:
             body = jcs.canonical(value).decode()
@@ -197,7 +197,7 @@ class Effects:
         self.outputs.append(Output(topics.REGISTRY, 0, f"{kind}/{key.hex()}".encode(), None))
 
     def dead_letter(self, reason: str) -> None:
-        """Keep undecodable bytes for people to look at."""
+        """Add the undecodable bytes of this record to the dead letters."""
         value = self.received.value or b""
         record = DeadLetter(
             partition=self.received.partition,
@@ -241,7 +241,7 @@ class Effects:
 
 
 def payload_digest(payload: bytes | None) -> bytes | None:
-    """Return what a record says of its payload."""
+    """Return the digest of a payload as a record carries it, None for no payload."""
     return None if payload is None else sha256(payload).digest()
 
 

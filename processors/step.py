@@ -3,19 +3,19 @@
 No operation takes effect without a decision on the log, and no decision without a verified signature and an explicit
 allow. One record in, in order:
 
-1. Time moves: `now` = max(previous now, the broker's append time). What is due by then expires first.
-2. The record is decoded; its key is looked up in the registry; signature, order, age and names are checked.
+1. Time moves: `now` = max(previous now, the broker's append time). The record is decoded, and rows that are due leave.
+2. The key is looked up in the registry; signature, order, age and names are checked.
 3. The key's role must be one that may sign such an event.
-4. The rule for that event runs: it changes tables and adds outputs, or it refuses, and then it changed nothing.
-5. Some of what hangs on what has ended leaves, and one audit entry records what happened, refused and undecodable
-   records included.
+4. The handler for that event runs: it changes tables and adds outputs, or it refuses and has changed nothing.
+5. Some rows of ended sessions leave, and one audit entry records the outcome, for refused and undecodable records too.
 
-The step is total: whatever breaks in one of these five, a row's expiry and the entry included, is undone and stands in
-the entry as `refused INTERNAL_ERROR` with the kind of failure, so that no record stops its tenant. Only a failure of
-the machine (memory, recursion, disk: MACHINE_FAULTS) is no decision and is raised.
+The step is total: a failure in one of these five, a row's expiry and the entry included, is undone and stands in the
+entry as `refused INTERNAL_ERROR` with its kind, so that no record stops its tenant. Only a failure of the machine
+(memory, recursion, disk: MACHINE_FAULTS) is not a decision and is raised.
 
-What must live here: the order of these five. What must not: Kafka, clocks, randomness, signing, logging: who runs the
-step sees at `Output.fault` that something broke, and tells people.
+This module holds the order of these five and one handler for each event. It must hold no Kafka, clock, randomness,
+signing or logging: a worker reads at `Output.fault` that a rule broke, and logs it. Handlers tell no view:
+`processors/feed.py` derives that from the rows.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from schemas.rulings import RecordsSkipped, TimeAccepted
 T = TypeVar("T")
 B = TypeVar("B")  # the class that a handler is listed under in HANDLERS
 
-# Not answered: nobody is known to have asked, or the answer was given already.
+# Not answered: the signer has its answer already, or may not be the one that sent the record.
 _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
 
 
 def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
-    """Fold one intake record into `tables` and return what it causes. Requires that none before it was left out.
+    """Fold one intake record into `tables` and return its outputs. Requires that every record before it was folded.
 
     Raises:
-        Refusal: its ruling does not hold here, and nothing has changed. Never for a record without one.
-        MACHINE_FAULTS: and nothing else.
+        Refusal: the record comes with a ruling that does not hold here; nothing has changed.
+        MACHINE_FAULTS: the machine failed; no other exception leaves the step.
     """
     if received.ruling is not None:
         followed = _attempt(Effects(tables, received), rulings.follow, tables, received, heads)
@@ -85,9 +85,9 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
 
 
 def _attempt(effects: Effects, act: Callable[..., T], *of: object, doing: str = "") -> T | Refusal:
-    """Return what a part of the step comes to, or why it was refused; then all that it did is undone.
+    """Return the result of a part of the step, or the refusal that ended it after all its effects were undone.
 
-    `doing` says, where something breaks, what was being done beside the record itself.
+    `doing` names the work for the entry's `fault`, where that work is not the record itself.
     """
     mark = effects.savepoint()
     try:
@@ -113,7 +113,7 @@ def _know(tables: Tables, effects: Effects, heads: VerifiedHeads) -> tuple[recor
 
 
 def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer: Signer) -> tuple[str, str]:
-    """Check what a verified event claims, run its rule, and return (outcome, reason). Raises Refusal."""
+    """Check the claims of a verified event, run its rule, and return (outcome, reason). Raises Refusal."""
     check_claim(tables, effects.claim, event, signer)
     check_may_sign(signer.role, event.body)
     return apply(tables, effects, signer, event)
@@ -327,7 +327,7 @@ def refuse(effects: Effects, refusal: Refusal) -> None:
 
 
 def expire(tables: Tables, effects: Effects) -> None:
-    """Let rows whose deadline has passed leave, at most 64 for each record, in an order that every replay repeats."""
+    """Let due rows leave, at most 64 for each record, in an order that every replay repeats."""
     for table, key in tables.due():
         doing = f" at the end of a row of {table}"
         left = _attempt(effects, _leave, tables, effects, table, key, doing=doing)
@@ -337,7 +337,7 @@ def expire(tables: Tables, effects: Effects) -> None:
 
 
 def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
-    """Let one row leave that is due, with what follows from it."""
+    """Let one due row leave, with the consequences for other rows and outputs."""
     match table:
         case "calls":
             outcome.outcome_unknown(tables, effects, key, tables.calls.rows[key])

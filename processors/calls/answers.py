@@ -1,8 +1,8 @@
 """Approvals on the log: requests, their answers, and the grants that follow from them (docs/mapl.md 8).
 
 An approval names the leaf of the call's event and the digest of the parameters that were shown, and binds to nothing
-else. A quorum counts distinct people; nobody approves in whose name the call is made. Log order against the deadline
-decides, so a request that has run out is closed even while its row is still here.
+else. A quorum counts distinct people, and none of the people in whose name the call is made. Log order against the
+deadline decides, so a request that has run out is closed even while its row is still here.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def ask(
     *,
     waits: bool,
 ) -> None:
-    """Open requests for a call; `waits` says whether the call itself goes on when they are met.
+    """Open requests for a call; `waits` says whether the call itself goes on once all are approved.
 
     Raises:
-        Refusal: LIMIT_EXCEEDED, too much waits already.
+        Refusal: LIMIT_EXCEEDED, the tables have no room for another request.
     """
     requests, paid_by = _by_key(requests, at_once=waits), payer_of(asked.session, chain)
     names = sorted(names_in(chain) | {known_as(asked.principal_id)})
@@ -118,7 +118,7 @@ def _by_key(requests: Sequence[Request], *, at_once: bool) -> list[Request]:
 
 
 def _required_by(required: Sequence[tuple[str, Meta]]) -> str:
-    """Return what the policies say of a key, as JSON that approvers are shown."""
+    """Return the policies' conditions on a key, as the JSON that approvers see."""
     told: list[dict[str, Any]] = [
         {
             "policy": policy_id,
@@ -193,7 +193,7 @@ def _is_whole(tables: Tables, event: bytes) -> bool:
 def _answered(
     tables: Tables, signer: Signer, body: AttestationApproved | AttestationDenied
 ) -> tuple[RequestRow, Subject, str]:
-    """Return the request that is answered, and who answers. Raises Refusal unless the signer may."""
+    """Return the request, the person who answers it, and that person's attributes. Raises Refusal unless they may."""
     row = tables.requests.get(request_id(body.request, body.key))
     if row is None:
         raise Refusal(Reason.APPROVAL_UNKNOWN)
@@ -211,7 +211,11 @@ def _answered(
 
 
 def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, str]:
-    """Return who would approve: a person, or a registered approver. Raises Refusal APPROVER_NOT_AUTHORIZED."""
+    """Return the signer as an approver, with its attributes: a person, or a registered approver.
+
+    Raises:
+        Refusal: APPROVER_NOT_AUTHORIZED, the signer is neither.
+    """
     session = signer.session
     if session is not None and session.role == PERSON_ROLE:
         return subject_of(session.attributes, session.role, session.principal_id), session.attributes
@@ -222,9 +226,9 @@ def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, str]:
 
 
 def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Subject) -> None:
-    """Raise Refusal APPROVER_IS_REQUESTER or APPROVER_NOT_AUTHORIZED unless somebody may answer a request.
+    """Raise Refusal APPROVER_IS_REQUESTER or APPROVER_NOT_AUTHORIZED unless the signer may answer a request.
 
-    `subject` is what `approver_of` says of the signer.
+    `subject` comes from `approver_of`.
     """
     if names_of(subject) & set(row.chain):
         raise Refusal(Reason.APPROVER_IS_REQUESTER)
@@ -241,7 +245,7 @@ def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Sub
 
 
 def _newest(tables: Tables, signer: Signer, subject: Subject) -> Subject:
-    """Return who answers as the newest login of that person says it; nobody where that was taken back."""
+    """Return the signer with the attributes of that person's newest login: none where that login was taken back."""
     if signer.session is None:  # a registered approver
         return subject
     attributes = person_now(tables, signer.principal_id)

@@ -1,4 +1,4 @@
-"""Attestations on the log: what tools, bridges and attesters have said of a session, and how it is used up.
+"""Attestations on the log: statements of tools, bridges and attesters about a session, and their uses.
 
 A record is (session, key, setter); setting it again replaces it with fresh uses. Only what the setter declared at its
 registration may be set; names under `macaw.` and `phishing_resistant` are the bridge's. A record is consumed in the
@@ -67,7 +67,7 @@ def set_attestation(tables: Tables, signer: Signer, body: AttestationSet) -> Non
 
 
 def set_with_result(tables: Tables, signer: Signer, call: CallRow, said: Sequence[Attestation]) -> None:
-    """Set what a tool attests with its report, all or none. A session that has ended needs nothing any more.
+    """Set the attestations in a tool's report, all or none. For a session that has ended only their form is checked.
 
     Raises:
         Refusal: as `set_attestation`; ATTESTATION_FORM for a key that is said twice, or too many.
@@ -92,9 +92,10 @@ def session_of(tables: Tables, call: CallRow) -> SessionRow | None:
 
 
 def _payer(tables: Tables, signer: Signer, session: SessionRow, decision: bytes | None) -> str:
-    """Return who pays for a record: for a tool's who called it, the tool as a guest (`tables`); else who says it.
+    """Return the payer of a record.
 
-    What bridges say counts with the sessions that they open.
+    A tool's record is paid for by the caller, with the tool as a guest (`tables`); a bridge's counts with the sessions
+    that the bridge opens; any other setter pays for its own.
     """
     call = None if decision is None or signer.role != "tool" else tables.calls.get(decision)
     if call is not None:

@@ -21,7 +21,7 @@ from schemas.workflow import AttestationRevoked
 
 
 def make_grant(tables: Tables, row: RequestRow) -> None:
-    """Let an approval serve later calls, where some policy asked for one that does."""
+    """Write the grant of an approved request, where a policy asked for an approval that serves later calls."""
     lasting = lasting_for(row)
     if not lasting:
         return
@@ -56,7 +56,7 @@ def make_grant(tables: Tables, row: RequestRow) -> None:
 def _replace_over(tables: Tables, row: RequestRow, over: GrantRow | None) -> None:
     """Take the approvals behind a spent or revoked grant from calls that wait, before another grant takes its place.
 
-    Nothing would remember that they have served already, or were taken back.
+    After that no row would say that these approvals were used, or taken back.
     """
     if over is None or not is_over(over):
         return
@@ -68,14 +68,14 @@ def _replace_over(tables: Tables, row: RequestRow, over: GrantRow | None) -> Non
 
 
 def use_up(tables: Tables, session_id: bytes, chain: Chain, uses: Sequence[Use], *, event: bytes) -> None:
-    """Consume what served a decision, in its own transaction."""
+    """Consume the attestations and grants that served a decision, in the transaction of that decision."""
     for use in uses:
         if use.position == BOUND or not consume_record(tables, session_id, use):
             _consume_grant(tables, chain, use, event)
 
 
 def _consume_grant(tables: Tables, chain: Chain, use: Use, event: bytes) -> None:
-    """Count one use of the grant that served a decision, or that was made together with what served it."""
+    """Count one use of the grant that served a decision, or of the grant that the serving approval has made."""
     key = grant_id(chain.root.principal, chain.acting, use.key)
     if use.position == BOUND:
         row = grant_of(tables, tables.requests.rows[request_id(event, use.key)])
@@ -87,7 +87,7 @@ def _consume_grant(tables: Tables, chain: Chain, use: Use, event: bytes) -> None
 
 
 def revoke(tables: Tables, signer: Signer, body: AttestationRevoked) -> None:
-    """Let a grant count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
+    """Revoke a grant. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
     grant = tables.grants.get(body.record)
     if grant is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
@@ -97,9 +97,9 @@ def revoke(tables: Tables, signer: Signer, body: AttestationRevoked) -> None:
 
 
 def withdraw_given_by(tables: Tables, ended: Collection[bytes], kids: Collection[bytes]) -> None:
-    """Take back what revoked sessions approved, and sessions that these keys had opened, or approvers with these keys.
+    """Take back the approvals of revoked sessions, of sessions that these keys had opened, and of the keys themselves.
 
-    Rows of sessions leave before requests and grants do.
+    The key is compared too, since the row of a session may have left before the requests and grants.
     """
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
@@ -113,7 +113,7 @@ def withdraw_given_by(tables: Tables, ended: Collection[bytes], kids: Collection
 
 
 def end_all_of(tables: Tables, principal_id: str) -> None:
-    """End what was approved, or is asked, for a principal without a key: its name may come back with another one."""
+    """End the grants and open requests of a principal without a key: its name may come back with another key."""
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
         if not row.waits and principal_id in {row.root, row.acting}:  # a call that waits ends with its session
@@ -131,12 +131,12 @@ def _without(
 
 
 def counted(tables: Tables, grant: GrantRow) -> GrantRow:
-    """Return a grant that leaves in time: one that is over stays only while a call may wait that it had served."""
+    """Return a grant with its deadline: one that is over stays only as long as a call that it served may still wait."""
     if not is_over(grant):
         return grant
     return replace(grant, until=min(grant.until, tables.now + limits.GRANT_OVER_MS))
 
 
 def is_over(grant: GrantRow) -> bool:
-    """Whether nobody can use a grant any more."""
+    """Whether a grant can serve no further call."""
     return grant.revoked or (grant.max_uses is not None and grant.uses >= grant.max_uses)

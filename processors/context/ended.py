@@ -1,13 +1,13 @@
-"""What hangs on a session leaves when the session is ended before its time; what a revoked key has said is taken back.
+"""The rows of a session that is ended before its time leave; the statements of a revoked key are taken back.
 
-One session may own thousands of rows, and one key may have said as many things. So they leave a few with each record,
-in an order that every replay repeats, and count as gone from the moment of the end: nobody but the session itself can
-reach what it owns, and readers of what a key has said ask whether it was revoked. A session's row stays until nothing
-names it any more, and its key cannot come back before. Rows that would have ended with the session anyway leave by
-their own deadlines, and so they do where it runs out in its time.
+One session may own thousands of rows, and one key may have made thousands of statements. So a few leave with each
+record, in an order that every replay repeats. They count as gone from the end on: only the session itself can reach its
+own rows, and every reader of a statement asks whether its key was revoked. The row of a session stays until no other
+row names it, and its key cannot come back before. Where a session runs out in its time, its rows leave by their own
+deadlines, which are no later.
 
-What stays: calls that are open get their outcome; delegations of a closed session live on; a published rule's taint
-lasts until the session would have run out, for what was delegated in it stays tainted.
+Some rows stay: open calls get their outcome; delegations of a closed session live on; the taint of a published rule
+lasts until the session would have run out, because rights that were delegated in it stay tainted.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from schemas.rows import SessionRow
 
 
 def begin(tables: Tables, session_ids: Sequence[bytes], kids: Iterable[bytes] = ()) -> None:
-    """Let what hangs on ended sessions begin to leave, and what was said with revoked keys to be taken back.
+    """Mark ended sessions and revoked keys for `sweep`.
 
-    The first 64 rows leave at once, so that who ends a session has room for the next one, whoever else ended many.
+    The first 64 rows of the first session leave at once: its owner has room for the next session, even while the rows
+    of many others wait.
     """
     for session_id in session_ids:
         row = tables.sessions.rows[session_id]
@@ -43,14 +44,14 @@ def begin(tables: Tables, session_ids: Sequence[bytes], kids: Iterable[bytes] = 
 
 
 def is_sweeping(tables: Tables) -> bool:
-    """Whether something is left that `sweep` would let leave."""
+    """Whether `sweep` has anything to do."""
     return bool(tables.sessions.of(SWEEPING) or tables.keys.of(SWEEPING))
 
 
 def sweep(tables: Tables) -> None:
-    """Let rows of ended sessions leave, and take back what revoked keys have said: at most 64 for each record.
+    """Delete rows of ended sessions, and take back statements of revoked keys: at most 64 for each record.
 
-    In turn, by the place of the record in the log: whoever ended many sessions does not keep others' from leaving.
+    Sessions take turns, by the audit index of the record: one owner of many does not keep the rows of others here.
     """
     turn = tables.next_index * limits.EXPIRED_PER_EVENT_MAX
     for at in range(turn, turn + limits.EXPIRED_PER_EVENT_MAX):
@@ -63,7 +64,7 @@ def sweep(tables: Tables) -> None:
 
 
 def _hanging(tables: Tables, session_id: bytes, row: SessionRow) -> tuple[str, bytes] | None:
-    """Return the table and key of a row that hangs on a session. The last of a group is the cheapest to remove."""
+    """Return the table and key of a row that belongs to a session. The last of a group is the cheapest to remove."""
     own = vault.scope_id(vault.OWN, session_id)
     if (key := vault.scope_key(own)) in tables.scopes.rows and not tables.vault.of(own):
         return "scopes", key
@@ -82,7 +83,7 @@ def _hanging(tables: Tables, session_id: bytes, row: SessionRow) -> tuple[str, b
 
 
 def _sweep_session(tables: Tables, session_id: bytes) -> None:
-    """Let one row leave that hangs on a session, or note that none is left."""
+    """Remove one row that belongs to a session, or note that none is left."""
     row = tables.sessions.rows[session_id]
     match _hanging(tables, session_id, row):
         case "requests", key:
@@ -94,7 +95,7 @@ def _sweep_session(tables: Tables, session_id: bytes) -> None:
 
 
 def _said(tables: Tables, kid: bytes) -> tuple[str, bytes] | None:
-    """Return the table and key of something that was said with a key and was not taken back yet."""
+    """Return the table and key of a statement that was made with a key and is not taken back yet."""
     for table, found in (
         ("attestations", tables.attestations.of(("set with", kid))),
         ("persons", tables.persons.of(kid)),
@@ -105,7 +106,7 @@ def _said(tables: Tables, kid: bytes) -> tuple[str, bytes] | None:
 
 
 def _take_back(tables: Tables, kid: bytes) -> None:
-    """Take back one thing that was said with a revoked key, or note that nothing is left."""
+    """Take back one statement of a revoked key, or note that none is left."""
     match _said(tables, kid):
         case "attestations", key:
             attestations.take_back(tables, key)

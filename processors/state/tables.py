@@ -2,7 +2,7 @@
 
 The step reads and writes rows here and nowhere else. Every write notes what it replaced: a record that is refused is
 undone to its savepoint, a transaction that aborts is undone whole, and one that commits hands its changes over as
-values. Tables hold what the log says; they can always be rebuilt from it.
+values. Tables hold the state that follows from the log; they can always be rebuilt from it.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _weight_of_request(row: RequestRow) -> int:
 
 
 def _shares_of_request(row: RequestRow) -> Shares:
-    """A closed one counts apart: what is only remembered keeps nobody from asking."""
+    """A closed request counts apart, so that it takes no room from an open one."""
     shares = shares_of(row.payer)
     return tuple((f"{OVER} {share}", part) for share, part in shares) if row.closed else shares
 
@@ -129,7 +129,7 @@ def _groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
 
 
 def _shares_of_attestation(row: AttestationRow) -> Shares:
-    """A tool is a guest of who called it; what a bridge says is its persons' own."""
+    """A tool is a guest of its caller; a bridge's statements count as the persons' own."""
     return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
 
 
@@ -142,7 +142,7 @@ def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
 
 
 def _weight_of_value(row: VaultRow) -> int:
-    """Return the bytes that a value of the vault takes, with what proves it."""
+    """Return the bytes that a value of the vault takes, with its proof."""
     signed = (one for one in (row.written, row.opened) if one is not None)
     return len(row.value.encode()) + sum(len(one.event) + len(one.proof) for one in signed)
 
@@ -239,7 +239,7 @@ class Tables:
         )
 
     def _workflow_state(self, most: TenantLimits) -> None:
-        """What was attested and approved, remembered, and handed on."""
+        """Make the tables of attestations, approvals, the vault, and delegations."""
         self.attestations: Table[AttestationRow] = self._table(
             "attestations",
             lambda a: a.until,
@@ -371,9 +371,10 @@ class Tables:
         return None
 
     def _forget_moved_deadlines(self) -> None:
-        """Drop what no row has for its deadline any more: each time that a row is moved on leaves such a place behind.
+        """Drop entries that are not the deadline of a row any more: each move of a deadline leaves one behind.
 
-        The next time is when as many have come as there are now: a write costs the same however many rows stand.
+        The next time is after as many new entries as there are now, so that a write costs the same with any number of
+        rows.
         """
         self._deadlines[:] = {one for one in self._deadlines if self.by_name[one[1]].deadline_of(one[2]) == one[0]}
         heapq.heapify(self._deadlines)

@@ -1,6 +1,7 @@
 """One tenant's fold as the loop drives it: records in, signed and sealed messages out.
 
-The step decides; here its outputs get what only a worker has: signatures under the decision key, and sealing.
+The step decides. A worker adds signatures under the decision key, seals payloads, and derives the views' feed and the
+changelog from the rows that changed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class DecisionKeyError(RuntimeError):
 
 @dataclass(slots=True)
 class Batch:
-    """What the next transaction will write."""
+    """The outputs of the next transaction, and its size so far."""
 
     outputs: list[Output] = field(default_factory=list)
     records: int = 0
@@ -77,7 +78,7 @@ class TenantFold:
         """Fold records into the batch until it is full; return how many.
 
         Raises:
-            DecisionKeyError: the batch is empty, and nothing may be decided with this worker's key.
+            DecisionKeyError: the batch is empty, and this worker's key may decide nothing.
         """
         batch, folded = self.batch, 0
         if not batch.has_room():
@@ -105,7 +106,7 @@ class TenantFold:
         return folded
 
     def _tell_fault(self, received: Received, fault: str) -> None:
-        """Say loudly that a rule broke: the tenant goes on, and somebody must mend the rule."""
+        """Log that a rule broke. The tenant goes on; the rule must be mended."""
         self.faults += 1
         log.error(
             "%s: a rule broke with the record at offset %d: %s; it had no effect and stands in the audit log as"
@@ -114,7 +115,7 @@ class TenantFold:
         )  # fmt: skip
 
     def _may_sign(self) -> bool:
-        """Whether the decision key is valid; before the founding there is no registry that could say."""
+        """Whether the decision key is valid. Before the founding there is no registry, and any key is."""
         row = self.tables.keys.get(self.signing.kid)
         if row is None:
             return not len(self.tables.tenant)
@@ -161,12 +162,12 @@ class TenantFold:
         return headers
 
     def commit(self) -> None:
-        """Keep what the committed transaction wrote."""
+        """Make the writes of the committed transaction final."""
         self.tables.commit_prepared()
         self.state.commit()
 
     def rollback(self) -> None:
-        """Forget what the aborted transaction would have written, and what was folded on top of it."""
+        """Undo the writes of the aborted transaction, and of records that were folded on top of it."""
         self.batch = Batch()
         self.tables.rollback()
         self.state.rollback()
