@@ -14,7 +14,6 @@ This module must not decide anything: a status is read from a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -57,8 +56,8 @@ def _session(source: Source, write: RowWrite) -> SessionChanged:
 
 
 def _shows_session(before: SessionRow, after: SessionRow) -> bool:
-    """All but the note that rows which hang on the session are still leaving."""
-    return replace(before, sweeping=after.sweeping) != after
+    """All but the note that rows of an ended session are still leaving: such a write changes nothing else."""
+    return before.sweeping == after.sweeping
 
 
 def _attestation(source: Source, write: RowWrite) -> AttestationChanged | None:

@@ -89,6 +89,6 @@ class Journal:
                 continue
             while at > 0 and ends[at - 1][0] > place:
                 at -= 1
-            row = (table.name, key)
-            yield RowWrite(*row, before, after[row] if row in after else table.rows.get(key), *ends[at][1:])
+            row, (_, index, now) = (table.name, key), ends[at]
+            yield RowWrite(table.name, key, before, after[row] if row in after else table.rows.get(key), index, now)
             after[row] = before
