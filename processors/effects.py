@@ -1,4 +1,4 @@
-"""What one intake record causes: output records as values, with the leaves that will be signed.
+"""The effects of one intake record: output records as values, with the leaves that will be signed.
 
 Bodies of outputs hold no signature, kid or worker fact, so a replay on another machine gives the same bytes. Sealing
 and signing happen outside, in the loop.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from processors.intake.identify import Claim, Received
 from processors.proof import jcs, signing
@@ -17,7 +17,6 @@ from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits, topics
-from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged, SessionChanged
 from schemas.errors import InputError
 from schemas.reasons import Reason
 from schemas.records import (
@@ -30,9 +29,7 @@ from schemas.records import (
     ResultPayload,
     SignedEvent,
 )
-from schemas.rows import AttestationRow, DelegationRow, GrantRow, RequestRow, SessionRow, VaultRow
 from schemas.topics import Topic
-from schemas.words import AttestationKind
 
 Recipients = tuple[tuple[bytes, bytes], ...]
 EVENT_PROOF_HEADER = "macaw-event-proof"
@@ -42,7 +39,7 @@ _PREFIX = {name: codec.current(name).prefix for name in ("Decision", "Result", "
 class Output(NamedTuple):
     """One record to produce. With a leaf it is signed; with a payload that is sealed to the recipients.
 
-    `fault` is never produced: at an audit entry it says, to people who run the fold, what broke and where.
+    `fault` is never produced: at an audit entry it names, for operators, the kind and the place of a failure.
     """
 
     topic: Topic
@@ -63,7 +60,7 @@ def output_place(tag: bytes, genesis: bytes, topic: str, partition: int, record:
 
 
 class PayloadTooLargeError(InputError):
-    """A payload exceeds what an output record may carry."""
+    """A payload is larger than an output record may carry."""
 
 
 class Effects:
@@ -74,7 +71,7 @@ class Effects:
     claim: Claim
 
     def __init__(self, tables: Tables, received: Received, claim: Claim | None = None) -> None:
-        """`claim` of None is set later, before anything is told."""
+        """A `claim` of None must be set before the first output."""
         self._tables = tables
         self.received = received
         if claim is not None:
@@ -97,7 +94,7 @@ class Effects:
         self._tables.undo_to(rows)
 
     def broke(self, kind: str, exc: BaseException | None = None) -> None:
-        """Note that a rule broke: the entry tells the kind, and who runs the fold is told the place too."""
+        """Note that a rule broke: the entry names the kind, the log of the worker the place too."""
         if self.fault is None:
             self.fault = (kind or "a rule")[: limits.DETAIL_CHARS_MAX]
             self._where = _place_of(exc)
@@ -105,7 +102,7 @@ class Effects:
     def call_payload(
         self, salt: bytes, call: SignedEvent, parameters: bytes, approvals: tuple[SignedEvent, ...]
     ) -> bytes:
-        """Return the payload of an allowed call: the caller's event as received, what to execute, and who approved."""
+        """Return the payload of an allowed call: the caller's event as received, its parameters, and its approvals."""
         return self._payload(
             CallPayload(
                 salt=salt,
@@ -137,7 +134,7 @@ class Effects:
         """Return the payload of an answer to a question, a JSON value.
 
         Raises:
-            Refusal: OUTPUT_TOO_LARGE, or OUTPUT_NOT_JSON for what JSON cannot say.
+            Refusal: OUTPUT_TOO_LARGE, or OUTPUT_NOT_JSON for a value that JSON cannot express.
         """
         try:
             body = jcs.canonical(value).decode()
@@ -200,105 +197,8 @@ class Effects:
         """Remove `kind/key` from the registry."""
         self.outputs.append(Output(topics.REGISTRY, 0, f"{kind}/{key.hex()}".encode(), None))
 
-    def session_changed(self, session_id: bytes, row: SessionRow, status: str) -> None:
-        """Tell the views that a session was opened or has ended."""
-        record = SessionChanged(
-            origin=self._tables.origin,
-            audit_index=self.index,
-            tenant=self._tables.tenant_id,
-            session_id=session_id,
-            principal_id=row.principal_id,
-            role=row.role,
-            status=status,
-            opened_at=row.opened_at,
-            expires_at=row.expires_at,
-            at=self._tables.now,
-        )
-        self._tell(topics.OPS_SESSIONS, session_id, codec.frame(record))
-
-    def attestation_changed(self, record: bytes, row: AttestationRow, status: str) -> None:
-        """Tell the views what became of an attestation."""
-        self._workflow_changed(
-            id=record, kind=AttestationKind.RECORD, key=row.key, session_id=row.session_id, principal_id=row.by,
-            resource=row.setter, status=status, criteria=(), quorum=0, approved_by=(), uses=row.uses,
-            uses_max=1 if row.one_time else row.max_uses, ends_at=row.expires_at,
-        )  # fmt: skip
-
-    def request_changed(
-        self, request: bytes, row: RequestRow, status: str, criteria: tuple[str, ...], quorum: int
-    ) -> None:
-        """Tell the views what became of a request for approval."""
-        self._workflow_changed(
-            id=request, kind=AttestationKind.REQUEST, key=row.key, session_id=row.session_id, principal_id=row.root,
-            resource=row.resource, status=status, criteria=criteria, quorum=quorum,
-            approved_by=tuple(one.principal_id for one in row.approvals), uses=0, uses_max=None, ends_at=row.open_until,
-        )  # fmt: skip
-
-    def grant_changed(self, grant: bytes, row: GrantRow, status: str) -> None:
-        """Tell the views what became of a grant."""
-        self._workflow_changed(
-            id=grant, kind=AttestationKind.GRANT, key=row.key, session_id=b"", principal_id=row.root, resource="",
-            status=status, criteria=(), quorum=0, approved_by=tuple(one.principal_id for one in row.approvals),
-            uses=row.uses, uses_max=row.max_uses, ends_at=row.expires_at,
-        )  # fmt: skip
-
-    def _workflow_changed(self, **what: Any) -> None:
-        tables = self._tables
-        record = AttestationChanged(
-            origin=tables.origin, audit_index=self.index, tenant=tables.tenant_id, at=tables.now, **what
-        )
-        self._tell(topics.OPS_ATTESTATIONS, record.id, codec.frame(record))
-
-    def delegation_changed(self, leaf: bytes, row: DelegationRow, status: str) -> None:
-        """Tell the views what became of a delegation."""
-        tables = self._tables
-        record = DelegationChanged(
-            origin=tables.origin,
-            audit_index=self.index,
-            tenant=tables.tenant_id,
-            delegation=leaf,
-            parent=row.parent,
-            delegator=row.delegator,
-            delegate=row.delegate,
-            scope=row.scope,
-            purpose=row.purpose,
-            status=status,
-            expires_at=row.expires_at,
-            at=tables.now,
-        )
-        self._tell(topics.OPS_DELEGATIONS, leaf, codec.frame(record))
-
-    def context_changed(self, key: bytes, row: VaultRow, status: str, by: str) -> None:
-        """Tell the views what became of a key of the vault; its value is not theirs to show."""
-        tables = self._tables
-        record = ContextChanged(
-            origin=tables.origin,
-            audit_index=self.index,
-            tenant=tables.tenant_id,
-            scope=row.scope,
-            key=row.key,
-            status=status,
-            version=row.version,
-            principal_id=by,
-            ends_at=None if row.until >= limits.FOR_EVER_MS else row.until,
-            at=tables.now,
-        )
-        self._tell(topics.OPS_CONTEXT, sha256(key).digest(), codec.frame(record))
-
-    def forget(self, topic: Topic, key: bytes) -> None:
-        """Let the views forget what has left: compaction would keep its last word for ever."""
-        self._tell(topic, key, None)
-
-    def forget_context(self, key: bytes) -> None:
-        """Let the views forget a key of the vault."""
-        self.forget(topics.OPS_CONTEXT, sha256(key).digest())
-
-    def _tell(self, topic: Topic, key: bytes, value: bytes | None) -> None:
-        full = f"{self._tables.tenant_id}/{key.hex()}".encode()
-        self.outputs.append(Output(topic, topics.keyed_partition(key), full, value))
-
     def dead_letter(self, reason: str) -> None:
-        """Keep undecodable bytes for people to look at."""
+        """Add the undecodable bytes of this record to the dead letters."""
         value = self.received.value or b""
         record = DeadLetter(
             partition=self.received.partition,
@@ -342,7 +242,7 @@ class Effects:
 
 
 def payload_digest(payload: bytes | None) -> bytes | None:
-    """Return what a record says of its payload."""
+    """Return the digest of a payload as a record carries it, None for no payload."""
     return None if payload is None else sha256(payload).digest()
 
 

@@ -3,25 +3,25 @@
 No operation takes effect without a decision on the log, and no decision without a verified signature and an explicit
 allow. One record in, in order:
 
-1. Time moves: `now` = max(previous now, the broker's append time). What is due by then expires first.
-2. The record is decoded; its key is looked up in the registry; signature, order, age and names are checked.
+1. Time moves: `now` = max(previous now, the broker's append time). The record is decoded, and rows that are due leave.
+2. The key is looked up in the registry; signature, order, age and names are checked.
 3. The key's role must be one that may sign such an event.
-4. The rule for that event runs: it changes tables and adds outputs, or it refuses, and then it changed nothing.
-5. Some of what hangs on what has ended leaves, and one audit entry records what happened, refused and undecodable
-   records included.
+4. The handler for that event runs: it changes tables and adds outputs, or it refuses and has changed nothing.
+5. Some rows of ended sessions leave, and one audit entry records the outcome, for refused and undecodable records too.
 
-The step is total: whatever breaks in one of these five, a row's expiry and the entry included, is undone and stands in
-the entry as `refused INTERNAL_ERROR` with the kind of failure, so that no record stops its tenant. Only a failure of
-the machine (memory, recursion, disk: MACHINE_FAULTS) is no decision and is raised.
+The step is total: a failure in one of these five, a row's expiry and the entry included, is undone and stands in the
+entry as `refused INTERNAL_ERROR` with its kind, so that no record stops its tenant. Only a failure of the machine
+(memory, recursion, disk: MACHINE_FAULTS) is not a decision and is raised.
 
-What must live here: the order of these five. What must not: Kafka, clocks, randomness, signing, logging: who runs the
-step sees at `Output.fault` that something broke, and tells people.
+This module holds the order of these five and one handler for each event. It must hold no Kafka, clock, randomness,
+signing or logging: a worker reads at `Output.fault` that a rule broke, and logs it. Handlers tell no view:
+`processors/feed.py` derives that from the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar, assert_never
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from processors.calls import answers, attestations, decision, grants, judge, outcome, requests, work
 from processors.calls.attestations import PHISHING_RESISTANT
@@ -36,42 +36,24 @@ from processors.policy.errors import WorkExceededError
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import MACHINE_FAULTS, Refusal
 from processors.state.tables import Tables
-from schemas import records, workflow
+from schemas import codec, records, workflow
 from schemas.reasons import Reason
 from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.words import Outcome, RegistryKind, Status
 
-Change = (
-    records.SessionOpened
-    | records.SessionClosed
-    | records.SessionRevoked
-    | records.PrincipalRegistered
-    | records.PrincipalRevoked
-    | records.PolicyPublished
-    | records.PolicyWithdrawn
-    | workflow.AttestationSet
-    | workflow.AttestationRevoked
-    | workflow.AttestationApproved
-    | workflow.AttestationDenied
-    | workflow.DelegationGranted
-    | workflow.DelegationRevoked
-    | workflow.ApplicationEventLogged
-    | records.AdminAdded
-    | records.TenantFounded
-)
-
 T = TypeVar("T")
+B = TypeVar("B")  # the class that a handler is listed under in HANDLERS
 
-# Not answered: nobody is known to have asked, or the answer was given already.
+# Not answered: the signer has its answer already, or may not be the one that sent the record.
 _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
 
 
 def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
-    """Fold one intake record into `tables` and return what it causes. Requires that none before it was left out.
+    """Fold one intake record into `tables` and return its outputs. Requires that every record before it was folded.
 
     Raises:
-        Refusal: its ruling does not hold here, and nothing has changed. Never for a record without one.
-        MACHINE_FAULTS: and nothing else.
+        Refusal: the record comes with a ruling that does not hold here; nothing has changed.
+        MACHINE_FAULTS: the machine failed; no other exception leaves the step.
     """
     if received.ruling is not None:
         followed = _attempt(Effects(tables, received), rulings.follow, tables, received, heads)
@@ -95,7 +77,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     if effects.spent:
         work.pay(tables, effects)
     if ended.is_sweeping(tables):
-        _attempt(effects, ended.sweep, tables, effects, doing=" while rows of what has ended leave")
+        _attempt(effects, ended.sweep, tables, doing=" while rows of what has ended leave")
     if isinstance(_attempt(effects, audit_log.append_entry, tables, effects, *done), Refusal):
         effects.undo_to(mark)
         effects.claim = Claim(raw_digest(received.value))
@@ -104,9 +86,9 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
 
 
 def _attempt(effects: Effects, act: Callable[..., T], *of: object, doing: str = "") -> T | Refusal:
-    """Return what a part of the step comes to, or why it was refused; then all that it did is undone.
+    """Return the result of a part of the step, or the refusal that ended it after all its effects were undone.
 
-    `doing` says, where something breaks, what was being done beside the record itself.
+    `doing` names the work for the entry's `fault`, where that work is not the record itself.
     """
     mark = effects.savepoint()
     try:
@@ -132,7 +114,7 @@ def _know(tables: Tables, effects: Effects, heads: VerifiedHeads) -> tuple[recor
 
 
 def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer: Signer) -> tuple[str, str]:
-    """Check what a verified event claims, run its rule, and return (outcome, reason). Raises Refusal."""
+    """Check the claims of a verified event, run its rule, and return (outcome, reason). Raises Refusal."""
     check_claim(tables, effects.claim, event, signer)
     check_may_sign(signer.role, event.body)
     return apply(tables, effects, signer, event)
@@ -140,112 +122,199 @@ def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer:
 
 def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:
     """Run the rule for one verified event and return (outcome, reason). Raises Refusal."""
-    match event.body:
-        case records.InvocationRequested() as body:
-            return decision.request(tables, effects, signer, event, body)
-        case records.ResultReported() as body:
-            outcome.report(tables, effects, signer, event, body)
-        case workflow.ContextWritten() | workflow.ContextRead() | workflow.ContextDeleted() | workflow.ContextListed():
-            vault.operate(tables, effects, signer, event, event.body)
-        case workflow.StateQueried() as body:
-            queries.answer(tables, effects, signer, event, body)
-        case records.ClockTicked():
-            pass  # its append time has moved the clock; what was due expired above
-        case RecordsSkipped() | TimeAccepted() as body:
-            rulings.accept(tables, body, effects.claim.leaf, effects.received.offset)
-            effects.reply(Outcome.ACCEPTED)
-        case _ as body:
-            _change(tables, effects, signer, body)
-            effects.reply(Outcome.ACCEPTED)
-    return Outcome.ACCEPTED, ""
+    return HANDLERS[type(event.body)](tables, effects, Act(signer, event, event.body))
 
 
-def _change(tables: Tables, effects: Effects, signer: Signer, body: Change) -> None:  # noqa: C901, PLR0912
-    """Run the rule for an event that is answered with a word. Raises Refusal."""
-    match body:
-        case records.SessionOpened():
-            session_id = sessions.open_session(tables, signer, body, effects.signed_event())
-            sessions.admit(tables, session_id)
-            effects.enter_registry(RegistryKind.SESSION, session_id)
-            effects.session_changed(session_id, tables.sessions.rows[session_id], Status.OPEN)
-        case records.SessionClosed():
-            sessions.close(tables, signer)
-            sessions.tell_ended(tables, effects, [signer.kid])
-            ended.begin(tables, effects, [signer.kid])
-            effects.enter_registry(RegistryKind.ENDED, signer.kid)
-        case records.SessionRevoked():
-            _end_revoked(tables, effects, sessions.revoke(tables, signer, body))
-            effects.enter_registry(RegistryKind.ENDED, body.session)
-        case records.PrincipalRegistered():
-            kid = registry.register(tables, signer, body)
-            keys.admit(tables, body.key.principal_id, kid)
-            _enter_registered(effects, kid)
-        case records.PrincipalRevoked():
-            _revoke_principal(tables, effects, signer, body)
-        case records.PolicyPublished():
-            judge.publish(tables, body)
-        case records.PolicyWithdrawn():
-            judge.withdraw(tables, body)
-        case workflow.AttestationSet():
-            attestations.set_attestation(tables, effects, signer, body)
-        case workflow.AttestationRevoked():
-            (attestations if body.record in tables.attestations.rows else grants).revoke(tables, effects, signer, body)
-        case workflow.AttestationApproved():
-            if (leaf := answers.approve(tables, effects, signer, body)) is not None:
-                decision.resume(tables, effects, leaf)
-        case workflow.AttestationDenied():
-            if (leaf := answers.deny(tables, effects, signer, body)) is not None:
-                decision.end(tables, effects, leaf, Reason.APPROVAL_DENIED, Status.CANCELLED)
-        case workflow.DelegationGranted():
-            login_at = attestations.held_since(tables, signer.kid, PHISHING_RESISTANT, until=body.expires_at)
-            delegations.grant(tables, effects, signer, body, login_at)
-        case workflow.DelegationRevoked():
-            delegations.revoke(tables, effects, signer, body)
-        case workflow.ApplicationEventLogged():
-            notes.check_application_event(body)
-        case records.AdminAdded():
-            effects.enter_registry(RegistryKind.KEY, registry.add_admin(tables, body))
-        case records.TenantFounded():
-            assert effects.received.value is not None
-            registry.found(tables, body, effects.received.value[5:], effects.received.offset)
-            effects.enter_registry(RegistryKind.TENANT, tables.genesis)
-        case _ as unreachable:
-            assert_never(unreachable)
+# ---- one handler for each body of an event
 
 
-def _enter_registered(effects: Effects, kid: bytes | None) -> None:
+class Act(NamedTuple, Generic[B]):
+    """A verified event: its signer, the event whole, and its body."""
+
+    signer: Signer
+    event: records.Event
+    body: B
+
+
+Handler = Callable[[Tables, Effects, Act[Any]], tuple[str, str]]
+_ACCEPTED = (Outcome.ACCEPTED, "")
+
+
+def _decide(tables: Tables, effects: Effects, act: Act[records.InvocationRequested]) -> tuple[str, str]:
+    return decision.request(tables, effects, act.signer, act.event, act.body)
+
+
+def _report(tables: Tables, effects: Effects, act: Act[records.ResultReported]) -> tuple[str, str]:
+    outcome.report(tables, effects, act.signer, act.event, act.body)
+    return _ACCEPTED
+
+
+def _operate_vault(tables: Tables, effects: Effects, act: Act[vault.Operation]) -> tuple[str, str]:
+    vault.operate(tables, effects, act.signer, act.event, act.body)
+    return _ACCEPTED
+
+
+def _answer_question(tables: Tables, effects: Effects, act: Act[workflow.StateQueried]) -> tuple[str, str]:
+    queries.answer(tables, effects, act.signer, act.event, act.body)
+    return _ACCEPTED
+
+
+def _accepted_after(change: Callable[[Tables, Effects, Act[Any]], None]) -> Handler:
+    """Return the handler of a change that is answered with the word `accepted`."""
+
+    def handle(tables: Tables, effects: Effects, act: Act[Any]) -> tuple[str, str]:
+        change(tables, effects, act)
+        effects.reply(Outcome.ACCEPTED)
+        return _ACCEPTED
+
+    return handle
+
+
+def _tick(_tables: Tables, _effects: Effects, _act: Act[records.ClockTicked]) -> tuple[str, str]:
+    """Do nothing more: the append time of the tick has moved the clock, and rows that were due have left."""
+    return _ACCEPTED
+
+
+def _open_session(tables: Tables, effects: Effects, act: Act[records.SessionOpened]) -> None:
+    session_id = sessions.open_session(tables, act.signer, act.body, effects.signed_event())
+    sessions.admit(tables, session_id)
+    effects.enter_registry(RegistryKind.SESSION, session_id)
+
+
+def _close_session(tables: Tables, effects: Effects, act: Act[records.SessionClosed]) -> None:
+    sessions.close(tables, act.signer)
+    ended.begin(tables, [act.signer.kid])
+    effects.enter_registry(RegistryKind.ENDED, act.signer.kid)
+
+
+def _revoke_session(tables: Tables, effects: Effects, act: Act[records.SessionRevoked]) -> None:
+    _end_revoked(tables, sessions.revoke(tables, act.signer, act.body))
+    effects.enter_registry(RegistryKind.ENDED, act.body.session)
+
+
+def _register_principal(tables: Tables, effects: Effects, act: Act[records.PrincipalRegistered]) -> None:
     """Put a new key into the registry under its kid, a declaration without one under its leaf.
 
     Each declaration stays: later ones were accepted because of it.
     """
+    kid = registry.register(tables, act.signer, act.body)
+    keys.admit(tables, act.body.key.principal_id, kid)
     if kid is None:
         effects.enter_registry(RegistryKind.TOOLS, effects.claim.leaf)
     else:
         effects.enter_registry(RegistryKind.KEY, kid)
 
 
-def _revoke_principal(tables: Tables, effects: Effects, signer: Signer, body: records.PrincipalRevoked) -> None:
-    """Revoke keys, and let what was done with them count no more. Raises Refusal."""
-    kids = registry.revoke(tables, signer, body)
+def _revoke_principal(tables: Tables, effects: Effects, act: Act[records.PrincipalRevoked]) -> None:
+    """Revoke keys; statements that were made with them count no more. Raises Refusal."""
+    kids = registry.revoke(tables, act.signer, act.body)
     effects.enter_registry(RegistryKind.REVOKED, kids[0])  # once: it says which others
-    _end_revoked(tables, effects, sessions.end_sessions(tables, kids), kids)
-    if not tables.principals.rows[body.principal_id.encode()].kids:
-        delegations.revoke_all_of(tables, effects, body.principal_id)
-        grants.end_all_of(tables, effects, body.principal_id)
+    _end_revoked(tables, sessions.end_sessions(tables, kids), kids)
+    if not tables.principals.rows[act.body.principal_id.encode()].kids:
+        delegations.revoke_all_of(tables, act.body.principal_id)
+        grants.end_all_of(tables, act.body.principal_id)
 
 
-def _end_revoked(tables: Tables, effects: Effects, revoked: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
-    """Tell which sessions were revoked, and end for good what they granted and approved.
+def _end_revoked(tables: Tables, revoked: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
+    """End for good the delegations and approvals that revoked sessions gave.
 
-    With keys, also what any session did that one of them had opened: its row may have left long ago. What they attested
-    counts no more either, and what they said of persons (`ended`).
+    With keys, also those of any session that one of the keys had opened: its row may have left long ago. Attestations
+    made with the keys count no more either, nor statements about persons (`ended`).
     """
-    sessions.tell_ended(tables, effects, revoked)
     if not kids:
         sessions.forget_what_was_said(tables, frozenset(revoked))
-    delegations.revoke_granted_by(tables, effects, frozenset(revoked), kids)
-    grants.withdraw_given_by(tables, effects, frozenset(revoked), frozenset(kids))
-    ended.begin(tables, effects, revoked, kids)
+    delegations.revoke_granted_by(tables, frozenset(revoked), kids)
+    grants.withdraw_given_by(tables, frozenset(revoked), frozenset(kids))
+    ended.begin(tables, revoked, kids)
+
+
+def _publish_policy(tables: Tables, _effects: Effects, act: Act[records.PolicyPublished]) -> None:
+    judge.publish(tables, act.body)
+
+
+def _withdraw_policy(tables: Tables, _effects: Effects, act: Act[records.PolicyWithdrawn]) -> None:
+    judge.withdraw(tables, act.body)
+
+
+def _set_attestation(tables: Tables, _effects: Effects, act: Act[workflow.AttestationSet]) -> None:
+    attestations.set_attestation(tables, act.signer, act.body)
+
+
+def _revoke_attestation(tables: Tables, _effects: Effects, act: Act[workflow.AttestationRevoked]) -> None:
+    """Revoke a record of a session, or the grant of that id."""
+    room = attestations if act.body.record in tables.attestations.rows else grants
+    room.revoke(tables, act.signer, act.body)
+
+
+def _approve(tables: Tables, effects: Effects, act: Act[workflow.AttestationApproved]) -> None:
+    if (leaf := answers.approve(tables, effects, act.signer, act.body)) is not None:
+        decision.resume(tables, effects, leaf)
+
+
+def _deny(tables: Tables, effects: Effects, act: Act[workflow.AttestationDenied]) -> None:
+    if (leaf := answers.deny(tables, act.signer, act.body)) is not None:
+        decision.end(tables, effects, leaf, Reason.APPROVAL_DENIED, Status.CANCELLED)
+
+
+def _delegate(tables: Tables, effects: Effects, act: Act[workflow.DelegationGranted]) -> None:
+    login_at = attestations.held_since(tables, act.signer.kid, PHISHING_RESISTANT, until=act.body.expires_at)
+    delegations.grant(tables, effects, act.signer, act.body, login_at)
+
+
+def _revoke_delegation(tables: Tables, _effects: Effects, act: Act[workflow.DelegationRevoked]) -> None:
+    delegations.revoke(tables, act.signer, act.body)
+
+
+def _log_application_event(_tables: Tables, _effects: Effects, act: Act[workflow.ApplicationEventLogged]) -> None:
+    notes.check_application_event(act.body)
+
+
+def _add_admin(tables: Tables, effects: Effects, act: Act[records.AdminAdded]) -> None:
+    effects.enter_registry(RegistryKind.KEY, registry.add_admin(tables, act.body))
+
+
+def _found_tenant(tables: Tables, effects: Effects, act: Act[records.TenantFounded]) -> None:
+    assert effects.received.value is not None
+    registry.found(tables, act.body, effects.received.value[codec.FRAME_BYTES :], effects.received.offset)
+    effects.enter_registry(RegistryKind.TENANT, tables.genesis)
+
+
+def _accept_ruling(tables: Tables, effects: Effects, act: Act[RecordsSkipped | TimeAccepted]) -> None:
+    rulings.accept(tables, act.body, effects.claim.leaf, effects.received.offset)
+
+
+# INVARIANT: every class of `records.Body` has its row; `tests/processors/test_step_handlers.py` compares them.
+HANDLERS: dict[type, Handler] = {
+    records.InvocationRequested: _decide,
+    records.ResultReported: _report,
+    records.ClockTicked: _tick,
+    records.SessionOpened: _accepted_after(_open_session),
+    records.SessionClosed: _accepted_after(_close_session),
+    records.SessionRevoked: _accepted_after(_revoke_session),
+    records.PrincipalRegistered: _accepted_after(_register_principal),
+    records.PrincipalRevoked: _accepted_after(_revoke_principal),
+    records.PolicyPublished: _accepted_after(_publish_policy),
+    records.PolicyWithdrawn: _accepted_after(_withdraw_policy),
+    records.AdminAdded: _accepted_after(_add_admin),
+    records.TenantFounded: _accepted_after(_found_tenant),
+    workflow.AttestationSet: _accepted_after(_set_attestation),
+    workflow.AttestationRevoked: _accepted_after(_revoke_attestation),
+    workflow.AttestationApproved: _accepted_after(_approve),
+    workflow.AttestationDenied: _accepted_after(_deny),
+    workflow.DelegationGranted: _accepted_after(_delegate),
+    workflow.DelegationRevoked: _accepted_after(_revoke_delegation),
+    workflow.ApplicationEventLogged: _accepted_after(_log_application_event),
+    workflow.ContextWritten: _operate_vault,
+    workflow.ContextRead: _operate_vault,
+    workflow.ContextDeleted: _operate_vault,
+    workflow.ContextListed: _operate_vault,
+    workflow.StateQueried: _answer_question,
+    RecordsSkipped: _accepted_after(_accept_ruling),
+    TimeAccepted: _accepted_after(_accept_ruling),
+}
+
+
+# ---- refusals and expiry
 
 
 def refuse(effects: Effects, refusal: Refusal) -> None:
@@ -259,7 +328,7 @@ def refuse(effects: Effects, refusal: Refusal) -> None:
 
 
 def expire(tables: Tables, effects: Effects) -> None:
-    """Let rows whose deadline has passed leave, at most 64 for each record, in an order that every replay repeats."""
+    """Let due rows leave, at most 64 for each record, in an order that every replay repeats."""
     for table, key in tables.due():
         doing = f" at the end of a row of {table}"
         left = _attempt(effects, _leave, tables, effects, table, key, doing=doing)
@@ -269,7 +338,7 @@ def expire(tables: Tables, effects: Effects) -> None:
 
 
 def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
-    """Let one row leave that is due, with what follows from it."""
+    """Let one due row leave, with the consequences for other rows and outputs."""
     match table:
         case "calls":
             outcome.outcome_unknown(tables, effects, key, tables.calls.rows[key])
@@ -277,18 +346,10 @@ def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
         case "pending":
             decision.pending_due(tables, effects, key)
         case "requests":
-            requests.request_due(tables, effects, key)
+            requests.request_due(tables, key)
         case "keys":
             keys.spend(tables, key)
         case "sessions":
             sessions.remove(tables, effects, key)
-        case "attestations":
-            attestations.leave(tables, effects, key)
-        case "grants":
-            grants.leave(tables, effects, key)
-        case "delegations":
-            delegations.leave(tables, effects, key)
-        case "vault":
-            vault.leave(tables, effects, key)
         case _:
             tables.by_name[table].delete(key)  # nothing reads it any more

@@ -1,4 +1,9 @@
-"""What the views are told: one flat record for each change of a row that they show. Nobody decides by these."""
+"""The views' feed: one flat record for the newest change of a row that a view shows. No rule reads these.
+
+`audit_index` and `at` are the index and the log time (ms) of the audit entry whose record changed the row.
+`processors/feed.py` derives the records from rows, once for each transaction. A record without a value says that the
+row has left; a session is told as `ended` instead.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from schemas.record import record
 
 @record
 class SessionChanged:
-    """For the views: a session was opened or has ended."""
+    """For the views: a session was opened or has ended. `status` is open or ended."""
 
     origin: str
     audit_index: int
@@ -23,7 +28,10 @@ class SessionChanged:
 
 @record
 class AttestationChanged:
-    """For the views: an attestation, an approval or a grant was made, used, or has ended."""
+    """For the views: an attestation, a request for approval or a grant was made, used, or has ended.
+
+    `kind` is record, request or grant. `uses` of a record is as of this change: a use that leaves others is not told.
+    """
 
     origin: str
     audit_index: int
@@ -46,7 +54,7 @@ class AttestationChanged:
 
 @record
 class ContextChanged:
-    """For the views: a key of the vault was written, deleted, or has ended. Values are never shown."""
+    """For the views: a key of the vault was written. Values are never shown."""
 
     origin: str
     audit_index: int
@@ -62,7 +70,7 @@ class ContextChanged:
 
 @record
 class DelegationChanged:
-    """For the views: a delegation was granted, revoked, or has ended."""
+    """For the views: a delegation was granted or revoked. `status` is active or revoked."""
 
     origin: str
     audit_index: int

@@ -38,6 +38,7 @@ RULING_KEPT_MS = 24 * 3600 * 1000  # until its own event, which stands further o
 # A transaction.
 BATCH_RECORDS_MAX = 512
 BATCH_OUTPUTS_MAX = 4096
+BATCH_WRITES_MAX = 8192  # to rows
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 BATCH_MS_MAX = 50
 TRANSACTION_TIMEOUT_MS = 15_000

@@ -65,14 +65,15 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What one record caused, with the outputs read again."""
+    """What one record caused, with the outputs read again, and what the views were told of it alone."""
 
     received: Received
     outputs: list[Output]
     entry: AuditEntry
+    feed: list[Output]
 
     def of(self, topic: topics.Topic) -> list[Output]:
-        return [output for output in self.outputs if output.topic is topic]
+        return [output for output in (*self.outputs, *self.feed) if output.topic is topic]
 
     @property
     def says(self) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from processors.feed import KINDS, Source, feed_of
 from processors.identity.issuers import DEVELOPMENT_ISSUER
 from processors.intake.identify import Received
 from processors.proof import signing
@@ -129,8 +130,10 @@ class World:
 
     def fold_into(self, tables: Tables, received: Received) -> Folded:
         """Fold a record into some tables."""
+        mark = tables.savepoint()
         outputs = step(tables, received, self.heads)
-        return Folded(received, outputs, codec.decode_as(AuditEntry, outputs[-1].value or b""))
+        feed = feed_of(tables.writes(KINDS, since=mark), Source(tables.origin, tables.tenant_id))
+        return Folded(received, outputs, codec.decode_as(AuditEntry, outputs[-1].value or b""), feed)
 
     def attempt(self, value: bytes | None, headers: Headers, **where: int) -> Folded:
         """Fold a record and take it back, as in an aborted transaction. Requires that all before it is committed."""

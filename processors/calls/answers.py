@@ -1,8 +1,8 @@
 """Approvals on the log: requests, their answers, and the grants that follow from them (docs/mapl.md 8).
 
 An approval names the leaf of the call's event and the digest of the parameters that were shown, and binds to nothing
-else. A quorum counts distinct people; nobody approves in whose name the call is made. Log order against the deadline
-decides, so a request that has run out is closed even while its row is still here.
+else. A quorum counts distinct people, and none of the people in whose name the call is made. Log order against the
+deadline decides, so a request that has run out is closed even while its row is still here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from processors.calls.call import Call
 from processors.calls.grants import make_grant
 from processors.calls.judge import current_policies, decide_call
-from processors.calls.requests import asked_by, close, criteria_asked, quorum_of, tell
+from processors.calls.requests import asked_by, close, criteria_asked, quorum_of
 from processors.calls.standing import (
     Attested,
     criteria_of,
@@ -50,7 +50,6 @@ from schemas.workflow import AttestationApproved, AttestationDenied
 
 def ask(
     tables: Tables,
-    effects: Effects,
     asked: Call,
     chain: Chain,
     requests: Sequence[Request],
@@ -58,10 +57,10 @@ def ask(
     *,
     waits: bool,
 ) -> None:
-    """Open requests for a call; `waits` says whether the call itself goes on when they are met.
+    """Open requests for a call; `waits` says whether the call itself goes on once all are approved.
 
     Raises:
-        Refusal: LIMIT_EXCEEDED, too much waits already.
+        Refusal: LIMIT_EXCEEDED, the tables have no room for another request.
     """
     requests, paid_by = _by_key(requests, at_once=waits), payer_of(asked.session, chain)
     names = sorted(names_in(chain) | {known_as(asked.principal_id)})
@@ -89,7 +88,6 @@ def ask(
         )
         tables.requests.put(request_id(asked.leaf, one.key), row)
         check_room(tables.requests, row)
-        tell(effects, row, Status.PENDING)
     if waits:
         pending = PendingRow(
             call=asked.signed,
@@ -165,22 +163,21 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
     tables.requests.put(request_id(row.event, row.key), row)
     check_room(tables.requests, row)
     whole = len(row.approvals) >= quorum_of(row)
-    tell(effects, row, Status.APPROVED if whole else Status.PENDING)
     if whole:
-        make_grant(tables, effects, row)
+        make_grant(tables, row)
         if not row.waits:
-            close(tables, effects, row, Status.APPROVED)
+            close(tables, row, Status.APPROVED)
     return row.event if whole and row.waits and _is_whole(tables, row.event) else None
 
 
-def deny(tables: Tables, effects: Effects, signer: Signer, body: AttestationDenied) -> bytes | None:
+def deny(tables: Tables, signer: Signer, body: AttestationDenied) -> bytes | None:
     """Close a request with one authorised no; return the leaf of the call that is over with it, if one waits.
 
     Raises:
         Refusal: as `approve`.
     """
     row, _, _ = _answered(tables, signer, body)
-    close(tables, effects, row, Status.DENIED)
+    close(tables, row, Status.DENIED)
     return row.event if row.waits else None
 
 
@@ -194,7 +191,7 @@ def _is_whole(tables: Tables, event: bytes) -> bool:
 def _answered(
     tables: Tables, signer: Signer, body: AttestationApproved | AttestationDenied
 ) -> tuple[RequestRow, Subject, Attributes]:
-    """Return the request that is answered, and who answers. Raises Refusal unless the signer may."""
+    """Return the request, the person who answers it, and that person's attributes. Raises Refusal unless they may."""
     row = tables.requests.get(request_id(body.request, body.key))
     if row is None:
         raise Refusal(Reason.APPROVAL_UNKNOWN)
@@ -212,7 +209,11 @@ def _answered(
 
 
 def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, Attributes]:
-    """Return who would approve: a person, or a registered approver. Raises Refusal APPROVER_NOT_AUTHORIZED."""
+    """Return the signer as an approver, with its attributes: a person, or a registered approver.
+
+    Raises:
+        Refusal: APPROVER_NOT_AUTHORIZED, the signer is neither.
+    """
     session = signer.session
     if session is not None and session.role == Role.USER:
         return subject_of(session.attributes, session.role, session.principal_id), session.attributes
@@ -223,9 +224,9 @@ def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, Attributes]:
 
 
 def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Subject) -> None:
-    """Raise Refusal APPROVER_IS_REQUESTER or APPROVER_NOT_AUTHORIZED unless somebody may answer a request.
+    """Raise Refusal APPROVER_IS_REQUESTER or APPROVER_NOT_AUTHORIZED unless the signer may answer a request.
 
-    `subject` is what `approver_of` says of the signer.
+    `subject` comes from `approver_of`.
     """
     if names_of(subject) & set(row.chain):
         raise Refusal(Reason.APPROVER_IS_REQUESTER)
@@ -242,7 +243,7 @@ def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Sub
 
 
 def _newest(tables: Tables, signer: Signer, subject: Subject) -> Subject:
-    """Return who answers as the newest login of that person says it; nobody where that was taken back."""
+    """Return the signer with the attributes of that person's newest login: none where that login was taken back."""
     if signer.session is None:  # a registered approver
         return subject
     attributes = person_now(tables, signer.principal_id)

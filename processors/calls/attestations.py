@@ -1,4 +1,4 @@
-"""Attestations on the log: what tools, bridges and attesters have said of a session, and how it is used up.
+"""Attestations on the log: statements of tools, bridges and attesters about a session, and their uses.
 
 A record is (session, key, setter); setting it again replaces it with fresh uses. Only what the setter declared at its
 registration may be set; names under `macaw.` and `phishing_resistant` are the bridge's. A record is consumed in the
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from processors.effects import Effects
 from processors.identity.keys import is_revoked, payer_of
 from processors.intake.identify import Signer
 from processors.policy import names
@@ -25,11 +24,11 @@ from processors.proof.signing import tagged_digest
 from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import Tables
-from schemas import limits, topics
+from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Attestation
 from schemas.rows import AttestationRow, CallRow, SessionRow
-from schemas.words import Role, Status
+from schemas.words import Role
 from schemas.workflow import AttestationRevoked, AttestationSet
 
 RECORD_TAG = b"macaw/attestation/v1\n"
@@ -50,7 +49,7 @@ def is_reserved(key: str) -> bool:
 # ---- setting
 
 
-def set_attestation(tables: Tables, effects: Effects, signer: Signer, body: AttestationSet) -> None:
+def set_attestation(tables: Tables, signer: Signer, body: AttestationSet) -> None:
     """Set one record into a session.
 
     Raises:
@@ -63,13 +62,11 @@ def set_attestation(tables: Tables, effects: Effects, signer: Signer, body: Atte
     said = Attestation(
         key=body.key, value=body.value, one_time=body.one_time, max_uses=body.max_uses, ttl_ms=body.ttl_ms
     )
-    _put(tables, effects, body.session, session, setter, signer, said, _payer(tables, signer, session, body.decision))
+    _put(tables, body.session, session, setter, signer, said, _payer(tables, signer, session, body.decision))
 
 
-def set_with_result(
-    tables: Tables, effects: Effects, signer: Signer, call: CallRow, said: Sequence[Attestation]
-) -> None:
-    """Set what a tool attests with its report, all or none. A session that has ended needs nothing any more.
+def set_with_result(tables: Tables, signer: Signer, call: CallRow, said: Sequence[Attestation]) -> None:
+    """Set the attestations in a tool's report, all or none. For a session that has ended only their form is checked.
 
     Raises:
         Refusal: as `set_attestation`; ATTESTATION_FORM for a key that is said twice, or too many.
@@ -82,7 +79,7 @@ def set_with_result(
     for one in said:
         _check_declared(tables, call, one.key)
         if session is not None and tables.now < session.expires_at:
-            _put(tables, effects, call.session_id, session, call.resource, signer, one, paid_by)
+            _put(tables, call.session_id, session, call.resource, signer, one, paid_by)
         else:
             _check_form(one)
 
@@ -94,9 +91,10 @@ def session_of(tables: Tables, call: CallRow) -> SessionRow | None:
 
 
 def _payer(tables: Tables, signer: Signer, session: SessionRow, decision: bytes | None) -> str:
-    """Return who pays for a record: for a tool's who called it, the tool as a guest (`tables`); else who says it.
+    """Return the payer of a record.
 
-    What bridges say counts with the sessions that they open.
+    A tool's record is paid for by the caller, with the tool as a guest (`tables`); a bridge's counts with the sessions
+    that the bridge opens; any other setter pays for its own.
     """
     call = None if decision is None or signer.role != Role.TOOL else tables.calls.get(decision)
     if call is not None:
@@ -165,7 +163,6 @@ def _check_form(said: Attestation) -> None:
 
 def _put(
     tables: Tables,
-    effects: Effects,
     session_id: bytes,
     session: SessionRow,
     setter: str,
@@ -186,7 +183,7 @@ def _put(
         setter=setter,
         by=signer.principal_id,
         value=said.value,
-        position=effects.index,
+        position=tables.next_index,
         set_at=tables.now,
         expires_at=ends,
         max_uses=said.max_uses,
@@ -199,7 +196,6 @@ def _put(
     )
     tables.attestations.put(record, row)
     check_room(tables.attestations, row)
-    effects.attestation_changed(record, row, Status.ACTIVE)
 
 
 def _check_setters(tables: Tables, known: Sequence[bytes], principal_id: str) -> None:
@@ -213,20 +209,19 @@ def _check_setters(tables: Tables, known: Sequence[bytes], principal_id: str) ->
 # ---- revoking and using up
 
 
-def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRevoked) -> None:
+def revoke(tables: Tables, signer: Signer, body: AttestationRevoked) -> None:
     """Let a record count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
     row = tables.attestations.get(body.record)
     if row is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
     if signer.role != Role.ADMIN and signer.principal_id != row.by:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who set it, or an admin, may revoke it")
-    take_back(tables, effects, body.record)
+    take_back(tables, body.record)
 
 
-def take_back(tables: Tables, effects: Effects, record: bytes) -> None:
+def take_back(tables: Tables, record: bytes) -> None:
     """Let a record count no more."""
-    tables.attestations.put(record, revoked := replace(tables.attestations.rows[record], revoked=True))
-    effects.attestation_changed(record, revoked, Status.REVOKED)
+    tables.attestations.put(record, replace(tables.attestations.rows[record], revoked=True))
 
 
 def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
@@ -263,16 +258,12 @@ def _judged(tables: Tables, row: AttestationRow) -> Record:
     )
 
 
-def consume_record(tables: Tables, effects: Effects, session_id: bytes, use: Use) -> bool:
+def consume_record(tables: Tables, session_id: bytes, use: Use) -> bool:
     """Count one use of the record that served a decision; whether there is such a record."""
     for record in tables.attestations.of((session_id, use.key)):
         row = tables.attestations.rows[record]
         if row.position == use.position:
-            used = _used(row)
-            tables.attestations.put(record, used)
-            # The views are told of the last use only: a record of many would tell them with every call.
-            if used.uses == (1 if row.one_time else row.max_uses):
-                effects.attestation_changed(record, used, Status.CONSUMED)
+            tables.attestations.put(record, _used(row))
             return True
     return False
 
@@ -298,7 +289,6 @@ def _used(row: AttestationRow) -> AttestationRow:
     )
 
 
-def leave(tables: Tables, effects: Effects, record: bytes) -> None:
-    """Forget a record whose session, or whose life, is over."""
-    effects.forget(topics.OPS_ATTESTATIONS, record)
-    tables.attestations.delete(record)
+def uses_max(row: AttestationRow) -> int | None:
+    """Return how often a record may be used in all, None for any number of times."""
+    return 1 if row.one_time else row.max_uses

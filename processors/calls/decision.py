@@ -1,10 +1,10 @@
 """A call and its decision.
 
-Order for an invocation: parameters are parsed once, strictly; content verifiers (none yet) may then stamp or mask them;
-for whom the call is made is read from the log; its caller's time and idempotency key are looked at (`deadlines`,
-`idempotency`), and prompts are checked; policy reads what they left; the decision names
-every document it consulted. A call that people must approve waits, and is decided a second time by what stands then.
-An allowed call stays open until its tool reports, or until its time is over (`reports`). There is no silence.
+Order for an invocation: the chain of delegations is read from the log; the caller's deadline is checked (`deadlines`);
+parameters are parsed once, strictly; the idempotency key is checked (`idempotency`), then prompts; content verifiers
+(none yet) belong here; policy judges; the decision names every document that it consulted. A call that people must
+approve waits, and is decided a second time by the tables as they are then. An allowed call stays open until its tool
+reports, or until its time is over (`outcome`). Every call gets an answer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from schemas.words import Outcome, Status
 
 
 class _Judged(NamedTuple):
-    """A call with all that its decision rests on."""
+    """A call with all values that its decision rests on."""
 
     parameters: Parameters
     chain: Chain
@@ -49,7 +49,7 @@ class _Judged(NamedTuple):
 
 
 class _Denial(Refusal):
-    """A refusal by a rule of the decision, with the documents it consulted, and what the caller may be told of it."""
+    """A refusal by a rule of the decision, with the documents it consulted, and the detail for the caller (`told`)."""
 
     def __init__(
         self, reason: Reason | str, detail: str = "", policies: tuple[bytes, ...] = (), told: str | None = None
@@ -76,7 +76,7 @@ def request(
 
 
 def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
-    """Decide a waiting call again: all that was asked for is there. It may have to wait on."""
+    """Decide a waiting call again, once all its requests are approved. It may have to wait on."""
     row = tables.pending.rows[leaf]
     asked = asked_before(tables, leaf, row)
     if asked is None:
@@ -84,11 +84,11 @@ def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
         return
     outcome, _ = _decide(tables, effects, asked, row)
     if outcome != Outcome.PENDING:
-        requests.close_all(tables, effects, leaf, Status.APPROVED if outcome == Outcome.ALLOWED else Status.CANCELLED)
+        requests.close_all(tables, leaf, Status.APPROVED if outcome == Outcome.ALLOWED else Status.CANCELLED)
 
 
 def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str) -> None:
-    """Deny a waiting call for good, and close what was asked for it."""
+    """Deny a waiting call for good, and close its requests for approval."""
     row = tables.pending.rows[leaf]
     decision = Decision(
         origin=tables.origin,
@@ -107,11 +107,11 @@ def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str)
         subjects=row.subjects,
     )
     _deny(tables, effects, decision, row.session_id)
-    requests.close_all(tables, effects, leaf, how)
+    requests.close_all(tables, leaf, how)
 
 
 def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
-    """Deny a waiting call whose time is over: nobody has approved, too few have, or its session has ended."""
+    """Deny a waiting call whose time is over: it lacks approvals, or its session has ended."""
     if requests.is_cancelled(tables, leaf):
         end(tables, effects, leaf, Reason.EXPIRED_SESSION, Status.CANCELLED)
     elif tables.now >= ends_at(body_of(tables.pending.rows[leaf].call), waited=True):
@@ -121,7 +121,7 @@ def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
 
 
 def _decide(tables: Tables, effects: Effects, asked: Call, waited: PendingRow | None) -> tuple[str, str]:
-    """Decide a call, now or again, write down what follows, and note what it has cost."""
+    """Decide a call, now or again, write its consequences, and note its cost in work units."""
     budget = new_work()
     outcome, reason = _decided(tables, effects, asked, waited, budget)
     if outcome == Outcome.DENIED or asked.body.intents or asked.body.prompts:
@@ -164,7 +164,7 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
 
 
 def _judge(tables: Tables, asked: Call, chain: Chain, waited: PendingRow | None, budget: Work) -> _Judged:
-    """Return the verdict with what it rests on. Raises _Denial, Refusal, WorkExceededError."""
+    """Return the verdict with the values it rests on. Raises _Denial, Refusal, WorkExceededError."""
     body = asked.body
     try:
         resource_name(body.resource)
@@ -198,7 +198,7 @@ def _judge(tables: Tables, asked: Call, chain: Chain, waited: PendingRow | None,
 
 
 def _salted(asked: Call, came: tuple[str, ...], verdict: Verdict) -> Verdict:
-    """Return a verdict that names the documents that came with the call so that nobody can try out what they say."""
+    """Return a verdict with salted digests for documents that came with the call, so that readers cannot guess them."""
     theirs = digests_that_came(came)
 
     def named(digest: bytes) -> bytes:
@@ -235,25 +235,24 @@ def _allow(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waite
     assert decision.execute_before is not None
     leaf = effects.decide(decision, payload, recipients)
     try:
-        _open(tables, effects, asked, judged, resource, decision.execute_before, leaf)
+        _open(tables, asked, judged, resource, decision.execute_before, leaf)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, policies) from refusal
 
 
 def _open(
     tables: Tables,
-    effects: Effects,
     asked: Call,
     judged: _Judged,
     resource: ResourceRow,
     execute_before: int,
     decision: bytes,
 ) -> None:
-    """Write down what an allowed call charges and uses up, and that its outcome is awaited. Raises Refusal."""
+    """Charge an allowed call, consume its attestations and grants, and await its outcome. Raises Refusal."""
     paid_by = delegations.payer_of(asked.session, judged.chain)
     idempotency.use_up(tables, asked, judged.parameters.sha256, Outcome.ALLOWED, paid_by)
     marks = settle(tables, judged.verdict, asked.session_id, paid_by)
-    grants.use_up(tables, effects, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
+    grants.use_up(tables, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
     prompts.remember(tables, judged.prompts, paid_by)
     unknown_at = execute_before + resource.timeout_ms + limits.UNKNOWN_GRACE_MS
     row = CallRow(
@@ -277,7 +276,7 @@ def _open(
 
 
 def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None) -> tuple[str, str]:
-    """Let a call wait for people. Raises _Denial where too much waits already."""
+    """Let a call wait for people. Raises _Denial where the tables have no room for it."""
     verdict = judged.verdict
     if waited is not None:
         return Outcome.PENDING, Reason.APPROVAL_PENDING  # what is asked for stands, and its deadline never moves
@@ -287,7 +286,7 @@ def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited
         charge(tables, verdict, asked.session_id, paid_by)
         ends = ends_at(asked.body, waited=True)
         wanted = [one._replace(open_until=min(one.open_until, ends)) for one in verdict.effects.requests]
-        answers.ask(tables, effects, asked, judged.chain, wanted, sha256, waits=True)
+        answers.ask(tables, asked, judged.chain, wanted, sha256, waits=True)
         idempotency.use_up(tables, asked, sha256, Outcome.PENDING, paid_by)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, verdict.policies) from refusal
@@ -305,9 +304,7 @@ def _ask_for_later(tables: Tables, effects: Effects, asked: Call, judged: _Judge
     """Open requests for grants although this call does not wait: a later call can use them."""
     mark = effects.savepoint()
     try:
-        answers.ask(
-            tables, effects, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False
-        )
+        answers.ask(tables, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False)
     except Refusal:
         # The call is denied all the same; there is no room to ask for more.
         effects.undo_to(mark)

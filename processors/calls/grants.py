@@ -6,24 +6,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from processors.calls.attestations import consume_record
-from processors.calls.requests import close, lasting_for, tell
+from processors.calls.requests import close, lasting_for
 from processors.calls.standing import BOUND, grant_id, grant_of, request_id
-from processors.effects import Effects
 from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import OPEN, Tables
-from schemas import limits, topics
+from schemas import limits
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
 from schemas.words import Role, Status
 from schemas.workflow import AttestationRevoked
 
 
-def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
-    """Let an approval serve later calls, where some policy asked for one that does."""
+def make_grant(tables: Tables, row: RequestRow) -> None:
+    """Write the grant of an approved request, where a policy asked for an approval that serves later calls."""
     lasting = lasting_for(row)
     if not lasting:
         return
@@ -32,9 +31,8 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
     if known is not None:  # one more yes to the same request adds a person, and no use
         tables.grants.put(key, known := replace(known, approvals=row.approvals))
         check_room(tables.grants, known)
-        _tell_grant(effects, key, known)
         return
-    _replace_over(tables, effects, row, tables.grants.get(key))
+    _replace_over(tables, row, tables.grants.get(key))
     lives = [one.time_to_live_ms for one in lasting if one.time_to_live_ms is not None]
     uses = [one.max_uses for one in lasting if one.max_uses is not None]
     ends = tables.now + min(lives) if lives else None
@@ -42,7 +40,7 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
         root=row.root,
         acting=row.acting,
         key=row.key,
-        position=effects.index,
+        position=tables.next_index,
         at=tables.now,
         expires_at=ends,
         max_uses=min(uses, default=None),
@@ -54,13 +52,12 @@ def make_grant(tables: Tables, effects: Effects, row: RequestRow) -> None:
     )
     tables.grants.put(key, grant)
     check_room(tables.grants, grant)
-    effects.grant_changed(key, grant, Status.ACTIVE)
 
 
-def _replace_over(tables: Tables, effects: Effects, row: RequestRow, over: GrantRow | None) -> None:
+def _replace_over(tables: Tables, row: RequestRow, over: GrantRow | None) -> None:
     """Take the approvals behind a spent or revoked grant from calls that wait, before another grant takes its place.
 
-    Nothing would remember that they have served already, or were taken back.
+    After that no row would say that these approvals were used, or taken back.
     """
     if over is None or not is_over(over):
         return
@@ -68,21 +65,18 @@ def _replace_over(tables: Tables, effects: Effects, row: RequestRow, over: Grant
         other = tables.requests.rows[key]
         if other.key == row.key and any(one in over.approvals for one in other.approvals):
             left = tuple(one for one in other.approvals if one not in over.approvals)
-            tables.requests.put(key, other := replace(other, approvals=left))
-            tell(effects, other, Status.PENDING)
+            tables.requests.put(key, replace(other, approvals=left))
 
 
-def use_up(
-    tables: Tables, effects: Effects, session_id: bytes, chain: Chain, uses: Sequence[Use], *, event: bytes
-) -> None:
-    """Consume what served a decision, in its own transaction."""
+def use_up(tables: Tables, session_id: bytes, chain: Chain, uses: Sequence[Use], *, event: bytes) -> None:
+    """Consume the attestations and grants that served a decision, in the transaction of that decision."""
     for use in uses:
-        if use.position == BOUND or not consume_record(tables, effects, session_id, use):
-            _consume_grant(tables, effects, chain, use, event)
+        if use.position == BOUND or not consume_record(tables, session_id, use):
+            _consume_grant(tables, chain, use, event)
 
 
-def _consume_grant(tables: Tables, effects: Effects, chain: Chain, use: Use, event: bytes) -> None:
-    """Count one use of the grant that served a decision, or that was made together with what served it."""
+def _consume_grant(tables: Tables, chain: Chain, use: Use, event: bytes) -> None:
+    """Count one use of the grant that served a decision, or of the grant that the serving approval has made."""
     key = grant_id(chain.root.principal, chain.acting, use.key)
     if use.position == BOUND:
         row = grant_of(tables, tables.requests.rows[request_id(event, use.key)])
@@ -90,55 +84,45 @@ def _consume_grant(tables: Tables, effects: Effects, chain: Chain, use: Use, eve
         row = tables.grants.get(key)
     if row is None or use.position not in {BOUND, row.position}:
         return
-    tables.grants.put(key, used := counted(tables, replace(row, uses=min(row.uses + 1, limits.USES_COUNTED_MAX))))
-    _tell_grant(effects, key, used)
+    tables.grants.put(key, counted(tables, replace(row, uses=min(row.uses + 1, limits.USES_COUNTED_MAX))))
 
 
-def _tell_grant(effects: Effects, key: bytes, row: GrantRow) -> None:
-    status = Status.REVOKED if row.revoked else Status.CONSUMED if is_over(row) else Status.ACTIVE
-    effects.grant_changed(key, row, status)
-
-
-def revoke(tables: Tables, effects: Effects, signer: Signer, body: AttestationRevoked) -> None:
-    """Let a grant count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
+def revoke(tables: Tables, signer: Signer, body: AttestationRevoked) -> None:
+    """Revoke a grant. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
     grant = tables.grants.get(body.record)
     if grant is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
     if signer.role != Role.ADMIN and signer.principal_id not in {one.principal_id for one in grant.approvals}:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who approved it, or an admin, may revoke it")
-    tables.grants.put(body.record, ended := counted(tables, replace(grant, revoked=True)))
-    effects.grant_changed(body.record, ended, Status.REVOKED)
+    tables.grants.put(body.record, counted(tables, replace(grant, revoked=True)))
 
 
-def withdraw_given_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Collection[bytes]) -> None:
-    """Take back what revoked sessions approved, and sessions that these keys had opened, or approvers with these keys.
+def withdraw_given_by(tables: Tables, ended: Collection[bytes], kids: Collection[bytes]) -> None:
+    """Take back the approvals of revoked sessions, of sessions that these keys had opened, and of the keys themselves.
 
-    Rows of sessions leave before requests and grants do.
+    The key is compared too, since the row of a session may have left before the requests and grants.
     """
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
         left = _without(row.approvals, ended, kids)
         if len(left) < len(row.approvals):
-            tables.requests.put(key, row := replace(row, approvals=left))
-            tell(effects, row, Status.PENDING)
+            tables.requests.put(key, replace(row, approvals=left))
     left_of = {key: _without(grant.approvals, ended, kids) for key, grant in tables.grants.rows.items()}
     # Sorted: the order of rows in memory is not the log's.
     for key in sorted(key for key, left in left_of.items() if len(left) < len(tables.grants.rows[key].approvals)):
-        tables.grants.put(key, grant := replace(tables.grants.rows[key], approvals=left_of[key]))
-        _tell_grant(effects, key, grant)
+        tables.grants.put(key, replace(tables.grants.rows[key], approvals=left_of[key]))
 
 
-def end_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
-    """End what was approved, or is asked, for a principal without a key: its name may come back with another one."""
+def end_all_of(tables: Tables, principal_id: str) -> None:
+    """End the grants and open requests of a principal without a key: its name may come back with another key."""
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
         if not row.waits and principal_id in {row.root, row.acting}:  # a call that waits ends with its session
-            close(tables, effects, row, Status.CANCELLED)
+            close(tables, row, Status.CANCELLED)
     for key in sorted(tables.grants.rows):
         grant = tables.grants.rows[key]
         if principal_id in {grant.root, grant.acting} and not grant.revoked:
-            tables.grants.put(key, grant := counted(tables, replace(grant, revoked=True)))
-            _tell_grant(effects, key, grant)
+            tables.grants.put(key, counted(tables, replace(grant, revoked=True)))
 
 
 def _without(
@@ -148,18 +132,12 @@ def _without(
 
 
 def counted(tables: Tables, grant: GrantRow) -> GrantRow:
-    """Return a grant that leaves in time: one that is over stays only while a call may wait that it had served."""
+    """Return a grant with its deadline: one that is over stays only as long as a call that it served may still wait."""
     if not is_over(grant):
         return grant
     return replace(grant, until=min(grant.until, tables.now + limits.GRANT_OVER_MS))
 
 
 def is_over(grant: GrantRow) -> bool:
-    """Whether nobody can use a grant any more."""
+    """Whether a grant can serve no further call."""
     return grant.revoked or (grant.max_uses is not None and grant.uses >= grant.max_uses)
-
-
-def leave(tables: Tables, effects: Effects, grant: bytes) -> None:
-    """Forget a grant that nobody can use any more."""
-    effects.forget(topics.OPS_ATTESTATIONS, grant)
-    tables.grants.delete(grant)

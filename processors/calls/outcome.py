@@ -1,4 +1,4 @@
-"""What became of an allowed call: its tool's report, or the silence after it. There is no third end."""
+"""The outcome of an allowed call: its tool's report, or `unknown` after a time without one. There is no third."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     """Close a call with its tool's signed report and pass that on to the caller.
 
     Raises:
-        Refusal: LATE_RESULT, NOT_THE_TOOL, MALFORMED_RESULT, or what is wrong with an attestation.
+        Refusal: LATE_RESULT, NOT_THE_TOOL, MALFORMED_RESULT, or a reason of `attestations.set_with_result`.
     """
     call = tables.calls.get(body.decision)
     if call is None or tables.now >= call.unknown_at:  # at most 64 expire with a record: it may be due and still here
@@ -40,7 +40,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     if body.attestations:
         if body.outcome != Outcome.OK:
             raise Refusal(Reason.ATTESTATION_FORM, "only what ended well attests anything")
-        attestations.set_with_result(tables, effects, signer, call, body.attestations)
+        attestations.set_with_result(tables, signer, call, body.attestations)
     try:
         payload, reason = effects.result_payload(event.header.salt), ""
     except PayloadTooLargeError:

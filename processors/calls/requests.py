@@ -1,6 +1,6 @@
-"""Requests for approval: what they ask of whom, and how they end.
+"""Requests for approval: their conditions, and their ends.
 
-Each is closed once, and for a while it is remembered how.
+Each is closed once; its row then stays for a while, and says how.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from processors.calls.standing import request_id, standing
-from processors.effects import Effects
 from processors.policy.documents import INTENT_ID
 from processors.state.tables import OVER, Tables
-from schemas import limits, topics
+from schemas import limits
 from schemas.attributes import RequiredBy
 from schemas.reasons import Reason
 from schemas.records import SignedEvent
@@ -22,52 +21,50 @@ NOBODY = SignedEvent(event=b"", proof=b"", kid=b"")
 
 
 def quorum_of(row: RequestRow) -> int:
-    """Return how many people must approve."""
+    """Return the number of people who must approve."""
     return max(one.quorum for one in row.required_by)
 
 
 def criteria_asked(row: RequestRow) -> tuple[str, ...]:
-    """Return who may approve: anybody who meets one of these."""
+    """Return the criteria of approvers: to meet one of them is enough."""
     return tuple(dict.fromkeys(name for one in row.required_by for name in one.criteria))
 
 
 def lasting_for(row: RequestRow) -> list[RequiredBy]:
-    """Return what lets an approval serve later calls: what policies in force say, not what the call brought along.
+    """Return the conditions under which an approval serves later calls: those of policies in force only.
 
-    Otherwise a caller could have a policy's key approved with a call of its own choice.
+    A document that came with the call does not count: a caller could get lasting approval on its own terms.
     """
     return [one for one in row.required_by if not one.one_time and one.policy != INTENT_ID]
 
 
 def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:
-    """Return what a call that waits has asked for, closed requests included; nothing where it does not wait."""
+    """Return the requests of a waiting call, closed ones included; none where the call does not wait."""
     pending = tables.pending.get(event)
     found = (tables.requests.get(request_id(event, key)) for key in pending.keys) if pending is not None else ()
     return [row for row in found if row is not None]
 
 
-def close(tables: Tables, effects: Effects, row: RequestRow, how: str) -> None:
-    """Close a request; for a while it is remembered how, without what it held, unless its share is full of such."""
+def close(tables: Tables, row: RequestRow, how: str) -> None:
+    """Close a request. Its row stays for a while, without call and approvals, unless the payer has too many such."""
     ended = replace(
         row, closed=how, call=NOBODY, opened=None, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS
     )
     tables.requests.put(key := request_id(row.event, row.key), ended)
-    tell(effects, row, how)
     if tables.requests.full_for(ended) is not None:
-        effects.forget(topics.OPS_ATTESTATIONS, key)
         tables.requests.delete(key)
 
 
-def close_all(tables: Tables, effects: Effects, event: bytes, how: str) -> None:
+def close_all(tables: Tables, event: bytes, how: str) -> None:
     """Close every open request of a call that waits no more, and forget that it waited."""
     for row in asked_by(tables, event):
         if not row.closed:
-            close(tables, effects, row, how)
+            close(tables, row, how)
     tables.pending.delete(event)
 
 
 def note_outcome(tables: Tables, event: bytes, outcome: str) -> None:
-    """Keep with what a call has asked for how it ended: who asked may have lost the key that could open the result."""
+    """Note the outcome of a call on its requests: the caller may have lost the key that opens the result."""
     for key in list(tables.requests.of((OVER, event))):
         row = tables.requests.rows[key]
         if row.waits and row.closed == Status.APPROVED:
@@ -75,18 +72,18 @@ def note_outcome(tables: Tables, event: bytes, outcome: str) -> None:
 
 
 def given_for(tables: Tables, event: bytes) -> tuple[SignedEvent, ...]:
-    """Return what people signed for a call that waits."""
+    """Return the signed approvals of a waiting call."""
     return tuple(one.signed for row in asked_by(tables, event) for one in row.approvals)
 
 
 def is_cancelled(tables: Tables, event: bytes) -> bool:
-    """Whether a waiting call is over before the time that was set for it: its session was ended."""
+    """Whether a waiting call is over before its own deadline, because its session has ended."""
     deadline = tables.pending.rows[event].deadline
     return any(deadline < row.open_until for row in asked_by(tables, event))
 
 
 def timeout_reason(tables: Tables, event: bytes) -> Reason:
-    """Return why a call that waited is over: nobody has approved, or too few."""
+    """Return the reason for the end of a waiting call: no approval at all, or fewer than the quorum."""
     stand = any(
         not one.meets.isdisjoint(criteria_asked(row))
         for row in asked_by(tables, event)
@@ -95,16 +92,10 @@ def timeout_reason(tables: Tables, event: bytes) -> Reason:
     return Reason.APPROVAL_QUORUM if stand else Reason.APPROVAL_TIMEOUT
 
 
-def request_due(tables: Tables, effects: Effects, key: bytes) -> None:
-    """Let a request that has run out close, or one that was closed long ago leave."""
+def request_due(tables: Tables, key: bytes) -> None:
+    """Close a request that has run out, or delete one that was closed long ago."""
     row = tables.requests.rows[key]
     if row.closed:
-        effects.forget(topics.OPS_ATTESTATIONS, key)
         tables.requests.delete(key)
     else:
-        close(tables, effects, row, Status.TIMEOUT)
-
-
-def tell(effects: Effects, row: RequestRow, status: str) -> None:
-    """Tell the views what became of a request."""
-    effects.request_changed(request_id(row.event, row.key), row, status, criteria_asked(row), quorum_of(row))
+        close(tables, row, Status.TIMEOUT)

@@ -1,13 +1,13 @@
-"""What hangs on a session leaves when the session is ended before its time; what a revoked key has said is taken back.
+"""The rows of a session that is ended before its time leave; the statements of a revoked key are taken back.
 
-One session may own thousands of rows, and one key may have said as many things. So they leave a few with each record,
-in an order that every replay repeats, and count as gone from the moment of the end: nobody but the session itself can
-reach what it owns, and readers of what a key has said ask whether it was revoked. A session's row stays until nothing
-names it any more, and its key cannot come back before. Rows that would have ended with the session anyway leave by
-their own deadlines, and so they do where it runs out in its time.
+One session may own thousands of rows, and one key may have made thousands of statements. So a few leave with each
+record, in an order that every replay repeats. They count as gone from the end on: only the session itself can reach its
+own rows, and every reader of a statement asks whether its key was revoked. The row of a session stays until no other
+row names it, and its key cannot come back before. Where a session runs out in its time, its rows leave by their own
+deadlines, which are no later.
 
-What stays: calls that are open get their outcome; delegations of a closed session live on; a published rule's taint
-lasts until the session would have run out, for what was delegated in it stays tainted.
+Some rows stay: open calls get their outcome; delegations of a closed session live on; the taint of a published rule
+lasts until the session would have run out, because rights that were delegated in it stay tainted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import replace
 
 from processors.calls import attestations, requests
 from processors.context import vault
-from processors.effects import Effects
 from processors.identity import sessions
 from processors.state.tables import SWEEPING, Tables
 from schemas import limits
@@ -25,10 +24,11 @@ from schemas.rows import SessionRow
 from schemas.words import Status
 
 
-def begin(tables: Tables, effects: Effects, session_ids: Sequence[bytes], kids: Iterable[bytes] = ()) -> None:
-    """Let what hangs on ended sessions begin to leave, and what was said with revoked keys to be taken back.
+def begin(tables: Tables, session_ids: Sequence[bytes], kids: Iterable[bytes] = ()) -> None:
+    """Mark ended sessions and revoked keys for `sweep`.
 
-    The first 64 rows leave at once, so that who ends a session has room for the next one, whoever else ended many.
+    The first 64 rows of the first session leave at once: its owner has room for the next session, even while the rows
+    of many others wait.
     """
     for session_id in session_ids:
         row = tables.sessions.rows[session_id]
@@ -38,34 +38,34 @@ def begin(tables: Tables, effects: Effects, session_ids: Sequence[bytes], kids: 
         for _ in range(limits.EXPIRED_PER_EVENT_MAX):
             if not tables.sessions.rows[session_id].sweeping:
                 break
-            _sweep_session(tables, effects, session_id)
+            _sweep_session(tables, session_id)
     for kid in kids:
         if _said(tables, kid) is not None:
             tables.keys.put(kid, replace(tables.keys.rows[kid], sweeping=True))
 
 
 def is_sweeping(tables: Tables) -> bool:
-    """Whether something is left that `sweep` would let leave."""
+    """Whether `sweep` has anything to do."""
     return bool(tables.sessions.of(SWEEPING) or tables.keys.of(SWEEPING))
 
 
-def sweep(tables: Tables, effects: Effects) -> None:
-    """Let rows of ended sessions leave, and take back what revoked keys have said: at most 64 for each record.
+def sweep(tables: Tables) -> None:
+    """Delete rows of ended sessions, and take back statements of revoked keys: at most 64 for each record.
 
-    In turn, by the place of the record in the log: whoever ended many sessions does not keep others' from leaving.
+    Sessions take turns, by the audit index of the record: one owner of many does not keep the rows of others here.
     """
-    turn = effects.index * limits.EXPIRED_PER_EVENT_MAX
+    turn = tables.next_index * limits.EXPIRED_PER_EVENT_MAX
     for at in range(turn, turn + limits.EXPIRED_PER_EVENT_MAX):
         if found := tables.sessions.of(SWEEPING):
-            _sweep_session(tables, effects, found[at % len(found)])
+            _sweep_session(tables, found[at % len(found)])
         elif found := tables.keys.of(SWEEPING):
-            _take_back(tables, effects, found[at % len(found)])
+            _take_back(tables, found[at % len(found)])
         else:
             return
 
 
 def _hanging(tables: Tables, session_id: bytes, row: SessionRow) -> tuple[str, bytes] | None:
-    """Return the table and key of a row that hangs on a session. The last of a group is the cheapest to remove."""
+    """Return the table and key of a row that belongs to a session. The last of a group is the cheapest to remove."""
     own = vault.scope_id(vault.OWN, session_id)
     if (key := vault.scope_key(own)) in tables.scopes.rows and not tables.vault.of(own):
         return "scopes", key
@@ -83,16 +83,12 @@ def _hanging(tables: Tables, session_id: bytes, row: SessionRow) -> tuple[str, b
     return None
 
 
-def _sweep_session(tables: Tables, effects: Effects, session_id: bytes) -> None:
-    """Let one row leave that hangs on a session, or note that none is left."""
+def _sweep_session(tables: Tables, session_id: bytes) -> None:
+    """Remove one row that belongs to a session, or note that none is left."""
     row = tables.sessions.rows[session_id]
     match _hanging(tables, session_id, row):
-        case "attestations", key:
-            attestations.leave(tables, effects, key)
-        case "vault", key:
-            vault.leave(tables, effects, key)
         case "requests", key:
-            requests.close(tables, effects, tables.requests.rows[key], Status.CANCELLED)
+            requests.close(tables, tables.requests.rows[key], Status.CANCELLED)
         case str(table), key:
             tables.by_name[table].delete(key)
         case None:
@@ -100,7 +96,7 @@ def _sweep_session(tables: Tables, effects: Effects, session_id: bytes) -> None:
 
 
 def _said(tables: Tables, kid: bytes) -> tuple[str, bytes] | None:
-    """Return the table and key of something that was said with a key and was not taken back yet."""
+    """Return the table and key of a statement that was made with a key and is not taken back yet."""
     for table, found in (
         ("attestations", tables.attestations.of(("set with", kid))),
         ("persons", tables.persons.of(kid)),
@@ -110,11 +106,11 @@ def _said(tables: Tables, kid: bytes) -> tuple[str, bytes] | None:
     return None
 
 
-def _take_back(tables: Tables, effects: Effects, kid: bytes) -> None:
-    """Take back one thing that was said with a revoked key, or note that nothing is left."""
+def _take_back(tables: Tables, kid: bytes) -> None:
+    """Take back one statement of a revoked key, or note that none is left."""
     match _said(tables, kid):
         case "attestations", key:
-            attestations.take_back(tables, effects, key)
+            attestations.take_back(tables, key)
         case str(), key:
             sessions.fall_back(tables, key)
         case None:

@@ -2,14 +2,14 @@ r"""The context vault: values that a session, or several, keep on the log (docs/
 
 Each scope is a chain: n counts its accepted writes and deletes, and
 h_n = SHA-256("macaw/vault/v1\n" ‖ genesis ‖ lp(scope) ‖ h_{n-1} ‖ u64 n ‖ lp(key) ‖ event leaf), h_0 = 32 zero bytes.
-A key's version is the n of its last change, never used again; 0 stands for absent. Whoever keeps the last (n, h) of a
-scope notices when somebody shows an older one, or another past. Expiry changes no chain.
+A key's version is the n of its last change, never used again; 0 stands for absent. A reader that keeps the last (n, h)
+of a scope notices an older state, or another past. Expiry changes no chain.
 
 The scope `session` is the signer's own: no policy need grant it, but one may deny it. Every other scope is shared, and
 each operation on it is a resource, `vault:<scope>/<get|set|delete|list>/<key>`. A read is an event like any other.
 
-A value comes with its writer's signed event and the one that opened the writer's session, so that who reads it need not
-believe whoever answers. A list is the monitor's word for which keys there are; only its (n, h) is checked.
+A value comes with its writer's signed event and the event that opened the writer's session, so a reader need not
+believe the answering side. For a list of keys there is the monitor's word alone; only its (n, h) is checked.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Event, SignedEvent
 from schemas.rows import VaultRow, VaultScopeRow
-from schemas.words import Outcome, Status
+from schemas.words import Outcome
 from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 
 VAULT_TAG = b"macaw/vault/v1\n"
@@ -140,7 +140,7 @@ def _value(text: str) -> JSONValue:
 
 
 def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Event, body: Operation) -> str:
-    """Judge the operation as a call on its resource, charge what it costs, and return who pays. Raises Refusal."""
+    """Judge the operation as a call on its resource, charge it, and return its payer. Raises Refusal."""
     session = signer.session
     assert session is not None
     work.check_not_empty(tables, signer.principal_id)
@@ -170,7 +170,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
         paid_by = delegations.payer_of(session, chain)
         marks = settle(tables, verdict, signer.kid, paid_by)
         ended_well(tables, signer.kid, marks or b"", paid_by)
-        use_up(tables, effects, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
+        use_up(tables, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
         return paid_by
     work.note(effects, signer.principal_id, to_pay(budget))
     if verdict.outcome == Outcome.PENDING:
@@ -217,12 +217,11 @@ def _write(
     )
     tables.vault.put(_row_key(scope, body.key), new)
     check_room(tables.vault, new)
-    effects.context_changed(_row_key(scope, body.key), new, Status.SET, signer.principal_id)
     return {"key": body.key, "version": n}
 
 
 def _proof(row: VaultRow) -> dict[str, JSONValue]:
-    """Return what a reader can check a value against: what its writer signed, and who let the writer's key speak."""
+    """Return the proof of a value: its writer's signed event, and the one that opened the writer's session."""
     if row.written is None or row.opened is None or row.before is None:
         return {}  # written before rows kept it: a reader refuses the value
     return {"written": as_told(row.written), "opened": as_told(row.opened), "before": row.before.hex()}
@@ -250,7 +249,6 @@ def _delete(
         raise Refusal(Reason.VAULT_ABSENT)
     _advance(tables, effects, signer, scope, body.key, paid_by)
     tables.vault.delete(_row_key(scope, body.key))
-    effects.forget_context(_row_key(scope, body.key))
     return {"key": body.key, "version": 0}
 
 
@@ -297,9 +295,3 @@ def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: 
     if row is None:
         check_room(tables.scopes, head)
     return n + 1, before
-
-
-def leave(tables: Tables, effects: Effects, row_key: bytes) -> None:
-    """Forget a value that is over."""
-    effects.forget_context(row_key)
-    tables.vault.delete(row_key)

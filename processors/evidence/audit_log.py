@@ -49,5 +49,4 @@ def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) ->
         ruling=None if ruling is None else ruling.leaf,
     )
     body = effects.audit(entry)
-    tables.prev = log_leaf(codec.current("AuditEntry").sha256, body)
-    tables.next_index += 1
+    tables.end_record(log_leaf(codec.current("AuditEntry").sha256, body))

@@ -1,8 +1,8 @@
 """Delegations on the log: granted, narrowed, presented with a call, and revoked (docs/mapl.md 11).
 
-A delegation never widens: each hop's scope is asked, and every member of the chain must pass by its own policies. The
-row keeps what a program was when it granted, because a delegation outlives the session that granted it; of a person the
-newest login says that.
+A delegation never widens: each hop's scope is asked, and every member of the chain must pass by its own policies. A
+delegation outlives the session that granted it, so the row keeps the delegator's attributes of that time; for a person
+those of the newest login count.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from processors.policy.text import fold
 from processors.refusal import Refusal
 from processors.state.shares import check_room, with_guest
 from processors.state.tables import Tables
-from schemas import limits, topics
+from schemas import limits
 from schemas.attributes import NONE, Attributes
 from schemas.reasons import Reason
 from schemas.rows import DelegationRow, KeyRow, SessionRow
-from schemas.words import Role, Status
+from schemas.words import Role
 from schemas.workflow import DelegationGranted, DelegationRevoked
 
 
@@ -49,7 +49,7 @@ class Chain(NamedTuple):
 
     @property
     def root(self) -> Subject:
-        """For whom the call is made in the end."""
+        """The first delegator, in whose name the call is made."""
         return self.subjects[0]
 
     @property
@@ -64,7 +64,7 @@ class Chain(NamedTuple):
 
 
 def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGranted, login_at: int | None) -> None:
-    """Let another principal do some of what the signer may.
+    """Grant another principal some of the signer's rights.
 
     `login_at` is the time of the signer's own phishing-resistant login, if there was one that lasts as long; a
     delegation under another takes the root's.
@@ -108,7 +108,6 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     )
     tables.delegations.put(effects.claim.leaf, row)
     check_room(tables.delegations, row)
-    effects.delegation_changed(effects.claim.leaf, row, Status.ACTIVE)
 
 
 def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[DelegationRow]:
@@ -127,52 +126,45 @@ def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[Dele
     return chain
 
 
-def revoke(tables: Tables, effects: Effects, signer: Signer, body: DelegationRevoked) -> None:
+def revoke(tables: Tables, signer: Signer, body: DelegationRevoked) -> None:
     """End a delegation, and with it every one under it. Raises Refusal DELEGATION_UNKNOWN, WRONG_PRINCIPAL."""
     chain = rows_of(tables, body.delegation)
     if not chain:
         raise Refusal(Reason.DELEGATION_UNKNOWN)
     if signer.role != Role.ADMIN and signer.principal_id not in {row.delegator for row in chain}:
         raise Refusal(Reason.WRONG_PRINCIPAL, "only who granted it, or a hop above it, or an admin may revoke it")
-    _revoke(tables, effects, body.delegation, chain[-1])
+    _revoke(tables, body.delegation, chain[-1])
 
 
-def revoke_granted_by(tables: Tables, effects: Effects, ended: Collection[bytes], kids: Sequence[bytes]) -> None:
-    """End what revoked sessions granted, and any session that one of these keys had opened.
+def revoke_granted_by(tables: Tables, ended: Collection[bytes], kids: Sequence[bytes]) -> None:
+    """End the delegations of revoked sessions, and of any session that one of these keys had opened.
 
-    Rows of sessions leave before their delegations do.
+    The key is compared too, since the row of a session may have left before its delegations.
     """
     names = sorted({tables.sessions.rows[session_id].principal_id for session_id in ended})
     granted = [leaf for name in names for leaf in tables.delegations.of(("by", name))]
     granted = [leaf for leaf in granted if tables.delegations.rows[leaf].delegator_session in ended]
     through = [leaf for kid in kids for leaf in tables.delegations.of(("through", kid))]
-    _revoke_all(tables, effects, [*granted, *through])
+    _revoke_all(tables, [*granted, *through])
 
 
-def revoke_all_of(tables: Tables, effects: Effects, principal_id: str) -> None:
-    """End what a principal without a key granted, or was granted: its name may come back with another one."""
+def revoke_all_of(tables: Tables, principal_id: str) -> None:
+    """End the delegations by and to a principal without a key: its name may come back with another key."""
     groups = (("by", principal_id), ("to", principal_id))
-    _revoke_all(tables, effects, [leaf for group in groups for leaf in tables.delegations.of(group)])
+    _revoke_all(tables, [leaf for group in groups for leaf in tables.delegations.of(group)])
 
 
-def _revoke_all(tables: Tables, effects: Effects, leaves: list[bytes]) -> None:
+def _revoke_all(tables: Tables, leaves: list[bytes]) -> None:
     for leaf in leaves:
         row = tables.delegations.rows[leaf]
         if not row.revoked:
-            _revoke(tables, effects, leaf, row)
+            _revoke(tables, leaf, row)
 
 
-def _revoke(tables: Tables, effects: Effects, leaf: bytes, row: DelegationRow) -> None:
-    """End a delegation. It makes room before its time: who is called back must not pay for a year."""
-    ended = replace(row, revoked=True, until=min(row.until, tables.now + limits.REVOKED_DELEGATION_MS))
-    tables.delegations.put(leaf, ended)
-    effects.delegation_changed(leaf, ended, Status.REVOKED)
-
-
-def leave(tables: Tables, effects: Effects, leaf: bytes) -> None:
-    """Forget a delegation that has ended."""
-    effects.forget(topics.OPS_DELEGATIONS, leaf)
-    tables.delegations.delete(leaf)
+def _revoke(tables: Tables, leaf: bytes, row: DelegationRow) -> None:
+    """End a delegation. Its row leaves soon after: the payer does not pay for the rest of its life."""
+    until = min(row.until, tables.now + limits.REVOKED_DELEGATION_MS)
+    tables.delegations.put(leaf, replace(row, revoked=True, until=until))
 
 
 def rows_of(tables: Tables, leaf: bytes | None) -> list[DelegationRow]:
@@ -232,7 +224,7 @@ def _line(tables: Tables, leaf: bytes) -> _Known:
 
 
 def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) -> Chain:
-    """Return for whom a session calls. A chain that is not known has no hops, and is refused as broken.
+    """Return the chain of principals for whom a session calls.
 
     Raises:
         Refusal: DELEGATION_BROKEN.
@@ -268,10 +260,10 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
 
 
 def payer_of(session: SessionRow, chain: Chain) -> str:
-    """Return who pays for what a session causes: in somebody's name the person at the root, the delegate as a guest.
+    """Return the payer of a session's rows: under a delegation the person at the root, with the delegate as a guest.
 
-    The guest is whom the person chose, whoever acts in the end: else with the help of some to whom it hands on what it
-    may it could take the person's whole share.
+    The guest is the delegate that the person chose, not the one that acts in the end: a delegate that hands its rights
+    on to many others could take the person's whole share.
     """
     root = chain.root.principal
     if not chain.hops or root == session.principal_id or not root.startswith(PERSON_PREFIX):
@@ -280,7 +272,7 @@ def payer_of(session: SessionRow, chain: Chain) -> str:
 
 
 def _alone(attributes: Attributes, role: str, principal_id: str) -> Chain:
-    """Return the chain of who acts for nobody else."""
+    """Return the chain of a principal that acts for itself."""
     return Chain((subject_of(attributes, role, principal_id),))
 
 
@@ -292,9 +284,9 @@ def _service(tables: Tables, name: str) -> Subject | None:
 
 
 def _member_now(tables: Tables, row: DelegationRow) -> Subject | None:
-    """Return what a delegator is now, None for a person whom nobody knows.
+    """Return a delegator with its present attributes, None for a person without a session.
 
-    Of a program without a key that lives it is what it was at the grant.
+    For a program without a live key the attributes of the grant count.
     """
     if row.role == Role.USER:
         now = person_now(tables, row.delegator)

@@ -1,9 +1,9 @@
 """Sessions: a fresh key that speaks for a principal for a while. Its kid is the session id.
 
 An agent, service or tool opens its own session with its registered key; the attributes that policies read are those of
-its registration, never what the event claims. A bridge opens sessions of persons: it has seen who they are.
-Persons are named `user:…`, and nobody else is, so no program can pass for one. Until a bridge can verify tokens there
-is one issuer, a file of persons that somebody wrote, and it is believed only in tenants founded for development.
+its registration, never those that the event claims. A bridge opens sessions of persons after it has identified them.
+Only names of persons begin with `user:`, so no program can pass for a person. Until a bridge can verify tokens there is
+one issuer, a file of persons, and it is believed only in tenants founded for development.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schemas.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked, SignedEvent
 from schemas.rows import KeyRow, PersonRow, SessionRow
-from schemas.words import RegistryKind, Role, Status
+from schemas.words import RegistryKind, Role
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: SignedEvent | None = None) -> bytes:
@@ -64,7 +64,7 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
 def admit(tables: Tables, session_id: bytes) -> None:
     """Let a session that was just opened count, and keep what it says of its person. Raises Refusal LIMIT_EXCEEDED.
 
-    It is for the monitor: who only follows the registry takes what it let in.
+    Only the monitor calls it: followers of the registry take over the sessions that the monitor admitted.
     """
     row = tables.sessions.rows[session_id]
     check_room(tables.sessions, row)
@@ -111,10 +111,10 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, At
 
 
 def person_now(tables: Tables, name: str) -> Attributes | None:
-    """Return the attributes of the newest session that was opened for a person, None where nobody knows them.
+    """Return the attributes of the newest session that was opened for a person, None where there is none.
 
-    Whether it still lives says nothing: who was given fewer rights would get the old ones back by closing it. What a
-    revoked key said counts for nothing: then the person is again what an earlier session says.
+    A session that has ended counts too: a person with fewer rights would get the old ones back by closing it. A session
+    that a revoked key opened does not count: then the attributes of an earlier one do.
     """
     row = tables.persons.get(name.encode())
     if row is not None and is_revoked(tables, row.opened_by):
@@ -133,10 +133,10 @@ def _person_row(session_id: bytes, row: SessionRow) -> PersonRow:
 
 
 def forget_what_was_said(tables: Tables, ended: Collection[bytes]) -> None:
-    """Let persons be again what they were before these sessions were opened.
+    """Give persons back the attributes that they had before these sessions were opened.
 
-    That is known where an earlier session is still there that nobody has revoked. Else the person is not known until
-    the next login: what stands in their name counts for nothing so long.
+    They come from an earlier session that is still here and is not revoked. Without one the person is unknown until
+    the next login, and approvals in that name do not count until then.
     """
     for name in sorted({tables.sessions.rows[session_id].principal_id for session_id in ended}):
         row = tables.persons.get(name.encode())
@@ -145,7 +145,7 @@ def forget_what_was_said(tables: Tables, ended: Collection[bytes]) -> None:
 
 
 def fall_back(tables: Tables, name: bytes) -> None:
-    """Let a person be again what an earlier session says."""
+    """Give a person back the attributes of an earlier session, or forget the person where there is none."""
     before = _said_before(tables, name.decode())
     if before is not None:
         tables.persons.put(name, before)
@@ -170,7 +170,8 @@ def _said_before(tables: Tables, name: str) -> PersonRow | None:
 def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
     """End every session that one of these keys opened, now, and return their ids.
 
-    One that has run out too: what it granted and approved ends with it, or whoever held the key would close it first.
+    Sessions that have run out are among them: their delegations and approvals must end too, or a thief of the key could
+    keep them by closing the session first.
     """
     # Sorted: the order of rows in memory is not the log's, it changes with an aborted transaction and with a restart.
     known = frozenset(kids)
@@ -215,15 +216,8 @@ def lives(tables: Tables, session_id: bytes) -> bool:
     return row is not None and tables.now < row.expires_at
 
 
-def tell_ended(tables: Tables, effects: Effects, ended: list[bytes]) -> None:
-    """Tell the views which sessions have ended."""
-    for session_id in ended:
-        effects.session_changed(session_id, tables.sessions.rows[session_id], Status.ENDED)
-
-
 def remove(tables: Tables, effects: Effects, session_id: bytes) -> None:
-    """Forget a session whose last event would be stale by now, with its sequence."""
-    effects.session_changed(session_id, tables.sessions.rows[session_id], Status.ENDED)
+    """Delete a session, and its sequence, once its last event would be stale."""
     effects.leave_registry(RegistryKind.SESSION, session_id)
     effects.leave_registry(RegistryKind.ENDED, session_id)
     tables.sessions.delete(session_id)

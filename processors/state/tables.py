@@ -2,20 +2,21 @@
 
 The step reads and writes rows here and nowhere else. Every write notes what it replaced: a record that is refused is
 undone to its savepoint, a transaction that aborts is undone whole, and one that commits hands its changes over as
-values. Tables hold what the log says; they can always be rebuilt from it.
+values. Tables hold the state that follows from the log; they can always be rebuilt from it.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
 from processors.policy.names import known_as
+from processors.state.journal import Change, Journal, RowWrite
 from processors.state.shares import shares_of, shares_of_sponsor
-from processors.state.table import Room, Shares, Table, Undo
+from processors.state.table import Room, Shares, Table
 from schemas import limits
 from schemas.attributes import weight_of
 from schemas.rows import (
@@ -46,7 +47,6 @@ from schemas.rows import (
 
 R = TypeVar("R")
 D = TypeVar("D")
-Change = tuple[str, bytes, Any]
 
 SINGLETON = b"-"  # the key of a table's only row
 OPEN = "open"  # the group of all requests that may still be approved
@@ -119,7 +119,7 @@ def _weight_of_request(row: RequestRow) -> int:
 
 
 def _shares_of_request(row: RequestRow) -> Shares:
-    """A closed one counts apart: what is only remembered keeps nobody from asking."""
+    """A closed request counts apart, so that it takes no room from an open one."""
     shares = shares_of(row.payer)
     return tuple((f"{OVER} {share}", part) for share, part in shares) if row.closed else shares
 
@@ -130,7 +130,7 @@ def _groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
 
 
 def _shares_of_attestation(row: AttestationRow) -> Shares:
-    """A tool is a guest of who called it; what a bridge says is its persons' own."""
+    """A tool is a guest of its caller; a bridge's statements count as the persons' own."""
     return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
 
 
@@ -143,7 +143,7 @@ def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
 
 
 def _weight_of_value(row: VaultRow) -> int:
-    """Return the bytes that a value of the vault takes, with what proves it."""
+    """Return the bytes that a value of the vault takes, with its proof."""
     signed = (one for one in (row.written, row.opened) if one is not None)
     return len(row.value.encode()) + sum(len(one.event) + len(one.proof) for one in signed)
 
@@ -156,7 +156,7 @@ class Tables:
         self.origin = f"{deployment}/{tenant}"
         self.genesis = genesis
         self.limits = bounds or TenantLimits()
-        self._journal: list[Undo] = []
+        self._journal = Journal()
         self._deadlines: list[tuple[int, str, bytes]] = []
         self.tenant: Table[TenantRow] = self._table("tenant")
         self.principals: Table[PrincipalRow] = self._table("principals")
@@ -173,7 +173,6 @@ class Tables:
         self.now = 0
         self.appended = 0  # when the record that is being folded was appended (ms); not behind `now`, unless by a clock
         self._tail = self._prepared_tail = (self.next_index, self.prev, self.now)
-        self._prepared = 0  # how much of the journal belongs to the transaction that is being committed
         self._derived: dict[str, tuple[int, Any]] = {}
         self._deadlines_max = _DEADLINES_SPARE
 
@@ -241,7 +240,7 @@ class Tables:
         )
 
     def _workflow_state(self, most: TenantLimits) -> None:
-        """What was attested and approved, remembered, and handed on."""
+        """Make the tables of attestations, approvals, the vault, and delegations."""
         self.attestations: Table[AttestationRow] = self._table(
             "attestations",
             lambda a: a.until,
@@ -294,7 +293,7 @@ class Tables:
         )
 
     def _table(self, name: str, deadline: Callable[[Any], int] | None = None, **more: Any) -> Table[Any]:
-        return Table(name, self._journal, self._deadlines, deadline, **more)
+        return Table(name, self._journal.entries, self._deadlines, deadline, **more)
 
     def derived(self, table: Table[R], build: Callable[[dict[bytes, R]], D]) -> D:
         """Return `build(rows)`, made again only after the table has changed. One builder for each table."""
@@ -308,37 +307,39 @@ class Tables:
 
     def savepoint(self) -> int:
         """Return a mark to undo to."""
-        return len(self._journal)
+        return len(self._journal.entries)
 
     def undo_to(self, mark: int) -> None:
         """Take back every write since `mark`, newest first."""
-        while len(self._journal) > mark:
-            table, key, before = self._journal.pop()
-            table.restore(key, before)
+        self._journal.undo_to(mark)
 
     def rollback(self) -> None:
-        """Take back everything that is not committed: a transaction was aborted, and what came after stood on it."""
-        self.undo_to(0)
-        self._prepared = 0
+        """Take back every write that is not committed: a transaction was aborted, and later writes stood on it."""
+        self._journal.rollback()
         self.next_index, self.prev, self.now = self._tail
+
+    def end_record(self, leaf: bytes) -> None:
+        """Move the tail of the audit log past the entry with this log leaf; its record writes no more."""
+        self._journal.end_record(self.next_index, self.now)
+        self.prev = leaf
+        self.next_index += 1
 
     def changes(self) -> Iterator[Change]:
         """Yield (table, key, row or None) once for each row changed since the last `prepare` or `commit`."""
-        seen: set[tuple[str, bytes]] = set()
-        for table, key, _ in self._journal[self._prepared :]:
-            if (table.name, key) not in seen:
-                seen.add((table.name, key))
-                yield table.name, key, table.rows.get(key)
+        return self._journal.changes()
+
+    def writes(self, tables: Container[str], since: int | None = None) -> Iterator[RowWrite]:
+        """Yield the writes to some tables, newest first: those since the savepoint `since`, else as in `changes`."""
+        return self._journal.writes(tables, since)
 
     def prepare(self) -> None:
         """Put the writes up to now into a transaction. Later ones stand on it, and belong to the next."""
-        self._prepared = len(self._journal)
+        self._journal.prepare()
         self._prepared_tail = (self.next_index, self.prev, self.now)
 
     def commit_prepared(self) -> None:
         """Make the prepared writes final: their transaction was committed."""
-        del self._journal[: self._prepared]
-        self._prepared = 0
+        self._journal.commit_prepared()
         self._tail = self._prepared_tail
         if len(self._deadlines) > self._deadlines_max:
             self._forget_moved_deadlines()
@@ -371,9 +372,10 @@ class Tables:
         return None
 
     def _forget_moved_deadlines(self) -> None:
-        """Drop what no row has for its deadline any more: each time that a row is moved on leaves such a place behind.
+        """Drop entries that are not the deadline of a row any more: each move of a deadline leaves one behind.
 
-        The next time is when as many have come as there are now: a write costs the same however many rows stand.
+        The next time is after as many new entries as there are now, so that a write costs the same with any number of
+        rows.
         """
         self._deadlines[:] = {one for one in self._deadlines if self.by_name[one[1]].deadline_of(one[2]) == one[0]}
         heapq.heapify(self._deadlines)

@@ -110,10 +110,10 @@ def row_key(tenant: str, row_id: str) -> bytes:
 
 
 def fold_change(current: C | None, change: C) -> C:
-    """Return the row after `change`: on one log the higher audit index, and of equal ones what was written later.
+    """Return the row after `change`: on one log the higher audit index wins, and of equal ones the later record.
 
-    One event may change a thing twice, as an approval that is given and at once used up. A log that was founded anew
-    under the tenant's name counts from 0 again, so between two logs the later time wins.
+    An equal index is the same record read again; feeds of older versions hold several records of one entry. A log that
+    was founded anew under the tenant's name counts from 0 again, so between two logs the later time wins.
     """
     if current is None:
         return change

@@ -1,6 +1,7 @@
 """One tenant's fold as the loop drives it: records in, signed and sealed messages out.
 
-The step decides; here its outputs get what only a worker has: signatures under the decision key, and sealing.
+The step decides. A worker adds signatures under the decision key, seals payloads, and derives the views' feed and the
+changelog from the rows that changed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from processors.effects import Output
+from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
 from processors.state.tables import Tables
@@ -42,18 +44,20 @@ class DecisionKeyError(StoppedError):
 
 @dataclass(slots=True)
 class Batch:
-    """What the next transaction will write."""
+    """The outputs of the next transaction, and its size so far."""
 
     outputs: list[Output] = field(default_factory=list)
     records: int = 0
+    writes: int = 0  # to rows: each row becomes a record of the changelog, and may become one of the views' feed
     size: int = 0
     seconds: float = 0.0
 
     def has_room(self) -> bool:
-        """Whether another record fits, which may add 64 expired calls, 128 rows that are swept, and its own outputs."""
+        """Whether another record fits: it may let 64 rows expire, with two or three outputs each, and add its own."""
         return (
             self.records < limits.BATCH_RECORDS_MAX
             and len(self.outputs) <= limits.BATCH_OUTPUTS_MAX - 208
+            and self.writes <= limits.BATCH_WRITES_MAX
             and self.size <= limits.BATCH_BYTES_MAX
             and self.seconds <= limits.BATCH_MS_MAX / 1000
         )
@@ -75,7 +79,7 @@ class TenantFold:
         """Fold records into the batch until it is full; return how many.
 
         Raises:
-            DecisionKeyError: the batch is empty, and nothing may be decided with this worker's key.
+            DecisionKeyError: the batch is empty, and this worker's key may decide nothing.
         """
         batch, folded = self.batch, 0
         if not batch.has_room():
@@ -84,9 +88,11 @@ class TenantFold:
         for received in records:
             if not (batch.has_room() and self._may_sign()):
                 break
+            mark = self.tables.savepoint()
             new = step(self.tables, received, self.heads)
             batch.outputs += new
             batch.records += 1
+            batch.writes += self.tables.savepoint() - mark
             if new[-1].fault:
                 self._tell_fault(received, new[-1].fault)
             for output in new:
@@ -101,7 +107,7 @@ class TenantFold:
         return folded
 
     def _tell_fault(self, received: Received, fault: str) -> None:
-        """Say loudly that a rule broke: the tenant goes on, and somebody must mend the rule."""
+        """Log that a rule broke. The tenant goes on; the rule must be mended."""
         self.faults += 1
         log.error(
             "%s: a rule broke with the record at offset %d: %s; it had no effect and stands in the audit log as"
@@ -110,7 +116,7 @@ class TenantFold:
         )  # fmt: skip
 
     def _may_sign(self) -> bool:
-        """Whether the decision key is valid; before the founding there is no registry that could say."""
+        """Whether the decision key is valid. Before the founding there is no registry, and any key is."""
         row = self.tables.keys.get(self.signing.kid)
         if row is None:
             return not len(self.tables.tenant)
@@ -127,11 +133,17 @@ class TenantFold:
         return made
 
     def messages(self, outputs: Sequence[Output]) -> list[Message]:
-        """Return the outputs signed and sealed, in order, and after them the changed rows with their head."""
+        """Return the outputs signed and sealed, in order; then the views' feed; then the changed rows with their head.
+
+        All three belong to one transaction: the feed tells what the rows say, or nothing.
+        """
         proofs = self._proofs([o.leaf for o in outputs if o.leaf is not None])
-        tenant = self.tables.tenant_id
+        tables = self.tables
+        tenant = tables.tenant_id
         made = [Message(o.topic.of(tenant), o.partition, o.key, o.value, self._headers(o, proofs)) for o in outputs]
-        made += [Message(*row, []) for row in self.state.rows_of(self.tables)]
+        feed = feed_of(tables.writes(KINDS), Source(tables.origin, tenant))
+        made += [Message(o.topic.of(tenant), o.partition, o.key, o.value, []) for o in feed]
+        made += [Message(*row, []) for row in self.state.rows_of(tables)]
         return made
 
     def _proofs(self, leaves: list[bytes]) -> dict[bytes, bytes]:
@@ -151,12 +163,12 @@ class TenantFold:
         return headers
 
     def commit(self) -> None:
-        """Keep what the committed transaction wrote."""
+        """Make the writes of the committed transaction final."""
         self.tables.commit_prepared()
         self.state.commit()
 
     def rollback(self) -> None:
-        """Forget what the aborted transaction would have written, and what was folded on top of it."""
+        """Undo the writes of the aborted transaction, and of records that were folded on top of it."""
         self.batch = Batch()
         self.tables.rollback()
         self.state.rollback()

@@ -1,7 +1,9 @@
 """Tables beneath the rules: what is derived from rows follows them, and what is remembered does not grow by itself."""
 
 from dataclasses import replace
+from typing import Any
 
+from processors.state.journal import RowWrite
 from processors.state.tables import Tables
 from schemas.rows import AttestationRow, VaultRow
 
@@ -94,3 +96,46 @@ def test_groups_and_weight_follow_every_write_and_every_undoing():
     found.rollback()
 
     assert (list(found.vault.of("s")), list(found.vault.of("t")), found.vault.weight) == ([b"1", b"2", b"3"], [], 30)
+
+
+def test_writes_come_newest_first_each_with_the_entry_of_its_record():
+    """A committed transaction leaves none behind, also where later records were folded on top of it."""
+    found = tables()
+    found.vault.put(b"a", value("s", "a", "1"))
+    found.vault.put(b"a", value("s", "a", "2"))
+    found.attestations.put(b"x", ROW)
+    found.end_record(b"leaf-0")
+    found.end_record(b"leaf-1")  # it wrote nothing
+    found.prepare()
+    found.now = 7
+    found.vault.put(b"a", value("s", "a", "3"))
+    found.vault.delete(b"a")
+    found.end_record(b"leaf-2")
+
+    def told(since: int | None = None) -> list[tuple[Any, ...]]:
+        texts = [(one.before and one.before.value, one.after and one.after.value) for one in writes(since)]
+        return [(*text, one.audit_index, one.at) for text, one in zip(texts, writes(since), strict=True)]
+
+    def writes(since: int | None) -> list[RowWrite]:
+        return list(found.writes({"vault"}, since))
+
+    later = [("3", None, 2, 7), ("2", "3", 2, 7)]
+    assert told() == later
+    assert told(since=0) == [*later, ("1", "2", 0, 0), (None, "1", 0, 0)]
+    found.commit_prepared()
+    assert told() == told(since=0) == later
+    found.rollback()
+    assert told() == []
+
+
+def test_a_write_that_was_undone_is_not_among_the_writes():
+    found = tables()
+    found.end_record(b"leaf-0")
+    mark = found.savepoint()
+    found.vault.put(b"a", value("s", "a", "1"))
+    found.end_record(b"leaf-1")
+    found.undo_to(mark)
+    found.vault.put(b"b", value("s", "b", "2"))
+    found.end_record(b"leaf-2")
+
+    assert [(one.key, one.audit_index) for one in found.writes({"vault"})] == [(b"b", 2)]

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from processors import step as stepping
-from processors.calls import attestations, decision, outcome, requests
+from processors.calls import decision, outcome, requests
 from processors.context import vault
 from processors.effects import Effects
 from processors.evidence import audit_log
@@ -25,7 +25,7 @@ from schemas.workflow import ContextWritten
 from tests.builders import Folded
 from tests.reference.folder_changes import judge
 from tests.reference.log_builder import SmallLog
-from tests.workflow_world import CHECK, PAY, Workflow, attests
+from tests.workflow_world import CHECK, PAY, Workflow
 from tests.world import HOUR_MS
 
 NOTE = ContextWritten(scope="session", key="plan", value="1", ttl_ms=None, expected=None)
@@ -151,27 +151,20 @@ def test_the_answer_and_the_entry_may_break_too(good: bool, monkeypatch: pytest.
 
 
 def due(world: Workflow, kind: str) -> None:
-    """Let a row of a kind stand that will be due."""
-    match kind:
-        case "calls":
-            assert world.call(world.bot, CHECK).says == ("allowed", "")
-        case "attestations":
-            world.ran(world.bot, CHECK, attests("checked", ttl_ms=1000))
-        case "vault":
-            world.send(ContextWritten(scope="team", key="k", value="1", ttl_ms=1000, expected=None), world.bot)
-        case "pending" | "requests":
-            world.require("boss", approval_criteria="role:boss", timeout=60)
-            assert world.pay().says[0] == "pending"
-            if kind == "requests":  # it leaves an hour after the call has ended
-                world.advance(61_000)
-                world.tick()
+    """Let a row of a kind stand that will be due; a session stands already."""
+    if kind == "calls":
+        assert world.call(world.bot, CHECK).says == ("allowed", "")
+    if kind in {"pending", "requests"}:
+        world.require("boss", approval_criteria="role:boss", timeout=60)
+        assert world.pay().says[0] == "pending"
+    if kind == "requests":  # it leaves an hour after the call has ended
+        world.advance(61_000)
+        world.tick()
 
 
 LEAVING = {
     "calls": (outcome, "outcome_unknown"),
     "sessions": (sessions, "remove"),
-    "attestations": (attestations, "leave"),
-    "vault": (vault, "leave"),
     "pending": (decision, "pending_due"),
     "requests": (requests, "request_due"),
 }

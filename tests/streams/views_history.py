@@ -9,14 +9,12 @@ from typing import Any
 from processors.calls.requests import criteria_asked, quorum_of
 from processors.effects import Output
 from processors.identity.delegations import rows_of
-from schemas import topics
 from tests.builders import Folded
 from tests.workflow_world import ANYTHING, CHECK, MAIL, PAY, Workflow, attests
 from tests.world import HOUR_MS
 
 SECRET = "the-combination-is-7-12-31"
 MINUTE_MS = 60_000
-OPS = {topics.OPS_SESSIONS, topics.OPS_ATTESTATIONS, topics.OPS_CONTEXT, topics.OPS_DELEGATIONS}
 
 
 class History(Workflow):
@@ -94,7 +92,7 @@ class History(Workflow):
 
     def changes(self) -> Iterator[Output]:
         """Yield what the views were told, in the order of the log."""
-        return (one for folded in self.log for one in folded.outputs if one.topic in OPS)
+        return (one for folded in self.log for one in folded.feed)
 
 
 class Chance(Workflow):
@@ -194,7 +192,7 @@ class Chance(Workflow):
 
     def changes(self) -> Iterator[Output]:
         """Yield what the views were told, in the order of the log."""
-        return (one for folded in self.log for one in folded.outputs if one.topic in OPS)
+        return (one for folded in self.log for one in folded.feed)
 
 
 def tables_say(world: Workflow) -> dict[str, Any]:

@@ -1,0 +1,246 @@
+"""The views' feed: one flat record for each row that a view shows and a transaction has changed.
+
+The feed is derived from the journal of the tables, once for each transaction; rules write rows and tell no view. For
+each row it takes the newest write that a view can show. The record carries the audit index and the log time of that
+write's own entry, not of the last entry of the transaction: a view replaces a row by one of the same or a higher audit
+index, and people look up the entry by it. So a view ends with the same rows however the log is cut into transactions.
+
+A row that leaves its table leaves its view with a record without a value. A session is shown as ended instead, until
+the view drops it. Records of the feed are unsigned, belong to no audit entry's outputs, and prove nothing.
+
+This module must not decide anything: a status is read from a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from processors.calls.attestations import uses_max
+from processors.calls.grants import is_over
+from processors.calls.requests import criteria_asked, quorum_of
+from processors.effects import Output
+from processors.state.journal import RowWrite
+from schemas import codec, limits, topics
+from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged, SessionChanged
+from schemas.rows import AttestationRow, DelegationRow, GrantRow, RequestRow, SessionRow, VaultRow
+from schemas.topics import Topic
+from schemas.words import AttestationKind, Status
+
+
+class Source(NamedTuple):
+    """Whose log the rows come from."""
+
+    origin: str
+    tenant: str
+
+
+RowChange = SessionChanged | AttestationChanged | ContextChanged | DelegationChanged
+
+
+def _session(source: Source, write: RowWrite) -> SessionChanged:
+    row: SessionRow = write.before if write.after is None else write.after
+    ended = write.after is None or row.revoked or write.at >= row.expires_at
+    return SessionChanged(
+        origin=source.origin,
+        audit_index=write.audit_index,
+        tenant=source.tenant,
+        session_id=write.key,
+        principal_id=row.principal_id,
+        role=row.role,
+        status=Status.ENDED if ended else Status.OPEN,
+        opened_at=row.opened_at,
+        expires_at=row.expires_at,
+        at=write.at,
+    )
+
+
+def _shows_session(before: SessionRow, after: SessionRow) -> bool:
+    """All but the note that rows of an ended session are still leaving: such a write changes nothing else."""
+    return before.sweeping == after.sweeping
+
+
+def _attestation(source: Source, write: RowWrite) -> AttestationChanged | None:
+    row: AttestationRow | None = write.after
+    if row is None:
+        return None
+    return AttestationChanged(
+        origin=source.origin,
+        audit_index=write.audit_index,
+        tenant=source.tenant,
+        id=write.key,
+        kind=AttestationKind.RECORD,
+        key=row.key,
+        session_id=row.session_id,
+        principal_id=row.by,
+        resource=row.setter,
+        status=Status.REVOKED if row.revoked else Status.CONSUMED if _is_used_up(row) else Status.ACTIVE,
+        criteria=(),
+        quorum=0,
+        approved_by=(),
+        uses=row.uses,
+        uses_max=uses_max(row),
+        ends_at=row.expires_at,
+        at=write.at,
+    )
+
+
+def _is_used_up(row: AttestationRow) -> bool:
+    most = uses_max(row)
+    return most is not None and row.uses >= most
+
+
+def _shows_attestation(before: AttestationRow, after: AttestationRow) -> bool:
+    """All but a use that leaves others: a record of many uses would be told with every call."""
+    is_use = after.position == before.position and after.uses > before.uses
+    return not is_use or _is_used_up(after)
+
+
+def _request(source: Source, write: RowWrite) -> AttestationChanged | None:
+    row: RequestRow | None = write.after
+    if row is None:
+        return None
+    # A request that closes lets go of its approvals; the view still shows whose they were.
+    given = (write.before if row.closed and write.before is not None else row).approvals
+    quorum = quorum_of(row)
+    return AttestationChanged(
+        origin=source.origin,
+        audit_index=write.audit_index,
+        tenant=source.tenant,
+        id=write.key,
+        kind=AttestationKind.REQUEST,
+        key=row.key,
+        session_id=row.session_id,
+        principal_id=row.root,
+        resource=row.resource,
+        status=row.closed or (Status.APPROVED if len(given) >= quorum else Status.PENDING),
+        criteria=criteria_asked(row),
+        quorum=quorum,
+        approved_by=tuple(one.principal_id for one in given),
+        uses=0,
+        uses_max=None,
+        ends_at=row.open_until,
+        at=write.at,
+    )
+
+
+def _shows_request(before: RequestRow, after: RequestRow) -> bool:
+    """All but the note, on a closed request, of how its call ended."""
+    return not (before.closed and after.closed)
+
+
+def _grant(source: Source, write: RowWrite) -> AttestationChanged | None:
+    row: GrantRow | None = write.after
+    if row is None:
+        return None
+    return AttestationChanged(
+        origin=source.origin,
+        audit_index=write.audit_index,
+        tenant=source.tenant,
+        id=write.key,
+        kind=AttestationKind.GRANT,
+        key=row.key,
+        session_id=b"",
+        principal_id=row.root,
+        resource="",
+        status=Status.REVOKED if row.revoked else Status.CONSUMED if is_over(row) else Status.ACTIVE,
+        criteria=(),
+        quorum=0,
+        approved_by=tuple(one.principal_id for one in row.approvals),
+        uses=row.uses,
+        uses_max=row.max_uses,
+        ends_at=row.expires_at,
+        at=write.at,
+    )
+
+
+def _delegation(source: Source, write: RowWrite) -> DelegationChanged | None:
+    row: DelegationRow | None = write.after
+    if row is None:
+        return None
+    return DelegationChanged(
+        origin=source.origin,
+        audit_index=write.audit_index,
+        tenant=source.tenant,
+        delegation=write.key,
+        parent=row.parent,
+        delegator=row.delegator,
+        delegate=row.delegate,
+        scope=row.scope,
+        purpose=row.purpose,
+        status=Status.REVOKED if row.revoked else Status.ACTIVE,
+        expires_at=row.expires_at,
+        at=write.at,
+    )
+
+
+def _vault_key(source: Source, write: RowWrite) -> ContextChanged | None:
+    """Return the record of a key of the vault; its value is not for the views."""
+    row: VaultRow | None = write.after
+    if row is None:
+        return None
+    return ContextChanged(
+        origin=source.origin,
+        audit_index=write.audit_index,
+        tenant=source.tenant,
+        scope=row.scope,
+        key=row.key,
+        status=Status.SET,
+        version=row.version,
+        principal_id=row.author,
+        ends_at=None if row.until >= limits.FOR_EVER_MS else row.until,
+        at=write.at,
+    )
+
+
+def _always(_before: object, _after: object) -> bool:
+    return True
+
+
+class _Kind(NamedTuple):
+    """How one table is told.
+
+    `record` returns the record of a write, None where the row has left its view too. `shows` says whether a write that
+    replaces a row by another shows in the view. `id_of` returns the row's id in the view.
+    """
+
+    topic: Topic
+    record: Callable[[Source, RowWrite], RowChange | None]
+    shows: Callable[[Any, Any], bool] = _always
+    id_of: Callable[[bytes], bytes] = bytes
+
+
+KINDS: dict[str, _Kind] = {
+    "sessions": _Kind(topics.OPS_SESSIONS, _session, _shows_session),
+    "attestations": _Kind(topics.OPS_ATTESTATIONS, _attestation, _shows_attestation),
+    "requests": _Kind(topics.OPS_ATTESTATIONS, _request, _shows_request),
+    "grants": _Kind(topics.OPS_ATTESTATIONS, _grant),
+    "delegations": _Kind(topics.OPS_DELEGATIONS, _delegation),
+    "vault": _Kind(topics.OPS_CONTEXT, _vault_key, id_of=lambda key: sha256(key).digest()),
+}
+
+
+def feed_of(writes: Iterable[RowWrite], source: Source) -> list[Output]:
+    """Return the records that tell the views of some writes, in the order of the log: one for each row at most.
+
+    `writes` come newest first, as `Tables.writes(KINDS)` yields them.
+    """
+    told: set[tuple[str, bytes]] = set()
+    found: list[Output] = []
+    for write in writes:
+        row, kind = (write.table, write.key), KINDS[write.table]
+        if row in told:
+            continue
+        if write.before is not None and write.after is not None and not kind.shows(write.before, write.after):
+            continue
+        told.add(row)
+        found.append(_output(source, kind, write))
+    found.reverse()
+    return found
+
+
+def _output(source: Source, kind: _Kind, write: RowWrite) -> Output:
+    row_id, record = kind.id_of(write.key), kind.record(source, write)
+    key = f"{source.tenant}/{row_id.hex()}".encode()
+    return Output(kind.topic, topics.keyed_partition(row_id), key, None if record is None else codec.frame(record))
