@@ -21,7 +21,7 @@ class MisuseError(MacawError, RuntimeError):
 
 
 class InstallationError(MacawError, RuntimeError):
-    """A home, a key file, a topic or an access rule is missing or wrong. The operator mends it."""
+    """A home, a key file, a folder, a topic or an access rule is missing or wrong. Its owner mends it."""
 
 
 class UnavailableError(MacawError, RuntimeError):

@@ -167,8 +167,10 @@ def _stands(text: str, piece: _Piece, at: int) -> bool:
 def _place(text: str, piece: _Piece, at: int, end: int) -> int:
     """Return the first place from `at` on where a piece stands and ends by `end`, or -1 less its width for none."""
     none = -1 - piece.width
+    if at + piece.width > end:
+        return none
     if not piece.chunks:
-        return at if at + piece.width <= end else none
+        return at
     offset, anchor = piece.chunks[piece.anchor]
     last = end - piece.width + offset + len(anchor)
     found = text.find(anchor, at + offset, last)

@@ -19,7 +19,7 @@ from typing import Self
 from processors.evidence.folder_format import DATA_FILES, MANIFEST, SCHEMA_PREFIX
 from processors.evidence.verdict import AuditVerdict, VerdictCode, verify
 from processors.proof.merkle import EMPTY_ROOT
-from schemas.errors import EvidenceError
+from schemas.errors import InstallationError
 
 FILE_BYTES_MAX = 256 * 1024**3
 FILES_MAX = 1024
@@ -29,7 +29,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not be waited for
 
 
-class EvidenceFolderError(EvidenceError):
+class EvidenceFolderError(InstallationError):
     """The directory cannot be read as a folder of evidence; the message names the first file that is wrong.
 
     It is no ValueError: the verifier takes those for what a rule makes of the bytes, and the name would be lost.

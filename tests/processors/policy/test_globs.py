@@ -32,6 +32,7 @@ def expression(glob: str, spelling=str) -> re2._Regexp:
 @example("*a?b*", "aaab")
 @example("*?a??b*b", "abaabab")
 @example("??*??", "abc")
+@example("*a????*", "aaa")
 @example("*ab?ab*ab", "abcab")
 def test_a_glob_with_question_marks_answers_as_re2_does(glob, text):
     """In a condition to the letter, in an item of denied parameters folded."""

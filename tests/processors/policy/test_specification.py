@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.mapl_cases import NOW, Played, ms, read_cases
 
+from macaw.policies.case_files import read_case_file
+from macaw.policies.cases import NOW, CaseRun, documents_of
 from macaw.policies.warnings import WARNINGS
 from processors.policy import limits
 from processors.policy.call import Circumstances
 from processors.policy.insight.explain import explain
+from processors.policy.times import parse_time
 from tests.reference.mapl.codes import REASONS, REFUSALS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,7 +51,7 @@ def test_every_bound_and_price_stands_in_the_page_with_its_value() -> None:
 def test_the_table_of_patterns_is_the_file_of_cases() -> None:
     """Section 2 and `patterns.jsonl`, row by row."""
     table = [cells[:4] for cells in rows(section(2))[1:]]
-    cases = read_cases(VECTORS / "patterns.jsonl").cases
+    cases = [case for _, case in read_case_file(VECTORS / "patterns.jsonl").cases]
 
     expected = [["refused"] * 2 if one["expect"][0] == "refused" else list(one["expect"]) for one in cases]
     assert [(one[0].strip("`"), one[1].strip("`"), one[2:]) for one in table] == [
@@ -70,11 +72,12 @@ def test_every_code_stands_in_its_section(number: int, codes: str) -> None:
 def test_the_explanation_in_the_page_is_the_engine_s() -> None:
     """Case S02, member by member; only digests are left out."""
     told = json.loads(re.findall(r"```json\n(.*?)```", section(13), re.DOTALL)[0])
-    file = read_cases(VECTORS / "conformance.jsonl")
-    case = next(one for one in file.cases if one["id"] == "S02")
-    played = Played(file, case)
+    file = read_case_file(VECTORS / "conformance.jsonl")
+    case = next(one for _, one in file.cases if one["id"] == "S02")
+    run = CaseRun(file, case, documents_of(file, case))
+    now = parse_time(NOW, "")
 
-    explained = explain(played.index, played.subjects(), case["resource"], case["params"], Circumstances(now=ms(NOW)))
+    explained = explain(run.index, run.subjects(), case["resource"], case["params"], Circumstances(now=now))
 
     hidden = re.sub(r'"sha256": "[0-9a-f]{64}"', '"sha256": "…"', json.dumps({name: explained[name] for name in told}))
     assert json.loads(hidden) == told
@@ -82,6 +85,6 @@ def test_the_explanation_in_the_page_is_the_engine_s() -> None:
 
 def test_the_page_says_how_many_cases_there_are() -> None:
     """Section 15 counts the lines with an id."""
-    cases = read_cases(VECTORS / "conformance.jsonl").cases
+    cases = read_case_file(VECTORS / "conformance.jsonl").cases
 
     assert f"{len(cases)} lines with an id" in section(15)
