@@ -26,7 +26,7 @@ from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_dr
 from processors.proof.jcs import canonical
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.state.tables import Tables
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec, limits
 from schemas.records import (
     AuditEntry,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from macaw.installation.tenancy import admin_control
-from producers.control import Control
-from producers.home import Home, TenantHome
-from producers.keys import KeyPair
-from producers.outcomes import digest_of
-from producers.registering import register_key
+from macaw.installation.tenancy import admin_connection
+from producers.client.inputs import digest_of
+from producers.home.home import Home, TenantHome
+from producers.home.keys import KeyPair
+from producers.kafka.connection import Connection
+from producers.kafka.registering import register_key
 from schemas.records import Attestation, SessionRevoked
 from schemas.workflow import AttestationSet
 
@@ -18,14 +18,14 @@ def register_with_admin(
     home: Home, folder: TenantHome, role: str, name: str, attributes: Mapping[str, object]
 ) -> KeyPair:
     """Register an approver or attester with the admin key and keep its new key file. Raises RefusedError."""
-    with admin_control(home, folder) as control:
-        return register_key(control, folder.key_file(role, name), role, name, attributes)
+    with admin_connection(home, folder) as connection:
+        return register_key(connection, folder.key_file(role, name), role, name, attributes)
 
 
 def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason: str) -> None:
     """End a session with the admin key. Raises RefusedError UNKNOWN_SESSION."""
-    with admin_control(home, folder) as control:
-        control.tell(SessionRevoked(session=session_id, reason=reason))
+    with admin_connection(home, folder) as connection:
+        connection.ask(SessionRevoked(session=session_id, reason=reason))
 
 
 def attest_as(home: Home, folder: TenantHome, name: str, session: str, said: Attestation) -> None:
@@ -38,5 +38,5 @@ def attest_as(home: Home, folder: TenantHome, name: str, session: str, said: Att
         max_uses=said.max_uses,
         ttl_ms=said.ttl_ms,
     )
-    with Control(home, folder, KeyPair.load(folder.key_file("attester", name)), name) as control:
-        control.tell(body)
+    with Connection(home, folder, KeyPair.load(folder.key_file("attester", name)), name) as connection:
+        connection.ask(body)
