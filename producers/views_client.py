@@ -15,6 +15,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import IO, cast
 
+from schemas.errors import UnavailableError
+
 TIMEOUT_SECONDS = 10.0
 READY_SECONDS = 60.0
 RETRY_SECONDS = 0.25
@@ -25,7 +27,7 @@ PAGES_MAX = 800
 JSONObject = dict[str, object]
 
 
-class ViewsError(RuntimeError):
+class ViewsError(UnavailableError):
     """The views gave no usable answer; the message names the next step."""
 
 

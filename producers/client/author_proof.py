@@ -24,6 +24,7 @@ from processors.refusal import Refusal
 from producers.kafka.registry_view import RegistryView
 from producers.kafka.verified import UntrustedRecordError, carried_event
 from schemas import codec, limits
+from schemas.errors import EvidenceError
 from schemas.records import Event, SessionOpened, SignedEvent
 from schemas.rows import KeyRow
 from schemas.words import Role
@@ -32,7 +33,7 @@ from schemas.workflow import ContextWritten
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 
 
-class VaultForgedError(RuntimeError):
+class VaultForgedError(EvidenceError):
     """VAULT_FORGED: a value is shown in another form than its author signed, or without any proof.
 
     The value is not believed. The message says which part does not fit; ask the operator of the monitor.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 
+from schemas.errors import InputError
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class MalformedIdError(ValueError):
+class MalformedIdError(InputError):
     """The given text does not have the form of an id of its kind; nothing was sent."""
 
 
-class MalformedTimeError(ValueError):
+class MalformedTimeError(InputError):
     """The given time is outside the bounds of the log; nothing was sent."""
 
 

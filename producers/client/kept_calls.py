@@ -23,6 +23,7 @@ from producers.kafka.answers import Answer
 from producers.kafka.sent import Sent
 from producers.kafka.waiting import WaitingCall
 from schemas import topics
+from schemas.errors import InputError
 
 FOLDER = "calls"
 FILES_MAX = 20_000  # two for each call
@@ -30,7 +31,7 @@ _EVENT_ID = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class WaitingCallError(ValueError):
+class WaitingCallError(InputError):
     """A waiting call is not kept here; the message names the next step."""
 
 

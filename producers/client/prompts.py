@@ -11,13 +11,14 @@ from processors.policy.errors import PolicyError
 from processors.policy.evaluation import new_work
 from processors.policy.paths import MISMATCH, parse_path, reached
 from processors.proof import jcs
+from schemas.errors import InputError
 from schemas.records import Prompt
 
 # A prompt that asks for no narrower rights than its call has. A derived one still has all that its ancestors say.
 EVERYTHING: Mapping[str, Any] = {"resources": ["**"]}
 
 
-class PromptMismatchError(ValueError):
+class PromptMismatchError(InputError):
     """A prompt is not for the value that the call has at its path; nothing was sent."""
 
 

@@ -19,6 +19,7 @@ from producers.kafka.answers import Answer
 from producers.kafka.connection import Connection, reply_in
 from producers.kafka.outcomes import MalformedReplyError
 from schemas import limits
+from schemas.errors import InputError
 from schemas.records import Body
 from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 
@@ -27,7 +28,7 @@ __all__ = ["ContextVault", "ValueTooLargeError", "VaultEntry", "VaultForgedError
 LIST_KEYS_MAX = 10_000
 
 
-class ValueTooLargeError(ValueError):
+class ValueTooLargeError(InputError):
     """The value or its key is larger than the vault takes; nothing was sent."""
 
 

@@ -8,8 +8,10 @@ import secrets
 import stat
 from pathlib import Path
 
+from schemas.errors import InputError
 
-class FileError(ValueError):
+
+class FileError(InputError):
     """A file cannot be read, or is of a kind that is not accepted; the message names the file and the reason."""
 
     def __init__(self, path: Path, why: str, *, missing: bool = False) -> None:

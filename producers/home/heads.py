@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from processors.context.vault import NO_CHAIN, OWN, chain_value
 from producers.home.files import replace_private
+from schemas.errors import EvidenceError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ SAVE_SECONDS = 1.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class LogRollbackError(RuntimeError):
+class LogRollbackError(EvidenceError):
     """LOG_ROLLBACK: an answer stands earlier in the log than an entry that was known before the question.
 
     The decisions, revocations and uses since that place are gone from the log.
@@ -56,7 +57,7 @@ class VaultRollbackError(LogRollbackError):
     reason = "VAULT_ROLLBACK"
 
 
-class HeadsError(ValueError):
+class HeadsError(EvidenceError):
     """Kept heads cannot be read; the message names the file or the fault."""
 
 

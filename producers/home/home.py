@@ -26,6 +26,7 @@ from pathlib import Path
 from producers.home.files import FileError, read_file, replace_private
 from producers.home.keys import KeyPair
 from producers.home.security import Security, load_security
+from schemas.errors import InstallationError
 from schemas.topics import is_tenant_id
 
 REPLICATION_MAX = 15
@@ -37,7 +38,7 @@ _AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
 _FILE_NAME_CHARS_MAX = 160  # so that a suffix fits into the 255 bytes of a file name
 
 
-class HomeError(ValueError):
+class HomeError(InstallationError):
     """The configuration is missing or wrong; the message names the next step."""
 
 

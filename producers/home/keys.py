@@ -15,13 +15,14 @@ from processors.proof.authoring import offer_key
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
 from producers.home.files import FileError, create_private, read_file
+from schemas.errors import InstallationError
 from schemas.records import KeyOffer
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 _END = b"-----END PRIVATE KEY-----\n"
 
 
-class KeyFileError(ValueError):
+class KeyFileError(InstallationError):
     """A key file is missing, readable by others, or not two private keys."""
 
 

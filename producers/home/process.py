@@ -11,8 +11,10 @@ import os
 import weakref
 from typing import Any, Self
 
+from schemas.errors import MisuseError
 
-class ForkedError(RuntimeError):
+
+class ForkedError(MisuseError):
     """A connection that was opened before a fork is used in the child; nothing was sent."""
 
 

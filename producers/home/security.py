@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from schemas.errors import InstallationError
+
 MECHANISMS: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN")
 PASSWORD_BYTES_MAX: Final = 1024
 VALUE_CHARS_MAX: Final = 1024
@@ -38,7 +40,7 @@ _TAKES: Final = {
 _PASSWORD_OF: Final = {"sasl.password_file": "sasl.password", "ssl.key.password_file": "ssl.key.password"}
 
 
-class SecurityError(ValueError):
+class SecurityError(InstallationError):
     """The settings of the connection to Kafka are wrong or incomplete; the message says which, and no secret."""
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from concurrent.futures import Future
 from enum import Enum, auto
 
+from schemas.errors import UnavailableError
 
-class PublishError(RuntimeError):
+
+class PublishError(UnavailableError):
     """The broker did not take the event, as far as is known here.
 
     `never_sent`: it is certain that the event cannot come to the log later either.

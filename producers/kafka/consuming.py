@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas import limits
+from schemas.errors import EvidenceError, UnavailableError
 
 T = TypeVar("T")
 
@@ -42,15 +43,15 @@ UNREADABLE = frozenset(
 )
 
 
-class LogSetBackError(RuntimeError):
+class LogSetBackError(EvidenceError):
     """The brokers came back with an older log than was read here before."""
 
 
-class ReadTimeoutError(RuntimeError):
+class ReadTimeoutError(UnavailableError):
     """A topic could not be read to its end in time."""
 
 
-class UnreadableBatchError(RuntimeError):
+class UnreadableBatchError(UnavailableError):
     """A batch cannot be read, now or later.
 
     `offset` is that of its first record, or the offset inside the batch at which reading began.

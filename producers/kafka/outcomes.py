@@ -9,6 +9,7 @@ from typing import Any
 from producers.kafka.answers import Answer
 from producers.kafka.appending import Fate
 from producers.kafka.waiting import WaitingCall
+from schemas.errors import OutcomeError
 from schemas.reasons import Reason
 from schemas.words import Outcome
 
@@ -19,7 +20,7 @@ _MAY_BEGIN = "It may run later, run now, or have run"
 _MAY_HAVE_BEGUN = "It may run now, or have run; it does not begin any more unless people are asked for it"
 
 
-class CallError(RuntimeError):
+class CallError(OutcomeError):
     """A call did not give a result. `reason` is the stable code, `answer` the signed record where there is one."""
 
     def __init__(self, message: str, *, reason: str = "", answer: Answer | None = None) -> None:

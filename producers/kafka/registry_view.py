@@ -20,6 +20,7 @@ from producers.home.home import Home, TenantHome
 from producers.home.process import OfOneProcess
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import LogSetBackError, ReadPosition, ReadTimeoutError, headers_of, take, watermarks
+from schemas.errors import EvidenceError
 from schemas.rows import KeyRow, ResourceRow, SessionRow
 from schemas.topics import REGISTRY, reader_group
 from schemas.words import RegistryKind
@@ -30,7 +31,7 @@ CATCH_UP_SECONDS = 10.0
 FRESH_SECONDS = 2.0  # for so long a running process may not see a revocation
 
 
-class RegistryError(RuntimeError):
+class RegistryError(EvidenceError):
     """The registry cannot be read, or does not begin with the pinned genesis."""
 
 

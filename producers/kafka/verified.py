@@ -21,6 +21,7 @@ from processors.refusal import Refusal
 from producers.kafka.consuming import headers_of
 from producers.kafka.registry_view import RegistryView
 from schemas import codec
+from schemas.errors import EvidenceError
 from schemas.records import Event, SignedEvent
 from schemas.topics import INTAKE
 from schemas.words import Role
@@ -28,7 +29,7 @@ from schemas.words import Role
 _place_of = functools.lru_cache(maxsize=4096)(Place.of)
 
 
-class UntrustedRecordError(ValueError):
+class UntrustedRecordError(EvidenceError):
     """The signatures of a record, or of an event carried in it, do not cover its content, place or signer."""
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from processors.proof import jcs
 from producers.tools.result_text import exception_text, place_text
 from schemas import limits
+from schemas.errors import InputError, MisuseError
 
 PROBLEMS_MAX = 16  # of one call that the error names
 WHY_CHARS_MAX = 200
@@ -41,11 +42,11 @@ _JSON_NAMES = {
 }
 
 
-class AnnotationError(ValueError):
+class AnnotationError(MisuseError):
     """An annotation cannot be met by JSON, or cannot be read."""
 
 
-class ToolArgumentError(ValueError):
+class ToolArgumentError(InputError):
     """The parameters of a call do not fit the function, which did not run: the caller's mistake."""
 
     def __init__(self, tool: str, problems: Sequence[tuple[str, str]]) -> None:

@@ -26,10 +26,11 @@ from processors.policy.limits import USES_MAX
 from processors.policy.requirements import parse_key
 from processors.proof import jcs
 from schemas import limits
+from schemas.errors import MisuseError
 from schemas.records import Attestation
 
 
-class AttestationError(ValueError):
+class AttestationError(MisuseError):
     """The attestation cannot be made: the key is not declared, or the log would refuse it."""
 
 

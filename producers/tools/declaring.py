@@ -22,6 +22,7 @@ from producers.tools.arguments import AnnotationError, ArgumentReader, bind, rea
 from producers.tools.attesting import AttestationError, Terms, check_declared
 from producers.tools.return_types import check_result
 from schemas import limits
+from schemas.errors import MisuseError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +35,7 @@ _CALL: ContextVar[str] = ContextVar("macaw_idempotency_key")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
-class ToolDeclarationError(ValueError):
+class ToolDeclarationError(MisuseError):
     """A declaration, or the place where tools are looked for, cannot be offered as tools."""
 
 

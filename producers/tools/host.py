@@ -37,6 +37,7 @@ from producers.tools.declaring import ToolFunction
 from producers.tools.executed import ExecutedCalls
 from producers.tools.execution import Ended, Execution, failed
 from producers.tools.outbox import Outbox
+from schemas.errors import StoppedError
 from schemas.records import Decision, ResultReported
 from schemas.topics import tool_group
 from schemas.words import Role
@@ -50,7 +51,7 @@ HELD_MAX = 64  # calls that are past their time-out and have not ended; above it
 REPORTLESS_SECONDS = 60.0  # without getting a report to the log a host ends; other instances wait for it meanwhile
 
 
-class HostError(RuntimeError):
+class HostError(StoppedError):
     """The host cannot work here and has ended; calls that it had not committed are left to other instances."""
 
 
