@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from producers.client.calls import Asking, Invoking, parts_of
 from producers.client.client import Client
-from producers.client.open_call import ANSWER_SECONDS, OpenCall, Patience, Waiting
+from producers.client.open_call import ANSWER_SECONDS, CallPatience, OpenCall, Waiting
 from producers.home.home import Home
 from producers.kafka.answers import Answer
 from producers.kafka.connection import SESSION_TTL_MS
@@ -43,7 +43,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         cls, tenant: str | None, event_id: str, *, home: Home | None = None, **how: Unpack[Waiting]
     ) -> Any:
         """Come back for a result, as `Client.resume`; a task that is cancelled leaves the call once more."""
-        patience = Patience(**how)
+        patience = CallPatience(**how)
         client, call = await asyncio.to_thread(Client.come_back, tenant, event_id, home=home)
         async with cls(client):
             return await call.finish_async(patience)
@@ -79,7 +79,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
 
         `on_pending` is called in the event loop, `give` in another thread.
         """
-        return await call.finish_async(Patience(**how))
+        return await call.finish_async(CallPatience(**how))
 
     @property
     def left(self) -> list[WaitingCall]:

@@ -16,7 +16,7 @@ from processors.proof import jcs
 from producers.client.delegations import delegation_id
 from producers.client.inputs import MalformedIdError, milliseconds
 from producers.client.kept_calls import Book
-from producers.client.open_call import ANSWER_SECONDS, OpenCall, Patience, Waiting, waited
+from producers.client.open_call import ANSWER_SECONDS, CallPatience, OpenCall, Waiting, waited
 from producers.client.prompts import AuthenticatedPrompt, records_for
 from producers.home.process import ForkedError
 from producers.kafka.answers import Answer
@@ -52,12 +52,12 @@ class Invoking(Asking, Waiting, total=False):
     """Everything that `invoke` takes beside the call itself."""
 
 
-def parts_of(how: Invoking) -> tuple[Asking, Patience]:
+def parts_of(how: Invoking) -> tuple[Asking, CallPatience]:
     """Return the parts of the call, and the patience. An unknown name stays with the call, which refuses it."""
     named = cast("dict[str, Any]", how)
     asking = {name: value for name, value in named.items() if name not in Waiting.__optional_keys__}
     waiting = {name: value for name, value in named.items() if name in Waiting.__optional_keys__}
-    return cast("Asking", asking), Patience(**cast("Waiting", waiting))
+    return cast("Asking", asking), CallPatience(**cast("Waiting", waiting))
 
 
 class Calls:
@@ -82,7 +82,7 @@ class Calls:
         return self.begin(resource, parameters, **how).sent.answer
 
     def invoke(self, resource: str, parameters: Mapping[str, Any], **how: Unpack[Invoking]) -> Any:
-        """Ask for an operation and return its result. `Asking` and `Patience` explain the optional arguments.
+        """Ask for an operation and return its result. `Asking` and `CallPatience` explain the optional arguments.
 
         A call without an answer within `seconds` does not begin any more. NoAnswerError and an interrupt leave the call
         among `left`: its result can be fetched later.
@@ -121,7 +121,7 @@ class Calls:
 
     def finish(self, call: OpenCall, **how: Unpack[Waiting]) -> Any:
         """Wait for a call that was begun and return its result. Raises as `invoke`, and as `give` does."""
-        return call.finish(Patience(**how))
+        return call.finish(CallPatience(**how))
 
     def knows(self, resource: str) -> bool:
         """Whether the client has read the declaration of a resource: if so, `begin` asks no broker first."""

@@ -22,7 +22,7 @@ from typing import Any, Self, Unpack
 from processors.policy.names import PERSON_PREFIX
 from producers.client import kept_calls
 from producers.client.calls import Calls
-from producers.client.open_call import OpenCall, Patience, Waiting
+from producers.client.open_call import CallPatience, OpenCall, Waiting
 from producers.client.workflow import Workflow
 from producers.home.home import Home
 from producers.home.keys import KeyPair
@@ -106,7 +106,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
             WaitingCallError: no such call is kept here.
             HomeError, KeyFileError; and as `invoke`.
         """
-        patience = Patience(**how)
+        patience = CallPatience(**how)
         client, call = cls.come_back(tenant, event_id, home=home)
         with client:
             return call.finish(patience)

@@ -35,7 +35,7 @@ Give = Callable[[Any], object]
 
 
 class Waiting(TypedDict, total=False):
-    """The arguments that make a Patience."""
+    """The arguments that make a CallPatience."""
 
     seconds: float
     approval_seconds: float | None
@@ -44,7 +44,7 @@ class Waiting(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class CallPatience:
     """How a caller waits for a call.
 
     `seconds` is for the monitor and the tool. While people are asked the wait lasts until their time is over, or
@@ -82,7 +82,7 @@ class OpenCall:
 
     # --- the whole call
 
-    def finish(self, patience: Patience) -> Any:
+    def finish(self, patience: CallPatience) -> Any:
         """Wait for the call and return its result. Raises as `Client.invoke`."""
         try:
             answer = self.first(patience.seconds)
@@ -95,7 +95,7 @@ class OpenCall:
             raise
         return self._given(answer, patience.give)
 
-    async def finish_async(self, patience: Patience) -> Any:
+    async def finish_async(self, patience: CallPatience) -> Any:
         """Wait as `finish`. `on_pending` is called in the event loop, `give` in another thread.
 
         A task that is cancelled meanwhile leaves the call.

@@ -12,7 +12,7 @@ import pytest
 
 from producers.client import AsyncClient, Client
 from producers.client.calls import Invoking, parts_of
-from producers.client.open_call import OpenCall, Patience, Waiting
+from producers.client.open_call import CallPatience, OpenCall, Waiting
 
 PAGE = Path(__file__).parents[2] / "docs" / "tools.md"
 CALLS = {"begin", "close", "connect", "finish", "invoke", "left", "resume", "start", "submit"}
@@ -55,12 +55,12 @@ def test_how_a_call_is_waited_for_is_told_from_what_it_says() -> None:
     """A name of neither stays with the call, which refuses it before anything is sent."""
     how: Any = {"seconds": 3, "deadline": 5, "on_pending": None, "timeout": 1}
 
-    assert parts_of(how) == ({"deadline": 5, "timeout": 1}, Patience(seconds=3))
+    assert parts_of(how) == ({"deadline": 5, "timeout": 1}, CallPatience(seconds=3))
     assert set(Invoking.__optional_keys__) == {
         *("seconds", "approval_seconds", "on_pending", "give"),
         *("intents", "delegation", "prompts", "deadline", "idempotency_key"),
     }
-    assert [one.name for one in fields(Patience)] == list(Waiting.__annotations__)
+    assert [one.name for one in fields(CallPatience)] == list(Waiting.__annotations__)
 
 
 @pytest.mark.parametrize("wait", [Client.finish, Client.resume, AsyncClient.finish, AsyncClient.resume])
