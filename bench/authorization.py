@@ -27,7 +27,7 @@ from macaw.policies.files import read_documents
 from processors.intake.identify import Received
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.attributes import NONE, Attributes
 from schemas.records import (

@@ -17,7 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from bench.tenant import Signed
 from bench.worker import Usage, Work
-from producers.consuming import watermarks
+from producers.kafka.consuming import watermarks
 from schemas.topics import Topic
 
 ANSWER_SECONDS = 120.0

@@ -20,7 +20,7 @@ from pathlib import Path
 from confluent_kafka import KafkaError, Message, Producer
 
 from macaw.installation.tenancy import create_tenant, register_enrolment
-from producers.home import Home
+from producers.home.home import Home
 from schemas.topics import INTAKE
 from streams.local.choose import KafkaBroker
 

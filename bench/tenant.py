@@ -16,7 +16,7 @@ from processors.effects import output_place
 from processors.proof import signing
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.attributes import NONE, Attributes
 from schemas.records import (

@@ -25,7 +25,7 @@ from processors.intake.identify import Received
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of
 from processors.state.tables import Tables
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec, limits
 from schemas.attributes import NONE, Attributes
 from schemas.records import (

@@ -1,6 +1,6 @@
-"""Asks the query API of the views, with the standard library only.
+"""A client of the views' query API, with the standard library only.
 
-An answer is whole or an error: a view that is not ready is waited for, and nothing is ever taken for an empty list.
+An answer is whole or an error: a view that is not ready is waited for, and a failure never looks like an empty list.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import IO, cast
 
+from schemas.errors import UnavailableError
+
 TIMEOUT_SECONDS = 10.0
 READY_SECONDS = 60.0
 RETRY_SECONDS = 0.25
@@ -25,8 +27,8 @@ PAGES_MAX = 800
 JSONObject = dict[str, object]
 
 
-class ViewsError(RuntimeError):
-    """The views gave no answer that can be used; the message says what to do."""
+class ViewsError(UnavailableError):
+    """The views gave no usable answer; the message names the next step."""
 
 
 class ViewsNotReadyError(ViewsError):
@@ -50,13 +52,13 @@ def fetch_rows(
     *,
     ready_seconds: float = READY_SECONDS,
 ) -> list[JSONObject]:
-    """Return a list of a tenant, all pages, as the query API describes its rows; `what` is the last part of its path.
+    """Return all rows of a list of a tenant, as the query API describes them; `what` is the last part of its path.
 
     Views that have just started are waited for, up to `ready_seconds`.
 
     Raises:
         ViewsNotReadyError: they were not ready in time.
-        ViewsError: they cannot be reached, refuse the token or a parameter, or answer with something else.
+        ViewsError: they cannot be reached, refuse the token or a parameter, or give an answer of another form.
     """
     check_address(base_url)
     until = time.monotonic() + ready_seconds
@@ -73,10 +75,10 @@ def fetch_rows(
 
 
 def check_address(base_url: str) -> None:
-    """Check that a token may be sent there. Raises ViewsError: it is no address, or plain HTTP to another machine."""
+    """Check that a token may be sent there. Raises ViewsError for no address, and for plain HTTP to another machine."""
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ViewsError(f"{base_url[:80]!r} is no address of the views: want http://127.0.0.1:PORT")
+        raise ViewsError(f"{base_url[:80]!r} is not an address of the views: give one like http://127.0.0.1:PORT")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ViewsError(f"a token is not sent in the clear to {parts.hostname}: use https, or a tunnel")
 
@@ -113,7 +115,7 @@ def _page(address: str, token: str) -> JSONObject:
             raise _refusal(exc.code, exc) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise ViewsError(
-            f"the views cannot be reached at {address.partition('/v1/')[0]}: {exc}; is it running?"
+            f"the views cannot be reached at {address.partition('/v1/')[0]}: {exc}; are they running?"
         ) from exc
 
 
@@ -135,9 +137,9 @@ def _read(response: IO[bytes]) -> JSONObject:
     try:
         found = json.loads(body)
     except ValueError as exc:
-        raise ViewsError("the views answer with something else than JSON: is this their address?") from exc
+        raise ViewsError("the answer of the views is not JSON: is this their address?") from exc
     if not isinstance(found, dict):
-        raise ViewsError("the views answer with something else than an object: is this their address?")
+        raise ViewsError("the answer of the views is not an object: is this their address?")
     return found
 
 
@@ -148,7 +150,7 @@ def _refusal(code: int, response: IO[bytes]) -> ViewsError:
         said = ""
     match code:
         case 401:
-            return ViewsError("the views refuse this token: want the one in views.token of the tenant's folder")
+            return ViewsError("the views refuse this token: use the one in views.token of the tenant's folder")
         case 503:
             return ViewsNotReadyError(said or "the views are not ready; ask again in a moment")
         case _:
@@ -159,7 +161,7 @@ def _rows_of(page: JSONObject, tenant: str, what: str) -> tuple[list[JSONObject]
     rows, after = page.get(what), page.get("next")
     shaped = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
     if not shaped or page.get("tenant") != tenant or page.get("ready") is not True:
-        raise ViewsError(f"the views answer with something else than a page of {what}: is this their address?")
+        raise ViewsError(f"the answer of the views is not a page of {what}: is this their address?")
     if after is not None and not isinstance(after, str):
-        raise ViewsError("the views answer with a page that names no next one: is this their address?")
+        raise ViewsError("the answer of the views has a malformed `next`: is this their address?")
     return cast(list[JSONObject], rows), after

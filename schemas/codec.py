@@ -21,10 +21,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 import fastavro
 
 from schemas import attributes, changes, records, rows, rulings, workflow
+from schemas.codec_fast.reading import Reader, compile_reader
+from schemas.codec_fast.writing import Writer, compile_writer
 from schemas.errors import InputError
 from schemas.numbers import NumberError, Numbers
-from schemas.reading import Reader, compile_reader
-from schemas.writing import Writer, compile_writer
 
 NAMESPACE = "macaw.v1"
 FRAME_BYTES = 5

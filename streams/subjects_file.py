@@ -22,7 +22,7 @@ from processors.policy.names import PERSON_PREFIX, check_name, check_printable, 
 from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal
-from producers.files import FileError, read_file
+from producers.home.files import FileError, read_file
 from schemas.errors import InputError
 from schemas.words import Role
 from streams.strict_yaml import StrictYAMLError, parse_yaml

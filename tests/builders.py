@@ -12,7 +12,7 @@ from processors.effects import Output
 from processors.intake.identify import Received
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec, topics
 from schemas.attributes import NONE, Attributes
 from schemas.changes import SessionChanged

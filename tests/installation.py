@@ -13,11 +13,11 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from macaw.installation.tenancy import create_tenant, monitored, register_enrolment
-from producers.client import Control
-from producers.home import Home, TenantHome
-from producers.registering import register_tool
-from producers.tool_host import HostSettings, ToolHost
+from producers.home.home import Home, TenantHome
+from producers.kafka.connection import Connection
 from producers.tools import collect_tools
+from producers.tools.host import HostSettings, ToolHost
+from producers.tools.registration import register_tool
 from schemas.topics import INTAKE_PATTERN
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import Monitor
@@ -41,9 +41,9 @@ class Installation:
         """Serve an object's tools in a thread until the block ends."""
         found = collect_tools(tools)
         key = register_tool(self.home, self.folder, app, found)
-        control = Control(self.home, self.folder, key, app)
+        connection = Connection(self.home, self.folder, key, app)
         host = ToolHost(
-            control,
+            connection,
             app,
             found,
             HostSettings(
@@ -60,7 +60,7 @@ class Installation:
         finally:
             host.stop()
             thread.join(120)
-            control.close()
+            connection.close()
 
 
 def assigned_topics(broker: BrokerInfo, tenants: Sequence[str]) -> Callable[[], Iterable[str]]:

@@ -15,7 +15,7 @@ path = Path("processors/calls/prompts.py").resolve()
 mutation._import_what_stays(path)
 tree, _ = mutation.mutated("NOTHING = True", 0)
 sys.meta_path.insert(0, mutation._Finder(mutation._Mutated("processors.calls.prompts", path, tree)))
-from processors import prompts
+from processors.calls import prompts
 
 print(prompts.NOTHING)
 """

@@ -21,7 +21,7 @@ from processors.proof.authoring import uuid7
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, VerifiedHeads
 from processors.state.tables import Tables, TenantLimits
 from processors.step import step
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec, topics
 from schemas.attributes import NONE, Attributes
 from schemas.records import (

@@ -11,7 +11,7 @@ from bench.drive import Appender, Running, TopicReader, reader_settings
 from bench.scale.restart import as_figures, start_again
 from bench.scale.site import Figures, Site
 from bench.tenant import BURST, BenchTenant, Signed
-from producers.consuming import watermarks
+from producers.kafka.consuming import watermarks
 from schemas.topics import DECISIONS, INTAKE, STATE
 
 CALLS_AT_ONCE = 1024

@@ -11,7 +11,7 @@ from bench.drive import ANSWER_SECONDS, Appender, BenchError, running
 from bench.scale.member import Restart, run_restart
 from bench.scale.site import Figures, Site
 from bench.tenant import BURST, BenchTenant, Signed
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import limits
 from schemas.records import Body, PrincipalRegistered
 from schemas.topics import INTAKE

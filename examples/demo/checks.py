@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from examples.demo.tamper import tampered_copies
-from producers.home import Home, TenantHome
+from producers.home.home import Home, TenantHome
 from streams.history.evidence_folder import verify_folder
 from streams.history.export import export_audit
 from streams.history.replay import replay

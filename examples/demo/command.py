@@ -13,7 +13,7 @@ from rich.console import Console
 
 from examples.demo.checks import Checks
 from examples.demo.installation import DemoError, installation
-from producers.home import Home
+from producers.home.home import Home
 
 WIDTH_MIN = 120
 INTERRUPTED = 130

@@ -16,7 +16,7 @@ from examples.demo.stage import RunningHosts, Stage
 from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
 from macaw.policies.files import read_documents
 from producers.client import Client
-from producers.home import Home, TenantHome
+from producers.home.home import Home, TenantHome
 from streams.local.choose import EmbeddedBroker
 
 COMPANY = "Blue Sparrow Tech"

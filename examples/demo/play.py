@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from examples.demo.environment import Environment
 from examples.demo.score import Call, InjectedCall, Outcome, Task, is_write, resource_name
 from examples.demo.stage import Stage
-from producers.answers import Answer
 from producers.client import Client
+from producers.kafka.answers import Answer
 from schemas import words
 
 ANSWER_SECONDS = 60.0

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from examples.demo.environment import Environment, build_environment
-from producers.client import Control
-from producers.home import Home, TenantHome
-from producers.registering import register_tool
-from producers.tool_host import HostSettings, ToolHost
+from producers.home.home import Home, TenantHome
+from producers.kafka.connection import Connection
 from producers.tools import ToolFunction, collect_tools
+from producers.tools.host import HostSettings, ToolHost
+from producers.tools.registration import register_tool
 
 
 class Stage:
@@ -60,19 +60,19 @@ class RunningHosts:
         group_managed: bool,
     ) -> None:
         """Register and start a host for each app with the tools that it offers."""
-        self._hosts: list[tuple[ToolHost, threading.Thread, Control]] = []
+        self._hosts: list[tuple[ToolHost, threading.Thread, Connection]] = []
         for app, tools in offered.items():
             key = register_tool(home, folder, app, tools)
-            control = Control(home, folder, key, app)
+            connection = Connection(home, folder, key, app)
             settings = HostSettings(
                 bootstrap=home.bootstrap,
                 group_managed=group_managed,
                 executed_path=folder.path / "executed" / f"{app}.db",
             )
-            host = ToolHost(control, app, tools, settings)
+            host = ToolHost(connection, app, tools, settings)
             thread = threading.Thread(target=host.run, name=f"host-{app}", daemon=True)
             thread.start()
-            self._hosts.append((host, thread, control))
+            self._hosts.append((host, thread, connection))
 
     def executed(self) -> int:
         """Return how many calls the hosts have executed."""
@@ -82,6 +82,6 @@ class RunningHosts:
         """Stop every host; calls that run are waited for."""
         for host, _, _ in self._hosts:
             host.stop()
-        for _, thread, control in self._hosts:
+        for _, thread, connection in self._hosts:
             thread.join(30)
-            control.close()
+            connection.close()

@@ -10,8 +10,8 @@ from macaw.cli.terminal.options import AsJson, Tenant
 from schemas.words import Status
 
 if TYPE_CHECKING:
-    from producers.approving import ShownCall
     from producers.client import Client
+    from producers.client.approvals import ShownCall
 
 app = typer.Typer(help="See what waits for an approval, and answer it.")
 

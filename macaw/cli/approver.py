@@ -76,7 +76,7 @@ def attest(
     from macaw.cli.terminal.output import say, show_json
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.registrations import attest_as
-    from producers.attesting import Terms
+    from producers.tools.attesting import Terms
 
     terms = Terms(value=json_of(value, "--value"), one_time=one_time, max_uses=max_uses, ttl_seconds=ttl)
     home, folder = open_tenant(tenant)

@@ -33,7 +33,7 @@ def export(
     written = export_audit(
         home.bootstrap,
         tenant=folder.tenant,
-        deployment=home.config.get("deployment", "local"),
+        deployment=home.deployment,
         genesis=folder.genesis,
         target=directory,
         security=home.security,
@@ -126,7 +126,7 @@ def _genesis(given: str | None, tenant: str | None) -> bytes:
 def _known_genesis(tenant: str | None) -> bytes:
     """Return the genesis that this installation has pinned. Raises CommandError: a stranger's machine has none."""
     from macaw.cli.terminal.errors import CommandError
-    from producers.home import Home, HomeError
+    from producers.home.home import Home, HomeError
 
     wanted = "name the genesis that the log's owner gave you, by another way than the folder: --genesis HEX"
     try:

@@ -100,11 +100,10 @@ def _question(subject_type: str, subject: str, action: str, resource: str, prope
 
 
 def _answered(standing: Snapshot, question: Question) -> dict[str, Any]:
-    import time
-
+    from producers.home.clock import clock_ms
     from streams.authzen.answers import answer
 
-    return answer(standing, question, time.time_ns() // 1_000_000).as_json()
+    return answer(standing, question, clock_ms()).as_json()
 
 
 @contextmanager

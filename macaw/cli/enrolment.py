@@ -47,18 +47,17 @@ def create(
     tenant: Tenant = None,
 ) -> None:
     """Make an enrolment key with the admin key. It registers once, and gives nothing, unless you say so."""
-    import time
-
     from macaw.cli.agent import attributes_in
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.enrolments import create_enrolment, grant_of
+    from producers.home.clock import clock_ms
 
     if unknown := sorted(set(kind) - set(KINDS)):
         raise typer.BadParameter(f"got {unknown[0][:80]!r}, want {', '.join(KINDS)}", param_hint="--for")
     lists = {"roles": role or [], "attests": attests or []}
     grant = grant_of(kind, names or name, count, attributes_in(attribute or []), lists)
-    expires_at = None if days is None else time.time_ns() // 1_000_000 + int(days * 86_400_000)
+    expires_at = None if days is None else clock_ms() + int(days * 86_400_000)
     home, folder = open_tenant(tenant)
     path = create_enrolment(home, folder, name, grant, expires_at=expires_at, machine=machine)
     what = f"{' or '.join(kind)} {grant.name_pattern}"
@@ -82,7 +81,7 @@ def revoke(
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import revoke_principal
-    from producers.registering import ENROLMENT_PREFIX
+    from producers.kafka.registering import ENROLMENT_PREFIX
 
     home, folder = open_tenant(tenant)
     revoke_principal(home, folder, f"{ENROLMENT_PREFIX}{name}", reason=reason)

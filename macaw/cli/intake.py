@@ -43,11 +43,10 @@ def accept_time(
     tenant: Tenant = None,
 ) -> None:
     """Let records that were appended ahead of the clock (CLOCK_AHEAD) count as of a time that you name."""
-    import time
-
+    from producers.home.clock import clock_ms
     from schemas.rulings import TimeAccepted
 
-    now = time.time_ns() // 1_000_000 if at is None else _milliseconds(at)
+    now = clock_ms() if at is None else _milliseconds(at)
     last = _end(tenant) if last is None else last
     _rule(tenant, TimeAccepted(first=first, last=last, now=now, reason=reason), "folded at that time where ahead")
 
@@ -78,13 +77,13 @@ def _rule(tenant: str | None, body: RecordsSkipped | TimeAccepted, done: str) ->
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
-    from macaw.installation.tenancy import admin_control
+    from macaw.installation.tenancy import admin_connection
     from producers.client import NoAnswerError
 
     home, folder = open_tenant(tenant)
-    with admin_control(home, folder) as control:
+    with admin_connection(home, folder) as connection:
         try:
-            answer = control.tell(body)
+            answer = connection.ask(body)
         except NoAnswerError as exc:
             raise CommandError(
                 f"the ruling stands on {folder.tenant}'s intake, and no monitor has come to it: is one running, and "

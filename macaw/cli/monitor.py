@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from producers.home import Home
+    from producers.home.home import Home
 
 NAME = "monitor"
 

@@ -23,7 +23,7 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     report = replay(
         home.bootstrap,
         tenant=folder.tenant,
-        deployment=home.config.get("deployment", "local"),
+        deployment=home.deployment,
         genesis=folder.genesis,
         security=home.security,
     )

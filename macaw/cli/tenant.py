@@ -9,7 +9,7 @@ import typer
 from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
-    from producers.home import Home
+    from producers.home.home import Home
 
 app = typer.Typer(help="Found and list tenants, and renew their enrolment keys.")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from macaw.installation.instances import InstanceHome
-    from producers.home import Home
+    from producers.home.home import Home
     from producers.tools import ToolFunction
 
 app = typer.Typer(help="Host tools: plain functions that run only when the log says so.")
@@ -88,9 +88,9 @@ def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunct
     from macaw.cli.terminal.output import log_to_stderr, say
     from macaw.cli.terminal.places import is_embedded
     from macaw.cli.terminal.stopping import Stopping
-    from producers.client import Control
-    from producers.registering import register_tool
-    from producers.tool_host import HostSettings, ToolHost
+    from producers.kafka.connection import Connection
+    from producers.tools.host import HostSettings, ToolHost
+    from producers.tools.registration import register_tool
 
     key = register_tool(home, folder, name, tools)
     log_to_stderr(logging.INFO)
@@ -100,8 +100,8 @@ def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunct
         executed_path=folder.key_file("tool", name).with_suffix(".executed"),
         security=home.security,
     )
-    with Stopping(insist=True) as stopping, Control(home, folder, key, name) as control:
-        host = ToolHost(control, name, tools, settings)
+    with Stopping(insist=True) as stopping, Connection(home, folder, key, name) as connection:
+        host = ToolHost(connection, name, tools, settings)
         stopping.ask = host.stop
         if stopping.signal is not None:
             host.stop()

@@ -100,7 +100,7 @@ def _check_name(tenant: str | None) -> None:
 
 
 def _is_installed() -> bool:
-    from producers.home import Home, HomeError
+    from producers.home.home import Home, HomeError
 
     try:
         Home.find()

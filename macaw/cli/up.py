@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from macaw.cli.terminal.stopping import Stopping
-    from producers.home import Home
+    from producers.home.home import Home
     from streams.local.choose import Broker
     from streams.local.supervisor import Child
 
@@ -95,7 +95,7 @@ def _started(base: Path, stopping: Stopping, *, discard: bool, choice: BrokerCho
 
 def _configure(base: Path, found: dict[str, str]) -> Home:
     from macaw.installation.locking import update_config
-    from producers.home import Home
+    from producers.home.home import Home
 
     before = Home.open(base).config if (base / ".macaw" / "config.json").exists() else {}
     # The deployment is part of every origin, so it is named once and kept.

@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from producers.home import Home, HomeError
-from producers.security import UNSECURED
+from producers.home.clock import clock_ms
+from producers.home.home import Home, HomeError
+from producers.home.security import UNSECURED
 from schemas.errors import InstallationError
 from streams.local.choose import Broker, BrokerKind, BrokerUnavailableError, EmbeddedBroker, choose_broker
 from streams.local.probe import is_free
@@ -98,9 +99,7 @@ def _port(home: Home) -> int:
 
 def _set_tenants_aside(path: Path, say: Callable[[str], None]) -> None:
     """Move the keys of tenants whose logs are about to be deleted to a folder where no command looks."""
-    import time
-
     tenants = path / "tenants"
     if tenants.is_dir():
-        aside = tenants.rename(path / f"tenants.discarded-{time.time_ns() // 1_000_000}")
+        aside = tenants.rename(path / f"tenants.discarded-{clock_ms()}")
         say(f"the logs of these tenants are discarded; their keys are kept in {aside}")

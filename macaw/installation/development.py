@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from macaw.installation.tenancy import admin_control
+from macaw.installation.tenancy import admin_connection
 from processors.identity.attributes import attributes_from
 from processors.identity.issuers import DEVELOPMENT_ISSUER
 from processors.policy.names import PERSON_PREFIX
-from producers.client import Control, RefusedError, open_session
-from producers.home import Home, TenantHome
-from producers.keys import KeyPair
+from producers.client import RefusedError
+from producers.home.home import Home, TenantHome
+from producers.home.keys import KeyPair
+from producers.kafka.connection import Connection
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered
 from schemas.words import Role
@@ -50,9 +51,8 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
     session, new = KeyPair.generate(), path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     session.save(new)  # before it is opened: the key of an earlier session is kept until this one is safe
-    with Control(home, folder, _bridge(home, folder), BRIDGE) as control:
-        open_session(
-            control,
+    with Connection(home, folder, _bridge(home, folder), BRIDGE) as connection:
+        connection.open_session(
             session,
             principal_id=f"{PERSON_PREFIX}{name}",
             ttl_ms=ttl_ms,
@@ -74,9 +74,9 @@ def _bridge(home: Home, folder: TenantHome) -> KeyPair:
         attributes=attributes_from({"issuers": [DEVELOPMENT_ISSUER]}),
         tools=(),
     )
-    with admin_control(home, folder) as control:
+    with admin_connection(home, folder) as connection:
         try:
-            control.tell(body)
+            connection.ask(body)
         except RefusedError as exc:
             if exc.reason != Reason.KEY_TAKEN:  # registered already
                 raise

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from macaw.installation.locking import update_config
-from macaw.installation.tenancy import admin_control
+from macaw.installation.tenancy import admin_connection
 from processors.identity.attributes import attributes_from
-from producers.control import Control
-from producers.home import Home, HomeError, TenantHome
-from producers.keys import KeyPair
-from producers.registering import ENROLMENT_PREFIX, register_key
+from producers.home.home import Home, HomeError, TenantHome
+from producers.home.keys import KeyPair
+from producers.kafka.connection import Connection
+from producers.kafka.registering import ENROLMENT_PREFIX, register_key
 from schemas.attributes import NONE
 from schemas.records import EnrolmentGrant, PrincipalRevoked
 from schemas.words import Role
@@ -39,25 +39,25 @@ def create_enrolment(
     target = folder if machine is None else _installation(home, folder, machine)
     path = target.key_file("enrolment", name)
     principal = f"{ENROLMENT_PREFIX}{name}"
-    with admin_control(home, folder) as control:
+    with admin_connection(home, folder) as connection:
         if path.exists():
-            _put_aside_if_spent(control, path, principal)
-        register_key(control, path, "enrolment", principal, NONE, enrolment=grant, expires_at=expires_at)
+            _put_aside_if_spent(connection, path, principal)
+        register_key(connection, path, "enrolment", principal, NONE, enrolment=grant, expires_at=expires_at)
     if target is not folder:
         (target.path / "genesis").write_text(f"{folder.genesis.hex()}\n", "ascii")
     return path
 
 
-def _put_aside_if_spent(control: Control, path: Path, principal: str) -> None:
+def _put_aside_if_spent(connection: Connection, path: Path, principal: str) -> None:
     kid = KeyPair.load(path).kid
-    row = control.registry.key(kid)
+    row = connection.registry.key(kid)
     if row is None or row.enrolment is None:
         return  # it was not registered yet
-    lives = control.registry.live_key(kid, Role.ENROLMENT) is not None
+    lives = connection.registry.live_key(kid, Role.ENROLMENT) is not None
     if lives and row.enrolled < row.enrolment.count_max:
         return
     if lives:
-        control.tell(PrincipalRevoked(principal_id=principal, kid=kid, reason="it has registered all it may"))
+        connection.ask(PrincipalRevoked(principal_id=principal, kid=kid, reason="it has registered all it may"))
     path.rename(path.with_suffix(f".{kid[:4].hex()}.spent"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from producers.home import TenantHome
+from producers.home.home import TenantHome
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from producers.home import Home
+from producers.home.home import Home
 from schemas.errors import InstallationError
 
 

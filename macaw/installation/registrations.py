@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from macaw.installation.tenancy import admin_control
+from macaw.installation.tenancy import admin_connection
 from processors.identity.attributes import attributes_from
-from producers.control import Control
-from producers.home import Home, TenantHome
-from producers.keys import KeyPair
-from producers.outcomes import digest_of
-from producers.registering import register_key
+from producers.client.inputs import digest_of
+from producers.home.home import Home, TenantHome
+from producers.home.keys import KeyPair
+from producers.kafka.connection import Connection
+from producers.kafka.registering import register_key
 from schemas.records import Attestation, SessionRevoked
 from schemas.workflow import AttestationSet
 
@@ -21,18 +21,18 @@ def register_with_admin(
     """Register an approver or attester with the admin key and keep its new key file.
 
     Raises:
-        AttributeInvalidError: there is no attribute of a name, or its value is of another type.
+        AttributeInvalidError: an attribute has an unknown name or a value of another type.
         RefusedError: the log refused it.
     """
     known = attributes_from(attributes)
-    with admin_control(home, folder) as control:
-        return register_key(control, folder.key_file(role, name), role, name, known)
+    with admin_connection(home, folder) as connection:
+        return register_key(connection, folder.key_file(role, name), role, name, known)
 
 
 def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason: str) -> None:
     """End a session with the admin key. Raises RefusedError UNKNOWN_SESSION."""
-    with admin_control(home, folder) as control:
-        control.tell(SessionRevoked(session=session_id, reason=reason))
+    with admin_connection(home, folder) as connection:
+        connection.ask(SessionRevoked(session=session_id, reason=reason))
 
 
 def attest_as(home: Home, folder: TenantHome, name: str, session: str, said: Attestation) -> None:
@@ -45,5 +45,5 @@ def attest_as(home: Home, folder: TenantHome, name: str, session: str, said: Att
         max_uses=said.max_uses,
         ttl_ms=said.ttl_ms,
     )
-    with Control(home, folder, KeyPair.load(folder.key_file("attester", name)), name) as control:
-        control.tell(body)
+    with Connection(home, folder, KeyPair.load(folder.key_file("attester", name)), name) as connection:
+        connection.ask(body)

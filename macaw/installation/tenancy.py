@@ -15,12 +15,13 @@ from processors.identity.attributes import attributes_from
 from processors.policy.documents import parse_policy
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of
-from producers.answers import Answer
-from producers.client import CONTROL_SECONDS, Control, NoAnswerError, RefusedError
-from producers.files import create_private
-from producers.home import Home, HomeError, TenantHome
-from producers.keys import KeyPair
-from producers.registering import ENROLMENT_PREFIX, register_key, registrar
+from producers.client import NoAnswerError, RefusedError
+from producers.home.files import create_private
+from producers.home.home import Home, HomeError, TenantHome
+from producers.home.keys import KeyPair
+from producers.kafka.answers import Answer
+from producers.kafka.connection import CONTROL_SECONDS, Connection
+from producers.kafka.registering import ENROLMENT_PREFIX, register_key, registrar
 from schemas import codec
 from schemas.attributes import NONE
 from schemas.reasons import Reason
@@ -80,7 +81,7 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
         keys = {role: KeyPair.generate() for role in ("root", "admin", "monitor", "enrol")}
         for role, key in keys.items():
             key.save(making / f"{role}.key")
-        deployment = home.config.get("deployment", "local")
+        deployment = home.deployment
         value = _founding_value(folder.tenant, deployment, keys, development=development)
         create_private(making / FOUNDING, value)
         create_private(making / ENROLMENT, b"")
@@ -131,9 +132,9 @@ def _founding_headers(folder: TenantHome, value: bytes) -> list[tuple[str, bytes
     return headers
 
 
-def admin_control(home: Home, folder: TenantHome) -> Control:
+def admin_connection(home: Home, folder: TenantHome) -> Connection:
     """Return the connection with which the admin key speaks."""
-    return Control(home, folder, folder.key("admin"), "admin")
+    return Connection(home, folder, folder.key("admin"), "admin")
 
 
 def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTROL_SECONDS) -> Answer | None:
@@ -143,9 +144,9 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
         RefusedError: the log refused it.
     """
     body, answer = _enrolment(folder, folder.key("enrol")), None
-    with admin_control(home, folder) as control:
+    with admin_connection(home, folder) as connection:
         try:
-            answer = control.tell(body, seconds=seconds)
+            answer = connection.ask(body, seconds=seconds)
         except NoAnswerError:
             pass
         except RefusedError as exc:
@@ -181,7 +182,7 @@ def renew_enrolment(home: Home, folder: TenantHome) -> Path:
     old = folder.key("enrol")
     if not successor.exists():
         KeyPair.generate().save(successor)
-    with admin_control(home, folder) as control:
+    with admin_connection(home, folder) as connection:
         for body, done in (
             (_enrolment(folder, KeyPair.load(successor)), Reason.KEY_TAKEN),
             (
@@ -190,7 +191,7 @@ def renew_enrolment(home: Home, folder: TenantHome) -> Path:
             ),
         ):
             try:
-                control.tell(body)
+                connection.ask(body)
             except RefusedError as exc:
                 if exc.reason != done:  # done already: it was interrupted after this step
                     raise
@@ -219,8 +220,8 @@ def register_agent(
     """
     known = attributes_from(attributes)
     by = registrar(folder, role, name, enrolment=enrolment)
-    with Control(home, folder, by.key, by.principal_id) as control:
-        return register_key(control, folder.key_file("agent", name), role, name, known)
+    with Connection(home, folder, by.key, by.principal_id) as connection:
+        return register_key(connection, folder.key_file("agent", name), role, name, known)
 
 
 def revoke_principal(home: Home, folder: TenantHome, name: str, *, reason: str) -> list[Path]:
@@ -229,8 +230,8 @@ def revoke_principal(home: Home, folder: TenantHome, name: str, *, reason: str) 
     Raises:
         RefusedError: no such principal is registered.
     """
-    with admin_control(home, folder) as control:
-        control.tell(PrincipalRevoked(principal_id=name, kid=None, reason=reason))
+    with admin_connection(home, folder) as connection:
+        connection.ask(PrincipalRevoked(principal_id=name, kid=None, reason=reason))
     # Kept, because only its owner may destroy a key; moved, because a new registration needs a new one.
     mark = secrets.token_hex(4)
     return [path.rename(path.with_suffix(f".{mark}.revoked")) for path in _key_files(folder, name)]
@@ -256,8 +257,8 @@ def publish_policies(home: Home, folder: TenantHome, documents: Sequence[str], i
     """
     ids = [parse_policy(document.encode()).policy_id for document in documents]
     body = PolicyPublished(documents=tuple(documents), previous=tuple(in_force.get(i) for i in ids))
-    with admin_control(home, folder) as control:
-        return control.tell(body)
+    with admin_connection(home, folder) as connection:
+        return connection.ask(body)
 
 
 def monitored(home: Home, name: str) -> MonitoredTenant | None:
@@ -266,4 +267,4 @@ def monitored(home: Home, name: str) -> MonitoredTenant | None:
     if not (folder.path / "monitor.key").is_file():
         return None
     key = folder.key("monitor")
-    return MonitoredTenant(name, home.config.get("deployment", "local"), folder.genesis, key.signing, key.sealing)
+    return MonitoredTenant(name, home.deployment, folder.genesis, key.signing, key.sealing)

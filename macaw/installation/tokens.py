@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from producers.files import create_private
-from producers.home import HomeError, TenantHome
+from producers.home.files import create_private
+from producers.home.home import HomeError, TenantHome
 
 TOKEN_BYTES = 32
 

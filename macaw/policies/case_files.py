@@ -14,7 +14,7 @@ from typing import Any
 
 from macaw.policies.files import PolicyFilesError, policy_paths, read_text
 from processors.proof import jcs
-from producers.files import FileError, read_file
+from producers.home.files import FileError, read_file
 from schemas.errors import InputError
 
 Case = dict[str, Any]

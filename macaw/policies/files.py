@@ -19,7 +19,7 @@ from processors.policy.documents import ORGANISATION_PREFIX, PolicyDocument, par
 from processors.policy.errors import PolicyError
 from processors.policy.index import PolicyIndex, index_policies
 from processors.policy.publication import ADMIN, ORGANISATION, InForce, PublicationError, check_publication
-from producers.files import FileError, read_start
+from producers.home.files import FileError, read_start
 from schemas import limits
 from schemas.errors import InputError
 

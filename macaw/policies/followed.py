@@ -14,9 +14,9 @@ from macaw.policies.in_force import PolicyInForce, read_policies
 from processors.policy.documents import parse_policy
 from processors.policy.index import StoredPolicy, index_stored
 from processors.proof.signing import AUDIT_TAG
-from producers.answers import MonitorSigned
-from producers.home import Home, TenantHome
-from producers.registry_view import RegistryView
+from producers.home.home import Home, TenantHome
+from producers.kafka.registry_view import RegistryView
+from producers.kafka.verified import MonitorSigned
 from schemas.errors import UnavailableError
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT
@@ -36,7 +36,7 @@ class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
     def __init__(self, home: Home, folder: TenantHome) -> None:
         self._home = home
         self._folder = folder
-        genesis, deployment = folder.genesis, home.config.get("deployment", "local")
+        genesis, deployment = folder.genesis, home.deployment
         self._registry = RegistryView(
             home.bootstrap, tenant=folder.tenant, genesis=genesis, deployment=deployment, security=home.security
         )

@@ -20,7 +20,7 @@ from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.step import expire, step
-from producers.home import Home, TenantHome
+from producers.home.home import Home, TenantHome
 from schemas import codec
 from schemas.errors import InputError
 from schemas.records import AuditEntry, Decision, Event, InvocationRequested
@@ -80,7 +80,7 @@ def live_history(home: Home, folder: TenantHome) -> Iterator[History]:
     ):
         if whole.low > 0:
             raise HistoryError(f"{topic} begins at offset {whole.low}: retention has removed what stood before")
-        history = History(folder.tenant, home.config.get("deployment", "local"), folder.genesis, iter(()))
+        history = History(folder.tenant, home.deployment, folder.genesis, iter(()))
         history.records = _folded(audit, RuledIntake(whole, history.tables()))
         yield history
 

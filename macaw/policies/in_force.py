@@ -15,9 +15,9 @@ from processors.policy.documents import parse_policy
 from processors.policy.text import nfc
 from processors.proof.signing import AUDIT_TAG
 from processors.state.tables import Tables
-from producers.answers import MonitorSigned
-from producers.home import Home, TenantHome
-from producers.registry_view import RegistryView
+from producers.home.home import Home, TenantHome
+from producers.kafka.registry_view import RegistryView
+from producers.kafka.verified import MonitorSigned
 from schemas import codec
 from schemas.records import AuditEntry, Event, PolicyPublished, PolicyWithdrawn
 from schemas.topics import AUDIT, INTAKE
@@ -59,7 +59,7 @@ def read_policies(home: Home, folder: TenantHome) -> PoliciesInForce:
         ReadTimeoutError, RegistryError: the topics cannot be read to their ends.
         UntrustedRecordError: an entry is not signed by the monitor.
     """
-    genesis, deployment = folder.genesis, home.config.get("deployment", "local")
+    genesis, deployment = folder.genesis, home.deployment
     registry = RegistryView(
         home.bootstrap, tenant=folder.tenant, genesis=genesis, deployment=deployment, security=home.security
     )

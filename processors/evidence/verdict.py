@@ -59,9 +59,9 @@ from processors.policy.errors import RULE_ERRORS
 from processors.proof import merkle
 from processors.state.tables import Tables
 from schemas import codec
+from schemas.codec_fast.writing import Writer, compile_writer
 from schemas.records import AuditEntry
 from schemas.topics import is_tenant_id
-from schemas.writing import Writer, compile_writer
 
 __all__ = ["AuditVerdict", "VerdictCode", "verify"]
 

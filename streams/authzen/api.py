@@ -17,7 +17,6 @@ the answer is 503.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
@@ -25,7 +24,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from processors.proof.jcs import JSONValue
-from producers.home import TenantHome
+from producers.home.clock import clock_ms
+from producers.home.home import TenantHome
 from streams.address import Address
 from streams.authzen import limits
 from streams.authzen.answers import answer
@@ -56,7 +56,7 @@ class DecisionAPI:
         folder: TenantHome,
         kept: Kept,
         address: Address,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = clock_ms,
     ) -> None:
         self._folder = folder
         self._kept = kept

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from producers.home import TenantHome
+from producers.home.home import TenantHome
 from streams.address import LOOPBACK, Address, address_of, check_listen
 from streams.authzen.api import DecisionAPI
 from streams.authzen.standing import Kept

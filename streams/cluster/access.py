@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from processors.proof import jcs
-from producers.files import FileError, read_file
+from producers.home.files import FileError, read_file
 from schemas import topics
 from schemas.errors import InstallationError
 from schemas.topics import OPERATOR_ROLES, TENANT_ROLES, is_tenant_id

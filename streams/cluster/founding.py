@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from confluent_kafka import Consumer, Producer
 
-from producers.consuming import watermarks
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
+from producers.kafka.consuming import watermarks
 from schemas.errors import InstallationError
 from schemas.topics import INTAKE, reader_group
 from streams.cluster.topics import TOPICS, Key, TopicPlan, TopicsError, open_admin

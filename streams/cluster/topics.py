@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # typed only there
 from confluent_kafka.cimpl import NewTopic
 
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
 from schemas.errors import InstallationError
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, Topic
 

@@ -21,8 +21,8 @@ from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, AuditRe
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.state.tables import Tables
-from producers.consuming import UnreadableBatchError, headers_of
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
+from producers.kafka.consuming import UnreadableBatchError, headers_of
 from schemas.errors import StoppedError
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE

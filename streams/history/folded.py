@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from processors.intake.identify import Received, Ruling, read
 from processors.proof.signing import INTAKE_PARTITION
 from processors.state.tables import Tables
-from producers.consuming import UnreadableBatchError, headers_of
+from producers.kafka.consuming import UnreadableBatchError, headers_of
 from schemas import codec
 from schemas.records import AuditEntry
 from schemas.words import Outcome

@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from producers.consuming import FETCH_BOUNDS, behind_unreadable, read_to, watermarks
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
+from producers.kafka.consuming import FETCH_BOUNDS, behind_unreadable, read_to, watermarks
 from schemas import limits
 from schemas.topics import reader_group, tenant_of
 

@@ -17,7 +17,7 @@ from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.step import step
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
 from schemas import codec
 from schemas.errors import StoppedError
 from schemas.records import AuditEntry, Decision, Result

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from producers.consuming import FETCH_BOUNDS, Position, read_to, take, watermarks
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
+from producers.kafka.consuming import FETCH_BOUNDS, ReadPosition, read_to, take, watermarks
 from schemas.topics import INTAKE, Topic, reader_group
 
 IDLE_SECONDS = 10.0  # longer than a healthy monitor keeps a transaction open
@@ -66,7 +66,7 @@ class TopicReader(AbstractContextManager["TopicReader"]):
             _, high = watermarks(self._consumer, self.name, partition)
             places.append(TopicPartition(self.name, partition, after.get(partition, high)))
         self._consumer.assign(places)
-        positions = {place.partition: Position(place.offset) for place in places}
+        positions = {place.partition: ReadPosition(place.offset) for place in places}
         while True:
             batch = take(self._consumer, 256, FOLLOW_SECONDS)
             yield from (m for m in batch if positions[m.partition() or 0].note(m))

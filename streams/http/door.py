@@ -34,7 +34,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from producers.home import HomeError
+from producers.home.home import HomeError
 from streams.address import ON_LOOPBACK, Address
 from streams.http.refusals import CLOSE, RETRY_AFTER_SECONDS, SECURITY_HEADERS, HTTPRefusal, refuse
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
 from streams.local.embedded import EmbeddedBroker
 from streams.local.info import (
     APACHE_KAFKA,

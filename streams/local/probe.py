@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # typed only there
 
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
 from streams.local.info import APACHE_KAFKA, BrokerStartError
 
 LOOPBACK: Final = "127.0.0.1"

@@ -23,7 +23,6 @@ topic that the views read.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
@@ -32,7 +31,8 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from producers.home import Home
+from producers.home.clock import clock_ms
+from producers.home.home import Home
 from streams.http import Endpoint, Front, HTTPRefusal, not_ready
 from streams.views.catalogue import LISTINGS, ROW_ID, Filter, Listing, Rows, session_whole, trees
 from streams.views.progress import Progress
@@ -52,7 +52,7 @@ class QueryAPI:
         home: Home,
         rows: Rows,
         progress: Progress,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = clock_ms,
     ) -> None:
         self._home = home
         self._rows = rows

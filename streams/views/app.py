@@ -16,7 +16,6 @@ behind, torn or written by several processes at once, the source would set it ri
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
@@ -28,7 +27,8 @@ import faust.types
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
-from producers.security import UNSECURED, Security
+from producers.home.clock import clock_ms
+from producers.home.security import UNSECURED, Security
 from schemas.codec import SchemaError
 from schemas.topics import VIEWS_GROUP_PREFIX
 from streams.views.catalogue import VIEWS
@@ -132,7 +132,7 @@ class Folding(Generic[C]):
         view: View[C],
         table: MutableMapping[bytes, bytes],
         progress: Progress,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = clock_ms,
     ) -> None:
         self._view = view
         self._table = table

@@ -1,4 +1,4 @@
-"""Credentials of the views for the brokers: the settings of `producers/security.py` as Faust takes them."""
+"""Credentials of the views for the brokers: the settings of `producers/home/security.py` as Faust takes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ssl
 import faust
 from faust.auth import Credentials
 
-from producers.security import Security
+from producers.home.security import Security
 
 
 def credentials_of(security: Security) -> Credentials | None:

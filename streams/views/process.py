@@ -22,7 +22,8 @@ import faust
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
-from producers.home import Home
+from producers.home.clock import clock_ms
+from producers.home.home import Home
 from schemas.errors import StoppedError
 from streams.address import LOOPBACK
 from streams.http import Server, serve, server_of
@@ -186,7 +187,7 @@ class Watch:
             self._progress.wait_in(waiting)
             return
         consumer = self._app.consumer
-        now = time.time_ns() // 1_000_000
+        now = clock_ms()
         try:
             async with asyncio.timeout(CHECK_SECONDS_MAX):
                 ends = await consumer.highwaters(*self._places)
@@ -219,7 +220,7 @@ class Watch:
     def _say_waiting(self) -> None:
         now = time.monotonic()
         waited = now - self._good
-        sentence = self._progress.sentence(time.time_ns() // 1_000_000)
+        sentence = self._progress.sentence(clock_ms())
         if waited > STALLED_SECONDS:
             raise ViewsStalledError(f"{sentence}; waited {waited:.0f} s: start the views anew")
         if waited > WAITING_SAID_SECONDS and now - self._said > WAITING_SAID_SECONDS:

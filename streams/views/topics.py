@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from producers.security import UNSECURED, Security
+from producers.home.security import UNSECURED, Security
 from schemas.errors import InstallationError
 from schemas.topics import OPS_TOPICS
 

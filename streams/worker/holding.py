@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from processors.evidence import rulings
 from processors.intake.identify import Received, Ruling
 from processors.refusal import MACHINE_FAULTS, Refusal
+from producers.home.clock import clock_ms
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.rulings import RecordsSkipped
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def now_ms() -> int:
     """Return the time of this worker's own clock, which decides nothing but what it waits for."""
-    return time.time_ns() // 1_000_000
+    return clock_ms()
 
 
 class Holding:

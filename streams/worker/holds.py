@@ -19,13 +19,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from processors.intake.identify import Received, Ruling
 from processors.proof.signing import INTAKE_PARTITION
-from producers.consuming import (
-    UNREADABLE,
-    WAIT_SECONDS,
-    behind_unreadable,
-    take,
-    watermarks,
-)
+from producers.kafka.consuming import UNREADABLE, WAIT_SECONDS, behind_unreadable, take, watermarks
 from schemas import codec, limits
 from schemas.records import Event
 from schemas.rulings import RecordsSkipped, TimeAccepted

@@ -30,7 +30,7 @@ from confluent_kafka import (
 )
 
 from processors.refusal import MACHINE_FAULTS
-from producers.consuming import UNREADABLE
+from producers.kafka.consuming import UNREADABLE
 from schemas import limits
 from streams.history.folded import received_of
 from streams.worker.fold import TenantFold

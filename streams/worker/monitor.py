@@ -16,6 +16,7 @@ from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
 from processors.state.tables import Tables
+from producers.home.clock import clock_ms
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
 from streams.worker.fold import TenantFold
@@ -113,7 +114,7 @@ class Ticker:
         """Append a signed ClockTicked if a deadline of this tenant has passed and no tick is under way."""
         tables = fold.tables
         deadline = tables.next_deadline()
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock_ms()
         if deadline is None or now_ms <= deadline or tables.now >= deadline:
             return
         if time.monotonic() - self._last.get(tables.tenant_id, 0.0) < TICK_SECONDS_MIN:

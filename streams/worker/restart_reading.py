@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from producers.consuming import METADATA_SECONDS, ReadTimeoutError, behind_unreadable, read_to, watermarks
+from producers.kafka.consuming import METADATA_SECONDS, ReadTimeoutError, behind_unreadable, read_to, watermarks
 from schemas import limits
 from streams.worker.resume_errors import ResumeError
 

@@ -23,9 +23,7 @@ from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, P
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.step import step
-from producers.consuming import (
-    UnreadableBatchError,
-)
+from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
 from schemas.errors import InstallationError
 from schemas.records import AuditEntry

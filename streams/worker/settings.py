@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from producers.consuming import FETCH_BOUNDS
+from producers.kafka.consuming import FETCH_BOUNDS
 from schemas import limits, topics
 
 FETCH_OVERHEAD_BYTES = 4096  # of a batch around its records, with room

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from macaw.installation.locking import update_config
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 
 GENESIS = bytes(range(32))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from macaw.installation.broker_choice import OtherBrokerError, start_broker
-from producers.home import HomeError
+from producers.home.home import HomeError
 from streams.local.choose import BrokerKind, BrokerUnavailableError, EmbeddedBroker
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from producers.home import Home
-from producers.keys import KeyPair
+from producers.home.home import Home
+from producers.home.keys import KeyPair
 from streams.local.jars import choose_cache, why_no_kafka
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

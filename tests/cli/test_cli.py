@@ -15,8 +15,8 @@ import pytest
 from macaw.cli.terminal.errors import sentence
 from macaw.installation.locking import LockedError, only_one, update_config
 from processors.policy.errors import PolicyError
-from producers.home import Home
-from producers.keys import KeyPair
+from producers.home.home import Home
+from producers.home.keys import KeyPair
 from tests.cli.commands import assert_one_sentence, run
 from tests.cli.conftest import GENESIS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.security import SecurityError, load_security
+from producers.home.security import SecurityError, load_security
 from tests.pages import ROOT, Reader, blocks_of, is_shown, typed_in
 
 DOCS = ROOT / "docs"

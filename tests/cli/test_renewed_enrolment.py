@@ -1,7 +1,7 @@
 """An enrolment key that is used up gets a successor, on a real log."""
 
 from macaw.installation.tenancy import register_agent, renew_enrolment
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from tests.installation import installed
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from macaw.installation.tenancy import create_tenant
-from producers.home import Home
+from producers.home.home import Home
 from streams.local.choose import EmbeddedBroker
 
 # The real command on a real broker; of the client only the one call never returns, as while a coordinator is away.

@@ -117,7 +117,7 @@ def test_nobody_sees_or_answers_what_is_not_asked_of_them(terminal: Terminal) ->
     assert terminal.json("approvals", "list", "--as", "user:dave") == []
     assert "APPROVAL_UNKNOWN" in terminal.run("approvals", "approve", call, "--as", "user:dave", "--yes", status=1)
     assert "APPROVER_NOT_AUTHORIZED" in terminal.run("approvals", "approve", call, "--as", "payer", "--yes", status=1)
-    assert "want the digest" in terminal.run("approvals", "show", "zz", "--as", "user:carol", status=1)
+    assert "is not the digest" in terminal.run("approvals", "show", "zz", "--as", "user:carol", status=1)
     terminal.run("approvals", "deny", call, "--as", "user:carol", "--yes")
 
 
@@ -205,7 +205,7 @@ def test_all_delegations_are_listed_however_many(terminal: Terminal) -> None:
             "E_UNKNOWN_FIELD at '/conditions/amount'; nothing was granted",
         ),
         (["--operation", "pay", "--conditions", "[]"], 2, "want one strict JSON object"),
-        (["--operation", "pay", "--minutes", "1e308"], 1, "want a delegation of 0.001 to 31622400 seconds"),
+        (["--operation", "pay", "--minutes", "1e308"], 1, "a delegation's life must be 0.001 to 31622400 seconds"),
         (["--operation", "pay", "--parent", "zz"], 1, "64 hexadecimal digits"),
     ],
     ids=["whole-name", "condition", "list", "for-ever", "parent"],
@@ -238,7 +238,7 @@ def test_a_value_lives_for_a_time_that_the_log_takes(terminal: Terminal, seconds
     """Anything else is refused before it is sent, in a sentence."""
     put = ["context", "set", "plan", "1", "--as", "payer", "--scope", "team", "--ttl", seconds]
 
-    assert terminal.run(*put, status=1) == "macaw: want a life of 0.001 to 31622400 seconds\n"
+    assert terminal.run(*put, status=1) == "macaw: a value's life must be 0.001 to 31622400 seconds\n"
 
 
 def test_a_text_of_the_vault_stands_in_quotes(terminal: Terminal) -> None:
@@ -255,7 +255,9 @@ def test_a_name_that_no_agent_has_may_be_a_persons(terminal: Terminal) -> None:
 def test_a_call_that_is_fetched_is_not_named_again(terminal: Terminal) -> None:
     """Another name beside --resume would be ignored, so it is refused."""
     assert "want none" in terminal.run("invoke", PAY, "--resume", "0" * 32, status=2)
-    assert "as the waiting call told it" in terminal.run("invoke", "--resume", "0" * 64, status=1)
+    assert "give the 32 hexadecimal digits that the waiting call printed" in terminal.run(
+        "invoke", "--resume", "0" * 64, status=1
+    )
 
 
 def test_an_attester_speaks_of_the_sessions_it_may(terminal: Terminal) -> None:

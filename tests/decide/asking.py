@@ -13,7 +13,7 @@ import httpx
 
 from macaw.policies.files import index_of, read_documents
 from processors.policy.index import PolicyIndex
-from producers.home import Home, TenantHome
+from producers.home.home import Home, TenantHome
 from streams.address import Address, address_of
 from streams.authzen.api import EVALUATION, EVALUATIONS, DecisionAPI
 from streams.authzen.directory import read_directory

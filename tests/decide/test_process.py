@@ -19,7 +19,7 @@ import pytest
 from macaw.cli import main
 from macaw.installation import tenancy
 from macaw.installation.tokens import ensure_token
-from producers.home import Home, HomeError, TenantHome
+from producers.home.home import Home, HomeError, TenantHome
 from streams.authzen.questions import read_question
 from streams.http.door import TOKEN_CHARS_MIN
 from tests.decide.asking import EXAMPLE, TOKEN

@@ -16,7 +16,7 @@ from processors.intake.authority import check_may_sign
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.step import step
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.attributes import NONE, Attributes
 from tests.builders import Actor, keys_of

@@ -20,7 +20,7 @@ from processors.intake.identify import Received
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec, topics
 from schemas.records import AuditEntry, PrincipalRevoked
 from tests.builders import Actor, Folded, invocation, keys_of, tool

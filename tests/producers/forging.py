@@ -8,8 +8,8 @@ from typing import Protocol
 from processors.effects import Output, output_place
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
-from producers.keys import KeyPair
-from producers.registry_view import RegistryView
+from producers.home.keys import KeyPair
+from producers.kafka.registry_view import RegistryView
 from schemas import codec
 from schemas.records import Decision, Result
 from streams.worker.sealing import Sealer

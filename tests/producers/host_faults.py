@@ -24,10 +24,10 @@ from unittest import mock
 
 from macaw.installation.instances import instance_home
 from macaw.installation.tenancy import publish_policies, register_agent
-from producers.answers import Answer
 from producers.client import Client
-from producers.registering import register_tool
+from producers.kafka.answers import Answer
 from producers.tools import collect_tools
+from producers.tools.registration import register_tool
 from schemas import limits
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed

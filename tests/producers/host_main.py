@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from macaw.installation.instances import instance_home
-from producers.admission import Call
-from producers.client import Control
-from producers.decision_feed import DecisionFeed, Taken
-from producers.execution import Ended
-from producers.home import Home
-from producers.registering import tool_key
-from producers.tool_host import HostSettings, ToolHost
+from producers.home.home import Home
+from producers.kafka.connection import Connection
 from producers.tools import collect_tools, idempotency_key, tool
+from producers.tools.admission import AdmittedCall
+from producers.tools.decision_feed import DecisionFeed, Taken
+from producers.tools.execution import Ended
+from producers.tools.host import HostSettings, ToolHost
+from producers.tools.registration import tool_key
 
 SESSION_TIMEOUT_MS = 6000  # the shortest that Apache Kafka takes
 TOOL_SECONDS = 3.0
@@ -112,7 +112,7 @@ class Till:
         return n
 
 
-def operation_of(call: Call) -> str:
+def operation_of(call: AdmittedCall) -> str:
     return call.decision.resource.rpartition("/")[2]
 
 
@@ -183,10 +183,10 @@ class MortalHost(ToolHost):
     def __init__(self, *args: Any, gate: Gate, journal: Journal, go: Path) -> None:
         super().__init__(*args)
         self.gate, self.journal = gate, journal
-        self.has_calls, self._calls = False, list[Call]()
+        self.has_calls, self._calls = False, list[AdmittedCall]()
         self._feed: Any = WatchedFeed(self._feed, self, go)
 
-    def take_calls(self) -> list[Call]:
+    def take_calls(self) -> list[AdmittedCall]:
         calls, self._calls = self._calls, []
         return calls
 
@@ -203,11 +203,11 @@ class MortalHost(ToolHost):
             self.gate.reach(Point.BEFORE_NOTE, *operations)
         return super()._begin(orders)
 
-    def _execute_and_report(self, taken: Taken, call: Call) -> None:
+    def _execute_and_report(self, taken: Taken, call: AdmittedCall) -> None:
         self.gate.reach(Point.BEFORE_EXECUTE, operation_of(call))
         super()._execute_and_report(taken, call)
 
-    def _report(self, call: Call, ended: Ended) -> bool:
+    def _report(self, call: AdmittedCall, ended: Ended) -> bool:
         self.gate.reach(Point.BEFORE_REPORT, operation_of(call))
         sent = super()._report(call, ended)
         self.journal.add(reported=call.decision.event.hex())
@@ -270,9 +270,9 @@ def main() -> int:
         executed_path=folder.key_file("tool", given.app).with_suffix(".executed"),
         session_timeout_ms=SESSION_TIMEOUT_MS,
     )
-    with Control(home, folder, tool_key(folder, given.app), given.app) as control:
+    with Connection(home, folder, tool_key(folder, given.app), given.app) as connection:
         journal, go = Journal(Path(given.journal)), Path(given.go)
-        host = MortalHost(control, given.app, tools, settings, gate=gate, journal=journal, go=go)
+        host = MortalHost(connection, given.app, tools, settings, gate=gate, journal=journal, go=go)
         feed = host._feed._feed
         if given.forgetful:
             forget_rebalances(feed)

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers import arguments
-from producers.tools import ToolArgumentError, ToolDeclarationError, bind_arguments, collect_tools, tool
+from producers.tools import ToolArgumentError, ToolDeclarationError, arguments, bind_arguments, collect_tools, tool
 
 
 class Colour(str, enum.Enum):  # noqa: UP042 - as older programs have them
@@ -269,20 +268,20 @@ def test_what_is_told_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("annotation", "why"),
     [
-        (datetime, "no JSON is a datetime"),
-        (bytes, "no JSON is a bytes"),
-        (set[str], "no JSON is"),
-        (Pair, "no JSON is a Pair"),
-        (Thing, "no JSON is the value"),
-        (Literal[b"x"], "no JSON is the value"),
-        (Callable[[], int], "no JSON is"),
+        (datetime, "JSON has no form for a datetime"),
+        (bytes, "JSON has no form for a bytes"),
+        (set[str], "JSON has no form for"),
+        (Pair, "JSON has no form for a Pair"),
+        (Thing, "JSON has no form for the value"),
+        (Literal[b"x"], "JSON has no form for the value"),
+        (Callable[[], int], "JSON has no form for"),
         (dict[int, str], "texts"),
-        (list[datetime], "no JSON is a datetime"),
-        (str | Path, "no JSON is a Path"),
+        (list[datetime], "JSON has no form for a datetime"),
+        (str | Path, "JSON has no form for a Path"),
         ("Nowhere", "cannot be read: NameError"),
-        ([int], "no JSON is"),
-        (typing.TypeVar("T"), "no JSON is"),
-        (Generator[int], "no JSON is"),
+        ([int], "JSON has no form for"),
+        (typing.TypeVar("T"), "JSON has no form for"),
+        (Generator[int], "JSON has no form for"),
     ],
 )
 def test_an_annotation_that_no_json_meets_is_refused_when_it_is_declared(annotation: Any, why: str) -> None:

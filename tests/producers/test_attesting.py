@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from producers.attesting import AttestationError, Attestations, Terms, attesting, context
 from producers.tools import ToolDeclarationError, collect_tools, tool
+from producers.tools.attesting import AttestationError, CallAttestations, Terms, attesting, context
 from schemas import limits
 
 
@@ -39,18 +39,18 @@ def test_a_declaration_lists_what_may_be_said_and_what_is_said_for_it() -> None:
     [
         ({"attests": ("phishing_resistant",)}, "phishing_resistant"),
         ({"attests": ("macaw.root",)}, "macaw.root"),
-        ({"attests": ("",)}, "no attestation key"),
-        ({"attests": ("a\n",)}, "no attestation key"),
-        ({"auto_attest": {"deny": {}}}, "no attestation key"),
-        ({"auto_attest": {"a b::c": {}}}, "no attestation key"),
+        ({"attests": ("",)}, "attestation key"),
+        ({"attests": ("a\n",)}, "attestation key"),
+        ({"auto_attest": {"deny": {}}}, "attestation key"),
+        ({"auto_attest": {"a b::c": {}}}, "attestation key"),
         ({"auto_attest": {"k": {"colour": 1}}}, "colour"),
         ({"auto_attest": {"k": {"max_uses": 0}}}, "max_uses"),
         ({"auto_attest": {"k": {"max_uses": True}}}, "max_uses"),
         ({"auto_attest": {"k": {"max_uses": 2, "one_time": True}}}, "max_uses"),
         ({"auto_attest": {"k": {"ttl_seconds": 0}}}, "life"),
         ({"auto_attest": {"k": {"ttl_seconds": float("inf")}}}, "life"),
-        ({"auto_attest": {"k": {"value": {1, 2}}}}, "no JSON"),
-        ({"auto_attest": {"k": {"value": "x" * limits.ATTESTATION_VALUE_BYTES_MAX}}}, "at most"),
+        ({"auto_attest": {"k": {"value": {1, 2}}}}, "not JSON"),
+        ({"auto_attest": {"k": {"value": "x" * limits.ATTESTATION_VALUE_BYTES_MAX}}}, "more than 4096 bytes"),
         ({"auto_attest": {f"k{n}": {} for n in range(limits.ATTESTATIONS_PER_REPORT_MAX + 1)}}, "at most 16"),
         ({"prompts": ("absent",)}, "absent"),
     ],
@@ -73,7 +73,7 @@ def test_only_a_running_call_attests() -> None:
         except LookupError as exc:
             raised.append(exc)
 
-    with attesting(Attestations(("checked",))):
+    with attesting(CallAttestations(("checked",))):
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
@@ -82,7 +82,7 @@ def test_only_a_running_call_attests() -> None:
 
 def test_what_is_said_again_replaces_what_was_said() -> None:
     """Also what is said automatically."""
-    said = Attestations(("checked", "step.*"), {"checked": Terms().attestation("checked")})
+    said = CallAttestations(("checked", "step.*"), {"checked": Terms().attestation("checked")})
     with attesting(said):
         context.attestations.set("checked", [1], one_time=True)
         context.attestations.set("step.2", None, max_uses=3, time_to_live=1.5)
@@ -103,5 +103,5 @@ def test_what_is_said_again_replaces_what_was_said() -> None:
 )
 def test_what_the_log_would_refuse_is_refused_where_it_is_said(say: Callable[[], object]) -> None:
     """The tool's own function gets the error."""
-    with attesting(Attestations(("checked", "step.*"))), pytest.raises(AttestationError):
+    with attesting(CallAttestations(("checked", "step.*"))), pytest.raises(AttestationError):
         say()

@@ -15,8 +15,8 @@ import pytest
 
 from macaw.installation.tenancy import publish_policies, register_agent
 from producers.client import Client, FailedError
-from producers.tool_host import ToolHost
 from producers.tools import tool
+from producers.tools.host import ToolHost
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.producers.dying import kill
@@ -161,8 +161,8 @@ def test_a_host_and_a_client_whose_producers_died_go_on(client: Client, host: To
         calls.append(client.submit("tool:awkward/pay", {"what": "nan"}))
         if n % 20 == 10:
             calls[n - 10].result(60)
-            kill(host._control.publisher._sender._producer)
-            kill(client._publisher._sender._producer)
+            kill(host._connection.publisher._sender._producer)
+            kill(client._connection.publisher._sender._producer)
 
     outcomes = [call.result(60).result.outcome for call in calls]
 

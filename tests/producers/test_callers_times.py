@@ -9,8 +9,8 @@ import pytest
 
 from processors.effects import Output
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
-from producers.admission import Call, admit
-from producers.answers import MonitorSigned, UntrustedRecordError
+from producers.kafka.verified import MonitorSigned, UntrustedRecordError
+from producers.tools.admission import AdmittedCall, admit
 from schemas import codec, limits, topics
 from schemas.records import CallPayload, Decision, SignedEvent
 from tests.builders import invocation
@@ -27,16 +27,18 @@ class Stage:
         [self.output] = self.asked.of(topics.DECISIONS)
         self.said: Decision = codec.decode_as(Decision, self.output.value or b"")
 
-    def admit(self, *, execute_before: int, approvals: tuple[SignedEvent, ...] = (), after_ms: int = 0) -> Call | None:
+    def admit(
+        self, *, execute_before: int, approvals: tuple[SignedEvent, ...] = (), after_ms: int = 0
+    ) -> AdmittedCall | None:
         payload: CallPayload = codec.decode(codec.current("CallPayload"), self.output.payload or b"")
         encoded = codec.encode(replace(payload, approvals=approvals))
         decision = replace(self.said, execute_before=execute_before, payload_sha256=sha256(encoded).digest())
         return self._admit(forged(self, self.output, decision, encoded), after_ms)
 
-    def honest(self, output: Output, after_ms: int) -> Call | None:
+    def honest(self, output: Output, after_ms: int) -> AdmittedCall | None:
         return self._admit(record_of(self, output), after_ms)
 
-    def _admit(self, record: object, after_ms: int) -> Call | None:
+    def _admit(self, record: object, after_ms: int) -> AdmittedCall | None:
         trusted = MonitorSigned(TwinRegistry(self), tenant=self.world.tenant, genesis=self.world.genesis)
         return admit(record, trusted, tool="bank", key=self.world.bank.keys, now_ms=self.world.now + after_ms)
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from producers import commitments
-from producers.admission import EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX
-from producers.commitments import (
+from producers.tools import commitments
+from producers.tools.admission import EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX
+from producers.tools.commitments import (
     AGAIN_MAX,
     AGAIN_SECONDS,
     MARK_SECONDS,
     REMEMBERED_SECONDS,
     Commitment,
+    Ownership,
     Share,
-    Standing,
 )
-from producers.executed import ExecutedCalls
+from producers.tools.executed import ExecutedCalls
 
 BROKER_METADATA_BYTES_MAX = 4096  # `offset.metadata.max.bytes` of Apache Kafka, as it comes
 LATER_MS = 2**52
@@ -64,8 +64,8 @@ def test_nothing_committed_is_the_beginning() -> None:
     assert Commitment.read(-1001, "1 5 3") == Commitment(0)
 
 
-def standings(share: Share, offsets: range) -> list[Standing]:
-    return [share.standing(offset) for offset in offsets]
+def ownerships(share: Share, offsets: range) -> list[Ownership]:
+    return [share.ownership(offset) for offset in offsets]
 
 
 def test_a_new_owner_remembers_redelivers_and_begins() -> None:
@@ -73,9 +73,9 @@ def test_a_new_owner_remembers_redelivers_and_begins() -> None:
     share = Share()
 
     assert share.resume(Commitment(6, 2, (3, 5)), now=0) == 2
-    assert standings(share, range(2, 8)) == [
-        *(Standing.PAST, Standing.AGAIN, Standing.PAST, Standing.AGAIN),
-        *(Standing.NEW, Standing.NEW),
+    assert ownerships(share, range(2, 8)) == [
+        *(Ownership.PAST, Ownership.AGAIN, Ownership.PAST, Ownership.AGAIN),
+        *(Ownership.NEW, Ownership.NEW),
     ]
 
 
@@ -96,20 +96,20 @@ def test_a_call_that_runs_here_is_not_begun_here_again() -> None:
 
     share.resume(Commitment.read(taken.offset, taken.metadata), now=1)
 
-    assert standings(share, range(2)) == [Standing.PAST, Standing.AGAIN]
+    assert ownerships(share, range(2)) == [Ownership.PAST, Ownership.AGAIN]
 
 
 def test_what_is_not_read_yet_stays_committed_as_unfinished() -> None:
     """A commit between the records of the instance before: a second death must not lose what is left of the first."""
     share = Share()
     share.resume(Commitment(6, 0, (3, 5)), now=0)
-    assert share.standing(3) is Standing.AGAIN
+    assert share.ownership(3) is Ownership.AGAIN
     share.begin(3, now=0)
     share.finished(3)
 
     assert share.is_outdated
     assert share.advance(6, [], now=0).again == (5,)
-    share.standing(6)
+    share.ownership(6)
     assert share.advance(7, [], now=0).again == ()
 
 
@@ -153,7 +153,7 @@ def test_an_offset_that_was_set_back_is_obeyed() -> None:
     share.remember(5)
 
     assert share.resume(Commitment(3, 0), now=1) == 3
-    assert share.standing(3) is Standing.NEW
+    assert share.ownership(3) is Ownership.NEW
 
 
 def test_more_calls_than_fit_are_promised_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
-from producers import consuming
-from producers.consuming import Quiet, headers_of
+from producers.kafka import consuming
+from producers.kafka.consuming import Quiet, headers_of
 from schemas import limits
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from producers.client import Client, RefusedError
-from producers.context import ValueTooLargeError, VaultRollbackError
-from producers.heads import LogRollbackError, ScopeHeads
+from producers.client.vault import ValueTooLargeError, VaultRollbackError
+from producers.home.heads import LogRollbackError, ScopeHeads
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, banking
@@ -130,7 +130,7 @@ def test_answers_may_be_judged_in_another_order_than_they_stand() -> None:
     heads().check("team", (6, b"f" * 32), index=60, floor=50, change=None)
     heads().check("other", (0, bytes(32)), index=60, floor=50, change=None)
 
-    with pytest.raises(VaultRollbackError, match="older"):
+    with pytest.raises(VaultRollbackError, match="known before"):
         heads().check("team", (5, b"e" * 32), index=50, floor=50, change=None)
 
 

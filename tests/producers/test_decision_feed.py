@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from producers import decision_feed
-from producers.commitments import Standing
-from producers.decision_feed import DecisionFeed, Taken
-from producers.security import UNSECURED
+from producers.home.security import UNSECURED
+from producers.tools import decision_feed
+from producers.tools.commitments import Ownership
+from producers.tools.decision_feed import DecisionFeed, Taken
 
 TOPIC = "macaw.acme.decisions"
 
@@ -157,7 +157,7 @@ def test_records_before_the_committed_offset_are_not_committed_again(feed: Any) 
     feed.go_back()
     batch = feed.take()
 
-    assert [taken.standing for taken in batch] == [Standing.PAST, Standing.AGAIN, Standing.NEW]
+    assert [taken.ownership for taken in batch] == [Ownership.PAST, Ownership.AGAIN, Ownership.NEW]
     assert feed.commit(batch[:2], [batch[1]])
     assert feed._consumer.committed_at.offset == 2
     assert feed.commit(batch[2:], [])
@@ -171,5 +171,5 @@ def test_a_committed_offset_above_the_log_executes_nothing_and_says_so(
     feed._consumer.committed_at = TopicPartition(TOPIC, 0, 7, "1 0 ")
     feed.go_back()
 
-    assert {taken.standing for taken in feed.take()} == {Standing.PAST}
+    assert {taken.ownership for taken in feed.take()} == {Ownership.PAST}
     assert "the log ends at 3" in caplog.text

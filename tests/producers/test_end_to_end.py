@@ -14,18 +14,19 @@ from macaw.installation.tenancy import publish_policies, register_agent
 from producers.client import (
     AsyncClient,
     Client,
-    Control,
     DeniedError,
     FailedError,
     NoAnswerError,
+    PublishError,
     RefusedError,
     UnknownOutcomeError,
 )
-from producers.home import Home, HomeError
-from producers.keys import KeyPair
-from producers.publisher import EventTooLargeError
+from producers.home.home import Home, HomeError
+from producers.home.keys import KeyPair
+from producers.kafka.connection import Connection
+from producers.kafka.publisher import EventTooLargeError
 from producers.tools import tool
-from schemas.records import PrincipalRevoked
+from schemas.records import PrincipalRevoked, SessionClosed
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 
@@ -201,8 +202,8 @@ def test_a_revoked_agent_is_refused_at_its_next_call(running: Installation) -> N
     register_agent(running.home, running.folder, "leaver", attributes={"roles": ["payer"]})
     with Client.connect(running.folder.tenant, "leaver", home=running.home) as client:
         assert client.invoke("tool:bank/later", {}) == "later"
-        with Control(running.home, running.folder, running.folder.key("admin"), "admin") as admin:
-            admin.tell(PrincipalRevoked(principal_id="leaver", reason="left"))
+        with Connection(running.home, running.folder, running.folder.key("admin"), "admin") as admin:
+            admin.ask(PrincipalRevoked(principal_id="leaver", reason="left"))
 
         with pytest.raises(RefusedError) as refused:
             client.invoke("tool:bank/later", {})
@@ -212,12 +213,28 @@ def test_a_revoked_agent_is_refused_at_its_next_call(running: Installation) -> N
 
 def test_an_unregistered_key_gets_no_session(running: Installation) -> None:
     """Nobody is known to have asked, so nobody is answered; the client says what to look for."""
-    stranger = Control(running.home, running.folder, KeyPair.generate(), "stranger")
+    stranger = Connection(running.home, running.folder, KeyPair.generate(), "stranger")
     try:
         with pytest.raises(NoAnswerError, match="registered"):
-            stranger.tell(PrincipalRevoked(principal_id="stranger", reason=""), seconds=2)
+            stranger.ask(PrincipalRevoked(principal_id="stranger", reason=""), seconds=2)
     finally:
         stranger.close()
+
+
+def test_a_session_shares_the_registry_of_the_connection_that_opened_it_and_closes_it(running: Installation) -> None:
+    """Two keys speak for an agent, its own and its session's; one view of the registry serves both."""
+    with Client.connect(running.folder.tenant, "shopper", home=running.home) as client:
+        session = client._connection
+        registered = session._opened_by
+        assert registered is not None
+        assert registered.registry is session.registry
+        assert registered.key.kid != session.key.kid
+        assert client.session_id == session.key.kid
+
+    for connection in (session, registered):
+        with pytest.raises(PublishError, match="closed") as closed:
+            connection.ask(SessionClosed(reason=""))
+        assert closed.value.never_sent
 
 
 def test_no_secret_stands_in_a_repr(running: Installation) -> None:

@@ -11,11 +11,11 @@ from macaw.cli import main
 from macaw.installation.enrolments import create_enrolment, grant_of
 from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, revoke_principal
 from producers.client import Client
-from producers.home import Home, HomeError, TenantHome
-from producers.keys import KeyPair
-from producers.outcomes import RefusedError
-from producers.registering import register_tool
+from producers.home.home import Home, HomeError, TenantHome
+from producers.home.keys import KeyPair
+from producers.kafka.outcomes import RefusedError
 from producers.tools import collect_tools, tool
+from producers.tools.registration import register_tool
 from schemas.attributes import Attributes
 from schemas.records import ToolDeclaration
 from streams.local.choose import BrokerInfo
@@ -68,8 +68,8 @@ def another_machine(here: Installation, folder: Path, name: str, *kinds: str, **
 
 def offered(here: Installation, app: str) -> dict[str, ToolDeclaration]:
     with Client.connect(here.folder.tenant, "shopper", home=here.home) as client:
-        client._control.registry.refresh()
-        return {one.resource: one for one in client._control.registry.tables.principals.rows[app.encode()].tools}
+        client._connection.registry.refresh()
+        return {one.resource: one for one in client._connection.registry.tables.principals.rows[app.encode()].tools}
 
 
 def test_a_tools_machine_can_register_its_tool_once_and_nobody_else(here: Installation, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_an_enrolment_key_gives_what_it_is_told_to(here: Installation, tmp_path:
     key = register_agent(**agents, name="ci-1", attributes={"roles": ["payer"]})
     assert register_agent(**agents, name="ci-1", attributes={"roles": ["payer"]}) == key
     with Client.connect(here.folder.tenant, "ci-1", home=there.home) as client:
-        row = client._control.registry.live_key(key.kid, "agent")
+        row = client._connection.registry.live_key(key.kid, "agent")
     assert row is not None
     assert row.attributes == Attributes(company="ACME", roles=("payer",))
     for name, attributes in (

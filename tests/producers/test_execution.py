@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from producers.admission import Call
-from producers.attesting import Attestations, Terms
-from producers.crew import Crew
-from producers.execution import FORKED_STATUS, REPORT_BYTES_MAX, Ended, Execution
-from producers.reporting import UNWRITTEN
 from producers.tools import collect_tools, tool
+from producers.tools.admission import AdmittedCall
+from producers.tools.attesting import CallAttestations, Terms
+from producers.tools.crew import Crew
+from producers.tools.execution import FORKED_STATUS, REPORT_BYTES_MAX, Ended, Execution
+from producers.tools.result_text import UNWRITTEN
 from schemas import codec, topics
 from schemas.records import Decision
 from tests.world import Office
@@ -83,13 +83,13 @@ def crew() -> Iterator[Crew]:
 
 @pytest.fixture
 def end_of(decision: Decision, crew: Crew) -> Callable[..., Ended]:
-    def end_of(function: Callable[..., object], *, seconds: float = 10, said: Attestations | None = None) -> Ended:
+    def end_of(function: Callable[..., object], *, seconds: float = 10, said: CallAttestations | None = None) -> Ended:
         def runs() -> object:
             return function()
 
         [found] = collect_tools(tool(timeout_seconds=seconds)(runs))
-        call = Call(decision, b"leaf", {}, "bot")
-        return Execution(found, call, said or Attestations(())).end(crew)
+        call = AdmittedCall(decision, b"leaf", {}, "bot")
+        return Execution(found, call, said or CallAttestations(())).end(crew)
 
     return end_of
 
@@ -128,7 +128,7 @@ def test_an_error_whose_text_hangs_is_a_failure_still(end_of: Callable[..., Ende
 
 def test_a_result_that_hangs_when_it_is_written_has_ended_well(end_of: Callable[..., Ended]) -> None:
     """The effect is there: nobody is told otherwise, and what was attested stands."""
-    said = Attestations((), {"seen": Terms().attestation("seen")})
+    said = CallAttestations((), {"seen": Terms().attestation("seen")})
     ended = end_of(HangingRow, seconds=0.3, said=said)
 
     assert ended.outcome == "ok"
@@ -169,7 +169,7 @@ def test_a_result_leaves_room_for_what_is_attested(end_of: Callable[..., Ended])
     """Both travel in one report."""
     keys = [f"key{n}" for n in range(16)]
     terms = Terms(value="x" * 4000)
-    said = Attestations((), {key: terms.attestation(key) for key in keys})
+    said = CallAttestations((), {key: terms.attestation(key) for key in keys})
     text = "y" * (REPORT_BYTES_MAX - 16 * 4000)
 
     fits, is_too_large = end_of(lambda: text[:-4000]), end_of(lambda: text, said=said)
@@ -187,6 +187,6 @@ def test_what_goes_wrong_before_the_function_is_called_is_a_call_that_did_not_ru
     def plain(it: object) -> None: ...
 
     [found] = collect_tools(tool(plain))
-    ended = Execution(replace(found, readers={}), Call(decision, b"leaf", {"it": 1}, "bot")).end(crew)
+    ended = Execution(replace(found, readers={}), AdmittedCall(decision, b"leaf", {"it": 1}, "bot")).end(crew)
 
     assert (ended.outcome, json.loads(ended.body)) == ("failed", {"error": "NOT_RUN: KeyError: 'it'"})

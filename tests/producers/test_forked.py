@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 BEFORE = """
 import asyncio, gc, multiprocessing, os, sys, time
 from producers.client import AsyncClient, Client, ForkedError
-from producers.home import Home
+from producers.home.home import Home
 
 tenant = sys.argv[1]
 client = Client.connect(tenant, "payer")
@@ -80,7 +80,7 @@ def play(here: Installation, script: str) -> list[str]:
         "client.context_set('k', 1)",
         "client.list_delegations()",
         "client.close_session()",
-        "client._control.registry.refresh()",
+        "client._connection.registry.refresh()",
         "asyncio.run(AsyncClient(client).invoke(*PAY))",
         "call.first(60)",
         "asyncio.run(call.first_async(60))",
@@ -134,16 +134,16 @@ def test_a_host_that_is_run_after_a_fork_is_told(running: Installation) -> None:
     """gunicorn --preload would make it before."""
     script = """
     from pathlib import Path
-    from producers.control import Control
-    from producers.keys import KeyPair
-    from producers.tool_host import HostSettings, ToolHost
+    from producers.kafka.connection import Connection
+    from producers.home.keys import KeyPair
+    from producers.tools.host import HostSettings, ToolHost
     home = Home.find()
     folder = home.tenant(tenant)
-    control = Control(home, folder, KeyPair.load(folder.key_file("tool", "bank")), "bank")
+    connection = Connection(home, folder, KeyPair.load(folder.key_file("tool", "bank")), "bank")
     settings = HostSettings(bootstrap=home.bootstrap, group_managed=False, executed_path=Path(folder.path, "other.db"))
-    host = ToolHost(control, "bank", [], settings)
+    host = ToolHost(connection, "bank", [], settings)
     child(lambda: told(host.run))
-    control.close()
+    connection.close()
     """
     assert play(running, script) == ["told", "parent goes on"]
 
@@ -156,5 +156,5 @@ def test_the_parents_session_outlives_its_children(running: Installation) -> Non
     """
     session, _ = play(running, script)
     with Client.connect(running.folder.tenant, "payer", home=running.home) as other:
-        other._control.registry.refresh()
-        assert other._control.registry.session(bytes.fromhex(session)) is None  # by now the parent has closed it
+        other._connection.registry.refresh()
+        assert other._connection.registry.session(bytes.fromhex(session)) is None  # by now the parent has closed it

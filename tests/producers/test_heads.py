@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers import heads as kept_heads
-from producers.context import ContextVault
-from producers.heads import HeadsError, HeadsFile, LogRollbackError, ScopeHeads, VaultRollbackError
+from producers.client.vault import ContextVault
+from producers.home import heads as kept_heads
+from producers.home.heads import HeadsError, HeadsFile, LogRollbackError, ScopeHeads, VaultRollbackError
 from tests.producers.asking import Asking
 from tests.producers.forging import TwinRegistry
 from tests.producers.test_vault_proof import Scene
@@ -23,7 +23,7 @@ GENESIS = b"g" * 32
 
 def client_of(world: Workflow, path: Path | None = None) -> ContextVault:
     """Return the vault of a client that has just been started."""
-    vault = ContextVault(Asking(world, world.bot), world.genesis, world.bot.kid, TwinRegistry(Scene(world, world.bot)))
+    vault = ContextVault(Asking(world, world.bot, registry=TwinRegistry(Scene(world, world.bot))))
     vault.keep_heads(path)
     return vault
 
@@ -92,7 +92,7 @@ def test_contradictions_between_two_clients_are_told_and_nothing_is_taken() -> N
     theirs.check("fine", (1, b"c" * 32), index=61, floor=-1, change=None)
     before = mine.export()
 
-    with pytest.raises(VaultRollbackError, match="two ways"):
+    with pytest.raises(VaultRollbackError, match="two monitors answer"):
         mine.take(theirs.export())
     assert mine.export() == before
 
@@ -173,7 +173,7 @@ def test_a_file_that_nobody_wrote_so_is_named_and_not_passed_over(tmp_path: Path
     """Or who wants a rollback believed would spoil the file."""
     path = tmp_path / "bot.heads"
     path.write_text(bad if isinstance(bad, str) else json.dumps({**bad, "genesis": bad.get("genesis")}), "utf-8")
-    with pytest.raises(HeadsError, match=r"bot\.heads is not what was written there"):
+    with pytest.raises(HeadsError, match=r"bot\.heads is damaged"):
         HeadsFile(path, ScopeHeads(GENESIS))
 
 
@@ -208,7 +208,7 @@ def test_two_clients_with_one_file_keep_what_either_has_seen(tmp_path: Path, cap
     with pytest.raises(VaultRollbackError):
         files[2].changed()
     files[2].save()
-    assert "two ways" in caplog.text
+    assert "two monitors answer" in caplog.text
     assert path.read_text("utf-8") == kept
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from macaw.installation.instances import instance_home
-from producers.home import HomeError, TenantHome, file_name
-from producers.keys import KeyPair
+from producers.home.home import HomeError, TenantHome, file_name
+from producers.home.keys import KeyPair
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)
 alike = st.text(st.sampled_from("aA.#%2e/\\-_@~é\u0301E"), min_size=1, max_size=6)

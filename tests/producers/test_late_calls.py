@@ -13,9 +13,9 @@ import pytest
 
 from processors.proof.sealing import payload_salt
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
-from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, Call, admit
-from producers.answers import MonitorSigned, UntrustedRecordError
-from producers.executed import KEEP_MS
+from producers.kafka.verified import MonitorSigned, UntrustedRecordError
+from producers.tools.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, AdmittedCall, admit
+from producers.tools.executed import KEEP_MS
 from schemas import codec, limits, topics
 from schemas.attributes import Attributes
 from schemas.records import CallPayload, Decision, SignedEvent
@@ -72,7 +72,7 @@ class Late:
         moved = output._replace(partition=topics.keyed_partition(pending.event_id))
         return forged(self, moved, decision, encoded)
 
-    def admit(self, *approvals: SignedEvent, later_ms: int = 0, subjects: tuple[str, ...] = ()) -> Call | None:
+    def admit(self, *approvals: SignedEvent, later_ms: int = 0, subjects: tuple[str, ...] = ()) -> AdmittedCall | None:
         world = self.world
         trusted = MonitorSigned(TwinRegistry(self), tenant=world.tenant, genesis=world.genesis)
         record = self.decided(*approvals, subjects=subjects)

@@ -20,7 +20,6 @@ import pytest
 from confluent_kafka import Consumer
 
 from macaw.installation.tenancy import publish_policies, register_agent
-from producers import waiting
 from producers.client import (
     AlreadyCalledError,
     AsyncClient,
@@ -29,12 +28,13 @@ from producers.client import (
     FailedError,
     NoAnswerError,
     UnknownOutcomeError,
+    kept_calls,
 )
-from producers.consuming import watermarks
-from producers.home import Home
-from producers.registering import register_tool
+from producers.client.kept_calls import WaitingCallError
+from producers.home.home import Home
+from producers.kafka.consuming import watermarks
 from producers.tools import collect_tools, tool
-from producers.waiting import WaitingCallError
+from producers.tools.registration import register_tool
 from schemas.topics import INTAKE
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
@@ -110,7 +110,7 @@ def test_a_call_that_is_begun_without_an_end_runs_later_and_its_result_is_fetche
         call.first(1)
     assert gone.value.call is not None
     assert [one.event_id for one in client.left] == [gone.value.event_id] == [call.event_id]
-    folder = running.folder.path / waiting.FOLDER
+    folder = running.folder.path / kept_calls.FOLDER
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     with running.hosting("bank", bank := Bank()):
         assert resumed(running, call.event_id) == {"paid": 2}
@@ -203,9 +203,9 @@ def test_closing_tells_who_waits_and_leaves_the_call(running: Installation) -> N
 def test_a_call_that_cannot_be_written_down_says_so_and_is_waited_for(running: Installation, tmp_path: Path) -> None:
     """A full disk, or a folder that is none: the event is named, and nobody is told to resume what is not there."""
     folder = running.folder
-    shutil.copytree(folder.path, tmp_path / ".macaw" / "tenants" / folder.tenant, ignore=lambda *_: {waiting.FOLDER})
+    shutil.copytree(folder.path, tmp_path / ".macaw" / "tenants" / folder.tenant, ignore=lambda *_: {kept_calls.FOLDER})
     home = Home.create(tmp_path, {"bootstrap": running.home.bootstrap, "deployment": "test"})
-    (home.tenant(folder.tenant).path / waiting.FOLDER).write_text("not a folder")
+    (home.tenant(folder.tenant).path / kept_calls.FOLDER).write_text("not a folder")
     with Client.connect(folder.tenant, "payer", home=home) as client:
         call = client.begin(PAY, {"amount": 30})
         with pytest.raises(NoAnswerError, match="could not be written down") as gone:
@@ -233,7 +233,7 @@ def test_a_call_that_cannot_be_written_down_says_so_and_is_waited_for(running: I
 )
 def test_wishes_that_are_none_are_refused_before_anything_is_sent(client: Client, how: dict[str, Any]) -> None:
     """Each is the caller's own mistake."""
-    with pytest.raises(ValueError, match=r"want|NaN"):
+    with pytest.raises(ValueError, match=r"must|NaN"):
         client.invoke(PAY, {"amount": 40}, **how)
     with pytest.raises(TypeError):
         client.invoke(PAY, {"amount": 40}, timeout=3)  # type: ignore[call-arg]
@@ -242,8 +242,8 @@ def test_wishes_that_are_none_are_refused_before_anything_is_sent(client: Client
 
 def test_a_caller_whose_clock_is_slow_is_not_denied_for_it(client: Client) -> None:
     """What the log's answers say of its time counts, not what stands on the wall."""
-    client._control.clock._ahead_ms = 0
-    client._control.clock.note(0, 120_000, 100)
+    client._connection.clock._ahead_ms = 0
+    client._connection.clock.note(0, 120_000, 100)
     body, _ = client._prepare(PAY, {}, 2)
     assert body.begin_by is not None
     assert 121_000 <= body.begin_by - time.time_ns() // 1_000_000 <= 122_000
@@ -251,8 +251,8 @@ def test_a_caller_whose_clock_is_slow_is_not_denied_for_it(client: Client) -> No
 
 def lives(here: Installation, session: bytes) -> bool:
     with Client.connect(here.folder.tenant, "payer", home=here.home) as looking:
-        looking._control.registry.refresh()
-        return looking._control.registry.session(session) is not None
+        looking._connection.registry.refresh()
+        return looking._connection.registry.session(session) is not None
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
@@ -306,7 +306,7 @@ def test_an_interrupted_command_says_how_to_come_back(running: Installation, num
     """Its last line names the call, and the next command fetches what became of it."""
     environment = {**os.environ, "MACAW_HOME": str(running.home.path.parent), "PYTHONPATH": str(ROOT)}
     macaw = [sys.executable, "-m", "macaw.cli", "invoke", "-t", running.folder.tenant]
-    before = {path.name for path in (running.folder.path / waiting.FOLDER).glob("*.json")}
+    before = {path.name for path in (running.folder.path / kept_calls.FOLDER).glob("*.json")}
     began = intake_end(running)
     asked = subprocess.Popen(
         [*macaw, PAY, "--as", "payer", "--params", '{"amount": 20}'],
@@ -319,7 +319,7 @@ def test_an_interrupted_command_says_how_to_come_back(running: Installation, num
     asked.send_signal(number)
     _, said = asked.communicate(timeout=SECONDS)
     assert asked.returncode == 130, said
-    [kept] = {path.name for path in (running.folder.path / waiting.FOLDER).glob("*.json")} - before
+    [kept] = {path.name for path in (running.folder.path / kept_calls.FOLDER).glob("*.json")} - before
     event_id = kept.removesuffix(".json")
     assert f"macaw invoke --resume {event_id}" in said
     with running.hosting("bank", Bank()):

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from producers import outbox as module
-from producers import tool_host
-from producers.crew import Crew
-from producers.executed import FORGOTTEN_PER_BATCH_MAX, KEEP_MS, ExecutedCalls
-from producers.outbox import Outbox
-from producers.publisher import EventTooLargeError, PublishError, UnsignableError
-from producers.reporting import UNWRITTEN
-from producers.tool_host import HostError, ToolHost
+from producers.kafka.publisher import EventTooLargeError, PublishError, UnsignableError
+from producers.tools import host as tool_host
+from producers.tools import outbox as module
+from producers.tools.crew import Crew
+from producers.tools.executed import FORGOTTEN_PER_BATCH_MAX, KEEP_MS, ExecutedCalls
+from producers.tools.host import HostError, ToolHost
+from producers.tools.outbox import Outbox
+from producers.tools.result_text import UNWRITTEN
 from schemas.records import Attestation, ResultReported
 from tests.producers.test_tool_host import Feed, taken
 
@@ -269,7 +269,7 @@ def test_a_host_whose_key_is_not_live_ends_before_it_commits(host: Any) -> None:
     """The log would take none of its reports; others execute what it has read."""
     del host._serve
     registry = SimpleNamespace(live_key=lambda _kid, _role: None)
-    host._control = SimpleNamespace(key=SimpleNamespace(kid=b""), trusted=SimpleNamespace(registry=registry))
+    host._connection = SimpleNamespace(key=SimpleNamespace(kid=b""), trusted=SimpleNamespace(registry=registry))
     host._outbox, _ = made(host._executed)
 
     with pytest.raises(HostError, match="is revoked or past its time"):
@@ -287,7 +287,7 @@ def test_a_host_that_cannot_note_what_it_begins_reports_that_it_did_not_run(host
     host._admit = lambda _message: decision_call
     host._executed._db.execute("DROP TABLE executed")
 
-    with pytest.raises(HostError, match=r"cannot note in .*calls.db what it begins"):
+    with pytest.raises(HostError, match=r"cannot note the calls that it begins in .*calls.db"):
         host._serve([taken()])
 
     [(sent, _)] = line.said

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from processors.calls.attestations import record_id
-from producers import approving, control, delegating
-from producers.outcomes import MalformedReplyError, RefusedError
+from producers.client import approvals, delegations
+from producers.kafka import connection
+from producers.kafka.outcomes import MalformedReplyError, RefusedError
 from schemas import limits
 from tests.builders import Actor
 from tests.producers.asking import Asking
@@ -36,9 +37,9 @@ def test_all_delegations_are_listed_however_many(world: Workflow, alice: Actor) 
     """Both lists, each row once, for who granted and for who received."""
     given = granted(world, alice, 2 * PAGE + 1)
 
-    listed = delegating.listed(Asking(world, alice))
+    listed = delegations.list_delegations(Asking(world, alice))
     assert ([one["delegation"] for one in listed["granted"]], listed["received"]) == (given, [])
-    listed = delegating.listed(Asking(world, world.bot))
+    listed = delegations.list_delegations(Asking(world, world.bot))
     assert ([one["delegation"] for one in listed["received"]], listed["granted"]) == (given, [])
 
 
@@ -48,7 +49,7 @@ def test_all_attestations_of_a_session_are_listed(world: Workflow) -> None:
         some = range(begin, begin + limits.ATTESTATIONS_PER_REPORT_MAX)
         world.ran(world.bot, CHECK, *(attests(f"checked.{n}") for n in some))
 
-    listed = approving.own_attestations(Asking(world, world.bot))
+    listed = approvals.own_attestations(Asking(world, world.bot))
 
     assert len(listed) == 112
     assert {one["id"] for one in listed} == {record_id(world.bot.kid, f"checked.{n}", CHECK).hex() for n in range(112)}
@@ -66,16 +67,16 @@ def test_a_list_of_which_a_pages_end_leaves_is_read_again(world: Workflow, alice
                 world.tick()
             lasting.extend(granted(world, alice, PAGE + 1, life_ms=10 * HOUR_MS))
 
-    listed = delegating.listed(Asking(world, alice, before=leave))
+    listed = delegations.list_delegations(Asking(world, alice, before=leave))
 
     assert [one["delegation"] for one in listed["granted"]] == lasting
 
 
 def test_a_question_that_is_refused_at_once_is_not_asked_again(world: Workflow, alice: Actor) -> None:
     """Only a place in a list may have left."""
-    speaker = Asking(world, alice)
+    asking = Asking(world, alice)
     with pytest.raises(RefusedError) as refused:
-        speaker.pages("secrets")
+        asking.pages("secrets")
 
     assert refused.value.reason == "QUERY_INVALID"
     assert world.log[-2].entry.kind != "StateQueried"
@@ -89,19 +90,19 @@ def test_pages_that_go_in_a_circle_end(world: Workflow, alice: Actor) -> None:
         return {**told, "next": places[asked % 2]}
 
     with pytest.raises(MalformedReplyError, match="do not go on"):
-        delegating.listed(Asking(world, alice, answer=circle))
+        delegations.list_delegations(Asking(world, alice, answer=circle))
 
 
 def test_pages_without_an_end_end(world: Workflow, alice: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many questions."""
-    monkeypatch.setattr(control, "PAGES_MAX", 5)
+    monkeypatch.setattr(connection, "PAGES_MAX", 5)
     places = granted(world, alice, 9)
     with pytest.raises(MalformedReplyError, match="within 5 questions"):
-        delegating.listed(Asking(world, alice, answer=lambda asked, told: {**told, "next": places[asked]}))
+        delegations.list_delegations(Asking(world, alice, answer=lambda asked, told: {**told, "next": places[asked]}))
 
 
 @pytest.mark.parametrize("rows", [None, {}, "x", [1], [None]])
 def test_a_page_that_holds_no_rows_is_malformed(world: Workflow, alice: Actor, rows: object) -> None:
     """Whatever stands there instead."""
     with pytest.raises(MalformedReplyError, match="holds no list 'received'"):
-        delegating.listed(Asking(world, alice, answer=lambda _, told: {**told, "received": rows}))
+        delegations.list_delegations(Asking(world, alice, answer=lambda _, told: {**told, "received": rows}))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.files import create_private, replace_private
+from producers.home.files import create_private, replace_private
 
 
 def test_a_file_is_for_its_owner_alone_and_replaced_in_one_step(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from producers import publisher as publishing
-from producers import sending
-from producers.keys import KeyPair
-from producers.publisher import Publisher, PublishError
+from producers.home.keys import KeyPair
+from producers.kafka import publisher as publishing
+from producers.kafka import sending
+from producers.kafka.publisher import Publisher, PublishError
 from schemas.records import ResultReported
 from tests.producers.dying import kill
 

@@ -20,7 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.proof import jcs
-from producers.reporting import ERROR_CHARS_MAX, UNWRITTEN, told, type_name, unwritable, written
+from producers.tools.result_text import (
+    ERROR_CHARS_MAX,
+    UNWRITTEN,
+    exception_text,
+    result_text,
+    type_name,
+    unwritable_result,
+)
 from schemas import limits
 
 ROOM = 100_000
@@ -123,7 +130,7 @@ def read(text: str) -> Any:
 )
 def test_what_has_an_obvious_form_is_written_in_it(value: object, expected: object) -> None:
     """A type that JSON does not know is no reason to lose what was returned."""
-    said = written(value, ROOM)
+    said = result_text(value, ROOM)
 
     assert said.unwritten == ()
     assert read(said.text) == expected
@@ -180,7 +187,7 @@ def holding_itself() -> object:
 )
 def test_the_rest_is_named_with_type_and_place(value: object, expected: Any) -> None:
     """What stands beside it is written."""
-    said = written(value, ROOM)
+    said = result_text(value, ROOM)
 
     def marked(found: Any, want: Any) -> Any:
         if isinstance(want, tuple):
@@ -202,7 +209,7 @@ def nested(depth: int, inner: Any = ()) -> Any:
 @pytest.mark.parametrize("depth", [30, 31, 32, 33, 500, 900])
 def test_what_is_too_deep_for_readers_is_named(depth: int, inner: Any) -> None:
     """The limit is the reader's own, and a marker counts too."""
-    said = written(nested(depth, inner), ROOM)
+    said = result_text(nested(depth, inner), ROOM)
 
     fits = depth + ([] in inner) <= 32 and not any(isinstance(one, bytes | complex) for one in inner)
     assert (said.unwritten == ()) == fits
@@ -230,7 +237,7 @@ def doubling(times: int) -> Any:
 )
 def test_a_result_that_is_too_large_is_named_as_a_whole(value: object) -> None:
     """Of whatever shape, in bounded time; counted in bytes, and told in bytes."""
-    said = written(value, ROOM)
+    said = result_text(value, ROOM)
 
     found = read(said.text)
     assert (found[UNWRITTEN], found["at"]) == (type(value).__name__, "")
@@ -240,8 +247,8 @@ def test_a_result_that_is_too_large_is_named_as_a_whole(value: object) -> None:
 
 def test_a_bound_is_one_of_bytes() -> None:
     """As many as fit, and one more."""
-    assert written("\u20ac" * 4, 14).unwritten == ()
-    assert written("\u20ac" * 4, 13).unwritten != ()
+    assert result_text("\u20ac" * 4, 14).unwritten == ()
+    assert result_text("\u20ac" * 4, 13).unwritten != ()
 
 
 HOSTILE_MAKERS = st.sampled_from([Hostile, Liar, object, Model, lambda: 1j, lambda: Odd.THING, lambda: Quits(a=1)])
@@ -277,7 +284,7 @@ ANYTHING = st.recursive(
 @given(ANYTHING, st.integers(40, 5000))
 def test_whatever_is_returned_can_be_reported(value: object, room: int) -> None:
     """The log's own reader takes it, it fits, and nothing is replaced in silence."""
-    said = written(value, room)
+    said = result_text(value, room)
 
     found = read(said.text)
     assert len(said.text.encode()) <= max(room, 500)
@@ -303,7 +310,7 @@ PLAIN = st.recursive(
 @given(PLAIN)
 def test_what_is_json_already_is_written_as_it_is(value: Any) -> None:
     """To the byte."""
-    assert written(value, ROOM).text.encode() == jcs.canonical(value)
+    assert result_text(value, ROOM).text.encode() == jcs.canonical(value)
 
 
 class LazyError(Exception):
@@ -355,12 +362,12 @@ class CountlessError(ExceptionGroup[ValueError]):
 )
 def test_an_exception_is_told_by_its_type_at_least(make: Callable[[], BaseException], says: str) -> None:
     """Whatever its class does when it is asked for its text."""
-    assert told(make()).startswith(says)
+    assert exception_text(make()).startswith(says)
 
 
 def test_a_huge_text_is_cut() -> None:
     """Its beginning is told."""
-    text = told(ValueError("x" * 10_000_000))
+    text = exception_text(ValueError("x" * 10_000_000))
 
     assert len(text) == ERROR_CHARS_MAX
     assert text.startswith("ValueError: xxx")
@@ -371,7 +378,7 @@ def test_a_class_without_a_module_has_a_name_still() -> None:
     made = type("Made", (), {"__module__": 7})
 
     assert type_name(made()) == "?.Made"
-    assert json.loads(unwritable(made(), "why").text) == {UNWRITTEN: "?.Made", "at": "", "why": "why"}
+    assert json.loads(unwritable_result(made(), "why").text) == {UNWRITTEN: "?.Made", "at": "", "why": "why"}
 
 
 def test_numbers_that_are_no_pythons_own_are_written() -> None:
@@ -389,4 +396,4 @@ def test_numbers_that_are_no_pythons_own_are_written() -> None:
     numbers.Integral.register(Int64)
     numbers.Real.register(Float32)
 
-    assert written([Int64(), Float32()], ROOM).text == "[7,0.5]"
+    assert result_text([Int64(), Float32()], ROOM).text == "[7,0.5]"

@@ -64,5 +64,5 @@ def test_a_function_that_yields_is_refused() -> None:
         yield 1
 
     for one in (function, stream):
-        with pytest.raises(ToolDeclarationError, match="it yields"):
+        with pytest.raises(ToolDeclarationError, match="it is a generator"):
             collect_tools(tool(one))

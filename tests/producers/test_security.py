@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from macaw.cli import main
-from producers.home import Home, HomeError
-from producers.security import PASSWORD_BYTES_MAX, UNSECURED, Security, SecurityError, load_security
-from producers.tool_host import HostSettings
+from producers.home.home import Home, HomeError
+from producers.home.security import PASSWORD_BYTES_MAX, UNSECURED, Security, SecurityError, load_security
+from producers.tools.host import HostSettings
 from streams.views.app import ViewsSettings
 from streams.views.credentials import credentials_of
 from streams.worker.settings import LoopSettings
@@ -60,11 +60,11 @@ def test_the_settings_are_what_the_client_library_takes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "says"),
     [
-        ([], "want an object"),
-        (None, "want an object"),
+        ([], "must be an object"),
+        (None, "must be an object"),
         ({"sasl.username": "shopper"}, "`security.protocol` is missing"),
         ({"security.protocol": "SASL"}, "want one of"),
-        ({"security.protocol": "SASL_SSL"}, "wants sasl.mechanism, sasl.password_file, sasl.username"),
+        ({"security.protocol": "SASL_SSL"}, "needs sasl.mechanism, sasl.password_file, sasl.username"),
         ({**SCRAM, "security.protocol": "PLAINTEXT"}, "does not take"),
         ({**SCRAM, "security.protocol": "SASL_PLAINTEXT", "ssl.ca.location": "ca.pem"}, "does not take"),
         ({**SCRAM, "sasl.mechanism": "GSSAPI"}, "want one of"),
@@ -155,7 +155,7 @@ def test_a_home_keeps_the_section_and_asks_for_an_object(folder: Path) -> None:
     assert written.security == Home.open(folder.parent).security == load_security(SCRAM, folder)
     assert "kafka" not in written.config
     (folder / "config.json").write_text(json.dumps({"kafka": "SASL_SSL"}))
-    with pytest.raises(SecurityError, match="want an object"):
+    with pytest.raises(SecurityError, match="must be an object"):
         _ = Home.open(folder.parent).security
     (folder / "config.json").write_text(json.dumps({"bootstrap": {"kafka": {}}}))
     with pytest.raises(HomeError):

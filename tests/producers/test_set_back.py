@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from producers.client import Client, Control, LogSetBackError
-from producers.keys import KeyPair
-from producers.tool_host import HostSettings, ToolHost
+from producers.client import Client, LogSetBackError
+from producers.home.keys import KeyPair
+from producers.kafka.connection import Connection
+from producers.tools.host import HostSettings, ToolHost
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.dying import kill
@@ -36,9 +37,9 @@ def client(running: Installation) -> Iterator[Client]:
 
 def dies(client: Client) -> Callable[[], bool]:
     """Kill a client's producer; return what says whether it has a new one."""
-    producer = client._publisher._sender._producer
+    producer = client._connection.publisher._sender._producer
     kill(producer)
-    return lambda: client._publisher._sender._producer is not producer
+    return lambda: client._connection.publisher._sender._producer is not producer
 
 
 def test_a_client_whose_producer_dies_goes_on_with_a_new_one(client: Client) -> None:
@@ -55,7 +56,9 @@ def test_a_client_whose_producer_dies_goes_on_with_a_new_one(client: Client) -> 
 
 def test_answers_that_end_before_what_was_read_are_named(client: Client) -> None:
     """Whoever waits is told at once, and whoever comes; nobody waits a hundred seconds for what cannot come."""
-    client._answers._places = [type(one)(one.topic, one.partition, 10**9) for one in client._answers._places]
+    client._connection.answers._places = [
+        type(one)(one.topic, one.partition, 10**9) for one in client._connection.answers._places
+    ]
 
     for _ in range(2):
         with pytest.raises(LogSetBackError, match="connect again, and look before you ask again"):
@@ -64,7 +67,7 @@ def test_answers_that_end_before_what_was_read_are_named(client: Client) -> None
 
 def test_a_registry_that_ends_before_what_was_read_is_not_believed(client: Client) -> None:
     """It may lack a revocation that was seen."""
-    registry = client._control.registry
+    registry = client._connection.registry
     registry.refresh()
     registry._position.offset += 10**6
 
@@ -76,16 +79,16 @@ def test_a_registry_that_ends_before_what_was_read_is_not_believed(client: Clien
 def test_a_host_whose_registry_was_set_back_ends_and_says_so(running: Installation, client: Client) -> None:
     """It would go by keys that were revoked; warnings alone would leave its callers without an answer for good."""
     folder = running.folder
-    control = Control(running.home, folder, KeyPair.load(folder.key_file("tool", "bank")), "bank")
+    connection = Connection(running.home, folder, KeyPair.load(folder.key_file("tool", "bank")), "bank")
     path = folder.path / "executed" / "other.db"
     settings = HostSettings(bootstrap=running.home.bootstrap, group_managed=False, executed_path=path)
-    control.registry.refresh()
-    control.registry._position.offset += 10**6
-    control.registry._current_at = -math.inf
-    host = ToolHost(control, "bank", [], settings)
+    connection.registry.refresh()
+    connection.registry._position.offset += 10**6
+    connection.registry._current_at = -math.inf
+    host = ToolHost(connection, "bank", [], settings)
     with ThreadPoolExecutor(1) as pool:
         runs = pool.submit(host.run)
         assert host.ready.wait(30)
         client.invoke(*PAY)
         assert isinstance(runs.exception(60), LogSetBackError)
-    control.close()
+    connection.close()

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from producers import approving
-from producers.approving import CallForgedError, Desk, ParametersChangedError
-from producers.outcomes import MalformedReplyError
-from producers.written import Log
+from producers.client import approvals
+from producers.client.approvals import CallForgedError, ParametersChangedError
+from producers.kafka.connection import Connection
+from producers.kafka.outcomes import MalformedReplyError
+from schemas.workflow import AttestationApproved
 from tests.builders import Actor, Folded, invocation, keys_of
 from tests.producers.asking import Asking
 from tests.producers.forging import TwinRegistry
@@ -35,9 +36,8 @@ class Scene:
     def request(self) -> str:
         return self.asked.entry.event.hex()
 
-    def desk(self, lie: Callable[[Told], Told] = lambda told: told) -> Desk:
-        speaker = Asking(self.world, self.carol, answer=lambda _, told: lie(told))
-        return Desk(speaker, Log(self.world.tenant, self.world.genesis), TwinRegistry(self))
+    def desk(self, lie: Callable[[Told], Told] = lambda told: told) -> Connection:
+        return Asking(self.world, self.carol, answer=lambda _, told: lie(told), registry=TwinRegistry(self))
 
     def told(self, request: str) -> Told:
         found: Told = reply(self.world.ask(self.carol, "invocation", request))
@@ -64,7 +64,7 @@ def scene() -> Scene:
 
 def test_a_call_is_shown_as_its_caller_signed_it(scene: Scene) -> None:
     """Resource, parameters and who asks."""
-    shown = approving.show_call(scene.desk(), scene.request)
+    shown = approvals.show_call(scene.desk(), scene.request)
 
     assert (shown.resource, shown.principal) == (PAY, "bot")
     assert shown.parameters == {"amount": 10, "to": "bob"}
@@ -79,7 +79,7 @@ def test_it_is_shown_when_its_session_has_left() -> None:
     world.tables.sessions.delete(row.session_id)
     world.tables.commit()
 
-    assert approving.show_call(scene.desk(), scene.request).principal == "bot"
+    assert approvals.show_call(scene.desk(), scene.request).principal == "bot"
 
 
 def another_resource(_: Scene, told: Told) -> Told:
@@ -134,14 +134,14 @@ def test_a_lie_about_a_call_is_neither_shown_nor_signed(scene: Scene, lie: Calla
     lies = (CallForgedError, ParametersChangedError, MalformedReplyError)
 
     with pytest.raises(lies):
-        approving.show_call(desk, scene.request)
+        approvals.show_call(desk, scene.request)
     with pytest.raises(lies):
-        approving.approve(desk, {**listed, "resource": HARMLESS}, "")
+        approvals.answer_request(desk, {**listed, "resource": HARMLESS}, "", AttestationApproved)
     assert scene.world.finals(scene.asked.entry.event) == []
 
 
 def test_who_asks_is_the_callers_own_word(scene: Scene) -> None:
     """A name in the reply counts for nothing."""
-    shown = approving.show_call(scene.desk(lambda told: {**told, "principal": "boss", "parameters": {}}), scene.request)
+    shown = approvals.show_call(scene.desk(lambda told: {**told, "principal": "boss", "parameters": {}}), scene.request)
 
     assert (shown.principal, shown.parameters) == ("bot", {"amount": 10, "to": "bob"})

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from producers.calling import waited
-from producers.outcomes import MalformedTimeError, milliseconds
+from producers.client.inputs import MalformedTimeError, milliseconds
+from producers.client.open_call import waited
 
 
 @pytest.mark.parametrize(("seconds", "ms"), [(0.001, 1), (0.0019, 1), (1, 1000), (59.9999, 59_999), (60, 60_000)])
@@ -17,7 +17,7 @@ def test_a_time_is_whole_milliseconds(seconds: float, ms: int) -> None:
 @pytest.mark.parametrize("seconds", [0, -1, 0.000_999, 60.001, 1e308, math.inf, -math.inf, math.nan, 10**400])
 def test_a_time_outside_its_bounds_is_refused(seconds: float) -> None:
     """The message says what would do."""
-    with pytest.raises(MalformedTimeError, match=r"want a life of 0\.001 to 60 seconds"):
+    with pytest.raises(MalformedTimeError, match=r"a life must be 0\.001 to 60 seconds"):
         milliseconds(seconds, at_most=60_000, what="a life")
 
 

@@ -14,9 +14,10 @@ import pytest
 
 from processors.effects import Output
 from processors.proof import signing
-from producers.answers import Answer, Answers, MonitorSigned
-from producers.heads import LogRollbackError
-from producers.registry_view import RegistryView
+from producers.home.heads import LogRollbackError
+from producers.kafka.answers import Answer, Answers
+from producers.kafka.registry_view import RegistryView
+from producers.kafka.verified import MonitorSigned
 from schemas import codec, topics
 from schemas.records import Result
 from tests.builders import Actor, Folded, keys_of

@@ -16,16 +16,17 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from processors.proof.signing import VerifiedHeads
-from producers import registry_view, tool_host
-from producers.admission import Call
-from producers.commitments import Standing
-from producers.crew import Crew
-from producers.decision_feed import Taken
-from producers.execution import Ended, failed
-from producers.keys import KeyPair
-from producers.registry_view import FRESH_SECONDS, RegistryError, RegistryView
-from producers.tool_host import Tally, ToolHost
+from producers.home.keys import KeyPair
+from producers.kafka import registry_view
+from producers.kafka.registry_view import FRESH_SECONDS, RegistryError, RegistryView
 from producers.tools import collect_tools, idempotency_key, tool
+from producers.tools import host as tool_host
+from producers.tools.admission import AdmittedCall
+from producers.tools.commitments import Ownership
+from producers.tools.crew import Crew
+from producers.tools.decision_feed import Taken
+from producers.tools.execution import Ended, failed
+from producers.tools.host import HostTally, ToolHost
 from schemas import codec, topics
 from schemas.records import Decision, ResultReported
 from tests.world import Office
@@ -146,8 +147,8 @@ def settle(host: Any) -> None:
     host._watch.join()
 
 
-def taken(standing: Standing = Standing.NEW) -> Taken:
-    return Taken(Message(), 0, 0, standing)
+def taken(ownership: Ownership = Ownership.NEW) -> Taken:
+    return Taken(Message(), 0, 0, ownership)
 
 
 @pytest.fixture
@@ -163,8 +164,8 @@ def host(slow: Slow) -> Iterator[Any]:
     made: Any = object.__new__(ToolHost)
     made._tools = {f"tool:slow/{t.name}": t for t in collect_tools(slow)}
     made._crew, made._watch = Crew("tool", 1), Crew("watch", 1)
-    made._stop, made.tally, made._feed, made._app = threading.Event(), Tally(), Feed(), "slow"
-    made._outbox, made._control = Sent(), SimpleNamespace(key=KeyPair.generate(), trusted=Trusting())
+    made._stop, made.tally, made._feed, made._app = threading.Event(), HostTally(), Feed(), "slow"
+    made._outbox, made._connection = Sent(), SimpleNamespace(key=KeyPair.generate(), trusted=Trusting())
     yield made
     slow.release.set()
     made._crew.stop()
@@ -177,10 +178,10 @@ def decision() -> Decision:
     return codec.decode_as(Decision, output.value or b"")
 
 
-def call_of(decision: Decision, name: str, execute_before: int = LATER_MS) -> Call:
+def call_of(decision: Decision, name: str, execute_before: int = LATER_MS) -> AdmittedCall:
     fields = {field: getattr(decision, field) for field in decision.__dataclass_fields__}
     asked = Decision(**{**fields, "resource": f"tool:slow/{name}", "execute_before": execute_before})
-    return Call(asked, b"leaf", {}, "bot")
+    return AdmittedCall(asked, b"leaf", {}, "bot")
 
 
 def test_a_call_that_timed_out_in_the_queue_never_runs(host: Any, slow: Slow, decision: Decision) -> None:
@@ -233,32 +234,32 @@ def test_a_tool_sees_the_key_of_its_call(host: Any, decision: Decision, name: st
 
 
 @pytest.mark.parametrize(
-    ("name", "standing", "first", "becomes"),
+    ("name", "ownership", "first", "becomes"),
     [
-        ("effect", Standing.NEW, None, "executed"),
-        ("effect", Standing.NEW, b"leaf", "executed before"),
-        ("effect", Standing.NEW, b"other", "second decision"),
-        ("effect", Standing.AGAIN, None, "executed before"),
-        ("effect", Standing.AGAIN, b"leaf", "executed before"),
-        ("effect", Standing.PAST, None, "nothing"),
-        ("key", Standing.NEW, None, "executed"),
-        ("key", Standing.NEW, b"leaf", "executed before"),
-        ("key", Standing.NEW, b"other", "second decision"),
-        ("key", Standing.AGAIN, None, "executed again"),
-        ("key", Standing.AGAIN, b"leaf", "executed again"),
-        ("key", Standing.AGAIN, b"other", "second decision"),
-        ("key", Standing.PAST, b"leaf", "nothing"),
+        ("effect", Ownership.NEW, None, "executed"),
+        ("effect", Ownership.NEW, b"leaf", "executed before"),
+        ("effect", Ownership.NEW, b"other", "second decision"),
+        ("effect", Ownership.AGAIN, None, "executed before"),
+        ("effect", Ownership.AGAIN, b"leaf", "executed before"),
+        ("effect", Ownership.PAST, None, "nothing"),
+        ("key", Ownership.NEW, None, "executed"),
+        ("key", Ownership.NEW, b"leaf", "executed before"),
+        ("key", Ownership.NEW, b"other", "second decision"),
+        ("key", Ownership.AGAIN, None, "executed again"),
+        ("key", Ownership.AGAIN, b"leaf", "executed again"),
+        ("key", Ownership.AGAIN, b"other", "second decision"),
+        ("key", Ownership.PAST, b"leaf", "nothing"),
     ],
 )
 def test_what_becomes_of_a_call(
-    host: Any, decision: Decision, name: str, standing: Standing, first: bytes | None, becomes: str
+    host: Any, decision: Decision, name: str, ownership: Ownership, first: bytes | None, becomes: str
 ) -> None:
     """By what it is to this instance, and under which decision its event stood in the durable set before."""
     call = call_of(decision, name)
     host._admit = lambda _message: call
     host._begin = lambda orders: [first] * len(orders)
     with mock.patch.object(tool_host, "recall", return_value=(call.decision, call.leaf)):
-        host._serve([taken(standing)])
+        host._serve([taken(ownership)])
     settle(host)
 
     ran = becomes in {"executed", "executed again"}
@@ -272,13 +273,15 @@ def test_what_becomes_of_a_call(
 
 
 @pytest.mark.parametrize(
-    ("standing", "reports"), [(Standing.NEW, [("failed", '{"error":"TOO_LATE"}')]), (Standing.AGAIN, [])]
+    ("ownership", "reports"), [(Ownership.NEW, [("failed", '{"error":"TOO_LATE"}')]), (Ownership.AGAIN, [])]
 )
-def test_a_call_that_came_too_late_is_told_so(host: Any, decision: Decision, standing: Standing, reports: Any) -> None:
+def test_a_call_that_came_too_late_is_told_so(
+    host: Any, decision: Decision, ownership: Ownership, reports: Any
+) -> None:
     """It did not run, and nobody else runs it. One that was begun elsewhere may have run: that is not known."""
     host._admit = lambda _message: replace(call_of(decision, "key"), late=True)
-    host._begin = lambda _orders: [None if standing is Standing.NEW else b"leaf"]
-    host._serve([taken(standing)])
+    host._begin = lambda _orders: [None if ownership is Ownership.NEW else b"leaf"]
+    host._serve([taken(ownership)])
     settle(host)
 
     assert [(one.outcome, one.body) for one in host._outbox.reports] == reports
@@ -337,7 +340,7 @@ def view(office: Office) -> Any:
     """A view of an office's registry, without a broker."""
     made: Any = object.__new__(RegistryView)
     made._tables, made._topic, made._lock = office.world.tables, "registry", threading.Lock()
-    made._position, made._consumer, made._heads = registry_view.Position(0), Reader(), VerifiedHeads()
+    made._position, made._consumer, made._heads = registry_view.ReadPosition(0), Reader(), VerifiedHeads()
     return made
 
 

@@ -21,7 +21,7 @@ from processors.effects import output_place
 from processors.proof import signing
 from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
-from producers.consuming import headers_of, read_to, watermarks
+from producers.kafka.consuming import headers_of, read_to, watermarks
 from schemas import codec
 from schemas.records import Decision, Event, ResultReported
 from schemas.topics import DECISIONS, INTAKE, KEYED_PARTITIONS, tool_group
@@ -245,7 +245,7 @@ def await_refusals(stage: Stage, forged: dict[bytes, bytes]) -> None:
     """Wait until the log holds a report for each forged decision, signed by the tool's live key, naming the first."""
 
     def reported() -> dict[bytes, bytes]:
-        trusted, found = stage.client._control.trusted, {}
+        trusted, found = stage.client._connection.trusted, {}
         for message in read_all(stage, INTAKE.of(stage.here.folder.tenant), 1):
             headers = dict(headers_of(message))
             event: Event = codec.decode_as(Event, message.value())

@@ -11,9 +11,10 @@ import pytest
 
 from processors.effects import Output
 from processors.proof import sealing, signing
-from producers.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, Call, admit, recall
-from producers.answers import Answer, Answers, MonitorSigned, UntrustedRecordError
 from producers.client import UnknownOutcomeError, result_of
+from producers.kafka.answers import Answer, Answers
+from producers.kafka.verified import MonitorSigned, UntrustedRecordError
+from producers.tools.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, AdmittedCall, admit, recall
 from schemas import codec, limits, topics
 from schemas.records import CallPayload, Change, Decision, Result, ResultPayload
 from tests.builders import Actor, keys_of
@@ -35,7 +36,7 @@ class Scene:
     def payload(self) -> CallPayload:
         return codec.decode(codec.current("CallPayload"), self.decision.payload or b"")  # type: ignore[no-any-return]
 
-    def admit(self, record: Record, **how: Any) -> Call | None:
+    def admit(self, record: Record, **how: Any) -> AdmittedCall | None:
         tool: Actor = self.office.tool
         now = how.pop("now_ms", self.office.world.tables.now)
         return admit(

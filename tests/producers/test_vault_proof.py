@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
-from producers.context import ContextVault, VaultEntry, VaultForgedError, VaultRollbackError
-from producers.keys import KeyPair
-from producers.outcomes import MalformedReplyError
+from producers.client.vault import ContextVault, VaultEntry, VaultForgedError, VaultRollbackError
+from producers.home.keys import KeyPair
+from producers.kafka.outcomes import MalformedReplyError
 from schemas import codec, limits
 from schemas.records import Body, Event, KeyOffer, SessionOpened
 from schemas.workflow import AttestationSet, ContextDeleted, ContextWritten
@@ -28,6 +28,13 @@ Lie = Callable[[Told], Told]
 REFUSALS = (VaultForgedError, VaultRollbackError, MalformedReplyError)
 
 
+class Unknown:
+    """A registry that knows no key, as of a client that has read nothing of it."""
+
+    def key(self, _kid: bytes) -> None:
+        return None
+
+
 @dataclass
 class Scene:
     """A world in which `bot` reads what others have written, and is lied to."""
@@ -37,8 +44,8 @@ class Scene:
 
     def vault(self, lie: Lie = lambda told: told, *, by: Actor | None = None, registry: bool = True) -> ContextVault:
         reader = by or self.world.bot
-        speaker = Asking(self.world, reader, answer=lambda _, told: lie(told))
-        return ContextVault(speaker, self.world.genesis, reader.kid, TwinRegistry(self) if registry else None)
+        keys: Any = TwinRegistry(self) if registry else Unknown()
+        return ContextVault(Asking(self.world, reader, answer=lambda _, told: lie(told), registry=keys))
 
     def read(self, lie: Lie = lambda told: told, key: str = "limit", scope: str = "team", **how: Any) -> VaultEntry:
         return self.vault(lie, **how).entry(key, scope=scope)
@@ -85,7 +92,7 @@ def test_a_value_of_a_person_and_of_a_program_is_believed(staged: Scene) -> None
     assert staged.read(key="absent") == VaultEntry(key="absent", value=None, version=0)
 
 
-def test_without_a_registry_only_ones_own_is_believed(staged: Scene) -> None:
+def test_where_no_key_is_known_only_ones_own_is_believed(staged: Scene) -> None:
     """Nobody can say whose the other session's key is."""
     assert staged.read(scope="session", registry=False).version == 1
     assert staged.read(key="note", registry=False).author == "bot"
@@ -203,23 +210,23 @@ LIES: dict[str, tuple[str, Callable[[Scene, Told], Told]]] = {
     "no value": ("another value", without("value")),
     "another author": ("author", lambda _, told: {**told, "author": "admin"}),
     "another key": ("another key", lambda _, told: {**told, "key": "other"}),
-    "another key's event": ("under this key", of_another_key),
-    "another scope's event": ("under this key of this scope", of_another_scope),
-    "another session's memory": ("of this scope", of_anothers_memory),
+    "another key's event": ("another key or scope", of_another_key),
+    "another scope's event": ("another key or scope", of_another_scope),
+    "another session's memory": ("another key or scope", of_anothers_memory),
     "a delete": (
-        "puts nothing",
+        "another key or scope",
         lambda s, told: {**told, "written": s.signed(ContextDeleted(scope="team", key="limit"), s.carol)},
     ),
     "an unsigned event": (
         "event: Sig",
         lambda _, told: {**told, "written": {**told["written"], "proof": "00" * 71 + "01"}},
     ),
-    "no JSON": ("no strict JSON", no_json),
+    "no JSON": ("not strict JSON", no_json),
     "no proof": ("no 'written'", without("written", "opened", "before")),
     "no opening": ("no 'opened'", without("opened")),
-    "no link": ("no bytes 'before'", without("before")),
+    "no link": ("no hexadecimal text 'before'", without("before")),
     "another opening": ("not the registry's", with_a_foreign_key),
-    "an event that opens nothing": ("opens no session", no_opening_at_all),
+    "an event that opens nothing": ("does not open a session", no_opening_at_all),
     "a session that an agent opened for carol": ("does not speak for", opened_by_a_thief),
     "a session that nobody registered opened": (
         "no key of the registry",
@@ -227,7 +234,7 @@ LIES: dict[str, tuple[str, Callable[[Scene, Told], Told]]] = {
     ),
     "a session of its own in another's name": ("another principal", of_ones_own_name),
     "a key that its owner did not offer": ("BAD_POSSESSION", without_possession),
-    "a key that was offered for another": ("opens no session", offered_for_another),
+    "a key that was offered for another": ("does not open a session", offered_for_another),
     "another principal in the header": (
         "another principal",
         lambda s, t: in_anothers_header(s, t, principal_id="admin"),
@@ -351,7 +358,7 @@ def test_a_version_that_was_told_is_not_told_otherwise_later(staged: Scene) -> N
 
     refused = staged.signed(ContextWritten(scope="team", key="limit", value="5"), staged.carol)
     lie[0] = {"value": 5, "written": refused}
-    with pytest.raises(VaultRollbackError, match="told in two ways"):
+    with pytest.raises(VaultRollbackError, match="two links"):
         vault.entry("limit", scope="team")
 
 

@@ -83,7 +83,7 @@ def test_any_other_answer_is_an_error(answer: tuple[int, bytes]) -> None:
 
 
 def test_nobody_there_is_an_error() -> None:
-    with pytest.raises(ViewsError, match="is it running"):
+    with pytest.raises(ViewsError, match="are they running"):
         fetch_sessions("http://127.0.0.1:1", "acme", "t")
 
 

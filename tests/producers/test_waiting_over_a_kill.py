@@ -17,8 +17,8 @@ import pytest
 
 from macaw.installation.tenancy import create_tenant, register_enrolment
 from producers.client import Client, NoAnswerError
-from producers.home import Home
-from producers.waiting import WaitingCall
+from producers.home.home import Home
+from producers.kafka.waiting import WaitingCall
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, furnish

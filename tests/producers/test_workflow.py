@@ -13,11 +13,11 @@ from unittest import mock
 
 import pytest
 
-from producers import admission, waiting
-from producers.approving import ParametersChangedError
-from producers.client import AsyncClient, Client, DeniedError, FailedError, RefusedError
-from producers.prompting import PromptMismatchError
-from producers.waiting import WaitingCall
+from producers.client import AsyncClient, Client, DeniedError, FailedError, RefusedError, kept_calls
+from producers.client.approvals import ParametersChangedError
+from producers.client.prompts import PromptMismatchError
+from producers.kafka.waiting import WaitingCall
+from producers.tools import admission
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, approving, banking
@@ -61,7 +61,7 @@ def test_a_call_waits_is_approved_and_runs_once(
 
     def on_pending(call: WaitingCall) -> None:
         told.append(call)
-        kept = running.folder.path / waiting.FOLDER
+        kept = running.folder.path / kept_calls.FOLDER
         assert {path.stat().st_mode & 0o077 for path in kept.iterdir()} == {0}
         approving(carol)(call)
 
@@ -70,7 +70,7 @@ def test_a_call_waits_is_approved_and_runs_once(
     assert result == {"paid": 250}
     assert [call.resource for call in told] == ["tool:bank/pay"]
     assert bank.paid == [*before, 250]
-    assert [one.name for one in (running.folder.path / waiting.FOLDER).glob(f"{told[0].event_id}*")] == []
+    assert [one.name for one in (running.folder.path / kept_calls.FOLDER).glob(f"{told[0].event_id}*")] == []
 
 
 def test_the_asyncio_twin_waits_without_blocking_its_loop(running: Installation, carol: Client) -> None:
@@ -83,12 +83,16 @@ def test_the_asyncio_twin_waits_without_blocking_its_loop(running: Installation,
             call = asyncio.create_task(client.invoke("tool:bank/pay", parameters, on_pending=asked.set_result))
             waits = await asyncio.wait_for(asked, SECONDS)
             meanwhile = await client.invoke("tool:bank/pay", {"amount": 1})
-            async with await AsyncClient.for_person(running.folder.tenant, "carol", home=running.home) as person:
-                [request] = [one for one in await person.list_attestations() if one["request"] == waits.event]
-                shown = await person.show_call(request["request"])
-                assert await person.approve_attestation(request)
-            await client.context_set("async", [1])
-            return meanwhile, await call, [shown.parameters["amount"], *await client.context_get("async")]
+            with await asyncio.to_thread(
+                Client.for_person, running.folder.tenant, "carol", home=running.home
+            ) as person:
+                listed = await asyncio.to_thread(person.list_attestations)
+                [request] = [one for one in listed if one["request"] == waits.event]
+                shown = await asyncio.to_thread(person.show_call, request["request"])
+                assert await asyncio.to_thread(person.approve_attestation, request)
+            await asyncio.to_thread(client.client.context_set, "async", [1])
+            kept = await asyncio.to_thread(client.client.context_get, "async")
+            return meanwhile, await call, [shown.parameters["amount"], *kept]
 
     assert asyncio.run(ask()) == ({"paid": 1}, {"paid": 300}, [300, 1])
 

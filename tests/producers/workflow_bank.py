@@ -10,10 +10,9 @@ from typing import Any
 
 from macaw.installation.development import open_person_session
 from macaw.installation.tenancy import publish_policies, register_agent
-from producers.attesting import context
 from producers.client import Client
-from producers.tools import tool
-from producers.waiting import WaitingCall
+from producers.kafka.waiting import WaitingCall
+from producers.tools import context, tool
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 

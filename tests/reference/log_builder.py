@@ -17,7 +17,7 @@ from processors.evidence.folder_format import AuditRecord, Manifest, pack
 from processors.intake.identify import Received, Ruling
 from processors.proof import signing
 from processors.proof.signing import SigningKey
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.records import AuditEntry, Body, ClockTicked, SessionClosed, SessionRevoked
 from schemas.rulings import RecordsSkipped, TimeAccepted

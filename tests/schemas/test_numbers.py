@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from schemas import codec, limits
 from schemas.codec import MalformedRecordError, SchemaError
+from schemas.codec_fast.reading import compile_reader
+from schemas.codec_fast.writing import compile_writer, zigzag, zigzag_int
 from schemas.numbers import NumberError, Numbers
-from schemas.reading import compile_reader
 from schemas.records import DeadLetter
-from schemas.writing import compile_writer, zigzag, zigzag_int
 from tests.schemas.test_codec import SAMPLES
 
 BITS = {"int": 32, "long": 64}

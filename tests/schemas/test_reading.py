@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import codec, limits, writing
+from schemas import codec, limits
 from schemas.codec import SchemaError
+from schemas.codec_fast import writing
+from schemas.codec_fast.reading import Reader, compile_reader
 from schemas.publish import TOP_LEVEL
-from schemas.reading import Reader, compile_reader
 from tests.schemas.test_codec import READABLE, STRATEGIES
 
 VARINT_MAX = 2**62 - 1  # of what the quick readers take as a number

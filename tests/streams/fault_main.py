@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from confluent_kafka import KafkaException
 
 from macaw.installation.tenancy import monitored
-from producers.home import Home
+from producers.home.home import Home
 from streams.worker.lanes import WorkerFencedError
 from streams.worker.monitor import Monitor
 from tests.streams.fault_points import Fault, install, say

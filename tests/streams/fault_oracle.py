@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.evidence.verdict import VerdictCode
 from processors.state.tables import Tables
-from producers.consuming import ReadTimeoutError
+from producers.kafka.consuming import ReadTimeoutError
 from schemas import codec, limits, topics
 from schemas.records import Decision, Result
 from schemas.rows import StateHead

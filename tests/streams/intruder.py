@@ -16,7 +16,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.fetch import FetchRequest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from producers.security import Security
+from producers.home.security import Security
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from processors.evidence.audit_log import log_leaf
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
-from producers.consuming import Position, take
+from producers.kafka.consuming import ReadPosition, take
 from schemas import codec, topics
 from schemas.records import AuditEntry, Decision, InvocationRequested
 from streams.history.folded import received_of
@@ -56,7 +56,7 @@ def _read(world: World, places: list[tuple[str, int]], isolation: str) -> Iterat
         ends = {place: asking.get_watermark_offsets(TopicPartition(*place), timeout=10) for place in places}
     consumer = Consumer(settings)
     try:
-        open_ones = {place: Position(low) for place, (low, high) in ends.items() if low < high}
+        open_ones = {place: ReadPosition(low) for place, (low, high) in ends.items() if low < high}
         consumer.assign([TopicPartition(*place, position.offset) for place, position in open_ones.items()])
         until = time.monotonic() + 20
         while open_ones:

@@ -21,8 +21,8 @@ from macaw.installation.tenancy import create_tenant, monitored
 from processors.identity.attributes import attributes_from
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import SigningKey
-from producers.home import Home, TenantHome
-from producers.keys import KeyPair
+from producers.home.home import Home, TenantHome
+from producers.home.keys import KeyPair
 from schemas.records import (
     Body,
     InvocationRequested,

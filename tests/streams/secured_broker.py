@@ -13,7 +13,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
-from producers.security import Security
+from producers.home.security import Security
 from streams.local.kafka import KafkaBroker
 from streams.local.probe import LOOPBACK, find_free_port
 

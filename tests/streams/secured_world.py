@@ -11,7 +11,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from producers.home import Home
+from producers.home.home import Home
 from schemas.topics import OPS_SESSIONS
 from streams.cluster.access import FILE, Access, parse_access
 from streams.cluster.plan import ClusterPlan

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from producers.client import Client, DeniedError
-from producers.home import Home
+from producers.home.home import Home
 from streams.local.jars import choose_cache, why_no_kafka
 from tests.cli.test_by_hand import EXAMPLES, PAYER, Terminal
 from tests.streams.secured_world import SecuredWorld, secured_world

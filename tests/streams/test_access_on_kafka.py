@@ -26,7 +26,7 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewTopic
 
-from producers.security import UNSECURED
+from producers.home.security import UNSECURED
 from schemas import topics
 from schemas.topics import INTAKE, OPS_TOPICS, RESULTS, TENANT_TOPICS, Topic
 from streams.cluster.access import AccessError, Grant, Pattern, ResourceKind

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from processors.context import vault
-from producers.keys import KeyPair
+from producers.home.keys import KeyPair
 from schemas.workflow import ContextWritten
 from streams.worker.fold import TenantFold
 from streams.worker.sealing import Sealer

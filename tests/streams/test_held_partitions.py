@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
-from producers.consuming import behind_unreadable, take
+from producers.kafka.consuming import behind_unreadable, take
 from schemas import limits
 from schemas.records import AuditEntry, Body
 from schemas.rulings import RecordsSkipped, TimeAccepted

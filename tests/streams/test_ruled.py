@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from processors.intake.identify import Received, Ruling
 from processors.refusal import Refusal
 from processors.step import step
-from producers.consuming import UnreadableBatchError
+from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
 from schemas.records import AuditEntry, Body
 from schemas.rulings import RecordsSkipped, TimeAccepted

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from producers.home import Home
+from producers.home.home import Home
 from schemas import codec
 from schemas.changes import SessionChanged
 from streams.http import SECURITY_HEADERS, door_of

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from producers.home import Home
+from producers.home.home import Home
 from producers.views_client import ViewsError, fetch_sessions
 from schemas import codec
 from schemas.changes import SessionChanged

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from producers.home import Home
+from producers.home.home import Home
 from streams.local.choose import EmbeddedBroker
 from streams.views.catalogue import VIEWS
 from streams.views.progress import Phase

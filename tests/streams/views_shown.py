@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from producers.home import Home
+from producers.home.home import Home
 from schemas import codec
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged
 from streams.http import door_of

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from confluent_kafka import Producer
 
-from producers.home import Home
+from producers.home.home import Home
 from producers.views_client import fetch_sessions
 from schemas import codec
 from schemas.changes import SessionChanged
@@ -28,7 +28,7 @@ SEEN_SECONDS = 60.0
 PROGRAM = """
 import sys
 from pathlib import Path
-from producers.home import Home
+from producers.home.home import Home
 from streams.views.process import run_views
 run_views(sys.argv[1], Home.open(Path(sys.argv[2])), on_listening=lambda port: print(port, flush=True))
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from macaw.installation.tenancy import monitored
-from producers.home import Home
+from producers.home.home import Home
 from streams.worker.lanes import WorkerFencedError
 from streams.worker.loop import Loop
 from streams.worker.monitor import Monitor, build_fold

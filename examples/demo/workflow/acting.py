@@ -16,8 +16,8 @@ from rich.table import Table
 
 from examples.demo.workflow.cast import Cast
 from macaw.cli.terminal.output import plain
-from producers.answers import Answer
 from producers.client import CallError, Client, explain, result_of
+from producers.kafka.answers import Answer
 from schemas.words import Outcome
 
 ANSWER_SECONDS = 60.0

@@ -12,7 +12,7 @@ from examples.demo.workflow.office import Building
 from macaw.installation.development import open_person_session, read_person
 from macaw.installation.tenancy import create_tenant, register_agent, register_enrolment
 from producers.client import Client
-from producers.home import Home, TenantHome
+from producers.home.home import Home, TenantHome
 
 FILES = EXAMPLES / "workflow"
 TENANT = "bluesparrow"

@@ -9,7 +9,7 @@ from typing import Any
 from examples.demo.workflow.acting import Acting
 from examples.demo.workflow.cast import ALICE, CLERK, COURIER, INTERN, PAYER, VISITOR
 from examples.demo.workflow.office import HANDED_ON, LARGE, SMALL, TOO_MUCH, Invoice
-from producers.answers import Answer
+from producers.kafka.answers import Answer
 from schemas.words import Status
 
 SEARCH, SEND = "tool:mail/search_emails", "tool:mail/send_email"

@@ -60,7 +60,7 @@ def withdraw(
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
-    from macaw.installation.tenancy import admin_control
+    from macaw.installation.tenancy import admin_connection
     from macaw.policies.in_force import read_policies
     from processors.policy.text import nfc
     from producers.client import RefusedError
@@ -73,9 +73,9 @@ def withdraw(
     if previous is None:
         warn_of_lost(in_force.lost)
         raise CommandError(f"no policy {policy_id!r} is in force: `macaw policy list` shows those that are")
-    with admin_control(home, folder) as control:
+    with admin_connection(home, folder) as connection:
         try:
-            control.tell(PolicyWithdrawn(policy_id=name, previous=previous))
+            connection.ask(PolicyWithdrawn(policy_id=name, previous=previous))
         except RefusedError as exc:
             if exc.reason == "E_DEPENDENTS":
                 raise CommandError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from producers.files import FileError, read_file
+from producers.home.files import FileError, read_file
 
 TEXT_BYTES_MAX = 4 * 1024 * 1024  # far more than an event may have: what is too large is told by name there
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from macaw.cli.terminal.errors import CommandError
 from macaw.cli.terminal.output import log_to_stderr
-from producers.home import Home, HomeError, TenantHome
-from producers.security import Security
+from producers.home.home import Home, HomeError, TenantHome
+from producers.home.security import Security
 
 CONNECT_SECONDS = 2.0
 WELCOME_SECONDS = 10.0

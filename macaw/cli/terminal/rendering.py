@@ -13,7 +13,7 @@ from typing import Any
 from macaw.cli.terminal.output import jsonable, short
 from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import EVENT_TAG, NO_GENESIS, Place
-from producers.consuming import headers_of
+from producers.kafka.consuming import headers_of
 from schemas import codec
 from schemas.records import (
     AuditEntry,

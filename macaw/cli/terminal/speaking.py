@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from producers.client import Client
-    from producers.home import Home, TenantHome
+    from producers.home.home import Home, TenantHome
 
 APPROVER_PREFIX = "approver:"
 

@@ -1,0 +1,69 @@
+"""The client of an agent, service or person: `Client`, `AsyncClient` for asyncio, and the errors that they raise."""
+
+from producers.client.approvals import CallForgedError, CallOverError, ParametersChangedError, ShownCall
+from producers.client.async_client import AsyncClient
+from producers.client.author_proof import VaultForgedError
+from producers.client.calls import Asking
+from producers.client.client import Client
+from producers.client.inputs import MalformedIdError, MalformedTimeError
+from producers.client.kept_calls import WaitingCallError
+from producers.client.open_call import ANSWER_SECONDS, OpenCall, Waiting
+from producers.client.prompts import AuthenticatedPrompt, PromptMismatchError
+from producers.client.vault import ValueTooLargeError, VaultEntry
+from producers.home.heads import HeadsError, LogRollbackError, VaultRollbackError
+from producers.home.process import ForkedError
+from producers.kafka.appending import PublishError
+from producers.kafka.consuming import LogSetBackError
+from producers.kafka.outcomes import (
+    AlreadyCalledError,
+    CallError,
+    DeniedError,
+    FailedError,
+    MalformedReplyError,
+    NoAnswerError,
+    RefusedError,
+    UnknownOutcomeError,
+    explain,
+    result_of,
+)
+from producers.kafka.registry_view import RegistryError
+from producers.kafka.waiting import WaitingCall
+
+__all__ = [
+    "ANSWER_SECONDS",
+    "AlreadyCalledError",
+    "Asking",
+    "AsyncClient",
+    "AuthenticatedPrompt",
+    "CallError",
+    "CallForgedError",
+    "CallOverError",
+    "Client",
+    "DeniedError",
+    "FailedError",
+    "ForkedError",
+    "HeadsError",
+    "LogRollbackError",
+    "LogSetBackError",
+    "MalformedIdError",
+    "MalformedReplyError",
+    "MalformedTimeError",
+    "NoAnswerError",
+    "OpenCall",
+    "ParametersChangedError",
+    "PromptMismatchError",
+    "PublishError",
+    "RefusedError",
+    "RegistryError",
+    "ShownCall",
+    "UnknownOutcomeError",
+    "ValueTooLargeError",
+    "VaultEntry",
+    "VaultForgedError",
+    "VaultRollbackError",
+    "Waiting",
+    "WaitingCall",
+    "WaitingCallError",
+    "explain",
+    "result_of",
+]

@@ -1,0 +1,208 @@
+"""Where an installation keeps its configuration and keys.
+
+    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
+    $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
+    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
+    …/{agents,tools,approvers,attesters,enrolments}/<name>.key
+                                                    made at registration; `file_name` says how names are written
+    …/{views,authzen}.token                         bearer tokens, one for each HTTP front, mode 0600
+    …/sessions/<name>.key                           a person's session
+    …/{agents,sessions}/<name>.heads                the heads of the vault that its client has seen, mode 0600
+    …/calls/                                        calls without their final answer (`kept_calls`)
+
+Looked for in `$MACAW_HOME`, then the working directory, then the home directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from producers.home.files import FileError, read_file, replace_private
+from producers.home.keys import KeyPair
+from producers.home.security import Security, load_security
+from schemas.errors import InstallationError
+from schemas.topics import is_tenant_id
+
+REPLICATION_MAX = 15
+GENESIS_TEXT_BYTES_MAX = 128
+TOKEN_BYTES_MAX = 1024
+CONFIG_BYTES_MAX = 1024 * 1024
+_GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
+_AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
+_FILE_NAME_CHARS_MAX = 160  # so that a suffix fits into the 255 bytes of a file name
+
+
+class HomeError(InstallationError):
+    """The configuration is missing or wrong; the message names the next step."""
+
+
+def file_name(name: str) -> str:
+    """Return a principal's name as a file name: injective, and reversed by `urllib.parse.unquote`.
+
+    Lower-case letters, digits and `_ . @ -` stand for themselves; every other byte of the UTF-8 becomes `%` and two
+    digits, capitals too, because file systems may not tell them apart, and a leading dot. A name longer than 160
+    characters in this form becomes `%-` and its SHA-256, which cannot be reversed.
+
+    Raises:
+        HomeError: the name is empty, or cannot be written in UTF-8.
+    """
+    try:
+        data = name.encode()
+    except UnicodeEncodeError:
+        data = b""
+    if not data:
+        raise HomeError(f"{name!r} is not a name: it must have at least one character, and be writable in UTF-8")
+    written = "".join(chr(byte) if byte in _AS_IT_IS else f"%{byte:02x}" for byte in data)
+    if written.startswith("."):
+        written = f"%2e{written[1:]}"
+    return written if len(written) <= _FILE_NAME_CHARS_MAX else f"%-{sha256(data).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantHome:
+    """One tenant's folder."""
+
+    tenant: str
+    path: Path
+
+    @property
+    def genesis(self) -> bytes:
+        """The pinned genesis, 32 bytes. Raises HomeError if the file is missing or holds another text."""
+        file = self.path / "genesis"
+        try:
+            text = read_file(file, GENESIS_TEXT_BYTES_MAX)
+        except FileError as exc:
+            if not exc.missing:
+                raise HomeError(str(exc)) from exc
+            raise HomeError(
+                f"tenant {self.tenant!r} is not known here: run `macaw tenant create {self.tenant}` where its brokers "
+                f"are, or put the genesis that its owner gave you into {file}"
+            ) from exc
+        if _GENESIS.fullmatch(text.strip()) is None:
+            raise HomeError(
+                f"{file} does not hold a genesis: it must be the 64 hex digits that `macaw tenant create` printed"
+            )
+        return bytes.fromhex(text.decode("ascii").strip())
+
+    def key(self, name: str) -> KeyPair:
+        """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyFileError."""
+        return KeyPair.load(self.path / f"{name}.key")
+
+    def key_file(self, kind: str, name: str) -> Path:
+        """Return the path of the key of an agent, tool or other principal. Raises HomeError for an impossible name."""
+        return self.path / f"{kind}s" / f"{file_name(name)}.key"
+
+    def token_file(self, front: str = "views") -> Path:
+        """Return where the bearer token of an HTTP front is kept: `views` or `authzen`."""
+        return self.path / f"{front}.token"
+
+    def token(self, front: str = "views") -> str:
+        """Return the bearer token of an HTTP front, of the views or of AuthZEN. Raises HomeError."""
+        file = self.token_file(front)
+        try:
+            return read_file(file, TOKEN_BYTES_MAX).decode("ascii").strip()
+        except FileError as exc:
+            if not exc.missing:
+                raise HomeError(str(exc)) from exc
+            raise HomeError(f"no {front} token for tenant {self.tenant!r}: {file} does not exist") from exc
+        except UnicodeDecodeError:
+            raise HomeError(f"{file} is not a token: it must be ASCII text") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder `.macaw` of an installation."""
+
+    path: Path
+    config: Mapping[str, str]
+    kafka: object = field(default_factory=dict, repr=False)  # checked and read by `security` alone
+
+    @classmethod
+    def find(cls) -> Home:
+        """Return the installation in `$MACAW_HOME`, the working directory or the home directory, in this order.
+
+        Raises:
+            HomeError: none of them has one.
+        """
+        named = os.environ.get("MACAW_HOME")
+        places = [Path(named)] if named else list(dict.fromkeys((Path.cwd(), Path.home())))
+        for place in places:
+            if (place / ".macaw" / "config.json").is_file():
+                return cls.open(place)
+        raise HomeError(
+            f"no .macaw/config.json in {' or '.join(map(str, places))}: run `macaw up` there, or set MACAW_HOME to the "
+            "folder of an installation"
+        )
+
+    @classmethod
+    def open(cls, base: Path) -> Home:
+        """Return the installation below `base`. Raises HomeError."""
+        path = base / ".macaw"
+        try:
+            config = json.loads(read_file(path / "config.json", CONFIG_BYTES_MAX))
+        except FileError as exc:
+            raise HomeError(str(exc)) from exc
+        except (ValueError, RecursionError) as exc:
+            line = f", line {exc.lineno}" if isinstance(exc, json.JSONDecodeError) else ""
+            raise HomeError(f"{path / 'config.json'} is not JSON{line}") from exc
+        kafka = config.pop("kafka", {}) if isinstance(config, dict) else {}
+        if not isinstance(config, dict) or not all(isinstance(v, str) for v in config.values()):
+            raise HomeError(f"{path / 'config.json'} must be an object of strings, with one more object as `kafka`")
+        return cls(path, config, kafka)
+
+    @classmethod
+    def create(cls, base: Path, config: Mapping[str, str]) -> Home:
+        """Write or update the configuration below `base`."""
+        path = base / ".macaw"
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        before = cls.open(base) if (path / "config.json").exists() else cls(path, {})
+        merged = {**before.config, **config}
+        whole = {**merged, **({"kafka": before.kafka} if before.kafka != {} else {})}
+        text = json.dumps(whole, indent=2, sort_keys=True) + "\n"
+        replace_private(path / "config.json", text.encode())
+        return cls(path, merged, before.kafka)
+
+    @property
+    def deployment(self) -> str:
+        """The name of the deployment, which signed events name: the configuration's `deployment`, else `local`."""
+        return self.config.get("deployment", "local")
+
+    @property
+    def bootstrap(self) -> str:
+        """The brokers: `MACAW_BOOTSTRAP_SERVERS`, else the configuration. Raises HomeError."""
+        found = os.environ.get("MACAW_BOOTSTRAP_SERVERS") or self.config.get("bootstrap")
+        if not found:
+            raise HomeError("no broker is configured: run `macaw up`, or set MACAW_BOOTSTRAP_SERVERS")
+        return found
+
+    @property
+    def security(self) -> Security:
+        """The settings that authenticate us to the brokers; the password is read anew. Raises SecurityError."""
+        return load_security(self.kafka, self.path)
+
+    @property
+    def replication(self) -> int:
+        """The replication factor of every topic: the configuration's `replication`, else 1. Raises HomeError."""
+        named = self.config.get("replication", "1")
+        if named not in map(str, range(1, REPLICATION_MAX + 1)):
+            where = self.path / "config.json"
+            raise HomeError(f"`replication` is {named[:20]!r} in {where}: it must be 1 to {REPLICATION_MAX}")
+        return int(named)
+
+    def tenant(self, name: str | None = None) -> TenantHome:
+        """Return a tenant's folder; without a name the configured default. Raises HomeError."""
+        chosen = name or self.config.get("tenant")
+        if not chosen or not is_tenant_id(chosen):
+            raise HomeError(f"{chosen!r} is not a tenant id: it must match [a-z][a-z0-9-]{{1,39}}")
+        return TenantHome(chosen, self.path / "tenants" / chosen)
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have a folder here."""
+        base = self.path / "tenants"
+        return sorted(p.name for p in base.iterdir() if (p / "genesis").is_file()) if base.is_dir() else []

@@ -1,0 +1,207 @@
+"""One key that speaks for a principal in one tenant: it sends events, asks questions, and hears the log's answers.
+
+For example:
+
+    with Connection(home, folder, folder.key("admin"), "admin") as connection:
+        connection.ask(PrincipalRevoked(principal_id="shopper", kid=None, reason="left"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager
+from typing import Any
+
+from processors.proof import jcs
+from producers.home.clock import LogClock, clock_ms
+from producers.home.home import Home, TenantHome
+from producers.home.keys import KeyPair
+from producers.kafka.answers import Answer, Answers
+from producers.kafka.outcomes import MalformedReplyError, RefusedError, no_answer, sentence_of
+from producers.kafka.publisher import Publisher
+from producers.kafka.registry_view import RegistryView
+from producers.kafka.sent import Sent
+from producers.kafka.verified import MonitorSigned
+from schemas import limits
+from schemas.attributes import Attributes
+from schemas.reasons import Reason
+from schemas.records import Body, SessionOpened
+from schemas.words import Outcome, Role
+from schemas.workflow import StateQueried
+
+CONTROL_SECONDS = 20.0
+SESSION_TTL_MS = 3_600_000
+PAGES_MAX = 2000  # of one list, pages that were read twice included; the longest list has half as many
+
+
+class Connection(AbstractContextManager["Connection"]):
+    """Sends the events of one key and hears the answers to them. Thread-safe.
+
+    `registry` and `trusted` verify for every reader of this tenant; `clock` is log time, learnt from the answers.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        tenant: TenantHome,
+        key: KeyPair,
+        principal_id: str,
+        *,
+        is_session: bool = False,
+        answers_from: Mapping[int, int] | None = None,
+        opened_by: Connection | None = None,
+    ) -> None:
+        """Connect with a key: a registered principal's, or with `is_session` that of an open session.
+
+        `answers_from` gives offsets of `results` to read from, by partition; without it only later answers are heard.
+        `opened_by` is the connection that opened the session: its registry is used, and it is closed with this one.
+        """
+        self.home, self.tenant, self.key, self.principal_id = home, tenant, key, principal_id
+        self.genesis = tenant.genesis
+        self._opened_by = opened_by
+        bootstrap, security = home.bootstrap, home.security
+        self.registry: RegistryView = RegistryView.of(home, tenant) if opened_by is None else opened_by.registry
+        self.clock: LogClock = LogClock() if opened_by is None else opened_by.clock
+        self.trusted = MonitorSigned(self.registry, tenant=tenant.tenant, genesis=self.genesis)
+        self.publisher = Publisher(
+            bootstrap,
+            tenant=tenant.tenant,
+            genesis=self.genesis,
+            key=key,
+            principal_id=principal_id,
+            session_id=key.kid if is_session else None,
+            security=security,
+        )
+        self.answers = Answers(bootstrap, self.trusted, {key.kid: key}, security=security, start=answers_from)
+
+    def send(self, body: Body, *, on_behalf_of: bytes | None = None, sent: Sent | None = None) -> Sent:
+        """Publish an event and return it with the futures of its answers.
+
+        `sent` is that event where the caller has made it before, so as to hold it when the event leaves.
+
+        Raises:
+            PublishError: the connection is closed; nothing was sent.
+            ForkedError: it was opened in another process; nothing was sent.
+        """
+        return (sent or Sent(self.answers)).publish(self.publisher, body, on_behalf_of=on_behalf_of)
+
+    def ask(self, body: Body, *, on_behalf_of: bytes | None = None, seconds: float = CONTROL_SECONDS) -> Answer:
+        """Publish an event and return its accepting answer.
+
+        Raises:
+            RefusedError: the log refused the event.
+            NoAnswerError: no answer came within `seconds`.
+            PublishError: the broker did not take the event.
+            ForkedError, LogSetBackError.
+        """
+        answer = self._answer(body, on_behalf_of, seconds)
+        if answer.result.outcome != Outcome.ACCEPTED:
+            sentence = sentence_of(answer, f"{type(body).__name__} was refused")
+            raise RefusedError(sentence, reason=answer.result.reason, answer=answer)
+        return answer
+
+    def _answer(self, body: Body, on_behalf_of: bytes | None, seconds: float) -> Answer:
+        sent = self.send(body, on_behalf_of=on_behalf_of)
+        try:
+            answer = sent.answer.result(seconds)
+        except FutureTimeoutError:
+            if sent.give_up():
+                raise no_answer(type(body).__name__, seconds, sent.settle(), sent.event_id.hex()) from None
+            answer = sent.answer.result()
+        except BaseException:
+            sent.give_up()
+            raise
+        self.clock.note(sent.sent_ms, answer.result.at, clock_ms())
+        return answer
+
+    def query(self, what: str, argument: jcs.JSONValue = None) -> dict[str, Any]:
+        """Return the log's answer to a question, as JSON. Raises as `ask`, and MalformedReplyError."""
+        return reply_in(self.ask(StateQueried(what=what, argument=jcs.canonical(argument).decode())))
+
+    def pages(self, what: str) -> list[dict[str, Any]]:
+        """Return every page of a list that the log keeps: the query is repeated with the `next` of each page.
+
+        If the row at which a page ended has left the list, the list is read again from its beginning. At most
+        PAGES_MAX queries are sent. Raises as `query`.
+        """
+        read: list[dict[str, Any]] = []
+        argument: jcs.JSONValue = None
+        for _ in range(PAGES_MAX):
+            try:
+                page = self.query(what, argument)
+            except RefusedError as exc:
+                if not read or exc.reason != Reason.QUERY_INVALID:
+                    raise
+                read, argument = [], None
+                continue
+            following = page.get("next")
+            if following is not None and any(one.get("next") == following for one in read):
+                raise MalformedReplyError(f"the log's pages of {what} do not go on: two name the same next page")
+            read.append(page)
+            if following is None:
+                return read
+            argument = following
+        raise MalformedReplyError(f"the log's pages of {what} do not end within {PAGES_MAX} questions")
+
+    def open_session(
+        self,
+        session: KeyPair,
+        *,
+        principal_id: str,
+        ttl_ms: int = SESSION_TTL_MS,
+        attributes: Attributes | None = None,
+        issuer: str | None = None,
+    ) -> None:
+        """Open a session for the key's own principal, or for a person with the attributes that a bridge gives.
+
+        Raises:
+            RefusedError, NoAnswerError, PublishError: the session was not opened, as far as is known.
+        """
+        offer = session.offer(Role.SESSION, principal_id, self.genesis)
+        self.ask(
+            SessionOpened(principal_id=principal_id, key=offer, ttl_ms=ttl_ms, attributes=attributes, issuer=issuer)
+        )
+
+    def of_session(self, session: KeyPair) -> Connection:
+        """Return the connection of a session that was opened here. Closing it closes this one."""
+        return Connection(self.home, self.tenant, session, self.principal_id, is_session=True, opened_by=self)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it was opened in another process, before a fork: then there is nothing to close here."""
+        return self.publisher.is_elsewhere
+
+    def close(self) -> None:
+        """Send the events that are queued, and end the connections."""
+        self.publisher.close()
+        self.answers.close()
+        if self._opened_by is not None:
+            self._opened_by.close()
+        else:
+            self.registry.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def rows_in(pages: Sequence[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Return the rows that pages hold under a name. Raises MalformedReplyError."""
+    rows: list[dict[str, Any]] = []
+    for page in pages:
+        found = page.get(name)
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise MalformedReplyError(f"the log's reply holds no list {name!r}")
+        rows += found
+    return rows
+
+
+def reply_in(answer: Answer) -> dict[str, Any]:
+    """Return the JSON object that came sealed with an answer. Raises MalformedReplyError."""
+    try:
+        value = jcs.parse_strict((answer.body or "").encode(), nodes_max=limits.OUTPUT_PAYLOAD_BYTES_MAX)
+    except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
+        raise MalformedReplyError("the log's reply is not strict JSON", answer=answer) from exc
+    if not isinstance(value, dict):
+        raise MalformedReplyError("the log's reply is not a JSON object", answer=answer)
+    return value

@@ -1,0 +1,89 @@
+"""Verification of the records that a monitor signs, and of the events carried in them: for every reader."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from processors.intake.identify import Received
+from processors.proof import signing
+from processors.proof.signing import (
+    INTAKE_PARTITION,
+    KID_HEADER,
+    PROOF_HEADER,
+    MalformedProofError,
+    Place,
+    Proof,
+    SignatureError,
+    VerifiedHeads,
+)
+from processors.refusal import Refusal
+from producers.kafka.consuming import headers_of
+from producers.kafka.registry_view import RegistryView
+from schemas import codec
+from schemas.errors import EvidenceError
+from schemas.records import Event, SignedEvent
+from schemas.topics import INTAKE
+from schemas.words import Role
+
+_place_of = functools.lru_cache(maxsize=4096)(Place.of)
+
+
+class UntrustedRecordError(EvidenceError):
+    """The signatures of a record, or of an event carried in it, do not cover its content, place or signer."""
+
+
+class MonitorSigned:
+    """Checks records that the monitor signs, for one tenant."""
+
+    def __init__(self, registry: RegistryView, *, tenant: str, genesis: bytes) -> None:
+        self.registry, self.tenant, self.genesis = registry, tenant, genesis
+        self._heads = VerifiedHeads()
+
+    def verify(self, message: Any, tag: bytes, record: type) -> tuple[Any, bytes, bytes]:
+        """Return (record, leaf, sealing key of the monitor).
+
+        Raises:
+            UntrustedRecordError: the record does not decode, or is not signed by a live monitor key for this place.
+        """
+        received = Received(message.partition(), message.offset(), 0, message.value(), headers_of(message))
+        try:
+            schema, body = codec.unframe(received.value or b"")
+            if schema.name != f"{codec.NAMESPACE}.{record.__name__}":
+                raise UntrustedRecordError(f"got {schema.name}, want {record.__name__}")
+            kid = received.header(KID_HEADER)
+            proof = Proof.parse(received.header(PROOF_HEADER))
+            # The prefix is not signed, so the leaf must name the schema that we decode by.
+            place = _place_of(tag, self.genesis, message.topic(), message.partition(), schema.sha256)
+            leaf = place.leaf(body)
+            key = self.registry.live_key(kid, Role.MONITOR)
+            if key is None:
+                raise UntrustedRecordError("not signed by a live monitor key")
+            self._heads.verify(key.ed25519, proof.head(leaf), proof.signature)
+            return codec.decode(schema, body), leaf, key.x25519
+        except (codec.SchemaError, Refusal, MalformedProofError, SignatureError) as exc:
+            raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
+
+    def verify_event(self, value: bytes, proof: bytes, kid: bytes, ed25519: bytes) -> tuple[Event, bytes]:
+        """Return (event, leaf) of an event carried in a payload. Raises UntrustedRecordError."""
+        signed = SignedEvent(event=value, proof=proof, kid=kid)
+        return carried_event(signed, ed25519, tenant=self.tenant, genesis=self.genesis)
+
+
+def carried_event(signed: SignedEvent, ed25519: bytes, *, tenant: str, genesis: bytes) -> tuple[Event, bytes]:
+    """Return (event, leaf) of an event of this tenant's intake that is carried in something else.
+
+    Raises:
+        UntrustedRecordError: it does not decode, its kid is not this key's, or this key did not sign it for that place.
+    """
+    try:
+        schema, body = codec.unframe(signed.event)
+        event: Event = codec.decode_as(Event, signed.event)
+        leaf = _place_of(signing.EVENT_TAG, genesis, INTAKE.of(tenant), INTAKE_PARTITION, schema.sha256).leaf(body)
+        parsed = Proof.parse(signed.proof)
+        if signing.kid_of(ed25519) != signed.kid:
+            raise UntrustedRecordError("the event's key is not the registry's")
+        signing.verify_signature(ed25519, parsed.head(leaf), parsed.signature)
+    except (codec.SchemaError, MalformedProofError, SignatureError) as exc:
+        raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
+    return event, leaf

@@ -1,0 +1,60 @@
+"""A call without its final answer, as a value: enough to come back to it later, from another process too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from producers.kafka.answers import Answer
+from producers.kafka.sent import Sent
+from schemas import topics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingCall:
+    """A call without its final answer: digests and ids in hex, times in milliseconds since the epoch.
+
+    `until` is the end of the time that people have; None if people are not known to be asked. `ends_session`: the
+    session was opened for one client that has gone, so it is ended when its last result is fetched.
+    """
+
+    event_id: str
+    event: str
+    resource: str
+    principal_id: str
+    session: str
+    until: int | None
+    offset: int
+    ends_session: bool = False
+
+    @classmethod
+    def of(cls, answer: Answer, resource: str, principal_id: str) -> WaitingCall:
+        """Return the way back to a call from the answer that it waits. Requires such an answer."""
+        result, until = answer.result, answer.pending_until
+        assert until is not None
+        return cls(
+            event_id=result.event_id.hex(),
+            event=result.event.hex(),
+            resource=resource,
+            principal_id=principal_id,
+            session=result.to.hex(),
+            until=until,
+            offset=answer.offset,
+        )
+
+    @classmethod
+    def unanswered(cls, sent: Sent, principal_id: str, session: bytes) -> WaitingCall:
+        """Return the way back to a call that has no answer yet. Requires that the call was drafted."""
+        return cls(
+            event_id=sent.event_id.hex(),
+            event=sent.event.hex(),
+            resource=sent.resource or "",
+            principal_id=principal_id,
+            session=session.hex(),
+            until=None,
+            offset=sent.answers_from[topics.keyed_partition(session)],
+        )
+
+    @property
+    def start(self) -> dict[int, int]:
+        """The offset to read `results` from, by partition."""
+        return {topics.keyed_partition(bytes.fromhex(self.session)): self.offset}

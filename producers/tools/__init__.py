@@ -1,0 +1,36 @@
+"""Writing a tool: `@tool` marks a function, and `context` and `idempotency_key` speak of the call that it runs.
+
+    from producers.tools import context, tool
+
+    @tool(attests=("supplier_checked",))
+    def check(supplier: str) -> bool:
+        context.attestations.set("supplier_checked", supplier, one_time=True, time_to_live=600)
+        return True
+
+`producers.tools.host` serves tools. It is not imported here: a file of tools needs neither Kafka nor a key.
+"""
+
+from producers.tools.arguments import ToolArgumentError
+from producers.tools.attesting import AttestationError, context
+from producers.tools.declaring import (
+    ToolDeclarationError,
+    ToolFunction,
+    bind_arguments,
+    collect_tools,
+    idempotency_key,
+    load_tools,
+    tool,
+)
+
+__all__ = [
+    "AttestationError",
+    "ToolArgumentError",
+    "ToolDeclarationError",
+    "ToolFunction",
+    "bind_arguments",
+    "collect_tools",
+    "context",
+    "idempotency_key",
+    "load_tools",
+    "tool",
+]

@@ -1,0 +1,212 @@
+"""The checks of a tool host before it executes a call: everything, again.
+
+The decision must be signed by a live monitor key and name this tool. The caller's own event must be inside it, recent,
+and signed by a session in the registry. The parameters to execute must be those that the caller signed, to the byte;
+verifiers may not change parameters yet, so a decision that lists changes is refused.
+
+So a compromised monitor can make a tool run only calls that were asked for, and each once. A call that waited for
+people is older: then one of them must have approved this very call recently. The caller's own time limit
+(`processors.calls.deadlines`) holds here as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from processors.calls.deadlines import ends_at
+from processors.calls.parameters import MalformedParametersError, parse_parameters
+from processors.calls.standing import names_of
+from processors.identity.attributes import subject_of
+from processors.policy.names import known_as
+from processors.proof import sealing, signing
+from processors.refusal import Refusal
+from producers.home.keys import KeyPair
+from producers.kafka.consuming import headers_of
+from producers.kafka.verified import MonitorSigned, UntrustedRecordError
+from schemas import codec, limits, topics
+from schemas.attributes import Attributes
+from schemas.records import CallPayload, Decision, InvocationRequested, SignedEvent
+from schemas.rows import SessionRow
+from schemas.words import Outcome, Role
+from schemas.workflow import AttestationApproved
+
+log = logging.getLogger(__name__)
+
+CLOCK_SLACK_MS = limits.ISSUED_AHEAD_MS_MAX  # the clocks of caller, broker and host differ
+# An event may come late to the log, and its call late to execution.
+EVENT_AGE_MS_MAX = limits.ISSUED_BEHIND_MS_MAX + limits.EXECUTE_WITHIN_MS + CLOCK_SLACK_MS
+APPROVALS_MAX = 64  # of one call; more are ignored
+EVENT_AHEAD_MS_MAX = limits.ISSUED_AHEAD_MS_MAX + CLOCK_SLACK_MS
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedCall:
+    """A call that may be executed. If it is `late` it may not be executed any more, but can still be reported."""
+
+    decision: Decision
+    leaf: bytes
+    parameters: dict[str, Any]
+    principal_id: str
+    late: bool = False
+
+
+class _Approver(NamedTuple):
+    """A person or registered approver, with all names and the end of the session or key."""
+
+    ed25519: bytes
+    principal_id: str
+    names: frozenset[str]
+    until: int | None
+
+
+def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_ms: int) -> AdmittedCall | None:
+    """Return the call in a record of `decisions`; None if it is not for this tool, denied, or long past.
+
+    Raises:
+        UntrustedRecordError: its signatures do not cover it, or it is not the call that its caller signed.
+    """
+    decision, leaf, sender = trusted.verify(message, signing.DECISION_TAG, Decision)
+    if decision.outcome != Outcome.ALLOWED or decision.tool != tool:
+        return None
+    # The log waits for a report a little longer than it lets a call begin.
+    if decision.execute_before is None or now_ms >= decision.execute_before + limits.UNKNOWN_GRACE_MS:
+        return None
+    if decision.execute_before > now_ms + limits.EXECUTE_WITHIN_MS + CLOCK_SLACK_MS:
+        raise UntrustedRecordError("the decision may be executed for longer than any decision may")
+    # The instances of a tool share the partitions: on another one, a second decision would meet a host that has not
+    # executed the first.
+    if not decision.event_id or message.partition() != topics.keyed_partition(decision.event_id):
+        raise UntrustedRecordError("the decision stands on another partition than its event's")
+    payload = _open(message, decision, key, sender)
+    body = _callers_event(decision, payload, trusted, now_ms)
+    parameters = _parameters(decision, payload, body)
+    return AdmittedCall(decision, leaf, parameters, decision.principal_id, now_ms >= decision.execute_before)
+
+
+def recall(message: Any, trusted: MonitorSigned, *, tool: str) -> tuple[Decision, bytes] | None:
+    """Return (decision, leaf) of a record that some instance of this tool may have executed, or None.
+
+    Raises:
+        UntrustedRecordError: no live monitor key signed it, so no instance has executed it.
+    """
+    decision, leaf, _ = trusted.verify(message, signing.DECISION_TAG, Decision)
+    return (decision, leaf) if decision.outcome == Outcome.ALLOWED and decision.tool == tool else None
+
+
+def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> CallPayload:
+    sealed = [v for n, v in headers_of(message) if n == sealing.PAYLOAD_HEADER]
+    if len(sealed) != 1 or sealed[0] is None or decision.payload_sha256 is None:
+        raise UntrustedRecordError("the record must have exactly one sealed payload")
+    try:
+        opened = sealing.open_sealed(sealed[0], key.kid, key.sealing, sender, decision.payload_sha256)
+        payload: CallPayload = codec.decode(codec.current("CallPayload"), opened)
+    except (sealing.SealingError, codec.SchemaError) as exc:
+        raise UntrustedRecordError(str(exc)) from exc
+    return payload
+
+
+def _callers_event(
+    decision: Decision, payload: CallPayload, trusted: MonitorSigned, now_ms: int
+) -> InvocationRequested:
+    """Return the call that its caller signed for this decision, recently and in a session that has not ended."""
+    session = trusted.registry.session(payload.kid)
+    if session is None or payload.kid != decision.session_id or session.principal_id != decision.principal_id:
+        raise UntrustedRecordError("the caller's session is not in the registry")
+    # The monitor says which sessions have ended, and may keep silent; their time to live was signed.
+    if now_ms >= session.expires_at + CLOCK_SLACK_MS:
+        raise UntrustedRecordError("the caller's session has ended")
+    event, leaf = trusted.verify_event(payload.event, payload.proof, payload.kid, session.ed25519)
+    body = event.body
+    if leaf != decision.event or not isinstance(body, InvocationRequested) or body.resource != decision.resource:
+        raise UntrustedRecordError("the decision is about another event than the caller signed")
+    if decision.event_id != event.header.event_id:
+        raise UntrustedRecordError("the decision names another event id than the caller signed")
+    shown = sha256(payload.parameters.encode()).digest()  # the digest that approvers sign; the decision's is salted
+    stale = now_ms - event.header.issued_at > EVENT_AGE_MS_MAX
+    hasty = (decision.execute_before or 0) > ends_at(body, waited=False)
+    if (stale or hasty) and not any(
+        _approves(one, decision, shown, session, trusted, now_ms) for one in payload.approvals[:APPROVALS_MAX]
+    ):
+        fault = "the caller's event is too old" if stale else "the caller no longer waits for a first answer"
+        raise UntrustedRecordError(f"{fault}, and it has no recent approval")
+    if (decision.execute_before or 0) > ends_at(body, waited=True):
+        raise UntrustedRecordError("the decision may be executed after the caller's deadline")
+    # Otherwise it could be admitted again once the hosts have forgotten that they executed it.
+    if event.header.issued_at - now_ms > EVENT_AHEAD_MS_MAX:
+        raise UntrustedRecordError("the caller's event is issued in the future")
+    return body
+
+
+def _approves(
+    given: SignedEvent, decision: Decision, shown: bytes, caller: SessionRow, trusted: MonitorSigned, now_ms: int
+) -> bool:
+    """Whether another person or a registered approver has approved this very call recently.
+
+    How many approvals it takes, and from which persons, is for the monitor to judge. This check bounds which old calls
+    a lying monitor can bring up again.
+    """
+    approver = _approver(given.kid, trusted)
+    if approver is None:
+        return False
+    try:
+        event, _ = trusted.verify_event(given.event, given.proof, given.kid, approver.ed25519)
+    except UntrustedRecordError as exc:
+        log.warning("an approval does not verify: %s", exc)
+        return False
+    body, issued_at = event.body, event.header.issued_at
+    asked_by = {*map(known_as, decision.subjects), *_names(caller.attributes, caller.role, caller.principal_id)}
+    return (
+        isinstance(body, AttestationApproved)
+        and body.request == decision.event
+        and body.parameters_sha256 == shown
+        and event.header.principal_id == approver.principal_id
+        and now_ms - EVENT_AGE_MS_MAX <= issued_at <= now_ms + EVENT_AHEAD_MS_MAX
+        and (approver.until is None or issued_at < approver.until + CLOCK_SLACK_MS)
+        and asked_by.isdisjoint(approver.names)
+    )
+
+
+def _approver(kid: bytes, trusted: MonitorSigned) -> _Approver | None:
+    """Return the owner of a person's session, or of a registered approver's key; None for any other key.
+
+    Approvals that a session signed before it ended stay valid; those of a revoked session do not.
+    """
+    session = trusted.registry.session_that_signed(kid)
+    if session is not None:
+        names = _names(session.attributes, session.role, session.principal_id)
+        person = session.role == Role.USER and not session.revoked
+        return _Approver(session.ed25519, session.principal_id, names, session.expires_at) if person else None
+    key = trusted.registry.live_key(kid, Role.APPROVER)
+    if key is None:
+        return None
+    return _Approver(key.ed25519, key.principal_id, _names(key.attributes, key.role, key.principal_id), key.expires_at)
+
+
+def _names(attributes: Attributes, role: str, principal_id: str) -> frozenset[str]:
+    """Return every name of a principal, over all sessions."""
+    try:
+        return names_of(subject_of(attributes, role, principal_id))
+    except Refusal as exc:
+        raise UntrustedRecordError(f"the attributes of {principal_id!r} cannot be read: {exc}") from exc
+
+
+def _parameters(decision: Decision, payload: CallPayload, body: InvocationRequested) -> dict[str, Any]:
+    """Return the parameters to execute: the caller's."""
+    if decision.changed:
+        # A change would have to be signed by its verifier. Until then only the monitor vouches for the list.
+        raise UntrustedRecordError("the decision lists changed parameters, and no verifier may change any")
+    try:
+        asked = parse_parameters(body.parameters)
+        execute = parse_parameters(payload.parameters)
+    except MalformedParametersError as exc:
+        raise UntrustedRecordError(f"malformed parameters: {exc.cause}") from exc
+    if execute.canonical != payload.parameters.encode() or decision.parameters_sha256 != (
+        sealing.parameters_digest(payload.salt, execute.canonical)
+    ):
+        raise UntrustedRecordError("the parameters are not those of the decision")
+    if execute.canonical != asked.canonical:
+        raise UntrustedRecordError("the parameters are not those that the caller signed")
+    return execute.value

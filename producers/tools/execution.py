@@ -1,0 +1,152 @@
+"""One call of a tool's function: run once, in a thread of its own, with a known end in every case.
+
+A function may raise anything, return anything, hang, fork, or end its thread. Its effect cannot be taken back, so the
+end is never lost: it is noted before it is written as JSON, because writing runs code of the function's own classes,
+which may hang too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from inspect import BoundArguments
+from types import CoroutineType
+from typing import Any
+
+from processors.proof import jcs
+from producers.home.clock import clock_ms
+from producers.tools.admission import AdmittedCall
+from producers.tools.arguments import ToolArgumentError
+from producers.tools.attesting import NOTHING, CallAttestations, attesting
+from producers.tools.crew import Crew
+from producers.tools.declaring import ToolFunction, bind_arguments, calling
+from producers.tools.result_text import exception_text, result_text, type_name, unwritable_result
+from schemas import limits
+from schemas.records import Attestation
+from schemas.words import Outcome
+
+REPORT_BYTES_MAX = limits.RESULT_EVENT_BYTES_MAX - 4096  # of a body with its attestations
+ATTESTATION_HEAD_BYTES = 64  # of one, beside its key and value
+FORKED_STATUS = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a call ended: outcome, body and attestations of its report, and the parts of the body without a JSON form."""
+
+    outcome: str
+    body: str
+    attestations: tuple[Attestation, ...] = ()
+    unwritten: str = ""
+
+
+def failed(error: str, **more: jcs.JSONValue) -> Ended:
+    """Return the end of a call that had no effect, or that its function declared to have failed."""
+    return Ended(Outcome.FAILED, jcs.canonical({"error": error, **more}).decode())
+
+
+class Execution:
+    """A call, shared by the thread that runs it and the one that waits for it."""
+
+    def __init__(
+        self,
+        tool: ToolFunction,
+        call: AdmittedCall,
+        said: CallAttestations = NOTHING,
+        *,
+        on_begun: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._tool, self._call, self._said, self._on_begun = tool, call, said, on_begun
+        self._process = os.getpid()
+        self._known: Ended | None = None  # the end until its text is written, and if it never is
+        self._ended: Ended | None = None
+        self._done, self._claim = threading.Event(), threading.Lock()
+
+    def end(self, crew: Crew) -> Ended:
+        """Run the call in a thread of the crew and return how it ended, at the latest after its time-out."""
+        seconds = self._tool.timeout_seconds
+        crew.submit(self._run)
+        if not self._done.wait(seconds):
+            if self._is_mine():
+                return failed("TOO_LATE")  # it never left the queue, and does nothing when it does
+            crew.replace(self._run)
+        # A thread cannot be stopped, and the effect may still come: the outcome is unknown.
+        unknown = Ended(Outcome.UNKNOWN, jcs.canonical({"error": f"no end within {seconds:g} s"}).decode())
+        return self._ended or self._known or unknown
+
+    def _is_mine(self) -> bool:
+        """Return True for the first thread that asks. It decides whether the call is run, or reported as not run."""
+        return self._claim.acquire(blocking=False)
+
+    def _run(self) -> None:
+        if not self._is_mine():
+            return
+        try:
+            bound = self._prepared()
+            if bound is not None:
+                self._on_begun()
+                with calling(self._call.decision.event.hex()), attesting(self._said):
+                    self._execute(bound)
+        finally:
+            self._done.set()
+
+    def _prepared(self) -> BoundArguments | None:
+        """Return the arguments for the function; None if it must not be called, and the end is noted."""
+        if clock_ms() >= (self._call.decision.execute_before or 0):
+            self._ended = failed("TOO_LATE")
+            return None
+        try:
+            return bind_arguments(self._tool, self._call.parameters)
+        except ToolArgumentError as exc:
+            self._ended = failed("BAD_ARGUMENTS", problems=[{"at": at, "why": why} for at, why in exc.problems])
+        except BaseException as exc:  # noqa: BLE001 - whatever it was, the function has not run
+            self._ended = failed(f"NOT_RUN: {exception_text(exc)}")
+        return None
+
+    def _execute(self, bound: BoundArguments) -> None:
+        try:
+            returned = self._tool.function(*bound.args, **bound.kwargs)
+            if type(returned) is CoroutineType:
+                asyncio.run(self._awaited(returned))
+            else:
+                self._returned(returned)
+        except BaseException as raised:  # noqa: BLE001 - a function may raise what it likes: that is its end
+            self._raised(raised)
+
+    async def _awaited(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Note the end inside the loop: the loop's own ending may take longer, or fail."""
+        try:
+            returned = await coroutine
+        except BaseException as raised:  # noqa: BLE001 - as above
+            self._raised(raised)
+        else:
+            self._returned(returned)
+
+    def _returned(self, value: object) -> None:
+        if self._has_ended():
+            return
+        attested = tuple(self._said.said.values())  # as it is now: threads of the function may still speak
+        said = unwritable_result(value, "writing it did not end in time")
+        self._known = Ended(Outcome.OK, said.text, attested, str(said))
+        room = REPORT_BYTES_MAX - sum(
+            len(one.key.encode()) + len(one.value.encode()) + ATTESTATION_HEAD_BYTES for one in attested
+        )
+        said = result_text(value, room)
+        self._ended = Ended(Outcome.OK, said.text, attested, str(said))
+        self._done.set()
+
+    def _raised(self, raised: BaseException) -> None:
+        if self._has_ended():
+            return
+        self._known = failed(type_name(raised).rpartition(".")[2])
+        self._ended = failed(exception_text(raised))
+        self._done.set()
+
+    def _has_ended(self) -> bool:
+        """Whether the end was noted before. In a copy of this process that the function made by `fork`, exit."""
+        if os.getpid() != self._process:
+            os._exit(FORKED_STATUS)  # it has no host: only the thread that forked is there
+        return self._known is not None
