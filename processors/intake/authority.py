@@ -1,6 +1,6 @@
-"""Who may sign what about whom: one table, read by the step and by the documentation.
+"""The roles that may sign each event and register each role: two tables, for the step and for docs/authority.md.
 
-A role that does not stand in a row may not sign it; an event without a row can be signed by nobody.
+A role that is not in the row of an event may not sign it; an event without a row cannot be signed by any role.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     ResultReported: frozenset({"tool"}),  # the one that the decision names
     ClockTicked: frozenset({"monitor"}),
     SessionClosed: frozenset({"session"}),
-    SessionRevoked: frozenset({"admin", "bridge"}),  # a bridge: what it opened
-    AttestationSet: frozenset({"tool", "bridge", "attester"}),  # each what its registration lists
+    SessionRevoked: frozenset({"admin", "bridge"}),  # a bridge: sessions that it opened
+    AttestationSet: frozenset({"tool", "bridge", "attester"}),  # each signer: the keys that its registration lists
     AttestationApproved: frozenset({"session", "approver"}),  # a person's session only
     AttestationDenied: frozenset({"session", "approver"}),
     AttestationRevoked: frozenset(
@@ -85,13 +85,16 @@ MAY_REGISTER: dict[str, frozenset[str]] = {
 }
 
 
+_SEE = "; docs/authority.md lists the roles that may"
+
+
 def check_may_sign(role: str, body: Body) -> None:
     """Raise Refusal WRONG_ROLE unless keys of `role` may sign events like `body`."""
     if role not in MAY_SIGN.get(type(body), frozenset()):
-        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {role!r}")
+        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {role!r}{_SEE}")
 
 
 def check_may_register(role: str, registered: str) -> None:
     """Raise Refusal WRONG_ROLE unless keys of `role` may register keys of role `registered`."""
     if role not in MAY_REGISTER.get(registered, frozenset()):
-        raise Refusal(Reason.WRONG_ROLE, f"role {registered!r} may not be registered by role {role!r}")
+        raise Refusal(Reason.WRONG_ROLE, f"role {registered!r} may not be registered by role {role!r}{_SEE}")

@@ -1,8 +1,14 @@
 """The state of one tenant: typed tables, a journal to undo with, and deadlines.
 
-The step reads and writes rows here and nowhere else. Every write notes what it replaced: a record that is refused is
-undone to its savepoint, a transaction that aborts is undone whole, and one that commits hands its changes over as
-values. Tables hold what the log says; they can always be rebuilt from it.
+The step reads and writes rows here and nowhere else. Every write puts the replaced row into the journal: a refused
+record is undone to its savepoint, an aborted transaction is undone whole, and a committed one hands its changes over as
+values. Tables are a cache of the log and can always be rebuilt from it.
+
+`derived` keeps one value for each table, made from all its rows, until the next write to that table:
+
+    tables.derived(tables.policies, index_of)   calls index_of(rows) and keeps the result
+    tables.derived(tables.policies, index_of)   returns the same object; after tables.policies.put(…) it is made again
+    tables.derived(tables.policies, names_of)   WRONG: returns the kept index, for only the table's name is looked at
 """
 
 from __future__ import annotations
@@ -49,8 +55,8 @@ Change = tuple[str, bytes, Any]
 
 SINGLETON = b"-"  # the key of a table's only row
 OPEN = "open"  # the group of all requests that may still be approved
-OVER = "over"  # with an event's leaf: the group of what it asked for and has its answer
-SWEEPING = "sweeping"  # the group of what has ended, while rows that hang on it are still leaving
+OVER = "over"  # with an event's leaf: the group of the closed requests of that event
+SWEEPING = "sweeping"  # the group of ended sessions and keys while rows that depend on them are leaving
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 _DEADLINES_SPARE = 4096
 
@@ -92,7 +98,7 @@ def _groups_of_session(row: SessionRow) -> tuple[Hashable, ...]:
 
 
 def _session_leaves_at(row: SessionRow) -> int:
-    # Its key must not come back while rows name it.
+    # Its key must not be registered again while rows name it.
     return limits.FOR_EVER_MS if row.sweeping else row.expires_at + limits.SESSION_LINGER_MS
 
 
@@ -118,7 +124,7 @@ def _weight_of_request(row: RequestRow) -> int:
 
 
 def _shares_of_request(row: RequestRow) -> Shares:
-    """A closed one counts apart: what is only remembered keeps nobody from asking."""
+    """Return the shares of a request. A closed one has shares of its own, and takes no room from open ones."""
     shares = shares_of(row.payer)
     return tuple((f"{OVER} {share}", part) for share, part in shares) if row.closed else shares
 
@@ -129,7 +135,7 @@ def _groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
 
 
 def _shares_of_attestation(row: AttestationRow) -> Shares:
-    """A tool is a guest of who called it; what a bridge says is its persons' own."""
+    """Return the shares of an attestation. A tool is a guest of its caller; a bridge is not a guest of its persons."""
     return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
 
 
@@ -142,7 +148,7 @@ def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
 
 
 def _weight_of_value(row: VaultRow) -> int:
-    """Return the bytes that a value of the vault takes, with what proves it."""
+    """Return the bytes of a vault value and of the signed events that prove it."""
     signed = (one for one in (row.written, row.opened) if one is not None)
     return len(row.value.encode()) + sum(len(one.event) + len(one.proof) for one in signed)
 
@@ -166,13 +172,13 @@ class Tables:
         self._calls(self.limits)
         self._workflow_state(self.limits)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
-        # The tail of the audit log: what the next entry links to.
+        # The tail of the audit log: index and link of the next entry.
         self.next_index = 0
         self.prev = sha256(AUDIT_GENESIS_TAG + genesis).digest()
         self.now = 0
-        self.appended = 0  # when the record that is being folded was appended (ms); not behind `now`, unless by a clock
+        self.appended = 0  # append time of the record (ms), below `now` if a clock went back
         self._tail = self._prepared_tail = (self.next_index, self.prev, self.now)
-        self._prepared = 0  # how much of the journal belongs to the transaction that is being committed
+        self._prepared = 0  # number of journal entries that belong to the transaction being committed
         self._derived: dict[str, tuple[int, Any]] = {}
         self._deadlines_max = _DEADLINES_SPARE
 
@@ -222,7 +228,7 @@ class Tables:
         self.buckets: Table[RateBucketRow] = self._table(
             "buckets", lambda b: b.until, payers=lambda b: shares_of(b.payer), room=Room(most.buckets)
         )
-        self.work: Table[WorkRow] = self._table("work", lambda w: w.until)  # one a principal, so bounded by those
+        self.work: Table[WorkRow] = self._table("work", lambda w: w.until)  # one for each principal
         self.cells: Table[RuleCellRow] = self._table(
             "cells",
             lambda c: c.until,
@@ -240,7 +246,7 @@ class Tables:
         )
 
     def _workflow_state(self, most: TenantLimits) -> None:
-        """What was attested and approved, remembered, and handed on."""
+        """Make the tables of attestations, approvals, delegations and the vault."""
         self.attestations: Table[AttestationRow] = self._table(
             "attestations",
             lambda a: a.until,
@@ -296,7 +302,7 @@ class Tables:
         return Table(name, self._journal, self._deadlines, deadline, **more)
 
     def derived(self, table: Table[R], build: Callable[[dict[bytes, R]], D]) -> D:
-        """Return `build(rows)`, made again only after the table has changed. One builder for each table."""
+        """Return `build(rows)`, kept until the table changes. Requires the same `build` in all calls for a table."""
         version, value = self._derived.get(table.name, (-1, None))
         if version != table.version:
             value = build(table.rows)
@@ -316,7 +322,7 @@ class Tables:
             table.restore(key, before)
 
     def rollback(self) -> None:
-        """Take back everything that is not committed: a transaction was aborted, and what came after stood on it."""
+        """Undo every write that is not committed: those of an aborted transaction, and later ones built on them."""
         self.undo_to(0)
         self._prepared = 0
         self.next_index, self.prev, self.now = self._tail
@@ -330,7 +336,7 @@ class Tables:
                 yield table.name, key, table.rows.get(key)
 
     def prepare(self) -> None:
-        """Put the writes up to now into a transaction. Later ones stand on it, and belong to the next."""
+        """Put the writes so far into a transaction. Later writes build on them, and belong to the next transaction."""
         self._prepared = len(self._journal)
         self._prepared_tail = (self.next_index, self.prev, self.now)
 
@@ -360,7 +366,7 @@ class Tables:
     # --- deadlines ---
 
     def next_deadline(self) -> int | None:
-        """Return the earliest deadline of a row that is still there."""
+        """Return the earliest deadline (log time, ms) of a row in any table; None if no row has one."""
         heap = self._deadlines
         while heap:
             deadline, name, key = heap[0]
@@ -370,9 +376,9 @@ class Tables:
         return None
 
     def _forget_moved_deadlines(self) -> None:
-        """Drop what no row has for its deadline any more: each time that a row is moved on leaves such a place behind.
+        """Compact the heap: drop entries of rows that have left or have a new deadline.
 
-        The next time is when as many have come as there are now: a write costs the same however many rows stand.
+        Runs when the heap has doubled, so a write stays O(log n).
         """
         self._deadlines[:] = {one for one in self._deadlines if self.by_name[one[1]].deadline_of(one[2]) == one[0]}
         heapq.heapify(self._deadlines)
@@ -384,7 +390,7 @@ class Tables:
         The caller deletes each row that it is given.
         """
         if not self._deadlines or self._deadlines[0][0] > self.now:
-            return  # the usual case: the earliest, of a row that may have left already, is not due
+            return  # the usual case: the earliest entry is not due
         for _ in range(limits.EXPIRED_PER_EVENT_MAX):
             deadline = self.next_deadline()
             if deadline is None or deadline > self.now:
