@@ -1,4 +1,4 @@
-"""What the views are told: one flat record for each change of a row that they show. Nobody decides by these."""
+"""Records for the views: one flat record for each change of a row that they show. No rule reads them."""
 
 from __future__ import annotations
 

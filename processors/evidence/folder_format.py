@@ -104,7 +104,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: bytes) -> Manifest:
-        """Read a manifest. Raises FormatError unless `text` is exactly what `encode` returns for it."""
+        """Read a manifest. Raises FormatError unless `text` is exactly the result of `encode` for it."""
         try:
             value = jcs.parse_strict(text)
         except jcs.MalformedJSONError as exc:

@@ -1,7 +1,7 @@
 """RFC 6962 Merkle trees: roots, inclusion proofs, and the fold that keeps a log's root in O(log n) state.
 
 Leaves are hashed as SHA-256(00 ‖ data), nodes as SHA-256(01 ‖ left ‖ right) (RFC 6962, section 2.1), so a leaf can
-never pass for a node. Nothing here knows what a leaf means.
+never pass for a node. This module does not know the meaning of a leaf.
 """
 
 from __future__ import annotations

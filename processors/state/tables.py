@@ -385,9 +385,9 @@ class Tables:
         self._deadlines_max = 2 * len(self._deadlines) + _DEADLINES_SPARE
 
     def due(self) -> Iterator[tuple[str, bytes]]:
-        """Yield (table, key) of rows whose deadline is at or before now, at most 64, in (deadline, table, key) order.
+        """Yield (table, key) of rows with a deadline at or before now, at most 64, in (deadline, table, key) order.
 
-        The caller deletes each row that it is given.
+        The caller must delete each row.
         """
         if not self._deadlines or self._deadlines[0][0] > self.now:
             return  # the usual case: the earliest entry is not due
