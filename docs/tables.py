@@ -137,7 +137,7 @@ def payers() -> str:
         "its keys. Its values in shared scopes of the vault stay until another session deletes them. The counts of sequence rules without a\n"
         "window stay too: a name that is registered again begins with its old counts. An enrolment key registers at most `count_max` keys, and\n"
         "`ENROLLED_BYTES_MAX` bytes, in all its life. After that (`ENROLMENT_EXCEEDED`) an administrator registers a further enrolment key\n"
-        "under the same name (`macaw tenant renew-enrolment`); that key may add instances to the tools that the first has registered.\n"
+        "under the same name (`macaw tenant renew-enrolment`); it may add keys to the principals that the first has registered.\n"
     )
 
 

@@ -16,7 +16,7 @@ TENANT = re.compile(r"[a-z][a-z0-9-]{1,39}")
 RESERVED_TENANTS = frozenset({"ops"})
 KEYED_PARTITIONS = 4
 FOR_EVER = -1
-DAYS_3 = 3 * 24 * 3600 * 1000  # a session lives at most one
+DAYS_3 = 3 * 24 * 3600 * 1000  # a session lives at most one day
 DAYS_30 = 30 * 24 * 3600 * 1000
 
 
@@ -50,16 +50,16 @@ class Topic:
     def config(self, replication: int = 1) -> dict[str, str]:
         """Return all broker settings of this topic, so that no default of the cluster counts."""
         return {
-            # Else `max.message.bytes` counts compressed bytes, and a reader may have to inflate 3 KB to 95 MB.
+            # With compression `max.message.bytes` counts compressed bytes; a reader may have to inflate 3 KB to 95 MB.
             **({"compression.type": "uncompressed"} if self.uncompressed else {}),
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
-            # Else a default bound by size would cut off the audit log and the registry.
+            # A bound by size, as a cluster may have by default, would cut off the audit log and the registry.
             "retention.bytes": str(FOR_EVER),
             "max.message.bytes": str(self.message_bytes_max),
             "message.timestamp.type": "LogAppendTime" if self.append_time else "CreateTime",
             "min.insync.replicas": str(insync_replicas_min(replication)),
-            # Else a lagging replica could become leader, and acknowledged records would be lost.
+            # A lagging replica that becomes leader would lose acknowledged records.
             "unclean.leader.election.enable": "false",
         }
 
@@ -164,8 +164,8 @@ def keyed_partition(key: bytes) -> int:
 
 # Consumer groups and transactional ids. Only a monitor and the instances of a tool commit offsets of a tenant.
 MONITOR_GROUP = "macaw.monitor"
-MONITOR_TRANSACTIONS_PREFIX = "macaw.monitor."  # each worker's lanes have ids of their own
-VIEWS_GROUP_PREFIX = "macaw-views-"  # each process is a group of its own, named anew at every start
+MONITOR_TRANSACTIONS_PREFIX = "macaw.monitor."  # the prefix of the ids of each worker's lanes
+VIEWS_GROUP_PREFIX = "macaw-views-"  # each process is a group of its own, with a new name at every start
 
 
 def tool_group(tenant: str, tool: str) -> str:

@@ -346,7 +346,7 @@ class Judge:
         found, index = self._next, item.index
         needed = is_registry_entry(entry)
         if found is not None and (found.index < index or (found.index == index and not needed)):
-            raise Fault(VerdictCode.SPLICE, index, f"entry {found.index} is in registry.bin, but changes no key")
+            raise Fault(VerdictCode.SPLICE, index, f"registry.bin names entry {found.index}, which does not change it")
         if not needed:
             return
         if found is None or found.index != index or signed is None:

@@ -228,7 +228,7 @@ class _Walk:
             return False
         return True
 
-    # --- what is left when every entry holds ---
+    # --- the checks after the last entry ---
 
     def _finish(self, last: Item | None, count: int) -> None:
         size = self._manifest.size

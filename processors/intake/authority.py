@@ -46,10 +46,10 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     TenantFounded: frozenset({"admin"}),  # at offset 0 only, and only with the configured digest
     AdminAdded: frozenset({"root"}),  # and a threshold of root signatures inside
     PrincipalRegistered: frozenset({"admin", "enrolment"}),  # narrowed by MAY_REGISTER
-    PrincipalRevoked: ROLES - {"session"},  # anybody but an admin: itself only
+    PrincipalRevoked: ROLES - {"session"},  # an admin: any principal; the others: their own only
     PolicyPublished: frozenset({"admin"}),
     PolicyWithdrawn: frozenset({"admin"}),
-    SessionOpened: frozenset({"agent", "service", "tool", "bridge"}),  # for itself only; a bridge for persons only
+    SessionOpened: frozenset({"agent", "service", "tool", "bridge"}),  # for itself only; a bridge: persons only
     InvocationRequested: frozenset({"session"}),
     ResultReported: frozenset({"tool"}),  # the one that the decision names
     ClockTicked: frozenset({"monitor"}),

@@ -245,7 +245,7 @@ def _check_sizes(event: Event, claim: Claim) -> None:
         raise Refusal(Reason.MALFORMED_HEADER, detail)
     claim.event_id = header.event_id
     if header.on_behalf_of is not None and not isinstance(event.body, ACTS_FOR_OTHERS):
-        # Else a signer could believe that it was honoured in an event where no rule reads it.
+        # No rule reads it in such an event, and its signer must not believe that it was honoured.
         raise Refusal(Reason.NOT_SUPPORTED, f"on_behalf_of is not allowed in {claim.kind}: leave it out")
 
 
