@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 # Sizes on the wire. The broker refuses a record above its topic's limit; a smaller one is refused on the log.
-EVENT_BYTES_MAX = 256 * 1024
-RESULT_EVENT_BYTES_MAX = 1024 * 1024
+EVENT_BYTES_MAX = 256 * 1024  # of every event but a ResultReported
+RESULT_EVENT_BYTES_MAX = 1024 * 1024  # of a ResultReported, which carries a tool's answer
 INTAKE_MESSAGE_BYTES_MAX = 1_310_720  # 1.25 MiB: a ResultReported with its headers
 OUTPUT_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_PAYLOAD_BYTES_MAX = 3 * 1024 * 1024  # leaves room for the record, its proof and sealing for 16 instances
 ARRAY_ITEMS_MAX = 65_536  # of one array of a record: an array of one-byte items takes longer to read than to send
 HEADERS_MAX = 16  # of one record; one with more counts as one without. 400,000 would fit, and take 40 MB
-DEAD_LETTER_BYTES_MAX = 64 * 1024
+DEAD_LETTER_BYTES_MAX = 64 * 1024  # of a record's value; the rest is cut off
 DETAIL_CHARS_MAX = 160  # keeps an audit entry of a refusal at 512 bytes or less
 TRACEPARENT_CHARS_MAX = 256  # version 00 of W3C Trace Context has 55
 
 # Signatures.
-HEAD_LEAVES_MAX = 1024
+HEAD_LEAVES_MAX = 1024  # records under one signature
 PROOF_PATH_MAX = 10  # ceil(log2(1024))
-HEADS_REMEMBERED_MAX = 8192
+HEADS_REMEMBERED_MAX = 8192  # verified signatures that a process keeps, so as not to verify them again
 
 # Time. The append time of the broker is the only clock of the fold.
-SEQ_AHEAD_MS_MAX = 60_000
-ISSUED_AHEAD_MS_MAX = 10_000
-ISSUED_BEHIND_MS_MAX = 300_000
-EXECUTE_WITHIN_MS = 60_000
+SEQ_AHEAD_MS_MAX = 60_000  # a sequence number (µs) ahead of log time: above it an event is FUTURE
+ISSUED_AHEAD_MS_MAX = 10_000  # `issued_at` ahead of log time: above it an event is FUTURE
+ISSUED_BEHIND_MS_MAX = 300_000  # `issued_at` behind log time: above it an event is STALE
+EXECUTE_WITHIN_MS = 60_000  # from a decision to the latest time at which its call begins
 LOG_AHEAD_MS_MAX = 60_000  # append time ahead of a worker's clock; beyond it log time would move all deadlines along
 UNKNOWN_GRACE_MS = 15_000  # for the report of a tool that began in time
 SESSION_TTL_MS_MAX = 24 * 3600 * 1000
 # A session row stays longer after the session's end than an event may be late; else old events could be replayed.
 SESSION_LINGER_MS = ISSUED_BEHIND_MS_MAX + ISSUED_AHEAD_MS_MAX + 60_000
-EXPIRED_PER_EVENT_MAX = 64
+EXPIRED_PER_EVENT_MAX = 64  # rows past their deadline that one record removes
 
 # Rulings on offsets.
 RULED_OFFSETS_MAX = 200_000  # of one ruling; more than one batch of intake can hold, empty records included
@@ -56,7 +56,7 @@ WITHIN_PART = 4  # a holder with a sponsor, or a guest, has a quarter of the sha
 KEYS_MAX = 10_000  # live keys; revoked and expired ones are kept, and count for no share
 RESOURCES_MAX = 40_000
 ENROLLED_BYTES_MAX = 16 * 1024 * 1024  # of all registrations by one enrolment key; every client reads them, for ever
-INSTANCE_KEYS_MAX = 16
+INSTANCE_KEYS_MAX = 16  # live keys of one principal
 SESSIONS_MAX = 40_000  # of which one bridge has a quarter, 10,000
 SESSION_BYTES_MAX = 64 * 1024 * 1024  # of the session events that clients read when they start
 SESSION_OWN_BYTES = 1024  # about the size of a session event without its texts
@@ -67,7 +67,7 @@ IDEMPOTENCY_KEY_MS = 24 * 3600 * 1000  # a key stays used up for a day, longer t
 IDEMPOTENCY_KEYS_MAX = 200_000  # keys used up within a day
 POLICIES_MAX = 10_000
 DOCUMENTS_PER_EVENT_MAX = 64
-INTENTS_PER_CALL_MAX = 2
+INTENTS_PER_CALL_MAX = 2  # policies that a caller adds to its own call
 RATE_BUCKETS_MAX = 400_000  # principals and policies with calls in the last minute; a bucket at rest has no row
 RULE_CELLS_MAX = 400_000  # cells in which sequence rules count calls of sessions and users
 WORK_FREE_UNITS = 200_000  # of one call, about 10 ms; more is paid from a bucket (`processors.calls.work`)
