@@ -27,7 +27,7 @@ def reasons() -> str:
 
 
 def topics() -> str:
-    """Return the page of topics, with who may write and read each, and of what else on Kafka has an owner."""
+    """Return the page of topics, their writers and readers, and the other things on Kafka that have an owner."""
     rows = "\n".join(
         f"| `{t.of('<tenant>')}` | {t.holds} | {t.partitions} | {t.cleanup} | "
         f"{'for ever' if t.retention_ms < 0 else f'{t.retention_ms // 86_400_000} days'} | "
@@ -59,7 +59,7 @@ def topics() -> str:
 
 
 def _by_pattern() -> dict[tuple[str, str], list[str]]:
-    """Return the roles by rule, of rules that are not of one topic."""
+    """Return the roles of each access rule that is not about a single topic."""
     found: dict[tuple[str, str], list[str]] = {}
     for rule in rules("<tenant>", ["<id>"]):
         if rule.pattern.kind is not ResourceKind.TOPIC or rule.pattern.prefixed:
@@ -68,7 +68,7 @@ def _by_pattern() -> dict[tuple[str, str], list[str]]:
 
 
 def authority() -> str:
-    """Return the page of who may sign what."""
+    """Return the page of the roles that may sign each event and register each role."""
     signs = "\n".join(f"| {body.__name__} | {', '.join(sorted(roles))} |" for body, roles in MAY_SIGN.items())
     registers = "\n".join(f"| {role} | {', '.join(sorted(by))} |" for role, by in MAY_REGISTER.items())
     return (
@@ -78,42 +78,47 @@ def authority() -> str:
     )
 
 
-# Of each table: who pays for a row, and until when it counts. A table that is not here fails the making of the page.
+# For each table: the payer of a row, and the time until which the row counts. A table that is missing is an error.
 PAYS = {
-    "keys": ("the principal, for its key", "until it is revoked or expires; then it is kept, and counts for nobody"),
-    "resources": ("the tool that offers it", "for ever: nobody inherits a name"),
+    "keys": ("the principal, for its key", "until it is revoked or expires; then it is kept, and counts for no share"),
+    "resources": ("the tool that offers it", "for ever: no other tool inherits a name"),
     "idempotency": ("the caller", "a day after the call"),
     "sessions": (
-        "who speaks in it",
-        "its end, and 370 s in which its last events may come, and until nothing names it",
+        "the principal of the session",
+        "its end, then 370 s in which its last events may come, then until no row names it",
     ),
     "persons": ("the bridge that opened the person's newest session", "400 days after the login, or the bridge's end"),
-    "calls": ("who calls; the tool is a guest", "the report, or the time-out"),
-    "buckets": ("who calls", "the next whole minute in which the rate is at rest"),
-    "cells": ("who calls", "the end of the window; of what counts for a session, its end; else for ever"),
-    "prompts": ("who calls", "the session's end"),
+    "calls": ("the caller; the tool is a guest", "the report, or the time-out"),
+    "buckets": ("the caller", "the next whole minute in which the rate is at rest"),
+    "cells": ("the caller", "the end of the window, or of the session if it counts for one; else for ever"),
+    "prompts": ("the caller", "the session's end"),
     "attestations": (
-        "a tool's: who called it, the tool as a guest; a bridge's: whose session it is; else the attester",
+        "a tool's: its caller, the tool as a guest; a bridge's: the principal of the session; else the attester",
         "its own life, at most the session's end",
     ),
-    "requests": ("who asks; closed ones count apart", "the answer or the deadline, then an hour"),
-    "pending": ("who asks", "the final decision"),
-    "grants": ("who asked", "its life, or a day after it was used up or revoked"),
-    "delegations": ("who delegates", "its end, or an hour after it was revoked"),
-    "scopes": ("who wrote to it first", "of a session's own memory, its end; of a shared one, for ever"),
-    "vault": ("who wrote last", "its own life, or until it is deleted; of a session's own memory, its end"),
+    "requests": ("the requester; closed ones have shares of their own", "the answer or the deadline, then an hour"),
+    "pending": ("the requester", "the final decision"),
+    "grants": ("the requester", "its life, or a day after it was used up or revoked"),
+    "delegations": ("the delegator", "its end, or an hour after it was revoked"),
+    "scopes": ("its first writer", "a session's own scope: the session's end; a shared one: for ever"),
+    "vault": (
+        "its last writer",
+        "its own life, or until it is deleted; in a session's own scope at most the session's end",
+    ),
 }
-# No row of these is caused by anybody without an administrator's rights, but with a row above.
+# Without an administrator's rights, a row of these tables comes only together with a row above.
 PAYS_NOT = frozenset(
     {"tenant", "policies", "principals", "sequences", "work", "rulings"}
 )  # an admin's, or one a principal or key
 
 
 def payers() -> str:
-    """Return who pays for which row."""
+    """Return the table of payers."""
     tables = Tables(tenant="", deployment="", genesis=b"").by_name
     if set(tables) - PAYS_NOT != set(PAYS):
-        raise ValueError(f"say in docs/tables.py who pays for a row of {sorted(set(tables) - PAYS_NOT ^ set(PAYS))}")
+        raise ValueError(
+            f"docs/tables.py: add to PAYS or PAYS_NOT, or remove: {sorted(set(tables) - PAYS_NOT ^ set(PAYS))}"
+        )
     rows = "\n".join(
         f"| {name} | {who} | {until} | {_most(tables[name].room, 1)} | {_most(tables[name].room, limits.SHARE_PART)} | "
         f"{_most(tables[name].room, limits.SHARE_PART * limits.WITHIN_PART)} |"
@@ -121,18 +126,18 @@ def payers() -> str:
     )
     return (
         "\n## Who pays for which row\n\n"
-        "A row names its *holder*, the principal that acts; for a call in somebody's name the person at the root of the delegation, with the\n"
-        "delegate that the person chose as a *guest*, whoever it hands on to. The holder's *sponsor* is the key that vouches for it: the\n"
-        "enrolment key that registered it, or the bridge that opened the person's session. Whom an administrator registered stands alone.\n"
-        "A sponsor, or who stands alone, has a quarter of a table; one\n"
-        "of those for whom a key vouches a quarter of that; a guest a quarter of the shares in which it acts, and of the table. Above: LIMIT_EXCEEDED.\n\n"
-        "| table | who pays | until | whole | a quarter | a quarter of that |\n|---|---|---|---:|---:|---:|\n"
+        "A row names its *holder*, the principal that acts. For a call on behalf of a person the holder is the person at the root of the\n"
+        "delegation, and the delegate that the person chose is a *guest*, also for those to which it delegates further. The holder's *sponsor*\n"
+        "is the key that vouches for it: the enrolment key that registered it, or the bridge that opened the person's session. A holder that an\n"
+        "administrator registered has no sponsor. A sponsor, or a holder without one, has a quarter of a table; a holder with a sponsor has a\n"
+        "quarter of that; a guest has a quarter of the shares in which it acts, and of the table. Above its share a row is `LIMIT_EXCEEDED`.\n\n"
+        "| table | payer | until | whole | a quarter | a quarter of that |\n|---|---|---|---:|---:|---:|\n"
         f"{rows}\n\n"
         "A session that is closed or revoked frees its rows, 64 with each record. Revoking a principal ends its sessions and delegations, and frees\n"
-        "its keys. What it wrote into shared scopes of the vault stays, until somebody who may deletes it, and so does what a rule without a window\n"
-        "remembers of it: a name that comes back has spent what it spent. An enrolment key registers at most `count_max` keys, and so many bytes, in\n"
-        "all its life. After that (`ENROLMENT_EXCEEDED`) an administrator registers a further enrolment key under the same name (`macaw\n"
-        "tenant renew-enrolment`): it may add instances to what the first has registered.\n"
+        "its keys. Its values in shared scopes of the vault stay until another session deletes them. The counts of sequence rules without a\n"
+        "window stay too: a name that is registered again begins with its old counts. An enrolment key registers at most `count_max` keys, and\n"
+        "`ENROLLED_BYTES_MAX` bytes, in all its life. After that (`ENROLMENT_EXCEEDED`) an administrator registers a further enrolment key\n"
+        "under the same name (`macaw tenant renew-enrolment`); it may add keys to the principals that the first has registered.\n"
     )
 
 
@@ -143,7 +148,7 @@ def _most(room: Room, part: int) -> str:
 
 
 def bounds() -> str:
-    """Return the page of limits, with the reasons that stand beside them."""
+    """Return the page of limits, with the comment beside each as its reason."""
     source = Path(limits.__file__).read_text("utf-8")
     rows = []
     for line in source.splitlines():

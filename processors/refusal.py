@@ -1,16 +1,16 @@
-"""The one way to say no inside the fold, and what is no answer at all."""
+"""The exception by which a rule refuses a record, and the faults that must not be taken for a refusal."""
 
 from __future__ import annotations
 
 from schemas import limits
 from schemas.reasons import Reason
 
-# Faults of the machine are no decisions, and another machine would not repeat them: whoever runs the fold must end.
+# Faults of the machine are not decisions. Another machine would not repeat them, so the process that folds must end.
 MACHINE_FAULTS = (MemoryError, RecursionError, OSError, ImportError)
 
 
 class Refusal(Exception):  # noqa: N818 - an outcome of the rule, not a fault of the program
-    """The record has no effect, for this reason. `detail` is for people and never holds a parameter value."""
+    """The record has no effect. `reason` is a stable code; `detail` is for people and never holds a parameter value."""
 
     def __init__(self, reason: Reason | str, detail: str = "") -> None:
         super().__init__(str(reason), detail)

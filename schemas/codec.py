@@ -1,10 +1,9 @@
 """Records to bytes and back, strictly.
 
 On the wire a record is `00`, a 4-byte big-endian schema id, and one Avro datum (the Confluent framing). The id only
-says where to find the schema; what is signed names the schema by `sha256`, the digest of its JCS form with all
-names resolved. `published/` keeps every schema that was ever used under its id: old ids stay readable for ever.
-There is one exception: a record under an id up to 67 that holds attributes, or what an approval asks, as a JSON text is
-malformed.
+says where to find the schema; signed bytes name the schema by `sha256`, the digest of its JCS form with all names
+resolved. `published/` keeps every schema that was ever used under its id: old ids stay readable for ever.
+There is one exception: a record under an id up to 67 that holds attributes or criteria as a JSON text is malformed.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Record = Any
 
 
 class SchemaError(InputError):
-    """The bytes break the contract."""
+    """The bytes are not one record of a published schema. `code` is the reason code on the log."""
 
     code = "UNDECODABLE"
 
@@ -48,7 +47,7 @@ class UnknownSchemaError(SchemaError):
 
 
 class MalformedRecordError(SchemaError):
-    """The bytes are not a whole datum of their schema."""
+    """The bytes have no prefix, are of another type than expected, or do not hold a whole datum of their schema."""
 
 
 class TrailingBytesError(SchemaError):
@@ -74,7 +73,7 @@ class Schema:
 
 
 def canonical_json(value: object) -> str:
-    """Return the JCS form (RFC 8785) of a value without floats whose member names are ASCII, as schemas are."""
+    """Return the JCS form (RFC 8785) of a value without floats and with ASCII member names, as schemas are."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -101,7 +100,7 @@ def _resolved(node: Any, directory: Path, seen: set[str]) -> Any:
 
 
 def _without_logical_types(node: Any) -> Any:
-    """Times stay integers here: the datum is the same, and no time zone enters the core."""
+    """Return a schema without logical types and docs: times stay integers, so no time zone enters the core."""
     if isinstance(node, list):
         return [_without_logical_types(branch) for branch in node]
     if isinstance(node, dict):
@@ -199,7 +198,7 @@ def _build_event(datum: Json) -> records.Event:
 
 @functools.cache
 def _reader(schema_id: int) -> tuple[Json | None, Callable[[Json], Record]]:
-    """Return the schema to read as (none where it is the writer's own) and how to build the record."""
+    """Return the schema to resolve to (None: the writer's own) and the function from the datum to the record."""
     schema = published()[schema_id]
     newest = current(schema.name.rsplit(".", 1)[1])
     build = _build_event if schema.name == f"{NAMESPACE}.Event" else _builder(_class_of(schema.name))
@@ -208,7 +207,7 @@ def _reader(schema_id: int) -> tuple[Json | None, Callable[[Json], Record]]:
 
 @functools.cache
 def _quick_reader(schema_id: int) -> Reader | None:
-    """Return what reads data of today's schema in the form that our writers give them; None for an older schema."""
+    """Return the generated reader of a schema, if it is the newest of its name; None for an older one."""
     schema = published()[schema_id]
     if current(schema.name.rsplit(".", 1)[1]) is not schema:
         return None
@@ -242,13 +241,13 @@ def unframe(value: bytes) -> tuple[Schema, bytes]:
 
     Raises:
         UnknownSchemaError: no published schema has the id.
-        MalformedRecordError: there is no prefix.
+        MalformedRecordError: the value does not begin with a prefix.
     """
     schema = _by_prefix().get(value[:FRAME_BYTES])
     if schema is None:
         if len(value) < FRAME_BYTES or value[0] != 0:
-            raise MalformedRecordError("want the byte 00 and a schema id before the datum")
-        raise UnknownSchemaError(f"schema id {int.from_bytes(value[1:5], 'big')} is not published")
+            raise MalformedRecordError("the value does not begin with the byte 00 and a schema id of 4 bytes")
+        raise UnknownSchemaError(f"schema id {int.from_bytes(value[1:5], 'big')} is not published here")
     return schema, value[FRAME_BYTES:]
 
 
@@ -259,7 +258,7 @@ def decode(schema: Schema, body: bytes) -> Record:
 
     Raises:
         MalformedRecordError: `body` does not begin with a datum of `schema`, or a number in it does not fit its type.
-        TrailingBytesError: it has more.
+        TrailingBytesError: bytes follow the datum.
     """
     quick = _quick_reader(schema.id)
     record = None if quick is None else quick(body)
@@ -267,7 +266,7 @@ def decode(schema: Schema, body: bytes) -> Record:
 
 
 def decode_generally(schema: Schema, body: bytes) -> Record:
-    """Read one whole datum of any form that Avro allows. Raises as `decode`, which gives the same for every datum."""
+    """Read one whole datum of any form that Avro allows. Returns and raises the same as `decode`, more slowly."""
     source = io.BytesIO(body)
     reader, build = _reader(schema.id)
     try:
@@ -290,7 +289,7 @@ def decode_as(cls: type[Record], value: bytes) -> Record:
     """Read a framed record that must be of one type.
 
     Raises:
-        SchemaError: it is not.
+        SchemaError: the value is not one whole record of `cls`.
     """
     schema, body = unframe(value)
     if schema.name != f"{NAMESPACE}.{cls.__name__}":

@@ -1,7 +1,7 @@
 """The errors of the project: one root, and a family for each party that has to act.
 
 Every exception that leaves a public function of the project is a `MacawError`; its message is a sentence for people
-with the next step, and holds no secret. `Refusal` (`processors/refusal.py`) is no error but an outcome of the fold,
+with the next step, and holds no secret. `Refusal` (`processors/refusal.py`) is not an error but an outcome of the fold,
 and does not leave it.
 """
 
@@ -25,16 +25,16 @@ class InstallationError(MacawError, RuntimeError):
 
 
 class UnavailableError(MacawError, RuntimeError):
-    """Brokers or a service do not answer, or not yet. Trying again later is right."""
+    """Brokers or a service do not answer. The caller tries again later."""
 
 
 class OutcomeError(MacawError, RuntimeError):
-    """The log answered, and the answer is not a success. The decision and its reason say what to do."""
+    """The log answered, and the answer is not a success. The reason in it names the next step."""
 
 
 class EvidenceError(MacawError, ValueError):
-    """Bytes do not prove what they claim: forged, damaged, or older than what was seen before. Somebody must look."""
+    """Bytes do not prove their claim: forged, damaged, or older than what was seen before. A person must look."""
 
 
 class StoppedError(MacawError, RuntimeError):
-    """A process must not go on with this tenant, or at all. Its operator reads the reason and docs/incidents.md."""
+    """A process must stop work on this tenant, or altogether. Its operator reads the reason and docs/incidents.md."""

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-# Sizes on the wire. The broker refuses what exceeds a topic's limit; between our limit and that we refuse on the log.
-EVENT_BYTES_MAX = 256 * 1024
-RESULT_EVENT_BYTES_MAX = 1024 * 1024
+# Sizes on the wire. The broker refuses a record above its topic's limit; a smaller one is refused on the log.
+EVENT_BYTES_MAX = 256 * 1024  # of every event but a ResultReported
+RESULT_EVENT_BYTES_MAX = 1024 * 1024  # of a ResultReported, which carries a tool's answer
 INTAKE_MESSAGE_BYTES_MAX = 1_310_720  # 1.25 MiB: a ResultReported with its headers
 OUTPUT_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_PAYLOAD_BYTES_MAX = 3 * 1024 * 1024  # leaves room for the record, its proof and sealing for 16 instances
-ARRAY_ITEMS_MAX = 65_536  # of one array of a record: one of a byte each would take longer to read than to send
-HEADERS_MAX = 16  # of a record; one with more counts as one without: 400,000 fit into a record, and take 40 MB
-DEAD_LETTER_BYTES_MAX = 64 * 1024
+ARRAY_ITEMS_MAX = 65_536  # of one array of a record: an array of one-byte items takes longer to read than to send
+HEADERS_MAX = 16  # of one record; one with more counts as one without. 400,000 would fit, and take 40 MB
+DEAD_LETTER_BYTES_MAX = 64 * 1024  # of a record's value; the rest is cut off
 DETAIL_CHARS_MAX = 160  # keeps an audit entry of a refusal at 512 bytes or less
 TRACEPARENT_CHARS_MAX = 256  # version 00 of W3C Trace Context has 55
 
 # Signatures.
-HEAD_LEAVES_MAX = 1024
+HEAD_LEAVES_MAX = 1024  # records under one signature
 PROOF_PATH_MAX = 10  # ceil(log2(1024))
-HEADS_REMEMBERED_MAX = 8192
+HEADS_REMEMBERED_MAX = 8192  # verified signatures that a process keeps, so as not to verify them again
 
 # Time. The append time of the broker is the only clock of the fold.
-SEQ_AHEAD_MS_MAX = 60_000
-ISSUED_AHEAD_MS_MAX = 10_000
-ISSUED_BEHIND_MS_MAX = 300_000
-EXECUTE_WITHIN_MS = 60_000
-LOG_AHEAD_MS_MAX = 60_000  # append time ahead of a worker's clock: log time would drag all deadlines along
+SEQ_AHEAD_MS_MAX = 60_000  # a sequence number (µs) ahead of log time: above it an event is FUTURE
+ISSUED_AHEAD_MS_MAX = 10_000  # `issued_at` ahead of log time: above it an event is FUTURE
+ISSUED_BEHIND_MS_MAX = 300_000  # `issued_at` behind log time: above it an event is STALE
+EXECUTE_WITHIN_MS = 60_000  # from a decision to the latest time at which its call begins
+LOG_AHEAD_MS_MAX = 60_000  # append time ahead of a worker's clock; beyond it log time would move all deadlines along
 UNKNOWN_GRACE_MS = 15_000  # for the report of a tool that began in time
 SESSION_TTL_MS_MAX = 24 * 3600 * 1000
-# A session row outlives the session by more than an event may be late, or its old events could be replayed.
+# A session row stays longer after the session's end than an event may be late; else old events could be replayed.
 SESSION_LINGER_MS = ISSUED_BEHIND_MS_MAX + ISSUED_AHEAD_MS_MAX + 60_000
-EXPIRED_PER_EVENT_MAX = 64
+EXPIRED_PER_EVENT_MAX = 64  # rows past their deadline that one record removes
 
 # Rulings on offsets.
-RULED_OFFSETS_MAX = 200_000  # more records than one batch of intake can hold, empty ones included
-RULING_KEPT_MS = 24 * 3600 * 1000  # until its own event, which stands further on, is folded
+RULED_OFFSETS_MAX = 200_000  # of one ruling; more than one batch of intake can hold, empty records included
+RULING_KEPT_MS = 24 * 3600 * 1000  # a followed ruling is kept this long for its own event, at a later offset
 
 # A transaction.
 BATCH_RECORDS_MAX = 512
@@ -48,83 +48,83 @@ PARAMETERS_DEPTH_MAX = 32
 PARAMETERS_NODES_MAX = 4096
 INTEGER_MAX = 2**53
 
-# Shares of every table of a tenant (`processors/state/shares.py`): LIMIT_EXCEEDED above them, as above its own bound.
-SHARE_PART = 4  # who vouches for others, or stands alone, has this part of a table: a quarter
-SHARE_PARTS_MAX = 256  # no part is smaller: of one for whom a key vouches, a delegate's, of that a tool's
-WITHIN_PART = 4  # one among those for whom a key vouches, or who acts within another's share, has this part of it
+# Shares of every table of a tenant (`processors/state/shares.py`). Above a share: LIMIT_EXCEEDED.
+SHARE_PART = 4  # a sponsor, or a holder without one, has at most a quarter of a table
+SHARE_PARTS_MAX = 256  # the smallest share is 1/256: a tool, guest of a delegate, guest of a holder with a sponsor
+WITHIN_PART = 4  # a holder with a sponsor, or a guest, has a quarter of the share in which it acts
 
 # One tenant. Above them: LIMIT_EXCEEDED.
-KEYS_MAX = 10_000  # that live; spent ones are kept, and count for nobody
+KEYS_MAX = 10_000  # live keys; revoked and expired ones are kept, and count for no share
 RESOURCES_MAX = 40_000
-ENROLLED_BYTES_MAX = 16 * 1024 * 1024  # of all registrations by one enrolment key: clients read them for ever
-INSTANCE_KEYS_MAX = 16
-SESSIONS_MAX = 40_000  # so that one bridge has 10,000
-SESSION_BYTES_MAX = 64 * 1024 * 1024  # of what clients read of them when they start
-SESSION_OWN_BYTES = 1024  # about what an event in the registry has beside its texts
-SESSIONS_PER_PERSON_MAX = 256  # that one bridge opens; all of them are looked at when one is revoked
-PENDING_CALLS_MAX = 400_000  # so that what one enrolment key registered has 100,000
+ENROLLED_BYTES_MAX = 16 * 1024 * 1024  # of all registrations by one enrolment key; every client reads them, for ever
+INSTANCE_KEYS_MAX = 16  # live keys of one principal
+SESSIONS_MAX = 40_000  # of which one bridge has a quarter, 10,000
+SESSION_BYTES_MAX = 64 * 1024 * 1024  # of the session events that clients read when they start
+SESSION_OWN_BYTES = 1024  # about the size of a session event without its texts
+SESSIONS_PER_PERSON_MAX = 256  # open at once, by one bridge; revoking one of them reads them all
+PENDING_CALLS_MAX = 400_000  # of which the principals of one enrolment key have a quarter, 100,000
 IDEMPOTENCY_KEY_BYTES_MAX = 128
-IDEMPOTENCY_KEY_MS = 24 * 3600 * 1000  # for so long one is used up; longer than any call stays open
-IDEMPOTENCY_KEYS_MAX = 200_000  # used up within a day
+IDEMPOTENCY_KEY_MS = 24 * 3600 * 1000  # a key stays used up for a day, longer than any call stays open
+IDEMPOTENCY_KEYS_MAX = 200_000  # keys used up within a day
 POLICIES_MAX = 10_000
 DOCUMENTS_PER_EVENT_MAX = 64
-INTENTS_PER_CALL_MAX = 2
-RATE_BUCKETS_MAX = 400_000  # of calls in the last minute; a bucket at rest is no row
-RULE_CELLS_MAX = 400_000  # what sequence rules remember of sessions and users
-WORK_FREE_UNITS = (
-    200_000  # of one call, up to 10 ms: for more it pays from its principal's work bucket (`processors.calls.work`)
-)
-WORK_BUCKET_UNITS = 20_000_000  # that a principal may spend at once; one each µs comes back, a twentieth of a core
-MARKS_PER_CALL_MAX = 64  # what one call leaves for them when it ends well
+INTENTS_PER_CALL_MAX = 2  # policies that a caller adds to its own call
+RATE_BUCKETS_MAX = 400_000  # principals and policies with calls in the last minute; a bucket at rest has no row
+RULE_CELLS_MAX = 400_000  # cells in which sequence rules count calls of sessions and users
+WORK_FREE_UNITS = 200_000  # of one call, about 10 ms; more is paid from a bucket (`processors.calls.work`)
+WORK_BUCKET_UNITS = 20_000_000  # of one principal at once; one unit comes back each µs, which is a twentieth of a core
+MARKS_PER_CALL_MAX = 64  # marks that one successful call leaves for sequence rules to count
 TOOLS_PER_PRINCIPAL_MAX = 512
-DECLARED_PATTERNS_MAX = 4096  # that a tool's registration holds: to look at one takes 5 µs, and it may be 3 bytes
+DECLARED_PATTERNS_MAX = 4096  # of one tool's registration; checking a pattern takes 5 µs, and it may have 3 bytes only
 DESCRIPTION_CHARS_MAX = 1024  # of an operation of a tool
 ROOT_KEYS_MAX = 16
 NAME_CHARS_MAX = 256
 RESOURCE_CHARS_MAX = 1024
 ATTRIBUTES_BYTES_MAX = 16 * 1024
-ATTRIBUTES_REMEMBERED_BYTES_MAX = 4 * 1024 * 1024  # whose subjects are kept ready; these take twelve times as much
+ATTRIBUTES_REMEMBERED_BYTES_MAX = (
+    4 * 1024 * 1024
+)  # of attributes with a ready subject; subjects take twelve times as much
 TOOL_TIMEOUT_MS_MAX = 3_600_000
 
 # Workflow state of one tenant. Above them: LIMIT_EXCEEDED.
 ATTESTATIONS_MAX = 200_000
 ATTESTATION_BYTES_MAX = 128 * 1024 * 1024
 ATTESTATION_VALUE_BYTES_MAX = 4 * 1024
-ATTESTATION_LINGER_MS = 3600 * 1000  # for so long it is told that a record has expired, not that there is none
+ATTESTATION_LINGER_MS = 3600 * 1000  # expired ones are kept this long: callers hear EXPIRED, not MISSING
 ATTESTATION_TTL_MS_MAX = 366 * 24 * 3600 * 1000
 ATTESTATIONS_PER_REPORT_MAX = 16
-USES_COUNTED_MAX = 2**31 - 1  # of what serves any number of times: rows count in 32 bits, and no policy asks for more
-SETTERS_PER_KEY_MAX = 64  # of a session; a quarter of them one principal
-REASON_CHARS_MAX = 1024  # of every reason that is given, and of a delegation's purpose
-PENDING_BYTES_MAX = 64 * 1024 * 1024  # of all calls that wait for approvals: they are kept whole
+USES_COUNTED_MAX = 2**31 - 1  # of a record without a bound on uses; rows count in 32 bits, and no policy asks for more
+SETTERS_PER_KEY_MAX = 64  # attestations under one key of a session; one principal may set at most a quarter of them
+REASON_CHARS_MAX = 1024  # of an event's reason, and of a delegation's purpose
+PENDING_BYTES_MAX = 64 * 1024 * 1024  # of all calls that wait for approvals; each is kept whole
 APPROVALS_PER_REQUEST_MAX = 16  # the largest quorum that a policy may ask for
-CLOSED_REQUEST_MS = 3600 * 1000  # for so long it is told how a request ended, not that there is none
-FOR_EVER_MS = 2**62  # of what ends only by somebody's word
+CLOSED_REQUEST_MS = 3600 * 1000  # closed requests are kept this long: late approvers hear how they ended
+FOR_EVER_MS = 2**62  # the deadline of rows that end only by an event
 GRANTS_MAX = 50_000
-GRANT_BYTES_MAX = 64 * 1024 * 1024  # of the approvals in them
-GRANT_OVER_MS = SESSION_TTL_MS_MAX + SESSION_LINGER_MS  # of one that is over: no call waits longer than a session
-REQUESTS_MAX = 400_000  # of a share full of closed ones nobody is told how a further one ended
-APPROVAL_EVENT_BYTES_MAX = 8 * 1024  # it is kept whole, with 15 others in one row of state, and in grants for ever
+GRANT_BYTES_MAX = 64 * 1024 * 1024  # of the approvals in all grants
+GRANT_OVER_MS = SESSION_TTL_MS_MAX + SESSION_LINGER_MS  # ended ones are kept as long as a call can wait
+REQUESTS_MAX = 400_000  # when a share is full of closed ones, the end of a further one is not kept
+APPROVAL_EVENT_BYTES_MAX = 8 * 1024  # kept whole: 16 in one row of state, and in grants for as long as they last
 DELEGATIONS_MAX = 50_000
 DELEGATION_BYTES_MAX = 128 * 1024 * 1024
-REVOKED_DELEGATION_MS = 3600 * 1000  # for so long it is told that it was revoked, not that there is none
+REVOKED_DELEGATION_MS = 3600 * 1000  # revoked ones are kept this long: callers hear REVOKED, not UNKNOWN
 DELEGATION_MS_MAX = 366 * 24 * 3600 * 1000
-PERSONS_MAX = 400_000  # of whom it is known what they are, with a session or without
+PERSONS_MAX = 400_000  # persons whose attributes are kept, with or without a session
 PERSON_BYTES_MAX = 256 * 1024 * 1024
-PERSON_KEPT_MS = 400 * 24 * 3600 * 1000  # after the login: longer than what was delegated in its session can last
+PERSON_KEPT_MS = 400 * 24 * 3600 * 1000  # after the login: longer than a delegation from its session can last
 PROMPTS_MAX = 200_000
-PROMPT_BYTES_MAX = 128 * 1024 * 1024  # of their policies
+PROMPT_BYTES_MAX = 128 * 1024 * 1024  # of the policies of all prompts
 PROMPTS_PER_CALL_MAX = 8
 PROMPT_DEPTH_MAX = 8
 VAULT_KEYS_MAX = 400_000
 VAULT_BYTES_MAX = 256 * 1024 * 1024
-VAULT_SCOPES_MAX = 80_000  # one for each session, and as many that are shared
+VAULT_SCOPES_MAX = 80_000  # one for each session, and as many shared ones
 VAULT_KEY_BYTES_MAX = 256
 VAULT_VALUE_BYTES_MAX = 64 * 1024
 VAULT_TTL_MS_MAX = 366 * 24 * 3600 * 1000
 VAULT_LIST_MAX = 100
-VAULT_LIST_PAGES_MAX = 1000  # that a client asks for, one after the other
+VAULT_LIST_PAGES_MAX = 1000  # that one call of a client reads, one after the other
 APPLICATION_TEXT_CHARS_MAX = 256
 APPLICATION_METADATA_BYTES_MAX = 16 * 1024
-QUERY_ROWS_MAX = 100  # that one question looks at
-QUERY_DELEGATIONS_MAX = 50  # that one question looks at: a scope of 8 KiB may be told in 28, as 1e15 in its digits
+QUERY_ROWS_MAX = 100  # rows that one question reads
+QUERY_DELEGATIONS_MAX = 50  # in a page of an answer; a scope of 8 KiB grows to 28 KiB when 1e15 is written out

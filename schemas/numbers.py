@@ -1,7 +1,7 @@
-"""What a datum's numbers may be: an Avro `int` has 32 bits, a `long` 64, and an array a bounded number of items.
+"""Bounds of the numbers in a datum: an Avro `int` has 32 bits, a `long` 64, and an array at most ARRAY_ITEMS_MAX items.
 
-Avro says so of the types (1.12, "Binary Encoding"); fastavro does not look, and cuts longer numbers off without a word,
-so that two readers could see two values. The walk judges nothing else: whether the datum is whole, fastavro says.
+Avro 1.12 bounds the types ("Binary Encoding"); fastavro does not check it and cuts longer numbers off silently, so that
+two readers could see two values. The walk checks nothing else; fastavro finds a datum that is not whole.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BITS = {"int": 32, "long": 64}
 
 
 class NumberError(InputError):
-    """Say that a number does not fit its type, or that an array has too many items."""
+    """A number does not fit its type, or an array has too many items."""
 
 
 class Numbers:
@@ -24,7 +24,7 @@ class Numbers:
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
-        self._records: dict[str, Any] = {}  # by name: a later use of one is only its name
+        self._records: dict[str, Any] = {}  # by full name: a record's second use in a schema is only its name
         self._collect(schema)
 
     def _collect(self, schema: Any) -> None:
@@ -41,14 +41,14 @@ class Numbers:
         """Check every number of a datum.
 
         Raises:
-            NumberError: one does not fit.
-            IndexError: the datum ends too soon, or names a branch that is not there.
+            NumberError: a number does not fit its type, or an array has too many items.
+            IndexError: the datum ends too soon, or names a branch that its union does not have.
         """
         _Walk(self._records, data).value(self._schema)
 
 
 class _Walk:
-    """Goes once over a datum, from its beginning to its end."""
+    """One pass over a datum, from its beginning to its end."""
 
     def __init__(self, names: dict[str, Any], data: bytes) -> None:
         self._records = names
@@ -56,7 +56,7 @@ class _Walk:
         self._at = 0
 
     def value(self, schema: Any) -> None:
-        """Go over one value."""
+        """Check the numbers of one value and move behind it."""
         kind = schema["type"] if isinstance(schema, dict) else schema
         if isinstance(kind, list):
             branch = self._number(64)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.codec import NAMESPACE, canonical_json, published, resolve
 
-# What travels on its own; all other records stand inside one of these.
+# The records that travel on their own; all others stand inside one of these.
 TOP_LEVEL = (
     "Event", "AdminAddition", "Decision", "CallPayload", "Result", "ResultPayload", "AuditEntry", "DeadLetter",
     "TenantRow", "KeyRow", "PrincipalRow", "ResourceRow", "PolicyRow", "SessionRow", "SequenceRow", "CallRow",
@@ -21,14 +21,14 @@ TOP_LEVEL = (
 
 
 def unpublished() -> list[tuple[str, str]]:
-    """Return (full name, JCS text) of every schema whose present form has no id yet."""
+    """Return (full name, JCS text) of every schema that is new or changed, and has no id yet."""
     known = {s.text for s in published().values()}
     texts = [(f"{NAMESPACE}.{n}", canonical_json(resolve(f"{NAMESPACE}.{n}"))) for n in TOP_LEVEL]
     return [(name, text) for name, text in texts if text not in known]
 
 
 def main() -> int:
-    """Write what is unpublished, or with `--check` say it and return 1."""
+    """Write each unpublished schema to `published/`; with `--check` print its name and return 1 instead."""
     missing = unpublished()
     if "--check" in sys.argv[1:]:
         for name, _ in missing:

@@ -1,7 +1,7 @@
-"""What is said: one frozen record for each schema in `avro/`, field for field.
+"""Events and outputs of the fold: one record class for each schema in `avro/`, field for field.
 
 Times are milliseconds since the epoch, digests and kids are 32 bytes, keys 32, event ids 16 (UUIDv7, RFC 9562).
-The schemas hold each field's meaning; a test keeps the two in step. No rule lives here.
+The `doc` of a field in its schema gives its meaning; a test keeps classes and schemas alike. This file has no rules.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from schemas.workflow import (
 
 @record
 class Header:
-    """What every event says about itself."""
+    """The fields that every event has: its id, signer, place in the signer's order, time, and links to other events."""
 
     event_id: bytes
     session_id: bytes | None = None
@@ -42,7 +42,7 @@ class Header:
 
 @record
 class KeyOffer:
-    """A key pair offered for registration, with the proof that its owner holds it."""
+    """The public half of a key pair, offered for registration, with the proof that its owner holds the secret half."""
 
     principal_id: str
     ed25519: bytes
@@ -52,7 +52,7 @@ class KeyOffer:
 
 @record
 class RootSignature:
-    """One root key's consent to a root act."""
+    """The signature of one root key under a root act."""
 
     kid: bytes
     signature: bytes
@@ -83,7 +83,7 @@ class AdminAddition:
 
 @record
 class AdminAdded:
-    """A further admin key, by a threshold of root keys."""
+    """A further admin key, signed by a threshold of root keys."""
 
     act: bytes
     root_signatures: tuple[RootSignature, ...]
@@ -103,7 +103,7 @@ class ToolDeclaration:
 
 @record
 class EnrolmentGrant:
-    """What an enrolment key may register."""
+    """The principals that an enrolment key may register: roles, names, number of keys, and their attributes."""
 
     roles: tuple[str, ...]
     name_pattern: str
@@ -125,7 +125,7 @@ class PrincipalRegistered:
 
 @record
 class PrincipalRevoked:
-    """A key, or all keys of a principal, are valid no more."""
+    """A key of a principal, or all its keys if `kid` is None, are no longer valid."""
 
     principal_id: str
     kid: bytes | None = None
@@ -142,7 +142,7 @@ class PolicyPublished:
 
 @record
 class PolicyWithdrawn:
-    """A policy is in force no more."""
+    """A policy is no longer in force."""
 
     policy_id: str
     previous: bytes
@@ -184,7 +184,7 @@ class InvocationRequested:
 
 @record
 class Attestation:
-    """What a tool attests together with a result."""
+    """An attestation that a tool makes together with a result."""
 
     key: str
     value: str
@@ -195,7 +195,7 @@ class Attestation:
 
 @record
 class ResultReported:
-    """What became of an allowed invocation."""
+    """A tool's report on the end of an allowed call."""
 
     decision: bytes
     outcome: str
@@ -205,21 +205,21 @@ class ResultReported:
 
 @record
 class ClockTicked:
-    """Time has passed and a deadline with it."""
+    """Log time has reached a deadline, at which rows may leave. Signed by a monitor."""
 
     deadline: int
 
 
 @record
 class SessionClosed:
-    """A session ends by its own word."""
+    """A session ends by its own key."""
 
     reason: str
 
 
 @record
 class SessionRevoked:
-    """A session is ended by a bridge or an admin, with all that hangs on it."""
+    """A bridge or an admin ends a session, and with it every row that depends on it."""
 
     session: bytes
     reason: str
@@ -257,7 +257,7 @@ Body = (
 
 @record
 class Event:
-    """Everything that is said on an intake topic."""
+    """A record of an intake topic."""
 
     header: Header
     body: Body
@@ -306,7 +306,7 @@ class SignedEvent:
 
 @record
 class CallPayload:
-    """What a tool host needs to check and execute a call; travels sealed."""
+    """The call for its tool host, with all that the host checks before it executes it; travels sealed."""
 
     salt: bytes
     event: bytes
@@ -318,7 +318,7 @@ class CallPayload:
 
 @record
 class Result:
-    """What a signer is told about an event of theirs."""
+    """The monitor's answer to a signer about one event."""
 
     origin: str
     audit_index: int
@@ -346,7 +346,7 @@ class ResultPayload:
 
 @record
 class ReplyPayload:
-    """What the log answers to one signer; travels sealed."""
+    """The answer of the log itself, to an operation of the vault or a question; travels sealed."""
 
     salt: bytes
     body: str
@@ -354,7 +354,7 @@ class ReplyPayload:
 
 @record
 class AuditEntry:
-    """One entry of the audit log per intake record."""
+    """The entry of one intake record in the audit log."""
 
     origin: str
     index: int
@@ -377,7 +377,7 @@ class AuditEntry:
 
 @record
 class DeadLetter:
-    """Bytes that could not be decoded."""
+    """A record of intake that could not be decoded."""
 
     partition: int
     offset: int

@@ -1,4 +1,4 @@
-"""State rows: what the tables of the fold hold, one record for each schema named `*Row` in `avro/`.
+"""State rows: the rows of the fold's tables, one record class for each schema named `*Row` in `avro/`.
 
 Rows are a cache of the log. They travel on the `state` topic so that a worker can restart quickly, and they
 are never evidence.
@@ -13,7 +13,7 @@ from schemas.records import EnrolmentGrant, SignedEvent, ToolDeclaration
 
 @record
 class TenantRow:
-    """State: the founding facts."""
+    """State: the tenant, as its founding event describes it."""
 
     genesis: bytes
     tenant: str
@@ -58,7 +58,7 @@ class PrincipalRow:
 
 @record
 class ResourceRow:
-    """State: which tool owns a resource."""
+    """State: a resource, with the tool that owns it."""
 
     principal_id: str
     timeout_ms: int
@@ -97,7 +97,7 @@ class SessionRow:
 
 @record
 class PersonRow:
-    """State: what a person is; keyed by the person's name."""
+    """State: a person's attributes at the newest login; keyed by the person's name."""
 
     session_id: bytes
     opened_by: bytes
@@ -108,7 +108,7 @@ class PersonRow:
 
 @record
 class SequenceRow:
-    """State: the last event of a key."""
+    """State: the sequence number and leaf of a key's last event; keyed by the kid."""
 
     seq: int
     leaf: bytes
@@ -116,7 +116,7 @@ class SequenceRow:
 
 @record
 class CallRow:
-    """State: an allowed call whose outcome is not known yet; keyed by the leaf of its decision."""
+    """State: an allowed call without a known outcome yet; keyed by the leaf of its decision."""
 
     session_id: bytes
     caller_x25519: bytes
@@ -133,7 +133,7 @@ class CallRow:
 
 @record
 class IdempotencyRow:
-    """State: which call has used up an idempotency key; keyed by the digest of principal and key."""
+    """State: the call that used up an idempotency key; keyed by the digest of principal and key."""
 
     principal_id: str
     content: bytes
@@ -156,7 +156,7 @@ class RateBucketRow:
 
 @record
 class WorkRow:
-    """State: what a principal has spent on calls that cost much; keyed by its name."""
+    """State: the work that a principal has spent on costly calls; keyed by its name."""
 
     arrival: int
     until: int
@@ -164,7 +164,7 @@ class WorkRow:
 
 @record
 class RuleCellRow:
-    """State: what a sequence rule has seen of one session or user."""
+    """State: the calls of one session or user that a sequence rule has counted."""
 
     window: int
     calls: int
@@ -178,7 +178,7 @@ class RuleCellRow:
 
 @record
 class AttestationRow:
-    """State: what a tool, a bridge or an attester has said of a session."""
+    """State: an attestation about a session, by a tool, a bridge or an attester."""
 
     session_id: bytes
     key: str
@@ -199,7 +199,7 @@ class AttestationRow:
 
 @record
 class ApprovalGiven:
-    """State: one person's yes, with what the person was then."""
+    """State: one person's approval, with the person's attributes at that time. Part of a row."""
 
     principal_id: str
     session_id: bytes
@@ -212,7 +212,7 @@ class ApprovalGiven:
 
 @record
 class RequestRow:
-    """State: an approval that is asked for; keyed by the digest of call and key."""
+    """State: a request for an approval; keyed by the digest of the call and the attestation key."""
 
     event: bytes
     key: str
@@ -237,7 +237,7 @@ class RequestRow:
 
 @record
 class PendingRow:
-    """State: a call that waits for approvals; keyed by the leaf of its event."""
+    """State: a call that is waiting for approvals; keyed by the leaf of its event."""
 
     call: SignedEvent
     event_id: bytes
@@ -293,7 +293,7 @@ class DelegationRow:
 
 @record
 class VaultScopeRow:
-    """State: the chain of one scope of the vault."""
+    """State: a scope of the vault: the number and the hash of its last change."""
 
     name: str
     n: int
@@ -342,7 +342,7 @@ class RulingRow:
 
 @record
 class StateHead:
-    """State: one row a transaction, over all the others."""
+    """State: the one row that each transaction writes over all others: the audit index and a keyed hash of the rows."""
 
     audit_index: int
     mac: bytes

@@ -1,4 +1,4 @@
-"""What an admin rules of places on intake that a worker cannot, or must not, fold by itself."""
+"""Bodies of rulings: an admin's word on offsets of intake that a worker cannot, or must not, fold by itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from schemas.record import record
 
 @record
 class RecordsSkipped:
-    """Records that cannot be read are not folded; one that can be read is folded all the same."""
+    """Unreadable records from offset `first` to `last` are skipped; readable ones are folded all the same."""
 
     first: int
     last: int
@@ -16,7 +16,7 @@ class RecordsSkipped:
 
 @record
 class TimeAccepted:
-    """Records that were appended ahead of the clock are folded at a time that an admin names."""
+    """Records from offset `first` to `last`, appended ahead of the clock, are folded at `now` at the latest (ms)."""
 
     first: int
     last: int

@@ -1,6 +1,6 @@
-"""The one table of topics, and of the consumer groups and transactional ids beside them.
+"""The table of topics, with the consumer groups and transactional ids.
 
-`macaw tenant create`, `macaw topic`, the access rules and the documentation are made from it. A tenant is one ordered
+`macaw tenant create`, `macaw topic`, the access rules and docs/topics.md are made from it. A tenant is one ordered
 log: its topics have one partition, except `decisions` and `results`, which are keyed and have four from founding.
 Partition counts never change: every offset and every leaf names its partition.
 """
@@ -16,7 +16,7 @@ TENANT = re.compile(r"[a-z][a-z0-9-]{1,39}")
 RESERVED_TENANTS = frozenset({"ops"})
 KEYED_PARTITIONS = 4
 FOR_EVER = -1
-DAYS_3 = 3 * 24 * 3600 * 1000  # a session lives at most one
+DAYS_3 = 3 * 24 * 3600 * 1000  # a session lives at most one day
 DAYS_30 = 30 * 24 * 3600 * 1000
 
 
@@ -42,24 +42,24 @@ class Topic:
 
     @property
     def cleanup(self) -> str:
-        """The broker's cleanup policy: a compacted topic with a retention also forgets keys that fell silent."""
+        """The broker's cleanup policy. A compacted topic with a retention also drops keys without a recent record."""
         if not self.compacted:
             return "delete"
         return "compact" if self.retention_ms == FOR_EVER else "compact,delete"
 
     def config(self, replication: int = 1) -> dict[str, str]:
-        """Return the broker's settings for this topic, whatever the cluster's own defaults are."""
+        """Return all broker settings of this topic, so that no default of the cluster counts."""
         return {
-            # Else `max.message.bytes` counts compressed bytes, and 3 KB may be 95 MB to who reads them.
+            # With compression `max.message.bytes` counts compressed bytes; a reader may have to inflate 3 KB to 95 MB.
             **({"compression.type": "uncompressed"} if self.uncompressed else {}),
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
-            # A cluster that bounds its logs by size would else cut off the audit log and the registry.
+            # A bound by size, as a cluster may have by default, would cut off the audit log and the registry.
             "retention.bytes": str(FOR_EVER),
             "max.message.bytes": str(self.message_bytes_max),
             "message.timestamp.type": "LogAppendTime" if self.append_time else "CreateTime",
             "min.insync.replicas": str(insync_replicas_min(replication)),
-            # A replica that lags and becomes leader would take acknowledged records back.
+            # A lagging replica that becomes leader would lose acknowledged records.
             "unclean.leader.election.enable": "false",
         }
 
@@ -90,7 +90,7 @@ AUDIT = Topic(
     writers=("monitor",), readers=("monitor", "signer", "exporter", "agent", "tool", "approver", "admin"),
 )  # fmt: skip
 REGISTRY = Topic(
-    name="registry", holds="who is who: the signed event behind each key and session", retention_ms=FOR_EVER,
+    name="registry", holds="the signed event behind each key and session", retention_ms=FOR_EVER,
     compacted=True, writers=("monitor",),
     readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "signer", "exporter"),
 )  # fmt: skip
@@ -108,7 +108,7 @@ OPS_SESSIONS = Topic(
     retention_ms=DAYS_3, writers=("monitor",), readers=("views",),
 )  # fmt: skip
 OPS_SESSIONS_CHANGELOG = Topic(
-    name="sessions-changelog", holds="what the views' table held: a head start, never the truth", scope="ops",
+    name="sessions-changelog", holds="changelog of the views' table: a cache, never evidence", scope="ops",
     compacted=True, partitions=KEYED_PARTITIONS,
     retention_ms=FOR_EVER, writers=("views",), readers=("views",),
 )  # fmt: skip
@@ -145,7 +145,7 @@ INTAKE_PATTERN = r"^macaw\.[a-z][a-z0-9-]{1,39}\.intake$"
 
 
 def is_tenant_id(name: str) -> bool:
-    """Whether `name` may be a tenant: `[a-z][a-z0-9-]{1,39}` and not reserved."""
+    """Return True if `name` may name a tenant: `[a-z][a-z0-9-]{1,39}` and not reserved."""
     return TENANT.fullmatch(name) is not None and name not in RESERVED_TENANTS
 
 
@@ -153,19 +153,19 @@ def tenant_of(topic: str) -> str:
     """Return the tenant in a full topic name. Raises ValueError for any other name."""
     parts = topic.split(".")
     if len(parts) != 3 or parts[0] != "macaw" or not is_tenant_id(parts[1]):
-        raise ValueError(f"not a topic of a tenant: {topic!r}")
+        raise ValueError(f"{topic!r} is not a topic of a tenant; want macaw.TENANT.NAME")
     return parts[1]
 
 
 def keyed_partition(key: bytes) -> int:
-    """Return the partition of a keyed record. It is part of what is signed, so the producer never chooses it."""
+    """Return the partition of a keyed record. The signed leaf covers it, so a producer must not choose another."""
     return key[-1] % KEYED_PARTITIONS
 
 
 # Consumer groups and transactional ids. Only a monitor and the instances of a tool commit offsets of a tenant.
 MONITOR_GROUP = "macaw.monitor"
-MONITOR_TRANSACTIONS_PREFIX = f"{MONITOR_GROUP}."  # each worker's lanes have ids of their own
-VIEWS_GROUP_PREFIX = "macaw-views-"  # each process is a group of its own, named anew at every start
+MONITOR_TRANSACTIONS_PREFIX = f"{MONITOR_GROUP}."  # the prefix of the ids of each worker's lanes
+VIEWS_GROUP_PREFIX = "macaw-views-"  # each process is a group of its own, with a new name at every start
 
 
 def tool_group(tenant: str, tool: str) -> str:
@@ -174,17 +174,17 @@ def tool_group(tenant: str, tool: str) -> str:
 
 
 def reader_group(tenant: str) -> str:
-    """Return the group that those name who only look: nobody joins it, and nothing is committed under it.
+    """Return the group id of plain readers: no consumer joins it, and no offset is committed under it.
 
-    The client library looks a group up before it reads anything.
+    A reader needs an id all the same, because the client library looks its group up before it reads.
     """
     return f"macaw.{tenant}.reader"
 
 
 def export_groups(tenant: str) -> str:
-    """Return how the names of the groups begin in which tools of others read a tenant's topics.
+    """Return the prefix of the group ids with which foreign tools read a tenant's topics.
 
-    Kafka Connect, kafkajs or a console consumer join a group and commit to it; each gets a name of its own behind this
-    beginning. No name of another tenant begins so: a tenant id holds no dot.
+    Kafka Connect, kafkajs or a console consumer joins a group and commits to it; each gets an id of its own under this
+    prefix. No group of another tenant has the prefix: a tenant id holds no dot.
     """
     return f"macaw.{tenant}.export."

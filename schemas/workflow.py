@@ -1,6 +1,6 @@
-"""What is said about the state of workflows: attestations, approvals, the vault, delegations, questions.
+"""Bodies of `Event` about the state of workflows: attestations, approvals, the vault, delegations, questions.
 
-Bodies of `Event`, as in `records`; no rule lives here.
+`records` holds the other bodies. This file has no rules.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from schemas.record import record
 
 @record
 class AttestationSet:
-    """Somebody who may say so says that something holds, into one session."""
+    """A tool, a bridge or an attester attests that `key` has this value in one session."""
 
     session: bytes
     key: str
@@ -23,7 +23,7 @@ class AttestationSet:
 
 @record
 class AttestationApproved:
-    """A person approves one call, as it was shown."""
+    """A person approves one call with these parameters, for one key that its policies require."""
 
     request: bytes
     key: str
@@ -33,7 +33,7 @@ class AttestationApproved:
 
 @record
 class AttestationDenied:
-    """A person refuses one call."""
+    """A person denies one call its approval."""
 
     request: bytes
     key: str
@@ -43,7 +43,7 @@ class AttestationDenied:
 
 @record
 class AttestationRevoked:
-    """An attestation, or a grant, counts no more."""
+    """An attestation, or a grant, no longer counts."""
 
     record: bytes
     reason: str
@@ -62,7 +62,7 @@ class ContextWritten:
 
 @record
 class ContextRead:
-    """A value of the vault is asked for."""
+    """A session asks for a value of the vault."""
 
     scope: str
     key: str
@@ -70,7 +70,7 @@ class ContextRead:
 
 @record
 class ContextDeleted:
-    """A value leaves the vault."""
+    """A value is deleted from the vault."""
 
     scope: str
     key: str
@@ -79,7 +79,7 @@ class ContextDeleted:
 
 @record
 class ContextListed:
-    """Keys of a scope are asked for."""
+    """A session asks for a page of a scope's keys."""
 
     scope: str
     prefix: str
@@ -89,7 +89,7 @@ class ContextListed:
 
 @record
 class DelegationGranted:
-    """A principal lets another do some of what it may."""
+    """A principal lets another act on its behalf, within a scope and until a time (ms)."""
 
     delegate: str
     parent: bytes | None = None
@@ -100,7 +100,7 @@ class DelegationGranted:
 
 @record
 class DelegationRevoked:
-    """A delegation, and every one under it, counts no more."""
+    """A delegation, and every delegation under it, no longer counts."""
 
     delegation: bytes
     reason: str
@@ -108,7 +108,7 @@ class DelegationRevoked:
 
 @record
 class ApplicationEventLogged:
-    """An application notes what happened."""
+    """An application writes an event of its own to the audit log."""
 
     event_type: str
     source: str
@@ -122,7 +122,7 @@ class ApplicationEventLogged:
 
 @record
 class StateQueried:
-    """A session asks what the log knows; nothing changes."""
+    """A session asks a question about the state of the log; nothing changes."""
 
     what: str
     argument: str

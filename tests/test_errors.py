@@ -58,7 +58,7 @@ def test_only_errors_of_the_project_are_quoted_on_the_terminal() -> None:
 
 
 def broad_handlers(path: Path) -> Iterator[tuple[int, bool]]:
-    """Yield the line of each handler of `Exception` or `BaseException`, and whether it ends in a raise or has a reason."""
+    """Yield the line of each broad handler, and whether it ends in a raise or gives a reason."""
     text = path.read_text("utf-8")
     lines = text.splitlines()
     for node in ast.walk(ast.parse(text)):

@@ -1,1 +1,1 @@
-"""The audit log and what a stranger checks: entries, the folder they travel in, verdicts, and rulings."""
+"""The audit log and its check by strangers: entries, the folder they travel in, verdicts, and rulings."""

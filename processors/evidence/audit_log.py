@@ -27,7 +27,7 @@ def log_leaf(schema_sha256: bytes, body: bytes) -> bytes:
 
 
 def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) -> None:
-    """Write the entry of this record and move the tail of the log."""
+    """Write the audit entry of the record in `effects` and move the tail of the log."""
     claim, ruling = effects.claim, effects.received.ruling
     entry = AuditEntry(
         origin=tables.origin,

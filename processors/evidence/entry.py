@@ -1,7 +1,7 @@
-"""How one entry of an exported log is judged: its signature and key, its event, and what it changes in the registry.
+"""The judgement of one entry of an exported log: its signature and key, its event, and its change to the registry.
 
-The registry is folded from the exported events, entry by entry, at the log time that the entries say; nothing that a
-monitor claims about a key is believed. The order in which entries are judged stands in `processors.evidence.verdict`.
+The registry is folded from the exported events, entry by entry, at the log time that the entries state; no statement of
+a monitor about a key is believed. The order in which entries are judged stands in `processors.evidence.verdict`.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ from schemas.rows import KeyRow, SessionRow
 from schemas.topics import AUDIT
 from schemas.words import Outcome, Role
 
-ABSENT_RANGES_MAX = 10_000  # that a verdict lists: a log may be longer than memory
-# Why a record that shows no signature of its own may have been refused: all that is judged before one is checked.
+ABSENT_RANGES_MAX = 10_000  # in the list of a verdict: a log may be longer than memory
+# The reasons that need no signature of the record itself: those that are judged before a signature is checked.
 _UNPROVEN = frozenset(
     {
         Reason.UNDECODABLE,
@@ -66,9 +66,9 @@ _UNPROVEN = frozenset(
 
 
 class VerdictCode(StrEnum):
-    """What is said of a folder. The first code that is not UNWITNESSED names what is wrong; there is no other yes."""
+    """The verdict on a folder. UNWITNESSED is the best that is given today; each code below it names a fault."""
 
-    OK = "OK"  # never said yet: it needs a checkpoint and a witness
+    OK = "OK"  # not given yet: it needs a checkpoint and a witness
     UNWITNESSED = "UNWITNESSED"
     TRUNCATED = "TRUNCATED"
     GAP = "GAP"
@@ -79,11 +79,11 @@ class VerdictCode(StrEnum):
     SPLICE = "SPLICE"
     PAYLOAD_MISSING = "PAYLOAD_MISSING"
     SCHEMA_UNKNOWN = "SCHEMA_UNKNOWN"
-    MALFORMED = "MALFORMED"  # a file does not have its form, or is not the one that the manifest names
+    MALFORMED = "MALFORMED"  # a file does not have its form, or not the digest in the manifest
 
 
 class Fault(Exception):  # noqa: N818 - a verdict on its way up
-    """A folder fails, for this reason, at this index."""
+    """A folder fails with this code at this index; None if no entry is to blame."""
 
     def __init__(self, code: VerdictCode, index: int | None, detail: str) -> None:
         super().__init__(code, index, detail)
@@ -92,7 +92,7 @@ class Fault(Exception):  # noqa: N818 - a verdict on its way up
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the files hold at one position. `entry` is None where the bytes are no entry, and `why` says why."""
+    """The content of the files at one position. `entry` is None if the bytes are not an entry; `why` is the reason."""
 
     index: int
     data: bytes
@@ -109,13 +109,13 @@ class Item:
 
     @property
     def is_entry_like(self) -> bool:
-        """Whether the bytes begin as an entry does; the magic is not under the monitor's signature."""
+        """True if the bytes begin as an entry does. The magic is not under the monitor's signature."""
         return len(self.data) >= 36 and self.data[:4] == ENTRY_MAGIC
 
 
 @dataclass(slots=True)
 class EntryProgress:
-    """How much of the log held so far."""
+    """The part of the log that has held so far: its size, its tree, and the entries without their event."""
 
     size: int = 0
     frontier: tuple[bytes, ...] = ()
@@ -123,7 +123,7 @@ class EntryProgress:
     absent: list[tuple[int, int]] = field(default_factory=list)  # (first, last) of entries without their event
 
     def note_absent(self, index: int) -> None:
-        """Note that an entry came without its event. Requires that indices rise."""
+        """Store that the entry at `index` has no event. Requires rising indices."""
         self.events_absent += 1
         if self.absent and self.absent[-1][1] == index - 1:
             self.absent[-1] = self.absent[-1][0], index
@@ -133,21 +133,21 @@ class EntryProgress:
 
 @dataclass(slots=True)
 class Schemas:
-    """The schemas that the folder brings, byte for byte as they were published, and which of them were used."""
+    """The digests of the folder's schemas that are byte for byte as published, and of those that were used."""
 
     held: frozenset[bytes]
     used: set[bytes] = field(default_factory=set)
 
     def use(self, digest: bytes, index: int) -> codec.Schema:
-        """Return a schema. Raises Fault SCHEMA_UNKNOWN where the folder does not bring it, or nobody published it."""
+        """Return a schema. Raises Fault SCHEMA_UNKNOWN if the folder lacks it, or it was never published."""
         if digest not in self.held:
-            raise Fault(VerdictCode.SCHEMA_UNKNOWN, index, f"schema {digest.hex()[:16]} is not in the folder")
+            raise Fault(VerdictCode.SCHEMA_UNKNOWN, index, f"the folder has no published schema {digest.hex()[:16]}…")
         self.used.add(digest)
         return codec.by_digest()[digest]
 
 
 class Judge:
-    """Settles entries in order. `settle` may be called for index 0, 1, 2, … only."""
+    """Judges entries in order. `settle` must be called for index 0, 1, 2, and so on."""
 
     def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
         self._tables = Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis)
@@ -164,15 +164,15 @@ class Judge:
     # --- one entry ---
 
     def settle(self, item: Item) -> None:
-        """Judge an entry whose place in the chain holds, and make what it changes in the registry count.
+        """Judge an entry with a correct place in the chain, and apply its change to the registry.
 
         Raises:
-            Fault: with the entry's index.
+            Fault: the entry fails; `index` is its own.
         """
         entry = item.entry
         if entry is None:
             self.check_signature(item)
-            raise Fault(VerdictCode.MALFORMED, item.index, f"the monitor signed an entry that {item.why}")
+            raise Fault(VerdictCode.MALFORMED, item.index, f"the bytes that the monitor signed: {item.why}")
         self._advance(entry)
         if item.index == 0:
             self._found(entry)
@@ -186,12 +186,12 @@ class Judge:
     def check_signature(self, item: Item) -> None:
         """Raise Fault BAD_SIG unless a registered key signed this entry for this log."""
         if not item.is_entry_like:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the bytes are no entry, so nobody signed them as one")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the bytes are not an audit entry")
         if item.seal is None:
             raise Fault(VerdictCode.BAD_SIG, item.index, "proofs.bin has no signature for this entry")
         row = self._key(item.seal[:32])
         if row is None:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "no key that is registered by then has the kid of the proof")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "no key registered before has the kid of the proof")
         place = Place.of(signing.AUDIT_TAG, self._tables.genesis, self._topic, 0, item.digest)
         try:
             proof = Proof.parse(item.seal[32:])
@@ -204,17 +204,17 @@ class Judge:
         assert item.seal is not None
         row = self._key(item.seal[:32])
         if not isinstance(row, KeyRow) or row.role != Role.MONITOR:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the key that signed is no monitor's")
+            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the key that signed is not a monitor's")
         if row.revoked_at is not None:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key was revoked before")
+            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key was revoked before this entry")
         if row.expires_at is not None and entry.now >= row.expires_at:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key had expired")
+            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key expired before this entry")
 
     def _key(self, kid: bytes) -> KeyRow | SessionRow | None:
         return self._tables.keys.get(kid) or self._tables.sessions.get(kid)
 
     def _check_order(self, item: Item, entry: AuditEntry) -> None:
-        """One intake record makes one entry and log time never falls: an honest monitor cannot sign anything else."""
+        """Raise Fault BAD_LINK unless log time and intake offset follow the entry before, as in every honest log."""
         now, offset = self._last
         follows = entry.now >= now and (entry.offset > offset if item.index else entry.offset == 0)
         if not follows or entry.partition != INTAKE_PARTITION:
@@ -226,7 +226,7 @@ class Judge:
     # --- its event ---
 
     def _check_event(self, item: Item, entry: AuditEntry) -> EvidenceEvent | None:
-        """Check that the event is the one that the entry names, and signed as the entry says; return it if signed."""
+        """Check the event against its entry. Return it if it is signed; None if it is absent or has no proof."""
         record = item.event
         if record is None:
             raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, "events.bin has no whole record for this entry")
@@ -238,67 +238,67 @@ class Judge:
             self._check_raw(item, entry, rest)
             return None
         if kind != bytes([SIGNED]):
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the record in events.bin is of no known kind")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the record in events.bin has an unknown kind, want 0, 1 or 2")
         try:
             signed = EvidenceEvent.parse(rest)
         except FormatError as exc:
-            raise Fault(VerdictCode.BAD_SIG, item.index, f"the event's record: {exc}") from exc
+            raise Fault(VerdictCode.BAD_SIG, item.index, f"the record in events.bin: {exc}") from exc
         self._check_signed(item, entry, signed)
         return signed
 
     def _check_raw(self, item: Item, entry: AuditEntry, value: bytes) -> None:
-        """A record without a proof of its own may only have been refused, for a reason that needs none."""
+        """Raise Fault BAD_SIG unless a record without a proof is the entry's, refused for a reason that needs none."""
         if entry.kind == UNDECODABLE_KIND:
             same = raw_digest(value) == entry.event
         else:
             claim, _ = self._identify(item, entry, value, ())
             same = (claim.leaf, claim.kind, claim.event_id) == (entry.event, entry.kind, entry.event_id)
         if not same:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "events.bin holds another record than the entry names")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the record in events.bin is not the one that the entry names")
         if entry.outcome != Outcome.REFUSED or entry.reason not in _UNPROVEN:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the entry says more than a record without a proof can show")
+            detail = "a record without a proof cannot show the entry's outcome and reason"
+            raise Fault(VerdictCode.BAD_SIG, item.index, detail)
 
     def _check_signed(self, item: Item, entry: AuditEntry, signed: EvidenceEvent) -> None:
         value = self._schemas.use(signed.schema_sha256, item.index).prefix + signed.body
         claim, reason = self._identify(item, entry, value, _headers(signed))
         found = (claim.leaf, claim.kind, claim.kid, claim.event_id)
         if found != (entry.event, entry.kind, entry.event_kid, entry.event_id):
-            raise Fault(VerdictCode.BAD_SIG, item.index, "events.bin holds another event than the entry names")
-        # The step may break at any place.
-        may_say = {(Outcome.REFUSED, reason), (Outcome.REFUSED, str(Reason.INTERNAL_ERROR))}
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the event in events.bin is not the one that the entry names")
+        may_say = {
+            (Outcome.REFUSED, reason),
+            (Outcome.REFUSED, str(Reason.INTERNAL_ERROR)),
+        }  # the step may break at any place
         if reason is not None and (entry.outcome, entry.reason) not in may_say:
-            raise Fault(
-                VerdictCode.BAD_SIG, item.index, f"the entry says {entry.outcome}, the event's signature {reason}"
-            )
+            raise Fault(VerdictCode.BAD_SIG, item.index, f"the entry says {entry.outcome}, its event gives {reason}")
         if entry.outcome != Outcome.REFUSED:
             self._check_names(item, entry, claim)
         if entry.outcome == Outcome.SKIPPED and not skips(claim, entry):
-            raise Fault(VerdictCode.BAD_SIG, item.index, "no ruling of an admin skips this record")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the event is not an admin's ruling that skips this record")
         session = claim.signer.session if claim.signer else None
         if session is not None and entry.now >= session.expires_at and entry.outcome != Outcome.REFUSED:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the session that signed the event had ended")
+            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the session that signed the event ended before")
 
     @staticmethod
     def _check_names(item: Item, entry: AuditEntry, claim: Claim) -> None:
-        """An event that was not refused speaks for its own signer; a refused one may have failed before its names."""
+        """Raise Fault BAD_SIG unless the event names its own signer. Not for refused events: they may fail before."""
         assert claim.event is not None
         assert claim.signer is not None
         try:
             check_names(claim.event, claim.signer)
         except Refusal as refusal:
-            raise Fault(
-                VerdictCode.BAD_SIG, item.index, f"the entry says {entry.outcome}, the event's names {refusal.reason}"
-            ) from refusal
+            detail = f"the entry says {entry.outcome}, the event's names give {refusal.reason}"
+            raise Fault(VerdictCode.BAD_SIG, item.index, detail) from refusal
 
     def _identify(
         self, item: Item, entry: AuditEntry, value: bytes, headers: tuple[tuple[str, bytes], ...]
     ) -> tuple[Claim, str | None]:
-        """Ask the monitor's own rule who signed; return what it found, and why it would refuse."""
+        """Return the claim of a record as the monitor's own rule reads it, and the reason if that rule refuses it."""
         received = Received(entry.partition, entry.offset, entry.now, value, headers)
         claim, reason = self._ask(received)
         kid = claim.kid or b""
         if reason == Reason.UNKNOWN_KEY and kid in self._departed:
-            # The monitor lets at most 64 rows of all tables leave for each record; it may still have known this one.
+            # The monitor removes at most 64 expired rows for each record; it may still have had this one.
             self._tables.sessions.restore(kid, self._departed[kid])
             claim, reason = self._ask(received)
             self._tables.sessions.restore(kid, None)
@@ -322,7 +322,7 @@ class Judge:
     # --- the registry ---
 
     def _advance(self, entry: AuditEntry) -> None:
-        """Move log time, and let sessions leave as the fold does: their keys may be registered again."""
+        """Move log time and remove expired rows as the fold does; a key that has left may be registered again."""
         tables = self._tables
         tables.now = max(tables.now, entry.now)
         for name, key in tables.due():
@@ -345,24 +345,24 @@ class Judge:
                 return  # no key is registered then, and the signature of the entry fails
 
     def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
-        """The entries that change the registry, and no others, have their event in registry.bin, in order."""
+        """Raise Fault unless registry.bin has the events of exactly the entries that change the registry, in order."""
         found, index = self._next, item.index
         needed = is_registry_entry(entry)
         if found is not None and (found.index < index or (found.index == index and not needed)):
-            raise Fault(VerdictCode.SPLICE, index, "registry.bin holds an event that the log does not have there")
+            raise Fault(VerdictCode.SPLICE, index, f"registry.bin names entry {found.index}, which does not change it")
         if not needed:
             return
         if found is None or found.index != index or signed is None:
-            raise Fault(VerdictCode.PAYLOAD_MISSING, index, f"the event of this {entry.kind} is missing")
+            detail = f"registry.bin or events.bin lacks the event of this {entry.kind}"
+            raise Fault(VerdictCode.PAYLOAD_MISSING, index, detail)
         if found.event != signed:
-            raise Fault(VerdictCode.BAD_SIG, index, "registry.bin holds another event than the entry names")
+            raise Fault(VerdictCode.BAD_SIG, index, "the event in registry.bin is not the one that the entry names")
         if index:
             try:
                 self._fold(entry, signed)
             except Refusal as refusal:
-                raise Fault(
-                    VerdictCode.KEY_NOT_VALID, index, f"accepted, but its signer may not: {refusal.reason}"
-                ) from refusal
+                detail = f"the entry says accepted, the rules say {refusal.reason}"
+                raise Fault(VerdictCode.KEY_NOT_VALID, index, detail) from refusal
         self._next = self._read_registry()
 
     def _fold(self, entry: AuditEntry, signed: EvidenceEvent) -> None:
@@ -374,7 +374,7 @@ class Judge:
         follow(self._tables, received, self._heads, now=entry.now)
 
     def _read_registry(self) -> RegistryEvent | None:
-        """Return the next registry event; None at the end, and where the file is broken, which `finish` will say."""
+        """Return the next registry event; None at the end, and if the file is broken, which `finish` reports."""
         try:
             record = self._registry.record(EVENT_RECORD_BYTES_MAX)
             return None if record is None else RegistryEvent.parse(record)
@@ -383,13 +383,13 @@ class Judge:
             return None
 
     def finish(self) -> None:
-        """Raise Fault unless the registry ended, whole, with the log."""
+        """Raise Fault unless registry.bin is whole and ends with the log."""
         size = self._progress.size
         if self._registry_broken:
             raise Fault(VerdictCode.MALFORMED, size, f"registry.bin: {self._registry_broken}")
         if self._next is not None:
             code = VerdictCode.TRUNCATED if self._next.index >= size else VerdictCode.SPLICE
-            raise Fault(code, size, f"registry.bin goes on to entry {self._next.index}, the log ends at {size}")
+            raise Fault(code, size, f"registry.bin names entry {self._next.index}, but the log has {size} entries")
 
 
 def _headers(signed: EvidenceEvent) -> tuple[tuple[str, bytes], ...]:

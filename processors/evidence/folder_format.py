@@ -3,15 +3,16 @@
     manifest.json             RFC 8785: format, origin, tenant, genesis, size, last, files {name: SHA-256}
     entries.bin               u32 length ‖ entry, for each entry, in order
     proofs.bin                u32 length ‖ kid (32) ‖ macaw-proof of the audit record, for each entry
-    events.bin                u32 length ‖ u8 kind ‖ ..., for each entry: what stood on intake
-                                  0: nothing, intake's retention is over, or it was larger than any event may be
+    events.bin                u32 length ‖ u8 kind ‖ ..., for each entry: its record on intake
+                                  0: none: it is gone from intake, or was larger than any event may be
                                   1: schema_sha256 ‖ kid ‖ lp(macaw-proof) ‖ lp(body)
-                                  2: the record's bytes, where they did not decode or came without a usable proof
+                                  2: the record's bytes: they did not decode, or had no usable proof
     registry.bin              u32 length ‖ u64 audit index ‖ the form of kind 1, for each accepted registry event
     schemas/<sha256>.avsc     the JCS text of every schema that the above were written under
 
-All numbers are big-endian. Nothing here judges: `processors.evidence.verdict` does. Nothing here touches a disk: a
-folder to be written is a stream of (file name, piece), a folder to be read a `Folder`.
+All numbers are big-endian; lp(x) is u32 length ‖ x. This module reads and writes the format without judging it, as
+`processors.evidence.verdict` does, and without a disk: a folder to write is a stream of (file name, piece), a folder to
+read a `Folder`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SCHEMA_PREFIX, SCHEMA_SUFFIX = "schemas/", ".avsc"
 ABSENT, SIGNED, RAW = 0, 1, 2
 NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
-# The events that `processors.identity.following` folds: what a reader must have to know whose key was valid when.
+# The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
 REGISTRY_KINDS = frozenset(
     {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"}
     | {"SessionOpened", "SessionClosed", "SessionRevoked"}
@@ -47,13 +48,13 @@ REGISTRY_KINDS = frozenset(
 
 MANIFEST_BYTES_MAX = 64 * 1024
 SCHEMA_BYTES_MAX = 256 * 1024
-ENTRY_BYTES_MAX = 65_535  # what a tlog-tiles entry bundle can carry
+ENTRY_BYTES_MAX = 65_535  # the bound of a tlog-tiles entry bundle
 PROOF_RECORD_BYTES_MAX = 1024
-EVENT_RECORD_BYTES_MAX = limits.INTAKE_MESSAGE_BYTES_MAX + 256  # what the broker takes, and our own lengths
+EVENT_RECORD_BYTES_MAX = limits.INTAKE_MESSAGE_BYTES_MAX + 256  # the broker's bound, and our own lengths
 
 
 class FormatError(EvidenceError):
-    """Bytes do not have the form that the folder's format demands."""
+    """Bytes of a folder do not have the form that its format demands."""
 
 
 class PackError(EvidenceError):
@@ -61,20 +62,20 @@ class PackError(EvidenceError):
 
 
 class Folder(Protocol):
-    """A folder to be judged. Names are relative, with `/`; the bytes of a file come in pieces of any size."""
+    """A folder to judge. Names are relative, with `/`; the bytes of a file come in pieces of any size."""
 
     def names(self) -> Collection[str]:
         """Return the names of all files in it."""
         ...
 
     def read(self, name: str) -> Iterator[bytes]:
-        """Yield the bytes of one of them. Requires a name from `names`."""
+        """Yield the bytes of one file. Requires a name from `names`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a folder says of itself. `last` is the log leaf of the last entry."""
+    """The contents of a folder: `size` entries, `last` the log leaf of the last one, `files` with their SHA-256."""
 
     origin: str
     tenant: str
@@ -85,11 +86,11 @@ class Manifest:
 
     @property
     def deployment(self) -> str:
-        """What stands before the tenant in the origin."""
+        """The part of the origin before the tenant."""
         return self.origin.removesuffix(f"/{self.tenant}")
 
     def encode(self) -> bytes:
-        """Return the one text of this manifest."""
+        """Return the RFC 8785 text of this manifest."""
         return jcs.canonical(
             {
                 "files": {name: digest.hex() for name, digest in self.files.items()},
@@ -104,16 +105,16 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: bytes) -> Manifest:
-        """Read a manifest. Raises FormatError unless `text` is exactly what `encode` returns for it."""
+        """Read a manifest. Raises FormatError unless `text` is exactly the result of `encode` for it."""
         try:
             value = jcs.parse_strict(text)
         except jcs.MalformedJSONError as exc:
             raise FormatError(f"the manifest is {exc}") from exc
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise FormatError(f"want an object of format {FORMAT!r}")
+            raise FormatError(f"the manifest is not an object with format {FORMAT!r}")
         size, files = value.get("size"), value.get("files")
         if type(size) is not int or size < 1 or not isinstance(files, dict):
-            raise FormatError("want a size of at least 1, the founding, and an object of files")
+            raise FormatError("the manifest needs `size`, an integer of at least 1, and `files`, an object")
         manifest = cls(
             origin=_text(value.get("origin")),
             tenant=_text(value.get("tenant")),
@@ -123,7 +124,7 @@ class Manifest:
             files={name: _digest(digest) for name, digest in files.items()},
         )
         if manifest.encode() != text:
-            raise FormatError("the manifest is not in its canonical form, or has other members")
+            raise FormatError("the manifest is not in RFC 8785 form, or has unknown members")
         if manifest.origin != f"{manifest.deployment}/{manifest.tenant}":
             raise FormatError("the manifest's origin does not end in its tenant")
         return manifest
@@ -131,20 +132,20 @@ class Manifest:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise FormatError("want a string")
+        raise FormatError("origin, tenant, genesis, last and each digest in the manifest must be strings")
     return value
 
 
 def _digest(value: object) -> bytes:
     text = _text(value)
     if len(text) != 64 or set(text) - set("0123456789abcdef"):
-        raise FormatError("want a digest of 64 lower-case hex digits")
+        raise FormatError("genesis, last and each digest in the manifest must be 64 lower-case hex digits")
     return bytes.fromhex(text)
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceEvent:
-    """An event with what is needed to check who signed it."""
+    """An event with its schema, kid and proof: all that a check of its signature needs."""
 
     schema_sha256: bytes
     kid: bytes
@@ -152,12 +153,12 @@ class EvidenceEvent:
     body: bytes
 
     def encode(self) -> bytes:
-        """Return the form in which it stands in `events.bin` and `registry.bin`."""
+        """Return the bytes of the event as they stand in `events.bin` and `registry.bin`."""
         return self.schema_sha256 + self.kid + length_prefixed(self.proof) + length_prefixed(self.body)
 
     @classmethod
     def parse(cls, data: bytes) -> EvidenceEvent:
-        """Read that form. Raises FormatError unless it is the whole of `data`."""
+        """Read the bytes that `encode` returns. Raises FormatError unless they are the whole of `data`."""
         proof, rest = _split(data[64:])
         body, rest = _split(rest)
         if rest:
@@ -166,10 +167,10 @@ class EvidenceEvent:
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
-    """Take one length-prefixed field off. Raises FormatError where there is none."""
+    """Return one length-prefixed field and the bytes behind it. Raises FormatError if the field is not whole."""
     end = 4 + int.from_bytes(data[:4], "big")
     if len(data) < 4 or len(data) < end:
-        raise FormatError("a field ends before its length")
+        raise FormatError("a field is shorter than its length says")
     return data[4:end], data[end:]
 
 
@@ -185,12 +186,12 @@ class RegistryEvent:
 
     @classmethod
     def parse(cls, data: bytes) -> RegistryEvent:
-        """Read it. Raises FormatError."""
+        """Read the bytes that `encode` returns. Raises FormatError for other bytes."""
         return cls(int.from_bytes(data[:8], "big"), EvidenceEvent.parse(data[8:]))
 
 
 def schema_file(digest: bytes) -> str:
-    """Return the name under which a schema stands in a folder."""
+    """Return the name of a schema's file in a folder."""
     return f"{SCHEMA_PREFIX}{digest.hex()}{SCHEMA_SUFFIX}"
 
 
@@ -204,7 +205,7 @@ class Source:
         self._hash = sha256()
 
     def _fill(self, count: int) -> int:
-        """Buffer `count` bytes, or what is left, and return how many there are."""
+        """Buffer `count` bytes, or the rest of the file if that is shorter; return the number of buffered bytes."""
         have = len(self._buffer) - self._at
         if have >= count:
             return have
@@ -220,8 +221,8 @@ class Source:
         """Return the next length-prefixed record, or None at the end of the file.
 
         Raises:
-            EOFError: the file ends inside it.
-            FormatError: it claims to be longer than `bytes_max`; nothing of it was read.
+            EOFError: the file ends inside the record.
+            FormatError: the record claims to be longer than `bytes_max`; nothing of it was read.
         """
         have = self._fill(4)
         if not have:
@@ -236,7 +237,7 @@ class Source:
         return self._buffer[start : self._at]
 
     def whole(self, bytes_max: int) -> bytes:
-        """Return the rest of the file. Raises FormatError where that is more than `bytes_max` bytes."""
+        """Return the rest of the file. Raises FormatError if that is more than `bytes_max` bytes."""
         if self._fill(bytes_max + 1) > bytes_max:
             raise FormatError(f"the file is larger than {bytes_max} bytes")
         rest, self._at = self._buffer[self._at :], len(self._buffer)
@@ -244,18 +245,18 @@ class Source:
 
     @property
     def at_end(self) -> bool:
-        """Whether every byte was taken as part of a record."""
+        """True if every byte was taken as part of a record."""
         return self._fill(1) == 0
 
     def digest(self) -> bytes:
-        """Read what is left and return the SHA-256 of the whole file."""
+        """Read the rest and return the SHA-256 of the whole file."""
         for chunk in self._chunks:
             self._hash.update(chunk)
         return self._hash.digest()
 
 
 def seals(source: Source, bytes_max: int) -> Iterable[bytes | None]:
-    """Yield the records of a file that goes along with the entries, and None for ever once it ends or breaks."""
+    """Yield the records of a file that has one for each entry; None for ever once it ends or is broken."""
     while True:
         try:
             record = source.record(bytes_max)
@@ -273,7 +274,7 @@ def seals(source: Source, bytes_max: int) -> Iterable[bytes | None]:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """A record of the audit topic: framed entry and its two headers; b"" where a header is missing."""
+    """A record of the audit topic: framed entry and its two headers; b"" if a header is missing."""
 
     value: bytes
     kid: bytes
@@ -283,12 +284,12 @@ class AuditRecord:
 def pack(
     records: Iterable[tuple[AuditRecord, Received | None]], *, origin: str, tenant: str, genesis: bytes
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield a folder as (file name, piece) from audit records, each with its intake record where there still is one.
+    """Yield a folder as (file name, piece) from audit records, each with its intake record, or None if that is gone.
 
-    The manifest comes last, so a folder without one was not finished. Holds one record at a time.
+    The manifest comes last, so a folder without one was not finished. One record at a time is held in memory.
 
     Raises:
-        PackError: there is no record, one is no audit entry, or the event of a registry entry is gone.
+        PackError: there is no record, a record is not an audit entry, or the event of a registry entry is gone.
     """
     packer = _Packer()
     for record, received in records:
@@ -306,7 +307,7 @@ def pack(
 
 
 class _Packer:
-    """What must be remembered between records: digests, schemas, and how far the log went."""
+    """The state of `pack` between records: digests, schemas, and the end of the log so far."""
 
     def __init__(self) -> None:
         self.digests = {name: sha256() for name in DATA_FILES}
@@ -322,7 +323,7 @@ class _Packer:
         except codec.SchemaError as exc:
             raise PackError(f"audit record {self.size}: {exc}") from exc
         if not isinstance(entry, AuditEntry):
-            raise PackError(f"audit record {self.size} is a {schema.name}")
+            raise PackError(f"audit record {self.size} is a {schema.name}, want AuditEntry")
         self._schemas[schema.sha256] = schema
         data = entry_bytes(schema.sha256, body)
         kid = record.kid if len(record.kid) == KEY_BYTES else bytes(KEY_BYTES)
@@ -330,9 +331,9 @@ class _Packer:
         yield self._piece(PROOFS, length_prefixed(kid + record.proof))
         signed = self._signed(entry, received)
         yield self._piece(EVENTS, length_prefixed(_event_record(signed, received)))
-        if is_registry_entry(entry) and entry.index == self.size:  # else it is a copy, and no part of the chain
+        if is_registry_entry(entry) and entry.index == self.size:  # a copy is not part of the chain
             if signed is None:
-                raise PackError(f"entry {self.size} is a {entry.kind}, and intake no longer has its event")
+                raise PackError(f"intake no longer has the {entry.kind} of entry {self.size}: no folder can be made")
             yield self._piece(REGISTRY, length_prefixed(RegistryEvent(self.size, signed).encode()))
         self.last = leaf_hash(data)
         self.size += 1
@@ -348,14 +349,14 @@ class _Packer:
         return name, data
 
     def _signed(self, entry: AuditEntry, received: Received | None) -> EvidenceEvent | None:
-        """Return the event with its one proof and kid, and note its schema; None where there are no such things."""
+        """Return the event with its proof and kid, and store its schema; None if it does not decode or lacks one."""
         if received is None or received.value is None or entry.kind == UNDECODABLE_KIND:
             return None
         try:
             schema, body = codec.unframe(received.value)
             event: Event = codec.decode(schema, body)
         except codec.SchemaError:
-            return None  # not what the monitor says: the bytes travel as they are, and the verifier will say so
+            return None  # the monitor says that it does: the bytes travel as they are, for the verifier to see
         for digest in (schema.sha256, *acts_of(event)):
             self._schemas |= {k: s for k, s in codec.by_digest().items() if k == digest}
         kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
@@ -374,10 +375,10 @@ def _event_record(signed: EvidenceEvent | None, received: Received | None) -> by
 
 
 def is_registry_entry(entry: AuditEntry) -> bool:
-    """Whether the entry says that the registry changed."""
+    """Return True if the entry says that the registry changed."""
     return entry.outcome == Outcome.ACCEPTED and entry.kind in REGISTRY_KINDS
 
 
 def acts_of(event: Event) -> tuple[bytes, ...]:
-    """Return the digests of schemas that stand inside an event: that of a root act."""
+    """Return the schema digests that stand inside an event: that of a root act, or none."""
     return (event.body.act[:32],) if isinstance(event.body, AdminAdded) else ()

@@ -1,13 +1,13 @@
-"""An admin's ruling on places of intake that nobody passes by himself. What to do about them: docs/incidents.md.
+"""Rulings: an admin's signed word on offsets of intake that a worker must not pass by itself (docs/incidents.md).
 
-Two things hold an intake up: a batch that cannot be read, and a record whose append time is ahead of the clock of who
-folds it. The fold is pure and sees neither; a worker stops before them. What lets it go on is an event that an admin
-signs and appends further on, about the offsets from `first` to `last`: `RecordsSkipped` or `TimeAccepted`. The worker
-looks ahead for it, and gives it to the fold together with the record.
+Two faults stop a worker: a batch that cannot be read, and a record with an append time ahead of the worker's clock. The
+fold is pure and sees neither. To go on, an admin signs an event about the offsets from `first` to `last` and appends it
+at a later offset: `RecordsSkipped` or `TimeAccepted`. The worker looks ahead for it, and gives it to the fold together
+with the record.
 
-The record's audit entry names the leaf of the ruling, so whoever folds the log again does the same without that clock
-and that disk. A ruling is judged where it is followed: its key must be an admin's there. Its own event, in its turn, is
-accepted if it was followed, and refused if nobody needed it.
+The record's audit entry names the leaf of the ruling, so the log can be folded again without that clock and that disk,
+with the same result. A ruling is judged where it is followed: its key must be an admin's there. When the fold comes to
+the ruling's own event, it accepts it if it was followed, and refuses it if not.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Body = RecordsSkipped | TimeAccepted
 
 
 def judge(tables: Tables, candidate: Received, heads: VerifiedHeads, offset: int) -> tuple[Claim, Body]:
-    """Return what an event of intake rules about `offset`.
+    """Return the claim and the body of the ruling on `offset` that an event of intake is.
 
     Raises:
-        Refusal: it is no ruling on that offset, or no admin of that place has signed it.
+        Refusal: the event is not a ruling on that offset, or its signer is not an admin at that place.
     """
     claim = read(tables, candidate)
     event, signer = identify(tables, claim, heads)
@@ -43,7 +43,7 @@ def judge(tables: Tables, candidate: Received, heads: VerifiedHeads, offset: int
     check_may_sign(signer.role, event.body)
     body = event.body
     if not isinstance(body, RecordsSkipped | TimeAccepted) or not body.first <= offset <= body.last:
-        raise Refusal(Reason.RULING_FORM, f"no ruling on offset {offset}")
+        raise Refusal(Reason.RULING_FORM, f"the event is not a ruling on offset {offset}")
     _check_form(body, candidate.offset)
     return claim, body
 
@@ -52,7 +52,7 @@ def accept(tables: Tables, body: Body, leaf: bytes, offset: int) -> None:
     """Close a ruling that was followed, when its own event is folded.
 
     Raises:
-        Refusal: RULING_FORM, or RULING_UNUSED where nobody followed it.
+        Refusal: RULING_FORM, or RULING_UNUSED if the ruling was not followed.
     """
     _check_form(body, offset)
     if tables.rulings.get(leaf) is None:
@@ -61,7 +61,7 @@ def accept(tables: Tables, body: Body, leaf: bytes, offset: int) -> None:
 
 
 def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Received, Claim | None]:
-    """Return a record as its ruling wants it folded, and where it is to be skipped the ruling's claim.
+    """Return the record as it must be folded, and the ruling's claim if the record must be skipped, else None.
 
     Raises:
         Refusal: the ruling does not hold here, and nothing has changed.
@@ -79,7 +79,7 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Re
 
 
 def skips(claim: Claim, entry: AuditEntry) -> bool:
-    """Whether the event of an entry is an admin's ruling that skips its record. Requires that its signer is known."""
+    """Return True if the event of an entry is an admin's ruling that skips its record. Requires a known signer."""
     assert claim.event is not None
     assert claim.signer is not None
     body, offset = claim.event.body, entry.offset
@@ -89,7 +89,7 @@ def skips(claim: Claim, entry: AuditEntry) -> bool:
 
 
 def skip(tables: Tables, received: Received, claim: Claim) -> list[Output]:
-    """Close the place of a record that cannot be read: an entry with the ruling for its event. Time stands still."""
+    """Return the outputs for a record that cannot be read: an entry that names the ruling. Log time does not move."""
     tables.appended = tables.now
     effects = Effects(tables, received, claim)
     audit_log.append_entry(tables, effects, Outcome.SKIPPED, Reason.UNREADABLE_BATCH)
@@ -97,11 +97,14 @@ def skip(tables: Tables, received: Received, claim: Claim) -> list[Output]:
 
 
 def _check_form(body: Body, offset: int) -> None:
-    """Nobody rules on what is to come: it lies behind what it is about, or is the last of what came ahead of time."""
+    """Raise Refusal RULING_FORM unless the ruling has a reason, and names offsets before its own, in order.
+
+    `TimeAccepted` may name its own offset as the last: it may have come ahead of time itself.
+    """
     last = offset - 1 if isinstance(body, RecordsSkipped) else offset
     if not 0 <= body.first <= body.last <= last:
-        raise Refusal(Reason.RULING_FORM, f"got offsets {body.first} to {body.last}, want them in order, up to {last}")
+        raise Refusal(Reason.RULING_FORM, f"got offsets {body.first} to {body.last}, want 0 <= first <= last <= {last}")
     if body.last - body.first >= limits.RULED_OFFSETS_MAX:
-        raise Refusal(Reason.RULING_FORM, f"want at most {limits.RULED_OFFSETS_MAX} offsets")
+        raise Refusal(Reason.RULING_FORM, f"got more than {limits.RULED_OFFSETS_MAX} offsets in one ruling")
     if not 0 < len(body.reason) <= limits.REASON_CHARS_MAX:
-        raise Refusal(Reason.RULING_FORM, f"want a reason of 1 to {limits.REASON_CHARS_MAX} characters")
+        raise Refusal(Reason.RULING_FORM, f"the reason must have 1 to {limits.REASON_CHARS_MAX} characters")

@@ -1,28 +1,27 @@
 """The offline verifier: files in, one verdict out. It needs no broker, no registry, no network, and trusts no monitor.
 
-What it trusts is the genesis that its caller pins. From there it folds the registry by the rules of
-`processors.identity.following`, so every key is judged as it stood at that entry. The first failing index decides. At
-each entry, in order: schema, origin (SPLICE), index (GAP, or BAD_LINK below), prev (BAD_LINK), signature (BAD_SIG), key
-(KEY_NOT_VALID), and then what the entry says of its event (BAD_SIG, PAYLOAD_MISSING).
+It trusts the genesis that its caller pins, and folds the registry from there by the rules of
+`processors.identity.following`, so every key is judged as it stood at that entry. The first failing index decides. The
+checks of an entry, in order: schema (SCHEMA_UNKNOWN), origin (SPLICE), index (GAP if above its position, BAD_LINK if
+below), prev (BAD_LINK), signature (BAD_SIG), key (KEY_NOT_VALID), and its event (BAD_SIG, PAYLOAD_MISSING).
 
 **When an entry is judged.** A change to an entry breaks its own signature and the link of the entry after it. So that
 one change has one name, an entry's own signature is judged only once its successor is known to link to it:
 
-- a bit in an entry is BAD_LINK at the next index, where it is the last, BAD_SIG at itself, also where the entry no
-  longer decodes;
-- but in its schema digest, origin, index or prev it is what that field is checked for, at the entry itself;
-- where origin or index of the successor fail, the entry before it is judged first, for it stands lower.
+- a changed bit in an entry is BAD_LINK at the next index; in the last entry it is BAD_SIG at the entry itself. This
+  holds also if the entry no longer decodes;
+- a changed bit in its schema digest, origin, index or prev gives the code of that field's check, at the entry itself;
+- if origin or index of the successor fail, the entry before it is judged first, for its index is lower.
 
-**FORK** is a broken link, or an index that stands twice, where both entries carry a good signature of a live monitor
-key: no change to a file makes that, only a monitor that wrote two histories.
+**FORK** is a broken link, or the same index twice, between two entries that both carry a good signature of a live
+monitor key. A change to a file cannot make that; only a monitor that wrote two histories can.
 
 An entry's key must be live in the registry as it was *before* the entry's own event, so the entry that records a key's
 revocation is the last that the key may sign. The founding entry alone is judged after its event, which brings the key.
 
-Digests in the manifest are compared last, when everything that has a meaning held: they cover what is left over, such
-as a byte that says that an event is absent. They are no signature. Who cuts the tail off every file and writes the
-manifest anew makes a shorter log that is whole: only a witness knows better, and therefore a log without one is
-UNWITNESSED, never OK.
+Digests in the manifest are compared last. They cover the bytes that no other check reads, such as the one that marks an
+event as absent. They are not a signature: after cutting the tail off every file and writing a new manifest, an attacker
+has a shorter log that is whole. Only a witness can tell, and therefore a log without one is UNWITNESSED, never OK.
 """
 
 from __future__ import annotations
@@ -71,11 +70,11 @@ AUDIT_ENTRY = f"{codec.NAMESPACE}.AuditEntry"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditVerdict:
-    """What the files show.
+    """The verdict on a folder, and the part of the log that held.
 
     `size` entries held before the verdict and `root` is their RFC 6962 root. `events_absent` of them came without their
-    event, so of those only what the monitor says of it is known: whoever has its key alone can have written them.
-    `absent` lists them as (first, last), at most ABSENT_RANGES_MAX ranges. `index` is None where no entry is to blame.
+    event, so that only the monitor's word stands for them: its key alone is enough to write such entries. `absent`
+    lists them as (first, last), at most ABSENT_RANGES_MAX ranges. `index` is None if no entry is to blame.
     """
 
     code: VerdictCode
@@ -88,9 +87,9 @@ class AuditVerdict:
 
 
 def verify(folder: Folder, *, genesis: bytes) -> AuditVerdict:
-    """Judge a folder against the genesis that the caller pins. Requires 32 bytes.
+    """Return the verdict on a folder for the genesis that the caller pins. Requires 32 bytes.
 
-    Never raises for what stands in the files. What `folder.read` raises passes through.
+    Never raises for the contents of the files. Errors of `folder.read` pass through.
     """
     assert len(genesis) == GENESIS_BYTES
     progress = EntryProgress()
@@ -113,7 +112,7 @@ def verify(folder: Folder, *, genesis: bytes) -> AuditVerdict:
 
 
 class _Walk:
-    """One pass over the files."""
+    """One pass over the files of a folder."""
 
     def __init__(self, folder: Folder, genesis: bytes, progress: EntryProgress) -> None:
         self._names = frozenset(folder.names())
@@ -128,7 +127,7 @@ class _Walk:
         self._end: Fault | None = None
 
     def run(self) -> None:
-        """Raise Fault for the first failing index, or return where everything holds."""
+        """Raise Fault for the first failing index; return if everything holds."""
         before: Item | None = None
         count = 0
         for item in self._items():
@@ -166,9 +165,9 @@ class _Walk:
             yield Item(index, data, merkle.leaf_hash(data), entry, why, next(proofs), next(events))
 
     def _misplaced(self, item: Item) -> Fault | None:
-        """Return what is wrong with an entry's schema, origin or index; bytes that are no entry have none of these."""
+        """Return the fault of an entry's schema, origin or index, or None. Other bytes have none of the three."""
         if not item.is_entry_like:
-            return None  # their own signature, or their successor's link, will say so
+            return None  # their own signature, or their successor's link, will fail
         try:
             schema = self._schemas.use(item.digest, item.index)
         except Fault as fault:
@@ -177,14 +176,16 @@ class _Walk:
             return Fault(VerdictCode.SCHEMA_UNKNOWN, item.index, f"{schema.name} is not the schema of an entry")
         entry = item.entry
         if entry is not None and entry.origin != self._manifest.origin:
-            return Fault(VerdictCode.SPLICE, item.index, "the entry belongs to the log of another origin")
+            return Fault(
+                VerdictCode.SPLICE, item.index, "the entry belongs to another log: its origin is not the manifest's"
+            )
         if entry is not None and entry.index != item.index:
             code = VerdictCode.GAP if entry.index > item.index else VerdictCode.BAD_LINK
-            return Fault(code, item.index, f"the entry that stands here says index {entry.index}")
+            return Fault(code, item.index, f"the entry at this position has index {entry.index}")
         return None
 
     def _links(self, before: Item | None, item: Item) -> bool:
-        """Whether an entry names the leaf of the one before; an entry that does not decode names nothing."""
+        """True if an entry names the leaf of the one before; an entry that does not decode passes."""
         if item.entry is None:
             return True
         return item.entry.prev == (before.leaf if before else self._first_prev())
@@ -195,11 +196,15 @@ class _Walk:
 
     def _broken_link(self, before: Item | None, item: Item) -> Fault:
         if before is not None and self._holds(before) and self._is_signed(item):
-            return Fault(VerdictCode.FORK, item.index, "two signed entries, and the later one has another before it")
-        return Fault(VerdictCode.BAD_LINK, item.index, "prev is not the leaf of the entry before")
+            return Fault(
+                VerdictCode.FORK, item.index, "a signed entry names another signed entry before it: two histories"
+            )
+        return Fault(
+            VerdictCode.BAD_LINK, item.index, "prev is not the leaf of the entry before: one of the two was changed"
+        )
 
     def _twice(self, fault: Fault, before: Item | None, item: Item) -> Fault:
-        """Return FORK instead where the index is that of the entry before, and both are signed and differ."""
+        """Return `fault`, or Fault FORK if the entry before has the same index, and both are signed and differ."""
         if before is None or before.entry is None or item.entry is None:
             return fault
         if item.entry.index == before.entry.index and item.leaf != before.leaf and self._is_signed(item):
@@ -222,7 +227,7 @@ class _Walk:
             return False
         return True
 
-    # --- what is left when every entry holds ---
+    # --- the checks after the last entry ---
 
     def _finish(self, last: Item | None, count: int) -> None:
         size = self._manifest.size
@@ -234,37 +239,43 @@ class _Walk:
             raise Fault(VerdictCode.MALFORMED, size, f"the manifest says {size} entries, the file has {count}")
         self._judge.finish()
         if last is None or last.leaf != self._manifest.last:
-            raise Fault(VerdictCode.BAD_LINK, size, "the manifest names another last entry")
+            raise Fault(VerdictCode.BAD_LINK, size, "the last entry is not the one that the manifest names")
         for name in (PROOFS, EVENTS):
             if not self._sources[name].at_end:
                 raise Fault(VerdictCode.MALFORMED, size, f"{name} goes on after the last entry")
         self._check_files()
 
     def _check_files(self) -> None:
-        """The folder holds what was used and nothing else, and each file is the one that the manifest names."""
+        """Raise Fault MALFORMED unless the folder holds exactly the used files, with the manifest's digests."""
         want = {*DATA_FILES, *map(schema_file, self._schemas.used)}
         for what, names in (("folder", self._names - {MANIFEST}), ("manifest", self._manifest.files.keys())):
             for name in sorted(want ^ names):
-                raise Fault(VerdictCode.MALFORMED, None, f"the {what} has a file too many or too few: {name[:100]!r}")
+                raise Fault(
+                    VerdictCode.MALFORMED,
+                    None,
+                    f"the {what} {'lacks' if name in want else 'has unused'} {name[:100]!r}",
+                )
         digests = {name: source.digest() for name, source in self._sources.items()} | self._schema_digests
         for name, digest in self._manifest.files.items():
             if digests[name] != digest:
-                raise Fault(VerdictCode.MALFORMED, None, f"{name} is not the file that the manifest names")
+                raise Fault(VerdictCode.MALFORMED, None, f"{name} does not have the SHA-256 in the manifest")
 
 
 def _manifest(folder: Folder, names: frozenset[str], genesis: bytes) -> Manifest:
-    """Read the manifest. Raises Fault, SPLICE where it is of another tenant, deployment or founding."""
+    """Return the manifest. Raises Fault SPLICE if its genesis is not the pinned one, else MALFORMED."""
     missing = sorted({MANIFEST, *DATA_FILES} - names)
     if missing:
-        raise Fault(VerdictCode.MALFORMED, None, f"the folder has no {missing[0]}")
+        raise Fault(VerdictCode.MALFORMED, None, f"the folder has no file {missing[0]}")
     try:
         manifest = Manifest.parse(Source(folder.read(MANIFEST)).whole(MANIFEST_BYTES_MAX))
     except FormatError as exc:
         raise Fault(VerdictCode.MALFORMED, None, f"manifest.json: {exc}") from exc
     if not is_tenant_id(manifest.tenant):
-        raise Fault(VerdictCode.MALFORMED, None, "manifest.json: the tenant is no tenant id")
+        raise Fault(VerdictCode.MALFORMED, None, "manifest.json: the tenant is not a tenant id")
     if manifest.genesis != genesis:
-        raise Fault(VerdictCode.SPLICE, None, "the folder is of another genesis than the one that is pinned")
+        raise Fault(
+            VerdictCode.SPLICE, None, "manifest.json: the genesis is not the pinned one, so this is another log"
+        )
     return manifest
 
 
@@ -274,7 +285,7 @@ def _schemas(folder: Folder, names: frozenset[str]) -> Iterator[tuple[str, bytes
         try:
             yield name, sha256(Source(folder.read(name)).whole(SCHEMA_BYTES_MAX)).digest()
         except FormatError:
-            continue  # too large to be a schema: it counts as missing
+            continue  # larger than any schema: it counts as missing
 
 
 @functools.lru_cache(maxsize=64)
@@ -283,16 +294,16 @@ def _writer(digest: bytes) -> Writer:
 
 
 def _read_entry(data: bytes) -> tuple[AuditEntry | None, str]:
-    """Return the entry, or None and why these bytes are none: the one encoding of an entry is the one that counts."""
+    """Return the entry, or None and the reason why the bytes are not one. Only the shortest encoding is an entry."""
     schema = codec.by_digest().get(data[4:36])
     if data[:4] != ENTRY_MAGIC or schema is None or schema.name != AUDIT_ENTRY:
-        return None, "has another form"
+        return None, "wrong magic or schema"
     try:
         entry: AuditEntry = codec.decode(schema, data[36:])
     except codec.SchemaError as exc:
-        return None, f"does not decode: {exc.code}"
+        return None, f"it does not decode ({exc.code})"
     if _writer(schema.sha256)(entry) != data[36:]:
-        return None, "is not in Avro's shortest form"
+        return None, "it is not in Avro's shortest form"
     if len(entry.event) != 32 or len(entry.outputs) != 32:
-        return None, "has a digest of another size than 32"
+        return None, "a digest does not have 32 bytes"
     return entry, ""

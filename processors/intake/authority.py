@@ -1,6 +1,6 @@
-"""Who may sign what about whom: one table, read by the step and by the documentation.
+"""The roles that may sign each event and register each role: two tables, for the step and for docs/authority.md.
 
-A role that does not stand in a row may not sign it; an event without a row can be signed by nobody.
+A role that is not in the row of an event may not sign it; an event without a row cannot be signed by any role.
 """
 
 from __future__ import annotations
@@ -45,17 +45,20 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     TenantFounded: frozenset({Role.ADMIN}),  # at offset 0 only, and only with the configured digest
     AdminAdded: frozenset({Role.ROOT}),  # and a threshold of root signatures inside
     PrincipalRegistered: frozenset({Role.ADMIN, Role.ENROLMENT}),  # narrowed by MAY_REGISTER
-    PrincipalRevoked: ROLES - {Role.SESSION},  # anybody but an admin: itself only
+    PrincipalRevoked: ROLES - {Role.SESSION},  # an admin: any principal; the others: their own only
     PolicyPublished: frozenset({Role.ADMIN}),
     PolicyWithdrawn: frozenset({Role.ADMIN}),
-    # For itself only; a bridge for persons only.
-    SessionOpened: frozenset({Role.AGENT, Role.SERVICE, Role.TOOL, Role.BRIDGE}),
+    SessionOpened: frozenset(
+        {Role.AGENT, Role.SERVICE, Role.TOOL, Role.BRIDGE}
+    ),  # for itself only; a bridge: persons only
     InvocationRequested: frozenset({Role.SESSION}),
     ResultReported: frozenset({Role.TOOL}),  # the one that the decision names
     ClockTicked: frozenset({Role.MONITOR}),
     SessionClosed: frozenset({Role.SESSION}),
-    SessionRevoked: frozenset({Role.ADMIN, Role.BRIDGE}),  # a bridge: what it opened
-    AttestationSet: frozenset({Role.TOOL, Role.BRIDGE, Role.ATTESTER}),  # each what its registration lists
+    SessionRevoked: frozenset({Role.ADMIN, Role.BRIDGE}),  # a bridge: sessions that it opened
+    AttestationSet: frozenset(
+        {Role.TOOL, Role.BRIDGE, Role.ATTESTER}
+    ),  # each signer: the keys that its registration lists
     AttestationApproved: frozenset({Role.SESSION, Role.APPROVER}),  # a person's session only
     AttestationDenied: frozenset({Role.SESSION, Role.APPROVER}),
     AttestationRevoked: frozenset(
@@ -85,13 +88,16 @@ MAY_REGISTER: dict[str, frozenset[str]] = {
 }
 
 
+_SEE = "; docs/authority.md lists the roles that may"
+
+
 def check_may_sign(role: str, body: Body) -> None:
     """Raise Refusal WRONG_ROLE unless keys of `role` may sign events like `body`."""
     if role not in MAY_SIGN.get(type(body), frozenset()):
-        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {role!r}")
+        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {role!r}{_SEE}")
 
 
 def check_may_register(role: str, registered: str) -> None:
     """Raise Refusal WRONG_ROLE unless keys of `role` may register keys of role `registered`."""
     if role not in MAY_REGISTER.get(registered, frozenset()):
-        raise Refusal(Reason.WRONG_ROLE, f"role {registered!r} may not be registered by role {role!r}")
+        raise Refusal(Reason.WRONG_ROLE, f"role {registered!r} may not be registered by role {role!r}{_SEE}")

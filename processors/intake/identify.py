@@ -1,7 +1,7 @@
-"""From bytes on intake to an event whose signer is known: decode, key lookup, signature, and what the event claims.
+"""From bytes on intake to an event with a known signer: decoding, key lookup, signature, and the event's own claims.
 
 Every failure is a `Refusal` with its own reason. A refusal raised after the signature verified may be answered to the
-signer; before that there is nobody to answer. Keys come from the registry only, never from the event.
+signer; before that no signer is known. Keys come from the registry only, never from the event.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ _GIVE_REASONS = frozenset({
     SessionClosed, SessionRevoked, PrincipalRevoked, AttestationApproved, AttestationDenied, AttestationRevoked,
     DelegationRevoked,
 })  # fmt: skip
-# What may be done on somebody's behalf.
+# The events that may name a delegation in `on_behalf_of`.
 ACTS_FOR_OTHERS = (InvocationRequested, ContextWritten, ContextRead, ContextDeleted, ContextListed)
 
 
 class Ruling(NamedTuple):
-    """An admin's event about another record, as it stands further on on intake, with its leaf."""
+    """An admin's event about another record: its leaf, and the event as it stands at a later offset of intake."""
 
     leaf: bytes
     event: Received
@@ -71,7 +71,7 @@ class Ruling(NamedTuple):
 class Received:
     """A record as the broker delivered it.
 
-    With a `ruling` it is not folded as it stands (`processors.evidence.rulings`).
+    A record with a `ruling` is folded as that ruling says (`processors.evidence.rulings`).
     """
 
     partition: int
@@ -88,12 +88,12 @@ class Received:
             if other == name:
                 value, count = held, count + 1
         if count != 1 or value is None:
-            raise Refusal(Reason.MALFORMED_PROOF, f"got {count} headers {name}, want one")
+            raise Refusal(Reason.MALFORMED_PROOF, f"got {count} headers {name}, want exactly one, with a value")
         return value
 
 
 class Signer(NamedTuple):
-    """The key that signed, as the registry knows it now."""
+    """The signing key and its owner, as the registry holds them now."""
 
     kid: bytes
     role: str
@@ -105,9 +105,10 @@ class Signer(NamedTuple):
 
 @dataclass(slots=True)
 class Claim:
-    """What a record says of itself, before anybody believes it.
+    """The statements of a record about itself, before they are verified.
 
-    Filled in step by step, so that a record refused half way is still recorded; `refusal` says where reading ended.
+    Fields are filled in step by step, so that a record refused half way is still recorded; `refusal` is the reason why
+    reading stopped.
     """
 
     leaf: bytes
@@ -125,7 +126,7 @@ class Claim:
 
 
 def raw_digest(value: bytes | None) -> bytes:
-    """Return what stands for a record without a leaf: a digest of its bytes in a domain of its own."""
+    """Return the digest that stands for a record without a leaf: SHA-256(RAW_TAG ‖ u32 length ‖ value)."""
     value = value or b""
     digest = sha256(RAW_TAG)
     digest.update(len(value).to_bytes(4, "big"))
@@ -139,13 +140,13 @@ def _place(tenant: str, genesis: bytes, schema_sha256: bytes) -> Place:
 
 
 def event_place(tables: Tables, schema: codec.Schema, body: object = None) -> Place:
-    """Return the place of events on this tenant's intake; the founding event's has no genesis yet."""
+    """Return the place of events on this tenant's intake; the place of `TenantFounded` has no genesis yet."""
     genesis = signing.NO_GENESIS if isinstance(body, TenantFounded) else tables.genesis
     return _place(tables.tenant_id, genesis, schema.sha256)
 
 
 def read(tables: Tables, received: Received) -> Claim:
-    """Return what a record claims: decoded, with its leaf and the head that its proof leads to. Never raises."""
+    """Return the claims of a record, with its leaf and the head of its proof. Never raises: `refusal` holds it."""
     claim = Claim(leaf=b"")
     try:
         _decode(tables, received, claim)
@@ -158,10 +159,10 @@ def read(tables: Tables, received: Received) -> Claim:
 
 
 def identify(tables: Tables, claim: Claim, heads: VerifiedHeads) -> tuple[Event, Signer]:
-    """Return the event and who signed it; what else it claims, and its place in time and order, is the caller's.
+    """Return the event and its signer. The caller still checks order (`check_order`) and claims (`check_claim`).
 
     Raises:
-        Refusal: the record does not read, its key is not in the registry or not valid, or it does not verify.
+        Refusal: the record cannot be read, its key is not registered or not valid, or its signature does not verify.
     """
     if claim.refusal is not None:
         raise claim.refusal
@@ -177,43 +178,43 @@ def identify(tables: Tables, claim: Claim, heads: VerifiedHeads) -> tuple[Event,
 
 
 def check_claim(tables: Tables, claim: Claim, event: Event, signer: Signer) -> None:
-    """Check what a verified event claims: its age, its session, its size and its names.
+    """Check the claims of a verified event: its age, session, size, names, and the length of its reason.
 
-    Called after its sequence was noted: the same bytes again are a DUPLICATE, whatever is wrong with them.
+    Requires that `check_order` was called before: a repeated event is a DUPLICATE even if it is also stale.
 
     Raises:
         Refusal: STALE, EXPIRED_SESSION, OVERSIZED, WRONG_PRINCIPAL, or LIMIT_EXCEEDED for a long reason.
     """
     age = tables.now - event.header.issued_at
     if age > limits.ISSUED_BEHIND_MS_MAX:
-        raise Refusal(Reason.STALE, f"issued {age} ms before it was appended")
+        raise Refusal(Reason.STALE, f"issued {age} ms before log time, want at most {limits.ISSUED_BEHIND_MS_MAX}")
     if signer.session is not None and tables.now >= signer.session.expires_at:
         raise Refusal(Reason.EXPIRED_SESSION)
     _check_size(event, claim)
     check_names(event, signer)
     if type(event.body) in _GIVE_REASONS and len(event.body.reason) > limits.REASON_CHARS_MAX:  # type: ignore[union-attr]
-        # It is copied to everybody who reads the registry, or kept with what it is about.
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"want a reason of at most {limits.REASON_CHARS_MAX} characters")
+        # It is copied to every reader of the registry, or kept in a row of state.
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"the reason is longer than {limits.REASON_CHARS_MAX} characters")
 
 
 def _check_size(event: Event, claim: Claim) -> None:
-    """Judged after the signature, so that the sender can be told; `_decode` has refused what is larger than intake."""
+    """Raise Refusal OVERSIZED: after the signature, so that the sender is told. `_decode` has a larger bound."""
     bound = limits.RESULT_EVENT_BYTES_MAX if isinstance(event.body, ResultReported) else limits.EVENT_BYTES_MAX
     if claim.size > bound:
-        raise Refusal(Reason.OVERSIZED, f"got {claim.size} bytes, want at most {bound}")
+        raise Refusal(Reason.OVERSIZED, f"the event has {claim.size} bytes, want at most {bound}")
 
 
 def _decode(tables: Tables, received: Received, claim: Claim) -> None:
     value = received.value
     if value is None:
-        raise Refusal(Reason.UNDECODABLE, "a record without a value")
+        raise Refusal(Reason.UNDECODABLE, "the record has no value")
     if len(value) > limits.INTAKE_MESSAGE_BYTES_MAX:  # the topic's own limit counts compressed bytes
-        raise Refusal(Reason.OVERSIZED, f"got {len(value)} bytes, want at most {limits.INTAKE_MESSAGE_BYTES_MAX}")
+        raise Refusal(Reason.OVERSIZED, f"record of {len(value)} bytes, want at most {limits.INTAKE_MESSAGE_BYTES_MAX}")
     claim.kid = _claimed_kid(received)
     try:
         schema, body = codec.unframe(value)
         if schema.name != _EVENT:
-            raise Refusal(Reason.UNKNOWN_SCHEMA, f"{schema.name} does not belong on intake")
+            raise Refusal(Reason.UNKNOWN_SCHEMA, f"got {schema.name} on intake, want {_EVENT}")
         event: Event = codec.decode(schema, body)
     except codec.SchemaError as exc:
         raise Refusal(exc.code, str(exc)) from exc
@@ -229,34 +230,34 @@ def _claimed_kid(received: Received) -> bytes | None:
     try:
         kid = received.header(KID_HEADER)
     except Refusal:
-        return None  # refused in `_prove`, once it is known what the record claims
+        return None  # `_prove` refuses it, after the other claims were read
     return kid if len(kid) == 32 else None
 
 
 def _check_sizes(event: Event, claim: Claim) -> None:
     header = event.header
-    _want_bytes(16, header.event_id)
-    _want_bytes(16, header.salt)
-    _want_bytes(32, header.session_id)
-    _want_bytes(32, header.causation_id)
-    _want_bytes(32, header.on_behalf_of)
+    _want_bytes(16, "event_id", header.event_id)
+    _want_bytes(16, "salt", header.salt)
+    _want_bytes(32, "session_id", header.session_id)
+    _want_bytes(32, "causation_id", header.causation_id)
+    _want_bytes(32, "on_behalf_of", header.on_behalf_of)
     if len(header.traceparent or "") > limits.TRACEPARENT_CHARS_MAX:
-        want = f"want a traceparent of at most {limits.TRACEPARENT_CHARS_MAX} characters"
-        raise Refusal(Reason.MALFORMED_HEADER, want)
+        detail = f"the traceparent is longer than {limits.TRACEPARENT_CHARS_MAX} characters"
+        raise Refusal(Reason.MALFORMED_HEADER, detail)
     claim.event_id = header.event_id
     if header.on_behalf_of is not None and not isinstance(event.body, ACTS_FOR_OTHERS):
-        # Who acts for somebody must not think that it was honoured where nothing looks at it.
-        raise Refusal(Reason.NOT_SUPPORTED, "on_behalf_of")
+        # No rule reads it in such an event, and its signer must not believe that it was honoured.
+        raise Refusal(Reason.NOT_SUPPORTED, f"on_behalf_of is not allowed in {claim.kind}: leave it out")
 
 
-def _want_bytes(size: int, field: bytes | None) -> None:
+def _want_bytes(size: int, name: str, field: bytes | None) -> None:
     if field is not None and len(field) != size:
-        raise Refusal(Reason.MALFORMED_HEADER, f"got a field of {len(field)} bytes, want {size}")
+        raise Refusal(Reason.MALFORMED_HEADER, f"{name} has {len(field)} bytes, want {size}")
 
 
 def _prove(received: Received, claim: Claim) -> None:
     if claim.kid is None:
-        raise Refusal(Reason.MALFORMED_PROOF, f"want one header {KID_HEADER} of 32 bytes")
+        raise Refusal(Reason.MALFORMED_PROOF, f"want exactly one header {KID_HEADER}, of 32 bytes")
     claim.proof = received.header(PROOF_HEADER)
     size = int.from_bytes(claim.proof[68:72], "big")
     if size > limits.HEAD_LEAVES_MAX:
@@ -269,7 +270,7 @@ def _prove(received: Received, claim: Claim) -> None:
 
 
 def _signer(tables: Tables, claim: Claim, event: Event) -> Signer:
-    """Look the claimed key up in the registry; the founding event alone brings its own."""
+    """Return the claimed key as the registry holds it; only the founding event brings its own key."""
     kid = claim.kid
     assert kid is not None
     session = tables.sessions.get(kid)
@@ -290,13 +291,13 @@ def _founder(tables: Tables, kid: bytes, event: Event, claim: Claim) -> Signer:
     if not isinstance(body, TenantFounded) or len(tables.tenant) or signing.kid_of(body.admin.ed25519) != kid:
         raise Refusal(Reason.UNKNOWN_KEY)
     if claim.datum_sha256 != tables.genesis:
-        raise Refusal(Reason.NOT_GENESIS)  # a stranger's founding: nobody to answer, nothing to note
+        raise Refusal(Reason.NOT_GENESIS)  # of another log: its signer is not known here, so gets no answer
     return Signer(kid, Role.ADMIN, body.admin.principal_id, body.admin.ed25519, body.admin.x25519)
 
 
 def check_names(event: Event, signer: Signer) -> None:
-    """The header's names are the registry's: an event cannot speak for somebody else."""
+    """Raise Refusal WRONG_PRINCIPAL unless the header names the signer's principal and session."""
     if event.header.principal_id != signer.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, f"the key belongs to {signer.principal_id!r}")
     if event.header.session_id != (signer.kid if signer.session else None):
-        raise Refusal(Reason.WRONG_PRINCIPAL, "session_id is not the signing session's")
+        raise Refusal(Reason.WRONG_PRINCIPAL, "session_id is not the kid of the signing session")

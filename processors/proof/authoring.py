@@ -16,7 +16,7 @@ RANDOM_BYTES = 26  # 10 for the event id, 16 for the salt
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event ready to be signed."""
+    """An event ready to be signed: its id, the framed record, and the leaf that a signature covers."""
 
     event_id: bytes
     value: bytes
@@ -44,7 +44,7 @@ def draft_event(
     causation_id: bytes | None = None,
     on_behalf_of: bytes | None = None,
 ) -> Draft:
-    """Return the event's bytes and leaf. `random` is 26 bytes; `seq` is above every earlier one of the key."""
+    """Return an event to sign. `random` is 26 fresh bytes; `seq` must be above every earlier one of the key."""
     header = Header(
         event_id=uuid7(now_ms, random),
         session_id=session_id,
@@ -69,6 +69,6 @@ def sign_drafts(key: SigningKey, drafts: Sequence[Draft]) -> list[list[tuple[str
 
 
 def offer_key(key: SigningKey, x25519: bytes, *, role: str, principal_id: str, genesis: bytes) -> KeyOffer:
-    """Return a key pair as it is offered for registration, with the proof of possession."""
+    """Return the public half of a key pair as an offer for registration, with its proof of possession."""
     message = signing.possession_bytes(genesis, role, principal_id, key.public, x25519)
     return KeyOffer(principal_id=principal_id, ed25519=key.public, x25519=x25519, possession=key.sign(message))

@@ -1,14 +1,14 @@
 """JSON with one spelling: the strict reader and the RFC 8785 writer (JCS).
 
-What is signed, hashed and compared is `canonical(value)`; what comes from outside enters by `parse_strict(text)`.
-The two agree: whatever the reader accepts, the writer writes, and the reader accepts what was written, as the same
+Signatures, hashes and comparisons use `canonical(value)`; text from outside enters through `parse_strict(text)`.
+The two agree: the writer writes every value that the reader accepts, and the reader reads the written text as the same
 value. Numbers are IEEE doubles, so the reader gives `1.0` and `1e0` as the integer 1. Texts are kept as they are:
 RFC 8785 does not normalise, and neither does this file (only member names are *compared* in NFC).
 
 The standard library's C scanner and encoder do the work. Python walks a tree only where a cheap look says that a
 limit could be exceeded or that the encoder's spelling is not that of RFC 8785.
 
-The meaning of parameters and policies never lives here. Specification: docs/wire.md 4, docs/mapl.md 1.
+This module knows nothing of parameters and policies. Specification: docs/wire.md 4, docs/mapl.md 1.
 """
 
 import json
@@ -41,7 +41,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class MalformedJSONError(InputError):
-    """Say that a text is not JSON as this system reads it.
+    """A text is not strict JSON.
 
     `cause` is one stable word: utf8, bom, syntax, trailing, duplicate, marks, number, surrogate, depth, nodes.
     """
@@ -52,7 +52,7 @@ class MalformedJSONError(InputError):
 
 
 class NotJSONError(InputError):
-    """Say that a Python value has no JSON form; `cause` is type, number, surrogate or depth."""
+    """A Python value has no JSON form; `cause` is type, number, surrogate or depth."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"value has no JSON form: {cause}")
@@ -78,16 +78,16 @@ def canonical(value: object) -> bytes:
 def parse_strict(text: bytes, *, depth_max: int = DEPTH_MAX, nodes_max: int = NODES_MAX) -> JSONValue:
     """Return the one value that a UTF-8 JSON text holds; time and memory are linear in its length.
 
-    Refused besides what RFC 8259 refuses: a byte order mark, member names that are equal (also after NFC), `NaN` and
-    `Infinity`, lone surrogates, too much depth, too many values. Integers beyond ±2^53 are refused however they are
-    written: `1e20` is `100000000000000000000` in RFC 8785, which no reader here would take back. From 1e21 on the
-    canonical form has an exponent, and such a number is a double like any other. What a double would round to another
-    integer is refused too (`9007199254740993.0`): nobody shall agree to one number and have another one executed.
+    Refused in addition to the faults of RFC 8259: a byte order mark, member names that are equal (also after NFC),
+    `NaN` and `Infinity`, lone surrogates, too much depth, too many values. Integers beyond ±2^53 are refused in every
+    spelling: `1e20` is `100000000000000000000` in RFC 8785, which this reader would not take back. From 1e21 on the
+    canonical form has an exponent, and such a number is a double like any other. A literal that a double would round to
+    another integer is refused too (`9007199254740993.0`): the number that is executed must be the one agreed to.
 
     Requires 0 < depth_max <= 128.
 
     Raises:
-        MalformedJSONError: the text is not such a text.
+        MalformedJSONError: the text is not strict JSON; `cause` says why.
     """
     decoded = _decode(text)
     if text.count(b"{") + text.count(b"[") > depth_max:  # INVARIANT: before the scanner, which recurses
@@ -99,7 +99,7 @@ def parse_strict(text: bytes, *, depth_max: int = DEPTH_MAX, nodes_max: int = NO
 
 
 def parse_canonical(text: bytes) -> tuple[JSONValue, bytes]:
-    """Return `parse_strict(text)` and its RFC 8785 bytes, a good deal sooner than in two calls.
+    """Return `parse_strict(text)` and its RFC 8785 bytes, faster than two calls.
 
     Raises:
         MalformedJSONError: as `parse_strict`.
@@ -110,27 +110,27 @@ def parse_canonical(text: bytes) -> tuple[JSONValue, bytes]:
     value = parse_strict(text)
     if not text.isascii() or b"\\" in text:
         return value, canonical(value)
-    # Names are ASCII here, so in order, and what the reader made of a number is an integer, which both spell alike,
-    # or a double, which Python spells differently only where it uses an exponent.
+    # Names are ASCII here, so Python's order is that of RFC 8785. Both spell an integer alike, and Python spells a
+    # double differently only where it uses an exponent.
     written = _encode(value).encode()
     if b"e-" in written or b"e+" in written:
         return value, canonical(value)
     return value, written
 
 
-# Digits but zero become one of them, brackets that close a comma: fewer forms to look for.
+# Maps the digits 2 to 9 to 1 and closing brackets to a comma, so that there are fewer forms to look for.
 _FORMS = bytes.maketrans(b"23456789}]", b"11111111,,")
 # Integers beyond ±(2^53 - 1) are refused.
 _IN_ORDER = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 
 def _parse_plain(text: bytes) -> tuple[JSONValue, bytes] | None:
-    """Return what `parse_canonical` would, by a faster reader, or None where it might answer otherwise.
+    """Return the result of `parse_canonical` from a faster reader, or None where that reader might differ.
 
-    The faster reader is lax, but it is asked only what it cannot get wrong: the text is ASCII without escapes, and
-    writing the value again gives the text back byte for byte. So there were no blanks, no member name came twice (one
-    would be missing), every number is spelled as the writer spells it, and no integer is beyond 2^53, which the writer
-    refuses. What is left are spellings that both accept and RFC 8785 does not: an integral double, an exponent.
+    The faster reader is lax, so its answer counts only if the text is ASCII without escapes and writing the value gives
+    the text back byte for byte. Then there were no blanks, no member name came twice (one would be missing), every
+    number is spelled as the writer spells it, and no integer is beyond 2^53, which the writer refuses. Two spellings
+    pass that test but not RFC 8785, and are looked for first: an integral double, and an exponent.
     """
     if len(text) >= 2 * NODES_MAX or not text.isascii() or b"\\" in text:
         return None
@@ -143,7 +143,7 @@ def _parse_plain(text: bytes) -> tuple[JSONValue, bytes] | None:
         if not isinstance(value, dict):
             return None
         written = orjson.dumps(value, option=_IN_ORDER)
-        # Most senders write names in order already; else the value is written once more, in the order it came in.
+        # Most senders write names in order; otherwise the value is written once more, in the order of the text.
         return (value, written) if written == text or orjson.dumps(value) == text else None
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
@@ -187,7 +187,7 @@ _encode = json.JSONEncoder(
 
 
 def _is_plain(value: object, depth_left: int) -> bool:
-    """Return whether the C encoder spells the value as RFC 8785 does. Raises NotJSONError where nobody can."""
+    """Return True if the C encoder spells the value as RFC 8785 does. Raises NotJSONError if it has no JSON form."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return True
@@ -202,7 +202,7 @@ def _is_plain(value: object, depth_left: int) -> bool:
 
 def _is_plain_array(value: list[object], depth_left: int) -> bool:
     plain = True
-    for item in value:  # to the end: a fault may stand behind an item that is only not plain
+    for item in value:  # no early return: an item behind one that is not plain may have no JSON form
         if not _is_plain(item, depth_left):
             plain = False
     return plain
@@ -236,7 +236,7 @@ def _is_plain_number(value: object) -> bool:
 
 
 def _pieces(value: object) -> list[str]:
-    """Write a value that `_is_plain` has looked at, in RFC 8785's own order and number form."""
+    """Return the RFC 8785 text, in pieces, of a value that passed `_is_plain` without an error."""
     if isinstance(value, float):
         return [number(value)]
     if isinstance(value, list):
@@ -250,7 +250,7 @@ def _pieces(value: object) -> list[str]:
 
 
 def _utf16(name: str) -> bytes:
-    """Give the sort key of RFC 8785 section 3.2.3. A lone surrogate passes here and is refused when encoded."""
+    """Return the sort key of RFC 8785 section 3.2.3. A lone surrogate passes here and is refused when encoded."""
     return name.encode("utf-16-be", "surrogatepass")
 
 
@@ -267,7 +267,7 @@ def _decode(text: bytes) -> str:
 
 
 def _scan(text: str) -> JSONValue:
-    # Only beyond ASCII can names be equal after NFC and not before, and only an escape can spell half a pair.
+    # Names can become equal by NFC only beyond ASCII; only an escape can spell half a surrogate pair.
     escaped = "\\" in text
     value = _scan_with(_scan_unicode if escaped or not text.isascii() else _scan_ascii, text)
     if escaped and ("\\ud" in text or "\\uD" in text):
@@ -298,13 +298,13 @@ _MARKS = re2.compile(r"\p{M}{31}")
 
 
 def is_stream_safe(text: str) -> bool:
-    """Whether normalising `text` takes time linear in its length."""
+    """Return True if normalising `text` takes time linear in its length."""
     if text.isascii():
         return True
     try:
         return _MARKS.search(text) is None
     except UnicodeEncodeError:
-        return True  # half a surrogate pair, which is refused where texts are written
+        return True  # half a surrogate pair, which the writer refuses
 
 
 def _members_nfc(pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:
@@ -328,7 +328,7 @@ def _double(literal: str) -> float:
     if len(literal) > FLOAT_CHARS_MAX:
         raise MalformedJSONError("number")
     value = float(literal)
-    if not value.is_integer():  # also true of an overflow
+    if not value.is_integer():  # true of infinity too, the value of an overflow
         if math.isinf(value):
             raise MalformedJSONError("number")
         return value
@@ -342,7 +342,7 @@ def _double(literal: str) -> float:
 
 
 def _constant(_literal: str) -> NoReturn:
-    raise MalformedJSONError("syntax")  # docs/mapl.md 1: a bare NaN is E_JSON: it is not a JSON number
+    raise MalformedJSONError("syntax")  # docs/mapl.md 1: a bare NaN is E_JSON, for it is not a JSON number
 
 
 def _scanner(
@@ -358,7 +358,10 @@ _scan_unicode = _scanner(_members_nfc)
 
 
 def _check_nesting(text: bytes, depth_max: int, nodes_max: int) -> None:
-    """Raise if the scanner would go too deep. Up to the first syntax error both see the same brackets."""
+    """Raise MalformedJSONError if the scanner would recurse too deep.
+
+    Up to the first syntax error both see the same brackets.
+    """
     # Pairs of backslashes go first; any backslash left over belongs to the character behind it.
     unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(unescaped.split(b'"')[::2]).translate(None, delete=_NOT_BRACKETS)
@@ -388,7 +391,7 @@ def _check_nodes(value: JSONValue, nodes_max: int) -> None:
 
 
 def _check_surrogates(value: JSONValue) -> None:
-    """Raise if an escape left half a pair behind; the bytes themselves cannot hold one."""
+    """Raise MalformedJSONError if an escape spells half a surrogate pair; UTF-8 itself cannot hold one."""
     try:
         _encode(value).encode()
     except UnicodeEncodeError:

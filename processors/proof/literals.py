@@ -2,10 +2,10 @@
 
 
 def is_kept(literal: str, value: float) -> bool:
-    """Return whether a double without a fraction is the number in the text, or is spelled there as doubles are.
+    """Return True if a double without a fraction equals the number in the text, or is spelled there as doubles are.
 
-    Beyond 2^53 a double is spelled by its shortest digits: `1e300` and the 301 digits of it are both that number.
-    What is too small for a double is 0, as in every reader.
+    Beyond 2^53 a double is spelled by its shortest digits: `1e300` and its 301 digits are both that number. A literal
+    too small for a double is 0, as in every reader.
     """
     if value == 0:
         return True

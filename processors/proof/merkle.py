@@ -1,7 +1,7 @@
 """RFC 6962 Merkle trees: roots, inclusion proofs, and the fold that keeps a log's root in O(log n) state.
 
 Leaves are hashed as SHA-256(00 ‖ data), nodes as SHA-256(01 ‖ left ‖ right) (RFC 6962, section 2.1), so a leaf can
-never pass for a node. Nothing here knows what a leaf means.
+never pass for a node. This module does not know the meaning of a leaf.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
-    """Return the root over leaf hashes; of none, SHA-256 of nothing."""
+    """Return the root over leaf hashes; for no leaves, SHA-256 of the empty string."""
     if len(leaves) == 1:
         return leaves[0]
     return levels(leaves)[-1][0] if leaves else EMPTY_ROOT
@@ -70,13 +70,13 @@ def paths(rows: Sequence[Sequence[bytes]]) -> list[bytes]:
 
 
 def root_from_path(leaf: bytes, index: int, size: int, proof: bytes) -> bytes:
-    """Return the root that `proof` leads to (RFC 9162, section 2.1.3.2).
+    """Return the root that the path `proof` leads to from `leaf` (RFC 9162, section 2.1.3.2).
 
     Raises:
         ProofError: index is not below size, or the path is not exactly as long as they demand.
     """
     if not 0 <= index < size:
-        raise ProofError(f"got index {index} in a tree of size {size}")
+        raise ProofError(f"got index {index} in a tree of size {size}, want an index below the size")
     return _climb(leaf, index, size - 1, proof) if size > 1 or proof else leaf
 
 
@@ -87,16 +87,16 @@ def _climb(node: bytes, index: int, last: int, proof: bytes) -> bytes:
         last >>= 1
     if last == 0:
         if proof:
-            raise ProofError(f"got a path of {len(proof)} bytes too many")
+            raise ProofError(f"got a path of {len(proof)} bytes more than index and size demand")
         return node
     sibling = proof[:32]
     if len(sibling) != 32:
-        raise ProofError("got a path of too few hashes")
+        raise ProofError("got a path of fewer hashes than index and size demand")
     parent = sha256(b"\x01" + sibling + node if index & 1 else b"\x01" + node + sibling).digest()
     return _climb_on(parent, index >> 1, last >> 1, proof[32:])
 
 
-# From its parent on the way is a leaf's and its sibling's alike: the records of a burst need two hashes each, not six.
+# Leaf and sibling share the way from their parent up, so the records of a burst need two hashes each, not six.
 _climb_on = lru_cache(maxsize=4096)(_climb)
 
 

@@ -1,10 +1,10 @@
-r"""Sealed payloads: who may read what stands in a tenant's topics.
+r"""Sealed payloads: parts of a tenant's records that only their recipients can read.
 
     header `macaw-payload` = sender X25519 ‖ u8 n ‖ n * (kid ‖ nonce ‖ wrapped key) ‖ nonce ‖ ciphertext
 
 The payload is encrypted once under a fresh content key (XSalsa20-Poly1305), and that key once for each recipient
-(X25519 with XSalsa20-Poly1305, libsodium's `crypto_box`). Records name the payload by its SHA-256, so whoever checks
-signatures, audit or replay needs no key. Randomness is an argument: it comes from the edge.
+(X25519 with XSalsa20-Poly1305, libsodium's `crypto_box`). Records name the payload by its SHA-256, so a check of
+signatures, of the audit log or of a replay needs no key. Randomness is an argument: it comes from the caller.
 """
 
 from __future__ import annotations
@@ -57,22 +57,22 @@ class SealingKey:
 
 
 def payload_salt(event_leaf: bytes, event_salt: bytes) -> bytes:
-    """Return the salt of the payload that an event causes: secret to readers of digests, the same in every replay."""
+    """Return the salt of the payload that an event causes. Readers of digests cannot know it; every replay makes it."""
     return sha256(PAYLOAD_SALT_TAG + event_leaf + event_salt).digest()[:SALT_BYTES]
 
 
 def parameters_digest(salt: bytes, canonical: bytes) -> bytes:
-    """Return what a decision says in the clear of a call's parameters, under the salt of its payload.
+    """Return the digest of a call's parameters that a decision shows in the clear, under the salt of its payload.
 
-    A plain digest would let every reader of decisions try parameters out until one fits: amounts and names are few.
+    Without a salt every reader of decisions could find the parameters by trial: amounts and names are few.
     """
     return sha256(PARAMETERS_TAG + salt + canonical).digest()
 
 
 def document_digest(salt: bytes, digest: bytes) -> bytes:
-    """Return what a decision says in the clear of a document that came with the call, under the same salt.
+    """Return the digest of a document that came with the call, as a decision shows it, under the same salt.
 
-    Published policies have public names, their digests; what one caller wrote about one call has not.
+    A published policy is named by its plain digest, which is public; a document of one call must not be found by trial.
     """
     return sha256(DOCUMENT_TAG + salt + digest).digest()
 
@@ -86,7 +86,7 @@ def seal(
     each recipient and 24 for the content.
 
     Raises:
-        SealingError: there is no recipient (a payload nobody can read is a mistake), or more than 16.
+        SealingError: there are not 1 to 16 recipients; a payload without a reader is a mistake.
     """
     if not 0 < len(recipients) <= RECIPIENTS_MAX:
         raise SealingError(f"got {len(recipients)} recipients, want 1 to {RECIPIENTS_MAX}")
@@ -100,18 +100,18 @@ def seal(
 
 
 def open_sealed(header: bytes, kid: bytes, key: SealingKey, sender: bytes, payload_sha256: bytes) -> bytes:
-    """Return the payload that was sealed to `kid` by `sender`.
+    """Return the payload that `sender` sealed to `kid`.
 
     Raises:
-        SealingError: it is malformed, was not sealed to `kid` or by `sender`, or does not have the digest that the
-            signed record names.
+        SealingError: the header is malformed, was not sealed to `kid` or by `sender`, or the payload does not have the
+            digest that the signed record names.
     """
     if len(header) < 33 or header[:32] != sender:
-        raise SealingError("the payload is not sealed by the monitor")
+        raise SealingError("the payload was not sealed by the monitor that signed the record")
     count = header[32]
     body_at = 33 + count * WRAPPED_BYTES
     if not 0 < count <= RECIPIENTS_MAX or len(header) < body_at + NONCE_BYTES:
-        raise SealingError("the payload header is malformed")
+        raise SealingError("the payload header has the wrong length, or not 1 to 16 recipients")
     entries = (header[33 + i * WRAPPED_BYTES : 33 + (i + 1) * WRAPPED_BYTES] for i in range(count))
     mine = next((entry for entry in entries if entry[:32] == kid), None)
     if mine is None:
@@ -122,7 +122,7 @@ def open_sealed(header: bytes, kid: bytes, key: SealingKey, sender: bytes, paylo
             header[body_at + NONCE_BYTES :], header[body_at : body_at + NONCE_BYTES], content_key
         )
     except CryptoError as exc:
-        raise SealingError("the payload does not open") from exc
+        raise SealingError("the payload does not open: it is damaged, or sealed with another key") from exc
     if sha256(payload).digest() != payload_sha256:
-        raise SealingError("the payload is not the one that the record names")
+        raise SealingError("the payload does not have the SHA-256 that the record names")
     return payload

@@ -1,4 +1,4 @@
-r"""What a signature covers, and how it is checked.
+r"""Signatures: the bytes that they cover, and their verification.
 
 A signature is always over a tree head, so one signature can cover a burst of records:
 
@@ -6,8 +6,8 @@ A signature is always over a tree head, so one signature can cover a burst of re
     signature = Ed25519("macaw/head/v1\n" ‖ u32(size) ‖ root)
 
 A record carries the header `macaw-proof` = signature ‖ u32 index ‖ u32 size ‖ path, and `macaw-kid` = SHA-256 of the
-public key. Verification raises; there is no boolean to forget. Ed25519 is checked with libsodium, which is strict
-about encodings, on keys that were checked at registration (ADR 0004).
+public key. A failed verification raises, so a caller cannot overlook it. Ed25519 is checked with libsodium, which is
+strict about encodings, on keys that were checked at registration (ADR 0004).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SIGNATURE_BYTES = 64
 
 
 class SignatureError(EvidenceError):
-    """A signature, or the key it was made with, is not good."""
+    """A signature does not verify, or its public key is not valid."""
 
 
 class MalformedProofError(EvidenceError):
@@ -57,7 +57,7 @@ def length_prefixed(data: bytes) -> bytes:
 
 
 def tagged_digest(tag: bytes, *parts: bytes) -> bytes:
-    """Return the digest of some parts, each after its length, in the domain that the tag names."""
+    """Return SHA-256(tag ‖ lp(part) ‖ lp(part) …): a digest in a domain of its own."""
     return sha256(tag + b"".join(map(length_prefixed, parts))).digest()
 
 
@@ -68,7 +68,7 @@ def kid_of(public_key: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record stands and what it is: everything in a leaf but its body."""
+    """The part of a leaf before the body: tag, genesis, topic, partition and schema of a record."""
 
     prefix: bytes
 
@@ -99,7 +99,7 @@ class Proof(NamedTuple):
             MalformedProofError: it is too short or too long, or the tree is empty or too large.
         """
         if not PROOF_FIXED_BYTES <= len(header) <= PROOF_FIXED_BYTES + 32 * limits.PROOF_PATH_MAX:
-            raise MalformedProofError(f"got {len(header)} bytes, want 72 and a path of at most 10 hashes")
+            raise MalformedProofError(f"the proof has {len(header)} bytes, want 72 and a path of at most 10 hashes")
         index, size = int.from_bytes(header[64:68], "big"), int.from_bytes(header[68:72], "big")
         if not index < size <= limits.HEAD_LEAVES_MAX:
             raise MalformedProofError(
@@ -122,7 +122,7 @@ class Proof(NamedTuple):
 
 
 def head_bytes(size: int, root: bytes) -> bytes:
-    """Return what is signed for a tree of `size` leaves with this root."""
+    """Return the bytes to sign for a tree of `size` leaves with this root."""
     return HEAD_TAG + size.to_bytes(4, "big") + root
 
 
@@ -130,10 +130,10 @@ def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> Non
     """Check one Ed25519 signature (RFC 8032) under a key that passed `check_public_key`.
 
     Raises:
-        SignatureError: it does not verify, or a length is wrong.
+        SignatureError: the signature does not verify, or a length is wrong.
     """
     if len(public_key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
-        raise SignatureError("a key is 32 bytes and a signature 64")
+        raise SignatureError(f"got key and signature of {len(public_key)} and {len(signature)} bytes, want 32 and 64")
     try:
         bindings.crypto_sign_open(signature + message, public_key)
     except BadSignatureError as exc:
@@ -144,17 +144,17 @@ def check_public_key(public_key: bytes) -> None:
     """Check an Ed25519 public key before it is trusted: canonical, on the curve, in the prime-order subgroup.
 
     Raises:
-        SignatureError: it is not; a small-order key would make one signature fit many messages.
+        SignatureError: the key is not; with a key of small order one signature would fit many messages.
     """
     if len(public_key) != KEY_BYTES or not bindings.crypto_core_ed25519_is_valid_point(public_key):
-        raise SignatureError("not a valid Ed25519 public key")
+        raise SignatureError("the public key is not 32 bytes of a canonical Ed25519 point of prime order")
 
 
 class VerifiedHeads:
-    """Heads whose signature was checked, most recent last, bounded: arithmetic only.
+    """A bounded memory of heads with a verified signature, most recent last.
 
-    Whether a key is valid *now* is asked every time, elsewhere. Entries name key, head and signature, so a hit says
-    exactly what `verify_signature` would say.
+    It remembers arithmetic only: the caller checks each time that the key is valid now. An entry names key, head and
+    signature, so a hit is worth exactly as much as a new `verify_signature`.
     """
 
     def __init__(self, capacity: int = limits.HEADS_REMEMBERED_MAX) -> None:
@@ -165,7 +165,7 @@ class VerifiedHeads:
         """Check a head's signature unless it is known.
 
         Raises:
-            SignatureError: it does not verify.
+            SignatureError: the signature does not verify.
         """
         item = (public_key, head, signature)
         if item not in self._known:
@@ -208,7 +208,7 @@ class SigningKey:
 
 
 def possession_bytes(genesis: bytes, role: str, principal_id: str, ed25519: bytes, x25519: bytes) -> bytes:
-    """Return what a new key signs to show that its owner holds it, for this role, principal and tenant only."""
+    """Return the bytes that a new key signs to prove possession, for this role, principal and tenant only."""
     return (
         POSSESSION_TAG
         + genesis
@@ -220,5 +220,5 @@ def possession_bytes(genesis: bytes, role: str, principal_id: str, ed25519: byte
 
 
 def root_act_bytes(genesis: bytes, root_epoch: int, act: bytes) -> bytes:
-    """Return what root keys sign for a root act."""
+    """Return the bytes that root keys sign for a root act."""
     return ROOT_TAG + genesis + root_epoch.to_bytes(8, "big") + act

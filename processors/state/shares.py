@@ -1,16 +1,22 @@
-r"""Who pays for a row: nobody's share of a table is everybody's.
+r"""Shares: a row counts for the principal that pays for it, and no payer can fill a table alone.
 
-A row that somebody without an admin's rights can cause names its payer, in two levels. The *holder* is the principal
-that acts; for a call in somebody's name the person at the root of the delegation. The *sponsor* is the key that vouches
-for the holder: the enrolment key that registered it, or the bridge that opened the person's session. Whom an admin
-registered vouches for itself. Somebody else may act within a holder's share, as a *guest*: a delegate that calls in a
-person's name, with all to whom it hands that on, and a tool for which a call is open.
+Each row that a principal without an admin's rights can cause names its payer, in two levels. The *holder* is the
+principal that acts; for a call on behalf of a person it is the person at the root of the delegation. The *sponsor* is
+the key that vouches for the holder: the enrolment key that registered it, or the bridge that opened the person's
+session. A holder that an admin registered has no sponsor. A *guest* is another principal that acts within a holder's
+share: a delegate that calls on behalf of a person, together with those to which it delegates further; and a tool for
+which a call is open.
 
-A sponsor, or a holder without one, has at most a quarter of a table; a holder among others of its sponsor a quarter of
-that; a guest a quarter of every share in which it acts, and a quarter of the table in all. So nobody alone can fill
-what others need, and one key's crowd fills its own quarter.
+A sponsor, or a holder without one, has at most a quarter of a table; a holder with a sponsor has a quarter of the
+sponsor's share. A guest has a quarter of every share in which it acts, and a quarter of the table in all. So no
+principal can fill a table that others need, and the holders of one key together fill that key's quarter only.
 
-Payer in a row: holder "\n" hex kid of the sponsor or nothing "\n" guest or nothing; "" counts for nobody.
+A row holds its payer as the text holder "\n" hex kid of the sponsor or nothing "\n" guest or nothing; "" has no share.
+`shares_of` returns (name of a share, divisor of the table's bound), and the row counts for each:
+
+    payer("bot")                        (("bot\n", 4),)
+    payer("ann", b"\xab")               (("\nab", 4), ("ann\nab", 16))
+    payer("ann", guest="bot")           (("ann\n", 4), ("\n\nbot", 4), ("ann\n\nbot", 16))
 """
 
 from __future__ import annotations
@@ -25,18 +31,18 @@ from schemas.reasons import Reason
 
 R = TypeVar("R")
 
-_BETWEEN = "\n"  # no name holds it
+_BETWEEN = "\n"  # not allowed in a name
 _NAME_SHOWN = 48
 
 
 def payer(holder: str, sponsor: bytes = b"", guest: str = "") -> str:
-    """Return what a row says of who pays. A holder is no guest of its own."""
+    """Return the text of a payer, as a row holds it. A holder is not a guest of its own share."""
     return _BETWEEN.join((holder, sponsor.hex(), guest if guest != holder else ""))
 
 
 @functools.lru_cache(maxsize=4096)
 def with_guest(paid_by: str, guest: str) -> str:
-    """Return the payer of what somebody else does within a payer's share. Rows of older versions name nobody."""
+    """Return a payer with `guest` as its guest. A row of an older version has no payer (""), and gets none here."""
     if not paid_by:
         return ""
     holder, sponsor, _ = paid_by.split(_BETWEEN)
@@ -45,7 +51,7 @@ def with_guest(paid_by: str, guest: str) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def shares_of(paid_by: str, guest: str = "") -> Shares:
-    """Return the shares that a row counts for, by its payer; `guest` is one that acts in what the payer names."""
+    """Return the shares that a row of this payer counts for; `guest` is a second guest that acts within them."""
     if not paid_by:
         return ()
     holder, sponsor, acting = paid_by.split(_BETWEEN)
@@ -62,12 +68,12 @@ def shares_of(paid_by: str, guest: str = "") -> Shares:
 
 @functools.lru_cache(maxsize=1024)
 def shares_of_sponsor(kid: bytes) -> Shares:
-    """Return the share of a key alone: for rows of which each holder has one."""
+    """Return the share of a sponsor alone: for tables with at most one row for each holder."""
     return ((_BETWEEN + kid.hex(), limits.SHARE_PART),)
 
 
 def check_room(table: Table[R], row: R) -> None:
-    """Check a row that was just put. Raises Refusal LIMIT_EXCEEDED, saying whose share is full, or that all is."""
+    """Check a row that was just put. Raises Refusal LIMIT_EXCEEDED, naming the full share, or the full table."""
     full = table.full_for(row)
     if full is not None:
         raise Refusal(Reason.LIMIT_EXCEEDED, _told(table, *full))
@@ -81,7 +87,7 @@ def _told(table: Table[R], share: str, part: int) -> str:
     if not share:
         return f"the tenant is full: it holds {most}"
     holder, sponsor, guest = (*share.split(_BETWEEN), "")[:3]
-    whose = holder[:_NAME_SHOWN] or (f"all that key {sponsor[:8]} vouches for" if sponsor else "")
+    whose = holder[:_NAME_SHOWN] or (f"all holders of key {sponsor[:8]}" if sponsor else "")
     if guest:
         whose = f"{guest[:_NAME_SHOWN]} for {whose}" if whose else guest[:_NAME_SHOWN]
     return f"the share of {whose} is full: {most}"

@@ -1,4 +1,4 @@
-"""One table: rows by key, with a journal to undo with, deadlines, groups to find rows by, and shares of who pays."""
+"""One table: rows by key, with an undo journal, deadlines, groups to find rows by, and the shares of payers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from schemas import limits
 R = TypeVar("R")
 Undo = tuple["Table[Any]", bytes, Any]
 Groups = Callable[[R], tuple[Hashable, ...]]
-# Of each share that a row counts for: its name, and which part of the table it is (4 for a quarter).
+# The shares that a row counts for, as (name, divisor); divisor 4 stands for a quarter of the table.
 Shares = tuple[tuple[str, int], ...]
 
 
 class Room(NamedTuple):
-    """How much a table may hold: rows and, where it is bounded by bytes, what they weigh together."""
+    """The bounds of a table: number of rows and, if it is bounded by bytes, the sum of the rows' weights in bytes."""
 
     rows: int = limits.FOR_EVER_MS
     size: int = limits.FOR_EVER_MS
@@ -29,9 +29,9 @@ UNBOUNDED = Room()
 class Table(Generic[R]):
     """Rows of one kind by key. A row with a deadline leaves when log time reaches it.
 
-    Rows can be found by the groups they are in, their keys in order. `weight` is the sum of what rows weigh. Where rows
-    have payers it is counted how many of them, and how much, each share holds. All follow every write and every
-    undoing, so they are never stored.
+    A row can be found by its groups; a group lists the keys of its rows in order. `weight` is the sum of the rows'
+    weights. If rows have payers, `counts` and `weights` hold the number and the weight of the rows of each share. All
+    of these follow every write and every undo, so they are never stored.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Table(Generic[R]):
         self.room = room
         self._least = room.rows // limits.SHARE_PARTS_MAX
         self.rows: dict[bytes, R] = {}
-        self.version = 0  # changes with every write, undone ones included: what is derived from rows goes stale
+        self.version = 0  # rises with every write, undone ones included: shows that a derived value is stale
         self._journal = journal
         self._deadlines = deadlines
         self._deadline = deadline
@@ -78,8 +78,8 @@ class Table(Generic[R]):
         self._payers = payers
         self._weigh = weigh
         self.counts: dict[str, int] = {}  # rows by share
-        self.weights: dict[str, int] = {}  # what they weigh, by share
-        self.counted = 0  # rows that count for somebody
+        self.weights: dict[str, int] = {}  # weight of the rows, by share
+        self.counted = 0  # rows that count for a share
         self.weight = 0
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class Table(Generic[R]):
         return () if self._payers is None else self._payers(row)
 
     def full_for(self, row: R) -> tuple[str, int] | None:
-        """Return what holds more than it may now that `row` is here, as a share ("" is the table) and its part."""
+        """Return the first share over its bound after `row` was put, as (name, divisor); ("", 1) is the whole table."""
         rows, size = self.room
         if self.counted <= self._least and self.weight <= size // limits.SHARE_PARTS_MAX:
             return None  # the usual case: all rows together are fewer than the smallest share may have
@@ -118,14 +118,14 @@ class Table(Generic[R]):
         self._remove(key)
 
     def restore(self, key: bytes, row: R | None) -> None:
-        """Set or remove a row without a trace: for undoing, and for a restart from the changelog."""
+        """Set a row, or remove it for None, without a journal entry: to undo, and to restart from the changelog."""
         if row is None:
             self._remove(key)
         else:
             self._set(key, row)
 
     def deadline_of(self, key: bytes) -> int | None:
-        """Return when the row leaves, or None where there is no such row."""
+        """Return the log time (ms) at which the row leaves; None if there is no such row, or it has no deadline."""
         row = self.rows.get(key)
         return None if row is None or self._deadline is None else self._deadline(row)
 
@@ -134,7 +134,7 @@ class Table(Generic[R]):
         self._follow(key, before, row)
         self.rows[key] = row
         self.version += 1
-        # A row that only counts on keeps its place: else each use of what lasts a day would be remembered for a day.
+        # Only a new deadline enters the heap: else each use of a row that lasts a day would leave an entry for a day.
         if self._deadline is not None and (before is None or self._deadline(before) != self._deadline(row)):
             deadline = self._deadline(row)
             if deadline < limits.FOR_EVER_MS:
@@ -146,9 +146,9 @@ class Table(Generic[R]):
         self._follow(key, row, None)
 
     def _follow(self, key: bytes, before: R | None, after: R | None) -> None:
-        """Let groups, shares and weights follow a row's change.
+        """Update groups, shares and weights after a row's change.
 
-        All of them are asked first: a row of which one cannot be told must not leave half of it done.
+        Every function of the row is called before anything is written: if one raises, no half of the change is left.
         """
         groups_of, payers, weigh = self._groups_of, self._payers, self._weigh
         if groups_of is not None:
@@ -174,7 +174,7 @@ class Table(Generic[R]):
             bisect.insort(self._groups.setdefault(group, []), key)
 
     def _recount(self, old: Shares, new: Shares, lighter: int, heavier: int) -> None:
-        """Count a row for other shares than before: a few additions, however many rows there are."""
+        """Move a row from its old shares to its new ones: a few additions, however many rows there are."""
         if old is not new and old != new:
             self.counted += bool(new) - bool(old)
             if old:

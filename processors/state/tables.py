@@ -1,8 +1,14 @@
 """The state of one tenant: typed tables, a journal to undo with, and deadlines.
 
-The step reads and writes rows here and nowhere else. Every write notes what it replaced: a record that is refused is
-undone to its savepoint, a transaction that aborts is undone whole, and one that commits hands its changes over as
-values. Tables hold the state that follows from the log; they can always be rebuilt from it.
+The step reads and writes rows here and nowhere else. Every write puts the replaced row into the journal: a refused
+record is undone to its savepoint, an aborted transaction is undone whole, and a committed one hands its changes over as
+values. Tables are a cache of the log and can always be rebuilt from it.
+
+`derived` keeps one value for each table, made from all its rows, until the next write to that table:
+
+    tables.derived(tables.policies, index_of)   calls index_of(rows) and keeps the result
+    tables.derived(tables.policies, index_of)   returns the same object; after tables.policies.put(…) it is made again
+    tables.derived(tables.policies, names_of)   WRONG: returns the kept index, for only the table's name is looked at
 """
 
 from __future__ import annotations
@@ -50,8 +56,8 @@ D = TypeVar("D")
 
 SINGLETON = b"-"  # the key of a table's only row
 OPEN = "open"  # the group of all requests that may still be approved
-OVER = "over"  # with an event's leaf: the group of what it asked for and has its answer
-SWEEPING = "sweeping"  # the group of what has ended, while rows that hang on it are still leaving
+OVER = "over"  # with an event's leaf: the group of the closed requests of that event
+SWEEPING = "sweeping"  # the group of ended sessions and keys while rows that depend on them are leaving
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 _DEADLINES_SPARE = 4096
 
@@ -93,7 +99,7 @@ def _groups_of_session(row: SessionRow) -> tuple[Hashable, ...]:
 
 
 def _session_leaves_at(row: SessionRow) -> int:
-    # Its key must not come back while rows name it.
+    # Its key must not be registered again while rows name it.
     return limits.FOR_EVER_MS if row.sweeping else row.expires_at + limits.SESSION_LINGER_MS
 
 
@@ -119,7 +125,7 @@ def _weight_of_request(row: RequestRow) -> int:
 
 
 def _shares_of_request(row: RequestRow) -> Shares:
-    """A closed request counts apart, so that it takes no room from an open one."""
+    """Return the shares of a request. A closed one has shares of its own, and takes no room from open ones."""
     shares = shares_of(row.payer)
     return tuple((f"{OVER} {share}", part) for share, part in shares) if row.closed else shares
 
@@ -130,7 +136,7 @@ def _groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
 
 
 def _shares_of_attestation(row: AttestationRow) -> Shares:
-    """A tool is a guest of its caller; a bridge's statements count as the persons' own."""
+    """Return the shares of an attestation. A tool is a guest of its caller; a bridge is not a guest of its persons."""
     return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
 
 
@@ -143,7 +149,7 @@ def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
 
 
 def _weight_of_value(row: VaultRow) -> int:
-    """Return the bytes that a value of the vault takes, with its proof."""
+    """Return the bytes of a vault value and of the signed events that prove it."""
     signed = (one for one in (row.written, row.opened) if one is not None)
     return len(row.value.encode()) + sum(len(one.event) + len(one.proof) for one in signed)
 
@@ -167,11 +173,11 @@ class Tables:
         self._calls(self.limits)
         self._workflow_state(self.limits)
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
-        # The tail of the audit log: what the next entry links to.
+        # The tail of the audit log: index and link of the next entry.
         self.next_index = 0
         self.prev = sha256(AUDIT_GENESIS_TAG + genesis).digest()
         self.now = 0
-        self.appended = 0  # when the record that is being folded was appended (ms); not behind `now`, unless by a clock
+        self.appended = 0  # append time of the record (ms), below `now` if a clock went back
         self._tail = self._prepared_tail = (self.next_index, self.prev, self.now)
         self._derived: dict[str, tuple[int, Any]] = {}
         self._deadlines_max = _DEADLINES_SPARE
@@ -222,7 +228,7 @@ class Tables:
         self.buckets: Table[RateBucketRow] = self._table(
             "buckets", lambda b: b.until, payers=lambda b: shares_of(b.payer), room=Room(most.buckets)
         )
-        self.work: Table[WorkRow] = self._table("work", lambda w: w.until)  # one a principal, so bounded by those
+        self.work: Table[WorkRow] = self._table("work", lambda w: w.until)  # one for each principal
         self.cells: Table[RuleCellRow] = self._table(
             "cells",
             lambda c: c.until,
@@ -240,7 +246,7 @@ class Tables:
         )
 
     def _workflow_state(self, most: TenantLimits) -> None:
-        """Make the tables of attestations, approvals, the vault, and delegations."""
+        """Make the tables of attestations, approvals, delegations and the vault."""
         self.attestations: Table[AttestationRow] = self._table(
             "attestations",
             lambda a: a.until,
@@ -296,7 +302,7 @@ class Tables:
         return Table(name, self._journal.entries, self._deadlines, deadline, **more)
 
     def derived(self, table: Table[R], build: Callable[[dict[bytes, R]], D]) -> D:
-        """Return `build(rows)`, made again only after the table has changed. One builder for each table."""
+        """Return `build(rows)`, kept until the table changes. Requires the same `build` in all calls for a table."""
         version, value = self._derived.get(table.name, (-1, None))
         if version != table.version:
             value = build(table.rows)
@@ -314,7 +320,7 @@ class Tables:
         self._journal.undo_to(mark)
 
     def rollback(self) -> None:
-        """Take back every write that is not committed: a transaction was aborted, and later writes stood on it."""
+        """Undo every write that is not committed: those of an aborted transaction, and later ones built on them."""
         self._journal.rollback()
         self.next_index, self.prev, self.now = self._tail
 
@@ -333,7 +339,7 @@ class Tables:
         return self._journal.writes(tables, since)
 
     def prepare(self) -> None:
-        """Put the writes up to now into a transaction. Later ones stand on it, and belong to the next."""
+        """Put the writes so far into a transaction. Later writes build on them, and belong to the next transaction."""
         self._journal.prepare()
         self._prepared_tail = (self.next_index, self.prev, self.now)
 
@@ -362,7 +368,7 @@ class Tables:
     # --- deadlines ---
 
     def next_deadline(self) -> int | None:
-        """Return the earliest deadline of a row that is still there."""
+        """Return the earliest deadline (log time, ms) of a row in any table; None if no row has one."""
         heap = self._deadlines
         while heap:
             deadline, name, key = heap[0]
@@ -372,22 +378,21 @@ class Tables:
         return None
 
     def _forget_moved_deadlines(self) -> None:
-        """Drop entries that are not the deadline of a row any more: each move of a deadline leaves one behind.
+        """Compact the heap: drop entries of rows that have left or have a new deadline.
 
-        The next time is after as many new entries as there are now, so that a write costs the same with any number of
-        rows.
+        Runs when the heap has doubled, so a write stays O(log n).
         """
         self._deadlines[:] = {one for one in self._deadlines if self.by_name[one[1]].deadline_of(one[2]) == one[0]}
         heapq.heapify(self._deadlines)
         self._deadlines_max = 2 * len(self._deadlines) + _DEADLINES_SPARE
 
     def due(self) -> Iterator[tuple[str, bytes]]:
-        """Yield (table, key) of rows whose deadline is at or before now, at most 64, in (deadline, table, key) order.
+        """Yield (table, key) of rows with a deadline at or before now, at most 64, in (deadline, table, key) order.
 
-        The caller deletes each row that it is given.
+        The caller must delete each row.
         """
         if not self._deadlines or self._deadlines[0][0] > self.now:
-            return  # the usual case: the earliest, of a row that may have left already, is not due
+            return  # the usual case: the earliest entry is not due
         for _ in range(limits.EXPIRED_PER_EVENT_MAX):
             deadline = self.next_deadline()
             if deadline is None or deadline > self.now:

@@ -1,9 +1,14 @@
-"""Readers made from schemas, for data in the form that `schemas.codec_fast.writing` gives them: one function for each
-record type.
+"""Readers generated from schemas, one function for each record type, for the data that `writing` makes.
 
-Whatever looks different is not refused here: the reader says that it does not know, and fastavro reads it and judges.
-So these readers must only be right where they answer, and tests hold every answer against fastavro's, over good and
-mangled data. They take half of its time (docs/performance.md), and build our records instead of dictionaries.
+A reader returns None for data in any other form; then fastavro reads them, and refuses them if they are wrong. So a
+reader must be right only where it answers, and tests compare every answer with fastavro's, over good and mangled data.
+It takes half of fastavro's time (docs/performance.md), and builds our records instead of dictionaries.
+
+`_Compiler._lines` writes the Python lines that read one value from `data` at `at`. For a field `spent` of a record:
+
+    {"type": "boolean"} →  n = data[at]; at += 1; (more bytes of n); if n > 1: raise Unusual; r.spent = n == 1
+    data 01, at 0       →  r.spent = True, at 1
+    data 02, at 0       →  _UnusualError, so the whole reader returns None, and fastavro judges the datum
 """
 
 from __future__ import annotations
@@ -18,19 +23,19 @@ _Part = Callable[[bytes, int], tuple[Any, int]]
 
 _LONG_BYTES_MAX = 9  # of a varint: 63 bits, more than any time or counter
 _PRIMITIVES = frozenset({"string", "bytes", "long", "int", "boolean"})
-# Where a length is wrong the end of a slice lies behind the data: then the next byte is missing, or the end is not met.
+# A wrong length moves `at` behind the data: then the next byte is missing, or `at` is not the end of the data.
 _NOT_KNOWN = (IndexError, UnicodeDecodeError)
 
 
 class _UnusualError(IndexError):
-    """Well-formed or not, it is not what our writers write."""
+    """The data do not have the form that our writers give them; they may be valid Avro all the same."""
 
 
 def compile_reader(schema: Any, class_of: Callable[[str], Any]) -> Reader | None:
-    """Return a function from a datum to its record, which returns None for what it does not know.
+    """Return a function from a datum to its record, or None if the schema uses a type that is not known here.
 
-    `class_of` gives the record class of a full schema name; the schema must be resolved. None where it uses a type that
-    is not known here.
+    The function returns None for a datum in another form than our writers give it. `class_of` returns the record class
+    of a full schema name. Requires a resolved schema.
     """
     try:
         part = _Compiler(class_of).part(schema)
@@ -48,19 +53,19 @@ def compile_reader(schema: Any, class_of: Callable[[str], Any]) -> Reader | None
 
 
 def _long(data: bytes, at: int, first: int) -> tuple[int, int]:
-    """Return an unsigned varint of several bytes, the first of which was read, and where it ends."""
+    """Return an unsigned varint that begins with the byte `first` and goes on at `at`, and the position behind it."""
     value, shift, begin = first & 0x7F, 7, at
     while (byte := data[at]) > 0x7F:
         value |= (byte & 0x7F) << shift
         shift += 7
         at += 1
     if not byte or at - begin + 2 > _LONG_BYTES_MAX:
-        raise _UnusualError  # longer than need be, or than a time
+        raise _UnusualError  # not the shortest form, or more than 63 bits
     return value | byte << shift, at + 1
 
 
 def _array(data: bytes, at: int, item: _Part) -> tuple[tuple[Any, ...], int]:
-    """Return the items of an array in one block."""
+    """Return the items of an array that is written in one block, and the position behind it."""
     count = data[at]
     at += 1
     if count > 0x7F:
@@ -79,14 +84,14 @@ def _array(data: bytes, at: int, item: _Part) -> tuple[tuple[Any, ...], int]:
 
 
 class _Compiler:
-    """Turns one schema into functions that call each other; records by name, as a later use of one is only its name."""
+    """Turns a schema into functions that call each other, kept by name: a record's second use is only its name."""
 
     def __init__(self, class_of: Callable[[str], Any]) -> None:
         self._class_of = class_of
         self._records: dict[str, _Part] = {}
 
     def part(self, schema: Any) -> _Part:
-        """Return the function for a value that is not generated in place. Raises TypeError."""
+        """Return the function that reads a value of `schema`. Raises TypeError for a type that is not known here."""
         if isinstance(schema, str) and schema in self._records:
             return self._records[schema]
         if isinstance(schema, dict) and schema["type"] == "record":
@@ -128,7 +133,7 @@ class _Compiler:
         name = f"p{len(names)}"
         if isinstance(kind, list):
             names[name] = [self.part(branch) for branch in kind]
-            # Odd is negative, and from 128 on more bytes follow.
+            # An odd byte is a negative branch; from 128 on more bytes follow.
             pick = ["n = data[at]", "if n & 129:", "    raise Unusual"]
             return [*pick, f"{to}, at = {name}[n >> 1](data, at + 1)"]
         if isinstance(kind, dict) and kind["type"] == "array":
@@ -150,7 +155,7 @@ class _Compiler:
         return ["elif data[at] & 129:", f"    {whole}", "else:", *few, *ended]
 
 
-# Most lengths take one byte or two; of two the second is not zero, or it would not be needed.
+# Reads a varint into `n`. Most take one or two bytes; a second byte of zero would not be the shortest form.
 _FIRST = [
     "n = data[at]",
     "at += 1",

@@ -1,8 +1,8 @@
 """Writers made from schemas: one Python function for each record type, generated once from its resolved schema.
 
-Why beside fastavro: the fold writes four small records for each call, and the general writer takes four times as long
-for one (docs/performance.md). The bytes are the same for every record; a test holds
-the two against each other. Only what our schemas use is known; any other type is refused when the writer is made.
+The reason not to use fastavro: the fold writes four small records for each call, and fastavro's writer takes four times
+as long for one (docs/performance.md). The bytes are the same for every record; a test compares the two. Types that our
+schemas do not use are refused when the writer is made.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _SMALL = 8192
 
 @functools.lru_cache(maxsize=_SMALL)
 def zigzag(number: int) -> bytes:
-    """Return a long as Avro writes it: zig-zag, then 7 bits a byte, low ones first (Avro 1.12, binary encoding).
+    """Return a long as Avro writes it: zig-zag, then 7 bits in each byte, low bits first (Avro 1.12, binary encoding).
 
     Raises:
-        OverflowError: it has more than 64 bits.
+        OverflowError: the number has more than 64 bits.
     """
     if not -(1 << 63) <= number < 1 << 63:
-        raise OverflowError(f"{number} does not fit a long")
+        raise OverflowError(f"{number} does not fit an Avro long of 64 bits")
     rest = (number << 1) ^ (number >> 63)
     out = bytearray()
     while rest > 0x7F:
@@ -35,14 +35,14 @@ def zigzag(number: int) -> bytes:
 
 
 def zigzag_int(number: int) -> bytes:
-    """Return an int as Avro writes it. Raises OverflowError: it has more than 32 bits."""
+    """Return an int as Avro writes it. Raises OverflowError for more than 32 bits."""
     if not -(1 << 31) <= number < 1 << 31:
-        raise OverflowError(f"{number} does not fit an int")
+        raise OverflowError(f"{number} does not fit an Avro int of 32 bits")
     return zigzag(number)
 
 
 class _Lengths(dict[int, bytes]):
-    """Lengths and counts as Avro writes them, the usual ones ready."""
+    """Lengths and counts as Avro writes them, the usual ones computed in advance."""
 
     def __missing__(self, size: int) -> bytes:
         return zigzag(size)
@@ -72,7 +72,7 @@ def flag(value: bool) -> bytes:  # noqa: FBT001 - the value itself
     return b"\1" if value else b"\0"
 
 
-# For each primitive: the generated expressions (0: the value, 1: a name for its bytes), and the same as a function.
+# For each primitive: the generated expression ({0}: the value, {1}: a name for its bytes), and the same as a function.
 _PRIMITIVES: dict[str, tuple[str, Writer]] = {
     "string": ("L[len({1} := {0}.encode())], {1}", text),
     "bytes": ("L[len({1} := {0})], {1}", blob),
@@ -92,7 +92,7 @@ def compile_writer(schema: Any) -> Writer:
 
 
 class _Compiler:
-    """Turns one schema into nested functions; records by name, because a later use of one is only its name."""
+    """Turns one schema into nested functions, kept by name: a record's second use is only its name."""
 
     def __init__(self) -> None:
         self._records: dict[str, Writer] = {}
@@ -149,7 +149,7 @@ class _Compiler:
 
 
 def _kind(schema: Any) -> Any:
-    """Return what a type is: a name, or the branches of a union."""
+    """Return the kind of a type: its name, or the branches of a union."""
     return schema["type"] if isinstance(schema, dict) else schema
 
 
