@@ -6,8 +6,7 @@ values. Tables are a cache of the log and can always be rebuilt from it.
 
 `derived` keeps one value for each table, made from all its rows, until the next write to that table:
 
-    tables.derived(tables.policies, index_of)   calls index_of(rows) and keeps the result
-    tables.derived(tables.policies, index_of)   returns the same object; after tables.policies.put(…) it is made again
+    tables.derived(tables.policies, index_of)   calls index_of(rows); again only after a write to tables.policies
     tables.derived(tables.policies, names_of)   WRONG: returns the kept index, for only the table's name is looked at
 """
 
