@@ -1,4 +1,4 @@
-"""`macaw decide`: how the policies would decide a call, as advice that changes nothing."""
+"""`macaw decide`: ask how the policies would decide a call; the answer is advice and changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.terminal.options import Tenant
+from macaw.cli.terminal.options import OptionsError, Tenant
 from macaw.cli.terminal.status import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -23,48 +23,48 @@ def command(
     *,
     serve: Annotated[bool, typer.Option("--serve", help="Answer over HTTP (AuthZEN) until Ctrl-C.")] = False,
     subject: Annotated[
-        str | None, typer.Option("--subject", help="The subject that would act: an id of the directory.")
+        str | None, typer.Option("--subject", help="The subject that would act, an id of the directory.")
     ] = None,
     subject_type: Annotated[str, typer.Option("--subject-type", help="The subject's type.", metavar="TYPE")] = "user",
     action: Annotated[
-        str | None, typer.Option("--action", help="The action that it would take.", metavar="NAME")
+        str | None, typer.Option("--action", help="The action, for example transfer.", metavar="NAME")
     ] = None,
     resource: Annotated[
-        str | None, typer.Option("--resource", help="The resource of the action.", metavar="TYPE:ID")
+        str | None, typer.Option("--resource", help="The resource, for example tool:bank.", metavar="TYPE:ID")
     ] = None,
     properties: Annotated[
         str, typer.Option("--properties", help="Properties of the resource, a JSON object.", metavar="JSON")
     ] = "{}",
     policies: Annotated[
         Path | None,
-        typer.Option("--policies", help="Ask these documents, not those in force on the log.", metavar="PATH"),
+        typer.Option("--policies", help="Decide by these documents, not by those in force on the log.", metavar="PATH"),
     ] = None,
     directory: Annotated[
         Path, typer.Option("--directory", help="The YAML or JSON file that names the subjects.", metavar="FILE")
     ] = Path("directory.yaml"),
     host: Annotated[
-        str, typer.Option("--host", help="With --serve: where to listen.", metavar="ADDRESS")
+        str, typer.Option("--host", help="With --serve: the address to listen on.", metavar="ADDRESS")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="With --serve: 0 is a free one.")] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="With --serve: the port; 0 picks one.")] = 0,
     url: Annotated[
-        str | None, typer.Option("--url", help="With --serve: https://NAME by which others call it.", metavar="URL")
+        str | None, typer.Option("--url", help="With --serve: the https://NAME that clients call.", metavar="URL")
     ] = None,
     tenant: Tenant = None,
 ) -> None:
     """Say how the policies would decide; nothing is charged, used up or written.
 
-    One question is answered as JSON, with exit status 1 for a denial. With --serve, programs ask over HTTP, with the
-    token in the tenant's folder.
+    The answer to one question is JSON, with exit status 1 for a denial. With --serve, programs ask over HTTP, with
+    the token in the tenant's folder.
     """
     if serve:
         if subject is not None or action is not None or resource is not None:
-            raise typer.BadParameter(
-                "is asked over HTTP: leave out --subject, --action and --resource", param_hint="--serve"
+            raise OptionsError(
+                "with `--serve`, questions come over HTTP: remove `--subject`, `--action` and `--resource`"
             )
         _serve(policies, directory, tenant, host=host, port=port, url=url)
         return
     if subject is None or action is None or resource is None:
-        raise typer.BadParameter("want --subject, --action and --resource, or --serve", param_hint="--subject")
+        raise OptionsError("a question needs `--subject`, `--action` and `--resource`; or give `--serve`")
     question = _question(subject_type, subject, action, resource, properties)
     with _loading(policies, directory, tenant) as load:
         answer = _answered(load(), question)
@@ -81,7 +81,7 @@ def _question(subject_type: str, subject: str, action: str, resource: str, prope
 
     resource_type, colon, resource_id = resource.partition(":")
     if not colon:
-        raise typer.BadParameter("want TYPE:ID", param_hint="--resource")
+        raise typer.BadParameter(f"got {resource[:80]!r}, want TYPE:ID, for example tool:bank", param_hint="--resource")
     known = object_of(properties, "--properties")
     return Question(
         subject_type=subject_type,
@@ -103,7 +103,7 @@ def _answered(standing: Snapshot, question: Question) -> dict[str, Any]:
 
 @contextmanager
 def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iterator[Callable[[], Snapshot]]:
-    """Yield a function that returns the policies and subjects of this moment; unchanged files are not read again."""
+    """Yield a function that returns the current policies and subjects; unchanged files are not read again."""
     from macaw.policies.files import index_of, policy_paths, read_documents
     from streams.authzen.directory import read_directory
     from streams.authzen.files import Watched
@@ -117,7 +117,7 @@ def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iter
         )
         yield lambda: Snapshot(policies=documents.read(), directory=subjects.read())
         return
-    subjects.read()  # a fault of the file is told before a broker is asked
+    subjects.read()  # reports a faulty file before a broker is asked
 
     from macaw.cli.terminal.places import open_tenant
     from macaw.policies.followed import FollowedPolicies
@@ -140,11 +140,11 @@ def _serve(
     log_to_stderr(logging.INFO)
     check_listen(host, url)
     folder = open_home().tenant(tenant)
-    folder.token()  # without one nobody could ask
+    folder.token()  # fails here if there is none: no client could ask
 
     def on_listening(address: Address) -> None:
         token = folder.path / "views.token"
-        say(f"asked at {address.url}/access/v1/evaluation, with the token in {token}; Ctrl-C ends it")
+        say(f"answers at {address.url}/access/v1/evaluation, with the token in {token}; Ctrl-C ends it")
 
     with _loading(policies, directory, tenant) as load:
         run_decisions(folder, Kept(load), host=host, port=port, url=url, on_listening=on_listening)

@@ -13,7 +13,7 @@ from producers.keys import KeyPair
 from producers.registering import ENROLMENT_PREFIX, register_key
 from schemas.records import EnrolmentGrant, PrincipalRevoked
 
-HANDED_ON = ("bootstrap", "broker_kind", "deployment")  # settings that say where the log is, and no secret
+HANDED_ON = ("bootstrap", "broker_kind", "deployment")  # settings for the place of the log; none is secret
 
 
 def create_enrolment(
@@ -27,8 +27,8 @@ def create_enrolment(
 ) -> Path:
     """Register an enrolment key with the admin key and return its file: here, or in an installation for `machine`.
 
-    That has the key, the pinned genesis, and where the brokers are; the genesis is written last. A key that stands
-    there and has registered all it may is revoked, and a new one takes its place.
+    The installation has the key, the pinned genesis and the address of the brokers; the genesis is written last. An
+    earlier key in the same file that has registered all it may is revoked and replaced.
 
     Raises:
         RefusedError: the log refused it.
@@ -65,7 +65,7 @@ def _installation(home: Home, folder: TenantHome, machine: Path) -> TenantHome:
         raise HomeError(f"{machine} is this installation: name another folder, or leave out --home")
     target = TenantHome(folder.tenant, machine / ".macaw" / "tenants" / folder.tenant)
     if (target.path / "genesis").exists() and target.genesis != folder.genesis:
-        raise HomeError(f"{target.path} is of another tenant called {folder.tenant!r}: name another folder")
+        raise HomeError(f"{target.path} belongs to another tenant called {folder.tenant!r}: name another folder")
     settings = {name: home.config[name] for name in HANDED_ON if name in home.config}
     update_config(machine, {**settings, "bootstrap": home.bootstrap, "tenant": folder.tenant})
     return target
@@ -74,7 +74,7 @@ def _installation(home: Home, folder: TenantHome, machine: Path) -> TenantHome:
 def grant_of(
     roles: list[str], names: str, count: int, attributes: dict[str, str], lists: dict[str, list[str]]
 ) -> EnrolmentGrant:
-    """Return what an enrolment key may register."""
+    """Return the grant of an enrolment key: names, count, roles, attributes and lists."""
     most = {**attributes, **{name: values for name, values in lists.items() if values}}
     return EnrolmentGrant(
         roles=tuple(roles), name_pattern=names, count_max=count, attributes=canonical(dict(most)).decode()

@@ -198,13 +198,13 @@ def test_all_delegations_are_listed_however_many(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("argv", "status", "said"),
     [
-        (["--operation", "tool:bank/pay"], 2, "a whole name is for --resource"),
+        (["--operation", "tool:bank/pay"], 2, "give a whole name with --resource"),
         (
             ["--operation", "pay", "--conditions", '{"amount": 5}'],
             1,
             "E_UNKNOWN_FIELD at '/conditions/amount'; nothing was granted",
         ),
-        (["--operation", "pay", "--conditions", "[]"], 2, "want one strict JSON object"),
+        (["--operation", "pay", "--conditions", "[]"], 2, "the value is not a JSON object"),
         (["--operation", "pay", "--minutes", "1e308"], 1, "want a delegation of 0.001 to 31622400 seconds"),
         (["--operation", "pay", "--parent", "zz"], 1, "64 hexadecimal digits"),
     ],
@@ -227,8 +227,8 @@ def test_an_agent_is_told_that_its_own_scope_ends_with_the_command(
     """Where the value is put, and where it is missed; persons have a session that lasts."""
     terminal.run("context", "set", "plan", "1", "--as", "payer")
     assert main(["context", "set", "plan", "1", "--as", "payer", "--tenant", terminal.here.folder.tenant]) == 0
-    assert "want --scope NAME" in capsys.readouterr().err
-    assert "want --scope NAME" in terminal.run("context", "get", "plan", "--as", "payer", status=1)
+    assert "give --scope NAME" in capsys.readouterr().err
+    assert "give --scope NAME" in terminal.run("context", "get", "plan", "--as", "payer", status=1)
     assert "--scope NAME" not in terminal.run("context", "get", "none", "--as", "user:carol", status=1)
     assert "--scope NAME" not in terminal.run("context", "get", "none", "--as", "payer", "--scope", "team", status=1)
 
@@ -248,13 +248,13 @@ def test_a_text_of_the_vault_stands_in_quotes(terminal: Terminal) -> None:
 
 def test_a_name_that_no_agent_has_may_be_a_persons(terminal: Terminal) -> None:
     """The hint names who is known here, and else how to register an agent."""
-    assert "want --as user:carol?" in terminal.run("approvals", "list", "--as", "carol", status=1)
+    assert "did you mean --as user:carol?" in terminal.run("approvals", "list", "--as", "carol", status=1)
     assert "macaw agent register nobody" in terminal.run("context", "list", "--as", "nobody", status=1)
 
 
 def test_a_call_that_is_fetched_is_not_named_again(terminal: Terminal) -> None:
     """Another name beside --resume would be ignored, so it is refused."""
-    assert "want none" in terminal.run("invoke", PAY, "--resume", "0" * 32, status=2)
+    assert "`--resume` takes no RESOURCE" in terminal.run("invoke", PAY, "--resume", "0" * 32, status=2)
     assert "as the waiting call told it" in terminal.run("invoke", "--resume", "0" * 64, status=1)
 
 
