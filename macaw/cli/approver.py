@@ -49,7 +49,7 @@ def register_attester(
     ],
     tenant: Tenant = None,
 ) -> None:
-    """Register a third-party system with the admin key, with the keys and the principals that it may attest."""
+    """Register a third-party system that attests, with the admin key, for some keys and principals."""
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.registrations import register_with_admin
@@ -68,7 +68,7 @@ def attest(
     *,
     value: Annotated[str, typer.Option("--value", help="The attested value, as JSON.", metavar="JSON")] = "true",
     one_time: Annotated[bool, typer.Option("--one-time", help="Let the attestation serve one call only.")] = False,
-    max_uses: Annotated[int | None, typer.Option("--max-uses", help="The calls it serves.", min=1)] = None,
+    max_uses: Annotated[int | None, typer.Option("--max-uses", help="The number of calls.", min=1)] = None,
     ttl: Annotated[float | None, typer.Option("--ttl", help="The lifetime.", metavar="SECONDS", min=0.001)] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,

@@ -42,7 +42,7 @@ def grant(
     minutes: Annotated[float, typer.Option("--minutes", help="The lifetime in minutes.", min=0.01)] = 60.0,
     purpose: Annotated[str, typer.Option("--purpose", help="The purpose, kept on the log.")] = "",
     parent: Annotated[
-        str | None, typer.Option("--parent", help="The delegation to hand on, granted to --as.", metavar="ID")
+        str | None, typer.Option("--parent", help="A delegation granted to --as, to hand on.", metavar="ID")
     ] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,

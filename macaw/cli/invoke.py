@@ -26,7 +26,7 @@ Deadline = Annotated[
     float | None,
     typer.Option(
         "--deadline",
-        help="The latest begin of the call, in seconds from now, even if people approve it later.",
+        help="The latest start of the call, in seconds from now, even if people approve it later.",
         metavar="SECONDS",
         min=0.001,
     ),

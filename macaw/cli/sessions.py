@@ -10,7 +10,7 @@ READY_SECONDS = 20.0  # newly started views read their topics first
 
 
 def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """List the sessions of a tenant, with their principals, begins and ends."""
+    """List the sessions of a tenant, with their principals, starts and ends."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import show_json, show_table
     from macaw.cli.terminal.places import open_tenant

@@ -86,7 +86,9 @@ def _tell(standing: AskedAbout, told: dict[str, Any], resource: str | None) -> N
     show(f"{standing.who}: {attributes_in_words(attributes_of(standing.subject))}")
     show(as_of + (f", for calls of {resource}" if resource else "; --resource NAME adds the policies of a resource"))
     if "broken" in told:
-        show(f"every call is denied (POLICY_BROKEN): {told['broken']} is missing, or extends in a circle")
+        show(
+            f"every call is denied (POLICY_BROKEN): {told['broken']} is missing, or its chain of `extends` is circular"
+        )
     for one in told.get("alternatives", []):
         _tell_branch(one, len(told["alternatives"]))
     show("")

@@ -38,7 +38,7 @@ def validate(
     format_: Annotated[Format, typer.Option("--format", help="The form of the findings.")] = Format.TEXT,
     as_json: AsJson = False,
     organisation: Annotated[
-        bool, typer.Option("--organisation", help="Let the organisation key sign ids with org:.")
+        bool, typer.Option("--organisation", help="Check as signed by the organisation key.")
     ] = False,
 ) -> None:
     """Check policies as if all of them were published together; exit status 1 if the log would refuse one.
