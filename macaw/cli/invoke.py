@@ -86,7 +86,7 @@ def command(
     if resume is None:
         if resource is None:
             raise OptionsError(
-                "RESOURCE is missing: name the operation as tool:APP/OPERATION, or give `--resume EVENT_ID`"
+                "the RESOURCE is missing: name the operation as tool:APP/OPERATION, or give `--resume EVENT_ID`"
             )
         if name is None:
             raise OptionsError("`--as` is missing: name the caller with `--as NAME`, or give `--resume EVENT_ID`")

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
         (("tnant",), "did you mean"),
         (("tenant",), "missing command"),
         (("invoke", "tool:bank/transfer"), "macaw: `--as` is missing: name the caller"),
-        (("invoke",), "macaw: resource is missing: name the operation"),
+        (("invoke",), "macaw: the resource is missing: name the operation"),
         (("invoke", "r", "--resume", "0" * 64), "macaw: `--resume` takes no resource: the saved call already names it"),
         (
             ("invoke", "--resume", "0" * 64, "--detach"),
