@@ -30,7 +30,8 @@ def command(
         str | None, typer.Option("--action", help="The action, for example transfer.", metavar="NAME")
     ] = None,
     resource: Annotated[
-        str | None, typer.Option("--resource", help="The resource, for example tool:bank.", metavar="TYPE:ID")
+        str | None,
+        typer.Option("--resource", help="The resource, as TYPE:ID, for example tool:bank.", metavar="TYPE:ID"),
     ] = None,
     properties: Annotated[
         str, typer.Option("--properties", help="Properties of the resource, a JSON object.", metavar="JSON")

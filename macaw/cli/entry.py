@@ -1,4 +1,4 @@
-"""Where the program begins and ends: every error becomes one sentence and an exit status, never a traceback."""
+"""The first and last step of the program: every error becomes one sentence and an exit status, not a traceback."""
 
 from __future__ import annotations
 

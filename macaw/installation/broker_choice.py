@@ -62,7 +62,9 @@ def start_broker(base: Path, named: BrokerKind | None, *, discard: bool, say: Ca
     except BrokerUnavailableError as exc:
         if made_with not in kinds:
             raise
-        raise OtherBrokerError(f"the log of this installation is on {NAMES[made_with]}, and {exc}") from exc
+        raise OtherBrokerError(
+            f"the log of this installation is on {NAMES[made_with]}, which is not available: {exc}"
+        ) from exc
 
 
 def _made_with(home: Home | None) -> BrokerKind | None:

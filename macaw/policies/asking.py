@@ -140,4 +140,4 @@ def subject_from(text: str) -> Subject:
     try:
         return subject_as_written(values, role, str(principal))
     except Refusal as exc:
-        raise QuestionError(f"the attributes are wrong: {exc.detail}") from exc
+        raise QuestionError(f"the attributes do not make a subject: {exc.detail}") from exc

@@ -120,7 +120,7 @@ def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) ->
         data = entries.record(folder_format.ENTRY_BYTES_MAX)
         record = events.record(folder_format.EVENT_RECORD_BYTES_MAX)
         if data is None or not record:
-            raise FormatError(f"it ends at entry {index}, its manifest says {manifest.size}")
+            raise FormatError(f"the export ends at entry {index}, but its manifest says {manifest.size}")
         if record[0] == folder_format.ABSENT:
             missing.append(index)
             continue
@@ -134,7 +134,7 @@ def _entry(data: bytes) -> AuditEntry:
     try:
         entry = codec.decode(schema, data[_ENTRY_HEAD_BYTES:]) if schema else None
     except codec.SchemaError as exc:
-        raise FormatError(f"an entry does not decode: {exc.code}") from exc
+        raise FormatError(f"an entry of the log cannot be decoded: {exc.code}") from exc
     if not isinstance(entry, AuditEntry):
         raise FormatError("a record in the place of an entry has another schema")
     return entry

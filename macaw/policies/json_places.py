@@ -85,7 +85,7 @@ def fault_in(text: bytes) -> TextPlace | None:
 
 
 def place_of(text: bytes, pointer: str) -> TextPlace | None:
-    """Return the begin of the value that a JSON pointer (RFC 6901) names, or None if the text has none."""
+    """Return the start of the value that a JSON pointer (RFC 6901) names, or None if there is none."""
     whole = text.decode("utf-8", "replace")
     try:
         for found, at in _walk(whole):
