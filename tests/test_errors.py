@@ -18,7 +18,7 @@ from schemas.errors import MacawError
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("schemas", "processors", "producers", "streams", "macaw")
-SIGNALS = {"Refusal", "WorkExceededError", "Fault", "HTTPRefusal"}  # outcomes on their way to an entry or an answer
+SIGNALS = {"Refusal", "WorkExceededError", "Fault", "HTTPRefusal", "OptionsError"}  # outcomes on their way to an entry or an answer
 FAMILIES = [one for one in vars(errors).values() if isinstance(one, type) and MacawError in one.__bases__]
 
 

@@ -1,4 +1,4 @@
-"""The command line: `macaw NOUN VERB`. One file for each noun; what a command needs is imported inside it."""
+"""The command line: `macaw NOUN VERB`. One file for each noun; a command imports its needs inside its function."""
 
 from macaw.cli.entry import main
 

@@ -1,4 +1,4 @@
-"""`python -m macaw.cli`: the command line by the interpreter that runs, whatever is on the PATH."""
+"""`python -m macaw.cli`: the command line, run by this interpreter and not by one on the PATH."""
 
 import sys
 

@@ -12,7 +12,7 @@ from schemas.words import Role
 
 app = typer.Typer(help="Register and revoke agents.")
 
-Name = Annotated[str, typer.Argument(help="The name under which it acts.")]
+Name = Annotated[str, typer.Argument(help="The principal's name, for example shopper.")]
 
 
 @app.command("register")
@@ -21,17 +21,18 @@ def register(
     *,
     role: Annotated[list[str] | None, typer.Option("--role", help="A role; repeat it for more.", metavar="R")] = None,
     attribute: Annotated[
-        list[str] | None, typer.Option("--attribute", help="What policies may ask for; repeat it.", metavar="K=V")
+        list[str] | None, typer.Option("--attribute", help="An attribute that policies read; repeat it.", metavar="K=V")
     ] = None,
     enrolment: Annotated[
         str | None, typer.Option("--enrolment", help="Register with this enrolment key.", metavar="NAME")
     ] = None,
-    service: Annotated[bool, typer.Option("--service", help="It is a service that acts for users.")] = False,
+    service: Annotated[bool, typer.Option("--service", help="Register a service, which acts for users.")] = False,
     tenant: Tenant = None,
 ) -> None:
-    """Register an agent, and keep its new key here: with the admin key, or else with an enrolment key.
+    """Register an agent and keep its new key on this machine.
 
-    An enrolment key gives no role or attribute that `macaw enrolment create` has not allowed it.
+    The admin key signs the registration; without one here, an enrolment key does. An enrolment key can give only the
+    roles and attributes that `macaw enrolment create` allowed.
     """
     attributes: dict[str, object] = {**attributes_in(attribute or [])}
     if role:
@@ -52,14 +53,14 @@ def register(
         if exc.reason != Reason.KEY_TAKEN:
             raise
         raise CommandError(
-            f"{name} is registered already, with other attributes: `macaw agent revoke {quote(name)}` first"
+            f"{name} is registered already, with other attributes: run `macaw agent revoke {quote(name)}` first"
         ) from exc
-    roles = ", ".join(role or []) or "no role, so no role policy grants it anything"
+    roles = ", ".join(role or []) or "no role, so policies of roles grant it nothing"
     say(f"{name} is registered in {folder.tenant} with {roles}; its key is {folder.key_file('agent', name)}")
 
 
 def attributes_in(pairs: list[str]) -> dict[str, str]:
-    """Return the attributes that options name. Raises BadParameter."""
+    """Return the attributes of some --attribute options, each KEY=VALUE. Raises BadParameter."""
     from processors.identity.attributes import attributes_from
     from processors.policy.errors import AttributeInvalidError
 
@@ -68,7 +69,7 @@ def attributes_in(pairs: list[str]) -> dict[str, str]:
         key, equals, value = pair.partition("=")
         if not key or not equals or key == "roles" or key in found:
             raise typer.BadParameter(
-                f"got {pair[:80]!r}, want KEY=VALUE, each key once; roles have an option of their own",
+                f"got {pair[:80]!r}, want KEY=VALUE, each key once; give roles with --role",
                 param_hint="--attribute",
             )
         found[key] = value
@@ -83,7 +84,7 @@ def attributes_in(pairs: list[str]) -> dict[str, str]:
 def revoke(
     name: Name,
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Why; it stands on the log.")] = "revoked by hand",
+    reason: Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")] = "revoked by hand",
     tenant: Tenant = None,
 ) -> None:
     """Revoke every key of an agent, service or tool; its sessions end with them."""

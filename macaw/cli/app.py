@@ -33,12 +33,12 @@ from macaw.cli import (
 
 
 def build_app() -> typer.Typer:
-    """Return the program, without having imported what its commands need."""
+    """Return the program; each command imports its needs when it runs."""
     app = typer.Typer(
-        help="A trust layer for AI agents: every call decided on a log that a stranger can check.",
+        help="A trust layer for AI agents: every call is decided on a log that anyone can check.",
         add_completion=False,
         rich_markup_mode=None,
-        pretty_exceptions_enable=False,  # they would print the values of variables, keys included
+        pretty_exceptions_enable=False,  # their tracebacks print the values of variables, keys included
     )
     for module in (up, monitor, invoke, decide, sessions, log, replay):
         app.command(module.NAME)(module.command)

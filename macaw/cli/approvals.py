@@ -1,4 +1,4 @@
-"""`macaw approvals`: what people are asked, the exact parameters, and their yes or no."""
+"""`macaw approvals`: list the calls that wait for people, show their exact parameters, approve or deny them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from producers.client import Client
     from producers.client.approvals import ShownCall
 
-app = typer.Typer(help="See what waits for an approval, and answer it.")
+app = typer.Typer(help="List calls that wait for an approval, and answer them.")
 
 Person = Annotated[
     str,
-    typer.Option("--as", help="Who answers: user:NAME with an open session, or approver:NAME.", metavar="NAME"),
+    typer.Option("--as", help="The approver: user:NAME with an open session, or approver:NAME.", metavar="NAME"),
 ]
-Request = Annotated[str, typer.Argument(help="The call, as `macaw approvals list` shows it.", metavar="CALL")]
+Request = Annotated[str, typer.Argument(help="The call's id, as `macaw approvals list` shows it.", metavar="CALL")]
 Key = Annotated[
-    str | None, typer.Option("--key", help="Which approval, where the call asks for several.", metavar="KEY")
+    str | None, typer.Option("--key", help="The approval to answer, if the call needs several.", metavar="KEY")
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the log.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask again.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @app.command("list")
@@ -78,7 +78,7 @@ def approve(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say yes to a call with exactly these parameters."""
+    """Approve a call with exactly these parameters."""
     _answer(request, name, key, reason, yes=yes, tenant=tenant, as_json=as_json, approve=True)
 
 
@@ -93,7 +93,7 @@ def deny(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say no to a call: one no is its end."""
+    """Deny a call; a single denial ends it."""
     _answer(request, name, key, reason, yes=yes, tenant=tenant, as_json=as_json, approve=False)
 
 
@@ -120,13 +120,13 @@ def _answer(
         if not as_json:
             _show(shown, (asked,))
         if not yes and not confirmed("approve exactly this?" if approve else "deny this?"):
-            raise CommandError("nothing was signed")
+            raise CommandError("not confirmed, so nothing was signed: answer y, or give --yes")
         _sign(client, asked, reason, approve=approve)
     _tell(shown, asked, approve=approve, as_json=as_json)
 
 
 def _sign(client: Client, asked: dict[str, Any], reason: str, *, approve: bool) -> None:
-    """Sign what was shown: the client fetches it once more, and refuses where it differs."""
+    """Sign the call that was shown; the client fetches it again, and refuses if it differs."""
     answer = client.approve_attestation if approve else client.deny_attestation
     answer(asked, reason=reason)
 
@@ -138,12 +138,12 @@ def _chosen(shown: ShownCall, key: str | None) -> dict[str, Any]:
         return shown.request_for(key)
     if len(shown.requests) != 1:
         keys = ", ".join(str(one.get("key")) for one in shown.requests)
-        raise CommandError(f"the call asks for several approvals, name one with --key: {keys}")
+        raise CommandError(f"the call needs several approvals: name one of them with --key: {keys}")
     return shown.requests[0]
 
 
 def _show(shown: ShownCall, requests: tuple[dict[str, Any], ...]) -> None:
-    """Show people what their answer is about; whatever an agent wrote stands escaped."""
+    """Show the call and its requests for approval; text from agents is escaped."""
     from macaw.cli.terminal.output import plain_json, show
     from macaw.cli.terminal.rendering import time_of
 
@@ -156,8 +156,8 @@ def _show(shown: ShownCall, requests: tuple[dict[str, Any], ...]) -> None:
     show(f"signed digest of these parameters  {shown.parameters_sha256.hex()}")
     for one in requests:
         show(f"approval    {one.get('key')} for {one.get('for_user')} by {one.get('for_agent')}")
-        show(f"  who may   {_who_may(one)}")
-        show(f"  so far    {', '.join(map(str, one.get('approved_by', []))) or 'nobody'}")
+        show(f"  approvers {_approvers(one)}")
+        show(f"  so far    {', '.join(map(str, one.get('approved_by', []))) or 'none yet'}")
         show(f"  until     {time_of(int(one.get('open_until', 0)))}")
         if one.get("one_time") is not True:
             show("  NOTE      this also approves LATER calls of the same requester, with OTHER parameters")
@@ -171,7 +171,7 @@ def _tell(shown: ShownCall, asked: dict[str, Any], *, approve: bool, as_json: bo
         told = {"request": shown.request, "key": asked["key"], "parameters_sha256": asked["parameters_sha256"]}
         show_json({**told, "answer": said}, indent=2)
     else:
-        say(f"{asked['key']} is {said} for {shown.resource}, call {shown.request}; the answer stands on the log")
+        say(f"{asked['key']} is {said} for {shown.resource}, call {shown.request}; the answer is on the log")
 
 
 def _as_json(shown: ShownCall) -> dict[str, Any]:
@@ -185,6 +185,6 @@ def _as_json(shown: ShownCall) -> dict[str, Any]:
     }
 
 
-def _who_may(asked: dict[str, Any]) -> str:
+def _approvers(asked: dict[str, Any]) -> str:
     who, quorum = " or ".join(map(str, asked.get("criteria", []))), asked.get("quorum")
     return who if quorum == 1 else f"{who}: {quorum} different people"

@@ -19,9 +19,9 @@ def _approver_group() -> None:
 
 @approver_app.command("register")
 def register_approver(
-    name: Annotated[str, typer.Argument(help="The name under which it approves.")],
+    name: Annotated[str, typer.Argument(help="The approver's name.")],
     *,
-    role: Annotated[list[str], typer.Option("--role", help="A role it has; repeat it for more.", metavar="R")],
+    role: Annotated[list[str], typer.Option("--role", help="A role of the approver; repeat it for more.", metavar="R")],
     tenant: Tenant = None,
 ) -> None:
     """Register an approver with the admin key; `--as approver:NAME` then answers requests with its key."""
@@ -36,18 +36,20 @@ def register_approver(
 
 @attester_app.command("register")
 def register_attester(
-    name: Annotated[str, typer.Argument(help="The name under which it attests.")],
+    name: Annotated[str, typer.Argument(help="The attester's name.")],
     *,
     attests: Annotated[
         list[str], typer.Option("--attests", help="A pattern of attestation keys; repeat it for more.", metavar="P")
     ],
     subjects: Annotated[
         list[str],
-        typer.Option("--subjects", help="A pattern of principals; * stops at / and :, ** is everybody.", metavar="P"),
+        typer.Option(
+            "--subjects", help="A pattern of principals; * stops at / and :, ** is every principal.", metavar="P"
+        ),
     ],
     tenant: Tenant = None,
 ) -> None:
-    """Register a third-party system with the admin key: what it may attest, and of whom."""
+    """Register a third-party system that attests, with the admin key, for some keys and principals."""
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.registrations import register_with_admin
@@ -61,17 +63,17 @@ def register_attester(
 @attester_app.command("attest")
 def attest(
     name: Annotated[str, typer.Argument(help="The registered attester.")],
-    session: Annotated[str, typer.Argument(help="The id of the session that it speaks of.")],
+    session: Annotated[str, typer.Argument(help="The id of the session to attest.")],
     key: Annotated[str, typer.Argument(help="The attestation key.")],
     *,
-    value: Annotated[str, typer.Option("--value", help="A JSON value.", metavar="JSON")] = "true",
-    one_time: Annotated[bool, typer.Option("--one-time", help="It serves one call only.")] = False,
-    max_uses: Annotated[int | None, typer.Option("--max-uses", min=1)] = None,
-    ttl: Annotated[float | None, typer.Option("--ttl", help="How long it holds.", metavar="SECONDS", min=0.001)] = None,
+    value: Annotated[str, typer.Option("--value", help="The attested value, as JSON.", metavar="JSON")] = "true",
+    one_time: Annotated[bool, typer.Option("--one-time", help="Let the attestation serve one call only.")] = False,
+    max_uses: Annotated[int | None, typer.Option("--max-uses", help="The number of calls.", min=1)] = None,
+    ttl: Annotated[float | None, typer.Option("--ttl", help="The lifetime.", metavar="SECONDS", min=0.001)] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Attest that something holds for a session."""
+    """Sign an attestation about a session."""
     from macaw.cli.terminal.given import json_of
     from macaw.cli.terminal.output import say, show_json
     from macaw.cli.terminal.places import open_tenant
@@ -84,4 +86,4 @@ def attest(
     if as_json:
         show_json({"session": session, "key": key, "attested": True})
     else:
-        say(f"{key} is attested of the session {session}")
+        say(f"{key} is attested for the session {session}")

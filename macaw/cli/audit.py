@@ -1,4 +1,4 @@
-"""`macaw audit`: carry the audit log out of the brokers, and check such a copy without them."""
+"""`macaw audit`: copy the audit log from the brokers, and check such a copy without them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ app = typer.Typer(help="Export the audit log, and verify an export offline.")
 
 @app.command("export")
 def export(
-    directory: Annotated[Path, typer.Argument(help="A folder that does not exist yet.", metavar="DIR")],
+    directory: Annotated[Path, typer.Argument(help="The folder to create.", metavar="DIR")],
     *,
     tenant: Tenant = None,
 ) -> None:
-    """Write the audit log with all that proves it into a folder."""
+    """Export the audit log, with all evidence for its check, into a new folder."""
     from macaw.cli.terminal.output import say, show
     from macaw.cli.terminal.places import open_tenant
     from streams.history.export import export_audit
@@ -41,13 +41,13 @@ def export(
     if written.foreign:
         at = ", ".join(map(str, written.foreign_at))
         say(
-            f"{written.foreign} records of the audit topic are no entries of this log and are left out, at offset {at}"
-            f"{' and further on' if written.foreign > len(written.foreign_at) else ''}: somebody else writes there; "
-            "`macaw topic check` shows who may"
+            f"{written.foreign} records of the audit topic are not entries of this log and are left out, at offset {at}"
+            f"{' and further on' if written.foreign > len(written.foreign_at) else ''}: another program writes there; "
+            "`macaw topic check` shows the access rules"
         )
     show(str(directory))
     say(f"{written.size} entries, {written.events_absent} of them without their event")
-    say(f"whoever has {directory} and the genesis {folder.genesis.hex()} can check it: `macaw audit verify`")
+    say(f"to check it anywhere: `macaw audit verify {directory} --genesis {folder.genesis.hex()}`")
 
 
 @app.command("verify")
@@ -56,19 +56,19 @@ def verify(
     *,
     genesis: Annotated[
         str | None,
-        typer.Option("--genesis", help="The tenant's genesis, from its owner and not from the folder.", metavar="HEX"),
+        typer.Option("--genesis", help="The tenant's genesis, from its owner, not from the folder.", metavar="HEX"),
     ] = None,
     allow_unwitnessed: Annotated[
-        bool, typer.Option("--allow-unwitnessed", help="Let a log pass whose length nobody else has seen.")
+        bool, typer.Option("--allow-unwitnessed", help="Accept a log whose length no witness has seen.")
     ] = False,
     allow_absent: Annotated[
         bool,
-        typer.Option("--allow-absent", help="Let entries pass whose event is not there: the monitor's word for them."),
+        typer.Option("--allow-absent", help="Accept entries without their event, on the monitor's word."),
     ] = False,
     as_json: AsJson = False,
     tenant: Tenant = None,
 ) -> None:
-    """Check an export with nothing but its files; exit status 0 only for the verdict OK, with every event there."""
+    """Check an export by its files alone; exit status 0 only for the verdict OK with every event present."""
     pinned = _genesis(genesis, tenant)
 
     from macaw.cli.terminal.output import say, show, show_json
@@ -95,12 +95,12 @@ def verify(
     good = {"OK", "UNWITNESSED"} if allow_unwitnessed else {"OK"}
     passes = code in good and (allow_absent or not verdict.events_absent)
     if code in good and not passes:
-        say("whoever has the monitor's key can have written those entries: --allow-absent lets them pass")
+        say("a holder of the monitor's key could have invented those entries; --allow-absent accepts them")
     raise typer.Exit(DONE if passes else FAILED)
 
 
 def _absent(verdict: AuditVerdict) -> str:
-    """Return what is not known of the entries that held."""
+    """Return a sentence about the entries that come without their event."""
     count = verdict.events_absent
     ranges = [str(first) if first == last else f"{first}-{last}" for first, last in verdict.absent[:RANGES_SHOWN]]
     more = ", …" if len(verdict.absent) > RANGES_SHOWN else ""
@@ -111,7 +111,7 @@ def _absent(verdict: AuditVerdict) -> str:
 
 
 def _genesis(given: str | None, tenant: str | None) -> bytes:
-    """Return the genesis to pin: the one given, else the one that this installation knows of the tenant."""
+    """Return the genesis to check against: `given`, else the one that this installation has of the tenant."""
     if given is None:
         return _known_genesis(tenant)
     try:
@@ -119,20 +119,20 @@ def _genesis(given: str | None, tenant: str | None) -> bytes:
     except ValueError:
         found = b""
     if len(found) != 32:
-        raise typer.BadParameter("want 64 hex digits", param_hint="--genesis")
+        raise typer.BadParameter(f"got {len(given)} characters, want 64 hex digits", param_hint="--genesis")
     return found
 
 
 def _known_genesis(tenant: str | None) -> bytes:
-    """Return the genesis that this installation has pinned. Raises CommandError: a stranger's machine has none."""
+    """Return the genesis that this installation has pinned. Raises CommandError if it has none."""
     from macaw.cli.terminal.errors import CommandError
     from producers.home.home import Home, HomeError
 
-    wanted = "name the genesis that the log's owner gave you, by another way than the folder: --genesis HEX"
+    wanted = "give the genesis with --genesis HEX, as the log's owner told you and not as the folder says"
     try:
         home = Home.find()
     except HomeError as exc:
-        raise CommandError(f"{wanted}; no installation here knows it") from exc
+        raise CommandError(f"no installation here has the log's genesis: {wanted}") from exc
     try:
         return home.tenant(tenant).genesis
     except HomeError as exc:

@@ -1,4 +1,4 @@
-"""`macaw context`: values that stay on the log, for one session or for several."""
+"""`macaw context`: values kept on the log, for one session or for several."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from macaw.cli.terminal.options import AsJson, Tenant
 from macaw.cli.terminal.speaking import As
 
 app = typer.Typer(
-    help="Keep values on the log. The scope `session` is one's own and ends with the session; an agent's command opens "
-    "a session of its own, so agents keep what is to last in a shared scope."
+    help="Keep values on the log. The scope `session` is private and ends with its session. Each command of an agent "
+    "opens a new session, so an agent keeps lasting values in a shared scope."
 )
 
-Key = Annotated[str, typer.Argument(help="The key.")]
-Scope = Annotated[str, typer.Option("--scope", help="`session`, or a shared scope that policies allow.")]
-_FLEETING = "each command of an agent has a session, and so a scope `session`, of its own; want --scope NAME"
+Key = Annotated[str, typer.Argument(help="The key of the value.")]
+Scope = Annotated[str, typer.Option("--scope", help="`session`, or the name of a shared scope that policies allow.")]
+_FLEETING = "each command of an agent opens a new session with a new scope `session`: give --scope NAME"
 
 Expected = Annotated[
-    int | None, typer.Option("--expected", help="Only in place of this version; 0 stands for none.", min=0)
+    int | None, typer.Option("--expected", help="Change only this version of the value; 0 means none yet.", min=0)
 ]
 
 
@@ -27,12 +27,12 @@ Expected = Annotated[
 def set_value(
     key: Key,
     value: Annotated[
-        str, typer.Argument(help='A JSON value, a text as "…"; @FILE reads it from a file, - from stdin.')
+        str, typer.Argument(help='The value as JSON, a text as "…"; @FILE reads it from a file, - from stdin.')
     ],
     *,
     name: As,
     scope: Scope = "session",
-    ttl: Annotated[float | None, typer.Option("--ttl", help="How long it lives.", metavar="SECONDS", min=0.001)] = None,
+    ttl: Annotated[float | None, typer.Option("--ttl", help="The lifetime.", metavar="SECONDS", min=0.001)] = None,
     expected: Expected = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -64,7 +64,7 @@ def _is_fleeting(name: str, scope: str) -> bool:
 
 @app.command("get")
 def get_value(key: Key, *, name: As, scope: Scope = "session", tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Print a value as JSON; with --json its version and author too."""
+    """Print a value as JSON; with --json also its version and author."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import show_json
     from macaw.cli.terminal.places import open_tenant
@@ -109,7 +109,7 @@ def delete_value(
 
 @app.command("list")
 def list_keys(
-    prefix: Annotated[str, typer.Argument(help="Only keys that begin so.")] = "",
+    prefix: Annotated[str, typer.Argument(help="List only keys that begin with this.")] = "",
     *,
     name: As,
     scope: Scope = "session",

@@ -1,4 +1,4 @@
-"""`macaw decide`: the decision that the policies would take for a call, as advice that changes nothing."""
+"""`macaw decide`: ask how the policies would decide a call; the answer is advice and changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.terminal.options import Tenant
+from macaw.cli.terminal.options import OptionsError, Tenant
 from macaw.cli.terminal.status import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -23,19 +23,22 @@ def command(
     *,
     serve: Annotated[bool, typer.Option("--serve", help="Answer over HTTP (AuthZEN) until Ctrl-C.")] = False,
     subject: Annotated[
-        str | None, typer.Option("--subject", help="The id of the acting subject in the directory file.")
+        str | None, typer.Option("--subject", help="The subject that would act, an id of the directory.")
     ] = None,
     subject_type: Annotated[str, typer.Option("--subject-type", help="The subject's type.", metavar="TYPE")] = "user",
-    action: Annotated[str | None, typer.Option("--action", help="The name of the action.", metavar="NAME")] = None,
+    action: Annotated[
+        str | None, typer.Option("--action", help="The action, for example transfer.", metavar="NAME")
+    ] = None,
     resource: Annotated[
-        str | None, typer.Option("--resource", help="The type and id of the resource.", metavar="TYPE:ID")
+        str | None,
+        typer.Option("--resource", help="The resource, as TYPE:ID, for example tool:bank.", metavar="TYPE:ID"),
     ] = None,
     properties: Annotated[
         str, typer.Option("--properties", help="Properties of the resource, a JSON object.", metavar="JSON")
     ] = "{}",
     policies: Annotated[
         Path | None,
-        typer.Option("--policies", help="Ask these documents, not those in force on the log.", metavar="PATH"),
+        typer.Option("--policies", help="Decide by these documents, not by those in force on the log.", metavar="PATH"),
     ] = None,
     directory: Annotated[
         Path,
@@ -57,20 +60,18 @@ def command(
 ) -> None:
     """Say how the policies would decide; nothing is charged, used up or written.
 
-    One question is answered as JSON, with exit status 1 for a denial. With --serve, programs ask over HTTP, with the
-    token in authzen.token of the tenant's folder.
+    The answer to one question is JSON, with exit status 1 for a denial. With --serve, programs ask over HTTP, with
+    the token in authzen.token of the tenant's folder.
     """
     if serve:
         if subject is not None or action is not None or resource is not None:
-            raise typer.BadParameter(
-                "questions come over HTTP: remove --subject, --action and --resource", param_hint="--serve"
+            raise OptionsError(
+                "with `--serve`, questions come over HTTP: remove `--subject`, `--action` and `--resource`"
             )
         _serve(policies, directory, tenant, host=host, port=port, url=url)
         return
     if subject is None or action is None or resource is None:
-        raise typer.BadParameter(
-            "one question needs --subject, --action and --resource; many need --serve", param_hint="--subject"
-        )
+        raise OptionsError("a question needs `--subject`, `--action` and `--resource`; or give `--serve`")
     question = _question(subject_type, subject, action, resource, properties)
     with _loading(policies, directory, tenant) as load:
         answer = _answered(load(), question)
@@ -87,7 +88,7 @@ def _question(subject_type: str, subject: str, action: str, resource: str, prope
 
     resource_type, colon, resource_id = resource.partition(":")
     if not colon:
-        raise typer.BadParameter("it has no colon: write TYPE:ID, as in record:42", param_hint="--resource")
+        raise typer.BadParameter(f"got {resource[:80]!r}, want TYPE:ID, for example tool:bank", param_hint="--resource")
     known = object_of(properties, "--properties")
     return Question(
         subject_type=subject_type,
@@ -108,7 +109,7 @@ def _answered(standing: Snapshot, question: Question) -> dict[str, Any]:
 
 @contextmanager
 def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iterator[Callable[[], Snapshot]]:
-    """Give a function that reads the current policies and subjects; unchanged files are not read again."""
+    """Yield a function that returns the current policies and subjects; unchanged files are not read again."""
     from macaw.policies.files import index_of, policy_paths, read_documents
     from streams.authzen.directory import read_directory
     from streams.authzen.files import Watched
@@ -122,7 +123,7 @@ def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iter
         )
         yield lambda: Snapshot(policies=documents.read(), directory=subjects.read())
         return
-    subjects.read()  # a faulty file is reported before a broker is asked
+    subjects.read()  # reports a faulty file before a broker is asked
 
     from macaw.cli.terminal.places import open_tenant
     from macaw.policies.followed import FollowedPolicies
@@ -155,7 +156,7 @@ def _serve(
         )
 
     def on_listening(address: Address) -> None:
-        say(f"asked at {address.url}/access/v1/evaluation, with the token in {token}; Ctrl-C ends it")
+        say(f"answers at {address.url}/access/v1/evaluation, with the token in {token}; Ctrl-C ends it")
 
     with _loading(policies, directory, tenant) as load:
         run_decisions(folder, Kept(load), host=host, port=port, url=url, on_listening=on_listening)

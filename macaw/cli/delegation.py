@@ -1,4 +1,4 @@
-"""`macaw delegation`: let another principal do some of what one may, and take it back."""
+"""`macaw delegation`: lend some of one's own rights to another principal, and take them back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, OptionsError, Tenant
 from macaw.cli.terminal.speaking import As
 from schemas.words import Status
 
@@ -16,42 +16,42 @@ app = typer.Typer(help="Grant, list and revoke delegations.")
 
 @app.command("grant")
 def grant(
-    to: Annotated[str, typer.Argument(help="Who may act: a registered agent or service, or user:NAME.")],
+    to: Annotated[str, typer.Argument(help="The delegate: a registered agent or service, or user:NAME.")],
     *,
     name: As,
     resource: Annotated[
         list[str] | None,
         typer.Option(
-            "--resource", help="A pattern of resources, as tool:bank/*; repeat it for more.", metavar="PATTERN"
+            "--resource", help="A pattern of resources, for example tool:bank/*; repeat it.", metavar="PATTERN"
         ),
     ] = None,
     operation: Annotated[
         list[str] | None,
         typer.Option(
-            "--operation", help="The last part of a resource's name, as transfer; repeat it for more.", metavar="NAME"
+            "--operation", help="The last part of a resource's name, for example transfer; repeat it.", metavar="NAME"
         ),
     ] = None,
     conditions: Annotated[
         str,
         typer.Option(
             "--conditions",
-            help='A JSON object, as {"max_amount": 5, "ticket_ids": ["T-1"], "time_window": {"start": '
+            help='A JSON object like {"max_amount": 5, "ticket_ids": ["T-1"], "time_window": {"start": '
             '"2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"}}; @FILE reads it from a file, - from stdin.',
             metavar="JSON",
         ),
     ] = "{}",
-    minutes: Annotated[float, typer.Option("--minutes", help="How long it holds.", min=0.01)] = 60.0,
-    purpose: Annotated[str, typer.Option("--purpose", help="What for; it stands on the log.")] = "",
+    minutes: Annotated[float, typer.Option("--minutes", help="The lifetime in minutes.", min=0.01)] = 60.0,
+    purpose: Annotated[str, typer.Option("--purpose", help="The purpose, kept on the log.")] = "",
     parent: Annotated[
-        str | None, typer.Option("--parent", help="A delegation to this principal that is handed on.", metavar="ID")
+        str | None, typer.Option("--parent", help="A delegation granted to --as, to hand on.", metavar="ID")
     ] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Grant a delegation and print its id.
 
-    `macaw invoke --delegation ID` presents it. The delegate may do no more than the scope says, and never more than
-    both may by their own policies.
+    `macaw invoke --delegation ID` presents it. A call under it must fit the scope, and the policies of both principals
+    must allow it.
     """
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.given import object_of
@@ -84,16 +84,17 @@ def grant(
 
 def _check_scope(resources: Sequence[str], operations: Sequence[str]) -> None:
     if not resources and not operations:
-        raise typer.BadParameter("want one --resource or --operation at least", param_hint="--resource")
-    if any("/" in one for one in operations):  # it would meet no call at all
+        raise OptionsError("the delegation has no scope: give at least one `--resource` or `--operation`")
+    if whole := next((one for one in operations if "/" in one), None):  # such an operation would match no call
         raise typer.BadParameter(
-            "want the last part of a resource's name; a whole name is for --resource", param_hint="--operation"
+            f"got {whole[:80]!r}, want the last part of a resource's name; give a whole name with --resource",
+            param_hint="--operation",
         )
 
 
 @app.command("list")
 def list_delegations(*, name: As, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """List what was delegated by somebody, and to them."""
+    """List the delegations that a principal granted or received."""
     from macaw.cli.terminal.output import plain_json, show_json, show_table
     from macaw.cli.terminal.places import open_tenant
     from macaw.cli.terminal.rendering import time_of
@@ -117,14 +118,14 @@ def list_delegations(*, name: As, tenant: Tenant = None, as_json: AsJson = False
 
 @app.command("revoke")
 def revoke(
-    delegation: Annotated[str, typer.Argument(help="Its id.")],
+    delegation: Annotated[str, typer.Argument(help="The delegation's id.")],
     *,
     name: As,
-    reason: Annotated[str, typer.Option("--reason", help="Why; it stands on the log.")] = "revoked by hand",
+    reason: Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")] = "revoked by hand",
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a delegation, and every one under it."""
+    """Revoke a delegation and every delegation derived from it."""
     from macaw.cli.terminal.output import say, show_json
     from macaw.cli.terminal.places import open_tenant
     from macaw.cli.terminal.speaking import open_client
@@ -135,4 +136,4 @@ def revoke(
     if as_json:
         show_json({"delegation": delegation, "revoked": True})
     else:
-        say(f"{delegation} is revoked, and every delegation under it")
+        say(f"{delegation} is revoked, with every delegation derived from it")

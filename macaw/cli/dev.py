@@ -1,4 +1,4 @@
-"""`macaw dev`: what only tenants founded for development believe."""
+"""`macaw dev`: commands for tenants founded for development, and for no others."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ app.add_typer(session_app, name="session")
 
 @session_app.command("open")
 def open_(
-    name: Annotated[str, typer.Argument(help="Who: a name in the file of persons.")],
+    name: Annotated[str, typer.Argument(help="A name in the file of persons.")],
     *,
     persons: Annotated[
         Path, typer.Option("--persons", help="A YAML file with lines like `carol: {roles: [manager]}`.", metavar="FILE")
     ] = Path("persons.yaml"),
-    minutes: Annotated[int, typer.Option("--minutes", help="How long it lives.", min=1, max=24 * 60)] = 60,
+    minutes: Annotated[int, typer.Option("--minutes", help="The lifetime in minutes.", min=1, max=24 * 60)] = 60,
     tenant: Tenant = None,
 ) -> None:
     """Open a session for a person; `macaw invoke --as user:NAME` speaks with it.

@@ -1,4 +1,4 @@
-"""`macaw enrolment`: keys with which other machines register, for a name or a pattern of names, and nothing more."""
+"""`macaw enrolment`: keys for other machines, which register principals of one name or one pattern of names only."""
 
 from __future__ import annotations
 
@@ -17,36 +17,40 @@ KINDS = (Role.AGENT, Role.SERVICE, Role.TOOL)
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="The principal that it is for, or a name of its own with --names.")],
+    name: Annotated[str, typer.Argument(help="The principal that the key is for; with --names, the key's own name.")],
     *,
     kind: Annotated[
-        list[str], typer.Option("--for", help="agent, service or tool; repeat it for more.", metavar="KIND")
+        list[str], typer.Option("--for", help="The kind: agent, service or tool; repeat it for more.", metavar="KIND")
     ],
     names: Annotated[
         str | None,
-        typer.Option(help="Names it may register; * stops at / and :. Without it NAME alone.", metavar="PATTERN"),
+        typer.Option(
+            help="The names that it may register; * stops at / and :. Without it, NAME alone.", metavar="PATTERN"
+        ),
     ] = None,
-    count: Annotated[int, typer.Option(help="How many keys it may register.", min=1, max=10_000)] = 1,
+    count: Annotated[int, typer.Option(help="The number of keys that it may register.", min=1, max=10_000)] = 1,
     role: Annotated[
-        list[str] | None, typer.Option("--role", help="A role that it may give; repeat it for more.", metavar="R")
+        list[str] | None, typer.Option("--role", help="A role that it may give; repeat it.", metavar="R")
     ] = None,
     attribute: Annotated[
         list[str] | None,
         typer.Option(
-            "--attribute", help="An attribute that it gives always, of groups when asked; repeat it.", metavar="K=V"
+            "--attribute",
+            help="An attribute of all that it registers, a list of choices for groups; repeat it.",
+            metavar="K=V",
         ),
     ] = None,
     attests: Annotated[
         list[str] | None,
         typer.Option("--attests", help="A pattern of keys that its tools may attest; repeat it.", metavar="P"),
     ] = None,
-    days: Annotated[float | None, typer.Option(help="How long it lives; without it until revoked.", min=0.001)] = None,
+    days: Annotated[float | None, typer.Option(help="The lifetime in days; without it, no end.", min=0.001)] = None,
     machine: Annotated[
-        Path | None, typer.Option("--home", help="Make an installation for another machine here.", metavar="FOLDER")
+        Path | None, typer.Option("--home", help="Create an installation for another machine here.", metavar="FOLDER")
     ] = None,
     tenant: Tenant = None,
 ) -> None:
-    """Make an enrolment key with the admin key. It registers once, and gives nothing, unless you say so."""
+    """Create an enrolment key with the admin key. By default it registers one key, without roles and attributes."""
     from macaw.cli.agent import attributes_in
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
@@ -74,10 +78,10 @@ def _times(count: int) -> str:
 def revoke(
     name: Annotated[str, typer.Argument(help="The name of the enrolment key.")],
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Why; it stands on the log.")] = "revoked by hand",
+    reason: Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")] = "revoked by hand",
     tenant: Tenant = None,
 ) -> None:
-    """Revoke an enrolment key. Whom it has registered stays: `macaw agent revoke`."""
+    """Revoke an enrolment key. Principals that it registered stay; `macaw agent revoke` revokes them."""
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import revoke_principal
@@ -85,4 +89,4 @@ def revoke(
 
     home, folder = open_tenant(tenant)
     revoke_principal(home, folder, f"{ENROLMENT_PREFIX}{name}", reason=reason)
-    say(f"the enrolment key {name} is revoked in {folder.tenant}; what it has registered stays registered")
+    say(f"the enrolment key {name} is revoked in {folder.tenant}; the principals that it registered stay registered")

@@ -1,4 +1,4 @@
-"""Where the program begins and ends: every error becomes one sentence and an exit status, never a traceback."""
+"""The first and last step of the program: every error becomes one sentence and an exit status, not a traceback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except typer.TyperException as exc:
         return _usage(exc)
-    except Exception as exc:  # noqa: BLE001 - the last place: whatever it is, people get a sentence
+    except Exception as exc:  # noqa: BLE001 - the last place: every error becomes a sentence
         return _failure(exc)
     return status if isinstance(status, int) else DONE
 
@@ -42,7 +42,7 @@ def _failure(exc: Exception) -> int:
     if os.environ.get("MACAW_DEBUG") == "1":
         traceback.print_exc()
     if isinstance(exc, BrokenPipeError | OutputError):
-        # Nobody takes our output; what is still in the buffer must not fail at exit.
+        # The output has no reader any more; the rest of the buffer must not fail at exit.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
     if not isinstance(exc, BrokenPipeError):
         from macaw.cli.terminal.errors import sentence

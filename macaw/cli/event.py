@@ -1,4 +1,4 @@
-"""`macaw event`: note on the log what an application did."""
+"""`macaw event`: write an event of an application to the audit log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from macaw.cli.terminal.options import AsJson, Tenant
 from macaw.cli.terminal.speaking import As
 from schemas.words import NotedOutcome
 
-app = typer.Typer(help="Note what applications do.")
+app = typer.Typer(help="Write an event of an application to the audit log.")
 
 
 @app.callback()
@@ -20,24 +20,26 @@ def _group() -> None:
 
 @app.command("log")
 def log_event(
-    event_type: Annotated[str, typer.Argument(help="What happened, as `invoice.read`.")],
+    event_type: Annotated[str, typer.Argument(help="The event's type, for example invoice.read.")],
     *,
     name: As,
-    source: Annotated[str | None, typer.Option("--source", help="Where; without it who notes it.")] = None,
-    action: Annotated[str, typer.Option("--action")] = "",
-    target: Annotated[str, typer.Option("--target")] = "",
-    outcome: Annotated[str, typer.Option("--outcome", help="success, failure or denied.")] = NotedOutcome.SUCCESS,
-    category: Annotated[str, typer.Option("--category")] = "custom",
-    signed: Annotated[
-        bool, typer.Option("--signed", help="The application vouches for it as a signed record.")
-    ] = False,
+    source: Annotated[
+        str | None, typer.Option("--source", help="The place of the event; without it, the name of --as.")
+    ] = None,
+    action: Annotated[str, typer.Option("--action", help="The action that was taken.")] = "",
+    target: Annotated[str, typer.Option("--target", help="The object of the action.")] = "",
+    outcome: Annotated[
+        str, typer.Option("--outcome", help="The outcome: success, failure or denied.")
+    ] = NotedOutcome.SUCCESS,
+    category: Annotated[str, typer.Option("--category", help="The category of the event.")] = "custom",
+    signed: Annotated[bool, typer.Option("--signed", help="Mark it as a signed record of the application.")] = False,
     metadata: Annotated[
-        str, typer.Option("--metadata", help="A JSON object; @FILE or - as elsewhere.", metavar="JSON")
+        str, typer.Option("--metadata", help="A JSON object; @FILE reads it from a file, - from stdin.", metavar="JSON")
     ] = "{}",
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put an event of an application on the log and print its id."""
+    """Write an event of an application to the audit log and print its id."""
     from macaw.cli.terminal.given import object_of
     from macaw.cli.terminal.output import show, show_json
     from macaw.cli.terminal.places import open_tenant

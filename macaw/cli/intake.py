@@ -1,4 +1,4 @@
-"""`macaw intake`: an administrator's ruling on a place of intake that no monitor passes by itself."""
+"""`macaw intake`: an administrator's ruling on records of intake that every monitor stops at."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from schemas.words import Outcome
 if TYPE_CHECKING:
     from schemas.rulings import RecordsSkipped, TimeAccepted
 
-app = typer.Typer(help="Rule on records that hold a tenant up. Read docs/incidents.md first.")
+app = typer.Typer(help="Rule on records that stop a tenant. Read docs/incidents.md first.")
 
-First = Annotated[int, typer.Argument(min=0, help="The first offset, as the monitor's message names it.")]
-Last = Annotated[int | None, typer.Argument(min=0, help="The last one; without it the first alone.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the log for ever.")]
+First = Annotated[int, typer.Argument(min=0, help="The first offset, as the monitor's message gives it.")]
+Last = Annotated[int | None, typer.Argument(min=0, help="The last offset; without it, the first alone.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, kept on the log for ever.")]
 
 
 @app.command("skip")
 def skip(first: First, last: Last = None, *, reason: Reason, tenant: Tenant = None) -> None:
-    """Let the monitor go on behind records that cannot be read (UNREADABLE_BATCH). One that can be read is folded."""
+    """Let the monitor pass unreadable records (UNREADABLE_BATCH). A readable record in the range is folded."""
     from schemas.rulings import RecordsSkipped
 
     _rule(tenant, RecordsSkipped(first=first, last=first if last is None else last, reason=reason), Outcome.SKIPPED)
@@ -32,17 +32,17 @@ def skip(first: First, last: Last = None, *, reason: Reason, tenant: Tenant = No
 def accept_time(
     first: First,
     last: Annotated[
-        int | None, typer.Argument(min=0, help="The last one; without it all up to the ruling itself.")
+        int | None, typer.Argument(min=0, help="The last offset; without it, all before the ruling itself.")
     ] = None,
     *,
     at: Annotated[
         str | None,
-        typer.Option("--at", help="Log time to take, as 2026-11-29T12:00:00+00:00; without it now.", metavar="TIME"),
+        typer.Option("--at", help="The log time, like 2026-11-29T12:00:00+00:00; without it, now.", metavar="TIME"),
     ] = None,
     reason: Reason,
     tenant: Tenant = None,
 ) -> None:
-    """Let records that were appended ahead of the clock (CLOCK_AHEAD) count as of a time that you name."""
+    """Let records that were appended ahead of the clock (CLOCK_AHEAD) count at a time of your choice."""
     from producers.home.clock import clock_ms
     from schemas.rulings import TimeAccepted
 
@@ -52,7 +52,7 @@ def accept_time(
 
 
 def _end(tenant: str | None) -> int:
-    """Return where the ruling will stand if nobody appends before it does."""
+    """Return the offset of the ruling, if no other record is appended before it."""
     from macaw.cli.terminal.places import open_tenant
     from schemas.topics import INTAKE
     from streams.history.partitions import whole_partition
@@ -69,7 +69,9 @@ def _milliseconds(at: str) -> int:
     except ValueError:
         when = None
     if when is None or when.tzinfo is None:
-        raise typer.BadParameter(f"{at!r} is no time with its zone", param_hint="--at")
+        raise typer.BadParameter(
+            f"{at!r} is not a time with a zone: write it like 2026-11-29T12:00:00+00:00", param_hint="--at"
+        )
     return int(when.timestamp() * 1000)
 
 
@@ -86,8 +88,8 @@ def _rule(tenant: str | None, body: RecordsSkipped | TimeAccepted, done: str) ->
             answer = connection.ask(body)
         except NoAnswerError as exc:
             raise CommandError(
-                f"the ruling stands on {folder.tenant}'s intake, and no monitor has come to it: is one running, and "
-                "does it wait at another offset? Its message says what for"
+                f"the ruling is on {folder.tenant}'s intake, but no monitor has reached it yet: start a monitor, or "
+                "read in the messages of the one that runs at which other offset it waits"
             ) from exc
     what = f"offsets {body.first} to {body.last} are {done}"
     say(f"{folder.tenant}: {what}; audit entry {answer.result.audit_index} says so")

@@ -1,4 +1,4 @@
-"""`macaw invoke`: ask for one operation as a registered agent, or come back to one that has not had its answer."""
+"""`macaw invoke`: call one operation as a registered agent, or fetch the answer to an earlier call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from macaw.cli.terminal.options import Tenant
+from macaw.cli.terminal.options import OptionsError, Tenant
 
 if TYPE_CHECKING:
     from producers.client import Asking, Client, WaitingCall
@@ -17,7 +17,7 @@ Timeout = Annotated[
     float,
     typer.Option(
         "--timeout",
-        help="How long to wait for monitor and tool; a call that has not begun by then does not begin any more.",
+        help="The wait for monitor and tool; a call that has not begun by then never begins.",
         metavar="SECONDS",
         min=0.1,
     ),
@@ -26,7 +26,7 @@ Deadline = Annotated[
     float | None,
     typer.Option(
         "--deadline",
-        help="So many seconds from now the call does not begin any more, also if people agree to it later.",
+        help="The latest start of the call, in seconds from now, even if people approve it later.",
         metavar="SECONDS",
         min=0.001,
     ),
@@ -35,7 +35,7 @@ IdempotencyKey = Annotated[
     str | None,
     typer.Option(
         "--idempotency-key",
-        help="Of all calls of this principal with one key at most one is executed within a day.",
+        help="A key of your choice: of all calls of a principal with one key, at most one is executed within a day.",
         metavar="KEY",
     ),
 ]
@@ -43,14 +43,12 @@ IdempotencyKey = Annotated[
 
 def command(
     resource: Annotated[
-        str | None, typer.Argument(help="What to call, as tool:APP/OPERATION; nothing with --resume.")
+        str | None, typer.Argument(help="The operation, as tool:APP/OPERATION; omit it with --resume.")
     ] = None,
     *,
     name: Annotated[
         str | None,
-        typer.Option(
-            "--as", help="Who asks: a registered agent, or user:NAME for a person with an open session.", metavar="NAME"
-        ),
+        typer.Option("--as", help="The caller: a registered agent, or user:NAME with an open session.", metavar="NAME"),
     ] = None,
     params: Annotated[
         str, typer.Option("--params", help="A JSON object; @FILE reads it from a file, - from stdin.", metavar="JSON")
@@ -62,49 +60,51 @@ def command(
         float | None,
         typer.Option(
             "--approval-timeout",
-            help="How long to wait once people are asked; without it as long as the policy gives them.",
+            help="The wait for people; without it, as long as the policy gives them.",
             metavar="SECONDS",
             min=0.0,
         ),
     ] = None,
     delegation: Annotated[
-        str | None, typer.Option("--delegation", help="Act for whoever granted this delegation.", metavar="ID")
+        str | None, typer.Option("--delegation", help="Act under this delegation.", metavar="ID")
     ] = None,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Do not wait for people: print the event id for --resume.")
+        bool, typer.Option("--detach", help="Do not wait for people; print the event id for --resume.")
     ] = False,
     resume: Annotated[
-        str | None, typer.Option("--resume", help="Fetch the result of a call, or wait on.", metavar="EVENT_ID")
+        str | None, typer.Option("--resume", help="Fetch the result of an earlier call.", metavar="EVENT_ID")
     ] = None,
     tenant: Tenant = None,
 ) -> None:
-    """Ask for one operation and print its result as JSON.
+    """Call one operation and print its result as JSON.
 
-    A denial is told on stderr, with its reason code and exit status 1. Where people must approve the call it waits for
-    them, and says so. A call that ends without its answer, by Ctrl-C too, can be fetched with --resume.
+    A denial goes to stderr, with its reason code and exit status 1. If people must approve the call, the command says
+    so and waits for them. If it ends before the answer, also by Ctrl-C, --resume fetches the answer later.
     """
     if resume is not None and resource is not None:
-        raise typer.BadParameter("a call that is fetched says itself what it is: want none", param_hint="RESOURCE")
+        raise OptionsError("`--resume` takes no RESOURCE: the saved call already names it")
     if resume is None:
         if resource is None:
-            raise typer.BadParameter("want what to call, or --resume EVENT_ID", param_hint="RESOURCE")
+            raise OptionsError(
+                "the RESOURCE is missing: name the operation as tool:APP/OPERATION, or give `--resume EVENT_ID`"
+            )
         if name is None:
-            raise typer.BadParameter("want '--as' NAME, or --resume EVENT_ID", param_hint="--as")
+            raise OptionsError("`--as` is missing: name the caller with `--as NAME`, or give `--resume EVENT_ID`")
         patience = _Patience(timeout, approval_timeout, detach)
         how: Asking = {"delegation": delegation, "deadline": deadline, "idempotency_key": idempotency_key}
         _ask(resource, _parameters(params), name, how, patience, tenant)
     elif detach:
-        raise typer.BadParameter(
-            "a call that waits is detached already: want --approval-timeout", param_hint="--detach"
-        )
+        raise OptionsError("`--detach` cannot be combined with `--resume`; to limit the wait use `--approval-timeout`")
     elif deadline is not None or idempotency_key is not None:
-        raise typer.BadParameter("what was asked stands: want neither --deadline nor --idempotency-key with --resume")
+        raise OptionsError(
+            "`--deadline` and `--idempotency-key` cannot be combined with `--resume`: the call is already sent"
+        )
     else:
         _come_back(resume, timeout, approval_timeout, tenant)
 
 
 class _Patience(NamedTuple):
-    """How long to wait: for monitor and tool, and for people."""
+    """The time-outs of a command, in seconds: for monitor and tool, and for people."""
 
     seconds: float
     approval_seconds: float | None
@@ -114,7 +114,7 @@ class _Patience(NamedTuple):
 def _ask(
     resource: str, parameters: dict[str, Any], name: str, how: Asking, patience: _Patience, tenant: str | None
 ) -> None:
-    """Ask and show the result, or how to come back for it."""
+    """Send the call and show its result, or the command that fetches it later."""
     from macaw.cli.terminal.output import OutputError
     from macaw.cli.terminal.places import open_tenant
     from macaw.cli.terminal.speaking import open_client
@@ -157,7 +157,7 @@ def _ask_as(client: Client, resource: str, parameters: dict[str, Any], how: Aski
 
 
 def _come_back(event_id: str, seconds: float, approval_seconds: float | None, tenant: str | None) -> None:
-    """Show the result of a call that waited."""
+    """Show the result of an earlier call."""
     from macaw.cli.terminal.output import OutputError
     from macaw.cli.terminal.places import open_tenant
     from producers.client import Client
@@ -179,7 +179,7 @@ def _come_back(event_id: str, seconds: float, approval_seconds: float | None, te
 
 
 def _give(result: Any) -> None:
-    """Show a result, to the last byte: what cannot be written must still be there to be fetched."""
+    """Show a result and flush it. Raises OutputError: the caller then keeps the result for a later fetch."""
     import sys
 
     from macaw.cli.terminal.output import show_json, writing
@@ -201,19 +201,17 @@ def _tell(call: WaitingCall) -> None:
 
     say(f"{call.resource} waits for an approval until {time_of(call.until or 0)}")
     say(f"`macaw approvals approve {call.event} --as user:NAME` shows it to an approver, and asks")
-    say(f"`macaw invoke --resume {call.event_id}` fetches its result, should this command end before")
+    say(f"`macaw invoke --resume {call.event_id}` fetches its result if this command ends first")
 
 
 def _tell_left(call: WaitingCall) -> None:
     from macaw.cli.terminal.output import say
 
-    say(
-        f"{call.resource} may still run, or have run; `macaw invoke --resume {call.event_id}` fetches what became of it"
-    )
+    say(f"{call.resource} may still run, or have run; `macaw invoke --resume {call.event_id}` fetches its outcome")
 
 
 def _parameters(given: str) -> dict[str, Any]:
-    """Read the parameters as strictly as the log will."""
+    """Return the parameters, read as strictly as the log reads them. Raises BadParameter."""
     from macaw.cli.terminal.given import object_of
 
     return object_of(given, "--params")

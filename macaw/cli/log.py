@@ -1,4 +1,4 @@
-"""`macaw log`: what stands on a topic of the tenant, decoded."""
+"""`macaw log`: the records of a topic of the tenant, decoded."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NAME = "log"
 
 def command(
     topic: Annotated[
-        str, typer.Argument(help="intake, decisions, results, audit, registry, state or dead-letters.")
+        str, typer.Argument(help="The topic: intake, decisions, results, audit, registry, state or dead-letters.")
     ] = "audit",
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended, until Ctrl-C.")] = False,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the first record that is kept.")] = False,
-    count: Annotated[int, typer.Option("-n", min=0, help="How many of the last records to begin with.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new records until Ctrl-C.")] = False,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest record kept.")] = False,
+    count: Annotated[int, typer.Option("-n", min=0, help="The number of latest records to begin with.")] = 20,
     as_json: AsJson = False,
     tenant: Tenant = None,
 ) -> None:
-    """Show the records of a topic, one on a line. Payloads of calls and results are sealed and stay so."""
+    """Show the records of a topic, one per line. Payloads of calls and results stay sealed."""
     found = _topic(topic)
 
     from macaw.cli.terminal.output import show, show_json
@@ -59,12 +59,12 @@ def _topic(name: str) -> Topic:
         if topic.name == name:
             return topic
     raise typer.BadParameter(
-        f"{name!r} is no topic: want {', '.join(t.name for t in TENANT_TOPICS)}", param_hint="TOPIC"
+        f"{name!r} is not a topic: want one of {', '.join(t.name for t in TENANT_TOPICS)}", param_hint="TOPIC"
     )
 
 
 def _write_all(messages: Iterable[Any], write: Callable[[Any], None]) -> dict[int, int]:
-    """Write records and return where each partition goes on."""
+    """Write records and return the next offset of each partition."""
     after: dict[int, int] = {}
     for message in messages:
         write(message)
@@ -73,7 +73,7 @@ def _write_all(messages: Iterable[Any], write: Callable[[Any], None]) -> dict[in
 
 
 def _follow(reader: TopicReader, after: dict[int, int], write: Callable[[Any], None]) -> None:
-    """Write what comes, each record as it comes."""
+    """Write each new record as it comes."""
     sys.stdout.flush()
     for message in reader.follow(after):
         if message is not None:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 NAME = "monitor"
 
-TOPICS_SECONDS = 0.5  # how long the list of tenants may be old where there are no groups
+TOPICS_SECONDS = 0.5  # the age that the list of tenants may have, on a broker without groups
 METADATA_SECONDS = 5.0
 
 
 def command(
     *,
     worker: Annotated[
-        int, typer.Option("--worker", min=0, help="Its number: stable over restarts, and nobody else's.")
+        int, typer.Option("--worker", min=0, help="The worker's number, unique and stable over restarts.")
     ] = 0,
 ) -> None:
     """Run one worker of the trust path: verify, decide, write."""
@@ -63,10 +63,10 @@ def command(
 
 
 def _assigned(home: Home, worker: int) -> Callable[[], Iterable[str]] | None:
-    """Return what lists the intake topics where no group shares them out: on the embedded broker.
+    """Return a function that lists the intake topics, for the embedded broker, which has no groups; else None.
 
     Raises:
-        CommandError: it is the embedded broker, and this is not its one worker.
+        CommandError: the worker is not the only one, number 0, that the embedded broker serves.
     """
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.places import is_embedded
@@ -74,7 +74,7 @@ def _assigned(home: Home, worker: int) -> Callable[[], Iterable[str]] | None:
     if not is_embedded(home):
         return None
     if worker != 0:
-        raise CommandError("the embedded broker serves one worker, number 0: set MACAW_BOOTSTRAP_SERVERS to a Kafka")
+        raise CommandError("the embedded broker serves worker 0 only: for more, set MACAW_BOOTSTRAP_SERVERS to a Kafka")
     return _listing(home)
 
 

@@ -13,7 +13,7 @@ NAME = "replay"
 def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Decide the whole log again and compare every record.
 
-    The exit status is 1 where one byte differs.
+    The exit status is 1 if any byte differs.
     """
     from macaw.cli.terminal.output import jsonable, show, show_json
     from macaw.cli.terminal.places import open_tenant

@@ -1,4 +1,4 @@
-"""`macaw session`: end one, by its own word or by the administrator's."""
+"""`macaw session`: end a session, as its owner or as the administrator."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from macaw.cli.terminal.options import AsJson, Tenant
 
 app = typer.Typer(help="End sessions before their time.")
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the log.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")]
 
 
 @app.command("close")
 def close(
     *,
-    name: Annotated[str, typer.Option("--as", help="Whose: user:NAME with an open session.", metavar="NAME")],
+    name: Annotated[str, typer.Option("--as", help="The session's owner, as user:NAME.", metavar="NAME")],
     reason: Reason = "closed by hand",
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close a person's session; its waiting calls are over, what it delegated lives on."""
+    """Close a person's session. Its waiting calls end; the delegations that it granted go on."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import say, show_json
     from macaw.cli.terminal.places import open_tenant
@@ -29,7 +29,7 @@ def close(
     from processors.policy.names import PERSON_PREFIX
 
     if not name.startswith(PERSON_PREFIX):
-        raise CommandError("only persons have a session that is kept: want --as user:NAME")
+        raise CommandError(f"{name!r} is not a person, and only a person's session is kept: give --as user:NAME")
     home, folder = open_tenant(tenant)
     with open_client(home, folder, name) as client:
         session = client.session_id.hex()
@@ -43,7 +43,7 @@ def close(
 
 @app.command("revoke")
 def revoke(
-    session: Annotated[str, typer.Argument(help="Its id, as `macaw sessions` shows it.")],
+    session: Annotated[str, typer.Argument(help="The session's id, as `macaw sessions` shows it.")],
     *,
     reason: Reason = "revoked by hand",
     tenant: Tenant = None,
@@ -59,7 +59,7 @@ def revoke(
     except ValueError:
         session_id = b""
     if len(session_id) != 32:
-        raise typer.BadParameter("want a session's id: 64 hexadecimal digits", param_hint="SESSION")
+        raise typer.BadParameter(f"got {session[:80]!r}, want a session's id of 64 hex digits", param_hint="SESSION")
     home, folder = open_tenant(tenant)
     revoke_session(home, folder, session_id, reason=reason)
     if as_json:

@@ -6,11 +6,11 @@ from macaw.cli.terminal.options import AsJson, Tenant
 
 NAME = "sessions"
 
-READY_SECONDS = 20.0  # views that have just started read first
+READY_SECONDS = 20.0  # newly started views read their topics first
 
 
 def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """List who has sessions with a tenant, since and until when."""
+    """List the sessions of a tenant, with their principals, starts and ends."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import show_json, show_table
     from macaw.cli.terminal.places import open_tenant

@@ -1,4 +1,4 @@
-"""`macaw tenant`: found a tenant, list those of this installation."""
+"""`macaw tenant`: found a tenant, list the tenants of this installation, renew an enrolment key."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Found and list tenants, and renew their enrolment keys.")
 
-MONITOR_SECONDS = 3.0  # a monitor that runs has answered long before
+MONITOR_SECONDS = 3.0  # a running monitor answers much sooner
 
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Its id: 2 to 40 of a-z, 0-9 and -, beginning with a letter.")],
+    name: Annotated[str, typer.Argument(help="The tenant's id: 2 to 40 of a-z, 0-9 and -, beginning with a letter.")],
     *,
     development: Annotated[
-        bool, typer.Option("--development", help="For development only: believe a file about persons.")
+        bool, typer.Option("--development", help="Believe a local file about persons; not for production.")
     ] = False,
     replication: Annotated[
         int | None, typer.Option(min=1, max=15, help="Replicas of each topic, kept in config.json; without it 1.")
@@ -39,7 +39,7 @@ def create(
     require_broker(home)
     folder = create_tenant(home, name, development=development, replication=home.replication)
     show(folder.genesis.hex())
-    say(f"tenant {name} is founded, and everything that is signed in it names the genesis above")
+    say(f"tenant {name} is founded, and every event signed in it names the genesis above")
     say(f"its keys are in {folder.path}, readable by you alone: root.key belongs offline, admin.key publishes policies")
     say("and registers and revokes, enrol.key registers agents without roles, monitor.key signs decisions")
     if register_enrolment(home, folder, seconds=MONITOR_SECONDS) is None:
@@ -47,7 +47,7 @@ def create(
 
 
 def _home() -> Home:
-    """Return the installation; make it where the environment names the brokers, for then nothing else is needed."""
+    """Return the installation; create it if the environment names the brokers, for nothing else is needed then."""
     import os
 
     from macaw.cli.terminal.places import base_folder, open_home
@@ -61,7 +61,7 @@ def _home() -> Home:
 
 @app.command("renew-enrolment")
 def renew_enrolment(*, tenant: Tenant = None) -> None:
-    """Put a new enrolment key in the place of one that has registered as much as it may; the old one is revoked."""
+    """Replace an enrolment key that has registered as many keys as it may; the old one is revoked."""
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import renew_enrolment as renew
@@ -69,7 +69,7 @@ def renew_enrolment(*, tenant: Tenant = None) -> None:
     home, folder = open_tenant(tenant)
     aside = renew(home, folder)
     say(f"enrol.key of {folder.tenant} is new: copy it to every host that registers agents or tools")
-    say(f"the old one is revoked, and kept as {aside.name}; what it has registered goes on")
+    say(f"the old one is revoked, and kept as {aside.name}; the principals that it registered stay")
 
 
 @app.command("list")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from producers.home.home import Home
     from producers.tools import ToolFunction
 
-app = typer.Typer(help="Host tools: plain functions that run only when the log says so.")
+app = typer.Typer(help="Host tools: plain functions that run only for calls that the log has allowed.")
 
 _APP = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
@@ -27,14 +27,15 @@ def serve(
     spec: Annotated[
         str,
         typer.Argument(
-            help="APP=MODULE: a file like bank.py or a dotted name, then :attribute if you like.", metavar="APP=MODULE"
+            help="The app's name and its module: bank.py or a dotted name, with :attribute if needed.",
+            metavar="APP=MODULE",
         ),
     ],
     *,
-    instance: Annotated[int, typer.Option("--instance", min=0, help="Its number, where several serve one app.")] = 0,
+    instance: Annotated[int, typer.Option("--instance", min=0, help="The number, if several serve one app.")] = 0,
     tenant: Tenant = None,
 ) -> None:
-    """Register the tools of a module, and execute the calls that are allowed, until Ctrl-C."""
+    """Register the tools of a module, and execute allowed calls until Ctrl-C."""
     name, _, module = spec.partition("=")
     if not module or not _APP.fullmatch(name):
         raise typer.BadParameter(
@@ -49,7 +50,7 @@ def serve(
     tools = _load(module)
     home, folder = open_tenant(tenant)
     if instance and is_embedded(home):
-        # Without groups each instance would take every call: one would be executed by all of them.
+        # Without groups each instance takes every call, so every call would be executed several times.
         raise CommandError("the embedded broker serves one instance of a tool: leave out --instance")
     own = instance_home(folder, instance)
     complaint = f"instance {instance} of {name} is served already: stop it, or give this one another --instance"
@@ -58,11 +59,11 @@ def serve(
     raise typer.Exit(status)
 
 
-app.command("revoke", help="Revoke every instance of a tool: what it offers can then be changed or taken back.")(revoke)
+app.command("revoke", help="Revoke every instance of a tool; its operations can then be changed or withdrawn.")(revoke)
 
 
 def _load(module: str) -> Sequence[ToolFunction]:
-    """Import the tools. Raises CommandError: the module is somebody's program, and may fail in any way."""
+    """Import the tools. Raises CommandError for every failure of the module, which is a user's program."""
     import os
     import sys
 
@@ -82,7 +83,7 @@ def _load(module: str) -> Sequence[ToolFunction]:
 
 
 def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunction]) -> int:
-    """Serve until asked to stop; calls that run are waited for."""
+    """Serve until asked to stop, then wait for running calls."""
     import logging
 
     from macaw.cli.terminal.output import log_to_stderr, say

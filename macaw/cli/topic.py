@@ -1,4 +1,4 @@
-"""`macaw topic`: the topics and access rules that a tenant needs, against what the cluster has."""
+"""`macaw topic`: the topics and access rules that a tenant needs, compared with those of the cluster."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Replication = Annotated[
 
 @app.command("plan")
 def plan(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
-    """Show each topic with its settings, who may do what, and what `apply` would do about it.
+    """Show each topic with its settings, the access rules, and the changes that `apply` would make.
 
-    Where there is no installation the plan is for an empty cluster.
+    Without an installation the plan is for an empty cluster.
     """
     from macaw.cli.terminal.output import show_json
 
@@ -54,7 +54,10 @@ def plan(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJ
 
 @app.command("apply")
 def apply(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
-    """Create and alter what differs. Nothing is deleted; exit status 1 where a difference is left."""
+    """Create missing topics and rules, and alter those that differ; exit status 1 if a difference is left.
+
+    Nothing is deleted.
+    """
     from macaw.cli.terminal.output import say, show_json
 
     _check_name(tenant)
@@ -73,7 +76,7 @@ def apply(*, tenant: Tenant = None, replication: Replication = None, as_json: As
 
 @app.command("check")
 def check(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
-    """Show where the cluster differs from what is wanted; exit status 1 where it does."""
+    """Show the differences between the cluster and the plan; exit status 1 if there are any."""
     from macaw.cli.terminal.output import say, show_json
 
     _check_name(tenant)
@@ -89,14 +92,17 @@ def check(*, tenant: Tenant = None, replication: Replication = None, as_json: As
     raise typer.Exit(FAILED if drift else DONE)
 
 
-# --- what is compared
+# --- comparing
 
 
 def _check_name(tenant: str | None) -> None:
     from schemas.topics import is_tenant_id
 
     if tenant is not None and not is_tenant_id(tenant):
-        raise typer.BadParameter(f"{tenant!r} is no tenant id: want [a-z][a-z0-9-]{{1,39}}", param_hint="--tenant")
+        raise typer.BadParameter(
+            f"{tenant!r} is not a tenant id; use 2 to 40 of a-z, 0-9 and -, beginning with a letter",
+            param_hint="--tenant",
+        )
 
 
 def _is_installed() -> bool:
@@ -107,13 +113,13 @@ def _is_installed() -> bool:
     except HomeError:
         from macaw.cli.terminal.places import base_folder
 
-        return (base_folder() / ".macaw" / "config.json").exists()  # one that cannot be read is not none
+        return (base_folder() / ".macaw" / "config.json").exists()  # an unreadable one counts too
     return True
 
 
 @contextmanager
 def _asked(tenant: str | None, replication: int | None) -> Iterator[tuple[AdminClient, ClusterPlan]]:
-    """Give the installation's cluster, asked and compared; the tenant need not exist yet."""
+    """Yield the installation's cluster and its plan; the tenant need not exist yet."""
     import logging
 
     from macaw.cli.terminal.errors import CommandError
@@ -127,7 +133,7 @@ def _asked(tenant: str | None, replication: int | None) -> Iterator[tuple[AdminC
     home = open_home()
     name = tenant or home.config.get("tenant")
     if name is None:
-        raise CommandError("no tenant is named and there is no default: say --tenant")
+        raise CommandError("no tenant is named and config.json has no default: give --tenant")
     require_broker(home)
     access = load_access(home.path / FILE)
     with open_admin(home.bootstrap, home.security) as admin:
@@ -143,7 +149,7 @@ def _for_empty_cluster(tenant: str | None, replication: int | None) -> ClusterPl
     return ClusterPlan(topics=topics, access=NOBODY, found=None)
 
 
-# --- what is shown
+# --- showing
 
 
 def _show_plan(planned: ClusterPlan) -> None:
@@ -159,9 +165,9 @@ def _show_plan(planned: ClusterPlan) -> None:
     )
     show("")
     show_table(
-        ("ROLE", "MAY", "ON", "WHO", "PLAN"),
+        ("ROLE", "MAY", "ON", "PRINCIPALS", "PLAN"),
         (
-            (r.role, r.operation, r.pattern, " ".join(_who(planned, r)) or "nobody", _rule_plan(planned, r))
+            (r.role, r.operation, r.pattern, " ".join(_who(planned, r)) or "none", _rule_plan(planned, r))
             for r in _rules(planned)
         ),
     )
@@ -169,7 +175,7 @@ def _show_plan(planned: ClusterPlan) -> None:
         if drift.why:
             say(f"not by apply: {drift.resource}: {drift.key} is {drift.found}, want {drift.wanted}; {drift.why}")
     if planned.found is None:
-        say("no authorizer was found: these access rules keep nobody out until the cluster has one")
+        say("the cluster has no authorizer: these access rules have no effect until it has one")
 
 
 def _rules(planned: ClusterPlan) -> tuple[Rule, ...]:

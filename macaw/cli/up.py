@@ -19,7 +19,7 @@ NAME = "up"
 
 
 class BrokerChoice(enum.StrEnum):
-    """The kinds of brokers, as `streams.local.choose.BrokerKind` has them: the help is shown without importing that."""
+    """The kinds of brokers, as in `streams.local.choose.BrokerKind`, which the help need not import."""
 
     ENVIRONMENT = "environment"
     KAFKA = "kafka"
@@ -29,20 +29,20 @@ class BrokerChoice(enum.StrEnum):
 def command(
     *,
     discard: Annotated[
-        bool, typer.Option("--discard", help="After an unclean stop: delete the data of the embedded broker.")
+        bool, typer.Option("--discard", help="Delete the embedded broker's data, after an unclean stop.")
     ] = False,
     broker: Annotated[
         BrokerChoice | None,
         typer.Option(
             "--broker",
-            help="Without it: the one that MACAW_BOOTSTRAP_SERVERS names; else the one that this folder was made with; "
+            help="The broker. Without it: that of MACAW_BOOTSTRAP_SERVERS; else the one that this folder began with; "
             "else Apache Kafka where Java 17 is, or `pip install 'macaw-streams[kafka]'`; else the embedded one.",
         ),
     ] = None,
 ) -> None:
     """Start broker, monitor and views, and stay until Ctrl-C.
 
-    Everything is kept in $MACAW_HOME, or else in the working directory. A folder with tenants stays with its broker.
+    Everything is kept in $MACAW_HOME, else in the working directory. A folder with tenants stays with its broker.
     """
     from macaw.cli.terminal.places import base_folder
     from macaw.cli.terminal.stopping import Stopping
@@ -75,7 +75,7 @@ def _run(base: Path, stopping: Stopping, *, discard: bool, choice: BrokerChoice 
 
 
 def _started(base: Path, stopping: Stopping, *, discard: bool, choice: BrokerChoice | None) -> Broker | None:
-    """Return the broker once it answers; None where the user did not wait for that. Raises BrokerError and others."""
+    """Return the broker once it answers; None if the user interrupted the start. Raises BrokerError and others."""
     from macaw.cli.terminal.output import say
     from macaw.installation.broker_choice import start_broker
     from streams.local.choose import BrokerKind
@@ -126,6 +126,6 @@ def _child(home: Home, name: str) -> Child:
     from streams.local.supervisor import Child
 
     environ = {**os.environ, "MACAW_HOME": str(home.path.parent), "PYTHONUNBUFFERED": "1"}
-    # The children use the broker that was started, whatever the environment names.
+    # The children use the broker that was started, even if the environment names another one.
     environ.pop("MACAW_BOOTSTRAP_SERVERS", None)
     return Child(name=name, argv=[sys.executable, "-m", "macaw.cli", name], environ=environ, stop_seconds=15.0)

@@ -1,4 +1,4 @@
-"""`macaw views`: the read path, tables and a query API over them; its subcommands list what they have."""
+"""`macaw views`: the read path, tables with a query API over them; its subcommands list their rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ for _list in (views_lists.attestations, views_lists.approvals, views_lists.conte
 def serve(
     context: typer.Context,
     *,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 is a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 picks a free one.")
+    ] = 0,
 ) -> None:
-    """Serve the views on this machine; with a command, ask those that run.
+    """Serve the views on this machine; a subcommand asks running views instead.
 
     Their address is written into config.json.
     """

@@ -1,4 +1,4 @@
-"""`macaw views attestations|approvals|context|delegations`: what the views have of a tenant."""
+"""`macaw views attestations|approvals|context|delegations`: rows that the views have of a tenant."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 
 from macaw.cli.terminal.options import AsJson, Tenant
 
-READY_SECONDS = 20.0  # views that have just started read first
+READY_SECONDS = 20.0  # newly started views read their topics first
 
-Status = Annotated[str | None, typer.Option("--status", help="Only those with this status.")]
-Key = Annotated[str | None, typer.Option("--key", help="Only those of this attestation key.")]
+Status = Annotated[str | None, typer.Option("--status", help="List only rows with this status.")]
+Key = Annotated[str | None, typer.Option("--key", help="List only rows of this attestation key.")]
 Row = dict[str, Any]  # Any: JSON
 
 
@@ -20,12 +20,12 @@ def attestations(
     *,
     status: Status = None,
     key: Key = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="record, request or grant.")] = None,
-    session: Annotated[str | None, typer.Option("--session", help="Only those of this session id.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="The kind: record, request or grant.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="List only rows of this session id.")] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what was attested and approved: records, requests and grants."""
+    """List attestations and approvals: records, requests and grants."""
     given = {"status": status, "key": key, "kind": kind, "session": session}
     columns = {
         "ID": "id",
@@ -39,7 +39,7 @@ def attestations(
 
 
 def approvals(*, status: Status = None, key: Key = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """List who must approve what: requests that are open, or with --status how others ended."""
+    """List requests for approval with their approvers: the open ones, or with --status those that ended."""
     columns = {"ID": "id", "KEY": "key", "FOR": "for_user", "RESOURCE": "resource", "STATUS": "status"}
 
     def who(row: Row) -> str:
@@ -52,12 +52,12 @@ def approvals(*, status: Status = None, key: Key = None, tenant: Tenant = None, 
 
 def context(
     *,
-    scope: Annotated[str | None, typer.Option("--scope", help="Only keys of this scope.")] = None,
+    scope: Annotated[str | None, typer.Option("--scope", help="List only keys of this scope.")] = None,
     status: Status = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the keys of the vault. Values are not here to be shown."""
+    """List the keys of the vault. The views have no values."""
     columns = {"SCOPE": "scope", "KEY": "key", "VERSION": "version", "STATUS": "status", "BY": "principal_id"}
     _list(
         "context", {"scope": scope, "status": status}, columns, tenant, as_json=as_json, last=("ENDS", _time("ends_at"))
@@ -65,7 +65,7 @@ def context(
 
 
 def delegations(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """List delegations as trees: what was handed on, and what was handed on from that."""
+    """List delegations as trees: under each one those that were derived from it."""
     columns = {"DELEGATOR": "delegator", "DELEGATE": "delegate", "STATUS": "status", "SCOPE": "scope"}
     _list("delegations", {}, columns, tenant, as_json=as_json, last=("ENDS", _time("expires_at")), first=_flat)
 
@@ -99,7 +99,7 @@ def _list(
     tenant: str | None,
     *,
     as_json: bool,
-    last: tuple[Any, ...],  # Any: headings and what fills them, in turn
+    last: tuple[Any, ...],  # Any: headings and the cells below them, in turn
     first: Callable[[Iterable[Row]], Iterable[Row]] = iter,
 ) -> None:
     from macaw.cli.terminal.errors import CommandError

@@ -1,1 +1,1 @@
-"""An installation by its operator: founding tenants, registering principals, enrolment keys, locks."""
+"""The operator's side of an installation: founding tenants, registering principals, enrolment keys, locks."""

@@ -1,7 +1,7 @@
-"""Which broker `macaw up` starts: the one that an installation was made with, else the best one of this machine.
+"""The broker that `macaw up` starts: the one that the installation was made with, else the best of this machine.
 
 `broker_kind` in `.macaw/config.json` records the choice. It is binding while the installation has tenants: their logs
-are on that broker, and on another one they would seem to have vanished.
+are on that broker, and would seem to have vanished on another one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas.errors import InstallationError
 from streams.local.choose import Broker, BrokerKind, BrokerUnavailableError, EmbeddedBroker, choose_broker
 from streams.local.probe import is_free
 
-LOCAL = (BrokerKind.KAFKA, BrokerKind.EMBEDDED)  # best first; the embedded one is there wherever `macaw up` is
+LOCAL = (BrokerKind.KAFKA, BrokerKind.EMBEDDED)  # best first; the embedded one can always start
 NAMES = {
     BrokerKind.ENVIRONMENT: "a broker that MACAW_BOOTSTRAP_SERVERS named",
     BrokerKind.KAFKA: "Apache Kafka, started by `macaw up`",
@@ -26,7 +26,7 @@ NAMES = {
 
 
 class OtherBrokerError(InstallationError):
-    """An installation is to run on another broker than the one that holds its log, or that one is not to be had."""
+    """The installation's log is on another broker than the one asked for, or on one that cannot start here."""
 
 
 def start_broker(base: Path, named: BrokerKind | None, *, discard: bool, say: Callable[[str], None]) -> Broker:
@@ -46,7 +46,7 @@ def start_broker(base: Path, named: BrokerKind | None, *, discard: bool, say: Ca
     security = home.security if home else UNSECURED
     if security and kinds != [BrokerKind.ENVIRONMENT]:
         raise OtherBrokerError(
-            "config.json has credentials under `kafka`, and a broker that `macaw up` starts asks nobody for them: "
+            "config.json has credentials under `kafka`, but a broker that `macaw up` starts needs none: "
             "remove `kafka`, or name the brokers in MACAW_BOOTSTRAP_SERVERS"
         )
     folder = base / ".macaw" / "broker"
@@ -63,7 +63,9 @@ def start_broker(base: Path, named: BrokerKind | None, *, discard: bool, say: Ca
     except BrokerUnavailableError as exc:
         if made_with not in kinds:
             raise
-        raise OtherBrokerError(f"the log of this installation is on {NAMES[made_with]}, and {exc}") from exc
+        raise OtherBrokerError(
+            f"the log of this installation is on {NAMES[made_with]}, which is not available: {exc}"
+        ) from exc
 
 
 def _made_with(home: Home | None) -> BrokerKind | None:
@@ -72,7 +74,9 @@ def _made_with(home: Home | None) -> BrokerKind | None:
     if home is None or kind is None:
         return None
     if kind not in set(BrokerKind):
-        raise HomeError(f"`broker_kind` is {kind[:20]!r} in {home.path / 'config.json'}: want {', '.join(BrokerKind)}")
+        raise HomeError(
+            f"`broker_kind` is {kind[:20]!r} in {home.path / 'config.json'}: use one of {', '.join(BrokerKind)}"
+        )
     return BrokerKind(kind)
 
 
@@ -92,13 +96,13 @@ def _kinds(home: Home | None, made_with: BrokerKind | None, named: BrokerKind | 
 
 
 def _port(home: Home) -> int:
-    """Return the port that the broker had, if it is free: hosts and agents that still run find the broker again."""
+    """Return the broker's earlier port if it is free, so that running hosts and agents find it again; else 0."""
     digits = home.config.get("bootstrap", "").rpartition(":")[2]
     return int(digits) if digits.isdecimal() and 0 < int(digits) < 2**16 and is_free(int(digits)) else 0
 
 
 def _set_tenants_aside(path: Path, say: Callable[[str], None]) -> None:
-    """Move the keys of tenants whose logs are about to be deleted to a folder where no command looks."""
+    """Move the keys of tenants to a folder where no command looks, because their logs are about to be deleted."""
     tenants = path / "tenants"
     if tenants.is_dir():
         aside = tenants.rename(path / f"tenants.discarded-{clock_ms()}")

@@ -45,12 +45,12 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
     Raises:
         AttributeInvalidError: there is no attribute of a name.
         RefusedError: the tenant does not believe this bridge, or an attribute is wrong.
-        NoAnswerError, PublishError: nobody answered, or the broker did not take it.
+        NoAnswerError, PublishError: no monitor answered, or the broker did not take the event.
     """
     path = folder.key_file("session", name)
     session, new = KeyPair.generate(), path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
-    session.save(new)  # before it is opened: the key of an earlier session is kept until this one is safe
+    session.save(new)  # saved before it is opened: the key of an earlier session is kept until this one is safe
     with Connection(home, folder, _bridge(home, folder), BRIDGE) as connection:
         connection.open_session(
             session,
@@ -66,7 +66,7 @@ def _bridge(home: Home, folder: TenantHome) -> KeyPair:
     """Return the key of this installation's bridge, registered by the admin when it is first needed."""
     path = folder.key_file("bridge", "development")
     if not path.exists():
-        KeyPair.generate().save(path)  # before it is registered: a registered key that is lost can never speak
+        KeyPair.generate().save(path)  # saved first: a key that is registered and then lost can never speak
     key = KeyPair.load(path)
     body = PrincipalRegistered(
         role=Role.BRIDGE,
@@ -78,6 +78,6 @@ def _bridge(home: Home, folder: TenantHome) -> KeyPair:
         try:
             connection.ask(body)
         except RefusedError as exc:
-            if exc.reason != Reason.KEY_TAKEN:  # registered already
+            if exc.reason != Reason.KEY_TAKEN:  # KEY_TAKEN: it is registered already
                 raise
     return key

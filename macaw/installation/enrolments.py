@@ -15,7 +15,7 @@ from schemas.attributes import NONE
 from schemas.records import EnrolmentGrant, PrincipalRevoked
 from schemas.words import Role
 
-HANDED_ON = ("bootstrap", "broker_kind", "deployment")  # settings that say where the log is, and no secret
+HANDED_ON = ("bootstrap", "broker_kind", "deployment")  # settings for the place of the log; none is secret
 
 
 def create_enrolment(
@@ -29,8 +29,8 @@ def create_enrolment(
 ) -> Path:
     """Register an enrolment key with the admin key and return its file: here, or in an installation for `machine`.
 
-    That has the key, the pinned genesis, and where the brokers are; the genesis is written last. A key that stands
-    there and has registered all it may is revoked, and a new one takes its place.
+    The installation has the key, the pinned genesis and the address of the brokers; the genesis is written last. An
+    earlier key in the same file that has registered all it may is revoked and replaced.
 
     Raises:
         RefusedError: the log refused it.
@@ -67,7 +67,7 @@ def _installation(home: Home, folder: TenantHome, machine: Path) -> TenantHome:
         raise HomeError(f"{machine} is this installation: name another folder, or leave out --home")
     target = TenantHome(folder.tenant, machine / ".macaw" / "tenants" / folder.tenant)
     if (target.path / "genesis").exists() and target.genesis != folder.genesis:
-        raise HomeError(f"{target.path} is of another tenant called {folder.tenant!r}: name another folder")
+        raise HomeError(f"{target.path} belongs to another tenant called {folder.tenant!r}: name another folder")
     settings = {name: home.config[name] for name in HANDED_ON if name in home.config}
     update_config(machine, {**settings, "bootstrap": home.bootstrap, "tenant": folder.tenant})
     return target
@@ -76,6 +76,6 @@ def _installation(home: Home, folder: TenantHome, machine: Path) -> TenantHome:
 def grant_of(
     roles: list[str], names: str, count: int, attributes: dict[str, str], lists: dict[str, list[str]]
 ) -> EnrolmentGrant:
-    """Return what an enrolment key may register. Raises AttributeInvalidError."""
+    """Return the grant of an enrolment key: names, count, roles, attributes and lists. Raises AttributeInvalidError."""
     most = attributes_from({**attributes, **lists})
     return EnrolmentGrant(roles=tuple(roles), name_pattern=names, count_max=count, attributes=most)

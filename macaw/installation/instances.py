@@ -15,7 +15,7 @@ class InstanceHome(TenantHome):
     instance: int = 0
 
     def key_file(self, kind: str, name: str) -> Path:
-        """Return where this instance keeps a key; the first one keeps it where a lone one would."""
+        """Return the file of a key of this instance; the first instance uses the same file as a single one."""
         path = TenantHome.key_file(self, kind, name)
         return path.with_name(f"{path.stem}#{self.instance}.key") if kind == "tool" and self.instance else path
 

@@ -18,7 +18,7 @@ class LockedError(InstallationError):
 
 @contextmanager
 def only_one(path: Path, complaint: str) -> Iterator[None]:
-    """Hold the lock at `path` for the length of the block. Raises LockedError with `complaint` where another does."""
+    """Hold the lock at `path` during the block. Raises LockedError(complaint) if another process holds it."""
     with _opened(path) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

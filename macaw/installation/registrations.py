@@ -1,4 +1,4 @@
-"""What the administrator does beside founding: registers approvers and attesters, revokes sessions."""
+"""Acts of the administrator after founding: registering approvers and attesters, revoking sessions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason:
 
 
 def attest_as(home: Home, folder: TenantHome, name: str, session: str, said: Attestation) -> None:
-    """Let a registered attester say that something holds for a session. Raises RefusedError, MalformedIdError."""
+    """Sign an attestation about a session as a registered attester. Raises RefusedError, MalformedIdError."""
     body = AttestationSet(
         session=digest_of(session, "a session's id"),
         key=said.key,

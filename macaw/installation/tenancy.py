@@ -48,14 +48,16 @@ ROLES_IN_ENROLMENT = (Role.AGENT, Role.SERVICE)  # a tool has an enrolment key o
 def create_tenant(home: Home, name: str, *, development: bool = False, replication: int = 1) -> TenantHome:
     """Found a tenant: keys, topics, founding event. `register_enrolment` completes it.
 
-    An interrupted founding is taken up where it ended: what is still to be done stands beside the keys.
+    An interrupted founding continues where it ended: files beside the keys name the steps that remain.
 
     Raises:
-        HomeError: the name is no tenant id, or the tenant exists.
+        HomeError: the name is not a tenant id, or the tenant exists.
         FoundingError: the brokers do not take its topics or its founding event.
     """
     if not is_tenant_id(name):
-        raise HomeError(f"{name!r} is no tenant id: want [a-z][a-z0-9-]{{1,39}}, and not `ops`")
+        raise HomeError(
+            f"{name!r} is not a tenant id; use 2 to 40 of a-z, 0-9 and -, beginning with a letter, but not `ops`"
+        )
     folder = TenantHome(name, home.path / "tenants" / name)
     if not folder.path.exists():
         _prepare(home, folder, development=development)
@@ -138,7 +140,7 @@ def admin_connection(home: Home, folder: TenantHome) -> Connection:
 
 
 def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTROL_SECONDS) -> Answer | None:
-    """Register the enrolment key; None where no monitor answers yet: the event stands on the log and takes effect.
+    """Register the enrolment key. None: no monitor answers yet; the event is on the log and takes effect later.
 
     Raises:
         RefusedError: the log refused it.
@@ -150,7 +152,7 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
         except NoAnswerError:
             pass
         except RefusedError as exc:
-            if exc.reason != Reason.KEY_TAKEN:  # taken by itself: the founding was interrupted after this step
+            if exc.reason != Reason.KEY_TAKEN:  # KEY_TAKEN: the founding was interrupted after this step
                 raise
             answer = exc.answer
     (folder.path / ENROLMENT).unlink(missing_ok=True)
@@ -170,10 +172,10 @@ def _enrolment(folder: TenantHome, key: KeyPair) -> PrincipalRegistered:
 
 
 def renew_enrolment(home: Home, folder: TenantHome) -> Path:
-    """Put a new enrolment key in the place of one that is used up, revoke that, and return where it was put aside.
+    """Replace a used-up enrolment key, revoke it, and return the path to which its file was moved.
 
-    What the old key has registered stays, and the new one may add instances to it. Interrupted, it goes on where it
-    was: the new key is kept before the log hears of it.
+    Principals that the old key registered stay, and the new one may add instances to them. A second run continues an
+    interrupted one: the new key is saved before the log hears of it.
 
     Raises:
         RefusedError: the log refused it.
@@ -193,7 +195,7 @@ def renew_enrolment(home: Home, folder: TenantHome) -> Path:
             try:
                 connection.ask(body)
             except RefusedError as exc:
-                if exc.reason != done:  # done already: it was interrupted after this step
+                if exc.reason != done:  # `done`: an earlier run was interrupted after this step
                     raise
     aside = folder.path / f"enrol-{old.kid.hex()[:8]}.key.revoked"
     aside.unlink(missing_ok=True)
@@ -214,8 +216,8 @@ def register_agent(
     """Register an agent or service and keep its new key file, with the admin key or, where there is none, an enrolment.
 
     Raises:
-        AttributeInvalidError: there is no attribute of a name, or its value is of another type.
-        RefusedError: the log refused it, also for what the enrolment key may not give.
+        AttributeInvalidError: an attribute has an unknown name or a value of another type.
+        RefusedError: the log refused it, also for attributes that the enrolment key may not give.
         HomeError: no key here may register it.
     """
     known = attributes_from(attributes)
@@ -225,7 +227,7 @@ def register_agent(
 
 
 def revoke_principal(home: Home, folder: TenantHome, name: str, *, reason: str) -> list[Path]:
-    """Revoke every key of a principal, with the sessions they opened; return where its key files were put aside.
+    """Revoke every key of a principal and their sessions; return the paths to which its key files were moved.
 
     Raises:
         RefusedError: no such principal is registered.
@@ -262,7 +264,7 @@ def publish_policies(home: Home, folder: TenantHome, documents: Sequence[str], i
 
 
 def monitored(home: Home, name: str) -> MonitoredTenant | None:
-    """Return what a monitor needs of a tenant of this installation, or None where its folder is not here."""
+    """Return a tenant of this installation as a monitor needs it, or None if its folder is not here."""
     folder = TenantHome(name, home.path / "tenants" / name)
     if not (folder.path / "monitor.key").is_file():
         return None

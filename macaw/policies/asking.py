@@ -1,4 +1,4 @@
-"""Questions about policies that are in force or in files: which apply to a subject, and why a call was decided so."""
+"""Questions about policies in force or in files: those that apply to a subject, and the reasons of a decision."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from macaw.policies.changes import Edit, smallest_change
 from macaw.policies.history import Found, History, HistoryError, RecordedCall, at_call, fold_all
+from macaw.policies.json_places import sentence_of
 from processors.calls.judge import call_of, current_policies
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import Attested
@@ -34,7 +35,7 @@ class QuestionError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Why a call was decided as it was: every check, the deciding document, and edits that would have allowed it."""
+    """The reasons of a decision: every check, the deciding document, and edits that would have allowed the call."""
 
     told: dict[str, Any]
     verdict: Verdict
@@ -61,7 +62,7 @@ def _explained(tables: Tables, asked: RecordedCall) -> Explained:
         chain = chain_of(tables, session, asked.event.header.on_behalf_of)
     except MalformedParametersError as exc:
         raise HistoryError(
-            f"no policy was asked: the call's parameters are not a strict JSON object ({exc.cause})"
+            f"no policy was asked: the parameters of the call are not a strict JSON object ({exc.cause})"
         ) from exc
     except Refusal as exc:
         raise HistoryError(f"no policy was asked: {exc.reason}, {exc.detail}") from exc
@@ -72,7 +73,7 @@ def _explained(tables: Tables, asked: RecordedCall) -> Explained:
     return Explained(
         told=explain(index, chain.subjects, body.resource, parameters, call),
         verdict=verdict,
-        deciding=policy_ids.get(verdict.deciding, "what came with the call" if verdict.deciding else ""),
+        deciding=policy_ids.get(verdict.deciding, "a document of the call" if verdict.deciding else ""),
         # For one subject only: in a chain each member refuses in turn, so no single edit is the answer.
         edits=[] if chain.hops else smallest_change(index, chain.root, body.resource, parameters, call),
     )
@@ -108,16 +109,16 @@ def standing_of(history: History, wanted: str) -> AskedAbout:
 
 
 def session_in(tables: Tables, wanted: str) -> tuple[bytes, SessionRow]:
-    """Return the session whose id begins so, or the newest one of this principal. Raises QuestionError."""
+    """Return the session with an id that begins with `wanted`, or the principal's newest. Raises QuestionError."""
     rows = tables.sessions.rows
     by_id = [(key, row) for key, row in rows.items() if len(wanted) >= 8 and key.hex().startswith(wanted.lower())]
     if len(by_id) > 1:
         ids = ", ".join(sorted(key.hex() for key, _ in by_id))
-        raise QuestionError(f"{wanted!r} stands for {len(by_id)} sessions: want the whole of one id of {ids}")
+        raise QuestionError(f"{wanted!r} stands for {len(by_id)} sessions: give the whole id of one: {ids}")
     names = (wanted, f"{PERSON_PREFIX}{wanted}")
     found = by_id or [(key, row) for key, row in rows.items() if row.principal_id in names]
     if not found:
-        raise QuestionError(f"no session {wanted!r} is known: `macaw sessions` shows those that are open")
+        raise QuestionError(f"there is no open session {wanted!r}: `macaw sessions` lists the open ones")
     return max(found, key=lambda one: one[1].opened_at)
 
 
@@ -126,17 +127,18 @@ def subject_from(text: str) -> Subject:
 
     `agent` and `service` name a program, as they would be registered.
     """
+    data = text.encode("utf-8", "surrogatepass")
     try:
-        values = jcs.parse_strict(text.encode("utf-8", "surrogatepass"))
+        values = jcs.parse_strict(data)
     except jcs.MalformedJSONError as exc:
-        raise QuestionError(f"the attributes are not strict JSON ({exc.cause})") from exc
+        raise QuestionError(f"the text of the attributes {sentence_of(data, exc)}") from exc
     if not isinstance(values, dict):
-        raise QuestionError("want attributes: a JSON object")
+        raise QuestionError('the attributes are not a JSON object, like {"roles": ["analyst"]}')
     programs = [(role, values.pop(role)) for role in (Role.AGENT, Role.SERVICE) if role in values]
     if len(programs) > 1 or not all(isinstance(name, str) for _, name in programs):
-        raise QuestionError("want the name of one program, as `agent` or as `service`")
+        raise QuestionError("the attributes name a program wrongly: give `agent` or `service`, not both, as a text")
     role, principal = programs[0] if programs else (ROLE_DEFAULT, f"{PERSON_PREFIX}{values.get('user', '')}")
     try:
         return subject_as_written(values, role, str(principal))
     except Refusal as exc:
-        raise QuestionError(f"the attributes are wrong: {exc.detail}") from exc
+        raise QuestionError(f"the attributes do not make a subject: {exc.detail}") from exc

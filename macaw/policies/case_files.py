@@ -1,7 +1,7 @@
 """Case files of policies: JSON Lines that define names, calls and publications with their outcomes (docs/mapl.md 15).
 
-Here they are read and checked for form; `cases` plays them. A fault of a file is told with its
-line, and is never a failed case.
+Here they are read and checked for form; `cases` plays them. A fault of a file is an error with its line, and never a
+failed case.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from macaw.policies.files import PolicyFilesError, policy_paths, read_text
+from macaw.policies.json_places import SENTENCES
 from processors.proof import jcs
 from producers.home.files import FileError, read_file
 from schemas.errors import InputError
@@ -46,11 +47,11 @@ class CaseFile:
     cases: list[tuple[int, Case]] = field(default_factory=list)
 
     def session(self, value: object) -> Case:
-        """Return the attributes of a session that is named, or given. Raises CaseFileError."""
+        """Return the attributes of a session: `value` is its name, or the attributes. Raises CaseFileError."""
         if isinstance(value, dict):
             return value
         if not isinstance(value, str) or value not in self.sessions:
-            raise CaseFileError(f"no session {value!r} is defined")
+            raise CaseFileError(f"the session {value!r} is not defined: add it to `sessions` in a line before")
         return self.sessions[value]
 
 
@@ -58,7 +59,7 @@ def read_case_file(path: Path) -> CaseFile:
     """Return a file's cases.
 
     Raises:
-        CaseFileError: it cannot be read, or a line neither is a case nor defines names.
+        CaseFileError: the file cannot be read, or a line is neither a case nor a definition of names.
     """
     found = CaseFile(path)
     try:
@@ -79,8 +80,8 @@ def read_case_file(path: Path) -> CaseFile:
 def document_text(document: object) -> bytes:
     """Return a document of a case as the text of a policy. Raises CaseFileError."""
     if not isinstance(document, dict):
-        raise CaseFileError("want a policy: a JSON object")
-    return json.dumps(document).encode()  # in the order of the case: the first fault is the one that is told
+        raise CaseFileError("a policy is not a JSON object")
+    return json.dumps(document).encode()  # in the order of the case, because the first fault is reported
 
 
 def _object(line: bytes) -> Case:
@@ -89,9 +90,9 @@ def _object(line: bytes) -> Case:
     try:
         value = jcs.parse_strict(line.strip(), depth_max=_DEPTH_MAX, nodes_max=_NODES_MAX)
     except jcs.MalformedJSONError as exc:
-        raise CaseFileError(f"not strict JSON ({exc.cause})") from exc
+        raise CaseFileError(f"the line {SENTENCES.get(exc.cause, 'is not strict JSON')}") from exc
     if not isinstance(value, dict):
-        raise CaseFileError("want a JSON object")
+        raise CaseFileError("the line is not a JSON object")
     return value
 
 
@@ -106,7 +107,7 @@ def _take(found: CaseFile, number: int, line: Case, ids: set[str]) -> None:
     if "sessions" in line:
         sessions = line["sessions"]
         if not isinstance(sessions, dict) or not all(isinstance(one, dict) for one in sessions.values()):
-            raise CaseFileError("want attributes by the name of a session")
+            raise CaseFileError("`sessions` is not an object with the attributes of each session under its name")
         found.sessions |= sessions
     if "set" in line:
         found.sets[_text(line, "set")] = _set(found.path, line)
@@ -119,22 +120,22 @@ def _check_case(case: Case, ids: set[str]) -> None:
     ids.add(name)
     unknown = case.keys() - _MEMBERS
     if unknown:
-        # A misspelt member would be tested as if it were not there.
+        # A misspelt member would be passed over, and the case would test another thing.
         raise CaseFileError(f"a case has no member {min(unknown)!r}")
     if not case.keys() & {"resource", "publish", "publish_raw", "withdraw"}:
-        raise CaseFileError("a case names a resource, publishes, or withdraws")
+        raise CaseFileError("the case has none of `resource`, `publish`, `publish_raw` and `withdraw`: add one")
     if "params" in case and "params_raw" in case:
-        raise CaseFileError("want `params` or `params_raw`")
+        raise CaseFileError("the case has `params` and `params_raw`: remove one of them")
 
 
 def _set(path: Path, line: Case) -> list[bytes]:
     texts = [document_text(one) for one in _list(line, "policies")]
     for pattern in _list(line, "files"):
         if not isinstance(pattern, str) or Path(pattern).is_absolute() or not pattern:
-            raise CaseFileError("want patterns of files, relative to the case file")
+            raise CaseFileError("`files` holds patterns of files, relative to the case file, as texts")
         places: Sequence[Path] = sorted(path.parent.glob(pattern))
         if not places:
-            raise CaseFileError(f"{pattern!r} names no file")
+            raise CaseFileError(f"{pattern!r} in `files` matches no file")
         texts += map(read_text, policy_paths(places))
     return texts
 
@@ -142,12 +143,12 @@ def _set(path: Path, line: Case) -> list[bytes]:
 def _list(line: Case, name: str) -> list[object]:
     value = line.get(name, [])
     if not isinstance(value, list):
-        raise CaseFileError(f"want an array: {name!r}")
+        raise CaseFileError(f"`{name}` is not an array")
     return value
 
 
 def _text(line: Case, name: str) -> str:
     value = line.get(name)
     if not isinstance(value, str) or not value:
-        raise CaseFileError(f"want a text: {name!r}")
+        raise CaseFileError(f"`{name}` is missing or not a text")
     return value

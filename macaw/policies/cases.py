@@ -35,7 +35,7 @@ from schemas.words import Outcome, Role, Stage
 NOW = "2026-03-02T15:00:00Z"
 SESSION_MS = 3_600_000
 _BROKEN = denied(Denial(Stage.RESOLUTION, "DELEGATION_BROKEN"), ())
-_MISTAKES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # a case of a wrong form leads to these
+_MISTAKES = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # raised by cases of a wrong form
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Played:
 
     @property
     def passed(self) -> bool:
-        """Whether both are the same."""
+        """True if both are the same."""
         return bool(self.expected == self.found)
 
 
@@ -58,7 +58,7 @@ def play_files(paths: Iterable[Path], policies: Sequence[Path] = ()) -> list[Pla
     """Play every case of some files. `policies` are in force where a case names neither a set nor policies.
 
     Raises:
-        CaseFileError: a file or a case has another form than a case file has.
+        CaseFileError: a file or a case has a wrong form.
         PolicyFilesError: the policies cannot be read, or could not be in force together.
     """
     given = [one.document for one in read_documents(policies)] if policies else []
@@ -70,7 +70,7 @@ def play_case(file: CaseFile, case: Case, given: Sequence[PolicyDocument] = (), 
     """Play one case. `given` is in force where it names neither a set nor policies; `line` is for errors.
 
     Raises:
-        CaseFileError: the case has another form than a case has.
+        CaseFileError: the case has a wrong form.
     """
     try:
         if "pattern" in case:
@@ -97,7 +97,7 @@ def documents_of(file: CaseFile, case: Case, given: Sequence[PolicyDocument] = (
     """
     if "set" in case:
         if case["set"] not in file.sets:
-            raise CaseFileError(f"no set {case['set']!r} is defined")
+            raise CaseFileError(f"the set {case['set']!r} is not defined: add a line with `set` before")
         texts = file.sets[case["set"]]
         base = [_document(text) for text in texts]
     else:
@@ -142,7 +142,7 @@ def _calls(file: CaseFile, case: Case, in_force: Mapping[str, PolicyDocument]) -
 
 
 class _HistoryError(Exception):
-    """An earlier call, which a case says was allowed, is not."""
+    """An earlier call of a case, which counts as allowed, is not allowed."""
 
 
 class CaseRun:
@@ -172,7 +172,7 @@ class CaseRun:
         try:
             resource_name(resource)
         except ResourceInvalidError:
-            return decide(self.index, (), resource, {})  # it says so
+            return decide(self.index, (), resource, {})  # denies with RESOURCE_INVALID
         try:
             subjects = self.subjects()
         except AttributeInvalidError:
@@ -183,10 +183,10 @@ class CaseRun:
             return denied(Denial(Stage.RESOLUTION, "MALFORMED_PARAMETERS"), ())
         try:
             call = self.call(now)
-        except PolicyError:  # a scope that could not have been granted: the chain leads to no grant
+        except PolicyError:  # such a scope cannot be granted, so the chain leads to no grant
             return _BROKEN
         if not isinstance(subjects, Subject) and len(subjects) > 1 and not call.hops:
-            return _BROKEN  # several subjects, and no chain that leads from one to the other
+            return _BROKEN  # several subjects without a chain from one to the other
         return decide(self.index, subjects, resource, parameters, call)
 
     def subjects(self) -> Subject | list[Subject]:
@@ -308,5 +308,5 @@ def _previous(in_force: Mapping[str, PolicyDocument], text: str) -> bytes | None
     try:
         stored = in_force.get(parse_policy(text.encode(), organisation=True).policy_id)
     except (PolicyError, UnicodeEncodeError):
-        return None  # it is refused before this is asked
+        return None  # such a text is refused anyway
     return stored.digest if stored else None

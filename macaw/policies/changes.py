@@ -1,7 +1,7 @@
 """The smallest change that would have allowed a call: all failing checks of the role branch with the fewest, as edits.
 
-For administrators: an edit names documents and places. Whether the change is wise is theirs to judge. Values of a call
-appear only where its audit level lets everything be shown.
+For administrators: an edit names documents and places, and they judge whether the change is wise. Values of a call
+appear only if its audit level lets everything be shown.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from schemas.words import Outcome
 _HOLDS = frozenset({"pass", "match", "no match", "not required", "met"})
 _REQUIRES = "requires "
 _VALUE_CHARS_MAX = 200
-_OTHERWISE = "change or remove what stands there"
+_OTHERWISE = "change or remove the rule at this place"
 
 
 class Edit(NamedTuple):
-    """One edit: in which document (none: in nobody's yet), where in it, what to do, and which refusal it lifts."""
+    """One edit: the document (empty: a new one), the place in it, the change, and the refusal that it lifts."""
 
     policy: str
     sha256: str
@@ -60,22 +60,22 @@ def smallest_change(
         name = resource_name(resource)
         plan = plan_for(index, index.found(subject, name.text), name, call)
     except (WorkExceededError, *RULE_ERRORS) as exc:
-        return [_unplannable(exc, verdict.reason)]
+        return [_unplannable(exc, resource, verdict.reason)]
     missing = []
     if lacks_layer(index, subject, call.settings):
-        do = "give the subject the attribute that a layer is looked up by, such as `company`"
+        do = "give the subject the attribute by which a layer is found, such as `company`"
         missing.append(Edit("", "", "", do, "LAYER_MISSING"))
     named = with_names_in_nfc(parameters)
     branches = [_Branch(one, subject, name, named, call).edits() for one in plan.alternatives]
     return [*missing, *min(branches, key=len)]
 
 
-def _unplannable(exc: Exception, reason: str) -> Edit:
-    """Return the edit without which no policy can be asked at all."""
+def _unplannable(exc: Exception, resource: str, reason: str) -> Edit:
+    """Return the edit for a call that fails before any policy is asked."""
     at = ""
     match exc:
         case ResourceInvalidError():
-            do = "no policy can allow a name that is none: the caller must name a resource"
+            do = f"{resource!r} is not a valid resource name; the caller must use DOMAIN:NAME, such as tool:bank/pay"
         case WorkExceededError():
             do = "let fewer or smaller policies apply, or send smaller intents"
         case BrokenChainError():
@@ -119,7 +119,7 @@ class _Branch:
         return [*found, *self._grant(), *self._rates()]
 
     def _result(self, check: Mapping[str, JSONValue]) -> str:
-        """Return what a check said; of a rule that asks for an attestation, whether there is one."""
+        """Return the result of a check; for a rule with `require`, the result of its attestation."""
         result = str(check["result"])
         if not result.startswith(_REQUIRES):
             return result
@@ -163,10 +163,10 @@ class _Branch:
         words = {
             "PARAM_NOT_ALLOWED": f"add {shown} to allowed_values",
             "PARAM_OUT_OF_RANGE": f"{'raise `max`' if above else 'lower `min`'} to {shown}",
-            "PARAM_REQUIRED": f"drop `required`, or let the caller say {one.path!r}",
+            "PARAM_REQUIRED": f"drop `required`, or let the caller send {one.path!r}",
             "PARAM_PATTERN": f"widen `pattern` so that it matches the whole of {shown}",
             "PARAM_SIZE": f"widen the sizes so that {shown} fits",
-            "PARAM_TYPE": f"the value is no {one.kind or 'value'}: take another type, or let the caller send that one",
+            "PARAM_TYPE": f"the value is not of the type {one.kind}: change `type`, or let the caller send one",
         }
         return words.get(reason, _OTHERWISE)
 
@@ -182,7 +182,7 @@ class _Branch:
 
     @property
     def roles(self) -> str:
-        """What the subject is, for a sentence."""
+        """The subject's roles, for a sentence."""
         return ", ".join(self._subject.roles) or "none"
 
 
@@ -196,7 +196,7 @@ _WORDS: Mapping[str, Callable[[_Branch], str]] = {
     "RESOURCE_DENIED": lambda branch: f"narrow or remove this pattern, which meets {branch.resource}",
     "RESOURCE_NOT_ALLOWED": lambda branch: f"add a pattern that meets {branch.resource}",
     "ROLE_REQUIRED": lambda branch: f"add a role that the subject holds ({branch.roles}), or give it one of these",
-    "PARAM_UNLISTED": lambda _: "add the parameter's path, or let the caller leave it out",
+    "PARAM_UNLISTED": lambda _: "add the parameter's path, or let the caller omit it",
     "PARAM_DENIED": lambda _: "remove the item that meets the value of the call",
     "PARAM_TYPE": lambda _: (
         "the path leads through a value of another type: change it, or let the caller send that type"
@@ -213,7 +213,7 @@ _WORDS: Mapping[str, Callable[[_Branch], str]] = {
     "ATTESTATION_WRONG_SETTER": lambda _: "add the setter to `set_by`",
     "APPROVAL_REQUIRED": lambda _: "drop the requirement, or have the call approved",
     "APPROVAL_PENDING": lambda _: "drop the requirement, or have the call approved",
-    "APPROVAL_DENIED": lambda _: "drop the requirement: somebody who may has denied this call",
+    "APPROVAL_DENIED": lambda _: "drop the requirement: an approver has denied this call",
     "APPROVAL_EXPIRED": lambda _: "raise `time_to_live`, or ask again",
     "APPROVAL_CONSUMED": lambda _: "raise `max_uses`, or ask again",
     "LIMIT_EXCEEDED": lambda _: "make the rule cheaper, or the parameters smaller",

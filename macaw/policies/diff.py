@@ -1,6 +1,6 @@
-"""Where two versions of policies decide differently: over calls made up from both, and over recorded ones.
+"""Calls that two versions of policies decide differently: calls made up from both, and recorded ones.
 
-What is found is a difference; that nothing is found says only that these calls show none.
+Each difference found is real. Finding none says only that these calls show none.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Flip(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """A line that only one version has; `added` says which."""
+    """A line that only one version has: the new one if `added`, else the old one."""
 
     policy_id: str
     line: Line
@@ -44,7 +44,7 @@ class Changed(NamedTuple):
 
 
 def changed_lines(old: Mapping[str, PolicyDocument], new: Mapping[str, PolicyDocument]) -> Iterator[Changed]:
-    """Yield what only the old version says, and what only the new one does, policy by policy."""
+    """Yield the lines of the old version alone and those of the new one alone, policy by policy."""
     for policy_id in dict.fromkeys((*old, *new)):
         before = [one._replace(at="") for one in lines_of(old[policy_id])] if policy_id in old else []
         after = [one._replace(at="") for one in lines_of(new[policy_id])] if policy_id in new else []
@@ -55,10 +55,10 @@ def changed_lines(old: Mapping[str, PolicyDocument], new: Mapping[str, PolicyDoc
 def probe_flips(
     old: Sequence[PolicyDocument], new: Sequence[PolicyDocument], context: Sequence[PolicyDocument] = ()
 ) -> tuple[list[Flip], int]:
-    """Return the probes that the versions decide differently, and how many were tried.
+    """Return the probes that the versions decide differently, and the number of probes.
 
-    `context` is what is in force beside both. Each probe is asked with and without a policy that grants everything, so
-    that documents which only restrict show what they do.
+    `context` is in force beside both. Each probe is decided with and without a policy that grants everything, so that
+    documents that only restrict show their effect.
     """
     changed = _changed(old, new)
     worlds = [[_index(part, context, granting=granting) for part in (old, new)] for granting in (False, True)]
@@ -94,7 +94,7 @@ def _index(documents: Iterable[PolicyDocument], context: Iterable[PolicyDocument
 
 
 def _subject(policy_id: str) -> Subject:
-    """Return somebody to whom a policy with this id applies; one of resources applies to everybody."""
+    """Return a subject of the policy with this id; a policy of resources applies to every subject."""
     who: dict[str, Any] = {"agent": PROBER, "company": _COMPANY}
     for prefix, attribute in _SUBJECTS:
         if policy_id.startswith(prefix):
@@ -104,7 +104,7 @@ def _subject(policy_id: str) -> Subject:
     return Subject(**who)
 
 
-# Whoever has the attribute `v` is looked up under `<prefix>v`; restrictions by their slug, which is its own slug.
+# A subject with the attribute `v` is looked up under `<prefix>v`; restrictions by the slug of `v`, its own slug.
 _SUBJECTS = (
     ("role:", "roles"),
     ("base:role:", "roles"),

@@ -1,17 +1,19 @@
 """Policies in files and folders: read, and checked as if all of them were published together.
 
 A refusal names a fault for which the log would refuse the document; a warning names a rule that its author probably
-did not mean. For each document the first refusal is told, the one that the log would tell.
+did not mean. Of each document only the first refusal is reported, as on the log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 from macaw.policies.json_places import TextPlace, fault_in, place_of
+from macaw.policies.schema import field_names
 from macaw.policies.warnings import warnings_of
 from processors.policy import limits as language_limits
 from processors.policy.compiled import compile_policy
@@ -25,7 +27,8 @@ from schemas.errors import InputError
 
 _TAKEN_FOR_POLICIES = frozenset({".yaml", ".yml", ".jsonc", ".json5"})
 START = TextPlace(1, 1)
-_UNREAD = frozenset({"E_JSON", "E_JSON_DUPLICATE", "E_JSON_NUMBER"})  # these have no pointer: nothing was read
+_FIELD_CHARS_MAX = 80  # of a field's name in a message
+_UNREAD = frozenset({"E_JSON", "E_JSON_DUPLICATE", "E_JSON_NUMBER"})  # codes without a pointer: nothing was read
 
 
 class PolicyFilesError(InputError):
@@ -57,7 +60,7 @@ def policy_paths(places: Iterable[Path]) -> list[Path]:
     """Return the files among `places`, and every `*.json` of the folders among them, in order.
 
     Raises:
-        PolicyFilesError: a folder has no `*.json`, has a file that would be passed over, or there are too many files.
+        PolicyFilesError: a folder has no `*.json` or has another file for policies, or there are too many files.
     """
     found: list[Path] = []
     for place in places:
@@ -84,8 +87,8 @@ def check_files(
 ) -> tuple[list[Read], list[Finding]]:
     """Return the files that could be published together, and every finding, file by file.
 
-    `organisation` means that the organisation key would sign documents whose id begins with `org:`; `in_force` are
-    further documents that one of the files may extend.
+    `organisation` means that the organisation key would sign documents with an id that begins with `org:`; `in_force`
+    are further documents that one of the files may extend.
 
     Raises:
         PolicyFilesError: a file cannot be read.
@@ -134,7 +137,7 @@ def index_of(read: Iterable[Read]) -> PolicyIndex:
 
 
 def read_text(file: Path) -> bytes:
-    """Return the bytes of a file; of one that is too large, one byte more than a document may have.
+    """Return the bytes of a file; of a file that is too large, one byte more than a document may have.
 
     Raises:
         PolicyFilesError: it cannot be read.
@@ -166,10 +169,22 @@ def _refusal(file: Path, error: PolicyError, text: bytes) -> Finding:
     """Return a refusal as a finding, with its place in the text."""
     sentence = REFUSALS.get(error.code, "refused")
     if error.want:
-        sentence = f"want {error.want}"
+        sentence = f"the value has another type: want {error.want}"
+    elif error.code == "E_UNKNOWN_FIELD":
+        sentence = _unknown_field(error.pointer)
     place = fault_in(text) if error.code in _UNREAD else place_of(text, error.pointer)
     line, column, pointer = place or START
     return Finding(file, error.code, error.pointer or pointer, sentence, True, line, column)
+
+
+def _unknown_field(pointer: str) -> str:
+    """Return the sentence about a field that the language does not have, with the nearest one that it has."""
+    name = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+    fields = field_names()
+    if name in fields:
+        return f"unknown field `{name}` at this place: it belongs to another object"
+    nearest = get_close_matches(name[:_FIELD_CHARS_MAX], sorted(fields), n=1)
+    return f"unknown field `{name[:_FIELD_CHARS_MAX]}`" + (f": did you mean `{nearest[0]}`?" if nearest else "")
 
 
 def words_of(one: Finding) -> str:
@@ -178,7 +193,7 @@ def words_of(one: Finding) -> str:
 
 
 def _chain_findings(read: Sequence[Read], in_force: Mapping[str, InForce]) -> Iterator[Finding]:
-    """Yield the faults that a document has only together with the others: in the chain of its parents."""
+    """Yield the faults of a document in the chain of its parents, which show only together with the others."""
     others: dict[str, InForce] = {**in_force, **{one.document.policy_id: one.document for one in read}}
     children: dict[str, list[str]] = {}
     for policy_id, version in others.items():
@@ -207,10 +222,10 @@ REFUSALS: Mapping[str, str] = {
     "E_JSON": "not strict JSON",
     "E_JSON_DUPLICATE": "a member stands twice in one object",
     "E_JSON_NUMBER": "a double does not hold this number exactly: write ids beyond 2^53 as texts",
-    "E_TEXT": "a character that no document may hold",
-    "E_LIMIT": "larger than a bound of the language",
-    "E_TYPE": "another type is wanted here",
-    "E_UNKNOWN_FIELD": "the language has no member of this name",
+    "E_TEXT": "the text has a character that is not allowed in a document",
+    "E_LIMIT": "the value is larger than a bound of the language",
+    "E_TYPE": "the value has another type than the language wants here",
+    "E_UNKNOWN_FIELD": "unknown field",
     "E_POLICY_ID": "the id is missing, or no look-up can find it",
     "E_PREFIX_RESERVED": "another signer publishes ids with this prefix",
     "E_SIGNER": "this key may not sign such a policy",
@@ -221,12 +236,12 @@ REFUSALS: Mapping[str, str] = {
     "E_PATTERN": "not a pattern: it is empty, or has blanks around it, control characters or too many stars",
     "E_PARAM_FORM": "neither an operation with parameters below it, nor a parameter",
     "E_PARAM_PATH": "not a path: write `a`, `a.b`, `a[0]` or `a[*].b`",
-    "E_SPEC_EMPTY": "the rule is empty: it asks nothing of the parameter",
-    "E_SPEC_CONFLICT": "keywords that no value can meet together",
+    "E_SPEC_EMPTY": "the rule is empty: it does not constrain the parameter",
+    "E_SPEC_CONFLICT": "no value can meet these keywords together",
     "E_ENUM_EMPTY": "an empty list would permit no value",
     "E_REGEX": "not a regular expression of RE2, or too large",
-    "E_RATE": "want 1 to 1000000 calls a minute",
-    "E_TIME": "not an RFC 3339 time with seconds and a zone, as 2026-03-02T15:00:00Z",
+    "E_RATE": "the rate is not a whole number of 1 to 1000000 calls a minute",
+    "E_TIME": "not an RFC 3339 time with seconds and a zone, like 2026-03-02T15:00:00Z",
     "E_VALIDITY_EMPTY": "the period ends before it begins",
     "E_EXPR_SYNTAX": "the condition has a syntax error",
     "E_EXPR_NAME": "the condition uses a name that does not exist",
@@ -234,10 +249,10 @@ REFUSALS: Mapping[str, str] = {
     "E_EXPR_ZONE": "not a time zone: write 'Europe/Berlin' or '+01:00'",
     "E_EXPR_LIMIT": "the condition is too long or too deep",
     "E_ATT_KEY": "not a key of an attestation",
-    "E_ATT_FORM": "want an array of `key` or `key::{condition}`",
+    "E_ATT_FORM": "not an array of `key` or `key::{condition}`",
     "E_ATT_RESERVED": "`deny` is reserved: no attestation can have this key",
-    "E_ATT_CRITERIA": "`approval_criteria` is missing or malformed: say who may approve",
-    "E_ATT_QUORUM": "want a quorum of 1 to 16 people",
+    "E_ATT_CRITERIA": "`approval_criteria` is missing or malformed: name the approvers",
+    "E_ATT_QUORUM": "the quorum is not 1 to 16 people",
     "E_ATT_USES": "the limits on uses contradict each other",
     "E_SEQUENCE": "not a rule over several calls",
     "E_CONFLICT": "another version is in force, or two files have this id",

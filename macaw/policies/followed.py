@@ -1,6 +1,6 @@
-"""The policies in force on a tenant's log, followed: as of which entry they are, and read again when one was published.
+"""A tenant's policies in force, kept up with its log: read again after each publication, with the entry they are of.
 
-What is believed is what a live monitor key signed. A log that ends before what was read once is not followed.
+Only entries signed by a live monitor key are believed. A log that ends before an entry that was read is refused.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from schemas.topics import AUDIT
 from streams.authzen.standing import PoliciesStanding
 from streams.history.topics import TopicReader
 
-_PUBLISHED = b"Policy"  # in the kind of every event that changes what is in force
+_PUBLISHED = b"Policy"  # in the kind of every event that publishes or withdraws
 
 
 class PoliciesUnknownError(UnavailableError):
-    """What is in force cannot be known from the log; the message says why."""
+    """The log does not tell which policies are in force; the message gives the cause."""
 
 
 class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
@@ -46,10 +46,10 @@ class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
         self._standing: PoliciesStanding | None = None
 
     def read(self) -> PoliciesStanding:
-        """Return what is in force now; the same value while the log has not grown.
+        """Return the policies in force now; the same value while the log has not grown.
 
         Raises:
-            PoliciesUnknownError: publications are no longer kept, or the log ends before what was read.
+            PoliciesUnknownError: publications are no longer kept, or the log ends before an entry that was read.
             ReadTimeoutError, RegistryError: the topics cannot be read to their ends.
             UntrustedRecordError: an entry is not signed by the monitor.
         """
@@ -67,10 +67,10 @@ class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
     def _newest(self) -> tuple[Message, AuditEntry]:
         found = self._audit.last(1)
         if not found:
-            raise PoliciesUnknownError(f"the audit log of {self._folder.tenant} is empty: does a monitor run?")
+            raise PoliciesUnknownError(f"the audit log of {self._folder.tenant} is empty: start a monitor")
         entry: AuditEntry = self._trusted.verify(found[0], AUDIT_TAG, AuditEntry)[0]
         if (found[0].offset() or 0) < self._offset:
-            raise PoliciesUnknownError(f"the audit log ends at entry {entry.index}, before what was read of it once")
+            raise PoliciesUnknownError(f"the audit log ends at entry {entry.index}, but a later one was read before")
         return found[0], entry
 
     def _has_publication(self, newest: Message) -> bool:
@@ -81,13 +81,13 @@ class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
     def _read_documents(self, newest: AuditEntry) -> PoliciesStanding:
         found = read_policies(self._home, self._folder)
         if found.lost:
-            # One of them may forbid what the others allow.
+            # A lost document may forbid calls that the others allow.
             raise PoliciesUnknownError(
-                f"{found.lost} publications are older than what intake keeps, so what is in force is not known here: "
+                f"{found.lost} publications are older than the records of intake, so the policies are unknown here: "
                 "give the documents with --policies"
             )
         policies = list(found.policies.values())
-        # They were read after the newest entry was: what was published in between counts already.
+        # They were read after the newest entry: a publication in between counts already.
         last = max(policies, key=lambda one: one.audit_index, default=None)
         as_of, now = newest.index, newest.now
         if last is not None and last.audit_index > as_of:

@@ -1,4 +1,4 @@
-"""A tenant's log folded again by somebody who asks about its policies: from the live topic, or from an export.
+"""A tenant's log folded again for questions about its policies: from the live topic, or from an export.
 
 The fold is the monitor's own `step`; nothing is written. An event counts as it did then, because its signature, its
 session and the policies in force are those of its place in the log.
@@ -32,17 +32,17 @@ from streams.history.partitions import Whole, whole_partition
 
 T = TypeVar("T")
 ID_HEX_MIN = 8
-CANDIDATES_MAX = 20  # that are listed where an id stands for several
+CANDIDATES_MAX = 20  # events listed for one id; senders may repeat an id without end
 _ENTRY_HEAD_BYTES = 36  # magic and the digest of the schema
 
 
 class HistoryError(InputError):
-    """The log cannot be folded from its beginning, or does not hold what is asked for; the message says why."""
+    """The log cannot be folded from its beginning, or does not hold the event; the message gives the cause."""
 
 
 @dataclass(slots=True)
 class History:
-    """What stood on intake, in order. `missing` counts events that an export does not hold."""
+    """The records of intake, in order. `missing` counts events that an export does not hold."""
 
     tenant: str
     deployment: str
@@ -57,7 +57,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """A call that stands on the log, with who asked as the registry knew it then."""
+    """A call on the log, with its caller as the registry knew it then."""
 
     event: Event
     body: InvocationRequested
@@ -67,11 +67,11 @@ class RecordedCall:
 
 @contextmanager
 def live_history(home: Home, folder: TenantHome) -> Iterator[History]:
-    """Give the log as it stands on the brokers.
+    """Yield the log on the brokers.
 
     Raises:
         HistoryError: retention has removed its beginning.
-        ReadTimeoutError: while it is read.
+        ReadTimeoutError: the topics cannot be read to their ends.
     """
     topic = INTAKE.of(folder.tenant)
     with (
@@ -79,7 +79,7 @@ def live_history(home: Home, folder: TenantHome) -> Iterator[History]:
         whole_partition(home.bootstrap, topic, committed=False, security=home.security) as whole,
     ):
         if whole.low > 0:
-            raise HistoryError(f"{topic} begins at offset {whole.low}: retention has removed what stood before")
+            raise HistoryError(f"{topic} begins at offset {whole.low}: retention has removed the records before")
         history = History(folder.tenant, home.deployment, folder.genesis, iter(()))
         history.records = _folded(audit, RuledIntake(whole, history.tables()))
         yield history
@@ -96,10 +96,10 @@ def _folded(audit: Whole, intake: RuledIntake) -> Iterator[Received]:
 
 @contextmanager
 def exported_history(directory: Path) -> Iterator[History]:
-    """Give the log as an export holds it. Whether the export is genuine is said by `macaw audit verify`.
+    """Yield the log in an export. `macaw audit verify` checks whether the export is genuine.
 
     Raises:
-        HistoryError: the folder is no export.
+        HistoryError: the folder is not an export.
     """
     try:
         with EvidenceFolder(directory) as folder:
@@ -109,7 +109,9 @@ def exported_history(directory: Path) -> Iterator[History]:
             history.records = _exported(folder, manifest, history.missing)
             yield history
     except (EvidenceFolderError, FormatError, EOFError) as exc:
-        raise HistoryError(f"{directory} is no export: {exc}") from exc
+        raise HistoryError(
+            f"cannot read {directory} as an export: {exc}; write one with `macaw audit export DIR`"
+        ) from exc
 
 
 def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) -> Iterator[Received]:
@@ -118,7 +120,7 @@ def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) ->
         data = entries.record(folder_format.ENTRY_BYTES_MAX)
         record = events.record(folder_format.EVENT_RECORD_BYTES_MAX)
         if data is None or not record:
-            raise FormatError(f"it ends at entry {index}, its manifest says {manifest.size}")
+            raise FormatError(f"the export ends at entry {index}, but its manifest says {manifest.size}")
         if record[0] == folder_format.ABSENT:
             missing.append(index)
             continue
@@ -133,9 +135,9 @@ def _entry(data: bytes) -> AuditEntry:
     try:
         entry = codec.decode(schema, data[_ENTRY_HEAD_BYTES:]) if schema else None
     except codec.SchemaError as exc:
-        raise FormatError(f"an entry does not decode: {exc.code}") from exc
+        raise FormatError(f"an entry of the log cannot be decoded: {exc.code}") from exc
     if not isinstance(entry, AuditEntry):
-        raise FormatError("an entry is written under no schema of entries")
+        raise FormatError("a record in the place of an entry has another schema")
     return entry
 
 
@@ -155,7 +157,7 @@ def _received(entry: AuditEntry, record: bytes) -> Received:
 
 
 def fold(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Output]:
-    """Fold one record for good and return what it caused."""
+    """Fold one record for good and return its outputs."""
     outputs = step(tables, received, heads)
     tables.commit()
     return outputs
@@ -172,7 +174,7 @@ def fold_all(history: History) -> Tables:
 def decisions_of(outputs: list[Output]) -> dict[bytes, tuple[Decision, bytes]]:
     """Return the decisions among some outputs with their leaves, by the leaf of the call that each is on.
 
-    One record may bring several: its own, those of calls that have waited for it, and those whose time is over.
+    One record may bring several: its own, those of calls that waited for it, and those of calls that expired.
     """
     found: dict[bytes, tuple[Decision, bytes]] = {}
     for output in outputs:
@@ -192,7 +194,7 @@ def entry_of(outputs: list[Output]) -> AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
-    """A call on the log, what was asked of it at its place, and what was decided there."""
+    """A call on the log, the answer about it from the tables of its place, and the decision there."""
 
     asked: RecordedCall
     answer: T
@@ -202,7 +204,7 @@ class Found(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An event that an id may mean. The leaf is its own alone; the offset says where on intake it stands."""
+    """An event that an id may mean. Only the leaf is unique; the offset is its place on intake."""
 
     offset: int
     leaf: bytes
@@ -214,24 +216,24 @@ class Candidate:
 
 
 class AmbiguousIdError(HistoryError):
-    """An id, or the beginning of one, stands for several events: their senders choose ids, and may choose one twice."""
+    """An id, or the beginning of one, stands for several events: senders choose ids, and may choose one twice."""
 
     def __init__(self, wanted: str, candidates: list[Candidate], count: int) -> None:
         super().__init__(f"{wanted} stands for several events: choose one by its leaf, or with --offset")
-        self.candidates, self.count = candidates, count  # count: of records, also of those that are not listed
+        self.candidates, self.count = candidates, count  # the count includes records that are not listed
 
 
 def at_call(
     history: History, wanted: str, ask: Callable[[Tables, RecordedCall], T], *, offset: int | None = None
 ) -> Found[T]:
-    """Fold up to one call, ask about it with the tables that it was decided on, and read the rest for others like it.
+    """Fold up to one call, ask about it with the tables of its decision, and read on for other events with its id.
 
-    `wanted` begins the hex of its event id or of its event's leaf, as `macaw log` shows them; `offset` is its place on
-    intake, where several begin so. Of records with one leaf the one that was decided is meant.
+    `wanted` is the hex of its event id or leaf, or the beginning of it, as `macaw log` shows them; `offset` is its
+    place on intake, needed if several events match. Of records with one leaf the decided one counts.
 
     Raises:
-        AmbiguousIdError: several events begin so.
-        HistoryError: the log holds no such event, or it was no call, or refused before it could be decided.
+        AmbiguousIdError: several events match.
+        HistoryError: no event matches, or it is not a call, or was refused before it could be decided.
     """
     search = _Search(history, wanted, offset)
     found: Found[T] | None = None
@@ -240,7 +242,7 @@ def at_call(
         claim = read(search.tables, received)
         meant = search.means(received, claim)
         if found is not None:
-            continue  # only others like it are looked for
+            continue  # the rest is searched only for other events with this id
         if not meant:
             fold(search.tables, received, search.heads)
             continue
@@ -253,30 +255,30 @@ def at_call(
     if found is not None:
         return found
     where = "" if offset is None else f" at offset {offset}"
-    raise refused or HistoryError(f"the log holds no event {wanted}{where}: `macaw log` shows those that it holds")
+    raise refused or HistoryError(f"the log holds no event {wanted}{where}: `macaw log` shows the ids")
 
 
 class _Search:
-    """Which events of a log an id may mean."""
+    """The events of a log that an id may mean."""
 
     def __init__(self, history: History, wanted: str, offset: int | None) -> None:
         self._text = wanted.lower().replace("-", "").removeprefix("0x")
         if len(self._text) < ID_HEX_MIN or set(self._text) - set("0123456789abcdef"):
-            raise HistoryError(f"{wanted!r} is no id: want at least {ID_HEX_MIN} hex digits of it")
+            raise HistoryError(f"{wanted!r} is not an id: give at least {ID_HEX_MIN} hex digits of one")
         self._offset = offset
         self.tables, self.heads = history.tables(), VerifiedHeads()
-        self.candidates: list[Candidate] = []  # each leaf once
+        self.candidates: list[Candidate] = []  # one for each leaf
         self.count = 0
 
     def means(self, received: Received, claim: Claim) -> bool:
-        """Whether a record is meant; it is noted where it is."""
+        """Return True if a record matches; its event then is a candidate."""
         if self._offset not in {None, received.offset}:
             return False
         if not ((claim.event_id or b"").hex().startswith(self._text) or claim.leaf.hex().startswith(self._text)):
             return False
         self.count += 1
         known = any(one.leaf == claim.leaf for one in self.candidates)
-        if not known and len(self.candidates) < CANDIDATES_MAX:  # who writes may repeat an id as often as they like
+        if not known and len(self.candidates) < CANDIDATES_MAX:  # a sender may repeat an id without end
             self.candidates.append(_candidate(received, claim))
         return True
 
@@ -298,11 +300,11 @@ def _candidate(received: Received, claim: Claim) -> Candidate:
 def _ask(
     tables: Tables, received: Received, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, RecordedCall], T]
 ) -> Found[T]:
-    """Ask about a call and fold it. Raises HistoryError, and the record is folded all the same."""
+    """Ask about a call and fold it. Raises HistoryError after the record was folded all the same."""
     tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
     mark = tables.savepoint()
     try:
-        expire(tables, Effects(tables, received, claim))  # what is due leaves first, as in the step
+        expire(tables, Effects(tables, received, claim))  # expired rows leave first, as in the step
         asked, answer = _answered(tables, heads, claim, ask)
     finally:
         tables.undo_to(mark)

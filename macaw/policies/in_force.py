@@ -1,6 +1,6 @@
-"""Which policies are in force, found out from the log itself.
+"""The policies in force, read from the log itself.
 
-`audit` says which publications were accepted, `intake` holds their documents. An entry counts only if a live monitor
+`audit` tells the accepted publications, `intake` holds their documents. An entry counts only if a live monitor
 key signed it, and a document only if it is the one that the entry names: neither broker nor network can put in another.
 """
 
@@ -25,7 +25,7 @@ from schemas.words import Outcome
 from streams.history.topics import TopicReader
 
 _KINDS = frozenset({"PolicyPublished", "PolicyWithdrawn"})
-_PREFIX = b"Policy"  # of both
+_PREFIX = b"Policy"  # of the kinds PolicyPublished and PolicyWithdrawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class PolicyInForce:
 
 @dataclass(frozen=True, slots=True)
 class PoliciesInForce:
-    """Policies by id. `lost` publications are older than what intake keeps, so what they hold is not known here."""
+    """Policies by id. `lost` publications are older than the records of intake, so their documents are unknown."""
 
     policies: Mapping[str, PolicyInForce]
     lost: int = 0
@@ -53,7 +53,7 @@ class PoliciesInForce:
 
 
 def read_policies(home: Home, folder: TenantHome) -> PoliciesInForce:
-    """Read audit and intake from their beginnings and return what is in force now.
+    """Read audit and intake from their beginnings and return the policies in force now.
 
     Raises:
         ReadTimeoutError, RegistryError: the topics cannot be read to their ends.
@@ -98,7 +98,7 @@ def _documents(home: Home, tables: Tables, tenant: str, entries: Mapping[int, Au
 
 
 def _apply(policies: dict[str, PolicyInForce], message: Any, entry: AuditEntry, tables: Tables) -> None:
-    """Put into force, or out of it, what an event says; nothing where it is not the one that the entry names."""
+    """Publish or withdraw the policies of an event, if it is the event that the entry names."""
     schema, body = codec.unframe(message.value())
     event: Event = codec.decode(schema, body)
     if event_place(tables, schema).leaf(body) != entry.event:

@@ -1,7 +1,7 @@
-"""Where in a JSON text something stands, for messages: line and column of a fault, or of what a JSON pointer names.
+"""Places in a JSON text, for messages: line and column of a fault, or of the value that a JSON pointer names.
 
-`processors.proof.jcs` decides what a text says and whether it is good; it is fast and keeps no places. This second,
-slow reading happens only where a person is told of a fault in a text of their own.
+`processors.proof.jcs` decides whether a text is good; it is fast and keeps no places. This second, slow reading happens
+only for a message to the author of a faulty text.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _TOKEN = re.compile(
 _OPENING = {"[": "]", "{": "}"}
 _CLOSING = re.compile(r"[ \t\n\r]*[\]}]")
 _BLANKS = re.compile(r"[ \t\n\r]*")
-# What `MalformedJSONError.cause` says, for people.
+# Each `MalformedJSONError.cause` as the end of a sentence.
 SENTENCES = {
     "utf8": "is not UTF-8",
-    "bom": "begins with a byte order mark: save it without",
-    "syntax": "is no JSON",
+    "bom": "begins with a byte order mark: save it without one",
+    "syntax": "is not JSON, syntax error",
     "trailing": "holds more than one value",
     "duplicate": "has a member twice",
     "marks": "has a member name with more than 30 combining marks in a row",
@@ -64,14 +64,14 @@ class _StopError(Exception):
 
 
 def sentence_of(text: bytes, exc: jcs.MalformedJSONError) -> str:
-    """Return what is wrong with a text that `processors.proof.jcs` refused, and where, as the end of a sentence."""
+    """Return the fault of a text that `processors.proof.jcs` refused, with its place, as the end of a sentence."""
     place = fault_in(text)
-    told = SENTENCES.get(exc.cause, "is no strict JSON")
+    told = SENTENCES.get(exc.cause, "is not strict JSON")
     return f"{told} ({place})" if place is not None else told
 
 
 def fault_in(text: bytes) -> TextPlace | None:
-    """Return where a text stops being JSON as it is read here, or None where this reading finds no fault."""
+    """Return the place where a text stops being JSON, or None if this reading finds no fault."""
     try:
         whole = text.decode()
     except UnicodeDecodeError as exc:
@@ -85,7 +85,7 @@ def fault_in(text: bytes) -> TextPlace | None:
 
 
 def place_of(text: bytes, pointer: str) -> TextPlace | None:
-    """Return where the value that a JSON pointer (RFC 6901) names begins, or None where the text has none."""
+    """Return the start of the value that a JSON pointer (RFC 6901) names, or None if there is none."""
     whole = text.decode("utf-8", "replace")
     try:
         for found, at in _walk(whole):
@@ -137,7 +137,7 @@ def _walk(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _behind(text: str, at: int, open_: list[_Container]) -> tuple[str, int, int] | None:
-    """Return what comes behind a value, or within an empty container, as `_member` does; None at the end."""
+    """Return the next value after a value or an opening bracket, as `_member` does; None at the end."""
     while open_:
         here = open_[-1]
         found, at = _next(text, at, here.pointer)
@@ -160,7 +160,7 @@ def _next(text: str, at: int, pointer: str) -> tuple[re.Match[str], int]:
 
 
 def _member(text: str, at: int, here: _Container) -> tuple[str, int, int]:
-    """Return pointer and place of a container's next value, and where the value itself is to be read."""
+    """Return pointer and place of a container's next value, and the place at which the value itself is read."""
     here.count += 1
     if here.closing == "]":
         begin = _BLANKS.match(text, at).end()  # type: ignore[union-attr] # it matches the empty text

@@ -1,6 +1,6 @@
-"""What in a policy looks like a denial and never denies anything: found by looking at how patterns are written.
+"""Rules that look like denials and never deny anything, found by the spelling of their patterns.
 
-Each finding is a code of `policy_warnings.WARNINGS`, the JSON pointer to the place, and what is added to the sentence.
+Each finding is a code of `warnings.WARNINGS`, the JSON pointer to the place, and an addition to the sentence.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from processors.policy.specs import DeniedParameter, ParameterConstraint
 from processors.policy.text import fold
 
 _ORDINARY = re.compile(r"[?\[{|]")
-_SET = re.compile(r"\[[^\[\]]+\]|\{[^{}]*,[^{}]*\}")  # as other languages write a choice
-_FILLINGS = ("x", "x/x", "tool:x", "")  # for stars; a pattern that makes no name with any of them meets none
+_SET = re.compile(r"\[[^\[\]]+\]|\{[^{}]*,[^{}]*\}")  # a choice, as other languages write it
+_FILLINGS = ("x", "x/x", "tool:x", "")  # tried for stars: a pattern that gives no name with any of them meets none
 _FLAGS = re.compile(r"\(\?([a-zA-Z]*)(?:-[a-zA-Z]*)?[:)]")
 _ANYTHING = (".*", r"[\s\S]*")
 
@@ -25,7 +25,7 @@ Found = Iterator[tuple[str, str, str]]
 
 
 def never_meets(document: PolicyDocument) -> Found:
-    """Yield what a document's restrictions say that no call can be met by, as far as their text tells."""
+    """Yield the restrictions of a document that no call can meet, as far as their text tells."""
     for at, pattern in enumerate(document.resources):
         yield from _ordinary(pattern, pointer_to("/resources", at))
     for pointer, pattern in dict(_restrictions(document)).items():
@@ -51,7 +51,7 @@ def _restrictions(document: PolicyDocument) -> Iterator[tuple[str, str]]:
         yield pointer_to("/denied_resources", at), pattern
     constrained: list[ParameterConstraint | DeniedParameter] = [*document.parameters, *document.denied_parameters]
     for one in constrained:
-        if one.pointer.count("/") == 4:  # in the short form nothing is written for the operation
+        if one.pointer.count("/") == 4:  # the short form has no text for the operation
             yield one.pointer.rpartition("/")[0], one.opkey
     yield from ((listed.pointer, listed.opkey) for listed in document.allowed_parameters)
     for rule in document.sequence:

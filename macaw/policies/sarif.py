@@ -15,7 +15,7 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 
 
 def sarif(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the log of one run."""
+    """Return the SARIF log of one run."""
     codes = list(dict.fromkeys(one.code for one in findings))
     return {
         "$schema": SCHEMA,

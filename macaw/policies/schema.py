@@ -1,7 +1,7 @@
 """The policy language as a JSON Schema, for editors: `python -m macaw.policies.schema`; with `--check` only compare.
 
-Made from the engine's own bounds and words. It helps while one writes; what the log takes is said by
-`macaw policy validate`, which also knows what no schema can say.
+Made from the engine's own bounds and words, as a help while writing. `macaw policy validate` decides: it also checks
+rules that a schema cannot express.
 """
 
 from __future__ import annotations
@@ -31,16 +31,20 @@ def schema() -> Schema:
         **_object(
             {
                 "policy_id": {
-                    "description": "Says to whom it applies: `role:NAME`, `company:NAME`, `user:ID`, or a resource.",
+                    "description": "Names the subject: `role:NAME`, `company:NAME`, `user:ID`, or a resource.",
                     "type": "string",
                     "minLength": 1,
                     "maxLength": limits.POLICY_ID_CHARS_MAX,
                     "pattern": r"^[^*\\]+$",
                 },
                 **{name: _text(limits.ADVISORY_CHARS_MAX) for name in ("name", "version", "description", "scope")},
-                "extends": _described(_text(limits.POLICY_ID_CHARS_MAX), "One parent; all that it says holds as well."),
-                "resources": _described(_patterns(), "What may be called; a call must meet one, in every document."),
-                "denied_resources": _described(_patterns(), "What must not be called, whatever others allow."),
+                "extends": _described(_text(limits.POLICY_ID_CHARS_MAX), "One parent; all its rules hold as well."),
+                "resources": _described(
+                    _patterns(), "Resources that may be called; a call must meet one, in every document."
+                ),
+                "denied_resources": _described(
+                    _patterns(), "Resources that must not be called, even if another document allows them."
+                ),
                 "attestations": {"$ref": "#/$defs/requirements"},
                 "sequence": _list({"$ref": "#/$defs/rule"}, limits.SEQUENCE_RULES_MAX),
                 "validity": _object({"not_before": {"$ref": "#/$defs/time"}, "not_after": {"$ref": "#/$defs/time"}}),
@@ -112,7 +116,7 @@ def _constraints() -> Schema:
                 "additionalProperties": _list({"type": "string"}, limits.PATHS_MAX),
             },
             "denied_parameters": {
-                "description": "By operation and path, what must not be there; the path `*` is everywhere.",
+                "description": "By operation and path, forbidden values; the path `*` is everywhere.",
                 "type": "object",
                 "maxProperties": most,
                 "additionalProperties": {"anyOf": [items, denied]},
@@ -190,20 +194,37 @@ def _rule() -> Schema:
     )
 
 
+def field_names() -> frozenset[str]:
+    """Return the names of all fields of the language, of documents and of the objects within them."""
+    found: set[str] = set()
+    todo: list[Any] = [schema()]
+    while todo:
+        match todo.pop():
+            case dict() as inner:
+                found.update(inner.get("properties", {}))
+                todo += inner.values()
+            case list() as inner:
+                todo += inner
+            case _:
+                pass
+    return frozenset(found)
+
+
 def page() -> str:
-    """Return the schema as it stands in the documentation."""
+    """Return the schema as the text of its page in docs/."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with `--check` return 1 where it is not what would be written."""
+    """Write the page; with `--check` only return 1 if the page is out of date."""
     if "--check" not in arguments:
         PAGE.write_text(page(), "utf-8")
         return 0
     same = PAGE.exists() and PAGE.read_text("utf-8") == page()
     if not same:
         print(
-            f"{PAGE.name} is not what the engine's tables say: run `python -m macaw.policies.schema`", file=sys.stderr
+            f"{PAGE.name} is out of date with the engine's tables: run `python -m macaw.policies.schema`",
+            file=sys.stderr,
         )
     return 0 if same else 1
 

@@ -1,8 +1,8 @@
-"""The recorded log folded again with other policies in force from the first record: which calls would flip.
+"""The recorded log folded again with other policies in force from the first record: the calls that would flip.
 
-Two folds go side by side over the same records. In one the log is as it is; in the other the new documents stand in
-place of what the log publishes under their ids, so that rates, counts and what they lead to follow. Advice: nothing is
-written, and a call that was denied has no recorded result, so what would have come of it is not known.
+Two folds go side by side over the same records. In one the log is as it is; in the other the new documents replace the
+policies that the log publishes under their ids, and rates and counts follow. Advice: nothing is written, and a call
+that was denied has no recorded result, so its further effects are not known.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Turned(NamedTuple):
 
     @property
     def flips(self) -> bool:
-        """Whether the outcome is another one, not only the reason."""
+        """True if the outcome differs, not only the reason."""
         return self.before[0] != self.after[0]
 
 
 @dataclass(slots=True)
 class Simulated:
-    """What would have been. `missing` events are not in the export; what they charged is not counted."""
+    """The result of a simulation. `missing` events are not in the export; their charges are not counted."""
 
     calls: int = 0
     turned: list[Turned] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Simulated:
 
     @property
     def flips(self) -> list[Turned]:
-        """Those whose outcome is another one."""
+        """The calls with another outcome."""
         return [one for one in self.turned if one.flips]
 
     def by_reason(self) -> Mapping[tuple[str, str], int]:
@@ -62,7 +62,7 @@ def _answer(found: tuple[str, str, str]) -> str:
 
 
 def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: Sequence[str] = ()) -> Simulated:
-    """Fold a log twice and compare. `withdrawn` are ids that would never have been in force.
+    """Fold a log twice and compare. Policies with the ids `withdrawn` are never in force in the second fold.
 
     Raises:
         HistoryError: the log cannot be folded from its beginning.
@@ -72,7 +72,7 @@ def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: S
     for received in history.records:
         recorded = decisions_of(fold(tables, received, heads))
         others = world.fold(received, heads, recorded)
-        # A call that waits in one world only has its last word at another record: what was said first is compared.
+        # A call that waits in one world only ends at another record there: the first decisions are compared.
         for event in recorded.keys() & others.keys():
             one, other = recorded[event][0], others[event]
             found.calls += 1
@@ -86,7 +86,7 @@ def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: S
 
 
 def _told(decision: Decision) -> tuple[str, str, str]:
-    # A wait that is some ms longer is no other answer.
+    # A wait that differs by some ms is the same answer.
     return decision.outcome, decision.reason, decision.detail.partition(" retry_after_ms=")[0]
 
 
@@ -100,7 +100,7 @@ class _World:
             for one in documents
         }
         self._ours |= {policy_id.encode(): None for policy_id in withdrawn}
-        self._theirs: dict[bytes, PolicyRow | None] = dict.fromkeys(self._ours)  # what the log has under these ids
+        self._theirs: dict[bytes, PolicyRow | None] = dict.fromkeys(self._ours)  # the log's policies under these ids
         self._put(self._ours)
         tables.commit()
 
@@ -109,7 +109,7 @@ class _World:
     ) -> dict[bytes, Decision]:
         """Fold one record and return its decisions, by the call that each is on."""
         changes_policies = _is_of_policies(received)
-        if changes_policies:  # judged among what the log holds, or a recorded publication would be a conflict
+        if changes_policies:  # judged with the log's policies, or a recorded publication would be a conflict
             self._put(self._theirs)
         outputs = fold(self._tables, received, heads)
         if changes_policies:

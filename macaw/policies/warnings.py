@@ -17,15 +17,15 @@ from processors.policy.resolve import slug
 from processors.policy.sequences import Taint
 from processors.policy.specs import DeniedParameter, ParameterConstraint
 
-# What each code says, as programs that show rules to people want it.
+# The sentence of each code, also for programs that show rules to people.
 WARNINGS: Mapping[str, str] = {
     "W_OUTSIDE_PARENT": "no ancestor allows this resource, so it can never permit anything",
     "W_NO_DOMAIN": "the pattern begins with neither a star nor a domain such as `tool:`, so no name meets it",
     "W_ATT_ORPHAN": "nothing in this document requires this key",
-    "W_ATT_SHADOW": "an ancestor wants people to approve this key, here only a tool can attest it: name criteria too",
+    "W_ATT_SHADOW": "an ancestor requires people to approve this key, but here only a tool can attest it: add criteria",
     "W_BROAD_GRANT": "`**` is every resource of every domain",
     "W_NARROW_STAR": "a lone `*` stops at the first `/`: write `**` for everything",
-    "W_ID_CASE": "ids are looked up letter by letter, and nothing is granted under one that is spelt like this",
+    "W_ID_CASE": "ids are looked up letter by letter, and no look-up finds this spelling",
     "W_ORDINARY": "only stars are special in a pattern: `?`, `[`, `{` and `|` stand for themselves",
     "W_NEVER": "no resource name reads like this in any spelling, so the pattern never meets one",
     "W_REGEX_ANCHORED": "a regular expression must match the whole text: begin and end it with `.*` to search",
@@ -49,7 +49,7 @@ class Warned(NamedTuple):
 
 
 def warnings_of(document: PolicyDocument, ancestors: Sequence[PolicyDocument] = ()) -> list[Warned]:
-    """Return what is probably not meant, in the order of WARNINGS. `ancestors` are those that are known."""
+    """Return the probable mistakes, in the order of WARNINGS. `ancestors` are the known ones."""
     found = [
         *_outside(document, ancestors),
         *_without_domain(document),
@@ -120,12 +120,12 @@ def _id_case(document: PolicyDocument) -> _Found:
     lower = policy_id.lower()
     for prefix in (*(f"{one}:" for one in _PREFIXES), *_SLUGGED):
         if lower.startswith(prefix) and not policy_id.startswith(prefix):
-            yield "W_ID_CASE", "/policy_id", f": {prefix} is"
+            yield "W_ID_CASE", "/policy_id", f": write {prefix}"
             return
     for prefix in _SLUGGED:
         value = policy_id.removeprefix(prefix)
         if policy_id.startswith(prefix) and value != slug(value):
-            yield "W_ID_CASE", "/policy_id", f": {prefix}{slug(value)} is"
+            yield "W_ID_CASE", "/policy_id", f": write {prefix}{slug(value)}"
 
 
 def _empty(document: PolicyDocument) -> _Found:

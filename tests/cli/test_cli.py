@@ -11,11 +11,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from macaw.cli.terminal.errors import sentence
 from macaw.installation.locking import LockedError, only_one, update_config
 from processors.policy.errors import PolicyError
-from producers.home.home import Home
+from producers.home.home import Home, HomeError
 from producers.home.keys import KeyPair
 from tests.cli.commands import assert_one_sentence, run
 from tests.cli.conftest import GENESIS
@@ -31,13 +32,34 @@ ROOT = Path(__file__).parents[2]
         ((), "missing command"),
         (("tnant",), "did you mean"),
         (("tenant",), "missing command"),
-        (("invoke", "tool:bank/transfer"), "'--as'"),
-        (("invoke", "r", "--as", "a", "--params", "{"), "strict json"),
-        (("invoke", "r", "--as", "a", "--params", "[1]"), "strict json object"),
+        (("invoke", "tool:bank/transfer"), "macaw: `--as` is missing: name the caller"),
+        (("invoke",), "macaw: the resource is missing: name the operation"),
+        (("invoke", "r", "--resume", "0" * 64), "macaw: `--resume` takes no resource: the saved call already names it"),
+        (
+            ("invoke", "--resume", "0" * 64, "--detach"),
+            "macaw: `--detach` cannot be combined with `--resume`; to limit",
+        ),
+        (
+            ("invoke", "--resume", "0" * 64, "--deadline", "5"),
+            "cannot be combined with `--resume`: the call is already",
+        ),
+        (("decide", "--serve", "--action", "a"), "macaw: with `--serve`, questions come over http: remove `--subject`"),
+        (
+            ("decide", "--subject", "a", "--action", "b"),
+            "macaw: a question needs `--subject`, `--action` and `--resource`",
+        ),
+        (("delegation", "grant", "b", "--as", "a"), "the delegation has no scope"),
+        (("delegation", "grant", "b", "--as", "a", "--operation", "a/b"), "got 'a/b', want the last part"),
+        (("policy", "simulate"), "macaw: nothing to simulate: give new documents"),
+        (("policy", "effective"), "macaw: the subject is missing: give either `--session`"),
+        (("policy", "effective", "--session", "a", "--policies", "."), "`--policies` and `--attributes` go together"),
+        (("session", "revoke", "12"), "got '12', want a session's id of 64 hex digits"),
+        (("invoke", "r", "--as", "a", "--params", "{"), "not json, syntax error (line 1, column 2)"),
+        (("invoke", "r", "--as", "a", "--params", "[1]"), "not a json object"),
         (("invoke", "r", "--as", "a", "--params", '{"a":1,"a":2}'), "has a member twice (line 1, column 8, at '/a')"),
         (("invoke", "r", "--as", "a", "--params", "@absent.json"), "absent.json"),
         (("invoke", "r", "--as", "a", "--timeout", "0"), "--timeout"),
-        (("log", "diary"), "no topic"),
+        (("log", "diary"), "'diary' is not a topic: want one of intake"),
         (("log", "-n", "-1"), "-n"),
         (("agent", "register", "a", "--attribute", "novalue"), "key=value"),
         (("agent", "register", "a", "--attribute", "k=1", "--attribute", "k=2"), "key=value"),
@@ -48,7 +70,7 @@ ROOT = Path(__file__).parents[2]
         (("tool", "serve", "Bank!=bank.py"), "app=module"),
         (("audit", "verify", "absent"), "absent"),
         (("audit", "verify", ".", "--genesis", "abc"), "64 hex digits"),
-        (("topic", "plan", "--tenant", "ACME"), "no tenant id"),
+        (("topic", "plan", "--tenant", "ACME"), "'acme' is not a tenant id; use 2 to 40"),
         (("up", "--broker", "rabbit"), "rabbit"),
         (("monitor", "--worker", "-1"), "--worker"),
     ],
@@ -104,6 +126,20 @@ def test_without_an_installation_it_says_what_to_run(
     assert "run `macaw up`" in ran.err
 
 
+def test_a_folder_that_is_looked_into_twice_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory may be the home directory; the next step is one that works without an installation."""
+    monkeypatch.delenv("MACAW_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(HomeError) as found:
+        Home.find()
+
+    assert str(found.value).count(str(tmp_path)) == 1
+    assert "run `macaw up`" in str(found.value)
+    assert "tenant create" not in str(found.value)
+
+
 @pytest.mark.parametrize("argv", [("log",), ("invoke", "r", "--as", "a"), ("replay",), ("sessions",)])
 def test_an_unknown_tenant_is_told_as_such(
     known: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]
@@ -138,7 +174,7 @@ def test_a_name_that_nobody_can_have_is_told_as_such(
     ran = run(capsys, "invoke", "tool:bank/transfer", "--as", name)
 
     assert_one_sentence(ran, 1)
-    assert "nobody can be called so: want 1 to 256" in ran.err
+    assert "this is not a valid name: want 1 to 256" in ran.err
 
 
 def test_a_broker_that_is_not_there_is_told_at_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,12 +225,19 @@ def test_a_policy_with_a_fault_is_named_and_nothing_is_sent(known: Path, capsys:
 
         assert_one_sentence(ran, 1)
         assert f"{bad} is refused: E_UNKNOWN_FIELD in line 1" in ran.err
-        assert "nothing was published" in ran.err
+        assert "unknown field `surprise`; nothing was published" in ran.err
 
 
 def test_a_fault_of_a_policy_does_not_claim_that_something_was_to_be_published() -> None:
     """Commands that publish nothing meet faulty policies too."""
     assert sentence(PolicyError("E_TYPE", "/resources")) == "the policy is refused: E_TYPE at '/resources'"
+
+
+def test_a_refusal_of_kafka_names_the_next_step() -> None:
+    told = sentence(KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
+
+    assert told.startswith("Kafka refused the request: ")
+    assert told.endswith("; check that the brokers are running")
 
 
 @pytest.mark.parametrize(

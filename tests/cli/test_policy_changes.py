@@ -137,6 +137,15 @@ def test_a_faulty_intent_is_the_callers_to_mend(intent: str, told: str) -> None:
     assert "publish" not in edit.do
 
 
+def test_a_name_that_is_not_one_is_named_with_its_form() -> None:
+    """The caller sees the name that it sent, and how names are written."""
+    [edit] = smallest_change(in_force(), EVE, "tool:a/../b", {}, Circumstances(now=NOW))
+
+    assert (
+        edit.do == "'tool:a/../b' is not a valid resource name; the caller must use DOMAIN:NAME, such as tool:bank/pay"
+    )
+
+
 def test_a_parent_that_is_gone_is_named() -> None:
     index = in_force({"policy_id": "user:eve", "extends": "role:gone", "resources": ["tool:a"]})
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from macaw.cli import main
+from macaw.policies.files import check_files
 from macaw.policies.warnings import WARNINGS
 from processors.policy.globs import granting
 from processors.policy.insight.overlaps import covers, intersection, overlap
@@ -210,18 +211,38 @@ def test_an_approval_for_one_use_serves_one_call(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"resourcs": ["tool:a"]}, "unknown field `resourcs`: did you mean `resources`?"),
+        ({"constraints": {"rate_limits": 5}}, "unknown field `rate_limits`: did you mean `rate_limit`?"),
+        ({"quorum": 2}, "unknown field `quorum` at this place: it belongs to another object"),
+        ({"zzz/~": 1}, "unknown field `zzz/~`"),
+    ],
+)
+def test_a_field_that_the_language_does_not_have_is_named(
+    document: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    """With the nearest field that the language has, if one is near."""
+    path = write(tmp_path, "p.json", {"policy_id": "role:a", **document})
+
+    _, [finding] = check_files([Path(path)])
+
+    assert (finding.code, finding.sentence) == ("E_UNKNOWN_FIELD", told)
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "not strict JSON"),
-        ("[]", "want a JSON object"),
+        ("{", "the line is not JSON, syntax error"),
+        ("[]", "the line is not a JSON object"),
         ('{"id": "a", "resorce": "tool:a", "expect": []}', "a case has no member 'resorce'"),
-        ('{"id": "a", "expect": []}', "a case names a resource"),
-        ('{"id": "a", "set": "gone", "resource": "tool:a", "expect": []}', "no set 'gone'"),
-        ('{"id": "a", "session": "gone", "resource": "tool:a", "expect": []}', "no session 'gone'"),
+        ('{"id": "a", "expect": []}', "the case has none of `resource`, `publish`"),
+        ('{"id": "a", "set": "gone", "resource": "tool:a", "expect": []}', "the set 'gone' is not defined"),
+        ('{"id": "a", "session": "gone", "resource": "tool:a", "expect": []}', "the session 'gone' is not defined"),
         ('{"id": "a", "now": "noon", "resource": "tool:a", "expect": []}', "not an RFC 3339 time"),
         ('{"id": "a", "policies": [{"policy_id": 1}], "resource": "tool:a", "expect": []}', "would be refused: E_TYPE"),
         ('{"id": "a", "history": [{}], "resource": "tool:a", "expect": []}', "has a member of a wrong form"),
-        ('{"set": "a", "files": ["gone/*.json"]}', "names no file"),
+        ('{"set": "a", "files": ["gone/*.json"]}', "'gone/*.json' in `files` matches no file"),
         ('{"set": "a", "files": ["/etc/*.json"]}', "relative to the case file"),
         ('{"sets": 1}', "defines nothing"),
     ],
@@ -296,7 +317,8 @@ def test_a_folder_that_is_no_export(tmp_path: Path, capsys: pytest.CaptureFixtur
         status, out, err = run(capsys, "simulate", "--policy", policy, "--log", str(folder))
         assert (status, out) == (1, "")
         assert err.startswith("macaw: ")
-        assert "is no export: " in err
+        assert f"cannot read {folder} as an export: " in err
+        assert "`macaw audit export DIR`" in err
         assert err.count("\n") == 1
 
 

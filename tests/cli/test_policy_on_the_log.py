@@ -217,7 +217,7 @@ def test_what_is_withdrawn_is_in_force_no_more(desk: Desk) -> None:
     """A parent stays while others extend it; the list, the calls and the log follow."""
     refused = desk.run("policy", "withdraw", "company:FinTech Corp")
     assert refused.status == 1
-    assert "role:analyst extends company:FinTech Corp: withdraw that first" in refused.err
+    assert "role:analyst extends company:FinTech Corp: withdraw it first" in refused.err
 
     assert desk.run("policy", "withdraw", "role:analyst").status == 0
     assert [one["policy_id"] for one in desk.run("policy", "list", "--json").json] == ["company:FinTech Corp"]

@@ -157,7 +157,7 @@ def test_values_of_the_vault(terminal: Terminal) -> None:
     assert terminal.json("context", "list", *team) == [{"key": "plan", "version": 1}]
     terminal.run("context", "delete", "plan", *team, "--expected", "1")
     assert "there is no 'plan'" in terminal.run("context", "get", "plan", *team, status=1)
-    assert "strict JSON" in terminal.run("context", "set", "plan", "{", *team, status=2)
+    assert "is not JSON, syntax error" in terminal.run("context", "set", "plan", "{", *team, status=2)
 
     terminal.run("context", "set", "mine", "[true]", "--as", "user:carol", "--ttl", "600")
     assert json.loads(terminal.run("context", "get", "mine", "--as", "user:carol")) == [True]
@@ -198,13 +198,13 @@ def test_all_delegations_are_listed_however_many(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("argv", "status", "said"),
     [
-        (["--operation", "tool:bank/pay"], 2, "a whole name is for --resource"),
+        (["--operation", "tool:bank/pay"], 2, "give a whole name with --resource"),
         (
             ["--operation", "pay", "--conditions", '{"amount": 5}'],
             1,
             "E_UNKNOWN_FIELD at '/conditions/amount'; nothing was granted",
         ),
-        (["--operation", "pay", "--conditions", "[]"], 2, "want one strict JSON object"),
+        (["--operation", "pay", "--conditions", "[]"], 2, "the value is not a JSON object"),
         (["--operation", "pay", "--minutes", "1e308"], 1, "a delegation's life must be 0.001 to 31622400 seconds"),
         (["--operation", "pay", "--parent", "zz"], 1, "64 hexadecimal digits"),
     ],
@@ -227,8 +227,8 @@ def test_an_agent_is_told_that_its_own_scope_ends_with_the_command(
     """Where the value is put, and where it is missed; persons have a session that lasts."""
     terminal.run("context", "set", "plan", "1", "--as", "payer")
     assert main(["context", "set", "plan", "1", "--as", "payer", "--tenant", terminal.here.folder.tenant]) == 0
-    assert "want --scope NAME" in capsys.readouterr().err
-    assert "want --scope NAME" in terminal.run("context", "get", "plan", "--as", "payer", status=1)
+    assert "give --scope NAME" in capsys.readouterr().err
+    assert "give --scope NAME" in terminal.run("context", "get", "plan", "--as", "payer", status=1)
     assert "--scope NAME" not in terminal.run("context", "get", "none", "--as", "user:carol", status=1)
     assert "--scope NAME" not in terminal.run("context", "get", "none", "--as", "payer", "--scope", "team", status=1)
 
@@ -248,13 +248,13 @@ def test_a_text_of_the_vault_stands_in_quotes(terminal: Terminal) -> None:
 
 def test_a_name_that_no_agent_has_may_be_a_persons(terminal: Terminal) -> None:
     """The hint names who is known here, and else how to register an agent."""
-    assert "want --as user:carol?" in terminal.run("approvals", "list", "--as", "carol", status=1)
+    assert "did you mean --as user:carol?" in terminal.run("approvals", "list", "--as", "carol", status=1)
     assert "macaw agent register nobody" in terminal.run("context", "list", "--as", "nobody", status=1)
 
 
 def test_a_call_that_is_fetched_is_not_named_again(terminal: Terminal) -> None:
     """Another name beside --resume would be ignored, so it is refused."""
-    assert "want none" in terminal.run("invoke", PAY, "--resume", "0" * 32, status=2)
+    assert "`--resume` takes no RESOURCE" in terminal.run("invoke", PAY, "--resume", "0" * 32, status=2)
     assert "give the 32 hexadecimal digits that the waiting call printed" in terminal.run(
         "invoke", "--resume", "0" * 64, status=1
     )
@@ -293,8 +293,8 @@ def test_sessions_end_before_their_time(terminal: Terminal) -> None:
         with pytest.raises(Exception, match="EXPIRED_SESSION"):
             payer.invoke(PAY, {"amount": 1})
     assert "UNKNOWN_SESSION" in terminal.run("session", "revoke", session, status=1)
-    assert "64 hexadecimal digits" in terminal.run("session", "revoke", "zz", status=2)
-    assert "only persons" in terminal.run("session", "close", "--as", "payer", status=1)
+    assert "64 hex digits" in terminal.run("session", "revoke", "zz", status=2)
+    assert "only a person's session is kept" in terminal.run("session", "close", "--as", "payer", status=1)
 
     terminal.run("session", "close", "--as", "user:dave")
     assert "macaw dev session open dave" in terminal.run("approvals", "list", "--as", "user:dave", status=1)

@@ -56,7 +56,7 @@ def serving(base: Path, *arguments: str) -> Iterator[tuple[str, int, "subprocess
         try:
             assert process.stderr is not None
             said = process.stderr.readline()
-            assert said.startswith("asked at http://127.0.0.1:"), said + process.stderr.read()
+            assert said.startswith("answers at http://127.0.0.1:"), said + process.stderr.read()
             address = urlsplit(said.split()[2].rstrip(","))
             assert address.hostname is not None
             assert address.port is not None
@@ -205,10 +205,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "one question needs --subject, --action and --resource"),
-            (["--subject", "a", "--action", "b"], "one question needs --subject, --action and --resource"),
-            (["--serve", *DELETE], "remove --subject"),
-            (["--subject", "a", "--action", "b", "--resource", "c"], "write TYPE:ID"),
+            ([], "a question needs `--subject`, `--action` and `--resource`"),
+            (["--subject", "a", "--action", "b"], "a question needs `--subject`, `--action` and `--resource`"),
+            (["--serve", *DELETE], "questions come over HTTP: remove `--subject`"),
+            (["--subject", "a", "--action", "b", "--resource", "c"], "want TYPE:ID"),
             ([*DELETE, "--properties", '{"a":1,"a":2}'], "has a member twice"),
             ([*DELETE, "--properties", "[]"], "object"),
         ],

@@ -97,7 +97,7 @@ def test_a_wrong_password_is_refused_and_never_shown(world: SecuredWorld) -> Non
     stranger = terminal(world, "stranger")
     (stranger.folder / ".macaw" / "kafka.password").write_text(wrong)
     for argv in (("log", "audit"), ("monitor",), ("tenant", "create", "mine")):
-        assert "do not let us in" in stranger.run(*argv, status=1)
+        assert "refuse our login" in stranger.run(*argv, status=1)
     assert wrong not in "".join(stranger.shown)
 
 

@@ -1,4 +1,4 @@
-"""`macaw policy`: write policies, try them out, put them into force, and see what they say."""
+"""`macaw policy`: check policies, try them out, put them into force, and explain them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typer
 
 from macaw.cli.policy import effective, explaining, flips, publishing, showing, trying
 
-app = typer.Typer(help="Write policies, try them out, put them into force, and see what they say.")
+app = typer.Typer(help="Check policies, try them out, put them into force, and explain them.")
 
 app.command("validate")(trying.validate)
 app.command("test")(trying.run_cases)

@@ -1,4 +1,4 @@
-"""`macaw policy effective`: what applies to somebody, line by line with its source, and all together."""
+"""`macaw policy effective`: the policies that apply to a subject, rule by rule with its source, and their sum."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, OptionsError, Tenant
 
 if TYPE_CHECKING:
     from macaw.policies.asking import AskedAbout
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 def effective(
     *,
     session: Annotated[
-        str | None, typer.Option("--session", help="An open session: its id, or who it speaks for.", metavar="ID|NAME")
+        str | None, typer.Option("--session", help="An open session: its id, or its principal.", metavar="ID|NAME")
     ] = None,
     attributes: Annotated[
-        str | None, typer.Option("--attributes", help="Or attributes, a JSON object; with --policies.", metavar="JSON")
+        str | None, typer.Option("--attributes", help="Attributes instead of a session, a JSON object.", metavar="JSON")
     ] = None,
     policies: Annotated[
         list[Path] | None,
         typer.Option(
-            "--policies", help="With --attributes: files or folders, not the log.", metavar="PATH", exists=True
+            "--policies", help="With --attributes: policies from here, not the log.", metavar="PATH", exists=True
         ),
     ] = None,
     resource: Annotated[
-        str | None, typer.Option("--resource", help="Also what applies to this resource.", metavar="NAME")
+        str | None, typer.Option("--resource", help="Add the policies of this resource.", metavar="NAME")
     ] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which policies apply to somebody, which of them says what, and what that comes to together."""
+    """Show the policies that apply to a subject, the rules of each, and their sum."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import show_json
     from processors.policy.errors import ResourceInvalidError
@@ -44,7 +44,7 @@ def effective(
     try:
         told: dict[str, Any] = what_applies(standing.index, standing.subject, resource)
     except ResourceInvalidError as exc:
-        raise CommandError(f"{resource!r} is no name of a resource: {exc}") from exc
+        raise CommandError(f"{resource!r} is not a resource name, such as tool:bank/transfer: {exc}") from exc
     head = {"who": standing.who, "attributes": attributes_of(standing.subject), "as_of": standing.as_of}
     if as_json:
         show_json({**head, "resource": resource, **told}, indent=2)
@@ -56,9 +56,9 @@ def _standing(
     session: str | None, attributes: str | None, policies: list[Path] | None, tenant: str | None
 ) -> AskedAbout:
     if (session is None) == (attributes is None):
-        raise typer.BadParameter("want --session, or --attributes with --policies", param_hint="--session")
+        raise OptionsError("the subject is missing: give either `--session`, or `--attributes` with `--policies`")
     if (attributes is None) != (policies is None):
-        raise typer.BadParameter("goes together with --attributes", param_hint="--policies")
+        raise OptionsError("`--policies` and `--attributes` go together: give both, or `--session` alone")
 
     from macaw.policies.asking import AskedAbout, standing_of, subject_from
 
@@ -66,7 +66,7 @@ def _standing(
         from macaw.policies.files import index_of, read_documents
 
         return AskedAbout(
-            "somebody with these attributes", subject_from(attributes), index_of(read_documents(policies or ())), None
+            "a subject with these attributes", subject_from(attributes), index_of(read_documents(policies or ())), None
         )
 
     from macaw.cli.terminal.places import open_tenant
@@ -84,13 +84,15 @@ def _tell(standing: AskedAbout, told: dict[str, Any], resource: str | None) -> N
 
     as_of = "the policies of the files given" if standing.as_of is None else f"as of audit entry {standing.as_of}"
     show(f"{standing.who}: {attributes_in_words(attributes_of(standing.subject))}")
-    show(as_of + (f", for calls of {resource}" if resource else "; policies of resources come on top: --resource NAME"))
+    show(as_of + (f", for calls of {resource}" if resource else "; --resource NAME adds the policies of a resource"))
     if "broken" in told:
-        show(f"every call is denied (POLICY_BROKEN): {told['broken']} is missing, or extends in a circle")
+        show(
+            f"every call is denied (POLICY_BROKEN): {told['broken']} is missing, or its chain of `extends` is circular"
+        )
     for one in told.get("alternatives", []):
         _tell_branch(one, len(told["alternatives"]))
     show("")
-    show("Looked for, and not there: " + (", ".join(told["absent"]) or "nothing"))
+    show("Looked for and not found: " + (", ".join(told["absent"]) or "nothing"))
 
 
 def _tell_branch(one: dict[str, Any], count: int) -> None:
@@ -112,7 +114,7 @@ def _tell_branch(one: dict[str, Any], count: int) -> None:
         ),
     )
     show("")
-    show("What each of them says:")
+    show("The rules of each:")
     rows = ((x["layer"], x["policy"], *_words_of(x), x["at"]) for x in one["lines"])
     show_table(("LAYER", "POLICY", "WHAT", "SAYS", "AT"), rows)
     show("")

@@ -1,4 +1,4 @@
-"""`macaw policy explain`: why a call on the log was decided as it was, for administrators."""
+"""`macaw policy explain`: the reasons of a decision on the log, for administrators."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 def explain(
     event_id: Annotated[
         str,
-        typer.Argument(help="The call: the hex of its event id or leaf, as `macaw log` shows it.", metavar="EVENT_ID"),
+        typer.Argument(help="The call: its event id or leaf in hex, as `macaw log` shows it.", metavar="EVENT_ID"),
     ],
     *,
     offset: Annotated[
         int | None,
-        typer.Option("--offset", help="Its offset on intake, where the id stands for several events.", min=0),
+        typer.Option("--offset", help="The offset on intake, if the id stands for several events.", min=0),
     ] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which rule decided a call, what all others said, and the smallest change that would have allowed it.
+    """Show the rule that decided a call, all other checks, and the smallest change that would have allowed it.
 
-    The log is folded again up to that call. Only where the admin key is: it quotes policies. Ids are their senders'
-    choice: where one stands for several events these are listed, and one is chosen by its leaf or offset.
+    The log is folded again up to that call. The admin key must be here, because the answer quotes policies. Senders
+    choose ids: if one stands for several events, these are listed, and a leaf or --offset chooses one.
     """
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import show_json
@@ -40,7 +40,7 @@ def explain(
     from macaw.policies.history import AmbiguousIdError, live_history
 
     home, folder = open_tenant(tenant)
-    folder.key("admin")  # who does not hold it is not told what policies say
+    folder.key("admin")  # the answer quotes policies, so it is for holders of this key
     try:
         with live_history(home, folder) as history:
             found = explain_call(history, event_id, offset=offset)
@@ -100,7 +100,7 @@ def _tell(found: Found[Explained]) -> None:
     show(f"{decision.outcome.upper()}{': ' + decision.reason if decision.reason else ''}")
     show(f"call {decision.event_id.hex()} of {decision.resource}, by {decision.principal_id}")
     show(f"decided {time_of(decision.decided_at)}, audit entry {found.index}")
-    show(f"who: {attributes_in_words(told['subjects'][0])}")
+    show(f"subject: {attributes_in_words(told['subjects'][0])}")
     if verdict.outcome == Outcome.ALLOWED and decision.outcome == Outcome.DENIED:
         show(f"The policies allowed it; it was denied for another reason: {decision.reason} {decision.detail}".rstrip())
     elif answer.deciding:
@@ -109,7 +109,7 @@ def _tell(found: Found[Explained]) -> None:
     elif verdict.outcome == Outcome.DENIED:
         show(f"decided at stage {verdict.stage.label}; no document said so")
     if told.get("grant"):
-        show(f"{'granted by' if decision.outcome == Outcome.ALLOWED else 'what may grant it:'} {told['grant']}")
+        show(f"{'granted by' if decision.outcome == Outcome.ALLOWED else 'could be granted by'} {told['grant']}")
     _tell_others(told)
     if answer.edits:
         show("")
@@ -141,14 +141,14 @@ def _tell_others(told: dict[str, Any]) -> None:
         )
     if told.get("checks"):
         show("")
-        show("What every check said:")
+        show("The result of every check:")
         show_table(("POLICY", "AT", "SAID", "OF"), ((c["policy"], c["at"], _said(c), _of(c)) for c in told["checks"]))
     for bucket in told.get("buckets", []):
         wait = bucket["retry_after_ms"]
         show(f"rate of {bucket['policy']}: " + (f"used up, free again after {wait} ms" if wait else "not used up"))
     if told.get("tried", {}).get("absent"):
         show("")
-        show("Looked for, and not there: " + ", ".join(told["tried"]["absent"]))
+        show("Looked for and not found: " + ", ".join(told["tried"]["absent"]))
 
 
 def _said(check: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`macaw policy diff|simulate`: what another version of policies would change."""
+"""`macaw policy diff|simulate`: the calls that another version of policies would decide differently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.terminal.options import AsJson, Tenant
+from macaw.cli.terminal.options import AsJson, OptionsError, Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +34,14 @@ def diff(
     log: Annotated[str | None, Recorded] = None,
     policies: Annotated[
         list[Path] | None,
-        typer.Option("--policies", help="What is in force beside both versions.", metavar="PATH", exists=True),
+        typer.Option("--policies", help="Policies in force beside both versions.", metavar="PATH", exists=True),
     ] = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show where two versions decide differently: over made-up calls, and with --log over recorded ones.
+    """Show the calls that two versions decide differently: made-up calls, and with --log recorded ones.
 
-    That no difference is found does not mean that there is none. Exit status 0 either way.
+    Finding no difference does not prove that there is none. The exit status is 0 either way.
     """
     from macaw.cli.terminal.output import show_json
     from macaw.policies.diff import changed_lines, probe_flips
@@ -76,26 +76,26 @@ def simulate(
     *,
     policy: Annotated[
         list[Path] | None,
-        typer.Option("--policy", help="New documents: files or folders; repeat it.", metavar="PATH", exists=True),
+        typer.Option("--policy", help="New documents: a file or folder; repeat it.", metavar="PATH", exists=True),
     ] = None,
     withdraw: Annotated[
         list[str] | None,
-        typer.Option("--withdraw", help="The id of a policy that would never have been.", metavar="ID"),
+        typer.Option("--withdraw", help="The id of a policy to leave out from the beginning.", metavar="ID"),
     ] = None,
     log: Annotated[str, Recorded] = LIVE,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the recorded log again with new policies in force from its first record, and show which calls would flip.
+    """Fold the recorded log again with new policies in force from its first record, and show the calls that flip.
 
-    Rates, counts and what follows from them are those that would have been. Exit status 0 either way.
+    Rates and counts follow the new decisions. The exit status is 0 either way.
     """
     from macaw.cli.terminal.output import show_json
     from macaw.policies.files import read_documents
     from macaw.policies.simulation import simulate as fold_again
 
     if not policy and not withdraw:
-        raise typer.BadParameter("want new documents, or --withdraw", param_hint="--policy")
+        raise OptionsError("nothing to simulate: give new documents with `--policy`, or an id with `--withdraw`")
     documents = []
     if policy:
         # The parent of a document may be on the log; a parent that is not there either denies with POLICY_BROKEN.
@@ -191,7 +191,7 @@ def _tell_simulated(found: Simulated) -> None:
 
     show("")
     if found.missing:
-        show(f"{found.missing} events are not in this export: what they did is not counted; ask the live log")
+        show(f"{found.missing} events are not in this export: their effects are not counted; `--log live` has all")
     if not found.flips:
         show(f"flips over {found.calls} recorded calls: none found")
     else:
@@ -215,7 +215,7 @@ def _tell_simulated(found: Simulated) -> None:
         if len(found.flips) > SHOWN_MAX:
             show(f"and {len(found.flips) - SHOWN_MAX} more: --json has all of them")
     if others := len(found.turned) - len(found.flips):
-        show(f"{others} calls more have the same outcome for another reason: --json has them")
+        show(f"{others} more calls have the same outcome for another reason: --json has them")
 
 
 def _answer(found: tuple[str, str, str]) -> str:

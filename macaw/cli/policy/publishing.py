@@ -1,4 +1,4 @@
-"""`macaw policy publish|withdraw`: an admin key signs events that put policies into force and out of it."""
+"""`macaw policy publish|withdraw`: events signed by an admin key that put policies into force and out of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Files = Annotated[
 
 
 def publish(files: Files, *, tenant: Tenant = None) -> None:
-    """Put policies into force: all of them or none, each in place of the one with its id."""
+    """Put policies into force, all or none; each replaces the one with its id."""
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import publish_policies
@@ -40,7 +40,7 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
 
 
 def _read(files: list[Path]) -> dict[str, Read]:
-    """Return the files and folders as policies by id; the parent of one may be in force on the log."""
+    """Return the policies of files and folders, by id; a parent may be in force on the log instead."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.policies.files import PolicyFilesError, read_documents
 
@@ -78,11 +78,11 @@ def withdraw(
             connection.ask(PolicyWithdrawn(policy_id=name, previous=previous))
         except RefusedError as exc:
             if exc.reason == "E_DEPENDENTS":
-                raise CommandError(
-                    f"{_extending(in_force.policies, name)} extends {name}: withdraw that first"
-                ) from exc
+                raise CommandError(f"{_extending(in_force.policies, name)} extends {name}: withdraw it first") from exc
             if exc.reason == "E_CONFLICT":
-                raise CommandError(f"{name} was changed by another admin just now; look at it and ask again") from exc
+                raise CommandError(
+                    f"{name} was changed by another admin just now; look at it and run the command again"
+                ) from exc
             raise
     say(f"{name} is not in force any more")
 
@@ -98,8 +98,8 @@ def _extending(policies: object, parent: str) -> str:
 
 
 def warn_of_lost(lost: int) -> None:
-    """Tell people if the log does not hold all publications any more."""
+    """Warn if intake does not hold all publications any more."""
     from macaw.cli.terminal.output import say
 
     if lost:
-        say(f"{lost} publications are older than the log of intake reaches: their policies are in force, but not shown")
+        say(f"{lost} publications are older than the records of intake: their policies are in force, but not shown")

@@ -1,4 +1,4 @@
-"""`macaw policy list|show`: what is in force."""
+"""`macaw policy list|show`: the policies in force."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def list_policies(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
 
 
 def show(
-    policy_id: Annotated[str, typer.Argument(help="Its id.", metavar="ID")],
+    policy_id: Annotated[str, typer.Argument(help="The policy's id.", metavar="ID")],
     *,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the policy that is in force under an id: what it says line by line, or the document with --json."""
+    """Print the policy in force under an id: rule by rule, or as a document with --json."""
     import json
 
     from macaw.cli.terminal.errors import CommandError
@@ -79,7 +79,7 @@ def show(
     write(f"{policy_id}: layer {place.layer.name.lower()}, {'may grant' if place.grants else 'only restricts'}")
     write(f"digest {policy.digest.hex()}, in force since {time_of(policy.since)}, audit entry {policy.audit_index}")
     if document.extends:
-        write(f"extends {document.extends}: what that says holds as well")
+        write(f"extends {document.extends}, whose rules hold as well")
     show_table(
         ("WHAT", "WHERE", "SAYS", "AT"), ((line.kind, line.scope, line.says, line.at) for line in lines_of(document))
     )

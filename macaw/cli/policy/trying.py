@@ -1,4 +1,4 @@
-"""`macaw policy validate|test`: policies in files, looked at before anybody publishes them."""
+"""`macaw policy validate|test`: check and try policies in files before they are published."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How findings are written."""
+    """The form in which findings are written."""
 
     TEXT = "text"
     JSON = "json"
@@ -35,15 +35,15 @@ Files = Annotated[
 def validate(
     files: Files,
     *,
-    format_: Annotated[Format, typer.Option("--format", help="How to write what is found.")] = Format.TEXT,
+    format_: Annotated[Format, typer.Option("--format", help="The form of the findings.")] = Format.TEXT,
     as_json: AsJson = False,
     organisation: Annotated[
-        bool, typer.Option("--organisation", help="The organisation key signs what is called org:.")
+        bool, typer.Option("--organisation", help="Check as signed by the organisation key.")
     ] = False,
 ) -> None:
-    """Check policies as the log would if all of them were published together; exit status 1 where it would refuse.
+    """Check policies as if all of them were published together; exit status 1 if the log would refuse one.
 
-    Warnings (W_…) are told and change nothing.
+    Warnings (W_…) do not change the exit status.
     """
     from macaw.cli.terminal.output import show_json
     from macaw.policies.files import check_files, policy_paths
@@ -98,11 +98,11 @@ def run_cases(
     *,
     policies: Annotated[
         list[Path] | None,
-        typer.Option("--policies", help="What is in force where a case names no set.", metavar="PATH", exists=True),
+        typer.Option("--policies", help="Policies in force for cases that name no set.", metavar="PATH", exists=True),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run case files: calls and publications with what is expected; exit status 1 where one comes out otherwise."""
+    """Run case files: calls and publications with their expected outcomes; exit status 1 if one differs."""
     from macaw.cli.terminal.output import show_json
     from macaw.policies.cases import play_files
 

@@ -1,4 +1,4 @@
-"""What policies and decisions come to, as lines for people."""
+"""Policies and decisions as lines for people."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Row = tuple[str, str, str]
 
 
 def attributes_in_words(attributes: dict[str, Any]) -> str:
-    """Return who a subject is."""
+    """Return the attributes of a subject in one line."""
     parts = (f"{name} {', '.join(v) if isinstance(v, list) else v}" for name, v in attributes.items())
     return "; ".join(parts)
 
 
 def merged_rows(merged: dict[str, Any], sources: dict[tuple[str, str], list[str]]) -> Iterator[Row]:
-    """Yield (what, says, from) of what documents say together."""
+    """Yield (rule, value, sources) for the merged rules of several documents."""
     yield "may call", _resources(merged.get("resources", [])), _from(sources, "resource")
     if merged.get("denied_resources"):
         yield "never", ", ".join(merged["denied_resources"]), _from(sources, "denied resource")
@@ -36,16 +36,16 @@ def merged_rows(merged: dict[str, Any], sources: dict[tuple[str, str], list[str]
 
 
 def required_in_words(text: str, says: str) -> tuple[str, str]:
-    """Return what a requirement is and says: `deny::{e}` forbids, and an unknown condition counts as true."""
+    """Return the name and the text of a requirement. `deny::{e}` forbids; an unknown condition counts as true."""
     key, _, condition = text.partition("::")
-    where = f"where {condition[1:-1]}, or that cannot be known" if condition else "always"
+    where = f"where {condition[1:-1]}, or if that is unknown" if condition else "always"
     return ("forbidden", where) if key == "deny" else (f"requires {key}", f"{says}; {where}")
 
 
 def _parameter_rows(merged: dict[str, Any], sources: dict[tuple[str, str], list[str]]) -> Iterator[Row]:
     for opkey, lists in merged.get("allowed_parameters", {}).items():
         each = " and ".join(", ".join(paths) or "none" for paths in lists)
-        yield opkey, f"no parameters but {each}", _from(sources, "allowed parameters", opkey)
+        yield opkey, f"only the parameters {each}", _from(sources, "allowed parameters", opkey)
     for kind, field, say in (
         ("parameter", "parameters", spec_in_words),
         ("denied parameter", "denied_parameters", _denied_in_words),
@@ -80,7 +80,7 @@ PATTERNS_HELD_MAX = 32
 
 
 def spec_in_words(spec: dict[str, Any]) -> str:
-    """Return what a parameter must be."""
+    """Return the constraints on a parameter in one line."""
     parts = ["required" if spec.get("required") else ""]
     parts.append(_each(spec.get("type"), "", " and "))
     parts.append(_allowed(spec.get("allowed_values")))

@@ -1,1 +1,1 @@
-"""The terminal as every command has it: arguments, output, errors, exit codes, homes and keys."""
+"""The terminal of all commands: arguments, output, errors, exit statuses, installations and keys."""

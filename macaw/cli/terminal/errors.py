@@ -1,4 +1,4 @@
-"""Errors as sentences. An error of this project says what to do next by itself; others get that here."""
+"""Errors as sentences. An error of this project names the next step itself; other errors get one here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from schemas.errors import InputError, MacawError
 
 
 class CommandError(InputError):
-    """A command cannot do what it was asked; the message is the sentence."""
+    """The command cannot be carried out; the message is the sentence for the user."""
 
 
 def sentence(exc: Exception) -> str:
-    """Return what went wrong and what to do next, in one line.
+    """Return the fault and the next step, in one line.
 
-    Of an error that nobody foresaw only the kind is told: its message might quote anything.
+    An unexpected error is told by its class alone: its message might quote a secret.
     """
     from confluent_kafka import KafkaException
 
@@ -22,22 +22,22 @@ def sentence(exc: Exception) -> str:
 
     match exc:
         case UnknownOutcomeError():
-            text = f"{exc}; see whether it took effect before you ask again"
+            text = f"{exc}; check whether it took effect before you repeat it"
         case PolicyError():
             text = f"the policy is refused: {exc}"
         case WorkerStuckError():
-            text = f"the brokers do not answer: {exc}; start it again"
+            text = f"the brokers do not answer: {exc}; start the command again"
         case WorkerFencedError():
             text = f"this worker was replaced, or cannot know whether it was: {exc}; start it again"
         case KafkaException():
-            text = f"the brokers do not do what was asked: {exc.args[0].str()}; see whether they run"
+            text = f"Kafka refused the request: {exc.args[0].str()}; check that the brokers are running"
         case OSError() if exc.filename is not None:
             text = f"cannot use {exc.filename}: {exc.strerror}"
         case MacawError():
-            text = str(exc)  # written for people; what it quotes of others is escaped where it is printed
+            text = str(exc)  # written for people; quotes in it are escaped when it is printed
         case _:
             text = (
-                f"unexpected {type(exc).__name__}: whether the command took effect is not known, so look before you "
-                "repeat one that acts; MACAW_DEBUG=1 shows where it happens: report it"
+                f"unexpected {type(exc).__name__}: the command may or may not have taken effect, so check before you "
+                "repeat it; MACAW_DEBUG=1 shows the place of the fault: please report it"
             )
     return text

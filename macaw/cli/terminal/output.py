@@ -1,7 +1,7 @@
-"""What people and programs see: data on stdout, talk on stderr, and no control character of an agent's making.
+"""Output for people and programs: data on stdout, messages on stderr, control characters escaped.
 
-A name, reason or result comes from whoever signed it. Written raw to a terminal it could move the cursor, hide a line
-or retitle a window, so everything that is printed goes through `plain` or `plain_json`.
+A name, reason or result comes from its signer. Written raw to a terminal it could move the cursor, hide a line or
+retitle a window, so everything that is printed goes through `plain` or `plain_json`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from schemas.errors import UnavailableError
 
 
 class OutputError(UnavailableError):
-    """Standard output could not be written; the message says why. What the command had done by then is done."""
+    """Standard output could not be written; the message gives the cause. The command's effects until then stand."""
 
     def __init__(self, exc: OSError) -> None:
         super().__init__(
-            f"the output could not be written: {exc.strerror or type(exc).__name__}; what the command did until then "
-            "is done, so do not run it again for its output alone"
+            f"the output could not be written: {exc.strerror or type(exc).__name__}; the command's effects "
+            "stand, so do not run it again for its output alone"
         )
 
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Tell a full disk from a failure of the command. Raises OutputError; a reader that left stays BrokenPipeError."""
+    """Raise OutputError for a failed write, such as to a full disk; a reader that left stays BrokenPipeError."""
     try:
         yield
     except BrokenPipeError:
@@ -40,9 +40,10 @@ def writing() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    r"""Return `text` with every character escaped, as `\u…`, that people would not see for what it is.
+    r"""Return `text` with every hidden or misleading character escaped as `\u…`.
 
-    Control characters, line ends, bidi and zero width, variation selectors and other ignorable ones, empty glyphs.
+    These are control characters, line ends, bidi and zero width, variation selectors, other ignorable ones, and empty
+    glyphs.
     """
     if is_plain_text(text):
         return text
@@ -50,7 +51,7 @@ def plain(text: str) -> str:
 
 
 def plain_json(value: Any, *, indent: int | None = None) -> str:
-    r"""Return JSON that a terminal may show: what people would not see for what it is stands as `\u…`."""
+    r"""Return JSON that is safe for a terminal: hidden and misleading characters stand as `\u…`."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return "".join(c if c == "\n" or shows_itself(c) else json.dumps(c)[1:-1] for c in text)
 
@@ -72,13 +73,13 @@ def short(digest: bytes | None) -> str:
 
 
 def say(text: str) -> None:
-    """Tell people something on stderr."""
+    """Write one line for people to stderr."""
     print(plain(text), file=sys.stderr, flush=True)
 
 
 def complain(sentence: str) -> None:
-    """Tell people on stderr what went wrong, in one line."""
-    with contextlib.suppress(OSError):  # there is nowhere left to say it, and the exit status says it too
+    """Write an error to stderr, in one line."""
+    with contextlib.suppress(OSError):  # stderr is gone as well; the exit status still tells
         print(f"macaw: {plain(sentence)}", file=sys.stderr, flush=True)
 
 
@@ -117,7 +118,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 class PlainFormatter(logging.Formatter):
-    """Log lines without control characters: messages quote what agents sent."""
+    """Log lines without control characters, since messages quote text from agents."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line; a traceback keeps its own."""

@@ -1,4 +1,4 @@
-"""The installation that a command works on, checked before anything is asked of it."""
+"""The installation that a command works on, checked before the command uses it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_home() -> Home:
 
 
 def open_tenant(name: str | None) -> tuple[Home, TenantHome]:
-    """Return an installation whose broker answers, and a tenant that is known to it.
+    """Return the installation, once its broker answers, and the folder of one of its tenants.
 
     Raises:
         CommandError, HomeError: there is no such installation, tenant or broker.
@@ -46,7 +46,7 @@ def open_tenant(name: str | None) -> tuple[Home, TenantHome]:
     home = open_home()
     if name is None and "tenant" not in home.config:
         raise CommandError(
-            "no tenant is named and there is no default: run `macaw tenant create NAME`, or say --tenant"
+            "no tenant is named and config.json has no default: give --tenant, or run `macaw tenant create NAME`"
         )
     folder = home.tenant(name)
     folder.genesis  # noqa: B018 - raises for a tenant that is not known here
@@ -55,9 +55,9 @@ def open_tenant(name: str | None) -> tuple[Home, TenantHome]:
 
 
 def require_broker(home: Home) -> None:
-    """Raise CommandError unless something listens where the brokers are said to be.
+    """Raise CommandError unless a program listens at the brokers' address.
 
-    A Kafka client would go on trying for longer than anybody at a terminal wants to wait.
+    A Kafka client would keep trying for longer than a person at a terminal wants to wait.
     """
     if not any(map(_listens, home.bootstrap.split(","))):
         raise CommandError(f"no broker answers at {home.bootstrap}: run `macaw up`, or set MACAW_BOOTSTRAP_SERVERS")
@@ -66,7 +66,7 @@ def require_broker(home: Home) -> None:
 
 
 def _require_welcome(bootstrap: str, security: Security) -> None:
-    """Raise CommandError unless the brokers take us for who we say we are: clients would try for ever, in silence."""
+    """Raise CommandError unless the brokers accept our login: clients would keep trying for ever, in silence."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
 
@@ -83,7 +83,7 @@ def _require_welcome(bootstrap: str, security: Security) -> None:
                 if refusals or time.monotonic() > until:
                     why = (refusals or [exc.args[0]])[0].str()
                     raise CommandError(
-                        f"the brokers at {bootstrap} do not let us in: {why}; see `kafka` in config.json"
+                        f"the brokers at {bootstrap} refuse our login: {why}; check `kafka` in config.json"
                     ) from exc
             else:
                 return
@@ -99,5 +99,5 @@ def _listens(address: str) -> bool:
 
 
 def is_embedded(home: Home) -> bool:
-    """Whether the brokers are the embedded one, which has no groups that fail over."""
+    """Return True if the broker is the embedded one, which has no groups that fail over."""
     return home.config.get("broker_kind") == EMBEDDED and not os.environ.get("MACAW_BOOTSTRAP_SERVERS")

@@ -1,6 +1,6 @@
 """Records of a tenant's topics as lines for people and as JSON for programs.
 
-What is sealed stays sealed: of a payload only its size is told. Keys that stand on a topic are public ones.
+Sealed data stays sealed: only the size of a payload is shown. Keys on a topic are public ones.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def time_of(milliseconds: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a line says after its time and place."""
+    """The parts of a line after its time and place."""
 
     kind: str
     who: str = ""
@@ -58,14 +58,14 @@ class Renderer:
         self._tenant, self._genesis = tenant, genesis
 
     def line(self, message: Any) -> str:
-        """Return one line. What agents wrote is in it as they wrote it: escape it before it is shown."""
+        """Return one line. It holds text from agents unchanged: escape it before it is shown."""
         shown = self._shown(message)
         place = f"{message.partition()}/{message.offset()}"
         parts = (shown.kind, shown.who, short(shown.leaf) if shown.leaf else "", shown.outcome, shown.what)
         return "  ".join((time_of(message.timestamp()[1]), f"{place:>7}", *(part for part in parts if part)))
 
     def json(self, message: Any) -> dict[str, Any]:
-        """Return everything but what is sealed; bytes as hex."""
+        """Return all fields that are not sealed; bytes as hex."""
         found: dict[str, Any] = {
             "topic": message.topic(),
             "partition": message.partition(),
@@ -134,7 +134,7 @@ def _of_output(record: Any, message: Any) -> Shown:
 
 
 def _said(body: object) -> str:
-    """Return what matters of an event, without the parameters and results of calls."""
+    """Return the gist of an event, without the parameters and results of calls."""
     match body:
         case InvocationRequested():
             said = body.resource
@@ -157,7 +157,7 @@ def _said(body: object) -> str:
 
 
 def _policy_id(document: str) -> str:
-    # A document is shown even where it was refused, so it may be anything.
+    # A refused document is shown too, so it may have any form.
     try:
         return str(json.loads(document)["policy_id"])
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Who a command speaks as: an agent, a person, or a registered approver."""
+"""The principal that a command speaks as: an agent, a person, or a registered approver."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ APPROVER_PREFIX = "approver:"
 
 As = Annotated[
     str,
-    typer.Option(
-        "--as", help="Who: a registered agent, or user:NAME for a person with an open session.", metavar="NAME"
-    ),
+    typer.Option("--as", help="The principal: a registered agent, or user:NAME with an open session.", metavar="NAME"),
 ]
 
 
@@ -34,24 +32,24 @@ def open_client(home: Home, folder: TenantHome, name: str) -> Client:
         if name.startswith(prefix):
             bare = name.removeprefix(prefix)
             if not folder.key_file(kind, bare).exists():
-                raise CommandError(f"no {kind} of {name} in {folder.path}: run `{hint} {quote(bare)}`")
+                raise CommandError(f"there is no {kind} of {name} in {folder.path}: run `{hint} {quote(bare)}`")
             return connect(folder.tenant, bare, home=home)
     if not folder.key_file("agent", name).exists():
-        raise CommandError(f"no key of an agent {name!r} in {folder.path}: {_hint(folder, name)}")
+        raise CommandError(f"there is no key of an agent {name!r} in {folder.path}: {_hint(folder, name)}")
     return Client.connect(folder.tenant, name, home=home)
 
 
 def _hint(folder: TenantHome, name: str) -> str:
-    """Return what may have been meant by a name that no agent has."""
+    """Return a suggestion for a name that is not an agent's here."""
     from processors.policy.names import PERSON_PREFIX, check_name
     from processors.refusal import Refusal
 
     others = (("session", PERSON_PREFIX), ("approver", APPROVER_PREFIX))
     meant = [f"--as {quote(prefix + name)}" for kind, prefix in others if folder.key_file(kind, name).exists()]
     if meant:
-        return f"want {' or '.join(meant)}?"
+        return f"did you mean {' or '.join(meant)}?"
     try:
         check_name(name)
     except Refusal as exc:
-        return f"nobody can be called so: {exc.detail}"
+        return f"this is not a valid name: {exc.detail}"
     return f"run `macaw agent register {quote(name)}`"

@@ -1,4 +1,4 @@
-"""Ends a process that serves when it is asked to: by Ctrl-C, SIGTERM, or a terminal that closes."""
+"""Requests to end a serving process: Ctrl-C, SIGTERM, or a terminal that closes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupting:
-    """Lets a request to end, by whichever signal, interrupt the block as Ctrl-C does. Requires the main thread."""
+    """A block that every request to end interrupts, as Ctrl-C does. Requires the main thread."""
 
     def __init__(self) -> None:
         self._stopping = Stopping(_interrupt)
@@ -30,7 +30,7 @@ def _interrupt() -> None:
 
 
 class Stopping:
-    """Takes note of a request to end and calls `ask`, from the block's begin to its end. Requires the main thread.
+    """A block in which a request to end is noted and calls `ask`. Requires the main thread.
 
     With `insist`, a second request ends the process at once.
     """
