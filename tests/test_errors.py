@@ -18,7 +18,8 @@ from schemas.errors import MacawError
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("schemas", "processors", "producers", "streams", "macaw")
-SIGNALS = {"Refusal", "WorkExceededError", "Fault", "HTTPRefusal", "OptionsError"}  # outcomes on their way to an entry or an answer
+# Outcomes on their way to an entry, an answer or a usage message.
+SIGNALS = {"Refusal", "WorkExceededError", "Fault", "HTTPRefusal", "OptionsError"}
 FAMILIES = [one for one in vars(errors).values() if isinstance(one, type) and MacawError in one.__bases__]
 
 
