@@ -1,6 +1,6 @@
-"""The view of what was attested and approved: records of sessions, requests for approval, and grants.
+"""The view of attestations and approvals: records of sessions, requests for approval, and grants.
 
-Values of attestations are not here: they never leave the tenant's own topics.
+It has no values of attestations: those never leave the tenant's own topics.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from streams.views.view import ID_BYTES, JSONRow, View, shown_after
 
 
 class AttestationKind(enum.Enum):
-    """What a row is about."""
+    """The kind of thing that a row describes."""
 
     RECORD = "record"
     REQUEST = "request"
@@ -23,7 +23,7 @@ class AttestationKind(enum.Enum):
 
 
 class AttestationStatus(enum.Enum):
-    """What became of it. A request is pending, then one of the four after it; the others tell of records and grants."""
+    """The status of a row. PENDING and the four after it are statuses of requests, the others of records and grants."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -49,7 +49,7 @@ _LIVE = frozenset({AttestationStatus.PENDING.value, AttestationStatus.ACTIVE.val
 
 
 def status_of(row: AttestationChanged, now: int) -> AttestationStatus:
-    """Return what it is at `now`: past its end it counts no more, although no event says so yet."""
+    """Return the status at `now`. A row past its end is over even before an event says so."""
     if row.ends_at is not None and now >= row.ends_at:
         if row.status == AttestationStatus.PENDING.value:
             return AttestationStatus.TIMEOUT
@@ -59,14 +59,14 @@ def status_of(row: AttestationChanged, now: int) -> AttestationStatus:
 
 
 def shown_until(row: AttestationChanged) -> int:
-    """Return the time from which the row is shown no more."""
+    """Return the time in ms from which the row is no longer shown."""
     if row.status not in _LIVE:
         return shown_after(row.at)
     return limits.FOR_EVER_MS if row.ends_at is None else shown_after(row.ends_at)
 
 
 def check(change: AttestationChanged) -> None:
-    """Raise MalformedRecordError unless the parts fit each other."""
+    """Raise MalformedRecordError if the kind is unknown or the session id does not fit it."""
     if change.kind not in {kind.value for kind in AttestationKind}:
         raise MalformedRecordError(f"got kind {change.kind[:16]!r}, want record, request or grant")
     if len(change.session_id) != (0 if change.kind == AttestationKind.GRANT.value else ID_BYTES):
@@ -95,7 +95,7 @@ def describe(row: AttestationChanged, now: int) -> JSONRow:
 
 
 def describe_request(row: AttestationChanged, now: int) -> JSONRow | None:
-    """Return a request with who may approve it, who has, and until when; None for records and grants."""
+    """Return a request with its possible approvers, its approvals and its deadline; None for records and grants."""
     if row.kind != AttestationKind.REQUEST.value:
         return None
     return {

@@ -1,4 +1,4 @@
-"""Every view there is, and every list that may be asked for: which rows, which parameters, and how a row leaves."""
+"""All views, and all lists of the query API: their rows, their parameters, and the form of a row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TEXT_CHARS_MAX = 512
 
 
 class Filter(NamedTuple):
-    """One parameter: the member of a row that must equal it, and what a good value is, in words."""
+    """One parameter: the member of a row that must equal it, and in `want` the words for a valid value."""
 
     member: str
     want: str
@@ -114,7 +114,7 @@ def trees(rows: Rows, question: PageQuery, now: int) -> Page:
 def session_whole(rows: Rows, tenant: str, session_id: str, now: int) -> JSONRow | None:
     """Return a session with its vault keys, its attestations and requests, and the delegations of its principal.
 
-    None where no such session is shown. Where there are more than RELATED_ROWS_MAX of a kind, `more` names the kind.
+    None if no such session is shown. If there are more than RELATED_ROWS_MAX rows of a kind, `more` names the kind.
     """
     stored = rows[SESSIONS.name].get(f"{tenant}/{session_id}".encode())
     row = SESSIONS.read_row(stored)

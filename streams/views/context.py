@@ -1,4 +1,4 @@
-"""The view of the vault: which keys there are, in which scope and version. Values are not here, nor on its topic."""
+"""The view of the vault: its keys, with scope and version. Neither the view nor its topic has values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.views.view import JSONRow, View, shown_after
 
 
 class VaultStatus(enum.Enum):
-    """What became of a key."""
+    """The status of a key."""
 
     SET = "set"
     DELETED = "deleted"
@@ -20,13 +20,13 @@ class VaultStatus(enum.Enum):
 
 
 def status_of(row: ContextChanged, now: int) -> VaultStatus:
-    """Return what the key is at `now`: past its end it holds nothing, although no event says so yet."""
+    """Return the status of the key at `now`. A key past its end is empty even before an event says so."""
     over = row.status == VaultStatus.SET.value and row.ends_at is not None and now >= row.ends_at
     return VaultStatus.ENDED if over else VaultStatus(row.status)
 
 
 def shown_until(row: ContextChanged) -> int:
-    """Return the time from which the row is shown no more."""
+    """Return the time in ms from which the row is no longer shown."""
     if row.status != VaultStatus.SET.value:
         return shown_after(row.at)
     return limits.FOR_EVER_MS if row.ends_at is None else shown_after(row.ends_at)

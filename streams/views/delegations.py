@@ -1,7 +1,7 @@
-"""The view of delegations, as trees: what was handed on, and what was handed on from that.
+"""The view of delegations, as trees: each delegation with the delegations that were made from it.
 
-A delegation is shown until an hour after its own end, revoked or not. None ends later than the one above it, so a
-child is never shown without what it hangs on.
+A delegation is shown until an hour after its own end, revoked or not. No delegation ends later than its parent, so a
+child is never shown without its parent.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ DEPTH_MAX = 16  # twice what the monitor grants, which is as deep as a page is n
 
 
 class DelegationStatus(enum.Enum):
-    """What a delegation is worth.
+    """The status of a delegation.
 
-    `active` says that neither it nor one above it was revoked by name. Who granted it may have lost a session or a
-    key since, which ends it too: that stands with the session.
+    `active` means that neither the delegation nor one above it was revoked by name. It may still have ended, because
+    its delegator has lost a session or a key since; the view of sessions shows that.
     """
 
     ACTIVE = "active"
@@ -33,12 +33,12 @@ class DelegationStatus(enum.Enum):
 
 
 def shown_until(row: DelegationChanged) -> int:
-    """Return the time from which the row is shown no more."""
+    """Return the time in ms from which the row is no longer shown."""
     return shown_after(row.expires_at)
 
 
 def check(change: DelegationChanged) -> None:
-    """Raise MalformedRecordError unless the parent is one, and the scope is what a scope is written in."""
+    """Raise MalformedRecordError unless the parent is another delegation's id, and the scope is JSON."""
     if change.parent is not None and (len(change.parent) != ID_BYTES or change.parent == change.delegation):
         raise MalformedRecordError(f"want a parent of {ID_BYTES} bytes, and not itself")
     try:
@@ -48,7 +48,7 @@ def check(change: DelegationChanged) -> None:
 
 
 def status_of(row: DelegationChanged, above: DelegationStatus, now: int) -> DelegationStatus:
-    """Return what a delegation is at `now`, under one that is `above`."""
+    """Return the status of a delegation at `now`, if its parent has the status `above`."""
     if DelegationStatus.REVOKED in {above, DelegationStatus(row.status)}:
         return DelegationStatus.REVOKED
     over = now >= row.expires_at or DelegationStatus.ENDED in {above, DelegationStatus(row.status)}
@@ -89,8 +89,8 @@ DELEGATIONS = View(
 def select_trees(rows: Mapping[bytes, bytes], question: PageQuery, now: int, member: str = "") -> Page:
     """Return a page of a tenant's trees in the order of their roots, each delegation with its `children`.
 
-    With `member`, only trees in which this principal has or was given something. A page holds at most `limit` trees
-    and about TREE_ROWS_MAX delegations; where a tree is cut, `children_left_out` counts what is not shown.
+    With `member`, only trees with a delegation from or to this principal. A page holds at most `limit` trees and about
+    TREE_ROWS_MAX delegations; if a tree is cut, `children_left_out` counts the children that are missing.
     """
     tree = _Trees(rows, question.tenant, now)
     found: list[JSONRow] = []
@@ -108,7 +108,7 @@ def select_trees(rows: Mapping[bytes, bytes], question: PageQuery, now: int, mem
 
 
 class _Trees:
-    """The delegations of one tenant at a moment, by what they hang on."""
+    """The delegations of one tenant at one moment, by their parent."""
 
     def __init__(self, rows: Mapping[bytes, bytes], tenant: str, now: int) -> None:
         self._now = now
@@ -126,7 +126,7 @@ class _Trees:
                 self._children[row.parent].append(row)
 
     def names(self, root: DelegationChanged, member: str) -> bool:
-        """Whether a principal is anywhere in a tree."""
+        """True if a principal is delegator or delegate anywhere in a tree."""
         below: Sequence[DelegationChanged] = [root]
         for _ in range(DEPTH_MAX):
             if any(member in {row.delegator, row.delegate} for row in below):
@@ -135,7 +135,7 @@ class _Trees:
         return False
 
     def grown(self, root: DelegationChanged, room: int) -> JSONRow:
-        """Return a tree of at most `room` delegations, those near the root first."""
+        """Return a tree of at most `room` delegations; those near the root come first."""
         # What it hangs on is not known here: nobody can say that it counts.
         above = DelegationStatus.ACTIVE if root.parent is None else DelegationStatus.ENDED
         top = describe(root, status_of(root, above, self._now))

@@ -1,7 +1,7 @@
 """The views process: the Faust application and its query API in one event loop.
 
-Neither is of use without the other, so the end of either ends the process with an error. Its supervisor starts it
-again, which costs a second reading of the topics.
+Neither works without the other, so the end of either ends the process with an error. Its supervisor starts it again,
+and it reads the topics again from their beginning.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on
 
 
 async def _until_first(halves: dict[str, Coroutine[None, None, None]], stopped: asyncio.Event) -> None:
-    """Return once `stopped` is set. Raises the error that ended a half, or ViewsEndedError if it ended without one."""
+    """Return once `stopped` is set. Raises the error of a half that ended, ViewsEndedError if it ended without one."""
     names = {asyncio.create_task(work): name for name, work in halves.items()}
     until_stopped = asyncio.create_task(stopped.wait())
     done, _ = await asyncio.wait([*names, until_stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -140,14 +140,14 @@ async def _work(app: faust.App) -> None:
 
 
 async def _stop(app: faust.App, server: Server) -> None:
-    """Stop both halves, each within its time: a stop that hangs must not hold back the next start."""
+    """Stop both halves within STOP_SECONDS, so that a stop that hangs does not delay the next start."""
     server.should_exit = True
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(app.stop(), STOP_SECONDS)
 
 
 class Seldom(logging.Filter):
-    """Passes at most `CLIENT_RECORDS_MAX` records a minute: aiokafka logs a missing broker a hundred times a second."""
+    """Passes at most `CLIENT_RECORDS_MAX` log records a minute. aiokafka logs a missing broker 100 times a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class Seldom(logging.Filter):
 
 
 class Watch:
-    """Measures again and again how far the tables are, and keeps `progress` current."""
+    """Measures how far the tables are, about once a second, and updates `progress`."""
 
     def __init__(self, app: faust.App, progress: Progress) -> None:
         self._app = app

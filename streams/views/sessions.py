@@ -1,4 +1,4 @@
-"""The view of sessions: who speaks for whom, since and until when."""
+"""The view of sessions: the principal of each, its role, its start and its end."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from streams.views.view import JSONRow, View, shown_after
 
 
 class SessionStatus(enum.Enum):
-    """What a session is at a moment."""
+    """The status of a session."""
 
     OPEN = "open"
     ENDED = "ended"
 
 
 def status_of(row: SessionChanged, now: int) -> SessionStatus:
-    """Return what the session is at `now`: past its expiry it has ended, although no event says so yet."""
+    """Return the status of the session at `now`. A session past its expiry has ended even before an event says so."""
     return (
         SessionStatus.OPEN if row.status == SessionStatus.OPEN.value and now < row.expires_at else SessionStatus.ENDED
     )
 
 
 def shown_until(row: SessionChanged) -> int:
-    """Return the time from which the row is shown no more."""
+    """Return the time in ms from which the row is no longer shown."""
     return shown_after(row.expires_at if row.status == SessionStatus.OPEN.value else min(row.expires_at, row.at))
 
 

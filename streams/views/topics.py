@@ -1,4 +1,4 @@
-"""The topics that a views process needs, made before it starts: nothing is ever created by being written to."""
+"""The topics of the views, created before a views process starts: no topic is created by a first write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 15.0
 
 
 class ViewTopicsError(InstallationError):
-    """A topic of the views has another number of partitions, or cannot be made."""
+    """A topic of the views has another number of partitions, or cannot be created."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class ViewTopic:
 
 
 def view_topics(replication: int = 1) -> tuple[ViewTopic, ...]:
-    """Return the source of each table and its changelog, which Faust wants partitioned alike."""
+    """Return the source of each table and its changelog. Faust requires equal partition counts."""
     return tuple(
         ViewTopic(name=topic.of(""), partitions=topic.partitions, config=topic.config(replication))
         for topic in OPS_TOPICS
@@ -38,10 +38,10 @@ def view_topics(replication: int = 1) -> tuple[ViewTopic, ...]:
 
 
 def create_view_topics(bootstrap: str, *, replication: int = 1, security: Security = UNSECURED) -> list[str]:
-    """Create the topics that are missing and return their names; those that exist are only checked.
+    """Create the missing topics and return their names; existing ones are only checked.
 
     Raises:
-        ViewTopicsError: one has another number of partitions, cannot be made, or the brokers do not answer.
+        ViewTopicsError: a topic has another number of partitions or cannot be created, or the brokers do not answer.
     """
     with AdminClient({**security, "bootstrap.servers": bootstrap, "log_level": 3}) as admin:
         try:

@@ -1,6 +1,7 @@
 """One tenant's fold as the loop drives it: records in, signed and sealed messages out.
 
-The step decides; here its outputs get what only a worker has: signatures under the decision key, and sealing.
+The step decides. This module signs the step's outputs with the decision key and seals their payloads; only a worker
+has these keys.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class DecisionKeyError(StoppedError):
 
 @dataclass(slots=True)
 class Batch:
-    """What the next transaction will write."""
+    """The outputs of the next transaction, with their size in bytes and the seconds that folding them took."""
 
     outputs: list[Output] = field(default_factory=list)
     records: int = 0
@@ -50,7 +51,7 @@ class Batch:
     seconds: float = 0.0
 
     def has_room(self) -> bool:
-        """Whether another record fits, which may add 64 expired calls, 128 rows that are swept, and its own outputs."""
+        """True if another record fits: one record may add 64 expired calls, 128 swept rows and its own outputs."""
         return (
             self.records < limits.BATCH_RECORDS_MAX
             and len(self.outputs) <= limits.BATCH_OUTPUTS_MAX - 208
@@ -72,10 +73,10 @@ class TenantFold:
     faults: int = 0  # rules that broke since this fold was opened
 
     def fold(self, records: Sequence[Received]) -> int:
-        """Fold records into the batch until it is full; return how many.
+        """Fold records into the batch until it is full; return the number of records folded.
 
         Raises:
-            DecisionKeyError: the batch is empty, and nothing may be decided with this worker's key.
+            DecisionKeyError: the batch is empty, and the decision key is revoked or expired.
         """
         batch, folded = self.batch, 0
         if not batch.has_room():
@@ -101,7 +102,7 @@ class TenantFold:
         return folded
 
     def _tell_fault(self, received: Received, fault: str) -> None:
-        """Say loudly that a rule broke: the tenant goes on, and somebody must mend the rule."""
+        """Log at level error that a rule broke. The tenant goes on; the rule needs a correction."""
         self.faults += 1
         log.error(
             "%s: a rule broke with the record at offset %d: %s; it had no effect and stands in the audit log as"
@@ -110,16 +111,16 @@ class TenantFold:
         )  # fmt: skip
 
     def _may_sign(self) -> bool:
-        """Whether the decision key is valid; before the founding there is no registry that could say."""
+        """True if the decision key is valid. Before the founding event there is no registry, and every key is valid."""
         row = self.tables.keys.get(self.signing.kid)
         if row is None:
             return not len(self.tables.tenant)
         return row.revoked_at is None and (row.expires_at is None or self.tables.now < row.expires_at)
 
     def take(self) -> list[Message]:
-        """Return the batch as one transaction's messages and begin another batch on top of it.
+        """Return the batch as one transaction's messages, and begin another batch on top of it.
 
-        Until `commit` or `rollback` no other may be taken.
+        Requires that `commit` or `rollback` was called for the batch that was taken before.
         """
         outputs, self.batch = self.batch.outputs, Batch()
         made = self.messages(outputs)
@@ -127,7 +128,7 @@ class TenantFold:
         return made
 
     def messages(self, outputs: Sequence[Output]) -> list[Message]:
-        """Return the outputs signed and sealed, in order, and after them the changed rows with their head."""
+        """Return the signed and sealed outputs in order, then the changed rows, then the head of the state."""
         proofs = self._proofs([o.leaf for o in outputs if o.leaf is not None])
         tenant = self.tables.tenant_id
         made = [Message(o.topic.of(tenant), o.partition, o.key, o.value, self._headers(o, proofs)) for o in outputs]
@@ -151,12 +152,12 @@ class TenantFold:
         return headers
 
     def commit(self) -> None:
-        """Keep what the committed transaction wrote."""
+        """Keep the rows of the transaction that was taken; it is committed."""
         self.tables.commit_prepared()
         self.state.commit()
 
     def rollback(self) -> None:
-        """Forget what the aborted transaction would have written, and what was folded on top of it."""
+        """Drop the aborted transaction's rows and outputs, and every record that was folded after it."""
         self.batch = Batch()
         self.tables.rollback()
         self.state.rollback()
