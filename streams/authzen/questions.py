@@ -133,16 +133,16 @@ def read_batch(body: Object) -> QuestionBatch | None:
     """
     evaluations = body.get("evaluations", [])
     if not isinstance(evaluations, list):
-        raise MalformedRequestError("evaluations must be an array")
+        raise MalformedRequestError("evaluations: must be an array")
     if len(evaluations) > limits.EVALUATIONS_MAX:
-        raise MalformedRequestError(f"evaluations has {len(evaluations)} items, allowed are {limits.EVALUATIONS_MAX}")
+        raise MalformedRequestError(f"evaluations: there are {len(evaluations)}, allowed are {limits.EVALUATIONS_MAX}")
     semantic = _semantic(_object(_said(body), "options").get("evaluations_semantic", Semantic.EXECUTE_ALL))
     if not evaluations:
         return None
     defaults = {name: value for name, value in _said(body).items() if name in _ENTITIES}
     for name, value in defaults.items():
         if not isinstance(value, dict):
-            raise MalformedRequestError(f"{name} must be an object")
+            raise MalformedRequestError(f"{name}: must be an object")
     return QuestionBatch(semantic, tuple(evaluations), defaults)
 
 
@@ -170,7 +170,7 @@ def _said(body: Object) -> Object:
 
 def _semantic(value: JSONValue) -> Semantic:
     if not isinstance(value, str) or value not in {one.value for one in Semantic}:
-        raise MalformedRequestError(f"options.evaluations_semantic must be one of {', '.join(Semantic)}")
+        raise MalformedRequestError(f"options.evaluations_semantic: must be one of {', '.join(Semantic)}")
     return Semantic(value)
 
 
@@ -181,7 +181,7 @@ def _with_defaults(evaluation: JSONValue, defaults: Object) -> Object:
     comes from the default.
     """
     if not isinstance(evaluation, dict):
-        raise MalformedRequestError("each evaluation must be an object")
+        raise MalformedRequestError("evaluation: must be an object")
     whole = {
         **defaults,
         **{name: value for name, value in evaluation.items() if name in _REQUIRED or value is not None},
@@ -195,14 +195,14 @@ def _with_defaults(evaluation: JSONValue, defaults: Object) -> Object:
 
 def _entity(body: Object, name: str) -> Object:
     if name not in body:
-        raise MalformedRequestError(f"{name} is missing")
+        raise MalformedRequestError(f"{name}: is missing")
     return _object(body, name)
 
 
 def _object(body: Object, name: str, *, within: str = "") -> Object:
     value = body.get(name, {})
     if not isinstance(value, dict):
-        raise MalformedRequestError(f"{within}{name} must be an object")
+        raise MalformedRequestError(f"{within}{name}: must be an object")
     return value
 
 
@@ -213,5 +213,5 @@ def _properties(entity: Object, name: str) -> Object:
 def _text(entity: Object, name: str, member: str) -> str:
     value = entity.get(member)
     if not isinstance(value, str):
-        raise MalformedRequestError(f"{name}.{member} must be a string")
+        raise MalformedRequestError(f"{name}.{member}: must be a string")
     return value

@@ -41,8 +41,8 @@ def _checked(plan: TopicPlan) -> TopicPlan:
     for drift in plan.drift:
         if drift.key == Key.PARTITIONS:
             raise FoundingError(
-                f"topic {drift.resource} has {drift.found} partitions and must have {drift.wanted}: a count cannot be "
-                "changed, so delete the topic if it holds nothing, or choose another tenant id"
+                f"topic {drift.resource} has {drift.found} partitions and must have {drift.wanted}: delete the topic "
+                "if it is empty, and run the command again"
             )
     return plan
 

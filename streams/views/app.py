@@ -39,7 +39,7 @@ from streams.views.view import C, Deadlines, View, fold_change
 
 log = logging.getLogger(__name__)
 
-POISON_LOGGED_MAX = 100  # a flood of them must not fill a disk; the count goes on
+POISON_LOGGED_MAX = 100  # a flood of malformed records must not fill a disk; the count goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faus
         datadir=settings.data_dir / "faust",
         autodiscover=False,
         processing_guarantee="at_least_once",
-        # Faust's web server would show every tenant's rows to anybody, on all interfaces.
+        # Faust's web server would show every tenant's rows to any client, on all interfaces.
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -150,7 +150,7 @@ class Folding(Generic[C]):
     def fold(self, key: bytes | None, value: bytes | None, partition: int, offset: int) -> None:
         """Fold one record. Bytes that are not a change of this view are counted, logged at level error and skipped."""
         now = self._clock_ms()
-        # Deletions go to the changelog partition of the record at hand, so only its own rows may leave with it.
+        # A deletion goes to the changelog partition of the present record, so only rows of that partition are deleted.
         for due in self._deadlines[partition].due(self._table, now):
             del self._table[due]
         if value is None:
@@ -168,10 +168,10 @@ class Folding(Generic[C]):
         current = self._view.read_row(self._table.get(key))
         if fold_change(current, change) is not change:
             return
-        # Long over when it is first read: at a start, most of the source. Writing it down would only have it dropped.
+        # The row is past its time when it is first read. At a start this holds for most of the source.
         if current is None and self._view.shown_until(change) <= now:
             return
-        # Read again from the beginning, as at each start: what stands there already is not written anew.
+        # At each start the source is read again from its beginning: an equal row is not written again.
         if self._table.get(key) != value:
             self._table[key] = value
         self._note(key, change)
@@ -186,7 +186,7 @@ class Folding(Generic[C]):
     def _say_poison(self, exc: SchemaError, place: Place, offset: int) -> None:
         self._progress.poison_records += 1
         if self._progress.poison_records <= POISON_LOGGED_MAX:
-            log.error("%s@%d is skipped: %s: %s", place, offset, exc.code, exc)
+            log.error("the record at offset %d of %s is skipped: %s: %s", offset, place, exc.code, exc)
 
     async def on_recovered(self) -> None:
         """Note the deadlines of rows from the changelog; without this the rows of a silent tenant would stay."""

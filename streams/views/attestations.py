@@ -33,7 +33,7 @@ class AttestationStatus(enum.Enum):
     ACTIVE = "active"
     CONSUMED = "consumed"
     REVOKED = "revoked"
-    EXPIRED = "expired"  # no event says so: it is told by the clock
+    EXPIRED = "expired"  # there is no event for it; it follows from the time
     ENDED = "ended"
 
 
@@ -70,7 +70,7 @@ def check(change: AttestationChanged) -> None:
     if change.kind not in {kind.value for kind in AttestationKind}:
         raise MalformedRecordError(f"got kind {change.kind[:16]!r}, want record, request or grant")
     if len(change.session_id) != (0 if change.kind == AttestationKind.GRANT.value else ID_BYTES):
-        raise MalformedRecordError(f"want a session id of {ID_BYTES} bytes, and none for a grant")
+        raise MalformedRecordError(f"the session id must have {ID_BYTES} bytes, or be empty for a grant")
 
 
 def describe(row: AttestationChanged, now: int) -> JSONRow:

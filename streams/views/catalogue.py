@@ -17,7 +17,7 @@ from streams.views.view import JSONRow, Page, PageQuery, View, select_page
 VIEWS: tuple[View[Any], ...] = (SESSIONS, ATTESTATIONS, CONTEXT, DELEGATIONS)  # Any: each of its own record
 Rows = Mapping[str, Mapping[bytes, bytes]]  # the rows of each view, by its name
 
-RELATED_ROWS_MAX = 100  # of each kind, beside one session
+RELATED_ROWS_MAX = 100  # of each kind, shown with one session
 ROW_ID = re.compile(r"[0-9a-f]{64}")
 _TEXT_CHARS_MAX = 512
 

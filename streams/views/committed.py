@@ -50,7 +50,7 @@ from streams.views.progress import Progress
 
 ISOLATION = "read_committed"
 HELD_SECONDS = 0.02
-EMPTY_SECONDS = 0.1  # the views are no faster than a person looks
+EMPTY_SECONDS = 0.1  # a delay that a person does not notice
 
 
 class CommittedThread(driver.AIOKafkaConsumerThread):
@@ -58,9 +58,9 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        # `start()` reads it. If it had another name, records of aborted transactions would be shown as facts: so crash.
+        # `start()` reads this attribute. If it had another name, the views would show aborted records: so crash.
         if getattr(consumer, "_isolation_level", None) != "read_uncommitted":
-            raise RuntimeError("this aiokafka keeps its isolation level elsewhere: pin aiokafka 0.14")
+            raise RuntimeError("this version of aiokafka has no `_isolation_level`: install aiokafka 0.14")
         consumer._isolation_level = ISOLATION  # noqa: SLF001 - it has no setter, and Faust builds the consumer
         return consumer
 
@@ -81,7 +81,7 @@ def unhurried(fetch: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[
         began = time.monotonic()
         if await fetch(*request):
             return True
-        with contextlib.suppress(asyncio.CancelledError):  # the fetch itself takes it for "of no interest any more"
+        with contextlib.suppress(asyncio.CancelledError):  # aiokafka cancels a fetch that is no longer needed
             await asyncio.sleep(began + EMPTY_SECONDS - time.monotonic())
         return False
 

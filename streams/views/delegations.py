@@ -16,8 +16,8 @@ from schemas.codec import MalformedRecordError
 from schemas.topics import OPS_DELEGATIONS, OPS_DELEGATIONS_CHANGELOG
 from streams.views.view import ID_BYTES, JSONRow, Page, PageQuery, View, live_rows, shown_after
 
-TREE_ROWS_MAX = 250  # of one page: a scope may be large
-DEPTH_MAX = 16  # twice what the monitor grants, which is as deep as a page is nested
+TREE_ROWS_MAX = 250  # per page, because a scope may be large
+DEPTH_MAX = 16  # nested delegations of a page: twice the depth that the monitor allows
 
 
 class DelegationStatus(enum.Enum):
@@ -40,11 +40,11 @@ def shown_until(row: DelegationChanged) -> int:
 def check(change: DelegationChanged) -> None:
     """Raise MalformedRecordError unless the parent is another delegation's id, and the scope is JSON."""
     if change.parent is not None and (len(change.parent) != ID_BYTES or change.parent == change.delegation):
-        raise MalformedRecordError(f"want a parent of {ID_BYTES} bytes, and not itself")
+        raise MalformedRecordError(f"the parent must be another delegation's id of {ID_BYTES} bytes")
     try:
         json.loads(change.scope)
     except (ValueError, RecursionError) as exc:
-        raise MalformedRecordError("want a scope in JSON") from exc
+        raise MalformedRecordError("the scope is not JSON") from exc
 
 
 def status_of(row: DelegationChanged, above: DelegationStatus, now: int) -> DelegationStatus:
@@ -136,7 +136,7 @@ class _Trees:
 
     def grown(self, root: DelegationChanged, room: int) -> JSONRow:
         """Return a tree of at most `room` delegations; those near the root come first."""
-        # What it hangs on is not known here: nobody can say that it counts.
+        # A root with a parent has lost that parent here, so its status is not known to be active.
         above = DelegationStatus.ACTIVE if root.parent is None else DelegationStatus.ENDED
         top = describe(root, status_of(root, above, self._now))
         below: list[tuple[DelegationChanged, JSONRow]] = [(root, top)]

@@ -37,10 +37,10 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.25
 FOLLOW_SECONDS = 1.0
-# Longer than one request may take, or checks would pile up in the consumer's thread while a broker is away.
+# Longer than one request may take. With less, checks would pile up in the consumer's thread while a broker is away.
 CHECK_SECONDS_MAX = 20.0
 WAITING_SAID_SECONDS = 5.0
-# Joining and reading take seconds. After this time Faust is stuck; it can be so without a log line.
+# Joining and reading take seconds. After this time Faust is stuck, perhaps without a log line.
 STALLED_SECONDS = 120.0
 STOP_SECONDS = 5.0
 CLIENT_LOGGERS = ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
@@ -51,7 +51,7 @@ OnListening = Callable[[int], None]
 
 
 class ViewsEndedError(StoppedError):
-    """One half of the process ended by itself."""
+    """The query API or the Faust application ended unasked."""
 
 
 class ViewsStalledError(StoppedError):
@@ -69,7 +69,7 @@ def run_views(
     Raises:
         ViewTopicsError: the topics of the views do not exist and cannot be created.
         OSError: the port is taken.
-        ViewsEndedError, ViewsStalledError: the process must be started anew.
+        ViewsEndedError, ViewsStalledError: the process must be started again.
     """
     security = home.security
     create_view_topics(bootstrap, replication=replication, security=security)
@@ -89,7 +89,7 @@ async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on
     server = server_of(QueryAPI(home, rows_of(app), progress).front())
     stopped = asyncio.Event()
     _stop_on_signals(stopped)
-    logging.getLogger(committed.__name__).setLevel(logging.WARNING)  # Faust tells there how its services start
+    logging.getLogger(committed.__name__).setLevel(logging.WARNING)  # Faust logs there how its services start
     for name in CLIENT_LOGGERS:
         logging.getLogger(name).addFilter(Seldom())
     halves = {
@@ -192,7 +192,7 @@ class Watch:
                 ends = await consumer.highwaters(*self._places)
                 self._progress.aim(now, {(tp.topic, tp.partition): end for tp, end in ends.items()})
                 positions = {(tp.topic, tp.partition): await consumer.position(tp) or 0 for tp in self._places}
-                # What the positions have passed is told as pulled in this loop, a turn or two later.
+                # Records that a position has passed are noted as pulled in this loop, a turn or two later.
                 await asyncio.sleep(0.02)
         except TimeoutError:
             return
@@ -221,7 +221,7 @@ class Watch:
         waited = now - self._good
         sentence = self._progress.sentence(time.time_ns() // 1_000_000)
         if waited > STALLED_SECONDS:
-            raise ViewsStalledError(f"{sentence}; waited {waited:.0f} s: start the views anew")
+            raise ViewsStalledError(f"{sentence}; waited {waited:.0f} s: start the views again")
         if waited > WAITING_SAID_SECONDS and now - self._said > WAITING_SAID_SECONDS:
             self._said = now
             log.warning("%s; waited %.0f s", sentence, waited)

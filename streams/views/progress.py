@@ -21,7 +21,7 @@ from schemas.errors import StoppedError
 
 Place = tuple[str, int]  # a topic and its partition
 
-# Between two checks a second passes, and a check may wait for a slow broker: older than this, something is wrong.
+# A check runs every second and may wait for a slow broker. An older `as_of` means that something is wrong.
 AS_OF_MS_MAX = 15_000
 
 
@@ -71,7 +71,9 @@ class Progress:
         """
         waiting = self._unfolded[place]
         if waiting and waiting[0] < offset:
-            raise LostRecordError(f"the record at {waiting[0]} of {place} was lost before {offset}")
+            raise LostRecordError(
+                f"the record at offset {waiting[0]} of {place} was pulled and not folded before offset {offset}"
+            )
         if waiting and waiting[0] == offset:
             waiting.popleft()
 

@@ -51,10 +51,13 @@ def create_view_topics(bootstrap: str, *, replication: int = 1, security: Securi
                 _create(admin, missing, replication)
                 have = _await(admin, [t.name for t in missing])
         except KafkaException as exc:
-            raise ViewTopicsError(f"the topics of the views could not be made: {exc.args[0].str()}") from exc
+            raise ViewTopicsError(f"the topics of the views could not be created: {exc.args[0].str()}") from exc
     for topic in view_topics():
         if have[topic.name] != topic.partitions:
-            raise ViewTopicsError(f"{topic.name} has {have[topic.name]} partitions, want {topic.partitions}")
+            raise ViewTopicsError(
+                f"topic {topic.name} has {have[topic.name]} partitions and must have {topic.partitions}: delete the "
+                "topic if it is empty, and start the views again"
+            )
     return [t.name for t in missing]
 
 
@@ -66,7 +69,7 @@ def _create(admin: AdminClient, missing: list[ViewTopic], replication: int) -> N
         try:
             future.result(TIMEOUT_SECONDS)
         except KafkaException as exc:
-            # Another views process, or the founding of a tenant, was faster.
+            # Another views process, or the founding of a tenant, has created it meanwhile.
             if exc.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise
 
@@ -83,4 +86,4 @@ def _await(admin: AdminClient, names: list[str]) -> dict[str, int]:
         if all(name in have for name in names):
             return have
         time.sleep(0.05)
-    raise ViewTopicsError(f"{', '.join(names)} were made and do not show in the metadata of the brokers")
+    raise ViewTopicsError(f"the brokers did not list {', '.join(names)} after their creation: start the views again")
