@@ -11,7 +11,7 @@ from streams.cluster.access import Access, Grant, access_drift, grants, missing_
 from streams.cluster.access_cluster import create_grants, read_grants
 from streams.cluster.topics import MISSING, Drift, Remedy, TopicPlan
 
-SETTLE_SECONDS = 15.0  # a broker shows what its controller has taken a moment later
+SETTLE_SECONDS = 15.0  # a broker shows a change a moment after its controller has accepted it
 SETTLE_PAUSE_SECONDS = 0.1
 
 NO_AUTHORIZER = Drift(

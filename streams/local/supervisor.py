@@ -93,7 +93,7 @@ class Supervisor:
                 self._end(one)
 
     def _tend(self, one: _Running) -> None:
-        """Start a child whose time has come, or take note of its end."""
+        """Start a child that is due, or take note of its end."""
         if self._stopping:
             return
         if one.process is None:

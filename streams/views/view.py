@@ -15,12 +15,12 @@ from schemas import limits
 from schemas.codec import MalformedRecordError, SchemaError, decode_as
 from schemas.topics import Topic, is_tenant_id, keyed_partition
 
-# What has ended stays visible long enough to be seen by who looks why a call was refused; history is the audit's.
+# A thing that has ended stays visible for an hour, to explain a refused call. Older history is in the audit log.
 SHOWN_AFTER_END_MS = 3_600_000
 DROPPED_PER_CHANGE_MAX = 64
 ID_BYTES = 32
 PAGE_ROWS_MAX = 1000
-LOOKED_AT_MAX = 10_000  # rows that one page decodes: a filter that nothing meets must not hold up everybody
+LOOKED_AT_MAX = 10_000  # rows that one page decodes: a filter without a match must not delay other requests
 
 JSONRow = dict[str, object]
 
@@ -200,7 +200,7 @@ class Deadlines(Generic[C]):
     def __init__(self, view: View[C]) -> None:
         self._view = view
         self._heap: list[tuple[int, bytes]] = []
-        # One entry for a key, or a key that is written over and over would fill the heap.
+        # A key has one entry. With more, a key that is written again and again would fill the heap.
         self._noted: dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -225,4 +225,4 @@ class Deadlines(Generic[C]):
             if row is not None and self._view.shown_until(row) <= now:
                 yield key
             elif row is not None:
-                self.note(key, row)  # it lasts longer by now
+                self.note(key, row)  # the row has a later deadline now

@@ -5,7 +5,7 @@ or when an admin's ruling is found later in the same intake (`processors.evidenc
 looks for rulings, with one consumer for all held partitions. For operators: docs/incidents.md.
 
     intake   offset 40 ok | offsets 41 to 43 cannot be read | 44 a call | 45 RecordsSkipped(first=41, last=43)
-    hold     at offset 41, pages say `macaw intake skip 41 43`; the lookout reads on and finds the ruling at 45
+    hold     at offset 41; the log says `macaw intake skip 41 43`, and the lookout reads on and finds the ruling at 45
     fold     40, then 41 to 43 as skipped records with that ruling, then 44 and 45 as they stand
 """
 

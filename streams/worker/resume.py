@@ -4,9 +4,9 @@ The last audit entry names the intake record that was folded last; the committed
 comes from the changelog if its head fits that entry; if not, the worker logs a warning and folds intake again. All of
 this runs on a thread beside the loop: it may take long, and may have to wait for the transaction of a dead worker.
 
-    audit log    last entry: index 7, intake offset 41, and it must be signed by this tenant's decision key
-    intake       first record: the founding event; the record at offset 41 has the hash that entry 7 names
-    changelog    head of audit index 7 with a matching MAC: its rows are the state, and folding goes on at offset 42
+    audit log    last entry: index 41, intake offset 41, and it must be signed by this tenant's decision key
+    intake       first record: the founding event; the record at offset 41 has the hash that entry 41 names
+    changelog    head of audit index 41 with a matching MAC: its rows are the state, and folding goes on at offset 42
 """
 
 from __future__ import annotations
