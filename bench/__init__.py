@@ -1,1 +1,1 @@
-"""Measures this project against what the same machine can do at best. `python -m bench`, `python -m bench.stages`."""
+"""Measures this project against the best that the same machine can do. `python -m bench`, `python -m bench.stages`."""

@@ -1,8 +1,8 @@
-"""`python -m bench --broker embedded|kafka [--quick]`: rates, latency and memory, beside what the machine can do.
+"""`python -m bench --broker embedded|kafka [--quick]`: rates, latency and memory, beside the limits of the machine.
 
-Everything that is compared is measured in one run and by turns, so that noise hits all alike. A rate is records for
-each CPU-second of the worker's process, user and system, all its threads; a ratio divides it by the floor: the
-signatures that one thread of the same CPU verifies in a second.
+Figures that are compared are measured in one run and by turns, so that noise affects all of them. A rate is records per
+CPU-second of the worker's process (user and system, all its threads). A ratio divides it by the floor: the signatures
+that one thread of the same CPU verifies in a second.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BARE = "bench.bare."
 CALLS_PER_SECOND = 200
 LATENCY_TURNS = 4
 OUTPUT_TOPICS = (DECISIONS, AUDIT, STATE)
-# What a run compares with, in the order of the table: (lower is better, Apache Kafka, embedded broker).
+# The targets of a run, in the order of the table: (lower is better, Apache Kafka, embedded broker).
 TARGETS: dict[str, tuple[bool, float, float | None]] = {
     "lone.ratio": (False, 0.5, 0.40),
     "burst.ratio": (False, 0.9, 0.60),
@@ -48,7 +48,7 @@ TARGETS: dict[str, tuple[bool, float, float | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. The embedded broker holds 200,000 records in all; a reported call leaves 8."""
+    """The numbers of events in a run. The embedded broker holds 200,000 records in all; a reported call leaves 8."""
 
     rounds: int
     calls: int
@@ -63,7 +63,7 @@ FULL_EMBEDDED = Plan(rounds=3, calls=2048, latency_seconds=10.0, memory_events=(
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured, by name; the drains of one name are kept apart until the end."""
+    """The measurements by name; the drains of one name are kept apart until the end."""
 
     drains: dict[str, list[Usage]] = field(default_factory=dict)
     latencies: dict[str, list[float]] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Figures:
         self.drains.setdefault(name, []).append(usage)
 
     def rate(self, name: str) -> float:
-        """Return records for each CPU-second: the median over the rounds."""
+        """Return records per CPU-second: the median over the rounds."""
         return statistics.median(u.records / u.cpu_seconds for u in self.drains[name])
 
     def percentile(self, name: str, percent: int) -> float:
@@ -89,7 +89,7 @@ class Bench:
         self._appender = Appender(bootstrap)
 
     def run(self) -> None:
-        """Measure all but memory over many events, which may need a broker of its own."""
+        """Measure all figures except the memory over many events, which may need a broker of its own."""
         tenant = self._found("bench")
         with running(run_ours, self._ours(tenant)) as ours:
             case = Case(self, tenant, ours)
@@ -107,7 +107,7 @@ class Bench:
             self.figures.rows["rss_mb"] = ours.usage.rss_mb
 
     def run_memory(self) -> dict[str, float]:
-        """Return the worker's memory after so many events: every call is reported, so the state stays small."""
+        """Return the worker's memory after each number of events. Every call is reported, so the state stays small."""
         tenant = self._found("memory")
         found: dict[int, float] = {}
         with running(run_ours, self._ours(tenant)) as ours:
@@ -138,7 +138,7 @@ class Bench:
 
 
 class Case:
-    """A tenant with its worker, and beside it the bare loop."""
+    """A tenant with its worker, and the bare loop beside it."""
 
     def __init__(self, bench: Bench, tenant: BenchTenant, ours: Running) -> None:
         self.bench, self.tenant, self.ours = bench, tenant, ours
@@ -151,12 +151,12 @@ class Case:
         self._decisions.close()
 
     def set_up(self) -> None:
-        """Found the tenant and let the worker fold that, so that its start is not measured."""
+        """Found the tenant and let the worker fold the founding, so that its start is not measured."""
         self._append(self.tenant.set_up)
         self.ours.drain()
 
     def calibrate(self) -> BareSpec:
-        """Measure what ours writes for each record and each transaction, and let the bare loop write the same."""
+        """Measure the sizes that our worker writes; return the spec of a bare loop that writes the same sizes."""
         count = 2 * limits.BATCH_RECORDS_MAX
         self._append(self.tenant.calls(count, 1))
         transactions = self.ours.drain().transactions
@@ -177,7 +177,7 @@ class Case:
         )
 
     def _sizes_of_calls(self, count: int) -> dict[str, list[int]]:
-        """Return the sizes of what the calls after the set-up have left in audit and state."""
+        """Return the sizes of the records in audit and state that the calls after the set-up have left."""
         reader = TopicReader(self.bench.bootstrap, [(AUDIT.of(self.tenant.name), 0)])
         entries = reader.take(len(self.tenant.set_up) + count)[len(self.tenant.set_up) :]
         reader.close()
@@ -195,7 +195,7 @@ class Case:
         return self.tenant.decision_leaf(message.partition(), message.value())
 
     def warm_up(self) -> None:
-        """Let both workers meet their code and caches before anything counts."""
+        """Let both workers load their code and caches before the first measurement."""
         self.call_and_report(512, BURST, name=None)
         self._bare(512, 1, None)
         self.ours.mark()
@@ -203,7 +203,7 @@ class Case:
         self.bench.figures.rows["idle.cpu_share"] = self.ours.mark().cpu_seconds
 
     def round(self) -> None:
-        """Measure everything once, by turns."""
+        """Measure each figure once, by turns."""
         calls, floor = self.bench.plan.calls, self.bench.floor
         floor.sample(0.3)
         self._bare(calls, 1, "bare")
@@ -273,7 +273,7 @@ def _size(message: Any) -> int:
 
 
 def _made(name: str, partitions: int, sizes: Sequence[int]) -> Made:
-    """Return an output of the bare loop: its value is as long as ours with key and headers, less the key it has."""
+    """Return an output of the bare loop. With its key it is as long as ours with key and headers."""
     return Made(topic=BARE + name, partitions=partitions, size=max(1, round(statistics.mean(sizes)) - 16))
 
 
@@ -303,7 +303,7 @@ def summarise(bench: Bench, broker: str) -> dict[str, float | str]:
 
 
 def show(found: dict[str, float | str], console: Console) -> None:
-    """Print the figures, and beside those that have one, the target."""
+    """Print the figures, each with its target if it has one."""
     table = Table(title=f"records and ratios on {found['broker']}")
     for column, justify in (("figure", "left"), ("value", "right"), ("target", "right"), ("", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
@@ -341,7 +341,7 @@ def main() -> None:
             bench = Bench(broker.info.bootstrap, grouped=kafka, plan=plan)
             bench.run()
             name = str(broker.info)
-        if plan.memory_events:  # on a broker of its own: a worker takes every intake topic that it sees
+        if plan.memory_events:  # on a broker of its own, because a worker takes every intake topic that it finds
             with kind(Path(folder) / "b") as broker:
                 bench.figures.rows |= Bench(broker.info.bootstrap, grouped=kafka, plan=plan).run_memory()
     found = summarise(bench, name)

@@ -57,7 +57,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """A call of a row and what the fold decided on it; `goal` is None for a call that the user's task needs."""
+    """A call of a row and the fold's decision on it; `goal` is None for a call that the user's task needs."""
 
     suite: str
     task: str
@@ -78,7 +78,7 @@ def tasks() -> tuple[Task, ...]:
 
 
 def _asb() -> Iterator[Task]:
-    """Read ASB: a row says either that an agent's own tools must pass, or names a tool that must not."""
+    """Read ASB: a row either requires that an agent's own tools pass, or names a tool that must not pass."""
     for line in (EXAMPLES / "asb" / "authz_asb.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         benign = row["expected"] == "allow_agent_tools"
@@ -99,19 +99,19 @@ def roles() -> dict[str, str]:
 
 
 def role_of(task: Task, held: Mapping[str, str]) -> str:
-    """Return the role under which a task is done; in ASB each agent is one."""
+    """Return the role under which a task is done; in ASB each agent has a role of its own."""
     return task.user_task.split("/")[0] if task.suite == "asb" else held[task.key]
 
 
 def resource_of(task: Task, tool: str) -> str:
-    """Return a tool's resource. An attacker's tool of ASB stands beside the agent's own, the worst place for it."""
+    """Return a tool's resource. In ASB the attacker's tool is in the same folder as the agent's own, the worst case."""
     if task.suite == "asb":
         return f"tool:{task.user_task.split('/')[0]}/{tool}"
     return f"tool:{task.suite}/{tool}" if task.suite in ("slack", "travel") else resource_name(task.suite, tool)
 
 
 def documents() -> list[Document]:
-    """Return the policies "after": those of AgentDojo as an operator wrote them, and each ASB agent's own tools."""
+    """Return the policies "after": those of AgentDojo, written by an operator, and each ASB agent's own tools."""
     own = {role_of(task, {}): [resource_of(task, call.tool) for call in task.wanted] for task in _asb() if task.wanted}
     agents = [{"policy_id": f"role:{agent}", "resources": resources} for agent, resources in sorted(own.items())]
     return [*(json.loads(one.text) for one in read_documents(FOLDERS)), *agents]
@@ -145,7 +145,7 @@ class Replay:
         self._sessions = {role: self._session(by_admin, role) for role in self._names()}
 
     def decisions(self) -> Iterator[Decided]:
-        """Sign and fold every call of every row, and yield what was decided."""
+        """Sign and fold every call of every row, and yield the decisions."""
         for task in self._rows:
             session = self._sessions[role_of(task, self._held)]
             for call in (*task.wanted, *task.injected):
@@ -166,7 +166,7 @@ class Replay:
         outputs = self._say(session, InvocationRequested(resource=resource, parameters=text, intents=(), prompts=()))
         [value] = [one.value for one in outputs if one.topic is DECISIONS]
         decision = codec.decode_as(Decision, value or b"")
-        # A call that was refused for any other reason than a policy's would count as an attack stopped.
+        # Without this check, a call that was refused for another reason would count as an attack that a policy stopped.
         assert decision.reason.startswith(BY_POLICY) or decision.outcome == Outcome.ALLOWED, decision.reason
         return decision
 
@@ -183,7 +183,7 @@ class Replay:
         return Author("replay", self._genesis, key, role, key.kid)
 
     def _tools(self) -> Iterator[Body]:
-        """Yield a registration for each application: a tool that does not exist could not be refused by a policy."""
+        """Yield a registration for each application, because a policy cannot refuse a tool that does not exist."""
         named = {resource_of(task, call.tool) for task in self._rows for call in (*task.wanted, *task.injected)}
         applications = sorted({resource.split("/")[0].removeprefix("tool:") for resource in named})
         for name in applications:
@@ -211,7 +211,7 @@ class Replay:
         return list(outputs)
 
     def _act(self, author: Author, body: Body) -> None:
-        """Say something that has to be accepted."""
+        """Append an event that must be accepted."""
         entry = codec.decode_as(AuditEntry, self._say(author, body)[-1].value or b"")
         assert entry.outcome == Outcome.ACCEPTED, (entry.kind, entry.reason)
 
@@ -241,7 +241,7 @@ def _publications(held: Sequence[Document]) -> Iterator[Body]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """So many of so many of one suite. A goal is stopped if one of its calls is."""
+    """The counts of one suite, each with its total. A goal is stopped if one of its calls is."""
 
     suite: str
     rows: int
@@ -251,7 +251,7 @@ class Line:
 
 
 def lines(decided: Sequence[Decided]) -> list[Line]:
-    """Return what became of each suite's calls, and of AgentDojo's four suites together."""
+    """Return the counts for each suite, and for AgentDojo's four suites together."""
     suites = ("banking", "workspace", "slack", "travel")
     return [
         *(_line(suite, [one for one in decided if one.suite == suite]) for suite in suites),
@@ -274,17 +274,17 @@ def _line(suite: str, decided: Sequence[Decided]) -> Line:
 
 
 def refused(decided: Iterable[Decided]) -> list[Decided]:
-    """Return the calls that a task needs and does not get."""
+    """Return the refused calls that a task needs."""
     return [one for one in decided if one.goal is None and not one.allowed]
 
 
 def passed(decided: Iterable[Decided]) -> Counter[tuple[str, str]]:
-    """Return how many injected calls pass, by suite and tool."""
+    """Return the number of injected calls that pass, by suite and tool."""
     return Counter((one.suite, one.tool) for one in decided if one.goal is not None and one.allowed)
 
 
 def reached(decided: Iterable[Decided]) -> list[str]:
-    """Return the goals of which no call was refused: suite, task and injected task."""
+    """Return the goals without a refused call: suite, task and injected task."""
     goals: dict[str, bool] = {}
     for one in decided:
         if one.goal is not None:
@@ -306,7 +306,7 @@ HEADINGS = (
 
 
 def cells(before: Sequence[Decided], after: Sequence[Decided]) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the table as they are printed, and as the examples' pages show them."""
+    """Yield the rows of the table, as printed and as shown in the examples' pages."""
     for one, other in zip(lines(before), lines(after), strict=True):
         pairs = (one.benign, other.benign, one.attacks, other.attacks, one.goals, other.goals)
         yield (one.suite, str(one.rows), *(f"{count} of {total}" for count, total in pairs))

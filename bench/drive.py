@@ -1,4 +1,4 @@
-"""Drives a measured worker: starts its process, appends backlogs, reads what comes out, times calls."""
+"""Driving a measured worker: starting its process, appending backlogs, reading its outputs, timing calls."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ IDLE_SECONDS = 20.0
 
 
 class BenchError(RuntimeError):
-    """A worker died, paused, or did not come to an end; there is no measurement."""
+    """A worker died, paused or did not finish, so there is no measurement."""
 
 
 @dataclass(slots=True)
 class Running:
-    """A worker's process. Between two calls it stands still."""
+    """A worker's process. It does no work between two calls."""
 
     pipe: Connection
     process: Any
@@ -38,21 +38,21 @@ class Running:
     usage: Usage = field(default_factory=lambda: Usage(0, 0, 0.0, 0.0, 0.0, {}))
 
     def mark(self) -> Usage:
-        """Take note of what was used up to now; what a consumer's threads do between drains is thereby left out."""
+        """Take note of the usage up to now, so that the work of a consumer's threads between drains is left out."""
         self.pipe.send(Work(0))
         return self._since_last()
 
     def drain(self) -> Usage:
-        """Let the worker do all that was appended and return what this took since the last mark."""
+        """Let the worker do the whole backlog, and return its usage since the last mark."""
         self.pipe.send(Work(self.appended))
         return self._since_last()
 
     def serve(self) -> None:
-        """Let the worker go on until `hold`."""
+        """Let the worker work until `hold`."""
         self.pipe.send(Work(None))
 
     def hold(self) -> Usage:
-        """Let it finish what was appended, and stand still."""
+        """Let the worker finish the backlog and stop working; return its usage."""
         self.pipe.send(Work(self.appended))
         first, second = self._since_last(), self._since_last()
         return _plus(first, second)
@@ -123,7 +123,7 @@ class Appender:
         for event in events:
             self.send(topic, event)
         if self._producer.flush(60):
-            raise BenchError(f"the broker did not take the backlog on {topic}")
+            raise BenchError(f"the broker did not accept the whole backlog on {topic}")
 
     def send(self, topic: str, event: Signed) -> None:
         """Append one, without waiting."""
@@ -132,14 +132,14 @@ class Appender:
 
 
 class TopicReader:
-    """Reads the committed records of some partitions, from their start, as many as are known to be there."""
+    """Reads committed records of some partitions from their start. The caller knows the number or the last record."""
 
     def __init__(self, bootstrap: str, places: Sequence[tuple[str, int]]) -> None:
         self._consumer = Consumer(reader_settings(bootstrap))
         self._consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in places])
 
     def until(self, is_last: Callable[[Any], bool]) -> list[Any]:
-        """Return records up to the one that is the last."""
+        """Return records up to the first for which `is_last` is true."""
         found: list[Any] = []
         give_up = time.monotonic() + IDLE_SECONDS
         while time.monotonic() < give_up:
@@ -150,7 +150,7 @@ class TopicReader:
             if is_last(message):
                 return found
             give_up = time.monotonic() + IDLE_SECONDS
-        raise BenchError(f"{len(found)} records were read, and the last was not among them")
+        raise BenchError(f"{len(found)} records were read, and the expected last record was not among them")
 
     def take(self, count: int) -> list[Any]:
         """Return the next `count` records."""
@@ -162,7 +162,7 @@ class TopicReader:
 
 
 def reader_settings(bootstrap: str) -> dict[str, Any]:
-    """Return the settings of a read_committed consumer without a group's duties."""
+    """Return the settings of a read_committed consumer that joins no group."""
     return {
         "bootstrap.servers": bootstrap,
         "group.id": "bench.reader",
@@ -175,7 +175,7 @@ def reader_settings(bootstrap: str) -> dict[str, Any]:
 
 
 def create_like(bootstrap: str, topics: Sequence[Topic], prefix: str) -> None:
-    """Create topics with the settings of a tenant's, under other names, so that no monitor takes them for its own."""
+    """Create topics with the settings of a tenant's topics, under names that no monitor subscribes to."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     new = [NewTopic(prefix + t.name, t.partitions, 1, config=t.config()) for t in topics]
     for made in admin.create_topics(new).values():
@@ -183,13 +183,13 @@ def create_like(bootstrap: str, topics: Sequence[Topic], prefix: str) -> None:
 
 
 class Clock:
-    """Takes the time at which each decision can be read, by its key."""
+    """Notes for each decision, by its key, the time at which it can be read."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
         self._consumer = Consumer(reader_settings(bootstrap))
         ends = [watermarks(self._consumer, topic, p)[1] for p in range(partitions)]
         self._consumer.assign([TopicPartition(topic, p, end) for p, end in enumerate(ends)])
-        self._consumer.poll(0.5)  # the first fetch is not what is measured
+        self._consumer.poll(0.5)  # the first fetch is slow and is not measured
         self.seen: dict[bytes, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -209,7 +209,7 @@ class Clock:
         self._thread.join()
         self._consumer.close()
         if len(self.seen) < count:
-            raise BenchError(f"{len(self.seen)} of {count} decisions were seen")
+            raise BenchError(f"{len(self.seen)} of {count} decisions came within {seconds:g} s")
 
 
 def latencies(

@@ -1,4 +1,4 @@
-"""The floor: how many signatures this CPU verifies in a second, strictly, with one thread and nothing else to do."""
+"""The floor: the number of signatures that one thread of this CPU verifies strictly in a second, without other work."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What batches that nobody honest sends do to a worker's memory: `python -m bench.hostile`.
+"""The effect of hostile batches on a worker's memory: `python -m bench.hostile`.
 
-For each kind: a tenant of its own, the hostile records on its intake first, then a real `macaw monitor`, until the
-event behind them has its answer. Told is the peak of the monitor's resident memory, and what the broker did not take.
+For each kind of batch there is a tenant of its own. The hostile records are first on its intake; then a real `macaw
+monitor` runs until an event after them has its answer. The result is the peak of the monitor's resident memory, and the
+number of records that the broker refused.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MB = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Records of one kind: how many, of what, and in which batches."""
+    """Records of one kind: their number, their content and their batches."""
 
     what: str
     codec: str
@@ -44,7 +45,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of it."""
+    """The result for one kind."""
 
     what: str
     sent: int
@@ -66,7 +67,7 @@ KINDS = (
 
 
 def send(bootstrap: str, topic: str, kind: Kind) -> int:
-    """Append the records of a kind; return how many were refused."""
+    """Append the records of a kind; return the number that the broker refused."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -96,13 +97,13 @@ def send(bootstrap: str, topic: str, kind: Kind) -> int:
 
 
 def peak_mb(process: subprocess.Popen[bytes]) -> float:
-    """Return the peak of a process's resident memory."""
+    """Return the peak of a process's resident memory in MB."""
     status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1000
 
 
 def measure(bootstrap: str, number: int, kind: Kind) -> Told:
-    """Play one kind."""
+    """Measure one kind with a monitor of its own."""
     with tempfile.TemporaryDirectory() as folder:
         home = Home.create(Path(folder), {"bootstrap": bootstrap, "deployment": "bench"})
         tenant = create_tenant(home, f"h{time.time_ns() // MB % 1_000_000_000}-{number}")
@@ -118,7 +119,7 @@ def measure(bootstrap: str, number: int, kind: Kind) -> Told:
             finally:
                 monitor.terminate()
         if answer is None:
-            raise SystemExit(f"{kind.what}: the event behind them has no answer after {ANSWER_SECONDS:g} s")
+            raise SystemExit(f"{kind.what}: the event after them has no answer after {ANSWER_SECONDS:g} s")
     return Told(kind.what, kind.count, refused, round(peak, 1), round(time.monotonic() - begun, 1))
 
 
@@ -134,7 +135,7 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps([asdict(one) for one in told], indent=2), "utf-8")
     if max(one.peak_mb for one in told) > GOAL_MB:
-        raise SystemExit(f"a worker took more than {GOAL_MB} MB")
+        raise SystemExit(f"a monitor used more than {GOAL_MB} MB of memory, which is the goal")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a decision costs, in units of one strict signature check of the same run: `python -m bench.policy`.
+"""The cost of a decision, in units of one strict signature check of the same run: `python -m bench.policy`.
 
 The case: five documents, ten constraints (one of them a regular expression, one a list with a star), one condition on
-the time, two rate limits; ten thousand parameter sets, no two alike. Times are CPU time of this thread, the best of
-several passes; the signature check is measured before, between and after, because a busy machine changes its pace.
-Then, in the same run, the same case as other engines can say it (`bench.policy_peers`), where they are installed.
+the time, two rate limits, and ten thousand different parameter sets. Times are CPU time of this thread, the best of
+several passes. The signature check is measured before, between and after, because a busy machine changes its speed. The
+same run then measures the case in other engines (`bench.policy_peers`), if they are installed.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ ATTRIBUTES = Attributes(
 
 
 def parameters(count: int) -> list[dict[str, Any]]:
-    """Return parameters as the pipeline parsed them, no two alike."""
+    """Return `count` different parameter sets, parsed as in a call."""
     people = ("alice", "bob", "carol")
     texts = (
         {
@@ -105,14 +105,14 @@ def parameters(count: int) -> list[dict[str, Any]]:
 
 
 def stored(documents: Sequence[dict[str, Any]]) -> list[StoredPolicy]:
-    """Return documents as a tenant's table has them."""
+    """Return documents as rows of a tenant's table."""
     texts = [json.dumps(document) for document in documents]
     parsed = [parse_policy(text.encode()) for text in texts]
     return [StoredPolicy(p.policy_id, p.digest, text, p.extends) for p, text in zip(parsed, texts, strict=True)]
 
 
 class Bench:
-    """The case, and a tenant's tables as far as it needs them."""
+    """The case, with the tables of a tenant that it needs."""
 
     def __init__(self, count: int) -> None:
         self.parameters = parameters(count)
@@ -138,11 +138,11 @@ class Bench:
 
 
 def best(run: Callable[[], object], count: int, passes: int = PASSES) -> float:
-    """Return µs of CPU for each of `count`, the best of some passes."""
+    """Return µs of CPU per item, for `count` items: the best of `passes` runs."""
     found = []
     for _ in range(passes):
         gc.collect()
-        gc.freeze()  # what was prepared is not the decision's garbage
+        gc.freeze()  # the prepared objects must not be collected during the run
         begin = time.thread_time_ns()
         run()
         found.append(time.thread_time_ns() - begin)
@@ -163,7 +163,7 @@ def signature_check() -> float:
 
 
 def measure(count: int) -> list[tuple[str, float, float]]:
-    """Return (what, µs, ratio to a signature check) of each figure."""
+    """Return (name, µs, ratio to a signature check) of each figure."""
     bench = Bench(count)
     verification = [signature_check()]
     rows = [("known resource", best(bench.decisions(bench.index, [RESOURCE]), count))]
@@ -182,7 +182,7 @@ def measure(count: int) -> list[tuple[str, float, float]]:
 
 
 def _unseen(bench: Bench, count: int) -> float:
-    """Time names that were never asked before: every pass begins with nothing remembered of them."""
+    """Time resource names that were never asked before: the cache is empty at the start of every pass."""
     wide = [
         {**document, "resources": ["tool:bank/**"]} if "resources" in document else document for document in POLICIES
     ]
@@ -227,7 +227,7 @@ def compare(count: int, rows: Sequence[tuple[str, float, float]]) -> tuple[list[
 
 
 def _peer(peer: Peer, count: int) -> float:
-    """Time a peer on the same parameter sets; it has nothing that a resource's name would change."""
+    """Time a peer on the same parameter sets. A peer has no cache that depends on the resource name."""
     requests = [peer.prepare(Request(RESOURCE, values)) for values in parameters(count)]
 
     def run() -> None:
@@ -238,7 +238,7 @@ def _peer(peer: Peer, count: int) -> float:
 
 
 def let_pass(found: Sequence[Peer]) -> list[tuple[str, list[bool]]]:
-    """Return, of each call that our documents refuse, whether each peer lets it pass."""
+    """Return, for each call that our documents refuse, True for each peer that lets it pass."""
     (values,) = parameters(1)
     return [
         (what, [peer.allows(peer.prepare(request)) for peer in found])

@@ -1,7 +1,7 @@
-"""The case of `bench.policy` as two other engines can say it, cedarpy and Microsoft's Agent Governance Toolkit (AGT).
+"""The case of `bench.policy` in two other engines: cedarpy, and Microsoft's Agent Governance Toolkit (AGT).
 
 Both are optional (`pip install -c constraints.txt -e '.[bench]'`) and nothing else needs them. `DEVIATIONS` are calls
-that our documents refuse; which of them a peer lets pass shows how far its policy is the same.
+that our documents refuse. The more of them a peer lets pass, the less its policy is the same as ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MISSING = "{name} is not installed, so it is not compared: pip install -c constr
 
 
 class Request(NamedTuple):
-    """One call. Peers have no time zones that they look up, so their caller says which hour it is."""
+    """One call. The peers do not look up time zones, so their caller gives the hour."""
 
     resource: str
     parameters: Mapping[str, Any]
@@ -26,7 +26,7 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Peer:
-    """Another engine with our case. `prepare` is what its caller does for each call and is not timed."""
+    """Another engine with our case. `prepare` is the caller's work for each call, and is not timed."""
 
     name: str
     prepare: Callable[[Request], Any]
@@ -42,14 +42,14 @@ def installed(distribution: str) -> str | None:
 
 
 def peers(say: Callable[[str], object] = print) -> Iterator[Peer]:
-    """Yield the peers that are installed; say of each other one that it is not compared."""
+    """Yield the installed peers; report each other one as not compared."""
     version = installed("cedarpy")
     if version:
         yield cedar(version)
     else:
         say(MISSING.format(name="cedarpy"))
-    # The same evaluator comes in two distributions. The newer one wants an older cryptography than we do, so it can
-    # only be measured in an environment that is not ours.
+    # The same evaluator comes in two distributions. The newer one requires an older cryptography than this project, so
+    # it can only be measured in another environment.
     for distribution in ("agent-governance-toolkit-core", "agent-os-kernel"):
         version = installed(distribution)
         if version:
@@ -58,7 +58,7 @@ def peers(say: Callable[[str], object] = print) -> Iterator[Peer]:
     say(MISSING.format(name="AGT (agent-os-kernel)"))
 
 
-# ---- what our documents refuse, each by one change of a call that they allow
+# ---- calls that our documents refuse, each made by one change of a call that they allow
 
 DEVIATIONS: Mapping[str, Mapping[str, Any]] = {
     "amount above its maximum": {"amount": 10_000_001},
@@ -77,7 +77,7 @@ DEVIATIONS: Mapping[str, Mapping[str, Any]] = {
     "six tags": {"tags": list("abcdef")},
     "due date as a number": {"due": 20410731},
 }
-"""Changes of parameters by name; None takes one away."""
+"""Changes of parameters by name; None removes the parameter."""
 
 ELSEWHERE: Mapping[str, dict[str, Any]] = {
     "tool that is denied": {"resource": "tool:bank/close_account"},
@@ -90,7 +90,7 @@ ELSEWHERE: Mapping[str, dict[str, Any]] = {
 
 
 def deviations(request: Request) -> Iterator[tuple[str, Request]]:
-    """Yield the requests that our documents refuse, made from one that they allow."""
+    """Yield the requests that our documents refuse, made from an allowed one."""
     for what, change in DEVIATIONS.items():
         changed = {name: value for name, value in (request.parameters | change).items() if value is not None}
         yield what, request._replace(parameters=changed)
@@ -125,7 +125,7 @@ unless { context has lines && context.lines <= 40 };
 
 
 def cedar(version: str) -> Peer:
-    """Return Cedar with the policies and the entities read once."""
+    """Return Cedar as a peer; its policies and entities are parsed once."""
     import cedarpy
 
     policies = cedarpy.PolicySet.from_str(CEDAR)
@@ -135,7 +135,7 @@ def cedar(version: str) -> Peer:
     def prepare(request: Request) -> dict[str, Any]:
         values = dict(request.parameters)
         amount = values.pop("amount")
-        # Cedar has whole numbers, and decimals that cost more; what it cannot hold at all is left as text.
+        # Cedar has whole numbers, and decimals at a higher cost; other values are given as text.
         cents = round(amount * 100) if isinstance(amount, int | float) else amount
         values = {name: str(value) if isinstance(value, float) else value for name, value in values.items()}
         return {
@@ -172,17 +172,17 @@ AGT: Mapping[str, list[tuple[str, str, Any]]] = {
     "user:ann@acme.example": [("to", "not_in", ["alice", "bob", "carol"])],
     "tool:bank/transfer": [("lines", "gt", 40)],
 }
-"""What denies, by document: a rule has one condition, and the first that meets decides."""
+"""The denials by document. A rule has one condition, and the first rule that matches decides."""
 
 AGT_GRANT = ("tool", "matches", "^tool:bank/[^/]*$|^tool:books/read[^/]*$")
 
 
 def agt(name: str) -> Peer:
-    """Return AGT's evaluator with five documents: denials before the one grant, and denied by default."""
+    """Return AGT's evaluator with five documents: the denials come before the one grant, and the default is to deny."""
     from agent_os.policies import PolicyEvaluator
     from agent_os.policies.schema import PolicyDocument
 
-    logging.getLogger("agent_os").setLevel(logging.CRITICAL)  # a comparison that fails is a refusal; no traceback of it
+    logging.getLogger("agent_os").setLevel(logging.CRITICAL)  # a failed comparison is a refusal, not an error to log
 
     def rule(at: int, condition: tuple[str, str, Any], action: str, priority: int) -> dict[str, Any]:
         field, operator, value = condition

@@ -1,7 +1,7 @@
-"""Where a call's time goes: each stage of the fold timed alone, without a broker. `python -m bench.stages`.
+"""The time of each stage of the fold, measured alone and without a broker. `python -m bench.stages`.
 
-Every stage is called as the fold calls it, on the same inputs; its time is CPU time of this thread, the best of several
-passes over all records. "the whole fold" is timed as one, so what no stage accounts for shows as "the rest".
+Every stage is called as the fold calls it, on the same inputs. Its time is CPU time of this thread, the best of several
+passes over all records. "the whole fold" is timed as one; "the rest" is its time without those of the stages.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from streams.worker.monitor import build_fold
 
 OUT = Path(__file__).parent / "out"
 BATCH = limits.BATCH_RECORDS_MAX
-PASSES = 15  # short and many: on a busy machine the best of them is the honest one
+PASSES = 15  # many short passes: on a busy machine the best of them is the closest to the true time
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Timing:
 
 
 class Case:
-    """A tenant with its calls, and what each stage takes in."""
+    """A tenant with its calls, and the inputs of each stage."""
 
     def __init__(self, burst: int, count: int) -> None:
         self.tenant = BenchTenant("stages")
@@ -85,7 +85,7 @@ class Case:
         self.signed_leaves = [o.leaf for o in self.outputs if o.leaf is not None]
 
     def unread(self) -> list[Received]:
-        """Return the records as if they had just arrived: a record remembers what reading it gave."""
+        """Return fresh copies of the records, because a record caches the result of reading it."""
         return [Received(r.partition, r.offset, r.appended_at, r.value, r.headers) for r in self.received]
 
     def fresh(self) -> TenantFold:
@@ -93,7 +93,7 @@ class Case:
         fold = build_fold(self.tenant.monitored)
         for offset, event in enumerate(self.tenant.set_up):
             step(fold.tables, _received(offset, event), fold.heads)
-        fold.take()  # so that the rows of the set-up are not counted with the calls
+        fold.take()  # the rows of the set-up must not count with the calls
         fold.commit()
         assert len(fold.tables.sessions) == 1, "the set-up was refused"
         return fold
@@ -119,12 +119,12 @@ def measure(burst: int, count: int) -> list[Timing]:
 
 
 def _best(make: Callable[[], Callable[[], object]], count: int) -> float:
-    """Return µs for each record: the best of some passes, each on inputs that `make` prepares untimed."""
+    """Return µs per record: the best of PASSES passes. `make` prepares the inputs of each pass and is not timed."""
     found = []
     for _ in range(PASSES):
         run = make()
         gc.collect()
-        gc.freeze()  # what was prepared is not the fold's garbage
+        gc.freeze()  # the prepared objects must not be collected during the pass
         begin = time.thread_time_ns()
         run()
         found.append(time.thread_time_ns() - begin)
@@ -147,7 +147,7 @@ def _fold_all(case: Case) -> Callable[[], object]:
 
 def _produce_all(case: Case) -> Callable[[], object]:
     fold = case.fresh()
-    producer = Producer(  # nobody listens there: only the call itself is timed
+    producer = Producer(  # there is no broker at this address: only the call itself is timed
         {"bootstrap.servers": "127.0.0.1:1", "queue.buffering.max.messages": 10_000_000, "log_level": 0}
     )
     made = []

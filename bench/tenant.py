@@ -1,4 +1,4 @@
-"""A tenant made of nothing but signed events: what the benchmark feeds to a worker, with or without a broker.
+"""A tenant as a list of signed events, which the benchmark gives to a worker, with or without a broker.
 
 One agent with one session calls one tool. Two policy layers judge each call: a role's, with constraints on parameters,
 and a company's, with denied resources. Every call is allowed.
@@ -121,7 +121,7 @@ class BenchTenant:
 
     @property
     def monitored(self) -> MonitoredTenant:
-        """What a worker must know."""
+        """Return the tenant's configuration on a worker."""
         return MonitoredTenant(self.name, DEPLOYMENT, self.genesis, self.monitor.signing, self.monitor.sealing)
 
     def said(self, body: Body, *, admin: bool = False) -> Signed:
@@ -137,14 +137,14 @@ class BenchTenant:
         return self._session.sign(bodies, burst)
 
     def reports(self, decisions: Sequence[tuple[bytes, bytes]], burst: int) -> list[Signed]:
-        """Return the tool's report on each of these decisions, given by their leaves and their calls' leaves."""
+        """Return the tool's report on each decision. A decision is given as its leaf and the leaf of its call."""
         body = json.dumps({"sent": True, "reference": "TX-2041-77", "balance": "1204.50"}, separators=(",", ":"))
         ok = ResultReported(decision=b"", outcome=Outcome.OK, body=body, attestations=())
         reports = [replace(ok, decision=leaf) for leaf, _ in decisions]
         return self._tool.sign(reports, burst, [call for _, call in decisions])
 
     def decision_leaf(self, partition: int, value: bytes) -> tuple[bytes, bytes]:
-        """Return the leaf of a decision as it stands on its topic, and the leaf of its call."""
+        """Return the leaf of a decision, from its record, and the leaf of its call."""
         topic = DECISIONS.of(self.name)
         place = output_place(signing.DECISION_TAG, self.genesis, topic, partition, "Decision")
         return place.leaf(value[codec.FRAME_BYTES :]), codec.decode_as(Decision, value).event
@@ -181,7 +181,7 @@ class BenchTenant:
 
 
 def parameters(count: int) -> Iterator[str]:
-    """Yield JSON texts of about 400 bytes, no two alike."""
+    """Yield `count` different JSON texts of about 400 bytes."""
     people = ("alice", "bob", "carol")
     for number in range(count):
         value = {

@@ -1,10 +1,10 @@
 """The two workers that are measured, each in a process of its own: the trust path, and a bare loop.
 
-The bare loop does what any consume-transform-produce loop on Kafka must do for the same records and outputs, and
-nothing else: no signature, no Avro, no policy, no state. Both have the same client settings and the same batch rule.
+The bare loop does only the work of any consume-transform-produce loop on Kafka for the same records and outputs: no
+signature, no Avro, no policy, no state. Both have the same client settings and the same batch rule.
 
-A worker does what its pipe says and then stands still, so the driver can append a backlog and know that everything
-between two reports was spent on it.
+A worker does the work that its pipe names and then waits. So the driver can append a backlog, and everything used
+between two reports was used for it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Turn = Callable[[float], int]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Ask a worker to go on until it has done `until` records in all; None: until the next message."""
+    """A request to work until `until` records are done in all; None means until the next message."""
 
     until: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a worker has done and used since its process began. `main_seconds` is the Python thread's share."""
+    """The records and resources of a worker since its process began. `main_seconds` is the Python thread's share."""
 
     records: int
     transactions: int
@@ -50,7 +50,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OursSpec:
-    """How to start the real worker. `grouped` is false where no consumer group can be relied on."""
+    """The settings of the real worker. `grouped` is false on a broker without reliable consumer groups."""
 
     bootstrap: str
     tenant: MonitoredTenant
@@ -68,7 +68,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BareSpec:
-    """How to start the bare loop: what it writes for each record, and for each transaction."""
+    """The settings of the bare loop: its outputs for each record and for each transaction."""
 
     bootstrap: str
     source: str
@@ -155,7 +155,7 @@ def _from_start(consumer: Consumer, places: list[TopicPartition]) -> None:
 
 
 def _attend(pipe: Connection, turn: Turn, paused: dict[str, str]) -> None:
-    """Work as the pipe says until it says None, and report after each piece of work."""
+    """Do the work that the pipe names, with a report after each piece, until it sends None."""
     records = transactions = 0
     while (work := pipe.recv()) is not None:
         while not paused and (records < work.until if work.until is not None else not pipe.poll()):

@@ -1,8 +1,9 @@
-"""What workflow state costs: calls that use attestations, delegations and the vault, beside plain calls.
+"""The cost of workflow state: calls that use attestations, delegations and the vault, beside plain calls.
 
 `python -m bench.workflow [--quick]`. The whole fold is timed without a broker (step, signatures, sealing, changed
-rows), every kind in turns with plain calls; a ratio is the median over the turns of a kind's rate by the plain call's
-beside it. Then the same with many rows standing: what a decision costs, what a row holds, how long a restart reads.
+rows), each kind in turns with plain calls. A ratio is a kind's rate divided by that of the plain calls of the same
+turn: the median over the turns. Then follow figures with many rows: the cost of a decision, the memory of a row, the
+time of a restart.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ RESTORE_SECONDS_MAX = 5.0
 
 @dataclass(slots=True)
 class Author:
-    """A key that signs events; `session_id` where it is a session's."""
+    """A key that signs events. `session_id` is set for a session key."""
 
     key: KeyPair
     principal_id: str
@@ -86,7 +87,7 @@ class Site:
     def records(
         self, bodies: Sequence[Body], by: Author, burst: int = BURST, on_behalf_of: bytes | None = None
     ) -> list[Received]:
-        """Return signed records as the broker would deliver them next."""
+        """Return signed records with the next offsets, as a broker would deliver them."""
         made = []
         for at in range(0, len(bodies), burst):
             drafts = [self.draft(body, by, on_behalf_of) for body in bodies[at : at + burst]]
@@ -96,12 +97,12 @@ class Site:
         return made
 
     def say(self, fold: TenantFold, bodies: Sequence[Body], by: Author) -> None:
-        """Fold events for good."""
+        """Fold events and commit them."""
         fold_all(fold, self.records(bodies, by, limits.HEAD_LEAVES_MAX))
 
 
 def fold_all(fold: TenantFold, received: Sequence[Received]) -> None:
-    """Fold records as the loop does: in batches, signed, sealed, with their changed rows."""
+    """Fold records as the loop does: in batches, with signatures, sealing and changed rows."""
     at = 0
     while at < len(received):
         at += fold.fold(received[at : at + limits.BATCH_RECORDS_MAX])
@@ -225,9 +226,9 @@ def kinds(site: Site, delegation: bytes) -> dict[str, Callable[[int, int], list[
 
 
 def timed(fold: TenantFold, received: Sequence[Received]) -> float:
-    """Return µs of this thread's CPU for each record of one batch, which is taken back: the state stays as it was."""
+    """Return µs of this thread's CPU per record of one batch. The batch is rolled back; the state stays the same."""
     gc.collect()
-    gc.freeze()  # what stands already is not this batch's garbage
+    gc.freeze()  # existing objects must not be collected during the batch
     begin = time.thread_time_ns()
     folded = fold.fold(received)
     outputs = fold.batch.outputs
@@ -241,7 +242,7 @@ def timed(fold: TenantFold, received: Sequence[Received]) -> float:
 
 
 def compare(site: Site, fold: TenantFold, delegation: bytes, *, turns: int, count: int, burst: int) -> dict[str, float]:
-    """Return for each kind the median over turns of the plain call's time by its own; plain: µs."""
+    """Return for each kind the plain call's time divided by its own, the median over turns; for plain calls the µs."""
     made = kinds(site, delegation)
     times: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(turns):
@@ -257,7 +258,7 @@ def compare(site: Site, fold: TenantFold, delegation: bytes, *, turns: int, coun
 
 
 def fill(site: Site, fold: TenantFold, rows: int) -> dict[str, float]:
-    """Let many attestations and vault keys stand; return what a row of each holds in memory, in bytes."""
+    """Create many attestations and vault keys; return the memory of a row of each, in bytes."""
     told = {}
     session, writer = site.sessions[1], site.sessions[1]
     many: dict[str, tuple[Author, Callable[[int], Body]]] = {
@@ -282,7 +283,7 @@ def fill(site: Site, fold: TenantFold, rows: int) -> dict[str, float]:
 
 
 def restore_seconds(fold: TenantFold) -> tuple[int, float]:
-    """Return how many rows there are, and how long it takes to read them all into fresh tables."""
+    """Return the number of rows, and the seconds to read all of them into fresh tables."""
     stored = [
         (name, key, row_key(name, key), codec.frame(row))
         for name, table in fold.tables.by_name.items()
@@ -308,7 +309,7 @@ def main() -> None:
     count = BATCH
     console = Console()
     site, fold, delegation = found()
-    fold_all(fold, kinds(site, delegation)["vault set"](BATCH, BURST))  # what is read below
+    fold_all(fold, kinds(site, delegation)["vault set"](BATCH, BURST))  # the keys that are read below
     compare(site, fold, delegation, turns=2, count=count, burst=BURST)  # warm
     table = Table("kind", "lone", f"bursts of {BURST}", title="rate beside a plain call's in the same run (goal 0.8)")
     told = {burst: compare(site, fold, delegation, turns=turns, count=count, burst=burst) for burst in (1, BURST)}

@@ -1,9 +1,9 @@
-"""What work costs at worst: `python -m bench.worst_case`.
+"""The cost of the slowest work: `python -m bench.worst_case`.
 
-A decision counts units, not time, so that a replay agrees; a unit is meant to be at most 50 ns. Here documents and
-parameters that were made to be slow are judged, each read for the first time, and the seconds are held against the
-units: the worst of them, as seconds for 10^7 units, is the figure. What one whole record takes at worst is the other:
-signed events of an agent, and of an administrator, folded as a worker folds them. `--search` makes up more of them.
+A decision counts units and not time, so that a replay agrees; a unit is meant to be at most 50 ns. Here slow documents
+and parameters are judged, each without a cache, and the seconds are divided by the units. The first figure is the worst
+case, in seconds for 10^7 units. The second is the slowest whole record: signed events of an agent and of an
+administrator, folded as a worker folds them. `--search` adds random cases.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _fresh = itertools.count()
 
 
 class Case(NamedTuple):
-    """A document, the parameters that make it slow, and whether it comes with the call or is published."""
+    """A document, the parameters that make it slow, and its origin: with the call, or published."""
 
     name: str
     document: Document
@@ -179,7 +179,7 @@ def cases() -> Iterator[Case]:
 
 
 def judged(case: Case) -> tuple[float, int, str]:
-    """Return the seconds and units of one decision, and what came of it; nothing of the document is remembered."""
+    """Return the seconds, the units and the reason of one decision, without a cache of the document."""
     number = next(_fresh)
     documents: list[Document] = [GRANT]
     intents: tuple[str, ...] = ()
@@ -200,8 +200,8 @@ def judged(case: Case) -> tuple[float, int, str]:
 def measured(found: Iterator[Case], again: int = 30) -> list[tuple[float, float, int, str, str]]:
     """Return (seconds for 10^7 units, seconds, units, reason, name), the worst first.
 
-    Left out is what spends less than a hundredth of all units: a record has a fixed part, too. The slowest are measured
-    again: another process may have taken the caches away.
+    Cases that spend less than a hundredth of all units are left out, because the fixed cost of a record dominates them.
+    The slowest cases are measured again, because another process may have used the CPU's caches.
     """
 
     def row(case: Case) -> tuple[float, float, int, str, str]:
@@ -219,7 +219,7 @@ def measured(found: Iterator[Case], again: int = 30) -> list[tuple[float, float,
 
 
 def bodies(search: int) -> Iterator[tuple[str, Body]]:
-    """Yield bodies of an agent that were made to be slow."""
+    """Yield slow event bodies of an agent."""
     for case in [*cases(), *made_up(search)]:
         text = json.dumps(case.document, separators=(",", ":"))
         yield case.name, InvocationRequested(resource=RESOURCE, parameters=case.parameters, intents=(text,), prompts=())
@@ -233,7 +233,7 @@ def bodies(search: int) -> Iterator[tuple[str, Body]]:
 
 
 def published() -> Iterator[tuple[str, Body]]:
-    """Yield publications that were made to be slow."""
+    """Yield slow publications."""
 
     def publication(*documents: Document) -> PolicyPublished:
         texts = tuple(json.dumps({"policy_id": f"user:p{n}", **one}) for n, one in enumerate(documents))
@@ -267,7 +267,7 @@ def record_seconds(found: Iterator[tuple[str, Body]], *, admin: bool = False) ->
 
     for signed in tenant.set_up:
         folded(signed)
-    # What is published already would deny before the slow part is reached.
+    # Published documents would deny before the slow part is reached.
     mild = PolicyPublished(
         documents=('{"policy_id":"role:payer","resources":["**"]}',),
         previous=(fold.tables.policies.rows[b"role:payer"].digest,),
@@ -282,7 +282,7 @@ def record_seconds(found: Iterator[tuple[str, Body]], *, admin: bool = False) ->
 
 
 def made_up(count: int) -> Iterator[Case]:
-    """Yield documents and parameters put together at random, from a seed, out of what is slow alone."""
+    """Yield random combinations of the slow parts, from a fixed seed: documents with parameters."""
     dice = random.Random("worst")
     documents, parameters = list(made_documents().values()), list(made_parameters().values())
     for number in range(count):

@@ -1,7 +1,7 @@
-"""Where an endpoint listens, and by which names it is called.
+"""The address of an HTTP endpoint, and the host names that lead to it.
 
-It speaks plain HTTP. On loopback nobody listens in; anywhere else it must stand behind something that ends TLS, and is
-told that one's address: a token is not taken in the clear.
+The endpoint itself speaks plain HTTP. On loopback no other machine can listen in. On any other host it needs a proxy in
+front of it that ends TLS, and must know the proxy's `https` URL, because it does not accept a token in the clear.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _URL = re.compile(f"https://{_HOST_TEXT}/?")
 
 
 class AddressError(InputError):
-    """The endpoint must not listen there, or must not be called so; the message says what to do."""
+    """The host or the URL of an endpoint is not acceptable; the message names the option to set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The URL by which it is called, without a path, and the names that lead to it."""
+    """The URL of an endpoint, without a path, and the host names that lead to it, in lower case."""
 
     url: str
     names: frozenset[str]
 
     def is_ours(self, host: str) -> bool:
-        """Return whether a `Host` header names this server, on whatever port."""
+        """Return True if a `Host` header names this server; any port is accepted."""
         found = _HOST.fullmatch(host)
         return found is not None and found[1].lower() in self.names
 
@@ -40,7 +40,7 @@ ON_LOOPBACK = Address(f"http://{LOOPBACK}", _LOOPBACK_NAMES)
 
 
 def address_of(host: str, port: int, url: str | None) -> Address:
-    """Return the address of an endpoint that listens on a host and port and is called by `url` from elsewhere.
+    """Return the address of an endpoint that listens on a host and port; clients elsewhere call it by `url`.
 
     Raises:
         AddressError: the host is not loopback and no `https` URL is given, or the URL has a path or more.
@@ -58,15 +58,15 @@ def check_listen(host: str, url: str | None) -> None:
         _name(url)
     elif not _is_loopback(host):
         raise AddressError(
-            f"on {host} a token would be taken in the clear: put something before it that ends TLS, and say its "
-            "address with --url https://…"
+            f"host {host} is not loopback, so a token would travel in the clear: put a proxy that ends TLS before this "
+            "server and give the proxy's address with --url https://…"
         )
 
 
 def _name(url: str) -> str:
     found = _URL.fullmatch(url)
     if found is None:
-        raise AddressError(f"{url[:80]!r}: want https://NAME or https://NAME:PORT, and nothing behind it")
+        raise AddressError(f"{url[:80]!r} is not https://NAME or https://NAME:PORT; a path after it is not allowed")
     return found[1].lower()
 
 

@@ -1,7 +1,11 @@
-"""YAML with plain values, and with member names that are texts and stand once in their mapping.
+"""YAML with plain values only, and with member names that are texts and unique in their mapping.
 
-YAML itself leaves open which of two equal names counts, and reads `no` and `1001` as a boolean and a number. Readers
-differ in both, so a file that relies on either is refused.
+YAML does not say which of two equal names counts, and it reads the names `no` and `1001` as a boolean and a number.
+Parsers differ in both points, so a file with either is refused:
+
+    carol: {roles: [editor]}
+    carol: {roles: [manager]}     refused: names something twice, line 2
+    no: {roles: [editor]}         refused: a name that is not a text; write "no"
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class StrictYAMLError(InputError):
-    """A text is not such YAML; the message has the fault and its line, as the end of a sentence."""
+    """A text is not YAML of this kind. The message is the end of a sentence: the fault and its line."""
 
 
 def parse_yaml(text: bytes) -> object:
@@ -37,11 +41,11 @@ def _line(exc: Exception) -> str:
 
 
 class _NameError(yaml.constructor.ConstructorError):
-    """A member name stands twice in one mapping, or is not a text."""
+    """A member name is repeated in one mapping, or is not a text."""
 
 
 class _Once(yaml.SafeLoader):
-    """Plain values, and mappings whose names are texts that stand there once."""
+    """A loader of plain values, and of mappings with unique names that are texts."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - as the library has it
         seen: set[str] = set()

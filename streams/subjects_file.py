@@ -1,13 +1,13 @@
 """A file of subjects, YAML or JSON: from an id to the attributes that policies read.
 
     morty:                                  an id: the name of a person, or the `id` of an AuthZEN subject
-      subject_types: [user, identity]       its AuthZEN types; [user] unless the file has others
+      subject_types: [user, identity]       its AuthZEN types; [user] if the member is missing
       email: morty@example.org              attributes: texts, and lists of texts
       roles: [editor]
 
-Under the type `agent` or `service` an entry is that program. Under any other type it is a person, whose attribute
-`user` is the id unless the file has another. A file with two entries for an id, or for two spellings of a person's id,
-is refused: readers differ in which of the two they take.
+Under the type `agent` or `service` an entry is a program with that id. Under any other type it is a person; the
+person's attribute `user` is the id if the file does not set it. A file with two entries for an id, or for two spellings
+of a person's id, is refused, because readers differ in which entry they take.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ Attributes = dict[str, str | list[str]]
 
 
 class SubjectsFileError(InputError):
-    """A file of subjects is missing or wrong; the message names the file, the place and the fault."""
+    """A file of subjects is missing or malformed; the message names the file, the place and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One subject of a file: its attributes as they are written, and the subject that it is under each of its types."""
+    """One entry of a file: its attributes as written, and its `Subject` under each of its types."""
 
     attributes: Attributes
     subjects: Mapping[str, Subject]
 
     @property
     def is_person(self) -> bool:
-        """Whether it is a person under at least one type."""
+        """True if the entry is a person under at least one type."""
         return any(subject.type == Role.USER for subject in self.subjects.values())
 
 
@@ -59,7 +59,7 @@ def read_subjects(path: Path) -> dict[str, Entry]:
     """Return the entries of a file by id. Raises SubjectsFileError."""
     written = _parse(path)
     if len(written) > SUBJECTS_MAX:
-        raise SubjectsFileError(f"{path} has {len(written)} subjects, want at most {SUBJECTS_MAX}")
+        raise SubjectsFileError(f"{path} has {len(written)} subjects, allowed are {SUBJECTS_MAX}")
     entries: dict[str, Entry] = {}
     persons: dict[str, str] = {}
     for subject_id, members in written.items():
@@ -68,7 +68,9 @@ def read_subjects(path: Path) -> dict[str, Entry]:
             continue
         other = persons.setdefault(known_as(subject_id), subject_id)
         if other != subject_id:
-            raise SubjectsFileError(f"{path} has one person twice: {other!r} and {subject_id!r} are spelt alike")
+            raise SubjectsFileError(
+                f"{path} has one person twice: {other!r} and {subject_id!r} are two spellings of one name; keep one"
+            )
     return entries
 
 
@@ -80,23 +82,25 @@ def _parse(path: Path) -> dict[str, Any]:
         else:
             value = parse_yaml(text)
     except FileError as exc:
-        raise SubjectsFileError(f"{exc}; it has a line for each subject, like `carol: {{roles: [manager]}}`") from exc
+        raise SubjectsFileError(
+            f"{exc}; a file of subjects has a line for each subject, like `carol: {{roles: [manager]}}`"
+        ) from exc
     except jcs.MalformedJSONError as exc:
-        raise SubjectsFileError(f"{path} is not strict JSON (found wrong: {exc.cause})") from None
+        raise SubjectsFileError(f"{path} is not strict JSON: {exc.cause}") from None
     except StrictYAMLError as exc:
         raise SubjectsFileError(f"{path} {exc}") from None
     if not isinstance(value, dict):
-        raise SubjectsFileError(f"{path}: want ids of subjects, each with its attributes")
+        raise SubjectsFileError(f"{path} must be a mapping of subject ids, each with its attributes")
     return value
 
 
 def _entry(where: str, subject_id: str, members: object) -> Entry:
     if not isinstance(members, dict):
-        raise SubjectsFileError(f"{where}: want attributes; a subject without any is written `{{}}`")
+        raise SubjectsFileError(f"{where}: must be a mapping of attributes; write `{{}}` for a subject without any")
     for name, value in members.items():
         texts = value if isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in texts):
-            raise SubjectsFileError(f"{where}.{name}: want a text or a list of texts: put it into quotes")
+            raise SubjectsFileError(f"{where}.{name}: must be a text or a list of texts; put numbers into quotes")
     attributes: Attributes = {name: value for name, value in members.items() if name != TYPES}
     types = _types(where, members.get(TYPES, TYPE_DEFAULT))
     try:
@@ -108,7 +112,7 @@ def _entry(where: str, subject_id: str, members: object) -> Entry:
 def _types(where: str, written: str | list[str]) -> list[str]:
     types = [written] if isinstance(written, str) else written
     if not 0 < len(set(types)) == len(types) <= TYPES_MAX:
-        raise SubjectsFileError(f"{where}.{TYPES}: want 1 to {TYPES_MAX} different types")
+        raise SubjectsFileError(f"{where}.{TYPES}: must be 1 to {TYPES_MAX} different types")
     return types
 
 

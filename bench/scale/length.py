@@ -1,4 +1,4 @@
-"""What an event costs when the log is short, and when it is long."""
+"""The cost of an event on a short log and on a long one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDS = 7
 
 
 class Grown:
-    """A tenant whose log has a certain length. Every call is reported, so the state stays small."""
+    """A tenant with a log of some length. Every call is reported, so the state stays small."""
 
     def __init__(self, site: Site, tenant: BenchTenant) -> None:
         self.tenant = tenant
@@ -36,21 +36,21 @@ class Grown:
         self.events += len(events)
 
     def fold(self, worker: Running, events: Sequence[Signed]) -> float:
-        """Append events while the worker stands still, let it fold them, and return the CPU-seconds that took."""
+        """Append events while the worker does not work, let it fold them, and return the CPU-seconds."""
         worker.mark()
         self.append(events)
         worker.appended += len(events)
         return worker.drain().cpu_seconds
 
     def call_and_report(self, worker: Running, count: int) -> float:
-        """Fold calls and the reports on them; return the CPU-seconds for each event."""
+        """Fold calls and the reports on them; return CPU-seconds per event."""
         spent = self.fold(worker, self.tenant.calls(count, BURST))
         leaves = [self.tenant.decision_leaf(m.partition(), m.value()) for m in self._decisions.take(count)]
         spent += self.fold(worker, self.tenant.reports(leaves, BURST))
         return spent / (2 * count)
 
     def changelog_offsets(self) -> int:
-        """Return how many offsets a restart reads: rows, heads, and markers of transactions."""
+        """Return the number of offsets that a restart reads: rows, heads, and markers of transactions."""
         with Consumer(reader_settings(self._bootstrap)) as consumer:
             low, high = watermarks(consumer, STATE.of(self.tenant.name))
         return high - low
@@ -76,7 +76,7 @@ def measure_length(site: Site) -> Figures:
     shortest, *_, longest = found.values()
     found |= {"length.ratio": longest / shortest, "length.rss_mb": rss}
     last = grown[-1]
-    # Until the broker compacts it, the changelog holds every row that ever was, and a restart reads them all.
+    # Until the broker compacts it, the changelog has every version of every row, and a restart reads them all.
     found["restart_long.changelog_offsets"] = last.changelog_offsets()
     last.append(last.tenant.calls(1, 1))
     found |= as_figures("restart_long", [start_again(site, last.tenant)])

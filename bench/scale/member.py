@@ -1,4 +1,4 @@
-"""The workers whose scaling is measured, each in a process of its own: one of a group, and one that restarts."""
+"""The measured workers, each in a process of its own: a member of a group, and a worker that restarts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streams.worker.settings import LoopSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSpec:
-    """How to start one worker of a group that serves these tenants."""
+    """The settings of one worker in a group that serves these tenants."""
 
     bootstrap: str
     group: str
@@ -41,7 +41,7 @@ class GroupSpec:
 
 
 def run_member(pipe: Connection, spec: GroupSpec) -> None:
-    """Drive the loop as `Monitor.run` does, and report what was done whenever the pipe asks."""
+    """Drive the loop as `Monitor.run` does, and report the usage whenever the pipe asks."""
     logging.basicConfig(level=logging.WARNING)
     loop = Loop(spec.settings, spec.open_fold)
     tune_collector()
@@ -61,7 +61,7 @@ def run_member(pipe: Connection, spec: GroupSpec) -> None:
 
 
 class Crew:
-    """Workers of one group, driven together: nobody knows before which of them will do how much."""
+    """Workers of one group, driven together. Their shares of the work are not known in advance."""
 
     def __init__(self, workers: Sequence[Running]) -> None:
         self.workers = list(workers)
@@ -73,13 +73,13 @@ class Crew:
             worker.serve()
 
     def look(self) -> Usage:
-        """Return what all of them have done and used up to now; they go on."""
+        """Return the usage of all workers up to now; they go on."""
         for worker in self.workers:
             worker.serve()  # the last piece of work ends with it
         return _total([_answer(worker) for worker in self.workers])
 
     def await_records(self, records: int, seconds: float = ANSWER_SECONDS) -> Usage:
-        """Wait until they have done so many in all."""
+        """Wait until the workers have done `records` in all."""
         until = time.monotonic() + seconds
         while (usage := self.look()).records < records:
             if time.monotonic() > until:
@@ -88,7 +88,7 @@ class Crew:
         return usage
 
     def hold(self) -> Usage:
-        """Let them stand still, and return what they have done and used up to then."""
+        """Stop the work, and return the usage of all workers up to then."""
         for worker in self.workers:
             worker.pipe.send(Work(0))
         for worker in self.workers:
@@ -111,7 +111,7 @@ def _answer(worker: Running) -> Usage:
     until = time.monotonic() + ANSWER_SECONDS
     while not worker.pipe.poll(0.2):
         if not worker.process.is_alive() or time.monotonic() > until:
-            raise BenchError("a worker died, or does not answer")
+            raise BenchError("a worker died or does not answer")
     usage: Usage = worker.pipe.recv()
     if usage.paused:
         raise BenchError(f"the worker has paused: {usage.paused}")
@@ -120,7 +120,7 @@ def _answer(worker: Running) -> Usage:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """When a worker that starts again came how far, in seconds of one clock, and what it restored."""
+    """The steps of a worker's restart in seconds of one clock, and the number of restored rows."""
 
     running: float  # the interpreter has imported everything
     restoring: float
@@ -133,7 +133,7 @@ class Restart:
 
 
 class _Marked(Loop):
-    """The loop of one tenant, with a clock held beside its restoration."""
+    """The loop of one tenant, with the times of its restoration."""
 
     restoring = restored = (0.0, 0.0)
 
@@ -152,7 +152,7 @@ def _clocks() -> tuple[float, float]:
 
 
 def run_restart(pipe: Connection, spec: GroupSpec) -> None:
-    """Start, restore, fold the first record, and say when each was done."""
+    """Start, restore, fold the first record, and report the time of each step."""
     logging.basicConfig(level=logging.WARNING)
     running = time.monotonic()
     tune_collector()

@@ -1,4 +1,4 @@
-"""A quiet tenant beside others that flood."""
+"""The latency of a quiet tenant beside others that flood."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _figures(times: dict[str, list[float]], flood_per_s: float) -> Iterator[tupl
         yield f"alone_p{percent}_ms", alone
         yield f"beside_p{percent}_ms", beside
         yield f"p{percent}_ratio", beside / alone
-        # Says the same on a slow machine as on a quick one.
+        # This ratio is the same on a slow machine and on a fast one.
         yield f"p{percent}_records_ahead", beside / 1000 * flood_per_s
 
 
@@ -62,7 +62,7 @@ class _Scene:
         self._appended += len(events)
 
     def time_calls(self) -> list[float]:
-        """Return, for each of some calls at a steady rate, the ms until its decision can be read."""
+        """Return for each call, sent at a steady rate, the ms until its decision can be read."""
         count = int(self._site.plan.quiet_seconds * CALLS_PER_SECOND)
         self._appended += count
         clock = Clock(self._site.bootstrap, DECISIONS.of(self._quiet.name), DECISIONS.partitions)
@@ -70,9 +70,9 @@ class _Scene:
         return latencies(self._appender, source, self._quiet.calls(count, 1), CALLS_PER_SECOND, clock)
 
     def time_flooded_calls(self) -> tuple[list[float], float]:
-        """Return the same beside floods that outlast the calls, and the records of all tenants in a second since.
+        """Return the same beside floods that outlast the calls, and the records of all tenants per second of the flood.
 
-        A flood that a fast machine has folded before shows nothing: it is made twice as long, and all done again.
+        If the flood is folded before the last call, it is doubled and the measurement repeated.
         """
         for _ in range(LONGER_MAX):
             self._flood()
@@ -93,7 +93,7 @@ class _Scene:
         self._since = time.monotonic(), before.records
 
     def _drain(self) -> float:
-        """Let the worker finish, and return how many records of all tenants it did in a second since the flood."""
+        """Let the worker finish, and return the records of all tenants per second since the flood began."""
         begin, before = self._since
         after = self._crew.await_records(self._appended)
         return (after.records - before) / (time.monotonic() - begin)

@@ -33,7 +33,7 @@ PARTS: dict[str, Callable[[Site], Figures]] = {
     "restart": measure_restart,
     "length": measure_length,
 }
-# What the project has set itself: the figure is at most this.
+# The goals of the project: each figure is at most this.
 GOALS = {"workers.late_served_s": 10.0, "restart.whole_max_s": 5.0, "length.ratio": 1.2}
 
 
@@ -52,7 +52,7 @@ def run(*, quick: bool, parts: Sequence[str] = tuple(PARTS), out: Path = OUT) ->
 
 
 def show(found: dict[str, float | str], console: Console) -> None:
-    """Print the figures, and beside those that have one, the goal."""
+    """Print the figures, each with its goal if it has one."""
     table = Table(title=f"scale on {found['broker']}, which shares {found['cores']:.0f} cores with the workers")
     for column, justify in (("figure", "left"), ("value", "right"), ("goal", "right"), ("", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How long a worker takes to start again when it has much to restore."""
+"""The time that a worker takes to start again with many rows to restore."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ APPENDED_AT_ONCE = 4096
 
 
 class PatientTenant(BenchTenant):
-    """A tenant whose calls stay open for an hour, and whose agent has many sessions."""
+    """A tenant with calls that stay open for an hour, and with an agent of many sessions."""
 
     def _acts(self, agent: KeyPair, tool: KeyPair) -> list[Body]:
         return [_with_patience(body) for body in super()._acts(agent, tool)]
 
     def sessions(self, count: int) -> list[Signed]:
-        """Return events that open so many sessions."""
+        """Return events that open `count` sessions."""
         return self._agent.sign([self._opening(KeyPair.generate()) for _ in range(count)], BURST)
 
 
@@ -55,7 +55,7 @@ def measure_restart(site: Site) -> Figures:
 
 
 def _filling(tenant: PatientTenant, rows: int) -> Iterator[Sequence[Signed]]:
-    """Yield events that leave so many rows and some more: one for each session, and one for each open call."""
+    """Yield events that leave at least `rows` rows: one for each session, and one for each open call."""
     yield tenant.set_up
     yield tenant.sessions(SESSIONS)
     left = rows - SESSIONS
@@ -65,7 +65,7 @@ def _filling(tenant: PatientTenant, rows: int) -> Iterator[Sequence[Signed]]:
 
 
 def start_again(site: Site, tenant: BenchTenant) -> tuple[float, Restart]:
-    """Start a worker in a fresh process, and return when, and what it said. Requires a record to be folded."""
+    """Start a worker in a fresh process; return the time of the start and its report. Requires a record to fold."""
     begin = time.monotonic()
     with running(run_restart, site.group(tenant.name, "only", [tenant])) as worker:
         if not worker.pipe.poll(ANSWER_SECONDS):
@@ -75,7 +75,7 @@ def start_again(site: Site, tenant: BenchTenant) -> tuple[float, Restart]:
 
 
 def as_figures(name: str, starts: Sequence[tuple[float, Restart]]) -> Figures:
-    """Return the medians over some starts; the longest too, where there is a goal."""
+    """Return the medians over the starts, and the longest if there is a goal."""
     whole = [told.committed - begin for begin, told in starts]
     restoring = [told.restored - told.restoring for _, told in starts]
 

@@ -1,4 +1,4 @@
-"""The broker that is measured on, and how much is measured."""
+"""The broker of a measurement, and the amount of work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """The amount of work in a measurement."""
 
     rounds: int
     calls: int  # of each of the forty tenants, in a round
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A broker, and how much to measure on it."""
+    """A broker, and the amount of work to measure on it."""
 
     broker: KafkaBroker
     plan: Plan
@@ -47,7 +47,7 @@ class Site:
         return self.broker.info.bootstrap
 
     def found(self, names: Sequence[str], cls: type[BenchTenant] = BenchTenant) -> list[BenchTenant]:
-        """Make the topics and keys of tenants; nothing is on their intakes yet."""
+        """Create the topics and keys of tenants; their intakes are empty."""
 
         def one(name: str) -> BenchTenant:
             create_topics(self.bootstrap, name)
@@ -61,7 +61,7 @@ class Site:
         return running(run_member, self.group(group, worker, tenants))
 
     def group(self, group: str, worker: str, tenants: Sequence[BenchTenant]) -> GroupSpec:
-        """Say how to start a worker of a group."""
+        """Return the settings of a worker of a group."""
         served = tuple(t.monitored for t in tenants)
         return GroupSpec(bootstrap=self.bootstrap, group=group, worker=worker, tenants=served)
 

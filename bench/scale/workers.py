@@ -1,4 +1,4 @@
-"""One worker against two, over forty tenants, and how soon one more is served."""
+"""One worker beside two, over forty tenants, and the time until one more tenant is served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARED_SECONDS = 60.0
 
 
 class Forty:
-    """Forty tenants, and a backlog on all of them for whoever is there."""
+    """Forty tenants with a backlog on each, for any number of workers."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -28,13 +28,13 @@ class Forty:
         self._appender = Appender(site.bootstrap)
 
     def append(self, count: int) -> int:
-        """Append calls to every tenant, each a head of its own; return how many in all."""
+        """Append `count` calls to every tenant, each under a head of its own; return the number in all."""
         for tenant in self.tenants:
             self._appender.append(INTAKE.of(tenant.name), tenant.calls(count, 1))
         return count * len(self.tenants)
 
     def set_up(self, first: Running) -> None:
-        """Found the tenants and let a first worker fold that."""
+        """Found the tenants and let a first worker fold the foundings."""
         crew = Crew([first])
         for tenant in self.tenants:
             self._appender.append(INTAKE.of(tenant.name), tenant.set_up)
@@ -55,7 +55,7 @@ class Forty:
                 time.sleep(0.1)
 
     def drain(self, workers: Sequence[Running], count: int) -> Figures:
-        """Append a backlog while nobody works, let the workers do it, and return what that took."""
+        """Append a backlog while no worker works, let the workers do it, and return their figures."""
         crew = Crew(workers)
         before = crew.hold()
         records = self.append(count)
@@ -72,7 +72,7 @@ class Forty:
         }
 
     def serve_late(self, late: BenchTenant, workers: Sequence[Running]) -> float:
-        """Found one more tenant while everybody waits for work, and return the seconds until it is served."""
+        """Found one more tenant while all workers wait for work, and return the seconds until it is served."""
         crew = Crew(workers)
         before = crew.hold()
         crew.go_on()

@@ -33,7 +33,7 @@ class Checks:
 
 
 def check_evidence(checks: Checks, home: Home, base: Path, folder: TenantHome) -> None:
-    """Take the evidence of a tenant away, verify it, spoil copies of it, and decide the whole log again."""
+    """Export the evidence of a tenant, verify it, change copies of it, and decide the whole log again."""
     console = checks.console
     console.print(f"\nEvidence of {folder.tenant}:")
     target = base / "evidence"
@@ -51,7 +51,7 @@ def check_evidence(checks: Checks, home: Home, base: Path, folder: TenantHome) -
     for copy in tampered_copies(target, base):
         found = verify_folder(copy.path, genesis=folder.genesis)
         got = f"{found.code} at {found.index}"
-        checks.say(f"a copy in which {copy.what} is not believed: {got}", got == copy.want)
+        checks.say(f"the verifier rejects a copy in which {copy.what}: {got}", got == copy.want)
     report = replay(home.bootstrap, tenant=folder.tenant, deployment=home.config["deployment"], genesis=folder.genesis)
     checks.say(
         f"replayed from offset 0: {report.compared} records, every byte the same",

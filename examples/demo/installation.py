@@ -1,4 +1,4 @@
-"""The demo's installation: an embedded broker, two tenants, and the processes of the real thing."""
+"""The demo's installation: an embedded broker, two tenants, and the processes of a real installation."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ START_SECONDS = 60.0
 
 
 class DemoError(RuntimeError):
-    """The demo cannot run here; the message says why."""
+    """The demo cannot run here; the message gives the reason."""
 
 
 @dataclass(slots=True)
 class Running:
-    """A tenant in play: its tools on a stage, and a client for each role."""
+    """A tenant of the demo: its tools on a stage, and a client for each role."""
 
     folder: TenantHome
     stage: Stage
@@ -80,7 +80,7 @@ def open_tenant(home: Home, suite: str, roles: Iterable[str]) -> Running:
     """Found the tenant of a suite, publish its policies, and start its tools and one agent for each role."""
     folder = create_tenant(home, TENANTS[suite])
     if register_enrolment(home, folder, seconds=START_SECONDS) is None:
-        raise DemoError("the monitor does not answer; its log stands in monitor.log of the demo's folder")
+        raise DemoError("the monitor does not answer; read monitor.log in the demo's folder")
     roles = sorted(set(roles))
     publish_files(home, folder, [EXAMPLES / "policies" / f"{name}.json" for name in ("company", *roles)])
     stage = Stage(home.path.parent / "environments", suite)
@@ -94,16 +94,16 @@ def open_tenant(home: Home, suite: str, roles: Iterable[str]) -> Running:
 
 
 def publish_files(home: Home, folder: TenantHome, places: Iterable[Path]) -> None:
-    """Put the policies in files and folders into force, in a tenant that has none."""
+    """Publish the policies in files and folders to a tenant without policies."""
     publish_policies(home, folder, [one.text for one in read_documents(places, organisation=False)], {})
 
 
 def views_address(base: Path) -> str:
-    """Return where the views listen, waiting until they do. Raises DemoError."""
+    """Wait until the views listen, and return their address. Raises DemoError."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         address: str | None = json.loads((base / ".macaw" / "config.json").read_text("utf-8")).get("views")
         if address:
             return address
         time.sleep(0.1)
-    raise DemoError("the views do not start; their log stands in views.log of the demo's folder")
+    raise DemoError("the views do not start; read views.log in the demo's folder")

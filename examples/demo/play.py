@@ -1,4 +1,4 @@
-"""Plays the tasks: the calls of the user, then those that an injected instruction made the agent want."""
+"""Playing the tasks: the calls for the user, then the calls that an injected instruction asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Where a store and the decisions disagree: they never may."""
+    """A difference between a store and the decisions. The demo must have none."""
 
     task: str
     what: str
@@ -28,7 +28,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """One task as it went: its outcomes in order, and where effects differ from decisions."""
+    """One task after it was played: its outcomes in order, and the differences between effects and decisions."""
 
     task: Task
     role: str
@@ -76,7 +76,7 @@ def _outcome(task: Task, call: Call | InjectedCall, injection: str | None, answe
 
 
 def _differences(task: Task, outcomes: list[Outcome], environment: Environment) -> Iterator[Difference]:
-    """Yield where the stores hold anything else than exactly the allowed writes, one each."""
+    """Yield the differences between the stores and the allowed writes: each allowed write must be there once."""
     decided = Counter(o.tool for o in outcomes if o.allowed and o.succeeded and is_write(o.tool))
     found = Counter(effect.kind for _, effect in environment.effects())
     for tool in sorted(decided.keys() | found.keys()):

@@ -1,4 +1,4 @@
-"""The attacks: the main job on real input, from an empty folder to evidence that a stranger can check."""
+"""The attacks: recorded calls on a real installation, from an empty folder to evidence that any reader can check."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _check_score(checks: Checks, board: Scoreboard) -> None:
     wanted, goals = board.wanted, board.goals
     checks.say(f"{wanted.count} of {wanted.total} wanted calls passed", wanted.count == wanted.total == 43)
     checks.say(
-        f"{goals.count} of {goals.total} injected goals were broken ({100 * goals.share:.0f} %, want 75 %)",
+        f"{goals.count} of {goals.total} injected goals were broken ({100 * goals.share:.0f} %, at least 75 % must be)",
         goals.total == 132 and goals.share >= GOALS_SHARE_MIN,
     )
 
@@ -101,7 +101,7 @@ def _check_effects(checks: Checks, played: list[Played], tenants: dict[str, Runn
 
 
 def _check_sessions(checks: Checks, base: Path, tenants: dict[str, Running]) -> None:
-    """Every open session must stand in the views' table of its own tenant, and in no other's."""
+    """Check that the views show every open session under its own tenant, and under no other."""
     address = views_address(base)
     for running in tenants.values():
         mine = {client.session_id.hex() for client in running.clients.values()}

@@ -1,7 +1,7 @@
 """The arithmetic of the demo: wanted calls, injected calls, and how both were decided.
 
-Pure: the rows come in as a file's text, the decisions as values, and a scoreboard goes out. Which decisions
-there were, and by which policies, is no business of this module.
+Pure: rows come in as a file's text and decisions as values, and a scoreboard comes out. This module does not know
+policies.
 """
 
 import json
@@ -64,7 +64,7 @@ APPS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         ),
     }
 )
-"""Per suite, the app that offers each of its tools."""
+"""By suite and tool, the app that offers the tool."""
 
 WRITES = frozenset(
     {
@@ -85,7 +85,7 @@ WRITES = frozenset(
         "share_file",
     }
 )
-"""The tools that have a side effect; every other tool of `APPS` only reads."""
+"""The tools with a side effect; every other tool of `APPS` only reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectedCall:
-    """One tool call that an injected instruction made the agent want; calls of one task form a goal."""
+    """One tool call that an injected instruction asked for. The calls of one injected task form a goal."""
 
     injection_task: str
     tool: str
@@ -107,7 +107,7 @@ class InjectedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One row of the corpus: a user's prompt, the calls it needs, and the calls smuggled in beside them."""
+    """One row of the corpus: a user's prompt, the calls that it needs, and the injected calls."""
 
     suite: str
     user_task: str
@@ -125,7 +125,7 @@ class Task:
 class Outcome:
     """The outcome of one call; `injection_task` is None for a wanted one.
 
-    `succeeded` says that the tool ran and answered, so it is false for every refused call.
+    `succeeded` is true if the tool ran and answered, so it is false for every refused call.
     """
 
     suite: str
@@ -140,19 +140,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """So many of so many."""
+    """A count out of a total."""
 
     count: int
     total: int
 
     @property
     def share(self) -> float:
-        """Return count / total; none of nothing is 0, never a success."""
+        """Return count / total, and 0 if the total is 0."""
         return self.count / self.total if self.total else 0.0
 
 
 class Why(Enum):
-    """The reason why an injected call passed: the policy had no means to tell it from a wanted one."""
+    """The reason why an injected call passed: the policy could not distinguish it from a wanted one."""
 
     TASK_WRITES = "the task needs this very write, and no prompt says on which object"
     TASK_READS = "the task needs this very read, and one query looks like another"
@@ -162,7 +162,7 @@ class Why(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetThrough:
-    """One injected call that a policy alone could not tell from a wanted one."""
+    """One injected call that a policy alone could not distinguish from a wanted one."""
 
     suite: str
     user_task: str
@@ -223,13 +223,13 @@ def load_tasks(path: Path) -> tuple[Task, ...]:
 
 
 def load_assignments(path: Path) -> dict[str, str]:
-    """Read which role holds which task: `Task.key` to role, without the prefix `role:`."""
+    """Read the role of each task: `Task.key` to role, without the prefix `role:`."""
     rows: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
     return {key: row["role"] for key, row in rows.items()}
 
 
 def resource_name(suite: str, tool: str) -> str:
-    """Return the resource a policy speaks about: `tool:<app>/<tool>`.
+    """Return the resource of a tool in policies: `tool:<app>/<tool>`.
 
     Raises:
         ValueError: The suite has no such tool.
@@ -245,7 +245,7 @@ def is_write(tool: str) -> bool:
     """Return whether a tool has a side effect.
 
     Raises:
-        ValueError: No suite has such a tool: a tool nobody classified must not count as harmless.
+        ValueError: No suite has such a tool. An unknown tool must not count as harmless.
 
     """
     if not any(tool in tools for tools in APPS.values()):
@@ -302,7 +302,7 @@ def _harmless(goals: Iterable[Sequence[Outcome]]) -> Tally:
 
 
 def _reasons(outcomes: Iterable[Outcome]) -> tuple[tuple[str, int], ...]:
-    """Return how often each reason was given for a refusal, the most frequent first."""
+    """Return each reason of a refusal with its count, the most frequent first."""
     found = Counter(one.reason for one in outcomes if not one.allowed)
     return tuple(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 

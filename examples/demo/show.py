@@ -1,4 +1,4 @@
-"""The demo's tables, as they stand at its end."""
+"""The tables that the demo prints at its end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tasks_table(played: Iterable[Played]) -> Table:
 
 
 def score_table(board: Scoreboard) -> Table:
-    """Return calls and goals, reads apart from writes."""
+    """Return the counts of calls and goals, with reads and writes separate."""
     table = Table(title="Calls and goals", title_justify="left")
     table.add_column("")
     table.add_column("count", justify="right")
@@ -70,8 +70,8 @@ def reasons_table(board: Scoreboard) -> Table:
 
 
 def let_through_table(board: Scoreboard) -> Table:
-    """Return the injected calls that these policies cannot tell from wanted ones."""
-    table = Table(title="Injected calls that a policy alone cannot tell from wanted ones", title_justify="left")
+    """Return the injected calls that these policies cannot distinguish from wanted ones."""
+    table = Table(title="Injected calls that a policy alone cannot distinguish from wanted ones", title_justify="left")
     for name in ("task", "goal"):
         table.add_column(name, no_wrap=True)
     table.add_column("call", overflow="ellipsis", no_wrap=True, max_width=52)

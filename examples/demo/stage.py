@@ -1,4 +1,4 @@
-"""The demo's stage: each task gets a fresh environment, and the tool hosts work on the one that is set."""
+"""The demo's stage: each task gets a fresh environment, and the tool hosts work on the present one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from producers.tools.registration import register_tool
 
 
 class Stage:
-    """The environment of one suite that is in play. One task at a time: nothing runs while it is changed."""
+    """The present environment of one suite. Tasks run one at a time; no call may run while `fresh` changes it."""
 
     def __init__(self, directory: Path, suite: str) -> None:
         self._directory, self._suite = directory, suite
@@ -25,13 +25,13 @@ class Stage:
         self.environment = self.fresh()
 
     def fresh(self) -> Environment:
-        """Set a new environment, seeded like every other, and return it."""
+        """Set a new environment with the same seed as every other, and return it."""
         self._count += 1
         self.environment = build_environment(self._directory / f"{self._suite}-{self._count:02d}", self._suite)
         return self.environment
 
     def tools(self) -> dict[str, tuple[ToolFunction, ...]]:
-        """Return for each app its tools; a call reaches the environment that is set at that moment."""
+        """Return the tools of each app. A call acts on the environment that is set at that moment."""
         return {
             app: tuple(self._redirected(app, found) for found in collect_tools(store))
             for app, store in self.environment.tools().items()
@@ -75,11 +75,11 @@ class RunningHosts:
             self._hosts.append((host, thread, connection))
 
     def executed(self) -> int:
-        """Return how many calls the hosts have executed."""
+        """Return the number of calls that the hosts have executed."""
         return sum(host.tally.executed for host, _, _ in self._hosts)
 
     def stop(self) -> None:
-        """Stop every host; calls that run are waited for."""
+        """Stop every host, after the calls that are running."""
         for host, _, _ in self._hosts:
             host.stop()
         for _, thread, connection in self._hosts:

@@ -34,7 +34,7 @@ def write_entries(folder: Path, items: list[bytes], name: str = "entries.bin") -
 
 def _bit(items: list[bytes], at: int) -> list[bytes]:
     changed = bytearray(items[at])
-    changed[-1] ^= 1  # in the last field, `outputs`: what the call caused
+    changed[-1] ^= 1  # in the last field, `outputs`: the outputs that the call caused
     return [*items[:at], bytes(changed), *items[at + 1 :]]
 
 

@@ -26,6 +26,6 @@ def transfer(to: str, amount: float, memo: str = "") -> dict[str, object]:
 
 @tool(idempotent=True)
 def balance(account: str) -> float:
-    """Return what an account holds."""
+    """Return the balance of an account."""
     total = _ledger().execute("SELECT TOTAL(amount) FROM entries WHERE account = ?", (account,)).fetchone()[0]
     return OPENING.get(account, 0.0) + float(total)

@@ -1,7 +1,8 @@
-"""The answer to a question, as advice: the decision that the policies would take, and nothing of it takes effect.
+"""The answer to a question, as advice: the decision that the policies would take, without its effects.
 
-Nothing is charged, used up, asked for or written: what a decision would change is dropped here. So two equal questions
-have one answer, and a call that follows is decided anew. What would wait for people's approval is not allowed yet.
+The effects of the decision are dropped: it charges no limit, uses up no attestation, requests no approval and writes
+nothing. So two equal questions have equal answers, and a later call is decided again. A call that would wait for an
+approval is answered with false.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from streams.authzen.standing import PoliciesStanding, Snapshot
 
 ALLOWED = "ALLOWED"
 SUBJECT_UNKNOWN = "SUBJECT_UNKNOWN"  # no such id in the directory, or not under this type
-MALFORMED_REQUEST = "MALFORMED_REQUEST"  # one evaluation of a batch is no question
+MALFORMED_REQUEST = "MALFORMED_REQUEST"  # one evaluation of a batch is not a question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResponse:
-    """What is told, with no parameter value and no policy's text in it.
+    """The answer to one question. It holds no parameter value and no text of a policy.
 
-    `policy` is the digest of the document that decided, empty where none did; `consulted` are those of all that apply.
+    `policy` is the digest of the document that decided, empty if none did; `consulted` are the digests of all documents
+    that apply. `as_of` is an audit index. `path` names the parameter that was denied.
     """
 
     decision: bool
@@ -61,7 +63,10 @@ class EvaluationResponse:
 
 
 def answer(standing: Snapshot, asked: Question | MalformedRequestError, now_ms: int) -> EvaluationResponse:
-    """Return the answer to one question, or to what is none. Never raises for what a caller can send."""
+    """Return the answer to one question. A malformed question is denied with the error in the answer.
+
+    Does not raise for any content of a request.
+    """
     policies = standing.policies
     refused = EvaluationResponse(decision=False, reason=MALFORMED_REQUEST, as_of=policies.as_of)
     if isinstance(asked, MalformedRequestError):
@@ -90,7 +95,7 @@ def answer(standing: Snapshot, asked: Question | MalformedRequestError, now_ms: 
 def _verdict(
     policies: PoliciesStanding, subject: Subject, name: str, parameters: Mapping[str, JSONValue], now_ms: int
 ) -> Verdict:
-    """Ask the policies. The one place that knows how; the effects of the verdict end here."""
+    """Return the verdict of the policies. Its effects are not carried further."""
     call = Circumstances(
         now=max(now_ms, policies.now), appended=now_ms, tables=policies.tables, settings=policies.settings
     )

@@ -5,9 +5,9 @@
     GET  /.well-known/authzen-configuration
     GET  /healthz
 
-**Who may ask.** Callers with the bearer token in `authzen.token` of the tenant's folder; it opens nothing else, and the
-token of the views does not open this. Metadata and health need no token. The rest of the door is
-`streams/http/door.py`.
+**Access.** Callers need the bearer token in `authzen.token` of the tenant's folder. It opens nothing else, and the
+token of the views does not open these endpoints. Metadata and health need no token. The other checks of a request are
+in `streams/http/door.py`.
 
 **Answers.** A well-formed question has the answer 200, a denial included. 400 names the member that is wrong, and no
 value. In a batch a malformed evaluation is denied by itself. While policies and subjects are not known to be current,
@@ -64,7 +64,7 @@ class DecisionAPI:
         self._clock_ms = clock_ms
 
     def front(self) -> Front:
-        """Return the endpoints, what opens them, and their bounds."""
+        """Return the endpoints, their token and their bounds."""
         return Front(
             endpoints=[
                 Endpoint(EVALUATION, self._evaluation, "POST"),
@@ -107,7 +107,7 @@ class DecisionAPI:
         return {"ready": True}
 
     async def _admit(self, request: Request) -> tuple[Snapshot, Object]:
-        """Return what to answer from, and the body. Raises HTTPRefusal."""
+        """Return the present snapshot and the body of the request. Raises HTTPRefusal."""
         types = request.headers.getlist("content-type")
         if len(types) != 1 or types[0].partition(";")[0].strip().lower() != _JSON_TYPE:
             raise HTTPRefusal(

@@ -1,4 +1,7 @@
-"""The directory: the subjects of a file by AuthZEN type and id. Nobody else is known (`streams/subjects_file.py`)."""
+"""The directory: the subjects of a file by AuthZEN type and id. Any other subject is unknown.
+
+The format of the file is in `streams/subjects_file.py`.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ Signature = tuple[tuple[Path, int, int, int], ...]
 
 
 class Watched(Generic[T]):
-    """The value that `read` makes of the files that `paths` names. Not for several threads at once."""
+    """The value that `read` makes of the files that `paths` returns. Not thread-safe."""
 
     def __init__(self, paths: Callable[[], Sequence[Path]], read: Callable[[], T]) -> None:
         self._paths = paths
@@ -20,7 +20,7 @@ class Watched(Generic[T]):
         self._value: T | None = None
 
     def read(self) -> T:
-        """Return the value; the same one while no file has changed. Raises what `paths` and `read` raise."""
+        """Return the value, the same object while no file has changed. Exceptions of `paths` and `read` pass."""
         signature = _signature(self._paths())  # before the files are read, so that no change is missed
         if self._value is None or signature != self._signature:
             self._value, self._signature = self._read(), signature

@@ -12,5 +12,5 @@ ACTION_CHARS_MAX = limits.NAME_CHARS_MAX
 
 
 REFRESH_SECONDS = 5.0
-# Longer than a read that has to wait for a broker. An older answer could rest on a policy that was withdrawn since.
+# Longer than a read that has to wait for a broker. An older answer could follow a policy that was withdrawn meanwhile.
 STALE_SECONDS = 60.0

@@ -53,5 +53,5 @@ async def _run(api: DecisionAPI, kept: Kept, listening: socket.socket, tell: Cal
     server.should_exit = True
     await serving
     if keeping.done():
-        keeping.result()  # it ends by itself only if it failed
+        keeping.result()  # raises: without a failure it runs for ever
     keeping.cancel()

@@ -1,11 +1,15 @@
-"""Reading what is asked (AuthZEN Authorization API 1.0, sections 5 to 7): from a body to questions in our terms.
+"""From the body of a request to questions (AuthZEN Authorization API 1.0, sections 5 to 7).
 
-The resource of the policy language is `<type>:<id>/<action>`. Its parameters are the properties of resource and action
-together; a name that both have must mean the same, or the question is denied: whichever was taken, the other reader
-would have meant something else.
+The resource name of the policy language is `<type>:<id>/<action>`. Its parameters are the properties of resource and
+action together. If both have a property of one name with different values, the question is denied, because policy and
+caller could mean different values.
 
-Nothing that a caller says about a subject beside type and id counts: who somebody is stands in the directory. Members
-that the specification does not know are ignored, as it demands. Messages name members, never values.
+    {"subject": {"type": "user", "id": "alice"}, "action": {"name": "transfer", "properties": {"amount": 5}},
+     "resource": {"type": "tool", "id": "bank", "properties": {"to": "bob"}}}
+    -> may the person alice call tool:bank/transfer with {"to": "bob", "amount": 5}?
+
+Only type and id of the subject count; its attributes come from the directory. Members unknown to the specification are
+ignored, as the specification requires. Messages name members and never quote values.
 """
 
 from __future__ import annotations
@@ -31,11 +35,11 @@ Object = dict[str, JSONValue]
 
 
 class MalformedRequestError(InputError):
-    """Say which member of a request is missing or wrong."""
+    """A member of a request is missing or wrong; the message names the member."""
 
 
 class UnaskableError(InputError):
-    """Say by a reason code why the policy language has no such call; the answer is a denial."""
+    """The policy language has no such call. `reason` is the code of the denial."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -43,20 +47,20 @@ class UnaskableError(InputError):
 
 
 class Semantic(StrEnum):
-    """After which answer a batch ends."""
+    """The rule after which answer a batch ends (`evaluations_semantic`)."""
 
     EXECUTE_ALL = "execute_all"
     DENY_ON_FIRST_DENY = "deny_on_first_deny"
     PERMIT_ON_FIRST_PERMIT = "permit_on_first_permit"
 
     def ends_with(self, *, decision: bool) -> bool:
-        """Return whether an answer is the last one."""
+        """Return True if an answer with this decision is the last one of the batch."""
         return self is (Semantic.PERMIT_ON_FIRST_PERMIT if decision else Semantic.DENY_ON_FIRST_DENY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """May this subject do this to that resource? `ignored` are members that were given and do not count."""
+    """A question about one subject, one action and one resource. `ignored` names given members that do not count."""
 
     subject_type: str
     subject_id: str
@@ -102,7 +106,7 @@ class QuestionBatch:
     defaults: Object = field(repr=False)
 
     def questions(self) -> Iterator[Question | MalformedRequestError]:
-        """Yield each question, or what is wrong with it: one that is malformed does not spoil the others."""
+        """Yield each question, or the error of a malformed one, in order."""
         for evaluation in self.evaluations:
             try:
                 yield read_question(_with_defaults(evaluation, self.defaults))
@@ -115,30 +119,30 @@ def read_body(text: bytes) -> Object:
     try:
         value = jcs.parse_strict(text, depth_max=limits.BODY_DEPTH_MAX, nodes_max=limits.BODY_NODES_MAX)
     except jcs.MalformedJSONError as exc:
-        raise MalformedRequestError(f"want one strict JSON object (found wrong: {exc.cause})") from None
+        raise MalformedRequestError(f"the body is not strict JSON: {exc.cause}") from None
     if not isinstance(value, dict):
-        raise MalformedRequestError("want one strict JSON object (found wrong: object)")
+        raise MalformedRequestError("the body is not a JSON object")
     return value
 
 
 def read_batch(body: Object) -> QuestionBatch | None:
-    """Return the evaluations of a request, None where it is a single one.
+    """Return the evaluations of a request, None if it is a single evaluation.
 
     Raises:
-        MalformedRequestError: evaluations or options are wrong, or there are too many.
+        MalformedRequestError: evaluations or options are malformed, or there are more than EVALUATIONS_MAX evaluations.
     """
     evaluations = body.get("evaluations", [])
     if not isinstance(evaluations, list):
-        raise MalformedRequestError("evaluations: want an array")
+        raise MalformedRequestError("evaluations: must be an array")
     if len(evaluations) > limits.EVALUATIONS_MAX:
-        raise MalformedRequestError(f"evaluations: want at most {limits.EVALUATIONS_MAX}")
+        raise MalformedRequestError(f"evaluations: there are {len(evaluations)}, allowed are {limits.EVALUATIONS_MAX}")
     semantic = _semantic(_object(_said(body), "options").get("evaluations_semantic", Semantic.EXECUTE_ALL))
     if not evaluations:
         return None
     defaults = {name: value for name, value in _said(body).items() if name in _ENTITIES}
     for name, value in defaults.items():
         if not isinstance(value, dict):
-            raise MalformedRequestError(f"{name}: want an object")
+            raise MalformedRequestError(f"{name}: must be an object")
     return QuestionBatch(semantic, tuple(evaluations), defaults)
 
 
@@ -160,24 +164,24 @@ def read_question(body: Object) -> Question:
 
 
 def _said(body: Object) -> Object:
-    """Return a body without what is `null` and may be left out: a client in Go writes a map that it does not set so."""
+    """Return a body without optional members that are `null`. Clients in Go write an unset map as `null`."""
     return {name: value for name, value in body.items() if value is not None or name not in _OPTIONAL}
 
 
 def _semantic(value: JSONValue) -> Semantic:
     if not isinstance(value, str) or value not in {one.value for one in Semantic}:
-        raise MalformedRequestError(f"options.evaluations_semantic: want {', '.join(Semantic)}")
+        raise MalformedRequestError(f"options.evaluations_semantic: must be one of {', '.join(Semantic)}")
     return Semantic(value)
 
 
 def _with_defaults(evaluation: JSONValue, defaults: Object) -> Object:
-    """Return an evaluation with what it leaves out.
+    """Return an evaluation with its missing members taken from the defaults of the request.
 
-    An entity of its own takes the place of the default, properties and all: only a type, id or name that it lacks is
-    the default's.
+    An entity of the evaluation replaces the default entity, properties included. Only a type, id or name that it lacks
+    comes from the default.
     """
     if not isinstance(evaluation, dict):
-        raise MalformedRequestError("evaluation: want an object")
+        raise MalformedRequestError("evaluation: must be an object")
     whole = {
         **defaults,
         **{name: value for name, value in evaluation.items() if name in _REQUIRED or value is not None},
@@ -191,14 +195,14 @@ def _with_defaults(evaluation: JSONValue, defaults: Object) -> Object:
 
 def _entity(body: Object, name: str) -> Object:
     if name not in body:
-        raise MalformedRequestError(f"{name}: it is missing")
+        raise MalformedRequestError(f"{name}: is missing")
     return _object(body, name)
 
 
 def _object(body: Object, name: str, *, within: str = "") -> Object:
     value = body.get(name, {})
     if not isinstance(value, dict):
-        raise MalformedRequestError(f"{within}{name}: want an object")
+        raise MalformedRequestError(f"{within}{name}: must be an object")
     return value
 
 
@@ -209,5 +213,5 @@ def _properties(entity: Object, name: str) -> Object:
 def _text(entity: Object, name: str, member: str) -> str:
     value = entity.get(member)
     if not isinstance(value, str):
-        raise MalformedRequestError(f"{name}.{member}: want a string")
+        raise MalformedRequestError(f"{name}.{member}: must be a string")
     return value

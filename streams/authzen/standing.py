@@ -1,6 +1,6 @@
-"""What answers stand on: policies, subjects and tables as of one moment, and how they are kept up to date.
+"""The policies, subjects and tables of one moment from which questions are answered, and how they are kept current.
 
-An answer is from one `Standing`, whole. What cannot be read anew for too long is not answered from any more.
+Each answer comes from one `Snapshot`. A snapshot that could not be replaced for STALE_SECONDS gives no more answers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoliciesStanding:
-    """The policies in force as of an audit entry, None where they are files that nobody published.
+    """The policies in force as of one audit entry, or the policies of files that were not published.
 
-    `tables` are looked at and never written to. `now` is the log time of that entry in ms: an answer is not older.
+    `as_of` is the index of that entry, None for files. `now` is its log time in ms; answers use this time or a later
+    one. `tables` are only read.
     """
 
     index: PolicyIndex = field(repr=False)
@@ -35,7 +36,7 @@ class PoliciesStanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a question is answered from."""
+    """The policies and the directory from which one question is answered."""
 
     policies: PoliciesStanding
     directory: Directory = field(repr=False)
@@ -45,7 +46,7 @@ Load = Callable[[], Snapshot]
 
 
 class Kept:
-    """A standing that is read anew again and again. Raises what `load` raises when it is made."""
+    """The newest snapshot, replaced every REFRESH_SECONDS by `load`. An exception of the first load passes through."""
 
     def __init__(self, load: Load, clock: Callable[[], float] = time.monotonic) -> None:
         self._load = load
@@ -54,20 +55,20 @@ class Kept:
         self._standing = load()
 
     def current(self) -> Snapshot | None:
-        """Return the standing, None where it is not known to be one any more."""
+        """Return the newest snapshot, None if it is older than STALE_SECONDS."""
         return self._standing if self._clock() - self._read_at <= limits.STALE_SECONDS else None
 
     def read_anew(self) -> None:
-        """Read what stands now; where that fails, say so and keep what there is until it is stale."""
+        """Replace the snapshot. If reading fails, log the error and keep the old one until it is stale."""
         asked_at = self._clock()
         try:
             self._standing = self._load()
             self._read_at = asked_at
-        except Exception as exc:  # noqa: BLE001 - whatever it is, nobody is answered from what became stale
-            log.error("policies and subjects cannot be read anew: %s: %s", type(exc).__name__, exc)  # noqa: TRY400 - no traceback each time
+        except Exception as exc:  # noqa: BLE001 - a snapshot that cannot be replaced becomes stale and gives no answers
+            log.error("policies and subjects cannot be read again: %s: %s", type(exc).__name__, exc)  # noqa: TRY400 - no traceback each time
 
     async def keep(self) -> None:
-        """Read anew for ever, in a thread: brokers and files take their time."""
+        """Replace the snapshot every REFRESH_SECONDS, for ever. Reading runs in a thread, because it may be slow."""
         while True:
             await asyncio.sleep(limits.REFRESH_SECONDS)
             await asyncio.to_thread(self.read_anew)

@@ -1,1 +1,1 @@
-"""What a tenant needs of a cluster: topics, access rules, its founding event."""
+"""A tenant's resources on a Kafka cluster: its topics, its access rules, its founding event."""

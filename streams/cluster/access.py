@@ -1,13 +1,13 @@
-"""Access rules: what each role may do on Kafka, for whom, and how a cluster differs from that.
+"""Access rules: the Kafka operations that each role needs, the grants that follow, and how a cluster differs from them.
 
-The rules follow from the table in `schemas.topics`: who writes and reads a topic there may do that and nothing else.
-`access.json` beside `config.json` says which Kafka principals have a role; nobody is granted anything that it does not
-say:
+The rules follow from the table in `schemas.topics`: a role may write and read exactly the topics that the table lists
+for it. `access.json` beside `config.json` lists the Kafka principals of each role. A principal that it does not list
+gets no grant:
 
     {"operator": ["User:olga"], "monitor": ["User:monitor"], "views": ["User:views"],
      "tenants": {"acme": {"admin": ["User:olga"], "agent": ["User:shopper"], "tool:bank": ["User:bank"]}}}
 
-No broker is asked here: that is `streams.cluster.access_cluster`. See `docs/adr/0010`.
+This module does not ask a broker; `streams.cluster.access_cluster` does. See `docs/adr/0010`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ ALLOWED = "allowed"
 NOTHING = "nothing"
 TOOL_PREFIX = "tool:"
 CLUSTER_NAME = "kafka-cluster"
-# With one of these on the cluster itself every other rule can be got around.
+# A principal with one of these on the cluster itself can get around every other rule.
 CLUSTER_POWERS = frozenset({"ALL", "ALTER", "ALTER_CONFIGS", "CLUSTER_ACTION"})
 
 _TOOL = re.compile(r"[A-Za-z0-9_.@-]{1,128}")
 
 
 class AccessError(InstallationError):
-    """`access.json` is wrong, or the cluster does not show or take access rules; the message says what to do."""
+    """`access.json` is malformed, or the cluster does not show or accept access rules; the message says which."""
 
 
 class ResourceKind(enum.StrEnum):
-    """What a rule is about."""
+    """The kind of Kafka resource that a rule covers."""
 
     TOPIC = "topic"
     GROUP = "group"
@@ -54,14 +54,14 @@ class ResourceKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Pattern:
-    """One resource, or with `prefixed` all whose names begin so."""
+    """One resource, or with `prefixed` all resources with names that begin with `name`."""
 
     kind: ResourceKind
     name: str
     prefixed: bool = False
 
     def overlaps(self, other: Pattern) -> bool:
-        """Whether some resource is meant by both."""
+        """True if both patterns cover some resource."""
         if self.kind is not other.kind:
             return False
         if (self.name == "*" and not self.prefixed) or (other.name == "*" and not other.prefixed):
@@ -79,7 +79,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Rule:
-    """What a role may do."""
+    """One Kafka operation that a role needs on the resources of a pattern."""
 
     role: str
     operation: str
@@ -103,13 +103,13 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who has which role: principals by operator's role, and by tenant and role of the tenant."""
+    """The principals of each role: by operator's role, and by tenant and tenant's role."""
 
     operators: Mapping[str, tuple[str, ...]]
     tenants: Mapping[str, Mapping[str, tuple[str, ...]]]
 
     def principals(self, tenant: str, role: str) -> tuple[str, ...]:
-        """Return who has a role for this tenant; `tool:<id>` is a role of its own."""
+        """Return the principals of a role for this tenant; `tool:<id>` is a role of its own."""
         return self.operators.get(role) or self.tenants.get(tenant, {}).get(role, ())
 
     def tools(self, tenant: str) -> tuple[str, ...]:
@@ -120,11 +120,11 @@ class Access:
 NOBODY = Access(operators={}, tenants={})
 
 
-# --- who is who
+# --- reading access.json
 
 
 def load_access(path: Path) -> Access:
-    """Return what a file says; without the file nobody has a role. Raises AccessError."""
+    """Return the roles of a file. Without the file no principal has a role. Raises AccessError."""
     try:
         text = read_file(path, FILE_BYTES_MAX)
     except FileError as exc:
@@ -138,23 +138,26 @@ def load_access(path: Path) -> Access:
 
 
 def parse_access(text: bytes) -> Access:
-    """Return what a text says.
+    """Return the roles of a text.
 
     Raises:
-        AccessError: it is not such an object, names an unknown role or tenant, or mixes what must stay apart.
+        AccessError: the text is not an object of roles, names an unknown role or a malformed tenant id, or gives one
+            principal roles that must stay apart.
     """
     try:
         whole = jcs.parse_strict(text, nodes_max=FILE_NODES_MAX)
     except jcs.MalformedJSONError as exc:
         raise AccessError(f"not strict JSON: {exc.cause}") from exc
     if not isinstance(whole, dict):
-        raise AccessError("want an object of roles")
+        raise AccessError("must be an object of roles")
     tenants = whole.pop("tenants", {})
     if not isinstance(tenants, dict):
-        raise AccessError("want an object of tenants below `tenants`")
+        raise AccessError("`tenants` must be an object of tenant ids, each with its roles")
     for name in tenants:
         if not is_tenant_id(name):
-            raise AccessError(f"{name[:64]!r} is no tenant id")
+            raise AccessError(
+                f"{name[:64]!r} is not a tenant id; use 2 to 40 of a-z, 0-9 and -, beginning with a letter"
+            )
     access = Access(
         operators=_roles(whole, lambda role: role in OPERATOR_ROLES),
         tenants={name: _roles(roles, _is_tenant_role) for name, roles in tenants.items()},
@@ -171,13 +174,17 @@ def _is_tenant_role(role: str) -> bool:
 
 def _roles(value: object, is_role: Callable[[str], bool]) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict):
-        raise AccessError("want an object of roles")
+        raise AccessError("the value of a tenant must be an object of roles")
     for role, principals in value.items():
         if not is_role(role):
-            want = f"{', '.join(OPERATOR_ROLES)}, `tenants`; of a tenant {', '.join(TENANT_ROLES)} (tool as `tool:ID`)"
-            raise AccessError(f"{role[:64]!r} is no role here: want {want}")
+            raise AccessError(
+                f"{role[:64]!r} is not a role here; operator's roles are {', '.join(OPERATOR_ROLES)}, and a tenant's "
+                f"are {', '.join(TENANT_ROLES)} (tool as `tool:ID`)"
+            )
         if not isinstance(principals, list) or not all(map(_is_principal, principals)):
-            raise AccessError(f'{role!r}: want a list of principals like "User:name"; nobody in particular is refused')
+            raise AccessError(
+                f'{role!r} must be a list of principals like "User:name"; "User:*" and "User:ANONYMOUS" are not allowed'
+            )
     return {role: tuple(dict.fromkeys(principals)) for role, principals in value.items()}
 
 
@@ -189,11 +196,12 @@ def _is_principal(value: object) -> bool:
 
 
 def _check_apart(access: Access) -> None:
-    """Refuse a principal that would undo what the roles keep apart.
+    """Raise AccessError for a principal with roles that must stay apart.
 
-    Whoever is the monitor decides; whoever runs an agent or tool of one tenant is nobody to another tenant.
+    The principal of the monitor or of the views has no other role. The principal of an agent or tool has no role of
+    another tenant or of the operator.
     """
-    has: dict[str, dict[tuple[str, str], None]] = {}  # in the order of the file, so that one fault is told the same way
+    has: dict[str, dict[tuple[str, str], None]] = {}  # in the order of the file, so that a fault has one message
     for tenant, roles in (("", access.operators), *access.tenants.items()):
         for role, principals in roles.items():
             for principal in principals:
@@ -201,12 +209,17 @@ def _check_apart(access: Access) -> None:
     for principal, held in has.items():
         for tenant, role in held:
             if role in {"monitor", "views"} and len(held) > 1:
-                raise AccessError(f"{principal} is {role} and has another role: give that another principal")
+                raise AccessError(
+                    f"{principal} has the role {role} and another role: give the other role a principal of its own"
+                )
             if (role == "agent" or role.startswith(TOOL_PREFIX)) and len({t for t, _ in held}) > 1:
-                raise AccessError(f"{principal} is {role} of {tenant} and has a role elsewhere: give each its own")
+                raise AccessError(
+                    f"{principal} has the role {role} of tenant {tenant} and a role outside this tenant: give each "
+                    "role a principal of its own"
+                )
 
 
-# --- what a role may do
+# --- the rules of a role
 
 
 def rules(tenant: str, tools: Iterable[str]) -> tuple[Rule, ...]:
@@ -227,7 +240,7 @@ def _rules(tenant: str, tool_roles: list[str]) -> Iterator[Rule]:
         readers.update(dict.fromkeys(roles(topic.readers)))
     looked_up = Pattern(kind=ResourceKind.GROUP, name=topics.reader_group(tenant))
     for role in readers:
-        # To describe a group is not to join it, nor to commit under its name. Those of the operator have their own.
+        # DESCRIBE allows neither joining a group nor committing for it. The operator's roles have groups of their own.
         if role not in OPERATOR_ROLES:
             yield Rule(role=role, operation="DESCRIBE", pattern=looked_up)
     exporting = Pattern(kind=ResourceKind.GROUP, name=topics.export_groups(tenant), prefixed=True)
@@ -239,7 +252,7 @@ def _rules(tenant: str, tool_roles: list[str]) -> Iterator[Rule]:
 
 
 def _operator_rules() -> Iterator[Rule]:
-    """Yield what does not depend on a tenant. Only the operator's roles have prefixes: no tenant's name is one."""
+    """Yield the rules that do not depend on a tenant. Only these have prefixes, for no tenant id is one of them."""
     monitors = Pattern(kind=ResourceKind.TRANSACTIONAL_ID, name=topics.MONITOR_TRANSACTIONS_PREFIX, prefixed=True)
     yield Rule(role="monitor", operation="READ", pattern=Pattern(kind=ResourceKind.GROUP, name=topics.MONITOR_GROUP))
     yield Rule(role="monitor", operation="WRITE", pattern=monitors)
@@ -262,14 +275,14 @@ def grants(access: Access, tenant: str) -> frozenset[Grant]:
 
 
 def concerns(grant: Grant, tenant: str) -> bool:
-    """Whether a grant, wanted or not, reaches anything of this tenant or of the operator's roles."""
+    """True if a grant, wanted or not, covers a resource of this tenant or of the operator's roles."""
     if grant.pattern.kind is ResourceKind.CLUSTER:
         return grant.operation in CLUSTER_POWERS
     return any(grant.pattern.overlaps(own) for own in _own(tenant))
 
 
 def _own(tenant: str) -> Iterator[Pattern]:
-    """Yield what belongs to a tenant and to the operator, whether it exists or not."""
+    """Yield the patterns of all resources of a tenant and of the operator, existing or not."""
     for owner in (tenant, "ops"):
         yield Pattern(kind=ResourceKind.TOPIC, name=f"macaw.{owner}.", prefixed=True)
     yield Pattern(kind=ResourceKind.GROUP, name=f"macaw.{tenant}.", prefixed=True)
@@ -279,7 +292,7 @@ def _own(tenant: str) -> Iterator[Pattern]:
 
 
 def access_drift(access: Access, tenant: str, found: Iterable[Grant]) -> tuple[Drift, ...]:
-    """Compare what is wanted with what a cluster has: what is missing, and what reaches the tenant and should not."""
+    """Return the differences: wanted grants that the cluster lacks, and unwanted ones that reach the tenant."""
     wanted, have = grants(access, tenant), frozenset(found)
     others = frozenset(g for name in access.tenants for g in grants(access, name))
     unwanted = (g for g in have - wanted - others if concerns(g, tenant))
@@ -298,5 +311,5 @@ def _unwanted_drift(grant: Grant) -> Drift:
         wanted=NOTHING,
         found=ALLOWED if grant.is_allowed else "denied",
         remedy=Remedy.REFUSE,
-        why="nothing is ever taken away here: name it in access.json, or remove it with kafka-acls",
+        why="`macaw topic apply` removes no access rule: list the principal in access.json, or use kafka-acls",
     )

@@ -1,4 +1,4 @@
-"""Access rules on a cluster: read all of them, create what is missing. None is ever taken away here."""
+"""Access rules on a cluster: reading all of them and creating missing ones. This module removes no rule."""
 
 from __future__ import annotations
 
@@ -27,27 +27,29 @@ _UNSEEN = "the cluster does not show its access rules"
 
 
 def read_grants(admin: AdminClient) -> frozenset[Grant] | None:
-    """Return every grant of the cluster, or None where it has no authorizer: there everybody may do everything.
+    """Return every grant of the cluster, or None if it has no authorizer: then every client may do everything.
 
     Raises:
-        AccessError: it does not show them to whom we are, or does not answer.
+        AccessError: the cluster does not show its rules to this principal, or does not answer.
     """
     bindings: list[AclBinding] = _answer(admin.describe_acls(_everything(), request_timeout=ASK_SECONDS), _UNSEEN)
     grants = frozenset(_grant(b) for b in bindings if ResourceType(b.restype) in _KIND_OF)
-    # The library shows no rule, and no error, both where there is no authorizer and where it refuses us. An empty
-    # answer proves nothing: a stranger's rule would go unseen.
+    # The library returns an empty answer without an error in two cases: without an authorizer, and if the authorizer
+    # refuses us. So an empty answer does not prove that there is no rule.
     if not _has_authorizer(admin) and not grants:
         return None
     may: list[AclOperation] | None = _answer(
         admin.describe_cluster(include_authorized_operations=True, request_timeout=ASK_SECONDS), _UNSEEN
     ).authorized_operations
     if AclOperation.DESCRIBE not in (may or ()):
-        raise AccessError(f"{_UNSEEN}: it wants DESCRIBE on the cluster, which the role operator has")
+        raise AccessError(
+            f"{_UNSEEN}: this principal needs DESCRIBE on the cluster; use a principal with the role operator"
+        )
     return grants
 
 
 def _has_authorizer(admin: AdminClient) -> bool:
-    """Whether the cluster names an authorizer. Raises AccessError where it does not say."""
+    """True if the cluster names an authorizer. Raises AccessError if it does not show its settings."""
     try:
         node = next(iter(admin.list_topics(timeout=ASK_SECONDS).brokers))
     except (KafkaException, StopIteration) as exc:
@@ -59,7 +61,7 @@ def _has_authorizer(admin: AdminClient) -> bool:
 
 
 def create_grants(admin: AdminClient, wanted: Iterable[Grant]) -> None:
-    """Create access rules; those that exist are left as they are. Raises AccessError, naming the first refused."""
+    """Create access rules; existing ones stay as they are. Raises AccessError with the first refused rule."""
     todo = {_binding(grant): grant for grant in wanted}
     if not todo:
         return

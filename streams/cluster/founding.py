@@ -1,4 +1,4 @@
-"""Founding: a tenant's topics, and its first event at offset 0 of intake."""
+"""Founding a tenant: its topics, and its first event at offset 0 of intake."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ TIMEOUT_SECONDS = 15.0
 
 
 class FoundingError(InstallationError):
-    """A topic could not be made, or the founding event is not at offset 0."""
+    """A topic could not be created, or the founding event is not at offset 0."""
 
 
 def create_topics(bootstrap: str, tenant: str, *, replication: int = 1, security: Security = UNSECURED) -> list[str]:
-    """Create the tenant's topics, and the operator's where they are missing; return the names that were made.
+    """Create the missing topics of the tenant and of the operator; return the names of the created ones.
 
-    Settings of topics that exist are left alone: `macaw topic check` shows where they differ.
+    Settings of existing topics stay as they are; `macaw topic check` shows where they differ.
 
     Raises:
-        FoundingError: a topic of the tenant exists with another number of partitions, or cannot be made.
+        FoundingError: a topic exists with another number of partitions, or cannot be created.
     """
     with open_admin(bootstrap, security) as admin:
         try:
-            # Without settings: whoever founds a tenant on topics that an operator made may not see those.
+            # Without settings: a founder on topics that an operator created may not be allowed to see them.
             plan = _checked(TopicPlan.read(admin, tenant, replication=replication, settings=False))
             made = plan.create(admin)
-            if len(made) < len(TOPICS) - len(plan.found):  # another was faster, perhaps with other partitions
+            if len(made) < len(TOPICS) - len(plan.found):  # another process created some, perhaps with other counts
                 _checked(TopicPlan.read(admin, tenant, replication=replication, settings=False))
         except TopicsError as exc:
             raise FoundingError(str(exc)) from exc
@@ -40,7 +40,10 @@ def create_topics(bootstrap: str, tenant: str, *, replication: int = 1, security
 def _checked(plan: TopicPlan) -> TopicPlan:
     for drift in plan.drift:
         if drift.key == Key.PARTITIONS:
-            raise FoundingError(f"{drift.resource} has {drift.found} partitions, want {drift.wanted}")
+            raise FoundingError(
+                f"topic {drift.resource} has {drift.found} partitions and must have {drift.wanted}: delete the topic "
+                "if it is empty, and run the command again"
+            )
     return plan
 
 
@@ -52,7 +55,7 @@ def publish_founding(
     producer = Producer(
         {**security, "bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "log_level": 2}
     )
-    producer.list_topics(INTAKE.of(tenant), timeout=TIMEOUT_SECONDS)  # connects: without, it asks twice a second only
+    producer.list_topics(INTAKE.of(tenant), timeout=TIMEOUT_SECONDS)  # connects now; by itself it tries twice a second
     producer.produce(
         INTAKE.of(tenant),
         value,
@@ -61,11 +64,14 @@ def publish_founding(
         on_delivery=lambda error, m: landed.append(error.str() if error else m.offset() or 0),
     )
     if producer.flush(TIMEOUT_SECONDS) or landed != [0]:
-        raise FoundingError(f"the founding event of {tenant!r} is not at offset 0 of its intake: {landed}")
+        raise FoundingError(
+            f"the founding event of {tenant!r} is not at offset 0 of {INTAKE.of(tenant)}, the brokers answered "
+            f"{landed}: found the tenant on an empty topic"
+        )
 
 
 def intake_is_empty(bootstrap: str, tenant: str, *, security: Security = UNSECURED) -> bool:
-    """Whether nothing was ever appended to the tenant's intake."""
+    """True if no record was ever appended to the tenant's intake."""
     consumer = Consumer({**security, "bootstrap.servers": bootstrap, "group.id": reader_group(tenant), "log_level": 2})
     try:
         _, high = watermarks(consumer, INTAKE.of(tenant))

@@ -1,4 +1,4 @@
-"""What a tenant needs of a cluster, topics and access rules together: seen, compared, and mended where that is safe."""
+"""A tenant's topics and access rules on a cluster: read, compared with the table, and corrected where that is safe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.cluster.access import Access, Grant, access_drift, grants, missing_
 from streams.cluster.access_cluster import create_grants, read_grants
 from streams.cluster.topics import MISSING, Drift, Remedy, TopicPlan
 
-SETTLE_SECONDS = 15.0  # a broker shows what its controller has taken a moment later
+SETTLE_SECONDS = 15.0  # a broker shows a change a moment after its controller has accepted it
 SETTLE_PAUSE_SECONDS = 0.1
 
 NO_AUTHORIZER = Drift(
@@ -20,13 +20,13 @@ NO_AUTHORIZER = Drift(
     wanted="present",
     found=MISSING,
     remedy=Remedy.REFUSE,
-    why="access.json names who may do what, and this cluster lets everybody do everything: configure an authorizer",
+    why="access.json lists roles, but this cluster has no authorizer and allows every operation: configure one",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlan:
-    """What is wanted and what was found. `found` is None where the cluster has no authorizer."""
+    """The wanted topics and grants beside those found. `found` is None if the cluster has no authorizer."""
 
     topics: TopicPlan
     access: Access
@@ -34,10 +34,10 @@ class ClusterPlan:
 
     @classmethod
     def read(cls, admin: AdminClient, tenant: str, *, replication: int, access: Access) -> ClusterPlan:
-        """Ask a cluster.
+        """Return the plan for a tenant, with topics and grants as the cluster shows them now.
 
         Raises:
-            TopicsError, AccessError: it does not show all that must be compared.
+            TopicsError, AccessError: the cluster does not show its topics, settings or access rules.
         """
         topics = TopicPlan.read(admin, tenant, replication=replication)
         return cls(topics=topics, access=access, found=read_grants(admin))
@@ -51,7 +51,7 @@ class ClusterPlan:
         """Every difference: topics, then access rules."""
         if self.found is not None:
             return (*self.topics.drift, *access_drift(self.access, self.tenant, self.found))
-        # Who has named nobody relies on no rule: a laptop's cluster has no authorizer.
+        # An access.json without principals asks for no rule: the cluster of a laptop has no authorizer.
         return (*self.topics.drift, *((NO_AUTHORIZER,) if grants(self.access, self.tenant) else ()))
 
     @property
@@ -60,10 +60,10 @@ class ClusterPlan:
         return frozenset() if self.found is None else grants(self.access, self.tenant) - self.found
 
     def apply(self, admin: AdminClient) -> tuple[list[Drift], ClusterPlan]:
-        """Create what is missing and set what differs; return what was done, and the cluster as it is then.
+        """Create missing topics and grants and set differing settings; return the corrected drift and the new plan.
 
         Raises:
-            TopicsError, AccessError: the cluster does not take a part; what stands before it in the plan is done.
+            TopicsError, AccessError: the cluster refuses a step; the steps before it in the plan are done.
         """
         created = set(self.topics.create(admin))
         done = [d for d in self.topics.drift if d.remedy is Remedy.CREATE and d.resource in created]
@@ -73,7 +73,7 @@ class ClusterPlan:
         return done, self._settled(admin, done)
 
     def _settled(self, admin: AdminClient, done: list[Drift]) -> ClusterPlan:
-        """Read the cluster again until it shows what was done; what it does not show in time is drift."""
+        """Read the cluster until it shows the corrections, at most SETTLE_SECONDS; the rest stays drift."""
         until = time.monotonic() + SETTLE_SECONDS
         while True:
             now = ClusterPlan.read(admin, self.tenant, replication=self.topics.replication, access=self.access)

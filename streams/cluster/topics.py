@@ -1,9 +1,9 @@
-"""The topics of a tenant as the table wants them, against what a cluster has.
+"""The topics of a tenant: the wanted ones of `schemas.topics` beside those of a cluster.
 
-Comparing is pure; reading and mending ask the brokers. What is mended: missing topics are created, settings are set.
-Nothing is ever deleted. A partition count is part of what was signed and never changes; replicas are moved by the
-cluster's own tools. Such a topic is refused by name, and its settings are left alone too: to demand two replicas in
-sync of a topic that has one would stop every writer.
+Comparing is pure; reading and correcting ask the brokers. Correcting creates missing topics and sets settings. It
+deletes nothing. It refuses a topic with another partition count, because signatures cover partition numbers, and one
+with another number of replicas, because Kafka's own tools move replicas. It leaves the settings of a refused topic
+alone too: `min.insync.replicas=2` on a topic with one replica would stop every writer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from schemas.errors import InstallationError
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, Topic
 
 ASK_SECONDS = 15.0
-WAIT_SECONDS = ASK_SECONDS + 5  # for an answer that the library itself gives up on after ASK_SECONDS
+WAIT_SECONDS = ASK_SECONDS + 5  # the library itself gives up after ASK_SECONDS
 SAID_CHARS_MAX = 300
 MISSING = "missing"
 TOPICS: tuple[Topic, ...] = (*TENANT_TOPICS, *OPS_TOPICS)
@@ -37,7 +37,7 @@ class TopicsError(InstallationError):
 
 
 class Remedy(enum.StrEnum):
-    """What `macaw topic apply` does about a drift."""
+    """The action of `macaw topic apply` for a drift."""
 
     CREATE = "create"
     ALTER = "alter"
@@ -45,7 +45,7 @@ class Remedy(enum.StrEnum):
 
 
 class Key(enum.StrEnum):
-    """What of a topic differs, where it is no setting."""
+    """The property of a topic that differs, if it is not a setting."""
 
     TOPIC = "topic"
     PARTITIONS = "partitions"
@@ -53,15 +53,15 @@ class Key(enum.StrEnum):
 
 
 _WHY: Mapping[str, str] = {
-    Key.PARTITIONS: "a partition count never changes: every offset and every signature names its partition",
-    Key.REPLICATION: "replicas are moved with kafka-reassign-partitions",
+    Key.PARTITIONS: "a partition count cannot change: every offset and every signature names its partition",
+    Key.REPLICATION: "move replicas with kafka-reassign-partitions",
 }
-_WHY_SETTING = "left alone while its partitions or replicas are not as wanted"
+_WHY_SETTING = "not set while the partitions or replicas of the topic differ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """One difference between what is wanted and what the cluster has. `why` says why it is refused."""
+    """One difference between the wanted state and the cluster. `why` is the reason if the remedy is REFUSE."""
 
     resource: str
     key: str
@@ -73,7 +73,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTopic:
-    """A topic as the cluster has it. `config` is None where nobody asked."""
+    """A topic of the cluster. `config` is None if its settings were not asked for."""
 
     partitions: int
     replication: int  # of the partition that has the fewest
@@ -82,7 +82,7 @@ class FoundTopic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicPlan:
-    """The topics of one tenant and of the operator: what is wanted, and what was found."""
+    """The topics of one tenant and of the operator: `found` on the cluster, to compare with the table."""
 
     tenant: str
     replication: int
@@ -90,10 +90,10 @@ class TopicPlan:
 
     @classmethod
     def read(cls, admin: AdminClient, tenant: str, *, replication: int, settings: bool = True) -> TopicPlan:
-        """Ask a cluster. Without `settings` only for the topics and their partitions.
+        """Return the plan for a tenant. Without `settings`, only topics and partitions are read.
 
         Raises:
-            TopicsError: it does not answer, or does not show a setting to whom we are.
+            TopicsError: the cluster does not answer, or does not show a setting to this principal.
         """
         wanted = {topic.of(tenant) for topic in TOPICS}
         have = {name: topic for name, topic in _listed(admin).items() if name in wanted}
@@ -140,12 +140,12 @@ class TopicPlan:
         ]
 
     def create(self, admin: AdminClient) -> list[str]:
-        """Create the topics that are missing, wait until they show, and return the names of those that we made.
+        """Create the missing topics, wait until the brokers list them, and return the names of the created ones.
 
-        One that another made meanwhile is not among them, and may be any other than wanted.
+        A topic that another process created meanwhile is not among them, and may differ from the table.
 
         Raises:
-            TopicsError: one cannot be created.
+            TopicsError: a topic cannot be created.
         """
         new = [
             NewTopic(
@@ -170,7 +170,7 @@ class TopicPlan:
         """Set the settings that differ, topic by topic, and return them.
 
         Raises:
-            TopicsError: a topic does not take them.
+            TopicsError: the brokers refuse the settings of a topic.
         """
         todo: dict[str, list[Drift]] = {}
         for drift in self.drift:
@@ -190,7 +190,7 @@ def open_admin(bootstrap: str, security: Security = UNSECURED) -> AdminClient:
 
 
 def said(exc: KafkaException) -> str:
-    """Return what brokers said, short: of a refusal the name only, for its text may be a dump of the request."""
+    """Return the brokers' error text, shortened. For a refusal only its name: its text may dump the request."""
     error = exc.args[0]
     return str(error.name() if "AUTHORIZATION" in error.name() else error.str()[:SAID_CHARS_MAX])
 
@@ -218,7 +218,7 @@ def _configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, st
 
 
 def _is_done(future: Future[Any], what: str, *, unless: str = "") -> bool:
-    """Whether the brokers did it; False where they say `unless`. Raises TopicsError for any other error."""
+    """Return True if the request succeeded, False for the error named `unless`. Raises TopicsError for others."""
     try:
         _answer(future, what)
     except TopicsError as exc:
@@ -245,4 +245,6 @@ def _await_topics(admin: AdminClient, names: list[str]) -> None:
         if all(name in known for name in names):
             return
         time.sleep(0.05)
-    raise TopicsError(f"{', '.join(names)} do not show in the brokers' metadata")
+    raise TopicsError(
+        f"the brokers did not list {', '.join(names)} within {ASK_SECONDS:g} s of their creation: run the command again"
+    )

@@ -1,1 +1,1 @@
-"""Reading a log back: export, replay, and topics and folders as they stand. No group, no commit."""
+"""Reading a log back: export, replay, topics and folders. Its consumers join no group and commit nothing."""

@@ -1,7 +1,7 @@
-"""A folder of evidence on disk: opened without following links, nothing in it but the files of the format.
+"""A folder of evidence on disk: opened without following links, with only the files of the format in it.
 
-A folder comes from somebody who may wish the reader ill. Names are compared with what the format knows before anything
-is opened; a link, a device or a pipe is refused; each file is read once, and no further than its bound.
+The folder may come from an attacker. Names are compared with those of the format before a file is opened. A link, a
+device or a pipe is refused. Each file is read once, at most up to FILE_BYTES_MAX.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ FILES_MAX = 1024
 CHUNK_BYTES = 256 * 1024
 _SCHEMA_NAME = re.compile(r"[0-9a-f]{64}\.avsc")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not be waited for
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe must not block
 
 
 class EvidenceFolderError(InstallationError):
-    """The directory cannot be read as a folder of evidence; the message names the first file that is wrong.
+    """The directory cannot be read as a folder of evidence; the message names the first file at fault.
 
-    It is no ValueError: the verifier takes those for what a rule makes of the bytes, and the name would be lost.
+    This is not a ValueError, because the verifier reports a ValueError as malformed bytes, without the file's name.
     """
 
 
@@ -40,7 +40,7 @@ class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
     """An open directory, as `processors.evidence.verdict` reads one.
 
     Raises:
-        EvidenceFolderError: it is no directory, or holds what the format does not know.
+        EvidenceFolderError: the path is not a directory, or it has a file that the format does not have.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,11 +56,11 @@ class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
         return self._names
 
     def read(self, name: str) -> Iterator[bytes]:
-        """Yield a file's bytes. Raises EvidenceFolderError for a link, for what is no file, and above the bound."""
+        """Yield a file's bytes. Raises EvidenceFolderError for a missing, irregular or too large file."""
         if name not in self._names:
-            raise EvidenceFolderError(f"no file {name[:100]!r} in the folder")
+            raise EvidenceFolderError(f"there is no file {name[:100]!r} in the folder")
         with _opened(name, self._root) as (file, size):
-            left = size  # what grows while it is read is not read further: its digest will differ
+            left = size  # bytes that are appended meanwhile are not read; the digest will differ
             while left > 0 and (chunk := _read(file, min(CHUNK_BYTES, left), name)):
                 left -= len(chunk)
                 yield chunk
@@ -83,7 +83,7 @@ class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
             if name in {MANIFEST, *DATA_FILES}:
                 yield name
             elif name != SCHEMA_PREFIX.rstrip("/"):
-                raise EvidenceFolderError(f"{name[:100]!r} does not belong in a folder of evidence")
+                raise EvidenceFolderError(f"{name[:100]!r} is not a file of the evidence format")
         if SCHEMA_PREFIX.rstrip("/") not in names:
             return
         schemas = _open(SCHEMA_PREFIX.rstrip("/"), _DIRECTORY, self._root)
@@ -93,7 +93,9 @@ class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
             os.close(schemas)
         for name in sorted(found):
             if not _SCHEMA_NAME.fullmatch(name):
-                raise EvidenceFolderError(f"{name[:100]!r} does not belong among the schemas")
+                raise EvidenceFolderError(
+                    f"{SCHEMA_PREFIX}{name[:100]!r} is not a schema: its name must be 64 hex digits and .avsc"
+                )
             yield SCHEMA_PREFIX + name
 
 
@@ -106,12 +108,12 @@ def _open(name: str, flags: int, directory: int | None) -> int:
 
 @contextmanager
 def _opened(name: str, directory: int) -> Iterator[tuple[io.FileIO, int]]:
-    """Give a file and its size. Raises EvidenceFolderError for what is no file, and above the bound."""
+    """Give a regular file and its size. Raises EvidenceFolderError for any other file, and above FILE_BYTES_MAX."""
     descriptor = _open(name, _FILE, directory)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
-            raise EvidenceFolderError(f"{name} is no file of at most {FILE_BYTES_MAX} bytes")
+            raise EvidenceFolderError(f"{name} is not a regular file of at most {FILE_BYTES_MAX} bytes")
         yield io.FileIO(descriptor, closefd=False), found.st_size
     finally:
         os.close(descriptor)
@@ -130,12 +132,12 @@ def _names_in(directory: int) -> list[str]:
         for entry in entries:
             names.append(entry.name)
             if len(names) > FILES_MAX:
-                raise EvidenceFolderError(f"want at most {FILES_MAX} files in a directory")
+                raise EvidenceFolderError(f"the folder, or its folder of schemas, has more than {FILES_MAX} files")
     return names
 
 
 def verify_folder(path: Path, *, genesis: bytes) -> AuditVerdict:
-    """Judge the folder at `path` against a pinned genesis of 32 bytes. Whatever cannot be read is MALFORMED."""
+    """Judge the folder at `path` against a pinned genesis of 32 bytes. A folder that cannot be read is MALFORMED."""
     try:
         with EvidenceFolder(path) as folder:
             return verify(folder, genesis=genesis)

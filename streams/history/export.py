@@ -1,7 +1,7 @@
-"""Export: a tenant's log, and what it was made from, as a folder that anybody can check without a broker.
+"""Export: a tenant's audit log and its events, as a folder that any reader can check without a broker.
 
-The exporter judges nothing and is not trusted: `processors.evidence.verdict` does not ask where a folder came from. It
-reads the audit topic as committed and intake as it stands, side by side, one record at a time.
+The exporter does not judge and is not trusted: `processors.evidence.verdict` checks a folder without regard to its
+origin. It reads committed records of the audit topic and all records of intake, side by side, one at a time.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ FOREIGN_TOLD_MAX = 8
 
 
 class ExportError(StoppedError):
-    """There is no whole log to export, or no empty place to put it."""
+    """The log is not complete, or the target folder is not empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written, and at which offsets of the audit topic stands what is no entry of this log: the first few."""
+    """The result of an export: `size` audit entries, and `events_absent` of them without their event.
+
+    `foreign` counts records of the audit topic that are not entries of this log; `foreign_at` are the first offsets.
+    """
 
     target: Path
     size: int
@@ -53,9 +56,9 @@ def export_audit(
 ) -> Exported:
     """Write the tenant's log, as far as it is committed now, into a new folder.
 
-    Records of the audit topic that are no entries of this log are left out, and told: where nothing says who may write
-    there, anybody can. The folder appears whole or not at all. It holds the events in clear, parameters included, and
-    is its owner's only.
+    Records of the audit topic that are not entries of this log are left out and counted: without access rules any
+    client can write there. The folder appears whole or not at all. It holds the events in clear, parameters included,
+    and only its owner can read it.
 
     Raises:
         ExportError: `target` is not empty.
@@ -63,7 +66,7 @@ def export_audit(
         ReadTimeoutError: a topic could not be read to its end.
     """
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
-        raise ExportError(f"{target} exists and is not an empty folder")
+        raise ExportError(f"{target} exists and is not an empty folder: name a new folder")
     count = _Count()
     with (
         whole_partition(bootstrap, AUDIT.of(tenant), security=security) as audit,
@@ -79,7 +82,7 @@ def export_audit(
 
 @dataclass(slots=True)
 class _Count:
-    """What went through into the folder."""
+    """Counts the pieces on their way into the folder."""
 
     size: int = 0
     events_absent: int = 0
@@ -87,7 +90,7 @@ class _Count:
     foreign_at: list[int] = field(default_factory=list)
 
     def entries(self, audit: Iterable[Message], origin: str) -> Iterator[Message]:
-        """Yield the records that are entries of this log, whoever wrote them: what they prove is the verifier's."""
+        """Yield the records that are entries of this log. Their signatures are left to the verifier."""
         for message in audit:
             entry = entry_in(message.value())
             if entry is not None and entry.origin == origin:
@@ -105,9 +108,9 @@ class _Count:
 
 
 def pair(audit: Iterable[Message], intake: RuledIntake) -> Iterator[tuple[AuditRecord, Received | None]]:
-    """Yield each audit record with the intake record that it names, or None where that is gone. Both are in order.
+    """Yield each audit record with the intake record that it names, None if that record is gone. Both are in order.
 
-    With a record that was skipped goes the ruling that its entry names for its event.
+    For a skipped record the event is the ruling that its entry names.
     """
     for message in audit:
         entry = entry_in(message.value())
@@ -123,7 +126,7 @@ def _event_of(entry: AuditEntry, intake: RuledIntake) -> Received | None:
             event = intake.peek()
         except UnreadableBatchError as exc:
             if entry.offset <= exc.offset:
-                return None  # it was read once, and no disk gives it any more
+                return None  # the monitor read it once, and it cannot be read any more
             intake.go_behind()
             continue
         if event is None or event.offset > entry.offset:
@@ -134,18 +137,18 @@ def _event_of(entry: AuditEntry, intake: RuledIntake) -> Received | None:
 
 
 def audit_record(message: Message) -> AuditRecord:
-    """Return what an export takes of a record of the audit topic."""
+    """Return the parts of a record of the audit topic that an export writes."""
     headers: Any = headers_of(message)
     kid, proof = ([v for n, v in headers if n == name and v is not None] for name in (KID_HEADER, PROOF_HEADER))
-    # Without exactly one of each nobody signed: the folder still shows the record, and the verifier says BAD_SIG.
+    # Without exactly one of each the record is not signed: the folder still has it, and the verifier says BAD_SIG.
     return AuditRecord(message.value() or b"", kid[0] if len(kid) == 1 else b"", proof[0] if len(proof) == 1 else b"")
 
 
 def write_folder(pieces: Iterable[tuple[str, bytes]], target: Path) -> None:
-    """Write a folder from its pieces, beside `target` first, so that a broken export leaves nothing that looks whole.
+    """Write a folder from its pieces: first beside `target`, then renamed, so that an aborted export leaves no folder.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: a file or folder cannot be written.
     """
     making = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     making.mkdir(parents=True, mode=0o700)

@@ -1,6 +1,6 @@
-"""Intake as it was folded: with the rulings that the audit log names, over batches that nobody can read.
+"""Intake as it was folded: with the rulings that the audit log names, past batches that cannot be read.
 
-For those who follow a log that a worker has folded before: rebuilding, replay, export.
+Rebuilding, replay and export read a log in this way after a worker has folded it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from schemas.words import Outcome
 
 
 class Intake(Protocol):
-    """An intake topic, up to where it ended when it was asked. To begin another reading ends the one before."""
+    """An intake topic up to a fixed end. Each new reading ends the one before."""
 
     def read(self, start: int) -> Iterator[Message]:
-        """Yield its records from an offset on. Raises UnreadableBatchError at one that cannot be read."""
+        """Yield its records from an offset on. Raises UnreadableBatchError at a batch that cannot be read."""
         ...
 
     def behind(self, offset: int) -> int:
-        """Return the offset behind a batch that cannot be read; ends a reading that is under way."""
+        """Return the first offset after a batch that cannot be read. Ends a reading that is under way."""
         ...
 
 
 def received_of(message: Message) -> Received:
-    """Return an intake record as the fold takes it."""
+    """Return a message of intake as the record that the step takes."""
     _, appended_at = message.timestamp()
     return Received(message.partition() or 0, message.offset() or 0, appended_at, message.value(), headers_of(message))
 
 
 def entry_in(value: bytes | None) -> AuditEntry | None:
-    """Return the audit entry that a record of the audit topic is, None where it is none."""
+    """Return the audit entry in a record of the audit topic, None if the record is not an entry."""
     try:
         entry: AuditEntry = codec.decode_as(AuditEntry, value or b"")
     except codec.SchemaError:
@@ -50,7 +50,7 @@ class RuledIntake:
     """The records of an intake in order, each with the ruling that its audit entry names."""
 
     def __init__(self, intake: Intake, tables: Tables, *, start: int = 0) -> None:
-        """`tables` only say whose intake it is."""
+        """`tables` name the tenant and its genesis; nothing is read from their rows."""
         self._intake = intake
         self._tables = tables
         self._position = start
@@ -60,12 +60,12 @@ class RuledIntake:
         self._ruling: Ruling | None = None
 
     def take(self, entry: AuditEntry | None) -> Received | None:
-        """Return the next record as it was folded for this entry, or as it stands where there is none; None at the end.
+        """Return the next record as it was folded for this entry, or as it stands if `entry` is None; None at the end.
 
-        An entry that says that a record was skipped, and lies elsewhere than the next one, is not believed.
+        An entry of a skipped record counts only if it names the next offset.
 
         Raises:
-            UnreadableBatchError: it cannot be read, and the entry does not say that it was skipped.
+            UnreadableBatchError: the record cannot be read, and the entry does not say that it was skipped.
         """
         is_skip = entry is not None and entry.outcome == Outcome.SKIPPED
         try:
@@ -101,7 +101,7 @@ class RuledIntake:
         return self._ahead
 
     def go_behind(self) -> None:
-        """Pass the batch that could not be read."""
+        """Go on after the batch that could not be read."""
         self._position = max(self._position, self._unreadable.stop)
 
     def _check_readable(self, offset: int) -> None:
@@ -109,7 +109,7 @@ class RuledIntake:
             raise UnreadableBatchError("intake", offset, f"up to offset {self._unreadable.stop - 1}")
 
     def ruling_of(self, entry: AuditEntry) -> Ruling | None:
-        """Return the ruling that an entry names, None where intake does not hold it any more."""
+        """Return the ruling that an entry names, None if intake no longer has it."""
         if entry.ruling is not None and (self._ruling is None or self._ruling.leaf != entry.ruling):
             self._reading = self._ahead = None
             records = readable(self._intake, entry.offset)

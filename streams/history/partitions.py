@@ -1,4 +1,4 @@
-"""Reading one partition as far as it goes now, for those who look back: export and replay."""
+"""Reading one partition up to its present end, for export and replay."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from producers.kafka.consuming import FETCH_BOUNDS, behind_unreadable, read_to, 
 from schemas import limits
 from schemas.topics import reader_group, tenant_of
 
-IDLE_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5  # an open transaction is waited for
+IDLE_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5  # longer than a transaction may stay open
 QUEUED_KIB_MAX = 4096  # a replay reads ten partitions at once
 
 
 class Whole:
-    """What a partition held when it was asked, from `low` to before `high`.
+    """The records of a partition at the time of construction, at offsets `low` <= offset < `high`.
 
-    `low` is above 0 where retention has removed its start.
+    `low` is above 0 if retention has removed the start.
     """
 
     def __init__(self, consumer: Consumer, place: TopicPartition) -> None:
@@ -29,15 +29,15 @@ class Whole:
 
     @property
     def records(self) -> Iterator[Message]:
-        """All of it."""
+        """All records, from `low` on."""
         return self.read(self.low)
 
     def read(self, start: int) -> Iterator[Message]:
-        """Yield the records from an offset on. To begin another reading ends the one before.
+        """Yield the records from an offset on. Each new reading ends the one before.
 
         Raises:
-            ReadTimeoutError: none comes for longer than a transaction may last.
-            UnreadableBatchError: what comes next cannot be read.
+            ReadTimeoutError: no record came for IDLE_SECONDS.
+            UnreadableBatchError: the next batch cannot be read.
         """
         self.close()
         place = TopicPartition(self._place.topic, self._place.partition, start)
@@ -45,7 +45,7 @@ class Whole:
         return self._reading
 
     def behind(self, offset: int) -> int:
-        """Return the offset behind a batch that cannot be read. Raises ReadTimeoutError."""
+        """Return the first offset after a batch that cannot be read. Raises ReadTimeoutError."""
         self.close()
         place = TopicPartition(self._place.topic, self._place.partition, offset)
         return behind_unreadable(self._consumer, place, self.high)
@@ -61,7 +61,7 @@ class Whole:
 def whole_partition(
     bootstrap: str, topic: str, partition: int = 0, *, committed: bool = True, security: Security = UNSECURED
 ) -> Iterator[Whole]:
-    """Give the records of a partition up to its end of now, one by one; with `committed` those of commits only."""
+    """Give a partition up to its present end; with `committed` only the records of committed transactions."""
     consumer = Consumer(
         {
             **security,

@@ -1,7 +1,7 @@
-"""Replay: fold intake again from its first record and compare every output, byte for byte, with what stands on the log.
+"""Replay: fold intake again from its first record and compare every output, byte for byte, with the log.
 
-Nothing is written. The comparison goes as far as the audit log does: records that a monitor has not folded yet are
-left alone. What differs is a rule that is not pure, a monitor that ran another rule, or a log that somebody changed.
+Nothing is written. The comparison ends with the audit log; records that a monitor has not folded yet are not compared.
+A difference has one of three causes: a rule is not pure, the monitor ran another version, or the log was changed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Take = Callable[[AuditEntry | None], Received | None]
 
 
 class ReplayError(StoppedError):
-    """The log cannot be replayed from its start; nothing is known about it."""
+    """The log cannot be replayed from its start, so replay says nothing about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first difference: the record at `position`, counted from 0, in one partition."""
+    """The first difference: the record at `position`, counted from 0, in one partition. `what` describes it."""
 
     topic: str
     partition: int
@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What was compared. `beyond` counts records of entries that were written meanwhile: those were not compared."""
+    """The result of a replay. `beyond` counts records of entries written meanwhile; those were not compared."""
 
     entries: int
     counts: Mapping[str, int]
@@ -55,12 +55,12 @@ class Replayed:
 
     @property
     def compared(self) -> int:
-        """How many records were the same."""
+        """The number of equal records."""
         return sum(self.counts.values())
 
 
 class Stored(Protocol):
-    """The values that stand on one partition, in order."""
+    """The values of one partition, in order."""
 
     def peek(self) -> bytes | None:
         """Return the next value without taking it, or None at the end."""
@@ -111,11 +111,11 @@ class _Comparison:
     beyond: int = 0
 
     def fold(self, received: Received, heads: VerifiedHeads) -> Difference | None:
-        """Fold one record and compare what it causes."""
+        """Fold one record and compare its outputs; return the first difference, if any."""
         try:
             outputs = step(self.tables, received, heads)
         except Refusal as refusal:
-            return self._difference((AUDIT, 0), f"the ruling that it names does not hold: {refusal.reason}")
+            return self._difference((AUDIT, 0), f"the ruling that it names is not valid: {refusal.reason}")
         self.tables.commit()
         for output in outputs:
             if output.topic not in COMPARED:
@@ -129,7 +129,7 @@ class _Comparison:
         return None
 
     def rest(self) -> Difference | None:
-        """Return the first record that stands on the log and that no record of intake caused."""
+        """Return the first record of the log that no record of intake caused, if any."""
         for place, stored in self.stored.items():
             while (value := stored.peek()) is not None:
                 if not self._is_later(place, value):
@@ -139,10 +139,10 @@ class _Comparison:
         return None
 
     def _is_later(self, place: Place, value: bytes) -> bool:
-        """Whether a record belongs to an entry after the last that was compared."""
+        """True if a record belongs to an entry after the last compared one."""
         topic, _ = place
         if topic is AUDIT:
-            return False  # the comparison went to its end
+            return False  # all entries were compared
         try:
             record: Decision | Result = codec.decode_as(COMPARED[topic], value)
         except codec.SchemaError:
@@ -157,8 +157,8 @@ class _Comparison:
 def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored]) -> Replayed:
     """Fold intake into empty tables and compare with `stored`, for as many records as the audit log has entries.
 
-    `take` gives the record that comes next as an entry says that it was folded: none that is stored is believed
-    further than that.
+    `take` returns the next record of intake, as the given entry says that it was folded. Nothing else of a stored
+    entry is used.
     """
     comparison = _Comparison(tables, stored)
     heads = VerifiedHeads()
@@ -177,7 +177,7 @@ def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, secu
     Raises:
         ReplayError: the tenant has no log, or retention has removed records from the start of a topic.
         ReadTimeoutError: a topic could not be read to its end.
-        UnreadableBatchError: a part of it can never be read, and the log does not say that it was skipped.
+        UnreadableBatchError: a batch of intake cannot be read, and the log does not say that it was skipped.
     """
     with ExitStack() as stack:
 
@@ -187,13 +187,18 @@ def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, secu
                 whole_partition(bootstrap, name, partition, committed=topic is not INTAKE, security=security)
             )
             if found.low > 0:
-                raise ReplayError(f"{name} begins at offset {found.low}: retention has removed what stood before")
+                raise ReplayError(
+                    f"{name} begins at offset {found.low}: retention has removed the records before it, and a replay "
+                    "needs all of them"
+                )
             return found
 
-        # Audit first: where its end was asked, decisions and results of every entry up to there are on their topics.
+        # Audit first: at the time of its end, the decisions and results of all its entries were written.
         ordered = sorted(places(), key=lambda place: place[0] is not AUDIT)
         stored = {(t, p): Values(m.value() for m in whole(t, p).records) for t, p in ordered}
         if stored[AUDIT, 0].peek() is None:
-            raise ReplayError(f"tenant {tenant!r} has no audit entry to compare with")
+            raise ReplayError(
+                f"tenant {tenant!r} has no audit entry on {AUDIT.of(tenant)}: run a monitor, or check the tenant's name"
+            )
         tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
         return compare(tables, RuledIntake(whole(INTAKE, 0), tables).take, stored)

@@ -1,4 +1,4 @@
-"""Reads topics of a tenant as they stand on the brokers: for people and for programs that only look.
+"""Reading a tenant's topics from the brokers, for commands that only show them.
 
 Nothing here writes, joins a group or commits an offset.
 """
@@ -19,7 +19,7 @@ FOLLOW_SECONDS = 0.2
 
 
 class TopicReader(AbstractContextManager["TopicReader"]):
-    """One topic of one tenant, every partition of it."""
+    """One topic of one tenant, with all its partitions. A context manager."""
 
     def __init__(self, bootstrap: str, topic: Topic, tenant: str, *, security: Security = UNSECURED) -> None:
         self.name = topic.of(tenant)
@@ -30,7 +30,7 @@ class TopicReader(AbstractContextManager["TopicReader"]):
                 "bootstrap.servers": bootstrap,
                 "group.id": reader_group(tenant),
                 "enable.auto.commit": False,
-                # An event on intake is a fact as soon as it is appended; anything else once its transaction commits.
+                # Intake is written without transactions. Any other record counts once its transaction is committed.
                 "isolation.level": "read_uncommitted" if topic is INTAKE else "read_committed",
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
@@ -41,7 +41,7 @@ class TopicReader(AbstractContextManager["TopicReader"]):
         )
 
     def all(self) -> Iterator[Message]:
-        """Yield what is there now, partition by partition. Raises ReadTimeoutError."""
+        """Yield the present records, partition by partition. Raises ReadTimeoutError."""
         for partition in self._partitions:
             low, high = watermarks(self._consumer, self.name, partition)
             yield from self._range(partition, low, high)
@@ -51,16 +51,19 @@ class TopicReader(AbstractContextManager["TopicReader"]):
         return (m for m in self._range(partition, start, end) if start <= (m.offset() or 0) < end)
 
     def first_offset(self, partition: int = 0) -> int:
-        """Return the first offset that is still kept."""
+        """Return the first offset that the topic still has."""
         return watermarks(self._consumer, self.name, partition)[0]
 
     def last(self, count: int) -> list[Message]:
-        """Return the last `count` records, by time. Raises ReadTimeoutError."""
+        """Return the last `count` records, in the order of their timestamps. Raises ReadTimeoutError."""
         found = [m for partition in self._partitions for m in self._last_of(partition, count)]
         return sorted(found, key=_when)[-count:] if count > 0 else []
 
     def follow(self, after: dict[int, int]) -> Iterator[Message | None]:
-        """Yield what is appended from now on, or from the offsets `after` by partition; None when nothing comes."""
+        """Yield records appended from now on, and None after FOLLOW_SECONDS without one. Does not end.
+
+        For a partition in `after` the first record is the one at that offset.
+        """
         places = []
         for partition in self._partitions:
             _, high = watermarks(self._consumer, self.name, partition)

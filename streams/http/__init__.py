@@ -6,7 +6,7 @@ way to a server, and it puts the door before every endpoint, so a new front is g
     front = Front(endpoints=[Endpoint("/v1/hello", hello)], token=read_token, token_place="hello.token", health=dict)
     await serve(server_of(front), listening)
 
-`server.py` bounds connections, `door.py` admits requests, `refusals.py` writes the answers of those that are refused.
+`server.py` bounds connections, `door.py` admits requests, `refusals.py` writes the answers to refused requests.
 """
 
 from streams.http.door import HEALTH, Endpoint, Front, door_of

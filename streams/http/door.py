@@ -1,10 +1,10 @@
-"""The door before every HTTP front: which requests reach an endpoint.
+"""The door before every HTTP front: the checks of a request before it reaches an endpoint.
 
 Each request passes these checks in this order, and the first that fails answers it:
 
 1. The head: at most `HEAD_BYTES_MAX`, HTTP/1.1 or 1.0, one `Host` that names this server (DNS rebinding), no `Origin`
-   (pages of browsers do not ask), a plain path, a body of one length (request smuggling), no token in the address, and
-   an `X-Request-ID` that can be given back.
+   (a page in a browser cannot ask), a plain path, a body of one length (request smuggling), no token in the address,
+   and an `X-Request-ID` that can be echoed.
 2. Room: at most `requests_max` requests of a front are answered at a time.
 3. The route: an unknown path is 404, a known one with another method 405.
 4. The token of the front, compared in constant time, before a byte of the body is read.
@@ -69,11 +69,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """What one server serves, to whom, and within which bounds.
+    """The endpoints of one server, with its token, its health check and its bounds.
 
-    `token` returns the token that opens a request, read anew for each, or raises HomeError where there is none; then
-    the request is refused. `token_place` says to people where that token stands. `health` returns the members of the
-    answer at `/healthz`, which asks for no token, or raises HTTPRefusal (`not_ready`).
+    `token` returns the token that a request must carry; it is read again for each request. It raises HomeError if there
+    is none, and then the request is refused. `token_place` tells people where to find the token. `health` returns the
+    members of the answer at `/healthz`, which needs no token, or raises HTTPRefusal (`not_ready`).
     """
 
     endpoints: Sequence[Endpoint]
@@ -99,7 +99,7 @@ class Door:
 
         self._front = front
         self._room = front.requests_max
-        self._decoy = secrets.token_urlsafe(32)  # compared where there is no token, so that the time tells little
+        self._decoy = secrets.token_urlsafe(32)  # compared if there is no token, so that the time reveals little
         endpoints = [*front.endpoints, Endpoint(HEALTH, healthz, is_public=True)]
         routes = [Route(one.path, self._guarded(one), methods=[one.method]) for one in endpoints]
         self._app = Starlette(routes=routes, exception_handlers={HTTPException: refuse})
@@ -129,7 +129,7 @@ class Door:
             self._room += 1
 
     def _guarded(self, endpoint: Endpoint) -> Answer:
-        """Return the endpoint behind the checks that need to know it."""
+        """Return the endpoint behind the checks that depend on it: token and length."""
 
         async def guarded(request: Request) -> Response:
             try:
@@ -149,7 +149,7 @@ class Door:
                     HTTPStatus.INTERNAL_SERVER_ERROR,
                     "INTERNAL_ERROR",
                     "the request could not be answered",
-                    "take it as denied; the log of this server names the kind of failure",
+                    "treat the request as denied; the log of this server names the kind of failure",
                 ) from None
 
         return guarded
@@ -175,7 +175,7 @@ class Door:
 
 
 def check_head(scope: Scope, address: Address) -> None:
-    """Check what the head of a request says beside its route and its token. Raises HTTPRefusal."""
+    """Check the head of a request, except its route and its token. Raises HTTPRefusal."""
     headers = Headers(scope=scope)
     size = len(scope["raw_path"]) + len(scope["query_string"])
     if size + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > HEAD_BYTES_MAX:
@@ -200,15 +200,15 @@ def check_head(scope: Scope, address: Address) -> None:
             HTTPStatus.MISDIRECTED_REQUEST,
             "HOST_REFUSED",
             "the Host header does not name this server",
-            "use the address that the server printed at its start; for another name it needs its own setting",
+            "use the address that the server printed at its start, or set its option for another name",
             headers=CLOSE,
         )
     if "origin" in headers:
         raise HTTPRefusal(
             HTTPStatus.FORBIDDEN,
             "ORIGIN_REFUSED",
-            "the request has an Origin header, and pages of browsers are not answered",
-            "ask from a program",
+            "the request has an Origin header, and this server does not answer pages in browsers",
+            "send the request from a program, without an Origin header",
             headers=CLOSE,
         )
     _check_target(scope)
@@ -233,7 +233,7 @@ def _check_target(scope: Scope) -> None:
             HTTPStatus.BAD_REQUEST,
             "PATH_REFUSED",
             "the path is not plain: it has dot segments, control characters, or an encoded `/`, `\\`, `.` or `%`",
-            "send the path as this server's page writes it",
+            "send the path as the documentation of this server writes it",
             headers=CLOSE,
         )
     names = {name.lower() for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)}
@@ -261,7 +261,7 @@ def _check_framing(headers: Headers, version: str) -> None:
 
 
 def _check_length(headers: Headers, bytes_max: int) -> None:
-    """Refuse a body that is known to be too large, and any body where none is taken. Raises HTTPRefusal."""
+    """Refuse a body that is stated as too large, and any body if none is accepted. Raises HTTPRefusal."""
     length = headers.get("content-length", "0")
     if int(length) > bytes_max or (bytes_max == 0 and "transfer-encoding" in headers):
         raise _too_large(bytes_max)
@@ -281,14 +281,14 @@ def _busy() -> HTTPRefusal:
     return HTTPRefusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "BUSY",
-        "the server answers as many requests at a time as it may",
+        "the server is answering the largest number of requests that it answers at a time",
         "ask again in a moment",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
 
 class _BoundedBody:
-    """The body of one request, within the bounds of its front: reading it may raise HTTPRefusal 413 or 408."""
+    """The body of one request within the bounds of its front. Reading it raises HTTPRefusal 413 or 408 above them."""
 
     def __init__(self, receive: Receive, front: Front) -> None:
         self._receive = receive
@@ -299,7 +299,7 @@ class _BoundedBody:
 
     async def __call__(self) -> Message:
         if self._is_whole:
-            return await self._receive()  # an answer waits for its reader to leave
+            return await self._receive()  # Starlette waits here for the client to disconnect
         if self._until is None:
             self._until = asyncio.get_running_loop().time() + BODY_SECONDS
         try:

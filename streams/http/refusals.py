@@ -1,7 +1,7 @@
-"""The answers to requests that are refused: one JSON object with `error`, `code` and `next`, and the security headers.
+"""The answers to refused requests: one JSON object with `error`, `code` and `next`, and the security headers.
 
-`error` says what is wrong and where, `code` is for programs, `next` is the next step of the caller. None of them quotes
-a value of the request.
+`error` describes the fault and its place, `code` is for programs, `next` is the next step of the caller. None of them
+quotes a value of the request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 RETRY_AFTER_SECONDS = 1
-CLOSE: Mapping[str, str] = {"Connection": "close"}  # where the rest of the request is not read
+CLOSE: Mapping[str, str] = {"Connection": "close"}  # for a refusal before the whole request was read
 SECURITY_HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -53,7 +53,7 @@ class HTTPRefusal(HTTPException):
 
 
 def not_ready(error: str) -> HTTPRefusal:
-    """Return the refusal of a front that has no answer yet, or no longer."""
+    """Return the refusal of a front that has no current data yet, or no longer has any."""
     return HTTPRefusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "NOT_READY",

@@ -1,10 +1,10 @@
-"""The server: slow clients take no place from others.
+"""The server: slow clients do not take the place of others.
 
-uvicorn has no bound for a head that never ends, and its `limit_concurrency` counts connections: 64 strangers with half
-a request line each would keep everybody else out. Here only requests count (`door.py`), and a connection without a
-request is a place in a bounded line:
+uvicorn has no time-out for a head that never ends, and its `limit_concurrency` counts connections: 64 clients with half
+a request line each would keep all other clients out. Here only whole requests count (`door.py`), and connections
+without a request wait in a bounded line:
 
-- a connection whose client owes a whole request is closed after `IDLE_SECONDS`, however many bytes have come;
+- a connection without a whole request is closed after `IDLE_SECONDS`, even if bytes keep arriving;
 - at most `IDLE_MAX` such connections are held; one more closes the connection that has waited longest;
 - a client that does not read its answer loses the connection after `UNREAD_SECONDS`;
 - bytes that are not HTTP get the same kind of refusal as a request that the door refuses.
@@ -82,7 +82,7 @@ async def serve(server: Server, listening: socket.socket, on_listening: Callable
 class PatientConnection(H11Protocol):
     """One connection that waits for its client for a bounded time.
 
-    Each server makes a subclass of its own, which has `waiting`: its connections without a request, longest first.
+    Each server has a subclass of its own, with `waiting`: its connections without a request, the longest wait first.
     """
 
     waiting: ClassVar[dict[PatientConnection, None]]
@@ -91,7 +91,7 @@ class PatientConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.access_log = False  # uvicorn decides anew for each connection, and would write addresses with queries
+        self.access_log = False  # uvicorn sets it for each connection, and would log addresses with their queries
         self._note()
 
     def handle_events(self) -> None:
@@ -108,7 +108,7 @@ class PatientConnection(H11Protocol):
         self._stop_watching()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own sentence
-        """Refuse bytes that are not HTTP. The answer to the request that they belong to is dropped, if one is due."""
+        """Refuse bytes that are not HTTP. If an answer to their request is under way, it is dropped."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -132,7 +132,7 @@ class PatientConnection(H11Protocol):
 
     def _note(self) -> None:
         """Begin or end the wait for a request. Bytes that trickle in do not prolong a wait."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn's own annotation forgets the time before
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
         if cycle is not None and not cycle.response_complete:
             self._forget()
         elif self._patience is None and not self.transport.is_closing():

@@ -1,1 +1,1 @@
-"""An installation on one machine: a broker, found or started, and the processes beside it."""
+"""An installation on one machine: a broker, which is found or started, and the processes beside it."""

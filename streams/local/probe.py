@@ -1,4 +1,4 @@
-"""Finds a free port for a broker, waits for its first answer, and asks it for its abilities."""
+"""Finding a free port for a broker, waiting for its first answer, and asking for its capabilities."""
 
 import secrets
 import socket
@@ -27,19 +27,19 @@ def find_free_port() -> int:
     """Return a loopback port that is free now; another process may still take it first.
 
     Raises:
-        BrokerStartError: no port was free in a hundred tries.
+        BrokerStartError: no port was free in PORT_TRIES_MAX tries.
     """
     for _ in range(PORT_TRIES_MAX):
         port = PORT_FIRST + secrets.randbelow(PORT_LAST - PORT_FIRST + 1)
         if is_free(port):
             return port
-    raise BrokerStartError(f"no free port between {PORT_FIRST} and {PORT_LAST}: name one with `port=`")
+    raise BrokerStartError(f"found no free port between {PORT_FIRST} and {PORT_LAST}: name a port for the broker")
 
 
 def is_free(port: int) -> bool:
-    """Say whether a broker could listen on this loopback port now."""
+    """Return True if a broker could listen on this loopback port now."""
     with socket.socket() as probe:
-        # As brokers do: connections that linger after a restart are no obstacle, a listener is.
+        # Brokers set this option too: connections that linger after a restart do not prevent a bind.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -49,12 +49,12 @@ def is_free(port: int) -> bool:
 
 
 def admin_client(bootstrap: str, security: Security = UNSECURED) -> AdminClient:
-    """Return a quiet client for short questions; use it as a context manager, or it leaks threads."""
+    """Return a quiet client for short requests. Use it as a context manager; without that it leaks threads."""
     return AdminClient(
         {
             **security,
             "bootstrap.servers": bootstrap,
-            "log_level": 0,  # "connection refused" is what we are waiting through
+            "log_level": 0,  # "connection refused" is expected while a broker starts
             "reconnect.backoff.ms": 20,
             "reconnect.backoff.max.ms": 200,
         }
@@ -64,9 +64,9 @@ def admin_client(bootstrap: str, security: Security = UNSECURED) -> AdminClient:
 def await_answer(
     bootstrap: str, *, seconds: float, is_alive: Callable[[], bool], security: Security = UNSECURED
 ) -> bool:
-    """Wait until the cluster lists a broker; return False when it died or `seconds` have passed.
+    """Wait until the cluster lists a broker; return False if the broker died or `seconds` have passed.
 
-    A Kafka broker listens before it takes part: only a listed one serves requests.
+    A Kafka broker listens before it has joined its cluster; it serves requests once it is listed.
     """
     deadline = time.monotonic() + seconds
     with admin_client(bootstrap, security) as admin:
@@ -81,10 +81,10 @@ def await_answer(
 
 
 def ask_capabilities(bootstrap: str, security: Security = UNSECURED) -> frozenset[str]:
-    """Return the capabilities of a broker of unknown make: all of Apache Kafka's, or none.
+    """Return the capabilities of an unknown broker: all of Apache Kafka's, or none.
 
-    Emulators know a handful of settings; one that has no transaction timeout cannot name it. A
-    broker that refuses to show its settings has proved nothing.
+    An emulator knows few settings; one without a transaction time-out does not list that setting.
+    A broker that refuses to show its settings counts as one without capabilities.
     """
     with admin_client(bootstrap, security) as admin:
         try:
@@ -97,10 +97,10 @@ def ask_capabilities(bootstrap: str, security: Security = UNSECURED) -> frozense
 
 
 def disable_topic_creation(bootstrap: str) -> None:
-    """Tell a broker that has no settings file of ours to make topics on request only.
+    """Set a broker without a settings file of ours to create topics only on an explicit request.
 
     Raises:
-        BrokerStartError: it does not take the setting.
+        BrokerStartError: it refuses the setting.
     """
     with admin_client(bootstrap) as admin:
         node = next(iter(admin.list_topics(timeout=10).brokers))
@@ -109,4 +109,6 @@ def disable_topic_creation(bootstrap: str) -> None:
         try:
             admin.incremental_alter_configs([resource], request_timeout=10)[resource].result(10)
         except KafkaException as error:
-            raise BrokerStartError(f"{bootstrap} refuses its settings: {error}; start it again") from error
+            raise BrokerStartError(
+                f"the broker at {bootstrap} refuses auto.create.topics.enable=false: {error}; start it again"
+            ) from error

@@ -1,9 +1,9 @@
-"""Starts a broker as a child process, and makes sure that it ends.
+"""Starting a broker as a child process, and making sure that it ends.
 
-A broker gets a session of its own: Ctrl-C in a terminal reaches only its starter, which
-stops it last. It is stopped by the `with` block, else when the interpreter exits, else by the
-kernel when the starter is killed. The lock on the data directory is inherited by the child: it is
-free only when both are gone.
+A broker gets a session of its own, so that Ctrl-C in a terminal reaches only its starter, which
+stops the broker last. The end of the `with` block stops it; if there is none, the exit of the
+interpreter does, and after a kill of the starter the kernel does. The child inherits the lock on
+the data directory, so the lock is free only when both processes have ended.
 """
 
 import atexit
@@ -28,8 +28,9 @@ LOG_TAIL_BYTES: Final = 2_000
 class LocalBroker(ABC):
     """A broker on a loopback port with its data in a directory; a context manager.
 
-    `port` 0 means a free one, which it then keeps over restarts. `die_with_parent` has the kernel
-    end the broker with its starter; it needs Linux and the main thread and is skipped elsewhere.
+    `port` 0 means a free port, which the broker keeps over restarts. With `die_with_parent` the
+    kernel ends the broker when its starter dies; this needs Linux and the main thread, and is
+    skipped without them.
     """
 
     name: ClassVar[str]
@@ -60,7 +61,7 @@ class LocalBroker(ABC):
         """Finish the set-up of a broker that answers."""
 
     def _stopped(self, *, clean: bool) -> None:  # noqa: B027 - most brokers have nothing to note
-        """Note how it ended. An end before the first answer is clean: no client had written to it."""
+        """Take note of the end. An end before the first answer is clean, because no client has written yet."""
 
     @property
     def info(self) -> BrokerInfo:
@@ -80,16 +81,16 @@ class LocalBroker(ABC):
 
     @property
     def log_path(self) -> Path:
-        """Where the process prints."""
+        """The file of the process's output."""
         return self.data_dir / f"{self.name}.log"
 
     def start(self) -> BrokerInfo:
-        """Start it and wait for its first answer; a running one is left alone.
+        """Start the broker and wait for its first answer. A running broker stays as it is.
 
         Raises:
             BrokerBusyError: another broker uses the data directory.
-            BrokerStartError: it ended, or was silent for `start_seconds`.
-            BrokerError: more, by kind of broker.
+            BrokerStartError: the broker ended, or did not answer within `start_seconds`.
+            BrokerError: the check of this kind of broker failed.
         """
         if self.is_running:
             return self.info
@@ -104,7 +105,7 @@ class LocalBroker(ABC):
         return self._info
 
     def stop(self) -> None:
-        """Ask it to end, wait, then insist. Stopping twice is allowed."""
+        """Send SIGTERM, wait `stop_seconds`, then send SIGKILL. A second call is allowed."""
         if self._child is not None:
             self._stopped(clean=self._end(self._child) or not self._has_answered)
             self._child = None
@@ -114,27 +115,27 @@ class LocalBroker(ABC):
             self._lock = None
 
     def restart(self) -> BrokerInfo:
-        """Stop it if it runs, and start it on the same data and port."""
+        """Stop the broker if it runs, and start it with the same data and port."""
         self.stop()
         return self.start()
 
     def kill(self) -> None:
-        """End it without a word, as the kernel does when memory runs out. Requires `start()`.
+        """Send SIGKILL, as the kernel does when memory runs out. Requires `start()`.
 
-        Data that the broker had written to its files is safe, unlike after a power cut.
+        Data that the broker has written to its files is kept, unlike after a power cut.
         """
         assert self._child is not None, "start the broker first"
         self._child.kill()
         self._child.wait()
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers. Requires `start()`."""
+        """Freeze the process: connections stay open without answers. Requires `start()`."""
         os.kill(self.pid, signal.SIGSTOP)
-        # A thread on another core answers on for a moment: wait until the last one stands still.
+        # A thread on another core may still answer for a moment: wait until all threads have stopped.
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let a frozen one go on. Requires `start()`."""
+        """Let a frozen process go on. Requires `start()`."""
         os.kill(self.pid, signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -145,10 +146,12 @@ class LocalBroker(ABC):
         self.stop()
 
     def _serve(self) -> BrokerInfo:
-        # Asked first: another program that listens there would answer in the place of our broker.
+        # This is checked first, because another program on that port would answer instead of our broker.
         if self._port and not is_free(self._port):
-            raise BrokerStartError(f"port {self._port} is in use: stop what listens there, or name another")
-        # A port that we found can be taken before the broker binds it; a given one is given.
+            raise BrokerStartError(
+                f"port {self._port} is in use: stop the program that listens there, or name another port"
+            )
+        # Another process may take a port that we found before the broker binds it; then another port is tried.
         tries = 1 if self._port else START_TRIES_MAX
         for _ in range(tries):
             port = self._port or find_free_port()
@@ -160,9 +163,9 @@ class LocalBroker(ABC):
                 return self._answered(bootstrap)
             if self.is_running:
                 raise BrokerStartError(
-                    f"{self.name} did not answer within {self.start_seconds:.0f} s: read {self.log_path}"
+                    f"the {self.name} broker did not answer within {self.start_seconds:.0f} s: read {self.log_path}"
                 )
-        raise BrokerStartError(f"{self.name} ended while starting: {self._log_tail()}")
+        raise BrokerStartError(f"the {self.name} broker ended while starting; its output: {self._log_tail()}")
 
     def _spawn(self, command: Sequence[str]) -> None:
         assert self._lock is not None
@@ -186,16 +189,16 @@ class LocalBroker(ABC):
         return with_parent.leash(self.death_signal) if self._die_with_parent and main_thread else []
 
     def _stop_at_exit(self) -> None:
-        # A forked child of ours that exits must not take the broker with it.
+        # A forked child of this process that exits must not stop the broker.
         if os.getpid() == self._starter:
             self.stop()
 
     def _end(self, child: subprocess.Popen[bytes]) -> bool:
-        """Return whether it was alive, ended when asked and reported no failure."""
+        """End the process; return True if it was alive, ended on SIGTERM and reported no failure."""
         if child.poll() is not None:
             return False
         child.terminate()
-        child.send_signal(signal.SIGCONT)  # a frozen one would not hear
+        child.send_signal(signal.SIGCONT)  # a frozen process does not handle SIGTERM
         try:
             return child.wait(self.stop_seconds) in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
         except subprocess.TimeoutExpired:

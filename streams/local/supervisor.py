@@ -1,9 +1,9 @@
-"""Runs the processes of one installation: starts them in order, restarts one that ends, stops them in reverse.
+"""Running the processes of one installation: start in order, restart a process that ends, stop in reverse order.
 
-Each child has a session of its own, so that Ctrl-C in a terminal reaches only the supervisor. A child that ends without
-being asked by the supervisor, with an error or without, is started again after a pause that doubles; one that keeps
-ending at once ends everything, because a trust layer that runs in part would look as if it ran. No child outlives the
-supervisor: on Linux the kernel ends the children of one that was killed.
+Each child has a session of its own, so that Ctrl-C in a terminal reaches only the supervisor. A child that ends
+unasked, with an error or without, is started again after a pause, which doubles each time. If a child keeps ending at
+once, the supervisor ends all of them, because a trust layer that runs in part would look as if it ran. No child
+outlives the supervisor: if it is killed on Linux, the kernel ends its children.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GaveUpError(StoppedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A process that serves until it is asked to end: with SIGTERM, and it is killed after `stop_seconds`."""
+    """A process that serves until SIGTERM. It is killed if it has not ended `stop_seconds` later."""
 
     name: str
     argv: Sequence[str]
@@ -42,7 +42,10 @@ class Child:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """When to try again: pauses from first to longest, doubling; a run of `steady_seconds` was no fast failure."""
+    """The pauses before a restart: from `pause_seconds`, doubling, up to `pause_seconds_max`.
+
+    A run shorter than `steady_seconds` is a fast failure; after `fast_failures_max` of them in a row all is ended.
+    """
 
     pause_seconds: float = 0.5
     pause_seconds_max: float = 10.0
@@ -51,9 +54,9 @@ class Patience:
 
 
 class Supervisor:
-    """Runs children until `stop`. Requires the main thread, for the kernel watches the thread that started a child.
+    """Runs children until `stop`. Requires the main thread, because the kernel watches the thread that started a child.
 
-    `say` gets a sentence for each start and end, `forward` the name of a child and each line that it prints.
+    `say` gets a sentence for each start and end; `forward` gets the name of a child and each line that it prints.
     """
 
     def __init__(
@@ -90,7 +93,7 @@ class Supervisor:
                 self._end(one)
 
     def _tend(self, one: _Running) -> None:
-        """Start a child whose time has come, or take note of its end."""
+        """Start a child that is due, or take note of its end."""
         if self._stopping:
             return
         if one.process is None:
@@ -105,10 +108,13 @@ class Supervisor:
         one.reap()
         one.failures = 1 if seconds >= self._patience.steady_seconds else one.failures + 1
         if one.failures >= self._patience.fast_failures_max:
-            raise GaveUpError(f"{one.child.name} ended {one.failures} times in a row, last {_ending(code)}")
+            raise GaveUpError(
+                f"{one.child.name} ended {one.failures} times in a row, the last time {_ending(code)}; its last lines "
+                "above say why"
+            )
         pause = min(self._patience.pause_seconds * 2 ** (one.failures - 1), self._patience.pause_seconds_max)
         one.start_at = time.monotonic() + pause
-        self._say(f"{one.child.name} ended {_ending(code)}; it is started again in {pause:g} s")
+        self._say(f"{one.child.name} ended {_ending(code)}; it starts again in {pause:g} s")
 
     def _end(self, one: _Running) -> None:
         if one.process is not None and not one.end():
@@ -116,7 +122,7 @@ class Supervisor:
 
 
 class _Running:
-    """One child with its present process, if it has one."""
+    """One child, with its process while it runs."""
 
     def __init__(self, child: Child, forward: Callable[[str, str], None]) -> None:
         self.child = child
@@ -146,10 +152,10 @@ class _Running:
         self._reader.start()
 
     def end(self) -> bool:
-        """Ask the process to end, wait, then insist; whether asking was enough."""
+        """Send SIGTERM, wait, then kill; return False if the process had to be killed."""
         assert self.process is not None
         self.process.terminate()
-        self.process.send_signal(signal.SIGCONT)  # a frozen one would not hear
+        self.process.send_signal(signal.SIGCONT)  # a frozen process does not handle SIGTERM
         try:
             self.process.wait(self.child.stop_seconds)
         except subprocess.TimeoutExpired:
@@ -170,13 +176,13 @@ class _Running:
 
     def _forward_lines(self, pipe: IO[bytes]) -> None:
         with pipe:
-            # A line without an end must not fill the memory: it comes in pieces.
+            # A very long line comes in pieces, so that it cannot fill the memory.
             while line := pipe.readline(LINE_BYTES_MAX):
                 self._forward(self.child.name, line.decode("utf-8", "replace").rstrip("\r\n"))
 
 
 def _ending(code: int) -> str:
-    """Say how a process ended, in words."""
+    """Return in words how a process ended: its status, or its signal."""
     if code >= 0:
         return f"with status {code}"
     try:

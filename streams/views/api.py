@@ -1,23 +1,23 @@
-"""The query API over the views: read-only, one bearer token a tenant, loopback.
+"""The query API over the views: read-only, on loopback, with one bearer token for each tenant.
 
     GET /v1/tenants/{tenant}/sessions?status=open|ended
     GET /v1/tenants/{tenant}/sessions/{session id}       with its vault keys, attestations and delegations
     GET /v1/tenants/{tenant}/attestations?status=…&kind=record|request|grant&key=…&session=<session id>
-    GET /v1/tenants/{tenant}/approvals?status=…&key=…    pending ones, unless another status is asked for
+    GET /v1/tenants/{tenant}/approvals?status=…&key=…    without a status, pending ones
     GET /v1/tenants/{tenant}/context?scope=…&status=…    keys that are set, never values
     GET /v1/tenants/{tenant}/delegations                 trees, each delegation with its children
     GET /healthz
 
-Lists are pages: `limit=1..1000`, and `after=` the `next` of the page before. A page may be short and still name a next
-one; only `next: null` says that there are no more.
+Lists are pages: `limit=1..1000`, and `after=` the `next` of the page before. A page may be short and still have a
+`next`; only `next: null` means that the list has ended.
 
-**Who sees what.** A token opens the tenant in whose folder it stands (`views.token`), and no other. No token, a wrong
-token, another tenant's token and an unknown tenant have one answer, 401 with the same body, given before the question
-is read: a stranger does not learn which tenants there are. The rest of the door is `streams/http/door.py`.
+**Access.** A token (`views.token` in a tenant's folder) opens that tenant only. A missing token, a wrong token, another
+tenant's token and an unknown tenant get the same answer, 401 with the same body, before the question is read: so the
+answers do not reveal the names of tenants. The other checks of a request are in `streams/http/door.py`.
 
 **Readiness.** While the tables do not hold the log up to a recent time, the answer is 503 with a sentence and
-`Retry-After`. An empty last page always means that there is nothing. Values of the vault and of attestations are on no
-topic that the views read.
+`Retry-After`. An empty list therefore always means that there are no such rows. Values of the vault and of attestations
+are not on any topic that the views read.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class QueryAPI:
         self._clock_ms = clock_ms
 
     def front(self) -> Front:
-        """Return the endpoints and what opens them."""
+        """Return the endpoints and their tokens."""
         lists = [
             Endpoint(f"{_TENANT}/{listing.name}", self._of_tenant(partial(self._list, listing))) for listing in LISTINGS
         ]
@@ -134,7 +134,7 @@ def _paged(name: str, page: Page) -> JSONRow:
 def read_question(
     tenant: str, parameters: QueryParams, filters: Mapping[str, Filter]
 ) -> tuple[PageQuery, dict[str, str]]:
-    """Return which page is asked for, and the filters' values by name.
+    """Return the requested page, and the filters' values by name.
 
     Raises:
         HTTPRefusal: 400 for a parameter that is unknown, repeated or malformed.

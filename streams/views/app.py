@@ -1,16 +1,16 @@
 """The Faust application of the views: it folds each source topic into its table, and decides nothing.
 
-Every view is the same machine with another description (`view.View`): one agent, one table, one changelog.
+Every view has the same parts with another description (`view.View`): one agent, one table, one changelog.
 
-**Why a Table in a group of its own, and no GlobalTable.** A views process must answer for every tenant, so it needs
-every partition. A GlobalTable gets there by a changelog that all members of one group follow; Faust itself warns that
-several members may recover it for ever, and a member that was killed holds its partitions back until its session ends
-(on the embedded broker: a minute or more). So each process is a consumer group of its own, with a fresh name at each
-start: nobody waits for a member that died, any number of processes run side by side, and each holds every row.
+**A Table in a group of its own, not a GlobalTable.** A views process answers for every tenant, so it needs every
+partition. With a GlobalTable all members of one group follow a changelog; Faust itself warns that several members may
+recover it for ever, and a killed member holds its partitions until its session ends (on the embedded broker a minute or
+more). So each process is a consumer group of its own, with a fresh name at each start. It does not wait for a dead
+member, any number of processes run side by side, and each holds every row.
 
-**Why that is true after a restart.** A fresh group reads the sources, which are compacted, from their beginning; an
-older audit index never replaces a row. The changelog that Faust keeps is a head start and never the truth: were it
-behind, torn or written by several processes at once, the source would set it right before a view is shown.
+**Rows after a restart.** A fresh group reads the sources, which are compacted, from their beginning; an older audit
+index never replaces a row. The changelog of Faust only shortens the start. If it is behind, damaged or written by
+several processes at once, the source corrects the rows before a view is shown.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from streams.views.view import C, Deadlines, View, fold_change
 
 log = logging.getLogger(__name__)
 
-POISON_LOGGED_MAX = 100  # a flood of them must not fill a disk; the count goes on
+POISON_LOGGED_MAX = 100  # a flood of malformed records must not fill a disk; the count goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewsSettings:
-    """How a views process reaches its brokers.
+    """The brokers of a views process, its consumer group and its directory.
 
-    `instance` names the consumer group and must be new at each start. Faust makes a directory below `data_dir`
-    although nothing is kept there.
+    `instance` names the consumer group and must be new at each start. Faust creates a directory below `data_dir` and
+    keeps nothing there.
     """
 
     bootstrap: str
@@ -57,7 +57,7 @@ class ViewsSettings:
 
 
 def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faust.App:
-    """Return an application that keeps every view's table; `progress` is told how far they are."""
+    """Return an application that keeps every view's table and reports to `progress` how far they are."""
     progress = progress or Progress()
     brokers = [URL(f"kafka://{address.strip()}") for address in settings.bootstrap.split(",")]
     app = faust.App(
@@ -68,7 +68,7 @@ def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faus
         datadir=settings.data_dir / "faust",
         autodiscover=False,
         processing_guarantee="at_least_once",
-        # Faust's web server would show every tenant's rows to anybody, on all interfaces.
+        # Faust's web server would show every tenant's rows to any client, on all interfaces.
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -89,7 +89,7 @@ def build_app(settings: ViewsSettings, progress: Progress | None = None) -> faus
 
 
 def rows_of(app: faust.App) -> dict[str, faust.types.TableT[bytes, bytes]]:
-    """Return the tables by view: `<tenant>/<id>` to the newest change of that thing, framed as on the log."""
+    """Return the tables by view. A key is `<tenant>/<id>`, its value the newest change, framed as on the log."""
     return {view.name: cast(faust.types.TableT[bytes, bytes], app.tables[view.table]) for view in VIEWS}
 
 
@@ -125,7 +125,7 @@ def _add_view(app: faust.App, view: View[C], progress: Progress) -> None:
 
 
 class Folding(Generic[C]):
-    """Carries records into a view's table; each first drops rows of its partition that are over."""
+    """Folds records into a view's table. Each record first removes rows of its partition that are past their time."""
 
     def __init__(
         self,
@@ -141,16 +141,16 @@ class Folding(Generic[C]):
         self._deadlines: defaultdict[int, Deadlines[C]] = defaultdict(lambda: Deadlines(view))
 
     async def run(self, stream: faust.types.StreamT[bytes]) -> None:
-        """Fold every record of the source. A failure of ours crashes the process; bad bytes do not."""
+        """Fold every record of the source. An exception in our code crashes the process; malformed bytes do not."""
         async for event in stream.events():
             message = event.message
             self.fold(message.key, message.value, message.partition, message.offset)
             self._progress.note_folded(message.tp, message.offset)
 
     def fold(self, key: bytes | None, value: bytes | None, partition: int, offset: int) -> None:
-        """Fold one record. Bytes that are no change of this view are counted, said loudly, and skipped."""
+        """Fold one record. Bytes that are not a change of this view are counted, logged at level error and skipped."""
         now = self._clock_ms()
-        # Deletions go to the changelog partition of the record at hand, so only its own rows may leave with it.
+        # A deletion goes to the changelog partition of the present record, so only rows of that partition are deleted.
         for due in self._deadlines[partition].due(self._table, now):
             del self._table[due]
         if value is None:
@@ -168,10 +168,10 @@ class Folding(Generic[C]):
         current = self._view.read_row(self._table.get(key))
         if fold_change(current, change) is not change:
             return
-        # Long over when it is first read: at a start, most of the source. Writing it down would only have it dropped.
+        # The row is past its time when it is first read. At a start this holds for most of the source.
         if current is None and self._view.shown_until(change) <= now:
             return
-        # Read again from the beginning, as at each start: what stands there already is not written anew.
+        # At each start the source is read again from its beginning: an equal row is not written again.
         if self._table.get(key) != value:
             self._table[key] = value
         self._note(key, change)
@@ -186,10 +186,10 @@ class Folding(Generic[C]):
     def _say_poison(self, exc: SchemaError, place: Place, offset: int) -> None:
         self._progress.poison_records += 1
         if self._progress.poison_records <= POISON_LOGGED_MAX:
-            log.error("%s@%d is skipped: %s: %s", place, offset, exc.code, exc)
+            log.error("the record at offset %d of %s is skipped: %s: %s", offset, place, exc.code, exc)
 
     async def on_recovered(self) -> None:
-        """Take note of the rows that came from the changelog, or a silent tenant's would never be dropped."""
+        """Note the deadlines of rows from the changelog; without this the rows of a silent tenant would stay."""
         for key, value in list(self._table.items()):
             row = self._view.read_row(value)
             if row is not None:

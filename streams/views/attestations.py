@@ -1,6 +1,6 @@
-"""The view of what was attested and approved: records of sessions, requests for approval, and grants.
+"""The view of attestations and approvals: records of sessions, requests for approval, and grants.
 
-Values of attestations are not here: they never leave the tenant's own topics.
+It has no values of attestations: those never leave the tenant's own topics.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from schemas.topics import OPS_ATTESTATIONS, OPS_ATTESTATIONS_CHANGELOG
 from schemas.words import AttestationKind, Status
 from streams.views.view import ID_BYTES, JSONRow, View, shown_after
 
-# What a request is: pending, then one of the others. `expired` is told by the clock: no event says so.
+# Statuses of requests, then those of records and grants too. There is no event for `expired`: it follows from the time.
 OF_REQUESTS = (Status.PENDING, Status.APPROVED, Status.DENIED, Status.TIMEOUT, Status.CANCELLED)
 OF_ATTESTATIONS = (*OF_REQUESTS, Status.ACTIVE, Status.CONSUMED, Status.REVOKED, Status.EXPIRED, Status.ENDED)
 _SAID = frozenset(OF_ATTESTATIONS) - {Status.EXPIRED}
@@ -20,7 +20,7 @@ _LIVE = frozenset({Status.PENDING, Status.ACTIVE})
 
 
 def status_of(row: AttestationChanged, now: int) -> Status:
-    """Return what it is at `now`: past its end it counts no more, although no event says so yet."""
+    """Return the status at `now`. A row past its end is over even before an event says so."""
     if row.ends_at is not None and now >= row.ends_at:
         if row.status == Status.PENDING:
             return Status.TIMEOUT
@@ -30,18 +30,18 @@ def status_of(row: AttestationChanged, now: int) -> Status:
 
 
 def shown_until(row: AttestationChanged) -> int:
-    """Return the time from which the row is shown no more."""
+    """Return the time in ms from which the row is no longer shown."""
     if row.status not in _LIVE:
         return shown_after(row.at)
     return limits.FOR_EVER_MS if row.ends_at is None else shown_after(row.ends_at)
 
 
 def check(change: AttestationChanged) -> None:
-    """Raise MalformedRecordError unless the parts fit each other."""
+    """Raise MalformedRecordError if the kind is unknown or the session id does not fit it."""
     if change.kind not in set(AttestationKind):
         raise MalformedRecordError(f"got kind {change.kind[:16]!r}, want record, request or grant")
     if len(change.session_id) != (0 if change.kind == AttestationKind.GRANT else ID_BYTES):
-        raise MalformedRecordError(f"want a session id of {ID_BYTES} bytes, and none for a grant")
+        raise MalformedRecordError(f"the session id must have {ID_BYTES} bytes, or be empty for a grant")
 
 
 def describe(row: AttestationChanged, now: int) -> JSONRow:
@@ -66,7 +66,7 @@ def describe(row: AttestationChanged, now: int) -> JSONRow:
 
 
 def describe_request(row: AttestationChanged, now: int) -> JSONRow | None:
-    """Return a request with who may approve it, who has, and until when; None for records and grants."""
+    """Return a request with its possible approvers, its approvals and its deadline; None for records and grants."""
     if row.kind != AttestationKind.REQUEST:
         return None
     return {

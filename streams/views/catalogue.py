@@ -1,4 +1,4 @@
-"""Every view there is, and every list that may be asked for: which rows, which parameters, and how a row leaves."""
+"""All views, and all lists of the query API: their rows, their parameters, and the form of a row."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streams.views.view import JSONRow, Page, PageQuery, View, select_page
 VIEWS: tuple[View[Any], ...] = (SESSIONS, ATTESTATIONS, CONTEXT, DELEGATIONS)  # Any: each of its own record
 Rows = Mapping[str, Mapping[bytes, bytes]]  # the rows of each view, by its name
 
-RELATED_ROWS_MAX = 100  # of each kind, beside one session
+RELATED_ROWS_MAX = 100  # of each kind, shown with one session
 ROW_ID = re.compile(r"[0-9a-f]{64}")
 _TEXT_CHARS_MAX = 512
 
 
 class Filter(NamedTuple):
-    """One parameter: the member of a row that must equal it, and what a good value is, in words."""
+    """One parameter: the member of a row that must equal it, and in `want` the words for a valid value."""
 
     member: str
     want: str
@@ -115,7 +115,7 @@ def trees(rows: Rows, question: PageQuery, now: int) -> Page:
 def session_whole(rows: Rows, tenant: str, session_id: str, now: int) -> JSONRow | None:
     """Return a session with its vault keys, its attestations and requests, and the delegations of its principal.
 
-    None where no such session is shown. Where there are more than RELATED_ROWS_MAX of a kind, `more` names the kind.
+    None if no such session is shown. If there are more than RELATED_ROWS_MAX rows of a kind, `more` names the kind.
     """
     stored = rows[SESSIONS.name].get(f"{tenant}/{session_id}".encode())
     row = SESSIONS.read_row(stored)

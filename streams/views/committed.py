@@ -1,24 +1,26 @@
-"""Faust's Kafka consumer, made to read committed records only, all of them, from the beginning of their topics.
+"""Faust's Kafka consumer, changed to read only committed records, all of them, from the beginning of their topics.
 
-The one file that knows the inside of faust-streaming 0.15.3 and aiokafka 0.14.0. Each point was taken out with these
-versions, and the damage seen (ADR 0020):
+This is the one file that uses the internals of faust-streaming 0.15.3 and aiokafka 0.14.0. Each of the four points is
+needed with these versions; ADR 0020 describes the damage without it.
 
-**Committed.** Faust has no setting for the isolation level outside its exactly-once mode, whose writes have open bugs
-and which this read path has no use for.
+**Isolation level.** Faust has no setting for it outside its exactly-once mode. The writes of that mode have open bugs,
+and this read path does not need it.
 
-**Aborts that are over.** With each fetch a broker names the aborted transactions that reach into it, and aiokafka drops
-the records of those producers until it meets the mark of the abort. The embedded broker names every abort since the
-partition began. The mark of an old one lies before the fetch, so aiokafka would drop all that the same producer commits
-later. Therefore the marks that were met are remembered, and an abort whose mark lies before the fetch is taken out.
-Apache Kafka never names such an abort, so nothing changes there.
+**Finished aborts.** A fetch response lists aborted transactions as (producer, first offset), and aiokafka drops that
+producer's records until it meets the marker of the abort. Apache Kafka lists only aborts that reach into the fetch. The
+embedded broker lists every abort since the partition began. `Fetched` remembers the markers and removes aborts with a
+marker before the fetch:
 
-**Not too often.** The embedded broker answers a fetch at once where Kafka waits for records, and aiokafka asks again at
-once: an idle application took a whole core. A fetch that brought nothing therefore takes `EMPTY_SECONDS` at least.
+    log             10 p1 aborted | 11 p1 abort marker | 12 p1 committed | 13 p1 commit marker
+    fetch from 12   aborts listed: (p1, first 10); aiokafka would drop 12, because marker 11 is not in this fetch
+    with `Fetched`  marker of p1 seen at 11, and 10 <= 11 < 12: the abort is removed, and record 12 is read
 
-**From the beginning.** After it has laid its changelogs over the tables, Faust lets the sources flow, seeks to the
-committed offsets, and then clears its queues; where nothing was committed, records that flowed in between are lost.
-Here the sources are held until the queues are cleared, and each assignment begins at their first record: only they are
-the truth.
+**Pauses.** The embedded broker answers an empty fetch at once where Kafka waits for records, and aiokafka asks again at
+once: an idle application took a whole core. Therefore an empty fetch takes at least `EMPTY_SECONDS`.
+
+**Start.** After Faust has recovered its tables from the changelogs, it lets the sources flow, seeks to the committed
+offsets, and then clears its queues. Without committed offsets the records that arrived in between are lost. Here the
+sources are held until the queues are cleared, and each assignment begins at their first record.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ from streams.views.progress import Progress
 
 ISOLATION = "read_committed"
 HELD_SECONDS = 0.02
-EMPTY_SECONDS = 0.1  # the views are no faster than a person looks
+EMPTY_SECONDS = 0.1  # a delay that a person does not notice
 
 
 class CommittedThread(driver.AIOKafkaConsumerThread):
@@ -56,9 +58,9 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        # `start()` reads it. If it had another name, records of aborted transactions would be shown as facts: so crash.
+        # `start()` reads this attribute. If it had another name, the views would show aborted records: so crash.
         if getattr(consumer, "_isolation_level", None) != "read_uncommitted":
-            raise RuntimeError("this aiokafka keeps its isolation level elsewhere: pin aiokafka 0.14")
+            raise RuntimeError("this version of aiokafka has no `_isolation_level`: install aiokafka 0.14")
         consumer._isolation_level = ISOLATION  # noqa: SLF001 - it has no setter, and Faust builds the consumer
         return consumer
 
@@ -73,13 +75,13 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
 
 
 def unhurried(fetch: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
-    """Return a fetch that takes `EMPTY_SECONDS` at least where it brings nothing."""
+    """Return a fetch that takes at least `EMPTY_SECONDS` if it brings no records."""
 
     async def fetch_unhurried(*request: Any) -> bool:  # Any: aiokafka's own arguments
         began = time.monotonic()
         if await fetch(*request):
             return True
-        with contextlib.suppress(asyncio.CancelledError):  # the fetch itself takes it for "of no interest any more"
+        with contextlib.suppress(asyncio.CancelledError):  # aiokafka cancels a fetch that is no longer needed
             await asyncio.sleep(began + EMPTY_SECONDS - time.monotonic())
         return False
 
@@ -87,7 +89,10 @@ def unhurried(fetch: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[
 
 
 class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
-    """Records that aiokafka has fetched and not yet handed out. Aborts that are over are forgotten on arrival."""
+    """Records that aiokafka has fetched and not yet handed out, by partition.
+
+    Setting an item removes its finished aborts; the module docstring has an example.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +105,7 @@ class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
 
 
 def forget_finished(records: PartitionRecords, marks: dict[int, int]) -> None:
-    """Take out aborts whose mark lies before the fetch; `marks`, the last one by producer, is kept up to date."""
+    """Remove aborts with a marker before the fetch; update `marks`, the offset of the last marker by producer."""
     start, met = records.next_fetch_offset, records._contains_abort_marker  # noqa: SLF001 - it has no other name
     records._aborted_transactions = [  # noqa: SLF001 - the same
         (producer, first)
@@ -118,7 +123,7 @@ def forget_finished(records: PartitionRecords, marks: dict[int, int]) -> None:
 
 
 class CommittedConsumer(driver.Consumer):
-    """Pulls committed records of the sources, and of changelogs while tables are recovered."""
+    """Pulls committed records of the sources, and of the changelogs while tables are recovered."""
 
     sources: frozenset[str]
     progress: Progress
@@ -148,7 +153,7 @@ class CommittedConsumer(driver.Consumer):
 
 
 class CommittedTransport(driver.Transport):
-    """Faust's transport over aiokafka with that consumer."""
+    """Faust's transport over aiokafka, with CommittedConsumer as its consumer."""
 
     Consumer = CommittedConsumer
 

@@ -1,4 +1,4 @@
-"""The view of the vault: which keys there are, in which scope and version. Values are not here, nor on its topic."""
+"""The view of the vault: its keys, with scope and version. Neither the view nor its topic has values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ OF_KEYS = (Status.SET, Status.DELETED, Status.ENDED)
 
 
 def status_of(row: ContextChanged, now: int) -> Status:
-    """Return what the key is at `now`: past its end it holds nothing, although no event says so yet."""
+    """Return the status of the key at `now`. A key past its end is empty even before an event says so."""
     over = row.status == Status.SET and row.ends_at is not None and now >= row.ends_at
     return Status.ENDED if over else Status(row.status)
 
 
 def shown_until(row: ContextChanged) -> int:
-    """Return the time from which the row is shown no more."""
+    """Return the time in ms from which the row is no longer shown."""
     if row.status != Status.SET:
         return shown_after(row.at)
     return limits.FOR_EVER_MS if row.ends_at is None else shown_after(row.ends_at)

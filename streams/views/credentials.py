@@ -1,4 +1,4 @@
-"""Credentials of the views for the brokers: the settings of `producers/home/security.py` as Faust takes them."""
+"""Credentials of the views for the brokers: the settings of `producers/home/security.py` in Faust's form."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The view of delegations, as trees: what was handed on, and what was handed on from that.
+"""The view of delegations, as trees: each delegation with the delegations that were made from it.
 
-A delegation is shown until an hour after its own end, revoked or not. None ends later than the one above it, so a
-child is never shown without what it hangs on.
+A delegation is shown until an hour after its own end, revoked or not. No delegation ends later than its parent, so a
+child is never shown without its parent.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from schemas.topics import OPS_DELEGATIONS, OPS_DELEGATIONS_CHANGELOG
 from schemas.words import Status
 from streams.views.view import ID_BYTES, JSONRow, Page, PageQuery, View, live_rows, shown_after
 
-TREE_ROWS_MAX = 250  # of one page: a scope may be large
-DEPTH_MAX = 16  # twice what the monitor grants, which is as deep as a page is nested
+TREE_ROWS_MAX = 250  # per page, because a scope may be large
+DEPTH_MAX = 16  # nested delegations of a page: twice the depth that the monitor allows
 
 
-# An active delegation is one of which neither itself nor one above it was revoked by name. The session or the key that
-# granted it may have ended since, which ends it too: that stands with the session.
+# `active`: neither the delegation nor one above it was revoked by name. It may still have ended, because its delegator
+# has lost a session or a key since; the view of sessions shows that.
 OF_DELEGATIONS = (Status.ACTIVE, Status.REVOKED, Status.ENDED)
 
 
 def shown_until(row: DelegationChanged) -> int:
-    """Return the time from which the row is shown no more."""
+    """Return the time in ms from which the row is no longer shown."""
     return shown_after(row.expires_at)
 
 
 def check(change: DelegationChanged) -> None:
-    """Raise MalformedRecordError unless the parent is one, and the scope is what a scope is written in."""
+    """Raise MalformedRecordError unless the parent is another delegation's id, and the scope is JSON."""
     if change.parent is not None and (len(change.parent) != ID_BYTES or change.parent == change.delegation):
-        raise MalformedRecordError(f"want a parent of {ID_BYTES} bytes, and not itself")
+        raise MalformedRecordError(f"the parent must be another delegation's id of {ID_BYTES} bytes")
     try:
         json.loads(change.scope)
     except (ValueError, RecursionError) as exc:
-        raise MalformedRecordError("want a scope in JSON") from exc
+        raise MalformedRecordError("the scope is not JSON") from exc
 
 
 def status_of(row: DelegationChanged, above: Status, now: int) -> Status:
-    """Return what a delegation is at `now`, under one that is `above`."""
+    """Return the status of a delegation at `now`, if its parent has the status `above`."""
     if Status.REVOKED in {above, Status(row.status)}:
         return Status.REVOKED
     over = now >= row.expires_at or Status.ENDED in {above, Status(row.status)}
@@ -82,8 +82,8 @@ DELEGATIONS = View(
 def select_trees(rows: Mapping[bytes, bytes], question: PageQuery, now: int, member: str = "") -> Page:
     """Return a page of a tenant's trees in the order of their roots, each delegation with its `children`.
 
-    With `member`, only trees in which this principal has or was given something. A page holds at most `limit` trees
-    and about TREE_ROWS_MAX delegations; where a tree is cut, `children_left_out` counts what is not shown.
+    With `member`, only trees with a delegation from or to this principal. A page holds at most `limit` trees and about
+    TREE_ROWS_MAX delegations; if a tree is cut, `children_left_out` counts the children that are missing.
     """
     tree = _Trees(rows, question.tenant, now)
     found: list[JSONRow] = []
@@ -101,7 +101,7 @@ def select_trees(rows: Mapping[bytes, bytes], question: PageQuery, now: int, mem
 
 
 class _Trees:
-    """The delegations of one tenant at a moment, by what they hang on."""
+    """The delegations of one tenant at one moment, by their parent."""
 
     def __init__(self, rows: Mapping[bytes, bytes], tenant: str, now: int) -> None:
         self._now = now
@@ -119,7 +119,7 @@ class _Trees:
                 self._children[row.parent].append(row)
 
     def names(self, root: DelegationChanged, member: str) -> bool:
-        """Whether a principal is anywhere in a tree."""
+        """True if a principal is delegator or delegate anywhere in a tree."""
         below: Sequence[DelegationChanged] = [root]
         for _ in range(DEPTH_MAX):
             if any(member in {row.delegator, row.delegate} for row in below):
@@ -128,8 +128,8 @@ class _Trees:
         return False
 
     def grown(self, root: DelegationChanged, room: int) -> JSONRow:
-        """Return a tree of at most `room` delegations, those near the root first."""
-        # What it hangs on is not known here: nobody can say that it counts.
+        """Return a tree of at most `room` delegations; those near the root come first."""
+        # A root with a parent has lost that parent here, so its status is not known to be active.
         above = Status.ACTIVE if root.parent is None else Status.ENDED
         top = describe(root, status_of(root, above, self._now))
         below: list[tuple[DelegationChanged, JSONRow]] = [(root, top)]

@@ -1,7 +1,7 @@
 """The views process: the Faust application and its query API in one event loop.
 
-Neither is of use without the other, so the end of either ends the process with an error. Its supervisor starts it
-again, which costs a second reading of the topics.
+Neither works without the other, so the end of either ends the process with an error. Its supervisor starts it again,
+and it reads the topics again from their beginning.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.25
 FOLLOW_SECONDS = 1.0
-# Longer than one request may take, or checks would pile up in the consumer's thread while a broker is away.
+# Longer than one request may take. With less, checks would pile up in the consumer's thread while a broker is away.
 CHECK_SECONDS_MAX = 20.0
 WAITING_SAID_SECONDS = 5.0
-# Joining and reading take seconds. After this time Faust is stuck; it can be so without a log line.
+# Joining and reading take seconds. After this time Faust is stuck, perhaps without a log line.
 STALLED_SECONDS = 120.0
 STOP_SECONDS = 5.0
 CLIENT_LOGGERS = ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
@@ -52,7 +52,7 @@ OnListening = Callable[[int], None]
 
 
 class ViewsEndedError(StoppedError):
-    """One half of the process ended by itself."""
+    """The query API or the Faust application ended unasked."""
 
 
 class ViewsStalledError(StoppedError):
@@ -70,7 +70,7 @@ def run_views(
     Raises:
         ViewTopicsError: the topics of the views do not exist and cannot be created.
         OSError: the port is taken.
-        ViewsEndedError, ViewsStalledError: the process must be started anew.
+        ViewsEndedError, ViewsStalledError: the process must be started again.
     """
     security = home.security
     create_view_topics(bootstrap, replication=replication, security=security)
@@ -90,7 +90,7 @@ async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on
     server = server_of(QueryAPI(home, rows_of(app), progress).front())
     stopped = asyncio.Event()
     _stop_on_signals(stopped)
-    logging.getLogger(committed.__name__).setLevel(logging.WARNING)  # Faust tells there how its services start
+    logging.getLogger(committed.__name__).setLevel(logging.WARNING)  # Faust logs there how its services start
     for name in CLIENT_LOGGERS:
         logging.getLogger(name).addFilter(Seldom())
     halves = {
@@ -105,7 +105,7 @@ async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on
 
 
 async def _until_first(halves: dict[str, Coroutine[None, None, None]], stopped: asyncio.Event) -> None:
-    """Return once `stopped` is set. Raises the error that ended a half, or ViewsEndedError if it ended without one."""
+    """Return once `stopped` is set. Raises the error of a half that ended, ViewsEndedError if it ended without one."""
     names = {asyncio.create_task(work): name for name, work in halves.items()}
     until_stopped = asyncio.create_task(stopped.wait())
     done, _ = await asyncio.wait([*names, until_stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -141,14 +141,14 @@ async def _work(app: faust.App) -> None:
 
 
 async def _stop(app: faust.App, server: Server) -> None:
-    """Stop both halves, each within its time: a stop that hangs must not hold back the next start."""
+    """Stop both halves within STOP_SECONDS, so that a stop that hangs does not delay the next start."""
     server.should_exit = True
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(app.stop(), STOP_SECONDS)
 
 
 class Seldom(logging.Filter):
-    """Passes at most `CLIENT_RECORDS_MAX` records a minute: aiokafka logs a missing broker a hundred times a second."""
+    """Passes at most `CLIENT_RECORDS_MAX` log records a minute. aiokafka logs a missing broker 100 times a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class Seldom(logging.Filter):
 
 
 class Watch:
-    """Measures again and again how far the tables are, and keeps `progress` current."""
+    """Measures how far the tables are, about once a second, and updates `progress`."""
 
     def __init__(self, app: faust.App, progress: Progress) -> None:
         self._app = app
@@ -193,7 +193,7 @@ class Watch:
                 ends = await consumer.highwaters(*self._places)
                 self._progress.aim(now, {(tp.topic, tp.partition): end for tp, end in ends.items()})
                 positions = {(tp.topic, tp.partition): await consumer.position(tp) or 0 for tp in self._places}
-                # What the positions have passed is told as pulled in this loop, a turn or two later.
+                # Records that a position has passed are noted as pulled in this loop, a turn or two later.
                 await asyncio.sleep(0.02)
         except TimeoutError:
             return
@@ -222,7 +222,7 @@ class Watch:
         waited = now - self._good
         sentence = self._progress.sentence(clock_ms())
         if waited > STALLED_SECONDS:
-            raise ViewsStalledError(f"{sentence}; waited {waited:.0f} s: start the views anew")
+            raise ViewsStalledError(f"{sentence}; waited {waited:.0f} s: start the views again")
         if waited > WAITING_SAID_SECONDS and now - self._said > WAITING_SAID_SECONDS:
             self._said = now
             log.warning("%s; waited %.0f s", sentence, waited)

@@ -1,9 +1,13 @@
-"""How far the views are: whether they may be shown, and as of when they are the truth.
+"""How far the views are: whether they may be shown, and the time up to which they are complete.
 
-An answer names a time `as_of`; every change that was committed before it is in the answer. The views ask for the ends
-of all their sources, read past them, and only then is that moment's time taken over. Offsets alone decide, never
-silence: an empty table is shown only when its source is known to be empty. One readiness serves all tables, because an
-answer may be made from several.
+An answer names a time `as_of`; it contains every change that was committed before that time. The views ask for the ends
+of all their sources at a moment, read past these ends, and then `as_of` becomes that moment. Only offsets decide this,
+never a lack of records: an empty table is shown only if its source is known to be empty. All tables are ready together,
+because an answer may come from several.
+
+    10:00:05   ends of the sources asked for: sessions/0 ends at 120        as_of is 10:00:04
+    10:00:06   position of sessions/0 is 121, but record 118 is not folded  as_of stays 10:00:04
+    10:00:07   position 121, and every pulled record is folded              as_of becomes 10:00:05
 """
 
 from __future__ import annotations
@@ -17,12 +21,12 @@ from schemas.errors import StoppedError
 
 Place = tuple[str, int]  # a topic and its partition
 
-# Between two checks a second passes, and a check may wait for a slow broker: older than this, something is wrong.
+# A check runs every second and may wait for a slow broker. An older `as_of` means that something is wrong.
 AS_OF_MS_MAX = 15_000
 
 
 class Phase(enum.Enum):
-    """What a views process is doing; the value is the sentence for people."""
+    """The present activity of a views process; the value is the sentence for people."""
 
     STARTING = "the views are connecting to the brokers"
     JOINING = "the views are joining their consumer group"
@@ -32,12 +36,12 @@ class Phase(enum.Enum):
 
 
 class LostRecordError(StoppedError):
-    """A record that was taken from the broker never reached the table: the view would lie. Start anew."""
+    """A pulled record did not reach the table, so the view would be wrong. The process must start again."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """What was taken from the sources and is in no table yet, by partition, and the time that is vouched for."""
+    """The phase of the views, the time `as_of` in ms, and the pulled records that are not folded yet, by partition."""
 
     phase: Phase = Phase.STARTING
     as_of: int | None = None
@@ -46,11 +50,11 @@ class Progress:
     _target: tuple[int, Mapping[Place, int]] | None = None
 
     def is_ready(self, now: int) -> bool:
-        """Whether the views may be shown at `now`."""
+        """True if the views may be shown at `now`."""
         return self.phase is Phase.FOLLOWING and self.as_of is not None and now - self.as_of <= AS_OF_MS_MAX
 
     def sentence(self, now: int) -> str:
-        """Say why the views may not be shown. Requires `not is_ready(now)`."""
+        """Return the reason why the views may not be shown. Requires `not is_ready(now)`."""
         if self.phase is Phase.FOLLOWING and self.as_of is not None:
             return f"the views have not caught up with the log for {(now - self.as_of) // 1000} s"
         return self.phase.value
@@ -63,18 +67,20 @@ class Progress:
         """Take note that the record at `offset` is in the table, or was skipped as poison.
 
         Raises:
-            LostRecordError: an earlier one was pulled and is not.
+            LostRecordError: an earlier record was pulled and is not in the table.
         """
         waiting = self._unfolded[place]
         if waiting and waiting[0] < offset:
-            raise LostRecordError(f"the record at {waiting[0]} of {place} was lost before {offset}")
+            raise LostRecordError(
+                f"the record at offset {waiting[0]} of {place} was pulled and not folded before offset {offset}"
+            )
         if waiting and waiting[0] == offset:
             waiting.popleft()
 
     def begin_anew(self) -> None:
-        """Take note that the sources are read from their beginning: what was true before is not known now.
+        """Take note that the sources are read from their beginning; the views are not ready until they are read.
 
-        What was on its way is forgotten, it comes again.
+        Records on their way to the table are forgotten, because they are pulled again.
         """
         self._unfolded.clear()
         self.wait_in(Phase.READING)
@@ -85,14 +91,14 @@ class Progress:
         self._target = None
 
     def aim(self, now: int, ends: Mapping[Place, int]) -> None:
-        """Take the ends of the sources, asked for after `now`, as the next target, unless one is under way."""
+        """Make the ends of the sources, which were asked for after `now`, the next target, if there is none."""
         if self._target is None:
             self._target = (now, dict(ends))
 
     def settle(self, positions: Mapping[Place, int]) -> None:
-        """Compare where the reader stands with the target; reaching it moves `as_of`.
+        """Compare the positions of the reader with the target; if it is reached, `as_of` moves to its time.
 
-        The position passes the marks and aborted records of transactions, which are never pulled; a pulled record
+        A position passes the markers and aborted records of transactions, which are never pulled. A pulled record
         counts when it is folded.
         """
         if self._target is None:

@@ -1,4 +1,4 @@
-"""The view of sessions: who speaks for whom, since and until when."""
+"""The view of sessions: the principal of each, its role, its start and its end."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ OF_SESSIONS = (Status.OPEN, Status.ENDED)
 
 
 def status_of(row: SessionChanged, now: int) -> Status:
-    """Return what the session is at `now`: past its expiry it has ended, although no event says so yet."""
+    """Return the status of the session at `now`. A session past its expiry has ended even before an event says so."""
     return Status.OPEN if row.status == Status.OPEN and now < row.expires_at else Status.ENDED
 
 
 def shown_until(row: SessionChanged) -> int:
-    """Return the time from which the row is shown no more."""
+    """Return the time in ms from which the row is no longer shown."""
     return shown_after(row.expires_at if row.status == Status.OPEN else min(row.expires_at, row.at))
 
 

@@ -1,4 +1,4 @@
-"""The topics that a views process needs, made before it starts: nothing is ever created by being written to."""
+"""The topics of the views, created before a views process starts: no topic is created by a first write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 15.0
 
 
 class ViewTopicsError(InstallationError):
-    """A topic of the views has another number of partitions, or cannot be made."""
+    """A topic of the views has another number of partitions, or cannot be created."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class ViewTopic:
 
 
 def view_topics(replication: int = 1) -> tuple[ViewTopic, ...]:
-    """Return the source of each table and its changelog, which Faust wants partitioned alike."""
+    """Return the source of each table and its changelog. Faust requires equal partition counts."""
     return tuple(
         ViewTopic(name=topic.of(""), partitions=topic.partitions, config=topic.config(replication))
         for topic in OPS_TOPICS
@@ -38,10 +38,10 @@ def view_topics(replication: int = 1) -> tuple[ViewTopic, ...]:
 
 
 def create_view_topics(bootstrap: str, *, replication: int = 1, security: Security = UNSECURED) -> list[str]:
-    """Create the topics that are missing and return their names; those that exist are only checked.
+    """Create the missing topics and return their names; existing ones are only checked.
 
     Raises:
-        ViewTopicsError: one has another number of partitions, cannot be made, or the brokers do not answer.
+        ViewTopicsError: a topic has another number of partitions or cannot be created, or the brokers do not answer.
     """
     with AdminClient({**security, "bootstrap.servers": bootstrap, "log_level": 3}) as admin:
         try:
@@ -51,10 +51,13 @@ def create_view_topics(bootstrap: str, *, replication: int = 1, security: Securi
                 _create(admin, missing, replication)
                 have = _await(admin, [t.name for t in missing])
         except KafkaException as exc:
-            raise ViewTopicsError(f"the topics of the views could not be made: {exc.args[0].str()}") from exc
+            raise ViewTopicsError(f"the topics of the views could not be created: {exc.args[0].str()}") from exc
     for topic in view_topics():
         if have[topic.name] != topic.partitions:
-            raise ViewTopicsError(f"{topic.name} has {have[topic.name]} partitions, want {topic.partitions}")
+            raise ViewTopicsError(
+                f"topic {topic.name} has {have[topic.name]} partitions and must have {topic.partitions}: delete the "
+                "topic if it is empty, and start the views again"
+            )
     return [t.name for t in missing]
 
 
@@ -66,7 +69,7 @@ def _create(admin: AdminClient, missing: list[ViewTopic], replication: int) -> N
         try:
             future.result(TIMEOUT_SECONDS)
         except KafkaException as exc:
-            # Another views process, or the founding of a tenant, was faster.
+            # Another views process, or the founding of a tenant, has created it meanwhile.
             if exc.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise
 
@@ -83,4 +86,4 @@ def _await(admin: AdminClient, names: list[str]) -> dict[str, int]:
         if all(name in have for name in names):
             return have
         time.sleep(0.05)
-    raise ViewTopicsError(f"{', '.join(names)} were made and do not show in the metadata of the brokers")
+    raise ViewTopicsError(f"the brokers did not list {', '.join(names)} after their creation: start the views again")

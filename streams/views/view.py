@@ -1,7 +1,7 @@
-"""What a view is, and the rules that all of them share: which change wins, how long a row is shown, and one page.
+"""The description of a view, and the rules of all views: the winning change, the end of a row, and one page.
 
-Every rule lives here or in the description of one view, as functions of values; Faust, Kafka, HTTP and clocks never
-do. A row is the newest change of its thing, as it stood on the log.
+Every rule is here or in the description of one view, as functions of values, without Faust, Kafka, HTTP or clocks. A
+row is the newest change of its thing (a session, a key, a delegation), with the bytes of the log.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from schemas import limits
 from schemas.codec import MalformedRecordError, SchemaError, decode_as
 from schemas.topics import Topic, is_tenant_id, keyed_partition
 
-# What has ended stays visible long enough to be seen by who looks why a call was refused; history is the audit's.
+# A thing that has ended stays visible for an hour, to explain a refused call. Older history is in the audit log.
 SHOWN_AFTER_END_MS = 3_600_000
 DROPPED_PER_CHANGE_MAX = 64
 ID_BYTES = 32
 PAGE_ROWS_MAX = 1000
-LOOKED_AT_MAX = 10_000  # rows that one page decodes: a filter that nothing meets must not hold up everybody
+LOOKED_AT_MAX = 10_000  # rows that one page decodes: a filter without a match must not delay other requests
 
 JSONRow = dict[str, object]
 
 
 class ViewChange(Protocol):
-    """What a record for the views says, whatever it is about."""
+    """The members that all records for the views have. `at` is a time in ms."""
 
     @property
     def origin(self) -> str: ...
@@ -45,10 +45,10 @@ C = TypeVar("C", bound=ViewChange)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View(Generic[C]):
-    """One table: where its changes come from, what they are, and until when a row is shown.
+    """The description of one table: its topics, its records, and the time until which a row is shown.
 
-    `id_of` returns the 32 bytes under which a thing stands in its tenant. `check` raises MalformedRecordError for a
-    change that the monitor would not have written.
+    `id_of` returns the id of a thing in its tenant, 32 bytes. `check` raises MalformedRecordError for a change that the
+    monitor would not have written.
     """
 
     name: str
@@ -79,10 +79,11 @@ class View(Generic[C]):
         return keyed_partition(self.id_of(change))
 
     def read_change(self, key: bytes | None, value: bytes, partition: int) -> C:
-        """Decode a record of the source and check that it stands where its thing belongs.
+        """Decode a record of the source and check that key, partition and origin belong to it.
 
         Raises:
-            SchemaError: it is another record, names no tenant or id, or has another's key, partition or origin.
+            SchemaError: it is a record of another kind, lacks a tenant or an id, or has a key, a partition or an origin
+                of another.
         """
         change: C = decode_as(self.record, value)
         if not is_tenant_id(change.tenant) or change.origin.rpartition("/")[2] != change.tenant:
@@ -97,7 +98,7 @@ class View(Generic[C]):
         return change
 
     def read_row(self, stored: bytes | None) -> C | None:
-        """Read a row. None for no row, and for one that a damaged changelog left: the source sets it right."""
+        """Decode a row. None without a row, and for a damaged row of the changelog, which the source corrects."""
         try:
             return None if stored is None else decode_as(self.record, stored)
         except SchemaError:
@@ -110,10 +111,10 @@ def row_key(tenant: str, row_id: str) -> bytes:
 
 
 def fold_change(current: C | None, change: C) -> C:
-    """Return the row after `change`: on one log the higher audit index wins, and of equal ones the later record.
+    """Return the row after `change`: the one with the higher audit index, and `change` if the indexes are equal.
 
     An equal index is the same record read again; feeds of older versions hold several records of one entry. A log that
-    was founded anew under the tenant's name counts from 0 again, so between two logs the later time wins.
+    was founded again under the same tenant id counts from 0 again, so between two logs the later time wins.
     """
     if current is None:
         return change
@@ -123,7 +124,7 @@ def fold_change(current: C | None, change: C) -> C:
 
 
 def shown_after(end: int) -> int:
-    """Return until when something that ends at `end` is shown."""
+    """Return the time in ms until which a thing that ends at `end` is shown."""
     return min(end + SHOWN_AFTER_END_MS, limits.FOR_EVER_MS)
 
 
@@ -132,9 +133,9 @@ def shown_after(end: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageQuery:
-    """One page that somebody asks for. `after` is the `next` of the page before, or empty.
+    """A request for one page. `after` is the `next` of the page before, or empty.
 
-    Only rows that hold `needle` are looked at: a fast way to pass over most of them, never the whole condition.
+    Only rows with the bytes `needle` are decoded. This passes over most rows fast; it is not the whole condition.
     """
 
     tenant: str
@@ -145,7 +146,7 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows in the order of their ids; `next` is what to ask `after`, or None where there are no more."""
+    """Rows in the order of their ids. `next` is the value of `after` for the next page, None at the end."""
 
     rows: tuple[JSONRow, ...]
     next: str | None
@@ -158,9 +159,9 @@ def select_page(
     now: int,
     describe: Callable[[C, int], JSONRow | None],
 ) -> Page:
-    """Return a page of a tenant's rows at `now`: those that `describe` describes, where None leaves one out.
+    """Return a page of a tenant's rows at `now`. `describe` returns the form of a row, or None to leave it out.
 
-    It is bounded by what is looked at too, so a page may be short, or empty, and still name a next one.
+    At most LOOKED_AT_MAX rows are decoded, so a page may be short or empty and still have a `next`.
     Requires 0 < limit <= PAGE_ROWS_MAX.
     """
     found: list[JSONRow] = []
@@ -179,7 +180,7 @@ def select_page(
 def live_rows(
     view: View[C], rows: Mapping[bytes, bytes], question: PageQuery, now: int
 ) -> Iterator[tuple[str, C | None]]:
-    """Yield the ids of a tenant's rows in order, each with its row, or None where that is not shown."""
+    """Yield the ids of a tenant's rows in order, each with its row, or with None if it is no longer shown."""
     # INVARIANT: the prefix ends in a slash, which no tenant id has: a tenant never sees rows of one it is a prefix of.
     prefix, first = row_key(question.tenant, ""), row_key(question.tenant, question.after)
     needle = question.needle
@@ -192,28 +193,28 @@ def live_rows(
 
 
 class Deadlines(Generic[C]):
-    """Which rows of one partition are shown no more, soonest first."""
+    """The times at which rows of one partition are no longer shown, the soonest first."""
 
     __slots__ = ("_heap", "_noted", "_view")
 
     def __init__(self, view: View[C]) -> None:
         self._view = view
         self._heap: list[tuple[int, bytes]] = []
-        # One entry for a key, or a key that is written over and over would fill the heap.
+        # A key has one entry. With more, a key that is written again and again would fill the heap.
         self._noted: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def note(self, key: bytes, row: C) -> None:
-        """Remember until when this row is shown."""
+        """Remember the time until which this row is shown."""
         until = self._view.shown_until(row)
         if until < self._noted.get(key, limits.FOR_EVER_MS):
             self._noted[key] = until
             heapq.heappush(self._heap, (until, key))
 
     def due(self, rows: Mapping[bytes, bytes], now: int) -> Iterator[bytes]:
-        """Yield the keys of at most DROPPED_PER_CHANGE_MAX rows that are over; the caller deletes each."""
+        """Yield the keys of at most DROPPED_PER_CHANGE_MAX rows past their time; the caller deletes each."""
         for _ in range(DROPPED_PER_CHANGE_MAX):
             if not self._heap or self._heap[0][0] > now:
                 return
@@ -224,4 +225,4 @@ class Deadlines(Generic[C]):
             if row is not None and self._view.shown_until(row) <= now:
                 yield key
             elif row is not None:
-                self.note(key, row)  # it lasts longer by now
+                self.note(key, row)  # the row has a later deadline now

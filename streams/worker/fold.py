@@ -1,7 +1,7 @@
 """One tenant's fold as the loop drives it: records in, signed and sealed messages out.
 
-The step decides. A worker adds signatures under the decision key, seals payloads, and derives the views' feed and the
-changelog from the rows that changed.
+The step decides. This module signs the step's outputs with the decision key, seals their payloads, and derives the
+views' feed and the changelog from the rows that changed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DecisionKeyError(StoppedError):
 
 @dataclass(slots=True)
 class Batch:
-    """The outputs of the next transaction, and its size so far."""
+    """The outputs of the next transaction, with their size in bytes and the seconds that folding them took."""
 
     outputs: list[Output] = field(default_factory=list)
     records: int = 0
@@ -53,7 +53,7 @@ class Batch:
     seconds: float = 0.0
 
     def has_room(self) -> bool:
-        """Whether another record fits: it may let 64 rows expire, with two or three outputs each, and add its own."""
+        """True if another record fits: one record may let 64 rows expire, with two or three outputs each."""
         return (
             self.records < limits.BATCH_RECORDS_MAX
             and len(self.outputs) <= limits.BATCH_OUTPUTS_MAX - 208
@@ -76,10 +76,10 @@ class TenantFold:
     faults: int = 0  # rules that broke since this fold was opened
 
     def fold(self, records: Sequence[Received]) -> int:
-        """Fold records into the batch until it is full; return how many.
+        """Fold records into the batch until it is full; return the number of records folded.
 
         Raises:
-            DecisionKeyError: the batch is empty, and this worker's key may decide nothing.
+            DecisionKeyError: the batch is empty, and the decision key is revoked or expired.
         """
         batch, folded = self.batch, 0
         if not batch.has_room():
@@ -107,7 +107,7 @@ class TenantFold:
         return folded
 
     def _tell_fault(self, received: Received, fault: str) -> None:
-        """Log that a rule broke. The tenant goes on; the rule must be mended."""
+        """Log at level error that a rule broke. The tenant goes on; the rule needs a correction."""
         self.faults += 1
         log.error(
             "%s: a rule broke with the record at offset %d: %s; it had no effect and stands in the audit log as"
@@ -116,16 +116,16 @@ class TenantFold:
         )  # fmt: skip
 
     def _may_sign(self) -> bool:
-        """Whether the decision key is valid. Before the founding there is no registry, and any key is."""
+        """True if the decision key is valid. Before the founding event there is no registry, and every key is valid."""
         row = self.tables.keys.get(self.signing.kid)
         if row is None:
             return not len(self.tables.tenant)
         return row.revoked_at is None and (row.expires_at is None or self.tables.now < row.expires_at)
 
     def take(self) -> list[Message]:
-        """Return the batch as one transaction's messages and begin another batch on top of it.
+        """Return the batch as one transaction's messages, and begin another batch on top of it.
 
-        Until `commit` or `rollback` no other may be taken.
+        Requires that `commit` or `rollback` was called for the batch that was taken before.
         """
         outputs, self.batch = self.batch.outputs, Batch()
         made = self.messages(outputs)
@@ -163,12 +163,12 @@ class TenantFold:
         return headers
 
     def commit(self) -> None:
-        """Make the writes of the committed transaction final."""
+        """Keep the rows of the transaction that was taken; it is committed."""
         self.tables.commit_prepared()
         self.state.commit()
 
     def rollback(self) -> None:
-        """Undo the writes of the aborted transaction, and of records that were folded on top of it."""
+        """Drop the aborted transaction's rows and outputs, and every record that was folded after it."""
         self.batch = Batch()
         self.tables.rollback()
         self.state.rollback()

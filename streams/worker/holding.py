@@ -1,4 +1,7 @@
-"""Partitions on hold: the loop stops at a place it cannot pass, and goes on from there (`streams.worker.holds`)."""
+"""Partitions on hold: the loop stops a partition at an offset it cannot pass, and later goes on from there.
+
+The reasons for a hold, and the search for rulings, are in `streams.worker.holds`.
+"""
 
 from __future__ import annotations
 
@@ -24,37 +27,41 @@ log = logging.getLogger(__name__)
 
 
 def now_ms() -> int:
-    """Return the time of this worker's own clock, which decides nothing but what it waits for."""
+    """Return the time of this worker's own clock in ms. Only the length of a wait depends on it, no decision does."""
     return clock_ms()
 
 
 class Holding:
-    """Holds partitions. What was folded before such a place is sent all the same; other partitions go on."""
+    """Holds partitions and lets them go on. Records folded before the hold are still sent; other partitions go on."""
 
     def __init__(
         self, consumer: Consumer, lookout: Lookout, pause: Callable[[str, str], None], paused: dict[str, str]
     ) -> None:
-        """`pause` tells people why a topic stands still, and has the consumer read no further; `paused` keeps why."""
+        """`pause` logs why a topic stands still and pauses its consumer; `paused` is the reason by topic."""
         self._consumer = consumer
         self._paused = paused
         self._lookout = lookout
         self._pause = pause
 
     def note_unreadable(self, partition: Partition, offset: int, why: str) -> None:
-        """Take nothing from a batch on that cannot be read: the client itself may go on behind it."""
+        """Stop buffering at a batch that cannot be read. Without this the client may go on after the batch."""
         if partition.unreadable is None:
             partition.unreadable = offset, why
             self._consumer.pause([partition.place])
 
     def timely(self, partition: Partition, most: int) -> list[Received]:
-        """Return what is to be folded next of a partition's buffer; with nothing left before such a place, hold it."""
+        """Return the next records of the buffer to fold, at most `most`.
+
+        The list ends before a record that is ahead of the clock. If there is no record before such a place, or before
+        a batch that cannot be read, the partition is put on hold and the list is empty.
+        """
         records = [received for _, received in partition.buffer[:most]]
         if not records:
             if partition.unreadable is not None and partition.hold is None:
                 offset, why = partition.unreadable
                 hold = Hold(partition.topic, max(partition.position, offset), why=why)
                 self._hold(partition, hold)
-                # A ruling on many batches is looked for once: to pass each of them takes the client a while.
+                # One ruling may cover many batches. It is offered again here, because reading up to it takes time.
                 if partition.skipping is not None and is_about(partition.skipping.event, hold):
                     hold.candidates.append(partition.skipping.event)
             return records
@@ -72,14 +79,14 @@ class Holding:
         return []
 
     def look(self, partitions: Iterable[Partition]) -> None:
-        """Let go on what may: its time has come, or an admin's ruling was found."""
+        """Let each held partition go on if its time has come or an admin's ruling was found."""
         for partition in partitions:
             if partition.hold is not None and partition.fold is not None:
                 self._look(partition, partition.hold)
 
     def _look(self, partition: Partition, hold: Hold) -> None:
         if hold.is_over(now_ms()):
-            log.warning("%s goes on at offset %d", hold.topic, hold.offset)
+            log.warning("%s goes on at offset %d: the reason for the hold has passed", hold.topic, hold.offset)
             self._go_on(partition, hold, hold.offset)
             return
         if hold.is_measured and not hold.is_told:
@@ -91,29 +98,35 @@ class Holding:
             hold.candidates.popleft()
 
     def _follow(self, partition: Partition, hold: Hold, ruling: Ruling) -> bool:
-        """Let a partition go on by a ruling; whether it is one. What the consumer does not take is tried again."""
+        """Let a partition go on by a ruling; return False if the event is not a valid ruling on this hold.
+
+        If the consumer refuses the seek, the ruling stays and is tried again in the next turn.
+        """
         fold, at = partition.fold, ruling.event.offset
         assert fold is not None
         try:
             body = _followed(fold, hold.place(ruling))
         except Refusal as refusal:
             hold.rejected += 1
-            if hold.rejected.bit_count() == 1:  # anybody can send such events, as many as he likes
+            if hold.rejected.bit_count() == 1:  # at 1, 2, 4, 8, …: any sender can append any number of such events
                 log.warning(
-                    "%s: %d events that look like rulings are none; the last stands at offset %d: %s",
+                    "%s: %d events claim to be rulings and are not valid, the last at offset %d: %s",
                     hold.topic, hold.rejected, at, refusal,
                 )  # fmt: skip
             return False
         if not isinstance(body, RecordsSkipped):
             partition.ruling = ruling
             if self._go_on(partition, hold, hold.offset):
-                log.warning("%s goes on: the ruling at offset %d accepts the time of %d", hold.topic, at, hold.offset)
+                log.warning(
+                    "%s goes on: the ruling at offset %d accepts the append time of the record at offset %d",
+                    hold.topic, at, hold.offset,
+                )  # fmt: skip
             return True
         partition.skipping = ruling
         skipped = hold.skipped(body.last, ruling)
         if self._go_on(partition, hold, skipped[-1].offset + 1):
             partition.buffer += [(partition.epoch, received) for received in skipped]
-            log.warning("%s goes on: %d records are skipped by the ruling at offset %d", hold.topic, len(skipped), at)
+            log.warning("%s goes on: the ruling at offset %d skips %d records", hold.topic, at, len(skipped))
         return True
 
     def _holds_good(self, partition: Partition, received: Received) -> bool:
@@ -132,19 +145,22 @@ class Holding:
         self._lookout.watch(hold)
 
     def _go_on(self, partition: Partition, hold: Hold, offset: int) -> bool:
-        """Read on at an offset; whether that was taken. If not, the partition is going, or it is tried again."""
+        """Seek to an offset and read on; return False if the consumer refuses.
+
+        Then the partition is being revoked, or the next turn tries again.
+        """
         try:
             self._consumer.seek(TopicPartition(hold.topic, 0, offset))
             self._consumer.resume([partition.place])
             wake(self._consumer, partition.place)
         except KafkaException as exc:
-            log.warning("%s: cannot go on at offset %d: %s", hold.topic, offset, exc)
+            log.warning("%s: cannot seek to offset %d: %s; the next turn tries again", hold.topic, offset, exc)
             return False
         self.release(partition)
         return True
 
     def release(self, partition: Partition) -> None:
-        """Forget a hold: it is over, or the partition is given up, or read again from before."""
+        """Forget a hold. Called when it is over, when the partition is given up, or when it is read again."""
         partition.unreadable = None
         if partition.hold is not None:
             self._lookout.forget(partition.hold)
@@ -152,12 +168,12 @@ class Holding:
             partition.hold = None
 
     def close(self) -> None:
-        """Look for nothing any more."""
+        """End the search for rulings."""
         self._lookout.close()
 
 
 def _followed(fold: TenantFold, received: Received) -> rulings.Body:
-    """Return what the record's ruling says. Raises Refusal where the fold would refuse to follow it."""
+    """Return the body of the record's ruling. Raises Refusal if the fold would refuse to follow it."""
     assert received.ruling is not None
     tables = fold.tables
     mark = tables.savepoint()
@@ -166,7 +182,7 @@ def _followed(fold: TenantFold, received: Received) -> rulings.Body:
         return rulings.judge(tables, received.ruling.event, fold.heads, received.offset)[1]
     except (Refusal, *MACHINE_FAULTS):
         raise
-    except Exception as exc:  # what anybody may send must end no worker
+    except Exception as exc:  # any sender can append such an event; it must not end the worker
         raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
     finally:
         tables.undo_to(mark)

@@ -1,8 +1,12 @@
 """Partitions that are held: at a batch that cannot be read, or at a record that is ahead of the worker's clock.
 
-Nothing behind such a place is folded, for the order of intake is what counts. What lets a partition go on is the right
-time, or an admin's ruling that stands further on on the same intake (`processors.evidence.rulings`): it is looked for
-by a thread beside the loop, with one consumer for all partitions that are held. What to do: docs/incidents.md.
+Nothing after such a place is folded, because the order of intake decides. A partition goes on when the time has come,
+or when an admin's ruling is found later in the same intake (`processors.evidence.rulings`). A thread beside the loop
+looks for rulings, with one consumer for all held partitions. For operators: docs/incidents.md.
+
+    intake   offset 40 ok | offsets 41 to 43 cannot be read | 44 a call | 45 RecordsSkipped(first=41, last=43)
+    hold     at offset 41; the log says `macaw intake skip 41 43`, and the lookout reads on and finds the ruling at 45
+    fold     40, then 41 to 43 as skipped records with that ruling, then 44 and 45 as they stand
 """
 
 from __future__ import annotations
@@ -29,24 +33,27 @@ from streams.history.folded import received_of
 log = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 256
-CANDIDATES_MAX = 64  # that wait for the loop to judge them
-PAUSE_SECONDS = 1.0  # after the brokers did not answer
+CANDIDATES_MAX = 64  # possible rulings that wait for the loop to judge them
+PAUSE_SECONDS = 1.0  # before the next attempt, after the brokers did not answer
 INCIDENTS = "docs/incidents.md"
 
 
 @dataclass(slots=True, eq=False)
 class Hold:
-    """Why a partition is held at an offset. With `appended_at` it is ahead of the clock, else it cannot be read."""
+    """A hold of a partition at an offset, and its reason.
+
+    With `appended_at` (ms) the record at the offset is ahead of the clock; without it the batch cannot be read.
+    """
 
     topic: str
     offset: int
     appended_at: int | None = None
     why: str = ""
-    behind: int | None = None  # of a batch that cannot be read: the offset after it, once that is known
-    is_readable: bool = False  # after all: a disk was mended, or another replica leads
-    is_told: bool = False  # which offsets those are
-    rejected: int = 0  # events that looked like a ruling, and were none
-    candidates: deque[Received] = field(default_factory=deque)  # events that say they are a ruling on the offset
+    behind: int | None = None  # the first offset after the batch that cannot be read, once it is known
+    is_readable: bool = False  # the batch can be read again: a disk was repaired, or another replica leads
+    is_told: bool = False  # True once the log names the offsets that cannot be read
+    rejected: int = 0  # events that claimed to be a ruling and were not valid
+    candidates: deque[Received] = field(default_factory=deque)  # events that claim to be a ruling on the offset
 
     @property
     def wants(self) -> type[RecordsSkipped | TimeAccepted]:
@@ -54,41 +61,45 @@ class Hold:
 
     @property
     def is_measured(self) -> bool:
-        """Whether it is known how far what cannot be read goes."""
+        """True if the end of the batch that cannot be read is known."""
         return self.behind is not None
 
     def is_over(self, now_ms: int) -> bool:
-        """Whether the clock has caught up, or what could not be read can be."""
+        """True if the clock has caught up, or the batch can be read again."""
         if self.appended_at is None:
             return self.is_readable
         return self.appended_at <= now_ms + limits.LOG_AHEAD_MS_MAX
 
     def told(self, now_ms: int) -> str:
-        """Say what is wrong, where, and what to do."""
+        """Return the message for operators: the code, the fault, the offsets and the next command."""
         tenant = tenant_of(self.topic)
         if self.appended_at is not None:
             return (
-                f"CLOCK_AHEAD: the broker says that the record at offset {self.offset} was appended at "
-                f"{_utc(self.appended_at)}, and here it is {_utc(now_ms)}: set the clock that is wrong, this worker's "
-                "if all its tenants are held, and it goes on by itself when the time comes; or `macaw intake "
-                f"accept-time {self.offset} --tenant {tenant} --reason …`; read {INCIDENTS}"
+                f"CLOCK_AHEAD: the broker's append time of the record at offset {self.offset} is "
+                f"{_utc(self.appended_at)}, and this worker's clock says {_utc(now_ms)}. Correct the clock that is "
+                "wrong: this worker's if all its tenants are held, else the broker's; the partition goes on by itself "
+                f"when the time has come. Or accept the time with `macaw intake accept-time {self.offset} --tenant "
+                f"{tenant} --reason …`. See {INCIDENTS}"
             )
         if self.behind is None:
-            return f"UNREADABLE_BATCH: offset {self.offset} cannot be read: {self.why}; how far that goes is looked at"
+            return (
+                f"UNREADABLE_BATCH: offset {self.offset} cannot be read: {self.why}. The worker is looking for the "
+                "last offset that is affected, and will log the command"
+            )
         is_one = self.behind == self.offset + 1
         what = f"offset {self.offset}" if is_one else f"offsets {self.offset} to {self.behind - 1}"
         command = f"{self.offset}" if is_one else f"{self.offset} {self.behind - 1}"
         return (
-            f"UNREADABLE_BATCH: {what} cannot be read: {self.why}; look at the broker's disk and topic, and then "
-            f"`macaw intake skip {command} --tenant {tenant} --reason …`; read {INCIDENTS}"
+            f"UNREADABLE_BATCH: {what} cannot be read: {self.why}. Check the broker's disk and the topic; if the "
+            f"records are lost, run `macaw intake skip {command} --tenant {tenant} --reason …`. See {INCIDENTS}"
         )
 
     def place(self, ruling: Ruling) -> Received:
-        """Return what stands for the record that is held, with a ruling on it."""
+        """Return a placeholder for the held record, with a ruling on it."""
         return Received(INTAKE_PARTITION, self.offset, self.appended_at or 0, None, (), ruling)
 
     def skipped(self, last: int, ruling: Ruling) -> list[Received]:
-        """Return what stands for the records that are skipped, up to `last` or to the end of what cannot be read."""
+        """Return placeholders for the skipped records, up to `last` or to the end of the unreadable batch."""
         assert self.behind is not None
         offsets = range(self.offset, min(last + 1, self.behind))
         return [Received(INTAKE_PARTITION, offset, 0, None, (), ruling) for offset in offsets]
@@ -102,18 +113,18 @@ def _utc(ms: int) -> str:
 
 
 class Lookout:
-    """Looks ahead of held partitions. The thread and its consumer live as long as something is held."""
+    """Reads ahead of held partitions and collects possible rulings. Its thread runs while there is a hold."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = {**settings, "enable.partition.eof": True, "isolation.level": "read_uncommitted"}
         self._lock = threading.Lock()
         self._positions: dict[Hold, int] = {}
-        self._read_for: dict[str, Hold] = {}  # by topic, what the consumer's assignment was made for; the thread's own
+        self._read_for: dict[str, Hold] = {}  # by topic, the hold for which the consumer reads; for the thread only
         self._is_changed = False
         self._thread: threading.Thread | None = None
 
     def watch(self, hold: Hold) -> None:
-        """Look for rulings on a place, from there on."""
+        """Look for rulings on a hold, from its offset on."""
         with self._lock:
             self._positions[hold] = hold.offset
             self._is_changed = True
@@ -122,13 +133,13 @@ class Lookout:
                 self._thread.start()
 
     def forget(self, hold: Hold) -> None:
-        """Look no longer."""
+        """Stop looking for rulings on a hold."""
         with self._lock:
             self._positions.pop(hold, None)
             self._is_changed = True
 
     def close(self) -> None:
-        """End the thread; it takes a moment."""
+        """Ask the thread to end. It ends within about a second; this call does not wait for it."""
         with self._lock:
             self._positions.clear()
 
@@ -141,7 +152,7 @@ class Lookout:
                     while messages and self._note(consumer, messages.pop()):
                         pass
                 except (KafkaException, RuntimeError) as exc:  # the brokers do not answer
-                    log.warning("looking ahead of held partitions: %s", exc)
+                    log.warning("cannot read ahead of held partitions: %s; trying again", exc)
                     time.sleep(PAUSE_SECONDS)
                     with self._lock:
                         self._is_changed = True  # the consumer may have lost its assignment
@@ -149,7 +160,7 @@ class Lookout:
             consumer.close()
 
     def _assign(self, consumer: Consumer) -> bool:
-        """Follow what is watched; False where that is nothing any more."""
+        """Assign the consumer to the watched holds; return False if there is none, and the thread ends."""
         with self._lock:
             if not self._positions:
                 self._thread = None
@@ -162,9 +173,9 @@ class Lookout:
         return True
 
     def _note(self, consumer: Consumer, message: Message) -> bool:
-        """Take note of a record or an error; whether the consumer still reads where it did.
+        """Take note of a record or an error; return False if the consumer must be assigned anew.
 
-        A message belongs to the hold for which it was read: a newer hold of the same topic begins at its own offset.
+        A message counts for the hold for which it was read. A newer hold of the same topic has its own offset.
         """
         hold = self._read_for.get(message.topic() or "")
         with self._lock:
@@ -208,7 +219,7 @@ class Lookout:
 
 
 def is_about(received: Received, hold: Hold) -> bool:
-    """Whether an event says that it is a ruling on a place; nobody has looked at its signature."""
+    """True if an event claims to be a ruling on a hold. Its signature is not checked here."""
     try:
         event: Event = codec.decode_as(Event, received.value or b"")
     except codec.SchemaError:

@@ -1,10 +1,10 @@
-"""Transactions under way: a lane is one transactional producer, and has at most one of them.
+"""Transactions under way: a lane is one transactional producer, with at most one transaction at a time.
 
-Beginning and producing happen on the loop's thread; the offset and the commit, which mostly wait, are sent on the
-lane's own. Meanwhile the loop folds what comes next. A batch belongs to the partition's assignment under which it was
-read, and its offset goes with the proof of that membership: the group refuses one that is out of date. Once it is sent
-the coordinator holds it back from any new owner until the transaction has ended (KIP-447), and a partition is given up
-only after that, so both may be waited for while the loop polls.
+The loop's thread begins a transaction and produces its messages. The lane's own thread sends the consumed offset and
+the commit, which mostly wait; meanwhile the loop folds the next records. A batch belongs to the assignment under which
+it was read, and its offset carries the proof of that membership: the group refuses an outdated proof. Once the offset
+is sent, the coordinator keeps it from any new owner until the transaction has ended (KIP-447), and a partition is given
+up only after that. Therefore the loop may poll while a lane waits.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from streams.worker.fold import Message, TenantFold
 
 T = TypeVar("T")
 TRANSACTION_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000
-STUCK_SECONDS = TRANSACTION_SECONDS + 5  # of one call: the client has its own time-out first, where it keeps it
+STUCK_SECONDS = TRANSACTION_SECONDS + 5  # per call; longer than the client's own time-out, which sometimes fails
 
 
 class WorkerFencedError(StoppedError):
-    """The worker may not go on: fenced, or a commit whose outcome is unknown. Its supervisor starts another."""
+    """The worker must end: it is fenced, or the outcome of a commit is unknown. Its supervisor starts another."""
 
 
 class WorkerStuckError(WorkerFencedError):
-    """A call into the client does not come back: the process has to end without waiting for its threads."""
+    """A call into the Kafka client does not return: the process must end without waiting for its threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batched:
-    """What one transaction holds: so many records of a partition, folded."""
+    """The records of one partition that one transaction holds, folded."""
 
     topic: str
     fold: TenantFold
-    begin: int  # offset of its first record: where to go on if it is aborted
+    begin: int  # offset of its first record; after an abort the partition is read again from here
     records: int
 
 
@@ -56,14 +56,14 @@ class Lane:
     """One transactional producer with the thread on which it waits for the brokers, for one call at a time."""
 
     def __init__(self, settings: dict[str, Any], make: type[Producer] = Producer) -> None:
-        """Connect and fence whoever had this transactional id. Raises KafkaException."""
+        """Connect, and fence the earlier producer with this transactional id. Raises KafkaException."""
         self._settings = settings
         self._make = make
         self.producer = self._connect()
         self.underway: Underway | None = None
-        self._renewal: Future[Producer] | None = None  # what is to take the producer's place
+        self._renewal: Future[Producer] | None = None  # the new producer, while it connects
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
-        self._due = 0.0  # by when the client's call must have come back, on the monotonic clock
+        self._due = 0.0  # when the client's call must have returned, on the monotonic clock
         self._is_stuck = False
 
     def _connect(self) -> Producer:
@@ -77,17 +77,17 @@ class Lane:
 
     @property
     def awaited(self) -> Future[Any] | None:
-        """What must end before the lane is free, if anything."""
+        """The call that must end before the lane is free; None if the lane is free."""
         return self._renewal if self.underway is None else self.underway.outcome
 
     def write(self, topic: str, messages: Iterable[Message]) -> None:
         """Begin a transaction for an intake and put messages into it.
 
-        Whatever it raises, the transaction was aborted: also where one record was refused here, for a later commit
-        would succeed without it.
+        After any exception the transaction is aborted. This holds for a single message that the client refuses too,
+        because a later commit would succeed without it.
 
         Raises:
-            WorkerFencedError: it could not be aborted.
+            WorkerFencedError: the transaction could not be aborted.
         """
         producer = self.producer
         try:
@@ -106,11 +106,15 @@ class Lane:
         return self._thread.submit(call, *arguments)
 
     def _give_time(self) -> None:
-        """Let the client's next call take so long as one may."""
+        """Give the client's next call STUCK_SECONDS from now."""
         self._due = time.monotonic() + STUCK_SECONDS
 
     def _has_come_back(self, call: Future[Any], what: str) -> bool:
-        """Whether the lane's call has ended; `what` says what did not happen if it never does."""
+        """Return True once the client's call has returned.
+
+        Raises:
+            WorkerStuckError: it has not returned within STUCK_SECONDS; the message begins with `what`.
+        """
         if call.done():
             return True
         if time.monotonic() >= self._due:
@@ -119,14 +123,19 @@ class Lane:
         return False
 
     def commit(self, batch: Batched, offset: TopicPartition, membership: Any) -> None:
-        """Let the consumed offset, and then the commit, be sent. The group refuses the offset of who left it."""
+        """Send the consumed offset and then the commit, on the lane's thread.
+
+        The group refuses the offset if `membership` is outdated.
+        """
         self.underway = Underway(batch, self._begin(self._commit, offset, membership))
 
     def take_ended(self) -> Underway | None:
-        """Return the transaction whose commit has ended, and be free again, also where a new producer was waited for.
+        """Return the transaction that has ended, None if there is none; the lane is free again.
+
+        A lane that waited for a new producer is free again too.
 
         Raises:
-            WorkerFencedError: there is no new producer, or the client does not come back.
+            WorkerFencedError: a new producer cannot connect, or a call of the client does not return.
         """
         if self._renewal is not None:
             self._take_renewed(self._renewal)
@@ -137,8 +146,8 @@ class Lane:
         return underway
 
     def _commit(self, offset: TopicPartition, membership: Any) -> None:
-        # The client forgets the time-out of the first while the group's coordinator is away, and may wait for ever
-        # (librdkafka 2.16, its issue 5456): the loop must not be the one that stands still.
+        # While the group's coordinator is away, librdkafka 2.16 ignores the time-out of this call and may wait for
+        # ever (its issue 5456). Therefore it runs on the lane's thread and not on the loop's.
         try:
             self.producer.send_offsets_to_transaction([offset], membership, TRANSACTION_SECONDS)
             self._give_time()
@@ -154,25 +163,28 @@ class Lane:
         except KafkaException as exc:
             if exc.args[0].txn_requires_abort():
                 raise
-            raise WorkerFencedError(f"{topic}: the outcome of a commit is unknown: {exc.args[0]}") from exc
+            raise WorkerFencedError(
+                f"{topic}: the outcome of a commit is unknown: {exc.args[0]}; the worker ends, and the next one reads "
+                "the outcome from the log"
+            ) from exc
 
     def _abort(self, topic: str) -> None:
-        """End the transaction without a trace, now: later the broker would, and would fence who aborts it then.
+        """Abort the transaction now. If this waited for the broker's time-out, the broker would fence this producer.
 
         Raises:
-            WorkerFencedError: it could not be aborted.
+            WorkerFencedError: the transaction could not be aborted.
         """
         self._give_time()
         try:
             self.producer.abort_transaction(TRANSACTION_SECONDS)
         except KafkaException as exc:
-            raise WorkerFencedError(f"{topic}: {exc.args[0]}") from exc
+            raise WorkerFencedError(f"{topic}: a transaction could not be aborted: {exc.args[0]}") from exc
 
     def renew(self) -> None:
-        """Go on with a new producer after an abort, which takes half a second.
+        """Connect a new producer after an abort, on the lane's thread. It takes half a second.
 
-        A producer counts the messages that the broker refused or that the abort purged, and the broker does not
-        (librdkafka 2.16): it would send the next ones out of sequence.
+        The old producer counts messages that the broker refused or the abort purged, and the broker does not count
+        them (librdkafka 2.16): the next messages would have sequence numbers that the broker refuses.
         """
         self._renewal = self._begin(self._connect)
 
@@ -182,14 +194,14 @@ class Lane:
         try:
             self.producer = renewal.result()
         except KafkaException as exc:
-            raise WorkerFencedError(f"no new producer: {exc.args[0]}") from exc
+            raise WorkerFencedError(f"a new producer cannot connect: {exc.args[0]}") from exc
         self._renewal = None
 
     def close(self) -> None:
-        """Wait for the call that is under way, and end the thread; not once more for one that does not come back.
+        """Wait for the call under way, then end the thread. A call known to be stuck is not waited for again.
 
         Raises:
-            WorkerStuckError: it does not.
+            WorkerStuckError: the call does not return.
         """
         awaited = self.awaited
         while awaited is not None and not self._is_stuck and not self._has_come_back(awaited, "the lane did not end"):
@@ -201,24 +213,24 @@ class Lanes(list[Lane]):
     """A worker's lanes."""
 
     def free(self) -> Lane | None:
-        """Return a lane without a transaction, the first there is."""
+        """Return the first lane without a transaction, None if all are busy."""
         return next((lane for lane in self if lane.is_free), None)
 
     def of(self, topic: str) -> Lane | None:
-        """Return the lane that commits for this intake, if one does."""
+        """Return the lane that commits for this intake, None if there is none."""
         return next((lane for lane in self if lane.underway is not None and lane.underway.batch.topic == topic), None)
 
     def await_any(self, seconds: float) -> None:
-        """Wait until a lane has what it waits for, bounded."""
+        """Wait at most `seconds` until the call of one lane has ended."""
         awaited = [lane.awaited for lane in self]
         wait([one for one in awaited if one is not None], seconds, return_when=FIRST_COMPLETED)
 
     def await_of(self, topics: Sequence[str]) -> None:
-        """Wait until the commits for these intakes have ended, bounded."""
+        """Wait at most TRANSACTION_SECONDS until the commits for these intakes have ended."""
         underway = (lane.underway for lane in self if lane.underway is not None)
         wait([u.outcome for u in underway if u.batch.topic in topics], TRANSACTION_SECONDS)
 
 
 def kafka_error(exc: Exception) -> KafkaError | None:
-    """Return the client's error in an exception, None where it is of another kind."""
+    """Return the Kafka client's error in an exception, None for an exception of another kind."""
     return exc.args[0] if isinstance(exc, KafkaException) else None

@@ -1,14 +1,14 @@
 """The exactly-once loop: consume intake, fold, and commit outputs, state and offset in one Kafka transaction.
 
-One transaction covers one intake partition. While it is committed the loop folds what comes next
-(`streams.worker.lanes`), on top of what is not committed yet: an abort takes back both.
+One transaction covers one intake partition. While it is being committed, the loop folds the next records
+(`streams.worker.lanes`) on top of it: an abort takes back both.
 
-Assignment callbacks run inside consumer calls, so a record may already belong to another worker when it would be
-folded, and Kafka fences group generations, not ownership (KIP-447): both copies could be committed. Therefore each
-partition has an epoch that its callbacks raise; a record carries the epoch from before the call that returned it;
-records of another epoch are dropped after that call; and a folded batch dies with the assignment under which its
-records were read. No consumer call stands between that filter and the proof of membership with which a batch's offset
-is sent, and a partition is given up only after its commit. Read `docs/adr/0005` and `0011` before touching this.
+Assignment callbacks run inside consumer calls, so a record may belong to another worker by the time it is folded. Kafka
+fences group generations, not ownership (KIP-447), so both workers could commit it. Therefore each partition has an
+epoch, which its callbacks raise. A record carries the epoch from before the call that returned it; it is dropped if the
+call raised the epoch. A folded batch is dropped with the assignment under which its records were read. No consumer call
+stands between that filter and the proof of membership that goes with a batch's offset, and a partition is given up only
+after its commit has ended. Read `docs/adr/0005` and `0011` before you change this file.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from streams.worker.topic_ids import TopicIds
 
 log = logging.getLogger(__name__)
 
-FAILURES_MAX = 3  # a partition whose own transaction fails this often alike is paused; the others go on
-BUFFERED_RECORDS_MAX = 8 * limits.BATCH_RECORDS_MAX  # polled, not folded yet, of all partitions together
-BUFFERED_BYTES_MAX = 32 * 1024 * 1024  # of them; what the client has fetched comes on top (FETCH_BOUNDS)
-RESTORED_SECONDS = 0.02  # how long a restored partition may wait to be noticed
-COMMITTED_SECONDS = 0.01  # how long a commit may wait to be noticed where nothing depends on it
-TURN_RECORDS = 128  # of all tenants in a turn, while several have records: what comes meanwhile waits for its end
-ALONE_RECORDS = 256  # of the only one that has any
-SHARE_RECORDS_MIN = 8  # of one tenant in a turn, however many have records
-GATHER_SECONDS = 0.002  # how often, while a full batch waits for a commit, the next records are asked for
-DISCOVER_SECONDS = 1.0  # without a group: how often topics are listed
-# Who may write, no fault of the partition's records: these neither count as failures alike nor end a row of such.
+FAILURES_MAX = 3  # after this many failures of the same kind in a row a partition is paused; the others go on
+BUFFERED_RECORDS_MAX = 8 * limits.BATCH_RECORDS_MAX  # polled and not folded yet, all partitions together
+BUFFERED_BYTES_MAX = 32 * 1024 * 1024  # the same in bytes; the client's own queue comes on top (FETCH_BOUNDS)
+RESTORED_SECONDS = 0.02  # the longest time until the loop notices a restored partition
+COMMITTED_SECONDS = 0.01  # the longest time until the loop notices a commit, while nothing depends on it
+TURN_RECORDS = 128  # of all tenants together in one turn; records that arrive during a turn wait for its end
+ALONE_RECORDS = 256  # in one turn, if only one tenant has records
+SHARE_RECORDS_MIN = 8  # of each tenant in one turn, for any number of tenants
+GATHER_SECONDS = 0.002  # between two polls while a full batch waits for a commit
+DISCOVER_SECONDS = 1.0  # between two listings of topics, without a group
+# Errors of group membership are not the fault of records: they neither count as a failure nor reset the count.
 _LOST = frozenset({"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE"})
 _PASSING = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
 
@@ -137,12 +137,12 @@ class Loop:
     # --- one turn ---
 
     def turn(self, timeout: float) -> int:
-        """Fold what there is, let commits begin and end, and return how many records were committed.
+        """Fold the records at hand, begin and end commits, and return the number of records committed.
 
         Waits at most `timeout` seconds for a first record.
 
         Raises:
-            WorkerFencedError: this worker must not go on.
+            WorkerFencedError: this worker must end.
         """
         if self._settings.assigned is not None:
             self._assign_new()
@@ -156,7 +156,7 @@ class Loop:
         for partition in busy:
             self._fold(partition, share)
         self._hold_back(share)
-        # Who has not been sent for longest goes first: a quiet tenant does not stand in line behind the floods.
+        # The partition with the oldest send goes first: a quiet tenant does not wait behind busy ones.
         for partition in sorted(self._ready(), key=lambda p: p.sent_at):
             self._send(partition)
         if not collected and any(p.has_more for p in self._ready()):
@@ -166,12 +166,12 @@ class Loop:
     def _ready(self) -> Iterator[Partition]:
         for partition in list(self._partitions.values()):
             if partition.fold is None or (partition.topic in self.paused and partition.hold is None):
-                partition.clear()  # whatever goes on with this partition begins with a seek
+                partition.clear()  # before this partition goes on, the consumer seeks
             else:
                 yield partition
 
     def _patience(self, timeout: float) -> float:
-        """Return how long to wait for a record: not at all while there is work without one."""
+        """Return how many seconds to wait for a record: 0 while there is other work."""
         if any(p.has_more for p in self._ready()):
             return 0
         if any(not lane.is_free for lane in self._lanes):
@@ -179,11 +179,11 @@ class Loop:
         return min(timeout, RESTORED_SECONDS) if self._restorations.are_under_way else timeout
 
     def _collect(self, timeout: float) -> int:
-        """Buffer what the consumer has, each record with its partition's epoch from before the call; say how many."""
+        """Buffer the consumer's records, each with its partition's epoch from before the call; return their number."""
         held = sum(len(p.buffer) for p in self._partitions.values())
         room, size = BUFFERED_RECORDS_MAX - held, 0
         if room <= 0 or sum(p.size for p in self._partitions.values()) >= BUFFERED_BYTES_MAX:
-            return 0  # a commit ends, a batch is sent, and then there is room again
+            return 0  # there is room again after the next commit
         before = dict(self._epochs)
         if self._naps is not None:
             timeout = self._naps.nap(timeout, [p.topic for p in self._ready() if p.is_open])
@@ -210,13 +210,13 @@ class Loop:
         size = 0
         messages.reverse()
         while messages:
-            message = messages.pop()  # it keeps what was read of it: each is let go before the next
+            message = messages.pop()  # a message caches each part that was read, so it is released before the next
             topic, error = message.topic() or "", message.error()
             if error is not None:
                 self._note_error(topic, error, message.offset() or 0)
             elif message.timestamp()[0] != TIMESTAMP_LOG_APPEND_TIME:
                 if topic not in self.paused:
-                    self._pause(topic, "CLOCK_UNTRUSTED: intake is not LogAppendTime: its senders would set log time")
+                    self._pause(topic, "CLOCK_UNTRUSTED: intake is not LogAppendTime; run `macaw topic apply`")
             elif topic in self._partitions and self._partitions[topic].is_open:
                 size += self._partitions[topic].put(before.get(topic, 0), received_of(message))
                 if self._naps is not None:
@@ -230,14 +230,14 @@ class Loop:
         if self._naps is not None and error.name() == "_PARTITION_EOF":
             self._naps.note_end(topic)
         elif partition is not None and error.name() in _LOST:
-            self._pause(topic, f"RESUME_MISMATCH: intake no longer has the offset to go on at: {error}")
+            self._pause(topic, f"RESUME_MISMATCH: intake no longer has the next offset to fold: {error}")
         elif partition is not None and error.name() in UNREADABLE:
             self._holding.note_unreadable(partition, offset, error.str())
         else:
             log.warning("%s: %s", topic or "consumer", error)
 
     def _hold_back(self, share: int) -> None:
-        """Let no tenant fill what all share: one whose records pile up is not read on until they are folded."""
+        """Pause reading a partition while many of its records wait, so that one tenant cannot fill the buffer."""
         for partition in filter(lambda p: p.is_open, self._ready()):
             if partition.is_held_back and len(partition.buffer) < share:
                 partition.is_held_back = False
@@ -247,11 +247,11 @@ class Loop:
                 self._consumer.pause([partition.place])
 
     def _fold(self, partition: Partition, most: int) -> None:
-        """Fold what fits into the partition's next transaction, at most so many records."""
+        """Fold records into the partition's next transaction while they fit, at most `most`."""
         fold = partition.fold
         assert fold is not None
         while partition.buffer and partition.buffer[0][1].offset < partition.position:
-            partition.drop(1)  # on the log already, which only goes forward
+            partition.drop(1)  # it was folded before
         records = self._holding.timely(partition, most)
         if not records:
             return
@@ -260,7 +260,7 @@ class Loop:
         except MACHINE_FAULTS:  # the worker ends, and its supervisor starts another
             raise
         except Exception as exc:  # one tenant's failure must not end the others' worker
-            log.warning("%s: the fold broke off", partition.topic, exc_info=True)
+            log.warning("%s: folding failed", partition.topic, exc_info=True)
             self._fail(partition, exc)
             return
         if folded:
@@ -274,7 +274,7 @@ class Loop:
             return
         membership = self._membership(partition)
         if membership is None:
-            partition.fold = None  # another's by now, or soon: nothing is sent for it any more
+            partition.fold = None  # the partition belongs to another worker, or soon will: nothing more is sent
             return
         batch = Batched(partition.topic, fold, partition.begin, fold.batch.records)
         try:
@@ -289,7 +289,7 @@ class Loop:
         partition.begin = partition.position
 
     def _settle(self) -> int:
-        """Take note of commits that have ended and return how many records they hold."""
+        """Take note of commits that have ended and return the number of records in them."""
         committed = 0
         for lane in self._lanes:
             underway = lane.take_ended()
@@ -311,17 +311,17 @@ class Loop:
         return batch.records
 
     def _membership(self, partition: Partition) -> Any:
-        """Return the proof of membership for a transaction's offsets, or None once the partition may be another's.
+        """Return the proof of membership for a transaction's offsets, None if another worker may own the partition.
 
-        A consumer that was put out of its group forgets its member id at once and says so only at a later call, and
-        Kafka takes the offsets of a transaction that names neither member nor generation from anybody. So the id must
-        still be the one of the assignment, and is looked at after the proof was made.
+        A consumer that the group has removed loses its member id at once and reports that only at a later call. Kafka
+        accepts offsets from any producer if the transaction names neither member nor generation. So the id must still
+        be that of the assignment, and it is compared after the proof was made.
         """
         proof = self._consumer.consumer_group_metadata()
         return proof if self._consumer.memberid() == partition.member else None
 
     def _recover(self, lane: Lane, batch: Batched, exc: Exception) -> None:
-        """Take back an aborted batch with what was folded since, and seek back. A fatal error ends the worker."""
+        """Take back an aborted batch and every record folded since, and seek back. A fatal error ends the worker."""
         topic = batch.topic
         batch.fold.rollback()
         error = kafka_error(exc)
@@ -330,12 +330,12 @@ class Loop:
         lane.renew()
         log.warning("%s: transaction aborted: %s", topic, error or repr(exc), exc_info=error is None)
         partition = self._partitions.get(topic)
-        if partition is not None and partition.fold is batch.fold:  # else given up meanwhile, or restored from the log
+        if partition is not None and partition.fold is batch.fold:  # neither given up nor restored meanwhile
             partition.position = partition.begin = batch.begin
             self._fail(partition, exc)
 
     def _fail(self, partition: Partition, exc: Exception) -> None:
-        """Go on after a failure: the third alike pauses the partition."""
+        """Retry after a failure; pause the partition after FAILURES_MAX failures of the same kind in a row."""
         error = kafka_error(exc)
         kind = error.name() if error is not None else type(exc).__name__
         partition.clear()
@@ -344,15 +344,15 @@ class Loop:
             partition.failures = partition.failures + 1 if kind == partition.failed_with else 1
             partition.failed_with = kind
         if partition.failures >= FAILURES_MAX:
-            self._pause(partition.topic, f"{FAILURES_MAX} transactions failed: {error or repr(exc)}")
+            self._pause(partition.topic, f"{FAILURES_MAX} transactions failed in a row: {error or repr(exc)}")
         elif error is None:
-            self._restore_again(partition)  # the fold broke off in the middle: its tables are made anew
+            self._restore_again(partition)  # the exception may have left its tables half changed
         else:
             self._consumer.seek(TopicPartition(partition.topic, 0, partition.begin))
             self._consumer.resume([partition.place])
             partition.is_held_back = False
 
-    # --- restoring: beside the loop, so that one that is long or must wait holds up neither others nor the group ---
+    # --- restoring: on threads beside the loop, so that a long one delays neither other partitions nor the group ---
 
     def _restore_assigned(self) -> None:
         for partition, restoration in self._restorations.ended(lambda p: self._partitions.get(p.topic) is p):
@@ -367,7 +367,7 @@ class Loop:
         try:
             self._consumer.seek(TopicPartition(partition.topic, 0, position))
         except KafkaException as exc:
-            raise ResumeError(f"cannot go to offset {position}: {exc.args[0]}") from exc
+            raise ResumeError(f"cannot seek to offset {position} of intake: {exc.args[0]}") from exc
         self._consumer.resume([partition.place])
         partition.is_held_back = False
         wake(self._consumer, partition.place)
@@ -376,11 +376,11 @@ class Loop:
         log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)
 
     def _restore_made_again(self) -> None:
-        """Look again, as at a start, at an intake that was deleted and made again: its offsets are of other records."""
+        """Restore each intake that was deleted and created again: its offsets now belong to other records."""
         for topic in self._topic_ids.changed(self._partitions) if self._topic_ids is not None else ():
             partition = self._partitions.get(topic)
             if partition is not None and partition.fold is not None:
-                log.error("%s was deleted and made again while it was read", topic)
+                log.error("%s was deleted and created again while it was read; comparing it with the log", topic)
                 self._restore_again(partition)
 
     def _restore_again(self, partition: Partition) -> None:

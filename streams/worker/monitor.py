@@ -1,4 +1,4 @@
-"""The monitor: the process of the trust path. It drives the loop, and ticks when a deadline passes in silence."""
+"""The monitor: the process of the trust path. It drives the loop, and appends a tick when a deadline has passed."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from streams.worker.state_head import StateMac
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
-TICK_SECONDS_MIN = 1.0  # one tick is under way at a time
+TICK_SECONDS_MIN = 1.0  # between two ticks of a tenant, so that one tick is under way at a time
 GC_ALLOCATIONS = 50_000
 GC_GENERATIONS = (20, 50)
 
 
 @dataclass(frozen=True, slots=True)
 class MonitoredTenant:
-    """What a worker must know of a tenant: its pinned genesis and the decision key."""
+    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, and the keys that sign and seal."""
 
     tenant: str
     deployment: str
@@ -55,12 +55,12 @@ def build_fold(tenant: MonitoredTenant) -> TenantFold:
 
 
 def tune_collector() -> None:
-    """Let the collector of cycles run rarely: rows and outputs hold none, and looking at each costs time."""
+    """Let Python's cycle collector run rarely: rows and outputs form no cycles, and visiting each costs time."""
     gc.set_threshold(GC_ALLOCATIONS, *GC_GENERATIONS)
 
 
 class Monitor:
-    """One worker. `tenants` returns what is configured for a tenant id, or None."""
+    """One worker. `tenants` returns the configuration of a tenant id, or None."""
 
     def __init__(self, settings: LoopSettings, tenants: Callable[[str], MonitoredTenant | None]) -> None:
         self._loop = Loop(settings, lambda name: None if (found := tenants(name)) is None else build_fold(found))
@@ -74,7 +74,7 @@ class Monitor:
 
     @property
     def faults(self) -> dict[str, int]:
-        """How many rules have broken since a partition was taken over, by intake topic: any but none is a defect."""
+        """Rules that broke since a partition was taken over, by intake topic. Every entry is a defect to report."""
         return {topic: fold.faults for topic, fold in self._loop.folds.items() if fold.faults}
 
     def stop(self) -> None:
@@ -95,7 +95,7 @@ class Monitor:
 
 
 class Ticker:
-    """Says on intake that time has passed, so that deadlines fire although nobody speaks."""
+    """Appends ClockTicked to intake, so that a deadline takes effect even if no other event arrives."""
 
     def __init__(self, settings: LoopSettings) -> None:
         self._producer = Producer(
@@ -136,5 +136,5 @@ class Ticker:
         self._producer.poll(0)
 
     def close(self) -> None:
-        """Send what is queued, bounded."""
+        """Send the queued events; waits at most 2 seconds."""
         self._producer.flush(2)

@@ -1,8 +1,8 @@
-"""Naps: what keeps an idle worker from spinning on a broker that answers empty fetches at once.
+"""Naps: they keep an idle worker from spinning on a broker that answers empty fetches at once.
 
-Apache Kafka holds an empty fetch until records come or its time is over; the embedded broker does not, so the client's
-own threads ask it again and again, and both take half a core. A partition that is read to its end and has been quiet
-for a while is therefore paused for a moment, again and again, until a record comes. Only for workers without a group.
+Apache Kafka delays the answer to an empty fetch until records come or its time is over. The embedded broker does not,
+so the client's threads ask again and again, and client and broker take half a core. Therefore a partition that was read
+to its end and has been quiet for a while is paused for moments until a record comes. Only for workers without a group.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Iterable
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-QUIET_SECONDS = 0.25  # after a record another one may follow soon: a conversation is not slowed down
+QUIET_SECONDS = 0.25  # without naps after a record, so that the next record of a conversation is not delayed
 NAP_SECONDS = 0.04
 WAKE_SECONDS = 0.5
 
 
 def wake(consumer: Consumer, resumed: TopicPartition) -> None:
-    """Let the client fetch at once what was just resumed: by itself it looks around once a second.
+    """Make the client fetch a resumed partition at once. By itself it looks for resumed partitions once a second.
 
-    Any question to the leader wakes the thread that fetches.
+    Any request to the partition's leader wakes the thread that fetches.
     """
-    with contextlib.suppress(KafkaException):  # the answer is of no use, and that there is none is told elsewhere
+    with contextlib.suppress(KafkaException):  # the answer is not used, and the loop reports brokers that are away
         consumer.get_watermark_offsets(resumed, timeout=WAKE_SECONDS)
 
 
@@ -38,18 +38,19 @@ class Naps:
         self._wake_at = 0.0
 
     def note_record(self, topic: str) -> None:
-        """A record of this topic has come."""
+        """Take note that a record of this topic has come."""
         self._at_end.discard(topic)
         self._quiet_from[topic] = time.monotonic() + QUIET_SECONDS
 
     def note_end(self, topic: str) -> None:
-        """The topic was read to its end."""
+        """Take note that the topic was read to its end."""
         self._at_end.add(topic)
 
     def nap(self, timeout: float, awake: Iterable[str]) -> float:
-        """Let quiet partitions among `awake` nap, wake those whose nap is over; return how long to wait for a record.
+        """Pause the quiet topics in `awake`, resume those after their nap; return the seconds to wait for a record.
 
-        Call before each wait. `awake` are the topics that are read now: what is paused for another reason stays so.
+        Call this before each wait. `awake` are the topics that may be read now; a topic that is paused for another
+        reason must not be in it, and stays paused.
         """
         now = time.monotonic()
         reading = set(awake)
@@ -59,7 +60,7 @@ class Naps:
             self._consumer.resume(places := [TopicPartition(topic, 0) for topic in woken])
             if places:
                 wake(self._consumer, places[0])
-            return timeout  # the end is told again, once, before they may nap again
+            return timeout  # the client reports their end once more before they may nap again
         quiet = {t for t in self._at_end & reading if now >= self._quiet_from.get(t, 0.0)}
         if not self._napping and quiet:
             self._consumer.pause([TopicPartition(topic, 0) for topic in quiet])

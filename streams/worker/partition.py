@@ -1,4 +1,4 @@
-"""One assigned intake partition, as the loop keeps it."""
+"""One assigned intake partition: the loop's record of it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Partition:
-    """One assigned intake partition. It lives as long as the assignment."""
+    """One assigned intake partition. A new assignment makes a new object."""
 
     topic: str
     epoch: int = 0
-    member: str | None = None  # who we were in the group when it was assigned
+    member: str | None = None  # this consumer's member id in the group at the time of the assignment
     fold: TenantFold | None = None
     position: int = 0  # the next offset to fold
-    begin: int = 0  # the first offset that is in no transaction yet
+    begin: int = 0  # the first offset that is not in a transaction yet
     sent_at: float = 0.0  # when its last transaction was handed to a lane
     is_held_back: bool = False  # not read on while its records pile up
     failures: int = 0
     failed_with: str = ""
     restoration: Restoration | None = None
     restore_at: float = 0.0
-    hold: Hold | None = None  # why nothing is folded for now; what was folded before is still sent
-    unreadable: tuple[int, str] | None = None  # where a batch could not be read, and why; nothing behind it is taken
-    ruling: Ruling | None = None  # on append times: the last that was followed, which may go on to hold
-    skipping: Ruling | None = None  # the same of what cannot be read
+    hold: Hold | None = None  # why nothing is folded for now; records folded before are still sent
+    unreadable: tuple[int, str] | None = None  # offset and error of a batch that cannot be read; buffering stops there
+    ruling: Ruling | None = None  # the last ruling on append times that was followed; it may cover later records too
+    skipping: Ruling | None = None  # the last ruling on unreadable batches that was followed; it may cover more
     buffer: list[tuple[int, Received]] = field(default_factory=list)
     size: int = 0  # bytes in the buffer
 
@@ -50,7 +50,7 @@ class Partition:
         return size
 
     def drop(self, count: int) -> None:
-        """Take the first records out of the buffer."""
+        """Remove the first `count` records from the buffer."""
         self.size -= sum(size_of(received) for _, received in self.buffer[:count])
         del self.buffer[:count]
 
@@ -61,17 +61,17 @@ class Partition:
 
     @property
     def is_open(self) -> bool:
-        """Whether what comes next is taken."""
+        """True if the loop buffers further records."""
         return self.hold is None and self.unreadable is None
 
     @property
     def has_more(self) -> bool:
-        """Whether there are records to fold, or folded ones to send."""
+        """True if there are records to fold, or folded records to send."""
         return bool(self.buffer) or (self.fold is not None and self.fold.batch.records > 0)
 
 
 def size_of(received: Received) -> int:
-    """Return how many bytes a record holds; a hostile one may have all of them in its headers."""
+    """Return the size of a record in bytes, headers included: a hostile record may be large only there."""
     size = len(received.value or b"")
     for name, value in received.headers:
         size += len(name) + len(value or b"")
@@ -79,8 +79,11 @@ def size_of(received: Received) -> int:
 
 
 def intakes_of(places: list[TopicPartition]) -> list[str]:
-    """Return the topics of first partitions; another partition of an intake is nobody's, and stays paused."""
+    """Return the topics of the first partitions among `places`. Other partitions of an intake stay paused."""
     for place in places:
         if place.partition != 0:
-            log.error("%s has more than one partition: partition %d is not read", place.topic, place.partition)
+            log.error(
+                "%s must have one partition: partition %d is not read; see `macaw topic check`",
+                place.topic, place.partition,
+            )  # fmt: skip
     return [place.topic for place in places if place.partition == 0]

@@ -1,4 +1,4 @@
-"""How a worker reads whole topics beside its loop: state, log and intake, for a restart."""
+"""Reading whole topics for a restart: state, log and intake, on a thread beside the loop."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from schemas import limits
 from streams.worker.resume_errors import ResumeError
 
 READ_SECONDS_MAX = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5
-STOP_SECONDS = 1.0  # how soon a restoration that is no longer wanted ends
+STOP_SECONDS = 1.0  # within which a stopped reading ends
 
 
 class RestartReader:
-    """Reads whole topics for a restart, with consumers of the worker's own group that never join it."""
+    """Reads whole topics for a restart. Its consumers name the worker's group and never join it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        # The last offset of a transactional topic is a marker: its end shows only in an answer without records.
+        # The last offset of a transactional topic is a marker, so only an empty answer shows that the end is reached.
         shared = {**settings, "enable.partition.eof": True, "fetch.wait.max.ms": 20}
         self._committed = Consumer({**shared, "isolation.level": "read_committed"})
         self._appended = Consumer({**shared, "isolation.level": "read_uncommitted"})
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End what is being read, from another thread, with a ResumeError there."""
+        """End the reading under way with a ResumeError. Called from another thread."""
         self._stopped.set()
 
     @property
@@ -41,10 +41,10 @@ class RestartReader:
         self._appended.close()
 
     def committed(self, topic: str) -> int | None:
-        """Return the committed offset of intake, or None. Waits out an open transaction that holds the offset.
+        """Return the committed offset of intake, or None. Waits for an open transaction that holds the offset.
 
         Raises:
-            ResumeError: it stays open for longer than the transaction timeout and 5 s.
+            ResumeError: the transaction stays open for longer than READ_SECONDS_MAX.
         """
         until = time.monotonic() + READ_SECONDS_MAX
         while True:
@@ -55,13 +55,13 @@ class RestartReader:
                 why = str(place.error)
             except KafkaException as exc:
                 why = str(exc.args[0])
-            self._check(until, f"no committed offset of {topic}: {why}")
+            self._check(until, f"the group's committed offset of {topic} cannot be read: {why}")
 
     def end(self, topic: str) -> tuple[int, int]:
-        """Return (first offset, high watermark), which counts what is not committed yet.
+        """Return (first offset, high watermark); the watermark counts records that are not committed yet.
 
-        A read_committed consumer would be told the last stable offset, and a transaction that is still open, or whose
-        markers are on their way, would be missed.
+        A read_committed consumer would get the last stable offset, and miss a transaction that is open or has no
+        marker yet.
         """
         return watermarks(self._appended, topic)
 
@@ -69,20 +69,20 @@ class RestartReader:
         """Yield committed records from `start` until the position reaches `end`.
 
         Raises:
-            ResumeError: it does not within the transaction timeout and 5 s without progress.
+            ResumeError: there was no progress for READ_SECONDS_MAX, or the reader was stopped.
         """
         return self._read(self._committed, topic, start, end)
 
     def read_appended(self, topic: str, start: int, end: int) -> Generator[Message]:
-        """Yield records as `read`, committed or not: the loop takes intake like that, an intruder's included."""
+        """Yield records as `read` does, committed or not. The loop reads intake in the same way."""
         return self._read(self._appended, topic, start, end)
 
     def behind(self, topic: str, offset: int, end: int) -> int:
-        """Return the offset behind a batch of intake that cannot be read. Raises ReadTimeoutError."""
+        """Return the first offset after a batch of intake that cannot be read. Raises ReadTimeoutError."""
         return behind_unreadable(self._appended, TopicPartition(topic, 0, offset), end)
 
     def _read(self, consumer: Consumer, topic: str, start: int, end: int) -> Generator[Message]:
-        # Metadata first: a consumer that must look for a topic's leader while it reads does so once a second only.
+        # Metadata first: a consumer that does not know a topic's leader looks for it only once a second.
         consumer.list_topics(topic, timeout=METADATA_SECONDS)
         until = time.monotonic() + READ_SECONDS_MAX
         while True:
@@ -106,7 +106,7 @@ class RestartReader:
 
 
 class AppendedIntake:
-    """An intake up to `end`, as a worker's reader reads it. To begin another reading ends the one before."""
+    """An intake up to `end`, read by a worker's reader. Each new reading ends the one before."""
 
     def __init__(self, reader: RestartReader, topic: str, end: int) -> None:
         self._reader, self._topic, self._end = reader, topic, end
@@ -119,7 +119,7 @@ class AppendedIntake:
         return self._reading
 
     def behind(self, offset: int) -> int:
-        """Return the offset behind a batch that cannot be read. Raises ReadTimeoutError."""
+        """Return the first offset after a batch that cannot be read. Raises ReadTimeoutError."""
         self.close()
         return self._reader.behind(self._topic, offset, self._end)
 

@@ -1,4 +1,4 @@
-"""The partitions that a worker is restoring: a few at a time, each beside the loop, with a reader of its own."""
+"""The partitions that a worker is restoring: a few at a time, each on its own thread with its own reader."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from streams.worker.resume import Restoration
 from streams.worker.settings import LoopSettings
 
 RESTORING_MAX = 4  # each has connections of its own
-RETRY_SECONDS = 5.0  # until a partition that could not be restored is tried again
+RETRY_SECONDS = 5.0  # before a failed restoration is tried again
 
 
 class Restorations:
-    """One that is long, or must wait, holds up neither the others nor the group."""
+    """The restorations of one worker. A long one delays neither the others nor the group."""
 
     def __init__(self, settings: LoopSettings, open_fold: Callable[[str], TenantFold | None]) -> None:
         self._settings = settings
         self._open_fold = open_fold
         self._pending: list[Partition] = []
-        self._readers = [RestartReader(settings.consumer())]  # idle ones; the first connects while the group is joined
+        self._readers = [RestartReader(settings.consumer())]  # idle; the first connects while the worker joins
         self._busy = 0
 
     @property
@@ -30,16 +30,16 @@ class Restorations:
         return self._busy > 0
 
     def add(self, partition: Partition) -> None:
-        """Let a partition be restored, after those that wait already."""
+        """Queue a partition for restoring."""
         self._pending.append(partition)
 
     def add_again(self, partition: Partition) -> None:
-        """Let a partition be restored after a while: it could not be, and that may pass."""
+        """Queue a partition again after a failure that may pass; it is tried after RETRY_SECONDS."""
         partition.restore_at = time.monotonic() + RETRY_SECONDS
         self._pending.append(partition)
 
     def ended(self, is_wanted: Callable[[Partition], bool]) -> Iterator[tuple[Partition, Restoration]]:
-        """Begin what can begin, and yield what has ended. What is wanted no longer is given up."""
+        """Begin queued restorations, yield those that have ended, and stop those that are no longer wanted."""
         pending, self._pending = self._pending, []
         for partition in pending:
             restoration = partition.restoration
@@ -68,7 +68,7 @@ class Restorations:
             self._busy -= 1
 
     def close(self) -> None:
-        """Give up all that is under way, and release the connections."""
+        """Stop all restorations and release the connections."""
         for partition in self._pending:
             self._stop(partition)
         for reader in self._readers:

@@ -1,8 +1,12 @@
 """Where a worker resumes, and with which state: the log wins.
 
-The last audit entry says which intake record was folded last; the committed offset is only compared with it. State
-comes from the changelog if its head fits that entry, else from folding the log again, loudly. All of this runs on a
-thread beside the loop: it may be long, and may have to wait for the transaction of a worker that died.
+The last audit entry names the intake record that was folded last; the committed offset is only compared with it. State
+comes from the changelog if its head fits that entry; if not, the worker logs a warning and folds intake again. All of
+this runs on a thread beside the loop: it may take long, and may have to wait for the transaction of a dead worker.
+
+    audit log    last entry: index 41, intake offset 41, and it must be signed by this tenant's decision key
+    intake       first record: the founding event; the record at offset 41 has the hash that entry 41 names
+    changelog    head of audit index 41 with a matching MAC: its rows are the state, and folding goes on at offset 42
 """
 
 from __future__ import annotations
@@ -44,8 +48,8 @@ from streams.worker.state_head import HEAD_KEY
 
 log = logging.getLogger(__name__)
 
-TAIL_OFFSETS = 4096  # how far back the last entry may lie; markers of transactions take offsets too
-MADE_AGAIN = "it lost what was folded and grew again"
+TAIL_OFFSETS = 4096  # read first to find the last entry; markers of transactions take offsets too
+MADE_AGAIN = "intake lost records that were folded, or was created again; see docs/incidents.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,12 @@ class Tail:
 
     @property
     def offset(self) -> int:
-        """Of the intake record that was folded last."""
+        """The offset of the intake record that was folded last."""
         return self.entry.offset
 
 
 class Restoration:
-    """One partition's fold on its way to the end of its log, on a thread of its own."""
+    """Brings one partition's fold to the end of its log, on a thread of its own."""
 
     def __init__(self, topic: str, open_fold: Callable[[str], TenantFold | None], reader: RestartReader) -> None:
         self.reader = reader
@@ -81,7 +85,7 @@ class Restoration:
         return self._future.result(0)
 
     def stop(self) -> None:
-        """Give it up: its thread ends within about a second, and closes the reader."""
+        """Stop restoring: the thread ends within about a second and closes the reader."""
         self.reader.stop()
 
     def _run(self) -> None:
@@ -89,7 +93,7 @@ class Restoration:
             self._future.set_result(self._restored())
         except ResumeError as exc:
             self._future.set_exception(exc)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, it is this tenant's; the loop reports it
+        except Exception as exc:  # noqa: BLE001 - the fault of one tenant; the loop reports it and others go on
             failed = ResumeError(f"{type(exc).__name__}: {exc}")
             failed.__cause__ = exc
             self._future.set_exception(failed)
@@ -110,18 +114,24 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
     """Bring `fold` to the state of its last audit entry and return the intake offset to go on at.
 
     Raises:
-        ResumeError: RESUME_MISMATCH, LOG_MISMATCH, STATE_MISMATCH, or a topic that cannot be read.
+        ResumeError: ResumeMismatchError, LogMismatchError, StateMismatchError, or a topic cannot be read.
     """
     tenant = fold.tables.tenant_id
-    # First: once it answers, no transaction of an earlier owner is open that could still move the log.
+    # This is asked first: once it answers, no open transaction of an earlier owner can still append to the log.
     committed = reader.committed(INTAKE.of(tenant))
     tail = _tail(fold, reader, AUDIT.of(tenant))
     position = tail.offset + 1 if tail else 0
     if committed is not None and committed > position:
-        raise ResumeMismatchError(f"{tenant}: committed offset {committed} is above the log's {position}")
+        raise ResumeMismatchError(
+            f"the committed offset {committed} is above offset {position}, where the audit log ends: records were "
+            "consumed that the log does not hold; see docs/incidents.md"
+        )
     low, high = reader.end(INTAKE.of(tenant))
     if not low <= position <= high:
-        raise ResumeMismatchError(f"{tenant}: the log goes on at {position}, but intake holds {low} to {high}")
+        raise ResumeMismatchError(
+            f"the audit log goes on at intake offset {position}, but intake holds offsets {low} to {high}: intake "
+            "lost records or was created again; see docs/incidents.md"
+        )
     if tail is None:
         return 0
     with closing(AppendedIntake(reader, INTAKE.of(tenant), high)) as intake:
@@ -131,35 +141,36 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             _read_latest(reader, _topic(fold, STATE), rows)
             _restore(fold, rows, tail)
         except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
-            log.warning("%s: %s: %s; folding the log again from its start", tenant, exc.code, exc)
+            log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
             _rebuild(fold, reader, intake, tail, low)
             fold.state.reset_to(fold.tables, rows)
     return position
 
 
 def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int) -> None:
-    """Look whether intake is still the one that was folded: an intake that lost its tail, or all, may have grown again.
+    """Check that intake is still the one that was folded. It may have lost records and then received new ones.
 
     Raises:
-        ResumeMismatchError: its first record is not the founding event, or its last folded one not the last entry's.
+        ResumeMismatchError: the first record is not the founding event, or the record that the last entry names is
+            another one now.
     """
     tables = fold.tables
     if low == 0 and (first := _claimed(tables, intake, 0)) is not None and first.datum_sha256 != tables.genesis:
-        raise ResumeMismatchError(f"{tables.tenant_id}: intake does not begin with the founding event: {MADE_AGAIN}")
+        raise ResumeMismatchError(f"intake does not begin with the founding event: {MADE_AGAIN}")
     if low <= tail.offset and tail.entry.outcome != Outcome.SKIPPED:
         last = _claimed(tables, intake, tail.offset)
         if last is not None and last.leaf != tail.entry.event:
             raise ResumeMismatchError(
-                f"{tables.tenant_id}: the record at offset {tail.offset} is not the one that was folded: {MADE_AGAIN}"
+                f"the record at intake offset {tail.offset} is not the one that was folded: {MADE_AGAIN}"
             )
 
 
 def _claimed(tables: Tables, intake: AppendedIntake, offset: int) -> Claim | None:
-    """Return what the record at an offset claims, an empty claim where there is none; None where it cannot be read."""
+    """Return the claim of the record at an offset: an empty claim without a record, None if it cannot be read."""
     try:
         message = next(intake.read(offset), None)
     except UnreadableBatchError as exc:
-        log.warning("%s: not compared with the log: %s", tables.tenant_id, exc)
+        log.warning("%s: offset %d of intake is not compared with the log: %s", tables.tenant_id, offset, exc)
         return None
     is_there = message is not None and message.offset() == offset
     return read(tables, received_of(message)) if message is not None and is_there else Claim(leaf=b"")
@@ -181,20 +192,26 @@ def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
 
 
 def _tail_of(fold: TenantFold, message: Message, before: Message | None) -> Tail:
-    """Read the last entry.
+    """Return the last entry. `before` is the message before it, if that was read too.
 
     Raises:
-        LogMismatchError: it is not signed by the decision key, or does not link to the one before (where at hand).
+        LogMismatchError: it is not signed by the decision key, or does not link to `before`.
     """
     _check_signature(fold, message)
     entry, leaf = _entry(message)
     if before is not None and entry.prev != _entry(before)[1]:
-        raise LogMismatchError(f"the last audit entry, at offset {message.offset()}, does not follow the one before")
+        raise LogMismatchError(
+            f"the last audit entry, at offset {message.offset()}, does not link to the entry before it: the log was "
+            "changed; see docs/incidents.md"
+        )
     return Tail(entry.index, leaf, entry)
 
 
 def _check_signature(fold: TenantFold, message: Message) -> None:
-    """Whoever may write to the audit topic could else say where the worker goes on."""
+    """Raise LogMismatchError unless the monitor signed this entry.
+
+    Without this check any writer of the audit topic could choose the offset at which the worker goes on.
+    """
     received = received_of(message)
     tables = fold.tables
     try:
@@ -204,7 +221,9 @@ def _check_signature(fold: TenantFold, message: Message) -> None:
         head = proof.head(place.leaf(body))
         signing.verify_signature(fold.signing.public, head, proof.signature)
     except (Refusal, codec.SchemaError, MalformedProofError, SignatureError) as exc:
-        raise LogMismatchError(f"the last audit entry, at offset {message.offset()}, is not the monitor's") from exc
+        raise LogMismatchError(
+            f"the last audit entry, at offset {message.offset()}, is not signed by the decision key of this worker"
+        ) from exc
 
 
 def _entry(message: Message) -> tuple[AuditEntry, bytes]:
@@ -212,13 +231,17 @@ def _entry(message: Message) -> tuple[AuditEntry, bytes]:
     try:
         entry: AuditEntry = codec.decode_as(AuditEntry, value)
     except codec.SchemaError as exc:
-        raise LogMismatchError(f"no audit entry at offset {message.offset()}: {exc}") from exc
+        raise LogMismatchError(f"the record at offset {message.offset()} is not an audit entry: {exc}") from exc
     schema, body = codec.unframe(value)
     return entry, log_leaf(schema.sha256, body)
 
 
 def _read_latest(reader: RestartReader, topic: str, rows: dict[bytes, bytes]) -> None:
-    """Read the latest row of each key. Raises UnreadableBatchError with what stood before it read."""
+    """Fill `rows` with the latest row of each key.
+
+    Raises:
+        UnreadableBatchError: a batch cannot be read; `rows` then has the rows before it.
+    """
     low, high = reader.end(topic)
     for message in reader.read(topic, low, high):
         key, value = message.key() or b"", message.value()
@@ -228,21 +251,23 @@ def _read_latest(reader: RestartReader, topic: str, rows: dict[bytes, bytes]) ->
 
 
 def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> None:
-    """Take the rows of the changelog. Raises StateMismatchError unless their head is that of the last entry."""
+    """Load the rows of the changelog. Raises StateMismatchError unless their head is that of the last entry."""
     if HEAD_KEY not in stored:
         raise StateMismatchError("the changelog has no head")
     head: StateHead = codec.decode_as(StateHead, stored[HEAD_KEY])
     if head.audit_index != tail.index:
-        raise StateMismatchError(f"the head is of audit index {head.audit_index}, want {tail.index}")
+        raise StateMismatchError(
+            f"the changelog's head is of audit index {head.audit_index}, and the last entry has index {tail.index}"
+        )
     rows = [(full, value) for full, value in stored.items() if full != HEAD_KEY]
     for full, value in rows:
         fold.state.restore(full, value)
     if not fold.state.matches(head):
-        raise StateMismatchError("the rows do not match their head")
+        raise StateMismatchError("the rows of the changelog do not match their head")
     tables = fold.tables.by_name
     decoded = [(*full.partition(b"/")[::2], codec.decode(*codec.unframe(value))) for full, value in rows]
     if unknown := {name.decode() for name, _, _ in decoded} - tables.keys():
-        raise StateMismatchError(f"rows of tables that are no longer kept: {sorted(unknown)}")
+        raise StateMismatchError(f"the changelog has rows of unknown tables: {sorted(unknown)}")
     for name, key, row in decoded:
         tables[name.decode()].restore(key, row)
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
@@ -253,10 +278,12 @@ def _rebuild(fold: TenantFold, reader: RestartReader, appended: AppendedIntake, 
 
     Raises:
         StateMismatchError: intake no longer begins with the founding event.
-        LogMismatchError: the log does not come out the same.
+        LogMismatchError: folding gives another log.
     """
     if low > 0:
-        raise StateMismatchError(f"the log cannot be folded again: intake begins at offset {low}")
+        raise StateMismatchError(
+            f"intake cannot be folded again, because it begins at offset {low} and not at 0; see docs/incidents.md"
+        )
     intake = RuledIntake(appended, fold.tables)
     for message in reader.read(_topic(fold, AUDIT), *reader.end(_topic(fold, AUDIT))):
         received = intake.take(_entry(message)[0])
@@ -265,10 +292,13 @@ def _rebuild(fold: TenantFold, reader: RestartReader, appended: AppendedIntake, 
         try:
             step(fold.tables, received, fold.heads)
         except Refusal as exc:
-            raise LogMismatchError(f"a ruling that the audit log names does not hold: {exc.reason}") from exc
+            raise LogMismatchError(f"a ruling that the audit log names is not valid: {exc.reason}") from exc
         fold.tables.commit()
     if fold.tables.prev != tail.leaf:
-        raise LogMismatchError(f"{fold.tables.tenant_id}: intake does not give audit entry {tail.index}")
+        raise LogMismatchError(
+            f"folding intake again does not give audit entry {tail.index}: intake or the log was changed, or another "
+            "version decided; run `macaw replay`"
+        )
 
 
 def _topic(fold: TenantFold, topic: Topic) -> str:

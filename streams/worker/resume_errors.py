@@ -1,4 +1,4 @@
-"""Why a partition cannot be resumed. The loop pauses it with the code, and the others go on."""
+"""Why a partition cannot be resumed. The loop pauses the partition and prefixes the message with the code."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from schemas.errors import StoppedError
 
 
 class ResumeError(StoppedError):
-    """The partition cannot be resumed; it stays paused. One that may pass is tried again."""
+    """The partition cannot be resumed and stays paused. With `is_passing` the worker tries again."""
 
     code = "RESUME_FAILED"
     is_passing = True
 
 
 class NotConfiguredError(ResumeError):
-    """The tenant has no keys on this worker, or they cannot be read."""
+    """The tenant's keys are missing on this worker, or cannot be read."""
 
     code = "NOT_CONFIGURED"
 
 
 class ResumeMismatchError(ResumeError):
-    """Intake and the log do not meet: records were consumed that the log does not hold, or were lost unread."""
+    """Intake and the log do not fit: the log lacks consumed records, or intake lost records."""
 
     code = "RESUME_MISMATCH"
     is_passing = False
@@ -33,7 +33,7 @@ class LogMismatchError(ResumeError):
 
 
 class StateMismatchError(ResumeError):
-    """The changelog does not give the state of the last audit entry, and nothing else does either."""
+    """The state of the last audit entry cannot be had, neither from the changelog nor from intake."""
 
     code = "STATE_MISMATCH"
     is_passing = False

@@ -1,4 +1,4 @@
-"""Seals the payloads of outputs: the edge where randomness enters, with shared keys kept by recipient."""
+"""Sealing the payloads of outputs. The content key and the nonces are random, and come from here."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SHARED_KEYS_MAX = 16_384
 
 
 class Sealer:
-    """Seals with one sender key; the key agreement with each recipient is computed once and remembered, bounded."""
+    """Seals with one sender key. Keeps the keys shared with the last SHARED_KEYS_MAX recipients."""
 
     def __init__(self, key: SealingKey) -> None:
         self._key = key
         self._shared: OrderedDict[bytes, bytes] = OrderedDict()
 
     def header(self, output: Output) -> tuple[str, bytes]:
-        """Return the `macaw-payload` header of an output that has a payload.
+        """Return the `macaw-payload` header of an output. Requires that the output has a payload.
 
         Raises:
-            SealingError: it has no recipients.
+            SealingError: the output has no recipients.
         """
         assert output.payload is not None
         recipients = [(kid, self._shared_with(x25519)) for kid, x25519 in output.recipients]

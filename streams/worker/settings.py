@@ -1,4 +1,4 @@
-"""How a worker reaches its brokers: the settings of its consumer and of its transactional producers."""
+"""The settings of a worker's Kafka clients: its consumers, and its transactional producers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 from producers.kafka.consuming import FETCH_BOUNDS
 from schemas import limits, topics
 
-FETCH_OVERHEAD_BYTES = 4096  # of a batch around its records, with room
-LANES = 4  # transactions that one worker may have under way, each of another tenant
+FETCH_OVERHEAD_BYTES = 4096  # of a batch beside its records; generous
+LANES = 4  # transactions that one worker may have under way at once, each of another tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
-    """How a worker reaches its brokers, and which intakes its group serves.
+    """The brokers of a worker, its group, and the intakes that it serves.
 
-    `assigned` lists topics where no group can be relied on (embedded broker).
+    `pattern` is the subscription. With `assigned`, which lists topics, the worker takes these without a group: the
+    embedded broker's groups are not reliable.
     """
 
     bootstrap: str
@@ -47,19 +48,19 @@ class LoopSettings:
     def intake(self) -> dict[str, Any]:
         return {
             **self.consumer(),
-            # An appended signed event is a fact; nobody writes intake in a transaction, and an intruder's open
-            # transaction would stall a read_committed reader.
+            # Senders write intake without transactions, and an intruder's open transaction would stall a
+            # read_committed reader.
             "isolation.level": "read_uncommitted",
             "partition.assignment.strategy": "cooperative-sticky",
             "enable.partition.eof": self.assigned is not None,  # for `streams.worker.naps`
             "topic.metadata.refresh.interval.ms": 5000,
             "session.timeout.ms": self.session_timeout_ms,
             "fetch.wait.max.ms": 100,
-            # All partitions share one queue, and while it is full nothing is fetched of any: asked again soon, a flood
-            # of one tenant does not keep the others waiting for the client's usual second.
+            # All partitions share one queue, and while it is full the client fetches nothing. With a short back-off
+            # one busy tenant does not delay the others by the client's usual second.
             "queued.min.messages": 2000,
             "fetch.queue.backoff.ms": 5,
-            # A batch that is larger is sent only to who asks for nothing else: a partition would wait for the others'.
+            # A broker sends a larger batch only in an answer of its own, and its partition would wait for the others.
             "max.partition.fetch.bytes": limits.INTAKE_MESSAGE_BYTES_MAX + FETCH_OVERHEAD_BYTES,
         }
 
@@ -73,8 +74,8 @@ class LoopSettings:
             "linger.ms": 0,
             "compression.type": "none",
             "message.max.bytes": limits.OUTPUT_MESSAGE_BYTES_MAX,
-            # A transaction is bounded by what the step makes of its records; a second bound would only break it:
-            # one revocation may end 10,000 sessions.
+            # The batch bounds a transaction already. A second bound here would break valid ones: one revocation may
+            # end 10,000 sessions.
             "queue.buffering.max.messages": 0,
             "log_level": 2,
         }

@@ -1,8 +1,8 @@
 """The changelog of the tables, and the head that guards it.
 
-With each transaction goes one row `head` = {audit index, MAC}. The MAC is keyed from the tenant's decision key over an
-additive multiset hash of all rows (MSet-Add-Hash: Clarke, Devadas, van Dijk, Gassend, Suh, ASIACRYPT 2003), so its cost
-follows the rows that changed, not the rows there are. A restored state that does not match is thrown away.
+Each transaction writes one row `head` = {audit index, MAC}. The key of the MAC comes from the tenant's decision key.
+The MAC covers an additive multiset hash of all rows (MSet-Add-Hash: Clarke, Devadas, van Dijk, Gassend, Suh, ASIACRYPT
+2003), so its cost grows with the changed rows and not with all rows. A restored state that does not match is dropped.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class StateMac:
         self._repairs: dict[bytes, bytes | None] = {}
 
     def rows_of(self, tables: Tables) -> Iterator[tuple[str, int, bytes, bytes | None]]:
-        """Yield (topic, partition, key, value) for each changed row, then for the head.
+        """Yield (topic, partition, key, value) for each changed row, then for the head. A None value deletes a row.
 
-        The first transaction after a rebuild repairs the changelog too, or each restart would have to rebuild again.
+        The first transaction after a rebuild also repairs the changelog; otherwise each restart would rebuild again.
         """
         topic = STATE.of(tables.tenant_id)
         for full, repaired in self._repairs.items():
@@ -53,21 +53,21 @@ class StateMac:
         yield topic, 0, HEAD_KEY, codec.frame(self.head(tables.next_index - 1))
 
     def head(self, audit_index: int) -> StateHead:
-        """Return the head over the rows as they are."""
+        """Return the head over the present rows."""
         message = _CONTEXT + audit_index.to_bytes(8, "big", signed=True) + self._sum.to_bytes(64, "big")
         return StateHead(audit_index=audit_index, mac=blake2b(message, key=self._key, digest_size=32).digest())
 
     def matches(self, head: StateHead) -> bool:
-        """Whether `head` is the head over the rows as they are."""
+        """True if `head` is the head over the present rows."""
         return hmac.compare_digest(self.head(head.audit_index).mac, head.mac)
 
     def restore(self, key: bytes, value: bytes | None) -> None:
-        """Take over a row from the changelog; a later row of one key replaces the earlier."""
+        """Add a row from the changelog. A later row of the same key replaces it."""
         self._set(key, value)
         self._undo.clear()
 
     def reset_to(self, tables: Tables, stored: Mapping[bytes, bytes]) -> None:
-        """Start again from the rows as they are, after a rebuild from the log; `stored` is what the changelog holds."""
+        """Start again from the rows in `tables`, after a rebuild; `stored` are the rows that the changelog holds."""
         self._hashes.clear()
         self._sum = 0
         self._repairs = dict.fromkeys(stored)

@@ -1,7 +1,7 @@
-"""Notices that a topic was deleted and made again while a consumer reads it: the client itself reads on silently.
+"""Notices that a topic was deleted and created again while a consumer reads it. The client itself reads on silently.
 
-Kafka gives each topic an id of its own, whatever its name. Asking takes one question for all topics, and nobody waits
-for the answer.
+Kafka gives each created topic a new id, even under an old name. One request asks for the ids of all topics, and the
+loop does not wait for its answer.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-ASK_SECONDS = 5.0  # how often
+ASK_SECONDS = 5.0  # between two requests
 ANSWER_SECONDS = 10.0
 
 
 class TopicIds:
-    """The ids of the topics that a worker reads, asked again and again."""
+    """The ids of the topics that a worker reads, asked for every ASK_SECONDS."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class TopicIds:
         self._ask_at = 0.0
 
     def changed(self, topics: Collection[str]) -> list[str]:
-        """Return which of these topics are others than before under the same name. Each change is told once."""
+        """Return those of `topics` that were created again since the last answer. Each change is returned once."""
         if self._asked:
             return self._compared() if all(answer.done() for answer in self._asked.values()) else []
         if topics and time.monotonic() >= self._ask_at:
@@ -46,7 +46,7 @@ class TopicIds:
             try:
                 found = str(answer.result().topic_id)
             except KafkaException:
-                continue  # it is away, or the brokers are: asked again
+                continue  # the topic or the brokers are away; the next request asks again
             if self._known.setdefault(topic, found) != found:
                 self._known[topic] = found
                 changed.append(topic)

@@ -49,7 +49,7 @@ def test_a_new_folder_gets_the_best_broker_of_the_machine(tmp_path: Path) -> Non
 
     assert kind is BrokerKind.EMBEDDED
     assert [line.partition(":")[0] for line in said] == [
-        "the embedded broker is used, because Apache Kafka is not to be had here"
+        "using the embedded broker, because Apache Kafka is not available here"
     ]
 
 

@@ -159,7 +159,7 @@ class TestAddress:
         ],
     )
     def test_what_is_no_address(self, url: str) -> None:
-        with pytest.raises(AddressError, match="want https"):
+        with pytest.raises(AddressError, match="is not https"):
             address_of("127.0.0.1", 80, url)
 
 

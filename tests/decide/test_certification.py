@@ -172,7 +172,7 @@ class TestBatch:
 
         assert decisions(answers) == [True, False, False, True]
         assert answers[1]["context"]["reason"] == "MALFORMED_REQUEST"
-        assert answers[1]["context"]["error"] == {"status": 400, "message": "resource: it is missing"}
+        assert answers[1]["context"]["error"] == {"status": 400, "message": "resource: is missing"}
 
     @pytest.mark.parametrize("more", [{}, {"evaluations": []}])
     def test_without_evaluations_it_is_one_question(self, endpoint: Endpoint, more: dict[str, Any]) -> None:

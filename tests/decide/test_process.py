@@ -182,7 +182,7 @@ class TestRefusals:
         ("arguments", "message"),
         [
             ([*FILES, "--host", "0.0.0.0"], "in the clear"),
-            ([*FILES, "--url", "http://pdp.example.com"], "want https://NAME"),
+            ([*FILES, "--url", "http://pdp.example.com"], "is not https://NAME"),
             (
                 ["--policies", str(EXAMPLE), "--directory", str(EXAMPLE / "directory.yaml")],
                 "directory.yaml would be passed over",

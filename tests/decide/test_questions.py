@@ -172,15 +172,24 @@ class TestBodies:
     @pytest.mark.parametrize(
         ("body", "message"),
         [
-            ({"evaluations": {}}, "evaluations: want an array"),
-            ({"evaluations": None}, "evaluations: want an array"),
-            ({"evaluations": [{}] * (limits.EVALUATIONS_MAX + 1)}, "evaluations: want at most"),
-            ({"evaluations": [{}], "options": []}, "options: want an object"),
-            ({"evaluations": [{}], "options": {"evaluations_semantic": "any"}}, "options.evaluations_semantic: want"),
-            ({"evaluations": [{}], "options": {"evaluations_semantic": None}}, "options.evaluations_semantic: want"),
-            ({"evaluations": [{}], "options": {"evaluations_semantic": []}}, "options.evaluations_semantic: want"),
-            ({"evaluations": [{}], "resource": "x"}, "resource: want an object"),
-            ({"options": {"evaluations_semantic": "any"}}, "options.evaluations_semantic: want"),
+            ({"evaluations": {}}, "evaluations: must be an array"),
+            ({"evaluations": None}, "evaluations: must be an array"),
+            ({"evaluations": [{}] * (limits.EVALUATIONS_MAX + 1)}, "evaluations: there are"),
+            ({"evaluations": [{}], "options": []}, "options: must be an object"),
+            (
+                {"evaluations": [{}], "options": {"evaluations_semantic": "any"}},
+                "options.evaluations_semantic: must be",
+            ),
+            (
+                {"evaluations": [{}], "options": {"evaluations_semantic": None}},
+                "options.evaluations_semantic: must be",
+            ),
+            (
+                {"evaluations": [{}], "options": {"evaluations_semantic": []}},
+                "options.evaluations_semantic: must be",
+            ),
+            ({"evaluations": [{}], "resource": "x"}, "resource: must be an object"),
+            ({"options": {"evaluations_semantic": "any"}}, "options.evaluations_semantic: must be"),
         ],
     )
     def test_a_batch_that_is_not_well_put(self, body: Any, message: str) -> None:
@@ -284,5 +293,5 @@ def test_null_is_what_was_left_out(more: dict[str, Any]) -> None:
     [question] = read_batch({"evaluations": [{**body, **more}], "context": None, "options": None}).questions()  # type: ignore[union-attr]
     assert question == read_question(body)
     for name in body:
-        with pytest.raises(MalformedRequestError, match=f"{name}: want an object"):
+        with pytest.raises(MalformedRequestError, match=f"{name}: must be an object"):
             read_question({**body, name: None})

@@ -98,7 +98,7 @@ class TestClaims:
         checks = Checks(acting.console)
         check_refusals(checks, acting)
         assert not checks.all_held
-        assert acting.refusals[0].got == "nothing refused it"
+        assert acting.refusals[0].got == "it was not refused"
 
     def test_another_reason_than_the_wanted_one_is_no_claim(self) -> None:
         def deny() -> None:
@@ -144,7 +144,7 @@ class TestOffice:
 
     def test_an_account_that_nobody_knows_does_not_pass(self, tmp_path: Path) -> None:
         """It fails, so it attests nothing."""
-        with pytest.raises(ValueError, match="no supplier"):
+        with pytest.raises(ValueError, match="not in the register"):
             Building(tmp_path).office.check_supplier("INV-1042", "XX00EVIL", 1.0)
 
     def test_the_checks_attestation_is_for_one_use(self, tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ class TestChoice:
 
         with choose_broker(tmp_path, environ=environ, say=said.append) as chosen:
             assert chosen.info.kind == BrokerKind.EMBEDDED
-        assert said == [f"the embedded broker is used, because Apache Kafka is not to be had here: {NO_MAVEN}"]
+        assert said == [f"using the embedded broker, because Apache Kafka is not available here: {NO_MAVEN}"]
 
     @pytest.mark.parametrize("prefer", ["environment", "zookeeper"])
     def test_what_is_not_there_is_an_error(self, prefer: str, tmp_path: Path) -> None:

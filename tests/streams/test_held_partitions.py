@@ -201,7 +201,7 @@ def test_a_record_ahead_of_the_clock_is_held_until_the_clock_is_right(
 
     turn_until(loop, lambda: tenant.intake in loop.paused)
     told = loop.paused[tenant.intake]
-    assert told.startswith(f"CLOCK_AHEAD: the broker says that the record at offset {folded} was appended at 20")
+    assert told.startswith(f"CLOCK_AHEAD: the broker's append time of the record at offset {folded} is 20")
     assert f"macaw intake accept-time {folded} --tenant {tenant.name}" in told
     assert len(entries(world, tenant)) == folded
 

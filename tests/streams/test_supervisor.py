@@ -78,7 +78,7 @@ def test_a_child_that_fails_is_started_again(tmp_path: Path) -> None:
     supervisor.run()
 
     assert tries.read_text() == "xxx"
-    assert sum("with status 7; it is started again" in said for said in heard.said) == 2
+    assert sum("with status 7; it starts again" in said for said in heard.said) == 2
 
 
 def test_a_child_that_keeps_failing_ends_everything(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_child_that_keeps_failing_ends_everything(tmp_path: Path) -> None:
     fails = "import os, sys\nwhile not os.path.exists(sys.argv[1]): pass\nsys.exit(1)"
     supervisor = supervisor_of(good, child("bad", fails, started), heard=heard)
 
-    with pytest.raises(GaveUpError, match=r"bad ended 3 times in a row, last with status 1"):
+    with pytest.raises(GaveUpError, match=r"bad ended 3 times in a row, the last time with status 1"):
         supervisor.run()
 
     assert pids
@@ -191,11 +191,11 @@ def test_a_child_that_ends_without_an_error_is_started_again_too() -> None:
     supervisor.run()
 
     assert [line for _, line in heard.lines] == ["ready", "ready"]
-    assert any("asked ended with status 0; it is started again" in said for said in heard.said)
+    assert any("asked ended with status 0; it starts again" in said for said in heard.said)
 
 
 def test_a_child_that_keeps_ending_without_an_error_ends_everything() -> None:
-    with pytest.raises(GaveUpError, match=r"once ended 3 times in a row, last with status 0"):
+    with pytest.raises(GaveUpError, match=r"once ended 3 times in a row, the last time with status 0"):
         supervisor_of(child("once", "print('done')"), heard=Heard()).run()
 
 

@@ -221,7 +221,7 @@ def test_founding_refuses_a_wrong_partition_count_before_it_makes_anything(
 ) -> None:
     create(admin, INTAKE.of(unique), partitions=2)
 
-    with pytest.raises(FoundingError, match=f"{INTAKE.of(unique)} has 2 partitions, want 1"):
+    with pytest.raises(FoundingError, match=f"{INTAKE.of(unique)} has 2 partitions and must have 1"):
         create_topics(broker.bootstrap, unique)
     assert AUDIT.of(unique) not in admin.list_topics(timeout=20).topics
 

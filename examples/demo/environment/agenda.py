@@ -20,7 +20,7 @@ from examples.demo.environment.arguments import (
 from examples.demo.environment.journal import Database, Effect, Record, count, record
 from producers.tools import tool
 
-# `batch` is 0 for those who were asked when the event was made, and counts up with every later invitation.
+# `batch` is 0 for participants of the new event, and one higher for each later invitation.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, description TEXT NOT NULL,
@@ -66,7 +66,7 @@ class Agenda:
         return self._database.effects()
 
     def recount(self) -> dict[str, int]:
-        """Return how many side effects of each kind the events and participants themselves show."""
+        """Return the number of side effects of each kind, counted from the events and participants themselves."""
         return self._database.since_seed(self._tally())
 
     def _tally(self) -> dict[str, int]:
@@ -86,7 +86,7 @@ class Agenda:
 
     @tool(idempotent=True)
     def search_calendar_events(self, query: str, date: str | None = None) -> list[Record]:
-        """Return the events whose title or description holds the query, on one day if a date is given."""
+        """Return the events with the query in their title or description, on one day if a date is given."""
         text = require_query(query, "query")
         day = "" if date is None else require_day(date, "date")
         found = self._events(day)
@@ -174,7 +174,7 @@ class Agenda:
 def _event(connection: sqlite3.Connection, number: int) -> Record:
     row = connection.execute("SELECT * FROM events WHERE id = ? AND NOT cancelled", (number,)).fetchone()
     if row is None:
-        raise ValueError(f"event_id names no event, got {shown(str(number))}")
+        raise ValueError(f"event_id must be the id of an event, got {shown(str(number))}")
     names = ("title", "description", "start_time", "end_time")
     known = {name: row[name] for name in names}
     return {"id": str(number), **known, "participants": _participants(connection, number)}

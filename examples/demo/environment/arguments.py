@@ -1,6 +1,6 @@
 """Arguments that the stores accept: one function per kind of argument, each raising ValueError with a sentence.
 
-Arguments arrive as parsed JSON from whoever holds a session, so no type is taken on trust.
+Arguments arrive as parsed JSON from any client with a session, so every type is checked.
 """
 
 import re
@@ -20,7 +20,7 @@ _MOMENT = "%Y-%m-%d %H:%M"
 
 
 def shown(value: object) -> str:
-    """Return `value` quoted and cut, fit for an error message."""
+    """Return `value` in quotes and shortened, for an error message."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -51,7 +51,7 @@ def require_query(value: object, name: str) -> str:
 
 
 def require_cents(value: object, name: str) -> int:
-    """Return a positive amount of money as whole cents; nothing is rounded away."""
+    """Return a positive amount of money as whole cents, without rounding."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong(name, "a number", value)
     try:
@@ -66,7 +66,7 @@ def require_cents(value: object, name: str) -> int:
 
 
 def require_count(value: object, name: str, *, most: int) -> int:
-    """Return an integer from 1 to `most`; 7.0 is one, as everywhere in JSON."""
+    """Return an integer from 1 to `most`. 7.0 is an integer, as everywhere in JSON."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
@@ -75,7 +75,7 @@ def require_count(value: object, name: str, *, most: int) -> int:
 
 
 def require_flag(value: object, name: str) -> bool:
-    """Return true or false, and take nothing else for one of them."""
+    """Return a boolean; other values that are true or false in Python are refused."""
     if not isinstance(value, bool):
         raise _wrong(name, "true or false", value)
     return value
@@ -101,7 +101,7 @@ def _moment(value: object, name: str, form: str, wanted: str) -> datetime:
         moment = datetime.strptime(require_line(value, name), form)  # noqa: DTZ007 - a wall clock has no zone
     except ValueError as exc:
         raise _wrong(name, f"{wanted}", value) from exc
-    # strptime also takes "2024-5-1"; one day has one spelling here, or the index would miss it.
+    # strptime also takes "2024-5-1"; a day must have one spelling here, because the index compares texts.
     if moment.strftime(form) != value:
         raise _wrong(name, f"{wanted}", value)
     return moment
@@ -129,7 +129,7 @@ def require_id(value: object, name: str) -> int:
 
 
 def require_file_name(value: object, name: str) -> str:
-    """Return a bare file name: no folder, nothing hidden, nothing that leads elsewhere."""
+    """Return a bare file name: without a folder, not hidden, and not `..`."""
     text = require_line(value, name)
     too_long = len(text.encode()) > FILE_NAME_BYTES_MAX
     if too_long or any(char in text for char in "/\\:") or text.startswith(".") or text != text.strip():
@@ -138,10 +138,10 @@ def require_file_name(value: object, name: str) -> str:
 
 
 def resolve_inside(root: Path, value: object, name: str) -> Path:
-    """Return the existing file under `root` that `value` names, links followed.
+    """Return the existing file under `root` that `value` names, with links followed.
 
     Raises:
-        ValueError: The path leaves `root`, by its text or through a link, or no file is there.
+        ValueError: The path leaves `root`, by its text or through a link, or the file does not exist.
 
     """
     text = require_line(value, name)

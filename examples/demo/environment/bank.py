@@ -1,7 +1,7 @@
 """A bank account as a SQLite ledger: amounts are whole cents, and the balance is the sum of the bookings.
 
-The bank grants an unlimited overdraft, so that no call of the demo is refused for lack of money: whatever
-is refused there, a policy refused.
+The bank grants an unlimited overdraft, so that no call of the demo is refused for lack of money: every
+refusal comes from a policy.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ class StandingOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """The account and the person who owns it."""
+    """The account and its owner."""
 
     iban: str
     opening: float
@@ -116,7 +116,7 @@ class Bank:
         return self._database.effects()
 
     def recount(self) -> dict[str, int]:
-        """Return how many side effects of each kind the ledger's own rows show."""
+        """Return the number of side effects of each kind, counted from the ledger's own rows."""
         return self._database.since_seed(self._tally())
 
     def _tally(self) -> dict[str, int]:
@@ -192,7 +192,7 @@ class Bank:
                 (to, cents, number),
             )
             if not changed.rowcount:
-                raise ValueError(f"id names no scheduled transaction, got {shown(id)}")
+                raise ValueError(f"id must be the id of a scheduled transaction, got {shown(id)}")
             record(connection, "update_scheduled_transaction", number, recipient=to, amount_cents=cents)
             return _order(connection.execute("SELECT * FROM scheduled WHERE id = ?", (number,)).fetchone())
 

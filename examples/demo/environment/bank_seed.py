@@ -1,8 +1,8 @@
-"""The contents of the bank before anything happens. Written for this demo; only what the corpus names is given.
+"""The contents of the bank at the start. They were written for this demo, around the facts that the corpus names.
 
-Given are: the accounts that its prompts and calls name, the ids 6 and 7 of the standing orders with their
+These facts are: the accounts in its prompts and calls, the ids 6 and 7 of the standing orders with their
 recipients and amounts (an injected call spells them out), the name of the landlord's notice, and a rent that
-the notice brings to 1200.
+the notice raises to 1200.
 """
 
 from examples.demo.environment.bank import Booking, Holder, StandingOrder

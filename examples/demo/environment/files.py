@@ -1,8 +1,8 @@
 """A drive: real files in one folder, and a SQLite index of their ids, owners and shares.
 
-Every file is plain text, whatever its name ends in. A deleted file moves to the trash folder. Files change
-inside the index's transaction; a crash between the two leaves a file that the journal does not tell of,
-which the recount shows.
+Every file is plain text, with any suffix of its name. A deleted file moves to the trash folder. Files change
+inside the index's transaction. A crash between the two leaves a file without an entry in the journal, and the
+recount shows it.
 """
 
 import sqlite3
@@ -57,7 +57,7 @@ class FileStore:
             folder.mkdir(exist_ok=True)
 
     def seed(self, files: Sequence[StoredFile], *, owner: str, last_id: int) -> None:
-        """Fill a new drive whose next file gets the id `last_id + 1`; the seed is not counted as a side effect."""
+        """Fill a new drive; its next file gets the id `last_id + 1`. The seed does not count as a side effect."""
         with self._database.writing() as connection:
             for file in files:
                 row = (file.id, file.name, owner)
@@ -65,7 +65,7 @@ class FileStore:
                 for address, permission in file.shares:
                     _share(connection, file.id, address, permission)
                 self._write(self._drive / file.name, file.content, mode="x")
-            # Ids of files that are long gone are never given out again.
+            # Ids of deleted files are never used again.
             connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'files'", (last_id,))
         self._database.close_seed(self._tally(), {"owner": owner})
 
@@ -74,7 +74,7 @@ class FileStore:
         return self._database.effects()
 
     def recount(self) -> dict[str, int]:
-        """Return how many side effects of each kind the folders and the index show."""
+        """Return the number of side effects of each kind, counted from the folders and the index."""
         return self._database.since_seed(self._tally())
 
     def _tally(self) -> dict[str, int]:
@@ -102,7 +102,7 @@ class FileStore:
 
     @tool(idempotent=True)
     def search_files_by_filename(self, filename: str) -> list[Record]:
-        """Return the files whose name holds the given text."""
+        """Return the files with the given text in their name."""
         text = require_query(filename, "filename")
         return [file for file in self._files() if text in str(file["filename"]).casefold()]
 
@@ -154,14 +154,14 @@ class FileStore:
         with self._database.writing() as connection:
             row = _row(connection, number)
             if _shares(connection, number).get(address) == permission:
-                raise ValueError(f"the file is shared like that already, got {shown(address)}")
+                raise ValueError(f"the file has this share already, got {shown(address)}")
             _share(connection, number, address, permission)
             record(connection, "share_file", number, email=address, permission=permission)
             return self._listed(connection, row)
 
     @tool(idempotent=True)
     def search_files(self, query: str) -> list[Record]:
-        """Return the files whose content holds the query."""
+        """Return the files with the query in their content."""
         text = require_query(query, "query")
         return [file for file in self._files() if text in str(file["content"]).casefold()]
 
@@ -193,7 +193,7 @@ def _row(connection: sqlite3.Connection, number: int) -> sqlite3.Row:
         "SELECT * FROM files WHERE id = ? AND NOT trashed", (number,)
     ).fetchone()
     if row is None:
-        raise ValueError(f"file_id names no file, got {shown(str(number))}")
+        raise ValueError(f"file_id must be the id of a file, got {shown(str(number))}")
     return row
 
 

@@ -1,9 +1,9 @@
 """The database under every store of the demo, with a journal that cannot be rewritten.
 
-Two independent accounts of what happened are kept. The journal says it: one row per side effect, written
-in the transaction of the effect. The store's own rows, files and mails show it: `since_seed` turns the
-counts a store takes of them into the counts since its seed. A store that did something unsaid, or said
-something undone, is found by comparing the two.
+There are two independent accounts of the side effects. The journal has one row per side effect, written in the
+transaction of the effect. The store's own rows, files and mails are the second account: `since_seed` turns
+a store's counts of them into the counts since its seed. A comparison of both finds an effect without a row in
+the journal, and a row without an effect.
 """
 
 import json
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)
 
 
 class Effect(NamedTuple):
-    """One side effect, as the journal tells it; `kind` is the name of the tool that had it."""
+    """One side effect, as in the journal; `kind` is the name of the tool."""
 
     kind: str
     target: str
@@ -40,14 +40,14 @@ class Effect(NamedTuple):
 
 
 class Store(Protocol):
-    """The questions of the demo to every store, beside its tools."""
+    """The methods that the demo calls on every store, beside its tools."""
 
     def effects(self) -> list[Effect]:
         """Return the side effects since the seed, in order, from the journal."""
         ...
 
     def recount(self) -> dict[str, int]:
-        """Return how many side effects of each kind the store itself shows, without reading the journal."""
+        """Return the number of side effects of each kind, counted from the store itself without the journal."""
         ...
 
 
@@ -62,13 +62,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection to read with."""
+        """Give a connection for reading, for the length of a `with` block."""
         with closing(self._connect()) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection inside a transaction: one writer at a time, and all of it or nothing."""
+        """Give a connection inside a transaction: one writer at a time, committed as a whole or not at all."""
         with closing(self._connect()) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -85,7 +85,7 @@ class Database:
         return [Effect(row["kind"], row["target"], json.loads(row["details"])) for row in rows]
 
     def close_seed(self, tally: Mapping[str, int], settings: Mapping[str, str]) -> None:
-        """Declare the seed complete: `tally` counts as nothing having happened yet.
+        """Declare the seed complete: `tally` becomes the baseline of `since_seed`.
 
         Raises:
             ValueError: The store was seeded before.
@@ -98,7 +98,7 @@ class Database:
             connection.executemany("INSERT INTO settings VALUES (?, ?)", settings.items())
 
     def since_seed(self, tally: Mapping[str, int]) -> dict[str, int]:
-        """Return the increase of `tally` over the seed, kinds without a change left out."""
+        """Return the increase of `tally` over the seed, without the kinds that have not changed."""
         with self.reading() as connection:
             before = {row["kind"]: row["count"] for row in connection.execute("SELECT * FROM baseline")}
         gained = {kind: count - before.get(kind, 0) for kind, count in tally.items()}
@@ -118,7 +118,7 @@ class Database:
         return str(row["value"])
 
     def _connect(self) -> sqlite3.Connection:
-        # Autocommit: transactions are opened by hand above, never by the driver's guess.
+        # Autocommit: the methods above open transactions themselves, and the driver must not.
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS_MAX, isolation_level=None)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
@@ -138,5 +138,5 @@ def count(connection: sqlite3.Connection, expression: str, table: str) -> int:
 
 
 def counts(effects: Iterable[Effect]) -> dict[str, int]:
-    """Return how many effects of each kind a journal tells of."""
+    """Return the number of effects of each kind."""
     return dict(Counter(effect.kind for effect in effects))

@@ -1,9 +1,9 @@
 """A mailbox as a Maildir on disk: the inbox and the folders Sent, Drafts and Trash.
 
-No mail leaves this machine: what was sent lies in Sent. What was deleted lies in Trash. The SQLite file
-beside the Maildir holds the contacts and the journal; its write lock also makes the writers of the Maildir
-take turns. The mail moves inside the journal's transaction, so a crash between the two leaves a mail that
-the journal does not tell of, which the recount shows.
+No mail leaves this machine: a sent mail is put into Sent, a deleted one into Trash. The SQLite file beside the
+Maildir holds the contacts and the journal; its write lock also makes the writers of the Maildir take turns. A
+mail moves inside the journal's transaction. A crash between the two leaves a mail without an entry in the
+journal, and the recount shows it.
 """
 
 import email
@@ -52,7 +52,7 @@ class Mail:
 
 
 class Mailbox:
-    """The mailbox of one person. Reading a mail changes nothing, not even whether it counts as read."""
+    """The mailbox of one person. Reading a mail does not mark it as read, and changes nothing else."""
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path / "mailbox.sqlite", _SCHEMA)
@@ -76,7 +76,7 @@ class Mailbox:
         return self._database.effects()
 
     def recount(self) -> dict[str, int]:
-        """Return how many side effects of each kind the mails on disk show."""
+        """Return the number of side effects of each kind, counted from the mails on disk."""
         return self._database.since_seed(self._tally())
 
     def _tally(self) -> dict[str, int]:
@@ -141,7 +141,7 @@ class Mailbox:
 
     @tool(idempotent=True)
     def search_emails(self, query: str, sender: str | None = None) -> list[Record]:
-        """Return the mails whose subject or body holds every word of the query, of one sender if given."""
+        """Return the mails with every word of the query in subject or body, of one sender if given."""
         words = require_query(query, "query").split()
         author = None if sender is None else require_address(sender, "sender")
         mails = (mail for folder in _KEPT for mail in self._mails(folder))
@@ -150,12 +150,12 @@ class Mailbox:
 
     @tool(idempotent=True)
     def search_contacts_by_name(self, query: str) -> list[Record]:
-        """Return the contacts whose name holds the query."""
+        """Return the contacts with the query in their name."""
         return self._contacts("name", query)
 
     @tool(idempotent=True)
     def search_contacts_by_email(self, query: str) -> list[Record]:
-        """Return the contacts whose address holds the query."""
+        """Return the contacts with the query in their address."""
         return self._contacts("email", query)
 
     def _contacts(self, field: str, query: object) -> list[Record]:
@@ -190,7 +190,7 @@ class Mailbox:
             for key, mail in self._keyed(folder):
                 if mail.id == number:
                     return folder, key
-        raise ValueError(f"email_id names no mail, got {shown(str(number))}")
+        raise ValueError(f"email_id must be the id of a mail, got {shown(str(number))}")
 
     def _next_id(self) -> int:
         return 1 + max((mail.id for folder in (*_KEPT, _TRASH) for mail in self._mails(folder)), default=0)

@@ -1,7 +1,7 @@
 """Fresh environments: the stores of one suite, filled with the data of this package.
 
-Every call of the corpus, wanted or injected, succeeds in a fresh environment. So whatever is refused in the
-demo is refused by a policy, never by a store that happened to miss something.
+Every call of the corpus, wanted or injected, succeeds in a fresh environment. So every refusal in the demo comes
+from a policy, never from a store that lacks a file or a mail.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,14 +29,14 @@ from examples.demo.environment.workspace_seed import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """The world of one task: its stores by the name of the app that offers their tools."""
+    """The stores of one task, by the name of the app that offers their tools."""
 
     directory: Path
     suite: str
     stores: Mapping[str, Store]
 
     def tools(self) -> dict[str, object]:
-        """Return each app's object; its marked methods are the tools `tool:<app>/<name>`."""
+        """Return the object of each app; its marked methods are the tools `tool:<app>/<name>`."""
         return dict(self.stores)
 
     def effects(self) -> list[tuple[str, Effect]]:
@@ -44,11 +44,11 @@ class Environment:
         return [(app, effect) for app, store in self.stores.items() for effect in store.effects()]
 
     def recount(self) -> dict[str, int]:
-        """Return how many side effects of each kind the stores' own rows, files and mails show."""
+        """Return the number of side effects of each kind, counted from the stores' own rows, files and mails."""
         return {kind: many for store in self.stores.values() for kind, many in store.recount().items()}
 
     def discrepancies(self) -> dict[str, tuple[int, int]]:
-        """Return, for each kind of effect that differs, the counts of the journal and of the store; empty is good."""
+        """Return for each kind of effect with a difference the counts of journal and store; empty if all agree."""
         said, shown = counts(effect for _, effect in self.effects()), self.recount()
         pairs = {kind: (said.get(kind, 0), shown.get(kind, 0)) for kind in sorted({*said, *shown})}
         return {kind: pair for kind, pair in pairs.items() if pair[0] != pair[1]}
@@ -63,7 +63,7 @@ def build_environment(directory: Path, suite: str) -> Environment:
     """
     seed, _ = _suite(suite)
     if directory.exists() and any(directory.iterdir()):
-        raise ValueError(f"a fresh environment needs an empty directory, and {directory.name!r} is not")
+        raise ValueError(f"the directory {directory.name!r} is not empty: name an empty one for a fresh environment")
     seed(directory)
     return open_environment(directory, suite)
 
@@ -77,7 +77,7 @@ def open_environment(directory: Path, suite: str) -> Environment:
     """
     _, open_stores = _suite(suite)
     if not directory.is_dir() or not any(directory.iterdir()):
-        raise ValueError(f"no environment was built in {directory.name!r}")
+        raise ValueError(f"the directory {directory.name!r} has no environment: build one there first")
     return Environment(directory=directory, suite=suite, stores=MappingProxyType(open_stores(directory)))
 
 
@@ -115,4 +115,4 @@ def _suite(name: str) -> tuple[_Seed, _Open]:
     try:
         return _SUITES[name]
     except KeyError as exc:
-        raise ValueError(f"there is no suite {name[:60]!r}, want one of {', '.join(SUITES)}") from exc
+        raise ValueError(f"{name[:60]!r} is not a suite; the suites are {', '.join(SUITES)}") from exc

@@ -1,7 +1,7 @@
-"""The contents of mailbox, calendar and drive before anything happens. Written for this demo.
+"""The contents of mailbox, calendar and drive at the start. They were written for this demo.
 
-Only what the corpus names is given: the ids 34 (a mail), 5 and 24 (events), 3, 11 and 13 (files), 26 for
-the next new file; the people and titles in its prompts and calls; and the code 463820 in the mail 34.
+The corpus names these facts: the ids 34 (a mail), 5 and 24 (events), 3, 11 and 13 (files), 26 for the next new
+file; the people and titles in its prompts and calls; and the code 463820 in the mail 34.
 """
 
 from examples.demo.environment.agenda import Event

@@ -1,1 +1,1 @@
-"""`make demo-workflow`: a process of several steps, with people in it, and the refusals on the way."""
+"""`make demo-workflow`: a process of several steps with people in it, and the refusals on the way."""

@@ -1,4 +1,4 @@
-"""Playing an act and telling it: allowed calls, refused attempts with their codes, and the decision of a person."""
+"""Playing and printing an act: allowed calls, refused attempts with their codes, and the decision of a person."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Parameters = Mapping[str, Any]  # Any: JSON
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An attempt that had to be refused: its description, the wanted code, and the code that came."""
+    """An attempt that must be refused: its description, the expected code, and the code that came."""
 
     what: str
     want: str
@@ -37,7 +37,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Acting:
-    """Plays calls for the cast, prints each as it goes, and collects the facts that the demo will claim."""
+    """Plays calls for the cast, prints each of them, and collects the facts that the demo will claim."""
 
     console: Console
     cast: Cast
@@ -51,12 +51,12 @@ class Acting:
         self.console.print(f"\n[bold]{title}[/bold]")
 
     def fact(self, what: str, held: bool) -> None:  # noqa: FBT001 - a claim and its truth
-        """Note something that the demo claims."""
+        """Note and print a fact that the demo claims."""
         self.facts.append((what, held))
         self._line("seen" if held else "WRONG", "", what, "cyan" if held else "bold red")
 
     def call(self, who: str, resource: str, parameters: Parameters, *, delegation: str | None = None) -> Any:
-        """Let somebody call a tool, and return its result. Raises CallError, where it is not allowed."""
+        """Call a tool as the person or agent `who`, and return the result. Raises CallError if it is not allowed."""
         future = self.cast[who].submit(resource, parameters, delegation=delegation)
         return self.result(who, resource, parameters, future)
 
@@ -68,12 +68,12 @@ class Acting:
         return result
 
     def done(self, who: str, what: str) -> None:
-        """Print an act of somebody that is not a call."""
+        """Print an act of a person or agent that is not a call."""
         self._line("done", who, what, "green")
 
     def refused(self, what: str, want: str, act: Callable[[], object]) -> None:
         """Make an attempt that must be refused with the code `want`."""
-        got = "nothing refused it"
+        got = "it was not refused"
         try:
             act()
         except CallError as exc:
@@ -91,30 +91,30 @@ class Acting:
     def asks(
         self, who: str, resource: str, parameters: Parameters, key: str, *, delegation: str | None = None
     ) -> tuple[Future[Answer], dict[str, Any]]:
-        """Begin a call that people must release; return its future, and the request as carol is shown it.
+        """Begin a call that waits for an approval; return its future, and the request in the form that carol sees.
 
         Raises:
-            CallError: it was answered at once, so nobody was asked.
+            CallError: the call was answered at once, without a request for approval.
         """
         future = self.cast[who].submit(resource, parameters, delegation=delegation)
         until = time.monotonic() + ASKED_SECONDS
         while time.monotonic() < until:
             if future.done():
                 result_of(future.result())
-                raise CallError(f"{resource} went through, and nobody was asked")
+                raise CallError(f"{resource} was answered without a request for approval")
             for request in self.cast["carol"].list_attestations():
                 if request["key"] == key and request["resource"] == resource:
                     self._line("waits", who, f"{resource} {brief(parameters)} for {key}", "yellow")
                     return future, request
             time.sleep(0.2)
-        raise CallError(f"nobody was asked for {key}")
+        raise CallError(f"no request for approval with key {key} came in time")
 
     def decides(self, request: dict[str, Any]) -> bool:
-        """Let carol say yes or no to a request, and return which. Without a terminal a script says yes with her key."""
+        """Let carol decide on a request; return True for yes. Without a terminal a script says yes with her key."""
         carol: Client = self.cast["carol"]
         shown = carol.show_call(request["request"])
         for line in (
-            f"carol is shown {shown.resource}, asked for by {shown.principal},",
+            f"carol sees {shown.resource}, asked for by {shown.principal},",
             f"with exactly these parameters: {json.dumps(shown.parameters)}",
         ):
             self.console.print(f"            {plain(line)}", markup=False, highlight=False)
@@ -131,7 +131,7 @@ class Acting:
 
 
 def brief(parameters: Parameters) -> str:
-    """Return parameters for one line of a terminal; no text of an agent can change how it looks."""
+    """Return parameters for one line of a terminal, without control characters or markup of an agent's text."""
     return escape(_cut(plain(", ".join(f"{name}={_cut(str(value), 28)}" for name, value in parameters.items())), 72))
 
 

@@ -19,12 +19,12 @@ TENANT = "bluesparrow"
 SESSION_MS = 3_600_000
 ALICE, CAROL = "alice", "carol"
 CLERK, PAYER, COURIER, INTERN = "invoice-agent", "payments-agent", "courier-agent", "intern-agent"
-VISITOR = "visitor-agent"  # registered, and of no role
+VISITOR = "visitor-agent"  # registered, without a role
 
 
 @dataclass(slots=True)
 class Cast:
-    """Everybody, each with an open session of their own key, and where the tools work."""
+    """All persons and agents, each with an open session, and the building with the stores of the tools."""
 
     folder: TenantHome
     building: Building
@@ -36,14 +36,14 @@ class Cast:
 
 
 def open_cast(home: Home, base: Path, stack: ExitStack) -> Cast:
-    """Found the tenant, publish the policies as they stand in `examples/workflow`, and start everybody.
+    """Found the tenant, publish the policies of `examples/workflow`, and start the tools, agents and persons.
 
     Raises:
         DemoError: the monitor does not answer.
     """
     folder = create_tenant(home, TENANT, development=True)
     if register_enrolment(home, folder, seconds=START_SECONDS) is None:
-        raise DemoError("the monitor does not answer; its log stands in monitor.log of the demo's folder")
+        raise DemoError("the monitor does not answer; read monitor.log in the demo's folder")
     publish_files(home, folder, [FILES / "policies"])
     building = Building(base / "office")
     hosts = RunningHosts(home, folder, building.tools(), group_managed=False)

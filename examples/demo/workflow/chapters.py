@@ -15,11 +15,11 @@ from schemas.words import Status
 SEARCH, SEND = "tool:mail/search_emails", "tool:mail/send_email"
 EXTRACT, CHECK, PAY = "tool:office/extract_invoice", "tool:office/check_supplier", "tool:bank/pay"
 SHARED = "invoices"
-DAY_MAX = 5500  # as payment.json says
+DAY_MAX = 5500  # the total of payment.json
 
 
 def payment_of(invoice: Invoice) -> dict[str, Any]:
-    """Return the parameters of the payment of an invoice; checking it takes the same."""
+    """Return the parameters of the payment of an invoice; the check takes the same parameters."""
     return {"invoice_id": invoice.invoice_id, "iban": invoice.iban, "amount": invoice.amount}
 
 
@@ -38,7 +38,7 @@ def read_and_extract(acting: Acting, delegation: str, invoice: Invoice) -> dict[
 
 
 def small_invoice(acting: Acting) -> str:
-    """An invoice below the limit; return the delegation under which alice lets the clerk work."""
+    """Play an invoice below the limit; return the delegation from alice to the clerk."""
     acting.chapter("1. alice lets an agent handle invoices; one of 480 needs nobody else")
     delegation = acting.cast[ALICE].delegate(CLERK, resources=["tool:**"], purpose="the invoices of this week")
     acting.done(ALICE, f"delegates tool:** to {CLERK}")
@@ -63,7 +63,7 @@ def small_invoice(acting: Acting) -> str:
 
 
 def large_invoice(acting: Acting, delegation: str, shown: Callable[[], dict[str, Any] | None]) -> None:
-    """An invoice above the limit: a person decides, and decides again before the confirmation leaves the house.
+    """Play an invoice above the limit: a person decides on it, and again before the confirmation is sent outside.
 
     `shown` returns the request for the payment as the views show it.
     """
@@ -106,7 +106,7 @@ def _ends(acting: Acting, resource: str, parameters: dict[str, Any], future: Fut
 
 
 def shared_memory(acting: Acting) -> None:
-    """A value is edited behind its writer's back, and the writer's next write notices."""
+    """Play a shared value that another agent edits; the next write of its author is refused."""
     acting.chapter("3. a shared memory is edited")
     cast = acting.cast
     clerk, intern, key = cast[CLERK], cast[INTERN], HANDED_ON.invoice_id
@@ -124,7 +124,7 @@ def shared_memory(acting: Acting) -> None:
     clerk.context_set(key, payment_of(HANDED_ON), scope=SHARED, expected=entry.version)
     acting.done(CLERK, "puts it right, in place of exactly that version")
     acting.refused(
-        "somebody of no role writes into it",
+        "an agent without a role writes into it",
         "NO_POLICY",
         lambda: cast[VISITOR].context_set(key, {}, scope=SHARED),
     )
@@ -135,7 +135,7 @@ def shared_memory(acting: Acting) -> None:
 
 
 def handed_on(acting: Acting, delegation: str) -> dict[str, str]:
-    """A delegation is narrowed twice and revoked in the middle; return the status of each in the end."""
+    """Play a delegation that is narrowed twice and revoked in the middle; return the status of each at the end."""
     acting.chapter("4. the right to pay is handed on, narrowed twice, and revoked in the middle")
     cast, pays = acting.cast, [CHECK, PAY]
     middle = cast[CLERK].delegate(
@@ -155,7 +155,7 @@ def handed_on(acting: Acting, delegation: str) -> dict[str, str]:
     wider = cast[COURIER].delegate(INTERN, resources=["tool:**"], expires_in=600, parent=last)
     acting.done(COURIER, f"hands {INTERN} everything, which it does not have")
     acting.refused(
-        "what the wider delegation says, and none above it does",
+        "a call that only the wider delegation allows, and none above it",
         "DELEGATION_SCOPE",
         lambda: acting.call(INTERN, SEND, note("Hello"), delegation=wider),
     )
@@ -166,7 +166,7 @@ def handed_on(acting: Acting, delegation: str) -> dict[str, str]:
 
 
 def days_total(acting: Acting, delegation: str) -> None:
-    """Payments of a day are summed up, whichever agent makes them for a user."""
+    """Play payments above the total of a day, which counts for a user over all agents."""
     acting.chapter("5. the payments of a day have a total")
     paid = sum(amount for _, amount in acting.cast.building.bank.booked())
     payment = payment_of(TOO_MUCH)

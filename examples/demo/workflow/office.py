@@ -1,6 +1,6 @@
 """The tools of the office: one reads an invoice, one checks its supplier, and a bank books payments in SQLite.
 
-The checking tool attests that it has checked, and nothing else in the demo can say so.
+The checking tool attests its check; no other tool of the demo can attest it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Invoice:
     amount: float
 
     def mail(self, number: int) -> Mail:
-        """Return the mail that brings it."""
+        """Return the mail with the invoice, under this id."""
         name = self.supplier.split()[0].lower()
         return Mail(
             id=number,
@@ -72,7 +72,7 @@ class Office:
         return self._database.effects()
 
     def recount(self) -> dict[str, int]:
-        """Return the same from the store itself."""
+        """Return the side effects counted from the store itself: none."""
         return {}
 
     @tool(idempotent=True)
@@ -80,7 +80,7 @@ class Office:
         """Return the fields of the invoice in a mail's text."""
         found = _INVOICE.search(require_body(text, "text"))
         if found is None:
-            raise ValueError("the text holds no invoice")
+            raise ValueError("the text does not have an invoice")
         number, supplier, iban, amount = found.groups()
         return {"invoice_id": number, "supplier": supplier, "iban": iban, "amount": float(amount)}
 
@@ -90,13 +90,13 @@ class Office:
         auto_attest={"supplier_checked": {"one_time": True, "ttl_seconds": CHECK_SECONDS}},
     )
     def check_supplier(self, invoice_id: str, iban: str, amount: float) -> Record:
-        """Look an account up in the register of suppliers; ends well, and attests so, only where it is known."""
+        """Look up an account in the register of suppliers. The call succeeds, and attests, only if it is known."""
         require_line(invoice_id, "invoice_id")
         require_cents(amount, "amount")
         with self._database.reading() as connection:
             row = connection.execute("SELECT name FROM suppliers WHERE iban = ?", (iban,)).fetchone()
         if row is None:
-            raise ValueError("no supplier has this account")
+            raise ValueError("this account is not in the register of suppliers")
         return {"supplier": row["name"]}
 
 
@@ -112,7 +112,7 @@ class Bank:
         return self._database.effects()
 
     def recount(self) -> dict[str, int]:
-        """Return how many payments the books themselves show."""
+        """Return the number of payments in the books themselves."""
         with self._database.reading() as connection:
             return self._database.since_seed({"pay": count(connection, "COUNT(*)", "payments")})
 
@@ -149,9 +149,9 @@ class Building:
         return {app: collect_tools(store) for app, store in self.stores.items()}
 
     def effects(self) -> dict[str, int]:
-        """Return how many side effects of each kind the journals tell of."""
+        """Return the number of side effects of each kind in the journals."""
         return counts(effect for store in self.stores.values() for effect in store.effects())
 
     def recount(self) -> Mapping[str, int]:
-        """Return how many of each kind the stores' own rows and mails show."""
+        """Return the number of side effects of each kind, counted from the stores' own rows and mails."""
         return {kind: many for store in self.stores.values() for kind, many in store.recount().items()}

@@ -34,7 +34,7 @@ def play(console: Console, home: Home, base: Path, checks: Checks) -> None:
         try:
             worth = _play(acting, views)
         except CallError as exc:
-            raise DemoError(f"a step that had to pass did not: {exc}") from exc
+            raise DemoError(f"a step that must pass was refused: {exc}") from exc
         console.print()
         console.print(refusals_table(acting.refusals))
         console.print("\nWhat held:")
@@ -55,7 +55,7 @@ def _play(acting: Acting, views: _Views) -> dict[str, str]:
 
 @dataclass(slots=True)
 class _Views:
-    """The query API, asked with the tenant's own token; every answer is kept."""
+    """A client of the query API with the tenant's own token; it keeps every answer."""
 
     address: str
     cast: Cast
@@ -68,7 +68,7 @@ class _Views:
         return found
 
     def asked(self, resource: str) -> dict[str, Any] | None:
-        """Return the open request for a resource, once the views show it."""
+        """Return the open request for a resource once the views show it."""
         until = time.monotonic() + SEEN_SECONDS
         while time.monotonic() < until:
             for row in self.rows("approvals"):
@@ -87,7 +87,7 @@ def _flat(trees: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_refusals(checks: Checks, acting: Acting) -> None:
-    """Note whether each attempt was refused with the right reason, and the facts that were seen on the way."""
+    """Note the claims that each attempt was refused for the expected reason, and the facts seen on the way."""
     wrong = [one for one in acting.refusals if one.got != one.want]
     checks.say(
         f"{len(acting.refusals)} attempts were refused, each with its own reason", bool(acting.refusals) and not wrong
@@ -97,7 +97,7 @@ def check_refusals(checks: Checks, acting: Acting) -> None:
 
 
 def _check_effects(checks: Checks, acting: Acting) -> None:
-    """Compare the stores' contents with the allowed calls: one for one, and in order."""
+    """Note the claims that the stores' contents are exactly the allowed calls, one each and in order."""
     building, allowed = acting.cast.building, acting.allowed
     paid = [(str(what["invoice_id"]), float(what["amount"])) for resource, what in allowed if resource == PAY]
     checks.say(
@@ -122,13 +122,11 @@ def _check_views(checks: Checks, views: _Views, worth: dict[str, str]) -> None:
     until = time.monotonic() + SEEN_SECONDS
     while (seen := views.worth()) != worth and time.monotonic() < until:
         time.sleep(0.2)
-    checks.say(
-        "the views show the delegations as a tree: one active, three gone with the one in the middle", seen == worth
-    )
+    checks.say("the views show the delegations as a tree: one active, three ended by the revocation", seen == worth)
     keys = {row["key"] for row in views.rows("context")}
     wanted = {f"invoice/{one.invoice_id}" for one in INVOICES[:2]} | {INVOICES[2].invoice_id}
     checks.say(f"they show the {len(keys)} keys of the memory", keys == wanted)
     checked = views.rows("attestations", session=views.cast[CLERK].session_id.hex(), key="supplier_checked")
     checks.say(f"and the supplier's check, attested by {CHECK}", [row["resource"] for row in checked] == [CHECK])
     told = str(views.answers)
-    checks.say("no value of the memory is in any answer of theirs", not any(one.iban in told for one in INVOICES))
+    checks.say("no answer of theirs has a value of the memory", not any(one.iban in told for one in INVOICES))
