@@ -41,7 +41,7 @@ def read(text: str) -> Decimal:
     try:
         total = Decimal(text)
     except InvalidOperation:
-        raise ValueError("a rule's total is no decimal number") from None
+        raise ValueError("the total of a rule is not a decimal number") from None
     if not total.is_finite():
-        raise ValueError("a rule's total is no decimal number")
+        raise ValueError("the total of a rule is not a decimal number")
     return total

@@ -198,7 +198,7 @@ class _Writer:
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise _UnwritableError(value, at, "it holds half a surrogate pair, which is no text") from None
+                raise _UnwritableError(value, at, "it holds half a surrogate pair and is not a text") from None
         return text
 
     def _number(self, number: float, at: _Place) -> jcs.JSONValue:
@@ -269,7 +269,7 @@ class _Writer:
             if isinstance(plain, int) and not isinstance(plain, bool) and plain.bit_length() <= DIGITS_BITS_MAX:
                 return self._text(str(int.__int__(plain)), at)
             if not isinstance(plain, str):
-                raise _UnwritableError(key, at, "it is no name of a member")
+                raise _UnwritableError(key, at, "it is not the name of a member")
             key = plain
         return self._text(key, at)
 
