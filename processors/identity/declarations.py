@@ -63,9 +63,9 @@ def _together(before: Sequence[ToolDeclaration], now: Sequence[ToolDeclaration])
     known, new = ({declared.resource: declared for declared in tools} for tools in (before, now))
     for resource in known.keys() & new.keys():
         if contract(known[resource]) != contract(new[resource]):
-            raise Refusal(Reason.REGISTRATION_CONFLICT, "a live instance has another contract for it; revoke the tool")
+            raise Refusal(Reason.REGISTRATION_CONFLICT, "a live instance declares it otherwise; revoke the tool first")
     if known.keys() - new.keys() and new.keys() - known.keys():
-        raise Refusal(Reason.REGISTRATION_CONFLICT, "a live instance and this one each lack one of the other")
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "it lacks an operation of a live instance and adds another")
     return tuple((known | new).values())
 
 
