@@ -37,9 +37,9 @@ _PREFIX = {name: codec.current(name).prefix for name in ("Decision", "Result", "
 
 
 class Output(NamedTuple):
-    """One record to produce. With a leaf it is signed; with a payload that is sealed to the recipients.
+    """One record to produce. If it has a leaf, it is signed; if it has a payload, that is sealed to the recipients.
 
-    `fault` is never produced: at an audit entry it names, for operators, the kind and the place of a failure.
+    `fault` is never produced: at an audit entry it names the kind and the place of a failure for operators.
     """
 
     topic: Topic
@@ -71,7 +71,7 @@ class Effects:
     claim: Claim
 
     def __init__(self, tables: Tables, received: Received, claim: Claim | None = None) -> None:
-        """A `claim` of None must be set before the first output."""
+        """Begin with no outputs. Without a `claim` here, the caller must set one before the first output."""
         self._tables = tables
         self.received = received
         if claim is not None:
@@ -79,9 +79,9 @@ class Effects:
         self.index = tables.next_index
         self.outputs: list[Output] = []
         self.leaves: list[bytes] = []
-        self.fault: str | None = None  # the kind of failure, where a rule broke: the first one
+        self.fault: str | None = None  # the kind of the first failure of a rule
         self._where = ""
-        self.spent: dict[str, int] = {}  # units that a principal pays, whatever becomes of this record
+        self.spent: dict[str, int] = {}  # work units that each principal pays, even if the record is refused
 
     def savepoint(self) -> tuple[int, int, int]:
         """Return a mark to undo to: outputs, leaves and rows."""
@@ -94,7 +94,7 @@ class Effects:
         self._tables.undo_to(rows)
 
     def broke(self, kind: str, exc: BaseException | None = None) -> None:
-        """Note that a rule broke: the entry names the kind, the log of the worker the place too."""
+        """Note that a rule broke: the audit entry names the kind of failure, the worker's log also its place."""
         if self.fault is None:
             self.fault = (kind or "a rule")[: limits.DETAIL_CHARS_MAX]
             self._where = _place_of(exc)
@@ -115,7 +115,7 @@ class Effects:
         )
 
     def signed_event(self) -> SignedEvent:
-        """Return this record as it stood on intake. Requires that it was read."""
+        """Return this record as it stood on intake. Requires a record that was read without a refusal."""
         value, claim = self.received.value, self.claim
         assert value is not None
         assert claim.kid is not None
@@ -139,7 +139,7 @@ class Effects:
         try:
             body = jcs.canonical(value).decode()
         except jcs.NotJSONError as exc:
-            raise Refusal(Reason.OUTPUT_NOT_JSON, f"the answer has no JSON form: {exc.cause}") from exc
+            raise Refusal(Reason.OUTPUT_NOT_JSON, f"the answer cannot be written as JSON: {exc.cause}") from exc
         try:
             return self._payload(ReplyPayload(salt=payload_salt(self.claim.leaf, salt), body=body))
         except PayloadTooLargeError as exc:
@@ -149,7 +149,7 @@ class Effects:
         payload = codec.encode(record)
         if len(payload) > self._tables.limits.output_payload_bytes:
             raise PayloadTooLargeError(
-                f"got {len(payload)} bytes, want at most {self._tables.limits.output_payload_bytes}"
+                f"got a payload of {len(payload)} bytes, want at most {self._tables.limits.output_payload_bytes}"
             )
         return payload
 
@@ -211,12 +211,12 @@ class Effects:
         self.outputs.append(Output(topics.DEAD_LETTERS, 0, None, codec.frame(record)))
 
     def audit(self, entry: AuditEntry) -> bytes:
-        """Add the audit entry of this record and return its body. It is the last output, and not under its own root."""
+        """Add the audit entry of this record and return its body. It is the last output; its root covers the others."""
         body = codec.encode(entry)
         place = output_place(
             signing.AUDIT_TAG, self._tables.genesis, topics.AUDIT.of(self._tables.tenant_id), 0, "AuditEntry"
         )
-        # The event's proof is evidence: intake's copy is gone after its retention, the audit topic's never.
+        # The event's proof is evidence: intake drops it with its retention time, the audit topic keeps it for ever.
         headers = ((EVENT_PROOF_HEADER, self.claim.proof),) if self.claim.head else ()
         fault = "" if self.fault is None else self.fault + self._where
         value, leaf = _PREFIX["AuditEntry"] + body, place.leaf(body)
@@ -247,7 +247,7 @@ def payload_digest(payload: bytes | None) -> bytes | None:
 
 
 def _place_of(exc: BaseException | None) -> str:
-    """Return where an exception was raised, as modules name places: nothing of the machine, and no value."""
+    """Return the module and line that raised an exception: no path of the machine, and no value."""
     trace = exc.__traceback__ if exc is not None else None
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

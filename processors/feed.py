@@ -1,12 +1,12 @@
 """The views' feed: one flat record for each row that a view shows and a transaction has changed.
 
-The feed is derived from the journal of the tables, once for each transaction; rules write rows and tell no view. For
-each row it takes the newest write that a view can show. The record carries the audit index and the log time of that
-write's own entry, not of the last entry of the transaction: a view replaces a row by one of the same or a higher audit
-index, and people look up the entry by it. So a view ends with the same rows however the log is cut into transactions.
+The feed is derived from the journal of the tables, once for each transaction; rules only write rows. For each row it
+takes the newest write that a view can show. The record carries the audit index and the log time of that write's own
+entry, not of the last entry of the transaction: a view replaces a row by one of the same or a higher audit index, and
+people look up the entry by it. So a view ends with the same rows however the log is cut into transactions.
 
-A row that leaves its table leaves its view with a record without a value. A session is shown as ended instead, until
-the view drops it. Records of the feed are unsigned, belong to no audit entry's outputs, and prove nothing.
+A row that leaves its table leaves its view by a record without a value. A session is shown as ended instead, until the
+view drops it. Records of the feed are unsigned, do not belong to the outputs of an audit entry, and prove nothing.
 
 This module must not decide anything: a status is read from a row.
 """
@@ -30,7 +30,7 @@ from schemas.words import AttestationKind, Status
 
 
 class Source(NamedTuple):
-    """Whose log the rows come from."""
+    """The log that the rows come from: its origin and its tenant."""
 
     origin: str
     tenant: str
@@ -57,7 +57,7 @@ def _session(source: Source, write: RowWrite) -> SessionChanged:
 
 
 def _shows_session(before: SessionRow, after: SessionRow) -> bool:
-    """All but the note that rows of an ended session are still leaving: such a write changes nothing else."""
+    """Return False if only the note has changed that rows of an ended session are still leaving."""
     return before.sweeping == after.sweeping
 
 
@@ -92,7 +92,7 @@ def _is_used_up(row: AttestationRow) -> bool:
 
 
 def _shows_attestation(before: AttestationRow, after: AttestationRow) -> bool:
-    """All but a use that leaves others: a record of many uses would be told with every call."""
+    """Return False for a use after which others are left: otherwise each call would write a record to the feed."""
     is_use = after.position == before.position and after.uses > before.uses
     return not is_use or _is_used_up(after)
 
@@ -101,7 +101,7 @@ def _request(source: Source, write: RowWrite) -> AttestationChanged | None:
     row: RequestRow | None = write.after
     if row is None:
         return None
-    # A request that closes lets go of its approvals; the view still shows whose they were.
+    # The row of a closed request has no approvals any more; the view still shows the approvers.
     given = (write.before if row.closed and write.before is not None else row).approvals
     quorum = quorum_of(row)
     return AttestationChanged(
@@ -126,7 +126,7 @@ def _request(source: Source, write: RowWrite) -> AttestationChanged | None:
 
 
 def _shows_request(before: RequestRow, after: RequestRow) -> bool:
-    """All but the note, on a closed request, of how its call ended."""
+    """Return False if a closed request only notes how its call ended."""
     return not (before.closed and after.closed)
 
 
@@ -176,7 +176,7 @@ def _delegation(source: Source, write: RowWrite) -> DelegationChanged | None:
 
 
 def _vault_key(source: Source, write: RowWrite) -> ContextChanged | None:
-    """Return the record of a key of the vault; its value is not for the views."""
+    """Return the record of a key of the vault, without the value, which views must not have."""
     row: VaultRow | None = write.after
     if row is None:
         return None
@@ -199,10 +199,10 @@ def _always(_before: object, _after: object) -> bool:
 
 
 class _Kind(NamedTuple):
-    """How one table is told.
+    """The way from the rows of one table to records of the feed.
 
-    `record` returns the record of a write, None where the row has left its view too. `shows` says whether a write that
-    replaces a row by another shows in the view. `id_of` returns the row's id in the view.
+    `record` returns the record for a write, None if the row has left its view too. `shows` returns True if a view shows
+    the difference between two states of a row. `id_of` returns the row's id in the view.
     """
 
     topic: Topic
@@ -222,7 +222,7 @@ KINDS: dict[str, _Kind] = {
 
 
 def feed_of(writes: Iterable[RowWrite], source: Source) -> list[Output]:
-    """Return the records that tell the views of some writes, in the order of the log: one for each row at most.
+    """Return the feed's records for some writes, in the order of the log, at most one for each row.
 
     `writes` come newest first, as `Tables.writes(KINDS)` yields them.
     """

@@ -14,8 +14,8 @@ entry as `refused INTERNAL_ERROR` with its kind, so that no record stops its ten
 (memory, recursion, disk: MACHINE_FAULTS) is not a decision and is raised.
 
 This module holds the order of these five and one handler for each event. It must hold no Kafka, clock, randomness,
-signing or logging: a worker reads at `Output.fault` that a rule broke, and logs it. Handlers tell no view:
-`processors/feed.py` derives that from the rows.
+signing or logging: if a rule breaks, `Output.fault` names the failure, and the worker logs it. Handlers write no
+records for views: `processors/feed.py` derives those from the rows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from schemas.words import Outcome, RegistryKind, Status
 T = TypeVar("T")
 B = TypeVar("B")  # the class that a handler is listed under in HANDLERS
 
-# Not answered: the signer has its answer already, or may not be the one that sent the record.
+# These get no answer: the signer has one already, or another party sent the record again.
 _SILENT = frozenset({Reason.DUPLICATE, Reason.REPLAYED})
 
 
@@ -52,7 +52,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     """Fold one intake record into `tables` and return its outputs. Requires that every record before it was folded.
 
     Raises:
-        Refusal: the record comes with a ruling that does not hold here; nothing has changed.
+        Refusal: the record comes with a ruling that does not hold for it; nothing has changed.
         MACHINE_FAULTS: the machine failed; no other exception leaves the step.
     """
     if received.ruling is not None:
@@ -69,7 +69,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     expire(tables, effects)
     mark = effects.savepoint()
     known = _attempt(effects, _know, tables, effects, heads)
-    # The sequence of a good signature stays, whatever becomes of its event.
+    # A good signature uses up its sequence number, even if its event is refused.
     done = known if isinstance(known, Refusal) else _attempt(effects, _take_effect, tables, effects, *known)
     if isinstance(done, Refusal):
         _attempt(effects, refuse, effects, done)
@@ -77,7 +77,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     if effects.spent:
         work.pay(tables, effects)
     if ended.is_sweeping(tables):
-        _attempt(effects, ended.sweep, tables, doing=" while rows of what has ended leave")
+        _attempt(effects, ended.sweep, tables, doing=" while rows of ended sessions leave")
     if isinstance(_attempt(effects, audit_log.append_entry, tables, effects, *done), Refusal):
         effects.undo_to(mark)
         effects.claim = Claim(raw_digest(received.value))
@@ -98,8 +98,8 @@ def _attempt(effects: Effects, act: Callable[..., T], *of: object, doing: str = 
     except Refusal as exc:
         refusal = exc
     except WorkExceededError:
-        refusal = Refusal(Reason.LIMIT_EXCEEDED, "it would cost more work than one record may")
-    except Exception as exc:  # noqa: BLE001 - the only one: what a rule did not foresee must not stop a tenant for good
+        refusal = Refusal(Reason.LIMIT_EXCEEDED, "the record costs more work units than one record may")
+    except Exception as exc:  # noqa: BLE001 - an unforeseen failure of a rule must not stop a tenant for good
         effects.broke(type(exc).__name__ + doing, exc)
         refusal = Refusal(Reason.INTERNAL_ERROR, type(exc).__name__)
     effects.undo_to(mark)
@@ -107,7 +107,7 @@ def _attempt(effects: Effects, act: Callable[..., T], *of: object, doing: str = 
 
 
 def _know(tables: Tables, effects: Effects, heads: VerifiedHeads) -> tuple[records.Event, Signer]:
-    """Return a record's event and signer, and note that it was the next of its key. Raises Refusal."""
+    """Return a record's event and signer, and note its place in the order of its key. Raises Refusal."""
     event, signer = identify(tables, effects.claim, heads)
     check_order(tables, signer.kid, event.header, effects.claim.leaf)
     return event, signer
@@ -160,7 +160,7 @@ def _answer_question(tables: Tables, effects: Effects, act: Act[workflow.StateQu
 
 
 def _accepted_after(change: Callable[[Tables, Effects, Act[Any]], None]) -> Handler:
-    """Return the handler of a change that is answered with the word `accepted`."""
+    """Return the handler for a change whose answer is only `accepted`."""
 
     def handle(tables: Tables, effects: Effects, act: Act[Any]) -> tuple[str, str]:
         change(tables, effects, act)
@@ -171,7 +171,7 @@ def _accepted_after(change: Callable[[Tables, Effects, Act[Any]], None]) -> Hand
 
 
 def _tick(_tables: Tables, _effects: Effects, _act: Act[records.ClockTicked]) -> tuple[str, str]:
-    """Do nothing more: the append time of the tick has moved the clock, and rows that were due have left."""
+    """Do nothing more: the tick's append time has already moved log time, and due rows have left."""
     return _ACCEPTED
 
 
@@ -193,9 +193,9 @@ def _revoke_session(tables: Tables, effects: Effects, act: Act[records.SessionRe
 
 
 def _register_principal(tables: Tables, effects: Effects, act: Act[records.PrincipalRegistered]) -> None:
-    """Put a new key into the registry under its kid, a declaration without one under its leaf.
+    """Register a key, and put the event into the registry: under the kid of a new key, else under the event's leaf.
 
-    Each declaration stays: later ones were accepted because of it.
+    Each declaration of a known key stays there, because later ones were accepted because of it. Raises Refusal.
     """
     kid = registry.register(tables, act.signer, act.body)
     keys.admit(tables, act.body.key.principal_id, kid)
@@ -206,9 +206,9 @@ def _register_principal(tables: Tables, effects: Effects, act: Act[records.Princ
 
 
 def _revoke_principal(tables: Tables, effects: Effects, act: Act[records.PrincipalRevoked]) -> None:
-    """Revoke keys; statements that were made with them count no more. Raises Refusal."""
+    """Revoke keys. Statements that were made with them no longer count. Raises Refusal."""
     kids = registry.revoke(tables, act.signer, act.body)
-    effects.enter_registry(RegistryKind.REVOKED, kids[0])  # once: it says which others
+    effects.enter_registry(RegistryKind.REVOKED, kids[0])  # once: the event covers all of them
     _end_revoked(tables, sessions.end_sessions(tables, kids), kids)
     if not tables.principals.rows[act.body.principal_id.encode()].kids:
         delegations.revoke_all_of(tables, act.body.principal_id)
@@ -218,8 +218,8 @@ def _revoke_principal(tables: Tables, effects: Effects, act: Act[records.Princip
 def _end_revoked(tables: Tables, revoked: list[bytes], kids: tuple[bytes, ...] = ()) -> None:
     """End for good the delegations and approvals that revoked sessions gave.
 
-    With keys, also those of any session that one of the keys had opened: its row may have left long ago. Attestations
-    made with the keys count no more either, nor statements about persons (`ended`).
+    With revoked keys `kids`, also those of every session that one of them opened, even if its row has left long ago.
+    Attestations and statements about persons that were made with the keys no longer count either (`context/ended.py`).
     """
     if not kids:
         sessions.forget_what_was_said(tables, frozenset(revoked))
@@ -241,7 +241,7 @@ def _set_attestation(tables: Tables, _effects: Effects, act: Act[workflow.Attest
 
 
 def _revoke_attestation(tables: Tables, _effects: Effects, act: Act[workflow.AttestationRevoked]) -> None:
-    """Revoke a record of a session, or the grant of that id."""
+    """Revoke the attestation with this id, or else the grant with this id. Raises Refusal."""
     room = attestations if act.body.record in tables.attestations.rows else grants
     room.revoke(tables, act.signer, act.body)
 
@@ -318,7 +318,7 @@ HANDLERS: dict[type, Handler] = {
 
 
 def refuse(effects: Effects, refusal: Refusal) -> None:
-    """Answer a refused record where its signer is known, and keep it where it could not be read."""
+    """Answer a refused record if its signer is known; put it into the dead letters if it cannot be read."""
     if refusal.reason == Reason.INTERNAL_ERROR:
         effects.broke(refusal.detail)
     if effects.claim.event is None:
@@ -334,7 +334,7 @@ def expire(tables: Tables, effects: Effects) -> None:
         left = _attempt(effects, _leave, tables, effects, table, key, doing=doing)
         if isinstance(left, Refusal):
             effects.broke(left.reason + doing)
-            tables.by_name[table].delete(key)  # or it would break every later record too
+            tables.by_name[table].delete(key)  # a row that stayed would break every later record too
 
 
 def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
@@ -352,4 +352,4 @@ def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
         case "sessions":
             sessions.remove(tables, effects, key)
         case _:
-            tables.by_name[table].delete(key)  # nothing reads it any more
+            tables.by_name[table].delete(key)  # no rule reads it after its end

@@ -1,6 +1,6 @@
-"""Attributes of principals, and what policies ask of the people who approve.
+"""Attributes of principals, and the requirements of policies on approvers.
 
-The names of attributes are the fields of `Attributes`; there are no others. Which values they may have is the rule of
+The names of attributes are the fields of `Attributes`; there are no others. The rules on their values stand in
 `processors.identity.attributes`.
 """
 
@@ -16,7 +16,7 @@ READ_BY_POLICIES = (*TEXTS, "roles", "groups")
 
 @record
 class Attributes:
-    """What is known of a principal."""
+    """The attributes of a principal, such as team and roles. None and () mean that there is no such attribute."""
 
     user: str | None = None
     company: str | None = None
@@ -33,7 +33,7 @@ class Attributes:
 
 @record
 class RequiredBy:
-    """What one policy asks of the people who approve a key."""
+    """The requirements of one policy on the approvers of a key: criteria, quorum, uses, and life in milliseconds."""
 
     policy: str
     criteria: tuple[str, ...]
@@ -45,8 +45,8 @@ class RequiredBy:
 
 NONE = Attributes()
 
-_BYTES_PER_TEXT = 4  # so that many empty texts are not free
-_MEMORY_PER_TEXT = 80  # of the object that holds a short one, and of the place that points to it
+_BYTES_PER_TEXT = 4  # so that empty texts are not free
+_MEMORY_PER_TEXT = 80  # bytes of a short text's object and of the reference to it
 
 
 def texts_of(attributes: Attributes) -> list[str]:
@@ -63,6 +63,6 @@ def size_of(attributes: Attributes) -> int:
 
 
 def weight_of(attributes: Attributes) -> int:
-    """Return about how many bytes of memory attributes take: tables are bounded by it, as short texts take most."""
+    """Return about how many bytes of memory attributes take, for bounds of tables; short texts take the most."""
     texts = texts_of(attributes)
     return len("".join(texts).encode("utf-8", "surrogatepass")) + _MEMORY_PER_TEXT * len(texts)

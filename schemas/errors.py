@@ -1,8 +1,8 @@
 """The errors of the project: one root, and a family for each party that has to act.
 
-Every exception that leaves a public function of the project is a `MacawError`; its message is a sentence for people
-with the next step, and holds no secret. `Refusal` (`processors/refusal.py`) is not an error but an outcome of the fold,
-and does not leave it.
+Every exception that leaves a public function of the project is a `MacawError`. Its message is a sentence for people
+that names the next step and holds no secret. `Refusal` (`processors/refusal.py`) is not an error but an outcome of the
+fold, and does not leave it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ class MacawError(Exception):
 
 
 class InputError(MacawError, ValueError):
-    """An argument, a text or a file is not of the form it must have. Its author mends it."""
+    """An argument, a text or a file does not have the required form. Its author corrects it."""
 
 
 class MisuseError(MacawError, RuntimeError):
-    """The program uses the library in a way that cannot work. Its programmer mends it."""
+    """The program uses the library in a way that cannot work. Its programmer corrects it."""
 
 
 class InstallationError(MacawError, RuntimeError):
-    """A home, a key file, a folder, a topic or an access rule is missing or wrong. Its owner mends it."""
+    """A home, a key file, a folder, a topic or an access rule is missing or wrong. Its owner corrects it."""
 
 
 class UnavailableError(MacawError, RuntimeError):

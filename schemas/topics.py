@@ -48,7 +48,7 @@ class Topic:
         return "compact" if self.retention_ms == FOR_EVER else "compact,delete"
 
     def config(self, replication: int = 1) -> dict[str, str]:
-        """Return all broker settings of this topic, so that no default of the cluster counts."""
+        """Return every broker setting that the topic depends on, so that no default of the cluster applies."""
         return {
             # With compression `max.message.bytes` counts compressed bytes; a reader may have to inflate 3 KB to 95 MB.
             **({"compression.type": "uncompressed"} if self.uncompressed else {}),

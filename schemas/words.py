@@ -1,7 +1,7 @@
 """The words for outcomes, statuses, roles, kinds and stages: each is spelt here, and only here.
 
-A member is its text: it is compared, written and shown as the bare word. So a row that was just made and the same row
-read back from its bytes are equal. Where JSON is made of it for signing (`processors/proof/jcs.py`), give `str(word)`.
+A member is a string: it is compared, written and shown as the bare word, so a new row equals the same row read back
+from its bytes. For JSON that is signed (`processors/proof/jcs.py`), pass `str(word)`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Outcome(Word):
     DENIED = "denied"  # a decision
     ACCEPTED = "accepted"  # any other record that had its effect
     REFUSED = "refused"  # the record had no effect
-    SKIPPED = "skipped"  # an administrator ruled that a record which cannot be read is passed over
+    SKIPPED = "skipped"  # an admin ruled that the fold passes over a record it cannot read
     OK = "ok"  # a report: the tool ran and gave a result
     FAILED = "failed"  # a report: the tool ran and raised an error
     UNKNOWN = "unknown"  # a report, or its absence: the tool may or may not have run
 
 
 class NotedOutcome(Word):
-    """How an application says that its own action ended (`ApplicationEventLogged`)."""
+    """The outcome of an application's own action, by its own account (`ApplicationEventLogged`)."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -39,14 +39,14 @@ class NotedOutcome(Word):
 
 
 class Status(Word):
-    """What a session, attestation, request, grant, delegation or key of the vault is at a moment."""
+    """The state of a session, attestation, request, grant, delegation or key of the vault at a moment."""
 
     OPEN = "open"
     ENDED = "ended"
     ACTIVE = "active"
     REVOKED = "revoked"
     CONSUMED = "consumed"
-    EXPIRED = "expired"  # told by the clock: no event says so
+    EXPIRED = "expired"  # by the clock alone, without an event
     PENDING = "pending"
     APPROVED = "approved"
     DENIED = "denied"
@@ -57,7 +57,7 @@ class Status(Word):
 
 
 class Role(Word):
-    """What a key may do (`processors/intake/authority.py`), and who speaks in a session."""
+    """The role of a key or a session; it bounds the events that the key may sign (`processors/intake/authority.py`)."""
 
     ROOT = "root"
     ADMIN = "admin"
@@ -74,7 +74,7 @@ class Role(Word):
 
 
 class AttestationKind(Word):
-    """What a row of the attestations' view is about."""
+    """The kind of a row in the view of attestations."""
 
     RECORD = "record"
     REQUEST = "request"
@@ -93,9 +93,9 @@ class RegistryKind(Word):
 
 
 class Stage(IntEnum):
-    """The stages of a decision (docs/mapl.md 12), in their order; of two alternative denials the further one is told.
+    """The stages of a decision (docs/mapl.md 12), in order. Of two alternative denials the later stage's counts.
 
-    `number` is how people and JSON write the stage, `label` what it asks.
+    `number` is the stage's number for people and in JSON, `label` the name of its checks.
     """
 
     number: float

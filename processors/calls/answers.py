@@ -1,8 +1,8 @@
 """Approvals on the log: requests, their answers, and the grants that follow from them (docs/mapl.md 8).
 
-An approval names the leaf of the call's event and the digest of the parameters that were shown, and binds to nothing
-else. A quorum counts distinct people, and none of the people in whose name the call is made. Log order against the
-deadline decides, so a request that has run out is closed even while its row is still here.
+An approval is bound to one call: it names the leaf of the call's event and the digest of the parameters that were
+shown. A quorum counts distinct people, and none of the people in whose name the call is made. The deadline is compared
+with log time, so a request that has run out is closed even while its row is still here.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def ask(
     *,
     waits: bool,
 ) -> None:
-    """Open requests for a call; `waits` says whether the call itself goes on once all are approved.
+    """Open requests for a call. With `waits` the call itself waits, and goes on once all of them are approved.
 
     Raises:
         Refusal: LIMIT_EXCEEDED, the tables have no room for another request.
@@ -84,7 +84,7 @@ def ask(
             closed="",
             until=one.open_until,
             payer=paid_by,
-            opened=asked.session.opened,  # the session may leave before it is answered
+            opened=asked.session.opened,  # the session may leave before the answer comes
         )
         tables.requests.put(request_id(asked.leaf, one.key), row)
         check_room(tables.requests, row)
@@ -105,7 +105,7 @@ def ask(
 
 
 def _by_key(requests: Sequence[Request], *, at_once: bool) -> list[Request]:
-    """Return one request for each key: several members of a chain may ask for one, each by its own policies."""
+    """Return one request for each key, because policies of several members of a chain may ask for the same key."""
     least = min((one.open_until for one in requests), default=0)
     found: dict[str, Request] = {}
     for one in requests:
@@ -117,7 +117,7 @@ def _by_key(requests: Sequence[Request], *, at_once: bool) -> list[Request]:
 
 
 def _required_by(required: Sequence[tuple[str, Meta]]) -> tuple[RequiredBy, ...]:
-    """Return what the policies ask of the people who approve a key."""
+    """Return the requirements of the policies on the approvers of a key, as rows have them."""
     return tuple(
         RequiredBy(
             policy=policy_id,
@@ -135,20 +135,21 @@ def _required_by(required: Sequence[tuple[str, Meta]]) -> tuple[RequiredBy, ...]
 
 
 def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationApproved) -> bytes | None:
-    """Note one person's yes; return the leaf of the call that is to be decided again, None while people are missing.
+    """Note one person's approval; return the leaf of the call to decide again, None while approvals are missing.
 
     Raises:
-        Refusal: APPROVAL_UNKNOWN, APPROVAL_CLOSED, APPROVAL_MISMATCH, APPROVER_NOT_AUTHORIZED, APPROVER_IS_REQUESTER
-            or APPROVER_DUPLICATE; the request stays open.
+        Refusal: APPROVAL_UNKNOWN, APPROVAL_CLOSED, APPROVAL_MISMATCH, APPROVER_NOT_AUTHORIZED, APPROVER_IS_REQUESTER,
+            APPROVER_DUPLICATE, LIMIT_EXCEEDED or OVERSIZED; the request stays open.
     """
     row, subject, attributes = _answered(tables, signer, body)
     if any(names_of(subject) & names_of(then_of(one)) for one in row.approvals):
         raise Refusal(Reason.APPROVER_DUPLICATE)
     if len(row.approvals) >= limits.APPROVALS_PER_REQUEST_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {limits.APPROVALS_PER_REQUEST_MAX} approvals are kept")
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a request keeps at most {limits.APPROVALS_PER_REQUEST_MAX} approvals")
     if effects.claim.size > limits.APPROVAL_EVENT_BYTES_MAX:
         raise Refusal(
-            Reason.OVERSIZED, f"got {effects.claim.size} bytes, want at most {limits.APPROVAL_EVENT_BYTES_MAX}"
+            Reason.OVERSIZED,
+            f"the approval's event has {effects.claim.size} bytes, want at most {limits.APPROVAL_EVENT_BYTES_MAX}",
         )
     given = ApprovalGiven(
         principal_id=signer.principal_id,
@@ -171,7 +172,7 @@ def approve(tables: Tables, effects: Effects, signer: Signer, body: AttestationA
 
 
 def deny(tables: Tables, signer: Signer, body: AttestationDenied) -> bytes | None:
-    """Close a request with one authorised no; return the leaf of the call that is over with it, if one waits.
+    """Close a request with one authorised denial; return the leaf of the call that waits for it, None if none waits.
 
     Raises:
         Refusal: as `approve`.
@@ -182,7 +183,7 @@ def deny(tables: Tables, signer: Signer, body: AttestationDenied) -> bytes | Non
 
 
 def _is_whole(tables: Tables, event: bytes) -> bool:
-    """Whether every request of a waiting call has as many approvals as were asked for."""
+    """Return True if every request of a waiting call has its quorum of approvals."""
     pending, rows = tables.pending.get(event), asked_by(tables, event)
     complete = pending is not None and len(rows) == len(pending.keys) > 0
     return complete and all(len(row.approvals) >= quorum_of(row) for row in rows)
@@ -191,7 +192,7 @@ def _is_whole(tables: Tables, event: bytes) -> bool:
 def _answered(
     tables: Tables, signer: Signer, body: AttestationApproved | AttestationDenied
 ) -> tuple[RequestRow, Subject, Attributes]:
-    """Return the request, the person who answers it, and that person's attributes. Raises Refusal unless they may."""
+    """Return the request, its answerer, and the answerer's attributes. Raises Refusal if the signer may not answer."""
     row = tables.requests.get(request_id(body.request, body.key))
     if row is None:
         raise Refusal(Reason.APPROVAL_UNKNOWN)
@@ -199,10 +200,10 @@ def _answered(
         raise Refusal(Reason.APPROVAL_CLOSED, row.closed or Status.TIMEOUT)
     asker = tables.sessions.get(row.session_id)
     if asker is not None and asker.revoked and asker.opened_at <= row.asked_at:
-        raise Refusal(Reason.APPROVAL_CLOSED, Status.CANCELLED)  # it is about to be closed
+        raise Refusal(Reason.APPROVAL_CLOSED, Status.CANCELLED)  # its row is about to be closed
     subject, attributes = approver_of(tables, signer)
     check_approver(tables, row, signer, subject)
-    # After that: nobody who may not see the parameters learns whether a guess at them is right.
+    # This check is the last: a signer that may not see the parameters must not learn whether it guessed them right.
     if body.parameters_sha256 != row.parameters_sha256:
         raise Refusal(Reason.APPROVAL_MISMATCH)
     return row, subject, attributes
@@ -220,7 +221,7 @@ def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, Attributes]:
     if session is None and signer.role == Role.APPROVER:
         attributes = tables.keys.rows[signer.kid].attributes
         return subject_of(attributes, signer.role, signer.principal_id), attributes
-    raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, "persons and registered approvers approve, programs do not")
+    raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, "only a person or a registered approver may answer a request")
 
 
 def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Subject) -> None:
@@ -230,20 +231,21 @@ def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Sub
     """
     if names_of(subject) & set(row.chain):
         raise Refusal(Reason.APPROVER_IS_REQUESTER)
-    # What an older session says counts as far as the newest one says it too.
+    # An older session counts only for criteria that the newest one meets too.
     met = criteria_of(subject) & criteria_of(_newest(tables, signer, subject))
     if met.isdisjoint(criteria_asked(row)):
         raise Refusal(
-            Reason.APPROVER_NOT_AUTHORIZED, f"want {' or '.join(criteria_asked(row))}"[: limits.DETAIL_CHARS_MAX]
+            Reason.APPROVER_NOT_AUTHORIZED,
+            f"the approver needs {' or '.join(criteria_asked(row))}"[: limits.DETAIL_CHARS_MAX],
         )
-    # An approver's own policies need not grant `attestation:<key>`, criteria are the grant; they may forbid it.
+    # The criteria are the grant, so an approver's own policies need not grant `attestation:<key>`; they may forbid it.
     verdict = _judged_by_own_policies(tables, f"attestation:{row.key}", signer, subject)
     if verdict.outcome != Outcome.ALLOWED:
-        raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, f"the approver's own policies: {verdict.reason}")
+        raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, f"the approver's own policies forbid it: {verdict.reason}")
 
 
 def _newest(tables: Tables, signer: Signer, subject: Subject) -> Subject:
-    """Return the signer with the attributes of that person's newest login: none where that login was taken back."""
+    """Return the signer with the attributes of that person's newest login, or without any if it was taken back."""
     if signer.session is None:  # a registered approver
         return subject
     attributes = person_now(tables, signer.principal_id)
@@ -254,7 +256,7 @@ def _judged_by_own_policies(tables: Tables, resource: str, signer: Signer, subje
     if signer.session is None:  # a registered approver
         return decide(current_policies(tables), subject, resource, {}, Circumstances(now=tables.now, granted=True))
     chain = Chain((subject,))
-    attested = Attested(tables, signer.kid, chain, b"")  # a yes is no call that others could have approved
+    attested = Attested(tables, signer.kid, chain, b"")  # no approvals: an answer is not a call
     return decide_call(
         tables, signer.session, resource, {}, session_id=signer.kid, chain=chain, attested=attested, granted=True
     )

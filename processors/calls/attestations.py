@@ -1,8 +1,8 @@
 """Attestations on the log: statements of tools, bridges and attesters about a session, and their uses.
 
-A record is (session, key, setter); setting it again replaces it with fresh uses. Only what the setter declared at its
-registration may be set; names under `macaw.` and `phishing_resistant` are the bridge's. A record is consumed in the
-transaction of the decision that it served, and not returned when the tool fails.
+A record is (session, key, setter); setting it again replaces it with fresh uses. A setter may set only the keys that
+its registration declares; `phishing_resistant` and keys under `macaw.` are reserved for bridges. A use is taken in the
+transaction of the decision that the record served, and not given back when the tool fails.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def record_id(session_id: bytes, key: str, setter: str) -> bytes:
 
 
 def is_reserved(key: str) -> bool:
-    """Whether a key is the bridge's and the step's alone."""
+    """Return True if only a bridge, or the step itself, may set a key."""
     return key == PHISHING_RESISTANT or key.startswith(RESERVED_PREFIX)
 
 
@@ -57,7 +57,7 @@ def set_attestation(tables: Tables, signer: Signer, body: AttestationSet) -> Non
     """
     session = tables.sessions.get(body.session)
     if session is None or tables.now >= session.expires_at:
-        raise Refusal(Reason.ATTESTATION_SESSION, "no such session is open")
+        raise Refusal(Reason.ATTESTATION_SESSION, "the session is not open, or not known to this tenant")
     setter = _setter(tables, signer, body, session)
     said = Attestation(
         key=body.key, value=body.value, one_time=body.one_time, max_uses=body.max_uses, ttl_ms=body.ttl_ms
@@ -66,14 +66,15 @@ def set_attestation(tables: Tables, signer: Signer, body: AttestationSet) -> Non
 
 
 def set_with_result(tables: Tables, signer: Signer, call: CallRow, said: Sequence[Attestation]) -> None:
-    """Set the attestations in a tool's report, all or none. For a session that has ended only their form is checked.
+    """Set the attestations in a tool's report, all or none. If the session has ended, only their form is checked.
 
     Raises:
-        Refusal: as `set_attestation`; ATTESTATION_FORM for a key that is said twice, or too many.
+        Refusal: as `set_attestation`; ATTESTATION_FORM if a key occurs twice or there are too many.
     """
     if len(said) > limits.ATTESTATIONS_PER_REPORT_MAX or len({one.key for one in said}) < len(said):
         raise Refusal(
-            Reason.ATTESTATION_FORM, f"want at most {limits.ATTESTATIONS_PER_REPORT_MAX} attestations, each key once"
+            Reason.ATTESTATION_FORM,
+            f"a report carries at most {limits.ATTESTATIONS_PER_REPORT_MAX} attestations, each key once",
         )
     session, paid_by = session_of(tables, call), call.payer
     for one in said:
@@ -85,7 +86,7 @@ def set_with_result(tables: Tables, signer: Signer, call: CallRow, said: Sequenc
 
 
 def session_of(tables: Tables, call: CallRow) -> SessionRow | None:
-    """Return the session that made a call, None where it has left: one that its key opened later is another."""
+    """Return the session that made a call, None if it has left. A later session of the same key is another session."""
     session = tables.sessions.get(call.session_id)
     return session if session is not None and session.opened_at == call.session_opened_at else None
 
@@ -93,8 +94,8 @@ def session_of(tables: Tables, call: CallRow) -> SessionRow | None:
 def _payer(tables: Tables, signer: Signer, session: SessionRow, decision: bytes | None) -> str:
     """Return the payer of a record.
 
-    A tool's record is paid for by the caller, with the tool as a guest (`tables`); a bridge's counts with the sessions
-    that the bridge opens; any other setter pays for its own.
+    The caller pays for a tool's record, with the tool as a guest (`shares`); a bridge's record counts with the sessions
+    that the bridge opens; any other setter pays for its own records.
     """
     call = None if decision is None or signer.role != Role.TOOL else tables.calls.get(decision)
     if call is not None:
@@ -107,15 +108,15 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
     match signer.role:
         case Role.TOOL:
             call = None if body.decision is None else tables.calls.get(body.decision)
-            over = call is None or tables.now >= call.unknown_at  # it may be due and still here
+            over = call is None or tables.now >= call.unknown_at  # a due row may still be here
             theirs = call is not None and not over and call.tool == signer.principal_id
             if call is None or not theirs or call.session_id != body.session or session_of(tables, call) is None:
-                raise Refusal(Reason.ATTESTATION_SESSION, "want an open decision of this tool, for this session")
+                raise Refusal(Reason.ATTESTATION_SESSION, "`decision` is not an open call of this session to this tool")
             _check_declared(tables, call, body.key)
             return call.resource
         case Role.BRIDGE:
             if session.opened_by != signer.kid:
-                raise Refusal(Reason.ATTESTATION_SESSION, "a bridge speaks of sessions that it opened")
+                raise Refusal(Reason.ATTESTATION_SESSION, "a bridge attests only about sessions that it opened")
             allowed = is_reserved(body.key)
         case _:
             attributes = tables.keys.rows[signer.kid].attributes
@@ -130,21 +131,21 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
 
 
 def matches_any(patterns: Sequence[str], text: str) -> bool:
-    """Whether a text meets one of some patterns in grant position. An empty list meets nothing."""
+    """Return True if a text meets at least one of the patterns, in grant position. An empty list meets nothing."""
     return any(granting(pattern)(text) for pattern in patterns)
 
 
 def _speaks_of(patterns: Sequence[str], name: str) -> bool:
-    """Whether an attester's patterns take in a principal: `*` stops at `/` and `:`, `**` alone is everybody."""
+    """Return True if an attester's patterns include a principal: `*` stops at `/` and `:`, `**` means everybody."""
     return "**" in patterns or any(names.meets(pattern, name) for pattern in patterns)
 
 
 def _check_declared(tables: Tables, call: CallRow, key: str) -> None:
     resource = tables.resources.get(call.resource.encode("utf-8", "surrogatepass"))
-    if resource is None or resource.principal_id != call.tool:  # another tool's by now, and so is what it may attest
-        raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the tool does not offer the operation any more")
+    if resource is None or resource.principal_id != call.tool:  # another tool owns it now
+        raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the tool no longer offers this operation")
     if is_reserved(key) or not matches_any(resource.attests, key):
-        raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the operation's registration does not list the key")
+        raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the operation does not list this key in `attests`")
 
 
 def _check_form(said: Attestation) -> None:
@@ -152,13 +153,14 @@ def _check_form(said: Attestation) -> None:
         parse_key(said.key, "")
         jcs.parse_strict(said.value.encode())
     except (PolicyError, jcs.MalformedJSONError, UnicodeEncodeError) as exc:
-        raise Refusal(Reason.ATTESTATION_FORM, "want a key of the policy language, and a JSON value") from exc
+        want = "`key` is not an attestation key (docs/mapl.md 8), or `value` is not strict JSON"
+        raise Refusal(Reason.ATTESTATION_FORM, want) from exc
     if len(said.value.encode()) > limits.ATTESTATION_VALUE_BYTES_MAX:
-        raise Refusal(Reason.ATTESTATION_FORM, f"want a value of at most {limits.ATTESTATION_VALUE_BYTES_MAX} bytes")
+        raise Refusal(Reason.ATTESTATION_FORM, f"`value` has at most {limits.ATTESTATION_VALUE_BYTES_MAX} bytes")
     if said.max_uses is not None and not 1 <= said.max_uses <= (1 if said.one_time else USES_MAX):
-        raise Refusal(Reason.ATTESTATION_FORM, f"want max_uses of 1 to {USES_MAX}, and 1 for one_time")
+        raise Refusal(Reason.ATTESTATION_FORM, f"`max_uses` is 1 to {USES_MAX}, or 1 with `one_time`")
     if said.ttl_ms is not None and not 0 < said.ttl_ms <= limits.ATTESTATION_TTL_MS_MAX:
-        raise Refusal(Reason.ATTESTATION_FORM, f"want a life of 1 to {limits.ATTESTATION_TTL_MS_MAX} ms")
+        raise Refusal(Reason.ATTESTATION_FORM, f"`ttl_ms` is 1 to {limits.ATTESTATION_TTL_MS_MAX}")
 
 
 def _put(
@@ -199,28 +201,28 @@ def _put(
 
 
 def _check_setters(tables: Tables, known: Sequence[bytes], principal_id: str) -> None:
-    """Check that a key of a session has room for one more setter: a tool is one with each of its operations."""
+    """Check that a key of a session has room for one more setter; each operation of a tool is a setter."""
     most, part = limits.SETTERS_PER_KEY_MAX, limits.SETTERS_PER_KEY_MAX // limits.SHARE_PART
     theirs = sum(tables.attestations.rows[one].by == principal_id for one in known)
     if len(known) >= most or theirs >= part:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"at most {most} setters for a key of a session, {part} of one principal")
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a key of a session has at most {most} setters, {part} of one principal")
 
 
 # ---- revoking and using up
 
 
 def revoke(tables: Tables, signer: Signer, body: AttestationRevoked) -> None:
-    """Let a record count no more. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
+    """Revoke a record for its setter or an admin. Raises Refusal ATTESTATION_UNKNOWN, WRONG_PRINCIPAL."""
     row = tables.attestations.get(body.record)
     if row is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
     if signer.role != Role.ADMIN and signer.principal_id != row.by:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "only who set it, or an admin, may revoke it")
+        raise Refusal(Reason.WRONG_PRINCIPAL, "an attestation is revoked by its setter or by an admin")
     take_back(tables, body.record)
 
 
 def take_back(tables: Tables, record: bytes) -> None:
-    """Let a record count no more."""
+    """Mark a record as revoked."""
     tables.attestations.put(record, replace(tables.attestations.rows[record], revoked=True))
 
 
@@ -230,9 +232,9 @@ def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
 
 
 def held_since(tables: Tables, session_id: bytes, key: str, *, until: int) -> int | None:
-    """Return when a record of a session was set that counts now, and for its setter any number of times until then.
+    """Return the time of the newest record of a session under `key` that is in force now and stays so through `until`.
 
-    None where there is none; of several, the newest.
+    Such a record is not revoked, has no limit of uses, and does not expire before `until` (ms). None if there is none.
     """
     lasting = (
         one.set_at
@@ -259,7 +261,7 @@ def _judged(tables: Tables, row: AttestationRow) -> Record:
 
 
 def consume_record(tables: Tables, session_id: bytes, use: Use) -> bool:
-    """Count one use of the record that served a decision; whether there is such a record."""
+    """Count one use of the record that served a decision. Return False if no record has that position."""
     for record in tables.attestations.of((session_id, use.key)):
         row = tables.attestations.rows[record]
         if row.position == use.position:
@@ -269,7 +271,7 @@ def consume_record(tables: Tables, session_id: bytes, use: Use) -> bool:
 
 
 def _used(row: AttestationRow) -> AttestationRow:
-    # `replace` would take four times as long, in every call that consumes something.
+    # `dataclasses.replace` takes four times as long, and this runs in every call that uses a record.
     return AttestationRow(
         session_id=row.session_id,
         key=row.key,
@@ -290,5 +292,5 @@ def _used(row: AttestationRow) -> AttestationRow:
 
 
 def uses_max(row: AttestationRow) -> int | None:
-    """Return how often a record may be used in all, None for any number of times."""
+    """Return how often a record may be used in all, None for no limit."""
     return 1 if row.one_time else row.max_uses

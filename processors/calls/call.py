@@ -1,4 +1,4 @@
-"""A call as its signer put it on the log: the same value when it comes and when it is decided again."""
+"""A call as its signer put it on the log: one value, whether it is decided at once or again after approvals."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from schemas.rows import PendingRow, SessionRow
 
 
 class Call(NamedTuple):
-    """A call: what is asked, by which session, and the signed bytes that say so.
+    """A call: the operation asked for, the session that asks, and the signed bytes that prove both.
 
-    `salt` is that of its payload and of what decisions say in the clear: the same when the call is decided again.
+    `salt` enters the payload and the digests that decisions publish; it is the same when the call is decided again.
     """
 
     event: Event
@@ -29,12 +29,12 @@ class Call(NamedTuple):
 
     @property
     def principal_id(self) -> str:
-        """Who signed."""
+        """The principal of the session that signed."""
         return self.session.principal_id
 
 
 def asked_now(effects: Effects, signer: Signer, event: Event, body: InvocationRequested) -> Call:
-    """Return the call that this record is. Requires a verified event of a session."""
+    """Return the call in this record. Requires a verified event of a session."""
     session = signer.session
     assert session is not None
     leaf = effects.claim.leaf
@@ -43,7 +43,7 @@ def asked_now(effects: Effects, signer: Signer, event: Event, body: InvocationRe
 
 
 def asked_before(tables: Tables, leaf: bytes, row: PendingRow) -> Call | None:
-    """Return the call that waits, None where its session is gone or was ended."""
+    """Return the call of a pending row, None if its session has left or has ended."""
     session = tables.sessions.get(row.session_id)
     if session is None or tables.now >= session.expires_at:
         return None
@@ -53,7 +53,7 @@ def asked_before(tables: Tables, leaf: bytes, row: PendingRow) -> Call | None:
 
 
 def body_of(call: SignedEvent, event: Event | None = None) -> InvocationRequested:
-    """Return what a call that waits asks for."""
+    """Return the body of a waiting call's event."""
     body = (event or codec.decode_as(Event, call.event)).body
     assert isinstance(body, InvocationRequested)
     return body

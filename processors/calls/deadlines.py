@@ -1,10 +1,10 @@
-"""Until when a caller wants its call: after that it does not begin, whoever is late.
+"""The times of a call after which it must not begin.
 
-A call has two times of its own, in log time. `deadline` holds whatever happens. `begin_by` is for as long as the caller
-waits for a first answer: a call that people are asked for has given one, and is wanted until its `deadline`. A call
-that nobody waits for any more would have its effect behind the caller's back, and once more when the caller asks again.
+A caller may set two, in milliseconds of log time. `deadline` always holds. `begin_by` holds as long as the caller waits
+for a first answer: a call that waits for approvals has had one, and then only `deadline` holds. Without these times a
+call could have its effect after its caller has given up, and a second time when the caller asks again.
 
-The fold holds a decision to them, and so does the tool's host, by the caller's own signature.
+The fold refuses a late decision, and the tool's host a late call; both read the times from the signed event.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from schemas.records import InvocationRequested
 
 
 def ends_at(body: InvocationRequested, *, waited: bool) -> int:
-    """Return the log time from which on a call must not begin, FOR_EVER_MS where its caller named none.
+    """Return the log time (ms) from which on a call must not begin, FOR_EVER_MS if its caller named none.
 
-    `waited`: people were asked for it first.
+    `waited` is True for a call that has waited for approvals.
     """
     named = (body.deadline, None if waited else body.begin_by)
     return min((at for at in named if at is not None), default=limits.FOR_EVER_MS)

@@ -1,10 +1,14 @@
 """A call and its decision.
 
-Order for an invocation: the chain of delegations is read from the log; the caller's deadline is checked (`deadlines`);
-parameters are parsed once, strictly; the idempotency key is checked (`idempotency`), then prompts; content verifiers
-(none yet) belong here; policy judges; the decision names every document that it consulted. A call that people must
-approve waits, and is decided a second time by the tables as they are then. An allowed call stays open until its tool
-reports, or until its time is over (`outcome`). Every call gets an answer.
+The steps for an invocation, in order:
+
+1. The chain of delegations is read from the log.
+2. The caller's deadline is checked (`deadlines`), parameters are parsed once and strictly (`parameters`), the
+   idempotency key is checked (`idempotency`), then prompts (`prompts`). Content verifiers (none yet) belong here.
+3. Policies judge (`judge`); the decision names every document that they consulted.
+
+A call that people must approve waits, and is then decided a second time by the tables of that moment. An allowed call
+stays open until its tool reports or its time is over (`outcome`). Every call gets an answer.
 """
 
 from __future__ import annotations
@@ -49,7 +53,7 @@ class _Judged(NamedTuple):
 
 
 class _Denial(Refusal):
-    """A refusal by a rule of the decision, with the documents it consulted, and the detail for the caller (`told`)."""
+    """A refusal by a rule of the decision: the consulted documents, the log's `detail`, and the caller's (`told`)."""
 
     def __init__(
         self, reason: Reason | str, detail: str = "", policies: tuple[bytes, ...] = (), told: str | None = None
@@ -62,12 +66,12 @@ class _Denial(Refusal):
 def request(
     tables: Tables, effects: Effects, signer: Signer, event: Event, body: InvocationRequested
 ) -> tuple[str, str]:
-    """Decide a call, tell the tool or the caller, or let it wait; return (outcome, reason)."""
+    """Decide a call, send the decision to the tool or the caller, or let it wait. Return (outcome, reason)."""
     asked = asked_now(effects, signer, event, body)
     wait = work.wait_ms(tables, asked.principal_id)
     if not wait:
         return _decide(tables, effects, asked, None)
-    reason, detail = Reason.LIMIT_EXCEEDED, f"the work bucket is empty {work.told(wait)}"
+    reason, detail = Reason.LIMIT_EXCEEDED, f"the principal's work bucket is empty: {work.told(wait)}"
     decision = _decision(
         tables, effects, asked, outcome=Outcome.DENIED, reason=reason, detail=detail, policies=(), chain=None
     )
@@ -76,7 +80,7 @@ def request(
 
 
 def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
-    """Decide a waiting call again, once all its requests are approved. It may have to wait on."""
+    """Decide a waiting call again once all its requests are approved. The result may be to wait longer."""
     row = tables.pending.rows[leaf]
     asked = asked_before(tables, leaf, row)
     if asked is None:
@@ -111,7 +115,7 @@ def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str)
 
 
 def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
-    """Deny a waiting call whose time is over: it lacks approvals, or its session has ended."""
+    """Deny a waiting call at its deadline: approvals are missing, or its session has ended."""
     if requests.is_cancelled(tables, leaf):
         end(tables, effects, leaf, Reason.EXPIRED_SESSION, Status.CANCELLED)
     elif tables.now >= ends_at(body_of(tables.pending.rows[leaf].call), waited=True):
@@ -147,7 +151,7 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
     except WorkExceededError:
         reason, detail, consulted, told = Reason.LIMIT_EXCEEDED, "", (), ""
     except RULE_ERRORS as exc:
-        # Fail closed: a rule that breaks denies, with the kind of failure on the log.
+        # Fail closed: a rule that breaks denies the call, and the log names the kind of failure.
         reason, detail, consulted, told = Reason.INTERNAL_ERROR, type(exc).__name__, (), ""
     else:
         return Outcome.ALLOWED, ""
@@ -164,7 +168,7 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
 
 
 def _judge(tables: Tables, asked: Call, chain: Chain, waited: PendingRow | None, budget: Work) -> _Judged:
-    """Return the verdict with the values it rests on. Raises _Denial, Refusal, WorkExceededError."""
+    """Return the verdict with the values that it rests on. Raises _Denial, Refusal, WorkExceededError."""
     body = asked.body
     try:
         resource_name(body.resource)
@@ -173,7 +177,7 @@ def _judge(tables: Tables, asked: Call, chain: Chain, waited: PendingRow | None,
     if tables.now >= ends_at(body, waited=waited is not None):
         raise _Denial(Reason.DEADLINE_PASSED)
     if len(body.intents) > limits.INTENTS_PER_CALL_MAX:
-        raise _Denial(Reason.POLICY_BROKEN, f"at most {limits.INTENTS_PER_CALL_MAX} intents")
+        raise _Denial(Reason.POLICY_BROKEN, f"a call carries at most {limits.INTENTS_PER_CALL_MAX} intents")
     try:
         parameters = parse_parameters(body.parameters)
     except MalformedParametersError as exc:
@@ -276,10 +280,10 @@ def _open(
 
 
 def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None) -> tuple[str, str]:
-    """Let a call wait for people. Raises _Denial where the tables have no room for it."""
+    """Let a call wait for approvals. Raises _Denial if the tables have no room for it."""
     verdict = judged.verdict
     if waited is not None:
-        return Outcome.PENDING, Reason.APPROVAL_PENDING  # what is asked for stands, and its deadline never moves
+        return Outcome.PENDING, Reason.APPROVAL_PENDING  # its requests stay open, and their deadline never moves
     sha256 = judged.parameters.sha256
     try:
         paid_by = delegations.payer_of(asked.session, judged.chain)
@@ -306,15 +310,15 @@ def _ask_for_later(tables: Tables, effects: Effects, asked: Call, judged: _Judge
     try:
         answers.ask(tables, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False)
     except Refusal:
-        # The call is denied all the same; there is no room to ask for more.
+        # The tables have no room for the requests; the call is denied in any case.
         effects.undo_to(mark)
 
 
-# ---- what is written
+# ---- the records
 
 
 def _deny(tables: Tables, effects: Effects, decision: Decision, to: bytes, told: str = "") -> None:
-    """Write a denial. The caller is told its reason, and nothing of any policy's text (docs/mapl.md 13)."""
+    """Write a denial. Its answer to the caller holds the reason, but no text of a policy (docs/mapl.md 13)."""
     leaf = effects.decide(decision, None, ())
     idempotency.give_back(tables, decision.event)
     effects.answer(_result(tables, effects, decision, leaf, to, told))

@@ -1,4 +1,19 @@
-"""Grants: approvals that serve later calls too, and the uses that a decision takes from them (docs/mapl.md 8)."""
+"""Grants: approvals that serve later calls too, and the uses that a decision takes from them (docs/mapl.md 8).
+
+A request is one call's question to people, a grant the lasting permission that their answer makes. A decision names the
+approval that served it by key and position (`Use`), and `use_up` finds the grant to count:
+
+    Use("manager", BOUND)  people approved this very call: count a use of the grant that this approval made, if any
+    Use("manager", 4711)   a grant made at audit index 4711 served: count a use of it, if no newer one took its place
+    Use("mfa", 4650)       a record of the session was made at 4650: that record is counted (`consume_record`)
+
+One (root, acting, key) has one grant, and a new grant overwrites a spent one. A call that still waits may hold the
+approvals behind the spent grant, so `_replace_over` takes them from it first:
+
+    call C waits for two keys; mia approves the first, `manager`, which makes a grant for one use
+    call B uses the grant, so it is spent; ben approves call D, whose grant for `manager` takes its place
+    call C loses mia's approval at that moment: otherwise it would go on with an approval that B has used up
+"""
 
 from __future__ import annotations
 
@@ -22,13 +37,13 @@ from schemas.workflow import AttestationRevoked
 
 
 def make_grant(tables: Tables, row: RequestRow) -> None:
-    """Write the grant of an approved request, where a policy asked for an approval that serves later calls."""
+    """Write the grant of an approved request, if one of its policies asked for an approval that serves later calls."""
     lasting = lasting_for(row)
     if not lasting:
         return
     key = grant_id(row.root, row.acting, row.key)
     known = grant_of(tables, row)
-    if known is not None:  # one more yes to the same request adds a person, and no use
+    if known is not None:  # a further approval of the same request adds a person, but no use
         tables.grants.put(key, known := replace(known, approvals=row.approvals))
         check_room(tables.grants, known)
         return
@@ -57,7 +72,7 @@ def make_grant(tables: Tables, row: RequestRow) -> None:
 def _replace_over(tables: Tables, row: RequestRow, over: GrantRow | None) -> None:
     """Take the approvals behind a spent or revoked grant from calls that wait, before another grant takes its place.
 
-    After that no row would say that these approvals were used, or taken back.
+    Once its row is overwritten, no row shows any more that these approvals were used or revoked.
     """
     if over is None or not is_over(over):
         return
@@ -76,7 +91,7 @@ def use_up(tables: Tables, session_id: bytes, chain: Chain, uses: Sequence[Use],
 
 
 def _consume_grant(tables: Tables, chain: Chain, use: Use, event: bytes) -> None:
-    """Count one use of the grant that served a decision, or of the grant that the serving approval has made."""
+    """Count one use of a grant: of the one that served a decision, or for BOUND of the one that the approval made."""
     key = grant_id(chain.root.principal, chain.acting, use.key)
     if use.position == BOUND:
         row = grant_of(tables, tables.requests.rows[request_id(event, use.key)])
@@ -93,14 +108,14 @@ def revoke(tables: Tables, signer: Signer, body: AttestationRevoked) -> None:
     if grant is None:
         raise Refusal(Reason.ATTESTATION_UNKNOWN)
     if signer.role != Role.ADMIN and signer.principal_id not in {one.principal_id for one in grant.approvals}:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "only who approved it, or an admin, may revoke it")
+        raise Refusal(Reason.WRONG_PRINCIPAL, "a grant is revoked by one of its approvers or by an admin")
     tables.grants.put(body.record, counted(tables, replace(grant, revoked=True)))
 
 
 def withdraw_given_by(tables: Tables, ended: Collection[bytes], kids: Collection[bytes]) -> None:
-    """Take back the approvals of revoked sessions, of sessions that these keys had opened, and of the keys themselves.
+    """Take back the approvals of the revoked sessions `ended`, of the keys `kids`, and of sessions that they opened.
 
-    The key is compared too, since the row of a session may have left before the requests and grants.
+    Keys are compared as well as sessions, because the row of a session may leave before the requests and grants.
     """
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
@@ -114,7 +129,7 @@ def withdraw_given_by(tables: Tables, ended: Collection[bytes], kids: Collection
 
 
 def end_all_of(tables: Tables, principal_id: str) -> None:
-    """End the grants and open requests of a principal without a key: its name may come back with another key."""
+    """End the grants and open requests of a principal without a key: a later key under its name must not use them."""
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
         if not row.waits and principal_id in {row.root, row.acting}:  # a call that waits ends with its session
@@ -132,12 +147,12 @@ def _without(
 
 
 def counted(tables: Tables, grant: GrantRow) -> GrantRow:
-    """Return a grant with its deadline: one that is over stays only as long as a call that it served may still wait."""
+    """Return a grant with its deadline: one that is over leaves as soon as no call that it served can still wait."""
     if not is_over(grant):
         return grant
     return replace(grant, until=min(grant.until, tables.now + limits.GRANT_OVER_MS))
 
 
 def is_over(grant: GrantRow) -> bool:
-    """Whether a grant can serve no further call."""
+    """Return True if a grant is revoked or used up, so that it serves no further call."""
     return grant.revoked or (grant.max_uses is not None and grant.uses >= grant.max_uses)

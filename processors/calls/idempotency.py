@@ -1,12 +1,15 @@
-"""Idempotency keys: of a principal's calls with one key at most one is ever executed, for a day.
+"""Idempotency keys: of a principal's calls with one key, at most one is executed within a day.
 
-A key is used up by a call that waits for people or is allowed, whatever becomes of it: a tool that failed may have had
-half of its effect. A denial, at once or of a call that waited, gives the key back. What comes under a key that is used
-up is denied: with ALREADY_CALLED and the first call's id and outcome where it asks for the same, and with
-IDEMPOTENCY_CONFLICT where it asks for something else, or for somebody else. A time of its own (`deadlines`), intents
-and prompts may differ: a second attempt comes later, and from another session.
+A call that waits for approvals or is allowed uses up its key, even if its tool fails: a tool that failed may have had
+half of its effect. A denial, at once or after waiting, gives the key back. A later call under a used key is denied:
 
-Only a digest of the key is kept. A key is the principal's that signed, a delegate's too; its row counts as its call.
+    the same resource, parameters and delegation   ALREADY_CALLED, with the first call's id and outcome
+    another of the three                           IDEMPOTENCY_CONFLICT, with the first call's id
+
+Deadlines (`deadlines`), intents, prompts and the session may differ, since a second attempt comes later.
+
+Only a digest of the key is kept. A key belongs to the principal that signed, also to a delegate; its row counts toward
+the share of the call's payer.
 """
 
 from __future__ import annotations
@@ -27,17 +30,19 @@ _TAG = b"macaw/idempotency/v1\n"
 
 
 def check(tables: Tables, asked: Call, parameters_sha256: bytes) -> None:
-    """Raise Refusal unless the call has no key, or its key is free or its own.
+    """Check that the key of a call, if it has one, is well formed, and free or used by this very call.
 
-    ALREADY_CALLED with `event_id=… outcome=…` of the first call, IDEMPOTENCY_CONFLICT, IDEMPOTENCY_KEY.
+    Raises:
+        Refusal: ALREADY_CALLED with `event_id=… outcome=…` of the first call, IDEMPOTENCY_CONFLICT, IDEMPOTENCY_KEY.
     """
     key = asked.body.idempotency_key
     if key is None:
         return
     if not 0 < len(key.encode("utf-8", "surrogatepass")) <= limits.IDEMPOTENCY_KEY_BYTES_MAX:
-        raise Refusal(Reason.IDEMPOTENCY_KEY, f"want 1 to {limits.IDEMPOTENCY_KEY_BYTES_MAX} bytes")
+        want = f"an idempotency key has 1 to {limits.IDEMPOTENCY_KEY_BYTES_MAX} bytes of UTF-8"
+        raise Refusal(Reason.IDEMPOTENCY_KEY, want)
     row = tables.idempotency.get(_row_key(asked.principal_id, key))
-    # At most 64 rows leave with a record: one that is over may be here still.
+    # At most 64 rows leave with a record, so a row may still be here after its end.
     if row is not None and tables.now < row.until and row.event != asked.leaf:
         if row.content != _content(asked, parameters_sha256):
             raise Refusal(Reason.IDEMPOTENCY_CONFLICT, f"event_id={row.event_id.hex()}")
@@ -45,7 +50,7 @@ def check(tables: Tables, asked: Call, parameters_sha256: bytes) -> None:
 
 
 def use_up(tables: Tables, asked: Call, parameters_sha256: bytes, outcome: str, paid_by: str) -> None:
-    """Let a call have its key, if it has one, for a day from now. Requires `check`. Raises Refusal LIMIT_EXCEEDED."""
+    """Reserve the key of a call, if it has one, for a day from now. Requires `check`. Raises Refusal LIMIT_EXCEEDED."""
     key = asked.body.idempotency_key
     if key is None:
         return
@@ -63,13 +68,13 @@ def use_up(tables: Tables, asked: Call, parameters_sha256: bytes, outcome: str, 
 
 
 def note_outcome(tables: Tables, event: bytes, outcome: str) -> None:
-    """Keep how a call ended with the key that it used up."""
+    """Note the outcome of a call at the key that it used up."""
     for key in list(tables.idempotency.of(event)):
         tables.idempotency.put(key, replace(tables.idempotency.rows[key], outcome=outcome))
 
 
 def give_back(tables: Tables, event: bytes) -> None:
-    """Let the key of a call that was denied be free again."""
+    """Free the key of a denied call."""
     for key in list(tables.idempotency.of(event)):
         tables.idempotency.delete(key)
 
@@ -79,7 +84,7 @@ def _row_key(principal_id: str, key: str) -> bytes:
 
 
 def _content(asked: Call, parameters_sha256: bytes) -> bytes:
-    """Return the digest of what is asked, and for whom."""
+    """Return the digest of a call's resource, parameters and delegation."""
     for_whom = asked.event.header.on_behalf_of
     told = [asked.body.resource, parameters_sha256.hex(), for_whom.hex() if for_whom else ""]
     return tagged_digest(_TAG, jcs.canonical(told))

@@ -1,7 +1,7 @@
 """Policies of a tenant as the log has them: publication, withdrawal, and the decision on one call.
 
-The language stands in `processors.policy`; here its documents meet the tables and a session's attributes, and what a
-decision charges is written down: in the transaction of that decision, or not at all.
+The language stands in `processors.policy`; here its documents meet the tables and a session's attributes. The charges
+of a decision are written in the transaction of that decision, or not at all.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ def publish(tables: Tables, body: PolicyPublished) -> None:
     """Put every document into force, or none.
 
     Raises:
-        Refusal: with the policy language's own `E_…` code and a JSON pointer, `E_CONFLICT` where `previous` is not the
-            digest in force, or LIMIT_EXCEEDED.
+        Refusal: the policy language's own `E_…` code with a JSON pointer, `E_CONFLICT` if `previous` is not the digest
+            in force, or LIMIT_EXCEEDED.
     """
     if not 0 < len(body.documents) <= limits.DOCUMENTS_PER_EVENT_MAX or len(body.previous) != len(body.documents):
-        raise Refusal(Reason.LIMIT_EXCEEDED, "want 1 to 64 documents, and as many previous digests")
+        want = f"an event publishes 1 to {limits.DOCUMENTS_PER_EVENT_MAX} documents, each with one `previous`"
+        raise Refusal(Reason.LIMIT_EXCEEDED, want)
     index = current_policies(tables)
     try:
         documents = check_publication(index.by_id, body.documents, body.previous, signer=ADMIN, children=index.children)
@@ -55,15 +56,16 @@ def publish(tables: Tables, body: PolicyPublished) -> None:
         row = PolicyRow(document=text, digest=document.digest, extends=document.extends)
         tables.policies.put(document.policy_id.encode(), row)
     if len(tables.policies) > tables.limits.policies:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {tables.limits.policies} policies")
+        want = f"a tenant has at most {tables.limits.policies} policies; withdraw some first"
+        raise Refusal(Reason.LIMIT_EXCEEDED, want)
 
 
 def withdraw(tables: Tables, body: PolicyWithdrawn) -> None:
     """Take a policy out of force.
 
     Raises:
-        Refusal: `E_CONFLICT` where `previous` is not the digest in force, `E_DEPENDENTS` where another policy extends
-            it, `E_PREFIX_RESERVED` where it is the organisation's.
+        Refusal: `E_CONFLICT` if `previous` is not the digest in force, `E_DEPENDENTS` if another policy extends this
+            one, `E_PREFIX_RESERVED` if it belongs to the organisation.
     """
     index = current_policies(tables)
     try:
@@ -74,7 +76,7 @@ def withdraw(tables: Tables, body: PolicyWithdrawn) -> None:
 
 
 def current_policies(tables: Tables) -> PolicyIndex:
-    """Return the policies in force, found by id; made again only after one has changed."""
+    """Return the policies in force, indexed by id. The index is rebuilt only after a policy has changed."""
     return tables.derived(tables.policies, _index)
 
 
@@ -101,8 +103,8 @@ def decide_call(
 ) -> Verdict:
     """Judge one call of a session by the policies in force, with the documents that came with it.
 
-    `chain` says for whom it is made, `attested` what was said and approved, `resumed` what it waited for, `granted`
-    that it needs no grant, `work` what it may spend.
+    `chain` holds the principals in whose name it is made, `attested` its attestations and approvals, `resumed` the keys
+    that it waited for, `work` the units that it may spend. With `granted` no policy need grant it.
     """
     subjects = (
         (subject_of(session.attributes, session.role, session.principal_id),) if chain is None else chain.subjects
@@ -123,7 +125,7 @@ def call_of(
     attested: AttestationLookup = NOTHING_ATTESTED,
     resumed: Collection[str] | None = None,
 ) -> Circumstances:
-    """Return what a decision on a call of a session may look at now."""
+    """Return the circumstances that a decision on a call of a session may depend on now."""
     signed_by = _signed_by(session_id, tables.tenant_id, session.role, session.principal_id, session.expires_at)
     hops, bound = ((), False) if chain is None else (chain.hops, chain.bound)
     if chain is not None and hops:
@@ -144,7 +146,7 @@ def call_of(
 
 @functools.lru_cache(maxsize=4096)
 def _signed_by(session_id: bytes, tenant: str, role: str, principal_id: str, expires_at: int) -> Session:
-    """Return the session of a call that is made for nobody else, as policies look at it."""
+    """Return the session of a call without a delegation, as policies look at it."""
     return Session(
         session_id=session_id.hex(),
         tenant=tenant,
@@ -155,7 +157,7 @@ def _signed_by(session_id: bytes, tenant: str, role: str, principal_id: str, exp
 
 
 def views_of(tables: Tables, attested: AttestationLookup = NOTHING_ATTESTED) -> Lookups:
-    """Return what a decision may read of the tables. Rows past their end read as they would if they had left."""
+    """Return the part of the tables that a decision may read. A row past its end reads as if it had left."""
     buckets, cells = tables.buckets.rows, tables.cells.rows
 
     def arrival(key: bytes) -> int:
@@ -172,7 +174,7 @@ def views_of(tables: Tables, attested: AttestationLookup = NOTHING_ATTESTED) -> 
 
 
 def detail_of(verdict: Verdict) -> str:
-    """Return what the log says of the check that decided: where it stands, never a parameter's value."""
+    """Return the log's detail on the check that decided: its place in the policy, never a parameter's value."""
     if verdict.reason == Reason.INTERNAL_ERROR:
         return f"{verdict.detail} in {verdict.deciding.hex()}" if verdict.deciding else verdict.detail
     if verdict.retry_after_ms is not None:
@@ -188,7 +190,7 @@ def told_of(verdict: Verdict) -> str:
 
 
 def charge(tables: Tables, verdict: Verdict, session_id: bytes, paid_by: str) -> None:
-    """Write what a call of a session costs that is allowed, or waits. Raises Refusal LIMIT_EXCEEDED."""
+    """Write the charges of a call that is allowed or waits. Raises Refusal LIMIT_EXCEEDED."""
     for key, arrival in verdict.effects.buckets:
         until = idle_at(tables.now, arrival - tables.appended * 1000)
         bucket = RateBucketRow(policy_id=policy_of(key), arrival=arrival, until=until, payer=paid_by)
@@ -199,22 +201,22 @@ def charge(tables: Tables, verdict: Verdict, session_id: bytes, paid_by: str) ->
 
 
 def settle(tables: Tables, verdict: Verdict, session_id: bytes, paid_by: str) -> bytes | None:
-    """Write what an allowed call charges, and return the marks that it leaves if it ends well, None for none.
+    """Write the charges of an allowed call, and return the marks that it leaves if it ends well, None for none.
 
     Raises:
-        Refusal: LIMIT_EXCEEDED, there are too many rows already.
+        Refusal: LIMIT_EXCEEDED, the tables have no room, or the call has too many marks.
     """
     charge(tables, verdict, session_id, paid_by)
     effects = verdict.effects
     if len(effects.marks) > limits.MARKS_PER_CALL_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a call matters to at most {limits.MARKS_PER_CALL_MAX} sequence rules")
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"a call may count for at most {limits.MARKS_PER_CALL_MAX} sequence rules")
     return b"".join(map(_written, effects.marks)) or None
 
 
 def ended_well(
     tables: Tables, session_id: bytes, marks: bytes, paid_by: str, *, reported_by: bytes | None = None
 ) -> None:
-    """Remember for sequence rules that a call has ended well. Where there is no room they will not find it."""
+    """Remember for sequence rules that a call has ended well. If the tables have no room, the rules do not see it."""
     session = tables.sessions.get(session_id)
     for at in range(0, len(marks), _MARK_BYTES):
         if session is None:

@@ -1,4 +1,4 @@
-"""The outcome of an allowed call: its tool's report, or `unknown` after a time without one. There is no third."""
+"""The outcome of an allowed call: its tool's report, or `unknown` if no report comes in time."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ REPORTED_OUTCOMES = frozenset({Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN})
 
 
 def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body: ResultReported) -> None:
-    """Close a call with its tool's signed report and pass that on to the caller.
+    """Close a call with its tool's signed report, and pass the report on to the caller.
 
     Raises:
         Refusal: LATE_RESULT, NOT_THE_TOOL, MALFORMED_RESULT, or a reason of `attestations.set_with_result`.
     """
     call = tables.calls.get(body.decision)
-    if call is None or tables.now >= call.unknown_at:  # at most 64 expire with a record: it may be due and still here
+    if call is None or tables.now >= call.unknown_at:  # a due row may still be here: 64 leave with a record
         raise Refusal(Reason.LATE_RESULT)
     if call.tool != signer.principal_id:
-        raise Refusal(Reason.NOT_THE_TOOL, f"the decision names {call.tool!r}")
+        raise Refusal(Reason.NOT_THE_TOOL, f"only the tool that the decision names may report: {call.tool!r}")
     if event.header.causation_id != call.event:
-        raise Refusal(Reason.MALFORMED_RESULT, "causation_id is not the call's event")
+        raise Refusal(Reason.MALFORMED_RESULT, "`causation_id` is not the leaf of the call's event")
     _check_result(body)
     tables.calls.delete(body.decision)
     requests.note_outcome(tables, call.event, body.outcome)
@@ -39,7 +39,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         ended_well(tables, call.session_id, call.marks, call.payer, reported_by=signer.kid)
     if body.attestations:
         if body.outcome != Outcome.OK:
-            raise Refusal(Reason.ATTESTATION_FORM, "only what ended well attests anything")
+            raise Refusal(Reason.ATTESTATION_FORM, "attestations are accepted only with outcome `ok`")
         attestations.set_with_result(tables, signer, call, body.attestations)
     try:
         payload, reason = effects.result_payload(event.header.salt), ""
@@ -52,7 +52,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
 
 def _check_result(body: ResultReported) -> None:
     if body.outcome not in REPORTED_OUTCOMES:
-        raise Refusal(Reason.MALFORMED_RESULT, "want outcome ok, failed or unknown")
+        raise Refusal(Reason.MALFORMED_RESULT, "`outcome` must be ok, failed or unknown")
     try:
         jcs.parse_strict(body.body.encode(), nodes_max=limits.RESULT_EVENT_BYTES_MAX)
     except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
@@ -60,7 +60,7 @@ def _check_result(body: ResultReported) -> None:
 
 
 def outcome_unknown(tables: Tables, effects: Effects, decision: bytes, call: CallRow) -> None:
-    """Tell the caller that no report came in time."""
+    """Answer the caller of a call whose tool did not report in time."""
     effects.answer(_outcome(tables, effects, decision, call, Outcome.UNKNOWN, Reason.NO_REPORT, None, None))
     requests.note_outcome(tables, call.event, Outcome.UNKNOWN)
     idempotency.note_outcome(tables, call.event, Outcome.UNKNOWN)

@@ -1,7 +1,7 @@
 """The parameters of a call: parsed once, strictly, and written once, canonically.
 
-Policies see `value`, the tool host executes `canonical`, records name `sha256`. The three cannot disagree because
-nothing else makes them. Rules about what a parameter may be never live here; they are policy's.
+Policies see `value`, the tool host executes `canonical`, records name `sha256`. The three cannot disagree, because
+only this module makes them. Rules on the values of parameters never live here; policies have them.
 
 Specification: docs/wire.md 4.
 """
@@ -14,7 +14,7 @@ from schemas.errors import InputError
 
 
 class Parameters(NamedTuple):
-    """A call's parameters. INVARIANT: the three fields say the same, and nobody changes `value` in place."""
+    """A call's parameters. INVARIANT: the three fields agree, and `value` is never changed in place."""
 
     value: dict[str, jcs.JSONValue]
     canonical: bytes
@@ -22,13 +22,13 @@ class Parameters(NamedTuple):
 
 
 class MalformedParametersError(InputError):
-    """Say that a text is not the parameters of a call.
+    """The parameters of a call are not one strict JSON object.
 
-    `cause` is "object" where the text is JSON but no object, else a cause of `jcs.MalformedJSONError`.
+    `cause` is "object" if the text is JSON but not an object, else a cause of `jcs.MalformedJSONError`.
     """
 
     def __init__(self, cause: str) -> None:
-        super().__init__(f"malformed parameters: {cause}")
+        super().__init__(f"the parameters are not one strict JSON object: {cause}")
         self.cause = cause
 
 

@@ -1,6 +1,6 @@
 """Requests for approval: their conditions, and their ends.
 
-Each is closed once; its row then stays for a while, and says how.
+A request is closed once. Its row then stays for `CLOSED_REQUEST_MS` and shows how it was closed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def quorum_of(row: RequestRow) -> int:
 
 
 def criteria_asked(row: RequestRow) -> tuple[str, ...]:
-    """Return the criteria of approvers: to meet one of them is enough."""
+    """Return the criteria for approvers; an approver must meet at least one."""
     return tuple(dict.fromkeys(name for one in row.required_by for name in one.criteria))
 
 
 def lasting_for(row: RequestRow) -> list[RequiredBy]:
-    """Return the conditions under which an approval serves later calls: those of policies in force only.
+    """Return the conditions under which an approval serves later calls; only policies in force can set them.
 
-    A document that came with the call does not count: a caller could get lasting approval on its own terms.
+    Documents that came with the call are left out, or a caller could set the terms of a lasting approval itself.
     """
     return [one for one in row.required_by if not one.one_time and one.policy != INTENT_ID]
 
@@ -46,7 +46,7 @@ def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:
 
 
 def close(tables: Tables, row: RequestRow, how: str) -> None:
-    """Close a request. Its row stays for a while, without call and approvals, unless the payer has too many such."""
+    """Close a request. Its row stays for a while, without call and approvals, if the payer's share has room for it."""
     ended = replace(
         row, closed=how, call=NOBODY, opened=None, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS
     )
@@ -56,7 +56,7 @@ def close(tables: Tables, row: RequestRow, how: str) -> None:
 
 
 def close_all(tables: Tables, event: bytes, how: str) -> None:
-    """Close every open request of a call that waits no more, and forget that it waited."""
+    """Close every open request of a call that no longer waits, and delete its pending row."""
     for row in asked_by(tables, event):
         if not row.closed:
             close(tables, row, how)
@@ -64,7 +64,7 @@ def close_all(tables: Tables, event: bytes, how: str) -> None:
 
 
 def note_outcome(tables: Tables, event: bytes, outcome: str) -> None:
-    """Note the outcome of a call on its requests: the caller may have lost the key that opens the result."""
+    """Note the outcome of a call on its requests, for a caller that has lost the key that opens the result."""
     for key in list(tables.requests.of((OVER, event))):
         row = tables.requests.rows[key]
         if row.waits and row.closed == Status.APPROVED:
@@ -77,13 +77,13 @@ def given_for(tables: Tables, event: bytes) -> tuple[SignedEvent, ...]:
 
 
 def is_cancelled(tables: Tables, event: bytes) -> bool:
-    """Whether a waiting call is over before its own deadline, because its session has ended."""
+    """Return True if a waiting call is over before the deadline of its requests, because its session has ended."""
     deadline = tables.pending.rows[event].deadline
     return any(deadline < row.open_until for row in asked_by(tables, event))
 
 
 def timeout_reason(tables: Tables, event: bytes) -> Reason:
-    """Return the reason for the end of a waiting call: no approval at all, or fewer than the quorum."""
+    """Return why a waiting call timed out: APPROVAL_QUORUM if some approval stands, else APPROVAL_TIMEOUT."""
     stand = any(
         not one.meets.isdisjoint(criteria_asked(row))
         for row in asked_by(tables, event)
@@ -93,7 +93,7 @@ def timeout_reason(tables: Tables, event: bytes) -> Reason:
 
 
 def request_due(tables: Tables, key: bytes) -> None:
-    """Close a request that has run out, or delete one that was closed long ago."""
+    """Close an open request at its deadline, or delete a closed one at the end of its time."""
     row = tables.requests.rows[key]
     if row.closed:
         tables.requests.delete(key)

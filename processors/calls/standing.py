@@ -1,7 +1,13 @@
 """The attestations and approvals that count for one call now, as policies look at them (docs/mapl.md 8).
 
-An approval stands while its session or key is not revoked and it is known what its giver is, and counts for what its
-giver was then and is now.
+An approval stands while its session or key is not revoked and the attributes of its giver are known. It meets the
+criteria that the giver met at the approval and meets now. Three examples, where a policy asks for `role:manager`:
+
+    mia approved as manager; she is still a manager     Approver("mia", {"role:manager", …}): the approval counts
+    mia approved as manager; her newest login is clerk  Approver("mia", {…}) without the role: it does not count
+    mia approved as manager; her session was revoked    no Approver: the approval does not stand
+
+An approval of the very call has the position BOUND; a record or a grant has the audit index at which it was made.
 """
 
 from __future__ import annotations
@@ -24,8 +30,8 @@ from schemas.words import Role, Status
 REQUEST_TAG = b"macaw/request/v1\n"
 REQUESTER_TAG = b"macaw/requester/v1\n"
 GRANT_TAG = b"macaw/grant/v1\n"
-_UNKNOWN = 2**62  # uses: as many as there can be
-BOUND = -1  # the position of an approval of this very call; those of records and grants are audit indexes
+_UNKNOWN = 2**62  # uses that nobody counted: more than any policy permits
+BOUND = -1  # the position of an approval of this very call; no audit index is negative
 
 
 def request_id(event: bytes, key: str) -> bytes:
@@ -34,7 +40,7 @@ def request_id(event: bytes, key: str) -> bytes:
 
 
 def requester_id(chain: Chain) -> bytes:
-    """Return who asks: the root user and the program that acts."""
+    """Return the id of the requester: the digest of the root user and of the program that acts."""
     return tagged_digest(REQUESTER_TAG, chain.root.principal.encode(), chain.acting.encode())
 
 
@@ -44,7 +50,7 @@ def grant_id(root: str, acting: str, key: str) -> bytes:
 
 
 class Attested:
-    """What has been attested for one call: the read-only view that policies look at."""
+    """The attestations and approvals for one call: the read-only view that policies look at."""
 
     __slots__ = ("_chain", "_event", "_session_id", "_tables")
 
@@ -53,9 +59,9 @@ class Attested:
 
     def records(self, key: str) -> Sequence[Record]:
         if key == PHISHING_RESISTANT and self._chain.hops and not self._chain.bound:
-            # It is the root's, as it was when the first hop was granted; the signer's own says nothing of that person.
-            # How often it served is not known any more: a policy that limits that is not met.
-            at = self._chain.login_at or 0  # rows of older versions do not say: the login is as old as can be
+            # The login that counts is the root's, as it was when the first hop was granted: the signer's own login
+            # says nothing of that person. Its uses are not known any more, so a policy that limits them is not met.
+            at = self._chain.login_at or 0  # rows of older versions lack the time: then the login is as old as can be
             return (Record(position=0, set_at=at, uses=_UNKNOWN),) if self._chain.phishing_resistant else ()
         return records_of(self._tables, self._session_id, key)
 
@@ -82,21 +88,22 @@ def _bound(tables: Tables, row: RequestRow) -> Approval:
         bound=True,
         approvers=standing(tables, row.approvals),
         denied=row.closed == Status.DENIED,
-        # While this call waited for others, a later one may have used what was approved, or it was revoked.
+        # While this call waited for other approvals, a later call may have used the grant, or it was revoked.
         revoked=grant is not None and grant.revoked,
         uses=0 if grant is None else grant.uses,
     )
 
 
 def grant_of(tables: Tables, row: RequestRow) -> GrantRow | None:
-    """Return the grant that the approvals of a request have made, None where there is none, or another's."""
+    """Return the grant that the approvals of a request have made; None if there is none, or others made it."""
     grant = tables.grants.get(grant_id(row.root, row.acting, row.key))
     made = grant is not None and any(one in grant.approvals for one in row.approvals)
     return grant if made else None
 
 
 def _granted(tables: Tables, row: GrantRow, chain: frozenset[str]) -> Approval:
-    # A grant is asked for by one chain, and may be used by another between the same ends.
+    # The chain that asked for a grant and the chain that uses it may differ between the same ends. An approver who is
+    # a member of the chain that uses it does not count.
     others = [one for one in row.approvals if names_of(then_of(one)).isdisjoint(chain)]
     return Approval(
         position=row.position,
@@ -111,7 +118,7 @@ def _granted(tables: Tables, row: GrantRow, chain: frozenset[str]) -> Approval:
 
 
 def standing(tables: Tables, given: Sequence[ApprovalGiven]) -> tuple[Approver, ...]:
-    """Return whose approval stands, with the criteria met at the approval and now."""
+    """Return the approvers whose approval stands, each with the criteria met both at the approval and now."""
     found = []
     for one in given:
         then, now = then_of(one), _subject_now(tables, one)
@@ -121,14 +128,14 @@ def standing(tables: Tables, given: Sequence[ApprovalGiven]) -> tuple[Approver, 
 
 
 def then_of(one: ApprovalGiven) -> Subject:
-    """Return what an approver was at the approval."""
+    """Return an approver with the attributes that counted at the approval."""
     return subject_of(one.attributes, one.role, one.principal_id)
 
 
 def _subject_now(tables: Tables, one: ApprovalGiven) -> Subject | None:
-    """Return what an approver is now, None where the session or key was revoked, or nobody knows the person.
+    """Return an approver with the present attributes; None if the session or key was revoked or the person is unknown.
 
-    A session that has run out takes nothing back. The newest one of the same person says what the person is now.
+    A session that has run out takes nothing back. The attributes of a person are those of the newest session.
     """
     if one.role == Role.APPROVER:
         row = tables.keys.get(one.session_id)
@@ -143,24 +150,24 @@ def _subject_now(tables: Tables, one: ApprovalGiven) -> Subject | None:
 
 
 def user_of(subject: Subject) -> str:
-    """Return the one name under which a person counts, in whatever session."""
+    """Return the one name under which a person counts, the same in every session."""
     return subject.user or subject.principal
 
 
 def names_of(subject: Subject) -> frozenset[str]:
-    """Return every name of a person, whatever its spelling: for comparisons that forbid.
+    """Return every name of a person, folded to one spelling: for comparisons that forbid.
 
-    Nobody becomes two people by a session that leaves one of them out, or writes it in another case.
+    So a person does not count twice through a session that leaves out one name or writes it in another case.
     """
     return frozenset(known_as(name) for name in (subject.principal, subject.user, subject.email) if name)
 
 
 def names_in(chain: Chain) -> frozenset[str]:
-    """Return every name of everybody in whose name a call is made: none of them approves it."""
+    """Return every name of every member of a chain: no person with one of them may approve the call."""
     return frozenset(name for subject in chain.subjects for name in names_of(subject))
 
 
-@functools.lru_cache(maxsize=256)  # each keeps its subject, which may be large
+@functools.lru_cache(maxsize=256)  # few, because an entry keeps its subject, which may be large
 def criteria_of(subject: Subject) -> frozenset[str]:
     """Return every criterion that a subject meets with its own attributes."""
     users = (f"user:{name}" for name in (subject.user, subject.email) if name)

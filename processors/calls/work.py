@@ -1,12 +1,14 @@
-"""The work bucket: a principal pays for fold work that led to nothing, and waits while the bucket is empty.
+"""The work bucket: a principal pays for costly work of the fold, and waits while its bucket is empty.
 
 One call may spend 10^7 units (docs/mapl.md 1), and a denied call charges no rate limit: without a price of its own it
-could be repeated at once. So each principal has a bucket of units (docs/mapl.md 9), by the generic cell rate algorithm
-of rate limits and by its clock: it fills with a unit each microsecond, at most a twentieth of a core, and holds two of
-the largest calls. A call pays for its units beyond a small amount, unless it was allowed and brought no documents: then
-only published policies made it expensive. A question, or an operation of the vault, pays for the length of its answer.
-While the bucket is empty the principal's calls and questions are refused LIMIT_EXCEEDED before they are looked at, with
-the time to wait. No other principal is affected.
+could be repeated at once. So each principal has a bucket of units (docs/mapl.md 9), run by the generic cell rate
+algorithm and the clock of rate limits. It fills by one unit each microsecond, at most a twentieth of a core, and holds
+two of the largest calls.
+
+A call pays for its units beyond `WORK_FREE_UNITS`, unless it was allowed and brought no documents: then only published
+policies made it expensive. A question, or an operation of the vault, pays for the length of its answer. While the
+bucket is empty, the principal's calls and questions are refused LIMIT_EXCEEDED before they are judged, with the time to
+wait. No other principal is affected.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from schemas.rows import WorkRow
 
 
 def wait_ms(tables: Tables, principal_id: str) -> int:
-    """Return for how long a principal's bucket stays empty, 0 where it is not."""
+    """Return how long (ms) a principal's bucket stays empty, 0 if it is not empty."""
     if not tables.work.rows:
         return 0  # the usual case
     now = tables.appended * 1000
@@ -37,7 +39,7 @@ def _arrival(tables: Tables, principal_id: str, now: int) -> int:
 
 
 def told(wait: int) -> str:
-    """Return what the caller of a call that was not judged is told."""
+    """Return the detail for the caller of a call that was not judged; `wait` is in milliseconds."""
     return f"retry_after_ms={wait}"
 
 
@@ -49,19 +51,19 @@ def check_not_empty(tables: Tables, principal_id: str) -> None:
 
 
 def note(effects: Effects, principal_id: str, spent: int) -> None:
-    """Note the units that were spent for a principal, so that they are paid whatever becomes of the record."""
+    """Note the units that were spent for a principal. They are paid even if the record is refused."""
     units = min(spent, WORK_UNITS_MAX) - limits.WORK_FREE_UNITS
     if units > 0:
         effects.spent[principal_id] = effects.spent.get(principal_id, 0) + units
 
 
 def note_answer(effects: Effects, principal_id: str, told: JSONValue, payload: bytes) -> None:
-    """Note what an answer costs: a question of a hundred bytes may have one of some hundred thousand."""
+    """Note the cost of an answer: a question of 100 bytes may have an answer of some 100,000 bytes."""
     note(effects, principal_id, KEY_NODE_UNITS * nodes_in(told) + KEY_BYTE_UNITS * len(payload))
 
 
 def pay(tables: Tables, effects: Effects) -> None:
-    """Charge what was noted. Called once for a record, after whatever was refused is undone."""
+    """Charge the units that were noted. Called once for a record, after the effects of a refusal are undone."""
     now = tables.appended * 1000
     for principal_id, units in effects.spent.items():
         arrival = max(now, _arrival(tables, principal_id, now)) + units

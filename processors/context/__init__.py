@@ -1,1 +1,1 @@
-"""What hangs on a session beside its calls: the vault, notes, questions, and how all of it ends."""
+"""The context of a session beside its calls: the vault, notes of applications, questions, and their end."""

@@ -1,10 +1,10 @@
-"""The rows of a session that is ended before its time leave; the statements of a revoked key are taken back.
+"""The removal of rows of a session that ends early, and of statements of a revoked key.
 
 One session may own thousands of rows, and one key may have made thousands of statements. So a few leave with each
-record, in an order that every replay repeats. They count as gone from the end on: only the session itself can reach its
-own rows, and every reader of a statement asks whether its key was revoked. The row of a session stays until no other
-row names it, and its key cannot come back before. Where a session runs out in its time, its rows leave by their own
-deadlines, which are no later.
+record, in an order that every replay repeats. All of them count as gone at once: only the session itself can reach its
+own rows, and every reader of a statement checks whether its key was revoked. The row of a session stays until no other
+row names it, so that its key cannot open another session before. If a session runs out in its time, its rows leave by
+their own deadlines, which are not later.
 
 Some rows stay: open calls get their outcome; delegations of a closed session live on; the taint of a published rule
 lasts until the session would have run out, because rights that were delegated in it stay tainted.
@@ -27,8 +27,8 @@ from schemas.words import Status
 def begin(tables: Tables, session_ids: Sequence[bytes], kids: Iterable[bytes] = ()) -> None:
     """Mark ended sessions and revoked keys for `sweep`.
 
-    The first 64 rows of the first session leave at once: its owner has room for the next session, even while the rows
-    of many others wait.
+    The first 64 rows of the first session leave at once, so that its owner has room for the next session even while
+    rows of many other sessions wait.
     """
     for session_id in session_ids:
         row = tables.sessions.rows[session_id]
@@ -45,14 +45,14 @@ def begin(tables: Tables, session_ids: Sequence[bytes], kids: Iterable[bytes] = 
 
 
 def is_sweeping(tables: Tables) -> bool:
-    """Whether `sweep` has anything to do."""
+    """Return True if rows or statements are left for `sweep`."""
     return bool(tables.sessions.of(SWEEPING) or tables.keys.of(SWEEPING))
 
 
 def sweep(tables: Tables) -> None:
     """Delete rows of ended sessions, and take back statements of revoked keys: at most 64 for each record.
 
-    Sessions take turns, by the audit index of the record: one owner of many does not keep the rows of others here.
+    Sessions take turns, by the audit index of the record, so that an owner of many does not delay the rows of others.
     """
     turn = tables.next_index * limits.EXPIRED_PER_EVENT_MAX
     for at in range(turn, turn + limits.EXPIRED_PER_EVENT_MAX):
@@ -69,7 +69,7 @@ def _hanging(tables: Tables, session_id: bytes, row: SessionRow) -> tuple[str, b
     own = vault.scope_id(vault.OWN, session_id)
     if (key := vault.scope_key(own)) in tables.scopes.rows and not tables.vault.of(own):
         return "scopes", key
-    # A call that waits is ended elsewhere; what else was asked for serves later sessions, if this was not revoked.
+    # A waiting call ends elsewhere. Requests of other calls serve later sessions, unless this session was revoked.
     asked = tables.requests.of(("by", session_id)) if row.revoked else ()
     for table, found in (
         ("attestations", tables.attestations.of(session_id)),

@@ -1,17 +1,18 @@
-"""Questions of a session about what the log knows: answered sealed to the asker, and nothing changes.
+"""Questions of a session about the state of the log. The answer is sealed to the asker, and nothing else changes.
 
-A long answer is paid for from the asker's work bucket (`processors.calls.work`), so that nobody asks without end.
+The asker's work bucket pays for a long answer (`processors.calls.work`), so that no asker can ask without end.
 
-    attestations        null, an attestation key, or `next`  the asker's own session's records
+    attestations        null, an attestation key, or `next`  the records of the asker's own session
     approvals           null, or `next`                      requests that the asker may answer
-    invocation          the hex leaf of a call's event       the call as it was signed, for who may answer or has asked;
-                                                             for an hour after its end, how it ended, for who has asked
-    delegations         null, or `next`                      granted by the asker, and to the asker
+    invocation          the hex leaf of a call's event       the call as it was signed, for its requester and for those
+                                                             who may approve it; for an hour after its end its outcome,
+                                                             for the requester alone
+    delegations         null, or `next`                      those by the asker, and those to the asker
     effective_policy    a resource name                      ids and digests of the policies that apply to the asker
 
-`next` is that of the page before; the last page has null. Where what it names has left meanwhile the question is
-refused, as is anybody else's `next`, and one begins again.
-An approver sees the exact parameters of a call only so.
+`next` is the `next` of the page before; the last page has null. If the row that it names has left meanwhile, or it was
+comes from another asker, the question is refused and the asker begins again with null. The question `invocation` is the
+only way for an approver to see the exact parameters of a call.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ from schemas.words import Outcome, Status
 from schemas.workflow import StateQueried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_WANT_NEXT = "want null, or the `next` of the page before"
+_WANT_NEXT = "the argument is not null or the `next` of the page before; begin again with null"
 
 
 def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body: StateQueried) -> None:
-    """Answer a question. Raises Refusal QUERY_INVALID, LIMIT_EXCEEDED, or why the asker may not know."""
+    """Answer a question. Raises Refusal QUERY_INVALID, LIMIT_EXCEEDED, or the reason of the question's own rule."""
     work.check_not_empty(tables, signer.principal_id)
     ask = _QUESTIONS.get(body.what)
     if ask is None:
-        raise Refusal(Reason.QUERY_INVALID, f"want one of {', '.join(_QUESTIONS)}")
+        raise Refusal(Reason.QUERY_INVALID, f"`what` is not a question; the questions are {', '.join(_QUESTIONS)}")
     try:
         argument = jcs.parse_strict(body.argument.encode("utf-8", "surrogatepass"))
     except jcs.MalformedJSONError as exc:
-        raise Refusal(Reason.QUERY_INVALID, f"the argument is no strict JSON: {exc.cause}") from exc
+        raise Refusal(Reason.QUERY_INVALID, f"the argument is not strict JSON: {exc.cause}") from exc
     told = ask(tables, signer, argument)
     payload = effects.reply_payload(event.header.salt, told)
     work.note_answer(effects, signer.principal_id, told, payload)
@@ -75,7 +76,7 @@ def _attestations_asked(argument: JSONValue) -> tuple[str | None, bytes | None]:
             return argument, None
         case {"key": None | str() as key, "after": str() as after, **more} if not more and _DIGEST.fullmatch(after):
             return key, bytes.fromhex(after)
-    raise Refusal(Reason.QUERY_INVALID, "want null, an attestation key, or the `next` of the page before")
+    raise Refusal(Reason.QUERY_INVALID, "the argument is not null, an attestation key or a `next` of this question")
 
 
 def _attestation(record: bytes, row: AttestationRow) -> JSONValue:
@@ -93,7 +94,7 @@ def _attestation(record: bytes, row: AttestationRow) -> JSONValue:
 
 
 def _place(argument: JSONValue) -> bytes | None:
-    """Return what a page begins after. Raises Refusal QUERY_INVALID."""
+    """Return the key after which a page begins, None for the first page. Raises Refusal QUERY_INVALID."""
     if argument is None:
         return None
     if not (isinstance(argument, str) and _DIGEST.fullmatch(argument)):
@@ -102,15 +103,15 @@ def _place(argument: JSONValue) -> bytes | None:
 
 
 def _page(after: bytes | None, size: int, *lists: Sequence[bytes]) -> tuple[list[bytes], bytes | None]:
-    """Return the keys of one page over ordered lists, and the last of them where others follow.
+    """Return the keys of one page over ordered lists, and the last of them if more follow.
 
     Raises:
-        Refusal: QUERY_INVALID, no list has what the page before ended with.
+        Refusal: QUERY_INVALID, no list has the key `after`.
     """
     places = [0 if after is None else bisect.bisect_right(keys, after) for keys in lists]
     found = [place > 0 and keys[place - 1] == after for keys, place in zip(lists, places, strict=True)]
     if after is not None and not any(found):
-        # Whether it is a stranger's or nobody's is not told: ids of records can be guessed.
+        # Ids of records can be guessed, so the detail does not say whether the key belongs to another asker.
         raise Refusal(Reason.QUERY_INVALID, _WANT_NEXT)
     slices = [keys[at : at + size + 1] for keys, at in zip(lists, places, strict=True)]
     keys = sorted(key for some in slices for key in some)
@@ -119,11 +120,11 @@ def _page(after: bytes | None, size: int, *lists: Sequence[bytes]) -> tuple[list
 
 
 def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
-    """Return a page of what the asker may answer. Bounded by what is looked at, not by what is found."""
+    """Return a page of the requests that the asker may answer; the rows looked at are bounded, not those found."""
     after = _place(argument)
     subject, _ = answers.approver_of(tables, signer)
     keys: Sequence[bytes] = tables.requests.of(OPEN)
-    # Any place will do: what a page ends with need not be the asker's to know of.
+    # Any key will do, because a page may end at a request that the asker may not see.
     at = 0 if after is None else bisect.bisect_right(keys, after)
     looked_at = keys[at : at + limits.QUERY_ROWS_MAX]
     told: list[JSONValue] = []
@@ -134,7 +135,7 @@ def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue
         try:
             answers.check_approver(tables, row, signer, subject)
         except Refusal:
-            continue  # not this asker's to answer, nor to see
+            continue  # this asker may not answer it, so may not see it
         told.append(_told(row))
     rest = at + len(looked_at) < len(keys)
     return {"requests": told, "next": looked_at[-1].hex() if rest else None}
@@ -158,9 +159,9 @@ def _told(row: RequestRow) -> dict[str, JSONValue]:
 
 
 def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
-    """Return a waiting call whole: to who asked it, and to who may answer one of its requests."""
+    """Return a waiting call whole, to its requester or to an approver of one of its requests."""
     if not (isinstance(argument, str) and _DIGEST.fullmatch(argument)):
-        raise Refusal(Reason.QUERY_INVALID, "want the hex leaf of a call's event")
+        raise Refusal(Reason.QUERY_INVALID, "the argument is not the leaf of a call's event, 64 hex digits")
     leaf = bytes.fromhex(argument)
     over = [tables.requests.rows[key] for key in tables.requests.of((OVER, leaf))]
     if any(row.waits and signer.principal_id in {row.root, row.acting} for row in over):
@@ -169,7 +170,7 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValu
     asked = next((row for row in rows if row.call.event), None)
     if asked is None or not _may_see(tables, signer, rows):
         raise Refusal(Reason.APPROVAL_UNKNOWN)
-    # As it was signed: who answers goes by the caller's word for what is asked, and by nobody else's.
+    # As it was signed, so that approvers judge the caller's own bytes.
     return {
         "event": argument,
         "resource": asked.resource,
@@ -180,7 +181,7 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValu
 
 
 def _ended(over: Sequence[RequestRow]) -> str:
-    """Return how a call that waited has ended: what was refused counts before what was approved."""
+    """Return how a call that waited has ended: a request that failed counts before one that was approved."""
     ways = {row.closed for row in over}
     worse = (Status.DENIED, Status.TIMEOUT, Status.CANCELLED)
     return str(next((way for way in worse if way in ways), over[0].closed))
@@ -189,8 +190,8 @@ def _ended(over: Sequence[RequestRow]) -> str:
 def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:
     if tables.pending.get(leaf) is not None:
         return [row for row in asked_by(tables, leaf) if not row.closed]
-    # A call that does not wait may still have asked for grants; they name it. Whoever asks may have sent a requester's
-    # id instead of a leaf: those requests are of many calls, and not everybody's to see.
+    # A call that does not wait may still have asked for grants; their requests name it. The comparison of leaves is for
+    # an asker that sends a requester's id instead: its requests are of many calls, which this asker may not see.
     rows = (tables.requests.rows[key] for key in tables.requests.of(leaf))
     return [row for row in rows if row.event == leaf and not row.closed]
 
@@ -209,7 +210,7 @@ def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow]) -> bool
 
 
 def _delegations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
-    """Return a page of both lists together, in order of ids: nobody delegates to itself, so each row is in one."""
+    """Return a page of both lists together, in order of ids. No principal delegates to itself: a row is in one list."""
     me, rows = signer.principal_id, tables.delegations.rows
     lists = (tables.delegations.of(("by", me)), tables.delegations.of(("to", me)))
     page, last = _page(_place(argument), limits.QUERY_DELEGATIONS_MAX, *lists)
@@ -236,7 +237,7 @@ def _delegation(leaf: bytes, row: DelegationRow) -> JSONValue:
 def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
     session = signer.session
     if not isinstance(argument, str) or session is None:
-        raise Refusal(Reason.QUERY_INVALID, "want a resource name, from a session")
+        raise Refusal(Reason.QUERY_INVALID, "the argument is not the name of a resource, or no session asks")
     try:
         name = resource_name(argument)
     except ResourceInvalidError as exc:

@@ -2,14 +2,15 @@ r"""The context vault: values that a session, or several, keep on the log (docs/
 
 Each scope is a chain: n counts its accepted writes and deletes, and
 h_n = SHA-256("macaw/vault/v1\n" ‖ genesis ‖ lp(scope) ‖ h_{n-1} ‖ u64 n ‖ lp(key) ‖ event leaf), h_0 = 32 zero bytes.
-A key's version is the n of its last change, never used again; 0 stands for absent. A reader that keeps the last (n, h)
-of a scope notices an older state, or another past. Expiry changes no chain.
+A key's version is the n of its last change and is never used again; 0 stands for an absent key. A reader that keeps the
+last (n, h) of a scope notices if a later answer comes from an older state or from another history. Expiry changes no
+chain.
 
-The scope `session` is the signer's own: no policy need grant it, but one may deny it. Every other scope is shared, and
-each operation on it is a resource, `vault:<scope>/<get|set|delete|list>/<key>`. A read is an event like any other.
+The scope `session` is the signer's own: no policy need grant it, but a policy may deny it. Every other scope is shared,
+and each operation on it is a resource, `vault:<scope>/<get|set|delete|list>/<key>`. A read is an event like any other.
 
-A value comes with its writer's signed event and the event that opened the writer's session, so a reader need not
-believe the answering side. For a list of keys there is the monitor's word alone; only its (n, h) is checked.
+A value comes with its writer's signed event and the event that opened the writer's session, so a reader need not trust
+the monitor for it. A list of keys has no such proof: a reader can check only its (n, h).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _VERBS = {ContextWritten: "set", ContextRead: "get", ContextDeleted: "delete", C
 
 
 def chain_value(genesis: bytes, scope: str, before: bytes, n: int, key: str, leaf: bytes) -> bytes:
-    """Return h_n of a scope."""
+    """Return h_n of a scope, 32 bytes; `before` is h_{n-1}, `leaf` that of the event that makes change `n`."""
     parts = (
         signing.length_prefixed(scope.encode()),
         before,
@@ -65,11 +66,16 @@ def chain_value(genesis: bytes, scope: str, before: bytes, n: int, key: str, lea
 
 
 def scope_id(scope: str, session_id: bytes) -> str:
-    """Return the id of a scope: shared names hold no colon, so none is another's session. Raises Refusal VAULT_FORM."""
+    """Return the id of a scope. A shared name holds no colon, so it cannot be that of a session's own scope.
+
+    Raises:
+        Refusal: VAULT_FORM.
+    """
     if scope == OWN:
         return f"{OWN}:{session_id.hex()}"
     if not _SHARED.fullmatch(scope):
-        raise Refusal(Reason.VAULT_FORM, "want the scope `session`, or a name of a-z, 0-9, `.`, `_` and `-`")
+        want = "`scope` is `session`, or 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"
+        raise Refusal(Reason.VAULT_FORM, want)
     return scope
 
 
@@ -110,30 +116,30 @@ def operate(tables: Tables, effects: Effects, signer: Signer, event: Event, body
 def _check_form(body: Operation) -> None:
     texts = (body.prefix, body.after) if isinstance(body, ContextListed) else (body.key,)
     for text in texts:
-        # A key stands at the end of a resource's name, and what stands there must be readable.
+        # A key is the end of a resource's name, which people must be able to read.
         if not is_plain_text(text) or len(text.encode("utf-8", "surrogatepass")) > limits.VAULT_KEY_BYTES_MAX:
             raise Refusal(
-                Reason.VAULT_FORM, f"want a key of visible characters and at most {limits.VAULT_KEY_BYTES_MAX} bytes"
+                Reason.VAULT_FORM, f"a key has only visible characters and at most {limits.VAULT_KEY_BYTES_MAX} bytes"
             )
     if isinstance(body, ContextListed):
         if not 0 < body.limit <= limits.VAULT_LIST_MAX:
-            raise Refusal(Reason.VAULT_FORM, f"want a limit of 1 to {limits.VAULT_LIST_MAX}")
+            raise Refusal(Reason.VAULT_FORM, f"`limit` is 1 to {limits.VAULT_LIST_MAX}")
         return
     if not body.key:
-        raise Refusal(Reason.VAULT_FORM, "want a key")
+        raise Refusal(Reason.VAULT_FORM, "`key` is empty")
     if not isinstance(body, ContextWritten):
         return
     if len(body.value.encode("utf-8", "surrogatepass")) > limits.VAULT_VALUE_BYTES_MAX:
         raise Refusal(Reason.VALUE_TOO_LARGE)
     if body.ttl_ms is not None and not 0 < body.ttl_ms <= limits.VAULT_TTL_MS_MAX:
-        raise Refusal(Reason.VAULT_FORM, f"want a life of 1 to {limits.VAULT_TTL_MS_MAX} ms")
+        raise Refusal(Reason.VAULT_FORM, f"`ttl_ms` is 1 to {limits.VAULT_TTL_MS_MAX}")
 
 
 def _value(text: str) -> JSONValue:
     try:
         return jcs.parse_strict(text.encode("utf-8", "surrogatepass"))
     except jcs.MalformedJSONError as exc:
-        raise Refusal(Reason.VAULT_FORM, f"the value is no strict JSON: {exc.cause}") from exc
+        raise Refusal(Reason.VAULT_FORM, f"`value` is not strict JSON: {exc.cause}") from exc
 
 
 # ---- whether a policy allows it
@@ -150,7 +156,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
     parameters: dict[str, JSONValue] = {"key": key}
     if isinstance(body, ContextWritten):
         parameters["value"] = _value(body.value)
-    # A list without a prefix asks with an empty key, which no other question has: a policy tells them all apart.
+    # A list without a prefix has an empty key, which no other operation has, so policies can tell them apart.
     resource = f"vault:{body.scope}/{_VERBS[type(body)]}/{key}"
     try:
         verdict = decide_call(
@@ -161,7 +167,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
             session_id=signer.kid,
             chain=chain,
             attested=Attested(tables, signer.kid, chain, effects.claim.leaf),
-            granted=body.scope == OWN and not chain.hops,  # one's own memory needs no grant, and what forbids it holds
+            granted=body.scope == OWN and not chain.hops,  # the own scope needs no grant; denials hold
             work=budget,
         )
     except RULE_ERRORS as exc:
@@ -174,7 +180,8 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
         return paid_by
     work.note(effects, signer.principal_id, to_pay(budget))
     if verdict.outcome == Outcome.PENDING:
-        raise Refusal(Reason.APPROVAL_REQUIRED, "nobody is asked for an operation of the vault")
+        want = "vault operations cannot wait for approval; get one first with a tool call"
+        raise Refusal(Reason.APPROVAL_REQUIRED, want)
     raise Refusal(verdict.reason, told_of(verdict))
 
 
@@ -221,9 +228,9 @@ def _write(
 
 
 def _proof(row: VaultRow) -> dict[str, JSONValue]:
-    """Return the proof of a value: its writer's signed event, and the one that opened the writer's session."""
+    """Return the proof of a value: its writer's signed event, and the event that opened the writer's session."""
     if row.written is None or row.opened is None or row.before is None:
-        return {}  # written before rows kept it: a reader refuses the value
+        return {}  # a row of an older version, without the proof: readers refuse the value
     return {"written": as_told(row.written), "opened": as_told(row.opened), "before": row.before.hex()}
 
 
@@ -253,9 +260,9 @@ def _delete(
 
 
 def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValue]:
-    """Return a page of keys, in order. Rows that are over and still here are passed over.
+    """Return a page of keys, in order, without expired rows that have not left yet.
 
-    Where too many of them stand in the way, `next` says after which key the next page goes on.
+    If it meets too many expired rows, the page ends early, and its `next` is the key after which the next page begins.
     """
     keys, head = tables.vault.of(scope), scope_key(scope)
     prefix = head + body.prefix.encode()
@@ -282,14 +289,14 @@ def _list(tables: Tables, scope: str, body: ContextListed) -> dict[str, JSONValu
 
 
 def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: str, paid_by: str) -> tuple[int, bytes]:
-    """Add a link to the scope's chain; return its number, and the link before. Raises Refusal LIMIT_EXCEEDED."""
+    """Add a link to the scope's chain; return its n, and the h of the link before. Raises Refusal LIMIT_EXCEEDED."""
     row = tables.scopes.get(scope_key(scope))
     n, before = (row.n, row.h) if row is not None else (0, NO_CHAIN)
     assert signer.session is not None
     own = scope.startswith(f"{OWN}:")
     h = chain_value(tables.genesis, scope, before, n + 1, key, effects.claim.leaf)
     until = signer.session.expires_at if own else limits.FOR_EVER_MS
-    # Who began a chain pays for it: it is never begun again, whoever goes on with it.
+    # The writer of the first link pays for the chain for good, since a chain never begins anew.
     head = VaultScopeRow(name=scope, n=n + 1, h=h, until=until, payer=paid_by if row is None else row.payer)
     tables.scopes.put(scope_key(scope), head)
     if row is None:

@@ -1,1 +1,1 @@
-"""Who is who: principals and their keys, sessions, attributes, delegations, and how others follow the registry."""
+"""Identity: principals and their keys, sessions, attributes, delegations, and the registry as others follow it."""

@@ -27,8 +27,8 @@ def subject_of(attributes: Attributes, role: str, principal_id: str) -> Subject:
     """Return the subject that policies judge: these attributes, and the name of the program.
 
     Raises:
-        Refusal: ATTRIBUTE_INVALID where attributes are too large, a list has a text twice, has too many texts, or a
-            text could be taken for a pattern or hides a character.
+        Refusal: ATTRIBUTE_INVALID if the attributes are too large, a list has a text twice or too many texts, or a text
+            could be taken for a pattern or holds an invisible character.
     """
     key = attributes, role, principal_id
     subject = _ready.get(key)
@@ -40,7 +40,7 @@ def subject_of(attributes: Attributes, role: str, principal_id: str) -> Subject:
 
 
 def subject_as_written(values: Mapping[str, object], role: str, principal_id: str) -> Subject:
-    """Return the subject that attributes describe where people wrote them: with names that policies look at.
+    """Return the subject with attributes that people wrote into a file; only names that policies read are allowed.
 
     Raises:
         Refusal: ATTRIBUTE_INVALID for another name or type, and as `subject_of` does.
@@ -76,39 +76,40 @@ def _subject_of(attributes: Attributes, role: str, principal_id: str) -> Subject
 def agent_of(role: str, principal_id: str) -> str | None:
     """Return the name under which policies know a program, None for a principal that is not an agent or a tool.
 
-    A tool that calls others is a program too. Its name is one that no agent can have: otherwise a key that may register
-    tools could take the rights that were meant for an agent.
+    A tool that calls others is a program too. It gets a name that no agent can have: otherwise a key that may register
+    tools could take the rights of an agent.
     """
     names: dict[str, str] = {Role.AGENT: principal_id, Role.TOOL: f"{TOOL_PREFIX}{principal_id}"}
     return names.get(role)
 
 
 def _check(attributes: Attributes) -> None:
-    """Check what does not depend on the subject. Raises Refusal ATTRIBUTE_INVALID."""
+    """Check the rules that do not depend on the subject. Raises Refusal ATTRIBUTE_INVALID."""
     if (size := size_of(attributes)) > limits.ATTRIBUTES_BYTES_MAX:
-        raise Refusal(Reason.ATTRIBUTE_INVALID, f"got {size} bytes, want at most {limits.ATTRIBUTES_BYTES_MAX}")
-    # Before any text is normalised, which takes long for one that is not stream-safe.
+        got = f"got {size} bytes of attributes, want at most {limits.ATTRIBUTES_BYTES_MAX}"
+        raise Refusal(Reason.ATTRIBUTE_INVALID, got)
+    # First, because normalising a text that is not stream-safe takes long.
     if not jcs.is_stream_safe("\n".join(texts_of(attributes))):
-        raise Refusal(Reason.ATTRIBUTE_INVALID, "a text has too many combining marks in a row")
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "an attribute has a text with too many combining marks in a row")
     for name in LISTS:
         listed: tuple[str, ...] = getattr(attributes, name)
         if len(listed) > 1 and len({nfc(text) for text in listed}) < len(listed):
-            raise Refusal(Reason.ATTRIBUTE_INVALID, f"{name} has a text twice (in Unicode's normal form C)")
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"{name} has the same text twice (in Unicode's normal form C)")
 
 
 def attributes_from(values: object, *, names: Collection[str] = NAMES) -> Attributes:
-    """Return the attributes that a JSON object or a YAML mapping gives; one text may stand for a list of one.
+    """Return the attributes in a JSON object or a YAML mapping; one text may stand for a list of one.
 
-    `names` are those that may be given. Only the form is checked; `subject_of` has the bounds.
+    `names` are the allowed names. Only the form is checked; `subject_of` checks the bounds.
 
     Raises:
-        AttributeInvalidError: there is another name, a value of another type, or a text that is not Unicode.
+        AttributeInvalidError: `values` has another name, a value of another type, or a text that is not Unicode.
     """
     if not isinstance(values, Mapping):
-        raise AttributeInvalidError('want attributes by name, like {"roles": ["analyst"]}')
+        raise AttributeInvalidError('attributes must be an object by name, like {"roles": ["analyst"]}')
     unknown = [name for name in values if name not in names]
     if unknown:
-        raise AttributeInvalidError(f"no attribute is called {unknown[0]!r}: want some of {', '.join(names)}")
+        raise AttributeInvalidError(f"no attribute is called {unknown[0]!r}; the names are {', '.join(names)}")
     texts = {name: _text(name, values[name]) for name in TEXTS if name in values}
     lists = {name: _texts(name, values[name]) for name in LISTS if name in values}
     return Attributes(**texts, **lists)  # type: ignore[arg-type]

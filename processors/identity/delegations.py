@@ -1,8 +1,18 @@
 """Delegations on the log: granted, narrowed, presented with a call, and revoked (docs/mapl.md 11).
 
-A delegation never widens: each hop's scope is asked, and every member of the chain must pass by its own policies. A
-delegation outlives the session that granted it, so the row keeps the delegator's attributes of that time; for a person
-those of the newest login count.
+A delegation never widens: a call must be within the scope of each hop, and every member of the chain must pass by its
+own policies. A delegation outlives the session that granted it, so the row keeps the delegator's attributes of that
+time; for a person those of the newest login count.
+
+`chain_of` turns the session that signs and the delegation that it presents into the chain to judge:
+
+    ann signs, none presented            _alone: subjects (ann,), no hops
+    bot signs, presents ann -> bot       subjects (ann, bot), one hop; the root is ann, and bot acts
+    ann signs, presents ann -> mailer    bound: subjects (ann, mailer), one hop; ann signs, and the service acts
+
+`_line` reads the rows of a delegation once, and `_Known` keeps them until any delegation changes; revocation and
+attributes are looked up for each call. Where a person on the line is not known any more, that hop's delegator is set to
+"". No subject has that name, so the chain is broken (DELEGATION_BROKEN), and the decision still names all members.
 """
 
 from __future__ import annotations
@@ -34,9 +44,10 @@ from schemas.workflow import DelegationGranted, DelegationRevoked
 
 
 class Chain(NamedTuple):
-    """On whose behalf a call is made: subjects and hops, the first delegator first.
+    """The principals in whose name a call is made, and the hops between them, the first delegator first.
 
-    `sessions` are those through which it was handed on; `login_at` is when the first delegator's login was attested.
+    `bound` means that the delegator signs itself, and a service acts for it. `sessions` are the sessions that granted
+    the hops, in hex. `login_at` is the log time at which the first delegator's login was attested.
     """
 
     subjects: tuple[Subject, ...]
@@ -45,7 +56,7 @@ class Chain(NamedTuple):
     sessions: tuple[str, ...] = ()
     phishing_resistant: bool = False
     login_at: int | None = None
-    payer: str = ""  # who paid for the first hop
+    payer: str = ""  # the payer of the first hop's row
 
     @property
     def root(self) -> Subject:
@@ -54,20 +65,20 @@ class Chain(NamedTuple):
 
     @property
     def told(self) -> tuple[str, ...]:
-        """What a decision names: every principal of the chain, none where a signer acts for itself."""
+        """The principals that a decision names: all of the chain, none if a signer acts for itself."""
         return tuple(subject.principal for subject in self.subjects) if self.hops else ()
 
     @property
     def acting(self) -> str:
-        """Who acts: the delegate that signs, or the service for which a user signs."""
+        """The principal that acts: the delegate that signs, or the service for which a user signs."""
         return self.subjects[-1].principal
 
 
 def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGranted, login_at: int | None) -> None:
     """Grant another principal some of the signer's rights.
 
-    `login_at` is the time of the signer's own phishing-resistant login, if there was one that lasts as long; a
-    delegation under another takes the root's.
+    `login_at` is the time of the signer's own phishing-resistant login, None without one that lasts as long as the
+    delegation. A delegation under another takes the login of the root.
 
     Raises:
         Refusal: DELEGATION_SELF, _CYCLE, _DEPTH, _EXPIRED, _PARENT, _FORM, UNKNOWN_PRINCIPAL or LIMIT_EXCEEDED.
@@ -76,13 +87,13 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     assert session is not None
     _scope(body.scope)
     if len(body.purpose) > limits.REASON_CHARS_MAX:
-        raise Refusal(Reason.DELEGATION_FORM, f"want a purpose of at most {limits.REASON_CHARS_MAX} characters")
+        raise Refusal(Reason.DELEGATION_FORM, f"`purpose` has at most {limits.REASON_CHARS_MAX} characters")
     if fold(body.delegate) == fold(signer.principal_id):
         raise Refusal(Reason.DELEGATION_SELF)
     if not _is_known(tables, body.delegate):
-        raise Refusal(Reason.UNKNOWN_PRINCIPAL, "nobody of this name is registered, or has a session")
+        raise Refusal(Reason.UNKNOWN_PRINCIPAL, "`delegate` is not a registered principal and has no session")
     if not tables.now < body.expires_at <= tables.now + limits.DELEGATION_MS_MAX:
-        raise Refusal(Reason.DELEGATION_EXPIRED, "want an end in the future, at most a year and a day ahead")
+        raise Refusal(Reason.DELEGATION_EXPIRED, "`expires_at` is not in the future, or more than 366 days ahead")
     above = () if body.parent is None else _above(tables, signer, body)
     phishing_resistant = login_at is not None
     if above:  # the login is the root's, through every hop
@@ -111,10 +122,10 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
 
 
 def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[DelegationRow]:
-    """Return the hops that a delegation narrows, the first first, none of them dead. Raises Refusal."""
+    """Return the hops that a delegation narrows, from the root on, none of them dead. Raises Refusal."""
     chain = rows_of(tables, body.parent)
     if not chain or chain[-1].delegate != signer.principal_id:
-        raise Refusal(Reason.DELEGATION_PARENT, "want a delegation to the signer")
+        raise Refusal(Reason.DELEGATION_PARENT, "`parent` is not a delegation to the signer")
     if any(is_dead(tables, row) for row in chain):
         raise Refusal(Reason.DELEGATION_REVOKED)
     if body.expires_at > chain[-1].expires_at or tables.now >= min(row.expires_at for row in chain):
@@ -122,24 +133,24 @@ def _above(tables: Tables, signer: Signer, body: DelegationGranted) -> list[Dele
     if fold(body.delegate) in {fold(row.delegator) for row in chain}:
         raise Refusal(Reason.DELEGATION_CYCLE)
     if len(chain) >= DELEGATION_DEPTH_MAX:
-        raise Refusal(Reason.DELEGATION_DEPTH, f"at most {DELEGATION_DEPTH_MAX} hops")
+        raise Refusal(Reason.DELEGATION_DEPTH, f"a chain has at most {DELEGATION_DEPTH_MAX} hops")
     return chain
 
 
 def revoke(tables: Tables, signer: Signer, body: DelegationRevoked) -> None:
-    """End a delegation, and with it every one under it. Raises Refusal DELEGATION_UNKNOWN, WRONG_PRINCIPAL."""
+    """End a delegation and every delegation under it. Raises Refusal DELEGATION_UNKNOWN, WRONG_PRINCIPAL."""
     chain = rows_of(tables, body.delegation)
     if not chain:
         raise Refusal(Reason.DELEGATION_UNKNOWN)
     if signer.role != Role.ADMIN and signer.principal_id not in {row.delegator for row in chain}:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "only who granted it, or a hop above it, or an admin may revoke it")
+        raise Refusal(Reason.WRONG_PRINCIPAL, "a delegation is revoked by its delegator, one above it, or an admin")
     _revoke(tables, body.delegation, chain[-1])
 
 
 def revoke_granted_by(tables: Tables, ended: Collection[bytes], kids: Sequence[bytes]) -> None:
-    """End the delegations of revoked sessions, and of any session that one of these keys had opened.
+    """End the delegations of the revoked sessions `ended`, and of every session that one of these keys opened.
 
-    The key is compared too, since the row of a session may have left before its delegations.
+    Keys are compared as well as sessions, because the row of a session may leave before its delegations.
     """
     names = sorted({tables.sessions.rows[session_id].principal_id for session_id in ended})
     granted = [leaf for name in names for leaf in tables.delegations.of(("by", name))]
@@ -149,7 +160,7 @@ def revoke_granted_by(tables: Tables, ended: Collection[bytes], kids: Sequence[b
 
 
 def revoke_all_of(tables: Tables, principal_id: str) -> None:
-    """End the delegations by and to a principal without a key: its name may come back with another key."""
+    """End the delegations by and to a principal without a key: a later key under its name must not use them."""
     groups = (("by", principal_id), ("to", principal_id))
     _revoke_all(tables, [leaf for group in groups for leaf in tables.delegations.of(group)])
 
@@ -162,13 +173,13 @@ def _revoke_all(tables: Tables, leaves: list[bytes]) -> None:
 
 
 def _revoke(tables: Tables, leaf: bytes, row: DelegationRow) -> None:
-    """End a delegation. Its row leaves soon after: the payer does not pay for the rest of its life."""
+    """End a delegation. Its row leaves soon after, so that it no longer counts in the payer's share."""
     until = min(row.until, tables.now + limits.REVOKED_DELEGATION_MS)
     tables.delegations.put(leaf, replace(row, revoked=True, until=until))
 
 
 def rows_of(tables: Tables, leaf: bytes | None) -> list[DelegationRow]:
-    """Return the hops that lead to a delegation, the first first; empty where one of them is not known."""
+    """Return the rows that lead to a delegation, from the root on; empty if one of them is not known."""
     rows: list[DelegationRow] = []
     while leaf is not None:
         row = tables.delegations.get(leaf)
@@ -180,7 +191,7 @@ def rows_of(tables: Tables, leaf: bytes | None) -> list[DelegationRow]:
 
 
 def is_dead(tables: Tables, row: DelegationRow) -> bool:
-    """Whether a hop was revoked: itself, the session that granted it, or its delegator."""
+    """Return True if a hop was revoked: the delegation, the session that granted it, or its delegator."""
     if row.revoked:
         return True
     session = tables.sessions.get(row.delegator_session)
@@ -191,7 +202,7 @@ def is_dead(tables: Tables, row: DelegationRow) -> bool:
 
 
 class _Known(NamedTuple):
-    """What is the same for every call under one delegation, until some delegation changes."""
+    """The part of a chain that is the same for every call under one delegation, until any delegation changes."""
 
     rows: tuple[DelegationRow, ...]
     hops: tuple[Hop, ...]
@@ -203,10 +214,10 @@ def _nothing_known(_rows: dict[bytes, DelegationRow]) -> dict[bytes, _Known]:
 
 
 def _line(tables: Tables, leaf: bytes) -> _Known:
-    """Return the hops that lead to a delegation, none of them looked at yet. Raises Refusal DELEGATION_BROKEN."""
+    """Return the line that leads to a delegation, not yet checked for revocation. Raises Refusal DELEGATION_BROKEN."""
     rows = tuple(rows_of(tables, leaf))
     if not rows:
-        raise Refusal(Reason.DELEGATION_BROKEN, "the delegation is not known, or one above it has left")
+        raise Refusal(Reason.DELEGATION_BROKEN, "`on_behalf_of` is not a known delegation, or one above it is gone")
     return _Known(
         rows=rows,
         hops=tuple(
@@ -224,10 +235,10 @@ def _line(tables: Tables, leaf: bytes) -> _Known:
 
 
 def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) -> Chain:
-    """Return the chain of principals for whom a session calls.
+    """Return the chain of principals for whom a session calls: itself alone, or the members of a delegation.
 
     Raises:
-        Refusal: DELEGATION_BROKEN.
+        Refusal: DELEGATION_BROKEN, the delegation or one above it is not known.
     """
     if on_behalf_of is None:
         return _alone(session.attributes, session.role, session.principal_id)
@@ -245,7 +256,7 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
         subjects: tuple[Subject, ...] = (signer, last) if last else (signer,)
     else:
         members = [_member_now(tables, row) for row in rows]
-        if None in members:  # who is not known leads to nobody: the chain is named whole, and is broken
+        if None in members:  # a person without attributes breaks the chain, which still names every member
             hops = tuple(hop if one else replace(hop, delegator="") for hop, one in zip(hops, members, strict=True))
         subjects = (*(one or _nobody(row) for one, row in zip(members, rows, strict=True)), signer)
     return Chain(
@@ -262,8 +273,8 @@ def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) ->
 def payer_of(session: SessionRow, chain: Chain) -> str:
     """Return the payer of a session's rows: under a delegation the person at the root, with the delegate as a guest.
 
-    The guest is the delegate that the person chose, not the one that acts in the end: a delegate that hands its rights
-    on to many others could take the person's whole share.
+    The guest is the delegate that the person chose, not the last one, which acts: otherwise a delegate could take the
+    person's whole share by handing its rights on to many others.
     """
     root = chain.root.principal
     if not chain.hops or root == session.principal_id or not root.startswith(PERSON_PREFIX):
@@ -277,16 +288,16 @@ def _alone(attributes: Attributes, role: str, principal_id: str) -> Chain:
 
 
 def _service(tables: Tables, name: str) -> Subject | None:
-    """Return a registered service as it stands now, None where there is none that lives."""
+    """Return a registered service with its present attributes, None if it has no live key."""
     principal = tables.principals.get(name.encode())
     attributes = _registered(tables, name) if principal is not None and principal.role == Role.SERVICE else None
     return None if attributes is None else subject_of(attributes, Role.SERVICE, name)
 
 
 def _member_now(tables: Tables, row: DelegationRow) -> Subject | None:
-    """Return a delegator with its present attributes, None for a person without a session.
+    """Return a delegator with its present attributes, None for a person without known attributes.
 
-    For a program without a live key the attributes of the grant count.
+    For a program without a live key the attributes at the time of the grant count.
     """
     if row.role == Role.USER:
         now = person_now(tables, row.delegator)
@@ -296,12 +307,12 @@ def _member_now(tables: Tables, row: DelegationRow) -> Subject | None:
 
 
 def _nobody(row: DelegationRow) -> Subject:
-    """Return a person by name alone."""
+    """Return a person's subject without attributes, for a chain that is broken at this person."""
     return subject_of(NONE, row.role, row.delegator)
 
 
 def _registered(tables: Tables, name: str) -> Attributes | None:
-    """Return the attributes of a program's last registration: its instances may have been given different ones."""
+    """Return the attributes of a program's newest live key, None without one. Its instances' attributes may differ."""
     principal = tables.principals.get(name.encode())
     newest: KeyRow | None = None
     for kid in principal.kids if principal is not None else ():
@@ -318,7 +329,7 @@ def _is_known(tables: Tables, name: str) -> bool:
 
 @functools.lru_cache(maxsize=CACHED_SCOPES_MAX)
 def _scope(text: str) -> Scope:
-    """Return the scope that a text states, at most 8 KiB of it. Raises Refusal DELEGATION_FORM."""
+    """Return the scope in a JSON text of at most 8 KiB. Raises Refusal DELEGATION_FORM."""
     try:
         return parse_scope(text.encode("utf-8", "surrogatepass"))
     except PolicyError as exc:

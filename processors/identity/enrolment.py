@@ -1,9 +1,13 @@
-"""Enrolment keys: what they may register, and that what they register has no more than their grant says.
+"""Enrolment keys: each registers principals within its grant, which bounds roles, names, number and attributes.
 
-A grant bounds roles, names, number and attributes. Its `attributes` are the most that may be given: of a list (`roles`,
-`groups`) any part; a text is given exactly as it stands there, because one that is left out may be one that restricts.
-An attribute that the grant does not have may not be given. `attests` of a grant is the list of patterns of attestation
-keys that a tool may declare, to the letter; no registration by an enrolment key has that attribute.
+The `attributes` of a grant are the most that a registration may have:
+
+    grant roles ["analyst", "clerk"]   a registration may have both, one or none of them
+    grant team "red"                   a registration has exactly team "red": without it a policy may restrict less
+    grant without clearance            a registration has no clearance
+
+`attests` of a grant lists the patterns of attestation keys that a tool may declare, each exactly as it stands there;
+the registration itself never has that attribute.
 """
 
 from __future__ import annotations
@@ -25,26 +29,27 @@ ROLES = frozenset({Role.AGENT, Role.SERVICE, Role.TOOL})
 
 
 def check_grant(body: PrincipalRegistered) -> None:
-    """Check what an enrolment key is to register, and that no other key has a grant. Raises Refusal."""
+    """Check that an enrolment key has a well-formed grant, and any other key none. Raises Refusal."""
     grant: EnrolmentGrant | None = body.enrolment
     if (grant is not None) != (body.role == Role.ENROLMENT):
-        raise Refusal(Reason.NAME_INVALID, "an enrolment key, and no other, says what it may register")
+        raise Refusal(Reason.NAME_INVALID, "`enrolment` must be set for role `enrolment`, and for no other role")
     if grant is None:
         return
     if not 0 < len(grant.roles) <= len(ROLES) or set(grant.roles) - ROLES or not 0 < grant.count_max <= limits.KEYS_MAX:
-        raise Refusal(Reason.NAME_INVALID, "an enrolment key registers agents, services or tools, 1 or more")
+        want = f"`enrolment.roles` is some of agent, service, tool; `count_max` is 1 to {limits.KEYS_MAX}"
+        raise Refusal(Reason.NAME_INVALID, want)
     if len(grant.name_pattern) > limits.NAME_CHARS_MAX:
-        raise Refusal(Reason.NAME_INVALID, f"want a pattern of at most {limits.NAME_CHARS_MAX} characters")
-    subject_of(grant.attributes, Role.AGENT, body.key.principal_id)  # what no principal could have is no bound
+        raise Refusal(Reason.NAME_INVALID, f"`name_pattern` has at most {limits.NAME_CHARS_MAX} characters")
+    subject_of(grant.attributes, Role.AGENT, body.key.principal_id)  # a grant holds only attributes that are valid
 
 
 def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
-    """Let an enrolment key register once more, within its grant.
+    """Count one more registration of an enrolment key, after a check that it is within the grant.
 
-    What a tool declares anew is charged like a new key: it may be more than was declared, and everybody reads it.
+    A new declaration of a known tool key counts like a new key, since it may add operations that every client reads.
 
     Raises:
-        Refusal: the role, the name, an attribute or what is declared is outside the grant, or its number is reached.
+        Refusal: the role, name, attributes or declarations are outside the grant, or the grant is used up.
     """
     row = tables.keys.rows[signer.kid]
     grant = row.enrolment
@@ -53,11 +58,11 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
     principal = tables.principals.get(body.key.principal_id.encode())
     foreign = principal is not None and not _is_renewal(tables, principal.registered_by, signer)
     if foreign and grant.name_pattern != body.key.principal_id:
-        # Or it could give itself another's attributes, or become a recipient of what is sealed to another's tool. A
-        # key that was made for this very name is the admin's word: another instance, or the first after a revocation.
-        raise Refusal(Reason.REGISTRATION_CONFLICT, "the name was registered by another key: an admin adds instances")
+        # An instance of another's principal would get its attributes, and become a recipient of calls that are sealed
+        # to that tool. An enrolment key whose pattern is exactly this name may add one: an admin made it for that.
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "another key registered this name; an admin adds further instances")
     if not names.meets(grant.name_pattern, body.key.principal_id):
-        raise Refusal(Reason.NAME_INVALID, "the name is outside the enrolment key's pattern")
+        raise Refusal(Reason.NAME_INVALID, "`principal_id` does not match the `name_pattern` of the enrolment key")
     check_attributes(grant.attributes, body.attributes)
     _check_declared(grant.attributes, body)
     size = row.enrolled_bytes + _registry_bytes(body)
@@ -67,13 +72,13 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
 
 
 def _is_renewal(tables: Tables, registered_by: bytes, signer: Signer) -> bool:
-    """Whether a principal was registered by this enrolment key, or by an earlier one under the same name."""
+    """Return True if this enrolment key, or an earlier one under the same name, registered a principal."""
     row = tables.keys.get(registered_by)
     return row is not None and row.role == Role.ENROLMENT and row.principal_id == signer.principal_id
 
 
 def _registry_bytes(body: PrincipalRegistered) -> int:
-    """Return about how much a registration takes of what clients read of the registry, for ever."""
+    """Return about how many bytes a registration adds to the registry, which every client reads."""
     texts: list[str] = []
     for declared in body.tools:
         texts += (declared.resource, declared.description, *declared.attests, *declared.prompts)
@@ -85,26 +90,26 @@ def check_attributes(most: Attributes, given: Attributes) -> None:
     """Raise Refusal ATTRIBUTE_INVALID unless `given` is within what a grant allows at most."""
     for name in LISTS:
         if not set(getattr(given, name)) <= set(getattr(most, name)):
-            raise Refusal(Reason.ATTRIBUTE_INVALID, f"the enrolment key may not give {name!r} this value")
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"{name!r} holds a value that the enrolment key may not give")
     for name in TEXTS:
         if getattr(given, name) != getattr(most, name):
-            raise Refusal(Reason.ATTRIBUTE_INVALID, f"the enrolment key gives {name!r} as its grant has it")
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"{name!r} must be exactly as in the grant of the enrolment key")
     if given.attests:
-        raise Refusal(Reason.ATTRIBUTE_INVALID, "the enrolment key may not give 'attests': tools declare such patterns")
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "'attests' must be empty; a tool lists patterns in its operations")
 
 
 def with_fixed(given: Attributes, most: Attributes) -> Attributes:
-    """Return attributes with the texts that every registration under a grant carries, where they name none."""
+    """Return `given` with each text that it lacks filled in from the grant's attributes `most`."""
     left_out = {name: getattr(most, name) for name in TEXTS if getattr(given, name) is None}
     return replace(given, **left_out)
 
 
 def _check_declared(most: Attributes, body: PrincipalRegistered) -> None:
-    """Check what a tool declares: resources of its own name, and no attestation that the grant does not name."""
+    """Check that a tool declares only resources under its own name, and attestations that the grant lists."""
     own = f"tool:{body.key.principal_id}/"
     for declared in body.tools:
         if not declared.resource.startswith(own):
-            # The name pattern would else bind names only, and any tool could take another's resources.
-            raise Refusal(Reason.RESOURCE_INVALID, f"an enrolled tool offers resources under {own}")
+            # Without this the pattern would bind only names, and an enrolled tool could take any free resource.
+            raise Refusal(Reason.RESOURCE_INVALID, f"each resource of an enrolled tool must begin with {own}")
         if not set(declared.attests) <= set(most.attests):
-            raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the enrolment key's grant does not list what is attested")
+            raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the enrolment key's grant lacks a pattern in `attests`")

@@ -28,12 +28,12 @@ from schemas.records import (
 def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int | None = None) -> None:
     """Fold one registry record into `tables`.
 
-    `now` is log time where it is known (an audit entry says it). Else it is the signer's own clock, or where the event
-    could not stand then, the last and the first time at which the log would have taken it: what depends on keys that
-    were about to expire was judged by another clock.
+    `now` is log time, if an audit entry gives it. Without it three times are tried until one fits: the signer's own
+    clock, then the last and the first time at which the log would have taken the event. The log may have judged keys
+    that were about to expire at any of these times.
 
     Raises:
-        Refusal: the event may not stand in a registry; `tables` is unchanged.
+        Refusal: the event does not belong in a registry or does not hold; `tables` is unchanged.
     """
     claim = read(tables, received)
     if now is not None or claim.event is None:

@@ -1,7 +1,7 @@
-"""Bridges: registered keys that say who a person is, each for the issuers that its registration names.
+"""Bridges: registered keys that identify persons, each for the issuers that its registration names.
 
-Until a bridge can verify tokens there is one issuer: a file of persons that somebody wrote. It is believed only in
-tenants founded for development, when the bridge is registered and again whenever it speaks.
+Bridges cannot verify tokens yet, so the one issuer is a file of persons that was written by hand. Only tenants founded
+for development accept it; this is checked at the registration of the bridge and for each session that it opens.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ DEVELOPMENT_ISSUER = "urn:macaw:development"
 
 
 def check_bridge(tables: Tables, attributes: Attributes) -> None:
-    """Check that this tenant believes the issuers that a bridge is registered for.
+    """Check that this tenant accepts the issuers that a bridge is registered for.
 
     Raises:
-        Refusal: NOT_SUPPORTED for no issuer or another one, NOT_DEVELOPMENT.
+        Refusal: NOT_SUPPORTED for no issuer or another issuer, NOT_DEVELOPMENT.
     """
     if attributes.issuers != (DEVELOPMENT_ISSUER,):
-        raise Refusal(Reason.NOT_SUPPORTED, f"a bridge is registered for the issuer {DEVELOPMENT_ISSUER} only")
+        raise Refusal(Reason.NOT_SUPPORTED, f"`issuers` must be [{DEVELOPMENT_ISSUER}], the only one yet")
     if not tables.tenant.rows[SINGLETON].development:
         raise Refusal(Reason.NOT_DEVELOPMENT)

@@ -1,4 +1,4 @@
-"""Registered keys while they live and afterwards: who pays for them, which are valid now, and what is kept of one."""
+"""Registered keys, while they live and afterwards: their payer, their validity now, and the rest that stays."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from schemas.words import Role
 
 
 def admit(tables: Tables, principal_id: str, kid: bytes | None) -> None:
-    """Let a key that was just registered count, if there is one, with what is offered. Raises Refusal LIMIT_EXCEEDED.
+    """Check that the tables have room for a new key, if there is one, and for its principal's resources.
 
-    It is for the monitor: who only follows the registry takes what it let in.
+    Only the monitor checks this: followers of the registry take over every key that the monitor admitted.
+
+    Raises:
+        Refusal: LIMIT_EXCEEDED.
     """
     if kid is not None:
         check_room(tables.keys, tables.keys.rows[kid])
@@ -22,7 +25,7 @@ def admit(tables: Tables, principal_id: str, kid: bytes | None) -> None:
 
 
 def payer_of(tables: Tables, principal_id: str) -> str:
-    """Return who pays for what a program does: itself, vouched for by the enrolment key that registered it, if any."""
+    """Return the payer of a program's rows: itself, with the enrolment key that registered it, if any, as sponsor."""
     principal = tables.principals.get(principal_id.encode())
     by = None if principal is None else tables.keys.get(principal.registered_by)
     if principal is None or by is None or by.role != Role.ENROLMENT:
@@ -31,18 +34,18 @@ def payer_of(tables: Tables, principal_id: str) -> str:
 
 
 def is_revoked(tables: Tables, kid: bytes | None) -> bool:
-    """Whether somebody has revoked a key: what was said with it counts no more, whenever it was said."""
+    """Return True if a key was revoked. Statements made with it no longer count, even earlier ones."""
     row = None if kid is None else tables.keys.get(kid)
     return row is not None and row.revoked_at is not None
 
 
 def spend(tables: Tables, kid: bytes) -> None:
-    """Keep of a key that is over, revoked or expired, what says that it was there: it can never be registered again.
+    """Strip the row of a revoked or expired key. The rest stays, so that the key can never be registered again.
 
-    It counts for nobody from now on. Who registers keys for others can do so a limited number of times.
+    A spent key counts in no share. Their number is bounded, because an enrolment key registers a limited number.
     """
     row = tables.keys.rows[kid]
-    # What an approver is now may still be asked (`approved`).
+    # The present attributes of an approver may still be asked for (`calls/standing.py`).
     attributes = row.attributes if row.role == Role.APPROVER else NONE
     tables.keys.put(kid, replace(row, spent=True, attributes=attributes, enrolment=None))
     if tables.sequences.get(kid) is not None:

@@ -1,7 +1,7 @@
-"""Who is who: the fold of founding, registration and revocation.
+"""The registry of principals and their public keys: the fold of founding, registration and revocation.
 
-The registry holds public keys, each under one role. A key enters with a proof that its owner holds it, and is checked
-once as a curve point; a revoked key stays as a row, so that it can never be registered again.
+Each key has one role. A key enters with a proof that its owner holds the secret half, and is checked once as a curve
+point. A revoked key stays as a row, so that it can never be registered again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from schemas.records import (
 from schemas.rows import KeyRow, PrincipalRow, TenantRow
 from schemas.words import Role
 
-_PROBE = bytes([1] * 32)  # any scalar: the product with a small-order X25519 point is zero, and libsodium says so
+_PROBE = bytes([1] * 32)  # any scalar: libsodium raises if the product is zero, as with a small-order X25519 point
 
 
 def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> None:
@@ -44,10 +44,11 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
     if offset != 0 or len(tables.tenant) or sha256(datum).digest() != tables.genesis:
         raise Refusal(Reason.NOT_GENESIS)
     if body.tenant != tables.tenant_id or f"{body.deployment}/{body.tenant}" != tables.origin:
-        raise Refusal(Reason.NOT_GENESIS, "the founding event names another tenant or deployment")
+        raise Refusal(Reason.NOT_GENESIS, f"the founding event is not for {tables.origin}, the configured tenant")
     distinct = len(set(body.root_keys))
     if not 1 <= body.root_threshold <= distinct == len(body.root_keys) <= limits.ROOT_KEYS_MAX:
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "want 1 to 16 distinct root keys and a threshold among them")
+        want = f"a tenant has 1 to {limits.ROOT_KEYS_MAX} distinct root keys, and a threshold of 1 to their number"
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, want)
     tables.tenant.put(
         SINGLETON,
         TenantRow(
@@ -78,10 +79,10 @@ def add_admin(tables: Tables, body: AdminAdded) -> bytes:
     schema = codec.current("AdminAddition")
     sizes = {(len(one.kid), len(one.signature)) for one in body.root_signatures}
     if len(body.root_signatures) > limits.ROOT_KEYS_MAX or sizes - {(32, signing.SIGNATURE_BYTES)}:
-        want = f"want at most {limits.ROOT_KEYS_MAX} root signatures, each a kid of 32 bytes and a signature of 64"
+        want = f"an act has at most {limits.ROOT_KEYS_MAX} root signatures, each a kid of 32 bytes and one of 64"
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, want)
     if body.act[:32] != schema.sha256:
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "the act is not an AdminAddition")
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "`act` does not begin with the digest of the schema AdminAddition")
     _check_root_signatures(tables, body)
     try:
         act: AdminAddition = codec.decode(schema, body.act[32:])
@@ -104,25 +105,26 @@ def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
         try:
             signing.verify_signature(key, message, consent.signature)
         except SignatureError:
-            continue  # a bad signature is no consent; the count below decides
+            continue  # a bad signature does not count; the threshold below decides
         good.add(consent.kid)
     if len(good) < founding.root_threshold:
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, f"got {len(good)} root signatures, want {founding.root_threshold}")
+        got = f"got {len(good)} good signatures of root keys, want {founding.root_threshold}"
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, got)
 
 
 def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes | None:
-    """Register a key of a principal and return its kid, None where a tool's key is known and only declares anew.
+    """Register a key of a principal and return its kid, None if the key of a tool is known and only declares anew.
 
     Raises:
-        Refusal: the signer may not, the key or its possession is bad, the name is not allowed, a limit is met, or the
-            principal stands with another role, other tools or another owner of a resource.
+        Refusal: the signer may not register it, the key or its possession proof is bad, the name is not allowed, a
+            limit is met, or the principal is registered with another role, other tools or another tool's resource.
     """
     check_may_register(signer.role, body.role)
     names.check_name(body.key.principal_id)
     if body.role == Role.TOOL:
         names.check_tool_name(body.key.principal_id)
     if body.expires_at is not None and body.expires_at <= tables.now:
-        raise Refusal(Reason.EXPIRED_KEY, "the registration ends before it begins")
+        raise Refusal(Reason.EXPIRED_KEY, "`expires_at` is not in the future")
     subject_of(body.attributes, body.role, body.key.principal_id)
     again = _declares_again(tables, body)
     if signer.role == Role.ENROLMENT:
@@ -139,7 +141,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
 
 
 def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
-    """Whether a tool's live key is registered as it stands here: only what the tool declares can be new."""
+    """Return True if a tool's live key is registered exactly so, and only the tool's declarations can be new."""
     row = tables.keys.get(signing.kid_of(body.key.ed25519))
     return (
         row is not None
@@ -154,15 +156,15 @@ def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
 
 
 def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[bytes, ...]:
-    """Revoke one key or all keys of a principal and return their kids; sessions they opened end with them.
+    """Revoke one key or all keys of a principal and return their kids. The caller ends the sessions that they opened.
 
-    Keys that have expired too: what was said with them would count on.
+    Expired keys are revoked too, because statements that were made with them would still count.
 
     Raises:
-        Refusal: WRONG_PRINCIPAL for anybody but an admin or the principal itself, UNKNOWN_PRINCIPAL.
+        Refusal: WRONG_PRINCIPAL if the signer is not an admin or the principal itself, UNKNOWN_PRINCIPAL.
     """
     if signer.role != Role.ADMIN and signer.principal_id != body.principal_id:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "only an admin or the principal itself may revoke it")
+        raise Refusal(Reason.WRONG_PRINCIPAL, "a principal is revoked by itself or by an admin")
     principal = tables.principals.get(body.principal_id.encode())
     ever = [k for k in tables.keys.of(body.principal_id) if body.kid in {None, k}]
     kids = tuple(k for k in ever if tables.keys.rows[k].revoked_at is None)
@@ -184,11 +186,11 @@ def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
     """
     _check_point(offer.ed25519)
     if len(offer.x25519) != sealing.KEY_BYTES:  # libsodium would read on in memory
-        raise Refusal(Reason.BAD_KEY, f"an X25519 key is {sealing.KEY_BYTES} bytes")
+        raise Refusal(Reason.BAD_KEY, f"got an X25519 key of {len(offer.x25519)} bytes, want {sealing.KEY_BYTES}")
     try:
         bindings.crypto_scalarmult(_PROBE, offer.x25519)
     except (CryptoError, TypeError, ValueError) as exc:
-        raise Refusal(Reason.BAD_KEY, "not a usable X25519 key") from exc
+        raise Refusal(Reason.BAD_KEY, "the X25519 key is not usable: it is of small order") from exc
     message = signing.possession_bytes(genesis, role, offer.principal_id, offer.ed25519, offer.x25519)
     try:
         signing.verify_signature(offer.ed25519, message, offer.possession)
@@ -204,7 +206,7 @@ def _check_point(key: bytes) -> None:
 
 
 def check_free(tables: Tables, public_key: bytes) -> bytes:
-    """Return the kid of a public key that no role holds yet. Raises Refusal KEY_TAKEN."""
+    """Return the kid of a public key that is not registered and not a session's. Raises Refusal KEY_TAKEN."""
     kid = signing.kid_of(public_key)
     if tables.keys.get(kid) is not None or tables.sessions.get(kid) is not None:
         raise Refusal(Reason.KEY_TAKEN)
@@ -220,12 +222,13 @@ def _enter(
     if principal.role != role:
         raise Refusal(Reason.REGISTRATION_CONFLICT, f"the principal is registered with role {principal.role!r}")
     alike = tables.keys.of(("known as", names.known_as(offer.principal_id)))
-    for other in alike[:1]:  # all of them have one name: this keeps it so
+    for other in alike[:1]:  # one is enough: this check keeps the names of all of them equal
         if tables.keys.rows[other].principal_id != offer.principal_id:
-            raise Refusal(Reason.REGISTRATION_CONFLICT, "another spelling of the name is registered")
-    live = tuple(kid for kid, _ in live_keys(tables, offer.principal_id))  # expired instances make room
+            raise Refusal(Reason.REGISTRATION_CONFLICT, "another spelling of this name is registered; use that one")
+    live = tuple(kid for kid, _ in live_keys(tables, offer.principal_id))  # an expired key makes room
     if len(live) >= limits.INSTANCE_KEYS_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"a principal has at most {limits.INSTANCE_KEYS_MAX} live keys")
+        want = f"a principal has at most {limits.INSTANCE_KEYS_MAX} live keys; revoke one first"
+        raise Refusal(Reason.LIMIT_EXCEEDED, want)
     tables.principals.put(name, replace(principal, kids=(*live, kid)))
     tables.keys.put(
         kid,
@@ -239,7 +242,7 @@ def _enter(
             expires_at=registered.expires_at if registered else None,
             enrolment=registered.enrolment if registered else None,
             enrolled=0,
-            payer=payer_of(tables, offer.principal_id) if registered else "",  # founders' and roots' acts stay possible
+            payer=payer_of(tables, offer.principal_id) if registered else "",  # the roots' keys count in no share
         ),
     )
     return kid

@@ -1,9 +1,9 @@
-"""Sessions: a fresh key that speaks for a principal for a while. Its kid is the session id.
+"""Sessions: each is a fresh key that signs for a principal for a limited time. The key's kid is the session id.
 
-An agent, service or tool opens its own session with its registered key; the attributes that policies read are those of
-its registration, never those that the event claims. A bridge opens sessions of persons after it has identified them.
-Only names of persons begin with `user:`, so no program can pass for a person. Until a bridge can verify tokens there is
-one issuer, a file of persons, and it is believed only in tenants founded for development.
+An agent, service or tool opens its own session with its registered key; policies read the attributes of its
+registration, never attributes that the event claims. A bridge opens sessions of persons after it has identified them.
+Only names of persons begin with `user:`, so no program can pass for a person. Bridges cannot verify tokens yet: the one
+issuer is a file of persons, which only tenants founded for development accept.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ from schemas.words import RegistryKind, Role
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: SignedEvent | None = None) -> bytes:
-    """Open a session and return its id. `signed` is the event itself, where what the session writes is kept.
+    """Open a session and return its id.
+
+    `signed` is the event as it stood on intake: the proof of the session for readers of its vault values and requests.
 
     Raises:
-        Refusal: it is for somebody for whom the signer may not speak, its attributes or its issuer are not the
-            signer's to name, its key is bad or taken, or its life is out of bounds.
+        Refusal: the signer may not open a session for this principal, or not with these attributes or this issuer; the
+            session key is bad or taken; or the session would last too long.
     """
     owner = tables.keys.rows[signer.kid]
     role, attributes = _person(tables, owner, body) if signer.role == Role.BRIDGE else _program(signer, owner, body)
     if body.key.principal_id != body.principal_id:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "the session key was made for another principal")
+        raise Refusal(Reason.WRONG_PRINCIPAL, "`key.principal_id` is not the principal of the session")
     if not 0 < body.ttl_ms <= limits.SESSION_TTL_MS_MAX:
         raise Refusal(Reason.SESSION_TTL)
     registry.check_offer(body.key, Role.SESSION, tables.genesis)
@@ -54,7 +56,7 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
         opened_at=tables.now,
         expires_at=expires_at if owner.expires_at is None else min(expires_at, owner.expires_at),
         opened=signed,
-        # The name of a program is its registration's; of a person only the bridge that speaks of it knows anything.
+        # A program pays as its registration says. A person is known only from a bridge, so the bridge is the sponsor.
         payer=payer(body.principal_id, signer.kid) if role == Role.USER else payer_of(tables, body.principal_id),
     )
     tables.sessions.put(session_id, row)
@@ -62,9 +64,12 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
 
 
 def admit(tables: Tables, session_id: bytes) -> None:
-    """Let a session that was just opened count, and keep what it says of its person. Raises Refusal LIMIT_EXCEEDED.
+    """Check that the tables have room for a new session, and keep its person's attributes.
 
-    Only the monitor calls it: followers of the registry take over the sessions that the monitor admitted.
+    Only the monitor calls it: followers of the registry take over every session that the monitor admitted.
+
+    Raises:
+        Refusal: LIMIT_EXCEEDED.
     """
     row = tables.sessions.rows[session_id]
     check_room(tables.sessions, row)
@@ -73,7 +78,8 @@ def admit(tables: Tables, session_id: bytes) -> None:
     opened = [i for i in tables.sessions.of(row.principal_id) if tables.sessions.rows[i].opened_by == row.opened_by]
     if len(opened) > limits.SESSIONS_PER_PERSON_MAX:
         raise Refusal(
-            Reason.LIMIT_EXCEEDED, f"one bridge opens at most {limits.SESSIONS_PER_PERSON_MAX} sessions of a person"
+            Reason.LIMIT_EXCEEDED,
+            f"a person has at most {limits.SESSIONS_PER_PERSON_MAX} sessions through one bridge; close one first",
         )
     person = _person_row(session_id, row)
     tables.persons.put(row.principal_id.encode(), person)
@@ -85,7 +91,7 @@ def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, A
     if body.principal_id != signer.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a program opens sessions for itself only")
     if body.attributes is not None or body.issuer is not None or body.token_sha256 is not None:
-        raise Refusal(Reason.WRONG_ROLE, "only a bridge sets attributes or names a token")
+        raise Refusal(Reason.WRONG_ROLE, "only a bridge may set `attributes`, `issuer` or `token_sha256`")
     return signer.role, owner.attributes
 
 
@@ -93,28 +99,29 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, At
     """Return role and attributes of a person's session. Raises Refusal."""
     if body.issuer not in owner.attributes.issuers:
         raise Refusal(Reason.WRONG_ROLE, "the bridge is not registered for this issuer")
-    issuers.check_bridge(tables, owner.attributes)  # the rule may have become stricter since it was registered
+    issuers.check_bridge(tables, owner.attributes)  # the rule may have become stricter since the bridge was registered
     if body.token_sha256 is not None:
-        raise Refusal(Reason.NOT_SUPPORTED, "token_sha256")
+        raise Refusal(Reason.NOT_SUPPORTED, "`token_sha256` must be absent: tokens are not verified yet")
     if not body.principal_id.startswith(names.PERSON_PREFIX):
-        raise Refusal(Reason.WRONG_PRINCIPAL, f"a bridge speaks for {names.PERSON_PREFIX}… only")
+        want = f"a bridge opens sessions only for names that begin with {names.PERSON_PREFIX!r}"
+        raise Refusal(Reason.WRONG_PRINCIPAL, want)
     if body.principal_id == names.PERSON_PREFIX:
-        raise Refusal(Reason.NAME_INVALID, "a person has a name")
+        raise Refusal(Reason.NAME_INVALID, f"the name has no character after {names.PERSON_PREFIX!r}")
     names.check_printable(body.principal_id)
     if body.attributes is None:
-        raise Refusal(Reason.ATTRIBUTE_INVALID, "a bridge names the person's attributes")
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "`attributes` is missing: a bridge must give the person's attributes")
     subject_of(body.attributes, Role.USER, body.principal_id)
     return Role.USER, body.attributes
 
 
-# ---- what a person is
+# ---- the attributes of a person
 
 
 def person_now(tables: Tables, name: str) -> Attributes | None:
-    """Return the attributes of the newest session that was opened for a person, None where there is none.
+    """Return the attributes of the newest session that was opened for a person, None without one.
 
-    A session that has ended counts too: a person with fewer rights would get the old ones back by closing it. A session
-    that a revoked key opened does not count: then the attributes of an earlier one do.
+    An ended session counts too: otherwise a person whose rights were reduced could get the old ones back by closing
+    the newest session. A session that a revoked key opened does not count; the newest one before it does.
     """
     row = tables.persons.get(name.encode())
     if row is not None and is_revoked(tables, row.opened_by):
@@ -133,10 +140,10 @@ def _person_row(session_id: bytes, row: SessionRow) -> PersonRow:
 
 
 def forget_what_was_said(tables: Tables, ended: Collection[bytes]) -> None:
-    """Give persons back the attributes that they had before these sessions were opened.
+    """Restore the attributes that persons had before the sessions `ended` were opened.
 
-    They come from an earlier session that is still here and is not revoked. Without one the person is unknown until
-    the next login, and approvals in that name do not count until then.
+    They come from an earlier session that is still in the table and is not revoked. Without one the person is unknown
+    until the next login, and approvals in that name do not count until then.
     """
     for name in sorted({tables.sessions.rows[session_id].principal_id for session_id in ended}):
         row = tables.persons.get(name.encode())
@@ -145,12 +152,12 @@ def forget_what_was_said(tables: Tables, ended: Collection[bytes]) -> None:
 
 
 def fall_back(tables: Tables, name: bytes) -> None:
-    """Give a person back the attributes of an earlier session, or forget the person where there is none."""
+    """Restore a person's attributes from an earlier session, or delete the person's row if there is none."""
     before = _said_before(tables, name.decode())
     if before is not None:
         tables.persons.put(name, before)
     else:
-        # Nothing is kept of nobody: else who had stolen a bridge's key could fill the table for a year.
+        # No empty row stays: a thief of a bridge's key could fill the table with them for a year.
         tables.persons.delete(name)
 
 
@@ -170,10 +177,10 @@ def _said_before(tables: Tables, name: str) -> PersonRow | None:
 def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
     """End every session that one of these keys opened, now, and return their ids.
 
-    Sessions that have run out are among them: their delegations and approvals must end too, or a thief of the key could
-    keep them by closing the session first.
+    Sessions that are over already are included: their delegations and approvals must end too, or a thief of the key
+    could keep them by closing the session first.
     """
-    # Sorted: the order of rows in memory is not the log's, it changes with an aborted transaction and with a restart.
+    # Sorted, because the order of rows in memory is not the log's: an aborted transaction or a restart changes it.
     known = frozenset(kids)
     ended = sorted(i for i, s in tables.sessions.rows.items() if s.opened_by in known and not s.revoked)
     for session_id in ended:
@@ -182,12 +189,12 @@ def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
 
 
 def close(tables: Tables, signer: Signer) -> None:
-    """End the signer's own session. What it has delegated lives on."""
+    """End the signer's own session. Its delegations stay in force."""
     _end(tables, signer.kid, revoked=False)
 
 
 def revoke(tables: Tables, signer: Signer, body: SessionRevoked) -> list[bytes]:
-    """End a session from outside, and with it every delegation that it granted.
+    """End a session for a bridge or an admin, and return its id; the caller ends the delegations that it granted.
 
     Raises:
         Refusal: UNKNOWN_SESSION; WRONG_PRINCIPAL for a bridge that did not open it.
@@ -196,14 +203,14 @@ def revoke(tables: Tables, signer: Signer, body: SessionRevoked) -> list[bytes]:
     if row is None or row.revoked:
         raise Refusal(Reason.UNKNOWN_SESSION)
     if signer.role == Role.BRIDGE and row.opened_by != signer.kid:
-        raise Refusal(Reason.WRONG_PRINCIPAL, "a bridge revokes sessions that it opened")
-    # A session that has run out can be revoked too: its delegations end with it, and its approvals stand no more.
+        raise Refusal(Reason.WRONG_PRINCIPAL, "a bridge revokes only sessions that it opened")
+    # A session that has run out can be revoked too: that ends its delegations, and its approvals no longer stand.
     _end(tables, body.session, revoked=True)
     return [body.session]
 
 
 def _end(tables: Tables, session_id: bytes, *, revoked: bool) -> None:
-    """End a session now. Calls of its own that wait for approvals are over with it, at the next record."""
+    """End a session now. Its own calls that wait for approvals are denied with the next record."""
     row = tables.sessions.rows[session_id]
     tables.sessions.put(session_id, replace(row, expires_at=min(row.expires_at, tables.now), revoked=revoked))
     for leaf in list(tables.pending.of(session_id)):
@@ -211,13 +218,13 @@ def _end(tables: Tables, session_id: bytes, *, revoked: bool) -> None:
 
 
 def lives(tables: Tables, session_id: bytes) -> bool:
-    """Whether a session is open now. What hangs on one that is not counts as gone, although it may still be here."""
+    """Return True if a session is open now. Rows that depend on a closed one count as gone, even before they leave."""
     row = tables.sessions.get(session_id)
     return row is not None and tables.now < row.expires_at
 
 
 def remove(tables: Tables, effects: Effects, session_id: bytes) -> None:
-    """Delete a session, and its sequence, once its last event would be stale."""
+    """Delete a session and its sequence. Called at a time when any further event of its key would be too old."""
     effects.leave_registry(RegistryKind.SESSION, session_id)
     effects.leave_registry(RegistryKind.ENDED, session_id)
     tables.sessions.delete(session_id)

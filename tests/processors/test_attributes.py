@@ -228,9 +228,9 @@ def test_a_mapping_gives_the_attributes_that_it_names() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([], "want attributes by name"),
-        (None, "want attributes by name"),
-        ({"rolls": []}, "no attribute is called 'rolls': want some of company, "),
+        ([], "attributes must be an object by name"),
+        (None, "attributes must be an object by name"),
+        ({"rolls": []}, "no attribute is called 'rolls'; the names are company, "),
         ({1: "a"}, "no attribute is called 1"),
         ({"user": ["a"]}, "user is not a text"),
         ({"user": None}, "user is not a text"),
