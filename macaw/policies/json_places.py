@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from processors.policy.reading import pointer_to
+from processors.policy.json_types import pointer_to
 from processors.proof import jcs
 
 _TOKEN = re.compile(

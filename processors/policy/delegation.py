@@ -11,9 +11,9 @@ from itertools import pairwise
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import ABSENT, Work, spend
+from processors.policy.json_types import as_list, as_number, as_object, as_text, pointer_to, read_object
 from processors.policy.parameter_checks import equality_key
 from processors.policy.patterns import ResourceName, check_pattern, grants
-from processors.policy.reading import as_list, as_number, as_object, as_text, pointer_to, read_object
 from processors.policy.resolve import SERVICE_TYPE, Subject
 from processors.policy.times import parse_time
 from processors.proof.jcs import JSONValue

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from processors.policy import limits
 from processors.policy.errors import PolicyBrokenError, PolicyError
-from processors.policy.listed import AllowedParameters, parse_allowed_parameters
-from processors.policy.patterns import check_pattern
-from processors.policy.reading import (
+from processors.policy.json_types import (
     as_choice,
     as_integer,
     as_label,
@@ -20,6 +18,8 @@ from processors.policy.reading import (
     pointer_to,
     read_object,
 )
+from processors.policy.listed import AllowedParameters, parse_allowed_parameters
+from processors.policy.patterns import check_pattern
 from processors.policy.regexes import Regexes
 from processors.policy.requirements import (
     APPROVER,

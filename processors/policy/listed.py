@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Parameters, Work, spend
+from processors.policy.json_types import as_list, as_object, as_text, document_order, pointer_to
 from processors.policy.paths import EVERY, ParsedPath, Step, parse_path
 from processors.policy.patterns import check_pattern
-from processors.policy.reading import as_list, as_object, as_text, document_order, pointer_to
 from processors.policy.text import nfc
 from processors.proof.jcs import JSONValue
 

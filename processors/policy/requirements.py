@@ -14,9 +14,18 @@ from processors.policy import limits
 from processors.policy.conditions import compile_condition
 from processors.policy.errors import PolicyError
 from processors.policy.expressions import Expression, parse_expression
+from processors.policy.json_types import (
+    as_flag,
+    as_integer,
+    as_label,
+    as_list,
+    as_number,
+    as_object,
+    as_text,
+    pointer_to,
+)
 from processors.policy.named import Condition
 from processors.policy.patterns import check_pattern
-from processors.policy.reading import as_flag, as_integer, as_label, as_list, as_number, as_object, as_text, pointer_to
 from processors.policy.regexes import Regexes
 from processors.proof.jcs import JSONValue
 

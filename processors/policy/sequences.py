@@ -16,11 +16,7 @@ from processors.policy.conditions import compile_condition
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Cell, Evaluation, spend
 from processors.policy.expressions import parse_expression
-from processors.policy.named import Condition
-from processors.policy.parameter_checks import equality_key
-from processors.policy.paths import MISMATCH, ParsedPath, parse_path, reached
-from processors.policy.patterns import ResourceName, check_pattern, grants, restricts
-from processors.policy.reading import (
+from processors.policy.json_types import (
     as_choice,
     as_integer,
     as_label,
@@ -30,6 +26,10 @@ from processors.policy.reading import (
     as_text,
     pointer_to,
 )
+from processors.policy.named import Condition
+from processors.policy.parameter_checks import equality_key
+from processors.policy.paths import MISMATCH, ParsedPath, parse_path, reached
+from processors.policy.patterns import ResourceName, check_pattern, grants, restricts
 from processors.policy.regexes import Regexes
 from processors.policy.requirements import parse_key
 from processors.policy.text import fold

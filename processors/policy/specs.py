@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 
 from processors.policy import limits
 from processors.policy.errors import PolicyError
-from processors.policy.paths import ANYWHERE, ParsedPath, parse_path
-from processors.policy.patterns import check_pattern
-from processors.policy.reading import (
+from processors.policy.json_types import (
     as_choice,
     as_flag,
     as_integer,
@@ -21,6 +19,8 @@ from processors.policy.reading import (
     document_order,
     pointer_to,
 )
+from processors.policy.paths import ANYWHERE, ParsedPath, parse_path
+from processors.policy.patterns import check_pattern
 from processors.policy.regexes import Regex, Regexes
 from processors.proof.jcs import JSONValue
 

@@ -31,7 +31,7 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from processors.policy.reading import pointer_to
+from processors.policy.json_types import pointer_to
 from processors.proof import jcs
 from schemas import limits
 

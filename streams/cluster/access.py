@@ -87,7 +87,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Grant:
+class AclEntry:
     """One access rule as Kafka keeps it."""
 
     pattern: Pattern
@@ -265,16 +265,16 @@ def _operator_rules() -> Iterator[Rule]:
         yield Rule(role="operator", operation=operation, pattern=Pattern(kind=ResourceKind.CLUSTER, name=CLUSTER_NAME))
 
 
-def grants(access: Access, tenant: str) -> frozenset[Grant]:
+def grants(access: Access, tenant: str) -> frozenset[AclEntry]:
     """Return every grant that a tenant needs, with those of the operator's roles."""
     return frozenset(
-        Grant(pattern=rule.pattern, principal=principal, operation=rule.operation)
+        AclEntry(pattern=rule.pattern, principal=principal, operation=rule.operation)
         for rule in rules(tenant, access.tools(tenant))
         for principal in access.principals(tenant, rule.role)
     )
 
 
-def concerns(grant: Grant, tenant: str) -> bool:
+def concerns(grant: AclEntry, tenant: str) -> bool:
     """True if a grant, wanted or not, covers a resource of this tenant or of the operator's roles."""
     if grant.pattern.kind is ResourceKind.CLUSTER:
         return grant.operation in CLUSTER_POWERS
@@ -291,7 +291,7 @@ def _own(tenant: str) -> Iterator[Pattern]:
     yield Pattern(kind=ResourceKind.TRANSACTIONAL_ID, name=topics.MONITOR_TRANSACTIONS_PREFIX, prefixed=True)
 
 
-def access_drift(access: Access, tenant: str, found: Iterable[Grant]) -> tuple[Drift, ...]:
+def access_drift(access: Access, tenant: str, found: Iterable[AclEntry]) -> tuple[Drift, ...]:
     """Return the differences: wanted grants that the cluster lacks, and unwanted ones that reach the tenant."""
     wanted, have = grants(access, tenant), frozenset(found)
     others = frozenset(g for name in access.tenants for g in grants(access, name))
@@ -299,12 +299,12 @@ def access_drift(access: Access, tenant: str, found: Iterable[Grant]) -> tuple[D
     return (*map(missing_drift, sorted(wanted - have)), *map(_unwanted_drift, sorted(unwanted)))
 
 
-def missing_drift(grant: Grant) -> Drift:
+def missing_drift(grant: AclEntry) -> Drift:
     """Return the drift of a grant that the cluster lacks."""
     return Drift(resource=str(grant.pattern), key=str(grant), wanted=ALLOWED, found=NOTHING, remedy=Remedy.CREATE)
 
 
-def _unwanted_drift(grant: Grant) -> Drift:
+def _unwanted_drift(grant: AclEntry) -> Drift:
     return Drift(
         resource=str(grant.pattern),
         key=str(grant),

@@ -13,7 +13,7 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._config import ConfigResource  # typed only there
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType  # typed only there
 
-from streams.cluster.access import AccessError, Grant, Pattern, ResourceKind
+from streams.cluster.access import AccessError, AclEntry, Pattern, ResourceKind
 from streams.cluster.topics import ASK_SECONDS, WAIT_SECONDS, said
 
 _KINDS = {
@@ -26,7 +26,7 @@ _KIND_OF = {there: kind for kind, there in _KINDS.items()}
 _UNSEEN = "the cluster does not show its access rules"
 
 
-def read_grants(admin: AdminClient) -> frozenset[Grant] | None:
+def read_grants(admin: AdminClient) -> frozenset[AclEntry] | None:
     """Return every grant of the cluster, or None if it has no authorizer: then every client may do everything.
 
     Raises:
@@ -60,7 +60,7 @@ def _has_authorizer(admin: AdminClient) -> bool:
     return bool(entry is not None and entry.value)
 
 
-def create_grants(admin: AdminClient, wanted: Iterable[Grant]) -> None:
+def create_grants(admin: AdminClient, wanted: Iterable[AclEntry]) -> None:
     """Create access rules; existing ones stay as they are. Raises AccessError with the first refused rule."""
     todo = {_binding(grant): grant for grant in wanted}
     if not todo:
@@ -91,9 +91,9 @@ def _everything() -> AclBindingFilter:
     )
 
 
-def _grant(binding: AclBinding) -> Grant:
+def _grant(binding: AclBinding) -> AclEntry:
     prefixed = binding.resource_pattern_type is ResourcePatternType.PREFIXED
-    return Grant(
+    return AclEntry(
         pattern=Pattern(kind=_KIND_OF[ResourceType(binding.restype)], name=binding.name, prefixed=prefixed),
         principal=binding.principal,
         operation=AclOperation(binding.operation).name,  # UNKNOWN where the library is older than the cluster
@@ -102,7 +102,7 @@ def _grant(binding: AclBinding) -> Grant:
     )
 
 
-def _binding(grant: Grant) -> AclBinding:
+def _binding(grant: AclEntry) -> AclBinding:
     pattern = ResourcePatternType.PREFIXED if grant.pattern.prefixed else ResourcePatternType.LITERAL
     permission = AclPermissionType.ALLOW if grant.is_allowed else AclPermissionType.DENY
     operation = AclOperation[grant.operation]

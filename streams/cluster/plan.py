@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from confluent_kafka.admin import AdminClient
 
-from streams.cluster.access import Access, Grant, access_drift, grants, missing_drift
+from streams.cluster.access import Access, AclEntry, access_drift, grants, missing_drift
 from streams.cluster.access_cluster import create_grants, read_grants
 from streams.cluster.topics import MISSING, Drift, Remedy, TopicPlan
 
@@ -30,7 +30,7 @@ class ClusterPlan:
 
     topics: TopicPlan
     access: Access
-    found: frozenset[Grant] | None
+    found: frozenset[AclEntry] | None
 
     @classmethod
     def read(cls, admin: AdminClient, tenant: str, *, replication: int, access: Access) -> ClusterPlan:
@@ -55,7 +55,7 @@ class ClusterPlan:
         return (*self.topics.drift, *((NO_AUTHORIZER,) if grants(self.access, self.tenant) else ()))
 
     @property
-    def missing_grants(self) -> frozenset[Grant]:
+    def missing_grants(self) -> frozenset[AclEntry]:
         """The access rules that the cluster lacks."""
         return frozenset() if self.found is None else grants(self.access, self.tenant) - self.found
 

@@ -16,7 +16,7 @@ from streams.cluster.access import (
     NOBODY,
     Access,
     AccessError,
-    Grant,
+    AclEntry,
     Pattern,
     ResourceKind,
     access_drift,
@@ -209,13 +209,13 @@ def test_without_a_file_nobody_has_a_role(tmp_path: Path) -> None:
 def test_a_cluster_as_wanted_has_no_drift() -> None:
     """Rules of other tenants, and of people who have nothing to do with us, are no drift."""
     others = {
-        Grant(pattern=Pattern(kind=ResourceKind.TOPIC, name="orders"), principal="User:sue", operation="ALL"),
-        Grant(
+        AclEntry(pattern=Pattern(kind=ResourceKind.TOPIC, name="orders"), principal="User:sue", operation="ALL"),
+        AclEntry(
             pattern=Pattern(kind=ResourceKind.GROUP, name="orders-", prefixed=True),
             principal="User:sue",
             operation="READ",
         ),
-        Grant(
+        AclEntry(
             pattern=Pattern(kind=ResourceKind.CLUSTER, name="kafka-cluster"), principal="User:sue", operation="DESCRIBE"
         ),
     }
@@ -225,7 +225,7 @@ def test_a_cluster_as_wanted_has_no_drift() -> None:
 
 def test_each_missing_grant_is_named() -> None:
     wanted = grants(ACCESS, "acme")
-    gone = Grant(
+    gone = AclEntry(
         pattern=Pattern(kind=ResourceKind.GROUP, name="macaw.acme.tool.bank"), principal="User:bank", operation="READ"
     )
 
@@ -245,46 +245,50 @@ def group(name: str, *, prefixed: bool = False) -> Pattern:
 
 
 TOO_MUCH = {
-    "a stranger reads results": Grant(pattern=topic("macaw.acme.results"), principal="User:eve", operation="READ"),
-    "everybody reads results": Grant(pattern=topic("macaw.acme.results"), principal="User:*", operation="READ"),
-    "an agent writes decisions": Grant(
+    "a stranger reads results": AclEntry(pattern=topic("macaw.acme.results"), principal="User:eve", operation="READ"),
+    "everybody reads results": AclEntry(pattern=topic("macaw.acme.results"), principal="User:*", operation="READ"),
+    "an agent writes decisions": AclEntry(
         pattern=topic("macaw.acme.decisions"), principal="User:shopper", operation="WRITE"
     ),
-    "an agent may do all to intake": Grant(
+    "an agent may do all to intake": AclEntry(
         pattern=topic("macaw.acme.intake"), principal="User:shopper", operation="ALL"
     ),
-    "a topic that is not there yet": Grant(pattern=topic("macaw.acme.logins"), principal="User:eve", operation="READ"),
-    "every topic": Grant(pattern=topic("*"), principal="User:eve", operation="READ"),
-    "a prefix above us": Grant(pattern=topic("mac", prefixed=True), principal="User:eve", operation="WRITE"),
-    "a prefix inside us": Grant(pattern=topic("macaw.acme.de", prefixed=True), principal="User:eve", operation="WRITE"),
-    "a prefix of any tenant": Grant(pattern=topic("macaw.", prefixed=True), principal="User:olga", operation="READ"),
-    "the operator's topic": Grant(pattern=topic("macaw.ops.sessions"), principal="User:guest", operation="READ"),
-    "the monitor's group": Grant(pattern=group("macaw.monitor"), principal="User:bank", operation="READ"),
-    "a tool's group": Grant(pattern=group("macaw.acme.tool.bank"), principal="User:shopper", operation="READ"),
-    "a view's group": Grant(pattern=group("macaw-views-1"), principal="User:eve", operation="DELETE"),
-    "every group": Grant(pattern=group("*"), principal="User:eve", operation="READ"),
-    "the monitor's transactions": Grant(
+    "a topic that is not there yet": AclEntry(
+        pattern=topic("macaw.acme.logins"), principal="User:eve", operation="READ"
+    ),
+    "every topic": AclEntry(pattern=topic("*"), principal="User:eve", operation="READ"),
+    "a prefix above us": AclEntry(pattern=topic("mac", prefixed=True), principal="User:eve", operation="WRITE"),
+    "a prefix inside us": AclEntry(
+        pattern=topic("macaw.acme.de", prefixed=True), principal="User:eve", operation="WRITE"
+    ),
+    "a prefix of any tenant": AclEntry(pattern=topic("macaw.", prefixed=True), principal="User:olga", operation="READ"),
+    "the operator's topic": AclEntry(pattern=topic("macaw.ops.sessions"), principal="User:guest", operation="READ"),
+    "the monitor's group": AclEntry(pattern=group("macaw.monitor"), principal="User:bank", operation="READ"),
+    "a tool's group": AclEntry(pattern=group("macaw.acme.tool.bank"), principal="User:shopper", operation="READ"),
+    "a view's group": AclEntry(pattern=group("macaw-views-1"), principal="User:eve", operation="DELETE"),
+    "every group": AclEntry(pattern=group("*"), principal="User:eve", operation="READ"),
+    "the monitor's transactions": AclEntry(
         pattern=Pattern(kind=ResourceKind.TRANSACTIONAL_ID, name="macaw.monitor.0.0"),
         principal="User:eve",
         operation="WRITE",
     ),
-    "power over the cluster": Grant(
+    "power over the cluster": AclEntry(
         pattern=Pattern(kind=ResourceKind.CLUSTER, name="kafka-cluster"), principal="User:eve", operation="ALTER"
     ),
     "the monitor from one host": replace(
-        Grant(pattern=topic("macaw.acme.audit"), principal="User:monitor", operation="WRITE"), host="10.0.0.1"
+        AclEntry(pattern=topic("macaw.acme.audit"), principal="User:monitor", operation="WRITE"), host="10.0.0.1"
     ),
     "a denial that stops the monitor": replace(
-        Grant(pattern=topic("macaw.acme.audit"), principal="User:monitor", operation="WRITE"), is_allowed=False
+        AclEntry(pattern=topic("macaw.acme.audit"), principal="User:monitor", operation="WRITE"), is_allowed=False
     ),
-    "an operation that is not known": Grant(
+    "an operation that is not known": AclEntry(
         pattern=topic("macaw.acme.audit"), principal="User:monitor", operation="UNKNOWN"
     ),
 }
 
 
 @pytest.mark.parametrize("extra", TOO_MUCH.values(), ids=TOO_MUCH.keys())
-def test_whatever_reaches_a_tenant_and_was_not_planned_is_drift(extra: Grant) -> None:
+def test_whatever_reaches_a_tenant_and_was_not_planned_is_drift(extra: AclEntry) -> None:
     """It is named, and never taken away: whose it is nobody here can know."""
     [drift] = access_drift(ACCESS, "acme", grants(ACCESS, "acme") | {extra})
 
@@ -310,4 +314,4 @@ def test_whatever_reaches_a_tenant_and_was_not_planned_is_drift(extra: Grant) ->
 )
 def test_a_pattern_concerns_whom_it_reaches(pattern: Pattern, concerned: bool) -> None:
     """A name that only begins alike is another's; a prefix that is a star means names that begin with a star."""
-    assert concerns(Grant(pattern=pattern, principal="User:eve", operation="READ"), "acme") is concerned
+    assert concerns(AclEntry(pattern=pattern, principal="User:eve", operation="READ"), "acme") is concerned

@@ -29,7 +29,7 @@ from confluent_kafka.cimpl import NewTopic
 from producers.home.security import UNSECURED
 from schemas import topics
 from schemas.topics import INTAKE, OPS_TOPICS, RESULTS, TENANT_TOPICS, Topic
-from streams.cluster.access import AccessError, Grant, Pattern, ResourceKind
+from streams.cluster.access import AccessError, AclEntry, Pattern, ResourceKind
 from streams.cluster.access_cluster import create_grants, read_grants
 from streams.cluster.topics import Drift
 from streams.local.choose import NamedBroker
@@ -184,7 +184,7 @@ def test_nobody_but_the_operator_changes_topics_or_rules(world: SecuredWorld, ro
     credential = UserScramCredentialUpsertion(
         "monitor", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), b"taken over"
     )
-    everything = Grant(
+    everything = AclEntry(
         pattern=Pattern(kind=ResourceKind.TOPIC, name="macaw.", prefixed=True),
         principal="User:stranger",
         operation="ALL",
@@ -231,9 +231,9 @@ def test_a_named_broker_that_asks_who_we_are_is_asked_with_our_name(world: Secur
 def test_a_rule_too_many_is_named_and_left(world: SecuredWorld) -> None:
     """Everybody may read results: nobody planned that. Another tenant's plan does not mind."""
     results = Pattern(kind=ResourceKind.TOPIC, name=RESULTS.of(world.left))
-    too_many = Grant(pattern=results, principal="User:*", operation="READ")
+    too_many = AclEntry(pattern=results, principal="User:*", operation="READ")
     prefix = Pattern(kind=ResourceKind.TOPIC, name="macaw", prefixed=True)
-    almighty = Grant(
+    almighty = AclEntry(
         pattern=Pattern(kind=ResourceKind.CLUSTER, name="kafka-cluster"), principal="User:eve", operation="ALTER"
     )
     with world.broker.admin(SUPER) as admin:
