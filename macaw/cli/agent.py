@@ -59,17 +59,21 @@ def register(
     say(f"{name} is registered in {folder.tenant} with {roles}; its key is {folder.key_file('agent', name)}")
 
 
-def attributes_in(pairs: list[str]) -> dict[str, str]:
-    """Return the attributes of some --attribute options, each KEY=VALUE. Raises BadParameter."""
+def attributes_in(pairs: list[str], *, apart: tuple[str, ...] = ("roles",)) -> dict[str, str]:
+    """Return the attributes of some --attribute options, each KEY=VALUE; those of `apart` have their own options.
+
+    Raises:
+        BadParameter: an option has another form, or names one of `apart`.
+    """
     from processors.identity.attributes import attributes_from
     from processors.policy.errors import AttributeInvalidError
 
     found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not key or not equals or key == "roles" or key in found:
+        if not key or not equals or key in apart or key in found:
             raise typer.BadParameter(
-                f"got {pair[:80]!r}, want KEY=VALUE, each key once; give roles with --role",
+                f"got {pair[:80]!r}, want KEY=VALUE, each key once; {' and '.join(apart)} have an option of their own",
                 param_hint="--attribute",
             )
         found[key] = value

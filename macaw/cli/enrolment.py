@@ -60,7 +60,8 @@ def create(
     if unknown := sorted(set(kind) - set(KINDS)):
         raise typer.BadParameter(f"got {unknown[0][:80]!r}, want {', '.join(KINDS)}", param_hint="--for")
     lists = {"roles": role or [], "attests": attests or []}
-    grant = grant_of(kind, names or name, count, attributes_in(attribute or []), lists)
+    texts = attributes_in(attribute or [], apart=tuple(lists))
+    grant = grant_of(kind, names or name, count, texts, lists)
     expires_at = None if days is None else clock_ms() + int(days * 86_400_000)
     home, folder = open_tenant(tenant)
     path = create_enrolment(home, folder, name, grant, expires_at=expires_at, machine=machine)

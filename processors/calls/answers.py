@@ -31,6 +31,7 @@ from processors.intake.identify import Signer
 from processors.policy.attestations import Request
 from processors.policy.call import Circumstances
 from processors.policy.decide import decide
+from processors.policy.evaluation import Work, new_work
 from processors.policy.names import known_as
 from processors.policy.requirements import Meta
 from processors.policy.resolve import Subject
@@ -224,10 +225,30 @@ def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, Attributes]:
     raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, "only a person or a registered approver may answer a request")
 
 
-def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Subject) -> None:
+class OwnPolicies:
+    """The verdicts of an approver's own policies, in one record: each key is judged once, and all within one budget.
+
+    They need not grant `attestation:<key>`, criteria are the grant; they may forbid it. `subject` is `approver_of`'s.
+    """
+
+    def __init__(self, tables: Tables, signer: Signer, subject: Subject, budget: Work) -> None:
+        self._of, self._budget = (tables, signer, subject), budget
+        self._verdicts: dict[str, Verdict] = {}
+
+    def verdict(self, key: str) -> Verdict:
+        """Return the verdict on answering requests for a key."""
+        found = self._verdicts.get(key)
+        if found is None:
+            found = self._verdicts[key] = _judged_by_own_policies(*self._of, f"attestation:{key}", self._budget)
+        return found
+
+
+def check_approver(
+    tables: Tables, row: RequestRow, signer: Signer, subject: Subject, own: OwnPolicies | None = None
+) -> None:
     """Raise Refusal APPROVER_IS_REQUESTER or APPROVER_NOT_AUTHORIZED unless the signer may answer a request.
 
-    `subject` comes from `approver_of`.
+    `subject` comes from `approver_of`; `own` is given where several requests are looked at.
     """
     if names_of(subject) & set(row.chain):
         raise Refusal(Reason.APPROVER_IS_REQUESTER)
@@ -238,8 +259,7 @@ def check_approver(tables: Tables, row: RequestRow, signer: Signer, subject: Sub
             Reason.APPROVER_NOT_AUTHORIZED,
             f"the approver needs {' or '.join(criteria_asked(row))}"[: limits.DETAIL_CHARS_MAX],
         )
-    # The criteria are the grant, so an approver's own policies need not grant `attestation:<key>`; they may forbid it.
-    verdict = _judged_by_own_policies(tables, f"attestation:{row.key}", signer, subject)
+    verdict = (own or OwnPolicies(tables, signer, subject, new_work())).verdict(row.key)
     if verdict.outcome != Outcome.ALLOWED:
         raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, f"the approver's own policies forbid it: {verdict.reason}")
 
@@ -252,11 +272,13 @@ def _newest(tables: Tables, signer: Signer, subject: Subject) -> Subject:
     return subject_of(NONE if attributes is None else attributes, Role.USER, signer.principal_id)
 
 
-def _judged_by_own_policies(tables: Tables, resource: str, signer: Signer, subject: Subject) -> Verdict:
+def _judged_by_own_policies(tables: Tables, signer: Signer, subject: Subject, resource: str, budget: Work) -> Verdict:
     if signer.session is None:  # a registered approver
-        return decide(current_policies(tables), subject, resource, {}, Circumstances(now=tables.now, granted=True))
+        call = Circumstances(now=tables.now, granted=True)
+        return decide(current_policies(tables), subject, resource, {}, call, budget)
     chain = Chain((subject,))
     attested = Attested(tables, signer.kid, chain, b"")  # no approvals: an answer is not a call
     return decide_call(
-        tables, signer.session, resource, {}, session_id=signer.kid, chain=chain, attested=attested, granted=True
-    )
+        tables, signer.session, resource, {}, session_id=signer.kid, chain=chain, attested=attested, granted=True,
+        work=budget,
+    )  # fmt: skip

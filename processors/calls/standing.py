@@ -50,14 +50,31 @@ def grant_id(root: str, acting: str, key: str) -> bytes:
 
 
 class Attested:
-    """The attestations and approvals for one call: the read-only view that policies look at."""
+    """The attestations and approvals for one call: the read-only view that policies look at.
 
-    __slots__ = ("_chain", "_event", "_session_id", "_tables")
+    It serves one decision, in which nothing is written: each key is looked up once, however many documents ask for it.
+    """
+
+    __slots__ = ("_approvals", "_chain", "_event", "_records", "_session_id", "_tables")
 
     def __init__(self, tables: Tables, session_id: bytes, chain: Chain, event: bytes) -> None:
         self._tables, self._session_id, self._chain, self._event = tables, session_id, chain, event
+        self._records: dict[str, Sequence[Record]] = {}
+        self._approvals: dict[str, Sequence[Approval]] = {}
 
     def records(self, key: str) -> Sequence[Record]:
+        found = self._records.get(key)
+        if found is None:
+            found = self._records[key] = self._recorded(key)
+        return found
+
+    def approvals(self, key: str) -> Sequence[Approval]:
+        found = self._approvals.get(key)
+        if found is None:
+            found = self._approvals[key] = self._approved(key)
+        return found
+
+    def _recorded(self, key: str) -> Sequence[Record]:
         if key == PHISHING_RESISTANT and self._chain.hops and not self._chain.bound:
             # The login that counts is the root's, as it was when the first hop was granted: the signer's own login
             # says nothing of that person. Its uses are not known any more, so a policy that limits them is not met.
@@ -65,7 +82,7 @@ class Attested:
             return (Record(position=0, set_at=at, uses=_UNKNOWN),) if self._chain.phishing_resistant else ()
         return records_of(self._tables, self._session_id, key)
 
-    def approvals(self, key: str) -> Sequence[Approval]:
+    def _approved(self, key: str) -> Sequence[Approval]:
         tables, found = self._tables, []
         request = tables.requests.get(request_id(self._event, key))
         if request is not None and request.waits:

@@ -29,6 +29,7 @@ from processors.effects import Effects
 from processors.identity.attributes import subject_of
 from processors.intake.identify import Signer
 from processors.policy.errors import ResourceInvalidError
+from processors.policy.evaluation import Work, new_work, to_pay
 from processors.policy.patterns import resource_name
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
@@ -55,13 +56,17 @@ def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         argument = jcs.parse_strict(body.argument.encode("utf-8", "surrogatepass"))
     except jcs.MalformedJSONError as exc:
         raise Refusal(Reason.QUERY_INVALID, f"the argument is not strict JSON: {exc.cause}") from exc
-    told = ask(tables, signer, argument)
+    budget = new_work()
+    try:
+        told = ask(tables, signer, argument, budget)
+    finally:
+        work.note(effects, signer.principal_id, to_pay(budget))
     payload = effects.reply_payload(event.header.salt, told)
     work.note_answer(effects, signer.principal_id, told, payload)
     effects.reply(Outcome.ACCEPTED, payload=payload)
 
 
-def _attestations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+def _attestations(tables: Tables, signer: Signer, argument: JSONValue, _: Work) -> JSONValue:
     key, after = _attestations_asked(argument)
     group = signer.kid if key is None else (signer.kid, key)
     page, last = _page(after, limits.QUERY_ROWS_MAX, tables.attestations.of(group))
@@ -119,7 +124,7 @@ def _page(after: bytes | None, size: int, *lists: Sequence[bytes]) -> tuple[list
     return page, page[-1] if len(keys) > len(page) else None
 
 
-def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+def _approvals(tables: Tables, signer: Signer, argument: JSONValue, budget: Work) -> JSONValue:
     """Return a page of the requests that the asker may answer; the rows looked at are bounded, not those found."""
     after = _place(argument)
     subject, _ = answers.approver_of(tables, signer)
@@ -128,13 +133,17 @@ def _approvals(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue
     at = 0 if after is None else bisect.bisect_right(keys, after)
     looked_at = keys[at : at + limits.QUERY_ROWS_MAX]
     told: list[JSONValue] = []
-    for key in looked_at:
+    own = answers.OwnPolicies(tables, signer, subject, budget)
+    for place, key in enumerate(looked_at):
         row = tables.requests.rows[key]
         if tables.now >= row.open_until:
             continue
         try:
-            answers.check_approver(tables, row, signer, subject)
+            answers.check_approver(tables, row, signer, subject, own)
         except Refusal:
+            if budget[0] < 0 and place:  # the next page goes on here, with work of its own
+                looked_at = looked_at[:place]
+                break
             continue  # this asker may not answer it, so may not see it
         told.append(_told(row))
     rest = at + len(looked_at) < len(keys)
@@ -158,7 +167,7 @@ def _told(row: RequestRow) -> dict[str, JSONValue]:
     }
 
 
-def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+def _invocation(tables: Tables, signer: Signer, argument: JSONValue, budget: Work) -> JSONValue:
     """Return a waiting call whole, to its requester or to an approver of one of its requests."""
     if not (isinstance(argument, str) and _DIGEST.fullmatch(argument)):
         raise Refusal(Reason.QUERY_INVALID, "the argument is not the leaf of a call's event, 64 hex digits")
@@ -168,7 +177,7 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValu
         return {"event": argument, "resource": over[0].resource, "outcome": _ended(over)}
     rows = _requests_of(tables, leaf)
     asked = next((row for row in rows if row.call.event), None)
-    if asked is None or not _may_see(tables, signer, rows):
+    if asked is None or not _may_see(tables, signer, rows, budget):
         raise Refusal(Reason.APPROVAL_UNKNOWN)
     # As it was signed, so that approvers judge the caller's own bytes.
     return {
@@ -196,20 +205,21 @@ def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:
     return [row for row in rows if row.event == leaf and not row.closed]
 
 
-def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow]) -> bool:
+def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow], budget: Work) -> bool:
     if any(signer.principal_id in {row.root, row.acting} for row in rows):
         return True
     subject, _ = answers.approver_of(tables, signer)
+    own = answers.OwnPolicies(tables, signer, subject, budget)
     for row in rows:
         try:
-            answers.check_approver(tables, row, signer, subject)
+            answers.check_approver(tables, row, signer, subject, own)
         except Refusal:
             continue
         return True
     return False
 
 
-def _delegations(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+def _delegations(tables: Tables, signer: Signer, argument: JSONValue, _: Work) -> JSONValue:
     """Return a page of both lists together, in order of ids. No principal delegates to itself: a row is in one list."""
     me, rows = signer.principal_id, tables.delegations.rows
     lists = (tables.delegations.of(("by", me)), tables.delegations.of(("to", me)))
@@ -234,7 +244,7 @@ def _delegation(leaf: bytes, row: DelegationRow) -> JSONValue:
     }
 
 
-def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue) -> JSONValue:
+def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue, _: Work) -> JSONValue:
     session = signer.session
     if not isinstance(argument, str) or session is None:
         raise Refusal(Reason.QUERY_INVALID, "the argument is not the name of a resource, or no session asks")
@@ -250,7 +260,7 @@ def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue) -> JS
     return {"resource": argument, "policies": told}
 
 
-_QUESTIONS: dict[str, Callable[[Tables, Signer, JSONValue], JSONValue]] = {
+_QUESTIONS: dict[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]] = {
     "attestations": _attestations,
     "approvals": _approvals,
     "invocation": _invocation,

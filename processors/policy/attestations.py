@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from processors.policy import limits
-from processors.policy.evaluation import Approval, Evaluation, Record
-from processors.policy.globs import granting
+from processors.policy.evaluation import Approval, Evaluation, Record, spend
+from processors.policy.globs import grant_glob
 from processors.policy.names import known_as
 from processors.policy.requirements import Meta, Requirement
 
@@ -38,7 +38,8 @@ def judge_internal(requirement: Requirement, call: Evaluation) -> tuple[str, Use
     """Return the reason for which an internal requirement is not met, or the record that meets it."""
     meta = requirement.meta
     records = call.tables.attestations.records(requirement.key)
-    found = [(_fault(record, meta, call.now), record) for record in records]
+    spend(call.work, limits.RECORD_UNITS * (1 + len(records)))
+    found = [(_fault(record, meta, call), record) for record in records]
     valid = [record for fault, record in found if not fault]
     if valid:
         best = min(valid, key=lambda record: _preference(record, meta))
@@ -47,18 +48,24 @@ def judge_internal(requirement: Requirement, call: Evaluation) -> tuple[str, Use
     return f"ATTESTATION_{next((name for name in _INTERNAL if name in faults), 'MISSING')}", None
 
 
-def _fault(record: Record, meta: Meta, now: int) -> str:
+def _fault(record: Record, meta: Meta, call: Evaluation) -> str:
     """Return the fault of a record by the stricter terms of its setter and the policy, or "" if it has none."""
     uses = _uses_max(record, meta)
-    if now >= _ends(record, meta):
+    if call.now >= _ends(record, meta):
         return "EXPIRED"
     if uses is not None and record.uses >= uses:
         return "CONSUMED"
     if record.revoked:
         return "REVOKED"
-    if meta.set_by and not any(granting(pattern)(record.setter) for pattern in meta.set_by):
-        return "WRONG_SETTER"
-    return ""
+    return "WRONG_SETTER" if meta.set_by and not _is_setter(record.setter, meta, call) else ""
+
+
+def _is_setter(setter: str, meta: Meta, call: Evaluation) -> bool:
+    for glob in map(grant_glob, meta.set_by):
+        spend(call.work, glob.base + glob.units * len(setter))
+        if glob.meets(setter):
+            return True
+    return False
 
 
 def _uses_max(record: Record, meta: Meta) -> int | None:
@@ -117,7 +124,10 @@ def _approved(requirement: Requirement, call: Evaluation) -> tuple[str, Use | No
     """Return a reason to deny, or the approval that meets a requirement; neither where it is outstanding."""
     meta, key = requirement.meta, requirement.key
     faults = []
-    for approval in call.tables.attestations.approvals(key):
+    approvals = call.tables.attestations.approvals(key)
+    people = sum(len(approval.approvers) for approval in approvals)
+    spend(call.work, limits.RECORD_UNITS * (1 + len(approvals)) + limits.APPROVER_UNITS * people)
+    for approval in approvals:
         if approval.bound and approval.denied:
             return "APPROVAL_DENIED", None
         if not approval.bound and (meta.once or approval.denied):

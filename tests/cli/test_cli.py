@@ -64,6 +64,7 @@ ROOT = Path(__file__).parents[2]
         (("agent", "register", "a", "--attribute", "novalue"), "key=value"),
         (("agent", "register", "a", "--attribute", "k=1", "--attribute", "k=2"), "key=value"),
         (("agent", "register", "a", "--attribute", "roles=admin"), "key=value"),
+        (("enrolment", "create", "desk", "--for", "tool", "--attribute", "attests=checked"), "attests have an option"),
         (("policy", "publish"), "files"),
         (("policy", "publish", "absent.json"), "absent.json"),
         (("tool", "serve", "bank"), "app=module"),
@@ -300,6 +301,14 @@ def test_a_traceback_comes_only_when_asked_for(
 
     assert "Traceback" in ran.err
     assert ran.err.splitlines()[-1].startswith("macaw: ")
+
+
+def test_a_missing_part_of_the_server_is_named_with_its_installation() -> None:
+    """The plain wheel has no server: `macaw decide --serve` says so, and not that something unforeseen has happened."""
+    missing = ModuleNotFoundError("No module named 'starlette.routing'", name="starlette.routing")
+
+    assert "pip install 'macaw-streams[server]'" in sentence(missing)
+    assert "unexpected" in sentence(ModuleNotFoundError("No module named 'my_tool'", name="my_tool"))
 
 
 # --- data

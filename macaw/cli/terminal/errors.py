@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from schemas.errors import InputError, MacawError
 
+SERVER_PACKAGES = frozenset({"aiokafka", "faust", "mode", "noida_db", "starlette", "uvicorn", "yarl"})  # of [server]
+
 
 class CommandError(InputError):
     """The command cannot be carried out; the message is the sentence for the user."""
@@ -33,6 +35,8 @@ def sentence(exc: Exception) -> str:
             text = f"Kafka refused the request: {exc.args[0].str()}; check that the brokers are running"
         case OSError() if exc.filename is not None:
             text = f"cannot use {exc.filename}: {exc.strerror}"
+        case ModuleNotFoundError() if (exc.name or "").partition(".")[0] in SERVER_PACKAGES:
+            text = f"the server is not installed ({exc.name} is missing): run `pip install 'macaw-streams[server]'`"
         case MacawError():
             text = str(exc)  # written for people; quotes in it are escaped when it is printed
         case _:

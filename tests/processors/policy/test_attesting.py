@@ -1,17 +1,20 @@
 """Attestations as conditions: which record serves, who is asked, what is used up, and a call that is decided again."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from processors.policy import limits
 from processors.policy.attestations import Use
 from processors.policy.call import Circumstances
 from processors.policy.decide import decide, index_policies
-from processors.policy.evaluation import Approval, Approver, Lookups, Record, Session
+from processors.policy.evaluation import Approval, Approver, Lookups, Record, Session, new_work
 from processors.policy.index import PolicyIndex
 from processors.policy.resolve import Subject
 from processors.policy.verdict import Verdict
+from schemas.words import Outcome, Stage
 from tests.processors.policy.written import policies_of
 
 NOW = 1_772_463_600_000
@@ -268,3 +271,46 @@ def test_of_two_roles_the_one_that_allows_is_charged_and_used():
     assert (allowed.outcome, allowed.branch) == ("allowed", "role:b")
     assert [key for key, _ in allowed.effects.buckets] == [b"p\x00role:b"]
     assert json.loads(json.dumps(allowed.effects.uses)) == [["k", 1]]
+
+
+# ---- what it costs
+
+
+def units(index: PolicyIndex, view: View) -> int:
+    work = new_work()
+    call = Circumstances(now=NOW, session=Session(session_id="5e", expires_at=ENDS), tables=Lookups(attestations=view))
+    decide(index, EVE, "tool:x", {}, call, work)
+    return limits.WORK_UNITS_MAX - work[0]
+
+
+def test_each_approver_that_is_looked_at_costs_work_for_every_document_that_asks() -> None:
+    """Otherwise a hundred documents that ask for sixteen people each held up every tenant of a worker for seconds."""
+    index = requiring("k", k={"approval_criteria": "role:lead", "timeout": 60})
+    one, two = (Approval(1, NOW, bound=False, approvers=people) for people in ((LEAD,), (LEAD, OTHER_LEAD)))
+
+    told = [units(index, View(approvals={"k": approvals})) for approvals in ([], [one], [two], [one, two])]
+
+    a_first, one_more, another = (more - less for less, more in pairwise(told))
+    assert one_more == limits.APPROVER_UNITS
+    assert a_first == another == limits.RECORD_UNITS + limits.APPROVER_UNITS
+
+
+def test_each_record_and_each_pattern_of_setters_costs_work() -> None:
+    record = Record(position=1, set_at=NOW, setter="tool:desk/check")
+    plain, bound = requiring("k"), requiring("k", k={"set_by": ["tool:a/*", "tool:b/*"]})
+
+    def cost(index: PolicyIndex, count: int) -> int:
+        return units(index, View(records={"k": [record] * count}))
+
+    assert cost(plain, 10) - cost(plain, 1) == 9 * limits.RECORD_UNITS
+    assert cost(bound, 10) - cost(bound, 1) > 9 * (limits.RECORD_UNITS + 2 * (limits.ITEM_UNITS + len(record.setter)))
+
+
+def test_a_call_whose_approvals_cost_too_much_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "APPROVER_UNITS", limits.WORK_UNITS_MAX)
+    index = requiring("k", k={"approval_criteria": "role:lead", "timeout": 60})
+    approval = Approval(-1, NOW, bound=True, approvers=(LEAD,))
+
+    verdict = asked(index, View(approvals={"k": [approval]}))
+
+    assert (verdict.outcome, verdict.reason, verdict.stage) == (Outcome.DENIED, "LIMIT_EXCEEDED", Stage.APPROVALS)
