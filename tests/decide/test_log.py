@@ -80,7 +80,7 @@ def test_a_log_that_became_shorter_is_not_followed(broker: BrokerInfo, tmp_path:
         followed.read()
         followed._offset += 1000
 
-        with pytest.raises(PoliciesUnknownError, match="before what was read"):
+        with pytest.raises(PoliciesUnknownError, match="but a later one was read before"):
             followed.read()
 
 

@@ -171,7 +171,7 @@ def test_a_broker_that_asks_nobody_is_not_started_for_who_says_a_password(
     monkeypatch.setenv("MACAW_HOME", str(folder.parent))
 
     assert main(("up", "--broker", broker)) == 1
-    assert "a broker that `macaw up` starts asks nobody" in capsys.readouterr().err
+    assert "a broker that `macaw up` starts does not ask for them" in capsys.readouterr().err
     assert not (folder / "broker").exists()
 
 
