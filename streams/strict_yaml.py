@@ -1,7 +1,8 @@
 """YAML with plain values, and with member names that are texts and stand once in their mapping.
 
 YAML itself leaves open which of two equal names counts, and reads `no` and `1001` as a boolean and a number. Readers
-differ in both, so a file that relies on either is refused.
+differ in both, so a file that relies on either is refused. So is a mapping that takes over the members of others with
+`<<`: names may stand twice there unseen, and a few lines of it make a value that no memory holds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def parse_yaml(text: bytes) -> object:
         return yaml.load(text, _Once)  # noqa: S506 - a loader of plain values
     except _NameError as exc:
         raise StrictYAMLError(f"{exc.problem}{_line(exc)}") from None
-    except (yaml.YAMLError, UnicodeError, RecursionError, ValueError) as exc:
+    except (yaml.YAMLError, UnicodeError, RecursionError, ValueError, AttributeError, LookupError) as exc:
+        # Of a tag that does not fit its text, as `!!bool maybe`, the library raises what its own code meets.
         raise StrictYAMLError(f"is not YAML{_line(exc)}") from None
 
 
@@ -37,7 +39,7 @@ def _line(exc: Exception) -> str:
 
 
 class _NameError(yaml.constructor.ConstructorError):
-    """A member name stands twice in one mapping, or is not a text."""
+    """A member name stands twice in one mapping, is not a text, or stands for the members of another mapping."""
 
 
 class _Once(yaml.SafeLoader):
@@ -46,7 +48,9 @@ class _Once(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - as the library has it
         seen: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag not in {_TEXT, _MERGE}:
+            if key.tag == _MERGE:
+                raise _NameError(None, None, "takes over other members with `<<`: write them out", key.start_mark)
+            if not isinstance(key, yaml.ScalarNode) or key.tag != _TEXT:
                 raise _NameError(None, None, "has a name that is not a text: put it into quotes", key.start_mark)
             if key.value in seen:
                 raise _NameError(None, None, "names something twice", key.start_mark)
