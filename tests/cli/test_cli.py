@@ -204,6 +204,7 @@ def test_a_fault_of_a_policy_does_not_claim_that_something_was_to_be_published()
         ({"a.json": {"policy_id": "role:a", "extends": "role:a"}}, "a.json is refused: E_EXTENDS_CYCLE"),
         ({"a.json": {"policy_id": "org:a"}}, "a.json is refused: E_PREFIX_RESERVED"),
         ({"a.json": {"policy_id": "role:a"}, "b.yaml": {}}, "b.yaml would be passed over"),
+        ({"a.json": {"policy_id": "role:a"}, "b.JSON": {}}, "b.JSON would be passed over"),
         ({}, "holds no policies"),
     ],
 )
