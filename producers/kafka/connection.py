@@ -13,6 +13,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from processors.proof import jcs
 from producers.home.clock import LogClock, clock_ms
 from producers.home.home import Home, TenantHome
@@ -25,6 +27,7 @@ from producers.kafka.sent import Sent
 from producers.kafka.verified import MonitorSigned
 from schemas import limits
 from schemas.attributes import Attributes
+from schemas.errors import UnavailableError
 from schemas.reasons import Reason
 from schemas.records import Body, SessionOpened
 from schemas.words import Outcome, Role
@@ -33,6 +36,10 @@ from schemas.workflow import StateQueried
 CONTROL_SECONDS = 20.0
 SESSION_TTL_MS = 3_600_000
 PAGES_MAX = 2000  # of one list, pages that were read twice included; the longest list has half as many
+
+
+class ConnectError(UnavailableError):
+    """No connection was made: the brokers do not answer, or do not show the answers of this tenant."""
 
 
 class Connection(AbstractContextManager["Connection"]):
@@ -59,7 +66,7 @@ class Connection(AbstractContextManager["Connection"]):
 
         Raises:
             HomeError, SecurityError: the configuration is missing or wrong.
-            KafkaException: the brokers do not say where the answers end. Nothing stays open then, but `opened_by`.
+            ConnectError: the brokers do not say where the answers end. Nothing stays open then, but `opened_by`.
         """
         self.home, self.tenant, self.key, self.principal_id = home, tenant, key, principal_id
         self.genesis = tenant.genesis
@@ -81,7 +88,13 @@ class Connection(AbstractContextManager["Connection"]):
                 security=security,
             )
             opened.callback(self.publisher.close)
-            self.answers = Answers(bootstrap, self.trusted, {key.kid: key}, security=security, start=answers_from)
+            try:
+                self.answers = Answers(bootstrap, self.trusted, {key.kid: key}, security=security, start=answers_from)
+            except KafkaException as exc:
+                raise ConnectError(
+                    f"the brokers at {bootstrap} do not say where the answers of {tenant.tenant} end: "
+                    f"{exc.args[0].str()}; see whether they run"
+                ) from exc
             opened.pop_all()
 
     def send(self, body: Body, *, on_behalf_of: bytes | None = None, sent: Sent | None = None) -> Sent:

@@ -6,13 +6,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from producers.home.home import Home
 from producers.home.keys import KeyPair
 from producers.kafka.answers import Answers
 from producers.kafka.connection import Connection
 from producers.kafka.publisher import Publisher
+from schemas.errors import UnavailableError
 
 NOBODY = "127.0.0.1:1"
 
@@ -21,7 +22,7 @@ def test_a_connection_that_finds_no_broker_leaves_no_thread(tmp_path: Path, monk
     """An agent tries again and again while the brokers are away."""
 
     def no_broker(_: Answers) -> None:
-        raise KafkaException("no broker answers")
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     monkeypatch.setattr(Answers, "_assign", no_broker)
     home = Home.create(tmp_path, {"bootstrap": NOBODY})
@@ -30,7 +31,7 @@ def test_a_connection_that_finds_no_broker_leaves_no_thread(tmp_path: Path, monk
     (folder.path / "genesis").write_text("a" * 64)
     key = KeyPair.generate()
     for _ in range(2):
-        with pytest.raises(KafkaException):
+        with pytest.raises(UnavailableError, match="do not say where the answers of acme end"):
             Connection(home, folder, key, "shopper")
 
     assert [one.name for one in threading.enumerate() if one.name == "publish-shopper"] == []
