@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Found and list tenants, and renew their enrolment keys.")
 
-MONITOR_SECONDS = 3.0  # a running monitor answers much sooner
+MONITOR_SECONDS = 3.0  # a monitor on Apache Kafka finds a new tenant within five seconds, so it may answer later
 
 
 @app.command("create")
@@ -43,7 +43,8 @@ def create(
     say(f"its keys are in {folder.path}, readable by you alone: root.key belongs offline, admin.key publishes policies")
     say("and registers and revokes, enrol.key registers agents without roles, monitor.key signs decisions")
     if register_enrolment(home, folder, seconds=MONITOR_SECONDS) is None:
-        say(f"no monitor has answered within {MONITOR_SECONDS:g} s: enrol.key takes effect once one runs (`macaw up`)")
+        say(f"no monitor has answered within {MONITOR_SECONDS:g} s: enrol.key takes effect as soon as one does")
+        say("a monitor that runs finds a new tenant within seconds; where none runs, start `macaw up`")
 
 
 def _home() -> Home:

@@ -1,7 +1,8 @@
 """The broker that `macaw up` starts: the one that the installation was made with, else the best of this machine.
 
-`broker_kind` in `.macaw/config.json` records the choice. It is binding while the installation has tenants: their logs
-are on that broker, and would seem to have vanished on another one.
+`broker_kind` in `.macaw/config.json` records the choice; a `bootstrap` without it, written by hand, names brokers of
+others. The choice is binding while the installation has tenants: their logs are on that broker, and on another one they
+would seem to have vanished. For the same reason a broker of this machine is not started without their logs.
 """
 
 from __future__ import annotations
@@ -46,12 +47,14 @@ def start_broker(base: Path, named: BrokerKind | None, *, discard: bool, say: Ca
     security = home.security if home else UNSECURED
     if security and kinds != [BrokerKind.ENVIRONMENT]:
         raise OtherBrokerError(
-            "config.json has credentials under `kafka`, but a broker that `macaw up` starts needs none: "
+            "config.json has credentials under `kafka`, but a broker that `macaw up` starts does not ask for them: "
             "remove `kafka`, or name the brokers in MACAW_BOOTSTRAP_SERVERS"
         )
     folder = base / ".macaw" / "broker"
     if discard and kinds == [BrokerKind.EMBEDDED] and EmbeddedBroker(folder).marker.exists():
         _set_tenants_aside(base / ".macaw", say)
+    if home and made_with and kinds == [made_with]:
+        _check_logs(home, folder / made_with, made_with)
     environ, port = dict(os.environ), 0
     if home and kinds == [made_with]:
         environ.setdefault("MACAW_BOOTSTRAP_SERVERS", home.config.get("bootstrap", ""))
@@ -71,8 +74,10 @@ def start_broker(base: Path, named: BrokerKind | None, *, discard: bool, say: Ca
 def _made_with(home: Home | None) -> BrokerKind | None:
     """Return the kind of broker that the installation was made with. Raises HomeError for an unknown kind."""
     kind = home.config.get("broker_kind") if home else None
-    if home is None or kind is None:
+    if home is None:
         return None
+    if kind is None:
+        return BrokerKind.ENVIRONMENT if home.config.get("bootstrap") else None
     if kind not in set(BrokerKind):
         raise HomeError(
             f"`broker_kind` is {kind[:20]!r} in {home.path / 'config.json'}: use one of {', '.join(BrokerKind)}"
@@ -93,6 +98,15 @@ def _kinds(home: Home | None, made_with: BrokerKind | None, named: BrokerKind | 
             "out, or set MACAW_HOME to another folder"
         )
     return [wanted]
+
+
+def _check_logs(home: Home, store: Path, kind: BrokerKind) -> None:
+    """Raise OtherBrokerError if a local broker would start empty although there are tenants."""
+    if kind in LOCAL and not store.is_dir() and (tenants := home.tenants()):
+        raise OtherBrokerError(
+            f"the logs of {', '.join(tenants)} are not in {store}, and a broker that starts there would be empty: run "
+            f"`macaw up` where they are, or bring that folder back; to begin anew, move {home.path / 'tenants'} away"
+        )
 
 
 def _port(home: Home) -> int:

@@ -78,7 +78,8 @@ def policy_paths(places: Iterable[Path]) -> list[Path]:
 def _check_passed_over(folder: Path) -> None:
     """Raise PolicyFilesError for a file that people could take for a policy although its name is not `*.json`."""
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in _TAKEN_FOR_POLICIES:
+        suffix = file.suffix.lower()
+        if suffix in _TAKEN_FOR_POLICIES or (suffix == ".json" and file.suffix != suffix):
             raise PolicyFilesError(f"{file} would be passed over: policies are *.json; rename it, or move it elsewhere")
 
 

@@ -13,6 +13,7 @@ from producers.client.vault import ValueTooLargeError, VaultEntry
 from producers.home.heads import HeadsError, LogRollbackError, VaultRollbackError
 from producers.home.process import ForkedError
 from producers.kafka.appending import PublishError
+from producers.kafka.connection import ConnectError
 from producers.kafka.consuming import LogSetBackError
 from producers.kafka.outcomes import (
     AlreadyCalledError,
@@ -39,6 +40,7 @@ __all__ = [
     "CallForgedError",
     "CallOverError",
     "Client",
+    "ConnectError",
     "DeniedError",
     "FailedError",
     "ForkedError",

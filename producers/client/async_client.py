@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Unpack
 
 from producers.client.calls import Asking, Invoking, parts_of
+from producers.client.cancelled import in_thread
 from producers.client.client import Client
 from producers.client.open_call import ANSWER_SECONDS, CallPatience, OpenCall, Waiting
 from producers.home.home import Home
@@ -35,8 +37,9 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     async def connect(
         cls, tenant: str | None, name: str, *, home: Home | None = None, session_ttl_ms: int = SESSION_TTL_MS
     ) -> AsyncClient:
-        """Open a session, as `Client.connect`."""
-        return cls(await asyncio.to_thread(Client.connect, tenant, name, home=home, session_ttl_ms=session_ttl_ms))
+        """Open a session, as `Client.connect`; one that comes after its task was cancelled ends at once."""
+        connect = partial(Client.connect, tenant, name, home=home, session_ttl_ms=session_ttl_ms)
+        return cls(await in_thread(connect, _close_apart))
 
     @classmethod
     async def resume(
@@ -44,7 +47,8 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     ) -> Any:
         """Come back for a result, as `Client.resume`; a task that is cancelled leaves the call once more."""
         patience = CallPatience(**how)
-        client, call = await asyncio.to_thread(Client.come_back, tenant, event_id, home=home)
+        come_back = partial(Client.come_back, tenant, event_id, home=home)
+        client, call = await in_thread(come_back, lambda found: _close_apart(found[0] if found else None))
         async with cls(client):
             return await call.finish_async(patience)
 
@@ -69,10 +73,10 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     async def begin(
         self, resource: str, parameters: Mapping[str, Any], *, seconds: float | None = None, **how: Unpack[Asking]
     ) -> OpenCall:
-        """Ask for an operation and return the open call, as `Client.begin`."""
+        """Ask for an operation and return the open call, as `Client.begin`. A task that is cancelled leaves it."""
         begin = partial(self.client.begin, resource, parameters, seconds=seconds, **how)
         asks_no_broker = how.get("prompts") is not None or self.client.knows(resource)
-        return begin() if asks_no_broker else await asyncio.to_thread(begin)
+        return begin() if asks_no_broker else await in_thread(begin, lambda call: call and call.leave())
 
     async def finish(self, call: OpenCall, **how: Unpack[Waiting]) -> Any:
         """Wait for a call that was begun, as `Client.finish`. A task that is cancelled leaves it among `left`.
@@ -92,3 +96,9 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _close_apart(client: Client | None) -> None:
+    """Close a client without waiting for it: the end of a session takes a moment."""
+    if client is not None:
+        threading.Thread(target=client.close, name="close-client").start()

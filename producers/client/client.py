@@ -65,6 +65,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
 
         Raises:
             HomeError, KeyFileError: the installation, tenant or key is not here.
+            ConnectError: the brokers do not answer.
             RefusedError, NoAnswerError, PublishError: the session was not opened.
         """
         registered, heads_path = _connection(tenant, "agent", name, name, home)
@@ -83,6 +84,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
 
         Raises:
             HomeError, KeyFileError: the installation, tenant or key is not here.
+            ConnectError: the brokers do not answer.
         """
         principal_id = f"{PERSON_PREFIX}{name}"
         connection, heads_path = _connection(tenant, "session", name, principal_id, home, is_session=True)
@@ -94,6 +96,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
 
         Raises:
             HomeError, KeyFileError: the installation, tenant or key is not here.
+            ConnectError: the brokers do not answer.
         """
         connection, heads_path = _connection(tenant, "approver", name, name, home)
         return cls(connection, heads_path=heads_path)

@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypedDict
 
+from producers.client.cancelled import in_thread
 from producers.client.inputs import MalformedTimeError
 from producers.client.kept_calls import Book
 from producers.home.clock import LogClock, clock_ms
@@ -74,6 +76,7 @@ class OpenCall:
         self.sent, self._book, self._clock, self._begins = sent, book, clock, begins
         self.resource = sent.resource or ""
         self.kept: WaitingCall | None = None
+        self._is_given_out = False
 
     @property
     def event_id(self) -> str:
@@ -109,7 +112,7 @@ class OpenCall:
         except BaseException:
             self.leave()
             raise
-        return await asyncio.to_thread(self._given, answer, patience.give)
+        return await in_thread(partial(self._given, answer, patience.give), self._unheard)
 
     def detach(self, seconds: float) -> WaitingCall | Answer:
         """Return the final answer, or the way back to the call where people are asked first."""
@@ -127,7 +130,12 @@ class OpenCall:
         except BaseException:
             self.leave()
             raise
-        return await asyncio.to_thread(self._detached, answer)
+        return await in_thread(partial(self._detached, answer), self._unheard)
+
+    def _unheard(self, _: object) -> None:
+        """Write down how to come back to a call whose task was cancelled before it heard of the end."""
+        if not self._is_given_out and self.event_id not in self._book.left:
+            self.keep(None)
 
     def _detached(self, answer: Answer) -> WaitingCall | Answer:
         if not waits(answer):
@@ -144,6 +152,7 @@ class OpenCall:
             result = result_of(answer)
             if give is not None:
                 give(result)
+                self._is_given_out = True
         except CallError:
             self._ended(answer)  # the error says how
             raise

@@ -23,6 +23,7 @@ from producers.home.heads import LogRollbackError
 from producers.home.keys import KeyPair
 from producers.home.process import OfOneProcess
 from producers.home.security import UNSECURED, Security
+from producers.kafka.appending import PublishError
 from producers.kafka.consuming import LogSetBackError, headers_of, take, watermarks
 from producers.kafka.registry_view import RegistryError
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
@@ -42,7 +43,15 @@ _SET_BACK = (
     " that were not read yet. Whether the call took effect is not known here: connect again, and look before you ask"
     " again"
 )
+_ENDED = (
+    "the thread that hears the answers was ended, or failed: whether the call took effect is not known here; connect"
+    " again, and look before you ask again"
+)
 _UNTIL = re.compile(r"until=(\d{1,14})", re.ASCII)
+
+
+class AnswersEndedError(PublishError):
+    """No answer is heard any more in this process, whether the event was appended or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class Answers(OfOneProcess):
 
     newest = -1  # the highest audit index of any answer that was heard
     rollback: LogRollbackError | None = None  # the last one noticed
-    _set_back: LogSetBackError | None = None
+    _deaf: LogSetBackError | AnswersEndedError | None = None  # why no further answer is heard
 
     def __init__(
         self,
@@ -139,15 +148,16 @@ class Answers(OfOneProcess):
         """Return the future of the final answer to the event with this leaf: `answer`, if that is given.
 
         For a call, name its resource; `pending` is completed if an answer says that the call waits. The future carries
-        LogSetBackError if the answers cannot be read on. Raises ForkedError.
+        LogSetBackError if the answers cannot be read on, and AnswersEndedError if their thread was ended. Raises
+        ForkedError.
         """
         self.check_process()
         waiter = _Waiter(resource, answer or Future(), self.newest, pending)
         with self._lock:
             self._waiters[leaf] = waiter
-            set_back = self._set_back
-        if set_back is not None:
-            self._fail(set_back)
+            deaf = self._deaf
+        if deaf is not None:
+            self._fail(deaf)
         self._wake.set()
         return waiter.future
 
@@ -167,6 +177,13 @@ class Answers(OfOneProcess):
         self._consumer.close()
 
     def _run(self) -> None:
+        try:
+            self._listen()
+        finally:
+            if not self._stop.is_set():
+                self._fail(AnswersEndedError(_ENDED))
+
+    def _listen(self) -> None:
         while not self._stop.is_set():
             if not self._waiters:
                 self._rest()
@@ -181,10 +198,10 @@ class Answers(OfOneProcess):
                 if message.key() in self._keys:
                     self._take(message)
 
-    def _fail(self, why: LogSetBackError) -> None:
+    def _fail(self, why: LogSetBackError | AnswersEndedError) -> None:
         """Fail every future, present and later ones: no further answer can be heard here."""
         with self._lock:
-            self._set_back, waiters = why, list(self._waiters.values())
+            self._deaf, waiters = why, list(self._waiters.values())
             self._waiters.clear()
         for waiter in waiters:
             with suppress(InvalidStateError):  # the future was cancelled meanwhile

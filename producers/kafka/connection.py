@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
+
+from confluent_kafka import KafkaException
 
 from processors.proof import jcs
 from producers.home.clock import LogClock, clock_ms
@@ -25,6 +27,7 @@ from producers.kafka.sent import Sent
 from producers.kafka.verified import MonitorSigned
 from schemas import limits
 from schemas.attributes import Attributes
+from schemas.errors import UnavailableError
 from schemas.reasons import Reason
 from schemas.records import Body, SessionOpened
 from schemas.words import Outcome, Role
@@ -33,6 +36,10 @@ from schemas.workflow import StateQueried
 CONTROL_SECONDS = 20.0
 SESSION_TTL_MS = 3_600_000
 PAGES_MAX = 2000  # of one list, pages that were read twice included; the longest list has half as many
+
+
+class ConnectError(UnavailableError):
+    """No connection was made: the brokers do not answer, or do not show the answers of this tenant."""
 
 
 class Connection(AbstractContextManager["Connection"]):
@@ -56,24 +63,39 @@ class Connection(AbstractContextManager["Connection"]):
 
         `answers_from` gives offsets of `results` to read from, by partition; without it only later answers are heard.
         `opened_by` is the connection that opened the session: its registry is used, and it is closed with this one.
+
+        Raises:
+            HomeError, SecurityError: the configuration is missing or wrong.
+            ConnectError: the brokers do not say where the answers end. Nothing stays open then, but `opened_by`.
         """
         self.home, self.tenant, self.key, self.principal_id = home, tenant, key, principal_id
         self.genesis = tenant.genesis
         self._opened_by = opened_by
         bootstrap, security = home.bootstrap, home.security
-        self.registry: RegistryView = RegistryView.of(home, tenant) if opened_by is None else opened_by.registry
         self.clock: LogClock = LogClock() if opened_by is None else opened_by.clock
-        self.trusted = MonitorSigned(self.registry, tenant=tenant.tenant, genesis=self.genesis)
-        self.publisher = Publisher(
-            bootstrap,
-            tenant=tenant.tenant,
-            genesis=self.genesis,
-            key=key,
-            principal_id=principal_id,
-            session_id=key.kid if is_session else None,
-            security=security,
-        )
-        self.answers = Answers(bootstrap, self.trusted, {key.kid: key}, security=security, start=answers_from)
+        with ExitStack() as opened:
+            self.registry: RegistryView = RegistryView.of(home, tenant) if opened_by is None else opened_by.registry
+            if opened_by is None:
+                opened.callback(self.registry.close)
+            self.trusted = MonitorSigned(self.registry, tenant=tenant.tenant, genesis=self.genesis)
+            self.publisher = Publisher(
+                bootstrap,
+                tenant=tenant.tenant,
+                genesis=self.genesis,
+                key=key,
+                principal_id=principal_id,
+                session_id=key.kid if is_session else None,
+                security=security,
+            )
+            opened.callback(self.publisher.close)
+            try:
+                self.answers = Answers(bootstrap, self.trusted, {key.kid: key}, security=security, start=answers_from)
+            except KafkaException as exc:
+                raise ConnectError(
+                    f"the brokers at {bootstrap} do not say where the answers of {tenant.tenant} end: "
+                    f"{exc.args[0].str()}; see whether they run"
+                ) from exc
+            opened.pop_all()
 
     def send(self, body: Body, *, on_behalf_of: bytes | None = None, sent: Sent | None = None) -> Sent:
         """Publish an event and return it with the futures of its answers.
@@ -174,12 +196,10 @@ class Connection(AbstractContextManager["Connection"]):
 
     def close(self) -> None:
         """Send the events that are queued, and end the connections."""
-        self.publisher.close()
-        self.answers.close()
-        if self._opened_by is not None:
-            self._opened_by.close()
-        else:
-            self.registry.close()
+        with ExitStack() as closing:  # in the opposite order, and all of them
+            closing.callback(self.registry.close if self._opened_by is None else self._opened_by.close)
+            closing.callback(self.answers.close)
+            closing.callback(self.publisher.close)
 
     def __exit__(self, *_: object) -> None:
         self.close()

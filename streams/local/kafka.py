@@ -87,10 +87,10 @@ class KafkaBroker(LocalBroker):
 
     def _command(self, port: int) -> Sequence[str]:
         self._settings_path.write_text(_properties(self._settings(port)))
-        self._log4j_path.write_text(LOG4J.format(log=self.server_log_path))
+        self._log4j_path.write_text(LOG4J.format(log=self.server_log_path.name))
         if not (self.store / "meta.properties").exists():
             self._format()
-        return self._run("kafka.Kafka", str(self._settings_path))
+        return self._run("kafka.Kafka", self._settings_path.name)
 
     def _answered(self, bootstrap: str) -> BrokerInfo:
         return BrokerInfo(bootstrap=bootstrap, kind=BrokerKind.KAFKA, version=KAFKA_VERSION, capabilities=APACHE_KAFKA)
@@ -104,12 +104,17 @@ class KafkaBroker(LocalBroker):
         return self.data_dir / "log4j2.properties"
 
     def _run(self, main_class: str, *arguments: str) -> list[str]:
+        """Return a command that runs in `data_dir`, and names the files there without their folder.
+
+        A settings file of Java is Latin-1 with backslash escapes, `log.dirs` splits at commas, and arguments depend on
+        the locale: a path like `/home/jürgen` would lead to another folder.
+        """
         return [
             self._java,
             f"-Xmx{HEAP_MIB}m",
             "-XX:+UseSerialGC",  # for two cores; its pauses are short on a small heap
             "-XX:TieredStopAtLevel=1",  # on a laptop or in a test, the second compiler does not pay off
-            f"-Dlog4j2.configurationFile={self._log4j_path}",
+            f"-Dlog4j2.configurationFile={self._log4j_path.name}",
             "-cp",
             f"{self._cache / 'libs'}/*",
             main_class,
@@ -119,10 +124,10 @@ class KafkaBroker(LocalBroker):
     def _format(self) -> None:
         # A cluster id that begins with a dash would be taken for an option.
         cluster = base64.urlsafe_b64encode(b"m" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-        command = self._run("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings_path))
+        command = self._run("kafka.tools.StorageTool", "format", "-t", cluster, "-c", self._settings_path.name)
         try:
             subprocess.run(  # noqa: S603 - a list, built by this class
-                command, capture_output=True, text=True, timeout=FORMAT_SECONDS_MAX, check=True
+                command, cwd=self.data_dir, capture_output=True, text=True, timeout=FORMAT_SECONDS_MAX, check=True
             )
         except subprocess.SubprocessError as error:
             told = getattr(error, "stderr", None) or error
@@ -137,7 +142,7 @@ class KafkaBroker(LocalBroker):
             "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}",
             "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
-            "log.dirs": str(self.store),
+            "log.dirs": self.store.name,
             **self._extra,
         }
 

@@ -32,7 +32,7 @@ def made_with(base: Path, kind: str, *tenants: str, bootstrap: str = "127.0.0.1:
     for tenant in tenants:
         (home / "tenants" / tenant).mkdir(parents=True)
         (home / "tenants" / tenant / "genesis").write_text("00" * 32)
-    home.mkdir(exist_ok=True)
+    (home / "broker" / kind).mkdir(parents=True, exist_ok=True)
     (home / "config.json").write_text(json.dumps({"broker_kind": kind, "bootstrap": bootstrap}))
     return base
 
@@ -106,3 +106,21 @@ def test_a_broker_of_others_is_found_again_without_the_environment(tmp_path: Pat
 def test_a_kind_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HomeError, match="`broker_kind` is 'rabbit'"):
         started(made_with(tmp_path, "rabbit", "acme"))
+
+
+@pytest.mark.parametrize("kind", ["embedded", "kafka"])
+def test_no_empty_broker_takes_the_place_of_a_log_that_is_not_here(tmp_path: Path, kind: str) -> None:
+    """As in a copy of the home without its broker, or on the machine that an enrolment key was made for."""
+    made_with(tmp_path, kind, "acme")
+    (tmp_path / ".macaw" / "broker" / kind).rmdir()
+
+    with pytest.raises(OtherBrokerError, match=rf"the logs of acme are not in .*/\.macaw/broker/{kind}"):
+        started(tmp_path)
+
+
+def test_brokers_that_only_the_configuration_names_are_kept(tmp_path: Path, elsewhere: str) -> None:
+    """The file was written by hand: a broker of this machine has no log, and its address would replace theirs."""
+    made_with(tmp_path, "environment", "acme")
+    (tmp_path / ".macaw" / "config.json").write_text(json.dumps({"bootstrap": elsewhere}))
+
+    assert started(tmp_path)[:2] == (BrokerKind.ENVIRONMENT, elsewhere)

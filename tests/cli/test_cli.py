@@ -248,6 +248,7 @@ def test_a_refusal_of_kafka_names_the_next_step() -> None:
         ({"a.json": {"policy_id": "role:a", "extends": "role:a"}}, "a.json is refused: E_EXTENDS_CYCLE"),
         ({"a.json": {"policy_id": "org:a"}}, "a.json is refused: E_PREFIX_RESERVED"),
         ({"a.json": {"policy_id": "role:a"}, "b.yaml": {}}, "b.yaml would be passed over"),
+        ({"a.json": {"policy_id": "role:a"}, "b.JSON": {}}, "b.JSON would be passed over"),
         ({}, "holds no policies"),
     ],
 )

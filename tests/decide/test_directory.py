@@ -82,7 +82,12 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         ("alice: {subject_types: [user, user]}", "alice.subject_types: must be 1 to"),
         ("alice: {roles: [a]}\nalice: {roles: [b]}", "names something twice, line 2"),
         ("alice: {roles: [a], roles: [b]}", "names something twice, line 1"),
-        ("alice: &a {roles: [a]}\nbob:\n  <<: *a\n  email: x\n  email: y", "names something twice, line 5"),
+        ("alice: &a {roles: [a]}\nbob:\n  email: x\n  email: y", "names something twice, line 4"),
+        ("alice: &a {roles: [a]}\nbob: {<<: *a}", "takes over other members with `<<`: write them out, line 2"),
+        ("alice: {<<: {roles: [a], roles: [b]}}", "takes over other members with `<<`: write them out, line 1"),
+        ("alice: {roles: !!timestamp x}", "is not YAML"),
+        ("alice: {roles: !!float ''}", "is not YAML"),
+        ("alice: {roles: !!bool maybe}", "is not YAML"),
         ("# " + "x" * FILE_BYTES_MAX, "is larger than"),
         ("\n".join(f"s{at}: {{}}" for at in range(SUBJECTS_MAX + 1)), "allowed are"),
     ],
@@ -95,6 +100,15 @@ def test_a_file_that_does_not_say_who_somebody_is(tmp_path: Path, text: str, mes
     for read in (read_directory, lambda path: read_person(path, "alice")):
         with pytest.raises(SubjectsFileError, match=message):
             read(path)
+
+
+def test_a_small_file_does_not_become_a_large_one(tmp_path: Path) -> None:
+    """Each line would take over ten times what the line before has."""
+    lines = [f"a{at}: &a{at} {{<<: [{', '.join([f'*a{at - 1}'] * 10)}]}}" for at in range(1, 12)]
+    path = written(tmp_path, "\n".join(["a0: &a0 {roles: [a]}", *lines]))
+
+    with pytest.raises(SubjectsFileError, match="takes over other members"):
+        read_directory(path)
 
 
 @pytest.mark.parametrize(

@@ -332,3 +332,12 @@ def test_an_outcome_that_is_kept_is_told_to_the_operator(
         outbox.send(EVENT, report())
 
     assert f"the outcome ok of the call {EVENT.hex()} cannot be reported" in caplog.text
+
+
+def test_kept_reports_are_for_their_owner_alone(tmp_path: Path) -> None:
+    """They hold results; the folder may have been there before, with another mode."""
+    memory = ExecutedCalls(tmp_path / "calls.db")
+    memory.keep_report(EVENT, "{}")
+
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    memory.close()

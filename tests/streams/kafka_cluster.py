@@ -61,10 +61,10 @@ class Node(KafkaBroker):
         return super()._settings(port) | mine
 
     def _format(self) -> None:
-        arguments = ("format", "-t", self._cluster, "-c", str(self._settings_path))
+        arguments = ("format", "-t", self._cluster, "-c", self._settings_path.name)
         command = self._run("kafka.tools.StorageTool", *arguments)
         try:
-            subprocess.run(command, capture_output=True, timeout=FORMAT_SECONDS_MAX, check=True)
+            subprocess.run(command, cwd=self.data_dir, capture_output=True, timeout=FORMAT_SECONDS_MAX, check=True)
         except subprocess.SubprocessError as error:
             raise BrokerStartError(f"node {self._number} could not be formatted: {error}") from error
 

@@ -344,3 +344,17 @@ def test_the_shared_broker_answers(broker: BrokerInfo, unique: str) -> None:
 def test_a_marked_test_gets_a_real_broker(broker: BrokerInfo) -> None:
     """It is skipped otherwise."""
     assert broker.is_real
+
+
+@needs_java
+def test_the_data_is_in_its_folder_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    """A settings file of Java has a charset of its own, escapes with backslashes, and splits lists at commas."""
+    home = tmp_path / "jürgen, 你 c:\\new #1"
+    for topics in (set[str](), {"kept"}):
+        with KafkaBroker(home) as running:
+            assert topics <= list_topics(running)
+            if not topics:
+                create_topic(running.info.bootstrap, "kept")
+    assert (home / "kafka" / "meta.properties").exists()
+    assert (home / "kafka-server.log").exists()
+    assert [one.name for one in tmp_path.iterdir()] == [home.name]
