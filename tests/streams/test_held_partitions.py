@@ -59,7 +59,7 @@ def send_bomb(bootstrap: str, topic: str, sizes: Sequence[int]) -> None:
             "compression.type": "zstd",
             "message.max.bytes": 1_000_000_000,
             "batch.size": 500_000_000,
-            "linger.ms": 500,
+            "linger.ms": 60_000,  # one batch, which `flush` sends
             "log_level": 0,
         }
     )
