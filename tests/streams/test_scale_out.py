@@ -83,6 +83,7 @@ def await_true(done: Callable[[], bool], meanwhile: Callable[[], None]) -> None:
     while not done():
         assert time.monotonic() < until
         meanwhile()
+        time.sleep(0.05)  # a trickle: as a flood it takes the processor from the workers that are waited for
 
 
 def await_shares(world: World, wanted: list[int], meanwhile: Callable[[], None]) -> None:
