@@ -63,6 +63,7 @@ def send_bomb(bootstrap: str, topic: str, sizes: Sequence[int]) -> None:
             "log_level": 0,
         }
     )
+    sender.list_topics(topic, timeout=20)  # else a message may leave alone while the client learns of the partition
     errors: list[object] = []
     for size in sizes:
         sender.produce(topic, bytes(size), partition=0, on_delivery=lambda error, _: errors.append(error))
