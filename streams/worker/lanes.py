@@ -9,6 +9,7 @@ up only after that. Therefore the loop may poll while a lane waits.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -149,12 +150,28 @@ class Lane:
         # While the group's coordinator is away, librdkafka 2.16 ignores the time-out of this call and may wait for
         # ever (its issue 5456). Therefore it runs on the lane's thread and not on the loop's.
         try:
-            self.producer.send_offsets_to_transaction([offset], membership, TRANSACTION_SECONDS)
+            self._send_offset(offset, membership)
             self._give_time()
             self._end(offset.topic)
         except KafkaException as exc:
             if not exc.args[0].fatal():
                 self._abort(offset.topic)
+            raise
+
+    def _send_offset(self, offset: TopicPartition, membership: Any) -> None:
+        """Send the consumed offset. Raises KafkaException with the reason why the transaction must be aborted.
+
+        If the broker refuses a message while the offset is on its way, the client reports only that its state is wrong.
+        Asked again, it names the refusal: it keeps that until the abort, and the caller aborts after any exception.
+        """
+        send = functools.partial(self.producer.send_offsets_to_transaction, [offset], membership, TRANSACTION_SECONDS)
+        try:
+            send()
+        except KafkaException as exc:
+            if exc.args[0].code() != KafkaError._STATE:  # noqa: SLF001 - its public name in this library
+                raise
+            self._give_time()
+            send()
             raise
 
     def _end(self, topic: str) -> None:

@@ -1,11 +1,12 @@
 """The loop on a broker: a backlog, restarts, tenants that come late, and partitions that cannot go on."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
@@ -241,6 +242,41 @@ def test_a_lane_is_in_order_again_after_the_broker_refused_an_output(
 
     assert all("MSG_SIZE_TOO_LARGE" in line for line in aborts()), aborts()
     check_log(world, tenant)
+
+
+class Overtaken(Producer):
+    """A producer whose first try to send an offset is overtaken by the refusal of a message, as on a busy machine."""
+
+    tries = 0
+
+    def send_offsets_to_transaction(self, *given: Any) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            time.sleep(1)  # the refusal has come
+            raise KafkaException(KafkaError(KafkaError._STATE))
+        super().send_offsets_to_transaction(*given)
+
+
+def test_a_refusal_that_overtakes_the_offset_is_told_by_its_cause(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client tells only that its state is wrong; asked again, it tells what the broker said."""
+    tenant = world.found()
+    loop = Loop(world.settings(lanes=1), world.open_fold)
+    fold_all(loop, tenant)
+    loop.close()
+    monkeypatch.setattr("streams.worker.loop.Producer", Overtaken)
+    loop = Loop(world.settings(lanes=1), world.open_fold)
+
+    with caplog.at_level(logging.WARNING, "streams.worker.loop"):
+        with decisions_limited(world, [tenant], 200):
+            tenant.call(1)
+            turn_until(loop, lambda: tenant.intake in loop.paused)
+        paused = dict(loop.paused)
+        loop.close()
+
+    assert "MSG_SIZE_TOO_LARGE" in paused[tenant.intake]
+    assert not [r for r in caplog.records if "_STATE" in r.getMessage()]
 
 
 class Breaking(TenantFold):

@@ -320,7 +320,7 @@ def test_one_ruling_is_enough_for_many_batches_and_folds_what_can_be_read(world:
     tenant = world.found()
     first = tenant.appended
     with compressed_as_sent(world.broker.bootstrap, tenant.intake):
-        for _ in range(5):
+        for _ in range(12):
             bomb(world, tenant, [BOMB_BYTES])
             tenant.call(1)
     last = tenant.appended - 1
@@ -335,7 +335,7 @@ def test_one_ruling_is_enough_for_many_batches_and_folds_what_can_be_read(world:
 
     found = entries(world, tenant)
     assert [e.offset for e in found] == list(range(tenant.appended))
-    assert [e.outcome for e in found[first : last + 1]] == ["skipped", "allowed"] * 5
+    assert [e.outcome for e in found[first : last + 1]] == ["skipped", "allowed"] * 12
     genesis = tenant.folder.genesis
     again = replay(world.broker.bootstrap, tenant=tenant.name, deployment="test", genesis=genesis)
     assert again.difference is None
