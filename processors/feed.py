@@ -39,8 +39,7 @@ class Source(NamedTuple):
 RowChange = SessionChanged | AttestationChanged | ContextChanged | DelegationChanged
 
 
-def _session(source: Source, write: RowWrite) -> SessionChanged:
-    row: SessionRow = write.before if write.after is None else write.after
+def _session(source: Source, write: RowWrite, row: SessionRow) -> SessionChanged:
     ended = write.after is None or row.revoked or write.at >= row.expires_at
     return SessionChanged(
         origin=source.origin,
@@ -61,10 +60,7 @@ def _shows_session(before: SessionRow, after: SessionRow) -> bool:
     return before.sweeping == after.sweeping
 
 
-def _attestation(source: Source, write: RowWrite) -> AttestationChanged | None:
-    row: AttestationRow | None = write.after
-    if row is None:
-        return None
+def _attestation(source: Source, write: RowWrite, row: AttestationRow) -> AttestationChanged:
     return AttestationChanged(
         origin=source.origin,
         audit_index=write.audit_index,
@@ -97,10 +93,7 @@ def _shows_attestation(before: AttestationRow, after: AttestationRow) -> bool:
     return not is_use or _is_used_up(after)
 
 
-def _request(source: Source, write: RowWrite) -> AttestationChanged | None:
-    row: RequestRow | None = write.after
-    if row is None:
-        return None
+def _request(source: Source, write: RowWrite, row: RequestRow) -> AttestationChanged:
     # The row of a closed request has no approvals any more; the view still shows the approvers.
     given = (write.before if row.closed and write.before is not None else row).approvals
     quorum = quorum_of(row)
@@ -130,10 +123,7 @@ def _shows_request(before: RequestRow, after: RequestRow) -> bool:
     return not (before.closed and after.closed)
 
 
-def _grant(source: Source, write: RowWrite) -> AttestationChanged | None:
-    row: GrantRow | None = write.after
-    if row is None:
-        return None
+def _grant(source: Source, write: RowWrite, row: GrantRow) -> AttestationChanged:
     return AttestationChanged(
         origin=source.origin,
         audit_index=write.audit_index,
@@ -155,10 +145,7 @@ def _grant(source: Source, write: RowWrite) -> AttestationChanged | None:
     )
 
 
-def _delegation(source: Source, write: RowWrite) -> DelegationChanged | None:
-    row: DelegationRow | None = write.after
-    if row is None:
-        return None
+def _delegation(source: Source, write: RowWrite, row: DelegationRow) -> DelegationChanged:
     return DelegationChanged(
         origin=source.origin,
         audit_index=write.audit_index,
@@ -175,11 +162,8 @@ def _delegation(source: Source, write: RowWrite) -> DelegationChanged | None:
     )
 
 
-def _vault_key(source: Source, write: RowWrite) -> ContextChanged | None:
+def _vault_key(source: Source, write: RowWrite, row: VaultRow) -> ContextChanged:
     """Return the record of a key of the vault, without the value, which views must not have."""
-    row: VaultRow | None = write.after
-    if row is None:
-        return None
     return ContextChanged(
         origin=source.origin,
         audit_index=write.audit_index,
@@ -201,18 +185,20 @@ def _always(_before: object, _after: object) -> bool:
 class _Kind(NamedTuple):
     """The way from the rows of one table to records of the feed.
 
-    `record` returns the record for a write, None if the row has left its view too. `shows` returns True if a view shows
-    the difference between two states of a row. `id_of` returns the row's id in the view.
+    `record` returns the record for a write, of the row after it. A row that has left its table has left its view too,
+    unless it `outlives` it: then the record is of the row before. `shows` returns True if a view shows the difference
+    between two states of a row. `id_of` returns the row's id in the view.
     """
 
     topic: Topic
-    record: Callable[[Source, RowWrite], RowChange | None]
+    record: Callable[[Source, RowWrite, Any], RowChange]
     shows: Callable[[Any, Any], bool] = _always
     id_of: Callable[[bytes], bytes] = bytes
+    outlives: bool = False
 
 
 KINDS: dict[str, _Kind] = {
-    "sessions": _Kind(topics.OPS_SESSIONS, _session, _shows_session),
+    "sessions": _Kind(topics.OPS_SESSIONS, _session, _shows_session, outlives=True),
     "attestations": _Kind(topics.OPS_ATTESTATIONS, _attestation, _shows_attestation),
     "requests": _Kind(topics.OPS_ATTESTATIONS, _request, _shows_request),
     "grants": _Kind(topics.OPS_ATTESTATIONS, _grant),
@@ -241,6 +227,8 @@ def feed_of(writes: Iterable[RowWrite], source: Source) -> list[Output]:
 
 
 def _output(source: Source, kind: _Kind, write: RowWrite) -> Output:
-    row_id, record = kind.id_of(write.key), kind.record(source, write)
+    row = write.before if write.after is None and kind.outlives else write.after
+    row_id = kind.id_of(write.key)
     key = f"{source.tenant}/{row_id.hex()}".encode()
-    return Output(kind.topic, topics.keyed_partition(row_id), key, None if record is None else codec.frame(record))
+    value = None if row is None else codec.frame(kind.record(source, write, row))
+    return Output(kind.topic, topics.keyed_partition(row_id), key, value)
