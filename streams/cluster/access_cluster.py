@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -14,7 +11,7 @@ from confluent_kafka.admin._config import ConfigResource  # typed only there
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType  # typed only there
 
 from streams.cluster.access import AccessError, AclEntry, Pattern, ResourceKind
-from streams.cluster.topics import ASK_SECONDS, WAIT_SECONDS, said
+from streams.cluster.topics import ASK_SECONDS, answered
 
 _KINDS = {
     ResourceKind.TOPIC: ResourceType.TOPIC,
@@ -32,15 +29,16 @@ def read_grants(admin: AdminClient) -> frozenset[AclEntry] | None:
     Raises:
         AccessError: the cluster does not show its rules to this principal, or does not answer.
     """
-    bindings: list[AclBinding] = _answer(admin.describe_acls(_everything(), request_timeout=ASK_SECONDS), _UNSEEN)
+    bindings: list[AclBinding] = answered(
+        admin.describe_acls(_everything(), request_timeout=ASK_SECONDS), _UNSEEN, AccessError
+    )
     grants = frozenset(_grant(b) for b in bindings if ResourceType(b.restype) in _KIND_OF)
     # The library returns an empty answer without an error in two cases: without an authorizer, and if the authorizer
     # refuses us. So an empty answer does not prove that there is no rule.
     if not _has_authorizer(admin) and not grants:
         return None
-    may: list[AclOperation] | None = _answer(
-        admin.describe_cluster(include_authorized_operations=True, request_timeout=ASK_SECONDS), _UNSEEN
-    ).authorized_operations
+    described = admin.describe_cluster(include_authorized_operations=True, request_timeout=ASK_SECONDS)
+    may: list[AclOperation] | None = answered(described, _UNSEEN, AccessError).authorized_operations
     if AclOperation.DESCRIBE not in (may or ()):
         raise AccessError(
             f"{_UNSEEN}: this principal needs DESCRIBE on the cluster; use a principal with the role operator"
@@ -55,7 +53,8 @@ def _has_authorizer(admin: AdminClient) -> bool:
     except (KafkaException, StopIteration) as exc:
         raise AccessError(f"{_UNSEEN}: it lists no broker") from exc
     resource = ConfigResource(ConfigResource.Type.BROKER, str(node))
-    settings = _answer(admin.describe_configs([resource], request_timeout=ASK_SECONDS)[resource], _UNSEEN)
+    asked = admin.describe_configs([resource], request_timeout=ASK_SECONDS)[resource]
+    settings = answered(asked, _UNSEEN, AccessError)
     entry = settings.get("authorizer.class.name")
     return bool(entry is not None and entry.value)
 
@@ -67,16 +66,7 @@ def create_grants(admin: AdminClient, wanted: Iterable[AclEntry]) -> None:
         return
     for binding, future in admin.create_acls(list(todo), request_timeout=ASK_SECONDS).items():
         grant = todo[binding]
-        _answer(future, f"cannot allow {grant} on {grant.pattern}")
-
-
-def _answer(future: Future[Any], what: str) -> Any:
-    try:
-        return future.result(WAIT_SECONDS)
-    except KafkaException as exc:
-        raise AccessError(f"{what}: {said(exc)}") from exc
-    except FutureTimeoutError as exc:
-        raise AccessError(f"{what}: no answer within {WAIT_SECONDS:g} s") from exc
+        answered(future, f"cannot allow {grant} on {grant.pattern}", AccessError)
 
 
 def _everything() -> AclBindingFilter:

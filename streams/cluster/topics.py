@@ -211,7 +211,7 @@ def _configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, st
     return {
         resource.name: {
             key: entry.value or ""
-            for key, entry in _answer(future, f"the brokers do not show the settings of {resource.name}").items()
+            for key, entry in answered(future, f"the brokers do not show the settings of {resource.name}").items()
         }
         for resource, future in asked.items()
     }
@@ -220,7 +220,7 @@ def _configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, st
 def _is_done(future: Future[Any], what: str, *, unless: str = "") -> bool:
     """Return True if the request succeeded, False for the error named `unless`. Raises TopicsError for others."""
     try:
-        _answer(future, what)
+        answered(future, what)
     except TopicsError as exc:
         cause = exc.__cause__
         if isinstance(cause, KafkaException) and cause.args[0].name() == unless:
@@ -229,13 +229,14 @@ def _is_done(future: Future[Any], what: str, *, unless: str = "") -> bool:
     return True
 
 
-def _answer(future: Future[Any], what: str) -> Any:
+def answered(future: Future[Any], what: str, error: type[InstallationError] = TopicsError) -> Any:
+    """Return the brokers' answer to a request. Raises `error`: `what` and the cause."""
     try:
         return future.result(WAIT_SECONDS)
     except KafkaException as exc:
-        raise TopicsError(f"{what}: {said(exc)}") from exc
+        raise error(f"{what}: {said(exc)}") from exc
     except FutureTimeoutError as exc:
-        raise TopicsError(f"{what}: no answer within {WAIT_SECONDS:g} s") from exc
+        raise error(f"{what}: no answer within {WAIT_SECONDS:g} s") from exc
 
 
 def _await_topics(admin: AdminClient, names: list[str]) -> None:
