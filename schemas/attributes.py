@@ -58,11 +58,14 @@ def texts_of(attributes: Attributes) -> list[str]:
 
 def size_of(attributes: Attributes) -> int:
     """Return the size of attributes in bytes, as bounds count it: each text in UTF-8, and 4 bytes with it."""
-    texts = texts_of(attributes)
-    return len("".join(texts).encode("utf-8", "surrogatepass")) + _BYTES_PER_TEXT * len(texts)
+    return _bytes_of(attributes, _BYTES_PER_TEXT)
 
 
 def weight_of(attributes: Attributes) -> int:
     """Return about how many bytes of memory attributes take, for bounds of tables; short texts take the most."""
+    return _bytes_of(attributes, _MEMORY_PER_TEXT)
+
+
+def _bytes_of(attributes: Attributes, per_text: int) -> int:
     texts = texts_of(attributes)
-    return len("".join(texts).encode("utf-8", "surrogatepass")) + _MEMORY_PER_TEXT * len(texts)
+    return len("".join(texts).encode("utf-8", "surrogatepass")) + per_text * len(texts)

@@ -40,6 +40,7 @@ from streams.authzen.questions import (
 )
 from streams.authzen.standing import Kept, Snapshot
 from streams.http import Endpoint, Front, HTTPRefusal, not_ready
+from streams.http.refusals import CLOSE
 
 EVALUATION = "/access/v1/evaluation"
 EVALUATIONS = "/access/v1/evaluations"
@@ -115,7 +116,7 @@ class DecisionAPI:
                 "CONTENT_TYPE_REFUSED",
                 f"the Content-Type is not {_JSON_TYPE}",
                 f"send one header `Content-Type: {_JSON_TYPE}`",
-                headers={"Connection": "close"},
+                headers=CLOSE,
             )
         text = await request.body()
         try:

@@ -26,11 +26,6 @@ from streams.worker.partition import Partition
 log = logging.getLogger(__name__)
 
 
-def now_ms() -> int:
-    """Return the time of this worker's own clock in ms. Only the length of a wait depends on it, no decision does."""
-    return clock_ms()
-
-
 class Holding:
     """Holds partitions and lets them go on. Records folded before the hold are still sent; other partitions go on."""
 
@@ -65,7 +60,7 @@ class Holding:
                 if partition.skipping is not None and is_about(partition.skipping.event, hold):
                     hold.candidates.append(partition.skipping.event)
             return records
-        latest = now_ms() + limits.LOG_AHEAD_MS_MAX
+        latest = clock_ms() + limits.LOG_AHEAD_MS_MAX
         if max(received.appended_at for received in records) <= latest:
             return records
         count = next(n for n, received in enumerate(records) if received.appended_at > latest)
@@ -85,13 +80,13 @@ class Holding:
                 self._look(partition, partition.hold)
 
     def _look(self, partition: Partition, hold: Hold) -> None:
-        if hold.is_over(now_ms()):
+        if hold.is_over(clock_ms()):
             log.warning("%s goes on at offset %d: the reason for the hold has passed", hold.topic, hold.offset)
             self._go_on(partition, hold, hold.offset)
             return
         if hold.is_measured and not hold.is_told:
             hold.is_told = True
-            self._pause(hold.topic, hold.told(now_ms()))
+            self._pause(hold.topic, hold.told(clock_ms()))
         while hold.candidates and (hold.appended_at is not None or hold.is_measured):
             if self._follow(partition, hold, Ruling(b"", hold.candidates[0])):
                 return
@@ -141,7 +136,7 @@ class Holding:
         partition.hold = hold
         partition.is_held_back = False
         partition.clear()
-        self._pause(partition.topic, hold.told(now_ms()))
+        self._pause(partition.topic, hold.told(clock_ms()))
         self._lookout.watch(hold)
 
     def _go_on(self, partition: Partition, hold: Hold, offset: int) -> bool:

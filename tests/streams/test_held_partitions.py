@@ -186,7 +186,7 @@ def test_a_log_with_skipped_records_is_restored_replayed_exported_and_rebuilt(wo
 
 def behind_by(monkeypatch: pytest.MonkeyPatch, ms: int) -> None:
     """Set this worker's clock back: to its workers the broker's is ahead."""
-    monkeypatch.setattr("streams.worker.holding.now_ms", lambda: time.time_ns() // 1_000_000 - ms)
+    monkeypatch.setattr("streams.worker.holding.clock_ms", lambda: time.time_ns() // 1_000_000 - ms)
 
 
 def test_a_record_ahead_of_the_clock_is_held_until_the_clock_is_right(
