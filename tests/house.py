@@ -28,6 +28,11 @@ class Shape(NamedTuple):
     circles: int
 
 
+def sources(*folders: str) -> list[Path]:
+    """Return every Python file below some folders of the repository, in order."""
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
 def arrows_of(package: Path, root: Path = ROOT) -> dict[str, set[str]]:
     """Return for each room of a package the other rooms of it that it imports."""
     modules = {".".join(path.relative_to(root).with_suffix("").parts): path for path in package.rglob("*.py")}

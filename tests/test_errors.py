@@ -15,9 +15,8 @@ from macaw.cli.terminal.errors import sentence
 from processors.refusal import Refusal
 from schemas import errors
 from schemas.errors import MacawError
+from tests.house import PACKAGES, ROOT, sources
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("schemas", "processors", "producers", "streams", "macaw")
 # Outcomes on their way to an entry, an answer or a usage message.
 SIGNALS = {"Refusal", "WorkExceededError", "Fault", "HTTPRefusal", "OptionsError"}
 FAMILIES = [one for one in vars(errors).values() if isinstance(one, type) and MacawError in one.__bases__]
@@ -74,9 +73,7 @@ def _is_broad(node: ast.expr | None) -> bool:
     return any(one is None or (isinstance(one, ast.Name) and one.id in {"Exception", "BaseException"}) for one in names)
 
 
-@pytest.mark.parametrize(
-    "path", [p for one in PACKAGES for p in sorted((ROOT / one).rglob("*.py"))], ids=lambda p: str(p.relative_to(ROOT))
-)
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_broad_handler_raises_or_says_why(path: Path) -> None:
     """A handler that keeps an unknown error to itself stands at a boundary of trust and gives its reason."""
     assert [line for line, is_reasoned in broad_handlers(path) if not is_reasoned] == []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import PACKAGES, ROOT, Shape, arrows_of, circles_of, floors_of, shape_of
+from tests.house import PACKAGES, ROOT, Shape, arrows_of, circles_of, floors_of, shape_of, sources
 
 # At most so many rooms and floors. No package has a circle.
 BOUNDS = {
@@ -67,9 +67,8 @@ def test_the_counts_are_those_of_the_imports(tmp_path: Path) -> None:
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            yield path, ast.parse(path.read_text("utf-8"))
+    for path in sources(*PACKAGES):
+        yield path, ast.parse(path.read_text("utf-8"))
 
 
 def test_few_public_classes_share_a_name() -> None:

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("schemas", "processors", "producers", "streams", "macaw", "examples", "bench")
+from tests import house
+from tests.house import ROOT, sources
+
+PACKAGES = (*house.PACKAGES, "examples", "bench")
 BANNED_MODULES = {"utils", "helpers", "common", "base", "manager", "misc"}
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 400
-
-
-def sources(*folders: str) -> list[Path]:
-    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

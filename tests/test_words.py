@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 
 from schemas.words import Outcome, Status
-from tests.test_tidy import PACKAGES, ROOT, sources
+from tests.house import ROOT, sources
+from tests.test_tidy import PACKAGES
 
 WORDS = frozenset({*map(str, Outcome), *map(str, Status)})
 HOME = "schemas/words.py"
