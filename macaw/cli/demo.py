@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from macaw.cli.terminal.status import USAGE
+
 NAME = "demo"
-STATUS = 2  # as for a wrong command line: the demos are not installed
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -14,4 +15,4 @@ def command(_: typer.Context) -> None:
     from macaw.cli.terminal.output import complain
 
     complain("the demos are not installed: run `make demo` or `make demo-workflow` in a checkout of the project")
-    raise typer.Exit(STATUS)
+    raise typer.Exit(USAGE)
