@@ -61,7 +61,7 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
 def _together(before: Sequence[ToolDeclaration], now: Sequence[ToolDeclaration]) -> tuple[ToolDeclaration, ...]:
     """Return the operations that instances of two versions offer together. Raises Refusal REGISTRATION_CONFLICT."""
     known, new = ({declared.resource: declared for declared in tools} for tools in (before, now))
-    for resource in known.keys() & new.keys():
+    for resource in sorted(known.keys() & new.keys()):
         if contract(known[resource]) != contract(new[resource]):
             raise Refusal(Reason.REGISTRATION_CONFLICT, "a live instance declares it otherwise; revoke the tool first")
     if known.keys() - new.keys() and new.keys() - known.keys():

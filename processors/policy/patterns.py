@@ -106,8 +106,8 @@ def _read_name(text: str) -> ResourceName:
     if "*" in name:  # to be written %2A: a name must never read as a pattern
         raise ResourceInvalidError("star in a resource name")
     decoded, compatible = _forms(name)
-    for spelling in {name, *decoded, *compatible, *map(nfkc, decoded)}:
-        _check_spelling(spelling)
+    for spelling in dict.fromkeys((name, *decoded, *compatible, *map(nfkc, decoded))):
+        _check_spelling(spelling)  # INVARIANT: in this order, not a set's: the first fault is told, and is on the log
     spellings = [fold(name), *(fold(last).removesuffix("/") for last in (decoded[-1], compatible[-1]))]
     # Half of the world's programs take `\` for a slash, and several slashes for one.
     spellings += [spelling.replace("\\", "/") for spelling in spellings if "\\" in spelling]
@@ -257,7 +257,7 @@ def is_one_path(text: str) -> bool:
         decoded, compatible = _forms(text)
     except ResourceInvalidError:
         return False
-    spellings = {*decoded, *compatible, *map(nfkc, decoded)}
+    spellings = dict.fromkeys((*decoded, *compatible, *map(nfkc, decoded)))
     return not any(_is_misleading(one) or _has_empty_segment(one) or _has_dot_segment(one) for one in spellings)
 
 
