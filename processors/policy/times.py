@@ -70,7 +70,7 @@ def zone_named(name: str, pointer: str) -> tzinfo:
 
 @cache
 def _zone_names() -> frozenset[str]:
-    return frozenset(importlib.resources.files(_DATABASE).joinpath("zones").read_text("ascii").split())
+    return frozenset(importlib.resources.files(_DATABASE).joinpath("zones").read_text("ascii").split("\n")) - {""}
 
 
 @cache

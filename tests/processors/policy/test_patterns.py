@@ -13,7 +13,7 @@ from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.globs import as_expression
 from processors.policy.patterns import PatternPosition, check_pattern, matches, resource_name
-from processors.policy.text import fold, nfc
+from processors.text.forms import fold, nfc
 from tests.house import ROOT
 
 # pattern, resource, matched in grant position, matched in restriction position
