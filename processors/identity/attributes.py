@@ -14,7 +14,7 @@ from processors.policy.resolve import Subject
 from processors.refusal import Refusal
 from processors.text.forms import is_stream_safe, nfc
 from schemas import limits
-from schemas.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of, weight_of
+from schemas.events.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of, weight_of
 from schemas.reasons import Reason
 from schemas.words import Role
 

@@ -24,8 +24,9 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.text.characters import quoted
 from schemas import limits
+from schemas.events.tools import ToolDeclaration
 from schemas.reasons import Reason
-from schemas.records import PrincipalRegistered, ToolDeclaration
+from schemas.records import PrincipalRegistered
 from schemas.rows import ResourceRow
 from schemas.words import Role
 

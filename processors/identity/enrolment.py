@@ -21,7 +21,7 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.text.characters import quoted
 from schemas import limits
-from schemas.attributes import LISTS, TEXTS, Attributes, size_of
+from schemas.events.attributes import LISTS, TEXTS, Attributes, size_of
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered
 from schemas.words import Role

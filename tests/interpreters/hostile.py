@@ -10,9 +10,9 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from processors.intake.identify import Received
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
+from schemas.events.workflow import ApplicationEventLogged
 from schemas.records import Prompt, SessionClosed
-from schemas.workflow import ApplicationEventLogged
 from tests.babel import Babel
 from tests.builders import invocation, keys_of
 from tests.interpreters.answers import NEW
