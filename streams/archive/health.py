@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -97,7 +96,7 @@ def verify(
     except SegmentError as exc:
         return replace(verdict, code=exc.code, detail=exc.detail, index=exc.index)
     if verdict.code is ArchiveCode.WHOLE:
-        at = time.time_ns() // 1_000_000
+        at = clock_ms()
         mark = ArchiveMark(
             next_index=verdict.entries, next_offset=verdict.next_offset, sha256=verdict.sha256.hex(), at=at
         )
