@@ -29,7 +29,8 @@ from processors.proof.merkle import leaf_hash
 from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
 from schemas import codec, limits
 from schemas.errors import EvidenceError
-from schemas.records import AdminAdded, AuditEntry, Event
+from schemas.events.keys import RootAct
+from schemas.records import AuditEntry, Event
 from schemas.words import Outcome
 
 FORMAT = "macaw-evidence/v1"
@@ -42,8 +43,8 @@ NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
 REGISTRY_KINDS = frozenset(
-    {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"}
-    | {"SessionOpened", "SessionClosed", "SessionRevoked"}
+    {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated"}
+    | {"PrincipalRegistered", "PrincipalRevoked", "SessionOpened", "SessionClosed", "SessionRevoked"}
 )
 
 MANIFEST_BYTES_MAX = 64 * 1024
@@ -391,4 +392,4 @@ def is_registry_entry(entry: AuditEntry) -> bool:
 
 def acts_of(event: Event) -> tuple[bytes, ...]:
     """Return the schema digests that stand inside an event: that of a root act, or none."""
-    return (event.body.act[:32],) if isinstance(event.body, AdminAdded) else ()
+    return (event.body.act[:32],) if isinstance(event.body, RootAct) else ()

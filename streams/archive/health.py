@@ -16,12 +16,12 @@ from producers.home.clock import clock_ms
 from producers.home.home import Home
 from producers.kafka.consuming import read_to, watermarks
 from schemas.topics import AUDIT, INTAKE
-from streams.archive.log_outputs import IDLE_SECONDS
 from streams.archive.log_source import Consumers
 from streams.archive.marks import VERIFIED, ArchiveMark, check_not_shorter
 from streams.archive.places import TenantArchive
 from streams.archive.process import SEGMENT_SECONDS
 from streams.archive.reading import Span
+from streams.archive.registered import IDLE_SECONDS
 
 LAG_SECONDS = 3 * SEGMENT_SECONDS  # one round that failed is no lag yet
 
@@ -88,7 +88,7 @@ def verify(
         for name in store.names():
             yield name, store.get(name)
 
-    verdict = verify_archive(segments(), archive.owner, archive.keyring, on_segment=note)
+    verdict = verify_archive(segments, archive.owner, archive.keyring, on_segment=note)
     if verdict.code not in {ArchiveCode.WHOLE, ArchiveCode.EMPTY}:
         return verdict
     try:
