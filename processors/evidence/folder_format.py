@@ -332,7 +332,7 @@ class _Packer:
         yield self._piece(ENTRIES, length_prefixed(data))
         yield self._piece(PROOFS, length_prefixed(kid + record.proof))
         signed = self._signed(entry, received)
-        yield self._piece(EVENTS, length_prefixed(_event_record(signed, received)))
+        yield self._piece(EVENTS, length_prefixed(event_record(signed, received)))
         if is_registry_entry(entry) and entry.index == self.size:  # a copy is not part of the chain
             if signed is None:
                 raise PackError(f"intake no longer has the {entry.kind} of entry {self.size}: no folder can be made")
@@ -351,24 +351,34 @@ class _Packer:
         return name, data
 
     def _signed(self, entry: AuditEntry, received: Received | None) -> EvidenceEvent | None:
-        """Return the event with its proof and kid, and store its schema; None if it does not decode or lacks one."""
-        if received is None or received.value is None or entry.kind == UNDECODABLE_KIND:
+        """Return the event with its proof and kid, and store its schemas; None if it does not decode or lacks one."""
+        found = None if received is None else read_event(entry, received)
+        if found is None:
             return None
-        try:
-            schema, body = codec.unframe(received.value)
-            event: Event = codec.decode(schema, body)
-        except codec.SchemaError:
-            return None  # the monitor says that it does: the bytes travel as they are, for the verifier to see
-        for digest in (schema.sha256, *acts_of(event)):
+        signed, event = found
+        for digest in (signed.schema_sha256, *acts_of(event)):
             self._schemas |= {k: s for k, s in codec.by_digest().items() if k == digest}
-        kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
-        kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
-        if kid is None or proof is None or len(kid) != KEY_BYTES:
-            return None
-        return EvidenceEvent(schema.sha256, kid, proof, body)
+        return signed
 
 
-def _event_record(signed: EvidenceEvent | None, received: Received | None) -> bytes:
+def read_event(entry: AuditEntry, received: Received) -> tuple[EvidenceEvent, Event] | None:
+    """Return the event of an intake record with its proof and kid, and decoded; None if it lacks one of them."""
+    if received.value is None or entry.kind == UNDECODABLE_KIND:
+        return None
+    try:
+        schema, body = codec.unframe(received.value)
+        event: Event = codec.decode(schema, body)
+    except codec.SchemaError:
+        return None  # the monitor says that it does: the bytes travel as they are, for the verifier to see
+    kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
+    kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
+    if kid is None or proof is None or len(kid) != KEY_BYTES:
+        return None
+    return EvidenceEvent(schema.sha256, kid, proof, body), event
+
+
+def event_record(signed: EvidenceEvent | None, received: Received | None) -> bytes:
+    """Return the record of an entry in `events.bin`, without its length. `signed` is from `read_event`."""
     if received is None:
         return bytes([ABSENT])
     record = bytes([SIGNED]) + signed.encode() if signed else bytes([RAW]) + (received.value or b"")
