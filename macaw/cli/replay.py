@@ -13,7 +13,8 @@ NAME = "replay"
 def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Decide the whole log again and compare every record.
 
-    The exit status is 1 if any byte differs.
+    The exit status is 1 if any byte differs, or if the log cannot be decided to its end because an event is kept
+    nowhere any more (SHREDDED).
     """
     from macaw.cli.terminal.output import jsonable, show, show_json
     from macaw.cli.terminal.places import open_tenant
@@ -30,9 +31,15 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     found = report.difference
     if as_json:
         entries = {"entries": report.entries, "compared": report.compared, "counts": dict(report.counts)}
-        show_json({**entries, "difference": jsonable(found)}, indent=2)
+        show_json({**entries, "difference": jsonable(found), "shredded": report.shredded}, indent=2)
+    elif report.shredded is not None:
+        show(
+            f"SHREDDED: the event of entry {report.shredded} is kept nowhere any more: the {report.entries} entries "
+            f"before it were decided again, {report.compared} records compared, every byte the same; the entries from "
+            "there on cannot be decided again"
+        )
     elif found is None:
         show(f"{report.entries} entries decided again: {report.compared} records compared, every byte the same")
     else:
         show(f"DIFFERENT: record {found.position} of {found.topic} partition {found.partition}: {found.what}")
-    raise typer.Exit(DONE if found is None else FAILED)
+    raise typer.Exit(DONE if found is None and report.shredded is None else FAILED)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,8 +21,9 @@ from schemas import codec
 from schemas.errors import StoppedError
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
-from streams.history.folded import RuledIntake, entry_in
-from streams.history.partitions import Whole, whole_partition
+from streams.history.folded import RuledIntake, ShreddedError
+from streams.history.kept_log import Archive, KeptLog
+from streams.history.records import entry_in, present
 
 COMPARED: Mapping[Topic, type] = {DECISIONS: Decision, RESULTS: Result, AUDIT: AuditEntry}
 Place = tuple[Topic, int]
@@ -46,12 +46,17 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The result of a replay. `beyond` counts records of entries written meanwhile; those were not compared."""
+    """The result of a replay. `beyond` counts records of entries written meanwhile; those were not compared.
+
+    `shredded` is the first entry whose event is kept nowhere any more, None if there is none: the entries from there on
+    were not decided again. Before it all were compared.
+    """
 
     entries: int
     counts: Mapping[str, int]
     beyond: int
     difference: Difference | None
+    shredded: int | None = None
 
     @property
     def compared(self) -> int:
@@ -164,41 +169,42 @@ def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored]) -> Repla
     heads = VerifiedHeads()
     audit = stored[AUDIT, 0]
     difference: Difference | None = None
-    while difference is None and (entry := audit.peek()) is not None and (received := take(entry_in(entry))):
-        difference = comparison.fold(received, heads)
+    try:
+        while difference is None and (entry := audit.peek()) is not None and (received := take(entry_in(entry))):
+            difference = comparison.fold(received, heads)
+    except ShreddedError as exc:
+        return Replayed(tables.next_index, dict(comparison.counts), 0, None, shredded=exc.index)
     if difference is None:
         difference = comparison.rest()
     return Replayed(tables.next_index, dict(comparison.counts), comparison.beyond, difference)
 
 
-def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, security: Security = UNSECURED) -> Replayed:
-    """Replay a tenant's log on the brokers and compare.
+def replay(
+    bootstrap: str,
+    *,
+    tenant: str,
+    deployment: str,
+    genesis: bytes,
+    archive: Archive | None = None,
+    security: Security = UNSECURED,
+) -> Replayed:
+    """Replay a tenant's log, from the archive and the brokers, and compare.
 
     Raises:
-        ReplayError: the tenant has no log, or retention has removed records from the start of a topic.
+        ReplayError: the tenant has no log.
+        TrimmedError: retention has removed records from the start of a topic, and no archive has them.
+        ArchiveGapError, ArchiveDiffersError: archive and brokers do not fit.
         ReadTimeoutError: a topic could not be read to its end.
         UnreadableBatchError: a batch of intake cannot be read, and the log does not say that it was skipped.
     """
-    with ExitStack() as stack:
-
-        def whole(topic: Topic, partition: int) -> Whole:
-            name = topic.of(tenant)
-            found = stack.enter_context(
-                whole_partition(bootstrap, name, partition, committed=topic is not INTAKE, security=security)
-            )
-            if found.low > 0:
-                raise ReplayError(
-                    f"{name} begins at offset {found.low}: retention has removed the records before it, and a replay "
-                    "needs all of them"
-                )
-            return found
-
+    with KeptLog(bootstrap, tenant, archive=archive, security=security) as kept:
         # Audit first: at the time of its end, the decisions and results of all its entries were written.
         ordered = sorted(places(), key=lambda place: place[0] is not AUDIT)
-        stored = {(t, p): Values(m.value() for m in whole(t, p).records) for t, p in ordered}
+        whole = {place: kept.whole(*place) for place in ordered}
+        stored = {place: Values(one.value for one in present(found.read(found.low))) for place, found in whole.items()}
         if stored[AUDIT, 0].peek() is None:
             raise ReplayError(
                 f"tenant {tenant!r} has no audit entry on {AUDIT.of(tenant)}: run a monitor, or check the tenant's name"
             )
         tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
-        return compare(tables, RuledIntake(whole(INTAKE, 0), tables).take, stored)
+        return compare(tables, RuledIntake(kept.whole(INTAKE), tables).take, stored)

@@ -34,10 +34,13 @@ from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome
-from streams.history.folded import RuledIntake, received_of
+from streams.history.folded import RuledIntake, ShreddedError
+from streams.history.kept_log import ArchiveDiffersError, ArchiveGapError, JoinedRecords
+from streams.history.records import Records, received_of
 from streams.worker.fold import TenantFold
-from streams.worker.restart_reading import AppendedIntake, RestartReader
+from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
+    ArchiveUnfitError,
     LogMismatchError,
     NotConfiguredError,
     ResumeError,
@@ -50,6 +53,8 @@ log = logging.getLogger(__name__)
 
 TAIL_OFFSETS = 4096  # read first to find the last entry; markers of transactions take offsets too
 MADE_AGAIN = "intake lost records that were folded, or was created again; see docs/incidents.md"
+
+ARCHIVE_ERRORS = (ArchiveGapError, ArchiveDiffersError, ShreddedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,35 +131,34 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             f"the committed offset {committed} is above offset {position}, where the audit log ends: records were "
             "consumed that the log does not hold; see docs/incidents.md"
         )
-    low, high = reader.end(INTAKE.of(tenant))
-    if not low <= position <= high:
-        raise ResumeMismatchError(
-            f"the audit log goes on at intake offset {position}, but intake holds offsets {low} to {high}: intake "
-            "lost records or was created again; see docs/incidents.md"
-        )
-    if tail is None:
-        return 0
-    with closing(AppendedIntake(reader, INTAKE.of(tenant), high)) as intake:
-        _check_intake(fold, intake, tail, low)
+    with closing(RestartRecords(reader, INTAKE, tenant)) as intake:
+        if not intake.low <= position <= intake.high:
+            raise ResumeMismatchError(
+                f"the audit log goes on at intake offset {position}, but intake holds offsets {intake.low} to "
+                f"{intake.high}: intake lost records or was created again; see docs/incidents.md"
+            )
+        if tail is None:
+            return 0
+        _check_intake(fold, intake, tail)
         rows: dict[bytes, bytes] = {}
         try:
             _read_latest(reader, _topic(fold, STATE), rows)
             _restore(fold, rows, tail)
         except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
-            _rebuild(fold, reader, intake, tail, low)
+            _rebuild_from(fold, reader, intake, tail)
             fold.state.reset_to(fold.tables, rows)
     return position
 
 
-def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int) -> None:
+def _check_intake(fold: TenantFold, intake: RestartRecords, tail: Tail) -> None:
     """Check that intake is still the one that was folded. It may have lost records and then received new ones.
 
     Raises:
         ResumeMismatchError: the first record is not the founding event, or the record that the last entry names is
             another one now.
     """
-    tables = fold.tables
+    tables, low = fold.tables, intake.low
     if low == 0 and (first := _claimed(tables, intake, 0)) is not None and first.datum_sha256 != tables.genesis:
         raise ResumeMismatchError(f"intake does not begin with the founding event: {MADE_AGAIN}")
     if low <= tail.offset and tail.entry.outcome != Outcome.SKIPPED:
@@ -165,15 +169,14 @@ def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int
             )
 
 
-def _claimed(tables: Tables, intake: AppendedIntake, offset: int) -> Claim | None:
+def _claimed(tables: Tables, intake: RestartRecords, offset: int) -> Claim | None:
     """Return the claim of the record at an offset: an empty claim without a record, None if it cannot be read."""
     try:
-        message = next(intake.read(offset), None)
+        found = next(intake.read(offset), None)
     except UnreadableBatchError as exc:
         log.warning("%s: offset %d of intake is not compared with the log: %s", tables.tenant_id, offset, exc)
         return None
-    is_there = message is not None and message.offset() == offset
-    return read(tables, received_of(message)) if message is not None and is_there else Claim(leaf=b"")
+    return read(tables, found) if found is not None and found.offset == offset else Claim(leaf=b"")
 
 
 def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
@@ -273,18 +276,40 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
 
 
-def _rebuild(fold: TenantFold, reader: RestartReader, appended: AppendedIntake, tail: Tail, low: int) -> None:
-    """Fold intake again up to the last entry, with the rulings that its entries name.
+def _rebuild_from(fold: TenantFold, reader: RestartReader, intake: RestartRecords, tail: Tail) -> None:
+    """Fold intake again up to the last entry, its trimmed beginning from the tenant's archive.
 
     Raises:
-        StateMismatchError: intake no longer begins with the founding event.
+        StateMismatchError: intake no longer begins with the founding event, and the worker has no archive of it.
+        ArchiveUnfitError: the archive is damaged, of another log, or ends before intake begins.
         LogMismatchError: folding gives another log.
     """
-    if low > 0:
+    if intake.low == 0:
+        _rebuild(fold, reader, intake, tail)
+        return
+    if fold.archive is None:
         raise StateMismatchError(
-            f"intake cannot be folded again, because it begins at offset {low} and not at 0; see docs/incidents.md"
+            f"intake cannot be folded again, because it begins at offset {intake.low} and not at 0, and no archive has "
+            "the records before; see docs/incidents.md"
         )
-    intake = RuledIntake(appended, fold.tables)
+    try:
+        with fold.archive() as archive:
+            archived = archive.partition(INTAKE, 0)
+            if archived is None:
+                raise StateMismatchError("the archive has no record of intake; see docs/incidents.md")
+            _rebuild(fold, reader, JoinedRecords(_topic(fold, INTAKE), archived, intake), tail)
+    except ARCHIVE_ERRORS as exc:
+        raise ArchiveUnfitError(exc.code, str(exc)) from exc
+
+
+def _rebuild(fold: TenantFold, reader: RestartReader, records: Records, tail: Tail) -> None:
+    """Fold an intake again up to the last entry, with the rulings that its entries name.
+
+    Raises:
+        LogMismatchError: folding gives another log.
+        ShreddedError: the bytes of a record are kept nowhere any more.
+    """
+    intake = RuledIntake(records, fold.tables)
     for message in reader.read(_topic(fold, AUDIT), *reader.end(_topic(fold, AUDIT))):
         received = intake.take(_entry(message)[0])
         if received is None:
@@ -296,8 +321,8 @@ def _rebuild(fold: TenantFold, reader: RestartReader, appended: AppendedIntake, 
         fold.tables.commit()
     if fold.tables.prev != tail.leaf:
         raise LogMismatchError(
-            f"folding intake again does not give audit entry {tail.index}: intake or the log was changed, or another "
-            "version decided; run `macaw replay`"
+            f"folding intake again does not give audit entry {tail.index}: intake, its archive or the log was changed, "
+            "or another version decided; run `macaw replay`"
         )
 
 
