@@ -7,7 +7,8 @@
                                   0: none: it is gone from intake, or was larger than any event may be
                                   1: schema_sha256 ‖ kid ‖ lp(macaw-proof) ‖ lp(body)
                                   2: the record's bytes: they did not decode, or had no usable proof
-    registry.bin              u32 length ‖ u64 audit index ‖ the form of kind 1, for each accepted registry event
+    registry.bin              u32 length ‖ u64 audit index ‖ the form of kind 1, for each accepted registry event; those
+                              of sessions may be absent in both files
     schemas/<sha256>.avsc     the JCS text of every schema that the above were written under
 
 All numbers are big-endian; lp(x) is u32 length ‖ x. This module reads and writes the format without judging it, as
@@ -23,6 +24,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from processors.evidence.audit_log import entry_bytes
+from processors.evidence.known_keys import SESSION_KINDS, KnownKeys
 from processors.intake.identify import Received
 from processors.proof import jcs
 from processors.proof.merkle import leaf_hash
@@ -41,10 +43,7 @@ ABSENT, SIGNED, RAW = 0, 1, 2
 NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
-REGISTRY_KINDS = frozenset(
-    {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"}
-    | {"SessionOpened", "SessionClosed", "SessionRevoked"}
-)
+REGISTRY_KINDS = frozenset({"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"} | SESSION_KINDS)
 
 MANIFEST_BYTES_MAX = 64 * 1024
 SCHEMA_BYTES_MAX = 256 * 1024
@@ -289,7 +288,7 @@ def pack(
     The manifest comes last, so a folder without one was not finished. One record at a time is held in memory.
 
     Raises:
-        PackError: there is no record, a record is not an audit entry, or the event of a registry entry is gone.
+        PackError: there is no record, a record is not an audit entry, or the event that brought or ended a key is gone.
     """
     packer = _Packer()
     for record, received in records:
@@ -314,6 +313,7 @@ class _Packer:
         self.size = 0
         self.last = b""
         self._schemas: dict[bytes, codec.Schema] = {}
+        self._known = KnownKeys()
 
     def add(self, record: AuditRecord, received: Received | None) -> Iterator[tuple[str, bytes]]:
         """Yield the pieces of one entry."""
@@ -329,12 +329,23 @@ class _Packer:
         kid = record.kid if len(record.kid) == KEY_BYTES else bytes(KEY_BYTES)
         yield self._piece(ENTRIES, length_prefixed(data))
         yield self._piece(PROOFS, length_prefixed(kid + record.proof))
-        signed = self._signed(entry, received)
+        is_registered = is_registry_entry(entry) and entry.index == self.size  # a copy is not part of the chain
+        signed, event = _signed(entry, received)
+        if signed is not None and event is not None and not self._known.can_check(entry, event):
+            signed, event, received = None, None, None
+        if event is not None and received is not None:
+            self._use_schemas(received, event)
         yield self._piece(EVENTS, length_prefixed(_event_record(signed, received)))
-        if is_registry_entry(entry) and entry.index == self.size:  # a copy is not part of the chain
-            if signed is None:
-                raise PackError(f"intake no longer has the {entry.kind} of entry {self.size}: no folder can be made")
+        if is_registered and signed is not None and event is not None:
+            self._known.learn(event)
             yield self._piece(REGISTRY, length_prefixed(RegistryEvent(self.size, signed).encode()))
+        elif is_registered and entry.kind in SESSION_KINDS:
+            self._known.lose()
+        elif is_registered:
+            raise PackError(
+                f"the {entry.kind} of entry {self.size} is kept nowhere any more, and without it no key can be checked:"
+                " no folder can be made; see docs/incidents.md"
+            )
         self.last = leaf_hash(data)
         self.size += 1
 
@@ -348,22 +359,29 @@ class _Packer:
         self.digests[name].update(data)
         return name, data
 
-    def _signed(self, entry: AuditEntry, received: Received | None) -> EvidenceEvent | None:
-        """Return the event with its proof and kid, and store its schema; None if it does not decode or lacks one."""
-        if received is None or received.value is None or entry.kind == UNDECODABLE_KIND:
-            return None
-        try:
-            schema, body = codec.unframe(received.value)
-            event: Event = codec.decode(schema, body)
-        except codec.SchemaError:
-            return None  # the monitor says that it does: the bytes travel as they are, for the verifier to see
+    def _use_schemas(self, received: Received, event: Event) -> None:
+        schema, _ = codec.unframe(received.value or b"")
         for digest in (schema.sha256, *acts_of(event)):
             self._schemas |= {k: s for k, s in codec.by_digest().items() if k == digest}
-        kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
-        kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
-        if kid is None or proof is None or len(kid) != KEY_BYTES:
-            return None
-        return EvidenceEvent(schema.sha256, kid, proof, body)
+
+
+def _signed(entry: AuditEntry, received: Received | None) -> tuple[EvidenceEvent | None, Event | None]:
+    """Return the event with its proof and kid, None if it lacks one of them; and the event decoded, None if it is none.
+
+    The monitor may say that it decodes although it does not: its bytes then travel as they are, for the verifier.
+    """
+    if received is None or received.value is None or entry.kind == UNDECODABLE_KIND:
+        return None, None
+    try:
+        schema, body = codec.unframe(received.value)
+        event: Event = codec.decode(schema, body)
+    except codec.SchemaError:
+        return None, None
+    kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
+    kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
+    if kid is None or proof is None or len(kid) != KEY_BYTES:
+        return None, event
+    return EvidenceEvent(schema.sha256, kid, proof, body), event
 
 
 def _event_record(signed: EvidenceEvent | None, received: Received | None) -> bytes:
