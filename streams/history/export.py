@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, is_registry_entry, pack
+from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, is_registry_entry
+from processors.evidence.packing import AuditRecord, pack
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.state.tables import Tables

@@ -10,8 +10,9 @@ import pytest
 
 from processors.effects import output_place
 from processors.evidence import entry
-from processors.evidence.folder_format import ENTRIES, PROOFS, REGISTRY_KINDS, PackError
+from processors.evidence.folder_format import ENTRIES, PROOFS, REGISTRY_KINDS
 from processors.evidence.known_keys import SESSION_KINDS
+from processors.evidence.packing import PackError
 from processors.evidence.verdict import verify
 from processors.identity.following import follow
 from processors.proof.signing import AUDIT_TAG, VerifiedHeads, kid_of

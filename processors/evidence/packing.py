@@ -1,0 +1,160 @@
+"""Writing the folder in which evidence travels: a stream of (file name, piece) from audit records and their events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from processors.evidence.audit_log import entry_bytes
+from processors.evidence.folder_format import (
+    ABSENT,
+    DATA_FILES,
+    ENTRIES,
+    EVENT_RECORD_BYTES_MAX,
+    EVENTS,
+    MANIFEST,
+    PROOFS,
+    RAW,
+    REGISTRY,
+    SIGNED,
+    UNDECODABLE_KIND,
+    EvidenceEvent,
+    Manifest,
+    RegistryEvent,
+    acts_of,
+    is_registry_entry,
+    schema_file,
+)
+from processors.evidence.known_keys import SESSION_KINDS, KnownKeys
+from processors.intake.identify import Received
+from processors.proof.merkle import leaf_hash
+from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
+from schemas import codec
+from schemas.errors import EvidenceError
+from schemas.records import AuditEntry, Event
+
+
+class PackError(EvidenceError):
+    """The records do not make a folder that could verify; the message names the first that is wrong or missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A record of the audit topic: framed entry and its two headers; b"" if a header is missing."""
+
+    value: bytes
+    kid: bytes
+    proof: bytes
+
+
+def pack(
+    records: Iterable[tuple[AuditRecord, Received | None]], *, origin: str, tenant: str, genesis: bytes
+) -> Iterator[tuple[str, bytes]]:
+    """Yield a folder as (file name, piece) from audit records, each with its intake record, or None if that is gone.
+
+    The manifest comes last, so a folder without one was not finished. One record at a time is held in memory.
+
+    Raises:
+        PackError: there is no record, a record is not an audit entry, or the event that brought or ended a key is gone.
+    """
+    packer = _Packer()
+    for record, received in records:
+        yield from packer.add(record, received)
+    if not packer.size:
+        raise PackError("there is no audit entry: the tenant was not founded, or no monitor has run")
+    yield from packer.schema_texts()
+    files = {name: digest.digest() for name, digest in packer.digests.items()}
+    yield (
+        MANIFEST,
+        Manifest(
+            origin=origin, tenant=tenant, genesis=genesis, size=packer.size, last=packer.last, files=files
+        ).encode(),
+    )
+
+
+class _Packer:
+    """The state of `pack` between records: digests, schemas, and the end of the log so far."""
+
+    def __init__(self) -> None:
+        self.digests = {name: sha256() for name in DATA_FILES}
+        self.size = 0
+        self.last = b""
+        self._schemas: dict[bytes, codec.Schema] = {}
+        self._known = KnownKeys()
+
+    def add(self, record: AuditRecord, received: Received | None) -> Iterator[tuple[str, bytes]]:
+        """Yield the pieces of one entry."""
+        try:
+            schema, body = codec.unframe(record.value)
+            entry: AuditEntry = codec.decode(schema, body)
+        except codec.SchemaError as exc:
+            raise PackError(f"audit record {self.size}: {exc}") from exc
+        if not isinstance(entry, AuditEntry):
+            raise PackError(f"audit record {self.size} is a {schema.name}, want AuditEntry")
+        self._schemas[schema.sha256] = schema
+        data = entry_bytes(schema.sha256, body)
+        kid = record.kid if len(record.kid) == KEY_BYTES else bytes(KEY_BYTES)
+        yield self._piece(ENTRIES, length_prefixed(data))
+        yield self._piece(PROOFS, length_prefixed(kid + record.proof))
+        is_registered = is_registry_entry(entry) and entry.index == self.size  # a copy is not part of the chain
+        signed, event = _signed(entry, received)
+        if signed is not None and event is not None and not self._known.can_check(entry, event):
+            signed, event, received = None, None, None
+        if event is not None and received is not None:
+            self._use_schemas(received, event)
+        yield self._piece(EVENTS, length_prefixed(_event_record(signed, received)))
+        if is_registered and signed is not None and event is not None:
+            self._known.learn(event)
+            yield self._piece(REGISTRY, length_prefixed(RegistryEvent(self.size, signed).encode()))
+        elif is_registered and entry.kind in SESSION_KINDS:
+            self._known.lose()
+        elif is_registered:
+            raise PackError(
+                f"the {entry.kind} of entry {self.size} is kept nowhere any more, and without it no key can be checked:"
+                " no folder can be made; see docs/incidents.md"
+            )
+        self.last = leaf_hash(data)
+        self.size += 1
+
+    def schema_texts(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the schemas that were used."""
+        for digest, schema in sorted(self._schemas.items()):
+            self.digests[schema_file(digest)] = sha256()
+            yield self._piece(schema_file(digest), schema.text.encode())
+
+    def _piece(self, name: str, data: bytes) -> tuple[str, bytes]:
+        self.digests[name].update(data)
+        return name, data
+
+    def _use_schemas(self, received: Received, event: Event) -> None:
+        schema, _ = codec.unframe(received.value or b"")
+        for digest in (schema.sha256, *acts_of(event)):
+            self._schemas |= {k: s for k, s in codec.by_digest().items() if k == digest}
+
+
+def _signed(entry: AuditEntry, received: Received | None) -> tuple[EvidenceEvent | None, Event | None]:
+    """Return the event with its proof and kid, None if it lacks one of them; and the event decoded, None if it is none.
+
+    The monitor may say that it decodes although it does not: its bytes then travel as they are, for the verifier.
+    """
+    if received is None or received.value is None or entry.kind == UNDECODABLE_KIND:
+        return None, None
+    try:
+        schema, body = codec.unframe(received.value)
+        event: Event = codec.decode(schema, body)
+    except codec.SchemaError:
+        return None, None
+    kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
+    kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
+    if kid is None or proof is None or len(kid) != KEY_BYTES:
+        return None, event
+    return EvidenceEvent(schema.sha256, kid, proof, body), event
+
+
+def _event_record(signed: EvidenceEvent | None, received: Received | None) -> bytes:
+    if received is None:
+        return bytes([ABSENT])
+    record = bytes([SIGNED]) + signed.encode() if signed else bytes([RAW]) + (received.value or b"")
+    # A compressed batch can bring a record of any size past the broker. It was refused; no reader must hold it.
+    return record if len(record) <= EVENT_RECORD_BYTES_MAX else bytes([ABSENT])
