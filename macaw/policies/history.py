@@ -51,7 +51,7 @@ class Recorded(NamedTuple):
 
 @dataclass(slots=True)
 class History:
-    """The records of intake, in order. `missing` has the entries, as far as was read, whose events are kept nowhere."""
+    """The records of intake, in order. `missing` lists the entries read so far without their event."""
 
     tenant: str
     deployment: str

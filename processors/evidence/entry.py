@@ -6,6 +6,7 @@ a monitor about a key is believed. The order in which entries are judged stands 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,19 +14,13 @@ from enum import StrEnum
 from processors.evidence.audit_log import ENTRY_MAGIC
 from processors.evidence.folder_format import (
     ABSENT,
-    EVENT_RECORD_BYTES_MAX,
     RAW,
     SIGNED,
     UNDECODABLE_KIND,
     EvidenceEvent,
     FormatError,
-    Manifest,
-    RegistryEvent,
-    Source,
     acts_of,
-    is_registry_entry,
 )
-from processors.evidence.known_keys import SESSION_KINDS
 from processors.evidence.rulings import skips
 from processors.identity.following import follow
 from processors.identity.keys import spend
@@ -147,20 +142,32 @@ class Schemas:
         return codec.by_digest()[digest]
 
 
-class Judge:
-    """Judges entries in order. `settle` must be called for index 0, 1, 2, and so on."""
+class EntryJudge(ABC):
+    """Judges entries in order. `settle` must be called for index 0, 1, 2, and so on.
 
-    def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
-        self._tables = Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis)
-        self._topic = AUDIT.of(manifest.tenant)
+    `tables` name the tenant, and hold the registry as it was followed so far; they begin empty.
+    """
+
+    def __init__(self, tables: Tables, schemas: Schemas, progress: EntryProgress) -> None:
+        self._tables = tables
+        self._topic = AUDIT.of(tables.tenant_id)
         self._heads = VerifiedHeads()
         self._schemas = schemas
-        self._registry = registry
-        self._registry_broken = ""
         self._progress = progress
         self._last = (0, -1)  # log time and intake offset of the entry before
         self._departed: OrderedDict[bytes, SessionRow] = OrderedDict()
-        self._next = self._read_registry()
+
+    @abstractmethod
+    def _founding(self, item: Item) -> EvidenceEvent | None:
+        """Return the founding event, None if it is not known. Called for the entry at index 0."""
+
+    @abstractmethod
+    def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
+        """Fold the change of an entry to the registry. Raises Fault unless its event is there and holds."""
+
+    def _is_excused(self, entry: AuditEntry, claim: Claim, reason: str | None) -> bool:  # noqa: ARG002 - see its override
+        """True if the key of an event cannot be known, because the event that opened its session is absent."""
+        return False
 
     # --- one entry ---
 
@@ -176,7 +183,7 @@ class Judge:
             raise Fault(VerdictCode.MALFORMED, item.index, f"the bytes that the monitor signed: {item.why}")
         self._advance(entry)
         if item.index == 0:
-            self._found(entry)
+            self._found(item, entry)
         self.check_signature(item)
         self.check_key(item, entry)
         self._check_order(item, entry)
@@ -189,7 +196,7 @@ class Judge:
         if not item.is_entry_like:
             raise Fault(VerdictCode.BAD_SIG, item.index, "the bytes are not an audit entry")
         if item.seal is None:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "proofs.bin has no signature for this entry")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the entry has no signature")
         row = self._key(item.seal[:32])
         if row is None:
             raise Fault(VerdictCode.BAD_SIG, item.index, "no key registered before has the kid of the proof")
@@ -230,7 +237,7 @@ class Judge:
         """Check the event against its entry. Return it if it is signed; None if it is absent or has no proof."""
         record = item.event
         if record is None:
-            raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, "events.bin has no whole record for this entry")
+            raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, "the entry has no whole record of its event")
         kind, rest = record[:1], record[1:]
         if kind == bytes([ABSENT]) and not rest:
             self._progress.note_absent(item.index)
@@ -239,11 +246,11 @@ class Judge:
             self._check_raw(item, entry, rest)
             return None
         if kind != bytes([SIGNED]):
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the record in events.bin has an unknown kind, want 0, 1 or 2")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the record beside it has an unknown kind, want 0, 1 or 2")
         try:
             signed = EvidenceEvent.parse(rest)
         except FormatError as exc:
-            raise Fault(VerdictCode.BAD_SIG, item.index, f"the record in events.bin: {exc}") from exc
+            raise Fault(VerdictCode.BAD_SIG, item.index, f"the record beside it: {exc}") from exc
         self._check_signed(item, entry, signed)
         return signed
 
@@ -255,7 +262,7 @@ class Judge:
             claim, _ = self._identify(item, entry, value, ())
             same = (claim.leaf, claim.kind, claim.event_id) == (entry.event, entry.kind, entry.event_id)
         if not same:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the record in events.bin is not the one that the entry names")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the record beside it is not the one that the entry names")
         if entry.outcome != Outcome.REFUSED or entry.reason not in _UNPROVEN:
             detail = "a record without a proof cannot show the entry's outcome and reason"
             raise Fault(VerdictCode.BAD_SIG, item.index, detail)
@@ -265,7 +272,9 @@ class Judge:
         claim, reason = self._identify(item, entry, value, _headers(signed))
         found = (claim.leaf, claim.kind, claim.kid, claim.event_id)
         if found != (entry.event, entry.kind, entry.event_kid, entry.event_id):
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the event in events.bin is not the one that the entry names")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the event beside it is not the one that the entry names")
+        if self._is_excused(entry, claim, reason):
+            return
         may_say = {
             (Outcome.REFUSED, reason),
             (Outcome.REFUSED, str(Reason.INTERNAL_ERROR)),
@@ -337,35 +346,23 @@ class Judge:
             self._departed.popitem(last=False)
         tables.commit()
 
-    def _found(self, entry: AuditEntry) -> None:
+    def _found(self, item: Item, entry: AuditEntry) -> None:
         """Fold the founding event before its entry is judged: it brings the monitor's key."""
-        if self._next is not None and self._next.index == 0:
+        founding = self._founding(item)
+        if founding is not None:
             try:
-                self._fold(entry, self._next.event)
+                self._fold(entry, founding)
             except Refusal:
                 return  # no key is registered then, and the signature of the entry fails
 
-    def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
-        """Raise Fault unless registry.bin has the events of exactly the entries that change the registry, in order."""
-        found, index = self._next, item.index
-        needed = is_registry_entry(entry)
-        if found is not None and (found.index < index or (found.index == index and not needed)):
-            raise Fault(VerdictCode.SPLICE, index, f"registry.bin names entry {found.index}, which does not change it")
-        is_here = found is not None and found.index == index
-        if not needed or (signed is None and entry.kind in SESSION_KINDS and not is_here):
-            return  # an absent event of a session changes nothing here: its key is unknown, or it ends as it must
-        if found is None or found.index != index or signed is None:
-            detail = f"registry.bin or events.bin lacks the event of this {entry.kind}"
-            raise Fault(VerdictCode.PAYLOAD_MISSING, index, detail)
-        if found.event != signed:
-            raise Fault(VerdictCode.BAD_SIG, index, "the event in registry.bin is not the one that the entry names")
-        if index:
+    def _fold_accepted(self, item: Item, entry: AuditEntry, signed: EvidenceEvent) -> None:
+        """Fold the registry event of an accepted entry. The founding event was folded before."""
+        if item.index:
             try:
                 self._fold(entry, signed)
             except Refusal as refusal:
                 detail = f"the entry says accepted, the rules say {refusal.reason}"
-                raise Fault(VerdictCode.KEY_NOT_VALID, index, detail) from refusal
-        self._next = self._read_registry()
+                raise Fault(VerdictCode.KEY_NOT_VALID, item.index, detail) from refusal
 
     def _fold(self, entry: AuditEntry, signed: EvidenceEvent) -> None:
         """Fold one registry event. Raises Refusal."""
@@ -374,24 +371,6 @@ class Judge:
             raise Refusal(Reason.UNKNOWN_SCHEMA)
         received = Received(entry.partition, entry.offset, entry.now, schema.prefix + signed.body, _headers(signed))
         follow(self._tables, received, self._heads, now=entry.now)
-
-    def _read_registry(self) -> RegistryEvent | None:
-        """Return the next registry event; None at the end, and if the file is broken, which `finish` reports."""
-        try:
-            record = self._registry.record(EVENT_RECORD_BYTES_MAX)
-            return None if record is None else RegistryEvent.parse(record)
-        except (EOFError, FormatError) as exc:
-            self._registry_broken = str(exc)
-            return None
-
-    def finish(self) -> None:
-        """Raise Fault unless registry.bin is whole and ends with the log."""
-        size = self._progress.size
-        if self._registry_broken:
-            raise Fault(VerdictCode.MALFORMED, size, f"registry.bin: {self._registry_broken}")
-        if self._next is not None:
-            code = VerdictCode.TRUNCATED if self._next.index >= size else VerdictCode.SPLICE
-            raise Fault(code, size, f"registry.bin names entry {self._next.index}, but the log has {size} entries")
 
 
 def _headers(signed: EvidenceEvent) -> tuple[tuple[str, bytes], ...]:

@@ -24,9 +24,10 @@ from hashlib import sha256
 from typing import Protocol
 
 from processors.evidence.known_keys import SESSION_KINDS
+from processors.intake.identify import Received
 from processors.proof import jcs
-from processors.proof.signing import length_prefixed
-from schemas import limits
+from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
+from schemas import codec, limits
 from schemas.errors import EvidenceError
 from schemas.records import AdminAdded, AuditEntry, Event
 from schemas.words import Outcome
@@ -259,6 +260,34 @@ def seals(source: Source, bytes_max: int) -> Iterable[bytes | None]:
         yield record
     while True:
         yield None
+
+
+def read_event(entry: AuditEntry, received: Received) -> tuple[EvidenceEvent | None, Event] | None:
+    """Return the event of an intake record, None if it does not decode. Without one proof and one kid it is not signed.
+
+    The monitor may say that it decodes although it does not: its bytes then travel as they are, for the verifier.
+    """
+    if received.value is None or entry.kind == UNDECODABLE_KIND:
+        return None
+    try:
+        schema, body = codec.unframe(received.value)
+        event: Event = codec.decode(schema, body)
+    except codec.SchemaError:
+        return None
+    kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
+    kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
+    if kid is None or proof is None or len(kid) != KEY_BYTES:
+        return None, event
+    return EvidenceEvent(schema.sha256, kid, proof, body), event
+
+
+def event_record(signed: EvidenceEvent | None, received: Received | None) -> bytes:
+    """Return the record of an entry in `events.bin`, without its length. `signed` is what `read_event` returned."""
+    if received is None:
+        return bytes([ABSENT])
+    record = bytes([SIGNED]) + signed.encode() if signed else bytes([RAW]) + (received.value or b"")
+    # A compressed batch can bring a record of any size past the broker. It was refused; no reader must hold it.
+    return record if len(record) <= EVENT_RECORD_BYTES_MAX else bytes([ABSENT])
 
 
 def is_registry_entry(entry: AuditEntry) -> bool:

@@ -8,28 +8,24 @@ from hashlib import sha256
 
 from processors.evidence.audit_log import entry_bytes
 from processors.evidence.folder_format import (
-    ABSENT,
     DATA_FILES,
     ENTRIES,
-    EVENT_RECORD_BYTES_MAX,
     EVENTS,
     MANIFEST,
     PROOFS,
-    RAW,
     REGISTRY,
-    SIGNED,
-    UNDECODABLE_KIND,
-    EvidenceEvent,
     Manifest,
     RegistryEvent,
     acts_of,
+    event_record,
     is_registry_entry,
+    read_event,
     schema_file,
 )
 from processors.evidence.known_keys import SESSION_KINDS, KnownKeys
 from processors.intake.identify import Received
 from processors.proof.merkle import leaf_hash
-from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
+from processors.proof.signing import KEY_BYTES, length_prefixed
 from schemas import codec
 from schemas.errors import EvidenceError
 from schemas.records import AuditEntry, Event
@@ -98,12 +94,12 @@ class _Packer:
         yield self._piece(ENTRIES, length_prefixed(data))
         yield self._piece(PROOFS, length_prefixed(kid + record.proof))
         is_registered = is_registry_entry(entry) and entry.index == self.size  # a copy is not part of the chain
-        signed, event = _signed(entry, received)
+        signed, event = (None if received is None else read_event(entry, received)) or (None, None)
         if signed is not None and event is not None and not self._known.can_check(entry, event):
             signed, event, received = None, None, None
         if event is not None and received is not None:
             self._use_schemas(received, event)
-        yield self._piece(EVENTS, length_prefixed(_event_record(signed, received)))
+        yield self._piece(EVENTS, length_prefixed(event_record(signed, received)))
         if is_registered and signed is not None and event is not None:
             self._known.learn(event)
             yield self._piece(REGISTRY, length_prefixed(RegistryEvent(self.size, signed).encode()))
@@ -131,30 +127,3 @@ class _Packer:
         schema, _ = codec.unframe(received.value or b"")
         for digest in (schema.sha256, *acts_of(event)):
             self._schemas |= {k: s for k, s in codec.by_digest().items() if k == digest}
-
-
-def _signed(entry: AuditEntry, received: Received | None) -> tuple[EvidenceEvent | None, Event | None]:
-    """Return the event with its proof and kid, None if it lacks one of them; and the event decoded, None if it is none.
-
-    The monitor may say that it decodes although it does not: its bytes then travel as they are, for the verifier.
-    """
-    if received is None or received.value is None or entry.kind == UNDECODABLE_KIND:
-        return None, None
-    try:
-        schema, body = codec.unframe(received.value)
-        event: Event = codec.decode(schema, body)
-    except codec.SchemaError:
-        return None, None
-    kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
-    kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
-    if kid is None or proof is None or len(kid) != KEY_BYTES:
-        return None, event
-    return EvidenceEvent(schema.sha256, kid, proof, body), event
-
-
-def _event_record(signed: EvidenceEvent | None, received: Received | None) -> bytes:
-    if received is None:
-        return bytes([ABSENT])
-    record = bytes([SIGNED]) + signed.encode() if signed else bytes([RAW]) + (received.value or b"")
-    # A compressed batch can bring a record of any size past the broker. It was refused; no reader must hold it.
-    return record if len(record) <= EVENT_RECORD_BYTES_MAX else bytes([ABSENT])

@@ -38,7 +38,7 @@ class ArchiveDiffersError(EvidenceError):
 
 
 class Archive(Protocol):
-    """What an archive has of one tenant."""
+    """The archived partitions of one tenant."""
 
     def partition(self, topic: Topic, partition: int) -> Records | None:
         """Return the archived records of a partition, None if the archive keeps none of it."""

@@ -16,7 +16,7 @@ from schemas.records import AuditEntry
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A record of intake whose place is known and whose bytes are kept nowhere any more."""
+    """The place of a record of intake; its bytes are kept nowhere any more."""
 
     offset: int
 

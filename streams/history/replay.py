@@ -48,8 +48,8 @@ class Difference:
 class Replayed:
     """The result of a replay. `beyond` counts records of entries written meanwhile; those were not compared.
 
-    `shredded` is the first entry whose event is kept nowhere any more, None if there is none: the entries from there on
-    were not decided again. Before it all were compared.
+    `shredded` is the first entry without its event, None if there is none: the event is kept nowhere any more, and the
+    entries from there on were not decided again. All records before it were compared.
     """
 
     entries: int

@@ -1,0 +1,193 @@
+"""The verdict on an archive: every segment, every record, every signature, judged by the registry that it holds itself.
+
+`ArchiveWalk` takes the segments in order. Beside the checks of every reader (`contents`) each entry is judged as in an
+export (`processors.evidence.entry`): the monitor's key must have been valid at that entry, by the registrations that
+stand in the archive itself, followed from the pinned genesis.
+
+Absent records are counted. Where the event that opened a session is absent, events of unknown keys within the longest
+life of a session cannot be checked: they are counted as unproven, and the monitor's word stands for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from processors.evidence.archive.bodies import Absent, BodyKeys
+from processors.evidence.archive.codes import ArchiveCode, SegmentError
+from processors.evidence.archive.contents import (
+    Archived,
+    ArchiveEnd,
+    beginning,
+    end_of,
+    entries_of,
+    open_segment,
+)
+from processors.evidence.archive.segment import OutputsKind, Owner, SegmentHeader
+from processors.evidence.audit_log import entry_bytes, read_entry
+from processors.evidence.entry import EntryJudge, EntryProgress, Fault, Item, Schemas, VerdictCode
+from processors.evidence.folder_format import (
+    SIGNED,
+    EvidenceEvent,
+    event_record,
+    is_registry_entry,
+    read_event,
+)
+from processors.intake.identify import Claim
+from processors.policy.errors import RULE_ERRORS
+from processors.proof import merkle
+from processors.state.tables import Tables
+from schemas import codec, limits
+from schemas.reasons import Reason
+from schemas.records import AuditEntry
+
+# Rows of sessions leave some time after their end, 64 with each record: for so long their keys may have been known.
+UNPROVEN_MS = limits.SESSION_TTL_MS_MAX + limits.SESSION_LINGER_MS + 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveVerdict:
+    """The finding about an archive, and the part of it that held.
+
+    `segments` and `entries` held before the finding; `next_offset` is the intake offset behind them. `segment` and
+    `index` name what is at fault, or are "" and None. Of the entries that held, `absent` came without their intake
+    record, `shredded` of these because its key was destroyed; `unproven` have an event whose key is not known, and
+    `outputs_absent` lack their decisions and results.
+    """
+
+    code: ArchiveCode | VerdictCode
+    detail: str
+    segment: str = ""
+    index: int | None = None
+    segments: int = 0
+    entries: int = 0
+    next_offset: int = 0
+    absent: int = 0
+    shredded: int = 0
+    unproven: int = 0
+    outputs_absent: int = 0
+
+
+class ArchiveWalk:
+    """One pass over the segments of an archive, in order."""
+
+    def __init__(self, owner: Owner, keys: BodyKeys) -> None:
+        self._owner, self._keys = owner, keys
+        self._judge = _ArchiveJudge(owner)
+        self.end: ArchiveEnd = beginning(owner)
+        self.last: SegmentHeader | None = None
+        self.segments = 0
+        self._next_offset = self._shredded = self._outputs_absent = 0
+
+    def add(self, name: str, data: bytes) -> SegmentHeader:
+        """Judge the next segment and return its header.
+
+        Raises:
+            SegmentError, Fault: it does not hold.
+        """
+        segment = open_segment(name, data, self._owner, self.end)
+        for archived in entries_of(segment, self._owner, self._keys):
+            self._judge.judge(archived)
+            self._shredded += isinstance(archived.body, Absent) and archived.body.was_shredded
+            self._outputs_absent += archived.frame.outputs_kind is OutputsKind.GONE
+        self.end, self.last = end_of(segment), segment.header
+        self.segments += 1
+        return segment.header
+
+    def verdict(
+        self, code: ArchiveCode | VerdictCode, detail: str, *, segment: str = "", index: int | None = None
+    ) -> ArchiveVerdict:
+        """Return a verdict with the counts of what has held so far."""
+        return ArchiveVerdict(
+            code=code,
+            detail=detail,
+            segment=segment,
+            index=index,
+            segments=self.segments,
+            entries=self.end.next_index,
+            next_offset=0 if self.last is None else self.last.last_offset + 1,
+            absent=self._judge.progress.events_absent,
+            shredded=self._shredded,
+            unproven=self._judge.unproven,
+            outputs_absent=self._outputs_absent,
+        )
+
+
+def verify_archive(
+    segments: Iterable[tuple[str, bytes]],
+    owner: Owner,
+    keys: BodyKeys,
+    *,
+    on_segment: Callable[[SegmentHeader], None] = lambda _: None,
+) -> ArchiveVerdict:
+    """Return the verdict on segments in the order of their names. `on_segment` is called for each one that held.
+
+    Never raises for their contents, nor for a SegmentError of the iterator; its other errors pass through.
+    """
+    walk = ArchiveWalk(owner, keys)
+    name = ""
+    try:
+        for name, data in segments:
+            on_segment(walk.add(name, data))
+    except SegmentError as exc:
+        return walk.verdict(exc.code, exc.detail, segment=exc.segment or name, index=exc.index)
+    except Fault as fault:
+        return walk.verdict(fault.code, fault.detail, segment=name, index=fault.index)
+    except RULE_ERRORS as exc:  # here as in the fold, bytes that break a rule are refused, never passed
+        detail = f"a check could not be made: {type(exc).__name__}"
+        return walk.verdict(ArchiveCode.MALFORMED, detail, segment=name)
+    if not walk.segments:
+        return walk.verdict(ArchiveCode.EMPTY, "there is no segment")
+    return walk.verdict(ArchiveCode.WHOLE, "every record is the one that a signed entry names")
+
+
+class _ArchiveJudge(EntryJudge):
+    """Judges the entries of an archive, whose registry events stand at their own entries."""
+
+    def __init__(self, owner: Owner) -> None:
+        deployment = owner.origin.removesuffix(f"/{owner.tenant}")
+        tables = Tables(tenant=owner.tenant, deployment=deployment, genesis=owner.genesis)
+        self.progress = EntryProgress()
+        super().__init__(tables, Schemas(frozenset(codec.by_digest())), self.progress)
+        self.unproven = 0
+        self._unproven_until = -1
+
+    def judge(self, archived: Archived) -> None:
+        """Judge one entry. Raises Fault."""
+        frame, index = archived.frame, archived.entry.index
+        schema, datum = codec.unframe(frame.value)
+        data = entry_bytes(schema.sha256, datum)
+        entry, why = read_entry(data)
+        body = archived.received
+        received = body.ruling if isinstance(body, Absent) else body
+        found = None if received is None else read_event(archived.entry, received)
+        record = event_record(None if found is None else found[0], received)
+        self.settle(Item(index, data, merkle.leaf_hash(data), entry, why, frame.kid + frame.proof, record))
+
+    def _founding(self, item: Item) -> EvidenceEvent | None:
+        record = item.event
+        return EvidenceEvent.parse(record[1:]) if record is not None and record[:1] == bytes([SIGNED]) else None
+
+    def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
+        if not is_registry_entry(entry):
+            return
+        is_session = entry.kind.startswith("Session")
+        if signed is None and not is_session:
+            raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, f"the archive lacks the event of this {entry.kind}")
+        if signed is None:
+            self._unproven_until = entry.now + UNPROVEN_MS
+            return
+        try:
+            self._fold_accepted(item, entry, signed)
+        except Fault:
+            if not (is_session and self._is_unproven(entry)):
+                raise  # else it ends a session whose opening is absent
+
+    def _is_excused(self, entry: AuditEntry, claim: Claim, reason: str | None) -> bool:
+        is_session = claim.event is not None and claim.kid is not None and claim.event.header.session_id == claim.kid
+        excused = reason == Reason.UNKNOWN_KEY and is_session and self._is_unproven(entry)
+        self.unproven += excused
+        return excused
+
+    def _is_unproven(self, entry: AuditEntry) -> bool:
+        return entry.now < self._unproven_until
