@@ -29,7 +29,7 @@ from schemas.topics import AUDIT, DECISIONS, INTAKE
 from schemas.words import Outcome
 from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError
 from streams.history.folded import RuledIntake, ShreddedError
-from streams.history.kept_log import Archive, KeptLog
+from streams.history.kept_log import Archive, kept_log
 from streams.history.records import Records, entry_in, present
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ def live_history(home: Home, folder: TenantHome, archive: Archive | None = None)
         ArchiveGapError, ArchiveDiffersError: archive and brokers do not fit.
         ReadTimeoutError: the topics cannot be read to their ends.
     """
-    with KeptLog(home.bootstrap, folder.tenant, archive=archive, security=home.security) as kept:
+    with kept_log(home.bootstrap, folder.tenant, archive=archive, security=home.security) as kept:
         history = History(folder.tenant, home.deployment, folder.genesis, iter(()))
         audit, intake = kept.whole(AUDIT), kept.whole(INTAKE)
         history.records = _folded(audit, RuledIntake(intake, history.tables()), history.missing)

@@ -21,7 +21,7 @@ from schemas.records import AuditEntry, PolicyPublished, PolicyWithdrawn
 from schemas.topics import AUDIT, INTAKE
 from schemas.words import Outcome
 from streams.history.folded import readable
-from streams.history.kept_log import Archive, KeptLog
+from streams.history.kept_log import Archive, KeptLog, kept_log
 from streams.history.records import Records, present
 
 _KINDS = frozenset({"PolicyPublished", "PolicyWithdrawn"})
@@ -67,7 +67,7 @@ def read_policies(home: Home, folder: TenantHome, archive: Archive | None = None
     )
     try:
         trusted = MonitorSigned(registry, tenant=folder.tenant, genesis=genesis)
-        with KeptLog(home.bootstrap, folder.tenant, archive=archive, security=home.security) as kept:
+        with kept_log(home.bootstrap, folder.tenant, archive=archive, security=home.security) as kept:
             entries = {entry.offset: entry for entry in _accepted(kept.whole(AUDIT), trusted)}
             return _documents(kept, registry.tables, entries)
     finally:
@@ -90,7 +90,7 @@ def _documents(kept: KeptLog, tables: Tables, entries: Mapping[int, AuditEntry])
     policies: dict[str, PolicyInForce] = {}
     if not entries:
         return PoliciesInForce(policies)
-    intake, last, found = kept.with_gaps(INTAKE), max(entries), 0
+    intake, last, found = kept.as_kept(INTAKE), max(entries), 0
     for record in readable(intake, max(intake.low, min(entries))):
         entry = entries.get(record.offset)
         if entry is not None:

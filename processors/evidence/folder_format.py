@@ -168,6 +168,15 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A record of the audit topic: framed entry and its two headers; b"" if a header is missing."""
+
+    value: bytes
+    kid: bytes
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RegistryEvent:
     """An accepted registry event and the index of its entry."""
 

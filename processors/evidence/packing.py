@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 
 from processors.evidence.audit_log import entry_bytes
@@ -14,6 +13,7 @@ from processors.evidence.folder_format import (
     MANIFEST,
     PROOFS,
     REGISTRY,
+    AuditRecord,
     Manifest,
     RegistryEvent,
     acts_of,
@@ -33,15 +33,6 @@ from schemas.records import AuditEntry, Event
 
 class PackError(EvidenceError):
     """The records do not make a folder that could verify; the message names the first that is wrong or missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
-    """A record of the audit topic: framed entry and its two headers; b"" if a header is missing."""
-
-    value: bytes
-    kid: bytes
-    proof: bytes
 
 
 def pack(

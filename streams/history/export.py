@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, is_registry_entry
-from processors.evidence.packing import AuditRecord, pack
+from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, is_registry_entry
+from processors.evidence.packing import pack
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.state.tables import Tables
@@ -27,7 +27,7 @@ from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE, REGISTRY
 from schemas.words import Outcome
 from streams.history.folded import RuledIntake
-from streams.history.kept_log import Archive, JoinedRecords, KeptLog
+from streams.history.kept_log import Archive, JoinedRecords, kept_log
 from streams.history.records import Gone, entry_in, present
 from streams.history.registered import RegisteredEvents
 
@@ -81,12 +81,12 @@ def export_audit(
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise ExportError(f"{target} exists and is not an empty folder: name a new folder")
     count = _Count()
-    with KeptLog(bootstrap, tenant, archive=archive, security=security) as kept:
-        audit, intake = kept.whole(AUDIT), kept.with_gaps(INTAKE)
+    with kept_log(bootstrap, tenant, archive=archive, security=security) as kept:
+        audit, intake = kept.whole(AUDIT), kept.as_kept(INTAKE)
         tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
         events = _Events(
             RuledIntake(intake, tables, start=intake.low),
-            RegisteredEvents(tables, lambda: kept.live(REGISTRY)),
+            RegisteredEvents(tables, lambda: kept.live(REGISTRY, 0)),
         )
         origin = f"{deployment}/{tenant}"
         pairs = pair(count.entries(present(audit.read(audit.low)), origin), events)

@@ -1,22 +1,26 @@
 """A tenant's log as it is kept: in an archive up to where the brokers begin, and from there on the brokers.
 
 The brokers are the truth about every record that they still have. The archive counts for the records before, and only
-if it reaches the brokers' first offset and has the same records as they where both have them.
+if nothing is missing between the two, and both have the same records where they overlap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from typing import Protocol, Self
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Protocol
 
 from processors.intake.identify import Received
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import UnreadableBatchError
+from schemas import codec
 from schemas.errors import EvidenceError, StoppedError
-from schemas.topics import INTAKE, Topic
-from streams.history.partitions import Whole, whole_partition
-from streams.history.records import Gone, Records
+from schemas.records import AuditEntry, Decision, Result
+from schemas.topics import AUDIT, INTAKE, Topic
+from streams.history.partitions import whole_partition
+from streams.history.records import Gone, Records, entry_in, present
+
+OpenLive = Callable[[Topic, int], Records]
 
 
 class TrimmedError(StoppedError):
@@ -26,7 +30,7 @@ class TrimmedError(StoppedError):
 
 
 class ArchiveGapError(StoppedError):
-    """The archive ends before the first record that the brokers have."""
+    """The archive lacks records that the brokers do not have any more."""
 
     code = "ARCHIVE_GAP"
 
@@ -40,6 +44,16 @@ class ArchiveDiffersError(EvidenceError):
 class Archive(Protocol):
     """The archived partitions of one tenant."""
 
+    @property
+    def next_index(self) -> int:
+        """The audit index behind the last archived entry."""
+        ...
+
+    @property
+    def next_audit_offset(self) -> int:
+        """The offset of the audit topic behind the last archived entry."""
+        ...
+
     def partition(self, topic: Topic, partition: int) -> Records | None:
         """Return the archived records of a partition, None if the archive keeps none of it."""
         ...
@@ -49,45 +63,43 @@ OpenArchive = Callable[[], AbstractContextManager[Archive]]
 
 
 class JoinedRecords:
-    """One partition: `archived` up to the first offset of `live`, then `live`.
+    """One partition: `archived` up to the first offset of `live`, then `live`. The offsets of `gap` are gone."""
 
-    Raises:
-        ArchiveGapError: the archive begins too late, or ends too early.
-        ArchiveDiffersError: the first or the last record that both have is not the same.
-    """
+    def __init__(self, name: str, archived: Records, live: Records, *, gap: range, exactly: bool) -> None:
+        """With `exactly` also the times and headers of records must agree, which the fold uses.
 
-    def __init__(self, name: str, archived: Records, live: Records, *, may_have_gap: bool = False) -> None:
-        """With `may_have_gap` the offsets that neither has are read as gone."""
-        self._name, self._archived, self._live = name, archived, live
-        self.low, self.high = min(archived.low, live.low), live.high
-        self.gap = range(archived.high, live.low)
-        if archived.low > 0 or (self.gap and not may_have_gap):
-            raise ArchiveGapError(
-                f"{ArchiveGapError.code}: the archive has offsets {archived.low} to {archived.high} of {name}, and the "
-                f"brokers have it from offset {live.low} on: the records between are lost; look for a copy of the "
-                "archive that has them, and see docs/incidents.md"
-            )
+        Raises:
+            ArchiveDiffersError: the first or the last record that both have is not the same, or the archive is longer.
+        """
+        self._name, self._archived, self._live, self._is_exact = name, archived, live, exactly
+        self.low, self.high, self.gap = min(archived.low, live.low), live.high, gap
         if archived.high > live.high:
             raise ArchiveDiffersError(
-                f"{ArchiveDiffersError.code}: the archive has offsets up to {archived.high} of {name}, and the brokers "
+                f"{ArchiveDiffersError.code}: the archive has {name} up to offset {archived.high}, and the brokers "
                 f"only up to {live.high}: the topic was created again, or lost its end; see docs/incidents.md"
             )
         if live.low < archived.high:
             for offset in dict.fromkeys((live.low, archived.high - 1)):
-                self._check_same(name, offset)
+                self._check_same(offset)
 
-    def _check_same(self, name: str, offset: int) -> None:
+    def _check_same(self, offset: int) -> None:
         ours = next(self._archived.read(offset), None)
         try:
             theirs = next(self._live.read(offset), None)
         except UnreadableBatchError:
             return  # the archive may have read it while it could be read; the brokers' answer counts
-        if isinstance(ours, Gone) or ours == theirs:
+        if isinstance(ours, Gone) or self._told(ours) == self._told(theirs):
             return
         raise ArchiveDiffersError(
-            f"{ArchiveDiffersError.code}: {name} has another record at offset {offset} than the archive: one of the "
-            "two was changed, or the archive belongs to another log; see docs/incidents.md"
+            f"{ArchiveDiffersError.code}: {self._name} has another record at offset {offset} than the archive: one of "
+            "the two was changed, or the archive belongs to another log; see docs/incidents.md"
         )
+
+    def _told(self, one: Received | Gone | None) -> object:
+        if not isinstance(one, Received):
+            return one
+        place = one.partition, one.offset, one.value
+        return (*place, one.appended_at, [*one.headers]) if self._is_exact else place
 
     def read(self, start: int) -> Iterator[Received | Gone]:
         """Yield the records from an offset on.
@@ -109,8 +121,8 @@ class JoinedRecords:
             yield one
         if position < self._archived.high:
             raise ArchiveGapError(
-                f"{ArchiveGapError.code}: the archive says that it has {self._name} up to {self._archived.high}, "
-                f"and its records end at offset {position}; see docs/incidents.md"
+                f"{ArchiveGapError.code}: the archive says that it has {self._name} up to {self._archived.high}, and "
+                f"its records end at offset {position}; see docs/incidents.md"
             )
         yield from (Gone(offset) for offset in self.gap if offset >= position)
 
@@ -119,61 +131,91 @@ class JoinedRecords:
         return self._live.behind(offset)
 
 
-class KeptLog(AbstractContextManager["KeptLog"]):
+class KeptLog:
     """The partitions of one tenant up to their present ends, each from archive and brokers."""
 
-    def __init__(
-        self, bootstrap: str, tenant: str, *, archive: Archive | None = None, security: Security = UNSECURED
-    ) -> None:
-        self._bootstrap, self._tenant, self._security = bootstrap, tenant, security
-        self._archive = archive
-        self._stack = ExitStack()
-
-    def live(self, topic: Topic, partition: int = 0) -> Whole:
-        """Return a partition as the brokers have it: of intake all records, of others the committed ones."""
-        return self._stack.enter_context(
-            whole_partition(
-                self._bootstrap,
-                topic.of(self._tenant),
-                partition,
-                committed=topic is not INTAKE,
-                security=self._security,
-            )
-        )
+    def __init__(self, tenant: str, live: OpenLive, archive: Archive | None = None) -> None:
+        """`live` opens a partition as the brokers have it: of intake all records, of others the committed ones."""
+        self.live = live
+        self._tenant, self._archive = tenant, archive
 
     def whole(self, topic: Topic, partition: int = 0) -> Records:
-        """Return a partition from its first record on.
+        """Return a partition from its first record on, without a hole.
 
         Raises:
-            TrimmedError: the brokers have removed the beginning, and the archive has nothing of this partition.
+            TrimmedError: the brokers have removed the beginning, and no archive has it.
             ArchiveGapError, ArchiveDiffersError: archive and brokers do not fit.
         """
-        live = self.live(topic, partition)
-        return live if live.low == 0 else self._before(live, topic, partition)
-
-    def with_gaps(self, topic: Topic, partition: int = 0) -> Records:
-        """Return a partition as `whole` does, or as much of it as there is. Raises ArchiveDiffersError."""
-        live = self.live(topic, partition)
-        archived = None if live.low == 0 else self._archived(topic, partition)
-        if archived is None:
-            return live
-        return JoinedRecords(topic.of(self._tenant), archived, live, may_have_gap=True)
-
-    def _before(self, live: Whole, topic: Topic, partition: int) -> JoinedRecords:
+        found = self.as_kept(topic, partition)
         name = topic.of(self._tenant)
-        archived = self._archived(topic, partition)
-        if archived is None:
+        if found.low > 0:
             raise TrimmedError(
-                f"{TrimmedError.code}: {name} begins at offset {live.low}: its retention has removed the records "
+                f"{TrimmedError.code}: {name} begins at offset {found.low}: its retention has removed the records "
                 "before, and this installation has no archive of them; see docs/incidents.md"
             )
-        return JoinedRecords(name, archived, live)
+        if isinstance(found, JoinedRecords) and found.gap:
+            raise _gap_error(name, found.gap)
+        return found
 
-    def _archived(self, topic: Topic, partition: int) -> Records | None:
-        return None if self._archive is None else self._archive.partition(topic, partition)
+    def as_kept(self, topic: Topic, partition: int = 0) -> Records:
+        """Return as much of a partition as there is; its `low` is above 0 if no archive has the beginning.
 
-    def __enter__(self) -> Self:
-        return self
+        Raises:
+            ArchiveDiffersError: the archive is not of this log.
+            ArchiveGapError: decisions or results are missing between the archive and the brokers.
+        """
+        live = self.live(topic, partition)
+        archived = None if self._archive is None or live.low == 0 else self._archive.partition(topic, partition)
+        if archived is None or self._archive is None:
+            return live
+        gap = self._gap(topic, archived, live, self._archive)
+        if gap and topic is not INTAKE:
+            raise _gap_error(topic.of(self._tenant), gap)
+        return JoinedRecords(topic.of(self._tenant), archived, live, gap=gap, exactly=topic is INTAKE)
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def _gap(self, topic: Topic, archived: Records, live: Records, archive: Archive) -> range:
+        """Return the offsets that neither has. The markers of transactions take offsets too, and are no gap."""
+        if archived.high >= live.low:
+            return range(0)
+        if topic is not INTAKE:
+            first = next(present(live.read(live.low)), None)
+            is_next = first is None or index_of(first.value) <= archive.next_index
+            return range(0) if is_next else range(archived.high, live.low)
+        audit = self.live(AUDIT, 0)
+        later = (entry_in(one.value) for one in present(audit.read(max(audit.low, archive.next_audit_offset))))
+        offsets = (entry.offset for entry in later if entry is not None and entry.index >= archive.next_index)
+        return range(min(next(offsets, live.low), live.low), live.low)
+
+
+def index_of(value: bytes | None) -> int:
+    """Return the audit index that an entry, a decision or a result names; 0 for any other value."""
+    for kind in (AuditEntry, Decision, Result):
+        try:
+            found: AuditEntry | Decision | Result = codec.decode_as(kind, value or b"")
+        except codec.SchemaError:
+            continue
+        return found.index if isinstance(found, AuditEntry) else found.audit_index
+    return 0
+
+
+def _gap_error(name: str, gap: range) -> ArchiveGapError:
+    return ArchiveGapError(
+        f"{ArchiveGapError.code}: neither the archive nor the brokers have offsets {gap.start} to {gap.stop - 1} of "
+        f"{name}; look for a copy of the archive that has them, and see docs/incidents.md"
+    )
+
+
+@contextmanager
+def kept_log(
+    bootstrap: str, tenant: str, *, archive: Archive | None = None, security: Security = UNSECURED
+) -> Iterator[KeptLog]:
+    """Give a tenant's log for reading; its consumers are closed with the block."""
+    with ExitStack() as stack:
+
+        def live(topic: Topic, partition: int) -> Records:
+            name, committed = topic.of(tenant), topic is not INTAKE
+            return stack.enter_context(
+                whole_partition(bootstrap, name, partition, committed=committed, security=security)
+            )
+
+        yield KeptLog(tenant, live, archive)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from processors.intake.identify import Received, read
 from processors.state.tables import Tables
 from schemas.records import AuditEntry
-from streams.history.partitions import Whole
+from streams.history.records import Records, present
 
 
 class RegisteredEvents:
@@ -21,11 +21,11 @@ class RegisteredEvents:
     only places are held in memory.
     """
 
-    def __init__(self, tables: Tables, open_topic: Callable[[], Whole]) -> None:
+    def __init__(self, tables: Tables, open_topic: Callable[[], Records]) -> None:
         """`tables` name the tenant and its genesis."""
         self._tables = tables
         self._open = open_topic
-        self._topic: Whole | None = None
+        self._topic: Records | None = None
         self._places: dict[bytes, int] = {}
         self._reading: Iterator[Received] | None = None
         self._position = 0
@@ -39,17 +39,17 @@ class RegisteredEvents:
         if place is None:
             return None
         if self._reading is None or place < self._position:
-            self._reading = self._topic.read(place)
+            self._reading = present(self._topic.read(place))
         for found in self._reading:
             self._position = found.offset + 1
             if found.offset == place:
                 return found
         return None
 
-    def _index(self, topic: Whole) -> dict[bytes, int]:
+    def _index(self, topic: Records) -> dict[bytes, int]:
         """Return the first offset of each leaf: a later copy of an event may have other headers."""
         places: dict[bytes, int] = {}
-        for record in topic.records:
+        for record in present(topic.read(topic.low)):
             if record.value is not None:
                 places.setdefault(read(self._tables, record).leaf, record.offset)
         return places

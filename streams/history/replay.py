@@ -7,7 +7,7 @@ A difference has one of three causes: a rule is not pure, the monitor ran anothe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from schemas.errors import StoppedError
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
 from streams.history.folded import RuledIntake, ShreddedError
-from streams.history.kept_log import Archive, KeptLog
+from streams.history.kept_log import Archive, JoinedRecords, index_of, kept_log
 from streams.history.records import entry_in, present
 
 COMPARED: Mapping[Topic, type] = {DECISIONS: Decision, RESULTS: Result, AUDIT: AuditEntry}
@@ -48,6 +48,9 @@ class Difference:
 class Replayed:
     """The result of a replay. `beyond` counts records of entries written meanwhile; those were not compared.
 
+    `unkept` counts decisions and results of the beginning that are kept nowhere any more, and so were not compared
+    themselves. The audit entries, which were compared, name a digest of each.
+
     `shredded` is the first entry without its event, None if there is none: the event is kept nowhere any more, and the
     entries from there on were not decided again. All records before it were compared.
     """
@@ -57,6 +60,7 @@ class Replayed:
     beyond: int
     difference: Difference | None
     shredded: int | None = None
+    unkept: int = 0
 
     @property
     def compared(self) -> int:
@@ -114,9 +118,12 @@ class _Comparison:
     counts: Counter[str] = field(default_factory=Counter)
     positions: Counter[Place] = field(default_factory=Counter)
     beyond: int = 0
+    trimmed: set[Place] = field(default_factory=set)  # of these the first records may be kept nowhere
+    unkept: int = 0
 
     def fold(self, received: Received, heads: VerifiedHeads) -> Difference | None:
         """Fold one record and compare its outputs; return the first difference, if any."""
+        index = self.tables.next_index
         try:
             outputs = step(self.tables, received, heads)
         except Refusal as refusal:
@@ -126,12 +133,25 @@ class _Comparison:
             if output.topic not in COMPARED:
                 continue
             place = output.topic, output.partition
+            if self._is_trimmed(place, index):
+                self.positions[place] += 1
+                self.unkept += 1
+                continue
             stored = self.stored[place].take()
             if stored != output.value:
                 return self._difference(place, "missing" if stored is None else "other bytes")
             self.positions[place] += 1
             self.counts[output.topic.name] += 1
         return None
+
+    def _is_trimmed(self, place: Place, index: int) -> bool:
+        """True if an output of the entry at `index` stood before the first record that is kept of its partition."""
+        if place in self.trimmed:
+            first = self.stored[place].peek()
+            if first is None or index_of(first) > index:
+                return True
+            self.trimmed.discard(place)
+        return False
 
     def rest(self) -> Difference | None:
         """Return the first record of the log that no record of intake caused, if any."""
@@ -154,18 +174,23 @@ class _Comparison:
             return False
         return record.audit_index >= self.tables.next_index
 
+    def result(self, difference: Difference | None, *, shredded: int | None = None) -> Replayed:
+        """Return the result so far."""
+        counts = dict(self.counts)
+        return Replayed(self.tables.next_index, counts, self.beyond, difference, shredded, self.unkept)
+
     def _difference(self, place: Place, what: str) -> Difference:
         topic, partition = place
         return Difference(topic.of(self.tables.tenant_id), partition, self.positions[place], what)
 
 
-def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored]) -> Replayed:
+def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored], trimmed: Collection[Place] = ()) -> Replayed:
     """Fold intake into empty tables and compare with `stored`, for as many records as the audit log has entries.
 
     `take` returns the next record of intake, as the given entry says that it was folded. Nothing else of a stored
-    entry is used.
+    entry is used. `trimmed` names the partitions that have lost their first records.
     """
-    comparison = _Comparison(tables, stored)
+    comparison = _Comparison(tables, stored, trimmed={*trimmed})
     heads = VerifiedHeads()
     audit = stored[AUDIT, 0]
     difference: Difference | None = None
@@ -173,10 +198,10 @@ def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored]) -> Repla
         while difference is None and (entry := audit.peek()) is not None and (received := take(entry_in(entry))):
             difference = comparison.fold(received, heads)
     except ShreddedError as exc:
-        return Replayed(tables.next_index, dict(comparison.counts), 0, None, shredded=exc.index)
+        return comparison.result(None, shredded=exc.index)
     if difference is None:
         difference = comparison.rest()
-    return Replayed(tables.next_index, dict(comparison.counts), comparison.beyond, difference)
+    return comparison.result(difference)
 
 
 def replay(
@@ -192,19 +217,21 @@ def replay(
 
     Raises:
         ReplayError: the tenant has no log.
-        TrimmedError: retention has removed records from the start of a topic, and no archive has them.
+        TrimmedError: retention has removed the start of intake or of the audit log, and no archive has it.
         ArchiveGapError, ArchiveDiffersError: archive and brokers do not fit.
         ReadTimeoutError: a topic could not be read to its end.
         UnreadableBatchError: a batch of intake cannot be read, and the log does not say that it was skipped.
     """
-    with KeptLog(bootstrap, tenant, archive=archive, security=security) as kept:
+    with kept_log(bootstrap, tenant, archive=archive, security=security) as kept:
         # Audit first: at the time of its end, the decisions and results of all its entries were written.
         ordered = sorted(places(), key=lambda place: place[0] is not AUDIT)
-        whole = {place: kept.whole(*place) for place in ordered}
-        stored = {place: Values(one.value for one in present(found.read(found.low))) for place, found in whole.items()}
+        # An entry names a digest of its decisions and results, so those that are kept nowhere do not end a replay.
+        read = {place: kept.whole(*place) if place[0] is AUDIT else kept.as_kept(*place) for place in ordered}
+        stored = {place: Values(one.value for one in present(found.read(found.low))) for place, found in read.items()}
+        trimmed = [place for place, found in read.items() if found.low > 0 or isinstance(found, JoinedRecords)]
         if stored[AUDIT, 0].peek() is None:
             raise ReplayError(
                 f"tenant {tenant!r} has no audit entry on {AUDIT.of(tenant)}: run a monitor, or check the tenant's name"
             )
         tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
-        return compare(tables, RuledIntake(kept.whole(INTAKE), tables).take, stored)
+        return compare(tables, RuledIntake(kept.whole(INTAKE), tables).take, stored, trimmed)

@@ -140,7 +140,7 @@ class TenantFold:
     def messages(self, outputs: Sequence[Output]) -> list[Message]:
         """Return the outputs signed and sealed, in order; then the views' feed; then the changed rows with their head.
 
-        All three belong to one transaction: the feed tells what the rows say, or nothing.
+        All three belong to one transaction: the feed tells the rows, or nothing.
         """
         proofs = self._proofs([o.leaf for o in outputs if o.leaf is not None])
         tables = self.tables

@@ -15,13 +15,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 
-from confluent_kafka import Message
-
+from processors.evidence.archive.codes import SegmentError
 from processors.evidence.audit_log import log_leaf
-from processors.intake.identify import Claim, read
+from processors.intake.identify import Claim, Received, read
 from processors.proof import signing
 from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
@@ -35,8 +34,8 @@ from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome
 from streams.history.folded import RuledIntake, ShreddedError
-from streams.history.kept_log import ArchiveDiffersError, ArchiveGapError, JoinedRecords
-from streams.history.records import Records, received_of
+from streams.history.kept_log import ArchiveDiffersError, ArchiveGapError, KeptLog, TrimmedError
+from streams.history.records import present, received_of
 from streams.worker.fold import TenantFold
 from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
@@ -53,8 +52,6 @@ log = logging.getLogger(__name__)
 
 TAIL_OFFSETS = 4096  # read first to find the last entry; markers of transactions take offsets too
 MADE_AGAIN = "intake lost records that were folded, or was created again; see docs/incidents.md"
-
-ARCHIVE_ERRORS = (ArchiveGapError, ArchiveDiffersError, ShreddedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +143,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             _restore(fold, rows, tail)
         except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
-            _rebuild_from(fold, reader, intake, tail)
+            _fold_again(fold, reader, intake, tail)
             fold.state.reset_to(fold.tables, rows)
     return position
 
@@ -185,8 +182,8 @@ def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
     while True:
         start = max(low, high - reach)
         before, last = None, None
-        for message in reader.read(topic, start, high):
-            before, last = last, message
+        for record in map(received_of, reader.read(topic, start, high)):
+            before, last = last, record
         if last is not None:
             return _tail_of(fold, last, before)
         if start <= low:
@@ -194,47 +191,46 @@ def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
         reach *= 4
 
 
-def _tail_of(fold: TenantFold, message: Message, before: Message | None) -> Tail:
-    """Return the last entry. `before` is the message before it, if that was read too.
+def _tail_of(fold: TenantFold, last: Received, before: Received | None) -> Tail:
+    """Return the last entry. `before` is the record before it, if that was read too.
 
     Raises:
         LogMismatchError: it is not signed by the decision key, or does not link to `before`.
     """
-    _check_signature(fold, message)
-    entry, leaf = _entry(message)
+    _check_signature(fold, last)
+    entry, leaf = _entry(last)
     if before is not None and entry.prev != _entry(before)[1]:
         raise LogMismatchError(
-            f"the last audit entry, at offset {message.offset()}, does not link to the entry before it: the log was "
+            f"the last audit entry, at offset {last.offset}, does not link to the entry before it: the log was "
             "changed; see docs/incidents.md"
         )
     return Tail(entry.index, leaf, entry)
 
 
-def _check_signature(fold: TenantFold, message: Message) -> None:
+def _check_signature(fold: TenantFold, record: Received) -> None:
     """Raise LogMismatchError unless the monitor signed this entry.
 
     Without this check any writer of the audit topic could choose the offset at which the worker goes on.
     """
-    received = received_of(message)
     tables = fold.tables
     try:
-        schema, body = codec.unframe(received.value or b"")
+        schema, body = codec.unframe(record.value or b"")
         place = Place.of(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, schema.sha256)
-        proof = Proof.parse(received.header(PROOF_HEADER))
+        proof = Proof.parse(record.header(PROOF_HEADER))
         head = proof.head(place.leaf(body))
         signing.verify_signature(fold.signing.public, head, proof.signature)
     except (Refusal, codec.SchemaError, MalformedProofError, SignatureError) as exc:
         raise LogMismatchError(
-            f"the last audit entry, at offset {message.offset()}, is not signed by the decision key of this worker"
+            f"the last audit entry, at offset {record.offset}, is not signed by the decision key of this worker"
         ) from exc
 
 
-def _entry(message: Message) -> tuple[AuditEntry, bytes]:
-    value = message.value() or b""
+def _entry(record: Received) -> tuple[AuditEntry, bytes]:
+    value = record.value or b""
     try:
         entry: AuditEntry = codec.decode_as(AuditEntry, value)
     except codec.SchemaError as exc:
-        raise LogMismatchError(f"the record at offset {message.offset()} is not an audit entry: {exc}") from exc
+        raise LogMismatchError(f"the record at offset {record.offset} is not an audit entry: {exc}") from exc
     schema, body = codec.unframe(value)
     return entry, log_leaf(schema.sha256, body)
 
@@ -276,42 +272,38 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
 
 
-def _rebuild_from(fold: TenantFold, reader: RestartReader, intake: RestartRecords, tail: Tail) -> None:
-    """Fold intake again up to the last entry, its trimmed beginning from the tenant's archive.
+def _fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords, tail: Tail) -> None:
+    """Fold the log again up to its last entry, records that the brokers have removed from the tenant's archive.
 
     Raises:
-        StateMismatchError: intake no longer begins with the founding event, and the worker has no archive of it.
-        ArchiveUnfitError: the archive is damaged, of another log, or ends before intake begins.
+        StateMismatchError: the brokers have removed the log's beginning, and the worker has no archive of it.
+        ArchiveUnfitError: the archive is damaged, of another log, or lacks records that the brokers have removed.
         LogMismatchError: folding gives another log.
     """
-    if intake.low == 0:
-        _rebuild(fold, reader, intake, tail)
-        return
-    if fold.archive is None:
-        raise StateMismatchError(
-            f"intake cannot be folded again, because it begins at offset {intake.low} and not at 0, and no archive has "
-            "the records before; see docs/incidents.md"
-        )
+    opened = {INTAKE: intake, AUDIT: RestartRecords(reader, AUDIT, fold.tables.tenant_id)}
+    is_whole = all(records.low == 0 for records in opened.values())
     try:
-        with fold.archive() as archive:
-            archived = archive.partition(INTAKE, 0)
-            if archived is None:
-                raise StateMismatchError("the archive has no record of intake; see docs/incidents.md")
-            _rebuild(fold, reader, JoinedRecords(_topic(fold, INTAKE), archived, intake), tail)
-    except ARCHIVE_ERRORS as exc:
-        raise ArchiveUnfitError(exc.code, str(exc)) from exc
+        with nullcontext() if is_whole or fold.archive is None else fold.archive() as archive:
+            _rebuild(fold, KeptLog(fold.tables.tenant_id, lambda topic, _: opened[topic], archive), tail)
+    except TrimmedError as exc:
+        raise StateMismatchError(f"the log cannot be folded again: {exc}") from exc
+    except (ArchiveGapError, ArchiveDiffersError, ShreddedError, SegmentError) as exc:
+        raise ArchiveUnfitError(str(exc.code), f"the log cannot be folded again: {exc}") from exc
+    finally:
+        for records in opened.values():
+            records.close()
 
 
-def _rebuild(fold: TenantFold, reader: RestartReader, records: Records, tail: Tail) -> None:
-    """Fold an intake again up to the last entry, with the rulings that its entries name.
+def _rebuild(fold: TenantFold, kept: KeptLog, tail: Tail) -> None:
+    """Fold a whole log again up to its last entry, with the rulings that its entries name.
 
     Raises:
         LogMismatchError: folding gives another log.
-        ShreddedError: the bytes of a record are kept nowhere any more.
+        TrimmedError, ArchiveGapError, ArchiveDiffersError, ShreddedError, SegmentError: the log is not whole.
     """
-    intake = RuledIntake(records, fold.tables)
-    for message in reader.read(_topic(fold, AUDIT), *reader.end(_topic(fold, AUDIT))):
-        received = intake.take(_entry(message)[0])
+    audit, intake = kept.whole(AUDIT), RuledIntake(kept.whole(INTAKE), fold.tables)
+    for record in present(audit.read(audit.low)):
+        received = intake.take(_entry(record)[0])
         if received is None:
             break
         try:
