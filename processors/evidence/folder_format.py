@@ -291,7 +291,7 @@ def read_event(entry: AuditEntry, received: Received) -> tuple[EvidenceEvent | N
 
 
 def event_record(signed: EvidenceEvent | None, received: Received | None) -> bytes:
-    """Return the record of an entry in `events.bin`, without its length. `signed` is what `read_event` returned."""
+    """Return the record of an entry in `events.bin`, without its length. `signed` is from `read_event`."""
     if received is None:
         return bytes([ABSENT])
     record = bytes([SIGNED]) + signed.encode() if signed else bytes([RAW]) + (received.value or b"")

@@ -1,7 +1,7 @@
 """The keys of a tenant's archive, in its home: a lasting one, and one for each month that can be destroyed.
 
     .macaw/tenants/<tenant>/archive-keys/lasting.key         64 hex digits, mode 0600: seals, registrations
-    …/archive-keys/2026-11.key                               64 hex digits, mode 0600: what was said in that month
+    …/archive-keys/2026-11.key                               64 hex digits, mode 0600: the records of that month
     …/archive-keys/2026-05.destroyed                         JSON: when and why that month's key was destroyed
 
 Without these files an archive cannot be read: keep a copy where the archive is not.

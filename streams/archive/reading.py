@@ -2,7 +2,7 @@
 
 Each segment that is read is compared with its digest, its seal and the segment before, and each record with its audit
 entry (`processors.evidence.archive.contents`). The seal is the installation's own, so a store that somebody else can
-write gives what was put there, or a SegmentError. The monitor's signatures are not checked again here:
+write gives the segments that were put there, or a SegmentError. The monitor's signatures are not checked again here:
 `macaw archive verify` does that, as it takes as long as folding the log.
 """
 

@@ -1,7 +1,7 @@
 """Where segments are kept: a port, and a folder behind it.
 
 A store keeps each segment once, under its name, and never changes or deletes one. Two archivers that make the same
-segment meet at `put`: the second one is told that the name is taken, and reads what the first one stored.
+segment meet at `put`: the second one is told that the name is taken, and reads the segment of the first one.
 """
 
 from __future__ import annotations

@@ -66,9 +66,9 @@ class BodyKeys(Protocol):
 
 
 class Absent(NamedTuple):
-    """The place and the leaf of an intake record whose bytes the archive does not have.
+    """The place and the leaf of an intake record without its bytes.
 
-    `was_shredded`: its key was destroyed. `ruling` is the event that skipped an unreadable one, whose leaf is `leaf`.
+    `was_shredded`: its key was destroyed. `ruling` is the event that skipped an unreadable one, with this leaf.
     """
 
     offset: int
@@ -132,16 +132,20 @@ def keys_for(header: SegmentHeader, keys: BodyKeys) -> SegmentKeys:
 def event_leaf(entry: AuditEntry, value: bytes | None, owner: Owner) -> bytes:
     """Return the leaf of an intake record's value as its entry's kind says: the digest that `entry.event` must be.
 
-    It is computed without decoding the datum. For bytes that are not framed it is the digest of undecodable ones.
+    It is computed without decoding the datum.
     """
-    if entry.kind == UNDECODABLE_KIND or value is None:
+    if entry.kind == UNDECODABLE_KIND:
         return raw_digest(value)
+    return signed_leaf(value, owner, is_founding=entry.kind == _FOUNDED)
+
+
+def signed_leaf(value: bytes | None, owner: Owner, *, is_founding: bool = False) -> bytes:
+    """Return the leaf of an event as it is signed, for bytes that are not framed the digest of undecodable ones."""
     try:
-        schema, body = codec.unframe(value)
+        schema, body = codec.unframe(value or b"")
     except codec.SchemaError:
         return raw_digest(value)
-    held = signing.NO_GENESIS if entry.kind == _FOUNDED else owner.genesis
-    return _place(owner.tenant, held, schema.sha256).leaf(body)
+    return _place(owner.tenant, signing.NO_GENESIS if is_founding else owner.genesis, schema.sha256).leaf(body)
 
 
 @functools.lru_cache(maxsize=4096)

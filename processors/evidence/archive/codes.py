@@ -1,4 +1,4 @@
-"""What can be wrong with an archive: one code for each finding, and the names that segments have in a store."""
+"""The faults of an archive, one code for each, and the names that segments have in a store."""
 
 from __future__ import annotations
 

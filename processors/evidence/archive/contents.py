@@ -72,7 +72,7 @@ def beginning(owner: Owner) -> ArchiveEnd:
 
 
 def end_of(segment: Segment) -> ArchiveEnd:
-    """Return the end of an archive whose last segment this is."""
+    """Return the end of an archive with this last segment."""
     schema, datum = _unframed(segment.frames[-1], segment.header.last)
     header = segment.header
     return ArchiveEnd(header.last + 1, log_leaf(schema.sha256, datum), segment.sha256, header.next_offsets)

@@ -8,7 +8,7 @@ r"""A segment of a tenant's archive, byte for byte: consecutive audit entries wi
     frame   = u32 length
               ‖ u64 offset ‖ i64 time ‖ lp(entry) ‖ kid ‖ lp(proof) ‖ op(event proof)          the audit record
               ‖ u8 body kind ‖ i64 append time ‖ op(u64 offset of the ruling) ‖ op(body)       its intake record, sealed
-              ‖ u8 outputs kind ‖ u32 n ‖ n * (u8 topic ‖ u8 partition ‖ u64 offset ‖ lp(value))       what it caused
+              ‖ u8 outputs kind ‖ u32 n ‖ n * (u8 topic ‖ u8 partition ‖ u64 offset ‖ lp(value))          its outputs
     trailer = "MACAWEND" ‖ u64 entries ‖ SHA-256 of all before ‖ seal (32)
 
 Numbers are big-endian; lp(x) is u32 length ‖ x; op(x) is lp(x), or FFFFFFFF for none. An entry stands as on its topic,
@@ -65,7 +65,7 @@ _OUTPUT = struct.Struct(">BBQI")
 
 
 class BodyKind(IntEnum):
-    """What the archive has of an intake record."""
+    """The part of an intake record that is kept."""
 
     GONE = 0  # intake no longer had it when it was archived
     OVERSIZED = 1  # larger than any event may be; it was refused
@@ -75,7 +75,7 @@ class BodyKind(IntEnum):
 
 
 class OutputsKind(IntEnum):
-    """What the archive has of the decisions and results of an entry."""
+    """The part of an entry's decisions and results that is kept."""
 
     GONE = 0  # their topics no longer had all of them when they were archived
     WHOLE = 1

@@ -50,8 +50,8 @@ class ArchiveVerdict:
     """The finding about an archive, and the part of it that held.
 
     `segments` and `entries` held before the finding; `next_offset` is the intake offset behind them. `segment` and
-    `index` name what is at fault, or are "" and None. Of the entries that held, `absent` came without their intake
-    record, `shredded` of these because its key was destroyed; `unproven` have an event whose key is not known, and
+    `index` name the place of a fault, or are "" and None. Of the entries that held, `absent` came without their intake
+    record, `shredded` of these because its key was destroyed; `unproven` have an event by an unknown key, and
     `outputs_absent` lack their decisions and results.
     """
 
@@ -97,7 +97,7 @@ class ArchiveWalk:
     def verdict(
         self, code: ArchiveCode | VerdictCode, detail: str, *, segment: str = "", index: int | None = None
     ) -> ArchiveVerdict:
-        """Return a verdict with the counts of what has held so far."""
+        """Return a verdict with the counts of all that has held so far."""
         return ArchiveVerdict(
             code=code,
             detail=detail,
@@ -142,7 +142,7 @@ def verify_archive(
 
 
 class _ArchiveJudge(EntryJudge):
-    """Judges the entries of an archive, whose registry events stand at their own entries."""
+    """Judges the entries of an archive, with registry events that stand at their own entries."""
 
     def __init__(self, owner: Owner) -> None:
         deployment = owner.origin.removesuffix(f"/{owner.tenant}")

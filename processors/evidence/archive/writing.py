@@ -1,4 +1,4 @@
-"""Making a segment: one audit entry after the other, each with its intake record and what it caused, until it is full.
+"""Making a segment: one audit entry after the other, each with its intake record and its outputs, until it is full.
 
 A record is compared with its entry before it is taken, so that nothing is kept under a name that it does not have.
 """
