@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from producers.tools import collect_tools
 from producers.tools.host import HostSettings, ToolHost
 from producers.tools.registration import register_tool
 from schemas.topics import INTAKE_PATTERN
-from streams.history.kept_log import OpenArchive
 from streams.local.choose import BrokerInfo
-from streams.worker.monitor import Monitor, MonitoredTenant
+from streams.worker.monitor import Monitor
 from streams.worker.settings import LoopSettings
 
 
@@ -72,22 +71,15 @@ def assigned_topics(broker: BrokerInfo, tenants: Sequence[str]) -> Callable[[], 
 
 
 @contextmanager
-def monitoring(
-    broker: BrokerInfo, home: Home, tenants: Sequence[str], *, archive: OpenArchive | None = None
-) -> Iterator[Monitor]:
-    """Run a monitor for exactly these tenants until the block ends; `archive` opens that of each."""
-
-    def opened(name: str) -> MonitoredTenant | None:
-        found = monitored(home, name) if name in tenants else None
-        return replace(found, archive=archive) if found is not None and archive is not None else found
-
+def monitoring(broker: BrokerInfo, home: Home, tenants: Sequence[str]) -> Iterator[Monitor]:
+    """Run a monitor for exactly these tenants until the block ends."""
     settings = LoopSettings(
         bootstrap=broker.bootstrap,
         group=f"macaw.monitor.{tenants[0]}",
         transactional_id=f"macaw.monitor.{tenants[0]}",
         assigned=assigned_topics(broker, tenants),
     )
-    monitor = Monitor(settings, opened)
+    monitor = Monitor(settings, lambda name: monitored(home, name) if name in tenants else None)
     thread = threading.Thread(target=monitor.run)
     thread.start()
     try:

@@ -18,6 +18,7 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """
     from macaw.cli.terminal.output import jsonable, say, show, show_json
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from streams.history.replay import replay
 
     home, folder = open_tenant(tenant)
@@ -26,6 +27,7 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
         tenant=folder.tenant,
         deployment=home.deployment,
         genesis=folder.genesis,
+        archive=archive_of(home, folder),
         security=home.security,
     )
     found = report.difference

@@ -29,7 +29,7 @@ from schemas.topics import AUDIT, DECISIONS, INTAKE
 from schemas.words import Outcome
 from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError
 from streams.history.folded import RuledIntake, ShreddedError
-from streams.history.kept_log import Archive, kept_log
+from streams.history.kept_log import OpenArchive, kept_log
 from streams.history.records import Records, entry_in, present
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class RecordedCall:
 
 
 @contextmanager
-def live_history(home: Home, folder: TenantHome, archive: Archive | None = None) -> Iterator[History]:
+def live_history(home: Home, folder: TenantHome, archive: OpenArchive | None = None) -> Iterator[History]:
     """Yield the log as the archive and the brokers have it.
 
     Raises:

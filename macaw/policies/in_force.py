@@ -21,7 +21,7 @@ from schemas.records import AuditEntry, PolicyPublished, PolicyWithdrawn
 from schemas.topics import AUDIT, INTAKE
 from schemas.words import Outcome
 from streams.history.folded import readable
-from streams.history.kept_log import Archive, KeptLog, kept_log
+from streams.history.kept_log import KeptLog, OpenArchive, kept_log
 from streams.history.records import Records, present
 
 _KINDS = frozenset({"PolicyPublished", "PolicyWithdrawn"})
@@ -52,7 +52,7 @@ class PoliciesInForce:
         return found.digest if found else None
 
 
-def read_policies(home: Home, folder: TenantHome, archive: Archive | None = None) -> PoliciesInForce:
+def read_policies(home: Home, folder: TenantHome, archive: OpenArchive | None = None) -> PoliciesInForce:
     """Read audit and intake from their beginnings and return the policies in force now.
 
     Raises:

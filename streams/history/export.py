@@ -27,7 +27,7 @@ from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE, REGISTRY
 from schemas.words import Outcome
 from streams.history.folded import RuledIntake
-from streams.history.kept_log import Archive, JoinedRecords, kept_log
+from streams.history.kept_log import JoinedRecords, OpenArchive, kept_log
 from streams.history.records import Gone, entry_in, present
 from streams.history.registered import RegisteredEvents
 
@@ -61,7 +61,7 @@ def export_audit(
     deployment: str,
     genesis: bytes,
     target: Path,
-    archive: Archive | None = None,
+    archive: OpenArchive | None = None,
     security: Security = UNSECURED,
 ) -> Exported:
     """Write the tenant's log, as far as it is committed now, into a new folder.

@@ -6,6 +6,7 @@ if nothing is missing between the two, and both have the same records where they
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
@@ -59,7 +60,7 @@ class Archive(Protocol):
         ...
 
 
-OpenArchive = Callable[[], AbstractContextManager[Archive]]
+OpenArchive = Callable[[], AbstractContextManager[Archive | None]]  # None where the installation has no archive
 
 
 class JoinedRecords:
@@ -134,10 +135,13 @@ class JoinedRecords:
 class KeptLog:
     """The partitions of one tenant up to their present ends, each from archive and brokers."""
 
-    def __init__(self, tenant: str, live: OpenLive, archive: Archive | None = None) -> None:
-        """`live` opens a partition as the brokers have it: of intake all records, of others the committed ones."""
+    def __init__(self, tenant: str, live: OpenLive, archive: Callable[[], Archive | None]) -> None:
+        """`live` opens a partition as the brokers have it: of intake all records, of others the committed ones.
+
+        `archive` gives the archive. It is asked for once, and only if the brokers have removed records.
+        """
         self.live = live
-        self._tenant, self._archive = tenant, archive
+        self._tenant, self._archive = tenant, functools.cache(archive)
 
     def whole(self, topic: Topic, partition: int = 0) -> Records:
         """Return a partition from its first record on, without a hole.
@@ -165,10 +169,11 @@ class KeptLog:
             ArchiveGapError: decisions or results are missing between the archive and the brokers.
         """
         live = self.live(topic, partition)
-        archived = None if self._archive is None or live.low == 0 else self._archive.partition(topic, partition)
-        if archived is None or self._archive is None:
+        archive = self._archive() if live.low > 0 else None
+        archived = None if archive is None else archive.partition(topic, partition)
+        if archive is None or archived is None:
             return live
-        gap = self._gap(topic, archived, live, self._archive)
+        gap = self._gap(topic, archived, live, archive)
         if gap and topic is not INTAKE:
             raise _gap_error(topic.of(self._tenant), gap)
         return JoinedRecords(topic.of(self._tenant), archived, live, gap=gap, exactly=topic is INTAKE)
@@ -207,9 +212,9 @@ def _gap_error(name: str, gap: range) -> ArchiveGapError:
 
 @contextmanager
 def kept_log(
-    bootstrap: str, tenant: str, *, archive: Archive | None = None, security: Security = UNSECURED
+    bootstrap: str, tenant: str, *, archive: OpenArchive | None = None, security: Security = UNSECURED
 ) -> Iterator[KeptLog]:
-    """Give a tenant's log for reading; its consumers are closed with the block."""
+    """Give a tenant's log for reading; its consumers and its archive are closed with the block."""
     with ExitStack() as stack:
 
         def live(topic: Topic, partition: int) -> Records:
@@ -218,4 +223,4 @@ def kept_log(
                 whole_partition(bootstrap, name, partition, committed=committed, security=security)
             )
 
-        yield KeptLog(tenant, live, archive)
+        yield KeptLog(tenant, live, lambda: None if archive is None else stack.enter_context(archive()))

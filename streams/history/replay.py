@@ -22,7 +22,7 @@ from schemas.errors import StoppedError
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
 from streams.history.folded import RuledIntake, ShreddedError
-from streams.history.kept_log import Archive, JoinedRecords, index_of, kept_log
+from streams.history.kept_log import JoinedRecords, OpenArchive, index_of, kept_log
 from streams.history.records import entry_in, present
 
 COMPARED: Mapping[Topic, type] = {DECISIONS: Decision, RESULTS: Result, AUDIT: AuditEntry}
@@ -210,7 +210,7 @@ def replay(
     tenant: str,
     deployment: str,
     genesis: bytes,
-    archive: Archive | None = None,
+    archive: OpenArchive | None = None,
     security: Security = UNSECURED,
 ) -> Replayed:
     """Replay a tenant's log, from the archive and the brokers, and compare.

@@ -15,7 +15,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from processors.evidence.archive.codes import SegmentError
@@ -281,10 +281,14 @@ def _fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords,
         LogMismatchError: folding gives another log.
     """
     opened = {INTAKE: intake, AUDIT: RestartRecords(reader, AUDIT, fold.tables.tenant_id)}
-    is_whole = all(records.low == 0 for records in opened.values())
     try:
-        with nullcontext() if is_whole or fold.archive is None else fold.archive() as archive:
-            _rebuild(fold, KeptLog(fold.tables.tenant_id, lambda topic, _: opened[topic], archive), tail)
+        with ExitStack() as stack:
+            kept = KeptLog(
+                fold.tables.tenant_id,
+                lambda topic, _: opened[topic],
+                lambda: None if fold.archive is None else stack.enter_context(fold.archive()),
+            )
+            _rebuild(fold, kept, tail)
     except TrimmedError as exc:
         raise StateMismatchError(f"the log cannot be folded again: {exc}") from exc
     except (ArchiveGapError, ArchiveDiffersError, ShreddedError, SegmentError) as exc:

@@ -6,9 +6,9 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from macaw.installation.archives import archive_of
 from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
 from macaw.policies.asking import explain_call, standing_of
 from macaw.policies.files import read_documents
@@ -28,16 +29,19 @@ from producers.tools import tool
 from schemas import codec
 from schemas.errors import MacawError
 from schemas.records import Decision
-from schemas.topics import AUDIT, DECISIONS, INTAKE, STATE
+from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, STATE
 from streams.archive.keyring import Keyring
+from streams.archive.partitions import ArchivedPartitions
+from streams.archive.places import location
 from streams.history.evidence_folder import verify_folder
 from streams.history.export import export_audit
-from streams.history.kept_log import Archive, TrimmedError
+from streams.history.kept_log import Archive, OpenArchive, TrimmedError
+from streams.history.partitions import whole_partition
 from streams.history.replay import Replayed, replay
 from streams.history.topics import TopicReader
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, monitoring
-from tests.streams.archiving import SEGMENT_ENTRIES, archive, opened
+from tests.streams.archiving import SEGMENT_ENTRIES, archive
 from tests.streams.loop_world import turn_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.real_broker("the embedded broker deletes no records")]
@@ -63,20 +67,25 @@ class Trimmed:
     home: Home
     folder: TenantHome
     broker: BrokerInfo
-    place: Path
-    records: int
+    records: int = 0
+    ids: list[str] = field(default_factory=list)
 
-    def archive(self) -> AbstractContextManager[Archive]:
-        return opened(self.home, self.folder, self.place)
+    @property
+    def archive(self) -> OpenArchive:
+        return archive_of(self.home, self.folder)
 
-    def export(self, target: Path, archive: Archive | None) -> tuple[str, int]:
+    @property
+    def place(self) -> Path:
+        return Path(location(self.home, self.folder.tenant))
+
+    def export(self, target: Path, archive: OpenArchive | None) -> tuple[str, int]:
         """Return the verdict on an export, and how many events it lacks."""
         export_audit(self.home.bootstrap, target=target, archive=archive, **self.log())
         verdict = verify_folder(target, genesis=self.folder.genesis)
         assert verdict.size == self.records, verdict
         return str(verdict.code), verdict.events_absent
 
-    def replayed(self, archive: Archive | None) -> Replayed:
+    def replayed(self, archive: OpenArchive | None) -> Replayed:
         return replay(self.home.bootstrap, archive=archive, **self.log())
 
     def log(self) -> dict[str, Any]:
@@ -89,10 +98,10 @@ class Trimmed:
             found = [codec.decode_as(Decision, message.value() or b"") for message in reader.all()]
         return [one.event_id.hex() for one in sorted(found, key=lambda one: one.audit_index)]
 
-    def trim(self, topic: str, offset: int | None) -> None:
+    def trim(self, topic: str, offset: int | None, partition: int = 0) -> None:
         """Remove the records before an offset, or all of them."""
         with AdminClient({"bootstrap.servers": self.home.bootstrap}) as admin:
-            place = TopicPartition(topic, 0, OFFSET_END if offset is None else offset)
+            place = TopicPartition(topic, partition, OFFSET_END if offset is None else offset)
             admin.delete_records([place])[place].result(20)
 
     def damage_state(self) -> None:
@@ -107,10 +116,10 @@ class Trimmed:
 def founded(broker: BrokerInfo, base: Path) -> Trimmed:
     """Found a tenant and let it speak."""
     name = f"t{secrets.token_hex(4)}"
-    home = Home.create(base, {"bootstrap": broker.bootstrap, "deployment": "test"})
+    home = Home.create(base, {"bootstrap": broker.bootstrap, "deployment": "test", "archive": "archives"})
     folder = create_tenant(home, name)
-    home = Home.open(base)
-    made = Trimmed(home, folder, broker, base / "archive", 0)
+    made = Trimmed(Home.open(base), folder, broker)
+    home = made.home
     with monitoring(broker, home, [name]):
         register_enrolment(home, folder)
         register_agent(home, folder, "shopper", attributes={"roles": ["payer"]})
@@ -120,7 +129,7 @@ def founded(broker: BrokerInfo, base: Path) -> Trimmed:
                 assert client.invoke("tool:bank/transfer", {"to": "bob", "amount": n})
             with pytest.raises(DeniedError):
                 client.invoke("tool:mail/send", {})
-    made.records = made.replayed(None).entries
+    made.records, made.ids = made.replayed(None).entries, made.calls()
     assert made.records > 2 * CALLS + 5
     return made
 
@@ -128,16 +137,15 @@ def founded(broker: BrokerInfo, base: Path) -> Trimmed:
 @pytest.fixture(scope="module", params=PLACES, ids=str)
 def trimmed(request: pytest.FixtureRequest, broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Trimmed:
     made = founded(broker, tmp_path_factory.mktemp("trimmed"))
-    archive(made.home, made.folder, made.place)
+    archive(made.home, made.folder)
     made.trim(INTAKE.of(made.folder.tenant), request.param)
     return made
 
 
 def test_the_evidence_is_whole(trimmed: Trimmed, tmp_path: Path) -> None:
     """Exported with every event, verified, and decided again to the last byte."""
-    with trimmed.archive() as archived:
-        assert trimmed.export(tmp_path / "evidence", archived) == ("UNWITNESSED", 0)
-        report = trimmed.replayed(archived)
+    assert trimmed.export(tmp_path / "evidence", trimmed.archive) == ("UNWITNESSED", 0)
+    report = trimmed.replayed(trimmed.archive)
     assert (report.difference, report.shredded, report.entries) == (None, None, trimmed.records)
 
 
@@ -153,9 +161,9 @@ def test_without_the_archive_an_export_keeps_the_registry(trimmed: Trimmed, tmp_
 
 
 def test_calls_old_and_new_are_explained(trimmed: Trimmed) -> None:
-    ids = trimmed.calls()
+    ids = trimmed.ids
     for wanted, outcome in ((ids[0], "allowed"), (ids[-1], "denied")):
-        with trimmed.archive() as archived, live_history(trimmed.home, trimmed.folder, archived) as history:
+        with live_history(trimmed.home, trimmed.folder, trimmed.archive) as history:
             found = explain_call(history, wanted)
         assert (found.decision.event_id.hex(), found.decision.outcome) == (wanted, outcome)
 
@@ -163,30 +171,59 @@ def test_calls_old_and_new_are_explained(trimmed: Trimmed) -> None:
 def test_policies_are_known_and_simulated(trimmed: Trimmed, tmp_path: Path) -> None:
     """In force, as they apply to a session, and as others would have decided."""
     home, folder = trimmed.home, trimmed.folder
-    with trimmed.archive() as archived:
-        in_force = read_policies(home, folder, archived)
-        assert ([*in_force.policies], in_force.lost) == ([POLICY["policy_id"]], 0)
-        with live_history(home, folder, archived) as history:
-            assert standing_of(history, "shopper").as_of == trimmed.records - 1
-        (tmp_path / "new.json").write_text(json.dumps(POLICY | {"resources": ["tool:mail/*"]}))
-        documents = [one.document for one in read_documents([tmp_path / "new.json"])]
-        with live_history(home, folder, archived) as history:
-            found = simulate(history, documents)
+    in_force = read_policies(home, folder, trimmed.archive)
+    assert ([*in_force.policies], in_force.lost) == ([POLICY["policy_id"]], 0)
+    with live_history(home, folder, trimmed.archive) as history:
+        assert standing_of(history, "shopper").as_of == trimmed.records - 1
+    (tmp_path / "new.json").write_text(json.dumps(POLICY | {"resources": ["tool:mail/*"]}))
+    documents = [one.document for one in read_documents([tmp_path / "new.json"])]
+    with live_history(home, folder, trimmed.archive) as history:
+        found = simulate(history, documents)
     assert (found.calls, len(found.flips), found.missing) == (CALLS + 1, CALLS, 0)
+
+
+def test_decisions_and_results_outlive_their_retention_too(trimmed: Trimmed) -> None:
+    """With the archive all are compared, without it all but those that are gone; the entries name their digests."""
+    whole = trimmed.replayed(trimmed.archive)
+    assert whole.unkept == 0
+    for topic, partition in ((RESULTS, 0), (RESULTS, 1), (DECISIONS, 2), (DECISIONS, 3)):
+        name = topic.of(trimmed.folder.tenant)
+        with whole_partition(trimmed.home.bootstrap, name, partition) as found:
+            middle = found.low + (found.high - found.low) // 2
+        trimmed.trim(name, middle if partition % 2 else None, partition)
+    assert trimmed.replayed(trimmed.archive) == whole
+    with intake_whole(trimmed) as archive:
+        bare = trimmed.replayed(archive)
+    assert (bare.difference, bare.counts["audit"]) == (None, whole.counts["audit"])
+    assert 0 < bare.unkept == whole.compared - bare.compared
+
+
+@contextmanager
+def intake_whole(made: Trimmed) -> Iterator[OpenArchive]:
+    """Give an archive that has intake and nothing else."""
+
+    @contextmanager
+    def opened() -> Iterator[Archive | None]:
+        with made.archive() as found:
+            assert isinstance(found, ArchivedPartitions)
+            of = found.partition
+            found.partition = lambda topic, partition: of(topic, partition) if topic is INTAKE else None  # type: ignore[method-assign]
+            yield found
+
+    yield opened
 
 
 def test_damaged_state_is_folded_again_and_the_tenant_goes_on(trimmed: Trimmed, tmp_path: Path) -> None:
     trimmed.damage_state()
     tenant = trimmed.folder.tenant
-    with monitoring(trimmed.broker, trimmed.home, [tenant], archive=trimmed.archive) as monitor:
+    with monitoring(trimmed.broker, trimmed.home, [tenant]) as monitor:
         with (
             trimmed.served().hosting("bank", Bank()),
             Client.connect(tenant, "shopper", home=trimmed.home) as client,
         ):
             assert client.invoke("tool:bank/transfer", {"to": "eve", "amount": 1}) == {"to": "eve", "sent": 1}
         assert monitor.paused == {}
-    with trimmed.archive() as archived:
-        report = trimmed.replayed(archived)
+    report = trimmed.replayed(trimmed.archive)
     assert report.difference is None
     assert report.entries > trimmed.records
     trimmed.records = report.entries
@@ -250,13 +287,20 @@ SPOILT = {
 def one(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Trimmed:
     """A tenant with damaged state, and another tenant's archive beside its own."""
     other = founded(broker, tmp_path_factory.mktemp("other"))
-    archive(other.home, other.folder, other.place)
+    archive(other.home, other.folder)
     OTHER["place"] = other.place
     made = founded(broker, tmp_path_factory.mktemp("one"))
-    archive(made.home, made.folder, made.place)
+    archive(made.home, made.folder)
     made.trim(INTAKE.of(made.folder.tenant), TRIM)
     made.damage_state()
     return made
+
+
+def elsewhere(made: Trimmed, place: Path) -> Trimmed:
+    """Return the tenant with a copy of its archive in another place."""
+    shutil.copytree(made.place, place / made.folder.tenant)
+    home = replace(made.home, config={**made.home.config, "archive": str(place)})
+    return replace(made, home=home)
 
 
 @pytest.mark.parametrize("spoil", SPOILT, ids=lambda spoil: spoil.__name__)
@@ -265,12 +309,11 @@ def test_an_archive_that_does_not_fit_is_named_and_nothing_is_decided(
 ) -> None:
     """By the worker, which keeps the tenant paused, and by every command that would need it."""
     shutil.copytree(one.folder.path, kept_keys := tmp_path / "keys")
-    shutil.copytree(one.place, tmp_path / "archive")
-    spoilt = replace(one, place=tmp_path / "archive")
+    spoilt = elsewhere(one, tmp_path / "archive")
     spoil(spoilt, spoilt.place)
     topic, before = INTAKE.of(one.folder.tenant), audit_end(one)
     try:
-        with monitoring(one.broker, one.home, [one.folder.tenant], archive=spoilt.archive) as monitor:
+        with monitoring(one.broker, spoilt.home, [one.folder.tenant]) as monitor:
             turn_until([], lambda: time.sleep(0.02) is None and topic in monitor.paused)
             assert monitor.paused[topic].startswith(f"{SPOILT[spoil]}: "), monitor.paused
         assert audit_end(one) == before
@@ -278,30 +321,25 @@ def test_an_archive_that_does_not_fit_is_named_and_nothing_is_decided(
             shredded_is_told(spoilt, tmp_path)
         else:
             with pytest.raises(MacawError):
-                replayed_from(spoilt)
+                spoilt.replayed(spoilt.archive)
     finally:
         shutil.rmtree(one.folder.path)
         shutil.copytree(kept_keys, one.folder.path)
 
 
-def replayed_from(made: Trimmed) -> Replayed:
-    with made.archive() as archived:
-        return made.replayed(archived)
-
-
 def shredded_is_told(spoilt: Trimmed, tmp_path: Path) -> None:
     """An export lacks the events of that month; replay stops there; a call behind it is not explained."""
-    with spoilt.archive() as archived:
-        code, absent = spoilt.export(tmp_path / "evidence", archived)
-        assert code == "UNWITNESSED"
-        assert 0 < absent < TRIM
-        report = spoilt.replayed(archived)
-        assert (report.difference, report.entries) == (None, report.shredded)
-        with live_history(spoilt.home, spoilt.folder, archived) as history, pytest.raises(MacawError, match="SHREDDED"):
-            explain_call(history, spoilt.calls()[-1])
-        with live_history(spoilt.home, spoilt.folder, archived) as history, pytest.raises(MacawError, match="SHREDDED"):
-            standing_of(history, "shopper")
-        assert read_policies(spoilt.home, spoilt.folder, archived).lost == 1
+    home, folder, archived = spoilt.home, spoilt.folder, spoilt.archive
+    code, absent = spoilt.export(tmp_path / "evidence", archived)
+    assert code == "UNWITNESSED"
+    assert 0 < absent < TRIM
+    report = spoilt.replayed(archived)
+    assert (report.difference, report.entries) == (None, report.shredded)
+    with live_history(home, folder, archived) as history, pytest.raises(MacawError, match="SHREDDED"):
+        explain_call(history, spoilt.ids[-1])
+    with live_history(home, folder, archived) as history, pytest.raises(MacawError, match="SHREDDED"):
+        standing_of(history, "shopper")
+    assert read_policies(home, folder, archived).lost == 1
 
 
 def audit_end(made: Trimmed) -> int:
@@ -312,23 +350,24 @@ def audit_end(made: Trimmed) -> int:
 def test_without_an_archive_the_state_is_not_made_up(one: Trimmed) -> None:
     """The message says what is missing; with the archive the same tenant goes on."""
     topic = INTAKE.of(one.folder.tenant)
-    with monitoring(one.broker, one.home, [one.folder.tenant]) as monitor:
+    bare = replace(one.home, config={**one.home.config, "archive": "off"})
+    with monitoring(one.broker, bare, [one.folder.tenant]) as monitor:
         turn_until([], lambda: time.sleep(0.02) is None and topic in monitor.paused)
         told = monitor.paused[topic]
     assert told.startswith("STATE_MISMATCH: ")
     assert "no archive" in told
     assert "docs/incidents.md" in told
-    with monitoring(one.broker, one.home, [one.folder.tenant], archive=one.archive) as monitor:
+    with monitoring(one.broker, one.home, [one.folder.tenant]) as monitor:
         publish_policies(one.home, one.folder, [json.dumps(POLICY | {"policy_id": "role:other"})], {})
         assert monitor.paused == {}
 
 
 def test_an_archive_that_lags_lets_an_export_tell_its_hole(one: Trimmed, tmp_path: Path) -> None:
     """What exists is evidence; the hole is counted, and named."""
-    shutil.copytree(one.place, tmp_path / "archive")
-    lags(one, tmp_path / "archive")
-    with opened(one.home, one.folder, tmp_path / "archive") as archived:
-        exported = export_audit(one.home.bootstrap, target=tmp_path / "evidence", archive=archived, **one.log())
+    lagging = elsewhere(one, tmp_path / "archive")
+    lags(lagging, lagging.place)
+    target = tmp_path / "evidence"
+    exported = export_audit(one.home.bootstrap, target=target, archive=lagging.archive, **one.log())
     assert exported.gap == range(2 * SEGMENT_ENTRIES, TRIM)
     assert exported.events_absent <= len(exported.gap)
     assert verify_folder(tmp_path / "evidence", genesis=one.folder.genesis).code == "UNWITNESSED"
