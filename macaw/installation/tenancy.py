@@ -36,6 +36,7 @@ from schemas.records import (
 )
 from schemas.topics import is_tenant_id
 from schemas.words import Role
+from streams.archive.places import verified_offset
 from streams.cluster.founding import create_topics, intake_is_empty, publish_founding
 from streams.worker.monitor import MonitoredTenant
 
@@ -65,7 +66,7 @@ def create_tenant(home: Home, name: str, *, development: bool = False, replicati
     pending = folder.path / FOUNDING
     if pending.exists():
         bootstrap, security = home.bootstrap, home.security
-        create_topics(bootstrap, name, replication=replication, security=security)
+        create_topics(bootstrap, name, replication=replication, security=security, verified=verified_offset(home, name))
         if intake_is_empty(bootstrap, name, security=security):
             value = pending.read_bytes()
             publish_founding(bootstrap, name, value, _founding_headers(folder, value), security=security)

@@ -16,12 +16,14 @@ from pathlib import Path
 from processors.evidence.archive.bodies import month_of
 from processors.evidence.archive.codes import ArchiveCode, SegmentError, segment_name
 from processors.evidence.archive.contents import ArchiveEnd, beginning, end_of, entries_of, open_segment
-from processors.evidence.archive.segment import SALT_BYTES, Owner
+from processors.evidence.archive.segment import INTAKE_PLACE, SALT_BYTES, Owner
 from processors.evidence.archive.signers import MonitorKeys
 from processors.evidence.archive.writing import SEGMENT_BYTES, SEGMENT_ENTRIES, LogRecord, SegmentWriter
+from producers.home.clock import clock_ms
 from producers.home.files import FileError, read_file, replace_private
 from streams.archive.keyring import Keyring
 from streams.archive.log_source import Consumers, Events, LogSource
+from streams.archive.marks import STORED, ArchiveMark, check_not_shorter
 from streams.archive.store import Store
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Archiver:
             self._store_segment(writer)
         if len(self._keys) != known:
             self._keep_monitors()
+        self._mark()
         if source.gone:
             log.warning(
                 "%s: %d records of intake were gone before they were archived; their leaves are kept, and what they "
@@ -116,9 +119,18 @@ class Archiver:
 
     def _stored_end(self) -> ArchiveEnd:
         names = self._store.names()
-        if not names:
-            return beginning(self.owner)
-        return end_of(open_segment(names[-1], self._store.get(names[-1]), self.owner, None))
+        end = beginning(self.owner)
+        if names:
+            end = end_of(open_segment(names[-1], self._store.get(names[-1]), self.owner, None))
+        check_not_shorter(self._keyring.path, end.next_index)
+        return end
+
+    def _mark(self) -> None:
+        """Note the end of the archive beside the keys."""
+        end = self.end
+        offset = end.next_offsets[INTAKE_PLACE]
+        mark = ArchiveMark(next_index=end.next_index, next_offset=offset, sha256=end.sha256.hex(), at=clock_ms())
+        mark.save(self._keyring.path, STORED)
 
     # --- the monitor's keys
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from processors.evidence.archive.segment import Owner
 from producers.home.home import Home, TenantHome
 from schemas.errors import InstallationError
-from streams.archive.keyring import Keyring
+from streams.archive.keyring import LASTING, Keyring
+from streams.archive.marks import VERIFIED, ArchiveMark
 from streams.archive.reading import ArchivedLog
 from streams.archive.store import FolderStore, Store
 
@@ -44,6 +45,20 @@ class TenantArchive:
         return ArchivedLog(self.store, self.owner, self.keyring)
 
 
+def check_setting(value: str) -> None:
+    """Raise ArchivePlaceError unless a text can be the setting."""
+    rest = value.replace(TENANT, "")
+    if (
+        not value.strip()
+        or "{" in rest
+        or "}" in rest
+        or (value.startswith(S3) and not value.removeprefix(S3).strip("/"))
+    ):
+        raise ArchivePlaceError(
+            f"{value[:100]!r} is not the place of an archive: name a folder, s3://BUCKET/PREFIX, or {OFF!r}"
+        )
+
+
 def is_configured(home: Home) -> bool:
     """Return True if this installation has an archive."""
     return home.config.get(SETTING, OFF) != OFF
@@ -56,11 +71,12 @@ def location(home: Home, tenant: str) -> str:
         ArchivePlaceError: there is none.
     """
     named = home.config.get(SETTING, OFF)
-    if named == OFF or not named:
+    if named == OFF:
         raise ArchivePlaceError(
             f"no archive is configured: run `macaw archive run`, or set `{SETTING}` in {home.path / 'config.json'} to "
             "a folder or to s3://BUCKET/PREFIX"
         )
+    check_setting(named)
     place = named.replace(TENANT, tenant) if TENANT in named else f"{named.rstrip('/')}/{tenant}"
     return place if place.startswith(S3) else str(home.path / place)
 
@@ -84,6 +100,19 @@ def open_archive(home: Home, folder: TenantHome, *, make_keys: bool = False) -> 
         keyring.make_lasting()
     owner = keyring.owner(folder.tenant, home.deployment, folder.genesis)
     return TenantArchive(open_store(home, folder.tenant), keyring, owner)
+
+
+def verified_offset(home: Home, tenant: str) -> int | None:
+    """Return the intake offset below which a tenant's archive was verified, None if it has no archive.
+
+    It is 0 for an archive that was not verified yet. A tenant that was archived once counts, whatever config.json says.
+    Raises MarkError.
+    """
+    keys = Keyring(home.path / "tenants" / tenant).path
+    if not is_configured(home) and not (keys / LASTING).exists():
+        return None
+    mark = ArchiveMark.load(keys, VERIFIED)
+    return 0 if mark is None else mark.next_offset
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class ArchivedLog:
             SegmentError: the store has another name than those of segments, or its first or last segment is not whole.
             StoreError: the store does not answer.
         """
-        self._store, self._owner, self._keys = store, owner, keys
+        self._store, self.owner, self._keys = store, owner, keys
         self._names = store.names()
         self._headers: dict[str, SegmentHeader] = {}
         self.span = Span()
@@ -110,16 +110,22 @@ class ArchivedLog:
                 if (one.topic, one.partition) == (kind, partition) and one.offset >= start:
                     yield ArchivedOutput(one.offset, one.value)
 
+    def last_offset_of(self, month: int) -> int | None:
+        """Return the last intake offset up to the end of a month, None if the archive has none. Raises SegmentError."""
+        if not self._names or self._header(0).month > month:
+            return None
+        return self._header(self._at(lambda position: self._header(position).month <= month)).last_offset
+
     def _from(self, at: int) -> Iterator[Archived]:
         """Yield the entries of the segments from the one at a position on. Each must continue the one before."""
-        end: ArchiveEnd | None = beginning(self._owner) if at == 0 else None
+        end: ArchiveEnd | None = beginning(self.owner) if at == 0 else None
         for name in self._names[at:]:
             segment = self._open(name, end)
-            yield from entries_of(segment, self._owner, self._keys)
+            yield from entries_of(segment, self.owner, self._keys)
             end = end_of(segment)
 
     def _open(self, name: str, end: ArchiveEnd | None) -> Segment:
-        return open_segment(name, self._store.get(name), self._owner, end)
+        return open_segment(name, self._store.get(name), self.owner, end)
 
     def _at(self, begins_before: Callable[[int], bool]) -> int:
         """Return the last position for which the question is answered with yes; 0 if there is none, unasked."""

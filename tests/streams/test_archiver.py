@@ -14,13 +14,10 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from macaw.installation.locking import update_config
-from macaw.installation.tenancy import publish_policies, register_agent
 from processors.evidence.archive.bodies import Absent
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.verdict import ArchiveVerdict, verify_archive
-from producers.client import Client, DeniedError
 from producers.home.home import Home
-from producers.tools import tool
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS
 from streams.archive.archiver import Archiver
 from streams.archive.log_source import Consumers, LogLostError
@@ -30,49 +27,16 @@ from streams.archive.store import StoreError
 from streams.cluster.topics import open_admin
 from streams.history.partitions import whole_partition
 from streams.local.choose import BrokerInfo
-from tests.installation import Installation, installed
+from tests.archiving import busy_tenant, calls
+from tests.installation import Installation
 
 pytestmark = pytest.mark.broker
-
-POLICY = '{"policy_id":"role:payer","resources":["tool:bank/*"]}'
-
-
-class Bank:
-    """One tool."""
-
-    @tool
-    def transfer(self, to: str, amount: float) -> dict[str, object]:
-        """Move money."""
-        return {"to": to, "sent": amount}
 
 
 @pytest.fixture
 def busy(broker: BrokerInfo, tmp_path: Path, unique: str) -> Iterator[Installation]:
-    """A tenant whose log has calls, a denial, undecodable bytes and an event without a proof in it."""
-    with installed(broker, tmp_path, unique):
-        update_config(tmp_path, {"archive": "archive"})
-        home = Home.open(tmp_path)
-        running = Installation(home, home.tenant(unique), broker)
-        register_agent(home, running.folder, "shopper", attributes={"roles": ["payer"]})
-        publish_policies(home, running.folder, [POLICY], {})
-        calls(running, 5)
-        intruder = Producer({"bootstrap.servers": broker.bootstrap})
-        intruder.produce(INTAKE.of(unique), b"garbage", partition=0)
-        intruder.produce(INTAKE.of(unique), None, partition=0)
-        assert intruder.flush(10) == 0
-        calls(running, 1)
+    with busy_tenant(broker, tmp_path, unique) as running:
         yield running
-
-
-def calls(running: Installation, count: int) -> None:
-    with (
-        running.hosting("bank", Bank()),
-        Client.connect(running.folder.tenant, "shopper", home=running.home) as client,
-    ):
-        for n in range(count):
-            assert client.invoke("tool:bank/transfer", {"to": "bob", "amount": n}) == {"to": "bob", "sent": n}
-        with pytest.raises(DeniedError):
-            client.invoke("tool:mail/send", {})
 
 
 def archive_of(running: Installation) -> TenantArchive:

@@ -23,7 +23,7 @@ from processors.evidence.archive.contents import (
     entries_of,
     open_segment,
 )
-from processors.evidence.archive.segment import OutputsKind, Owner, SegmentHeader
+from processors.evidence.archive.segment import NO_SEGMENT, BodyKind, OutputsKind, Owner, SegmentHeader
 from processors.evidence.audit_log import entry_bytes, read_entry
 from processors.evidence.entry import EntryJudge, EntryProgress, Fault, Item, Schemas, VerdictCode
 from processors.evidence.folder_format import (
@@ -52,7 +52,8 @@ class ArchiveVerdict:
     `segments` and `entries` held before the finding; `next_offset` is the intake offset behind them. `segment` and
     `index` name the place of a fault, or are "" and None. Of the entries that held, `absent` came without their intake
     record, `shredded` of these because its key was destroyed; `unproven` have an event by an unknown key, and
-    `outputs_absent` lack their decisions and results.
+    `outputs_absent` lack their decisions and results. `last_gone` is the last intake offset of a record that was gone
+    before it was archived, or -1; `sha256` is that of the last segment that held.
     """
 
     code: ArchiveCode | VerdictCode
@@ -66,6 +67,8 @@ class ArchiveVerdict:
     shredded: int = 0
     unproven: int = 0
     outputs_absent: int = 0
+    last_gone: int = -1
+    sha256: bytes = NO_SEGMENT
 
 
 class ArchiveWalk:
@@ -77,7 +80,8 @@ class ArchiveWalk:
         self.end: ArchiveEnd = beginning(owner)
         self.last: SegmentHeader | None = None
         self.segments = 0
-        self._next_offset = self._shredded = self._outputs_absent = 0
+        self._shredded = self._outputs_absent = 0
+        self._last_gone = -1
 
     def add(self, name: str, data: bytes) -> SegmentHeader:
         """Judge the next segment and return its header.
@@ -89,6 +93,8 @@ class ArchiveWalk:
         for archived in entries_of(segment, self._owner, self._keys):
             self._judge.judge(archived)
             self._shredded += isinstance(archived.body, Absent) and archived.body.was_shredded
+            if archived.frame.body is BodyKind.GONE:
+                self._last_gone = archived.entry.offset
             self._outputs_absent += archived.frame.outputs_kind is OutputsKind.GONE
         self.end, self.last = end_of(segment), segment.header
         self.segments += 1
@@ -110,6 +116,8 @@ class ArchiveWalk:
             shredded=self._shredded,
             unproven=self._judge.unproven,
             outputs_absent=self._outputs_absent,
+            last_gone=self._last_gone,
+            sha256=self.end.sha256,
         )
 
 
