@@ -91,6 +91,8 @@ class JoinedRecords:
             return  # the archive may have read it while it could be read; the brokers' answer counts
         if isinstance(ours, Gone) or self._told(ours) == self._told(theirs):
             return
+        if not self._is_exact and (ours is None or theirs is None or ours.offset != theirs.offset):
+            return  # another program wrote there: an archive keeps only records that the monitor signed
         raise ArchiveDiffersError(
             f"{ArchiveDiffersError.code}: {self._name} has another record at offset {offset} than the archive: one of "
             "the two was changed, or the archive belongs to another log; see docs/incidents.md"

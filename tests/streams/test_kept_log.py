@@ -281,6 +281,22 @@ def test_outputs_are_joined_by_the_entries_that_they_belong_to(place: Place) -> 
                 log(indexes[at] - 1).as_kept(*place)
 
 
+def test_foreign_records_beside_outputs_are_no_difference() -> None:
+    """Anybody may have written there, and the archive keeps nothing of it; a changed decision is another matter."""
+    place = OUTPUTS[0]
+    whole = outputs_of(place)
+    foreign: dict[int, Received | Gone] = {**whole.records, 1: Received(place[1], 1, 0, b"foreign", ())}
+    live = Kept(1, whole.high, {o: r for o, r in foreign.items() if o >= 1})
+    log = KeptLog("acme", lambda *_: live, lambda: Shelf(SIZE, {place: whole}))
+    assert [one.offset for one in log.as_kept(*place).read(0)] == sorted(foreign)
+
+    last = whole.high - 3
+    live.records[last] = Received(place[1], last, 0, b"changed", ())
+    archived = Kept(0, last + 1, whole.records)
+    with pytest.raises(ArchiveDiffersError):
+        KeptLog("acme", lambda *_: live, lambda: Shelf(SIZE, {place: archived})).as_kept(*place)
+
+
 def test_the_world_says_enough() -> None:
     """Else the tests above would pass over nothing."""
     assert isinstance(WORLD, World)
