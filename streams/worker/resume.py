@@ -15,17 +15,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 
-from processors.evidence.archive.codes import SegmentError
-from processors.evidence.audit_log import log_leaf
 from processors.intake.identify import Claim, Received, read
 from processors.proof import signing
 from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
 from processors.state.tables import Tables
-from processors.step import step
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
 from schemas.errors import InstallationError
@@ -33,13 +30,11 @@ from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome
-from streams.history.folded import RuledIntake, ShreddedError
-from streams.history.kept_log import ArchiveDiffersError, ArchiveGapError, KeptLog, TrimmedError
-from streams.history.records import present, received_of
+from streams.history.records import received_of
 from streams.worker.fold import TenantFold
+from streams.worker.rebuild import entry_of, fold_again
 from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
-    ArchiveUnfitError,
     LogMismatchError,
     NotConfiguredError,
     ResumeError,
@@ -143,7 +138,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             _restore(fold, rows, tail)
         except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
-            _fold_again(fold, reader, intake, tail)
+            fold_again(fold, reader, intake, tail.leaf)
             fold.state.reset_to(fold.tables, rows)
     return position
 
@@ -198,8 +193,8 @@ def _tail_of(fold: TenantFold, last: Received, before: Received | None) -> Tail:
         LogMismatchError: it is not signed by the decision key, or does not link to `before`.
     """
     _check_signature(fold, last)
-    entry, leaf = _entry(last)
-    if before is not None and entry.prev != _entry(before)[1]:
+    entry, leaf = entry_of(last)
+    if before is not None and entry.prev != entry_of(before)[1]:
         raise LogMismatchError(
             f"the last audit entry, at offset {last.offset}, does not link to the entry before it: the log was "
             "changed; see docs/incidents.md"
@@ -223,16 +218,6 @@ def _check_signature(fold: TenantFold, record: Received) -> None:
         raise LogMismatchError(
             f"the last audit entry, at offset {record.offset}, is not signed by the decision key of this worker"
         ) from exc
-
-
-def _entry(record: Received) -> tuple[AuditEntry, bytes]:
-    value = record.value or b""
-    try:
-        entry: AuditEntry = codec.decode_as(AuditEntry, value)
-    except codec.SchemaError as exc:
-        raise LogMismatchError(f"the record at offset {record.offset} is not an audit entry: {exc}") from exc
-    schema, body = codec.unframe(value)
-    return entry, log_leaf(schema.sha256, body)
 
 
 def _read_latest(reader: RestartReader, topic: str, rows: dict[bytes, bytes]) -> None:
@@ -270,56 +255,6 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     for name, key, row in decoded:
         tables[name.decode()].restore(key, row)
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
-
-
-def _fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords, tail: Tail) -> None:
-    """Fold the log again up to its last entry, records that the brokers have removed from the tenant's archive.
-
-    Raises:
-        StateMismatchError: the brokers have removed the log's beginning, and the worker has no archive of it.
-        ArchiveUnfitError: the archive is damaged, of another log, or lacks records that the brokers have removed.
-        LogMismatchError: folding gives another log.
-    """
-    opened = {INTAKE: intake, AUDIT: RestartRecords(reader, AUDIT, fold.tables.tenant_id)}
-    try:
-        with ExitStack() as stack:
-            kept = KeptLog(
-                fold.tables.tenant_id,
-                lambda topic, _: opened[topic],
-                lambda: None if fold.archive is None else stack.enter_context(fold.archive()),
-            )
-            _rebuild(fold, kept, tail)
-    except TrimmedError as exc:
-        raise StateMismatchError(f"the log cannot be folded again: {exc}") from exc
-    except (ArchiveGapError, ArchiveDiffersError, ShreddedError, SegmentError) as exc:
-        raise ArchiveUnfitError(str(exc.code), f"the log cannot be folded again: {exc}") from exc
-    finally:
-        for records in opened.values():
-            records.close()
-
-
-def _rebuild(fold: TenantFold, kept: KeptLog, tail: Tail) -> None:
-    """Fold a whole log again up to its last entry, with the rulings that its entries name.
-
-    Raises:
-        LogMismatchError: folding gives another log.
-        TrimmedError, ArchiveGapError, ArchiveDiffersError, ShreddedError, SegmentError: the log is not whole.
-    """
-    audit, intake = kept.whole(AUDIT), RuledIntake(kept.whole(INTAKE), fold.tables)
-    for record in present(audit.read(audit.low)):
-        received = intake.take(_entry(record)[0])
-        if received is None:
-            break
-        try:
-            step(fold.tables, received, fold.heads)
-        except Refusal as exc:
-            raise LogMismatchError(f"a ruling that the audit log names is not valid: {exc.reason}") from exc
-        fold.tables.commit()
-    if fold.tables.prev != tail.leaf:
-        raise LogMismatchError(
-            f"folding intake again does not give audit entry {tail.index}: intake, its archive or the log was changed, "
-            "or another version decided; run `macaw replay`"
-        )
 
 
 def _topic(fold: TenantFold, topic: Topic) -> str:
