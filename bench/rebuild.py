@@ -141,7 +141,8 @@ def rebuilt(log: FoldedLog, archive: ArchivedPartitions) -> None:
     size = len(log.intake)
     live = {INTAKE: InMemory(size), AUDIT: InMemory(0, log.audit)}
     kept = KeptLog(NAME, lambda topic, _: live[topic], lambda: archive)
-    rebuild(build_fold(log.tenant.monitored), kept, log.end)
+    fold = build_fold(log.tenant.monitored)
+    rebuild(fold.tables, fold.heads, kept, log.end)
 
 
 def measure(records: int, burst: int) -> dict[str, float]:

@@ -28,17 +28,20 @@ from processors.calls.attestations import PHISHING_RESISTANT
 from processors.context import ended, notes, queries, vault
 from processors.effects import Effects, Output
 from processors.evidence import audit_log, rulings
-from processors.identity import delegations, keys, registry, sessions
+from processors.identity import delegations, keys, registry, roots, rotation, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.intake.order import check_order
+from processors.intake.unsupported import BODIES, check_supported
 from processors.policy.errors import WorkExceededError
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import MACHINE_FAULTS, Refusal
 from processors.state.tables import Tables
-from schemas import codec, records, workflow
+from schemas import codec, records
+from schemas.events import workflow
+from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
-from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.words import Outcome, RegistryKind, Status
 
 T = TypeVar("T")
@@ -117,6 +120,8 @@ def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer:
     """Check the claims of a verified event, run its rule, and return (outcome, reason). Raises Refusal."""
     check_claim(tables, effects.claim, event, signer)
     check_may_sign(signer.role, event.body)
+    check_supported(event.body)
+    keys.check_decidable(tables, event.body)
     return apply(tables, effects, signer, event)
 
 
@@ -269,18 +274,41 @@ def _log_application_event(_tables: Tables, _effects: Effects, act: Act[workflow
     notes.check_application_event(act.body)
 
 
-def _add_admin(tables: Tables, effects: Effects, act: Act[records.AdminAdded]) -> None:
-    effects.enter_registry(RegistryKind.KEY, registry.add_admin(tables, act.body))
+def _add_admin(tables: Tables, effects: Effects, act: Act[AdminAdded]) -> None:
+    effects.enter_registry(RegistryKind.KEY, roots.add_admin(tables, act.body))
+
+
+def _remove_admin(tables: Tables, effects: Effects, act: Act[AdminRemoved]) -> None:
+    kids = roots.remove_admin(tables, act.body)
+    effects.enter_registry(RegistryKind.REVOKED, kids[0])
+    _end_revoked(tables, [], kids)
+
+
+def _rotate_roots(tables: Tables, effects: Effects, act: Act[RootRotated]) -> None:
+    effects.enter_registry(RegistryKind.ROOTS, roots.rotate_roots(tables, act.body).to_bytes(8, "big"))
+
+
+def _rotate_key(tables: Tables, effects: Effects, act: Act[KeyRotated]) -> None:
+    kid = rotation.rotate(tables, act.signer, act.body)
+    if kid is None:
+        effects.enter_registry(RegistryKind.SEALING, act.signer.kid)
+    else:
+        effects.enter_registry(RegistryKind.KEY, kid)
 
 
 def _found_tenant(tables: Tables, effects: Effects, act: Act[records.TenantFounded]) -> None:
     assert effects.received.value is not None
-    registry.found(tables, act.body, effects.received.value[codec.FRAME_BYTES :], effects.received.offset)
+    roots.found(tables, act.body, effects.received.value[codec.FRAME_BYTES :], effects.received.offset)
     effects.enter_registry(RegistryKind.TENANT, tables.genesis)
 
 
 def _accept_ruling(tables: Tables, effects: Effects, act: Act[RecordsSkipped | TimeAccepted]) -> None:
     rulings.accept(tables, act.body, effects.claim.leaf, effects.received.offset)
+
+
+def _refuse_early(_tables: Tables, _effects: Effects, act: Act[object]) -> None:
+    """Refuse a body without a rule. Raises Refusal NOT_SUPPORTED."""
+    check_supported(act.body)
 
 
 # INVARIANT: every class of `records.Body` has its row; `tests/processors/test_step_handlers.py` compares them.
@@ -295,7 +323,10 @@ HANDLERS: dict[type, Handler] = {
     records.PrincipalRevoked: _accepted_after(_revoke_principal),
     records.PolicyPublished: _accepted_after(_publish_policy),
     records.PolicyWithdrawn: _accepted_after(_withdraw_policy),
-    records.AdminAdded: _accepted_after(_add_admin),
+    AdminAdded: _accepted_after(_add_admin),
+    AdminRemoved: _accepted_after(_remove_admin),
+    RootRotated: _accepted_after(_rotate_roots),
+    KeyRotated: _accepted_after(_rotate_key),
     records.TenantFounded: _accepted_after(_found_tenant),
     workflow.AttestationSet: _accepted_after(_set_attestation),
     workflow.AttestationRevoked: _accepted_after(_revoke_attestation),
@@ -311,6 +342,7 @@ HANDLERS: dict[type, Handler] = {
     workflow.StateQueried: _answer_question,
     RecordsSkipped: _accepted_after(_accept_ruling),
     TimeAccepted: _accepted_after(_accept_ruling),
+    **dict.fromkeys(BODIES, _accepted_after(_refuse_early)),
 }
 
 

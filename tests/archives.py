@@ -126,4 +126,4 @@ def redigested(data: bytes) -> bytes:
 
 
 def verdict_on(segments: dict[str, bytes], owner: Owner, keys: KeysInMemory | None = None) -> ArchiveVerdict:
-    return verify_archive(((n, segments[n]) for n in sorted(segments)), owner, keys or KeysInMemory())
+    return verify_archive(lambda: ((n, segments[n]) for n in sorted(segments)), owner, keys or KeysInMemory())

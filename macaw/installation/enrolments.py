@@ -11,7 +11,7 @@ from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
 from producers.kafka.connection import Connection
 from producers.kafka.registering import ENROLMENT_PREFIX, register_key
-from schemas.attributes import NONE
+from schemas.events.attributes import NONE
 from schemas.records import EnrolmentGrant, PrincipalRevoked
 from schemas.words import Role
 

@@ -6,12 +6,9 @@ a monitor about a key is believed. The order in which entries are judged stands 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from processors.evidence.audit_log import ENTRY_MAGIC
 from processors.evidence.folder_format import (
     ABSENT,
     RAW,
@@ -19,21 +16,24 @@ from processors.evidence.folder_format import (
     UNDECODABLE_KIND,
     EvidenceEvent,
     FormatError,
+    Manifest,
+    Source,
     acts_of,
+    is_registry_entry,
 )
+from processors.evidence.items import Fault, Item, VerdictCode
+from processors.evidence.known_keys import SESSION_KINDS
+from processors.evidence.registry_events import RegistryEvents
 from processors.evidence.rulings import skips
+from processors.evidence.signers import EntrySigners
 from processors.identity.following import follow
 from processors.identity.keys import spend
 from processors.intake.identify import Claim, Received, check_names, identify, raw_digest, read
-from processors.proof import merkle, signing
+from processors.proof import merkle
 from processors.proof.signing import (
     INTAKE_PARTITION,
     KID_HEADER,
     PROOF_HEADER,
-    MalformedProofError,
-    Place,
-    Proof,
-    SignatureError,
     VerifiedHeads,
 )
 from processors.refusal import Refusal
@@ -41,9 +41,9 @@ from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import AuditEntry, Event
-from schemas.rows import KeyRow, SessionRow
+from schemas.rows import SessionRow
 from schemas.topics import AUDIT
-from schemas.words import Outcome, Role
+from schemas.words import Outcome
 
 ABSENT_RANGES_MAX = 10_000  # in the list of a verdict: a log may be longer than memory
 # The reasons that need no signature of the record itself: those that are judged before a signature is checked.
@@ -59,54 +59,6 @@ _UNPROVEN = frozenset(
         Reason.INTERNAL_ERROR,  # the step broke before it came to the signature
     }
 )
-
-
-class VerdictCode(StrEnum):
-    """The verdict on a folder. UNWITNESSED is the best that is given today; each code below it names a fault."""
-
-    OK = "OK"  # not given yet: it needs a checkpoint and a witness
-    UNWITNESSED = "UNWITNESSED"
-    TRUNCATED = "TRUNCATED"
-    GAP = "GAP"
-    FORK = "FORK"
-    BAD_LINK = "BAD_LINK"
-    BAD_SIG = "BAD_SIG"
-    KEY_NOT_VALID = "KEY_NOT_VALID"
-    SPLICE = "SPLICE"
-    PAYLOAD_MISSING = "PAYLOAD_MISSING"
-    SCHEMA_UNKNOWN = "SCHEMA_UNKNOWN"
-    MALFORMED = "MALFORMED"  # a file does not have its form, or not the digest in the manifest
-
-
-class Fault(Exception):  # noqa: N818 - a verdict on its way up
-    """A folder fails with this code at this index; None if no entry is to blame."""
-
-    def __init__(self, code: VerdictCode, index: int | None, detail: str) -> None:
-        super().__init__(code, index, detail)
-        self.code, self.index, self.detail = code, index, detail
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """The content of the files at one position. `entry` is None if the bytes are not an entry; `why` is the reason."""
-
-    index: int
-    data: bytes
-    leaf: bytes
-    entry: AuditEntry | None
-    why: str
-    seal: bytes | None
-    event: bytes | None
-
-    @property
-    def digest(self) -> bytes:
-        """The schema digest that the entry names."""
-        return self.data[4:36]
-
-    @property
-    def is_entry_like(self) -> bool:
-        """True if the bytes begin as an entry does. The magic is not under the monitor's signature."""
-        return len(self.data) >= 36 and self.data[:4] == ENTRY_MAGIC
 
 
 @dataclass(slots=True)
@@ -142,30 +94,20 @@ class Schemas:
         return codec.by_digest()[digest]
 
 
-class EntryJudge(ABC):
-    """Judges entries in order. `settle` must be called for index 0, 1, 2, and so on.
+class Judge:
+    """Judges entries in order. `settle` must be called for index 0, 1, 2, and so on."""
 
-    `tables` name the tenant, and hold the registry as it was followed so far; they begin empty.
-    """
-
-    def __init__(self, tables: Tables, schemas: Schemas, progress: EntryProgress) -> None:
-        self._tables = tables
-        self._topic = AUDIT.of(tables.tenant_id)
+    def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
+        self._tables = Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis)
         self._heads = VerifiedHeads()
         self._schemas = schemas
+        self._registry = RegistryEvents(registry)
+        self.signers = EntrySigners(self._tables, AUDIT.of(manifest.tenant), self._registry, self._heads)
         self._progress = progress
         self._last = (0, -1)  # log time and intake offset of the entry before
         self._departed: OrderedDict[bytes, SessionRow] = OrderedDict()
 
-    @abstractmethod
-    def _founding(self, item: Item) -> EvidenceEvent | None:
-        """Return the founding event, None if it is not known. Called for the entry at index 0."""
-
-    @abstractmethod
-    def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
-        """Fold the change of an entry to the registry. Raises Fault unless its event is there and holds."""
-
-    def _is_excused(self, entry: AuditEntry, claim: Claim, reason: str | None) -> bool:  # noqa: ARG002 - see its override
+    def _is_excused(self, entry: AuditEntry, claim: Claim, reason: str | None) -> bool:  # noqa: ARG002 - for archives
         """True if the key of an event cannot be known, because the event that opened its session is absent."""
         return False
 
@@ -179,47 +121,18 @@ class EntryJudge(ABC):
         """
         entry = item.entry
         if entry is None:
-            self.check_signature(item)
+            self.signers.check_signature(item)
             raise Fault(VerdictCode.MALFORMED, item.index, f"the bytes that the monitor signed: {item.why}")
         self._advance(entry)
         if item.index == 0:
-            self._found(item, entry)
-        self.check_signature(item)
-        self.check_key(item, entry)
+            self._found(entry)
+        self.signers.check_signature(item)
+        self.signers.check_key(item, entry)
         self._check_order(item, entry)
         self._check_registry(item, entry, self._check_event(item, entry))
+        self.signers.check_afterwards(item, entry)
         self._progress.frontier = merkle.append(self._progress.frontier, self._progress.size, item.leaf)
         self._progress.size += 1
-
-    def check_signature(self, item: Item) -> None:
-        """Raise Fault BAD_SIG unless a registered key signed this entry for this log."""
-        if not item.is_entry_like:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the bytes are not an audit entry")
-        if item.seal is None:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the entry has no signature")
-        row = self._key(item.seal[:32])
-        if row is None:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "no key registered before has the kid of the proof")
-        place = Place.of(signing.AUDIT_TAG, self._tables.genesis, self._topic, 0, item.digest)
-        try:
-            proof = Proof.parse(item.seal[32:])
-            self._heads.verify(row.ed25519, proof.head(place.leaf(item.data[36:])), proof.signature)
-        except (MalformedProofError, SignatureError) as exc:
-            raise Fault(VerdictCode.BAD_SIG, item.index, f"the monitor's signature: {exc}") from exc
-
-    def check_key(self, item: Item, entry: AuditEntry) -> None:
-        """Raise Fault KEY_NOT_VALID unless the key that signed is a live monitor key. Requires `check_signature`."""
-        assert item.seal is not None
-        row = self._key(item.seal[:32])
-        if not isinstance(row, KeyRow) or row.role != Role.MONITOR:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the key that signed is not a monitor's")
-        if row.revoked_at is not None:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key was revoked before this entry")
-        if row.expires_at is not None and entry.now >= row.expires_at:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key expired before this entry")
-
-    def _key(self, kid: bytes) -> KeyRow | SessionRow | None:
-        return self._tables.keys.get(kid) or self._tables.sessions.get(kid)
 
     def _check_order(self, item: Item, entry: AuditEntry) -> None:
         """Raise Fault BAD_LINK unless log time and intake offset follow the entry before, as in every honest log."""
@@ -346,23 +259,35 @@ class EntryJudge(ABC):
             self._departed.popitem(last=False)
         tables.commit()
 
-    def _found(self, item: Item, entry: AuditEntry) -> None:
+    def _found(self, entry: AuditEntry) -> None:
         """Fold the founding event before its entry is judged: it brings the monitor's key."""
-        founding = self._founding(item)
-        if founding is not None:
+        if (first := self._registry.next) is not None and first.index == 0:
             try:
-                self._fold(entry, founding)
+                self._fold(entry, first.event)
             except Refusal:
                 return  # no key is registered then, and the signature of the entry fails
 
-    def _fold_accepted(self, item: Item, entry: AuditEntry, signed: EvidenceEvent) -> None:
-        """Fold the registry event of an accepted entry. The founding event was folded before."""
-        if item.index:
+    def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
+        """Raise Fault unless registry.bin has the events of exactly the entries that change the registry, in order."""
+        found, index = self._registry.next, item.index
+        needed = is_registry_entry(entry)
+        if found is not None and (found.index < index or (found.index == index and not needed)):
+            raise Fault(VerdictCode.SPLICE, index, f"registry.bin names entry {found.index}, which does not change it")
+        is_here = found is not None and found.index == index
+        if not needed or (signed is None and entry.kind in SESSION_KINDS and not is_here):
+            return  # an absent event of a session changes nothing here: its key is unknown, or it ends as it must
+        if found is None or found.index != index or signed is None:
+            detail = f"registry.bin or events.bin lacks the event of this {entry.kind}"
+            raise Fault(VerdictCode.PAYLOAD_MISSING, index, detail)
+        if found.event != signed:
+            raise Fault(VerdictCode.BAD_SIG, index, "the event in registry.bin is not the one that the entry names")
+        if index:
             try:
                 self._fold(entry, signed)
             except Refusal as refusal:
                 detail = f"the entry says accepted, the rules say {refusal.reason}"
-                raise Fault(VerdictCode.KEY_NOT_VALID, item.index, detail) from refusal
+                raise Fault(VerdictCode.KEY_NOT_VALID, index, detail) from refusal
+        self._registry.take()
 
     def _fold(self, entry: AuditEntry, signed: EvidenceEvent) -> None:
         """Fold one registry event. Raises Refusal."""
@@ -371,6 +296,15 @@ class EntryJudge(ABC):
             raise Refusal(Reason.UNKNOWN_SCHEMA)
         received = Received(entry.partition, entry.offset, entry.now, schema.prefix + signed.body, _headers(signed))
         follow(self._tables, received, self._heads, now=entry.now)
+
+    def finish(self) -> None:
+        """Raise Fault unless registry.bin is whole and ends with the log."""
+        size, left = self._progress.size, self._registry.next
+        if self._registry.broken:
+            raise Fault(VerdictCode.MALFORMED, size, f"registry.bin: {self._registry.broken}")
+        if left is not None:
+            code = VerdictCode.TRUNCATED if left.index >= size else VerdictCode.SPLICE
+            raise Fault(code, size, f"registry.bin names entry {left.index}, but the log has {size} entries")
 
 
 def _headers(signed: EvidenceEvent) -> tuple[tuple[str, bytes], ...]:

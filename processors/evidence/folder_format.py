@@ -29,7 +29,8 @@ from processors.proof import jcs
 from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
 from schemas import codec, limits
 from schemas.errors import EvidenceError
-from schemas.records import AdminAdded, AuditEntry, Event
+from schemas.events.keys import RootAct
+from schemas.records import AuditEntry, Event
 from schemas.words import Outcome
 
 FORMAT = "macaw-evidence/v1"
@@ -41,7 +42,11 @@ ABSENT, SIGNED, RAW = 0, 1, 2
 NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
-REGISTRY_KINDS = frozenset({"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"} | SESSION_KINDS)
+REGISTRY_KINDS = frozenset(
+    {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated"}
+    | {"PrincipalRegistered", "PrincipalRevoked"}
+    | SESSION_KINDS
+)
 
 MANIFEST_BYTES_MAX = 64 * 1024
 SCHEMA_BYTES_MAX = 256 * 1024
@@ -306,4 +311,4 @@ def is_registry_entry(entry: AuditEntry) -> bool:
 
 def acts_of(event: Event) -> tuple[bytes, ...]:
     """Return the schema digests that stand inside an event: that of a root act, or none."""
-    return (event.body.act[:32],) if isinstance(event.body, AdminAdded) else ()
+    return (event.body.act[:32],) if isinstance(event.body, RootAct) else ()

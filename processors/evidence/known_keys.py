@@ -11,17 +11,9 @@ from collections import OrderedDict
 
 from processors.proof.signing import kid_of
 from schemas import codec, limits
+from schemas.events.keys import AdminAdded, AdminAddition, KeyRotated, RootRotated
 from schemas.reasons import Reason
-from schemas.records import (
-    AdminAdded,
-    AdminAddition,
-    AuditEntry,
-    Event,
-    PrincipalRegistered,
-    SessionOpened,
-    SessionRevoked,
-    TenantFounded,
-)
+from schemas.records import AuditEntry, Event, PrincipalRegistered, SessionOpened, SessionRevoked, TenantFounded
 
 SESSION_KINDS = frozenset({"SessionOpened", "SessionClosed", "SessionRevoked"})
 SESSIONS_REMEMBERED = 2 * limits.SESSIONS_MAX  # those that may live, and as many that have left
@@ -59,11 +51,12 @@ class KnownKeys:
 
 
 def _keys_of(body: object) -> tuple[bytes, ...]:
+    """Return the public keys that a registry event brings."""
     if isinstance(body, TenantFounded):
         return (*body.root_keys, body.admin.ed25519, body.monitor.ed25519)
-    if isinstance(body, PrincipalRegistered):
+    if isinstance(body, PrincipalRegistered | KeyRotated):
         return (body.key.ed25519,)
-    if isinstance(body, AdminAdded):
-        act: AdminAddition = codec.decode(codec.by_digest()[body.act[:32]], body.act[32:])
-        return (act.admin.ed25519,)
+    if isinstance(body, AdminAdded | RootRotated):
+        act = codec.decode(codec.by_digest()[body.act[:32]], body.act[32:])
+        return (act.admin.ed25519,) if isinstance(act, AdminAddition) else act.root_keys
     return ()

@@ -16,7 +16,7 @@ from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
 from producers.home.files import FileError, create_private, read_file
 from schemas.errors import InstallationError
-from schemas.records import KeyOffer
+from schemas.events.keys import KeyOffer
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 _END = b"-----END PRIVATE KEY-----\n"

@@ -20,7 +20,7 @@ from producers.home.home import HomeError, TenantHome
 from producers.home.keys import KeyPair
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import RefusedError
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered
 from schemas.rows import KeyRow

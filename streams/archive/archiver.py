@@ -7,29 +7,22 @@ over the segment of the first one, if that holds, and goes on behind it.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Callable
-from pathlib import Path
 
 from processors.evidence.archive.bodies import month_of
 from processors.evidence.archive.codes import ArchiveCode, SegmentError, segment_name
 from processors.evidence.archive.contents import ArchiveEnd, beginning, end_of, entries_of, open_segment
 from processors.evidence.archive.segment import INTAKE_PLACE, SALT_BYTES, Owner
-from processors.evidence.archive.signers import MonitorKeys
 from processors.evidence.archive.writing import SEGMENT_BYTES, SEGMENT_ENTRIES, LogRecord, SegmentWriter
 from producers.home.clock import clock_ms
-from producers.home.files import FileError, read_file, replace_private
 from streams.archive.keyring import Keyring
-from streams.archive.log_source import Consumers, Events, LogSource
+from streams.archive.log_source import Consumers, LogSource
 from streams.archive.marks import STORED, ArchiveMark, check_not_shorter
+from streams.archive.registered import RegisteredKeys
 from streams.archive.store import Store
 
 log = logging.getLogger(__name__)
-
-MONITORS = "monitors.json"  # beside the keys: the monitor's public keys that were learned from the log
-MONITORS_BYTES_MAX = 1024 * 1024
 
 
 class Archiver:
@@ -51,21 +44,21 @@ class Archiver:
             StoreError: the store does not answer.
         """
         self._store, self.owner, self._keyring = store, owner, keyring
+        self._registry = RegisteredKeys(owner)
         self._bounds = {"bytes_max": segment_bytes, "entries_max": segment_entries}
         self.end = self._stored_end()
-        self._keys = self._known_monitors()
 
-    def run_once(self, consumers: Consumers, *, registered: Callable[[], Events] = dict) -> int:
+    def run_once(self, consumers: Consumers) -> int:
         """Archive all committed entries behind the end of the archive; return how many.
 
         Raises:
             SegmentError: the log does not continue the archive, or a segment does not read back as it was stored.
             StoreError: the store does not take a segment; those before stay.
-            LogLostError, ReadTimeoutError, KafkaException: the log cannot be read.
+            LogLostError, UnknownSignerError, ReadTimeoutError, KafkaException: the log cannot be read on.
         """
         before = self.end.next_index
-        source = LogSource(consumers, self.owner, self._keys, registered=registered)
-        known, writer = len(self._keys), None
+        source = LogSource(consumers, self.owner, self._registry)
+        writer = None
         records = source.records(self.end)
         try:
             for record in records:
@@ -80,9 +73,8 @@ class Archiver:
             records.close()  # type: ignore[attr-defined]
         if writer is not None:
             self._store_segment(writer)
-        if len(self._keys) != known:
-            self._keep_monitors()
         self._mark()
+        source.check_signers(self.end.next_index)
         if source.gone:
             log.warning(
                 "%s: %d records of intake were gone before they were archived; their leaves are kept, and what they "
@@ -131,33 +123,3 @@ class Archiver:
         offset = end.next_offsets[INTAKE_PLACE]
         mark = ArchiveMark(next_index=end.next_index, next_offset=offset, sha256=end.sha256.hex(), at=clock_ms())
         mark.save(self._keyring.path, STORED)
-
-    # --- the monitor's keys
-
-    @property
-    def _monitors_file(self) -> Path:
-        return self._keyring.path / MONITORS
-
-    def _known_monitors(self) -> MonitorKeys:
-        """Return the monitor's keys that were learned so far; without their file they are read from the archive."""
-        try:
-            known = json.loads(read_file(self._monitors_file, MONITORS_BYTES_MAX))
-            return MonitorKeys(self.owner, map(bytes.fromhex, known["ed25519"]))
-        except FileError as exc:
-            if not exc.missing:
-                raise
-        except (ValueError, TypeError, KeyError):
-            log.warning("%s is not as it was written; the archive is read instead", self._monitors_file)
-        keys = MonitorKeys(self.owner)
-        end = beginning(self.owner)
-        for name in self._store.names():
-            segment = open_segment(name, self._store.get(name), self.owner, end)
-            for archived in entries_of(segment, self.owner, self._keyring):
-                received = archived.received
-                keys.learn(archived.entry, getattr(received, "value", None))
-            end = end_of(segment)
-        return keys
-
-    def _keep_monitors(self) -> None:
-        text = json.dumps({"ed25519": [key.hex() for key in self._keys.public]}, indent=2) + "\n"
-        replace_private(self._monitors_file, text.encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,12 +16,12 @@ from producers.home.clock import clock_ms
 from producers.home.home import Home
 from producers.kafka.consuming import read_to, watermarks
 from schemas.topics import AUDIT, INTAKE
-from streams.archive.log_outputs import IDLE_SECONDS
 from streams.archive.log_source import Consumers
 from streams.archive.marks import VERIFIED, ArchiveMark, check_not_shorter
 from streams.archive.places import TenantArchive
 from streams.archive.process import SEGMENT_SECONDS
 from streams.archive.reading import Span
+from streams.archive.registered import IDLE_SECONDS
 
 LAG_SECONDS = 3 * SEGMENT_SECONDS  # one round that failed is no lag yet
 
@@ -89,7 +88,7 @@ def verify(
         for name in store.names():
             yield name, store.get(name)
 
-    verdict = verify_archive(segments(), archive.owner, archive.keyring, on_segment=note)
+    verdict = verify_archive(segments, archive.owner, archive.keyring, on_segment=note)
     if verdict.code not in {ArchiveCode.WHOLE, ArchiveCode.EMPTY}:
         return verdict
     try:
@@ -97,7 +96,7 @@ def verify(
     except SegmentError as exc:
         return replace(verdict, code=exc.code, detail=exc.detail, index=exc.index)
     if verdict.code is ArchiveCode.WHOLE:
-        at = time.time_ns() // 1_000_000
+        at = clock_ms()
         mark = ArchiveMark(
             next_index=verdict.entries, next_offset=verdict.next_offset, sha256=verdict.sha256.hex(), at=at
         )

@@ -23,8 +23,8 @@ from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofErr
 from producers.kafka.consuming import ReadPosition, ReadTimeoutError, headers_of, take
 from schemas import codec
 from schemas.records import AuditEntry
+from streams.archive.registered import IDLE_SECONDS
 
-IDLE_SECONDS = 20.0  # longer than a transaction may stay open
 AHEAD_BYTES_MAX = 8 * 1024 * 1024  # of one partition that waits for the others
 
 

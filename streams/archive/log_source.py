@@ -6,8 +6,9 @@ stands, everything else as far as it is committed.
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -41,14 +42,14 @@ from schemas.errors import StoppedError
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT, INTAKE, reader_group
 from schemas.words import Outcome
-from streams.archive.log_outputs import IDLE_SECONDS, OutputsReader, proof_in
+from streams.archive.log_outputs import OutputsReader, proof_in
+from streams.archive.registered import IDLE_SECONDS, RegisteredKeys
 
 log = logging.getLogger(__name__)
 
 EVENT_PROOF_HEADER = "macaw-event-proof"
 QUEUED_KIB_MAX = 4096  # of each of the three consumers
 TOLD_MAX = 3  # offsets of foreign records that a message names
-Events = Mapping[bytes, Received]
 
 
 class LogLostError(StoppedError):
@@ -108,19 +109,35 @@ class _Read(NamedTuple):
     key: bytes | None
 
 
+class UnknownSignerError(StoppedError):
+    """The next entry of the log is signed by a key that the registry does not know as a monitor's."""
+
+    code = "UNKNOWN_SIGNER"
+
+
 class LogSource:
     """One tenant's log, from the end of its archive on.
 
-    `registered` returns the events of the registry topic by their leaf; it is asked for a registration that intake no
-    longer has.
+    A registration that intake no longer has is taken from the registry topic.
     """
 
-    def __init__(
-        self, consumers: Consumers, owner: Owner, keys: MonitorKeys, *, registered: Callable[[], Events] = dict
-    ) -> None:
-        self._consumers, self._owner, self._keys, self._registered = consumers, owner, keys, registered
+    def __init__(self, consumers: Consumers, owner: Owner, registry: RegisteredKeys) -> None:
+        self._consumers, self._owner, self._registry = consumers, owner, registry
+        self._keys = MonitorKeys(owner, functools.lru_cache(maxsize=64)(self._monitor_key))
         self.foreign = 0  # records of the audit topic that no monitor signed
         self.gone = 0  # intake records that retention had removed
+        self._unsigned = -1  # the highest index of an entry of this log by an unknown key
+
+    def check_signers(self, next_index: int) -> None:
+        """Raise UnknownSignerError if the log has an entry behind the archive by a key that is not known."""
+        if self._unsigned >= next_index:
+            raise UnknownSignerError(
+                f"{UnknownSignerError.code}: entry {next_index} of {self._owner.origin} is signed by a key that the "
+                "registry does not know as a monitor's: it is forged, or the registry topic lost the registration"
+            )
+
+    def _monitor_key(self, kid: bytes) -> bytes | None:
+        return self._registry.monitor_key(self._consumers.registry, kid)
 
     def records(self, end: ArchiveEnd) -> Iterator[LogRecord]:
         """Yield the committed entries behind the end of the archive.
@@ -166,9 +183,8 @@ class LogSource:
         if proof is None or entry.origin != self._owner.origin:
             self._note_foreign(message)
             return None
-        if not entry.index:
-            self._found(entry, intake)
         if not self._keys.signed_entry(value, kid, proof):
+            self._unsigned = max(self._unsigned, entry.index)
             self._note_foreign(message)
             return None
         sources = dict(headers)
@@ -186,13 +202,6 @@ class LogSource:
         self._add_event(record, intake)
         return record
 
-    def _found(self, entry: AuditEntry, intake: _IntakeReader) -> None:
-        """Learn the monitor's key from the founding event, before its entry is judged."""
-        found = intake.peek(entry.offset)
-        received = found.received if found is not None else self._registered().get(entry.event)
-        if received is not None:
-            self._keys.learn(entry, received.value)
-
     def _add_event(self, record: LogRecord, intake: _IntakeReader) -> None:
         """Add the intake record of an entry, and the ruling that it names."""
         entry = record.entry
@@ -205,14 +214,11 @@ class LogSource:
             record.received, record.key = found
         elif kind_of(entry) is BodyKind.LASTING:
             record.received = self._of_registry(entry)
-        if record.received is None:
-            self.gone += 1
-        else:
-            self._keys.learn(entry, record.received.value)
+        self.gone += record.received is None
 
     def _of_registry(self, entry: AuditEntry) -> Received | None:
         """Return a registration from the registry topic, as if it stood on intake. Its time is the log time taken."""
-        found = self._registered().get(entry.event)
+        found = self._registry.event(self._consumers.registry, entry.event)
         if found is None:
             return None
         appended_at = entry.now if entry.appended_at is None else entry.appended_at

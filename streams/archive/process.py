@@ -10,23 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
-from processors.evidence.archive.bodies import signed_leaf
-from processors.evidence.archive.segment import Owner
 from processors.evidence.archive.writing import SEGMENT_ENTRIES
-from processors.intake.identify import Received
 from producers.home.home import Home
-from producers.kafka.consuming import headers_of, read_to, watermarks
 from schemas.errors import MacawError
-from schemas.topics import REGISTRY
-from schemas.words import RegistryKind
 from streams.archive.archiver import Archiver
-from streams.archive.log_outputs import IDLE_SECONDS
-from streams.archive.log_source import Consumers, Events
+from streams.archive.log_source import Consumers
 from streams.archive.places import open_archive
 
 log = logging.getLogger(__name__)
@@ -36,7 +28,6 @@ POLL_SECONDS = 5.0  # between two looks at the end of a log; one request for eac
 # make at most 105,000 segments a year of a tenant that never rests.
 SEGMENT_SECONDS = 300.0
 PAUSE_SECONDS_MAX = 60.0  # between two attempts on a tenant that is held
-_KEPT = frozenset({RegistryKind.TENANT, RegistryKind.KEY, RegistryKind.TOOLS, RegistryKind.REVOKED})
 
 
 @dataclass(slots=True)
@@ -127,31 +118,6 @@ class ArchiveProcess:
         is_due = time.monotonic() - tenant.last_round >= self._segment_seconds or lag >= SEGMENT_ENTRIES
         if lag == 0 or not (is_due or at_once):
             return
-        count = archiver.run_once(self._consumers, registered=_registered(self._consumers, archiver.owner))
+        count = archiver.run_once(self._consumers)
         tenant.last_round = time.monotonic()
         log.info("%s: %d entries archived, up to entry %d", name, count, archiver.end.next_index - 1)
-
-
-def _registered(consumers: Consumers, owner: Owner) -> Callable[[], Events]:
-    """Return a function that gives the events of the registry topic by their leaf, sessions left out; it reads once."""
-    found: dict[bytes, Received] = {}
-
-    def events() -> Events:
-        if not found:
-            found.update(_read_registry(consumers, owner))
-        return found
-
-    return events
-
-
-def _read_registry(consumers: Consumers, owner: Owner) -> dict[bytes, Received]:
-    topic = REGISTRY.of(owner.tenant)
-    low, high = watermarks(consumers.registry, topic)
-    found = {}
-    for message in read_to(consumers.registry, TopicPartition(topic, 0, low), high, idle_seconds=IDLE_SECONDS):
-        value = message.value()
-        kind = (message.key() or b"").partition(b"/")[0].decode("ascii", "replace")
-        if value is not None and kind in _KEPT:
-            leaf = signed_leaf(value, owner, is_founding=kind == RegistryKind.TENANT)
-            found[leaf] = Received(0, 0, 0, value, headers_of(message))
-    return found

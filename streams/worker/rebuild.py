@@ -6,12 +6,12 @@ in the very entry that the log ends in.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 from processors.evidence.archive.codes import SegmentError
 from processors.evidence.audit_log import log_leaf
 from processors.intake.identify import Received
+from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
+from processors.state.tables import Tables
 from processors.step import step
 from schemas import codec
 from schemas.records import AuditEntry
@@ -19,61 +19,41 @@ from schemas.topics import AUDIT, INTAKE
 from streams.history.folded import RuledIntake, ShreddedError
 from streams.history.kept_log import ArchiveDiffersError, ArchiveGapError, KeptLog, TrimmedError
 from streams.history.records import present
-from streams.worker.fold import TenantFold
-from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import ArchiveUnfitError, LogMismatchError, StateMismatchError
 
 
-def fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords, end: bytes) -> None:
-    """Fold the log again up to the entry with the log leaf `end`, its last one.
+def rebuild(tables: Tables, heads: VerifiedHeads, kept: KeptLog, end: bytes) -> None:
+    """Fold a whole log into empty tables, with the rulings that its entries name. `end` is the last entry's log leaf.
 
     Raises:
         StateMismatchError: the brokers have removed the log's beginning, and the worker has no archive of it.
         ArchiveUnfitError: the archive is damaged, of another log, or lacks records that the brokers have removed.
         LogMismatchError: folding gives another log.
     """
-    tenant = fold.tables.tenant_id
-    opened = {INTAKE: intake, AUDIT: RestartRecords(reader, AUDIT, tenant)}
     try:
-        with ExitStack() as stack:
-            archive = fold.archive
-            kept = KeptLog(
-                tenant,
-                lambda topic, _: opened[topic],
-                lambda: None if archive is None else stack.enter_context(archive()),
-            )
-            rebuild(fold, kept, end)
+        _fold(tables, heads, kept)
     except TrimmedError as exc:
         raise StateMismatchError(f"the log cannot be folded again: {exc}") from exc
     except (ArchiveGapError, ArchiveDiffersError, ShreddedError, SegmentError) as exc:
         raise ArchiveUnfitError(str(exc.code), f"the log cannot be folded again: {exc}") from exc
-    finally:
-        for records in opened.values():
-            records.close()
+    if tables.prev != end:
+        raise LogMismatchError(
+            f"folding intake again up to entry {tables.next_index - 1} does not give the last audit entry: intake, its "
+            "archive or the log was changed, or another version decided; run `macaw replay`"
+        )
 
 
-def rebuild(fold: TenantFold, kept: KeptLog, end: bytes) -> None:
-    """Fold a whole log into empty tables, with the rulings that its entries name.
-
-    Raises:
-        LogMismatchError: folding gives another log.
-        TrimmedError, ArchiveGapError, ArchiveDiffersError, ShreddedError, SegmentError: the log is not whole.
-    """
-    audit, intake = kept.whole(AUDIT), RuledIntake(kept.whole(INTAKE), fold.tables)
+def _fold(tables: Tables, heads: VerifiedHeads, kept: KeptLog) -> None:
+    audit, intake = kept.whole(AUDIT), RuledIntake(kept.whole(INTAKE), tables)
     for record in present(audit.read(audit.low)):
         received = intake.take(entry_of(record)[0])
         if received is None:
             break
         try:
-            step(fold.tables, received, fold.heads)
+            step(tables, received, heads)
         except Refusal as exc:
             raise LogMismatchError(f"a ruling that the audit log names is not valid: {exc.reason}") from exc
-        fold.tables.commit()
-    if fold.tables.prev != end:
-        raise LogMismatchError(
-            f"folding intake again up to entry {fold.tables.next_index - 1} does not give the last audit entry: "
-            "intake, its archive or the log was changed, or another version decided; run `macaw replay`"
-        )
+        tables.commit()
 
 
 def entry_of(record: Received) -> tuple[AuditEntry, bytes]:

@@ -15,7 +15,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from processors.intake.identify import Claim, Received, read
@@ -30,9 +30,10 @@ from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome
+from streams.history.kept_log import KeptLog
 from streams.history.records import received_of
 from streams.worker.fold import TenantFold
-from streams.worker.rebuild import entry_of, fold_again
+from streams.worker.rebuild import entry_of, rebuild
 from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
     LogMismatchError,
@@ -138,7 +139,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             _restore(fold, rows, tail)
         except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
-            fold_again(fold, reader, intake, tail.leaf)
+            _fold_again(fold, reader, intake, tail)
             fold.state.reset_to(fold.tables, rows)
     return position
 
@@ -255,6 +256,23 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     for name, key, row in decoded:
         tables[name.decode()].restore(key, row)
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
+
+
+def _fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords, tail: Tail) -> None:
+    """Fold the log again up to its last entry, records that the brokers have removed from the tenant's archive.
+
+    Raises:
+        ResumeError: as `rebuild`.
+    """
+    tenant, archive = fold.tables.tenant_id, fold.archive
+    with closing(RestartRecords(reader, AUDIT, tenant)) as audit, ExitStack() as stack:
+        opened = {INTAKE: intake, AUDIT: audit}
+        kept = KeptLog(
+            tenant,
+            lambda topic, _: opened[topic],
+            lambda: None if archive is None else stack.enter_context(archive()),
+        )
+        rebuild(fold.tables, fold.heads, kept, tail.leaf)
 
 
 def _topic(fold: TenantFold, topic: Topic) -> str:

@@ -78,7 +78,7 @@ def test_a_destroyed_month_reads_as_absent_and_the_rest_is_whole(
     assert [one.offset for one in found] == [one.offset for one in records]
     assert all(one.was_shredded for one in absent)
     assert max(one.offset for one in absent) == last
-    verdict = verify_archive(((n, store.get(n)) for n in store.names()), owner, fresh)
+    verdict = verify_archive(lambda: ((n, store.get(n)) for n in store.names()), owner, fresh)
     assert (verdict.code, verdict.shredded) == (ArchiveCode.WHOLE, len(absent))
 
 

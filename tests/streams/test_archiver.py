@@ -58,7 +58,7 @@ def consumers(busy: Installation) -> Iterator[Consumers]:
 def verdict_on(running: Installation) -> ArchiveVerdict:
     archive = archive_of(running)
     store = archive.store
-    return verify_archive(((n, store.get(n)) for n in store.names()), archive.owner, archive.keyring)
+    return verify_archive(lambda: ((n, store.get(n)) for n in store.names()), archive.owner, archive.keyring)
 
 
 def on_brokers(running: Installation, topic: Any, partition: int = 0) -> list[tuple[int, bytes | None]]:

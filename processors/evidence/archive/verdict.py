@@ -10,7 +10,7 @@ life of a session cannot be checked: they are counted as unproven, and the monit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from processors.evidence.archive.bodies import Absent, BodyKeys
@@ -25,18 +25,21 @@ from processors.evidence.archive.contents import (
 )
 from processors.evidence.archive.segment import NO_SEGMENT, BodyKind, OutputsKind, Owner, SegmentHeader
 from processors.evidence.audit_log import entry_bytes, read_entry
-from processors.evidence.entry import EntryJudge, EntryProgress, Fault, Item, Schemas, VerdictCode
+from processors.evidence.entry import EntryProgress, Judge, Schemas
 from processors.evidence.folder_format import (
-    SIGNED,
     EvidenceEvent,
+    Manifest,
+    RegistryEvent,
+    Source,
     event_record,
     is_registry_entry,
     read_event,
 )
-from processors.intake.identify import Claim
+from processors.evidence.items import Fault, Item, VerdictCode
+from processors.intake.identify import Claim, Received
 from processors.policy.errors import RULE_ERRORS
 from processors.proof import merkle
-from processors.state.tables import Tables
+from processors.proof.signing import length_prefixed
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import AuditEntry
@@ -72,16 +75,25 @@ class ArchiveVerdict:
 
 
 class ArchiveWalk:
-    """One pass over the segments of an archive, in order."""
+    """One pass over the segments of an archive, in order. `ahead` gives the same segments a second time.
 
-    def __init__(self, owner: Owner, keys: BodyKeys) -> None:
+    A key may sign entries before the event that registers it, so the registrations ahead are looked at (`signers`).
+    """
+
+    def __init__(self, owner: Owner, keys: BodyKeys, ahead: Iterable[tuple[str, bytes]]) -> None:
         self._owner, self._keys = owner, keys
-        self._judge = _ArchiveJudge(owner)
+        self._ahead = _Registrations(owner, keys, ahead)
+        self._judge = _ArchiveJudge(owner, self._ahead)
         self.end: ArchiveEnd = beginning(owner)
         self.last: SegmentHeader | None = None
         self.segments = 0
         self._shredded = self._outputs_absent = 0
         self._last_gone = -1
+
+    @property
+    def broken_ahead(self) -> SegmentError | None:
+        """The fault that ended the look ahead, if it was not the archive's end."""
+        return self._ahead.broken
 
     def add(self, name: str, data: bytes) -> SegmentHeader:
         """Judge the next segment and return its header.
@@ -122,24 +134,27 @@ class ArchiveWalk:
 
 
 def verify_archive(
-    segments: Iterable[tuple[str, bytes]],
+    segments: Callable[[], Iterable[tuple[str, bytes]]],
     owner: Owner,
     keys: BodyKeys,
     *,
     on_segment: Callable[[SegmentHeader], None] = lambda _: None,
 ) -> ArchiveVerdict:
-    """Return the verdict on segments in the order of their names. `on_segment` is called for each one that held.
+    """Return the verdict on segments in the order of their names. `segments` is called twice, and read side by side.
 
-    Never raises for their contents, nor for a SegmentError of the iterator; its other errors pass through.
+    `on_segment` is called for each one that held. Never raises for their contents, nor for a SegmentError of the
+    iterator; its other errors pass through.
     """
-    walk = ArchiveWalk(owner, keys)
+    walk = ArchiveWalk(owner, keys, segments())
     name = ""
     try:
-        for name, data in segments:
+        for name, data in segments():
             on_segment(walk.add(name, data))
     except SegmentError as exc:
         return walk.verdict(exc.code, exc.detail, segment=exc.segment or name, index=exc.index)
     except Fault as fault:
+        if (broken := walk.broken_ahead) is not None:  # it may have hidden a registration that the entry needs
+            return walk.verdict(broken.code, broken.detail, segment=broken.segment, index=broken.index)
         return walk.verdict(fault.code, fault.detail, segment=name, index=fault.index)
     except RULE_ERRORS as exc:  # here as in the fold, bytes that break a rule are refused, never passed
         detail = f"a check could not be made: {type(exc).__name__}"
@@ -149,14 +164,46 @@ def verify_archive(
     return walk.verdict(ArchiveCode.WHOLE, "every record is the one that a signed entry names")
 
 
-class _ArchiveJudge(EntryJudge):
-    """Judges the entries of an archive, with registry events that stand at their own entries."""
+class _Registrations:
+    """The registry events of an archive as the bytes of a `registry.bin`, read no further than they are asked for."""
 
-    def __init__(self, owner: Owner) -> None:
-        deployment = owner.origin.removesuffix(f"/{owner.tenant}")
-        tables = Tables(tenant=owner.tenant, deployment=deployment, genesis=owner.genesis)
+    def __init__(self, owner: Owner, keys: BodyKeys, segments: Iterable[tuple[str, bytes]]) -> None:
+        self._owner, self._keys, self._segments = owner, keys, segments
+        self.broken: SegmentError | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        end = beginning(self._owner)
+        try:
+            for name, data in self._segments:
+                segment = open_segment(name, data, self._owner, end)
+                for archived in entries_of(segment, self._owner, self._keys):
+                    found = _event_of(archived) if is_registry_entry(archived.entry) else None
+                    if found is not None:
+                        yield length_prefixed(RegistryEvent(archived.entry.index, found).encode())
+                end = end_of(segment)
+        except SegmentError as exc:
+            self.broken = exc  # the walk itself comes to it, and says so
+
+
+def _event_of(archived: Archived) -> EvidenceEvent | None:
+    """Return the signed event of an entry, of a skipped one its ruling; None if it is absent or not signed."""
+    received = _received_of(archived)
+    found = None if received is None else read_event(archived.entry, received)
+    return None if found is None else found[0]
+
+
+def _received_of(archived: Archived) -> Received | None:
+    received = archived.received
+    return received.ruling if isinstance(received, Absent) else received
+
+
+class _ArchiveJudge(Judge):
+    """Judges the entries of an archive. Sessions may be absent from it, with their month's key."""
+
+    def __init__(self, owner: Owner, registrations: Iterable[bytes]) -> None:
+        manifest = Manifest(origin=owner.origin, tenant=owner.tenant, genesis=owner.genesis, size=0, last=b"", files={})
         self.progress = EntryProgress()
-        super().__init__(tables, Schemas(frozenset(codec.by_digest())), self.progress)
+        super().__init__(manifest, Schemas(frozenset(codec.by_digest())), Source(registrations), self.progress)
         self.unproven = 0
         self._unproven_until = -1
 
@@ -166,30 +213,21 @@ class _ArchiveJudge(EntryJudge):
         schema, datum = codec.unframe(frame.value)
         data = entry_bytes(schema.sha256, datum)
         entry, why = read_entry(data)
-        body = archived.received
-        received = body.ruling if isinstance(body, Absent) else body
-        found = None if received is None else read_event(archived.entry, received)
-        record = event_record(None if found is None else found[0], received)
+        found = _event_of(archived)
+        record = event_record(found, _received_of(archived))
         self.settle(Item(index, data, merkle.leaf_hash(data), entry, why, frame.kid + frame.proof, record))
 
-    def _founding(self, item: Item) -> EvidenceEvent | None:
-        record = item.event
-        return EvidenceEvent.parse(record[1:]) if record is not None and record[:1] == bytes([SIGNED]) else None
-
     def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
-        if not is_registry_entry(entry):
-            return
-        is_session = entry.kind.startswith("Session")
-        if signed is None and not is_session:
-            raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, f"the archive lacks the event of this {entry.kind}")
-        if signed is None:
+        is_session = is_registry_entry(entry) and entry.kind.startswith("Session")
+        if is_session and signed is None:
             self._unproven_until = entry.now + UNPROVEN_MS
             return
         try:
-            self._fold_accepted(item, entry, signed)
-        except Fault:
-            if not (is_session and self._is_unproven(entry)):
-                raise  # else it ends a session whose opening is absent
+            super()._check_registry(item, entry, signed)
+        except Fault as fault:
+            if not (is_session and fault.code is VerdictCode.KEY_NOT_VALID and self._is_unproven(entry)):
+                raise
+            self._registry.take()  # it ends a session whose opening is absent
 
     def _is_excused(self, entry: AuditEntry, claim: Claim, reason: str | None) -> bool:
         is_session = claim.event is not None and claim.kid is not None and claim.event.header.session_id == claim.kid
