@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from macaw.installation.archives import archive_of
 from macaw.installation.locking import update_config
 from macaw.installation.tokens import create_token
 from processors.identity.attributes import attributes_from
@@ -263,4 +264,5 @@ def monitored(home: Home, name: str) -> MonitoredTenant | None:
     if not (folder.path / "monitor.key").is_file():
         return None
     key = folder.key("monitor")
-    return MonitoredTenant(name, home.deployment, folder.genesis, key.signing, key.sealing)
+    archive = archive_of(home, folder)
+    return MonitoredTenant(name, home.deployment, folder.genesis, key.signing, key.sealing, archive)

@@ -22,6 +22,7 @@ from processors.evidence.folder_format import (
     is_registry_entry,
 )
 from processors.evidence.items import Fault, Item, VerdictCode
+from processors.evidence.known_keys import SESSION_KINDS
 from processors.evidence.registry_events import RegistryEvents
 from processors.evidence.rulings import skips
 from processors.evidence.signers import EntrySigners
@@ -272,8 +273,9 @@ class Judge:
         needed = is_registry_entry(entry)
         if found is not None and (found.index < index or (found.index == index and not needed)):
             raise Fault(VerdictCode.SPLICE, index, f"registry.bin names entry {found.index}, which does not change it")
-        if not needed:
-            return
+        is_here = found is not None and found.index == index
+        if not needed or (signed is None and entry.kind in SESSION_KINDS and not is_here):
+            return  # an absent event of a session changes nothing here: its key is unknown, or it ends as it must
         if found is None or found.index != index or signed is None:
             detail = f"registry.bin or events.bin lacks the event of this {entry.kind}"
             raise Fault(VerdictCode.PAYLOAD_MISSING, index, detail)

@@ -20,6 +20,7 @@ from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
 from schemas.errors import StoppedError
+from streams.history.kept_log import OpenArchive
 from streams.worker.sealing import Sealer
 from streams.worker.state_head import StateMac
 
@@ -65,7 +66,10 @@ class Batch:
 
 @dataclass(slots=True)
 class TenantFold:
-    """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded."""
+    """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded.
+
+    `archive` opens the archive of its intake, from which tables can be folded again; None where there is none.
+    """
 
     tables: Tables
     signing: SigningKey
@@ -73,6 +77,7 @@ class TenantFold:
     state: StateMac
     heads: VerifiedHeads = field(default_factory=VerifiedHeads)
     batch: Batch = field(default_factory=Batch)
+    archive: OpenArchive | None = None
     faults: int = 0  # rules that broke since this fold was opened
 
     def fold(self, records: Sequence[Received]) -> int:
@@ -135,7 +140,7 @@ class TenantFold:
     def messages(self, outputs: Sequence[Output]) -> list[Message]:
         """Return the outputs signed and sealed, in order; then the views' feed; then the changed rows with their head.
 
-        All three belong to one transaction: the feed tells what the rows say, or nothing.
+        All three belong to one transaction: the feed tells the rows, or nothing.
         """
         proofs = self._proofs([o.leaf for o in outputs if o.leaf is not None])
         tables = self.tables

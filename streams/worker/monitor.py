@@ -19,6 +19,7 @@ from processors.state.tables import Tables
 from producers.home.clock import clock_ms
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
+from streams.history.kept_log import OpenArchive
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
 from streams.worker.sealing import Sealer
@@ -35,13 +36,17 @@ GC_GENERATIONS = (20, 50)
 
 @dataclass(frozen=True, slots=True)
 class MonitoredTenant:
-    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, and the keys that sign and seal."""
+    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, and the keys that sign and seal.
+
+    `archive` opens the archive of its intake. It is asked for when state must be folded again and intake was trimmed.
+    """
 
     tenant: str
     deployment: str
     genesis: bytes
     signing: SigningKey
     sealing: SealingKey
+    archive: OpenArchive | None = None
 
 
 def build_fold(tenant: MonitoredTenant) -> TenantFold:
@@ -51,6 +56,7 @@ def build_fold(tenant: MonitoredTenant) -> TenantFold:
         signing=tenant.signing,
         sealer=Sealer(tenant.sealing),
         state=StateMac(tenant.signing),
+        archive=tenant.archive,
     )
 
 

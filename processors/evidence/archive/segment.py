@@ -271,9 +271,12 @@ class FieldReader:
 
     def take(self, count: int) -> bytes:
         """Return the next bytes. Raises SegmentError CUT if there are fewer."""
-        at = self.at
-        self.at = at + self.left(count)
-        return self.data[at : self.at]
+        begin = self.at
+        end = begin + count
+        if end > self.end:
+            self.left(count)
+        self.at = end
+        return self.data[begin:end]
 
     def number(self, count: int) -> int:
         return int.from_bytes(self.take(count), "big")
@@ -284,8 +287,8 @@ class FieldReader:
 
     def op(self, bytes_max: int) -> bytes | None:
         """Return an optional field. Raises SegmentError as `lp`."""
-        size = self.number(4)
-        return None if size == _NONE else self.take(self._bounded(size, bytes_max))
+        data = self.take(4)
+        return None if data == _NO_DATA else self.take(self._bounded(int.from_bytes(data, "big"), bytes_max))
 
     def left(self, size: int) -> int:
         """Return `size` if so many bytes are left. Raises SegmentError CUT."""

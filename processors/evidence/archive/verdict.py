@@ -42,7 +42,7 @@ from processors.proof import merkle
 from processors.proof.signing import length_prefixed
 from schemas import codec, limits
 from schemas.reasons import Reason
-from schemas.records import AuditEntry, Event
+from schemas.records import AuditEntry
 
 # Rows of sessions leave some time after their end, 64 with each record: for so long their keys may have been known.
 UNPROVEN_MS = limits.SESSION_TTL_MS_MAX + limits.SESSION_LINGER_MS + 24 * 3600 * 1000
@@ -179,16 +179,17 @@ class _Registrations:
                 for archived in entries_of(segment, self._owner, self._keys):
                     found = _event_of(archived) if is_registry_entry(archived.entry) else None
                     if found is not None:
-                        yield length_prefixed(RegistryEvent(archived.entry.index, found[0]).encode())
+                        yield length_prefixed(RegistryEvent(archived.entry.index, found).encode())
                 end = end_of(segment)
         except SegmentError as exc:
             self.broken = exc  # the walk itself comes to it, and says so
 
 
-def _event_of(archived: Archived) -> tuple[EvidenceEvent, Event] | None:
+def _event_of(archived: Archived) -> EvidenceEvent | None:
     """Return the signed event of an entry, of a skipped one its ruling; None if it is absent or not signed."""
     received = _received_of(archived)
-    return None if received is None else read_event(archived.entry, received)
+    found = None if received is None else read_event(archived.entry, received)
+    return None if found is None else found[0]
 
 
 def _received_of(archived: Archived) -> Received | None:
@@ -213,7 +214,7 @@ class _ArchiveJudge(Judge):
         data = entry_bytes(schema.sha256, datum)
         entry, why = read_entry(data)
         found = _event_of(archived)
-        record = event_record(None if found is None else found[0], _received_of(archived))
+        record = event_record(found, _received_of(archived))
         self.settle(Item(index, data, merkle.leaf_hash(data), entry, why, frame.kid + frame.proof, record))
 
     def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
