@@ -15,7 +15,7 @@ from typing import NamedTuple
 from processors.effects import Output
 from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
-from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, Signs, VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
@@ -68,7 +68,7 @@ class TenantFold:
     """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded."""
 
     tables: Tables
-    signing: SigningKey
+    signing: Signs
     sealer: Sealer
     state: StateMac
     heads: VerifiedHeads = field(default_factory=VerifiedHeads)
