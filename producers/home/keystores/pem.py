@@ -56,18 +56,25 @@ def is_encrypted(text: bytes) -> bool:
     return text.startswith(b"macaw-public:")
 
 
+def secrets_of(pair: KeyPair) -> tuple[bytes, bytes]:
+    """Return the secret halves of a pair, 32 bytes each: the Ed25519 seed and the X25519 secret.
+
+    Raises:
+        KeyStaysError: they are not in this process.
+    """
+    if not isinstance(pair.signing, SigningKey) or not isinstance(pair.sealing, SealingKey):
+        raise KeyStaysError(f"the key {pair.kid.hex()[:16]} lies on a token and does not leave it: make a new one")
+    return pair.signing.seed, pair.sealing.secret
+
+
 def written(pair: KeyPair, passphrase: str | None = None) -> bytes:
     """Return a pair as the text of a key file.
 
     Raises:
         KeyStaysError: its secret halves are not in this process.
     """
-    if not isinstance(pair.signing, SigningKey) or not isinstance(pair.sealing, SealingKey):
-        raise KeyStaysError(f"the key {pair.kid.hex()[:16]} lies on a token and does not leave it: make a new one")
-    keys = (
-        Ed25519PrivateKey.from_private_bytes(pair.signing.seed),
-        X25519PrivateKey.from_private_bytes(pair.sealing.secret),
-    )
+    seed, secret = secrets_of(pair)
+    keys = Ed25519PrivateKey.from_private_bytes(seed), X25519PrivateKey.from_private_bytes(secret)
     pkcs8_form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     if passphrase is None:
         return b"".join(key.private_bytes(serialization.Encoding.PEM, *pkcs8_form) for key in keys)

@@ -63,6 +63,7 @@ class PassphraseFiles(Files):
         self._passphrases = passphrases
 
     def put(self, pair: KeyPair, label: str) -> bytes:
+        pem.secrets_of(pair)  # before a person is asked for a passphrase in vain
         return pem.written(pair, self._passphrases.fresh(label))
 
     def load(self, text: bytes, path: Path) -> KeyPair:

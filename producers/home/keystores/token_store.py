@@ -16,14 +16,13 @@ from processors.proof.signing import (
     KEY_BYTES,
     OneSignature,
     SignatureError,
-    SigningKey,
     check_public_key,
     kid_of,
     verify_signature,
 )
 from producers.home.keys import KeyPair
 from producers.home.keystores.errors import TokenError
-from producers.home.keystores.pem import KeyStaysError, NotAPairError, Publics
+from producers.home.keystores.pem import NotAPairError, Publics, secrets_of
 from producers.home.keystores.reference import Reference
 from producers.home.keystores.token_session import TokenSession, logged_in
 from producers.home.keystores.token_uri import TokenURI
@@ -105,10 +104,8 @@ class TokenStore:
             raise
 
     def put(self, pair: KeyPair, label: str) -> bytes:
-        if not isinstance(pair.signing, SigningKey) or not isinstance(pair.sealing, SealingKey):
-            raise KeyStaysError(f"the key {pair.kid.hex()[:16]} lies on a token and does not leave it: make a new one")
+        secrets = secrets_of(pair)
         ids = os.urandom(_ID_BYTES), os.urandom(_ID_BYTES)
-        secrets = pair.signing.seed, pair.sealing.secret
         token, reference = self._token(), self._reference(Publics.of(pair), ids)
         try:
             token.write(lambda session: _imported(session, ids, label, secrets))
