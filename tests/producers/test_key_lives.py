@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,3 +168,53 @@ def test_the_secret_of_the_state_is_not_the_tokens_key(softhsm: SoftHSM, tmp_pat
 
     assert folds[0].state.head(1) == folds[1].state.head(1)
     assert folds[0].signing.kid == made.kid
+
+
+def test_a_monitor_with_another_key_than_the_registrys_is_told_at_its_start(
+    broker: BrokerInfo, tmp_path: Path, unique: str, softhsm: SoftHSM, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a token was exchanged, or a file came from another tenant's backup."""
+    softhsm.token("macaw")
+    section = {"roles": {"monitor": "hsm"}, "tokens": {"hsm": softhsm.uri("token=macaw")}}
+    base = configured(tmp_path / "home", section)
+    with installed(broker, base, unique) as here:
+        register_agent(here.home, here.folder, "shopper", attributes={})
+    path = here.folder.path / "monitor.key"
+    path.rename(path.with_suffix(".right"))
+    other = here.folder.keys.create(path, "monitor")
+    caplog.clear()
+    with monitoring(broker, here.home, [unique]) as monitor:
+        until = time.monotonic() + 60
+        while other.kid.hex()[:16] not in caplog.text + str(monitor.paused) and time.monotonic() < until:
+            time.sleep(0.1)
+        print(caplog.text, monitor.paused)
+    assert other.kid.hex()[:16] in caplog.text
+
+
+def test_keys_are_listed_with_what_the_log_says_of_them(
+    broker: BrokerInfo, tmp_path: Path, unique: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Since when each counts, and that one was revoked by another installation."""
+    base = tmp_path / "home"
+    with installed(broker, base, unique) as here:
+        register_agent(here.home, here.folder, "shopper", attributes={})
+        register_agent(here.home, here.folder, "leaver", attributes={})
+        path = here.folder.key_file("agent", "leaver")
+        text = path.read_bytes()
+        revoke_principal(here.home, here.folder, "leaver", reason="left")
+        path.write_bytes(text)
+        path.chmod(0o600)
+        monkeypatch.setenv("MACAW_HOME", str(base))
+        assert main(["key", "list", "--from-log", "--json", "--tenant", unique]) == 0
+        rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+        assert main(["key", "list", "--from-log", "--tenant", unique]) == 0
+
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "admin": "active",
+        "enrol": "active",
+        "monitor": "active",
+        "root": "active",
+        "agents/leaver": "revoked",
+        "agents/shopper": "active",
+    }
+    assert rows["agents/leaver"]["until"] >= rows["agents/leaver"]["since"] > 0

@@ -286,7 +286,7 @@ def at_a_terminal(argv: list[str], folder: Path, typed: list[str]) -> str:
     try:
         while chunk := _read(terminal):
             shown += chunk
-            if waiting and shown.rstrip().endswith(b":"):
+            if waiting and shown.count(b": ") > len(typed) - len(waiting):
                 os.write(terminal, waiting.pop(0).encode() + b"\n")
     finally:
         guard.cancel()

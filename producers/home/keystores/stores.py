@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from processors.proof.signing import kid_of
 from producers.home.files import FileError, create_private, read_private, replace_private
 from producers.home.keys import KeyPair
 from producers.home.keystores import pem
@@ -37,6 +38,11 @@ class KeyFacts:
 
     store: str
     publics: Publics
+
+    @property
+    def kid(self) -> bytes:
+        """The key id: SHA-256 of the signing public key."""
+        return kid_of(self.publics.ed25519)
 
 
 class KeyStores:
