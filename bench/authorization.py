@@ -29,7 +29,8 @@ from processors.proof.signing import NO_GENESIS, kid_of
 from processors.step import step
 from producers.home.keys import KeyPair
 from schemas import codec
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
+from schemas.events.tools import ToolDeclaration
 from schemas.records import (
     AuditEntry,
     Body,
@@ -39,7 +40,6 @@ from schemas.records import (
     PrincipalRegistered,
     SessionOpened,
     TenantFounded,
-    ToolDeclaration,
 )
 from schemas.topics import DECISIONS
 from schemas.words import Outcome, Role

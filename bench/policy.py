@@ -28,7 +28,7 @@ from processors.policy.compiled import compile_policy
 from processors.policy.documents import parse_policy
 from processors.policy.evaluation import Lookups, Session
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from schemas.words import Outcome
 
 NOW = 1_772_463_600_000  # 2026-03-02T15:00:00Z, ten o'clock in New York

@@ -18,7 +18,8 @@ from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_dr
 from processors.proof.signing import NO_GENESIS, kid_of
 from producers.home.keys import KeyPair
 from schemas import codec
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
+from schemas.events.tools import ToolDeclaration
 from schemas.records import (
     Body,
     Decision,
@@ -28,7 +29,6 @@ from schemas.records import (
     ResultReported,
     SessionOpened,
     TenantFounded,
-    ToolDeclaration,
 )
 from schemas.topics import DECISIONS
 from schemas.words import Outcome, Role

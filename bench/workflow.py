@@ -28,7 +28,9 @@ from processors.proof.signing import NO_GENESIS, kid_of
 from processors.state.tables import Tables
 from producers.home.keys import KeyPair
 from schemas import codec, limits
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
+from schemas.events.tools import ToolDeclaration
+from schemas.events.workflow import AttestationSet, ContextRead, ContextWritten, DelegationGranted
 from schemas.records import (
     AuditEntry,
     Body,
@@ -37,11 +39,9 @@ from schemas.records import (
     PrincipalRegistered,
     SessionOpened,
     TenantFounded,
-    ToolDeclaration,
 )
 from schemas.topics import AUDIT
 from schemas.words import Outcome, Role
-from schemas.workflow import AttestationSet, ContextRead, ContextWritten, DelegationGranted
 from streams.worker.fold import TenantFold
 from streams.worker.monitor import MonitoredTenant, build_fold
 from streams.worker.state_head import StateMac, row_key

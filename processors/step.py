@@ -32,13 +32,16 @@ from processors.identity import delegations, keys, registry, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.intake.order import check_order
+from processors.intake.unsupported import BODIES, check_supported
 from processors.policy.errors import WorkExceededError
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import MACHINE_FAULTS, Refusal
 from processors.state.tables import Tables
-from schemas import codec, records, workflow
+from schemas import codec, records
+from schemas.events import workflow
+from schemas.events.keys import AdminAdded
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
-from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.words import Outcome, RegistryKind, Status
 
 T = TypeVar("T")
@@ -117,6 +120,7 @@ def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer:
     """Check the claims of a verified event, run its rule, and return (outcome, reason). Raises Refusal."""
     check_claim(tables, effects.claim, event, signer)
     check_may_sign(signer.role, event.body)
+    check_supported(event.body)
     return apply(tables, effects, signer, event)
 
 
@@ -269,7 +273,7 @@ def _log_application_event(_tables: Tables, _effects: Effects, act: Act[workflow
     notes.check_application_event(act.body)
 
 
-def _add_admin(tables: Tables, effects: Effects, act: Act[records.AdminAdded]) -> None:
+def _add_admin(tables: Tables, effects: Effects, act: Act[AdminAdded]) -> None:
     effects.enter_registry(RegistryKind.KEY, registry.add_admin(tables, act.body))
 
 
@@ -281,6 +285,11 @@ def _found_tenant(tables: Tables, effects: Effects, act: Act[records.TenantFound
 
 def _accept_ruling(tables: Tables, effects: Effects, act: Act[RecordsSkipped | TimeAccepted]) -> None:
     rulings.accept(tables, act.body, effects.claim.leaf, effects.received.offset)
+
+
+def _refuse_early(_tables: Tables, _effects: Effects, act: Act[object]) -> None:
+    """Refuse a body without a rule. Raises Refusal NOT_SUPPORTED."""
+    check_supported(act.body)
 
 
 # INVARIANT: every class of `records.Body` has its row; `tests/processors/test_step_handlers.py` compares them.
@@ -295,7 +304,7 @@ HANDLERS: dict[type, Handler] = {
     records.PrincipalRevoked: _accepted_after(_revoke_principal),
     records.PolicyPublished: _accepted_after(_publish_policy),
     records.PolicyWithdrawn: _accepted_after(_withdraw_policy),
-    records.AdminAdded: _accepted_after(_add_admin),
+    AdminAdded: _accepted_after(_add_admin),
     records.TenantFounded: _accepted_after(_found_tenant),
     workflow.AttestationSet: _accepted_after(_set_attestation),
     workflow.AttestationRevoked: _accepted_after(_revoke_attestation),
@@ -311,6 +320,7 @@ HANDLERS: dict[type, Handler] = {
     workflow.StateQueried: _answer_question,
     RecordsSkipped: _accepted_after(_accept_ruling),
     TimeAccepted: _accepted_after(_accept_ruling),
+    **dict.fromkeys(BODIES, _accepted_after(_refuse_early)),
 }
 
 

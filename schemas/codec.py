@@ -19,10 +19,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import fastavro
 
-from schemas import attributes, changes, records, rows, rulings, workflow
+from schemas import changes, records, rows
 from schemas.codec_fast.reading import Reader, compile_reader
 from schemas.codec_fast.writing import Writer, compile_writer
 from schemas.errors import InputError
+from schemas.events import attributes, bodies, engines, keys, providers, rulings, tools, verdicts, workflow
 from schemas.numbers import NumberError, Numbers
 
 NAMESPACE = "macaw.v1"
@@ -141,14 +142,14 @@ def current(name: str) -> Schema:
 
 # --- values <-> data ----------------------------------------------------------------------------------------
 
+RECORD_MODULES = (
+    records, workflow, rulings, keys, engines, tools, providers, bodies, verdicts, rows, changes, attributes,
+)  # fmt: skip
+
 
 def _class_of(name: str) -> Any:
     short = name.rsplit(".", 1)[1]
-    return next(
-        getattr(module, short)
-        for module in (records, workflow, rulings, rows, changes, attributes)
-        if hasattr(module, short)
-    )
+    return next(getattr(module, short) for module in RECORD_MODULES if hasattr(module, short))
 
 
 def _nested(hint: Any) -> Any:

@@ -6,10 +6,15 @@ The `doc` of a field in its schema gives its meaning; a test keeps classes and s
 
 from __future__ import annotations
 
-from schemas.attributes import Attributes
-from schemas.record import record
-from schemas.rulings import RecordsSkipped, TimeAccepted
-from schemas.workflow import (
+from schemas.events.attributes import Attributes
+from schemas.events.bodies import BodyReference
+from schemas.events.engines import EngineActivated, EngineData
+from schemas.events.keys import AdminAdded, AdminRemoved, KeyOffer, KeyRotated, RootRotated
+from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tools import ToolDeclaration, ToolsOffered
+from schemas.events.verdicts import Observed, VerifierVerdict
+from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
     AttestationDenied,
@@ -23,6 +28,7 @@ from schemas.workflow import (
     DelegationRevoked,
     StateQueried,
 )
+from schemas.record import record
 
 
 @record
@@ -41,24 +47,6 @@ class Header:
 
 
 @record
-class KeyOffer:
-    """The public half of a key pair, offered for registration, with the proof that its owner holds the secret half."""
-
-    principal_id: str
-    ed25519: bytes
-    x25519: bytes
-    possession: bytes
-
-
-@record
-class RootSignature:
-    """The signature of one root key under a root act."""
-
-    kid: bytes
-    signature: bytes
-
-
-@record
 class TenantFounded:
     """The founding event of a tenant, at offset 0 of its intake; SHA-256 of the whole datum is the genesis."""
 
@@ -72,33 +60,8 @@ class TenantFounded:
     organisation_key: bytes | None = None
     development: bool
     salt: bytes
-
-
-@record
-class AdminAddition:
-    """The act inside AdminAdded."""
-
-    admin: KeyOffer
-
-
-@record
-class AdminAdded:
-    """A further admin key, signed by a threshold of root keys."""
-
-    act: bytes
-    root_signatures: tuple[RootSignature, ...]
-
-
-@record
-class ToolDeclaration:
-    """One operation that a tool offers."""
-
-    resource: str
-    description: str
-    timeout_ms: int
-    idempotent: bool
-    attests: tuple[str, ...] = ()
-    prompts: tuple[str, ...] = ()
+    engine: int = 1
+    data: tuple[EngineData, ...] = ()
 
 
 @record
@@ -121,6 +84,7 @@ class PrincipalRegistered:
     expires_at: int | None = None
     tools: tuple[ToolDeclaration, ...]
     enrolment: EnrolmentGrant | None = None
+    only_within_calls: bool = False
 
 
 @record
@@ -158,6 +122,8 @@ class SessionOpened:
     attributes: Attributes | None = None
     issuer: str | None = None
     token_sha256: bytes | None = None
+    login_ref: bytes | None = None
+    actors: tuple[str, ...] = ()
 
 
 @record
@@ -180,6 +146,8 @@ class InvocationRequested:
     deadline: int | None = None
     begin_by: int | None = None
     idempotency_key: str | None = None
+    target: bytes | None = None
+    bodies: tuple[BodyReference, ...] = ()
 
 
 @record
@@ -201,6 +169,9 @@ class ResultReported:
     outcome: str
     body: str
     attestations: tuple[Attestation, ...]
+    bodies: tuple[BodyReference, ...] = ()
+    stream: BodyReference | None = None
+    fingerprints: bytes | None = None
 
 
 @record
@@ -252,6 +223,13 @@ Body = (
     | StateQueried
     | RecordsSkipped
     | TimeAccepted
+    | KeyRotated
+    | AdminRemoved
+    | RootRotated
+    | EngineActivated
+    | ToolsOffered
+    | IdentityProviderTrusted
+    | IdentityProviderDistrusted
 )
 
 
@@ -293,6 +271,10 @@ class Decision:
     policies: tuple[bytes, ...]
     changed: tuple[Change, ...]
     subjects: tuple[str, ...] = ()
+    target: bytes | None = None
+    verdicts: tuple[VerifierVerdict, ...] = ()
+    stamps: str | None = None
+    observed: Observed | None = None
 
 
 @record
@@ -314,6 +296,7 @@ class CallPayload:
     kid: bytes
     parameters: str
     approvals: tuple[SignedEvent, ...] = ()
+    session: SignedEvent | None = None
 
 
 @record
@@ -373,6 +356,7 @@ class AuditEntry:
     fault: str | None = None
     appended_at: int | None = None
     ruling: bytes | None = None
+    observed: str | None = None
 
 
 @record

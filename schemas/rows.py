@@ -6,9 +6,11 @@ are never evidence.
 
 from __future__ import annotations
 
-from schemas.attributes import Attributes, RequiredBy
+from schemas.events.attributes import Attributes, RequiredBy
+from schemas.events.engines import EngineData
+from schemas.events.tools import ToolDeclaration
 from schemas.record import record
-from schemas.records import EnrolmentGrant, SignedEvent, ToolDeclaration
+from schemas.records import EnrolmentGrant, SignedEvent
 
 
 @record
@@ -24,6 +26,8 @@ class TenantRow:
     root_epoch: int
     organisation_key: bytes | None = None
     development: bool
+    engine: int = 1
+    data: tuple[EngineData, ...] = ()
 
 
 @record

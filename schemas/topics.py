@@ -90,9 +90,18 @@ AUDIT = Topic(
     writers=("monitor",), readers=("monitor", "signer", "exporter", "agent", "tool", "approver", "admin"),
 )  # fmt: skip
 REGISTRY = Topic(
-    name="registry", holds="the signed event behind each key and session", retention_ms=FOR_EVER,
+    name="registry", holds="the signed event behind each key", retention_ms=FOR_EVER,
     compacted=True, writers=("monitor",),
     readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "signer", "exporter"),
+)  # fmt: skip
+SESSIONS = Topic(
+    name="sessions", holds="the signed event behind each open session, and behind its end", retention_ms=FOR_EVER,
+    compacted=True, partitions=KEYED_PARTITIONS, writers=("monitor",),
+    readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "signer", "exporter"),
+)  # fmt: skip
+BODIES = Topic(
+    name="bodies", holds="sealed chunks of large bodies", partitions=KEYED_PARTITIONS, retention_ms=DAYS_3,
+    writers=("agent", "tool"), readers=("agent", "tool"),
 )  # fmt: skip
 STATE = Topic(
     name="state", holds="changelog of the fold's tables: a cache, never evidence", retention_ms=FOR_EVER,
@@ -129,7 +138,7 @@ OPS_ATTESTATIONS_CHANGELOG, OPS_CONTEXT_CHANGELOG, OPS_DELEGATIONS_CHANGELOG = (
     for source in (OPS_ATTESTATIONS, OPS_CONTEXT, OPS_DELEGATIONS)
 )
 
-TENANT_TOPICS = (INTAKE, DECISIONS, RESULTS, AUDIT, REGISTRY, STATE, DEAD_LETTERS)
+TENANT_TOPICS = (INTAKE, DECISIONS, RESULTS, AUDIT, REGISTRY, SESSIONS, BODIES, STATE, DEAD_LETTERS)
 OPS_TOPICS = (
     OPS_SESSIONS,
     OPS_SESSIONS_CHANGELOG,

@@ -14,18 +14,11 @@ from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
 from producers.home.keys import KeyPair
 from schemas import codec, topics
-from schemas.attributes import NONE, Attributes
 from schemas.changes import SessionChanged
-from schemas.records import (
-    AuditEntry,
-    DeadLetter,
-    Decision,
-    EnrolmentGrant,
-    InvocationRequested,
-    Prompt,
-    Result,
-    ToolDeclaration,
-)
+from schemas.events.attributes import NONE, Attributes
+from schemas.events.keys import AdminAddition, AdminRemoval, RootRotation
+from schemas.events.tools import ToolDeclaration
+from schemas.records import AuditEntry, DeadLetter, Decision, EnrolmentGrant, InvocationRequested, Prompt, Result
 
 
 def noise(*words: object) -> bytes:
@@ -152,3 +145,8 @@ def payload_of(folded: Folded, topic: topics.Topic) -> bytes:
     (output,) = folded.of(topic)
     assert output.payload is not None
     return output.payload
+
+
+def act_bytes(act: AdminAddition | AdminRemoval | RootRotation) -> bytes:
+    """Return a root act as its event carries it."""
+    return codec.current(type(act).__name__).sha256 + codec.encode(act)

@@ -8,7 +8,8 @@ from typing import Any
 
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from schemas import codec, limits
-from schemas.records import AdminAddition, ResultReported
+from schemas.events.keys import AdminAddition
+from schemas.records import ResultReported
 from tests.builders import Actor, invocation, keys_of
 from tests.world import HOUR_MS, Headers, Office
 

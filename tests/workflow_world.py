@@ -13,8 +13,7 @@ from processors.identity.attributes import attributes_from
 from processors.proof import jcs
 from schemas import codec, topics
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged
-from schemas.records import Attestation, Body, Decision, Event, Prompt, ReplyPayload, SessionClosed, SessionRevoked
-from schemas.workflow import (
+from schemas.events.workflow import (
     AttestationApproved,
     AttestationDenied,
     AttestationRevoked,
@@ -27,6 +26,7 @@ from schemas.workflow import (
     DelegationRevoked,
     StateQueried,
 )
+from schemas.records import Attestation, Body, Decision, Event, Prompt, ReplyPayload, SessionClosed, SessionRevoked
 from tests.builders import Actor, Folded, invocation, keys_of, tool
 from tests.world import HOUR_MS, Headers, World
 

@@ -23,26 +23,32 @@ from processors.state.tables import Tables, TenantLimits
 from processors.step import step
 from producers.home.keys import KeyPair
 from schemas import codec, topics
-from schemas.attributes import NONE, Attributes
-from schemas.records import (
+from schemas.events.attributes import NONE, Attributes
+from schemas.events.keys import (
     AdminAdded,
     AdminAddition,
+    AdminRemoval,
+    AdminRemoved,
+    KeyOffer,
+    RootRotated,
+    RootRotation,
+    RootSignature,
+)
+from schemas.records import (
     AuditEntry,
     Body,
     ClockTicked,
     Event,
     Header,
-    KeyOffer,
     PolicyPublished,
     PolicyWithdrawn,
     PrincipalRegistered,
     PrincipalRevoked,
     ResultReported,
-    RootSignature,
     SessionOpened,
     TenantFounded,
 )
-from tests.builders import Actor, Draft, Folded, grant, invocation, keys_of, noise, tool
+from tests.builders import Actor, Draft, Folded, act_bytes, grant, invocation, keys_of, noise, tool
 
 START_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
@@ -315,14 +321,40 @@ class World:
         """Let the monitor say that time has passed."""
         return self.send(ClockTicked(deadline=self.now), self.monitor, **tampering)
 
-    def admin_addition(
-        self, offer: KeyOffer, consents: Sequence[Actor], *, genesis: bytes | None = None, epoch: int = 0
-    ) -> AdminAdded:
-        """Return a root act that adds an admin, signed by these root keys."""
-        act = codec.current("AdminAddition").sha256 + codec.encode(AdminAddition(admin=offer))
+    def consents(
+        self, act: bytes, roots: Sequence[Actor], *, genesis: bytes | None = None, epoch: int = 0
+    ) -> tuple[RootSignature, ...]:
+        """Return the signatures of these keys under a root act."""
         message = signing.root_act_bytes(self.genesis if genesis is None else genesis, epoch, act)
-        signatures = [RootSignature(kid=root.kid, signature=root.keys.signing.sign(message)) for root in consents]
-        return AdminAdded(act=act, root_signatures=tuple(signatures))
+        return tuple(RootSignature(kid=root.kid, signature=root.keys.signing.sign(message)) for root in roots)
+
+    def admin_addition(self, offer: KeyOffer, roots: Sequence[Actor], **place: Any) -> AdminAdded:
+        """Return a root act that adds an admin, signed by these root keys."""
+        act = act_bytes(AdminAddition(admin=offer))
+        return AdminAdded(act=act, root_signatures=self.consents(act, roots, **place))
+
+    def admin_removal(
+        self, principal_id: str, roots: Sequence[Actor], *, kid: bytes | None = None, **place: Any
+    ) -> AdminRemoved:
+        """Return a root act that removes an admin, or one key of it, signed by these root keys."""
+        act = act_bytes(AdminRemoval(principal_id=principal_id, kid=kid, reason="left"))
+        return AdminRemoved(act=act, root_signatures=self.consents(act, roots, **place))
+
+    def root_rotation(
+        self, new: Sequence[KeyPair], roots: Sequence[Actor], *, threshold: int = 1, next_digests: Sequence[bytes] = (),
+        **place: Any,
+    ) -> RootRotated:  # fmt: skip
+        """Return a root act that names other root keys, signed by these and by the new ones."""
+        act = act_bytes(
+            RootRotation(
+                root_keys=tuple(keys.signing.public for keys in new),
+                root_threshold=threshold,
+                next_root_digests=tuple(next_digests),
+                reason="planned",
+            )
+        )
+        both = [*roots, *(Actor("root", "root", keys) for keys in new)]
+        return RootRotated(act=act, root_signatures=self.consents(act, both, **place))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from macaw.cli.terminal.options import Tenant
 from schemas.words import Outcome
 
 if TYPE_CHECKING:
-    from schemas.rulings import RecordsSkipped, TimeAccepted
+    from schemas.events.rulings import RecordsSkipped, TimeAccepted
 
 app = typer.Typer(help="Rule on records that stop a tenant. Read docs/incidents.md first.")
 
@@ -23,7 +23,7 @@ Reason = Annotated[str, typer.Option("--reason", help="The reason, kept on the l
 @app.command("skip")
 def skip(first: First, last: Last = None, *, reason: Reason, tenant: Tenant = None) -> None:
     """Let the monitor pass unreadable records (UNREADABLE_BATCH). A readable record in the range is folded."""
-    from schemas.rulings import RecordsSkipped
+    from schemas.events.rulings import RecordsSkipped
 
     _rule(tenant, RecordsSkipped(first=first, last=first if last is None else last, reason=reason), Outcome.SKIPPED)
 
@@ -44,7 +44,7 @@ def accept_time(
 ) -> None:
     """Let records that were appended ahead of the clock (CLOCK_AHEAD) count at a time of your choice."""
     from producers.home.clock import clock_ms
-    from schemas.rulings import TimeAccepted
+    from schemas.events.rulings import TimeAccepted
 
     now = clock_ms() if at is None else _milliseconds(at)
     last = _end(tenant) if last is None else last

@@ -10,7 +10,7 @@ from processors.identity.attributes import attributes_from
 from producers.home.home import Home, HomeError, TenantHome
 from producers.kafka.connection import Connection
 from producers.kafka.registering import ENROLMENT_PREFIX, register_key
-from schemas.attributes import NONE
+from schemas.events.attributes import NONE
 from schemas.records import EnrolmentGrant, PrincipalRevoked
 from schemas.words import Role
 

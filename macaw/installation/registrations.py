@@ -11,8 +11,8 @@ from producers.home.home import Home, TenantHome
 from producers.home.keys import KeyPair
 from producers.kafka.connection import Connection
 from producers.kafka.registering import register_key
+from schemas.events.workflow import AttestationSet
 from schemas.records import Attestation, SessionRevoked
-from schemas.workflow import AttestationSet
 
 
 def register_with_admin(

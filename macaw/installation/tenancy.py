@@ -25,16 +25,9 @@ from producers.kafka.answers import Answer
 from producers.kafka.connection import CONTROL_SECONDS, Connection
 from producers.kafka.registering import ENROLMENT_PREFIX, register_key, registrar
 from schemas import codec
-from schemas.attributes import NONE
+from schemas.events.attributes import NONE
 from schemas.reasons import Reason
-from schemas.records import (
-    EnrolmentGrant,
-    Event,
-    PolicyPublished,
-    PrincipalRegistered,
-    PrincipalRevoked,
-    TenantFounded,
-)
+from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalRegistered, PrincipalRevoked, TenantFounded
 from schemas.topics import is_tenant_id
 from schemas.words import Role
 from streams.cluster.founding import create_topics, intake_is_empty, publish_founding

@@ -40,11 +40,11 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits
-from schemas.attributes import NONE, Attributes, RequiredBy
+from schemas.events.attributes import NONE, Attributes, RequiredBy
+from schemas.events.workflow import AttestationApproved, AttestationDenied
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, PendingRow, RequestRow
 from schemas.words import Outcome, Role, Status
-from schemas.workflow import AttestationApproved, AttestationDenied
 
 # ---- asking
 

@@ -25,11 +25,11 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.events.workflow import AttestationRevoked, AttestationSet
 from schemas.reasons import Reason
 from schemas.records import Attestation
 from schemas.rows import AttestationRow, CallRow, SessionRow
 from schemas.words import Role
-from schemas.workflow import AttestationRevoked, AttestationSet
 
 RECORD_TAG = b"macaw/attestation/v1\n"
 PHISHING_RESISTANT = "phishing_resistant"

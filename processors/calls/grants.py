@@ -30,10 +30,10 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import OPEN, Tables
 from schemas import limits
+from schemas.events.workflow import AttestationRevoked
 from schemas.reasons import Reason
 from schemas.rows import ApprovalGiven, GrantRow, RequestRow
 from schemas.words import Role, Status
-from schemas.workflow import AttestationRevoked
 
 
 def make_grant(tables: Tables, row: RequestRow) -> None:

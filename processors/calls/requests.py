@@ -11,7 +11,7 @@ from processors.calls.standing import request_id, standing
 from processors.policy.documents import INTENT_ID
 from processors.state.tables import OVER, Tables
 from schemas import limits
-from schemas.attributes import RequiredBy
+from schemas.events.attributes import RequiredBy
 from schemas.reasons import Reason
 from schemas.records import SignedEvent
 from schemas.rows import RequestRow

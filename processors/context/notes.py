@@ -5,9 +5,9 @@ from __future__ import annotations
 from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
+from schemas.events.workflow import ApplicationEventLogged
 from schemas.reasons import Reason
 from schemas.words import NotedOutcome
-from schemas.workflow import ApplicationEventLogged
 
 _OUTCOMES = frozenset(NotedOutcome)
 

@@ -36,11 +36,11 @@ from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.state.tables import OPEN, OVER, Tables
 from schemas import limits
+from schemas.events.workflow import StateQueried
 from schemas.reasons import Reason
 from schemas.records import Event
 from schemas.rows import AttestationRow, DelegationRow, RequestRow
 from schemas.words import Outcome, Status
-from schemas.workflow import StateQueried
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WANT_NEXT = "the argument is not null or the `next` of the page before; begin again with null"

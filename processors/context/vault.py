@@ -38,11 +38,11 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.events.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 from schemas.reasons import Reason
 from schemas.records import Event, SignedEvent
 from schemas.rows import VaultRow, VaultScopeRow
 from schemas.words import Outcome
-from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 
 VAULT_TAG = b"macaw/vault/v1\n"
 OWN = "session"

@@ -29,7 +29,8 @@ from processors.proof.merkle import leaf_hash
 from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
 from schemas import codec, limits
 from schemas.errors import EvidenceError
-from schemas.records import AdminAdded, AuditEntry, Event
+from schemas.events.keys import RootAct
+from schemas.records import AuditEntry, Event
 from schemas.words import Outcome
 
 FORMAT = "macaw-evidence/v1"
@@ -381,4 +382,4 @@ def is_registry_entry(entry: AuditEntry) -> bool:
 
 def acts_of(event: Event) -> tuple[bytes, ...]:
     """Return the schema digests that stand inside an event: that of a root act, or none."""
-    return (event.body.act[:32],) if isinstance(event.body, AdminAdded) else ()
+    return (event.body.act[:32],) if isinstance(event.body, RootAct) else ()

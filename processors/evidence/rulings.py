@@ -22,10 +22,10 @@ from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
 from schemas.records import AuditEntry
 from schemas.rows import RulingRow
-from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.words import Outcome
 
 Body = RecordsSkipped | TimeAccepted

@@ -15,7 +15,7 @@ from processors.policy.text import nfc
 from processors.proof import jcs
 from processors.refusal import Refusal
 from schemas import limits
-from schemas.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of, weight_of
+from schemas.events.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of, weight_of
 from schemas.reasons import Reason
 from schemas.words import Role
 

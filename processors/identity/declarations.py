@@ -23,8 +23,9 @@ from processors.policy.patterns import check_pattern, resource_name
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.events.tools import ToolDeclaration
 from schemas.reasons import Reason
-from schemas.records import PrincipalRegistered, ToolDeclaration
+from schemas.records import PrincipalRegistered
 from schemas.rows import ResourceRow
 from schemas.words import Role
 

@@ -36,11 +36,11 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room, with_guest
 from processors.state.tables import Tables
 from schemas import limits
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
+from schemas.events.workflow import DelegationGranted, DelegationRevoked
 from schemas.reasons import Reason
 from schemas.rows import DelegationRow, KeyRow, SessionRow
 from schemas.words import Role
-from schemas.workflow import DelegationGranted, DelegationRevoked
 
 
 class Chain(NamedTuple):

@@ -20,7 +20,7 @@ from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import limits
-from schemas.attributes import LISTS, TEXTS, Attributes, size_of
+from schemas.events.attributes import LISTS, TEXTS, Attributes, size_of
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered
 from schemas.words import Role

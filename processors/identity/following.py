@@ -9,13 +9,14 @@ from __future__ import annotations
 from processors.identity import registry, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, check_names, identify, read
+from processors.intake.unsupported import check_supported
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.events.keys import AdminAdded
 from schemas.reasons import Reason
 from schemas.records import (
-    AdminAdded,
     PrincipalRegistered,
     PrincipalRevoked,
     SessionClosed,
@@ -59,6 +60,7 @@ def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHea
         event, signer = identify(tables, claim, heads)
         check_names(event, signer)
         check_may_sign(signer.role, event.body)
+        check_supported(event.body)
         match event.body:
             case TenantFounded() as body:
                 assert received.value is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from processors.refusal import Refusal
 from processors.state.tables import SINGLETON, Tables
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
 
 DEVELOPMENT_ISSUER = "urn:macaw:development"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
-from schemas.attributes import NONE
+from schemas.events.attributes import NONE
 from schemas.words import Role
 
 

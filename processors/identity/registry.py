@@ -23,16 +23,10 @@ from processors.proof.signing import SignatureError
 from processors.refusal import Refusal
 from processors.state.tables import SINGLETON, Tables
 from schemas import codec, limits
-from schemas.attributes import NONE
+from schemas.events.attributes import NONE
+from schemas.events.keys import AdminAdded, AdminAddition, KeyOffer
 from schemas.reasons import Reason
-from schemas.records import (
-    AdminAdded,
-    AdminAddition,
-    KeyOffer,
-    PrincipalRegistered,
-    PrincipalRevoked,
-    TenantFounded,
-)
+from schemas.records import PrincipalRegistered, PrincipalRevoked, TenantFounded
 from schemas.rows import KeyRow, PrincipalRow, TenantRow
 from schemas.words import Role
 

@@ -21,7 +21,7 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
 from schemas import limits
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked, SignedEvent
 from schemas.rows import KeyRow, PersonRow, SessionRow

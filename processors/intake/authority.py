@@ -6,25 +6,12 @@ A role that is not in the row of an event may not sign it; an event without a ro
 from __future__ import annotations
 
 from processors.refusal import Refusal
-from schemas.reasons import Reason
-from schemas.records import (
-    AdminAdded,
-    Body,
-    ClockTicked,
-    InvocationRequested,
-    PolicyPublished,
-    PolicyWithdrawn,
-    PrincipalRegistered,
-    PrincipalRevoked,
-    ResultReported,
-    SessionClosed,
-    SessionOpened,
-    SessionRevoked,
-    TenantFounded,
-)
-from schemas.rulings import RecordsSkipped, TimeAccepted
-from schemas.words import Role
-from schemas.workflow import (
+from schemas.events.engines import EngineActivated
+from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
+from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tools import ToolsOffered
+from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
     AttestationDenied,
@@ -38,6 +25,22 @@ from schemas.workflow import (
     DelegationRevoked,
     StateQueried,
 )
+from schemas.reasons import Reason
+from schemas.records import (
+    Body,
+    ClockTicked,
+    InvocationRequested,
+    PolicyPublished,
+    PolicyWithdrawn,
+    PrincipalRegistered,
+    PrincipalRevoked,
+    ResultReported,
+    SessionClosed,
+    SessionOpened,
+    SessionRevoked,
+    TenantFounded,
+)
+from schemas.words import Role
 
 ROLES = frozenset(Role) - {Role.USER}  # of keys; a person signs with the key of a session
 
@@ -74,6 +77,13 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     ApplicationEventLogged: frozenset({Role.SESSION, Role.TOOL}),
     RecordsSkipped: frozenset({Role.ADMIN}),
     TimeAccepted: frozenset({Role.ADMIN}),
+    KeyRotated: ROLES - {Role.SESSION, Role.ROOT},  # an admin: keys below admin; the others: their own X25519 key only
+    AdminRemoved: frozenset({Role.ROOT}),  # and a threshold of root signatures inside
+    RootRotated: frozenset({Role.ROOT}),  # and a threshold of root signatures, or of the next ones, inside
+    EngineActivated: frozenset({Role.ADMIN}),
+    ToolsOffered: frozenset({Role.SESSION}),  # for itself
+    IdentityProviderTrusted: frozenset({Role.ADMIN}),
+    IdentityProviderDistrusted: frozenset({Role.ADMIN}),
 }
 
 MAY_REGISTER: dict[str, frozenset[str]] = {

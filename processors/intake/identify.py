@@ -26,6 +26,16 @@ from processors.proof.signing import (
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits
+from schemas.events.workflow import (
+    AttestationApproved,
+    AttestationDenied,
+    AttestationRevoked,
+    ContextDeleted,
+    ContextListed,
+    ContextRead,
+    ContextWritten,
+    DelegationRevoked,
+)
 from schemas.reasons import Reason
 from schemas.records import (
     Event,
@@ -39,16 +49,6 @@ from schemas.records import (
 from schemas.rows import SessionRow
 from schemas.topics import INTAKE
 from schemas.words import Role
-from schemas.workflow import (
-    AttestationApproved,
-    AttestationDenied,
-    AttestationRevoked,
-    ContextDeleted,
-    ContextListed,
-    ContextRead,
-    ContextWritten,
-    DelegationRevoked,
-)
 
 RAW_TAG = b"macaw/raw/v1\n"
 _EVENT = f"{codec.NAMESPACE}.Event"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from processors.proof import signing
 from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Place, Signs
 from schemas import codec
-from schemas.records import Body, Event, Header, KeyOffer, TenantFounded
+from schemas.events.keys import KeyOffer
+from schemas.records import Body, Event, Header, TenantFounded
 from schemas.topics import INTAKE
 
 RANDOM_BYTES = 26  # 10 for the event id, 16 for the salt

@@ -23,7 +23,7 @@ from processors.state.journal import Change, Journal, RowWrite
 from processors.state.shares import shares_of, shares_of_sponsor
 from processors.state.table import Room, Shares, Table
 from schemas import limits
-from schemas.attributes import weight_of
+from schemas.events.attributes import weight_of
 from schemas.rows import (
     ApprovalGiven,
     AttestationRow,

@@ -17,8 +17,8 @@ from producers.client.inputs import digest_of
 from producers.kafka.answers import Answer
 from producers.kafka.connection import Connection, rows_in
 from producers.kafka.outcomes import CallError, MalformedReplyError
+from schemas.events.workflow import AttestationApproved, AttestationDenied
 from schemas.records import InvocationRequested
-from schemas.workflow import AttestationApproved, AttestationDenied
 
 
 class ParametersChangedError(CallError):

@@ -25,10 +25,10 @@ from producers.kafka.registry_view import RegistryView
 from producers.kafka.verified import UntrustedRecordError, carried_event
 from schemas import codec, limits
 from schemas.errors import EvidenceError
+from schemas.events.workflow import ContextWritten
 from schemas.records import Event, SessionOpened, SignedEvent
 from schemas.rows import KeyRow
 from schemas.words import Role
-from schemas.workflow import ContextWritten
 
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 

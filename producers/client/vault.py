@@ -20,8 +20,8 @@ from producers.kafka.connection import Connection, reply_in
 from producers.kafka.outcomes import MalformedReplyError
 from schemas import limits
 from schemas.errors import InputError
+from schemas.events.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 from schemas.records import Body
-from schemas.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 
 __all__ = ["ContextVault", "ValueTooLargeError", "VaultEntry", "VaultForgedError", "VaultRollbackError"]
 

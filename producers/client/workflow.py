@@ -19,15 +19,15 @@ from producers.home.clock import clock_ms
 from producers.home.heads import LogRollbackError
 from producers.kafka.connection import Connection
 from schemas import limits
-from schemas.records import SessionClosed
-from schemas.words import NotedOutcome, Outcome, Status
-from schemas.workflow import (
+from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
     AttestationDenied,
     DelegationGranted,
     DelegationRevoked,
 )
+from schemas.records import SessionClosed
+from schemas.words import NotedOutcome, Outcome, Status
 
 OWN_SCOPE = "session"
 DELEGATION_SECONDS = 3600.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from processors.proof.authoring import offer_key
 from processors.proof.sealing import Opens, SealingKey
 from processors.proof.signing import SigningKey, Signs
-from schemas.records import KeyOffer
+from schemas.events.keys import KeyOffer
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,12 @@ from producers.kafka.registry_view import RegistryView
 from producers.kafka.sent import Sent
 from producers.kafka.verified import MonitorSigned
 from schemas import limits
-from schemas.attributes import Attributes
 from schemas.errors import UnavailableError
+from schemas.events.attributes import Attributes
+from schemas.events.workflow import StateQueried
 from schemas.reasons import Reason
 from schemas.records import Body, SessionOpened
 from schemas.words import Outcome, Role
-from schemas.workflow import StateQueried
 
 CONTROL_SECONDS = 20.0
 SESSION_TTL_MS = 3_600_000

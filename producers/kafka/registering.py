@@ -21,7 +21,7 @@ from producers.home.keys import KeyPair
 from producers.home.keystores.stores import KeyStores
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import RefusedError
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, PrincipalRegistered
 from schemas.rows import KeyRow

@@ -27,11 +27,11 @@ from producers.home.keys import KeyPair
 from producers.kafka.consuming import headers_of
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from schemas import codec, limits, topics
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
+from schemas.events.workflow import AttestationApproved
 from schemas.records import CallPayload, Decision, InvocationRequested, SignedEvent
 from schemas.rows import SessionRow
 from schemas.words import Outcome, Role
-from schemas.workflow import AttestationApproved
 
 log = logging.getLogger(__name__)
 

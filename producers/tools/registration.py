@@ -14,9 +14,10 @@ from producers.kafka.outcomes import RefusedError
 from producers.kafka.registering import attributes_with_grant, outside_grant, registrar
 from producers.kafka.registry_view import RegistryView
 from producers.tools.declaring import ToolFunction
-from schemas.attributes import NONE
+from schemas.events.attributes import NONE
+from schemas.events.tools import ToolDeclaration
 from schemas.reasons import Reason
-from schemas.records import PrincipalRegistered, ToolDeclaration
+from schemas.records import PrincipalRegistered
 from schemas.rows import KeyRow
 from schemas.words import Role
 

@@ -16,8 +16,8 @@ from processors.intake.identify import Received, Ruling
 from processors.refusal import MACHINE_FAULTS, Refusal
 from producers.home.clock import clock_ms
 from schemas import limits
+from schemas.events.rulings import RecordsSkipped
 from schemas.reasons import Reason
-from schemas.rulings import RecordsSkipped
 from streams.worker.fold import TenantFold
 from streams.worker.holds import Hold, Lookout, is_about
 from streams.worker.naps import wake

@@ -25,8 +25,8 @@ from processors.intake.identify import Received, Ruling
 from processors.proof.signing import INTAKE_PARTITION
 from producers.kafka.consuming import UNREADABLE, WAIT_SECONDS, behind_unreadable, take, watermarks
 from schemas import codec, limits
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.records import Event
-from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.topics import tenant_of
 from streams.history.folded import received_of
 

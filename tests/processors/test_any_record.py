@@ -18,7 +18,7 @@ from processors.refusal import Refusal
 from processors.step import step
 from producers.home.keys import KeyPair
 from schemas import codec
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
 from tests.builders import Actor, keys_of
 from tests.schemas.test_codec import CLASSES
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, attests, declared

@@ -20,7 +20,7 @@ from processors.policy.limits import GROUPS_MAX, ROLES_MAX
 from processors.refusal import Refusal
 from processors.state.tables import SINGLETON
 from schemas import codec, limits
-from schemas.attributes import LISTS, NAMES, NONE, READ_BY_POLICIES, TEXTS, Attributes, size_of, weight_of
+from schemas.events.attributes import LISTS, NAMES, NONE, READ_BY_POLICIES, TEXTS, Attributes, size_of, weight_of
 from tests.builders import Actor, grant, keys_of
 from tests.world import World
 
@@ -49,7 +49,7 @@ def test_the_names_of_attributes_are_the_fields_of_their_record() -> None:
     assert set(NAMES) == set(fields)
     assert {name for name, default in fields.items() if default is None} == set(TEXTS)
     assert {name for name, default in fields.items() if default == ()} == set(LISTS)
-    assert set(READ_BY_POLICIES) == set(NAMES) - {"issuers", "attests", "subjects"}
+    assert set(READ_BY_POLICIES) == set(NAMES) - {"issuers", "attests", "subjects", "offers"}
 
 
 @pytest.mark.parametrize("text", ['{"roles":["boss"]}', '{"principal":"root"}', "{}"])
@@ -188,7 +188,7 @@ def test_what_a_grant_fixes_is_added_to_a_registration(most: Attributes) -> None
     assert all(getattr(asked, name) == () for name in LISTS)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "attests"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"attests", "offers"}])
 def test_an_enrolment_key_gives_no_attribute_that_its_grant_lacks(world: World, name: str) -> None:
     """Whichever it is; nor one of another value."""
     value, other = (("a",), ("b",)) if name in LISTS else ("a", "b")

@@ -1,27 +1,20 @@
 """Who may sign what about whom: the tables of `docs/authority.md` written out again, and one attack for each row."""
 
-from hashlib import sha256
 from typing import Any, get_args
 
 import pytest
 
 from processors.intake import authority
-from processors.proof import signing
 from processors.refusal import Refusal
-from processors.state.tables import Tables, TenantLimits
-from schemas import codec, limits, topics
-from schemas.attributes import Attributes
-from schemas.records import (
-    Body,
-    ClockTicked,
-    PolicyWithdrawn,
-    PrincipalRevoked,
-    ResultReported,
-    SessionClosed,
-    SessionRevoked,
-)
-from schemas.rulings import RecordsSkipped, TimeAccepted
-from schemas.workflow import (
+from processors.state.tables import TenantLimits
+from schemas import limits, topics
+from schemas.events.attributes import NONE, Attributes
+from schemas.events.engines import EngineActivated
+from schemas.events.keys import KeyRotated
+from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tools import ToolsOffered
+from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
     AttestationDenied,
@@ -35,7 +28,16 @@ from schemas.workflow import (
     DelegationRevoked,
     StateQueried,
 )
-from tests.builders import Actor, Folded, invocation, keys_of, noise
+from schemas.records import (
+    Body,
+    ClockTicked,
+    PolicyWithdrawn,
+    PrincipalRevoked,
+    ResultReported,
+    SessionClosed,
+    SessionRevoked,
+)
+from tests.builders import Actor, Folded, invocation, keys_of
 from tests.world import HOUR_MS, Cast, World
 
 ROLES = (
@@ -83,6 +85,15 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "StateQueried": {"session": ("accepted", ""), "approver": ("accepted", "")},
     "ApplicationEventLogged": {"session": ("accepted", ""), "tool": ("accepted", "")},
     **{kind: {"admin": ("refused", "RULING_UNUSED")} for kind in ("RecordsSkipped", "TimeAccepted")},
+    "KeyRotated": dict.fromkeys([r for r in ROLES if r not in {"root", "session"}], ("refused", "NOT_SUPPORTED")),
+    "AdminRemoved": {"root": ("refused", "NOT_SUPPORTED")},
+    "RootRotated": {"root": ("refused", "NOT_SUPPORTED")},
+    "EngineActivated": {"admin": ("refused", "NOT_SUPPORTED")},
+    "ToolsOffered": {"session": ("refused", "NOT_SUPPORTED")},
+    **{
+        kind: {"admin": ("refused", "NOT_SUPPORTED")}
+        for kind in ("IdentityProviderTrusted", "IdentityProviderDistrusted")
+    },
 }
 REGISTERS: dict[str, set[str]] = {
     "admin": {"monitor", "enrolment", "bridge", "approver", "attester", "agent", "service", "tool"},
@@ -126,6 +137,18 @@ def own(world: World, kind: str, by: Actor) -> Body:
         ),
         "RecordsSkipped": RecordsSkipped(first=1, last=1, reason="lost"),
         "TimeAccepted": TimeAccepted(first=1, last=1, now=world.now, reason="late"),
+        "KeyRotated": KeyRotated(kid=by.kid, key=world.offer(keys, by.role, by.principal_id), reason="planned"),
+        "AdminRemoved": world.admin_removal("admin", world.roots[:2]),
+        "RootRotated": world.root_rotation([keys], world.roots[:2]),
+        "EngineActivated": EngineActivated(engine=2, data=(), reason="new rules"),
+        "ToolsOffered": ToolsOffered(tools=(), key=world.offer(keys, "session", by.principal_id)),
+        "IdentityProviderTrusted": IdentityProviderTrusted(
+            issuer="https://idp.example", kind="oidc", subjects="user", name_pattern="user:*", attributes=NONE,
+            audiences=("macaw",), algorithms=("EdDSA",), private_hosts=(),
+        ),
+        "IdentityProviderDistrusted": IdentityProviderDistrusted(
+            issuer="https://idp.example", end_sessions=True, reason="stolen"
+        ),
     }  # fmt: skip
     body: Body = bodies[kind]
     return body
@@ -193,91 +216,6 @@ def test_a_role_that_stands_nowhere_may_nothing():
         authority.check_may_sign("operator", ClockTicked(deadline=0))
     with pytest.raises(Refusal, match="WRONG_ROLE"):
         authority.check_may_register("operator", "agent")
-
-
-# ---- founding
-
-
-@pytest.mark.parametrize("offset", [1, 2, 10**12])
-def test_a_tenant_is_founded_at_offset_zero_only(offset):
-    """The configured founding event anywhere else founds nothing."""
-    world = World()
-    (headers,) = world.sign([world.founding_draft], world.admin)
-    folded = world.fold(world.founding_draft.value, headers, offset=offset)
-
-    assert said(folded) == "NOT_GENESIS"
-    assert not any(world.rows(without=["sequences"]).values())
-
-
-def test_a_tenant_is_founded_once():
-    """The founding event again is a duplicate, and another one is refused."""
-    world = World.founded()
-    before = world.rows(without=["sequences"])
-
-    assert world.found().says == ("refused", "DUPLICATE")
-    assert said(world.send(world.founding, world.admin)) == "NOT_GENESIS"
-    assert world.rows(without=["sequences"]) == before
-
-
-def test_a_founding_event_of_another_digest_is_refused():
-    """What is not the configured event, byte for byte, founds nothing, even from the same admin key."""
-    world = World()
-    value, headers = world.signed(world.founding, world.admin)
-    assert value != world.founding_draft.value
-
-    assert said(world.fold(value, headers)) == "NOT_GENESIS"
-
-
-def test_a_founding_event_signed_by_another_than_its_first_admin_is_refused():
-    """Nobody else can submit the founding event, not even its monitor."""
-    world = World()
-    (headers,) = world.sign([world.founding_draft], world.monitor)
-
-    assert world.fold(world.founding_draft.value, headers).says == ("refused", "UNKNOWN_KEY")
-    assert not any(world.rows().values())
-
-
-@pytest.mark.parametrize("served", [{"tenant": "acme", "deployment": "prod"}, {"tenant": "acmf", "deployment": "test"}])
-def test_a_founding_event_that_names_another_place_is_refused(served):
-    """Tenant and deployment inside the event are those that the monitor serves, even where the digest is configured."""
-    world = World()
-    tables = Tables(**served, genesis=world.genesis)
-    draft = world.draft(world.founding, world.admin, place_tenant=served["tenant"])
-    tables.genesis = sha256(draft.value[codec.FRAME_BYTES :]).digest()
-    (headers,) = world.sign([draft], world.admin)
-
-    assert said(world.fold_into(tables, world.receive(draft.value, headers))) == "NOT_GENESIS"
-    assert not tables.tenant.rows
-
-
-@pytest.mark.parametrize(
-    ("founding", "reason"),
-    [
-        ({"root_threshold": 0}, "BAD_ROOT_SIGNATURES"),
-        ({"root_threshold": -1}, "BAD_ROOT_SIGNATURES"),
-        ({"root_threshold": 4}, "BAD_ROOT_SIGNATURES"),
-        ({"root_keys": ()}, "BAD_ROOT_SIGNATURES"),
-        ({"root_keys": (keys_of("r").signing.public,) * 3}, "BAD_ROOT_SIGNATURES"),
-        ({"root_keys": tuple(keys_of("r", i).signing.public for i in range(17))}, "BAD_ROOT_SIGNATURES"),
-        ({"root_keys": (bytes(32),), "root_threshold": 1}, "BAD_KEY"),
-        ({"root_keys": (b"",), "root_threshold": 1}, "BAD_KEY"),
-        ({"root_keys": (keys_of("founder", "admin").signing.public,), "root_threshold": 1}, "KEY_TAKEN"),
-        ({"monitor": keys_of("founder", "admin").offer("monitor", "monitor", signing.NO_GENESIS)}, "KEY_TAKEN"),
-        ({"monitor": keys_of("m").offer("monitor", "admin", signing.NO_GENESIS)}, "REGISTRATION_CONFLICT"),
-        ({"monitor": keys_of("m").offer("monitor", "root", signing.NO_GENESIS)}, "REGISTRATION_CONFLICT"),
-        ({"monitor": keys_of("m").offer("monitor", "", signing.NO_GENESIS)}, "NAME_INVALID"),
-        ({"monitor": keys_of("m").offer("monitor", "m*", signing.NO_GENESIS)}, "NAME_INVALID"),
-        ({"monitor": keys_of("m").offer("agent", "monitor", signing.NO_GENESIS)}, "BAD_POSSESSION"),
-        ({"monitor": keys_of("m").offer("monitor", "monitor", noise("genesis"))}, "BAD_POSSESSION"),
-    ],
-)
-def test_a_founding_event_that_contradicts_itself_founds_nothing(founding, reason):
-    """Even under its own genesis a founding event with bad keys or an impossible threshold is refused whole."""
-    threshold = {"root_threshold": founding.pop("root_threshold")} if "root_threshold" in founding else {}
-    world = World("founder", **threshold, **founding)
-
-    assert said(world.found()) == reason
-    assert not any(world.rows(without=["sequences"]).values())
 
 
 # ---- revocation

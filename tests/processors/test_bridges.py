@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from processors.identity.issuers import DEVELOPMENT_ISSUER
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
 from tests.builders import Actor, keys_of
 from tests.world import HOUR_MS, World
 

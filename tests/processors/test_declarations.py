@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from processors.identity.following import follow
 from processors.proof.signing import VerifiedHeads
 from schemas import limits, topics
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from tests.builders import Actor, Folded, grant, keys_of, tool
 from tests.world import World
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import limits, topics
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from tests.builders import Actor, Folded, grant, keys_of, tool
 from tests.world import World
 

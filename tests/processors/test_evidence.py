@@ -81,6 +81,7 @@ FIELDS_OF_A_MIDDLE_ENTRY = [
     ("fault", "KeyError", "BAD_LINK", CALL + 1),
     ("appended_at", 1, "BAD_LINK", CALL + 1),
     ("ruling", bytes(32), "BAD_LINK", CALL + 1),
+    ("observed", "NO_POLICY", "BAD_LINK", CALL + 1),
 ]
 
 

@@ -14,7 +14,7 @@ from processors.intake.identify import raw_digest
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from schemas import limits, topics
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from tests.builders import noise
 from tests.spoiling import (
     Sent,

@@ -16,8 +16,14 @@ from processors.effects import Output
 from processors.intake.identify import Received
 from processors.step import step
 from schemas import codec
+from schemas.events.workflow import (
+    ApplicationEventLogged,
+    AttestationSet,
+    ContextWritten,
+    DelegationGranted,
+    StateQueried,
+)
 from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublished, Prompt
-from schemas.workflow import ApplicationEventLogged, AttestationSet, ContextWritten, DelegationGranted, StateQueried
 from tests.builders import invocation
 from tests.workflow_world import CHECK, Workflow
 

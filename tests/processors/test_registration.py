@@ -6,7 +6,7 @@ from processors.intake import authority
 from processors.proof import signing
 from processors.state.tables import TenantLimits
 from schemas import limits, topics
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from tests.builders import Folded, keys_of, noise
 from tests.world import Cast, World
 

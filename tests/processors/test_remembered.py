@@ -14,7 +14,7 @@ from processors.identity.attributes import subject_of
 from processors.identity.delegations import _scope
 from processors.policy.index import Remembered
 from processors.policy.patterns import resource_name
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 
 _WIDE = "\U0001f600"  # a text with one such character takes four bytes for each of its characters
 

@@ -7,7 +7,8 @@ import pytest
 from processors.proof import signing
 from processors.state.tables import TenantLimits
 from schemas import codec, limits, topics
-from schemas.records import AdminAddition, PolicyPublished, RootSignature
+from schemas.events.keys import AdminAddition, RootSignature
+from schemas.records import PolicyPublished
 from tests.builders import Actor, Folded, keys_of, noise
 from tests.world import Office, World
 

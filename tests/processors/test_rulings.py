@@ -13,7 +13,7 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
-from schemas.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from tests.builders import Actor, Folded, invocation
 from tests.world import HOUR_MS, Cast, Office, World
 

@@ -12,7 +12,7 @@ from processors.refusal import Refusal
 from processors.state.shares import check_room, payer, shares_of, with_guest
 from processors.state.tables import Tables, TenantLimits
 from schemas import limits
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
 from schemas.rows import SessionRow
 from tests.builders import Actor, Folded, grant, invocation, keys_of
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow, attests, declared

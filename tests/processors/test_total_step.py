@@ -20,8 +20,8 @@ from processors.identity import sessions
 from processors.policy.errors import WorkExceededError
 from processors.refusal import MACHINE_FAULTS, Refusal
 from schemas import topics
+from schemas.events.workflow import ContextWritten
 from schemas.reasons import Reason
-from schemas.workflow import ContextWritten
 from tests.builders import Folded
 from tests.reference.folder_changes import judge
 from tests.reference.log_builder import SmallLog

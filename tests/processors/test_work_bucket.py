@@ -11,8 +11,8 @@ import pytest
 from processors.calls import work
 from processors.policy.limits import WORK_UNITS_MAX
 from schemas import limits
+from schemas.events.workflow import ContextWritten, DelegationGranted
 from schemas.rows import WorkRow
-from schemas.workflow import ContextWritten, DelegationGranted
 from tests.builders import Folded, invocation
 from tests.workflow_world import CHECK, PAY, Workflow
 

@@ -15,8 +15,8 @@ from producers.home.home import Home, HomeError, TenantHome
 from producers.kafka.outcomes import RefusedError
 from producers.tools import collect_tools, tool
 from producers.tools.registration import register_tool
-from schemas.attributes import Attributes
-from schemas.records import ToolDeclaration
+from schemas.events.attributes import Attributes
+from schemas.events.tools import ToolDeclaration
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed, monitoring
 from tests.plain_keys import PLAIN_KEYS

@@ -17,7 +17,7 @@ from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from producers.tools.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, AdmittedCall, admit
 from producers.tools.executed import KEEP_MS
 from schemas import codec, limits, topics
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from schemas.records import CallPayload, Decision, SignedEvent
 from tests.builders import Actor, Folded, keys_of
 from tests.producers.forging import Record, TwinRegistry, forged

@@ -12,7 +12,7 @@ from producers.client import approvals
 from producers.client.approvals import CallForgedError, ParametersChangedError
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import MalformedReplyError
-from schemas.workflow import AttestationApproved
+from schemas.events.workflow import AttestationApproved
 from tests.builders import Actor, Folded, invocation, keys_of
 from tests.producers.asking import Asking
 from tests.producers.forging import TwinRegistry

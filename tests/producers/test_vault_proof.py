@@ -15,8 +15,9 @@ from producers.client.vault import ContextVault, VaultEntry, VaultForgedError, V
 from producers.home.keys import KeyPair
 from producers.kafka.outcomes import MalformedReplyError
 from schemas import codec, limits
-from schemas.records import Body, Event, KeyOffer, SessionOpened
-from schemas.workflow import AttestationSet, ContextDeleted, ContextWritten
+from schemas.events.keys import KeyOffer
+from schemas.events.workflow import AttestationSet, ContextDeleted, ContextWritten
+from schemas.records import Body, Event, SessionOpened
 from tests.builders import Actor, keys_of
 from tests.producers.asking import Asking
 from tests.producers.forging import TwinRegistry

@@ -15,6 +15,7 @@ Json = dict[str, Any]
 ENTRY = "macaw.v1.AuditEntry"
 DATA = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
 TEXTS = {digest(text): text for text in SCHEMAS.values()}
+ROOT_ACTS = {"AdminAdded", "AdminRemoved", "RootRotated"}
 REGISTRY_KINDS = {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"} | {
     "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
@@ -290,7 +291,7 @@ class Walk:
     def _need(self, one: Entry, claim: Json) -> None:
         """The schemas of an event are in the folder: its own, and that of an act inside."""
         wanted = [claim["schema"]]
-        if claim["kind"] == "AdminAdded" and bytes.fromhex(claim["body"]["act"])[:32] in TEXTS:
+        if claim["kind"] in ROOT_ACTS and bytes.fromhex(claim["body"]["act"])[:32] in TEXTS:
             wanted.append(bytes.fromhex(claim["body"]["act"])[:32])
         if not all(self._use(schema) for schema in wanted):
             raise Verdict("SCHEMA_UNKNOWN", one.index)

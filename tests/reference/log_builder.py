@@ -19,10 +19,13 @@ from processors.proof import signing
 from processors.proof.signing import SigningKey
 from producers.home.keys import KeyPair
 from schemas import codec
-from schemas.records import AuditEntry, Body, ClockTicked, SessionClosed, SessionRevoked
-from schemas.rulings import RecordsSkipped, TimeAccepted
-from schemas.topics import AUDIT
-from schemas.workflow import (
+from schemas.events.attributes import NONE
+from schemas.events.engines import EngineActivated
+from schemas.events.keys import KeyRotated
+from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tools import ToolsOffered
+from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
     AttestationDenied,
@@ -36,7 +39,9 @@ from schemas.workflow import (
     DelegationRevoked,
     StateQueried,
 )
-from tests.world import HOUR_MS, Folded, World, keys_of
+from schemas.records import AuditEntry, Body, ClockTicked, SessionClosed, SessionRevoked
+from schemas.topics import AUDIT
+from tests.world import HOUR_MS, Actor, Folded, World, keys_of
 
 Pair = tuple[AuditRecord, Received | None]
 
@@ -201,6 +206,7 @@ def _say_workflow(world: World) -> None:
         ApplicationEventLogged(
             event_type="t", source="", action="", target="", outcome="success", category="", signed=True, metadata="{}"
         ),
+        ToolsOffered(tools=(), key=world.offer(keys_of(world.name, "offer"), "session", session.principal_id)),
         SessionClosed(reason="done"),
     )
     for body in said:
@@ -210,7 +216,29 @@ def _say_workflow(world: World) -> None:
     world.send(AttestationSet(session=session.kid, key="macaw.k", value="1", one_time=False), bridge)
     person = keys_of(world.name, "person")
     world.send(world.person_session(keys=person), bridge)
+    _say_later_things(world, bridge)
     world.send(SessionRevoked(session=person.kid, reason="left"), world.admin)
+
+
+def _say_later_things(world: World, bridge: Actor) -> None:
+    """Let the bodies be said that have no rule yet, and the acts of the roots."""
+    trusted = IdentityProviderTrusted(
+        issuer="https://idp.example", kind="oidc", subjects="user", name_pattern="user:*", attributes=NONE,
+        audiences=("macaw",), algorithms=("EdDSA",), private_hosts=(),
+    )  # fmt: skip
+    next_bridge = world.offer(keys_of(world.name, "next bridge"), "bridge", bridge.principal_id)
+    said: tuple[Body, ...] = (
+        trusted,
+        IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=False, reason="left"),
+        KeyRotated(kid=bridge.kid, key=next_bridge, reason="planned"),
+        EngineActivated(engine=2, data=(), reason="new rules"),
+    )
+    for body in said:
+        world.send(body, world.admin)
+    third = keys_of(world.name, "third admin")
+    world.send(world.admin_addition(world.offer(third, "admin", "third"), world.roots[:2]), world.roots[0])
+    world.send(world.admin_removal("third", world.roots[:2]), world.roots[0])
+    world.send(world.root_rotation([keys_of(world.name, "next root")], world.roots[:2]), world.roots[0])
 
 
 def _rule(world: World) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.proof import jcs
-from schemas import attributes, changes, codec, records, rows, rulings, workflow
+from schemas import codec, records
 from schemas.codec import MalformedRecordError, SchemaError, TrailingBytesError, UnknownSchemaError
 from schemas.publish import TOP_LEVEL, unpublished
 from schemas.records import AuditEntry, ClockTicked, Decision, Event
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 AVSC = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "schemas" / "avro").glob("*.avsc"))}
 CLASSES = {
     name: cls
-    for module in (records, workflow, rulings, rows, changes, attributes)
+    for module in codec.RECORD_MODULES
     for name, cls in vars(module).items()
     if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
 }

@@ -23,14 +23,8 @@ from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_dr
 from processors.proof.signing import SigningKey
 from producers.home.home import Home, TenantHome
 from producers.home.keys import KeyPair
-from schemas.records import (
-    Body,
-    InvocationRequested,
-    PolicyPublished,
-    PrincipalRegistered,
-    SessionOpened,
-    ToolDeclaration,
-)
+from schemas.events.tools import ToolDeclaration
+from schemas.records import Body, InvocationRequested, PolicyPublished, PrincipalRegistered, SessionOpened
 from schemas.topics import DECISIONS, INTAKE
 from streams.local.choose import BrokerInfo
 from streams.worker.fold import TenantFold

@@ -8,7 +8,7 @@ import pytest
 
 from processors.context import vault
 from producers.home.keys import KeyPair
-from schemas.workflow import ContextWritten
+from schemas.events.workflow import ContextWritten
 from streams.worker.fold import TenantFold
 from streams.worker.sealing import Sealer
 from streams.worker.state_head import StateMac

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.rulings import RecordsSkipped
+from schemas.events.rulings import RecordsSkipped
 from streams.local.choose import BrokerInfo, KafkaBroker
 from tests.streams.loop_oracle import read_log
 from tests.streams.loop_world import Tenant, World, fold_all, turn_until

@@ -13,8 +13,8 @@ from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
 from producers.kafka.consuming import behind_unreadable, take
 from schemas import limits
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.records import AuditEntry, Body
-from schemas.rulings import RecordsSkipped, TimeAccepted
 from schemas.topics import STATE
 from streams.history.evidence_folder import verify_folder
 from streams.history.export import export_audit

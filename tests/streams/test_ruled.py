@@ -14,8 +14,8 @@ from processors.refusal import Refusal
 from processors.step import step
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.records import AuditEntry, Body
-from schemas.rulings import RecordsSkipped, TimeAccepted
 from streams.history.folded import RuledIntake
 from tests.builders import invocation
 from tests.world import HOUR_MS, Office

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from processors.proof import jcs
 from schemas import codec
+from schemas.events.workflow import DelegationGranted, DelegationRevoked
 from schemas.records import ApplicationEventLogged
-from schemas.workflow import DelegationGranted, DelegationRevoked
 from tests.builders import Actor, Draft, Folded, keys_of
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow, attests
 from tests.world import HOUR_MS

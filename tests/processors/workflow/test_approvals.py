@@ -6,7 +6,7 @@ import pytest
 
 from processors.calls.standing import request_id
 from schemas import codec, topics
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from schemas.records import CallPayload
 from tests.builders import payload_of
 from tests.workflow_world import ANYTHING, PAY, Workflow, reply, told

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from tests.processors.workflow.test_bad_approvals import KEY, both
 from tests.workflow_world import Actor, Workflow
 

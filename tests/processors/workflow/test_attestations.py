@@ -4,7 +4,7 @@ import pytest
 
 from processors.calls.attestations import record_id
 from schemas import topics
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from tests.builders import Actor
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, attests, forgotten, reply, told
 from tests.world import HOUR_MS

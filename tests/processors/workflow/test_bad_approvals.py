@@ -4,10 +4,10 @@ import pytest
 
 from processors.state.tables import TenantLimits
 from schemas import codec, limits
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
+from schemas.events.workflow import AttestationApproved, AttestationDenied
 from schemas.records import CallPayload
 from schemas.topics import DECISIONS
-from schemas.workflow import AttestationApproved, AttestationDenied
 from tests.builders import Actor, payload_of
 from tests.workflow_world import ANYTHING, PAY, Workflow
 from tests.world import HOUR_MS

@@ -9,9 +9,9 @@ from processors.proof.signing import VerifiedHeads
 from processors.state.tables import TenantLimits
 from processors.step import step
 from schemas import codec, limits
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
+from schemas.events.workflow import AttestationRevoked, AttestationSet
 from schemas.records import AuditEntry, ResultReported
-from schemas.workflow import AttestationRevoked, AttestationSet
 from tests.builders import invocation
 from tests.workflow_world import CHECK, PAY, Workflow, attests, declared
 

@@ -7,8 +7,8 @@ import pytest
 
 from processors.state.tables import TenantLimits
 from schemas import codec, limits
+from schemas.events.workflow import ContextWritten, DelegationGranted, DelegationRevoked
 from schemas.records import Event
-from schemas.workflow import ContextWritten, DelegationGranted, DelegationRevoked
 from tests.builders import Actor
 from tests.workflow_world import ANYTHING, PAY, Workflow
 from tests.world import HOUR_MS

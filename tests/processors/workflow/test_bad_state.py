@@ -10,7 +10,7 @@ import pytest
 from processors.proof.signing import SigningKey
 from processors.state.tables import Tables, TenantLimits
 from schemas import codec, limits
-from schemas.workflow import (
+from schemas.events.workflow import (
     ContextDeleted,
     ContextListed,
     ContextRead,

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas import topics
-from schemas.workflow import ContextRead
+from schemas.events.workflow import ContextRead
 from tests.builders import Actor
 from tests.workflow_world import ANYTHING, PAY, Workflow, attests, forgotten, reply, told
 from tests.world import HOUR_MS

@@ -8,7 +8,7 @@ import pytest
 from processors.state.table import Table
 from processors.state.tables import SWEEPING, Tables, TenantLimits
 from schemas import codec, limits
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
 from schemas.topics import OPS_ATTESTATIONS, OPS_CONTEXT
 from tests.builders import Actor, keys_of
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow, attests, declared, reply, told

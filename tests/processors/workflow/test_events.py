@@ -5,8 +5,8 @@ import json
 import pytest
 
 from processors.state.tables import TenantLimits
+from schemas.events.workflow import StateQueried
 from schemas.records import ApplicationEventLogged
-from schemas.workflow import StateQueried
 from tests.workflow_world import ANYTHING, PAY, Workflow, reply
 
 

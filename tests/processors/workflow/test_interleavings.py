@@ -9,7 +9,7 @@ from processors.calls.standing import REQUESTER_TAG
 from processors.proof.signing import tagged_digest
 from processors.state.tables import TenantLimits
 from schemas import codec, limits
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from tests.builders import Actor, invocation
 from tests.workflow_world import ANYTHING, CHECK, MAIL, PAY, Workflow, attests, declared, reply
 from tests.world import HOUR_MS

@@ -6,7 +6,7 @@ import pytest
 
 from processors.calls.attestations import record_id
 from schemas import limits
-from schemas.workflow import DelegationGranted, StateQueried
+from schemas.events.workflow import DelegationGranted, StateQueried
 from tests.workflow_world import CHECK, Workflow, attests, reply
 from tests.world import HOUR_MS
 

@@ -6,7 +6,7 @@ import pytest
 
 from processors.state.tables import TenantLimits
 from schemas import limits
-from schemas.attributes import NONE, Attributes
+from schemas.events.attributes import NONE, Attributes
 from tests.builders import Actor, keys_of
 from tests.workflow_world import ANYTHING, Workflow
 from tests.world import HOUR_MS

@@ -7,7 +7,7 @@ import pytest
 from processors.calls import decision
 from processors.calls.prompts import prompt_id, row_key
 from processors.policy.limits import WORK_UNITS_MAX
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from schemas.records import Prompt
 from tests.builders import Folded, invocation
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, declared

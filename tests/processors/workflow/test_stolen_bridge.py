@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.attributes import Attributes
+from schemas.events.attributes import Attributes
 from tests.builders import Actor
 from tests.workflow_world import ANYTHING, Workflow
 from tests.world import HOUR_MS

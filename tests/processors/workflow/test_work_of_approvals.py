@@ -7,7 +7,7 @@ import pytest
 from processors.calls import standing
 from processors.policy import limits
 from schemas import limits as system
-from schemas.workflow import StateQueried
+from schemas.events.workflow import StateQueried
 from tests.builders import Actor
 from tests.workflow_world import ANYTHING, PAY, Workflow, reply
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from schemas.events.bodies import BodyReference
 from schemas.record import record
 
 
@@ -58,6 +59,7 @@ class ContextWritten:
     value: str
     ttl_ms: int | None = None
     expected: int | None = None
+    bodies: tuple[BodyReference, ...] = ()
 
 
 @record

@@ -9,7 +9,7 @@ from __future__ import annotations
 from schemas.record import record
 
 TEXTS = ("company", "business_unit", "team", "user", "email", "clearance")
-LISTS = ("roles", "groups", "issuers", "attests", "subjects")
+LISTS = ("roles", "groups", "issuers", "attests", "subjects", "offers")
 NAMES = (*TEXTS, *LISTS)
 READ_BY_POLICIES = (*TEXTS, "roles", "groups")
 
@@ -29,6 +29,7 @@ class Attributes:
     issuers: tuple[str, ...] = ()
     attests: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
 
 
 @record
@@ -53,7 +54,7 @@ def texts_of(attributes: Attributes) -> list[str]:
     """Return every text in attributes, those of lists included."""
     a = attributes
     texts = [one for one in (a.company, a.business_unit, a.team, a.user, a.email, a.clearance) if one is not None]
-    return [*texts, *a.roles, *a.groups, *a.issuers, *a.attests, *a.subjects]
+    return [*texts, *a.roles, *a.groups, *a.issuers, *a.attests, *a.subjects, *a.offers]
 
 
 def size_of(attributes: Attributes) -> int:
