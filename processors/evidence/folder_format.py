@@ -27,6 +27,7 @@ from processors.intake.identify import Received
 from processors.proof import jcs
 from processors.proof.merkle import leaf_hash
 from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
+from processors.text.characters import quoted
 from schemas import codec, limits
 from schemas.errors import EvidenceError
 from schemas.events.keys import RootAct
@@ -43,8 +44,8 @@ NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
 REGISTRY_KINDS = frozenset(
-    {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"}
-    | {"SessionOpened", "SessionClosed", "SessionRevoked"}
+    {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated"}
+    | {"PrincipalRegistered", "PrincipalRevoked", "SessionOpened", "SessionClosed", "SessionRevoked"}
 )
 
 MANIFEST_BYTES_MAX = 64 * 1024
@@ -112,7 +113,7 @@ class Manifest:
         except jcs.MalformedJSONError as exc:
             raise FormatError(f"the manifest is {exc}") from exc
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise FormatError(f"the manifest is not an object with format {FORMAT!r}")
+            raise FormatError(f"the manifest is not an object with format {quoted(FORMAT)}")
         size, files = value.get("size"), value.get("files")
         if type(size) is not int or size < 1 or not isinstance(files, dict):
             raise FormatError("the manifest needs `size`, an integer of at least 1, and `files`, an object")

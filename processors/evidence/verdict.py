@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from processors.evidence.audit_log import ENTRY_MAGIC
-from processors.evidence.entry import EntryProgress, Fault, Item, Judge, Schemas, VerdictCode
+from processors.evidence.entry import EntryProgress, Judge, Schemas
 from processors.evidence.folder_format import (
     DATA_FILES,
     ENTRIES,
@@ -54,9 +54,11 @@ from processors.evidence.folder_format import (
     schema_file,
     seals,
 )
+from processors.evidence.items import Fault, Item, VerdictCode
 from processors.policy.errors import RULE_ERRORS
 from processors.proof import merkle
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import codec
 from schemas.codec_fast.writing import Writer, compile_writer
 from schemas.records import AuditEntry
@@ -221,8 +223,8 @@ class _Walk:
     def _is_signed(self, item: Item) -> bool:
         assert item.entry is not None
         try:
-            self._judge.check_signature(item)
-            self._judge.check_key(item, item.entry)
+            self._judge.signers.check_signature(item)
+            self._judge.signers.check_key(item, item.entry)
         except Fault:
             return False
         return True
@@ -253,7 +255,7 @@ class _Walk:
                 raise Fault(
                     VerdictCode.MALFORMED,
                     None,
-                    f"the {what} {'lacks' if name in want else 'has unused'} {name[:100]!r}",
+                    f"the {what} {'lacks' if name in want else 'has unused'} {quoted(name[:100])}",
                 )
         digests = {name: source.digest() for name, source in self._sources.items()} | self._schema_digests
         for name, digest in self._manifest.files.items():

@@ -20,6 +20,7 @@ from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import limits
 from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
@@ -103,10 +104,10 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, At
     if body.token_sha256 is not None:
         raise Refusal(Reason.NOT_SUPPORTED, "`token_sha256` must be absent: tokens are not verified yet")
     if not body.principal_id.startswith(names.PERSON_PREFIX):
-        want = f"a bridge opens sessions only for names that begin with {names.PERSON_PREFIX!r}"
+        want = f"a bridge opens sessions only for names that begin with {quoted(names.PERSON_PREFIX)}"
         raise Refusal(Reason.WRONG_PRINCIPAL, want)
     if body.principal_id == names.PERSON_PREFIX:
-        raise Refusal(Reason.NAME_INVALID, f"the name has no character after {names.PERSON_PREFIX!r}")
+        raise Refusal(Reason.NAME_INVALID, f"the name has no character after {quoted(names.PERSON_PREFIX)}")
     names.check_printable(body.principal_id)
     if body.attributes is None:
         raise Refusal(Reason.ATTRIBUTE_INVALID, "`attributes` is missing: a bridge must give the person's attributes")
@@ -197,12 +198,12 @@ def revoke(tables: Tables, signer: Signer, body: SessionRevoked) -> list[bytes]:
     """End a session for a bridge or an admin, and return its id; the caller ends the delegations that it granted.
 
     Raises:
-        Refusal: UNKNOWN_SESSION; WRONG_PRINCIPAL for a bridge that did not open it.
+        Refusal: UNKNOWN_SESSION; WRONG_PRINCIPAL for a bridge that did not open it, with this or an earlier key.
     """
     row = tables.sessions.get(body.session)
     if row is None or row.revoked:
         raise Refusal(Reason.UNKNOWN_SESSION)
-    if signer.role == Role.BRIDGE and row.opened_by != signer.kid:
+    if signer.role == Role.BRIDGE and tables.keys.rows[row.opened_by].principal_id != signer.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a bridge revokes only sessions that it opened")
     # A session that has run out can be revoked too: that ends its delegations, and its approvals no longer stand.
     _end(tables, body.session, revoked=True)

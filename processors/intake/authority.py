@@ -6,6 +6,7 @@ A role that is not in the row of an event may not sign it; an event without a ro
 from __future__ import annotations
 
 from processors.refusal import Refusal
+from processors.text.characters import quoted
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
@@ -77,7 +78,8 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     ApplicationEventLogged: frozenset({Role.SESSION, Role.TOOL}),
     RecordsSkipped: frozenset({Role.ADMIN}),
     TimeAccepted: frozenset({Role.ADMIN}),
-    KeyRotated: ROLES - {Role.SESSION, Role.ROOT},  # an admin: keys below admin; the others: their own X25519 key only
+    # An admin: keys of monitors, bridges, enrolment, approvers, attesters; any: its own X25519 half.
+    KeyRotated: ROLES - {Role.SESSION, Role.ROOT, Role.MONITOR},
     AdminRemoved: frozenset({Role.ROOT}),  # and a threshold of root signatures inside
     RootRotated: frozenset({Role.ROOT}),  # and a threshold of root signatures, or of the next ones, inside
     EngineActivated: frozenset({Role.ADMIN}),
@@ -104,10 +106,12 @@ _SEE = "; docs/authority.md lists the roles that may"
 def check_may_sign(role: str, body: Body) -> None:
     """Raise Refusal WRONG_ROLE unless keys of `role` may sign events like `body`."""
     if role not in MAY_SIGN.get(type(body), frozenset()):
-        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {role!r}{_SEE}")
+        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {quoted(role)}{_SEE}")
 
 
 def check_may_register(role: str, registered: str) -> None:
     """Raise Refusal WRONG_ROLE unless keys of `role` may register keys of role `registered`."""
     if role not in MAY_REGISTER.get(registered, frozenset()):
-        raise Refusal(Reason.WRONG_ROLE, f"role {registered!r} may not be registered by role {role!r}{_SEE}")
+        raise Refusal(
+            Reason.WRONG_ROLE, f"role {quoted(registered)} may not be registered by role {quoted(role)}{_SEE}"
+        )
