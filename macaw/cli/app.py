@@ -19,6 +19,7 @@ from macaw.cli import (
     event,
     intake,
     invoke,
+    key,
     log,
     monitor,
     policy,
@@ -63,6 +64,7 @@ def build_app() -> typer.Typer:
         ("delegation", delegation.app),
         ("session", session.app),
         ("event", event.app),
+        ("key", key.app),
     ):
         app.add_typer(group, name=name)
     return app

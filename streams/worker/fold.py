@@ -15,7 +15,7 @@ from typing import NamedTuple
 from processors.effects import Output
 from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
-from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, Signs, VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
@@ -72,7 +72,7 @@ class TenantFold:
     """
 
     tables: Tables
-    signing: SigningKey
+    signing: Signs
     sealer: Sealer
     state: StateMac
     heads: VerifiedHeads = field(default_factory=VerifiedHeads)
@@ -106,10 +106,18 @@ class TenantFold:
             begin = now
             folded += 1
         if not batch.records:
-            raise DecisionKeyError(
-                "the decision key is revoked or past its registration: nothing may be decided with it"
-            )
+            raise DecisionKeyError(self._why_not())
         return folded
+
+    def _why_not(self) -> str:
+        """Return why the key may not sign: it has ended, or is another than the registry has."""
+        kid = self.signing.kid
+        if self.tables.keys.get(kid) is not None:
+            return "the decision key is revoked or past its registration: nothing may be decided with it"
+        return (
+            f"the monitor's key here is {kid.hex()[:16]}, which is not registered: nothing may be decided with it; "
+            "`macaw key list --from-log` compares, so put the registered key back"
+        )
 
     def _tell_fault(self, received: Received, fault: str) -> None:
         """Log at level error that a rule broke. The tenant goes on; the rule needs a correction."""

@@ -217,7 +217,8 @@ def _check_signature(fold: TenantFold, record: Received) -> None:
         signing.verify_signature(fold.signing.public, head, proof.signature)
     except (Refusal, codec.SchemaError, MalformedProofError, SignatureError) as exc:
         raise LogMismatchError(
-            f"the last audit entry, at offset {record.offset}, is not signed by the decision key of this worker"
+            f"the last audit entry, at offset {record.offset}, is not signed by the decision key of this worker, "
+            f"{fold.signing.kid.hex()[:16]}: `macaw key list --from-log` compares"
         ) from exc
 
 
