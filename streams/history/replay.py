@@ -7,7 +7,7 @@ A difference has one of three causes: a rule is not pure, the monitor ran anothe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -118,7 +118,8 @@ class _Comparison:
     counts: Counter[str] = field(default_factory=Counter)
     positions: Counter[Place] = field(default_factory=Counter)
     beyond: int = 0
-    trimmed: set[Place] = field(default_factory=set)  # of these the first records may be kept nowhere
+    trimmed: dict[Place, range] = field(default_factory=dict)  # whose records may be missing, and at which entries
+    begun: set[Place] = field(default_factory=set)  # of which a record was compared
     unkept: int = 0
 
     def fold(self, received: Received, heads: VerifiedHeads) -> Difference | None:
@@ -142,16 +143,19 @@ class _Comparison:
                 return self._difference(place, "missing" if stored is None else "other bytes")
             self.positions[place] += 1
             self.counts[output.topic.name] += 1
+            self.begun.add(place)
         return None
 
     def _is_trimmed(self, place: Place, index: int) -> bool:
-        """True if an output of the entry at `index` stood before the first record that is kept of its partition."""
-        if place in self.trimmed:
-            first = self.stored[place].peek()
-            if first is None or index_of(first) > index:
-                return True
-            self.trimmed.discard(place)
-        return False
+        """True if an output of the entry at `index` may have been removed, and is not there.
+
+        Records may be missing before the first that is kept, and between archive and brokers.
+        """
+        if place not in self.trimmed:
+            return False
+        following = self.stored[place].peek()
+        is_there = following is not None and index_of(following) <= index
+        return not is_there and (place not in self.begun or index in self.trimmed[place])
 
     def rest(self) -> Difference | None:
         """Return the first record of the log that no record of intake caused, if any."""
@@ -184,13 +188,16 @@ class _Comparison:
         return Difference(topic.of(self.tables.tenant_id), partition, self.positions[place], what)
 
 
-def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored], trimmed: Collection[Place] = ()) -> Replayed:
+def compare(
+    tables: Tables, take: Take, stored: Mapping[Place, Stored], trimmed: Mapping[Place, range] | None = None
+) -> Replayed:
     """Fold intake into empty tables and compare with `stored`, for as many records as the audit log has entries.
 
     `take` returns the next record of intake, as the given entry says that it was folded. Nothing else of a stored
-    entry is used. `trimmed` names the partitions that have lost their first records.
+    entry is used. `trimmed` names the partitions that may have lost their first records, with the audit indices at
+    which others may be missing.
     """
-    comparison = _Comparison(tables, stored, trimmed={*trimmed})
+    comparison = _Comparison(tables, stored, trimmed={**(trimmed or {})})
     heads = VerifiedHeads()
     audit = stored[AUDIT, 0]
     difference: Difference | None = None
@@ -228,7 +235,8 @@ def replay(
         # An entry names a digest of its decisions and results, so those that are kept nowhere do not end a replay.
         read = {place: kept.whole(*place) if place[0] is AUDIT else kept.as_kept(*place) for place in ordered}
         stored = {place: Values(one.value for one in present(found.read(found.low))) for place, found in read.items()}
-        trimmed = [place for place, found in read.items() if found.low > 0 or isinstance(found, JoinedRecords)]
+        trimmed = {place: range(0) for place, found in read.items() if found.low > 0}
+        trimmed |= {place: found.seam for place, found in read.items() if isinstance(found, JoinedRecords)}
         if stored[AUDIT, 0].peek() is None:
             raise ReplayError(
                 f"tenant {tenant!r} has no audit entry on {AUDIT.of(tenant)}: run a monitor, or check the tenant's name"
