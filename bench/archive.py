@@ -1,8 +1,8 @@
 """`python -m bench.archive [--quick]`: what archiving costs beside deciding, on Apache Kafka.
 
-A worker decides calls and reports; then an archiver takes the log that came of it, into a folder, in this process. Both
-are counted in records of intake for each CPU-second, user and system, of all threads of the process. The second figure is
-the share of a core that archiving takes of a log that grows by 200 calls a second, in the worker's small transactions.
+A worker decides calls and reports; then an archiver takes the log that came of it, into a folder, in this process.
+Both are counted in records of intake for each CPU-second, user and system, of all threads of the process. The share of
+a core is that of archiving a log that grows by 200 calls a second, in the worker's small transactions.
 """
 
 from __future__ import annotations
