@@ -85,6 +85,7 @@ class RegistryKind(Word):
     """The first part of a key on the registry topic, `kind/hex`."""
 
     TENANT = "tenant"
+    ENGINE = "engine"
     KEY = "key"
     TOOLS = "tools"
     REVOKED = "revoked"

@@ -19,7 +19,6 @@ from processors.evidence.folder_format import (
     UNDECODABLE_KIND,
     EvidenceEvent,
     FormatError,
-    Manifest,
     RegistryEvent,
     Source,
     acts_of,
@@ -79,6 +78,7 @@ class VerdictCode(StrEnum):
     SPLICE = "SPLICE"
     PAYLOAD_MISSING = "PAYLOAD_MISSING"
     SCHEMA_UNKNOWN = "SCHEMA_UNKNOWN"
+    ENGINE_MISSING = "ENGINE_MISSING"  # not a fault of the folder: this version cannot judge the entries from here on
     MALFORMED = "MALFORMED"  # a file does not have its form, or not the digest in the manifest
 
 
@@ -149,9 +149,10 @@ class Schemas:
 class Judge:
     """Judges entries in order. `settle` must be called for index 0, 1, 2, and so on."""
 
-    def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
-        self._tables = Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis)
-        self._topic = AUDIT.of(manifest.tenant)
+    def __init__(self, tables: Tables, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
+        """Begin with empty tables, whose tenant and genesis are those of the log."""
+        self._tables = tables
+        self._topic = AUDIT.of(tables.tenant_id)
         self._heads = VerifiedHeads()
         self._schemas = schemas
         self._registry = registry
@@ -168,6 +169,7 @@ class Judge:
 
         Raises:
             Fault: the entry fails; `index` is its own.
+            EngineMissingError: an entry before it, or the founding itself, names an engine that is not held here.
         """
         entry = item.entry
         if entry is None:
@@ -324,6 +326,7 @@ class Judge:
     def _advance(self, entry: AuditEntry) -> None:
         """Move log time and remove expired rows as the fold does; a key that has left may be registered again."""
         tables = self._tables
+        tables.check_engine()
         tables.now = max(tables.now, entry.now)
         for name, key in tables.due():
             if name == tables.keys.name:

@@ -6,7 +6,7 @@ as they were signed. Following them from the pinned genesis needs no trust in th
 
 from __future__ import annotations
 
-from processors.identity import registry, sessions
+from processors.identity import engines, registry, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, check_names, identify, read
 from processors.intake.unsupported import check_supported
@@ -14,6 +14,7 @@ from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded
 from schemas.reasons import Reason
 from schemas.records import (
@@ -35,7 +36,9 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
 
     Raises:
         Refusal: the event does not belong in a registry or does not hold; `tables` is unchanged.
+        EngineMissingError: an event before this one activated an engine that is not installed here.
     """
+    engines.engine_for(tables, received)
     claim = read(tables, received)
     if now is not None or claim.event is None:
         _follow(tables, received, claim, heads, now or 0)
@@ -65,6 +68,8 @@ def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHea
             case TenantFounded() as body:
                 assert received.value is not None
                 registry.found(tables, body, received.value[5:], 0)
+            case EngineActivated() as body:
+                engines.activate(tables, body)
             case AdminAdded() as body:
                 registry.add_admin(tables, body)
             case PrincipalRegistered() as body:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors.identity import declarations, enrolment, issuers
+from processors.identity import declarations, engines, enrolment, issuers
 from processors.identity.attributes import subject_of
 from processors.identity.keys import live_keys, payer_of, spend
 from processors.intake.authority import check_may_register
@@ -34,7 +34,11 @@ _PROBE = bytes([1] * 32)  # any scalar: libsodium raises if the product is zero,
 
 
 def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> None:
-    """Found the tenant. Raises Refusal NOT_GENESIS unless this is the configured founding event at offset 0."""
+    """Found the tenant.
+
+    Raises:
+        Refusal: NOT_GENESIS unless this is the configured founding event at offset 0; else the part that is malformed.
+    """
     if offset != 0 or len(tables.tenant) or sha256(datum).digest() != tables.genesis:
         raise Refusal(Reason.NOT_GENESIS)
     if body.tenant != tables.tenant_id or f"{body.deployment}/{body.tenant}" != tables.origin:
@@ -55,8 +59,11 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
             root_epoch=0,
             organisation_key=body.organisation_key,
             development=body.development,
+            engine=body.engine,
+            data=body.data,
         ),
     )
+    engines.begin(tables, body)
     for key in body.root_keys:
         _check_point(key)
         _enter(

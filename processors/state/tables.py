@@ -13,22 +13,37 @@ values. Tables are a cache of the log and can always be rebuilt from it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from processors.policy.names import known_as
+from processors.state.engines import Engine, Engines, held_engine, installed
 from processors.state.journal import Change, Journal, RowWrite
+from processors.state.row_rules import (
+    groups_by_session,
+    groups_of_attestation,
+    groups_of_key,
+    groups_of_request,
+    groups_of_session,
+    key_ends_at,
+    session_leaves_at,
+    shares_of_attestation,
+    shares_of_request,
+    weight_of_given,
+    weight_of_request,
+    weight_of_value,
+)
 from processors.state.shares import shares_of, shares_of_sponsor
-from processors.state.table import Room, Shares, Table
+from processors.state.table import Room, Table
 from schemas import limits
 from schemas.events.attributes import weight_of
+from schemas.events.engines import EngineData
 from schemas.rows import (
-    ApprovalGiven,
     AttestationRow,
     CallRow,
     DelegationRow,
+    EngineDataRow,
     GrantRow,
     IdempotencyRow,
     KeyRow,
@@ -54,9 +69,6 @@ R = TypeVar("R")
 D = TypeVar("D")
 
 SINGLETON = b"-"  # the key of a table's only row
-OPEN = "open"  # the group of all requests that may still be approved
-OVER = "over"  # with an event's leaf: the group of the closed requests of that event
-SWEEPING = "sweeping"  # the group of ended sessions and keys while rows that depend on them are leaving
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 _DEADLINES_SPARE = 4096
 
@@ -92,71 +104,22 @@ class TenantLimits:
     prompt_bytes: int = limits.PROMPT_BYTES_MAX
 
 
-def _groups_of_session(row: SessionRow) -> tuple[Hashable, ...]:
-    found = (row.principal_id, ("known as", known_as(row.principal_id)))
-    return (*found, SWEEPING) if row.sweeping else found
-
-
-def _session_leaves_at(row: SessionRow) -> int:
-    # Its key must not be registered again while rows name it.
-    return limits.FOR_EVER_MS if row.sweeping else row.expires_at + limits.SESSION_LINGER_MS
-
-
-def _groups_of_key(row: KeyRow) -> tuple[Hashable, ...]:
-    found = (row.principal_id, ("known as", known_as(row.principal_id)))
-    return (*found, SWEEPING) if row.sweeping else found
-
-
-def _key_ends_at(row: KeyRow) -> int:
-    return limits.FOR_EVER_MS if row.spent or row.expires_at is None else row.expires_at
-
-
-def _groups_of_request(row: RequestRow) -> tuple[Hashable, ...]:
-    if row.closed:
-        return ((OVER, row.event),)
-    found = (OPEN, row.requester, row.event)
-    return found if row.waits else (*found, ("by", row.session_id))
-
-
-def _weight_of_request(row: RequestRow) -> int:
-    opened = 0 if row.opened is None else len(row.opened.event)
-    return len(row.call.event) + opened + _weight_of_given(row.approvals)
-
-
-def _shares_of_request(row: RequestRow) -> Shares:
-    """Return the shares of a request. A closed one has shares of its own, and takes no room from open ones."""
-    shares = shares_of(row.payer)
-    return tuple((f"{OVER} {share}", part) for share, part in shares) if row.closed else shares
-
-
-def _groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
-    found = (row.session_id, (row.session_id, row.key))
-    return found if row.revoked else (*found, ("set with", row.set_with))
-
-
-def _shares_of_attestation(row: AttestationRow) -> Shares:
-    """Return the shares of an attestation. A tool is a guest of its caller; a bridge is not a guest of its persons."""
-    return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
-
-
-def _groups_by_session(row: PromptRow | RuleCellRow) -> tuple[Hashable, ...]:
-    return () if row.session_id is None else (row.session_id,)
-
-
-def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
-    return sum(len(one.signed.event) + weight_of(one.attributes) for one in given)
-
-
-def _weight_of_value(row: VaultRow) -> int:
-    """Return the bytes of a vault value and of the signed events that prove it."""
-    signed = (one for one in (row.written, row.opened) if one is not None)
-    return len(row.value.encode()) + sum(len(one.event) + len(one.proof) for one in signed)
-
-
 class Tables:
     """All state of one tenant's fold, with the tail of its audit log."""
 
-    def __init__(self, *, tenant: str, deployment: str, genesis: bytes, bounds: TenantLimits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tenant: str,
+        deployment: str,
+        genesis: bytes,
+        bounds: TenantLimits | None = None,
+        engines: Engines | None = None,
+    ) -> None:
+        """`engines` are the ones that may decide; without it, those of this installation."""
+        self.engines = installed() if engines is None else engines
+        self._engine: Engine | None = None  # of the record under way, once it was asked for
+        self._engine_version = -1  # of the table `tenant`, which `_engine` was taken from
         self.tenant_id = tenant
         self.origin = f"{deployment}/{tenant}"
         self.genesis = genesis
@@ -164,6 +127,7 @@ class Tables:
         self._journal = Journal()
         self._deadlines: list[tuple[int, str, bytes]] = []
         self.tenant: Table[TenantRow] = self._table("tenant")
+        self.engine_data: Table[EngineDataRow] = self._table("engine_data")
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.policies: Table[PolicyRow] = self._table("policies")
         self.sequences: Table[SequenceRow] = self._table("sequences")
@@ -184,8 +148,8 @@ class Tables:
     def _who_is_who(self, most: TenantLimits) -> None:
         self.keys: Table[KeyRow] = self._table(
             "keys",
-            _key_ends_at,
-            groups=_groups_of_key,
+            key_ends_at,
+            groups=groups_of_key,
             payers=lambda k: () if k.spent else shares_of(k.payer),
             room=Room(most.keys),
         )
@@ -194,8 +158,8 @@ class Tables:
         )
         self.sessions: Table[SessionRow] = self._table(
             "sessions",
-            _session_leaves_at,
-            groups=_groups_of_session,
+            session_leaves_at,
+            groups=groups_of_session,
             payers=lambda s: shares_of(s.payer),
             weigh=lambda s: limits.SESSION_OWN_BYTES + weight_of(s.attributes),
             room=Room(most.sessions, most.session_bytes),
@@ -231,14 +195,14 @@ class Tables:
         self.cells: Table[RuleCellRow] = self._table(
             "cells",
             lambda c: c.until,
-            groups=_groups_by_session,
+            groups=groups_by_session,
             payers=lambda c: shares_of(c.payer),
             room=Room(most.cells),
         )
         self.prompts: Table[PromptRow] = self._table(
             "prompts",
             lambda p: p.until,
-            groups=_groups_by_session,
+            groups=groups_by_session,
             payers=lambda p: shares_of(p.payer),
             weigh=lambda p: sum(map(len, p.policies)),
             room=Room(most.prompts, most.prompt_bytes),
@@ -249,17 +213,17 @@ class Tables:
         self.attestations: Table[AttestationRow] = self._table(
             "attestations",
             lambda a: a.until,
-            groups=_groups_of_attestation,
-            payers=_shares_of_attestation,
+            groups=groups_of_attestation,
+            payers=shares_of_attestation,
             weigh=lambda a: len(a.key) + len(a.value),
             room=Room(most.attestations, most.attestation_bytes),
         )
         self.requests: Table[RequestRow] = self._table(
             "requests",
             lambda r: r.until,
-            groups=_groups_of_request,
-            payers=_shares_of_request,
-            weigh=_weight_of_request,
+            groups=groups_of_request,
+            payers=shares_of_request,
+            weigh=weight_of_request,
             room=Room(most.requests, most.pending_bytes),
         )
         self.pending: Table[PendingRow] = self._table(
@@ -274,7 +238,7 @@ class Tables:
             "grants",
             lambda g: g.until,
             payers=lambda g: shares_of(g.payer),
-            weigh=lambda g: _weight_of_given(g.approvals),
+            weigh=lambda g: weight_of_given(g.approvals),
             room=Room(most.grants, most.grant_bytes),
         )
         self.delegations: Table[DelegationRow] = self._table(
@@ -293,7 +257,7 @@ class Tables:
             lambda v: v.until,
             groups=lambda v: (v.scope,),
             payers=lambda v: shares_of(v.payer),
-            weigh=_weight_of_value,
+            weigh=weight_of_value,
             room=Room(most.vault_keys, most.vault_bytes),
         )
 
@@ -308,6 +272,37 @@ class Tables:
             self._derived[table.name] = (table.version, value)
         return value  # type: ignore[no-any-return]
 
+    # --- the engine ---
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the record under way; between records, that of the next one.
+
+        A record that activates another engine is still decided by the one before. Before the founding event it is the
+        lowest engine that is held. Raises EngineMissingError.
+        """
+        if self._engine is None:
+            row = self.tenant.rows.get(SINGLETON)
+            self.decide_by(*((min(self.engines), None) if row is None else (row.engine, row.data)))
+            assert self._engine is not None
+        return self._engine
+
+    def check_engine(self) -> None:
+        """Raise EngineMissingError unless the engine of the next record is held."""
+        self._engine = self.engine
+
+    def decide_by(self, number: int, data: tuple[EngineData, ...] | None) -> None:
+        """Let an engine decide until the row of the tenant has changed and the record has ended.
+
+        Raises EngineMissingError. Only the founding event is decided by another engine than the row's.
+        """
+        self._engine = self.engines[number] if data is None else held_engine(number, data, self.engines)
+        self._engine_version = self.tenant.version
+
+    def _forget_engine(self) -> None:
+        if self._engine_version != self.tenant.version:
+            self._engine = None
+
     # --- transactions ---
 
     def savepoint(self) -> int:
@@ -321,11 +316,13 @@ class Tables:
     def rollback(self) -> None:
         """Undo every write that is not committed: those of an aborted transaction, and later ones built on them."""
         self._journal.rollback()
+        self._forget_engine()
         self.next_index, self.prev, self.now = self._tail
 
     def end_record(self, leaf: bytes) -> None:
         """Move the tail of the audit log past the entry with this log leaf; its record writes no more."""
         self._journal.end_record(self.next_index, self.now)
+        self._forget_engine()
         self.prev = leaf
         self.next_index += 1
 
@@ -340,6 +337,7 @@ class Tables:
     def prepare(self) -> None:
         """Put the writes so far into a transaction. Later writes build on them, and belong to the next transaction."""
         self._journal.prepare()
+        self._forget_engine()
         self._prepared_tail = (self.next_index, self.prev, self.now)
 
     def commit_prepared(self) -> None:

@@ -20,6 +20,7 @@ from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.events.attributes import NONE, Attributes
 from tests.builders import Actor, keys_of
+from tests.engines import EVERY
 from tests.schemas.test_codec import CLASSES
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, attests, declared
 from tests.world import HOUR_MS
@@ -57,7 +58,7 @@ FITTING: dict[str, list[Any]] = {
     "prefix": ["", "p"], "after": [""], "limit": [1, 100],
     "role": ["agent", "service", "tool", "approver"], "issuer": ["development"], "ttl_ms": LIVES,
     "max_uses": [1, 10**6], "tools": [()], "enrolment": [None], "on_behalf_of": [None], "event_type": ["x"],
-    "prompts": [()],
+    "prompts": [()], "engine": [1, 2, 3], "data": [()],
 }  # fmt: skip
 
 
@@ -173,7 +174,7 @@ _ENDS = {"SessionClosed", "SessionRevoked", "PrincipalRevoked"}
 
 def spoken(seed: int) -> Babel:
     """Return a tenant after everybody has spoken."""
-    world = Babel(f"babel {seed}")
+    world = Babel(f"babel {seed}", engines=EVERY)
     world.begin(seed)
     for _ in range(RECORDS):
         world.say()

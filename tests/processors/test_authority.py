@@ -88,7 +88,7 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "KeyRotated": dict.fromkeys([r for r in ROLES if r not in {"root", "session"}], ("refused", "NOT_SUPPORTED")),
     "AdminRemoved": {"root": ("refused", "NOT_SUPPORTED")},
     "RootRotated": {"root": ("refused", "NOT_SUPPORTED")},
-    "EngineActivated": {"admin": ("refused", "NOT_SUPPORTED")},
+    "EngineActivated": {"admin": ("accepted", "")},
     "ToolsOffered": {"session": ("refused", "NOT_SUPPORTED")},
     **{
         kind: {"admin": ("refused", "NOT_SUPPORTED")}

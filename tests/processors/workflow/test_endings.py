@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from processors.state.row_rules import SWEEPING
 from processors.state.table import Table
-from processors.state.tables import SWEEPING, Tables, TenantLimits
+from processors.state.tables import Tables, TenantLimits
 from schemas import codec, limits
 from schemas.events.attributes import NONE, Attributes
 from schemas.topics import OPS_ATTESTATIONS, OPS_CONTEXT
