@@ -222,7 +222,7 @@ class _Walk:
     def _holds(self, item: Item) -> bool:
         try:
             self._judge.settle(item)
-        except Fault:
+        except (Fault, EngineMissingError):
             return False
         return True
 

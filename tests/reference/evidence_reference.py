@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.reference.avro_reference import NotAvroError, read_datum
-from tests.reference.registry_reference import EVENT, NAMES, SCHEMAS, Refused, Registry, names_fit, verifies
+from tests.reference.registry_reference import (
+    EVENT,
+    FIRST,
+    NAMES,
+    SCHEMAS,
+    Held,
+    Refused,
+    Registry,
+    names_fit,
+    verifies,
+)
 from tests.reference.wire_reference import avro, digest, lp, u
 
 Json = dict[str, Any]
@@ -16,7 +26,7 @@ ENTRY = "macaw.v1.AuditEntry"
 DATA = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
 TEXTS = {digest(text): text for text in SCHEMAS.values()}
 ROOT_ACTS = {"AdminAdded", "AdminRemoved", "RootRotated"}
-REGISTRY_KINDS = {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"} | {
+REGISTRY_KINDS = {"TenantFounded", "EngineActivated", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"} | {
     "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
             "MALFORMED_PROOF"}  # fmt: skip
@@ -28,10 +38,10 @@ class Verdict(Exception):  # noqa: N818 - a word on its way up
     """Code and index."""
 
 
-def verdict_of(files: Mapping[str, bytes], genesis: bytes) -> tuple[str, int | None]:
+def verdict_of(files: Mapping[str, bytes], genesis: bytes, held: Held = FIRST) -> tuple[str, int | None]:
     """Return (code, index) for a folder in memory."""
     try:
-        Walk(files, genesis).run()
+        Walk(files, genesis, held).run()
     except Verdict as found:
         return found.args
     return "UNWITNESSED", None
@@ -109,7 +119,7 @@ class Entry:
 class Walk:
     """Steps 1 to 3 of section 8."""
 
-    def __init__(self, files: Mapping[str, bytes], genesis: bytes) -> None:
+    def __init__(self, files: Mapping[str, bytes], genesis: bytes, held: Held) -> None:
         self.files = files
         if not {"manifest.json", *DATA} <= set(files):
             raise Verdict("MALFORMED", None)
@@ -122,7 +132,7 @@ class Walk:
         names = {f"schemas/{one.hex()}.avsc": one for one in TEXTS}
         self.schemas = {one for name, one in names.items() if files.get(name) == TEXTS[one]}
         self.used: set[bytes] = set()
-        self.registry = Registry(self.tenant, manifest["origin"], genesis)
+        self.registry = Registry(self.tenant, manifest["origin"], genesis, held)
         self.last = (0, -1)
         (self.entries, self.ended), (self.proofs, self.proofs_ended), (self.events, self.events_ended) = (
             records(files[name], most) for name, most in zip(DATA, (65_535, 1024, RECORD_MAX), strict=False)
@@ -197,6 +207,7 @@ class Walk:
         if says is None:
             self._check_signature(one)
             raise Verdict("MALFORMED", one.index)
+        self._check_engine(one)
         registry.expire(says["now"])
         if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8):
             self._fold(self.pending[0][8:], says["now"])
@@ -208,6 +219,13 @@ class Walk:
             raise Verdict("BAD_LINK", one.index)
         self.last = says["now"], says["offset"]
         self._check_registry(one, says, self._check_event(one, says))
+
+    def _check_engine(self, one: Entry) -> None:
+        founding = self.pending[0][8:] if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8) else b""
+        found = signed_event(founding)
+        framed = None if found is None or found[0] not in TEXTS else (self._framed(found[0], found[3]), *found[1:3])
+        if not self.registry.decides(framed):
+            raise Verdict("ENGINE_MISSING", one.index)
 
     def _check_signature(self, one: Entry) -> None:
         kid = (one.proof or b"")[:32]

@@ -31,9 +31,12 @@ ADMINS_ROLES = {"monitor", "enrolment", "bridge", "approver", "attester"} | PROG
 ROLES = ADMINS_ROLES | {"root", "admin"}
 MAY_SIGN = {
     "TenantFounded": {"admin"}, "AdminAdded": {"root"}, "PrincipalRegistered": {"admin", "enrolment"},
-    "PrincipalRevoked": ROLES,
+    "PrincipalRevoked": ROLES, "EngineActivated": {"admin"},
     "SessionOpened": PROGRAMS | {"bridge"}, "SessionClosed": {"session"}, "SessionRevoked": {"admin", "bridge"},
 }  # fmt: skip
+# The engines that a reader holds, each with its data by name: section 14.
+Held = dict[int, dict[str, str]]
+FIRST: Held = {1: {}}
 
 
 class Refused(Exception):  # noqa: N818 - as the page says it
@@ -51,7 +54,8 @@ def printable(text: str) -> bool:
 class Registry:
     """Section 7, at log time."""
 
-    def __init__(self, tenant: str, origin: str, genesis: bytes) -> None:
+    def __init__(self, tenant: str, origin: str, genesis: bytes, held: Held = FIRST) -> None:
+        self.held, self.engine, self.data_ever = held, (1, {}), dict[str, str]()
         self.tenant, self.origin, self.genesis = tenant, origin, genesis
         self.keys: dict[bytes, Json] = {}
         self.sessions: dict[bytes, Json] = {}
@@ -67,6 +71,15 @@ class Registry:
         for ends, kid in due[:64]:
             if ends <= self.now:
                 self.left[kid] = self.sessions.pop(kid)
+
+    def decides(self, founding: tuple[bytes, bytes, bytes] | None) -> bool:
+        """True if the engine of the next entry is held; entry 0 comes with its founding event."""
+        number, data = self.engine
+        if founding is not None:
+            claim = self.read(*founding)
+            if claim["kind"] == "TenantFounded" and digest(claim["datum"]) == self.genesis:
+                number, data = claim["body"].get("engine", 1), named(claim["body"].get("data", []))
+        return number in self.held and (self.held[number] == data or (number == 1 and not data))
 
     # --- steps 1 to 4 of section 3
 
@@ -189,6 +202,25 @@ class Registry:
         for role in ("admin", "monitor"):
             self._offered(body[role], role, bytes(32))
             self._enter(role, body[role]["principal_id"], raw(body[role]["ed25519"]), self.genesis)
+        self._name_data(body.get("data", []))
+        self.engine = body.get("engine", 1), named(body.get("data", []))
+
+    def _EngineActivated(self, _: Json, body: Json) -> None:  # noqa: N802
+        if not 0 < len(body["reason"]) <= 1024:
+            raise Refused("ENGINE_FORM")
+        if body["engine"] <= self.engine[0]:
+            raise Refused("ENGINE_NOT_NEWER")
+        self._name_data(body["data"])
+        self.engine = body["engine"], named(body["data"])
+
+    def _name_data(self, data: list[Json]) -> None:
+        names = [one["name"] for one in data]
+        fits = all(re.fullmatch("[!-~]([ -~]{0,126}[!-~])?", name) for name in names)
+        if len(data) > 64 or not fits or names != sorted(set(names)) or any(len(one["sha256"]) != 64 for one in data):
+            raise Refused("ENGINE_FORM")
+        if any(self.data_ever.get(one["name"], one["sha256"]) != one["sha256"] for one in data):
+            raise Refused("ENGINE_DATA_CONFLICT")
+        self.data_ever |= named(data)
 
     def _AdminAdded(self, _: Json, body: Json) -> None:  # noqa: N802
         assert self.founding is not None
@@ -317,6 +349,10 @@ class Registry:
         row: Json = {"role": role, "principal": name, "ed25519": ed25519, "revoked": False, "expires": None}
         self.keys[kid] = row | {"grant": None, "attributes": {}, "enrolled": 0}
         return self.keys[kid]
+
+
+def named(data: list[Json]) -> dict[str, str]:
+    return {one["name"]: one["sha256"] for one in data}
 
 
 def names_fit(claim: Json, by: Json) -> None:
