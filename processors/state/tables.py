@@ -117,7 +117,7 @@ class Tables:
         engines: Engines | None = None,
     ) -> None:
         """`engines` are the ones that may decide; without it, those of this installation."""
-        self.engines = installed() if engines is None else engines
+        self.engines = engines
         self._engine: Engine | None = None  # of the record under way, once it was asked for
         self._engine_version = -1  # of the table `tenant`, which `_engine` was taken from
         self.tenant_id = tenant
@@ -283,7 +283,7 @@ class Tables:
         """
         if self._engine is None:
             row = self.tenant.rows.get(SINGLETON)
-            self.decide_by(*((min(self.engines), None) if row is None else (row.engine, row.data)))
+            self.decide_by(*((min(self.engines or installed()), None) if row is None else (row.engine, row.data)))
             assert self._engine is not None
         return self._engine
 
@@ -296,7 +296,8 @@ class Tables:
 
         Raises EngineMissingError. Only the founding event is decided by another engine than the row's.
         """
-        self._engine = self.engines[number] if data is None else held_engine(number, data, self.engines)
+        held = self.engines or installed()
+        self._engine = held[number] if data is None else held_engine(number, data, held)
         self._engine_version = self.tenant.version
 
     def _forget_engine(self) -> None:
