@@ -22,7 +22,7 @@ BOUNDS = {
     "processors/policy": (43, 18),
     "producers": (5, 3),
     "streams": (10, 3),
-    "streams/worker": (17, 7),
+    "streams/worker": (18, 7),
     "streams/views": (14, 5),
     "macaw": (3, 2),
     "macaw/cli": (30, 6),

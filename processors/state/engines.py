@@ -51,7 +51,8 @@ class EngineMissingError(StoppedError):
 
     def __init__(self, number: int, wanted: tuple[EngineData, ...], held: Engines) -> None:
         self.number, self.wanted = number, wanted
-        super().__init__(f"{self.code}: {_difference(number, wanted, held)}; see docs/engines.md")
+        self.told = f"{_difference(number, wanted, held)}; see docs/engines.md"  # without the code
+        super().__init__(f"{self.code}: {self.told}")
 
 
 def held_engine(number: int, wanted: tuple[EngineData, ...], held: Engines) -> Engine:

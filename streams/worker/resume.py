@@ -25,6 +25,7 @@ from processors.intake.identify import Claim, read
 from processors.proof import signing
 from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
+from processors.state.engines import EngineMissingError
 from processors.state.tables import Tables
 from processors.step import step
 from producers.kafka.consuming import UnreadableBatchError
@@ -39,6 +40,7 @@ from streams.worker.fold import TenantFold
 from streams.worker.restart_reading import AppendedIntake, RestartReader
 from streams.worker.resume_errors import (
     LogMismatchError,
+    NoEngineError,
     NotConfiguredError,
     ResumeError,
     ResumeMismatchError,
@@ -93,6 +95,8 @@ class Restoration:
             self._future.set_result(self._restored())
         except ResumeError as exc:
             self._future.set_exception(exc)
+        except EngineMissingError as exc:
+            self._future.set_exception(NoEngineError(exc.told))
         except Exception as exc:  # noqa: BLE001 - the fault of one tenant; the loop reports it and others go on
             failed = ResumeError(f"{type(exc).__name__}: {exc}")
             failed.__cause__ = exc
@@ -115,6 +119,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
 
     Raises:
         ResumeError: ResumeMismatchError, LogMismatchError, StateMismatchError, or a topic cannot be read.
+        EngineMissingError: the engine of the next record, or of one that is folded again, is not installed here.
     """
     tenant = fold.tables.tenant_id
     # This is asked first: once it answers, no open transaction of an earlier owner can still append to the log.
@@ -144,6 +149,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
             _rebuild(fold, reader, intake, tail, low)
             fold.state.reset_to(fold.tables, rows)
+    fold.tables.check_engine()
     return position
 
 

@@ -37,3 +37,10 @@ class StateMismatchError(ResumeError):
 
     code = "STATE_MISMATCH"
     is_passing = False
+
+
+class NoEngineError(ResumeError):
+    """The tenant decides by an engine that is not installed on this worker."""
+
+    code = "ENGINE_MISSING"
+    is_passing = False
