@@ -24,6 +24,9 @@ def _request(tables: Any, effects: Any, act: Any) -> tuple[str, str]:
 SECOND = Engine(2, DATA_2, {InvocationRequested: _request})
 BOTH: Engines = {**installed(), 2: SECOND}
 ONLY_SECOND: Engines = {2: SECOND}
+DATA_3 = DATA_2[:1]
+THIRD = Engine(3, DATA_3)  # decides as engine 1 does
+THIRD_TOO: Engines = {3: THIRD}
 
 
 class AnyData(tuple[EngineData, ...]):

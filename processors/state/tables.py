@@ -120,7 +120,7 @@ class Tables:
         self.engines = engines
         self._engine: Engine | None = None  # of the record under way, once it was asked for
         self._engine_version = -1  # of the table `tenant`, which `_engine` was taken from
-        self.tenant_id = tenant
+        self.tenant_id, self.deployment = tenant, deployment
         self.origin = f"{deployment}/{tenant}"
         self.genesis = genesis
         self.limits = bounds or TenantLimits()
