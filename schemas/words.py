@@ -85,12 +85,14 @@ class RegistryKind(Word):
     """The first part of a key on the registry topic, `kind/hex`."""
 
     TENANT = "tenant"
-    ENGINE = "engine"
     KEY = "key"
     TOOLS = "tools"
     REVOKED = "revoked"
     SESSION = "session"
     ENDED = "ended"
+    ROOTS = "roots"  # a rotation of the root keys, by its epoch
+    SEALING = "sealing"  # the newest X25519 half of a key, where it is not that of the registration
+    ENGINE = "engine"  # an activation, by its event
 
 
 class Stage(IntEnum):

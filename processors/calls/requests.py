@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from processors.calls.standing import request_id, standing
 from processors.policy.documents import INTENT_ID
-from processors.state.row_rules import OVER
+from processors.state.groups import OVER
 from processors.state.tables import Tables
 from schemas import limits
 from schemas.events.attributes import RequiredBy

@@ -34,7 +34,7 @@ from processors.policy.patterns import resource_name
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
-from processors.state.row_rules import OPEN, OVER
+from processors.state.groups import OPEN, OVER
 from processors.state.tables import Tables
 from schemas import limits
 from schemas.events.workflow import StateQueried

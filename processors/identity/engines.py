@@ -18,6 +18,7 @@ from processors.intake.identify import Received
 from processors.refusal import Refusal
 from processors.state.engines import Engine
 from processors.state.tables import SINGLETON, Tables
+from processors.text.characters import quoted
 from schemas import codec, limits
 from schemas.events.engines import EngineActivated, EngineData
 from schemas.reasons import Reason
@@ -78,7 +79,7 @@ def _name_data(tables: Tables, number: int, data: tuple[EngineData, ...]) -> Non
         if known is None:
             tables.engine_data.put(one.name.encode(), EngineDataRow(sha256=one.sha256, since=number))
         elif known.sha256 != one.sha256:
-            told = f"{one.name!r} has had another digest since engine {known.since}"
+            told = f"{quoted(one.name)} has had another digest since engine {known.since}"
             raise Refusal(Reason.ENGINE_DATA_CONFLICT, told)
 
 
@@ -86,7 +87,7 @@ def _check_form(data: tuple[EngineData, ...]) -> None:
     if len(data) > limits.ENGINE_DATA_MAX:
         raise Refusal(Reason.ENGINE_FORM, f"got {len(data)} data, want at most {limits.ENGINE_DATA_MAX}")
     for number, one in enumerate(data):
-        is_printable = one.name.isascii() and one.name.isprintable() and one.name == one.name.strip()
+        is_printable = all(" " <= char <= "~" for char in one.name) and " " not in {one.name[:1], one.name[-1:]}
         if not is_printable or not 0 < len(one.name) <= limits.ENGINE_DATA_NAME_CHARS_MAX:
             want = f"1 to {limits.ENGINE_DATA_NAME_CHARS_MAX} printable ASCII characters"
             raise Refusal(Reason.ENGINE_FORM, f"the name of datum {number} does not have {want}")

@@ -11,7 +11,6 @@ from typing import Any
 
 from processors.refusal import Refusal
 from schemas.events.attributes import Attributes
-from schemas.events.keys import AdminRemoved, KeyRotated, RootRotated
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.tools import ToolDeclaration, ToolsOffered
 from schemas.events.workflow import ContextWritten
@@ -20,7 +19,6 @@ from schemas.records import EnrolmentGrant, InvocationRequested, PrincipalRegist
 
 BODIES: frozenset[type] = frozenset({
     ToolsOffered, IdentityProviderTrusted, IdentityProviderDistrusted,
-    KeyRotated, AdminRemoved, RootRotated,
 })  # fmt: skip
 FIELDS: Mapping[type, tuple[str, ...]] = {
     InvocationRequested: ("target", "bodies"),

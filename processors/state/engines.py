@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from processors.engine import ENGINE, data
+from processors.text.characters import quoted
 from schemas.errors import StoppedError
 from schemas.events.engines import EngineData
 
@@ -77,9 +78,9 @@ def _difference(number: int, wanted: tuple[EngineData, ...], held: Engines) -> s
             f"that holds engine {number}"
         )
     ours, theirs = ({one.name: one.sha256 for one in some} for some in (engine.data, wanted))
-    differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    differing = [name for name in sorted({**ours, **theirs}) if ours.get(name) != theirs.get(name)]
     told = "; ".join(
-        f"{name!r}: want {_digest(theirs.get(name))}, here {_digest(ours.get(name))}"
+        f"{quoted(name)}: want {_digest(theirs.get(name))}, here {_digest(ours.get(name))}"
         for name in differing[:DIFFERENCES_SHOWN]
     )
     more = f"; and {len(differing) - DIFFERENCES_SHOWN} more" if len(differing) > DIFFERENCES_SHOWN else ""

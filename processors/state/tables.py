@@ -19,13 +19,15 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from processors.state.engines import Engine, Engines, held_engine, installed
-from processors.state.journal import Change, Journal, RowWrite
-from processors.state.row_rules import (
+from processors.state.groups import (
     groups_by_session,
     groups_of_attestation,
     groups_of_key,
     groups_of_request,
     groups_of_session,
+)
+from processors.state.journal import Change, Journal, RowWrite
+from processors.state.measures import (
     key_ends_at,
     session_leaves_at,
     shares_of_attestation,
@@ -281,24 +283,21 @@ class Tables:
         A record that activates another engine is still decided by the one before. Before the founding event it is the
         lowest engine that is held. Raises EngineMissingError.
         """
-        if self._engine is None:
-            row = self.tenant.rows.get(SINGLETON)
-            self.decide_by(*((min(self.engines or installed()), None) if row is None else (row.engine, row.data)))
-            assert self._engine is not None
-        return self._engine
+        if self._engine is not None:
+            return self._engine
+        row = self.tenant.rows.get(SINGLETON)
+        return self.decide_by(*((min(self.engines or installed()), None) if row is None else (row.engine, row.data)))
 
     def check_engine(self) -> None:
         """Raise EngineMissingError unless the engine of the next record is held."""
         self._engine = self.engine
 
-    def decide_by(self, number: int, data: tuple[EngineData, ...] | None) -> None:
-        """Let an engine decide until the row of the tenant has changed and the record has ended.
-
-        Raises EngineMissingError. Only the founding event is decided by another engine than the row's.
-        """
+    def decide_by(self, number: int, data: tuple[EngineData, ...] | None) -> Engine:
+        """Let an engine decide until the tenant's row has changed and the record ended. Raises EngineMissingError."""
         held = self.engines or installed()
         self._engine = held[number] if data is None else held_engine(number, data, held)
         self._engine_version = self.tenant.version
+        return self._engine
 
     def _forget_engine(self) -> None:
         if self._engine_version != self.tenant.version:

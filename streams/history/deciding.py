@@ -22,7 +22,7 @@ from schemas import codec
 from schemas.rows import TenantRow
 from streams.history.engine_host import resume_at, state_of
 from streams.history.engine_process import EngineProcess, HandoverError
-from streams.history.engine_wire import Message, Written, pack, pack_hello, pack_row
+from streams.history.engine_wire import Packet, Written, pack, pack_hello, pack_row
 from streams.history.state_rows import UnknownTableError, restore_rows, row_key
 
 Commands = Mapping[int, Sequence[str]]
@@ -112,6 +112,6 @@ class Decider:
             ) from exc
 
 
-def _messages(rows: Sequence[tuple[bytes, bytes]], tail: Message) -> Iterator[bytes]:
+def _messages(rows: Sequence[tuple[bytes, bytes]], tail: Packet) -> Iterator[bytes]:
     yield from (pack_row(key, value) for key, value in rows)
     yield pack(tail.kind, tail.body)

@@ -21,8 +21,8 @@ from schemas.events.engines import EngineData
 from streams.history.engine_wire import (
     FORMAT,
     Kind,
-    Message,
     MessageError,
+    Packet,
     Written,
     json_in,
     pack,
@@ -58,12 +58,12 @@ def serve(questions: BinaryIO, answers: BinaryIO, engines: Engines | None = None
     return 0
 
 
-def _messages(questions: BinaryIO) -> Iterator[Message]:
+def _messages(questions: BinaryIO) -> Iterator[Packet]:
     while (message := read_message(questions.read)) is not None:
         yield message
 
 
-def _answers(messages: Iterator[Message], engines: Engines | None) -> Iterator[bytes]:
+def _answers(messages: Iterator[Packet], engines: Engines | None) -> Iterator[bytes]:
     tables, wanted = _begun(messages, engines)
     yield pack_json(Kind.READY, format=FORMAT)
     heads = VerifiedHeads()
@@ -76,7 +76,7 @@ def _answers(messages: Iterator[Message], engines: Engines | None) -> Iterator[b
             raise MessageError(f"got a message {message.kind.name}, want RECORD or STATE")
 
 
-def _begun(messages: Iterator[Message], engines: Engines | None) -> tuple[Tables, int]:
+def _begun(messages: Iterator[Packet], engines: Engines | None) -> tuple[Tables, int]:
     """Return the tables as they were handed over, and the number of the engine that this host was started for."""
     hello = next(messages, None)
     if hello is None or hello.kind is not Kind.HELLO:
@@ -100,7 +100,7 @@ def _begun(messages: Iterator[Message], engines: Engines | None) -> tuple[Tables
     raise MessageError("the pipe ended before the state was whole")
 
 
-def _folded(tables: Tables, wanted: int, message: Message, heads: VerifiedHeads) -> Iterator[bytes]:
+def _folded(tables: Tables, wanted: int, message: Packet, heads: VerifiedHeads) -> Iterator[bytes]:
     received = record_in(message.body)
     try:
         if tables.tenant.rows and tables.engine.number != wanted:
@@ -126,7 +126,7 @@ def state_of(tables: Tables) -> Iterator[bytes]:
     yield pack_json(Kind.TAIL, next_index=tables.next_index, prev=tables.prev.hex(), now=tables.now)
 
 
-def resume_at(tables: Tables, tail: Message) -> None:
+def resume_at(tables: Tables, tail: Packet) -> None:
     """Set the tail of the audit log. Raises MessageError."""
     told = json_in(tail)
     try:

@@ -16,8 +16,8 @@ from schemas.errors import StoppedError
 from streams.history.engine_wire import (
     FORMAT,
     Kind,
-    Message,
     MessageError,
+    Packet,
     Written,
     json_in,
     output_in,
@@ -120,7 +120,7 @@ class EngineProcess:
             raise self._failed(f"it answered a record with {message.kind.name}")
         return outputs
 
-    def state(self) -> tuple[list[tuple[bytes, bytes]], Message]:
+    def state(self) -> tuple[list[tuple[bytes, bytes]], Packet]:
         """Return the rows of the state and its tail. Raises HandoverError."""
         self._send(pack(Kind.STATE))
         rows, size = [], 0
@@ -147,7 +147,7 @@ class EngineProcess:
             except BrokenPipeError:
                 raise self._told_failure() from None
 
-    def _next(self, seconds: float = ANSWER_SECONDS) -> Message:
+    def _next(self, seconds: float = ANSWER_SECONDS) -> Packet:
         self._until = time.monotonic() + seconds
         try:
             message = read_message(self._read)

@@ -63,7 +63,7 @@ class MessageError(EvidenceError):
     """The bytes on the pipe are not a message of this protocol."""
 
 
-class Message(NamedTuple):
+class Packet(NamedTuple):
     """One message."""
 
     kind: Kind
@@ -85,7 +85,7 @@ def pack(kind: Kind, body: bytes = b"") -> bytes:
     return (len(body) + 1).to_bytes(LENGTH_BYTES, "big") + bytes([kind]) + body
 
 
-def read_message(read: Callable[[int], bytes]) -> Message | None:
+def read_message(read: Callable[[int], bytes]) -> Packet | None:
     """Return the next message, or None at the end. `read` returns exactly so many bytes, or fewer at the end.
 
     Raises:
@@ -101,7 +101,7 @@ def read_message(read: Callable[[int], bytes]) -> Message | None:
     if len(data) < length:
         raise MessageError("the pipe ended inside a message")
     try:
-        return Message(Kind(data[0]), data[1:])
+        return Packet(Kind(data[0]), data[1:])
     except ValueError as exc:
         raise MessageError(f"got a message of kind {data[0]}, which is not known") from exc
 
@@ -111,7 +111,7 @@ def pack_json(kind: Kind, **members: Any) -> bytes:
     return pack(kind, json.dumps(members, sort_keys=True).encode())
 
 
-def json_in(message: Message) -> dict[str, Any]:
+def json_in(message: Packet) -> dict[str, Any]:
     """Return the members of a message. Raises MessageError."""
     try:
         found = json.loads(message.body)

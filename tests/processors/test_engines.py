@@ -125,7 +125,8 @@ def test_an_activation_has_a_reason(reason: str) -> None:
     """It stands on the log for ever."""
     world = World.founded(engines=BOTH)
 
-    assert world.send(activation(reason=reason), world.admin).says == ("refused", "ENGINE_FORM")
+    why = "LIMIT_EXCEEDED" if reason else "ENGINE_FORM"  # as of every reason that is too long
+    assert world.send(activation(reason=reason), world.admin).says == ("refused", why)
 
 
 def test_as_many_data_as_are_allowed_pass() -> None:

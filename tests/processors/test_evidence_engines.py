@@ -11,7 +11,7 @@ from tests.engines import BOTH, DATA_2, ONLY_SECOND, activation
 from tests.reference.evidence_reference import verdict_of
 from tests.reference.folder_changes import bit_in
 from tests.reference.log_builder import FolderInMemory, SmallLog
-from tests.reference.registry_reference import FIRST, Held
+from tests.reference.registry_engines import FIRST, Held
 from tests.world import Office
 
 HELD: Held = {**FIRST, 2: {one.name: one.sha256.hex() for one in DATA_2}}

@@ -8,17 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.reference.avro_reference import NotAvroError, read_datum
-from tests.reference.registry_reference import (
-    EVENT,
-    FIRST,
-    NAMES,
-    SCHEMAS,
-    Held,
-    Refused,
-    Registry,
-    names_fit,
-    verifies,
-)
+from tests.reference.registry_engines import FIRST, Held
+from tests.reference.registry_parts import EVENT, NAMES, SCHEMAS, Refused, names_fit, verifies
+from tests.reference.registry_reference import Registry
 from tests.reference.wire_reference import avro, digest, lp, u
 
 Json = dict[str, Any]
@@ -26,8 +18,8 @@ ENTRY = "macaw.v1.AuditEntry"
 DATA = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
 TEXTS = {digest(text): text for text in SCHEMAS.values()}
 ROOT_ACTS = {"AdminAdded", "AdminRemoved", "RootRotated"}
-REGISTRY_KINDS = {"TenantFounded", "EngineActivated", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"} | {
-    "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
+REGISTRY_KINDS = ROOT_ACTS | {"TenantFounded", "KeyRotated", "PrincipalRegistered", "PrincipalRevoked"} | {
+    "EngineActivated", "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
             "MALFORMED_PROOF"}  # fmt: skip
 RECORD_MAX = 1_310_976
@@ -121,9 +113,7 @@ class Walk:
 
     def __init__(self, files: Mapping[str, bytes], genesis: bytes, held: Held) -> None:
         self.files = files
-        if not {"manifest.json", *DATA} <= set(files):
-            raise Verdict("MALFORMED", None)
-        manifest = manifest_of(files["manifest.json"])
+        manifest = manifest_of(files["manifest.json"]) if {"manifest.json", *DATA} <= set(files) else None
         if manifest is None:
             raise Verdict("MALFORMED", None)
         if bytes.fromhex(manifest["genesis"]) != genesis:
@@ -134,6 +124,7 @@ class Walk:
         self.used: set[bytes] = set()
         self.registry = Registry(self.tenant, manifest["origin"], genesis, held)
         self.last = (0, -1)
+        self.awaited: tuple[bytes, int] | None = None
         (self.entries, self.ended), (self.proofs, self.proofs_ended), (self.events, self.events_ended) = (
             records(files[name], most) for name, most in zip(DATA, (65_535, 1024, RECORD_MAX), strict=False)
         )
@@ -207,10 +198,12 @@ class Walk:
         if says is None:
             self._check_signature(one)
             raise Verdict("MALFORMED", one.index)
-        self._check_engine(one)
+        first = self.pending[0][8:] if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8) else b""
+        if not registry.holds_engine(self._claim(first), self.genesis):
+            raise Verdict("ENGINE_MISSING", one.index)
         registry.expire(says["now"])
-        if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8):
-            self._fold(self.pending[0][8:], says["now"])
+        if first:
+            self._fold(first, says["now"])
         self._check_signature(one)
         self._check_key(one)
         now, offset = self.last
@@ -219,29 +212,67 @@ class Walk:
             raise Verdict("BAD_LINK", one.index)
         self.last = says["now"], says["offset"]
         self._check_registry(one, says, self._check_event(one, says))
+        self._check_afterwards(one, says)
 
-    def _check_engine(self, one: Entry) -> None:
-        founding = self.pending[0][8:] if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8) else b""
-        found = signed_event(founding)
-        framed = None if found is None or found[0] not in TEXTS else (self._framed(found[0], found[3]), *found[1:3])
-        if not self.registry.decides(framed):
-            raise Verdict("ENGINE_MISSING", one.index)
+    def _claim(self, data: bytes) -> Json | None:
+        found = signed_event(data)
+        known = found if found is not None and found[0] in TEXTS else None
+        return known and self.registry.read(self._framed(known[0], known[3]), *known[1:3])
 
     def _check_signature(self, one: Entry) -> None:
         kid = (one.proof or b"")[:32]
         row = self.registry.keys.get(kid) or self.registry.sessions.get(kid)
         topic = lp(f"macaw.{self.tenant}.audit".encode())
         leaf = digest(b"\x00macaw/audit-entry/v1\n", self.genesis, topic, u(0, 4), one.schema, lp(one.data[36:]))
-        if not one.is_entry or row is None or not verifies(row["ed25519"], leaf, (one.proof or b"")[32:]):
+        key = row["ed25519"] if row is not None else self._coming(one, kid)
+        if not one.is_entry or key is None or not verifies(key, leaf, (one.proof or b"")[32:]):
             raise Verdict("BAD_SIG", one.index)
 
     def _check_key(self, one: Entry) -> None:
         assert one.proof is not None
         assert one.says is not None
         row = self.registry.keys.get(one.proof[:32])
+        if row is None and one.proof[:32] not in self.registry.sessions:
+            return  # to come: judged afterwards
         over = row is None or row["revoked"] or (row["expires"] is not None and one.says["now"] >= row["expires"])
         if row is None or over or row["role"] != "monitor":
             raise Verdict("KEY_NOT_VALID", one.index)
+
+    def _coming(self, one: Entry, kid: bytes) -> bytes | None:
+        """Return the key with this kid that an event to come brings for a monitor, if it may sign this entry."""
+        rotates = self.registry.decides()
+        for data in (self.pending[:1] if rotates else self.pending[:256]) if self.registry.founding else []:
+            found = signed_event(data[8:])
+            if found is None or found[0] not in TEXTS or NAMES[found[0]] != EVENT:
+                continue
+            claim = self.registry.read(self._framed(found[0], found[3]), found[1], found[2])
+            wanted = "KeyRotated" if rotates else "PrincipalRegistered"
+            if claim["kind"] != wanted or (rotates and data[:8] != one.index.to_bytes(8, "big")):
+                continue
+            key = bytes.fromhex(claim["body"]["key"]["ed25519"])
+            if digest(key) == kid and claim["body"].get("role", "monitor") == "monitor":
+                return key
+        return None
+
+    def _check_afterwards(self, one: Entry, says: Json) -> None:
+        assert one.proof is not None
+        kid = one.proof[:32]
+        if self.awaited is None and kid not in self.registry.keys:
+            self.awaited = kid, one.index
+        if self.awaited is None:
+            if says["kind"] == "KeyRotated" and says["outcome"] == "accepted":
+                self._check_key(one)
+            return
+        expected, first = self.awaited
+        remedies = ROOT_ACTS | {"PrincipalRegistered"}
+        if kid != expected or (says["outcome"] not in {"refused", "skipped"} and says["kind"] not in remedies):
+            raise Verdict("KEY_NOT_VALID", one.index)
+        if self.registry.decides():
+            self.awaited = None
+            row = self.registry.keys.get(expected)
+            over = row is None or row["revoked"] or (row["expires"] is not None and says["now"] >= row["expires"])
+            if row is None or over or row["role"] != "monitor":
+                raise Verdict("KEY_NOT_VALID", first)
 
     def _check_event(self, one: Entry, says: Json) -> tuple[bytes, bytes, bytes, bytes] | None:
         """Return the event where it is of kind 1."""
@@ -308,10 +339,8 @@ class Walk:
 
     def _need(self, one: Entry, claim: Json) -> None:
         """The schemas of an event are in the folder: its own, and that of an act inside."""
-        wanted = [claim["schema"]]
-        if claim["kind"] in ROOT_ACTS and bytes.fromhex(claim["body"]["act"])[:32] in TEXTS:
-            wanted.append(bytes.fromhex(claim["body"]["act"])[:32])
-        if not all(self._use(schema) for schema in wanted):
+        act = bytes.fromhex(claim["body"]["act"])[:32] if claim["kind"] in ROOT_ACTS else b""
+        if not all(self._use(schema) for schema in (claim["schema"], *([act] if act in TEXTS else []))):
             raise Verdict("SCHEMA_UNKNOWN", one.index)
 
     @staticmethod
