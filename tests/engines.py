@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from processors.calls import decision
@@ -27,6 +28,15 @@ ONLY_SECOND: Engines = {2: SECOND}
 DATA_3 = DATA_2[:1]
 THIRD = Engine(3, DATA_3)  # decides as engine 1 does
 THIRD_TOO: Engines = {3: THIRD}
+
+
+def _deny(tables: Any, effects: Any, act: Any) -> tuple[str, str]:
+    """Deny calls of tool:bank: a rule that the first engine does not have."""
+    body = replace(act.body, resource="other:x") if act.body.resource.startswith("tool:bank/") else act.body
+    return decision.request(tables, effects, act.signer, act.event, body)
+
+
+STRICTER: Engines = {2: Engine(2, DATA_2, {InvocationRequested: _deny})}
 
 
 class AnyData(tuple[EngineData, ...]):

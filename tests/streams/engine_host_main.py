@@ -25,10 +25,12 @@ def main(how: str) -> int:
             print("no such library", file=sys.stderr)
             return 3
         case _:
+            from processors.state.engines import installed
             from streams.history.engine_host import serve
-            from tests.engines import BOTH, ONLY_SECOND, THIRD_TOO
+            from tests.engines import BOTH, ONLY_SECOND, STRICTER, THIRD_TOO
 
-            return serve(sys.stdin.buffer, answers, {"second": ONLY_SECOND, "both": BOTH, "third": THIRD_TOO}[how])
+            held = {"second": ONLY_SECOND, "both": BOTH, "third": THIRD_TOO, "stricter": STRICTER}
+            return serve(sys.stdin.buffer, answers, held.get(how, installed()))
     return 0
 
 

@@ -39,6 +39,7 @@ from streams.history.engine_wire import (
 from streams.history.replay import MissingEngineError, Replayed, Values, compare, places
 from streams.history.state_rows import framed_rows
 from tests.engines import BOTH, DATA_2, DATA_3, MARK, ONLY_SECOND, THIRD_TOO, activation
+from tests.interpreters.environments import VERSIONS, NoInterpreterError, environment_of
 from tests.workflow_world import Workflow
 from tests.world import HOUR_MS, Office, World
 
@@ -141,6 +142,21 @@ def test_an_engine_that_is_nowhere_is_named_with_its_entry(here: Engines, index:
     assert (told.value.index, told.value.engine) == (at, number)
     assert f"ENGINE_MISSING at entry {at}: " in str(told.value)
     assert f"--engine {number}=PYTHON" in str(told.value)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_another_python_decides_its_part(version: str) -> None:
+    """Two Pythons and two engines: the first engine's part is decided by another interpreter, byte for byte."""
+    try:
+        python = environment_of(version)
+    except NoInterpreterError as error:
+        pytest.skip(str(error))
+    told = replayed({2: BOTH[2], 3: THIRD_TOO[3]}, {1: host("installed", str(python))})
+
+    assert told.difference is None
+    assert told.entries == len(WORLD.records)
+    both = replayed(THIRD_TOO, {1: host("installed", str(python)), 2: host("second", str(python))})
+    assert both.difference is None
 
 
 # --- hosts that do not do their part
