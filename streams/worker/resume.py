@@ -36,6 +36,7 @@ from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome
 from streams.history.folded import RuledIntake, received_of
+from streams.history.state_rows import UnknownTableError, restore_rows
 from streams.worker.fold import TenantFold
 from streams.worker.restart_reading import AppendedIntake, RestartReader
 from streams.worker.resume_errors import (
@@ -270,12 +271,10 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
         fold.state.restore(full, value)
     if not fold.state.matches(head):
         raise StateMismatchError("the rows of the changelog do not match their head")
-    tables = fold.tables.by_name
-    decoded = [(*full.partition(b"/")[::2], codec.decode(*codec.unframe(value))) for full, value in rows]
-    if unknown := {name.decode() for name, _, _ in decoded} - tables.keys():
-        raise StateMismatchError(f"the changelog has rows of unknown tables: {sorted(unknown)}")
-    for name, key, row in decoded:
-        tables[name.decode()].restore(key, row)
+    try:
+        restore_rows(fold.tables, rows)
+    except UnknownTableError as exc:
+        raise StateMismatchError(f"the changelog has {exc}") from exc
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
 
 
