@@ -38,6 +38,7 @@ RULING_KEPT_MS = 24 * 3600 * 1000  # a followed ruling is kept this long for its
 # An engine.
 ENGINE_DATA_MAX = 64  # data that one engine names
 ENGINE_DATA_NAME_CHARS_MAX = 128
+ENGINE_AHEAD_MAX = 1000  # of one activation, above the present number: a thief of an admin's key cannot use them all up
 
 # A transaction.
 BATCH_RECORDS_MAX = 512

@@ -67,6 +67,10 @@ def activate(tables: Tables, body: EngineActivated) -> None:
     row = tables.tenant.rows[SINGLETON]
     if body.engine <= row.engine:
         raise Refusal(Reason.ENGINE_NOT_NEWER, f"got engine {body.engine}, and engine {row.engine} decides now")
+    if body.engine > row.engine + limits.ENGINE_AHEAD_MAX:
+        raise Refusal(
+            Reason.ENGINE_FORM, f"got engine {body.engine}, want at most {row.engine + limits.ENGINE_AHEAD_MAX}"
+        )
     _name_data(tables, body.engine, body.data)
     tables.tenant.put(SINGLETON, replace(row, engine=body.engine, data=body.data))
 

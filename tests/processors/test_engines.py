@@ -72,6 +72,15 @@ def test_a_number_that_is_not_above_is_refused(number: int) -> None:
     assert world.send(activation(number), world.admin).says == ("refused", "ENGINE_NOT_NEWER")
 
 
+def test_a_number_that_is_far_ahead_is_refused() -> None:
+    """A thief of an admin's key cannot use up all numbers with one event."""
+    world = World.founded()
+
+    for number in (1 + limits.ENGINE_AHEAD_MAX + 1, 2**31 - 1):
+        assert world.send(activation(number), world.admin).says == ("refused", "ENGINE_FORM")
+    assert world.send(activation(1 + limits.ENGINE_AHEAD_MAX), world.admin).says == ("accepted", "")
+
+
 def test_the_second_of_two_activations_is_refused() -> None:
     """Two admins at once: the second is decided by the new engine, and is not above it."""
     world = World.founded(engines=BOTH)
@@ -191,6 +200,19 @@ def test_nothing_is_decided_without_the_engine() -> None:
     world.tables.engines = BOTH  # as the installation of that engine
     assert world.fold(value, headers).says == ("accepted", "")
     assert world.tables.engine is SECOND
+
+
+def test_an_engine_that_nobody_has_can_be_made() -> None:
+    """Its number and data are on the log; a version that holds them, with whatever rules, lets the tenant go on."""
+    world = World.founded()
+    data = (datum("made-up-1", b"z" * 32),)
+    world.send(activation(900, data), world.admin)
+    stopped(world, lambda: world.fold_into(world.tables, world.receive(None, ())))
+
+    world.tables.engines = {**installed(), 900: Engine(900, data)}
+    assert world.fold(None, ()).says == ("refused", "UNDECODABLE")
+    assert world.register("agent", "bot").role == "agent"
+    assert world.send(activation(901), world.admin).says == ("accepted", "")
 
 
 def test_the_same_number_with_other_data_is_another_engine() -> None:

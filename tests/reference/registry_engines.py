@@ -37,6 +37,8 @@ class EngineRules:
             raise Refused("ENGINE_FORM")
         if body["engine"] <= self.engine[0]:
             raise Refused("ENGINE_NOT_NEWER")
+        if body["engine"] > self.engine[0] + 1000:
+            raise Refused("ENGINE_FORM")
         self._name_data(body["data"])
         self.engine = body["engine"], named(body["data"])
 
