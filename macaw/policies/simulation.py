@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from macaw.policies.history import History, decisions_of, fold
+from macaw.policies.history import History, Recorded, decisions_of, fold, fold_recorded
 from processors.intake.identify import Received
 from processors.policy.documents import PolicyDocument
 from processors.proof.signing import VerifiedHeads
@@ -45,7 +45,7 @@ class Turned(NamedTuple):
 
 @dataclass(slots=True)
 class Simulated:
-    """The result of a simulation. `missing` events are not in the export; their charges are not counted."""
+    """The result of a simulation. `missing` events are kept nowhere any more; their charges are not counted."""
 
     calls: int = 0
     turned: list[Turned] = field(default_factory=list)
@@ -73,9 +73,9 @@ def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: S
     """
     world = _World(history.tables(), documents, withdrawn)
     tables, heads, found = history.tables(), VerifiedHeads(), Simulated()
-    for received in history.records:
-        recorded = decisions_of(fold(tables, received, heads))
-        _compare(found, recorded, world.fold(received, heads, recorded))
+    for one in history.records:
+        recorded = decisions_of(fold_recorded(tables, one, heads))
+        _compare(found, recorded, world.fold(one.received, heads, recorded))
     found.missing = len(history.missing)
     return found
 
@@ -109,23 +109,23 @@ def simulate_engine(history: History, engine: Engine, last: int) -> Simulated:
         HistoryError: the log cannot be folded from its beginning.
         EngineMissingError: an engine of the log is not installed here.
     """
-    tables, heads, kept, size = history.tables(), VerifiedHeads(), deque[Received](), 0
-    for received in history.records:
-        kept.append(received)
-        size += len(received.value or b"")
+    tables, heads, kept, size = history.tables(), VerifiedHeads(), deque[Recorded](), 0
+    for one in history.records:
+        kept.append(one)
+        size += len(one.received.value or b"")
         while len(kept) > last or size > KEPT_BYTES_MAX:
             first = kept.popleft()
-            size -= len(first.value or b"")
-            fold(tables, first, heads)
+            size -= len(first.received.value or b"")
+            fold_recorded(tables, first, heads)
     found = Simulated(missing=len(history.missing))
     while kept and not tables.tenant.rows:  # the founding itself is decided by its own engine
-        fold(tables, kept.popleft(), heads)
+        fold_recorded(tables, kept.popleft(), heads)
     if not tables.tenant.rows:
         return found
     other = _Beside(_decided_by(tables, engine))
-    for received in kept:
-        recorded = decisions_of(fold(tables, received, heads))
-        _compare(found, recorded, other.fold(received, heads, recorded))
+    for one in kept:
+        recorded = decisions_of(fold_recorded(tables, one, heads))
+        _compare(found, recorded, other.fold(one.received, heads, recorded))
     return found
 
 
