@@ -13,14 +13,12 @@ from confluent_kafka.admin import AdminClient
 from macaw.installation.tenancy import admin_connection
 from processors.identity.following import follow
 from processors.identity.keys import live_keys
-from processors.intake.identify import Received
-from processors.proof.signing import INTAKE_PARTITION, VerifiedHeads
+from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.engines import Engine, EngineMissingError, installed
 from processors.state.tables import Tables
 from producers.home.home import Home, TenantHome
 from producers.kafka.answers import Answer
-from producers.kafka.consuming import headers_of
 from schemas import codec
 from schemas.errors import InputError
 from schemas.events.engines import EngineActivated, EngineData
@@ -68,17 +66,16 @@ def engines_of(home: Home, folder: TenantHome) -> LogEngines:
     tables = Tables(tenant=folder.tenant, deployment=home.deployment, genesis=folder.genesis)
     found, heads = LogEngines(tables), VerifiedHeads()
     with whole_partition(home.bootstrap, REGISTRY.of(folder.tenant), security=home.security) as whole:
-        for message in whole.records:
-            value = message.value()
-            if value is None:
+        for record in whole.records:
+            if record.value is None:
                 continue
             try:
-                follow(tables, Received(INTAKE_PARTITION, 0, 0, value, headers_of(message)), heads)
+                follow(tables, record, heads)
             except Refusal:
                 continue  # it changes nothing, as on the log
             except EngineMissingError:
                 break
-            found.began += _begun_by(value)
+            found.began += _begun_by(record.value)
     if not found.began:
         raise EngineError(f"tenant {folder.tenant} is not founded on the log yet: start a monitor, or `macaw up`")
     try:
