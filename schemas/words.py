@@ -92,6 +92,7 @@ class RegistryKind(Word):
     ENDED = "ended"
     ROOTS = "roots"  # a rotation of the root keys, by its epoch
     SEALING = "sealing"  # the newest X25519 half of a key, where it is not that of the registration
+    ENGINE = "engine"  # an activation, by its event
 
 
 class Stage(IntEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from processors.identity import registry, roots, rotation, sessions
+from processors.identity import engines, registry, roots, rotation, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_names, identify, read
 from processors.intake.unsupported import check_supported
@@ -17,6 +17,7 @@ from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits
+from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.reasons import Reason
 from schemas.records import (
@@ -38,7 +39,9 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
 
     Raises:
         Refusal: the event does not belong in a registry or does not hold; `tables` is unchanged.
+        EngineMissingError: an event before this one activated an engine that is not installed here.
     """
+    engines.engine_for(tables, received)
     claim = read(tables, received)
     if now is not None or claim.event is None:
         _follow(tables, received, claim, heads, now or 0)
@@ -91,6 +94,7 @@ def _revoke(tables: Tables, signer: Signer, body: PrincipalRevoked, _: Received)
 # INVARIANT: the kinds of `evidence/folder_format.REGISTRY_KINDS`; `tests/processors/test_evidence_monitor.py` compares.
 _CHANGES: dict[type, Callable[[Tables, Signer, Any, Received], object]] = {
     TenantFounded: _found,
+    EngineActivated: lambda tables, _, body, __: engines.activate(tables, body),
     AdminAdded: lambda tables, _, body, __: roots.add_admin(tables, body),
     AdminRemoved: _remove_admin,
     RootRotated: lambda tables, _, body, __: roots.rotate_roots(tables, body),

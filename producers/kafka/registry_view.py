@@ -93,6 +93,7 @@ class RegistryView(OfOneProcess):
         Raises:
             RegistryError: the broker fails, or no record comes in time.
             LogSetBackError: the end lies before the position up to which was read.
+            EngineMissingError: the tenant decides by an engine that is not installed here: nothing more is followed.
             ForkedError: this is another process than the one that made the view.
         """
         self.check_process()
@@ -119,6 +120,7 @@ class RegistryView(OfOneProcess):
                 self._read_to(high, asked_at + seconds, seconds)
             finally:
                 self._consumer.unassign()
+        self._tables.check_engine()  # else events behind an activation would be passed over, revocations too
         self._current_at = asked_at
 
     def _freshen(self) -> None:

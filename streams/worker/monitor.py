@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.sealing import Opens
 from processors.proof.signing import SigningKey, Signs
+from processors.state.engines import Engines
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
 from schemas.errors import InstallationError
@@ -52,10 +53,10 @@ class MonitoredTenant:
     archive: OpenArchive | None = None
 
 
-def build_fold(tenant: MonitoredTenant) -> TenantFold:
-    """Return an empty fold for a tenant."""
+def build_fold(tenant: MonitoredTenant, engines: Engines | None = None) -> TenantFold:
+    """Return an empty fold for a tenant. Without `engines` those of this installation decide."""
     return TenantFold(
-        tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis),
+        tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis, engines=engines),
         signing=tenant.signing,
         sealer=Sealer(tenant.sealing),
         state=StateMac(_secret_beside(tenant.signing)),

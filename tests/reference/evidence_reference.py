@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.reference.avro_reference import NotAvroError, read_datum
+from tests.reference.registry_engines import FIRST, Held
 from tests.reference.registry_parts import EVENT, NAMES, SCHEMAS, Refused, names_fit, verifies
 from tests.reference.registry_reference import Registry
 from tests.reference.wire_reference import avro, digest, lp, u
@@ -18,7 +19,7 @@ DATA = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
 TEXTS = {digest(text): text for text in SCHEMAS.values()}
 ROOT_ACTS = {"AdminAdded", "AdminRemoved", "RootRotated"}
 REGISTRY_KINDS = ROOT_ACTS | {"TenantFounded", "KeyRotated", "PrincipalRegistered", "PrincipalRevoked"} | {
-    "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
+    "EngineActivated", "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
             "MALFORMED_PROOF"}  # fmt: skip
 RECORD_MAX = 1_310_976
@@ -29,10 +30,10 @@ class Verdict(Exception):  # noqa: N818 - a word on its way up
     """Code and index."""
 
 
-def verdict_of(files: Mapping[str, bytes], genesis: bytes) -> tuple[str, int | None]:
+def verdict_of(files: Mapping[str, bytes], genesis: bytes, held: Held = FIRST) -> tuple[str, int | None]:
     """Return (code, index) for a folder in memory."""
     try:
-        Walk(files, genesis).run()
+        Walk(files, genesis, held).run()
     except Verdict as found:
         return found.args
     return "UNWITNESSED", None
@@ -110,11 +111,9 @@ class Entry:
 class Walk:
     """Steps 1 to 3 of section 8."""
 
-    def __init__(self, files: Mapping[str, bytes], genesis: bytes) -> None:
+    def __init__(self, files: Mapping[str, bytes], genesis: bytes, held: Held) -> None:
         self.files = files
-        if not {"manifest.json", *DATA} <= set(files):
-            raise Verdict("MALFORMED", None)
-        manifest = manifest_of(files["manifest.json"])
+        manifest = manifest_of(files["manifest.json"]) if {"manifest.json", *DATA} <= set(files) else None
         if manifest is None:
             raise Verdict("MALFORMED", None)
         if bytes.fromhex(manifest["genesis"]) != genesis:
@@ -123,7 +122,7 @@ class Walk:
         names = {f"schemas/{one.hex()}.avsc": one for one in TEXTS}
         self.schemas = {one for name, one in names.items() if files.get(name) == TEXTS[one]}
         self.used: set[bytes] = set()
-        self.registry = Registry(self.tenant, manifest["origin"], genesis)
+        self.registry = Registry(self.tenant, manifest["origin"], genesis, held)
         self.last = (0, -1)
         self.awaited: tuple[bytes, int] | None = None
         (self.entries, self.ended), (self.proofs, self.proofs_ended), (self.events, self.events_ended) = (
@@ -199,9 +198,12 @@ class Walk:
         if says is None:
             self._check_signature(one)
             raise Verdict("MALFORMED", one.index)
+        first = self.pending[0][8:] if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8) else b""
+        if not registry.holds_engine(self._claim(first), self.genesis):
+            raise Verdict("ENGINE_MISSING", one.index)
         registry.expire(says["now"])
-        if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8):
-            self._fold(self.pending[0][8:], says["now"])
+        if first:
+            self._fold(first, says["now"])
         self._check_signature(one)
         self._check_key(one)
         now, offset = self.last
@@ -211,6 +213,11 @@ class Walk:
         self.last = says["now"], says["offset"]
         self._check_registry(one, says, self._check_event(one, says))
         self._check_afterwards(one, says)
+
+    def _claim(self, data: bytes) -> Json | None:
+        found = signed_event(data)
+        known = found if found is not None and found[0] in TEXTS else None
+        return known and self.registry.read(self._framed(known[0], known[3]), *known[1:3])
 
     def _check_signature(self, one: Entry) -> None:
         kid = (one.proof or b"")[:32]
@@ -332,10 +339,8 @@ class Walk:
 
     def _need(self, one: Entry, claim: Json) -> None:
         """The schemas of an event are in the folder: its own, and that of an act inside."""
-        wanted = [claim["schema"]]
-        if claim["kind"] in ROOT_ACTS and bytes.fromhex(claim["body"]["act"])[:32] in TEXTS:
-            wanted.append(bytes.fromhex(claim["body"]["act"])[:32])
-        if not all(self._use(schema) for schema in wanted):
+        act = bytes.fromhex(claim["body"]["act"])[:32] if claim["kind"] in ROOT_ACTS else b""
+        if not all(self._use(schema) for schema in (claim["schema"], *([act] if act in TEXTS else []))):
             raise Verdict("SCHEMA_UNKNOWN", one.index)
 
     @staticmethod
