@@ -75,10 +75,9 @@ def manifest_of(text: bytes) -> Json | None:
     if not isinstance(found, dict) or set(found) != want or found["format"] != "macaw-evidence/v1":
         return None
     texts = isinstance(found["origin"], str) and isinstance(found["tenant"], str) and isinstance(found["files"], dict)
-    if not texts or type(found["size"]) is not int or found["size"] < 1:
-        return None
-    digests = [found["genesis"], found["last"], *found["files"].values()]
-    if not all(isinstance(one, str) and DIGEST.fullmatch(one) for one in digests):
+    digests = [found["genesis"], found["last"], *(found["files"].values() if texts else [])]
+    formed = all(isinstance(one, str) and DIGEST.fullmatch(one) for one in digests)
+    if not texts or not formed or type(found["size"]) is not int or found["size"] < 1:
         return None
     plain = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     tenant = found["tenant"]
@@ -396,7 +395,6 @@ class Walk:
             if len(some) > size or ended != "end":
                 raise Verdict("MALFORMED", size)
         want = {*DATA, *(f"schemas/{one.hex()}.avsc" for one in self.used)}
-        if want != set(self.files) - {"manifest.json"} or want != set(self.manifest["files"]):
-            raise Verdict("MALFORMED", None)
-        if any(digest(self.files[name]).hex() != one for name, one in self.manifest["files"].items()):
+        alike = want == set(self.files) - {"manifest.json"} == set(self.manifest["files"])
+        if not alike or any(digest(self.files[n]).hex() != one for n, one in self.manifest["files"].items()):
             raise Verdict("MALFORMED", None)
