@@ -88,6 +88,11 @@ class RegistryKind(Word):
     KEY = "key"
     TOOLS = "tools"
     REVOKED = "revoked"
+
+
+class SessionKind(Word):
+    """The first part of a key on the sessions topic, `kind/hex`, with a session id in hex."""
+
     SESSION = "session"
     ENDED = "ended"
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from processors.effects import Output
 from processors.feed import KINDS, Source, feed_of
 from processors.identity.issuers import DEVELOPMENT_ISSUER
 from processors.intake.identify import Received
@@ -59,7 +60,7 @@ class World:
     """One tenant, its actors, and the broker's clock and offsets.
 
     `tables` is what the step folds into. `records` is everything that was folded, in order, so that it can be folded
-    again elsewhere.
+    again elsewhere; `followed` is what it wrote to the topics that clients and hosts follow.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class World:
         self.now = START_MS
         self.offset = 0
         self.records: list[Received] = []
+        self.followed: list[Output] = []
         self.roots = [Actor("root", "root", keys_of(name, "root", i)) for i in range(root_count)]
         self.admin = Actor("admin", "admin", keys_of(name, "admin"))
         self.monitor = Actor("monitor", "monitor", keys_of(name, "monitor"))
@@ -127,7 +129,9 @@ class World:
         received = self.receive(value, headers, **where)
         self.offset = received.offset + 1
         self.records.append(received)
-        return self.fold_into(self.tables, received)
+        folded = self.fold_into(self.tables, received)
+        self.followed += [output for output in folded.outputs if output.topic in (topics.REGISTRY, topics.SESSIONS)]
+        return folded
 
     def receive(self, value: bytes | None, headers: Headers, **where: Any) -> Received:
         """Return a record as the broker would deliver it next."""
