@@ -88,6 +88,8 @@ class RegistryKind(Word):
     KEY = "key"
     TOOLS = "tools"
     REVOKED = "revoked"
+    ROOTS = "roots"  # a rotation of the root keys, by its epoch
+    SEALING = "sealing"  # the newest X25519 half of a key, where it is not that of the registration
 
 
 class SessionKind(Word):

@@ -59,8 +59,8 @@ Headers = Sequence[tuple[str, bytes | None]]
 class World:
     """One tenant, its actors, and the broker's clock and offsets.
 
-    `tables` is what the step folds into. `records` is everything that was folded, in order, so that it can be folded
-    again elsewhere; `followed` is what it wrote to the topics that clients and hosts follow.
+    `tables` is what the step folds into, `records` all that was folded, in order, to be folded again elsewhere, and
+    `followed` what it wrote to the topics that clients and hosts follow.
     """
 
     def __init__(
@@ -78,10 +78,8 @@ class World:
         self.tenant = tenant
         self.deployment = deployment
         self.bounds = bounds
-        self.now = START_MS
-        self.offset = 0
-        self.records: list[Received] = []
-        self.followed: list[Output] = []
+        self.now, self.offset = START_MS, 0
+        self.records, self.followed = list[Received](), list[Output]()
         self.roots = [Actor("root", "root", keys_of(name, "root", i)) for i in range(root_count)]
         self.admin = Actor("admin", "admin", keys_of(name, "admin"))
         self.monitor = Actor("monitor", "monitor", keys_of(name, "monitor"))
@@ -130,7 +128,7 @@ class World:
         self.offset = received.offset + 1
         self.records.append(received)
         folded = self.fold_into(self.tables, received)
-        self.followed += [output for output in folded.outputs if output.topic in (topics.REGISTRY, topics.SESSIONS)]
+        self.followed += [*folded.of(topics.REGISTRY), *folded.of(topics.SESSIONS)]
         return folded
 
     def receive(self, value: bytes | None, headers: Headers, **where: Any) -> Received:

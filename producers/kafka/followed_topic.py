@@ -21,13 +21,15 @@ T = TypeVar("T")
 CATCH_UP_SECONDS = 10.0
 FRESH_SECONDS = 2.0  # for so long a running process may not see a revocation, or the end of a session
 TAKEN_AT_ONCE = 500
-# Hosts and clients are small processes: a follower waits for the broker rather than to hold what it cannot read yet.
-# One answer of a broker may hold one batch that is larger.
+# Hosts and clients are small processes: a follower waits for the broker rather than hold what it cannot read yet. A
+# full queue is looked at again at once: by default no partition is fetched for a second after that. An answer of the
+# broker may be larger where one batch is.
 BOUNDS: Mapping[str, Any] = {
     "fetch.max.bytes": 1024 * 1024,
-    "max.partition.fetch.bytes": 512 * 1024,
+    "max.partition.fetch.bytes": 256 * 1024,
     "receive.message.max.bytes": 16 * 1024 * 1024,
     "queued.max.messages.kbytes": 1024,
+    "fetch.queue.backoff.ms": 5,
 }
 
 

@@ -6,9 +6,9 @@ import logging
 import threading
 from typing import Any
 
-from processors.identity.following import follow_principals, judge_session
+from processors.identity.following import FollowedRegistry
 from processors.intake.identify import Received
-from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, VerifiedHeads
+from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
@@ -40,7 +40,7 @@ class RegistryView:
         self._topic = FollowedTopic(bootstrap, REGISTRY, tenant, self._fold, security)
 
     def _begin(self, tables: Tables) -> None:
-        self._tables, self._heads = tables, VerifiedHeads()
+        self._tables, self._followed = tables, FollowedRegistry(tables)
         self._writing = threading.Lock()  # a session is judged in the same tables, while nothing else is folded
         self._warned = False
 
@@ -116,7 +116,7 @@ class RegistryView:
         self.is_revoked(opened.kid)  # reads on if the key is new
         with self._writing:
             end = None if ended is None else _received(ended)
-            return judge_session(self._tables, self._heads, _received(opened), end)
+            return self._followed.session(_received(opened), end)
 
     def resources(self) -> dict[str, str]:
         """Return every resource with the tool that offers it."""
@@ -140,7 +140,7 @@ class RegistryView:
     def _follow(self, key: bytes, received: Received) -> None:
         try:
             with self._writing:
-                follow_principals(self._tables, received, self._heads)
+                self._followed.follow(received)
         except Refusal as refusal:
             # The record changes nothing, as on the log; earlier records stay trusted.
             name = key.decode(errors="backslashreplace")

@@ -10,65 +10,20 @@ from typing import Any
 
 import pytest
 
-from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.kafka import sessions_view
 from producers.kafka.digests import Digests
 from producers.kafka.followed_topic import RegistryError
 from schemas import limits, topics
 from schemas.events.attributes import Attributes
-from schemas.records import SignedEvent
-from tests.builders import Actor, Folded, keys_of, noise
+from schemas.events.keys import KeyRotated
+from tests.builders import Actor, keys_of, noise
 from tests.producers.forging import TwinRegistry, TwinSessions
-from tests.workflow_world import Workflow
-
-
-class Place:
-    """A world whose sessions somebody follows."""
-
-    def __init__(self) -> None:
-        self.world = Workflow.opened("sessions")
-        self.view = TwinSessions(self)
-
-    @property
-    def bot(self) -> Actor:
-        return self.world.bot
-
-    def opening_of(self, session: Actor) -> SignedEvent:
-        """Return the event that opened a session, as its row holds it."""
-        opened = self.world.tables.sessions.rows[session.kid].opened
-        assert opened is not None
-        return opened
-
-    def caller(self, session: Actor | None = None, opened: SignedEvent | None = None) -> Any:
-        session = session or self.bot
-        return self.view.of_call(session.kid, opened or self.opening_of(session))
-
-    def record(self, key: bytes, of: Folded | None = None, **other: Any) -> None:
-        """Put a record on the topic under a key, with the event of a record that was folded, or without a value."""
-        [output] = of.of(topics.SESSIONS) if of else [self.world.followed[-1]._replace(value=None, headers=())]
-        partition = other.pop("partition", topics.keyed_partition(self.bot.kid))
-        self.world.followed.append(output._replace(topic=topics.SESSIONS, key=key, partition=partition, **other))
-
-    def end_of_another(self) -> Folded:
-        return self.world.close(self.world.open_session(self.world.agent))
-
-    def signed(self, body: Any, by: Actor, **tampering: Any) -> SignedEvent:
-        value, headers = self.world.signed(body, by, **tampering)
-        found = dict(headers)
-        return SignedEvent(event=value, proof=found[PROOF_HEADER] or b"", kid=found[KID_HEADER] or b"")
+from tests.producers.session_place import Place, ended_key, session_key
 
 
 @pytest.fixture
 def place() -> Place:
     return Place()
-
-
-def ended_key(session: Actor) -> bytes:
-    return b"ended/" + session.kid.hex().encode()
-
-
-def session_key(session: Actor) -> bytes:
-    return b"session/" + session.kid.hex().encode()
 
 
 def test_a_session_is_known_by_the_event_that_opened_it(place: Place) -> None:
@@ -272,99 +227,61 @@ def test_ends_are_forgotten_when_no_session_of_their_time_can_live(
     assert (view._is_ended(first.kid), view._is_ended(then.kid)) == (False, True)
 
 
-# ---- approvers, who are looked up
+# ---- keys that were rotated
 
 
-def test_a_session_is_looked_up_on_its_partition_as_its_end_has_left_it(place: Place) -> None:
-    """Open, closed, revoked: what a closed one signed before keeps its signer."""
-    carol = place.world.person("carol", "manager")
+def rotate_bridge(place: Place, name: str) -> Actor:
+    new = keys_of(name)
+    offer = place.world.offer(new, "bridge", "bridge")
+    body = KeyRotated(kid=place.world.bridge.kid, key=offer, reason="planned")
+    assert place.world.send(body, place.world.admin).says == ("accepted", "")
+    return Actor("bridge", "bridge", new)
+
+
+def test_a_rotation_loses_no_session(place: Place) -> None:
+    """What the old key opened goes on, for hosts that saw it before, that see it now, and that start later."""
+    alice, carol = place.world.person("alice"), place.world.person("carol", "manager")
+    assert place.caller(alice) is not None
+    new = rotate_bridge(place, "next")
+
     for view in (place.view, TwinSessions(place)):
-        found = view.that_signed(carol.kid)
-        assert found is not None
-        assert (found.principal_id, found.revoked, found.attributes.roles) == ("user:carol", False, ("manager",))
-
-    place.world.close(carol)
-    closed = place.view.that_signed(carol.kid)
-    assert closed is not None
-    assert (closed.revoked, closed.expires_at) == (False, place.world.now)
-
-    place.world.revoke_session(carol)
-    revoked = place.view.that_signed(carol.kid)
-    assert revoked is not None
-    assert revoked.revoked
+        for session in (alice, carol):
+            row = view.of_call(session.kid, place.opening_of(session))
+            assert row is not None
+            assert row.expires_at == place.world.tables.sessions.rows[session.kid].expires_at
+            assert view.that_signed(session.kid) is not None
+    dave = place.world.person("dave", by=new)
+    assert place.caller(dave) is not None
 
 
-def test_the_sessions_of_a_revoked_bridge_have_signed_nothing(place: Place) -> None:
-    """Remembered or not."""
-    carol = place.world.person("carol", "manager")
-    assert place.view.that_signed(carol.kid) is not None
+def test_a_key_that_was_rotated_opens_no_more(place: Place) -> None:
+    """Its thief may date a session back, to no later than the rotation; so after a day nothing of it lives."""
+    old, keys = place.world.bridge, keys_of("thief")
+    body = place.world.person_session("user:thief", keys=keys)
+    rotate_bridge(place, "next")
+    slack = limits.ISSUED_BEHIND_MS_MAX + limits.ISSUED_AHEAD_MS_MAX
+    session = Actor("session", "user:thief", keys)
+
+    def opened(at: int) -> Any:
+        return TwinSessions(place).of_call(session.kid, place.signed(body, old, issued_at=place.world.now + at))
+
+    assert opened(slack) is not None
+    assert opened(slack + 1) is None
+
+
+def test_a_rotated_key_that_is_revoked_takes_its_sessions_along(place: Place) -> None:
+    """Revocation is the remedy against a thief, and it covers the keys before."""
+    alice = place.world.person("alice")
+    assert place.caller(alice) is not None
+    opened = place.opening_of(alice)
+    rotate_bridge(place, "next")
     place.world.revoke("bridge")
 
     for view in (place.view, TwinSessions(place)):
-        assert view.that_signed(carol.kid) is None
+        assert view.of_call(alice.kid, opened) is None
 
 
-@pytest.mark.parametrize(
-    ("key", "partition"),
-    [(session_key, 1), (ended_key, 0)],
-    ids=["on another partition", "under another key"],
-)
-def test_a_session_that_stands_elsewhere_is_not_found(place: Place, key: Any, partition: int) -> None:
-    """It is looked for under its own key on its own partition only."""
-    carol = place.world.person("carol", "manager")
-    there = topics.keyed_partition(carol.kid)
-    place.world.followed = [
-        o._replace(key=key(carol), partition=(there + partition) % 4) if o.key == session_key(carol) else o
-        for o in place.world.followed
-    ]
-
-    assert place.view.that_signed(carol.kid) is None
-
-
-def test_another_sessions_event_under_a_key_is_nobodys(place: Place) -> None:
-    """The key is not signed, the event is."""
-    carol = place.world.person("carol", "manager")
-    mallory = Actor("session", "user:mallory", keys_of("mallory"))
-    [opened] = [o for o in place.world.followed if o.key == session_key(carol)]
-    place.world.followed.append(
-        opened._replace(key=session_key(mallory), partition=topics.keyed_partition(mallory.kid))
-    )
-
-    assert place.view.that_signed(mallory.kid) is None
-    assert place.view.that_signed(carol.kid) is not None
-
-
-@pytest.mark.parametrize(
-    "value", [None, b"", b"not a record", bytes(10_000_000)], ids=["none", "empty", "noise", "10 MB"]
-)
-@pytest.mark.parametrize("hides_a_close", [False, True])
-def test_what_does_not_end_an_approvers_session_counts_as_its_revocation(
-    place: Place, value: bytes | None, hides_a_close: bool
-) -> None:
-    """It may hide one. Nor does it help to take it away again: a running host remembers."""
-    carol = place.world.person("carol", "manager")
-    if hides_a_close:
-        place.world.close(carol)
-    place.record(ended_key(carol), partition=topics.keyed_partition(carol.kid), value=value)
-    found = place.view.that_signed(carol.kid)
-    assert found is not None
-    assert found.revoked
-
-    place.world.followed = [o for o in place.world.followed if o.key != ended_key(carol)]
-    again = place.view.that_signed(carol.kid)
-    assert again is not None
-    assert again.revoked
-
-
-def test_a_session_whose_record_has_left_is_unknown(place: Place) -> None:
-    """What it signed counts no more, unless the host has verified it before; then its own time bounds it."""
-    carol = place.world.person("carol", "manager")
-    place.record(session_key(carol), partition=topics.keyed_partition(carol.kid))
-
-    assert place.view.that_signed(carol.kid) is None
-
-
-# ---- the set of ended sessions
+# ---- what is kept
 
 
 def test_digests_are_found_whole_and_only_where_they_were_added() -> None:

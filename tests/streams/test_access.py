@@ -52,7 +52,7 @@ ACCESS = parsed(DOCUMENT)
 
 
 def test_only_a_monitor_writes_what_a_monitor_says() -> None:
-    """Of a tenant's topics everybody else may at most write to intake, and bodies that are sealed to their readers."""
+    """Of a tenant's topics everybody else may at most write to intake, and sealed bodies."""
     written = {(r.role, r.pattern.name) for r in rules("acme", ["bank"]) if r.operation == "WRITE"}
 
     assert {name for role, name in written if role not in OPERATOR_ROLES} == {"macaw.acme.intake", "macaw.acme.bodies"}
