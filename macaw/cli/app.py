@@ -8,6 +8,7 @@ from macaw.cli import (
     agent,
     approvals,
     approver,
+    archive,
     audit,
     context,
     decide,
@@ -18,6 +19,7 @@ from macaw.cli import (
     event,
     intake,
     invoke,
+    key,
     log,
     monitor,
     policy,
@@ -50,6 +52,7 @@ def build_app() -> typer.Typer:
         ("policy", policy.app),
         ("tool", tool.app),
         ("audit", audit.app),
+        ("archive", archive.app),
         ("topic", topic.app),
         ("intake", intake.app),
         ("views", views.app),
@@ -61,6 +64,7 @@ def build_app() -> typer.Typer:
         ("delegation", delegation.app),
         ("session", session.app),
         ("event", event.app),
+        ("key", key.app),
     ):
         app.add_typer(group, name=name)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -9,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from macaw.installation.archives import archive_of
 from macaw.installation.locking import update_config
 from macaw.installation.tokens import create_token
 from processors.identity.attributes import attributes_from
@@ -19,6 +21,7 @@ from producers.client import NoAnswerError, RefusedError
 from producers.home.files import create_private
 from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
+from producers.home.keystores.errors import KeyAccessError
 from producers.kafka.answers import Answer
 from producers.kafka.connection import CONTROL_SECONDS, Connection
 from producers.kafka.registering import ENROLMENT_PREFIX, register_key, registrar
@@ -28,6 +31,7 @@ from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalRegistered, PrincipalRevoked, TenantFounded
 from schemas.topics import is_tenant_id
 from schemas.words import Role
+from streams.archive.places import verified_offset
 from streams.cluster.founding import create_topics, intake_is_empty, publish_founding
 from streams.worker.monitor import MonitoredTenant
 
@@ -35,6 +39,7 @@ ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.
 FOUNDING = "founding.event"
 ENROLMENT = "enrolment.pending"
+FOUNDING_KEYS = ("root", "admin", "monitor", "enrol")
 ROLES_IN_ENROLMENT = (Role.AGENT, Role.SERVICE)  # a tool has an enrolment key of its own, or is registered by the admin
 
 
@@ -57,7 +62,7 @@ def create_tenant(home: Home, name: str, *, development: bool = False, replicati
     pending = folder.path / FOUNDING
     if pending.exists():
         bootstrap, security = home.bootstrap, home.security
-        create_topics(bootstrap, name, replication=replication, security=security)
+        create_topics(bootstrap, name, replication=replication, security=security, verified=verified_offset(home, name))
         if intake_is_empty(bootstrap, name, security=security):
             value = pending.read_bytes()
             publish_founding(bootstrap, name, value, _founding_headers(folder, value), security=security)
@@ -72,10 +77,10 @@ def create_tenant(home: Home, name: str, *, development: bool = False, replicati
 def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
     """Write keys, genesis and founding event, all or nothing, so that a monitor finds the tenant once it has topics."""
     making = folder.path.with_name(f".{folder.tenant}.{secrets.token_hex(4)}")
+    keys: dict[str, KeyPair] = {}
     try:
-        keys = {role: KeyPair.generate() for role in ("root", "admin", "monitor", "enrol")}
-        for role, key in keys.items():
-            key.save(making / f"{role}.key")
+        for role in FOUNDING_KEYS:
+            keys[role] = folder.keys.create(making / f"{role}.key", role, label=f"{folder.tenant}/{role}")
         deployment = home.deployment
         value = _founding_value(folder.tenant, deployment, keys, development=development)
         create_private(making / FOUNDING, value)
@@ -85,6 +90,9 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
             create_token(making / f"{front}.token")
         making.rename(folder.path)
     except BaseException:
+        with contextlib.suppress(KeyAccessError):  # the fault that is under way is the one to be told
+            for role in keys:
+                folder.keys.discard(making / f"{role}.key")
         shutil.rmtree(making, ignore_errors=True)
         raise
 
@@ -176,10 +184,10 @@ def renew_enrolment(home: Home, folder: TenantHome) -> Path:
     path, successor = folder.path / "enrol.key", folder.path / "enrol.key.new"
     old = folder.key("enrol")
     if not successor.exists():
-        KeyPair.generate().save(successor)
+        folder.keys.create(successor, "enrol", label=f"{folder.tenant}/enrol")
     with admin_connection(home, folder) as connection:
         for body, done in (
-            (_enrolment(folder, KeyPair.load(successor)), Reason.KEY_TAKEN),
+            (_enrolment(folder, folder.keys.load(successor)), Reason.KEY_TAKEN),
             (
                 PrincipalRevoked(principal_id="enrol", kid=old.kid, reason="renewed"),
                 Reason.UNKNOWN_PRINCIPAL,
@@ -262,4 +270,5 @@ def monitored(home: Home, name: str) -> MonitoredTenant | None:
     if not (folder.path / "monitor.key").is_file():
         return None
     key = folder.key("monitor")
-    return MonitoredTenant(name, home.deployment, folder.genesis, key.signing, key.sealing)
+    archive = archive_of(home, folder)
+    return MonitoredTenant(name, home.deployment, folder.genesis, key.signing, key.sealing, archive)

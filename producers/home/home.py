@@ -1,8 +1,9 @@
 """Where an installation keeps its configuration and keys.
 
-    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
+    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…},
+                                                     "keys": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
-    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
+    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; what a key file holds: `keystores`
     …/{agents,tools,approvers,attesters,enrolments}/<name>.key
                                                     made at registration; `file_name` says how names are written
     …/{views,authzen}.token                         bearer tokens, one for each HTTP front, mode 0600
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from producers.home.files import FileError, read_file, replace_private
 from producers.home.keys import KeyPair
+from producers.home.keystores.stores import KeyStores
 from producers.home.security import Security, load_security
 from schemas.errors import InstallationError
 from schemas.topics import is_tenant_id
@@ -33,6 +35,7 @@ REPLICATION_MAX = 15
 GENESIS_TEXT_BYTES_MAX = 128
 TOKEN_BYTES_MAX = 1024
 CONFIG_BYTES_MAX = 1024 * 1024
+SECTIONS = ("kafka", "keys")  # of config.json; every other member is a string
 _GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
 _AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
 _FILE_NAME_CHARS_MAX = 160  # so that a suffix fits into the 255 bytes of a file name
@@ -91,8 +94,15 @@ class TenantHome:
         return bytes.fromhex(text.decode("ascii").strip())
 
     def key(self, name: str) -> KeyPair:
-        """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyFileError."""
-        return KeyPair.load(self.path / f"{name}.key")
+        """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyAccessError."""
+        return self.keys.load(self.path / f"{name}.key")
+
+    @property
+    def keys(self) -> KeyStores:
+        """The stores of this installation's keys. Raises HomeError, KeySettingsError."""
+        folder = self.path.parent.parent
+        section = Home.open(folder.parent).keys if (folder / "config.json").exists() else {}
+        return KeyStores.read(section, folder)
 
     def key_file(self, kind: str, name: str) -> Path:
         """Return the path of the key of an agent, tool or other principal. Raises HomeError for an impossible name."""
@@ -122,6 +132,7 @@ class Home:
     path: Path
     config: Mapping[str, str]
     kafka: object = field(default_factory=dict, repr=False)  # checked and read by `security` alone
+    keys: object = field(default_factory=dict, repr=False)  # by `TenantHome.keys` alone
 
     @classmethod
     def find(cls) -> Home:
@@ -151,10 +162,11 @@ class Home:
         except (ValueError, RecursionError) as exc:
             line = f", line {exc.lineno}" if isinstance(exc, json.JSONDecodeError) else ""
             raise HomeError(f"{path / 'config.json'} is not JSON{line}") from exc
-        kafka = config.pop("kafka", {}) if isinstance(config, dict) else {}
+        sections = {name: config.pop(name, {}) for name in SECTIONS} if isinstance(config, dict) else {}
         if not isinstance(config, dict) or not all(isinstance(v, str) for v in config.values()):
-            raise HomeError(f"{path / 'config.json'} must be an object of strings, with one more object as `kafka`")
-        return cls(path, config, kafka)
+            names = " and ".join(f"`{name}`" for name in SECTIONS)
+            raise HomeError(f"{path / 'config.json'} must be an object of strings, with objects as {names}")
+        return cls(path, config, **sections)
 
     @classmethod
     def create(cls, base: Path, config: Mapping[str, str]) -> Home:
@@ -163,10 +175,11 @@ class Home:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         before = cls.open(base) if (path / "config.json").exists() else cls(path, {})
         merged = {**before.config, **config}
-        whole = {**merged, **({"kafka": before.kafka} if before.kafka != {} else {})}
+        sections = {name: getattr(before, name) for name in SECTIONS}
+        whole = {**merged, **{name: section for name, section in sections.items() if section != {}}}
         text = json.dumps(whole, indent=2, sort_keys=True) + "\n"
         replace_private(path / "config.json", text.encode())
-        return cls(path, merged, before.kafka)
+        return cls(path, merged, **sections)
 
     @property
     def deployment(self) -> str:

@@ -1,7 +1,7 @@
 """Sessions as a tool host sees them: which session a call or an approval comes from, and whether it was ended.
 
 A caller's session comes with its call, as the signed event that opened it, and is verified by that. The `sessions`
-topic can only take away: any record under `ended/<id>`, whatever it holds, ends a session here for good. So this view
+topic can only take away: any record under `ended/<id>`, of any content, ends a session here for good. So this view
 keeps the ids of ended sessions and nothing of open ones. The session of an approver is looked up on its partition.
 
 A monitor that leaves out an end is not noticed: the session's key can then sign calls until its signed time is over.
@@ -39,7 +39,7 @@ ENDED_MAX = limits.SESSIONS_MAX * int(KEPT_SECONDS * 1000 / limits.SESSION_LINGE
 
 
 class _Verified(NamedTuple):
-    """A session whose opening was verified: the digest of that event, and the row."""
+    """A session with a verified opening: the digest of that event, and the row."""
 
     opened: bytes
     row: SessionRow

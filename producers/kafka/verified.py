@@ -47,6 +47,10 @@ class MonitorSigned:
             UntrustedRecordError: the record does not decode, or is not signed by a live monitor key for this place.
         """
         received = Received(message.partition(), message.offset(), 0, message.value(), headers_of(message))
+        return self.verify_record(message.topic(), received, tag, record)
+
+    def verify_record(self, topic: str, received: Received, tag: bytes, record: type) -> tuple[Any, bytes, bytes]:
+        """Return what `verify` returns for a record of a topic, whoever kept it. Raises UntrustedRecordError."""
         try:
             schema, body = codec.unframe(received.value or b"")
             if schema.name != f"{codec.NAMESPACE}.{record.__name__}":
@@ -54,7 +58,7 @@ class MonitorSigned:
             kid = received.header(KID_HEADER)
             proof = Proof.parse(received.header(PROOF_HEADER))
             # The prefix is not signed, so the leaf must name the schema that we decode by.
-            place = _place_of(tag, self.genesis, message.topic(), message.partition(), schema.sha256)
+            place = _place_of(tag, self.genesis, topic, received.partition, schema.sha256)
             leaf = place.leaf(body)
             key = self.registry.live_key(kid, Role.MONITOR)
             if key is None:

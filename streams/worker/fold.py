@@ -15,11 +15,12 @@ from typing import NamedTuple
 from processors.effects import Output
 from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
-from processors.proof.signing import KID_HEADER, PROOF_HEADER, SigningKey, VerifiedHeads
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, Signs, VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
 from schemas.errors import StoppedError
+from streams.history.kept_log import OpenArchive
 from streams.worker.sealing import Sealer
 from streams.worker.state_head import StateMac
 
@@ -65,14 +66,18 @@ class Batch:
 
 @dataclass(slots=True)
 class TenantFold:
-    """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded."""
+    """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded.
+
+    `archive` opens the archive of its intake, from which tables can be folded again; None where there is none.
+    """
 
     tables: Tables
-    signing: SigningKey
+    signing: Signs
     sealer: Sealer
     state: StateMac
     heads: VerifiedHeads = field(default_factory=VerifiedHeads)
     batch: Batch = field(default_factory=Batch)
+    archive: OpenArchive | None = None
     faults: int = 0  # rules that broke since this fold was opened
 
     def fold(self, records: Sequence[Received]) -> int:
@@ -101,10 +106,18 @@ class TenantFold:
             begin = now
             folded += 1
         if not batch.records:
-            raise DecisionKeyError(
-                "the decision key is revoked or past its registration: nothing may be decided with it"
-            )
+            raise DecisionKeyError(self._why_not())
         return folded
+
+    def _why_not(self) -> str:
+        """Return why the key may not sign: it has ended, or is another than the registry has."""
+        kid = self.signing.kid
+        if self.tables.keys.get(kid) is not None:
+            return "the decision key is revoked or past its registration: nothing may be decided with it"
+        return (
+            f"the monitor's key here is {kid.hex()[:16]}, which is not registered: nothing may be decided with it; "
+            "`macaw key list --from-log` compares, so put the registered key back"
+        )
 
     def _tell_fault(self, received: Received, fault: str) -> None:
         """Log at level error that a rule broke. The tenant goes on; the rule needs a correction."""
@@ -135,7 +148,7 @@ class TenantFold:
     def messages(self, outputs: Sequence[Output]) -> list[Message]:
         """Return the outputs signed and sealed, in order; then the views' feed; then the changed rows with their head.
 
-        All three belong to one transaction: the feed tells what the rows say, or nothing.
+        All three belong to one transaction: the feed tells the rows, or nothing.
         """
         proofs = self._proofs([o.leaf for o in outputs if o.leaf is not None])
         tables = self.tables

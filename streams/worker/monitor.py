@@ -9,16 +9,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from confluent_kafka import Producer
 
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
-from processors.proof.sealing import SealingKey
-from processors.proof.signing import SigningKey
+from processors.proof.sealing import Opens
+from processors.proof.signing import SigningKey, Signs
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
+from schemas.errors import InstallationError
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
+from streams.history.kept_log import OpenArchive
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
 from streams.worker.sealing import Sealer
@@ -29,19 +32,24 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
 TICK_SECONDS_MIN = 1.0  # between two ticks of a tenant, so that one tick is under way at a time
+STATE_TAG = b"macaw/state-secret/v1\n"
 GC_ALLOCATIONS = 50_000
 GC_GENERATIONS = (20, 50)
 
 
 @dataclass(frozen=True, slots=True)
 class MonitoredTenant:
-    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, and the keys that sign and seal."""
+    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, and the keys that sign and seal.
+
+    `archive` opens the archive of its intake. It is asked for when state must be folded again and intake was trimmed.
+    """
 
     tenant: str
     deployment: str
     genesis: bytes
-    signing: SigningKey
-    sealing: SealingKey
+    signing: Signs
+    sealing: Opens
+    archive: OpenArchive | None = None
 
 
 def build_fold(tenant: MonitoredTenant) -> TenantFold:
@@ -50,8 +58,23 @@ def build_fold(tenant: MonitoredTenant) -> TenantFold:
         tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis),
         signing=tenant.signing,
         sealer=Sealer(tenant.sealing),
-        state=StateMac(tenant.signing),
+        state=StateMac(_secret_beside(tenant.signing)),
+        archive=tenant.archive,
     )
+
+
+def _secret_beside(signing: Signs) -> SigningKey:
+    """Return the key that the state head's MAC is made from: the decision key itself, or what only its holder can make.
+
+    A token gives no secret away. Its signature over `STATE_TAG` is deterministic (RFC 8032, section 5.1.6), is never
+    published, and stands for nothing else, since every other signed message has another tag.
+
+    Raises:
+        InstallationError: the token does not sign.
+    """
+    if isinstance(signing, SigningKey):
+        return signing
+    return SigningKey.from_seed(sha256(signing.sign(STATE_TAG)).digest())
 
 
 def tune_collector() -> None:
@@ -88,10 +111,17 @@ class Monitor:
             while not self._stop.is_set():
                 self._loop.turn(IDLE_SECONDS)
                 for fold in self._loop.folds.values():
-                    self._ticker.tick(fold)
+                    self._tick(fold)
         finally:
             self._loop.close()
             self._ticker.close()
+
+    def _tick(self, fold: TenantFold) -> None:
+        """Append a tick if one is due. A key that does not sign costs its tenant alone the tick; the loop pauses it."""
+        try:
+            self._ticker.tick(fold)
+        except InstallationError as exc:
+            log.warning("%s: no tick: %s", fold.tables.tenant_id, exc)
 
 
 class Ticker:

@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 
 from processors.effects import Output
-from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, PAYLOAD_HEADER, SealingKey, seal
+from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, PAYLOAD_HEADER, Opens, seal
 
 SHARED_KEYS_MAX = 16_384
 
@@ -14,7 +14,7 @@ SHARED_KEYS_MAX = 16_384
 class Sealer:
     """Seals with one sender key. Keeps the keys shared with the last SHARED_KEYS_MAX recipients."""
 
-    def __init__(self, key: SealingKey) -> None:
+    def __init__(self, key: Opens) -> None:
         self._key = key
         self._shared: OrderedDict[bytes, bytes] = OrderedDict()
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from producers.home.home import Home
-from producers.home.keys import KeyPair
 from streams.local.jars import choose_cache, why_no_kafka
+from tests.plain_keys import PLAIN_KEYS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAYER = str(EXAMPLES / "policies-quickstart" / "payer.json")
@@ -205,11 +205,16 @@ def no_secret_was_shown(terminal: Terminal) -> None:
     folder = terminal.folder / ".macaw" / "tenants" / "acme"
     for front in ("views", "authzen"):
         assert (folder / f"{front}.token").read_text().strip() not in shown
-    keys = [*folder.rglob("*.key"), *folder.rglob("*.revoked")]
+    archive_keys = [*folder.glob("archive-keys/*.key")]
+    assert len(archive_keys) == 2
+    for path in archive_keys:
+        assert path.stat().st_mode & 0o077 == 0
+        assert path.read_text().strip() not in shown
+    keys = [*({*folder.rglob("*.key")} - {*archive_keys}), *folder.rglob("*.revoked")]
     assert len(keys) == 6
     for path in keys:
         assert path.stat().st_mode & 0o077 == 0
-        pair = KeyPair.load(path)
+        pair = PLAIN_KEYS.load(path)
         for secret in (pair.signing.seed, pair.sealing.secret):
             assert secret.hex() not in shown
             assert base64.b64encode(secret).decode().rstrip("=") not in shown

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
+from producers.client import Client
+from producers.home.security import UNSECURED
+from producers.kafka.sessions_view import SessionsView
 from schemas import topics
 from schemas.records import SignedEvent
 from tests.builders import Actor, Folded
+from tests.installation import Installation
 from tests.producers.forging import TwinSessions
 from tests.workflow_world import Workflow
 
@@ -54,3 +60,20 @@ def ended_key(session: Actor) -> bytes:
 
 def session_key(session: Actor) -> bytes:
     return b"session/" + session.kid.hex().encode()
+
+
+@contextmanager
+def sessions_of(here: Installation, client: Client) -> Iterator[SessionsView]:
+    """Give what a host that starts now sees of an installation's sessions."""
+    registry, tenant = client._connection.registry, here.folder.tenant
+    view = SessionsView(registry, here.broker.bootstrap, tenant=tenant, security=UNSECURED)
+    try:
+        yield view
+    finally:
+        view.close()
+
+
+def is_open(here: Installation, client: Client, session_id: bytes) -> bool:
+    """Whether a session was opened and has not ended."""
+    with sessions_of(here, client) as view:
+        return view.that_signed(session_id) is not None and not view._is_ended(session_id)

@@ -11,14 +11,12 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from producers.client import Client
-from producers.home.security import UNSECURED
-from producers.kafka.connection import Connection
 from producers.kafka.followed_topic import FollowedTopic
-from producers.kafka.sessions_view import SessionsView
 from producers.tools.host import ToolHost
 from schemas.topics import KEYED_PARTITIONS, SESSIONS, keyed_partition
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
+from tests.producers.session_place import sessions_of
 from tests.producers.workflow_bank import Bank, approving, furnish
 
 pytestmark = pytest.mark.broker
@@ -61,11 +59,6 @@ def put(here: Installation, key: bytes, value: bytes | None, partition: int) -> 
     return said
 
 
-def view_of(here: Installation, connection: Connection) -> SessionsView:
-    """Return what a host that starts now sees."""
-    return SessionsView(connection.registry, here.broker.bootstrap, tenant=here.folder.tenant, security=UNSECURED)
-
-
 def test_a_client_reads_the_registry_alone(here: Installation, host: ToolHost, followed: list[str]) -> None:
     """It calls, approves, writes and reads values, and no session but its own is ever in its memory."""
     assert host.ready.wait(60)
@@ -97,12 +90,9 @@ def test_a_host_follows_both_and_hears_of_an_end(here: Installation, host: ToolH
         while host.tally.refused.get("untrusted", 0) == refused:
             assert other.invoke("tool:bank/pay", {"amount": 4}) == {"paid": 4}
         assert not future.done()
-        view = view_of(here, other._connection)
-        try:
+        with sessions_of(here, other) as view:
             assert view._is_ended(session_id)
             assert not view._is_ended(other._connection.key.kid)
-        finally:
-            view.close()
     assert followed.count("sessions") == 1
 
 
@@ -110,14 +100,11 @@ def test_a_session_is_looked_up_on_its_partition(here: Installation) -> None:
     """By a host that has not seen it; one that nobody opened is not found."""
     with Client.connect(here.folder.tenant, "payer", home=here.home) as payer:
         kid = payer._connection.key.kid
-        view = view_of(here, payer._connection)
-        try:
+        with sessions_of(here, payer) as view:
             found = view.that_signed(kid)
             assert found is not None
             assert (found.principal_id, found.revoked) == ("payer", False)
             assert view.that_signed(bytes(32)) is None
-        finally:
-            view.close()
 
 
 def test_the_broker_takes_no_10_mb_and_a_host_reads_past_what_it_takes(here: Installation) -> None:
@@ -127,10 +114,6 @@ def test_the_broker_takes_no_10_mb_and_a_host_reads_past_what_it_takes(here: Ins
     assert not put(here, b"session/" + bytes(32).hex().encode(), bytes(4_000_000), partition)
     assert not put(here, key, None, partition)
 
-    with Client.connect(here.folder.tenant, "payer", home=here.home) as payer:
-        view = view_of(here, payer._connection)
-        try:
-            assert view._is_ended(bytes(32))
-            assert view.that_signed(bytes(32)) is None
-        finally:
-            view.close()
+    with Client.connect(here.folder.tenant, "payer", home=here.home) as payer, sessions_of(here, payer) as view:
+        assert view._is_ended(bytes(32))
+        assert view.that_signed(bytes(32)) is None
