@@ -76,7 +76,7 @@ def host(connection: Any, home: Any, begun: float, lookups: list[bytes]) -> dict
     took = []
     for session_id in lookups:
         at = time.monotonic()
-        assert serving._sessions.that_signed(session_id) is not None, "a session was not found"
+        assert serving._sessions.that_signed(session_id) is not None, "a session was not found"  # noqa: SLF001
         took.append(time.monotonic() - at)
     told["lookup_ms"] = statistics.median(took) * 1000
     serving.stop()

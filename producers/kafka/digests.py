@@ -6,7 +6,7 @@ from __future__ import annotations
 class Digests:
     """A set of digests of 32 bytes. Not for several threads at once.
 
-    They lie side by side in buckets by their first bytes. A bucket that somebody fills on purpose takes longer to search.
+    They lie side by side in buckets by their first bytes. A bucket that was filled on purpose takes longer to search.
     """
 
     SIZE = 32

@@ -68,8 +68,8 @@ def export_audit(
 
     Events come from intake; those that it no longer has come from the archive, and those of the registry from the
     topics `registry` and `sessions`; all others count as absent. Records of the audit topic that are not entries of
-    this log are left out and counted: without access rules any client can write there. The folder appears whole or not at all. It holds
-    the events in clear, parameters included, and only its owner can read it.
+    this log are left out and counted: without access rules any client can write there. The folder appears whole or not
+    at all. It holds the events in clear, parameters included, and only its owner can read it.
 
     Raises:
         ExportError: `target` is not empty.
