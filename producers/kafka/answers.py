@@ -26,7 +26,7 @@ from producers.home.process import OfOneProcess
 from producers.home.security import UNSECURED, Security
 from producers.kafka.appending import PublishError
 from producers.kafka.consuming import LogSetBackError, headers_of, take, watermarks
-from producers.kafka.registry_view import RegistryError
+from producers.kafka.followed_topic import RegistryError
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from schemas import codec, topics
 from schemas.reasons import Reason
