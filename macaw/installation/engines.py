@@ -1,4 +1,4 @@
-"""A tenant's engine as its log tells it: the one that decides now, those before, and who must hold the next one."""
+"""A tenant's engine on its log: the one that decides now, those before, and the programs that need the next one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures of rows: when a row leaves, what it weighs in bytes, and the shares that it counts for.
+"""Measures of rows: the end of a row, its weight in bytes, and its shares.
 
 Each is a function of the row alone; `processors.state.table` follows it with every write and every undo.
 """

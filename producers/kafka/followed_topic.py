@@ -53,7 +53,7 @@ class FollowedTopic(OfOneProcess):
         *,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`check` is called at each end that was reached; what it raises keeps the topic from counting as read."""
+        """`check` is called at each end that was reached; an error from it keeps the topic from counting as read."""
         self.name, self._fold, self._check = topic.of(tenant), fold, check
         self._lock = threading.Lock()
         self._positions = [ReadPosition(0) for _ in range(topic.partitions)]

@@ -171,7 +171,7 @@ class EngineProcess:
         return found
 
     def _wait(self, reading: list[int], writing: list[int]) -> None:
-        """Wait until one of the pipes is ready, and keep the end of what the host says beside them."""
+        """Wait until one of the pipes is ready, and keep the end of the host's messages beside them."""
         errors = [self._errors]
         while (left := self._until - time.monotonic()) > 0:
             ready, free, _ = select.select(reading + errors, writing, [], left)

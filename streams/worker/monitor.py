@@ -65,7 +65,7 @@ def build_fold(tenant: MonitoredTenant, engines: Engines | None = None) -> Tenan
 
 
 def _secret_beside(signing: Signs) -> SigningKey:
-    """Return the key that the state head's MAC is made from: the decision key itself, or what only its holder can make.
+    """Return the key that the state head's MAC is made from: of the decision key, or of a token its holder's secret.
 
     A token gives no secret away. Its signature over `STATE_TAG` is deterministic (RFC 8032, section 5.1.6), is never
     published, and stands for nothing else, since every other signed message has another tag.
