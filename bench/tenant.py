@@ -32,6 +32,7 @@ from schemas.records import (
 )
 from schemas.topics import DECISIONS
 from schemas.words import Outcome, Role
+from streams.worker.decision_keys import DecisionKeys
 from streams.worker.monitor import MonitoredTenant
 
 DEPLOYMENT = "bench"
@@ -122,7 +123,7 @@ class BenchTenant:
     @property
     def monitored(self) -> MonitoredTenant:
         """Return the tenant's configuration on a worker."""
-        return MonitoredTenant(self.name, DEPLOYMENT, self.genesis, self.monitor.signing, self.monitor.sealing)
+        return MonitoredTenant(self.name, DEPLOYMENT, self.genesis, DecisionKeys.of(self.monitor), bytes(32))
 
     def said(self, body: Body, *, admin: bool = False) -> Signed:
         """Return an event of the agent's session, or of the administrator."""

@@ -29,7 +29,6 @@ from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalReg
 from schemas.topics import is_tenant_id
 from schemas.words import Role
 from streams.cluster.founding import create_topics, intake_is_empty, publish_founding
-from streams.worker.monitor import MonitoredTenant
 
 ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.
@@ -78,6 +77,7 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
             key.save(making / f"{role}.key")
         deployment = home.deployment
         value = _founding_value(folder.tenant, deployment, keys, development=development)
+        TenantHome(folder.tenant, making).make_state_secret()
         create_private(making / FOUNDING, value)
         create_private(making / ENROLMENT, b"")
         create_private(making / "genesis", kid_of(value[codec.FRAME_BYTES :]).hex().encode() + b"\n")
@@ -254,12 +254,3 @@ def publish_policies(home: Home, folder: TenantHome, documents: Sequence[str], i
     body = PolicyPublished(documents=tuple(documents), previous=tuple(in_force.get(i) for i in ids))
     with admin_connection(home, folder) as connection:
         return connection.ask(body)
-
-
-def monitored(home: Home, name: str) -> MonitoredTenant | None:
-    """Return a tenant of this installation as a monitor needs it, or None if its folder is not here."""
-    folder = TenantHome(name, home.path / "tenants" / name)
-    if not (folder.path / "monitor.key").is_file():
-        return None
-    key = folder.key("monitor")
-    return MonitoredTenant(name, home.deployment, folder.genesis, key.signing, key.sealing)

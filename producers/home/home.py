@@ -3,6 +3,8 @@
     $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
+    …/monitor.<kid>.key                             a decision key that is to come, beside the present one
+    …/state.secret                                  under the MAC of the workers' state, 64 hex digits, mode 0600
     …/{agents,tools,approvers,attesters,enrolments}/<name>.key
                                                     made at registration; `file_name` says how names are written
     …/{views,authzen}.token                         bearer tokens, one for each HTTP front, mode 0600
@@ -18,12 +20,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from producers.home.files import FileError, read_file, replace_private
+from producers.home.files import FileError, create_private, read_file, replace_private
 from producers.home.keys import KeyPair
 from producers.home.security import Security, load_security
 from schemas.errors import InstallationError
@@ -34,6 +37,7 @@ GENESIS_TEXT_BYTES_MAX = 128
 TOKEN_BYTES_MAX = 1024
 CONFIG_BYTES_MAX = 1024 * 1024
 _GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
+_COMING = re.compile(r"monitor\.[0-9a-f]{16}\.key")
 _AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
 _FILE_NAME_CHARS_MAX = 160  # so that a suffix fits into the 255 bytes of a file name
 
@@ -93,6 +97,36 @@ class TenantHome:
     def key(self, name: str) -> KeyPair:
         """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyFileError."""
         return KeyPair.load(self.path / f"{name}.key")
+
+    def monitor_key_files(self) -> list[Path]:
+        """Return the files of the tenant's decision keys: `monitor.key`, then each `monitor.KID.key`, a coming one."""
+        first = self.path / "monitor.key"
+        others = sorted(p for p in self.path.glob("monitor.*.key") if _COMING.fullmatch(p.name) is not None)
+        return [first, *others] if first.exists() else others
+
+    @property
+    def state_secret_file(self) -> Path:
+        """The file with the secret under the state of this tenant's workers."""
+        return self.path / "state.secret"
+
+    @property
+    def state_secret(self) -> bytes:
+        """The secret under the state of this tenant's workers, 32 bytes. Raises HomeError."""
+        file = self.state_secret_file
+        try:
+            text = read_file(file, GENESIS_TEXT_BYTES_MAX).strip()
+            mode = file.stat().st_mode
+        except (FileError, OSError) as exc:
+            raise HomeError(str(exc)) from exc
+        if stat.S_IMODE(mode) & 0o077:
+            raise HomeError(f"others may read the secret file {file}: run `chmod 600` on it")
+        if _GENESIS.fullmatch(text) is None:
+            raise HomeError(f"{file} does not hold a secret: it must be 64 hex digits; move it away to have one made")
+        return bytes.fromhex(text.decode("ascii"))
+
+    def make_state_secret(self) -> None:
+        """Write a new state secret. Raises FileExistsError if there is one."""
+        create_private(self.state_secret_file, f"{os.urandom(32).hex()}\n".encode())
 
     def key_file(self, kind: str, name: str) -> Path:
         """Return the path of the key of an agent, tool or other principal. Raises HomeError for an impossible name."""

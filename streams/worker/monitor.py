@@ -8,20 +8,18 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from confluent_kafka import Producer
 
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
-from processors.proof.sealing import SealingKey
-from processors.proof.signing import SigningKey
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
+from streams.worker.decision_keys import DecisionKeys, Signatory
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
-from streams.worker.sealing import Sealer
 from streams.worker.settings import LoopSettings
 from streams.worker.state_head import StateMac
 
@@ -35,22 +33,21 @@ GC_GENERATIONS = (20, 50)
 
 @dataclass(frozen=True, slots=True)
 class MonitoredTenant:
-    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, and the keys that sign and seal."""
+    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, its decision keys, and its state secret."""
 
     tenant: str
     deployment: str
     genesis: bytes
-    signing: SigningKey
-    sealing: SealingKey
+    keys: DecisionKeys
+    state_secret: bytes = field(repr=False)
 
 
 def build_fold(tenant: MonitoredTenant) -> TenantFold:
     """Return an empty fold for a tenant."""
     return TenantFold(
         tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis),
-        signing=tenant.signing,
-        sealer=Sealer(tenant.sealing),
-        state=StateMac(tenant.signing),
+        signatory=Signatory(tenant.keys),
+        state=StateMac(tenant.state_secret),
     )
 
 
@@ -120,7 +117,10 @@ class Ticker:
         if time.monotonic() - self._last.get(tables.tenant_id, 0.0) < TICK_SECONDS_MIN:
             return
         self._last[tables.tenant_id] = time.monotonic()
-        row = tables.keys.get(fold.signing.kid)
+        fold.signatory.begin(tables)
+        if (key := fold.signatory.current) is None:
+            return
+        row = tables.keys.get(key.kid)
         draft = draft_event(
             tables.tenant_id,
             tables.genesis,
@@ -131,7 +131,7 @@ class Ticker:
             now_ms=now_ms,
             random=os.urandom(RANDOM_BYTES),
         )
-        [headers] = sign_drafts(fold.signing, [draft])
+        [headers] = sign_drafts(key.signing, [draft])
         self._producer.produce(INTAKE.of(tables.tenant_id), draft.value, partition=0, headers=list(headers))
         self._producer.poll(0)
 

@@ -4,16 +4,22 @@ The last audit entry names the intake record that was folded last; the committed
 comes from the changelog if its head fits that entry; if not, the worker logs a warning and folds intake again. All of
 this runs on a thread beside the loop: it may take long, and may have to wait for the transaction of a dead worker.
 
-    audit log    last entry: index 41, intake offset 41, and it must be signed by this tenant's decision key
+    audit log    last entry: index 41, intake offset 41
     intake       first record: the founding event; the record at offset 41 has the hash that entry 41 names
-    changelog    head of audit index 41 with a matching MAC: its rows are the state, and folding goes on at offset 42
+    changelog    head of audit index 41 with a MAC over that entry: its rows are the state, and folding goes on at 42
+    audit log    the signature of entry 41, under a decision key that was valid for it, as that state has the keys
+
+Until the last step nothing but the founding event is trusted. The last entry is believed because a MAC that only the
+tenant's workers can make covers its leaf, or because folding intake again gives that leaf; and then a decision key of
+the tenant must have signed it, this worker's or another's.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,9 +27,9 @@ from dataclasses import dataclass
 from confluent_kafka import Message
 
 from processors.evidence.audit_log import log_leaf
-from processors.intake.identify import Claim, read
+from processors.intake.identify import Claim, Received, read
 from processors.proof import signing
-from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.step import step
@@ -33,8 +39,9 @@ from schemas.errors import InstallationError
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
-from schemas.words import Outcome
+from schemas.words import Outcome, Role
 from streams.history.folded import RuledIntake, received_of
+from streams.worker.decision_keys import live_decision_keys
 from streams.worker.fold import TenantFold
 from streams.worker.restart_reading import AppendedIntake, RestartReader
 from streams.worker.resume_errors import (
@@ -45,6 +52,7 @@ from streams.worker.resume_errors import (
     StateMismatchError,
 )
 from streams.worker.state_head import HEAD_KEY
+from streams.worker.stretch import KeyWait, KeyWaitError, check_next
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +67,7 @@ class Tail:
     index: int
     leaf: bytes
     entry: AuditEntry
+    message: Message
 
     @property
     def offset(self) -> int:
@@ -69,8 +78,16 @@ class Tail:
 class Restoration:
     """Brings one partition's fold to the end of its log, on a thread of its own."""
 
-    def __init__(self, topic: str, open_fold: Callable[[str], TenantFold | None], reader: RestartReader) -> None:
+    def __init__(
+        self,
+        topic: str,
+        open_fold: Callable[[str], TenantFold | None],
+        reader: RestartReader,
+        wait: KeyWait | None = None,
+    ) -> None:
+        """`wait` is what the last attempt waited for; it is asked before anything is read."""
         self.reader = reader
+        self._wait = wait
         self._topic = topic
         self._open_fold = open_fold
         self._future: Future[tuple[TenantFold, int]] = Future()
@@ -101,13 +118,37 @@ class Restoration:
             self.reader.close()
 
     def _restored(self) -> tuple[TenantFold, int]:
+        """Restore a fold that can sign for the next record. What that waits for may be there at once."""
+        wait = self._wait
+        while True:
+            fold = self._opened()
+            if wait is not None:
+                wait.check(fold.signatory, functools.partial(_appended, self.reader, self._topic))
+            position = resume(fold, self.reader)
+            try:
+                check_next(fold.tables, fold.signatory, position)
+            except KeyWaitError as exc:
+                if wait is not None:
+                    raise
+                wait = exc.wait
+            else:
+                return fold, position
+
+    def _opened(self) -> TenantFold:
         try:
             fold = self._open_fold(tenant_of(self._topic))
         except (OSError, ValueError, InstallationError) as exc:
             raise NotConfiguredError(str(exc)) from exc
         if fold is None:
             raise NotConfiguredError("the tenant is not configured on this worker")
-        return fold, resume(fold, self.reader)
+        return fold
+
+
+def _appended(reader: RestartReader, topic: str, start: int) -> Iterator[Received]:
+    """Yield the records of intake from `start` to its present end. Raises ResumeError, UnreadableBatchError."""
+    _, high = reader.end(topic)
+    with closing(AppendedIntake(reader, topic, high)) as intake:
+        yield from map(received_of, intake.read(start))
 
 
 def resume(fold: TenantFold, reader: RestartReader) -> int:
@@ -119,7 +160,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
     tenant = fold.tables.tenant_id
     # This is asked first: once it answers, no open transaction of an earlier owner can still append to the log.
     committed = reader.committed(INTAKE.of(tenant))
-    tail = _tail(fold, reader, AUDIT.of(tenant))
+    tail = _tail(reader, AUDIT.of(tenant))
     position = tail.offset + 1 if tail else 0
     if committed is not None and committed > position:
         raise ResumeMismatchError(
@@ -144,6 +185,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
             _rebuild(fold, reader, intake, tail, low)
             fold.state.reset_to(fold.tables, rows)
+    _check_signature(fold, tail)
     return position
 
 
@@ -176,7 +218,7 @@ def _claimed(tables: Tables, intake: AppendedIntake, offset: int) -> Claim | Non
     return read(tables, received_of(message)) if message is not None and is_there else Claim(leaf=b"")
 
 
-def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
+def _tail(reader: RestartReader, topic: str) -> Tail | None:
     low, high = reader.end(topic)
     reach = TAIL_OFFSETS
     while True:
@@ -185,45 +227,61 @@ def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
         for message in reader.read(topic, start, high):
             before, last = last, message
         if last is not None:
-            return _tail_of(fold, last, before)
+            return _tail_of(last, before)
         if start <= low:
             return None
         reach *= 4
 
 
-def _tail_of(fold: TenantFold, message: Message, before: Message | None) -> Tail:
+def _tail_of(message: Message, before: Message | None) -> Tail:
     """Return the last entry. `before` is the message before it, if that was read too.
 
     Raises:
-        LogMismatchError: it is not signed by the decision key, or does not link to `before`.
+        LogMismatchError: it is not an audit entry, or does not link to `before`.
     """
-    _check_signature(fold, message)
     entry, leaf = _entry(message)
     if before is not None and entry.prev != _entry(before)[1]:
         raise LogMismatchError(
             f"the last audit entry, at offset {message.offset()}, does not link to the entry before it: the log was "
             "changed; see docs/incidents.md"
         )
-    return Tail(entry.index, leaf, entry)
+    return Tail(entry.index, leaf, entry, message)
 
 
-def _check_signature(fold: TenantFold, message: Message) -> None:
-    """Raise LogMismatchError unless the monitor signed this entry.
+def _check_signature(fold: TenantFold, tail: Tail) -> None:
+    """Raise LogMismatchError unless a decision key that was valid for the last entry signed it.
 
-    Without this check any writer of the audit topic could choose the offset at which the worker goes on.
+    Requires that the state was restored, so that the tables have the keys as of that entry.
     """
-    received = received_of(message)
     tables = fold.tables
     try:
+        received = received_of(tail.message)
         schema, body = codec.unframe(received.value or b"")
         place = Place.of(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, schema.sha256)
         proof = Proof.parse(received.header(PROOF_HEADER))
-        head = proof.head(place.leaf(body))
-        signing.verify_signature(fold.signing.public, head, proof.signature)
+        public = _signer_of(fold, tail.entry, received.header(KID_HEADER))
+        signing.verify_signature(public, proof.head(place.leaf(body)), proof.signature)
     except (Refusal, codec.SchemaError, MalformedProofError, SignatureError) as exc:
         raise LogMismatchError(
-            f"the last audit entry, at offset {message.offset()}, is not signed by the decision key of this worker"
+            f"the last audit entry, at offset {tail.message.offset()}, is not signed by a decision key that was valid "
+            f"for it: {exc}; see docs/incidents.md"
         ) from exc
+
+
+def _signer_of(fold: TenantFold, entry: AuditEntry, kid: bytes) -> bytes:
+    """Return the public key of a decision key that may have signed an entry. Raises SignatureError."""
+    tables = fold.tables
+    row = tables.keys.get(kid)
+    if row is not None:
+        # A key signs the entry of its own revocation; the entry of its rotation is its successor's.
+        was_revoked = row.revoked_at is not None and row.revoked_at < entry.now
+        was_past = row.expires_at is not None and entry.now >= row.expires_at
+        if row.role == Role.MONITOR and not was_revoked and not was_past:
+            return row.ed25519
+    # Before the founding, or in a stretch without a live key: the key that is registered later, which is here.
+    elif not live_decision_keys(tables) and (key := fold.signatory.keys.get(kid)) is not None:
+        return key.signing.public
+    raise SignatureError(f"the key {kid.hex()[:16]}… is not a decision key that was valid then")
 
 
 def _entry(message: Message) -> tuple[AuditEntry, bytes]:
@@ -262,7 +320,7 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     rows = [(full, value) for full, value in stored.items() if full != HEAD_KEY]
     for full, value in rows:
         fold.state.restore(full, value)
-    if not fold.state.matches(head):
+    if not fold.state.matches(head, tail.leaf):
         raise StateMismatchError("the rows of the changelog do not match their head")
     tables = fold.tables.by_name
     decoded = [(*full.partition(b"/")[::2], codec.decode(*codec.unframe(value))) for full, value in rows]
