@@ -1,9 +1,12 @@
 """One broker for each process of the run, started by the first test that asks, and named at the end."""
 
+import gc
 import os
 import secrets
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import tune_collector
 from tests.docker_broker import choose_test_broker
+from tests.secret_service import missing_programs, secret_service
+from tests.softhsm import SoftHSM, find_softhsm
 
 
 @dataclass(slots=True)
@@ -62,6 +67,45 @@ def _real_broker(request: pytest.FixtureRequest) -> None:
 def unique() -> str:
     """A prefix nobody else uses, for topics, tenants and transactional ids."""
     return f"t{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def softhsm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHSM:
+    """A place for PKCS#11 tokens; the test is skipped and counted where the package softhsm2 is not installed."""
+    module = find_softhsm()
+    if module is None:
+        request.config.stash[USE].skips += 1
+        pytest.skip("needs SoftHSM: `apt-get install softhsm2`")
+    place = SoftHSM.make(tmp_path / "softhsm", module)
+    for name, value in place.environment().items():
+        monkeypatch.setenv(name, value)
+    return place
+
+
+@pytest.fixture
+def keyring_service(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """An unlocked keyring of the system; the test is skipped and counted where GNOME's is not installed."""
+    if missing := missing_programs():
+        request.config.stash[USE].skips += 1
+        pytest.skip(f"needs {' and '.join(missing)}: `apt-get install dbus gnome-keyring`")
+    import keyring
+    from keyring.backends.SecretService import Keyring
+
+    # The library leaves the sockets of its questions to the collector.
+    request.node.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
+    request.node.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+    with secret_service(tmp_path / "keyring") as found:
+        for name, value in found.items():
+            monkeypatch.setenv(name, value)
+        before = keyring.get_keyring()
+        keyring.set_keyring(Keyring())  # the library looks once for a process
+        yield found
+        keyring.set_keyring(before)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @pytest.hookimpl(trylast=True)

@@ -18,6 +18,7 @@ from macaw.cli import (
     event,
     intake,
     invoke,
+    key,
     log,
     monitor,
     policy,
@@ -61,6 +62,7 @@ def build_app() -> typer.Typer:
         ("delegation", delegation.app),
         ("session", session.app),
         ("event", event.app),
+        ("key", key.app),
     ):
         app.add_typer(group, name=name)
     return app

@@ -6,7 +6,8 @@ import contextlib
 import logging
 
 from producers.home.home import Home, TenantHome
-from producers.home.keys import KeyFileError, KeyPair
+from producers.home.keys import KeyPair
+from producers.home.keystores.errors import KeyAccessError
 from streams.worker.decision_keys import DecisionKeys
 from streams.worker.monitor import MonitoredTenant
 
@@ -17,7 +18,7 @@ def monitored(home: Home, name: str) -> MonitoredTenant | None:
     """Return a tenant of this installation as a monitor needs it, or None if its folder has no decision key.
 
     Raises:
-        HomeError, KeyFileError: a file of the folder is missing or wrong.
+        HomeError, KeyAccessError: a file of the folder is missing or wrong.
     """
     folder = TenantHome(name, home.path / "tenants" / name)
     if not folder.monitor_key_files():
@@ -31,8 +32,8 @@ def _decision_keys(folder: TenantHome) -> list[KeyPair]:
     found = []
     for path in folder.monitor_key_files():
         try:
-            found.append(KeyPair.load(path))
-        except KeyFileError:
+            found.append(folder.keys.load(path))
+        except KeyAccessError:
             if path.exists():
                 raise
             # A rotation has just put it in the place of `monitor.key`, which was read before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -19,6 +20,7 @@ from producers.client import NoAnswerError, RefusedError
 from producers.home.files import create_private
 from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
+from producers.home.keystores.errors import KeyAccessError
 from producers.kafka.answers import Answer
 from producers.kafka.connection import CONTROL_SECONDS, Connection
 from producers.kafka.registering import ENROLMENT_PREFIX, register_key, registrar
@@ -34,6 +36,7 @@ ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.
 FOUNDING = "founding.event"
 ENROLMENT = "enrolment.pending"
+FOUNDING_KEYS = ("root", "admin", "monitor", "enrol")
 ROLES_IN_ENROLMENT = (Role.AGENT, Role.SERVICE)  # a tool has an enrolment key of its own, or is registered by the admin
 
 
@@ -71,10 +74,10 @@ def create_tenant(home: Home, name: str, *, development: bool = False, replicati
 def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
     """Write keys, genesis and founding event, all or nothing, so that a monitor finds the tenant once it has topics."""
     making = folder.path.with_name(f".{folder.tenant}.{secrets.token_hex(4)}")
+    keys: dict[str, KeyPair] = {}
     try:
-        keys = {role: KeyPair.generate() for role in ("root", "admin", "monitor", "enrol")}
-        for role, key in keys.items():
-            key.save(making / f"{role}.key")
+        for role in FOUNDING_KEYS:
+            keys[role] = folder.keys.create(making / f"{role}.key", role, label=f"{folder.tenant}/{role}")
         deployment = home.deployment
         value = _founding_value(folder.tenant, deployment, keys, development=development)
         TenantHome(folder.tenant, making).make_state_secret()
@@ -85,6 +88,9 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
             create_token(making / f"{front}.token")
         making.rename(folder.path)
     except BaseException:
+        with contextlib.suppress(KeyAccessError):  # the fault that is under way is the one to be told
+            for role in keys:
+                folder.keys.discard(making / f"{role}.key")
         shutil.rmtree(making, ignore_errors=True)
         raise
 
@@ -176,10 +182,10 @@ def renew_enrolment(home: Home, folder: TenantHome) -> Path:
     path, successor = folder.path / "enrol.key", folder.path / "enrol.key.new"
     old = folder.key("enrol")
     if not successor.exists():
-        KeyPair.generate().save(successor)
+        folder.keys.create(successor, "enrol", label=f"{folder.tenant}/enrol")
     with admin_connection(home, folder) as connection:
         for body, done in (
-            (_enrolment(folder, KeyPair.load(successor)), Reason.KEY_TAKEN),
+            (_enrolment(folder, folder.keys.load(successor)), Reason.KEY_TAKEN),
             (
                 PrincipalRevoked(principal_id="enrol", kid=old.kid, reason="renewed"),
                 Reason.UNKNOWN_PRINCIPAL,

@@ -1,8 +1,9 @@
 """Where an installation keeps its configuration and keys.
 
-    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
+    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…},
+                                                     "keys": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
-    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
+    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; what a key file holds: `keystores`
     …/monitor.<kid>.key                             a decision key that is to come, beside the present one
     …/state.secret                                  under the MAC of the workers' state, 64 hex digits, mode 0600
     …/{agents,tools,approvers,attesters,enrolments}/<name>.key
@@ -20,14 +21,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from producers.home.files import FileError, create_private, read_file, replace_private
+from producers.home.files import FileError, create_private, read_file, read_private, replace_private
 from producers.home.keys import KeyPair
+from producers.home.keystores.stores import KeyStores
 from producers.home.security import Security, load_security
 from schemas.errors import InstallationError
 from schemas.topics import is_tenant_id
@@ -36,6 +37,7 @@ REPLICATION_MAX = 15
 GENESIS_TEXT_BYTES_MAX = 128
 TOKEN_BYTES_MAX = 1024
 CONFIG_BYTES_MAX = 1024 * 1024
+SECTIONS = ("kafka", "keys")  # of config.json; every other member is a string
 _GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
 _COMING = re.compile(r"monitor\.[0-9a-f]{16}\.key")
 _AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
@@ -95,8 +97,15 @@ class TenantHome:
         return bytes.fromhex(text.decode("ascii").strip())
 
     def key(self, name: str) -> KeyPair:
-        """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyFileError."""
-        return KeyPair.load(self.path / f"{name}.key")
+        """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyAccessError."""
+        return self.keys.load(self.path / f"{name}.key")
+
+    @property
+    def keys(self) -> KeyStores:
+        """The stores of this installation's keys. Raises HomeError, KeySettingsError."""
+        folder = self.path.parent.parent
+        section = Home.open(folder.parent).keys if (folder / "config.json").exists() else {}
+        return KeyStores.read(section, folder)
 
     def monitor_key_files(self) -> list[Path]:
         """Return the files of the tenant's decision keys: `monitor.key`, then each `monitor.KID.key`, a coming one."""
@@ -114,12 +123,9 @@ class TenantHome:
         """The secret under the state of this tenant's workers, 32 bytes. Raises HomeError."""
         file = self.state_secret_file
         try:
-            text = read_file(file, GENESIS_TEXT_BYTES_MAX).strip()
-            mode = file.stat().st_mode
-        except (FileError, OSError) as exc:
+            text = read_private(file, GENESIS_TEXT_BYTES_MAX).strip()
+        except FileError as exc:
             raise HomeError(str(exc)) from exc
-        if stat.S_IMODE(mode) & 0o077:
-            raise HomeError(f"others may read the secret file {file}: run `chmod 600` on it")
         if _GENESIS.fullmatch(text) is None:
             raise HomeError(f"{file} does not hold a secret: it must be 64 hex digits; move it away to have one made")
         return bytes.fromhex(text.decode("ascii"))
@@ -156,6 +162,7 @@ class Home:
     path: Path
     config: Mapping[str, str]
     kafka: object = field(default_factory=dict, repr=False)  # checked and read by `security` alone
+    keys: object = field(default_factory=dict, repr=False)  # by `TenantHome.keys` alone
 
     @classmethod
     def find(cls) -> Home:
@@ -185,10 +192,11 @@ class Home:
         except (ValueError, RecursionError) as exc:
             line = f", line {exc.lineno}" if isinstance(exc, json.JSONDecodeError) else ""
             raise HomeError(f"{path / 'config.json'} is not JSON{line}") from exc
-        kafka = config.pop("kafka", {}) if isinstance(config, dict) else {}
+        sections = {name: config.pop(name, {}) for name in SECTIONS} if isinstance(config, dict) else {}
         if not isinstance(config, dict) or not all(isinstance(v, str) for v in config.values()):
-            raise HomeError(f"{path / 'config.json'} must be an object of strings, with one more object as `kafka`")
-        return cls(path, config, kafka)
+            names = " and ".join(f"`{name}`" for name in SECTIONS)
+            raise HomeError(f"{path / 'config.json'} must be an object of strings, with objects as {names}")
+        return cls(path, config, **sections)
 
     @classmethod
     def create(cls, base: Path, config: Mapping[str, str]) -> Home:
@@ -197,10 +205,11 @@ class Home:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         before = cls.open(base) if (path / "config.json").exists() else cls(path, {})
         merged = {**before.config, **config}
-        whole = {**merged, **({"kafka": before.kafka} if before.kafka != {} else {})}
+        sections = {name: getattr(before, name) for name in SECTIONS}
+        whole = {**merged, **{name: section for name, section in sections.items() if section != {}}}
         text = json.dumps(whole, indent=2, sort_keys=True) + "\n"
         replace_private(path / "config.json", text.encode())
-        return cls(path, merged, before.kafka)
+        return cls(path, merged, **sections)
 
     @property
     def deployment(self) -> str:

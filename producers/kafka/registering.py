@@ -18,6 +18,7 @@ from typing import NamedTuple
 from processors.identity import enrolment as grants
 from producers.home.home import HomeError, TenantHome
 from producers.home.keys import KeyPair
+from producers.home.keystores.stores import KeyStores
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import RefusedError
 from schemas.events.attributes import Attributes
@@ -47,13 +48,13 @@ def registrar(folder: TenantHome, role: str, name: str, *, enrolment: str | None
 
     Raises:
         HomeError: no key here may; the message says how to get one.
-        KeyFileError: its file cannot be read.
+        KeyAccessError: it cannot be had.
     """
     if enrolment is None and (folder.path / "admin.key").exists():
         return Registrar(folder.key("admin"), "admin")
     path = folder.key_file("enrolment", enrolment or name)
     if enrolment is not None or path.exists():
-        return Registrar(KeyPair.load(path), f"{ENROLMENT_PREFIX}{enrolment or name}")
+        return Registrar(folder.keys.load(path), f"{ENROLMENT_PREFIX}{enrolment or name}")
     if role != Role.TOOL and (folder.path / "enrol.key").exists():
         return Registrar(folder.key("enrol"), "enrol")
     raise HomeError(
@@ -71,19 +72,20 @@ def register_key(
     *,
     enrolment: EnrolmentGrant | None = None,
     expires_at: int | None = None,
+    keys: KeyStores | None = None,
 ) -> KeyPair:
     """Register the key in a file, or a new one that is written there first, and return it.
 
-    The fixed attributes of the registrar's grant are added. A new file is removed again if the log refuses the key.
+    The fixed attributes of the registrar's grant are added. A new key is removed again if the log refuses it. `keys`
+    are the stores of `path` where it lies in another installation than the connection's.
 
     Raises:
         RefusedError: the log refused it; KEY_TAKEN if the key is registered with another name, role or attributes.
         NoAnswerError, PublishError: it is not known whether the key is registered; to ask again is safe.
+        KeyAccessError: the key cannot be had, or its store does not take it.
     """
-    made = not path.exists()
-    if made:
-        KeyPair.generate().save(path)
-    key = KeyPair.load(path)
+    keys, made = keys or connection.tenant.keys, not path.exists()
+    key = keys.create(path, role) if made else keys.load(path)
     body = PrincipalRegistered(
         role=role,
         key=key.offer(role, name, connection.tenant.genesis),
@@ -99,7 +101,7 @@ def register_key(
         if row is not None and _is_registered_as(row, body):
             return key
         if made:
-            path.unlink()
+            keys.discard(path)
         raise outside_grant(connection, role, name, exc) from exc
     return key
 

@@ -27,9 +27,7 @@ log = logging.getLogger(__name__)
 def tool_key(folder: TenantHome, app: str) -> KeyPair:
     """Return this instance's key of a tool, made on first use."""
     path = folder.key_file("tool", app)
-    if not path.exists():
-        KeyPair.generate().save(path)
-    return KeyPair.load(path)
+    return folder.keys.load(path) if path.exists() else folder.keys.create(path, "tool")
 
 
 def declared_by(app: str, tools: Sequence[ToolFunction]) -> tuple[ToolDeclaration, ...]:

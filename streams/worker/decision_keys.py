@@ -5,7 +5,7 @@ A record's outputs are signed by a key that is live for it, at its log time:
     a call, a report, …                    the key that signed before
     KeyRotated of that key                 its successor, from the entry of this record on
     PrincipalRevoked of that key           that key, once more: without this entry nobody would hear of the revocation
-    no key lives, until another registers  that other key, for all entries of the stretch (`streams.worker.stretch`)
+    no key lives, until another registers  the other key, for all entries of the stretch (`streams.worker.stretch`)
 
 A worker without the key that must sign stops at that record; nothing is decided with another key.
 """
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from processors.effects import Output
-from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, PAYLOAD_HEADER, SealingKey, seal
-from processors.proof.signing import SigningKey
+from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, PAYLOAD_HEADER, Opens, seal
+from processors.proof.signing import Signs
 from processors.state.tables import Tables
-from schemas.errors import StoppedError
+from schemas.errors import InstallationError, StoppedError
 from schemas.rows import KeyRow
 from schemas.words import Role
 
@@ -34,9 +34,9 @@ class Keys(Protocol):
     """The secret halves of one decision key."""
 
     @property
-    def signing(self) -> SigningKey: ...
+    def signing(self) -> Signs: ...
     @property
-    def sealing(self) -> SealingKey: ...
+    def sealing(self) -> Opens: ...
 
 
 class DecisionKeyError(StoppedError):
@@ -46,13 +46,17 @@ class DecisionKeyError(StoppedError):
 class MissingKeyError(DecisionKeyError):
     """Decision keys of the tenant are live, and this worker has none of them. `wanted` are their kids."""
 
-    def __init__(self, wanted: frozenset[bytes]) -> None:
-        names = ", ".join(sorted(kid.hex()[:16] for kid in wanted))
+    def __init__(self, wanted: frozenset[bytes], held: Iterable[bytes], why: str = "") -> None:
         super().__init__(
-            f"this worker lacks the tenant's decision key {names}…: copy its file, monitor.key or monitor.KID.key, "
-            "into the tenant's folder here; the partition goes on by itself"
+            f"the tenant's live decision key is {_names(wanted)}, and this worker has {_names(held)}: copy the right "
+            "file, monitor.key or monitor.KID.key, into the tenant's folder here (`macaw key list --from-log` compares); "
+            f"the partition goes on by itself{why}"
         )
         self.wanted = wanted
+
+
+def _names(kids: Iterable[bytes]) -> str:
+    return ", ".join(sorted(kid.hex()[:16] for kid in kids)) or "none"
 
 
 class NoLiveKeyError(DecisionKeyError):
@@ -68,7 +72,7 @@ class NoLiveKeyError(DecisionKeyError):
 class Sealer:
     """Seals with one sender key. Keeps the keys shared with the last SHARED_KEYS_MAX recipients."""
 
-    def __init__(self, key: SealingKey) -> None:
+    def __init__(self, key: Opens) -> None:
         self._key = key
         self._shared: OrderedDict[bytes, bytes] = OrderedDict()
 
@@ -99,7 +103,7 @@ class Sealer:
 class DecisionKey:
     """A key that signs and seals outputs; `x25519` is the public half that recipients open with."""
 
-    signing: SigningKey
+    signing: Signs
     sealer: Sealer
     x25519: bytes
 
@@ -131,7 +135,7 @@ class DecisionKeys:
         return cls(functools.partial(tuple, keys))
 
     def reload(self) -> None:
-        """Read the keys again. A key that is held already keeps its sealer. Raises what `load` raises."""
+        """Read the keys again, with the errors of `load`. A key that was here before keeps its sealer."""
         held, first = {}, None
         for one in self._load():
             name = one.signing.kid, one.sealing.public
@@ -147,11 +151,16 @@ class DecisionKeys:
             raise NoLiveKeyError
         return self._first
 
+    @property
+    def kids(self) -> frozenset[bytes]:
+        """The kids of the keys that are here."""
+        return frozenset(kid for kid, _ in self._held)
+
     def get(self, kid: bytes, x25519: bytes = b"") -> DecisionKey | None:
         """Return the key with this kid, None if it is not here.
 
-        A key with another sealing half is returned if there is none with `x25519`: what it seals does not open, but
-        the log goes on, and with it the record that mends this.
+        A key with another sealing half is returned if there is none with `x25519`. Its payloads do not open, but the
+        log goes on, and with it the record that mends this.
         """
         same = next((key for (held, _), key in self._held.items() if held == kid), None)
         return self._held.get((kid, x25519), same)
@@ -221,10 +230,14 @@ class Signatory:
     def _live_one(self, live: Mapping[bytes, KeyRow]) -> DecisionKey:
         found = self.keys.newest(live)
         if found is None or found.x25519 != live[found.kid].x25519:
-            self.keys.reload()
+            try:
+                self.keys.reload()
+            except InstallationError as exc:
+                why = f"; the key files cannot be read: {exc}"
+                raise MissingKeyError(frozenset(live), self.keys.kids, why) from exc
             found = self.keys.newest(live)
         if found is None:
-            raise MissingKeyError(frozenset(live))
+            raise MissingKeyError(frozenset(live), self.keys.kids)
         if found.x25519 == live[found.kid].x25519:
             self.current, self._before = found, {}
         return found

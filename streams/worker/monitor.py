@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
+from schemas.errors import InstallationError
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
 from streams.worker.decision_keys import DecisionKeys, Signatory
@@ -85,10 +86,17 @@ class Monitor:
             while not self._stop.is_set():
                 self._loop.turn(IDLE_SECONDS)
                 for fold in self._loop.folds.values():
-                    self._ticker.tick(fold)
+                    self._tick(fold)
         finally:
             self._loop.close()
             self._ticker.close()
+
+    def _tick(self, fold: TenantFold) -> None:
+        """Append a tick if one is due. A key that does not sign costs its tenant alone the tick; the loop pauses it."""
+        try:
+            self._ticker.tick(fold)
+        except InstallationError as exc:
+            log.warning("%s: no tick: %s", fold.tables.tenant_id, exc)
 
 
 class Ticker:

@@ -85,7 +85,7 @@ class Restoration:
         reader: RestartReader,
         wait: KeyWait | None = None,
     ) -> None:
-        """`wait` is what the last attempt waited for; it is asked before anything is read."""
+        """`wait` is left over from the last attempt; it is asked before anything is read."""
         self.reader = reader
         self._wait = wait
         self._topic = topic
@@ -118,7 +118,7 @@ class Restoration:
             self.reader.close()
 
     def _restored(self) -> tuple[TenantFold, int]:
-        """Restore a fold that can sign for the next record. What that waits for may be there at once."""
+        """Restore a fold that can sign for the next record. A key that it waits for may be there at once."""
         wait = self._wait
         while True:
             fold = self._opened()

@@ -1,4 +1,4 @@
-"""What a partition waits for when its next record cannot be signed for: a key file, or a key of the tenant at all.
+"""A partition whose next record cannot be signed for waits for a key file, or for a live key of the tenant.
 
 A *stretch* is a run of records for which no decision key is live: all are revoked or expired. The rules refuse them
 (`NO_DECISION_KEY`), but root acts and an admin's registration of a monitor key. The key that ends the stretch signs the
@@ -42,7 +42,7 @@ class KeyWait(Protocol):
     """A partition's reason to wait for a key."""
 
     def check(self, signatory: Signatory, read: ReadIntake) -> None:
-        """Give a fresh fold's `signatory` what it needs to sign for the next records.
+        """Check for the keys that sign the next records, and prepare a fresh fold's `signatory`.
 
         Raises:
             KeyMissingError, NoDecisionKeyError: it is still not there.
@@ -78,7 +78,7 @@ class WantedKeys:
     def check(self, signatory: Signatory, _read: ReadIntake) -> None:
         """Raise KeyMissingError while none of the keys is here."""
         if all(signatory.keys.get(kid) is None for kid in self._wanted):
-            raise KeyMissingError(str(MissingKeyError(self._wanted)), self)
+            raise KeyMissingError(str(MissingKeyError(self._wanted, signatory.keys.kids)), self)
 
 
 class Stretch:
@@ -105,7 +105,7 @@ class Stretch:
             raise NoDecisionKeyError(f"{NoLiveKeyError()}{self._why}", self)
         kid = min(self._heirs)
         if signatory.keys.get(kid) is None:
-            raise KeyMissingError(str(MissingKeyError(self._heirs)), self)
+            raise KeyMissingError(str(MissingKeyError(self._heirs, signatory.keys.kids)), self)
         signatory.heir = Heir(kid, self._position - 1)
 
     def _advance(self, read: ReadIntake) -> None:
@@ -135,7 +135,7 @@ def check_next(tables: Tables, signatory: Signatory, position: int) -> None:
         return
     live = live_decision_keys(tables)
     if live and signatory.keys.newest(live) is None:
-        raise KeyMissingError(str(MissingKeyError(frozenset(live))), WantedKeys(frozenset(live)))
+        raise KeyMissingError(str(MissingKeyError(frozenset(live), signatory.keys.kids)), WantedKeys(frozenset(live)))
     if not live and signatory.heir is None:
         raise NoDecisionKeyError(str(NoLiveKeyError()), Stretch(tables, position))
 

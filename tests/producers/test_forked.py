@@ -135,11 +135,10 @@ def test_a_host_that_is_run_after_a_fork_is_told(running: Installation) -> None:
     script = """
     from pathlib import Path
     from producers.kafka.connection import Connection
-    from producers.home.keys import KeyPair
     from producers.tools.host import HostSettings, ToolHost
     home = Home.find()
     folder = home.tenant(tenant)
-    connection = Connection(home, folder, KeyPair.load(folder.key_file("tool", "bank")), "bank")
+    connection = Connection(home, folder, folder.keys.load(folder.key_file("tool", "bank")), "bank")
     settings = HostSettings(bootstrap=home.bootstrap, group_managed=False, executed_path=Path(folder.path, "other.db"))
     host = ToolHost(connection, "bank", [], settings)
     child(lambda: told(host.run))

@@ -17,6 +17,7 @@ from schemas.records import AuditEntry, PrincipalRegistered, PrincipalRevoked
 from schemas.topics import AUDIT, STATE
 from streams.local.choose import BrokerInfo
 from streams.worker.state_head import HEAD_KEY
+from tests.plain_keys import PLAIN_KEYS
 from tests.streams.loop_oracle import check_log, expected_outputs, read_topic
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
 
@@ -67,7 +68,7 @@ def test_a_worker_goes_on_behind_an_entry_that_another_decision_key_signed(world
     )
     run(world, tenant)
     (tenant.folder.path / "monitor.key").rename(tenant.folder.path / "monitor.old")
-    second.save(tenant.folder.path / "monitor.key")
+    PLAIN_KEYS.put(tenant.folder.path / "monitor.key", second, "file")
     tenant.append(mixed(tenant, 20))
     run(world, tenant)
     check_log(world, tenant)
@@ -96,7 +97,7 @@ def test_a_missing_key_pauses_one_tenant_until_its_file_is_there(
         fold_all(loop, other)
         assert second.kid.hex()[:16] in loop.paused[tenant.intake]
         assert len(signers(world, tenant)) == known
-        second.save(tenant.folder.path / f"monitor.{second.kid.hex()[:16]}.key")
+        PLAIN_KEYS.put(tenant.folder.path / f"monitor.{second.kid.hex()[:16]}.key", second, "file")
         fold_all(loop, tenant, other)
         assert tenant.intake not in loop.paused
     loop.close()
@@ -123,7 +124,7 @@ def test_a_tenant_without_a_live_key_is_given_another(world: World, *, damaged: 
     if damaged:
         world.producer.produce(STATE.of(tenant.name), None, HEAD_KEY, 0)
         assert world.producer.flush(10) == 0
-    heir.save(tenant.folder.path / f"monitor.{heir.kid.hex()[:16]}.key")
+    PLAIN_KEYS.put(tenant.folder.path / f"monitor.{heir.kid.hex()[:16]}.key", heir, "file")
     tenant.append(mixed(tenant, 20))
     say(tenant, monitor_registered(tenant, heir))
     tenant.append(mixed(tenant, 20))
@@ -139,7 +140,7 @@ def test_a_stretch_is_not_ended_by_a_registration_that_is_refused(world: World) 
     old, thief = tenant.folder.key("monitor"), KeyPair.generate()
     say(tenant, PrincipalRevoked(principal_id="monitor", kid=None, reason="stolen"))
     known = tenant.appended
-    thief.save(tenant.folder.path / f"monitor.{thief.kid.hex()[:16]}.key")
+    PLAIN_KEYS.put(tenant.folder.path / f"monitor.{thief.kid.hex()[:16]}.key", thief, "file")
     tenant.append(tenant.events(tenant.caller, [monitor_registered(tenant, thief)]))
     speaker = type(tenant.admin)(old.signing, "monitor")
     tenant.append(tenant.events(speaker, [monitor_registered(tenant, thief)]))
@@ -159,7 +160,7 @@ def test_a_worker_that_dies_in_a_stretch_is_followed_by_one_that_goes_on(world: 
     known = tenant.appended
     tenant.append(mixed(tenant, 2000))
     say(tenant, monitor_registered(tenant, heir))
-    heir.save(tenant.folder.path / f"monitor.{heir.kid.hex()[:16]}.key")
+    PLAIN_KEYS.put(tenant.folder.path / f"monitor.{heir.kid.hex()[:16]}.key", heir, "file")
     first = world.loop("dies")
     turn_until(first, lambda: known < folded_here(first, tenant))
     assert folded_here(first, tenant) < tenant.appended, "the stretch must not fit into one transaction"
@@ -175,7 +176,7 @@ def test_an_entry_that_a_thief_adds_is_not_gone_on_from(world: World, *, is_stol
     """An agent's key or a revoked decision key makes no entry, even with the very bytes that it must have."""
     tenant = world.found()
     old, new = tenant.folder.key("monitor"), KeyPair.generate()
-    new.save(tenant.folder.path / f"monitor.{new.kid.hex()[:16]}.key")
+    PLAIN_KEYS.put(tenant.folder.path / f"monitor.{new.kid.hex()[:16]}.key", new, "file")
     replace_key(tenant, old, new)
     tenant.append(mixed(tenant, 20))
     run(world, tenant)
