@@ -23,7 +23,7 @@ from producers.home.keys import KeyPair
 from producers.home.keystores.errors import KeyAccessError
 from producers.kafka.answers import Answer
 from producers.kafka.connection import CONTROL_SECONDS, Connection
-from producers.kafka.registering import ENROLMENT_PREFIX, register_key, registrar
+from producers.kafka.registering import ENROLMENT_PREFIX, FIRST_ADMIN, register_key, registrar
 from schemas import codec
 from schemas.events.attributes import NONE
 from schemas.reasons import Reason
@@ -102,7 +102,7 @@ def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *
         root_keys=(keys["root"].signing.public,),
         root_threshold=1,
         next_root_digests=(),
-        admin=keys["admin"].offer(Role.ADMIN, "admin", NO_GENESIS),
+        admin=keys["admin"].offer(Role.ADMIN, FIRST_ADMIN, NO_GENESIS),
         monitor=keys["monitor"].offer(Role.MONITOR, "monitor", NO_GENESIS),
         development=development,
         salt=os.urandom(32),
@@ -112,7 +112,7 @@ def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *
         tenant,
         NO_GENESIS,
         body,
-        principal_id="admin",
+        principal_id=FIRST_ADMIN,
         session_id=None,
         seq=now_us,
         now_ms=now_us // 1000,
@@ -134,8 +134,8 @@ def _founding_headers(folder: TenantHome, value: bytes) -> list[tuple[str, bytes
 
 
 def admin_connection(home: Home, folder: TenantHome) -> Connection:
-    """Return the connection with which the admin key speaks."""
-    return Connection(home, folder, folder.key("admin"), "admin")
+    """Return the connection with which the admin key speaks, under the name that it is registered with."""
+    return Connection.registered(home, folder, folder.key("admin"), FIRST_ADMIN)
 
 
 def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTROL_SECONDS) -> Answer | None:
@@ -221,7 +221,7 @@ def register_agent(
     """
     known = attributes_from(attributes)
     by = registrar(folder, role, name, enrolment=enrolment)
-    with Connection(home, folder, by.key, by.principal_id) as connection:
+    with Connection.registered(home, folder, by.key, by.principal_id) as connection:
         return register_key(connection, folder.key_file("agent", name), role, name, known)
 
 

@@ -49,8 +49,8 @@ class MissingKeyError(DecisionKeyError):
     def __init__(self, wanted: frozenset[bytes], held: Iterable[bytes], why: str = "") -> None:
         super().__init__(
             f"the tenant's live decision key is {_names(wanted)}, and this worker has {_names(held)}: copy the right "
-            "file, monitor.key or monitor.KID.key, into the tenant's folder here (`macaw key list --from-log` compares); "
-            f"the partition goes on by itself{why}"
+            "file, monitor.key or monitor.KID.key, into the tenant's folder here; see `macaw key list --from-log`. "
+            f"The partition goes on by itself{why}"
         )
         self.wanted = wanted
 
