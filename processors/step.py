@@ -28,7 +28,7 @@ from processors.calls.attestations import PHISHING_RESISTANT
 from processors.context import ended, notes, queries, vault
 from processors.effects import Effects, Output
 from processors.evidence import audit_log, rulings
-from processors.identity import delegations, keys, registry, sessions
+from processors.identity import delegations, keys, registry, roots, rotation, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.intake.order import check_order
@@ -39,7 +39,7 @@ from processors.refusal import MACHINE_FAULTS, Refusal
 from processors.state.tables import Tables
 from schemas import codec, records
 from schemas.events import workflow
-from schemas.events.keys import AdminAdded
+from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
 from schemas.words import Outcome, RegistryKind, Status
@@ -121,6 +121,7 @@ def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer:
     check_claim(tables, effects.claim, event, signer)
     check_may_sign(signer.role, event.body)
     check_supported(event.body)
+    keys.check_decidable(tables, event.body)
     return apply(tables, effects, signer, event)
 
 
@@ -274,12 +275,30 @@ def _log_application_event(_tables: Tables, _effects: Effects, act: Act[workflow
 
 
 def _add_admin(tables: Tables, effects: Effects, act: Act[AdminAdded]) -> None:
-    effects.enter_registry(RegistryKind.KEY, registry.add_admin(tables, act.body))
+    effects.enter_registry(RegistryKind.KEY, roots.add_admin(tables, act.body))
+
+
+def _remove_admin(tables: Tables, effects: Effects, act: Act[AdminRemoved]) -> None:
+    kids = roots.remove_admin(tables, act.body)
+    effects.enter_registry(RegistryKind.REVOKED, kids[0])
+    _end_revoked(tables, [], kids)
+
+
+def _rotate_roots(tables: Tables, effects: Effects, act: Act[RootRotated]) -> None:
+    effects.enter_registry(RegistryKind.ROOTS, roots.rotate_roots(tables, act.body).to_bytes(8, "big"))
+
+
+def _rotate_key(tables: Tables, effects: Effects, act: Act[KeyRotated]) -> None:
+    kid = rotation.rotate(tables, act.signer, act.body)
+    if kid is None:
+        effects.enter_registry(RegistryKind.SEALING, act.signer.kid)
+    else:
+        effects.enter_registry(RegistryKind.KEY, kid)
 
 
 def _found_tenant(tables: Tables, effects: Effects, act: Act[records.TenantFounded]) -> None:
     assert effects.received.value is not None
-    registry.found(tables, act.body, effects.received.value[codec.FRAME_BYTES :], effects.received.offset)
+    roots.found(tables, act.body, effects.received.value[codec.FRAME_BYTES :], effects.received.offset)
     effects.enter_registry(RegistryKind.TENANT, tables.genesis)
 
 
@@ -305,6 +324,9 @@ HANDLERS: dict[type, Handler] = {
     records.PolicyPublished: _accepted_after(_publish_policy),
     records.PolicyWithdrawn: _accepted_after(_withdraw_policy),
     AdminAdded: _accepted_after(_add_admin),
+    AdminRemoved: _accepted_after(_remove_admin),
+    RootRotated: _accepted_after(_rotate_roots),
+    KeyRotated: _accepted_after(_rotate_key),
     records.TenantFounded: _accepted_after(_found_tenant),
     workflow.AttestationSet: _accepted_after(_set_attestation),
     workflow.AttestationRevoked: _accepted_after(_revoke_attestation),

@@ -81,6 +81,8 @@ class Reason(StrEnum):
     RESOURCE_TAKEN = auto(), "another tool offers this resource", "choose another name for the operation"
     ATTRIBUTE_INVALID = auto(), "an attribute is too long, repeated or misleading, or not the signer's to give", \
         "see the detail for the attribute"
+    NO_DECISION_KEY = auto(), "the tenant has no live decision key, and until it has one only root acts count", \
+        "let an administrator register a monitor's key; see docs/incidents.md"
     UNKNOWN_PRINCIPAL = auto(), "no such principal or key is registered", "check the name, or register it"
     SESSION_TTL = auto(), "the session's life is out of bounds", "ask for 1 ms to 24 h"
     LIMIT_EXCEEDED = auto(), "a limit or a share of it is reached, or the call costs too much work", \

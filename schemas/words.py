@@ -90,6 +90,8 @@ class RegistryKind(Word):
     REVOKED = "revoked"
     SESSION = "session"
     ENDED = "ended"
+    ROOTS = "roots"  # a rotation of the root keys, by its epoch
+    SEALING = "sealing"  # the newest X25519 half of a key, where it is not that of the registration
 
 
 class Stage(IntEnum):

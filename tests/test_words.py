@@ -22,7 +22,7 @@ OTHER_MEANINGS = {
     ("macaw/policies/files.py", "refused"): "a sentence about a policy document",
     ("processors/context/vault.py", "set"): "a verb of the vault, in the names of its resources",
     ("processors/policy/insight/explain.py", "unknown"): "the third truth value of a condition (docs/mapl.md)",
-    ("processors/state/tables.py", "open"): "the name of a group of rows",
+    ("processors/state/groups.py", "open"): "the name of a group of rows",
     ("processors/state/tables.py", "pending"): "the name of a table",
     ("processors/step.py", "pending"): "the name of a table",
     ("streams/cluster/access.py", "allowed"): "a word of Kafka's access rules",

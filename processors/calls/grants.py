@@ -27,8 +27,9 @@ from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
+from processors.state.groups import OPEN
 from processors.state.shares import check_room
-from processors.state.tables import OPEN, Tables
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.events.workflow import AttestationRevoked
 from schemas.reasons import Reason

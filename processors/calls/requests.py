@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from processors.calls.standing import request_id, standing
 from processors.policy.documents import INTENT_ID
-from processors.state.tables import OVER, Tables
+from processors.state.groups import OVER
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.events.attributes import RequiredBy
 from schemas.reasons import Reason

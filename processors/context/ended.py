@@ -18,7 +18,8 @@ from dataclasses import replace
 from processors.calls import attestations, requests
 from processors.context import vault
 from processors.identity import sessions
-from processors.state.tables import SWEEPING, Tables
+from processors.state.groups import SWEEPING
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.rows import SessionRow
 from schemas.words import Status

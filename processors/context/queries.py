@@ -34,7 +34,8 @@ from processors.policy.patterns import resource_name
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
-from processors.state.tables import OPEN, OVER, Tables
+from processors.state.groups import OPEN, OVER
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.events.workflow import StateQueried
 from schemas.reasons import Reason

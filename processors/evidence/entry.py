@@ -8,36 +8,31 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from processors.evidence.audit_log import ENTRY_MAGIC
 from processors.evidence.folder_format import (
     ABSENT,
-    EVENT_RECORD_BYTES_MAX,
     RAW,
     SIGNED,
     UNDECODABLE_KIND,
     EvidenceEvent,
     FormatError,
     Manifest,
-    RegistryEvent,
     Source,
     acts_of,
     is_registry_entry,
 )
+from processors.evidence.items import Fault, Item, VerdictCode
+from processors.evidence.registry_events import RegistryEvents
 from processors.evidence.rulings import skips
+from processors.evidence.signers import EntrySigners
 from processors.identity.following import follow
 from processors.identity.keys import spend
 from processors.intake.identify import Claim, Received, check_names, identify, raw_digest, read
-from processors.proof import merkle, signing
+from processors.proof import merkle
 from processors.proof.signing import (
     INTAKE_PARTITION,
     KID_HEADER,
     PROOF_HEADER,
-    MalformedProofError,
-    Place,
-    Proof,
-    SignatureError,
     VerifiedHeads,
 )
 from processors.refusal import Refusal
@@ -45,9 +40,9 @@ from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import AuditEntry, Event
-from schemas.rows import KeyRow, SessionRow
+from schemas.rows import SessionRow
 from schemas.topics import AUDIT
-from schemas.words import Outcome, Role
+from schemas.words import Outcome
 
 ABSENT_RANGES_MAX = 10_000  # in the list of a verdict: a log may be longer than memory
 # The reasons that need no signature of the record itself: those that are judged before a signature is checked.
@@ -63,54 +58,6 @@ _UNPROVEN = frozenset(
         Reason.INTERNAL_ERROR,  # the step broke before it came to the signature
     }
 )
-
-
-class VerdictCode(StrEnum):
-    """The verdict on a folder. UNWITNESSED is the best that is given today; each code below it names a fault."""
-
-    OK = "OK"  # not given yet: it needs a checkpoint and a witness
-    UNWITNESSED = "UNWITNESSED"
-    TRUNCATED = "TRUNCATED"
-    GAP = "GAP"
-    FORK = "FORK"
-    BAD_LINK = "BAD_LINK"
-    BAD_SIG = "BAD_SIG"
-    KEY_NOT_VALID = "KEY_NOT_VALID"
-    SPLICE = "SPLICE"
-    PAYLOAD_MISSING = "PAYLOAD_MISSING"
-    SCHEMA_UNKNOWN = "SCHEMA_UNKNOWN"
-    MALFORMED = "MALFORMED"  # a file does not have its form, or not the digest in the manifest
-
-
-class Fault(Exception):  # noqa: N818 - a verdict on its way up
-    """A folder fails with this code at this index; None if no entry is to blame."""
-
-    def __init__(self, code: VerdictCode, index: int | None, detail: str) -> None:
-        super().__init__(code, index, detail)
-        self.code, self.index, self.detail = code, index, detail
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """The content of the files at one position. `entry` is None if the bytes are not an entry; `why` is the reason."""
-
-    index: int
-    data: bytes
-    leaf: bytes
-    entry: AuditEntry | None
-    why: str
-    seal: bytes | None
-    event: bytes | None
-
-    @property
-    def digest(self) -> bytes:
-        """The schema digest that the entry names."""
-        return self.data[4:36]
-
-    @property
-    def is_entry_like(self) -> bool:
-        """True if the bytes begin as an entry does. The magic is not under the monitor's signature."""
-        return len(self.data) >= 36 and self.data[:4] == ENTRY_MAGIC
 
 
 @dataclass(slots=True)
@@ -151,15 +98,13 @@ class Judge:
 
     def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
         self._tables = Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis)
-        self._topic = AUDIT.of(manifest.tenant)
         self._heads = VerifiedHeads()
         self._schemas = schemas
-        self._registry = registry
-        self._registry_broken = ""
+        self._registry = RegistryEvents(registry)
+        self.signers = EntrySigners(self._tables, AUDIT.of(manifest.tenant), self._registry, self._heads)
         self._progress = progress
         self._last = (0, -1)  # log time and intake offset of the entry before
         self._departed: OrderedDict[bytes, SessionRow] = OrderedDict()
-        self._next = self._read_registry()
 
     # --- one entry ---
 
@@ -171,47 +116,18 @@ class Judge:
         """
         entry = item.entry
         if entry is None:
-            self.check_signature(item)
+            self.signers.check_signature(item)
             raise Fault(VerdictCode.MALFORMED, item.index, f"the bytes that the monitor signed: {item.why}")
         self._advance(entry)
         if item.index == 0:
             self._found(entry)
-        self.check_signature(item)
-        self.check_key(item, entry)
+        self.signers.check_signature(item)
+        self.signers.check_key(item, entry)
         self._check_order(item, entry)
         self._check_registry(item, entry, self._check_event(item, entry))
+        self.signers.check_afterwards(item, entry)
         self._progress.frontier = merkle.append(self._progress.frontier, self._progress.size, item.leaf)
         self._progress.size += 1
-
-    def check_signature(self, item: Item) -> None:
-        """Raise Fault BAD_SIG unless a registered key signed this entry for this log."""
-        if not item.is_entry_like:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the bytes are not an audit entry")
-        if item.seal is None:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "proofs.bin has no signature for this entry")
-        row = self._key(item.seal[:32])
-        if row is None:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "no key registered before has the kid of the proof")
-        place = Place.of(signing.AUDIT_TAG, self._tables.genesis, self._topic, 0, item.digest)
-        try:
-            proof = Proof.parse(item.seal[32:])
-            self._heads.verify(row.ed25519, proof.head(place.leaf(item.data[36:])), proof.signature)
-        except (MalformedProofError, SignatureError) as exc:
-            raise Fault(VerdictCode.BAD_SIG, item.index, f"the monitor's signature: {exc}") from exc
-
-    def check_key(self, item: Item, entry: AuditEntry) -> None:
-        """Raise Fault KEY_NOT_VALID unless the key that signed is a live monitor key. Requires `check_signature`."""
-        assert item.seal is not None
-        row = self._key(item.seal[:32])
-        if not isinstance(row, KeyRow) or row.role != Role.MONITOR:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the key that signed is not a monitor's")
-        if row.revoked_at is not None:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key was revoked before this entry")
-        if row.expires_at is not None and entry.now >= row.expires_at:
-            raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the monitor's key expired before this entry")
-
-    def _key(self, kid: bytes) -> KeyRow | SessionRow | None:
-        return self._tables.keys.get(kid) or self._tables.sessions.get(kid)
 
     def _check_order(self, item: Item, entry: AuditEntry) -> None:
         """Raise Fault BAD_LINK unless log time and intake offset follow the entry before, as in every honest log."""
@@ -338,15 +254,15 @@ class Judge:
 
     def _found(self, entry: AuditEntry) -> None:
         """Fold the founding event before its entry is judged: it brings the monitor's key."""
-        if self._next is not None and self._next.index == 0:
+        if (first := self._registry.next) is not None and first.index == 0:
             try:
-                self._fold(entry, self._next.event)
+                self._fold(entry, first.event)
             except Refusal:
                 return  # no key is registered then, and the signature of the entry fails
 
     def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
         """Raise Fault unless registry.bin has the events of exactly the entries that change the registry, in order."""
-        found, index = self._next, item.index
+        found, index = self._registry.next, item.index
         needed = is_registry_entry(entry)
         if found is not None and (found.index < index or (found.index == index and not needed)):
             raise Fault(VerdictCode.SPLICE, index, f"registry.bin names entry {found.index}, which does not change it")
@@ -363,7 +279,7 @@ class Judge:
             except Refusal as refusal:
                 detail = f"the entry says accepted, the rules say {refusal.reason}"
                 raise Fault(VerdictCode.KEY_NOT_VALID, index, detail) from refusal
-        self._next = self._read_registry()
+        self._registry.take()
 
     def _fold(self, entry: AuditEntry, signed: EvidenceEvent) -> None:
         """Fold one registry event. Raises Refusal."""
@@ -373,23 +289,14 @@ class Judge:
         received = Received(entry.partition, entry.offset, entry.now, schema.prefix + signed.body, _headers(signed))
         follow(self._tables, received, self._heads, now=entry.now)
 
-    def _read_registry(self) -> RegistryEvent | None:
-        """Return the next registry event; None at the end, and if the file is broken, which `finish` reports."""
-        try:
-            record = self._registry.record(EVENT_RECORD_BYTES_MAX)
-            return None if record is None else RegistryEvent.parse(record)
-        except (EOFError, FormatError) as exc:
-            self._registry_broken = str(exc)
-            return None
-
     def finish(self) -> None:
         """Raise Fault unless registry.bin is whole and ends with the log."""
-        size = self._progress.size
-        if self._registry_broken:
-            raise Fault(VerdictCode.MALFORMED, size, f"registry.bin: {self._registry_broken}")
-        if self._next is not None:
-            code = VerdictCode.TRUNCATED if self._next.index >= size else VerdictCode.SPLICE
-            raise Fault(code, size, f"registry.bin names entry {self._next.index}, but the log has {size} entries")
+        size, left = self._progress.size, self._registry.next
+        if self._registry.broken:
+            raise Fault(VerdictCode.MALFORMED, size, f"registry.bin: {self._registry.broken}")
+        if left is not None:
+            code = VerdictCode.TRUNCATED if left.index >= size else VerdictCode.SPLICE
+            raise Fault(code, size, f"registry.bin names entry {left.index}, but the log has {size} entries")
 
 
 def _headers(signed: EvidenceEvent) -> tuple[tuple[str, bytes], ...]:

@@ -43,8 +43,8 @@ NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
 REGISTRY_KINDS = frozenset(
-    {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"}
-    | {"SessionOpened", "SessionClosed", "SessionRevoked"}
+    {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated"}
+    | {"PrincipalRegistered", "PrincipalRevoked", "SessionOpened", "SessionClosed", "SessionRevoked"}
 )
 
 MANIFEST_BYTES_MAX = 64 * 1024

@@ -6,15 +6,18 @@ as they were signed. Following them from the pinned genesis needs no trust in th
 
 from __future__ import annotations
 
-from processors.identity import registry, sessions
+from collections.abc import Callable
+from typing import Any
+
+from processors.identity import registry, roots, rotation, sessions
 from processors.intake.authority import check_may_sign
-from processors.intake.identify import Claim, Received, check_names, identify, read
+from processors.intake.identify import Claim, Received, Signer, check_names, identify, read
 from processors.intake.unsupported import check_supported
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
-from schemas import limits
-from schemas.events.keys import AdminAdded
+from schemas import codec, limits
+from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.reasons import Reason
 from schemas.records import (
     PrincipalRegistered,
@@ -61,26 +64,40 @@ def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHea
         check_names(event, signer)
         check_may_sign(signer.role, event.body)
         check_supported(event.body)
-        match event.body:
-            case TenantFounded() as body:
-                assert received.value is not None
-                registry.found(tables, body, received.value[5:], 0)
-            case AdminAdded() as body:
-                registry.add_admin(tables, body)
-            case PrincipalRegistered() as body:
-                registry.register(tables, signer, body)
-            case PrincipalRevoked() as body:
-                sessions.end_sessions(tables, registry.revoke(tables, signer, body))
-            case SessionOpened() as body:
-                sessions.open_session(tables, signer, body)
-            case SessionClosed():
-                sessions.close(tables, signer)
-            case SessionRevoked() as body:
-                sessions.revoke(tables, signer, body)
-            case _:
-                raise Refusal(Reason.WRONG_ROLE, f"{claim.kind} does not belong in a registry")  # noqa: TRY301
+        change = _CHANGES.get(type(event.body))
+        if change is None:
+            raise Refusal(Reason.WRONG_ROLE, f"{claim.kind} does not belong in a registry")  # noqa: TRY301
+        change(tables, signer, event.body, received)
     except Refusal:
         tables.undo_to(mark)
         tables.now = before
         raise
     tables.commit()
+
+
+def _found(tables: Tables, _: Signer, body: TenantFounded, received: Received) -> None:
+    assert received.value is not None
+    roots.found(tables, body, received.value[codec.FRAME_BYTES :], 0)
+
+
+def _remove_admin(tables: Tables, _: Signer, body: AdminRemoved, __: Received) -> None:
+    sessions.end_sessions(tables, roots.remove_admin(tables, body))
+
+
+def _revoke(tables: Tables, signer: Signer, body: PrincipalRevoked, _: Received) -> None:
+    sessions.end_sessions(tables, registry.revoke(tables, signer, body))
+
+
+# INVARIANT: the kinds of `evidence/folder_format.REGISTRY_KINDS`; `tests/processors/test_evidence_monitor.py` compares.
+_CHANGES: dict[type, Callable[[Tables, Signer, Any, Received], object]] = {
+    TenantFounded: _found,
+    AdminAdded: lambda tables, _, body, __: roots.add_admin(tables, body),
+    AdminRemoved: _remove_admin,
+    RootRotated: lambda tables, _, body, __: roots.rotate_roots(tables, body),
+    KeyRotated: lambda tables, signer, body, _: rotation.rotate(tables, signer, body),
+    PrincipalRegistered: lambda tables, signer, body, _: registry.register(tables, signer, body),
+    PrincipalRevoked: _revoke,
+    SessionOpened: lambda tables, signer, body, _: sessions.open_session(tables, signer, body),
+    SessionClosed: lambda tables, signer, _, __: sessions.close(tables, signer),
+    SessionRevoked: lambda tables, signer, body, _: sessions.revoke(tables, signer, body),
+}

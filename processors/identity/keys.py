@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from processors.refusal import Refusal
+from processors.state.groups import DECISION_KEYS
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
 from schemas.events.attributes import NONE
+from schemas.events.keys import RootAct
+from schemas.reasons import Reason
+from schemas.records import Body, PrincipalRegistered
+from schemas.rows import KeyRow
 from schemas.words import Role
 
 
@@ -60,3 +66,31 @@ def live_keys(tables: Tables, principal_id: str) -> tuple[tuple[bytes, bytes], .
         if row.expires_at is None or tables.now < row.expires_at:
             found.append((kid, row.x25519))
     return tuple(found)
+
+
+def is_live(tables: Tables, row: KeyRow) -> bool:
+    """Return True if a key is valid now: neither revoked nor past its end."""
+    return row.revoked_at is None and (row.expires_at is None or tables.now < row.expires_at)
+
+
+def decision_keys(tables: Tables) -> list[bytes]:
+    """Return the kids of the keys that may sign decisions now, the one that was registered last at the end."""
+    live = [kid for kid in tables.keys.of(DECISION_KEYS) if is_live(tables, tables.keys.rows[kid])]
+    return sorted(live, key=lambda kid: (tables.keys.rows[kid].registered_at, kid))
+
+
+def check_decidable(tables: Tables, body: Body) -> None:
+    """Raise Refusal NO_DECISION_KEY for most events while the tenant has no live decision key.
+
+    Only root acts, and an admin's registration of a monitor, have an effect then: they bring the next decision key.
+    """
+    if decision_keys(tables) or not len(tables.tenant) or is_remedy(body):
+        return
+    raise Refusal(Reason.NO_DECISION_KEY)
+
+
+def is_remedy(body: Body) -> bool:
+    """Return True for an event that may lead to a live decision key."""
+    if isinstance(body, PrincipalRegistered):
+        return body.role == Role.MONITOR
+    return isinstance(body, RootAct)

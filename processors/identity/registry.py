@@ -1,4 +1,4 @@
-"""The registry of principals and their public keys: the fold of founding, registration and revocation.
+"""The registry of principals and their public keys: the fold of registration and revocation.
 
 Each key has one role. A key enters with a proof that its owner holds the secret half, and is checked once as a curve
 point. A revoked key stays as a row, so that it can never be registered again.
@@ -7,7 +7,6 @@ point. A revoked key stays as a row, so that it can never be registered again.
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
@@ -21,89 +20,16 @@ from processors.policy import names
 from processors.proof import sealing, signing
 from processors.proof.signing import SignatureError
 from processors.refusal import Refusal
-from processors.state.tables import SINGLETON, Tables
-from schemas import codec, limits
+from processors.state.tables import Tables
+from schemas import limits
 from schemas.events.attributes import NONE
-from schemas.events.keys import AdminAdded, AdminAddition, KeyOffer
+from schemas.events.keys import KeyOffer
 from schemas.reasons import Reason
-from schemas.records import PrincipalRegistered, PrincipalRevoked, TenantFounded
-from schemas.rows import KeyRow, PrincipalRow, TenantRow
+from schemas.records import PrincipalRegistered, PrincipalRevoked
+from schemas.rows import KeyRow, PrincipalRow
 from schemas.words import Role
 
 _PROBE = bytes([1] * 32)  # any scalar: libsodium raises if the product is zero, as with a small-order X25519 point
-
-
-def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> None:
-    """Found the tenant. Raises Refusal NOT_GENESIS unless this is the configured founding event at offset 0."""
-    if offset != 0 or len(tables.tenant) or sha256(datum).digest() != tables.genesis:
-        raise Refusal(Reason.NOT_GENESIS)
-    if body.tenant != tables.tenant_id or f"{body.deployment}/{body.tenant}" != tables.origin:
-        raise Refusal(Reason.NOT_GENESIS, f"the founding event is not for {tables.origin}, the configured tenant")
-    distinct = len(set(body.root_keys))
-    if not 1 <= body.root_threshold <= distinct == len(body.root_keys) <= limits.ROOT_KEYS_MAX:
-        want = f"a tenant has 1 to {limits.ROOT_KEYS_MAX} distinct root keys, and a threshold of 1 to their number"
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, want)
-    tables.tenant.put(
-        SINGLETON,
-        TenantRow(
-            genesis=tables.genesis,
-            tenant=body.tenant,
-            deployment=body.deployment,
-            root_keys=body.root_keys,
-            root_threshold=body.root_threshold,
-            next_root_digests=body.next_root_digests,
-            root_epoch=0,
-            organisation_key=body.organisation_key,
-            development=body.development,
-        ),
-    )
-    for key in body.root_keys:
-        _check_point(key)
-        _enter(
-            tables, KeyOffer(principal_id="root", ed25519=key, x25519=b"", possession=b""), Role.ROOT, by=tables.genesis
-        )
-    for role, offer in ((Role.ADMIN, body.admin), (Role.MONITOR, body.monitor)):
-        names.check_name(offer.principal_id)
-        check_offer(offer, role, signing.NO_GENESIS)
-        _enter(tables, offer, role, by=tables.genesis)
-
-
-def add_admin(tables: Tables, body: AdminAdded) -> bytes:
-    """Add an admin key by a threshold of root keys and return its kid. Raises Refusal BAD_ROOT_SIGNATURES, BAD_KEY."""
-    schema = codec.current("AdminAddition")
-    sizes = {(len(one.kid), len(one.signature)) for one in body.root_signatures}
-    if len(body.root_signatures) > limits.ROOT_KEYS_MAX or sizes - {(32, signing.SIGNATURE_BYTES)}:
-        want = f"an act has at most {limits.ROOT_KEYS_MAX} root signatures, each a kid of 32 bytes and one of 64"
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, want)
-    if body.act[:32] != schema.sha256:
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "`act` does not begin with the digest of the schema AdminAddition")
-    _check_root_signatures(tables, body)
-    try:
-        act: AdminAddition = codec.decode(schema, body.act[32:])
-    except codec.SchemaError as exc:
-        raise Refusal(Reason.UNDECODABLE, str(exc)) from exc
-    names.check_name(act.admin.principal_id)
-    check_offer(act.admin, Role.ADMIN, tables.genesis)
-    return _enter(tables, act.admin, Role.ADMIN, by=tables.genesis)
-
-
-def _check_root_signatures(tables: Tables, body: AdminAdded) -> None:
-    founding = tables.tenant.rows[SINGLETON]
-    keys = {signing.kid_of(key): key for key in founding.root_keys}
-    message = signing.root_act_bytes(tables.genesis, founding.root_epoch, body.act)
-    good = set()
-    for consent in body.root_signatures:
-        key = keys.get(consent.kid)
-        if key is None:
-            continue
-        try:
-            signing.verify_signature(key, message, consent.signature)
-        except SignatureError:
-            continue  # a bad signature does not count; the threshold below decides
-        good.add(consent.kid)
-    if len(good) < founding.root_threshold:
-        got = f"got {len(good)} good signatures of root keys, want {founding.root_threshold}"
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, got)
 
 
 def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes | None:
@@ -129,7 +55,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     if body.role == Role.ATTESTER:
         declarations.check_attester(body)
     check_offer(body.key, body.role, tables.genesis)
-    kid = None if again else _enter(tables, body.key, body.role, by=signer.kid, registered=body)
+    kid = None if again else enter(tables, body.key, body.role, by=signer.kid, registered=body)
     declarations.declare_tools(tables, body, again=again)
     return kid
 
@@ -160,15 +86,27 @@ def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[byte
     if signer.role != Role.ADMIN and signer.principal_id != body.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a principal is revoked by itself or by an admin")
     principal = tables.principals.get(body.principal_id.encode())
-    ever = [k for k in tables.keys.of(body.principal_id) if body.kid in {None, k}]
-    kids = tuple(k for k in ever if tables.keys.rows[k].revoked_at is None)
-    if principal is None or not kids or principal.role == Role.ROOT:
+    if principal is None or principal.role == Role.ROOT:
         raise Refusal(Reason.UNKNOWN_PRINCIPAL)
-    for kid in kids:
-        tables.keys.put(kid, replace(tables.keys.rows[kid], revoked_at=tables.now))
-        spend(tables, kid)
-    left = tuple(k for k in principal.kids if k not in kids)
-    tables.principals.put(body.principal_id.encode(), replace(principal, kids=left))
+    return revoke_keys(tables, body.principal_id, body.kid)
+
+
+def revoke_keys(tables: Tables, principal_id: str, kid: bytes | None) -> tuple[bytes, ...]:
+    """Revoke one key of a principal, or all if `kid` is None, and return their kids.
+
+    Raises:
+        Refusal: UNKNOWN_PRINCIPAL if there is no such key, or it is revoked already.
+    """
+    ever = [one for one in tables.keys.of(principal_id) if kid in {None, one}]
+    kids = tuple(one for one in ever if tables.keys.rows[one].revoked_at is None)
+    if not kids:
+        raise Refusal(Reason.UNKNOWN_PRINCIPAL)
+    for one in kids:
+        tables.keys.put(one, replace(tables.keys.rows[one], revoked_at=tables.now))
+        spend(tables, one)
+    principal = tables.principals.rows[principal_id.encode()]
+    left = tuple(one for one in principal.kids if one not in kids)
+    tables.principals.put(principal_id.encode(), replace(principal, kids=left))
     return kids
 
 
@@ -178,7 +116,7 @@ def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
     Raises:
         Refusal: BAD_KEY or BAD_POSSESSION.
     """
-    _check_point(offer.ed25519)
+    check_point(offer.ed25519)
     if len(offer.x25519) != sealing.KEY_BYTES:  # libsodium would read on in memory
         raise Refusal(Reason.BAD_KEY, f"got an X25519 key of {len(offer.x25519)} bytes, want {sealing.KEY_BYTES}")
     try:
@@ -192,7 +130,8 @@ def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
         raise Refusal(Reason.BAD_POSSESSION) from exc
 
 
-def _check_point(key: bytes) -> None:
+def check_point(key: bytes) -> None:
+    """Raise Refusal BAD_KEY unless this is an Ed25519 point of prime order."""
     try:
         signing.check_public_key(key)
     except SignatureError as exc:
@@ -207,9 +146,14 @@ def check_free(tables: Tables, public_key: bytes) -> bytes:
     return kid
 
 
-def _enter(
+def enter(
     tables: Tables, offer: KeyOffer, role: str, *, by: bytes, registered: PrincipalRegistered | None = None
 ) -> bytes:
+    """Enter a key of a principal into the registry and return its kid. Requires an offer that was checked.
+
+    Raises:
+        Refusal: KEY_TAKEN, REGISTRATION_CONFLICT, LIMIT_EXCEEDED.
+    """
     kid = check_free(tables, offer.ed25519)
     name = offer.principal_id.encode()
     principal = tables.principals.get(name) or PrincipalRow(role=role, registered_by=by, kids=(), tools=())

@@ -197,12 +197,12 @@ def revoke(tables: Tables, signer: Signer, body: SessionRevoked) -> list[bytes]:
     """End a session for a bridge or an admin, and return its id; the caller ends the delegations that it granted.
 
     Raises:
-        Refusal: UNKNOWN_SESSION; WRONG_PRINCIPAL for a bridge that did not open it.
+        Refusal: UNKNOWN_SESSION; WRONG_PRINCIPAL for a bridge that did not open it, with this or an earlier key.
     """
     row = tables.sessions.get(body.session)
     if row is None or row.revoked:
         raise Refusal(Reason.UNKNOWN_SESSION)
-    if signer.role == Role.BRIDGE and row.opened_by != signer.kid:
+    if signer.role == Role.BRIDGE and tables.keys.rows[row.opened_by].principal_id != signer.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a bridge revokes only sessions that it opened")
     # A session that has run out can be revoked too: that ends its delegations, and its approvals no longer stand.
     _end(tables, body.session, revoked=True)

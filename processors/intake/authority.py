@@ -77,7 +77,8 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     ApplicationEventLogged: frozenset({Role.SESSION, Role.TOOL}),
     RecordsSkipped: frozenset({Role.ADMIN}),
     TimeAccepted: frozenset({Role.ADMIN}),
-    KeyRotated: ROLES - {Role.SESSION, Role.ROOT},  # an admin: keys below admin; the others: their own X25519 key only
+    # An admin: keys of monitors, bridges, enrolment, approvers, attesters; any: its own X25519 half.
+    KeyRotated: ROLES - {Role.SESSION, Role.ROOT, Role.MONITOR},
     AdminRemoved: frozenset({Role.ROOT}),  # and a threshold of root signatures inside
     RootRotated: frozenset({Role.ROOT}),  # and a threshold of root signatures, or of the next ones, inside
     EngineActivated: frozenset({Role.ADMIN}),

@@ -26,6 +26,9 @@ from processors.proof.signing import (
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits
+from schemas.events.engines import EngineActivated
+from schemas.events.keys import KeyRotated, RootRotated, RootRotation
+from schemas.events.providers import IdentityProviderDistrusted
 from schemas.events.workflow import (
     AttestationApproved,
     AttestationDenied,
@@ -54,7 +57,7 @@ RAW_TAG = b"macaw/raw/v1\n"
 _EVENT = f"{codec.NAMESPACE}.Event"
 _GIVE_REASONS = frozenset({
     SessionClosed, SessionRevoked, PrincipalRevoked, AttestationApproved, AttestationDenied, AttestationRevoked,
-    DelegationRevoked,
+    DelegationRevoked, KeyRotated, EngineActivated, IdentityProviderDistrusted,
 })  # fmt: skip
 # The events that may name a delegation in `on_behalf_of`.
 ACTS_FOR_OTHERS = (InvocationRequested, ContextWritten, ContextRead, ContextDeleted, ContextListed)
@@ -278,12 +281,35 @@ def _signer(tables: Tables, claim: Claim, event: Event) -> Signer:
         return Signer(kid, Role.SESSION, session.principal_id, session.ed25519, session.x25519, session)
     row = tables.keys.get(kid)
     if row is None:
-        return _founder(tables, kid, event, claim)
+        return _newcomer(tables, kid, event, claim)
     if row.revoked_at is not None:
         raise Refusal(Reason.REVOKED_KEY)
     if row.expires_at is not None and tables.now >= row.expires_at:
         raise Refusal(Reason.EXPIRED_KEY)
     return Signer(kid, row.role, row.principal_id, row.ed25519, row.x25519)
+
+
+def _newcomer(tables: Tables, kid: bytes, event: Event, claim: Claim) -> Signer:
+    """Return the signer of one of the two events that bring their own key. Raises Refusal."""
+    if isinstance(event.body, RootRotated):
+        return _next_root(tables, kid, event.body)
+    return _founder(tables, kid, event, claim)
+
+
+def _next_root(tables: Tables, kid: bytes, body: RootRotated) -> Signer:
+    """Return the next root key that submits its own rotation: the log has its digest, the act its key."""
+    founding = next(iter(tables.tenant.rows.values()), None)
+    schema = codec.current("RootRotation")
+    if founding is None or kid not in founding.next_root_digests or body.act[:32] != schema.sha256:
+        raise Refusal(Reason.UNKNOWN_KEY)
+    try:
+        act: RootRotation = codec.decode(schema, body.act[32:])
+    except codec.SchemaError as exc:
+        raise Refusal(Reason.UNKNOWN_KEY) from exc
+    for key in act.root_keys:
+        if len(key) == 32 and signing.kid_of(key) == kid:
+            return Signer(kid, Role.ROOT, "root", key, b"")
+    raise Refusal(Reason.UNKNOWN_KEY)
 
 
 def _founder(tables: Tables, kid: bytes, event: Event, claim: Claim) -> Signer:

@@ -13,12 +13,19 @@ values. Tables are a cache of the log and can always be rebuilt from it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from processors.policy.names import known_as
+from processors.state.groups import (
+    OVER,
+    groups_by_session,
+    groups_of_attestation,
+    groups_of_key,
+    groups_of_request,
+    groups_of_session,
+)
 from processors.state.journal import Change, Journal, RowWrite
 from processors.state.shares import shares_of, shares_of_sponsor
 from processors.state.table import Room, Shares, Table
@@ -54,9 +61,6 @@ R = TypeVar("R")
 D = TypeVar("D")
 
 SINGLETON = b"-"  # the key of a table's only row
-OPEN = "open"  # the group of all requests that may still be approved
-OVER = "over"  # with an event's leaf: the group of the closed requests of that event
-SWEEPING = "sweeping"  # the group of ended sessions and keys while rows that depend on them are leaving
 AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 _DEADLINES_SPARE = 4096
 
@@ -92,30 +96,13 @@ class TenantLimits:
     prompt_bytes: int = limits.PROMPT_BYTES_MAX
 
 
-def _groups_of_session(row: SessionRow) -> tuple[Hashable, ...]:
-    found = (row.principal_id, ("known as", known_as(row.principal_id)))
-    return (*found, SWEEPING) if row.sweeping else found
-
-
 def _session_leaves_at(row: SessionRow) -> int:
     # Its key must not be registered again while rows name it.
     return limits.FOR_EVER_MS if row.sweeping else row.expires_at + limits.SESSION_LINGER_MS
 
 
-def _groups_of_key(row: KeyRow) -> tuple[Hashable, ...]:
-    found = (row.principal_id, ("known as", known_as(row.principal_id)))
-    return (*found, SWEEPING) if row.sweeping else found
-
-
 def _key_ends_at(row: KeyRow) -> int:
     return limits.FOR_EVER_MS if row.spent or row.expires_at is None else row.expires_at
-
-
-def _groups_of_request(row: RequestRow) -> tuple[Hashable, ...]:
-    if row.closed:
-        return ((OVER, row.event),)
-    found = (OPEN, row.requester, row.event)
-    return found if row.waits else (*found, ("by", row.session_id))
 
 
 def _weight_of_request(row: RequestRow) -> int:
@@ -129,18 +116,9 @@ def _shares_of_request(row: RequestRow) -> Shares:
     return tuple((f"{OVER} {share}", part) for share, part in shares) if row.closed else shares
 
 
-def _groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
-    found = (row.session_id, (row.session_id, row.key))
-    return found if row.revoked else (*found, ("set with", row.set_with))
-
-
 def _shares_of_attestation(row: AttestationRow) -> Shares:
     """Return the shares of an attestation. A tool is a guest of its caller; a bridge is not a guest of its persons."""
     return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
-
-
-def _groups_by_session(row: PromptRow | RuleCellRow) -> tuple[Hashable, ...]:
-    return () if row.session_id is None else (row.session_id,)
 
 
 def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
@@ -185,7 +163,7 @@ class Tables:
         self.keys: Table[KeyRow] = self._table(
             "keys",
             _key_ends_at,
-            groups=_groups_of_key,
+            groups=groups_of_key,
             payers=lambda k: () if k.spent else shares_of(k.payer),
             room=Room(most.keys),
         )
@@ -195,7 +173,7 @@ class Tables:
         self.sessions: Table[SessionRow] = self._table(
             "sessions",
             _session_leaves_at,
-            groups=_groups_of_session,
+            groups=groups_of_session,
             payers=lambda s: shares_of(s.payer),
             weigh=lambda s: limits.SESSION_OWN_BYTES + weight_of(s.attributes),
             room=Room(most.sessions, most.session_bytes),
@@ -231,14 +209,14 @@ class Tables:
         self.cells: Table[RuleCellRow] = self._table(
             "cells",
             lambda c: c.until,
-            groups=_groups_by_session,
+            groups=groups_by_session,
             payers=lambda c: shares_of(c.payer),
             room=Room(most.cells),
         )
         self.prompts: Table[PromptRow] = self._table(
             "prompts",
             lambda p: p.until,
-            groups=_groups_by_session,
+            groups=groups_by_session,
             payers=lambda p: shares_of(p.payer),
             weigh=lambda p: sum(map(len, p.policies)),
             room=Room(most.prompts, most.prompt_bytes),
@@ -249,7 +227,7 @@ class Tables:
         self.attestations: Table[AttestationRow] = self._table(
             "attestations",
             lambda a: a.until,
-            groups=_groups_of_attestation,
+            groups=groups_of_attestation,
             payers=_shares_of_attestation,
             weigh=lambda a: len(a.key) + len(a.value),
             room=Room(most.attestations, most.attestation_bytes),
@@ -257,7 +235,7 @@ class Tables:
         self.requests: Table[RequestRow] = self._table(
             "requests",
             lambda r: r.until,
-            groups=_groups_of_request,
+            groups=groups_of_request,
             payers=_shares_of_request,
             weigh=_weight_of_request,
             room=Room(most.requests, most.pending_bytes),

@@ -85,9 +85,12 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "StateQueried": {"session": ("accepted", ""), "approver": ("accepted", "")},
     "ApplicationEventLogged": {"session": ("accepted", ""), "tool": ("accepted", "")},
     **{kind: {"admin": ("refused", "RULING_UNUSED")} for kind in ("RecordsSkipped", "TimeAccepted")},
-    "KeyRotated": dict.fromkeys([r for r in ROLES if r not in {"root", "session"}], ("refused", "NOT_SUPPORTED")),
-    "AdminRemoved": {"root": ("refused", "NOT_SUPPORTED")},
-    "RootRotated": {"root": ("refused", "NOT_SUPPORTED")},
+    # Each names its own key as the one that ends: only its X25519 half may change so.
+    "KeyRotated": dict.fromkeys(
+        [r for r in ROLES if r not in {"root", "session", "monitor"}], ("refused", "WRONG_PRINCIPAL")
+    ),
+    "AdminRemoved": {"root": ("accepted", "")},
+    "RootRotated": {"root": ("accepted", "")},
     "EngineActivated": {"admin": ("refused", "NOT_SUPPORTED")},
     "ToolsOffered": {"session": ("refused", "NOT_SUPPORTED")},
     **{

@@ -87,7 +87,7 @@ def _with_second_monitor(**registration: Any) -> tuple[SmallLog, Any]:
     world.register("agent", "bot")
     world.revoke("monitor", kid=world.monitor.kid)
     world.advance(HOUR_MS)
-    world.publish_policy({"policy_id": "agent:bot", "resources": ["tool:**"]})
+    world.send(world.publication({"policy_id": "agent:bot", "resources": ["tool:**"]}), world.admin)
     return SmallLog.of(world), second.keys.signing
 
 

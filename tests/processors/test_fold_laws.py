@@ -16,12 +16,14 @@ import pytest
 
 from processors.effects import Output
 from processors.evidence import audit_log
+from processors.identity.keys import decision_keys
 from processors.intake.identify import Received
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
 from producers.home.keys import KeyPair
 from schemas import codec, topics
+from schemas.events.keys import KeyRotated
 from schemas.records import AuditEntry, PrincipalRevoked
 from tests.builders import Actor, Folded, invocation, keys_of, tool
 from tests.world import HOUR_MS, World
@@ -51,7 +53,7 @@ class Script:
         acts = [
             *[self.call] * 8, *[self.report] * 5, *[self.open_session] * 3, self.register_agent,
             *[self.register_tool] * 2, self.revoke, self.publish, self.tick, self.garbage, self.flip, self.again,
-            self.add_admin, self.burst, *[self.wait] * 3, self.two_bad_signers,
+            self.add_admin, self.rotate_roots, self.rotate, self.burst, *[self.wait] * 3, self.two_bad_signers,
         ]  # fmt: skip
         while len(self.folded) < RECORDS:
             self.dice.choice(acts)()
@@ -116,6 +118,24 @@ class Script:
         victim = self.dice.choice([*self.agents, *self.tools, self.world.monitor])
         kid = self.dice.choice([None, victim.kid])
         self.note(self.world.revoke(victim.principal_id, by=self.signer([self.world.admin, victim]), kid=kid))
+        if not decision_keys(self.world.tables):
+            self.call()
+            registration = self.world.registration("monitor", "monitor", keys=self.new_keys())
+            self.note(self.world.send(registration, self.world.admin))
+
+    def rotate(self) -> None:
+        old = self.dice.choice([self.world.monitor, *self.agents, *self.tools])
+        offer = self.world.offer(self.new_keys(), old.role, old.principal_id)
+        body = KeyRotated(kid=old.kid, key=offer, reason="at random")
+        self.note(self.world.send(body, self.signer([self.world.admin, old])))
+
+    def rotate_roots(self) -> None:
+        new = self.dice.choice([[], [self.new_keys()]])
+        present = self.world.roots[: self.dice.randrange(4)]
+        epoch = self.dice.choice([0, 0, 1])
+        keys = [*(root.keys for root in self.world.roots), *new]
+        body = self.world.root_rotation(keys, present, threshold=2, epoch=epoch)
+        self.note(self.world.send(body, self.signer(self.world.roots)))
 
     def publish(self) -> None:
         resources = self.dice.choice([["**"], ["tool:t0/*"], ["data:*"]])
@@ -214,7 +234,7 @@ def test_the_scripts_meet_every_kind_of_outcome():
         "FUTURE", "UNDECODABLE", "MALFORMED_PARAMETERS", "NO_POLICY", "TOOL_UNAVAILABLE", "LATE_RESULT", "NOT_THE_TOOL",
         "BAD_ROOT_SIGNATURES", "REVOKED_KEY", "MALFORMED_RESULT", "REGISTRATION_CONFLICT",
     } <= {reason for _, reason in seen}  # fmt: skip
-    assert {"Undecodable", "AdminAdded", "PrincipalRevoked", "SessionOpened"} <= kinds
+    assert {"Undecodable", "AdminAdded", "PrincipalRevoked", "SessionOpened", "KeyRotated", "RootRotated"} <= kinds
     results = [result for seed in SEEDS for folded in script_of(seed).folded for result in folded.results]
     assert {"ok", "failed", "unknown", "denied", "refused"} <= {result.outcome for result in results}
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.reference.avro_reference import NotAvroError, read_datum
-from tests.reference.registry_reference import EVENT, NAMES, SCHEMAS, Refused, Registry, names_fit, verifies
+from tests.reference.registry_parts import EVENT, NAMES, SCHEMAS, Refused, names_fit, verifies
+from tests.reference.registry_reference import Registry
 from tests.reference.wire_reference import avro, digest, lp, u
 
 Json = dict[str, Any]
@@ -16,7 +17,7 @@ ENTRY = "macaw.v1.AuditEntry"
 DATA = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
 TEXTS = {digest(text): text for text in SCHEMAS.values()}
 ROOT_ACTS = {"AdminAdded", "AdminRemoved", "RootRotated"}
-REGISTRY_KINDS = {"TenantFounded", "AdminAdded", "PrincipalRegistered", "PrincipalRevoked"} | {
+REGISTRY_KINDS = ROOT_ACTS | {"TenantFounded", "KeyRotated", "PrincipalRegistered", "PrincipalRevoked"} | {
     "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
             "MALFORMED_PROOF"}  # fmt: skip
@@ -124,6 +125,7 @@ class Walk:
         self.used: set[bytes] = set()
         self.registry = Registry(self.tenant, manifest["origin"], genesis)
         self.last = (0, -1)
+        self.awaited: tuple[bytes, int] | None = None
         (self.entries, self.ended), (self.proofs, self.proofs_ended), (self.events, self.events_ended) = (
             records(files[name], most) for name, most in zip(DATA, (65_535, 1024, RECORD_MAX), strict=False)
         )
@@ -208,22 +210,62 @@ class Walk:
             raise Verdict("BAD_LINK", one.index)
         self.last = says["now"], says["offset"]
         self._check_registry(one, says, self._check_event(one, says))
+        self._check_afterwards(one, says)
 
     def _check_signature(self, one: Entry) -> None:
         kid = (one.proof or b"")[:32]
         row = self.registry.keys.get(kid) or self.registry.sessions.get(kid)
         topic = lp(f"macaw.{self.tenant}.audit".encode())
         leaf = digest(b"\x00macaw/audit-entry/v1\n", self.genesis, topic, u(0, 4), one.schema, lp(one.data[36:]))
-        if not one.is_entry or row is None or not verifies(row["ed25519"], leaf, (one.proof or b"")[32:]):
+        key = row["ed25519"] if row is not None else self._coming(one, kid)
+        if not one.is_entry or key is None or not verifies(key, leaf, (one.proof or b"")[32:]):
             raise Verdict("BAD_SIG", one.index)
 
     def _check_key(self, one: Entry) -> None:
         assert one.proof is not None
         assert one.says is not None
         row = self.registry.keys.get(one.proof[:32])
+        if row is None and one.proof[:32] not in self.registry.sessions:
+            return  # to come: judged afterwards
         over = row is None or row["revoked"] or (row["expires"] is not None and one.says["now"] >= row["expires"])
         if row is None or over or row["role"] != "monitor":
             raise Verdict("KEY_NOT_VALID", one.index)
+
+    def _coming(self, one: Entry, kid: bytes) -> bytes | None:
+        """Return the key with this kid that an event to come brings for a monitor, if it may sign this entry."""
+        rotates = self.registry.decides()
+        for data in (self.pending[:1] if rotates else self.pending[:256]) if self.registry.founding else []:
+            found = signed_event(data[8:])
+            if found is None or found[0] not in TEXTS or NAMES[found[0]] != EVENT:
+                continue
+            claim = self.registry.read(self._framed(found[0], found[3]), found[1], found[2])
+            wanted = "KeyRotated" if rotates else "PrincipalRegistered"
+            if claim["kind"] != wanted or (rotates and data[:8] != one.index.to_bytes(8, "big")):
+                continue
+            key = bytes.fromhex(claim["body"]["key"]["ed25519"])
+            if digest(key) == kid and claim["body"].get("role", "monitor") == "monitor":
+                return key
+        return None
+
+    def _check_afterwards(self, one: Entry, says: Json) -> None:
+        assert one.proof is not None
+        kid = one.proof[:32]
+        if self.awaited is None and kid not in self.registry.keys:
+            self.awaited = kid, one.index
+        if self.awaited is None:
+            if says["kind"] == "KeyRotated" and says["outcome"] == "accepted":
+                self._check_key(one)
+            return
+        expected, first = self.awaited
+        remedies = ROOT_ACTS | {"PrincipalRegistered"}
+        if kid != expected or (says["outcome"] not in {"refused", "skipped"} and says["kind"] not in remedies):
+            raise Verdict("KEY_NOT_VALID", one.index)
+        if self.registry.decides():
+            self.awaited = None
+            row = self.registry.keys.get(expected)
+            over = row is None or row["revoked"] or (row["expires"] is not None and says["now"] >= row["expires"])
+            if row is None or over or row["role"] != "monitor":
+                raise Verdict("KEY_NOT_VALID", first)
 
     def _check_event(self, one: Entry, says: Json) -> tuple[bytes, bytes, bytes, bytes] | None:
         """Return the event where it is of kind 1."""

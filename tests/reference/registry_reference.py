@@ -8,58 +8,40 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
-from pathlib import Path
-from typing import Any
-
-from nacl import bindings
-from nacl.exceptions import CryptoError
 
 from tests.reference.avro_reference import NotAvroError, read_datum
-from tests.reference.wire_reference import climb, digest, lp, proof_check, u
+from tests.reference.registry_acts import Acts
+from tests.reference.registry_parts import (
+    ADMINS_ROLES,
+    EVENT,
+    LINGER_MS,
+    NAMES,
+    PROGRAMS,
+    RECORD_MAX,
+    ROLES,
+    SCHEMAS,
+    Json,
+    Refused,
+    good_name,
+    good_point,
+    names_fit,
+    offered,
+    printable,
+    raw,
+    verifies,
+)
+from tests.reference.wire_reference import climb, digest, lp, u
 
-Json = dict[str, Any]
-PUBLISHED = Path(__file__).parents[2] / "schemas" / "published"
-SCHEMAS = {int(one.name[:5]): one.read_bytes() for one in PUBLISHED.glob("*.avsc")}
-IDS = {digest(text): number for number, text in SCHEMAS.items()}
-NAMES = {digest(one.read_bytes()): re.sub(r".*-|\.avsc$", "", one.name) for one in PUBLISHED.glob("*.avsc")}
-EVENT = "macaw.v1.Event"
-RECORD_MAX = 1_310_976
-LINGER_MS = 370_000
-PROGRAMS = {"agent", "service", "tool"}
-ADMINS_ROLES = {"monitor", "enrolment", "bridge", "approver", "attester"} | PROGRAMS
-ROLES = ADMINS_ROLES | {"root", "admin"}
 MAY_SIGN = {
     "TenantFounded": {"admin"}, "AdminAdded": {"root"}, "PrincipalRegistered": {"admin", "enrolment"},
-    "PrincipalRevoked": ROLES,
+    "PrincipalRevoked": ROLES, "AdminRemoved": {"root"}, "RootRotated": {"root"},
+    "KeyRotated": ROLES - {"root", "monitor"},
     "SessionOpened": PROGRAMS | {"bridge"}, "SessionClosed": {"session"}, "SessionRevoked": {"admin", "bridge"},
 }  # fmt: skip
 
 
-class Refused(Exception):  # noqa: N818 - as the page says it
-    """A reason of section 3 or 7."""
-
-
-def raw(value: str) -> bytes:
-    return bytes.fromhex(value)
-
-
-def printable(text: str) -> bool:
-    return all(c == " " or unicodedata.category(c)[0] not in "CZ" for c in text)
-
-
-class Registry:
+class Registry(Acts):
     """Section 7, at log time."""
-
-    def __init__(self, tenant: str, origin: str, genesis: bytes) -> None:
-        self.tenant, self.origin, self.genesis = tenant, origin, genesis
-        self.keys: dict[bytes, Json] = {}
-        self.sessions: dict[bytes, Json] = {}
-        self.left: dict[bytes, Json] = {}
-        self.principals: dict[str, Json] = {}
-        self.resources: dict[str, str] = {}
-        self.founding: Json | None = None
-        self.now = 0
 
     def expire(self, now: int) -> None:
         self.now = max(self.now, now)
@@ -147,7 +129,7 @@ class Registry:
         else:
             row = self.keys.get(kid)
             if row is None:
-                row = self._founder(claim)
+                row = self._next_root(claim) if claim["kind"] == "RootRotated" else self._founder(claim)
             elif row["revoked"]:
                 raise Refused("REVOKED_KEY")
             elif row["expires"] is not None and self.now >= row["expires"]:
@@ -163,6 +145,19 @@ class Registry:
         if digest(claim["datum"]) != self.genesis:
             raise Refused("NOT_GENESIS")
         return {"role": "admin", "principal": body["admin"]["principal_id"], "ed25519": raw(body["admin"]["ed25519"])}
+
+    def _next_root(self, claim: Json) -> Json:
+        act = raw(claim["body"]["act"])
+        if self.founding is None or claim["kid"].hex() not in self.founding["next_root_digests"]:
+            raise Refused("UNKNOWN_KEY")
+        try:
+            keys = self._act(act, "RootRotation")["root_keys"]
+        except (Refused, NotAvroError):
+            raise Refused("UNKNOWN_KEY") from None
+        found = [raw(key) for key in keys if digest(raw(key)) == claim["kid"]]
+        if not found:
+            raise Refused("UNKNOWN_KEY")
+        return {"role": "root", "principal": "root", "ed25519": found[0]}
 
     # --- what changes it
 
@@ -188,21 +183,9 @@ class Registry:
             self._enter("root", "root", key, self.genesis)
         for role in ("admin", "monitor"):
             self._offered(body[role], role, bytes(32))
-            self._enter(role, body[role]["principal_id"], raw(body[role]["ed25519"]), self.genesis)
-
-    def _AdminAdded(self, _: Json, body: Json) -> None:  # noqa: N802
-        assert self.founding is not None
-        act, roots = raw(body["act"]), {digest(raw(key)): raw(key) for key in self.founding["root_keys"]}
-        if NAMES.get(act[:32]) != "macaw.v1.AdminAddition":
-            raise Refused("BAD_ROOT_SIGNATURES")
-        message = b"macaw/root/v1\n" + self.genesis + u(0, 8) + act
-        consents = [(raw(one["kid"]), raw(one["signature"])) for one in body["root_signatures"][:16]]
-        good = {kid for kid, signature in consents if kid in roots and signed(roots[kid], message, signature)}
-        if len(good) < self.founding["root_threshold"]:
-            raise Refused("BAD_ROOT_SIGNATURES")
-        offer = read_datum(json.loads(SCHEMAS[IDS[act[:32]]]), act[32:])[0]["admin"]
-        self._offered(offer, "admin", self.genesis)
-        self._enter("admin", offer["principal_id"], raw(offer["ed25519"]), self.genesis)
+            self._enter(
+                role, body[role]["principal_id"], raw(body[role]["ed25519"]), self.genesis, body[role]["x25519"]
+            )
 
     def _PrincipalRegistered(self, by: Json, body: Json) -> None:  # noqa: N802 - attests and prompts are not looked at
         role, name, grant = body["role"], body["key"]["principal_id"], body["enrolment"]
@@ -218,7 +201,7 @@ class Registry:
         if role == "bridge" and attributes["issuers"] != ["urn:macaw:development"]:
             raise Refused("NOT_SUPPORTED")
         self._offered(body["key"], role, self.genesis)
-        row = self._enter(role, name, raw(body["key"]["ed25519"]), by["kid"])
+        row = self._enter(role, name, raw(body["key"]["ed25519"]), by["kid"], body["key"]["x25519"])
         row |= {"expires": body["expires_at"], "grant": grant, "attributes": attributes}
         self._declare(by, name, role, body["tools"])
 
@@ -257,16 +240,9 @@ class Registry:
         principal = self.principals.get(body["principal_id"])
         if by["role"] != "admin" and by["principal"] != body["principal_id"]:
             raise Refused("WRONG_PRINCIPAL")
-        wanted = None if body["kid"] is None else raw(body["kid"])
-        kids = [kid for kid in (principal["kids"] if principal else ()) if wanted in {None, kid}]
-        if principal is None or not kids or principal["role"] == "root":
+        if principal is None or principal["role"] == "root":
             raise Refused("UNKNOWN_PRINCIPAL")
-        principal["kids"] = [kid for kid in principal["kids"] if kid not in kids]
-        for kid in kids:
-            self.keys[kid]["revoked"] = True
-        for session in self.sessions.values():
-            if session["by"] in kids and not session["revoked"]:
-                session |= {"ends": min(session["ends"], self.now), "revoked": True}
+        self._end(body["principal_id"], body["kid"])
 
     def _SessionOpened(self, by: Json, body: Json) -> None:  # noqa: N802
         name, claims = body["principal_id"], (body["attributes"], body["issuer"], body["token_sha256"])
@@ -292,73 +268,10 @@ class Registry:
 
     def _SessionRevoked(self, by: Json, body: Json) -> None:  # noqa: N802
         row = self.sessions.get(raw(body["session"]))
-        if row is None or row["revoked"] or (by["role"] == "bridge" and row["by"] != by["kid"]):
+        if (
+            row is None
+            or row["revoked"]
+            or (by["role"] == "bridge" and self.keys[row["by"]]["principal"] != by["principal"])
+        ):
             raise Refused("UNKNOWN_SESSION")
         row |= {"ends": min(row["ends"], self.now), "revoked": True}
-
-    def _offered(self, offer: Json, role: str, genesis: bytes) -> None:
-        good_name(offer["principal_id"])
-        if offer["principal_id"].startswith("user:"):
-            raise Refused("NAME_INVALID")
-        offered(offer, role, genesis)
-
-    def _free(self, ed25519: bytes) -> None:
-        if digest(ed25519) in self.keys or digest(ed25519) in self.sessions:
-            raise Refused("KEY_TAKEN")
-
-    def _enter(self, role: str, name: str, ed25519: bytes, by: bytes) -> Json:
-        self._free(ed25519)
-        principal = self.principals.setdefault(name, {"role": role, "by": by, "kids": [], "tools": []})
-        live = [kid for kid in principal["kids"] if (self.keys[kid]["expires"] or 2**63) > self.now]
-        if principal["role"] != role or len(live) >= 16:
-            raise Refused("REGISTRATION_CONFLICT")
-        kid = digest(ed25519)
-        principal["kids"] = [*live, kid]
-        row: Json = {"role": role, "principal": name, "ed25519": ed25519, "revoked": False, "expires": None}
-        self.keys[kid] = row | {"grant": None, "attributes": {}, "enrolled": 0}
-        return self.keys[kid]
-
-
-def names_fit(claim: Json, by: Json) -> None:
-    session = claim["header"]["session_id"]
-    own = by["kid"].hex() if by.get("session") else None
-    if claim["header"]["principal_id"] != by["principal"] or session != own:
-        raise Refused("WRONG_PRINCIPAL")
-
-
-def good_name(name: str) -> None:
-    normal = unicodedata.normalize("NFC", name) == name
-    if not 0 < len(name) <= 256 or not printable(name) or name != name.strip(" ") or "*" in name or not normal:
-        raise Refused("NAME_INVALID")
-
-
-def good_point(key: bytes) -> None:
-    if len(key) != 32 or not bindings.crypto_core_ed25519_is_valid_point(key):
-        raise Refused("BAD_KEY")
-
-
-def offered(offer: Json, role: str, genesis: bytes) -> None:
-    ed25519, x25519 = raw(offer["ed25519"]), raw(offer["x25519"])
-    good_point(ed25519)
-    try:
-        bindings.crypto_scalarmult(bytes([1] * 32), x25519 if len(x25519) == 32 else b"")
-    except (CryptoError, TypeError, ValueError):
-        raise Refused("BAD_KEY") from None
-    names = lp(role.encode()) + lp(offer["principal_id"].encode())
-    if not signed(ed25519, b"macaw/pop/v1\n" + genesis + names + ed25519 + x25519, raw(offer["possession"])):
-        raise Refused("BAD_POSSESSION")
-
-
-def signed(ed25519: bytes, message: bytes, signature: bytes) -> bool:
-    try:
-        return len(signature) == 64 and bindings.crypto_sign_open(signature + message, ed25519) == message
-    except (CryptoError, ValueError, TypeError):
-        return False
-
-
-def verifies(ed25519: bytes, leaf: bytes, proof: bytes) -> bool:
-    try:
-        found: bool = proof_check(public_key=ed25519.hex(), leaf=leaf.hex(), proof=proof.hex())["verifies"]
-    except (ValueError, TypeError):
-        return False
-    return found

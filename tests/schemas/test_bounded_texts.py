@@ -16,6 +16,7 @@ from processors.calls.attestations import record_id
 from processors.intake import unsupported
 from schemas import records
 from schemas.events.attributes import Attributes
+from schemas.events.keys import KeyRotated
 from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationRevoked,
@@ -158,6 +159,12 @@ class Examples:
         offer = world.offer(keys_of("another admin"), "admin", "second")
         found: dict[str, tuple[Any, Actor]] = {
             "AdminAdded": (world.admin_addition(offer, world.roots), world.roots[0]),
+            "AdminRemoved": (world.admin_removal("admin", world.roots), world.roots[0]),
+            "RootRotated": (world.root_rotation([keys_of("another root")], world.roots), world.roots[0]),
+            "KeyRotated": (
+                KeyRotated(kid=self.kyc.kid, key=world.offer(keys_of("k"), "attester", "kyc"), reason="r"),
+                world.admin,
+            ),
             "PrincipalRegistered": (registered, world.admin),
             "PrincipalRegistered.enrolment": (enrolled, world.admin),
             "PrincipalRevoked": (PrincipalRevoked(principal_id="kyc", kid=self.kyc.kid, reason="r"), world.admin),

@@ -52,23 +52,23 @@ ACCESS = parsed(DOCUMENT)
 
 
 def test_only_a_monitor_writes_what_a_monitor_says() -> None:
-    """Of a tenant's topics everybody else may at most write to intake."""
+    """Of a tenant's topics everybody else may at most write to intake, and sealed bodies."""
     written = {(r.role, r.pattern.name) for r in rules("acme", ["bank"]) if r.operation == "WRITE"}
 
-    assert {name for role, name in written if role not in OPERATOR_ROLES} == {"macaw.acme.intake"}
+    assert {name for role, name in written if role not in OPERATOR_ROLES} == {"macaw.acme.intake", "macaw.acme.bodies"}
     tenants = {name for role, name in written if role == "monitor" and name.startswith("macaw.acme.")}
-    assert tenants == {t.of("acme") for t in TENANT_TOPICS}
+    assert tenants == {t.of("acme") for t in TENANT_TOPICS} - {"macaw.acme.bodies"}
 
 
 READS = {
-    "agent": {"results", "audit", "registry"},
-    "tool:bank": {"decisions", "results", "audit", "registry"},
-    "approver": {"results", "audit", "registry"},
-    "admin": {"results", "audit", "registry", "dead-letters"},
-    "bridge": {"registry"},
-    "signer": {"audit", "registry"},
-    "exporter": {"intake", "decisions", "results", "audit", "registry", "dead-letters"},
-    "monitor": {"intake", "audit", "registry", "state"},
+    "agent": {"results", "audit", "registry", "sessions", "bodies"},
+    "tool:bank": {"decisions", "results", "audit", "registry", "sessions", "bodies"},
+    "approver": {"results", "audit", "registry", "sessions"},
+    "admin": {"results", "audit", "registry", "sessions", "dead-letters"},
+    "bridge": {"registry", "sessions"},
+    "signer": {"audit", "registry", "sessions"},
+    "exporter": {"intake", "decisions", "results", "audit", "registry", "sessions", "dead-letters"},
+    "monitor": {"intake", "audit", "registry", "sessions", "state"},
     "views": set(),
     "operator": set(),
 }

@@ -59,10 +59,12 @@ def test_a_write_is_acknowledged_by_a_majority() -> None:
     assert AUDIT.config(3)["min.insync.replicas"] == "2"
 
 
-def test_a_tenants_topics_have_one_partition_but_for_two() -> None:
+def test_a_tenants_topics_have_one_partition_but_for_the_keyed() -> None:
     assert {t.name: t.partitions for t in topics.TENANT_TOPICS if t.partitions != 1} == {
         "decisions": KEYED_PARTITIONS,
         "results": KEYED_PARTITIONS,
+        "sessions": KEYED_PARTITIONS,
+        "bodies": KEYED_PARTITIONS,
     }
     names = [t.of("acme") for t in TOPICS]
     assert len(set(names)) == len(names)

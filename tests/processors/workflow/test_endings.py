@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from processors.state.groups import DECISION_KEYS, OPEN, SWEEPING
 from processors.state.table import Table
-from processors.state.tables import SWEEPING, Tables, TenantLimits
+from processors.state.tables import Tables, TenantLimits
 from schemas import codec, limits
 from schemas.events.attributes import NONE, Attributes
 from schemas.topics import OPS_ATTESTATIONS, OPS_CONTEXT
@@ -300,3 +301,19 @@ def test_a_spent_key_counts_for_nobody_and_never_comes_back():
 
     again = world.registration("agent", "pod", keys=keys_of("pod", 3))
     world.refuses("KEY_TAKEN", again, world.admin)
+
+
+@pytest.mark.parametrize("name", ["sweeping", "open", "over", "decision keys"])
+def test_no_name_of_a_principal_stands_for_a_group_of_the_tables(world, name):
+    """A principal of that name would have every record swept for it, and nobody else's rows would ever leave."""
+    program = world.register("agent", name)
+    before = world.open_session(world.agent)
+    world.put(before, "k", 1)
+    world.close(before)
+    while world.tables.vault.of(f"session:{before.kid.hex()}"):
+        world.tick()
+
+    assert not world.tables.keys.of(SWEEPING)
+    assert tuple(world.tables.keys.of(name)) == (program.kid,)
+    assert not world.tables.requests.of(OPEN)
+    assert [world.tables.keys.rows[kid].role for kid in world.tables.keys.of(DECISION_KEYS)] == ["monitor"]

@@ -1,0 +1,48 @@
+"""Groups of rows: the keys under which a table finds rows together, such as all sessions of a principal."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from processors.policy.names import known_as
+from schemas.rows import AttestationRow, KeyRow, PromptRow, RequestRow, RuleCellRow, SessionRow
+from schemas.words import Role
+
+# Groups beside those of a principal. They are tuples, so that no principal's name is one of them.
+OPEN = ("open",)  # the group of all requests that may still be approved
+OVER = "over"  # with an event's leaf: the group of the closed requests of that event
+DECISION_KEYS = ("decision keys",)  # the group of the monitors' keys that are not spent
+SWEEPING = ("sweeping",)  # the group of ended sessions and keys while rows that depend on them are leaving
+
+
+def groups_of_session(row: SessionRow) -> tuple[Hashable, ...]:
+    """Return the groups of a session: its principal, and the names that could be taken for it."""
+    found = (row.principal_id, ("known as", known_as(row.principal_id)))
+    return (*found, SWEEPING) if row.sweeping else found
+
+
+def groups_of_key(row: KeyRow) -> tuple[Hashable, ...]:
+    """Return the groups of a key, as of a session; a monitor's live key is in one more."""
+    found: tuple[Hashable, ...] = (row.principal_id, ("known as", known_as(row.principal_id)))
+    if row.role == Role.MONITOR and not row.spent:
+        found = (*found, DECISION_KEYS)
+    return (*found, SWEEPING) if row.sweeping else found
+
+
+def groups_of_request(row: RequestRow) -> tuple[Hashable, ...]:
+    """Return the groups of a request for an approval."""
+    if row.closed:
+        return ((OVER, row.event),)
+    found = (OPEN, row.requester, row.event)
+    return found if row.waits else (*found, ("by", row.session_id))
+
+
+def groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:
+    """Return the groups of an attestation: its session, its key there, and the key that set it."""
+    found = (row.session_id, (row.session_id, row.key))
+    return found if row.revoked else (*found, ("set with", row.set_with))
+
+
+def groups_by_session(row: PromptRow | RuleCellRow) -> tuple[Hashable, ...]:
+    """Return the group of a row that belongs to a session."""
+    return () if row.session_id is None else (row.session_id,)
