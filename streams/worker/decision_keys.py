@@ -15,17 +15,17 @@ from __future__ import annotations
 import functools
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from processors.effects import Output
+from processors.identity.keys import decision_keys, is_live
 from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, PAYLOAD_HEADER, Opens, seal
 from processors.proof.signing import Signs
 from processors.state.tables import Tables
 from schemas.errors import InstallationError, StoppedError
 from schemas.rows import KeyRow
-from schemas.words import Role
 
 SHARED_KEYS_MAX = 16_384
 
@@ -101,11 +101,10 @@ class Sealer:
 
 @dataclass(frozen=True, slots=True)
 class DecisionKey:
-    """A key that signs and seals outputs; `x25519` is the public half that recipients open with."""
+    """A key that signs and seals outputs."""
 
     signing: Signs
     sealer: Sealer
-    x25519: bytes
 
     @property
     def kid(self) -> bytes:
@@ -125,7 +124,7 @@ class DecisionKeys:
     def __init__(self, load: Callable[[], Iterable[Keys]]) -> None:
         """`load` returns the keys at hand; the first is the one to begin with, before the founding is folded."""
         self._load = load
-        self._held: dict[tuple[bytes, bytes], DecisionKey] = {}
+        self._held: dict[bytes, DecisionKey] = {}
         self._first: DecisionKey | None = None
         self.reload()
 
@@ -138,9 +137,8 @@ class DecisionKeys:
         """Read the keys again, with the errors of `load`. A key that was here before keeps its sealer."""
         held, first = {}, None
         for one in self._load():
-            name = one.signing.kid, one.sealing.public
-            key = self._held.get(name) or DecisionKey(one.signing, Sealer(one.sealing), one.sealing.public)
-            held[name] = key
+            key = self._held.get(one.signing.kid) or DecisionKey(one.signing, Sealer(one.sealing))
+            held[key.kid] = key
             first = first or key
         self._held, self._first = held, first
 
@@ -154,36 +152,21 @@ class DecisionKeys:
     @property
     def kids(self) -> frozenset[bytes]:
         """The kids of the keys that are here."""
-        return frozenset(kid for kid, _ in self._held)
+        return frozenset(self._held)
 
-    def get(self, kid: bytes, x25519: bytes = b"") -> DecisionKey | None:
-        """Return the key with this kid, None if it is not here.
+    def get(self, kid: bytes) -> DecisionKey | None:
+        """Return the key with this kid, None if it is not here."""
+        return self._held.get(kid)
 
-        A key with another sealing half is returned if there is none with `x25519`. Its payloads do not open, but the
-        log goes on, and with it the record that mends this.
-        """
-        same = next((key for (held, _), key in self._held.items() if held == kid), None)
-        return self._held.get((kid, x25519), same)
-
-    def newest(self, live: Mapping[bytes, KeyRow]) -> DecisionKey | None:
-        """Return the held one of these keys that was registered last; None if none is held."""
-        for kid, row in sorted(live.items(), key=lambda one: (-one[1].registered_at, one[0])):
-            if (key := self.get(kid, row.x25519)) is not None:
-                return key
-        return None
+    def newest(self, live: dict[bytes, KeyRow]) -> DecisionKey | None:
+        """Return the last of these keys that is held; None if none is."""
+        held = (self.get(kid) for kid in reversed(live))
+        return next((key for key in held if key is not None), None)
 
 
 def live_decision_keys(tables: Tables) -> dict[bytes, KeyRow]:
-    """Return the decision keys that are valid now."""
-    return {kid: row for kid, row in tables.keys.rows.items() if _is_live(tables, row)}
-
-
-def _is_live(tables: Tables, row: KeyRow) -> bool:
-    return row.role == Role.MONITOR and row.revoked_at is None and not _is_past(tables, row)
-
-
-def _is_past(tables: Tables, row: KeyRow) -> bool:
-    return row.expires_at is not None and tables.now >= row.expires_at
+    """Return the decision keys that are valid now, the one that was registered last at the end."""
+    return {kid: tables.keys.rows[kid] for kid in decision_keys(tables)}
 
 
 class Signatory:
@@ -215,10 +198,10 @@ class Signatory:
             row = tables.keys.get(current.kid)
             if row is None and not len(tables.tenant):
                 return current  # before the founding is folded there is no registry
-            if row is not None and _is_live(tables, row) and row.x25519 == current.x25519:
+            if row is not None and is_live(tables, row):
                 return current
             self.current = None
-            if row is not None and row.revoked_at is not None and not _is_past(tables, row):
+            if row is not None and is_live(tables, replace(row, revoked_at=None)):
                 return current  # revoked by this very record, for the key was live before it
         live = live_decision_keys(tables)
         if live:
@@ -227,9 +210,9 @@ class Signatory:
             return key
         raise NoLiveKeyError
 
-    def _live_one(self, live: Mapping[bytes, KeyRow]) -> DecisionKey:
+    def _live_one(self, live: dict[bytes, KeyRow]) -> DecisionKey:
         found = self.keys.newest(live)
-        if found is None or found.x25519 != live[found.kid].x25519:
+        if found is None:
             try:
                 self.keys.reload()
             except InstallationError as exc:
@@ -238,8 +221,7 @@ class Signatory:
             found = self.keys.newest(live)
         if found is None:
             raise MissingKeyError(frozenset(live), self.keys.kids)
-        if found.x25519 == live[found.kid].x25519:
-            self.current, self._before = found, {}
+        self.current, self._before = found, {}
         return found
 
     def forget(self) -> None:

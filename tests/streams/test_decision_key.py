@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from processors.proof import signing
+from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, Proof
 from producers.home.keys import KeyPair
 from schemas import codec
+from schemas.events.keys import KeyRotated
 from schemas.records import PrincipalRevoked
 from schemas.topics import AUDIT
 from streams.worker.decision_keys import DecisionKeys, Heir, MissingKeyError, NoLiveKeyError, Signatory
@@ -137,6 +139,61 @@ def test_a_key_signs_nothing_at_or_after_its_end() -> None:
     office.call()
     with pytest.raises(NoLiveKeyError):
         fold.fold(world.records[begin:])
+
+
+def rotated(world: World, old: KeyPair, new: KeyPair) -> KeyRotated:
+    return KeyRotated(kid=old.kid, key=world.offer(new, "monitor", "monitor"), reason="planned")
+
+
+def test_the_successor_signs_the_entry_of_the_rotation_and_everything_after() -> None:
+    """One transaction holds both: each burst has a signature of its own, and payloads of its own sender."""
+    office = Office.opened("rotation")
+    world, new = office.world, keys_of("new monitor")
+    home = Home([world.monitor.keys, new])
+    before = len(world.records)
+    office.call()
+    assert world.send(rotated(world, world.monitor.keys, new), world.admin).says == ("accepted", "")
+    office.call()
+    fold = home.fold(world)
+    fold.fold(world.records[:before])
+    fold.take()
+    fold.commit()
+    assert fold.fold(world.records[before:]) == 3
+    made = fold.take()
+    assert signers(world, made, home.keys) == [world.monitor.keys, new, new]
+    senders = [dict(m.headers)[PAYLOAD_HEADER][:32] for m in made if PAYLOAD_HEADER in dict(m.headers)]  # type: ignore[index]
+    assert senders == [world.monitor.keys.sealing.public, new.sealing.public]
+
+
+def test_a_rotation_to_a_key_that_is_not_here_stops_before_it() -> None:
+    """Two workers with different rings: the one without the key decides nothing more, the other goes on."""
+    office = Office.opened("rings")
+    world, new = office.world, keys_of("new monitor")
+    poor, rich = Home([world.monitor.keys]), Home([world.monitor.keys, new])
+    world.send(rotated(world, world.monitor.keys, new), world.admin)
+    office.call()
+    fold = poor.fold(world)
+    assert fold.fold(world.records) == len(world.records) - 2
+    fold.take()
+    fold.commit()
+    with pytest.raises(MissingKeyError) as raised:
+        fold.fold(world.records[-2:])
+    assert raised.value.wanted == {new.kid}
+    assert signers(world, fold_some(rich.fold(world), world), rich.keys)[-2:] == [new, new]
+
+
+def test_after_a_rotation_the_old_key_signs_nothing_though_it_is_still_here() -> None:
+    """A worker that starts again with both files takes the live one."""
+    office = Office.opened("both files")
+    world, new = office.world, keys_of("new monitor")
+    home = Home([world.monitor.keys, new])
+    world.send(rotated(world, world.monitor.keys, new), world.admin)
+    fold = home.fold(world)
+    fold_some(fold, world)
+    begin = len(world.records)
+    office.call()
+    again = TenantFold(fold.tables, Signatory(DecisionKeys(lambda: home.keys)), fold.state)
+    assert signers(world, fold_some(again, world, begin), home.keys) == [new]
 
 
 def test_the_heir_signs_up_to_its_own_registration() -> None:
