@@ -20,6 +20,7 @@ from schemas import codec, limits
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.reasons import Reason
 from schemas.records import (
+    Body,
     PrincipalRegistered,
     PrincipalRevoked,
     SessionClosed,
@@ -29,8 +30,8 @@ from schemas.records import (
 )
 
 
-def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int | None = None) -> None:
-    """Fold one registry record into `tables`.
+def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int | None = None) -> Body:
+    """Fold one registry record into `tables` and return the body of its event.
 
     `now` is log time, if an audit entry gives it. Without it three times are tried until one fits: the signer's own
     clock, then the last and the first time at which the log would have taken the event. The log may have judged keys
@@ -41,22 +42,19 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
     """
     claim = read(tables, received)
     if now is not None or claim.event is None:
-        _follow(tables, received, claim, heads, now or 0)
-        return
+        return _follow(tables, received, claim, heads, now or 0)
     issued_at = claim.event.header.issued_at
     why: Refusal | None = None
     for at in (issued_at, issued_at + limits.ISSUED_BEHIND_MS_MAX, issued_at - limits.ISSUED_AHEAD_MS_MAX):
         try:
-            _follow(tables, received, claim, heads, at)
+            return _follow(tables, received, claim, heads, at)
         except Refusal as refusal:
             why = why or refusal
-        else:
-            return
     assert why is not None
     raise why
 
 
-def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, now: int) -> None:
+def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, now: int) -> Body:
     mark, before = tables.savepoint(), tables.now
     try:
         tables.now = now
@@ -73,6 +71,7 @@ def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHea
         tables.now = before
         raise
     tables.commit()
+    return event.body
 
 
 def _found(tables: Tables, _: Signer, body: TenantFounded, received: Received) -> None:

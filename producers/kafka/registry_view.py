@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, TopicPartition
 
 from processors.identity.following import follow
 from processors.intake.identify import Received
@@ -21,6 +21,7 @@ from producers.home.process import OfOneProcess
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import LogSetBackError, ReadPosition, ReadTimeoutError, headers_of, take, watermarks
 from schemas.errors import EvidenceError
+from schemas.events.keys import KeyRotated
 from schemas.rows import KeyRow, ResourceRow, SessionRow
 from schemas.topics import REGISTRY, reader_group
 from schemas.words import RegistryKind
@@ -28,11 +29,19 @@ from schemas.words import RegistryKind
 log = logging.getLogger(__name__)
 
 CATCH_UP_SECONDS = 10.0
+ROTATED_MS = 5_000  # that the clocks of two brokers may differ by, between a rotation and the last record before it
+LATE_MS = 3_600_000  # the longest time that a record from before a rotation may be on its way to its reader
 FRESH_SECONDS = 2.0  # for so long a running process may not see a revocation
 
 
 class RegistryError(EvidenceError):
     """The registry cannot be read, or does not begin with the pinned genesis."""
+
+
+def appended_at(message: Any) -> int | None:
+    """Return the append time (ms) of a record as the broker says it, None for a time that its sender wrote."""
+    kind, at = message.timestamp()
+    return at if kind == TIMESTAMP_LOG_APPEND_TIME else None
 
 
 class RegistryView(OfOneProcess):
@@ -42,6 +51,7 @@ class RegistryView(OfOneProcess):
     RegistryError if that fails.
     """
 
+    _rotated: dict[bytes, int]  # append time (ms) of the rotation that ended a key; it may be revoked since
     _closed: frozenset[bytes] = frozenset()  # sessions that were ended before their time
     _current_at = -math.inf  # by time.monotonic: all that was committed then has been read
 
@@ -51,6 +61,7 @@ class RegistryView(OfOneProcess):
         self._topic = REGISTRY.of(tenant)
         self._tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
         self._heads = VerifiedHeads()
+        self._rotated = {}
         self._lock = threading.Lock()
         self._consumer = Consumer(
             {
@@ -184,6 +195,32 @@ class RegistryView(OfOneProcess):
             return None
         return row if row.expires_at is None or now < row.expires_at else None
 
+    def key_that_signed(self, kid: bytes, role: str) -> KeyRow | None:
+        """Return a key that is live, or was rotated: what it signed before its `expires_at` still counts.
+
+        Raises:
+            RegistryError: the registry cannot be read, so the answer is not known.
+        """
+        live, row = self.live_key(kid, role), self.key(kid)
+        if live is not None or row is None or kid not in self._rotated:
+            return live
+        return row if row.role == role and row.revoked_at is None else None
+
+    def key_of(self, message: Any, kid: bytes, role: str) -> KeyRow | None:
+        """Return the key under which a record of this role counts: a live one, or one that was rotated meanwhile.
+
+        A record that was appended before a rotation may be read after it. How it was appended only the broker can say,
+        so its topic must be under append time; and a thief of the old key has no more than ROTATED_MS from the rotation
+        on, or LATE_MS if the broker lies for him. A revoked key, or one that came to its planned end, has nothing.
+
+        Raises:
+            RegistryError: the registry cannot be read, so the answer is not known.
+        """
+        row, rotated_at, at = self.key_that_signed(kid, role), self._rotated.get(kid), appended_at(message)
+        if rotated_at is None or row is None:
+            return row
+        return row if at is not None and at <= rotated_at + ROTATED_MS and clock_ms() <= rotated_at + LATE_MS else None
+
     def resources(self) -> dict[str, str]:
         """Return every resource with the tool that offers it."""
         self.refresh()
@@ -203,13 +240,15 @@ class RegistryView(OfOneProcess):
             return
         received = Received(INTAKE_PARTITION, 0, 0, value, headers_of(message))
         try:
-            follow(self._tables, received, self._heads)
+            body = follow(self._tables, received, self._heads)
         except Refusal as refusal:
             # The record changes nothing, as on the log; earlier records stay trusted.
             name = key.decode(errors="backslashreplace")
             log.warning("%s: %s is not followed: %s %s", self._topic, name, refusal.reason, refusal.detail)
         else:
             self._note_end(key)
+            if isinstance(body, KeyRotated) and (at := appended_at(message)) is not None:
+                self._rotated[body.kid] = at
 
     def _note_end(self, key: bytes) -> None:
         """Take note of a session that was just ended, by its own event or by another principal that may end it."""

@@ -44,7 +44,8 @@ class MonitorSigned:
         """Return (record, leaf, sealing key of the monitor).
 
         Raises:
-            UntrustedRecordError: the record does not decode, or is not signed by a live monitor key for this place.
+            UntrustedRecordError: the record does not decode, or is not signed for this place by a monitor key that is
+                live or was just rotated.
         """
         received = Received(message.partition(), message.offset(), 0, message.value(), headers_of(message))
         try:
@@ -56,7 +57,7 @@ class MonitorSigned:
             # The prefix is not signed, so the leaf must name the schema that we decode by.
             place = _place_of(tag, self.genesis, message.topic(), message.partition(), schema.sha256)
             leaf = place.leaf(body)
-            key = self.registry.live_key(kid, Role.MONITOR)
+            key = self.registry.key_of(message, kid, Role.MONITOR)
             if key is None:
                 raise UntrustedRecordError("not signed by a live monitor key")
             self._heads.verify(key.ed25519, proof.head(leaf), proof.signature)

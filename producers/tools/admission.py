@@ -172,14 +172,14 @@ def _approves(
 def _approver(kid: bytes, trusted: MonitorSigned) -> _Approver | None:
     """Return the owner of a person's session, or of a registered approver's key; None for any other key.
 
-    Approvals that a session signed before it ended stay valid; those of a revoked session do not.
+    Approvals that a session or a key signed before it ended, or was rotated, stay valid; those of a revoked one do not.
     """
     session = trusted.registry.session_that_signed(kid)
     if session is not None:
         names = _names(session.attributes, session.role, session.principal_id)
         person = session.role == Role.USER and not session.revoked
         return _Approver(session.ed25519, session.principal_id, names, session.expires_at) if person else None
-    key = trusted.registry.live_key(kid, Role.APPROVER)
+    key = trusted.registry.key_that_signed(kid, Role.APPROVER)
     if key is None:
         return None
     return _Approver(key.ed25519, key.principal_id, _names(key.attributes, key.role, key.principal_id), key.expires_at)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from confluent_kafka import TIMESTAMP_CREATE_TIME
+
 from processors.effects import Output, output_place
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
@@ -28,6 +30,7 @@ class TwinRegistry(RegistryView):
 
     def __init__(self, place: HasWorld) -> None:  # no topic to read
         self._tables = place.world.tables
+        self._rotated = {}
 
     def refresh(self, *, seconds: float = 0) -> None:
         """There is nothing to read on."""
@@ -41,6 +44,7 @@ class Record:
     tenant: str
     signed_by: KeyPair
     sealed_by: KeyPair
+    stamped: tuple[int, int] = (TIMESTAMP_CREATE_TIME, 0)
 
     def topic(self) -> str:
         return self.output.topic.of(self.tenant)
@@ -50,6 +54,9 @@ class Record:
 
     def offset(self) -> int:
         return 0
+
+    def timestamp(self) -> tuple[int, int]:
+        return self.stamped
 
     def key(self) -> bytes | None:
         return self.output.key
