@@ -18,7 +18,7 @@ from macaw.cli import (
     event,
     intake,
     invoke,
-    key,
+    key_life,
     log,
     monitor,
     policy,
@@ -62,7 +62,7 @@ def build_app() -> typer.Typer:
         ("delegation", delegation.app),
         ("session", session.app),
         ("event", event.app),
-        ("key", key.app),
+        ("key", key_life.app),
     ):
         app.add_typer(group, name=name)
     return app

@@ -113,6 +113,10 @@ class TenantHome:
         others = sorted(p for p in self.path.glob("monitor.*.key") if _COMING.fullmatch(p.name) is not None)
         return [first, *others] if first.exists() else others
 
+    def coming_monitor_file(self, kid: bytes) -> Path:
+        """Return where a coming decision key is kept, beside `monitor.key`."""
+        return self.path / f"monitor.{kid.hex()[:16]}.key"
+
     @property
     def state_secret_file(self) -> Path:
         """The file with the secret under the state of this tenant's workers."""

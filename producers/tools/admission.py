@@ -101,7 +101,7 @@ def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> Call
     if len(sealed) != 1 or sealed[0] is None or decision.payload_sha256 is None:
         raise UntrustedRecordError("the record must have exactly one sealed payload")
     try:
-        opened = sealing.open_sealed(sealed[0], key.kid, key.sealing, sender, decision.payload_sha256)
+        opened = key.open_sealed(sealed[0], sender, decision.payload_sha256)
         payload: CallPayload = codec.decode(codec.current("CallPayload"), opened)
     except (sealing.SealingError, codec.SchemaError) as exc:
         raise UntrustedRecordError(str(exc)) from exc

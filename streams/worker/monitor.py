@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from confluent_kafka import Producer
 
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
+from schemas import limits
 from schemas.errors import InstallationError
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
+from schemas.words import Role
 from streams.worker.decision_keys import DecisionKeys, Signatory
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
@@ -28,6 +32,8 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
 TICK_SECONDS_MIN = 1.0  # between two ticks of a tenant, so that one tick is under way at a time
+TOLD_SECONDS = 86_400.0
+TOLD_ROLES = frozenset({Role.MONITOR, Role.BRIDGE, Role.ENROLMENT, Role.APPROVER, Role.ATTESTER, Role.TOOL})
 GC_ALLOCATIONS = 50_000
 GC_GENERATIONS = (20, 50)
 
@@ -63,6 +69,7 @@ class Monitor:
     def __init__(self, settings: LoopSettings, tenants: Callable[[str], MonitoredTenant | None]) -> None:
         self._loop = Loop(settings, lambda name: None if (found := tenants(name)) is None else build_fold(found))
         self._ticker = Ticker(settings)
+        self._ends = KeyEnds()
         self._stop = threading.Event()
 
     @property
@@ -87,6 +94,7 @@ class Monitor:
                 self._loop.turn(IDLE_SECONDS)
                 for fold in self._loop.folds.values():
                     self._tick(fold)
+                    self._ends.tell(fold.tables)
         finally:
             self._loop.close()
             self._ticker.close()
@@ -97,6 +105,30 @@ class Monitor:
             self._ticker.tick(fold)
         except InstallationError as exc:
             log.warning("%s: no tick: %s", fold.tables.tenant_id, exc)
+
+
+class KeyEnds:
+    """Logs once a day which keys end soon, and without which a tenant or its people would stand still."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def tell(self, tables: Tables) -> None:
+        """Log a warning for each key of these tables that ends within KEY_END_TOLD_MS, unless it was told today."""
+        last = self._told.get(tables.tenant_id, -math.inf)
+        if time.monotonic() - last < TOLD_SECONDS or not len(tables.tenant):
+            return
+        self._told[tables.tenant_id] = time.monotonic()
+        now = clock_ms()
+        for kid, row in tables.keys.rows.items():
+            if row.expires_at is None or row.spent or row.role not in TOLD_ROLES:
+                continue
+            if row.expires_at - now <= limits.KEY_END_TOLD_MS:
+                log.warning(
+                    "%s: the %s key %s of %s ends at %s: rotate it before, with `macaw key rotate`",
+                    tables.tenant_id, row.role, kid.hex()[:16], row.principal_id,
+                    datetime.fromtimestamp(row.expires_at / 1000, UTC).isoformat(timespec="minutes"),
+                )  # fmt: skip
 
 
 class Ticker:
