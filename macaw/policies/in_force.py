@@ -12,9 +12,9 @@ from typing import Any
 
 from processors.intake.identify import event_place
 from processors.policy.documents import parse_policy
-from processors.policy.text import nfc
 from processors.proof.signing import AUDIT_TAG
 from processors.state.tables import Tables
+from processors.text.forms import nfc
 from producers.home.home import Home, TenantHome
 from producers.kafka.registry_view import RegistryView
 from producers.kafka.verified import MonitorSigned

@@ -27,6 +27,7 @@ from processors.intake.identify import Received
 from processors.proof import jcs
 from processors.proof.merkle import leaf_hash
 from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
+from processors.text.characters import quoted
 from schemas import codec, limits
 from schemas.errors import EvidenceError
 from schemas.events.keys import RootAct
@@ -112,7 +113,7 @@ class Manifest:
         except jcs.MalformedJSONError as exc:
             raise FormatError(f"the manifest is {exc}") from exc
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise FormatError(f"the manifest is not an object with format {FORMAT!r}")
+            raise FormatError(f"the manifest is not an object with format {quoted(FORMAT)}")
         size, files = value.get("size"), value.get("files")
         if type(size) is not int or size < 1 or not isinstance(files, dict):
             raise FormatError("the manifest needs `size`, an integer of at least 1, and `files`, an object")

@@ -58,6 +58,7 @@ from processors.evidence.items import Fault, Item, VerdictCode
 from processors.policy.errors import RULE_ERRORS
 from processors.proof import merkle
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import codec
 from schemas.codec_fast.writing import Writer, compile_writer
 from schemas.records import AuditEntry
@@ -254,7 +255,7 @@ class _Walk:
                 raise Fault(
                     VerdictCode.MALFORMED,
                     None,
-                    f"the {what} {'lacks' if name in want else 'has unused'} {name[:100]!r}",
+                    f"the {what} {'lacks' if name in want else 'has unused'} {quoted(name[:100])}",
                 )
         digests = {name: source.digest() for name, source in self._sources.items()} | self._schema_digests
         for name, digest in self._manifest.files.items():

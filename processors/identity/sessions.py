@@ -20,6 +20,7 @@ from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import limits
 from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
@@ -103,10 +104,10 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, At
     if body.token_sha256 is not None:
         raise Refusal(Reason.NOT_SUPPORTED, "`token_sha256` must be absent: tokens are not verified yet")
     if not body.principal_id.startswith(names.PERSON_PREFIX):
-        want = f"a bridge opens sessions only for names that begin with {names.PERSON_PREFIX!r}"
+        want = f"a bridge opens sessions only for names that begin with {quoted(names.PERSON_PREFIX)}"
         raise Refusal(Reason.WRONG_PRINCIPAL, want)
     if body.principal_id == names.PERSON_PREFIX:
-        raise Refusal(Reason.NAME_INVALID, f"the name has no character after {names.PERSON_PREFIX!r}")
+        raise Refusal(Reason.NAME_INVALID, f"the name has no character after {quoted(names.PERSON_PREFIX)}")
     names.check_printable(body.principal_id)
     if body.attributes is None:
         raise Refusal(Reason.ATTRIBUTE_INVALID, "`attributes` is missing: a bridge must give the person's attributes")

@@ -62,7 +62,7 @@ def withdraw(
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.tenancy import admin_connection
     from macaw.policies.in_force import read_policies
-    from processors.policy.text import nfc
+    from processors.text.forms import nfc
     from producers.client import RefusedError
     from schemas.records import PolicyWithdrawn
 
