@@ -18,7 +18,7 @@ from macaw.cli import (
     event,
     intake,
     invoke,
-    key_life,
+    keys,
     log,
     monitor,
     policy,
@@ -62,7 +62,9 @@ def build_app() -> typer.Typer:
         ("delegation", delegation.app),
         ("session", session.app),
         ("event", event.app),
-        ("key", key_life.app),
+        ("key", keys.app),
+        ("admin", keys.admin_app),
+        ("root", keys.root_app),
     ):
         app.add_typer(group, name=name)
     return app

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from macaw.installation.key_names import NEXT, ROOT, founding_names
 from macaw.installation.locking import update_config
 from macaw.installation.tokens import create_token
 from processors.identity.attributes import attributes_from
@@ -24,7 +25,7 @@ from producers.home.keystores.errors import KeyAccessError
 from producers.kafka.answers import Answer
 from producers.kafka.connection import CONTROL_SECONDS, Connection
 from producers.kafka.registering import ENROLMENT_PREFIX, FIRST_ADMIN, register_key, registrar
-from schemas import codec
+from schemas import codec, limits
 from schemas.events.attributes import NONE
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalRegistered, PrincipalRevoked, TenantFounded
@@ -36,26 +37,34 @@ ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.
 FOUNDING = "founding.event"
 ENROLMENT = "enrolment.pending"
-FOUNDING_KEYS = ("root", "admin", "monitor", "enrol")
+FOUNDING_KEYS = ("admin", "monitor", "enrol")
 ROLES_IN_ENROLMENT = (Role.AGENT, Role.SERVICE)  # a tool has an enrolment key of its own, or is registered by the admin
 
 
-def create_tenant(home: Home, name: str, *, development: bool = False, replication: int = 1) -> TenantHome:
+def create_tenant(
+    home: Home, name: str, *, development: bool = False, replication: int = 1, roots: int = 1, threshold: int = 1
+) -> TenantHome:
     """Found a tenant: keys, topics, founding event. `register_enrolment` completes it.
 
-    An interrupted founding continues where it ended: files beside the keys name the steps that remain.
+    It has `roots` root keys, of which `threshold` sign an act, and is committed to as many next ones. An interrupted
+    founding continues where it ended: files beside the keys name the steps that remain.
 
     Raises:
-        HomeError: the name is not a tenant id, or the tenant exists.
+        HomeError: the name is not a tenant id, the tenant exists, or the threshold is out of bounds.
         FoundingError: the brokers do not take its topics or its founding event.
     """
     if not is_tenant_id(name):
         raise HomeError(
             f"{name!r} is not a tenant id; use 2 to 40 of a-z, 0-9 and -, beginning with a letter, but not `ops`"
         )
+    if not 1 <= threshold <= roots <= limits.ROOT_KEYS_MAX:
+        raise HomeError(
+            f"{threshold} of {roots} root keys cannot be: a tenant has 1 to {limits.ROOT_KEYS_MAX}, and a threshold of "
+            "1 to their number"
+        )
     folder = TenantHome(name, home.path / "tenants" / name)
     if not folder.path.exists():
-        _prepare(home, folder, development=development)
+        _prepare(home, folder, roots, threshold, development=development)
     pending = folder.path / FOUNDING
     if pending.exists():
         bootstrap, security = home.bootstrap, home.security
@@ -71,15 +80,17 @@ def create_tenant(home: Home, name: str, *, development: bool = False, replicati
     return folder
 
 
-def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
+def _prepare(home: Home, folder: TenantHome, roots: int, threshold: int, *, development: bool) -> None:
     """Write keys, genesis and founding event, all or nothing, so that a monitor finds the tenant once it has topics."""
     making = folder.path.with_name(f".{folder.tenant}.{secrets.token_hex(4)}")
     keys: dict[str, KeyPair] = {}
     try:
+        for kind in (ROOT, NEXT):
+            for name in founding_names(kind, roots):
+                keys[name] = folder.keys.create(making / f"{name}.key", ROOT, label=f"{folder.tenant}/{name}")
         for role in FOUNDING_KEYS:
             keys[role] = folder.keys.create(making / f"{role}.key", role, label=f"{folder.tenant}/{role}")
-        deployment = home.deployment
-        value = _founding_value(folder.tenant, deployment, keys, development=development)
+        value = _founding_value(folder.tenant, home.deployment, keys, roots, threshold, development=development)
         TenantHome(folder.tenant, making).make_state_secret()
         create_private(making / FOUNDING, value)
         create_private(making / ENROLMENT, b"")
@@ -89,19 +100,21 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
         making.rename(folder.path)
     except BaseException:
         with contextlib.suppress(KeyAccessError):  # the fault that is under way is the one to be told
-            for role in keys:
-                folder.keys.discard(making / f"{role}.key")
+            for name in keys:
+                folder.keys.discard(making / f"{name}.key")
         shutil.rmtree(making, ignore_errors=True)
         raise
 
 
-def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *, development: bool) -> bytes:
+def _founding_value(
+    tenant: str, deployment: str, keys: Mapping[str, KeyPair], roots: int, threshold: int, *, development: bool
+) -> bytes:
     body = TenantFounded(
         tenant=tenant,
         deployment=deployment,
-        root_keys=(keys["root"].signing.public,),
-        root_threshold=1,
-        next_root_digests=(),
+        root_keys=tuple(keys[name].signing.public for name in founding_names(ROOT, roots)),
+        root_threshold=threshold,
+        next_root_digests=tuple(keys[name].kid for name in founding_names(NEXT, roots)),
         admin=keys["admin"].offer(Role.ADMIN, FIRST_ADMIN, NO_GENESIS),
         monitor=keys["monitor"].offer(Role.MONITOR, "monitor", NO_GENESIS),
         development=development,

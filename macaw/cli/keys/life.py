@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from macaw.cli.key import app
 from macaw.cli.terminal.options import Tenant
 
 if TYPE_CHECKING:
     from producers.home.home import TenantHome
 
-__all__ = ["app"]
-
 DAYS_MAX = 3650
 KINDS = ("monitor", "bridge", "enrolment", "approver", "attester", "sealing")
 
 
-@app.command("rotate")
 def rotate(
     kind: Annotated[str, typer.Argument(help=f"The kind: {', '.join(KINDS)}.", metavar="KIND")],
     name: Annotated[
@@ -93,7 +89,6 @@ def _file_of(folder: TenantHome, kind: str, name: str | None) -> Path:
     return key_called(folder, name if kind == "sealing" else f"{kind}s/{name}")
 
 
-@app.command("check")
 def check(
     *,
     days: Annotated[int, typer.Option(help="Tell of keys that end within so many days.", min=0, max=DAYS_MAX)] = 30,
