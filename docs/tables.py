@@ -11,7 +11,7 @@ from processors.state.table import Room
 from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.topics import OPS_TOPICS, TENANT_TOPICS, insync_replicas_min
+from schemas.topics import OPS_TOPICS, TENANT_TOPICS, Topic, insync_replicas_min
 from streams.cluster.access import ResourceKind, rules
 
 HERE = Path(__file__).parent
@@ -30,7 +30,7 @@ def topics() -> str:
     """Return the page of topics, their writers and readers, and the other things on Kafka that have an owner."""
     rows = "\n".join(
         f"| `{t.of('<tenant>')}` | {t.holds} | {t.partitions} | {t.cleanup} | "
-        f"{'for ever' if t.retention_ms < 0 else f'{t.retention_ms // 86_400_000} days'} | "
+        f"{_kept(t)} | "
         f"{'LogAppendTime' if t.append_time else 'CreateTime'} | {t.message_bytes_max} | "
         f"{'never' if t.uncompressed else 'as sent'} | "
         f"{', '.join(t.writers)} | {', '.join(t.readers)} |"
@@ -48,6 +48,8 @@ def topics() -> str:
         "# Topics\n\nMade from `schemas/topics.py`; `macaw topic plan` prints the same for a cluster, `apply` makes it so, `check` shows\n"
         f"where it differs.\n\n{head}\n{rows}\n\n"
         f"Replicas are the deployment's choice (`macaw tenant create --replication 3`). A write is acknowledged by a majority of them ({insync}).\n"
+        "Once a tenant has [an archive](archive.md), its intake is kept until `macaw archive trim` deletes from it, and `macaw topic plan` fails\n"
+        "(`RETENTION_BELOW_ARCHIVE`) where the brokers delete by themselves.\n"
         "No topic is bounded by size, and no replica that lags becomes leader, whatever the cluster's defaults are.\n"
         "Intake is `compression.type=uncompressed`: Kafka then measures what a record really holds before it takes it, and inflates\n"
         "it in its own memory. So bound what one sender can ask of a broker: `socket.request.max.bytes=8388608` (no record of ours needs\n"
@@ -56,6 +58,11 @@ def topics() -> str:
         "To write is Kafka's `WRITE`, to read its `READ`, each on that very name. Beside topics ([0010](adr/0010-access-rules.md)):\n\n"
         f"| group, transactional id, cluster; `*`: all that begin so | operation | roles |\n|---|---|---|\n{others}\n"
     )
+
+
+def _kept(topic: Topic) -> str:
+    days = "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms // 86_400_000} days"
+    return f"{days}; beside an archive for ever" if topic.kept_with_archive else days
 
 
 def _by_pattern() -> dict[tuple[str, str], list[str]]:

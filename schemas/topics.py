@@ -33,12 +33,17 @@ class Topic:
     uncompressed: bool = False
     message_bytes_max: int = limits.OUTPUT_MESSAGE_BYTES_MAX
     scope: str = "tenant"
+    kept_with_archive: bool = False  # once there is an archive, only `macaw archive trim` deletes from it
     writers: tuple[str, ...]
     readers: tuple[str, ...]
 
     def of(self, tenant: str) -> str:
         """Return the full name, `macaw.<tenant>.<name>`."""
         return f"macaw.{tenant}.{self.name}" if self.scope == "tenant" else f"macaw.ops.{self.name}"
+
+    def beside_archive(self) -> Topic:
+        """Return the topic as it must be once the tenant has an archive."""
+        return replace(self, retention_ms=FOR_EVER) if self.kept_with_archive else self
 
     @property
     def cleanup(self) -> str:
@@ -75,6 +80,7 @@ _SIGNERS = ("agent", "tool", "approver", "admin", "bridge", "monitor")
 
 INTAKE = Topic(
     name="intake", holds="signed events, in the one order that counts", append_time=True, uncompressed=True,
+    kept_with_archive=True,
     message_bytes_max=limits.INTAKE_MESSAGE_BYTES_MAX, writers=_SIGNERS, readers=("monitor", "exporter"),
 )  # fmt: skip
 DECISIONS = Topic(
@@ -86,7 +92,7 @@ RESULTS = Topic(
     append_time=True, writers=("monitor",), readers=("agent", "tool", "approver", "admin", "exporter"),
 )  # fmt: skip
 AUDIT = Topic(
-    name="audit", holds="the hash-chained log", retention_ms=FOR_EVER,
+    name="audit", holds="the hash-chained log", retention_ms=FOR_EVER, append_time=True,
     writers=("monitor",), readers=("monitor", "signer", "exporter", "agent", "tool", "approver", "admin"),
 )  # fmt: skip
 REGISTRY = Topic(

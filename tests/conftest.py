@@ -4,6 +4,7 @@ import gc
 import os
 import secrets
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import tune_collector
 from tests.docker_broker import choose_test_broker
+from tests.optional import skip_without, wants
 from tests.secret_service import missing_programs, secret_service
 from tests.softhsm import SoftHSM, find_softhsm
 
@@ -71,11 +73,10 @@ def unique() -> str:
 
 @pytest.fixture
 def softhsm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHSM:
-    """A place for PKCS#11 tokens; the test is skipped and counted where the package softhsm2 is not installed."""
+    """A place for PKCS#11 tokens; the test is skipped where the package softhsm2 is not installed."""
     module = find_softhsm()
     if module is None:
-        request.config.stash[USE].skips += 1
-        pytest.skip("needs SoftHSM: `apt-get install softhsm2`")
+        skip_without("SoftHSM", "apt-get install softhsm2")
     place = SoftHSM.make(tmp_path / "softhsm", module)
     for name, value in place.environment().items():
         monkeypatch.setenv(name, value)
@@ -86,10 +87,9 @@ def softhsm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 def keyring_service(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, str]]:
-    """An unlocked keyring of the system; the test is skipped and counted where GNOME's is not installed."""
+    """An unlocked keyring of the system; the test is skipped where GNOME's is not installed."""
     if missing := missing_programs():
-        request.config.stash[USE].skips += 1
-        pytest.skip(f"needs {' and '.join(missing)}: `apt-get install dbus gnome-keyring`")
+        skip_without(" and ".join(missing), "apt-get install dbus gnome-keyring")
     import keyring
     from keyring.backends.SecretService import Keyring
 
@@ -123,7 +123,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("MACAW_REQUIRE_REAL_BROKER") != "1":
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = len(reporter.stats.get("skipped", ())) if reporter else use.skips
+    reports = reporter.stats.get("skipped", []) if reporter else []
+    skipped = len(reports) - len(wants(reports)) if reporter else use.skips
     if not use.is_real:
         use.complaint = f"MACAW_REQUIRE_REAL_BROKER=1, but the broker was {', '.join(sorted(use.brokers))}"
     elif skipped:
@@ -146,6 +147,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     use = config.stash[USE]
     if use.brokers:
         terminalreporter.write_line(f"broker: {', '.join(sorted(use.brokers))}, {use.skips} skips")
+    for what, count in sorted(Counter(wants(terminalreporter.stats.get("skipped", []))).items()):
+        terminalreporter.write_line(f"{count} skipped, not installed here: {what}")
     if use.no_docker:
         terminalreporter.write_line(f"docker was passed over: {use.no_docker}")
     if use.complaint:

@@ -27,6 +27,7 @@ def export(
     """Export the audit log, with all evidence for its check, into a new folder."""
     from macaw.cli.terminal.output import say, show
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from streams.history.export import export_audit
 
     home, folder = open_tenant(tenant)
@@ -36,8 +37,14 @@ def export(
         deployment=home.deployment,
         genesis=folder.genesis,
         target=directory,
+        archive=archive_of(home, folder),
         security=home.security,
     )
+    if written.gap:
+        say(
+            f"ARCHIVE_GAP: neither the archive nor the brokers have offsets {written.gap.start} to "
+            f"{written.gap.stop - 1} of intake; see docs/incidents.md"
+        )
     if written.foreign:
         at = ", ".join(map(str, written.foreign_at))
         say(

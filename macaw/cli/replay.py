@@ -13,10 +13,12 @@ NAME = "replay"
 def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Decide the whole log again and compare every record.
 
-    The exit status is 1 if any byte differs.
+    The exit status is 1 if any byte differs, or if the log cannot be decided to its end because an event is kept
+    nowhere any more (SHREDDED).
     """
-    from macaw.cli.terminal.output import jsonable, show, show_json
+    from macaw.cli.terminal.output import jsonable, say, show, show_json
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from streams.history.replay import replay
 
     home, folder = open_tenant(tenant)
@@ -25,14 +27,28 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
         tenant=folder.tenant,
         deployment=home.deployment,
         genesis=folder.genesis,
+        archive=archive_of(home, folder),
         security=home.security,
     )
     found = report.difference
     if as_json:
         entries = {"entries": report.entries, "compared": report.compared, "counts": dict(report.counts)}
-        show_json({**entries, "difference": jsonable(found)}, indent=2)
+        show_json(
+            {**entries, "difference": jsonable(found), "shredded": report.shredded, "unkept": report.unkept}, indent=2
+        )
+    elif report.shredded is not None:
+        show(
+            f"SHREDDED: the event of entry {report.shredded} is kept nowhere any more: the {report.entries} entries "
+            f"before it were decided again, {report.compared} records compared, every byte the same; the entries from "
+            "there on cannot be decided again"
+        )
     elif found is None:
         show(f"{report.entries} entries decided again: {report.compared} records compared, every byte the same")
     else:
         show(f"DIFFERENT: record {found.position} of {found.topic} partition {found.partition}: {found.what}")
-    raise typer.Exit(DONE if found is None else FAILED)
+    if report.unkept and not as_json:
+        say(
+            f"{report.unkept} decisions and results are kept nowhere any more and were not compared: the digests that "
+            "their audit entries name were"
+        )
+    raise typer.Exit(DONE if found is None and report.shredded is None else FAILED)

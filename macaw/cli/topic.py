@@ -36,9 +36,10 @@ Replication = Annotated[
 def plan(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJson = False) -> None:
     """Show each topic with its settings, the access rules, and the changes that `apply` would make.
 
-    Without an installation the plan is for an empty cluster.
+    Without an installation the plan is for an empty cluster. Exit status 1 if retention deletes from intake what is not
+    archived and verified.
     """
-    from macaw.cli.terminal.output import show_json
+    from macaw.cli.terminal.output import say, show_json
 
     _check_name(tenant)
     if _is_installed():
@@ -50,6 +51,9 @@ def plan(*, tenant: Tenant = None, replication: Replication = None, as_json: AsJ
         show_json(_plan_json(planned), indent=2)
     else:
         _show_plan(planned)
+    for refusal in planned.topics.refusals:
+        say(refusal)
+    raise typer.Exit(FAILED if planned.topics.refusals else DONE)
 
 
 @app.command("apply")
@@ -125,6 +129,7 @@ def _asked(tenant: str | None, replication: int | None) -> Iterator[tuple[AdminC
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import log_to_stderr
     from macaw.cli.terminal.places import open_home, require_broker
+    from streams.archive.places import verified_offset
     from streams.cluster.access import FILE, load_access
     from streams.cluster.plan import ClusterPlan
     from streams.cluster.topics import open_admin
@@ -137,7 +142,16 @@ def _asked(tenant: str | None, replication: int | None) -> Iterator[tuple[AdminC
     require_broker(home)
     access = load_access(home.path / FILE)
     with open_admin(home.bootstrap, home.security) as admin:
-        yield admin, ClusterPlan.read(admin, name, replication=replication or home.replication, access=access)
+        yield (
+            admin,
+            ClusterPlan.read(
+                admin,
+                name,
+                replication=replication or home.replication,
+                access=access,
+                verified=verified_offset(home, name),
+            ),
+        )
 
 
 def _for_empty_cluster(tenant: str | None, replication: int | None) -> ClusterPlan:
@@ -154,13 +168,12 @@ def _for_empty_cluster(tenant: str | None, replication: int | None) -> ClusterPl
 
 def _show_plan(planned: ClusterPlan) -> None:
     from macaw.cli.terminal.output import say, show, show_table
-    from streams.cluster.topics import TOPICS
 
     show_table(
         ("TOPIC", "PARTITIONS", "REPLICAS", "KEEPS", "PLAN"),
         (
             (t.of(planned.tenant), t.partitions, planned.topics.replication, _keeps(t), _topic_plan(planned, t))
-            for t in TOPICS
+            for t in planned.topics.topics
         ),
     )
     show("")
@@ -236,8 +249,6 @@ def _drift_json(drifts: Iterable[Drift]) -> list[dict[str, str]]:
 
 
 def _plan_json(planned: ClusterPlan) -> dict[str, Any]:
-    from streams.cluster.topics import TOPICS
-
     return {
         "tenant": planned.tenant,
         "authorizer": planned.found is not None,
@@ -252,7 +263,7 @@ def _plan_json(planned: ClusterPlan) -> dict[str, Any]:
                 "readers": list(t.readers),
                 "plan": _topic_plan(planned, t),
             }
-            for t in TOPICS
+            for t in planned.topics.topics
         ],
         "access": [
             {
@@ -267,4 +278,5 @@ def _plan_json(planned: ClusterPlan) -> dict[str, Any]:
             for r in _rules(planned)
         ],
         "drift": _drift_json(planned.drift),
+        "refused": list(planned.topics.refusals),
     }

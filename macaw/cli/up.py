@@ -1,4 +1,4 @@
-"""`macaw up`: everything on one machine: a broker, a monitor and the views, under one supervisor."""
+"""`macaw up`: everything on one machine: a broker, a monitor, the views and the archive, under one supervisor."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Start broker, monitor and views, and stay until Ctrl-C.
+    """Start broker, monitor, views and archive, and stay until Ctrl-C.
 
     Everything is kept in $MACAW_HOME, else in the working directory. A folder with tenants stays with its broker.
     """
@@ -96,19 +96,21 @@ def _started(base: Path, stopping: Stopping, *, discard: bool, choice: BrokerCho
 def _configure(base: Path, found: dict[str, str]) -> Home:
     from macaw.installation.locking import update_config
     from producers.home.home import Home
+    from streams.archive.places import DEFAULT, SETTING
 
     before = Home.open(base).config if (base / ".macaw" / "config.json").exists() else {}
     # The deployment is part of every origin, so it is named once and kept.
-    return update_config(base, {"deployment": before.get("deployment", "local"), **found})
+    kept = {"deployment": before.get("deployment", "local"), SETTING: before.get(SETTING, DEFAULT)}
+    return update_config(base, {**kept, **found})
 
 
 def _supervise(home: Home, stopping: Stopping) -> None:
-    """Run monitor and views until asked to stop. Raises GaveUpError."""
+    """Run monitor, views and archive until asked to stop. Raises GaveUpError."""
     from macaw.cli.terminal.output import plain, say
     from streams.local.supervisor import Supervisor
 
     supervisor = Supervisor(
-        [_child(home, "monitor"), _child(home, "views")],
+        [_child(home, "monitor"), _child(home, "views"), *_archiving(home)],
         say=say,
         forward=lambda name, line: say(f"{name}: {plain(line)}"),
     )
@@ -119,7 +121,14 @@ def _supervise(home: Home, stopping: Stopping) -> None:
     supervisor.run()
 
 
-def _child(home: Home, name: str) -> Child:
+def _archiving(home: Home) -> list[Child]:
+    """Return the process that archives, none if config.json says `"archive": "off"`."""
+    from streams.archive.places import is_configured
+
+    return [_child(home, "archive", "run")] if is_configured(home) else []
+
+
+def _child(home: Home, name: str, *more: str) -> Child:
     import os
     import sys
 
@@ -128,4 +137,4 @@ def _child(home: Home, name: str) -> Child:
     environ = {**os.environ, "MACAW_HOME": str(home.path.parent), "PYTHONUNBUFFERED": "1"}
     # The children use the broker that was started, even if the environment names another one.
     environ.pop("MACAW_BOOTSTRAP_SERVERS", None)
-    return Child(name=name, argv=[sys.executable, "-m", "macaw.cli", name], environ=environ, stop_seconds=15.0)
+    return Child(name=name, argv=[sys.executable, "-m", "macaw.cli", name, *more], environ=environ, stop_seconds=15.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 
+from macaw.installation.archives import archive_of
 from producers.home.home import Home, TenantHome
 from producers.home.keys import KeyPair
 from producers.home.keystores.errors import KeyAccessError
@@ -24,7 +25,12 @@ def monitored(home: Home, name: str) -> MonitoredTenant | None:
     if not folder.monitor_key_files():
         return None
     return MonitoredTenant(
-        name, home.deployment, folder.genesis, DecisionKeys(lambda: _decision_keys(folder)), _state_secret(folder)
+        tenant=name,
+        deployment=home.deployment,
+        genesis=folder.genesis,
+        keys=DecisionKeys(lambda: _decision_keys(folder)),
+        state_secret=_state_secret(folder),
+        archive=archive_of(home, folder),
     )
 
 

@@ -31,6 +31,7 @@ from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalRegistered, PrincipalRevoked, TenantFounded
 from schemas.topics import is_tenant_id
 from schemas.words import Role
+from streams.archive.places import verified_offset
 from streams.cluster.founding import create_topics, intake_is_empty, publish_founding
 
 ENROL_COUNT_MAX = 1000
@@ -68,7 +69,7 @@ def create_tenant(
     pending = folder.path / FOUNDING
     if pending.exists():
         bootstrap, security = home.bootstrap, home.security
-        create_topics(bootstrap, name, replication=replication, security=security)
+        create_topics(bootstrap, name, replication=replication, security=security, verified=verified_offset(home, name))
         if intake_is_empty(bootstrap, name, security=security):
             value = pending.read_bytes()
             publish_founding(bootstrap, name, value, _founding_headers(folder, value), security=security)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from macaw.policies.history import History, decisions_of, fold
+from macaw.policies.history import History, decisions_of, fold, fold_recorded
 from processors.intake.identify import Received
 from processors.policy.documents import PolicyDocument
 from processors.proof.signing import VerifiedHeads
@@ -41,7 +41,7 @@ class Turned(NamedTuple):
 
 @dataclass(slots=True)
 class Simulated:
-    """The result of a simulation. `missing` events are not in the export; their charges are not counted."""
+    """The result of a simulation. `missing` events are kept nowhere any more; their charges are not counted."""
 
     calls: int = 0
     turned: list[Turned] = field(default_factory=list)
@@ -69,18 +69,17 @@ def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: S
     """
     world = _World(history.tables(), documents, withdrawn)
     tables, heads, found = history.tables(), VerifiedHeads(), Simulated()
-    for received in history.records:
-        recorded = decisions_of(fold(tables, received, heads))
-        others = world.fold(received, heads, recorded)
+    for one in history.records:
+        recorded = decisions_of(fold_recorded(tables, one, heads))
+        others = world.fold(one.received, heads, recorded)
         # A call that waits in one world only ends at another record there: the first decisions are compared.
         for event in recorded.keys() & others.keys():
-            one, other = recorded[event][0], others[event]
+            ours, other = recorded[event][0], others[event]
             found.calls += 1
-            before, after = _told(one), _told(other)
+            before, after = _told(ours), _told(other)
             if before != after:
-                found.turned.append(
-                    Turned(one.event_id, one.audit_index, one.decided_at, one.principal_id, one.resource, before, after)
-                )
+                of = ours.event_id, ours.audit_index, ours.decided_at, ours.principal_id, ours.resource
+                found.turned.append(Turned(*of, before, after))
     found.missing = len(history.missing)
     return found
 

@@ -7,13 +7,18 @@ prev of the first = SHA-256("macaw/audit/v1\n" ‖ genesis)
 
 from __future__ import annotations
 
+import functools
+import json
+
 from processors.effects import Effects
 from processors.proof import merkle
 from processors.state.tables import Tables
 from schemas import codec
+from schemas.codec_fast.writing import Writer, compile_writer
 from schemas.records import AuditEntry
 
 ENTRY_MAGIC = b"AUD1"
+AUDIT_ENTRY = f"{codec.NAMESPACE}.AuditEntry"
 
 
 def entry_bytes(schema_sha256: bytes, body: bytes) -> bytes:
@@ -50,3 +55,27 @@ def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) ->
     )
     body = effects.audit(entry)
     tables.end_record(log_leaf(codec.current("AuditEntry").sha256, body))
+
+
+@functools.lru_cache(maxsize=64)
+def _writer(digest: bytes) -> Writer:
+    return compile_writer(json.loads(codec.by_digest()[digest].text))
+
+
+def read_entry(data: bytes) -> tuple[AuditEntry | None, str]:
+    """Return the entry in the bytes that are hashed into the log, or None and the reason why they are not one.
+
+    Only the shortest encoding is an entry.
+    """
+    schema = codec.by_digest().get(data[4:36])
+    if data[:4] != ENTRY_MAGIC or schema is None or schema.name != AUDIT_ENTRY:
+        return None, "wrong magic or schema"
+    try:
+        entry: AuditEntry = codec.decode(schema, data[36:])
+    except codec.SchemaError as exc:
+        return None, f"it does not decode ({exc.code})"
+    if _writer(schema.sha256)(entry) != data[36:]:
+        return None, "it is not in Avro's shortest form"
+    if len(entry.event) != 32 or len(entry.outputs) != 32:
+        return None, "a digest does not have 32 bytes"
+    return entry, ""

@@ -22,6 +22,7 @@ from processors.evidence.folder_format import (
     is_registry_entry,
 )
 from processors.evidence.items import Fault, Item, VerdictCode
+from processors.evidence.known_keys import SESSION_KINDS
 from processors.evidence.registry_events import RegistryEvents
 from processors.evidence.rulings import skips
 from processors.evidence.signers import EntrySigners
@@ -106,6 +107,10 @@ class Judge:
         self._last = (0, -1)  # log time and intake offset of the entry before
         self._departed: OrderedDict[bytes, SessionRow] = OrderedDict()
 
+    def _is_excused(self, entry: AuditEntry, claim: Claim, reason: str | None) -> bool:  # noqa: ARG002 - for archives
+        """True if the key of an event cannot be known, because the event that opened its session is absent."""
+        return False
+
     # --- one entry ---
 
     def settle(self, item: Item) -> None:
@@ -145,7 +150,7 @@ class Judge:
         """Check the event against its entry. Return it if it is signed; None if it is absent or has no proof."""
         record = item.event
         if record is None:
-            raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, "events.bin has no whole record for this entry")
+            raise Fault(VerdictCode.PAYLOAD_MISSING, item.index, "the entry has no whole record of its event")
         kind, rest = record[:1], record[1:]
         if kind == bytes([ABSENT]) and not rest:
             self._progress.note_absent(item.index)
@@ -154,11 +159,11 @@ class Judge:
             self._check_raw(item, entry, rest)
             return None
         if kind != bytes([SIGNED]):
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the record in events.bin has an unknown kind, want 0, 1 or 2")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the record beside it has an unknown kind, want 0, 1 or 2")
         try:
             signed = EvidenceEvent.parse(rest)
         except FormatError as exc:
-            raise Fault(VerdictCode.BAD_SIG, item.index, f"the record in events.bin: {exc}") from exc
+            raise Fault(VerdictCode.BAD_SIG, item.index, f"the record beside it: {exc}") from exc
         self._check_signed(item, entry, signed)
         return signed
 
@@ -170,7 +175,7 @@ class Judge:
             claim, _ = self._identify(item, entry, value, ())
             same = (claim.leaf, claim.kind, claim.event_id) == (entry.event, entry.kind, entry.event_id)
         if not same:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the record in events.bin is not the one that the entry names")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the record beside it is not the one that the entry names")
         if entry.outcome != Outcome.REFUSED or entry.reason not in _UNPROVEN:
             detail = "a record without a proof cannot show the entry's outcome and reason"
             raise Fault(VerdictCode.BAD_SIG, item.index, detail)
@@ -180,7 +185,9 @@ class Judge:
         claim, reason = self._identify(item, entry, value, _headers(signed))
         found = (claim.leaf, claim.kind, claim.kid, claim.event_id)
         if found != (entry.event, entry.kind, entry.event_kid, entry.event_id):
-            raise Fault(VerdictCode.BAD_SIG, item.index, "the event in events.bin is not the one that the entry names")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the event beside it is not the one that the entry names")
+        if self._is_excused(entry, claim, reason):
+            return
         may_say = {
             (Outcome.REFUSED, reason),
             (Outcome.REFUSED, str(Reason.INTERNAL_ERROR)),
@@ -266,8 +273,9 @@ class Judge:
         needed = is_registry_entry(entry)
         if found is not None and (found.index < index or (found.index == index and not needed)):
             raise Fault(VerdictCode.SPLICE, index, f"registry.bin names entry {found.index}, which does not change it")
-        if not needed:
-            return
+        is_here = found is not None and found.index == index
+        if not needed or (signed is None and entry.kind in SESSION_KINDS and not is_here):
+            return  # an absent event of a session changes nothing here: its key is unknown, or it ends as it must
         if found is None or found.index != index or signed is None:
             detail = f"registry.bin or events.bin lacks the event of this {entry.kind}"
             raise Fault(VerdictCode.PAYLOAD_MISSING, index, detail)

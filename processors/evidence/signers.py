@@ -40,7 +40,7 @@ class EntrySigners:
         if not item.is_entry_like:
             raise Fault(VerdictCode.BAD_SIG, item.index, "the bytes are not an audit entry")
         if item.seal is None:
-            raise Fault(VerdictCode.BAD_SIG, item.index, "proofs.bin has no signature for this entry")
+            raise Fault(VerdictCode.BAD_SIG, item.index, "the entry has no signature")
         row = self._key(item.seal[:32])
         ed25519 = self._coming(item) if row is None else row.ed25519
         if ed25519 is None:

@@ -26,14 +26,12 @@ has a shorter log that is whole. Only a witness can tell, and therefore a log wi
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from processors.evidence.audit_log import ENTRY_MAGIC
+from processors.evidence.audit_log import AUDIT_ENTRY, read_entry
 from processors.evidence.entry import EntryProgress, Judge, Schemas
 from processors.evidence.folder_format import (
     DATA_FILES,
@@ -60,14 +58,11 @@ from processors.proof import merkle
 from processors.state.tables import Tables
 from processors.text.characters import quoted
 from schemas import codec
-from schemas.codec_fast.writing import Writer, compile_writer
-from schemas.records import AuditEntry
 from schemas.topics import is_tenant_id
 
 __all__ = ["AuditVerdict", "VerdictCode", "verify"]
 
 GENESIS_BYTES = 32
-AUDIT_ENTRY = f"{codec.NAMESPACE}.AuditEntry"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +158,7 @@ class _Walk:
                 return
             if data is None:
                 return
-            entry, why = _read_entry(data)
+            entry, why = read_entry(data)
             yield Item(index, data, merkle.leaf_hash(data), entry, why, next(proofs), next(events))
 
     def _misplaced(self, item: Item) -> Fault | None:
@@ -288,24 +283,3 @@ def _schemas(folder: Folder, names: frozenset[str]) -> Iterator[tuple[str, bytes
             yield name, sha256(Source(folder.read(name)).whole(SCHEMA_BYTES_MAX)).digest()
         except FormatError:
             continue  # larger than any schema: it counts as missing
-
-
-@functools.lru_cache(maxsize=64)
-def _writer(digest: bytes) -> Writer:
-    return compile_writer(json.loads(codec.by_digest()[digest].text))
-
-
-def _read_entry(data: bytes) -> tuple[AuditEntry | None, str]:
-    """Return the entry, or None and the reason why the bytes are not one. Only the shortest encoding is an entry."""
-    schema = codec.by_digest().get(data[4:36])
-    if data[:4] != ENTRY_MAGIC or schema is None or schema.name != AUDIT_ENTRY:
-        return None, "wrong magic or schema"
-    try:
-        entry: AuditEntry = codec.decode(schema, data[36:])
-    except codec.SchemaError as exc:
-        return None, f"it does not decode ({exc.code})"
-    if _writer(schema.sha256)(entry) != data[36:]:
-        return None, "it is not in Avro's shortest form"
-    if len(entry.event) != 32 or len(entry.outputs) != 32:
-        return None, "a digest does not have 32 bytes"
-    return entry, ""

@@ -82,7 +82,8 @@ def keep(folder: TenantHome, call: WaitingCall, session: KeyPair) -> None:
     key = _key_path(folder, call.event_id)
     if not key.exists():
         making = key.with_suffix(f".{secrets.token_hex(4)}")
-        folder.keys.put(making, session, folder.keys.settings.store_for("call"))
+        keys = folder.keys
+        keys.put(making, session, keys.settings.store_for("call"))
         making.replace(key)
     _write(path, call)
 

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, TopicPartition
 
@@ -42,6 +42,13 @@ def appended_at(message: Any) -> int | None:
     """Return the append time (ms) of a record as the broker says it, None for a time that its sender wrote."""
     kind, at = message.timestamp()
     return at if kind == TIMESTAMP_LOG_APPEND_TIME else None
+
+
+class Appended(NamedTuple):
+    """The append time of a record (ms), None if it is not the broker's; and how long it may have been on its way."""
+
+    at: int | None
+    late_ms: int | None  # None: it may be of any age
 
 
 class RegistryView(OfOneProcess):
@@ -206,20 +213,22 @@ class RegistryView(OfOneProcess):
             return live
         return row if row.role == role and row.revoked_at is None else None
 
-    def key_of(self, message: Any, kid: bytes, role: str) -> KeyRow | None:
+    def key_of(self, kid: bytes, role: str, appended: Appended) -> KeyRow | None:
         """Return the key under which a record of this role counts: a live one, or one that was rotated meanwhile.
 
         A record that was appended before a rotation may be read after it. How it was appended only the broker can say,
         so its topic must be under append time; and a thief of the old key has no more than ROTATED_MS from the rotation
-        on, or LATE_MS if the broker lies for him. A revoked key, or one that came to its planned end, has nothing.
+        on, or `late_ms` if the broker lies for him. A revoked key, or one that came to its planned end, has nothing.
 
         Raises:
             RegistryError: the registry cannot be read, so the answer is not known.
         """
-        row, rotated_at, at = self.key_that_signed(kid, role), self._rotated.get(kid), appended_at(message)
+        row, rotated_at = self.key_that_signed(kid, role), self._rotated.get(kid)
         if rotated_at is None or row is None:
             return row
-        return row if at is not None and at <= rotated_at + ROTATED_MS and clock_ms() <= rotated_at + LATE_MS else None
+        if appended.at is None or appended.at > rotated_at + ROTATED_MS:
+            return None
+        return row if appended.late_ms is None or clock_ms() <= rotated_at + appended.late_ms else None
 
     def resources(self) -> dict[str, str]:
         """Return every resource with the tool that offers it."""

@@ -17,10 +17,18 @@ class FoundingError(InstallationError):
     """A topic could not be created, or the founding event is not at offset 0."""
 
 
-def create_topics(bootstrap: str, tenant: str, *, replication: int = 1, security: Security = UNSECURED) -> list[str]:
+def create_topics(
+    bootstrap: str,
+    tenant: str,
+    *,
+    replication: int = 1,
+    security: Security = UNSECURED,
+    verified: int | None = None,
+) -> list[str]:
     """Create the missing topics of the tenant and of the operator; return the names of the created ones.
 
-    Settings of existing topics stay as they are; `macaw topic check` shows where they differ.
+    `verified` is 0 for a tenant that is to be archived, else None. Settings of existing topics stay as they are;
+    `macaw topic check` shows where they differ.
 
     Raises:
         FoundingError: a topic exists with another number of partitions, or cannot be created.
@@ -28,10 +36,10 @@ def create_topics(bootstrap: str, tenant: str, *, replication: int = 1, security
     with open_admin(bootstrap, security) as admin:
         try:
             # Without settings: a founder on topics that an operator created may not be allowed to see them.
-            plan = _checked(TopicPlan.read(admin, tenant, replication=replication, settings=False))
+            plan = _checked(TopicPlan.read(admin, tenant, replication=replication, settings=False, verified=verified))
             made = plan.create(admin)
             if len(made) < len(TOPICS) - len(plan.found):  # another process created some, perhaps with other counts
-                _checked(TopicPlan.read(admin, tenant, replication=replication, settings=False))
+                _checked(TopicPlan.read(admin, tenant, replication=replication, settings=False, verified=verified))
         except TopicsError as exc:
             raise FoundingError(str(exc)) from exc
     return made

@@ -33,13 +33,17 @@ class ClusterPlan:
     found: frozenset[AclEntry] | None
 
     @classmethod
-    def read(cls, admin: AdminClient, tenant: str, *, replication: int, access: Access) -> ClusterPlan:
+    def read(
+        cls, admin: AdminClient, tenant: str, *, replication: int, access: Access, verified: int | None = None
+    ) -> ClusterPlan:
         """Return the plan for a tenant, with topics and grants as the cluster shows them now.
+
+        `verified` is as in `TopicPlan.read`.
 
         Raises:
             TopicsError, AccessError: the cluster does not show its topics, settings or access rules.
         """
-        topics = TopicPlan.read(admin, tenant, replication=replication)
+        topics = TopicPlan.read(admin, tenant, replication=replication, verified=verified)
         return cls(topics=topics, access=access, found=read_grants(admin))
 
     @property
@@ -76,7 +80,13 @@ class ClusterPlan:
         """Read the cluster until it shows the corrections, at most SETTLE_SECONDS; the rest stays drift."""
         until = time.monotonic() + SETTLE_SECONDS
         while True:
-            now = ClusterPlan.read(admin, self.tenant, replication=self.topics.replication, access=self.access)
+            now = ClusterPlan.read(
+                admin,
+                self.tenant,
+                replication=self.topics.replication,
+                access=self.access,
+                verified=self.topics.verified,
+            )
             if time.monotonic() > until or not {(d.resource, d.key) for d in now.drift} & {
                 (d.resource, d.key) for d in done
             }:

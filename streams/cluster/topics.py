@@ -29,6 +29,8 @@ ASK_SECONDS = 15.0
 WAIT_SECONDS = ASK_SECONDS + 5  # the library itself gives up after ASK_SECONDS
 SAID_CHARS_MAX = 300
 MISSING = "missing"
+RETENTION_BELOW_ARCHIVE = "RETENTION_BELOW_ARCHIVE"
+_DELETING = frozenset({"retention.ms", "retention.bytes", "cleanup.policy"})
 TOPICS: tuple[Topic, ...] = (*TENANT_TOPICS, *OPS_TOPICS)
 
 
@@ -87,10 +89,21 @@ class TopicPlan:
     tenant: str
     replication: int
     found: Mapping[str, FoundTopic]
+    verified: int | None = None
 
     @classmethod
-    def read(cls, admin: AdminClient, tenant: str, *, replication: int, settings: bool = True) -> TopicPlan:
+    def read(
+        cls,
+        admin: AdminClient,
+        tenant: str,
+        *,
+        replication: int,
+        settings: bool = True,
+        verified: int | None = None,
+    ) -> TopicPlan:
         """Return the plan for a tenant. Without `settings`, only topics and partitions are read.
+
+        `verified` is the intake offset below which the tenant's archive was verified, None if it has no archive.
 
         Raises:
             TopicsError: the cluster does not answer, or does not show a setting to this principal.
@@ -101,6 +114,7 @@ class TopicPlan:
         return cls(
             tenant=tenant,
             replication=replication,
+            verified=verified,
             found={
                 name: FoundTopic(
                     partitions=len(topic.partitions),
@@ -112,9 +126,29 @@ class TopicPlan:
         )
 
     @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The wanted topics, in the order of the table."""
+        return TOPICS if self.verified is None else tuple(topic.beside_archive() for topic in TOPICS)
+
+    @property
     def drift(self) -> tuple[Drift, ...]:
         """Every difference, in the order of the table."""
-        return tuple(d for topic in TOPICS for d in self._drift_of(topic))
+        return tuple(d for topic in self.topics for d in self._drift_of(topic))
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """The settings that delete records which are not archived and verified, each as a sentence for the operator."""
+        return tuple(
+            f"{RETENTION_BELOW_ARCHIVE}: {d.resource} has {d.key}={d.found}, and the brokers delete by it, also from "
+            f"offset {self.verified} on, which is not archived and verified: run `macaw topic apply`, which sets "
+            f"{d.wanted}, and `macaw archive trim` to delete what is"
+            for d in self.drift
+            if d.key in _DELETING and self._is_kept(d.resource)
+        )
+
+    def _is_kept(self, name: str) -> bool:
+        """Return True if nothing but a trim may delete from a topic."""
+        return self.verified is not None and any(t.kept_with_archive and t.of(self.tenant) == name for t in TOPICS)
 
     def _drift_of(self, topic: Topic) -> list[Drift]:
         name = topic.of(self.tenant)
@@ -154,7 +188,7 @@ class TopicPlan:
                 replication_factor=self.replication,
                 config=topic.config(self.replication),
             )
-            for topic in TOPICS
+            for topic in self.topics
             if topic.of(self.tenant) not in self.found
         ]
         if not new:

@@ -7,8 +7,7 @@ A difference has one of three causes: a rule is not pure, the monitor ran anothe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,8 +21,9 @@ from schemas import codec
 from schemas.errors import StoppedError
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS, Topic
-from streams.history.folded import RuledIntake, entry_in
-from streams.history.partitions import Whole, whole_partition
+from streams.history.folded import RuledIntake, ShreddedError
+from streams.history.kept_log import JoinedRecords, OpenArchive, index_of, kept_log
+from streams.history.records import entry_in, present
 
 COMPARED: Mapping[Topic, type] = {DECISIONS: Decision, RESULTS: Result, AUDIT: AuditEntry}
 Place = tuple[Topic, int]
@@ -46,12 +46,21 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The result of a replay. `beyond` counts records of entries written meanwhile; those were not compared."""
+    """The result of a replay. `beyond` counts records of entries written meanwhile; those were not compared.
+
+    `unkept` counts decisions and results of the beginning that are kept nowhere any more, and so were not compared
+    themselves. The audit entries, which were compared, name a digest of each.
+
+    `shredded` is the first entry without its event, None if there is none: the event is kept nowhere any more, and the
+    entries from there on were not decided again. All records before it were compared.
+    """
 
     entries: int
     counts: Mapping[str, int]
     beyond: int
     difference: Difference | None
+    shredded: int | None = None
+    unkept: int = 0
 
     @property
     def compared(self) -> int:
@@ -109,9 +118,12 @@ class _Comparison:
     counts: Counter[str] = field(default_factory=Counter)
     positions: Counter[Place] = field(default_factory=Counter)
     beyond: int = 0
+    trimmed: set[Place] = field(default_factory=set)  # of these the first records may be kept nowhere
+    unkept: int = 0
 
     def fold(self, received: Received, heads: VerifiedHeads) -> Difference | None:
         """Fold one record and compare its outputs; return the first difference, if any."""
+        index = self.tables.next_index
         try:
             outputs = step(self.tables, received, heads)
         except Refusal as refusal:
@@ -121,12 +133,25 @@ class _Comparison:
             if output.topic not in COMPARED:
                 continue
             place = output.topic, output.partition
+            if self._is_trimmed(place, index):
+                self.positions[place] += 1
+                self.unkept += 1
+                continue
             stored = self.stored[place].take()
             if stored != output.value:
                 return self._difference(place, "missing" if stored is None else "other bytes")
             self.positions[place] += 1
             self.counts[output.topic.name] += 1
         return None
+
+    def _is_trimmed(self, place: Place, index: int) -> bool:
+        """True if an output of the entry at `index` stood before the first record that is kept of its partition."""
+        if place in self.trimmed:
+            first = self.stored[place].peek()
+            if first is None or index_of(first) > index:
+                return True
+            self.trimmed.discard(place)
+        return False
 
     def rest(self) -> Difference | None:
         """Return the first record of the log that no record of intake caused, if any."""
@@ -149,56 +174,64 @@ class _Comparison:
             return False
         return record.audit_index >= self.tables.next_index
 
+    def result(self, difference: Difference | None, *, shredded: int | None = None) -> Replayed:
+        """Return the result so far."""
+        counts = dict(self.counts)
+        return Replayed(self.tables.next_index, counts, self.beyond, difference, shredded, self.unkept)
+
     def _difference(self, place: Place, what: str) -> Difference:
         topic, partition = place
         return Difference(topic.of(self.tables.tenant_id), partition, self.positions[place], what)
 
 
-def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored]) -> Replayed:
+def compare(tables: Tables, take: Take, stored: Mapping[Place, Stored], trimmed: Collection[Place] = ()) -> Replayed:
     """Fold intake into empty tables and compare with `stored`, for as many records as the audit log has entries.
 
     `take` returns the next record of intake, as the given entry says that it was folded. Nothing else of a stored
-    entry is used.
+    entry is used. `trimmed` names the partitions that have lost their first records.
     """
-    comparison = _Comparison(tables, stored)
+    comparison = _Comparison(tables, stored, trimmed={*trimmed})
     heads = VerifiedHeads()
     audit = stored[AUDIT, 0]
     difference: Difference | None = None
-    while difference is None and (entry := audit.peek()) is not None and (received := take(entry_in(entry))):
-        difference = comparison.fold(received, heads)
+    try:
+        while difference is None and (entry := audit.peek()) is not None and (received := take(entry_in(entry))):
+            difference = comparison.fold(received, heads)
+    except ShreddedError as exc:
+        return comparison.result(None, shredded=exc.index)
     if difference is None:
         difference = comparison.rest()
-    return Replayed(tables.next_index, dict(comparison.counts), comparison.beyond, difference)
+    return comparison.result(difference)
 
 
-def replay(bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, security: Security = UNSECURED) -> Replayed:
-    """Replay a tenant's log on the brokers and compare.
+def replay(
+    bootstrap: str,
+    *,
+    tenant: str,
+    deployment: str,
+    genesis: bytes,
+    archive: OpenArchive | None = None,
+    security: Security = UNSECURED,
+) -> Replayed:
+    """Replay a tenant's log, from the archive and the brokers, and compare.
 
     Raises:
-        ReplayError: the tenant has no log, or retention has removed records from the start of a topic.
+        ReplayError: the tenant has no log.
+        TrimmedError: retention has removed the start of intake or of the audit log, and no archive has it.
+        ArchiveGapError, ArchiveDiffersError: archive and brokers do not fit.
         ReadTimeoutError: a topic could not be read to its end.
         UnreadableBatchError: a batch of intake cannot be read, and the log does not say that it was skipped.
     """
-    with ExitStack() as stack:
-
-        def whole(topic: Topic, partition: int) -> Whole:
-            name = topic.of(tenant)
-            found = stack.enter_context(
-                whole_partition(bootstrap, name, partition, committed=topic is not INTAKE, security=security)
-            )
-            if found.low > 0:
-                raise ReplayError(
-                    f"{name} begins at offset {found.low}: retention has removed the records before it, and a replay "
-                    "needs all of them"
-                )
-            return found
-
+    with kept_log(bootstrap, tenant, archive=archive, security=security) as kept:
         # Audit first: at the time of its end, the decisions and results of all its entries were written.
         ordered = sorted(places(), key=lambda place: place[0] is not AUDIT)
-        stored = {(t, p): Values(m.value() for m in whole(t, p).records) for t, p in ordered}
+        # An entry names a digest of its decisions and results, so those that are kept nowhere do not end a replay.
+        read = {place: kept.whole(*place) if place[0] is AUDIT else kept.as_kept(*place) for place in ordered}
+        stored = {place: Values(one.value for one in present(found.read(found.low))) for place, found in read.items()}
+        trimmed = [place for place, found in read.items() if found.low > 0 or isinstance(found, JoinedRecords)]
         if stored[AUDIT, 0].peek() is None:
             raise ReplayError(
                 f"tenant {tenant!r} has no audit entry on {AUDIT.of(tenant)}: run a monitor, or check the tenant's name"
             )
         tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
-        return compare(tables, RuledIntake(whole(INTAKE, 0), tables).take, stored)
+        return compare(tables, RuledIntake(kept.whole(INTAKE), tables).take, stored, trimmed)

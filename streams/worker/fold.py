@@ -19,6 +19,7 @@ from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
+from streams.history.kept_log import OpenArchive
 from streams.worker.decision_keys import DecisionKey, DecisionKeyError, Signatory
 from streams.worker.state_head import StateMac
 
@@ -78,13 +79,17 @@ class Batch:
 
 @dataclass(slots=True)
 class TenantFold:
-    """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded."""
+    """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded.
+
+    `archive` opens the archive of its intake, from which tables can be folded again; None where there is none.
+    """
 
     tables: Tables
     signatory: Signatory
     state: StateMac
     heads: VerifiedHeads = field(default_factory=VerifiedHeads)
     batch: Batch = field(default_factory=Batch)
+    archive: OpenArchive | None = None
     faults: int = 0  # rules that broke since this fold was opened
 
     def fold(self, records: Sequence[Received]) -> int:
@@ -146,7 +151,7 @@ class TenantFold:
     def messages(self, bursts: Sequence[Burst]) -> list[Message]:
         """Return the outputs signed and sealed, in order; then the views' feed; then the changed rows with their head.
 
-        All three belong to one transaction: the feed tells what the rows say, or nothing.
+        All three belong to one transaction: the feed tells the rows, or nothing.
         """
         tables = self.tables
         tenant = tables.tenant_id

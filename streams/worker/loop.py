@@ -31,7 +31,7 @@ from confluent_kafka import (
 from processors.refusal import MACHINE_FAULTS
 from producers.kafka.consuming import UNREADABLE
 from schemas import limits
-from streams.history.folded import received_of
+from streams.history.records import received_of
 from streams.worker.decision_keys import DecisionKeyError
 from streams.worker.fold import TenantFold
 from streams.worker.holding import Holding

@@ -22,6 +22,7 @@ from schemas.errors import InstallationError
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
 from schemas.words import Role
+from streams.history.kept_log import OpenArchive
 from streams.worker.decision_keys import DecisionKeys, Signatory
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
@@ -40,13 +41,17 @@ GC_GENERATIONS = (20, 50)
 
 @dataclass(frozen=True, slots=True)
 class MonitoredTenant:
-    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, its decision keys, and its state secret."""
+    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, its decision keys, and its state secret.
+
+    `archive` opens the archive of its intake. It is asked for when state must be folded again and intake was trimmed.
+    """
 
     tenant: str
     deployment: str
     genesis: bytes
     keys: DecisionKeys
     state_secret: bytes = field(repr=False)
+    archive: OpenArchive | None = None
 
 
 def build_fold(tenant: MonitoredTenant) -> TenantFold:
@@ -55,6 +60,7 @@ def build_fold(tenant: MonitoredTenant) -> TenantFold:
         tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis),
         signatory=Signatory(tenant.keys),
         state=StateMac(tenant.state_secret),
+        archive=tenant.archive,
     )
 
 

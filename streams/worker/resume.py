@@ -21,18 +21,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from confluent_kafka import Message
-
-from processors.evidence.audit_log import log_leaf
 from processors.intake.identify import Claim, Received, read
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
 from processors.state.tables import Tables
-from processors.step import step
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
 from schemas.errors import InstallationError
@@ -40,10 +36,12 @@ from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome, Role
-from streams.history.folded import RuledIntake, received_of
+from streams.history.kept_log import KeptLog
+from streams.history.records import received_of
 from streams.worker.decision_keys import live_decision_keys
 from streams.worker.fold import TenantFold
-from streams.worker.restart_reading import AppendedIntake, RestartReader
+from streams.worker.rebuild import entry_of, rebuild
+from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
     LogMismatchError,
     NotConfiguredError,
@@ -67,7 +65,7 @@ class Tail:
     index: int
     leaf: bytes
     entry: AuditEntry
-    message: Message
+    record: Received
 
     @property
     def offset(self) -> int:
@@ -146,9 +144,8 @@ class Restoration:
 
 def _appended(reader: RestartReader, topic: str, start: int) -> Iterator[Received]:
     """Yield the records of intake from `start` to its present end. Raises ResumeError, UnreadableBatchError."""
-    _, high = reader.end(topic)
-    with closing(AppendedIntake(reader, topic, high)) as intake:
-        yield from map(received_of, intake.read(start))
+    with closing(RestartRecords(reader, INTAKE, tenant_of(topic))) as intake:
+        yield from intake.read(start)
 
 
 def resume(fold: TenantFold, reader: RestartReader) -> int:
@@ -167,36 +164,35 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             f"the committed offset {committed} is above offset {position}, where the audit log ends: records were "
             "consumed that the log does not hold; see docs/incidents.md"
         )
-    low, high = reader.end(INTAKE.of(tenant))
-    if not low <= position <= high:
-        raise ResumeMismatchError(
-            f"the audit log goes on at intake offset {position}, but intake holds offsets {low} to {high}: intake "
-            "lost records or was created again; see docs/incidents.md"
-        )
-    if tail is None:
-        return 0
-    with closing(AppendedIntake(reader, INTAKE.of(tenant), high)) as intake:
-        _check_intake(fold, intake, tail, low)
+    with closing(RestartRecords(reader, INTAKE, tenant)) as intake:
+        if not intake.low <= position <= intake.high:
+            raise ResumeMismatchError(
+                f"the audit log goes on at intake offset {position}, but intake holds offsets {intake.low} to "
+                f"{intake.high}: intake lost records or was created again; see docs/incidents.md"
+            )
+        if tail is None:
+            return 0
+        _check_intake(fold, intake, tail)
         rows: dict[bytes, bytes] = {}
         try:
             _read_latest(reader, _topic(fold, STATE), rows)
             _restore(fold, rows, tail)
         except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
-            _rebuild(fold, reader, intake, tail, low)
+            _fold_again(fold, reader, intake, tail)
             fold.state.reset_to(fold.tables, rows)
     _check_signature(fold, tail)
     return position
 
 
-def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int) -> None:
+def _check_intake(fold: TenantFold, intake: RestartRecords, tail: Tail) -> None:
     """Check that intake is still the one that was folded. It may have lost records and then received new ones.
 
     Raises:
         ResumeMismatchError: the first record is not the founding event, or the record that the last entry names is
             another one now.
     """
-    tables = fold.tables
+    tables, low = fold.tables, intake.low
     if low == 0 and (first := _claimed(tables, intake, 0)) is not None and first.datum_sha256 != tables.genesis:
         raise ResumeMismatchError(f"intake does not begin with the founding event: {MADE_AGAIN}")
     if low <= tail.offset and tail.entry.outcome != Outcome.SKIPPED:
@@ -207,15 +203,14 @@ def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int
             )
 
 
-def _claimed(tables: Tables, intake: AppendedIntake, offset: int) -> Claim | None:
+def _claimed(tables: Tables, intake: RestartRecords, offset: int) -> Claim | None:
     """Return the claim of the record at an offset: an empty claim without a record, None if it cannot be read."""
     try:
-        message = next(intake.read(offset), None)
+        found = next(intake.read(offset), None)
     except UnreadableBatchError as exc:
         log.warning("%s: offset %d of intake is not compared with the log: %s", tables.tenant_id, offset, exc)
         return None
-    is_there = message is not None and message.offset() == offset
-    return read(tables, received_of(message)) if message is not None and is_there else Claim(leaf=b"")
+    return read(tables, found) if found is not None and found.offset == offset else Claim(leaf=b"")
 
 
 def _tail(reader: RestartReader, topic: str) -> Tail | None:
@@ -224,8 +219,8 @@ def _tail(reader: RestartReader, topic: str) -> Tail | None:
     while True:
         start = max(low, high - reach)
         before, last = None, None
-        for message in reader.read(topic, start, high):
-            before, last = last, message
+        for record in map(received_of, reader.read(topic, start, high)):
+            before, last = last, record
         if last is not None:
             return _tail_of(last, before)
         if start <= low:
@@ -233,19 +228,19 @@ def _tail(reader: RestartReader, topic: str) -> Tail | None:
         reach *= 4
 
 
-def _tail_of(message: Message, before: Message | None) -> Tail:
-    """Return the last entry. `before` is the message before it, if that was read too.
+def _tail_of(last: Received, before: Received | None) -> Tail:
+    """Return the last entry. `before` is the record before it, if that was read too.
 
     Raises:
         LogMismatchError: it is not an audit entry, or does not link to `before`.
     """
-    entry, leaf = _entry(message)
-    if before is not None and entry.prev != _entry(before)[1]:
+    entry, leaf = entry_of(last)
+    if before is not None and entry.prev != entry_of(before)[1]:
         raise LogMismatchError(
-            f"the last audit entry, at offset {message.offset()}, does not link to the entry before it: the log was "
+            f"the last audit entry, at offset {last.offset}, does not link to the entry before it: the log was "
             "changed; see docs/incidents.md"
         )
-    return Tail(entry.index, leaf, entry, message)
+    return Tail(entry.index, leaf, entry, last)
 
 
 def _check_signature(fold: TenantFold, tail: Tail) -> None:
@@ -255,15 +250,14 @@ def _check_signature(fold: TenantFold, tail: Tail) -> None:
     """
     tables = fold.tables
     try:
-        received = received_of(tail.message)
-        schema, body = codec.unframe(received.value or b"")
+        schema, body = codec.unframe(tail.record.value or b"")
         place = Place.of(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, schema.sha256)
-        proof = Proof.parse(received.header(PROOF_HEADER))
-        public = _signer_of(fold, tail.entry, received.header(KID_HEADER))
+        proof = Proof.parse(tail.record.header(PROOF_HEADER))
+        public = _signer_of(fold, tail.entry, tail.record.header(KID_HEADER))
         signing.verify_signature(public, proof.head(place.leaf(body)), proof.signature)
     except (Refusal, codec.SchemaError, MalformedProofError, SignatureError) as exc:
         raise LogMismatchError(
-            f"the last audit entry, at offset {tail.message.offset()}, is not signed by a decision key that was valid "
+            f"the last audit entry, at offset {tail.record.offset}, is not signed by a decision key that was valid "
             f"for it: {exc}; see docs/incidents.md"
         ) from exc
 
@@ -282,16 +276,6 @@ def _signer_of(fold: TenantFold, entry: AuditEntry, kid: bytes) -> bytes:
     elif not live_decision_keys(tables) and (key := fold.signatory.keys.get(kid)) is not None:
         return key.signing.public
     raise SignatureError(f"the key {kid.hex()[:16]}… is not a decision key that was valid then")
-
-
-def _entry(message: Message) -> tuple[AuditEntry, bytes]:
-    value = message.value() or b""
-    try:
-        entry: AuditEntry = codec.decode_as(AuditEntry, value)
-    except codec.SchemaError as exc:
-        raise LogMismatchError(f"the record at offset {message.offset()} is not an audit entry: {exc}") from exc
-    schema, body = codec.unframe(value)
-    return entry, log_leaf(schema.sha256, body)
 
 
 def _read_latest(reader: RestartReader, topic: str, rows: dict[bytes, bytes]) -> None:
@@ -331,32 +315,21 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
 
 
-def _rebuild(fold: TenantFold, reader: RestartReader, appended: AppendedIntake, tail: Tail, low: int) -> None:
-    """Fold intake again up to the last entry, with the rulings that its entries name.
+def _fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords, tail: Tail) -> None:
+    """Fold the log again up to its last entry, records that the brokers have removed from the tenant's archive.
 
     Raises:
-        StateMismatchError: intake no longer begins with the founding event.
-        LogMismatchError: folding gives another log.
+        ResumeError: as `rebuild`.
     """
-    if low > 0:
-        raise StateMismatchError(
-            f"intake cannot be folded again, because it begins at offset {low} and not at 0; see docs/incidents.md"
+    tenant, archive = fold.tables.tenant_id, fold.archive
+    with closing(RestartRecords(reader, AUDIT, tenant)) as audit, ExitStack() as stack:
+        opened = {INTAKE: intake, AUDIT: audit}
+        kept = KeptLog(
+            tenant,
+            lambda topic, _: opened[topic],
+            lambda: None if archive is None else stack.enter_context(archive()),
         )
-    intake = RuledIntake(appended, fold.tables)
-    for message in reader.read(_topic(fold, AUDIT), *reader.end(_topic(fold, AUDIT))):
-        received = intake.take(_entry(message)[0])
-        if received is None:
-            break
-        try:
-            step(fold.tables, received, fold.heads)
-        except Refusal as exc:
-            raise LogMismatchError(f"a ruling that the audit log names is not valid: {exc.reason}") from exc
-        fold.tables.commit()
-    if fold.tables.prev != tail.leaf:
-        raise LogMismatchError(
-            f"folding intake again does not give audit entry {tail.index}: intake or the log was changed, or another "
-            "version decided; run `macaw replay`"
-        )
+        rebuild(fold.tables, fold.heads, kept, tail.leaf)
 
 
 def _topic(fold: TenantFold, topic: Topic) -> str:

@@ -33,7 +33,17 @@ class LogMismatchError(ResumeError):
 
 
 class StateMismatchError(ResumeError):
-    """The state of the last audit entry cannot be had, neither from the changelog nor from intake."""
+    """The state of the last audit entry cannot be had: not from the changelog, from intake or from an archive."""
 
     code = "STATE_MISMATCH"
     is_passing = False
+
+
+class ArchiveUnfitError(ResumeError):
+    """The state must be folded again, and the archive of intake does not fit; `code` is that of its own error."""
+
+    is_passing = False
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -205,7 +205,12 @@ def no_secret_was_shown(terminal: Terminal) -> None:
     folder = terminal.folder / ".macaw" / "tenants" / "acme"
     for front in ("views", "authzen"):
         assert (folder / f"{front}.token").read_text().strip() not in shown
-    keys = [*folder.rglob("*.key"), *folder.rglob("*.revoked")]
+    archive_keys = [*folder.glob("archive-keys/*.key")]
+    assert len(archive_keys) == 2
+    for path in archive_keys:
+        assert path.stat().st_mode & 0o077 == 0
+        assert path.read_text().strip() not in shown
+    keys = [*({*folder.rglob("*.key")} - {*archive_keys}), *folder.rglob("*.revoked")]
     assert len(keys) == 6
     for path in keys:
         assert path.stat().st_mode & 0o077 == 0

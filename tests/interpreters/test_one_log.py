@@ -19,6 +19,7 @@ import pytest
 from tests.house import ROOT
 from tests.interpreters import answers, hostile
 from tests.interpreters.environments import VERSIONS, NoInterpreterError, environment_of, run
+from tests.optional import skip_without
 from tests.reference.log_builder import FolderInMemory, SmallLog, build_log
 from tests.world import World
 
@@ -78,7 +79,7 @@ def environment(version: str) -> Path:
     try:
         return environment_of(version)
     except NoInterpreterError as error:
-        pytest.skip(str(error))
+        skip_without(f"Python {version}", str(error))
 
 
 @pytest.fixture(scope="module", params=OTHERS)

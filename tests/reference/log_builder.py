@@ -13,7 +13,8 @@ from typing import Any
 
 from processors.effects import output_place
 from processors.evidence.audit_log import log_leaf
-from processors.evidence.folder_format import AuditRecord, Manifest, pack
+from processors.evidence.folder_format import AuditRecord, Manifest
+from processors.evidence.packing import pack
 from processors.intake.identify import Received, Ruling
 from processors.proof import signing
 from processors.proof.signing import SigningKey

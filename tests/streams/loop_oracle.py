@@ -16,7 +16,7 @@ from processors.step import step
 from producers.kafka.consuming import ReadPosition, take
 from schemas import codec, topics
 from schemas.records import AuditEntry, Decision, InvocationRequested
-from streams.history.folded import received_of
+from streams.history.records import received_of
 from tests.streams.loop_world import Tenant, World
 
 OUTPUTS = (topics.DECISIONS, topics.RESULTS, topics.AUDIT, topics.REGISTRY, topics.DEAD_LETTERS)

@@ -1,0 +1,131 @@
+"""The state of an archive beside the log: how far it lags, and whether all of it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from confluent_kafka import TopicPartition
+
+from processors.evidence.archive.codes import ArchiveCode, SegmentError
+from processors.evidence.archive.contents import beginning
+from processors.evidence.archive.segment import AUDIT_PLACE, SegmentHeader
+from processors.evidence.archive.verdict import ArchiveVerdict, verify_archive
+from producers.home.clock import clock_ms
+from producers.home.home import Home
+from producers.kafka.consuming import read_to, watermarks
+from schemas.topics import AUDIT, INTAKE
+from streams.archive.log_source import Consumers
+from streams.archive.marks import VERIFIED, ArchiveMark, check_not_shorter
+from streams.archive.places import TenantArchive
+from streams.archive.process import SEGMENT_SECONDS
+from streams.archive.reading import Span
+from streams.archive.registered import IDLE_SECONDS
+
+LAG_SECONDS = 3 * SEGMENT_SECONDS  # one round that failed is no lag yet
+
+
+@dataclass(frozen=True, slots=True)
+class Brokers:
+    """The log on the brokers beside an archive.
+
+    `low` and `high` bound intake; `lag` counts its records behind the archive, and `age_ms` is the age of the first
+    audit entry behind it, 0 if there is none.
+    """
+
+    low: int
+    high: int
+    lag: int
+    age_ms: int
+
+
+@contextmanager
+def connected(home: Home, tenant: str) -> Iterator[Consumers]:
+    """Give the consumers of a tenant's log until the block ends."""
+    consumers = Consumers(home.bootstrap, tenant, security=home.security)
+    try:
+        yield consumers
+    finally:
+        consumers.close()
+
+
+def compare(consumers: Consumers, tenant: str, span: Span) -> Brokers:
+    """Return the log on the brokers beside the part of it that is archived. Raises KafkaException, ReadTimeoutError."""
+    low, high = watermarks(consumers.intake, INTAKE.of(tenant))
+    _, audit_high = watermarks(consumers.audit, AUDIT.of(tenant))
+    next_offsets = span.next_offsets
+    start = next_offsets[AUDIT_PLACE] if next_offsets else 0
+    place = TopicPartition(AUDIT.of(tenant), 0, start)
+    reading = read_to(consumers.audit, place, audit_high, idle_seconds=IDLE_SECONDS)
+    try:
+        first = next(reading, None)
+    finally:
+        reading.close()
+    age = 0 if first is None else max(clock_ms() - first.timestamp()[1], 0)
+    return Brokers(low, high, max(high - span.next_offset, 0), age)
+
+
+def verify(
+    archive: TenantArchive,
+    *,
+    brokers: Callable[[Span], Brokers] | None = None,
+    lag_seconds: float = LAG_SECONDS,
+    on_segment: Callable[[SegmentHeader], None] = lambda _: None,
+) -> ArchiveVerdict:
+    """Read and judge a whole archive, and how it stands beside the brokers, if `brokers` tells that.
+
+    What held whole is noted beside the keys. Raises StoreError, ArchiveKeyError, and the errors of `brokers`.
+    """
+    store = archive.store
+    last: list[SegmentHeader] = []
+
+    def note(header: SegmentHeader) -> None:
+        last[:] = [header]
+        on_segment(header)
+
+    def segments() -> Iterator[tuple[str, bytes]]:
+        for name in store.names():
+            yield name, store.get(name)
+
+    verdict = verify_archive(segments, archive.owner, archive.keyring, on_segment=note)
+    if verdict.code not in {ArchiveCode.WHOLE, ArchiveCode.EMPTY}:
+        return verdict
+    try:
+        check_not_shorter(archive.keyring.path, verdict.entries)
+    except SegmentError as exc:
+        return replace(verdict, code=exc.code, detail=exc.detail, index=exc.index)
+    if verdict.code is ArchiveCode.WHOLE:
+        at = clock_ms()
+        mark = ArchiveMark(
+            next_index=verdict.entries, next_offset=verdict.next_offset, sha256=verdict.sha256.hex(), at=at
+        )
+        mark.save(archive.keyring.path, VERIFIED)
+    if brokers is None:
+        return verdict
+    offsets = last[0].next_offsets if last else beginning(archive.owner).next_offsets
+    found = brokers(Span(verdict.entries, verdict.next_offset, verdict.segments, offsets))
+    return _beside(verdict, found, lag_seconds)
+
+
+def _beside(verdict: ArchiveVerdict, found: Brokers, lag_seconds: float) -> ArchiveVerdict:
+    """Return the verdict on an archive that holds, beside the log on the brokers."""
+    if found.low > verdict.next_offset:
+        detail = (
+            f"the archive ends at intake offset {verdict.next_offset} and the brokers begin at {found.low}: "
+            "the records between are lost, or segments that had them are"
+        )
+        return replace(verdict, code=ArchiveCode.LOST_SEGMENT, detail=detail, index=verdict.entries)
+    if found.high < verdict.next_offset:
+        detail = (
+            f"the archive has intake up to offset {verdict.next_offset}, and the brokers only up to {found.high}: the "
+            "topic was made again, or lost its end"
+        )
+        return replace(verdict, code=ArchiveCode.OTHER_HEAD, detail=detail, index=verdict.entries)
+    if found.age_ms > lag_seconds * 1000:
+        detail = (
+            f"{found.lag} records are not archived, the first for {found.age_ms // 1000} s, want at most "
+            f"{lag_seconds:g} s: see whether `macaw archive run` is running, and its messages"
+        )
+        return replace(verdict, code=ArchiveCode.LAGS, detail=detail, index=verdict.entries)
+    return verdict
