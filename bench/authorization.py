@@ -43,8 +43,8 @@ from schemas.records import (
 )
 from schemas.topics import DECISIONS
 from schemas.words import Outcome, Role
-from streams.worker.decision_keys import DecisionKeys
 from streams.worker.monitor import MonitoredTenant, build_fold
+from streams.worker.signing.decision_keys import DecisionKeys
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FOLDERS = (EXAMPLES / "policies", EXAMPLES / "agentdojo" / "policies")

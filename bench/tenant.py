@@ -32,8 +32,8 @@ from schemas.records import (
 )
 from schemas.topics import DECISIONS
 from schemas.words import Outcome, Role
-from streams.worker.decision_keys import DecisionKeys
 from streams.worker.monitor import MonitoredTenant
+from streams.worker.signing.decision_keys import DecisionKeys
 
 DEPLOYMENT = "bench"
 AGENT, TOOL, RESOURCE = "shopper", "bank", "tool:bank/transfer"

@@ -15,7 +15,6 @@ from macaw.cli import (
     delegation,
     demo,
     dev,
-    enrolment,
     event,
     intake,
     invoke,
@@ -48,7 +47,7 @@ def build_app() -> typer.Typer:
     for name, group in (
         ("tenant", tenant.app),
         ("agent", agent.app),
-        ("enrolment", enrolment.app),
+        ("enrolment", keys.enrolment.app),
         ("policy", policy.app),
         ("tool", tool.app),
         ("audit", audit.app),

@@ -19,7 +19,7 @@ KINDS: Final = ("admin", "agent", "tool", "approver", "attester", "enrolment", "
 
 
 class KeyNameError(InputError):
-    """A name is not that of one key here; the message lists what is."""
+    """A name is not that of one key here; the message says how to find the names."""
 
 
 def founding_names(kind: str, count: int) -> list[str]:

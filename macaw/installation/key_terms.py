@@ -44,7 +44,7 @@ def terms_of(home: Home, folder: TenantHome, before: timedelta = WARN_BEFORE) ->
 
 
 def warning_of(row: KeyRow, now_ms: int, before: timedelta = WARN_BEFORE) -> str:
-    """Return what is to be told of a key's end, empty if it is further away than `before`."""
+    """Return a warning about a key's end, empty if it is further away than `before`."""
     if row.revoked_at is not None:
         return f"was revoked at {_time(row.revoked_at)}: move its file away"
     if row.expires_at is None or row.expires_at - now_ms > before.total_seconds() * 1000:

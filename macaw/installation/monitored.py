@@ -9,8 +9,8 @@ from macaw.installation.archives import archive_of
 from producers.home.home import Home, TenantHome
 from producers.home.keys import KeyPair
 from producers.home.keystores.errors import KeyAccessError
-from streams.worker.decision_keys import DecisionKeys
 from streams.worker.monitor import MonitoredTenant
+from streams.worker.signing.decision_keys import DecisionKeys
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
     {"macaw-root-act": 1, "says": "…", "tenant": "acme", "genesis": "…", "epoch": 0, "kind": "AdminAdded",
      "act": base64, "signatures": [{"kid": hex, "signature": hex}]}
 
-`says` is for people who look into the file; nobody has to believe it, because every command says it again from `act`,
+`says` is for people with the file open. It is not believed: every command says it again from `act`,
 which is the only part that is signed, with the genesis and the epoch. An act that was made before the roots rotated has
 another epoch and counts no more.
 """

@@ -1,4 +1,4 @@
-"""The root keys of a tenant that are kept here, and what is done with them: acts are proposed, signed and submitted.
+"""The root keys of a tenant that are kept here. With them acts are proposed, signed and submitted.
 
     root.key or root.1.key, …      a present root key of the founding
     root.<kid>.key                 one that came later
@@ -138,7 +138,7 @@ def propose_recovery(
 
 
 def missing_signatures(roots: Roots, act: RootActFile) -> str:
-    """Return what an act still lacks, in words; empty if it can be submitted."""
+    """Return the lack of an act in words; empty if it can be submitted."""
     content = act.content
     if act.epoch != roots.row.root_epoch:
         return f"it was made for epoch {act.epoch} of the root keys, and they have rotated since: make it anew"

@@ -49,7 +49,7 @@ def rotate_key(home: Home, folder: TenantHome, path: Path, *, reason: str, expir
     Raises:
         RefusedError: the log refused it; the successor is discarded.
         NoAnswerError: no monitor answered yet; run again to go on.
-        HomeError: the key is not registered, has ended, or is of a role whose keys are not rotated.
+        HomeError: the key is not registered, has ended, or is of a role without rotation.
     """
     with admin_connection(home, folder) as connection:
         old = folder.keys.facts(path).kid

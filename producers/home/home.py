@@ -3,7 +3,7 @@
     $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…},
                                                      "keys": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
-    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; what a key file holds: `keystores`
+    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; their form: `keystores`
     …/monitor.<kid>.key                             a decision key that is to come, beside the present one
     …/state.secret                                  under the MAC of the workers' state, 64 hex digits, mode 0600
     …/{agents,tools,approvers,attesters,enrolments}/<name>.key

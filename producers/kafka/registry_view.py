@@ -203,7 +203,7 @@ class RegistryView(OfOneProcess):
         return row if row.expires_at is None or now < row.expires_at else None
 
     def key_that_signed(self, kid: bytes, role: str) -> KeyRow | None:
-        """Return a key that is live, or was rotated: what it signed before its `expires_at` still counts.
+        """Return a live key, or one that was rotated: its statements from before its `expires_at` still count.
 
         Raises:
             RegistryError: the registry cannot be read, so the answer is not known.

@@ -54,7 +54,7 @@ class MonitorSigned:
     def verify_kept(self, topic: str, received: Received, tag: bytes, record: type) -> tuple[Any, bytes, bytes]:
         """Return the same as `verify` for a record of the past, from the brokers or an archive.
 
-        It may be of any age: a rotated key counts for what was appended before its end. Raises UntrustedRecordError.
+        It may be of any age: a rotated key counts for records from before its end. Raises UntrustedRecordError.
         """
         return self._verified(topic, received, tag, record, Appended(received.appended_at, None))
 

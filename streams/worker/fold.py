@@ -20,7 +20,7 @@ from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
 from streams.history.kept_log import OpenArchive
-from streams.worker.decision_keys import DecisionKey, DecisionKeyError, Signatory
+from streams.worker.signing.decision_keys import DecisionKey, DecisionKeyError, Signatory
 from streams.worker.state_head import StateMac
 
 log = logging.getLogger(__name__)

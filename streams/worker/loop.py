@@ -32,7 +32,6 @@ from processors.refusal import MACHINE_FAULTS
 from producers.kafka.consuming import UNREADABLE
 from schemas import limits
 from streams.history.records import received_of
-from streams.worker.decision_keys import DecisionKeyError
 from streams.worker.fold import TenantFold
 from streams.worker.holding import Holding
 from streams.worker.holds import Lookout
@@ -40,9 +39,10 @@ from streams.worker.lanes import Batched, Lane, Lanes, Underway, WorkerFencedErr
 from streams.worker.naps import Naps, wake
 from streams.worker.partition import Partition, intakes_of
 from streams.worker.restorations import KEY_SECONDS, RETRY_SECONDS, Restorations
-from streams.worker.resume_errors import ResumeError
+from streams.worker.resume_errors import KeyWaitError, ResumeError
 from streams.worker.settings import LoopSettings
-from streams.worker.stretch import KeyWaitError, wait_for
+from streams.worker.signing.decision_keys import DecisionKeyError
+from streams.worker.signing.stretch import wait_for
 from streams.worker.topic_ids import TopicIds
 
 log = logging.getLogger(__name__)
@@ -263,7 +263,7 @@ class Loop:
         except DecisionKeyError as exc:
             partition.fold = None
             self._holding.release(partition)
-            self._wait(partition, wait_for(exc))
+            self._wait(partition, KeyWaitError(exc.code, str(exc), wait_for(exc)))
             return
         except Exception as exc:  # one tenant's failure must not end the others' worker
             log.warning("%s: folding failed", partition.topic, exc_info=True)

@@ -23,10 +23,10 @@ from schemas.records import ClockTicked
 from schemas.topics import INTAKE
 from schemas.words import Role
 from streams.history.kept_log import OpenArchive
-from streams.worker.decision_keys import DecisionKeys, Signatory
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
 from streams.worker.settings import LoopSettings
+from streams.worker.signing.decision_keys import DecisionKeys, Signatory
 from streams.worker.state_head import StateMac
 
 log = logging.getLogger(__name__)

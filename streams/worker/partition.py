@@ -12,7 +12,7 @@ from processors.intake.identify import Received, Ruling
 from streams.worker.fold import TenantFold
 from streams.worker.holds import Hold
 from streams.worker.resume import Restoration
-from streams.worker.stretch import KeyWait
+from streams.worker.signing.stretch import KeyWait
 
 log = logging.getLogger(__name__)
 

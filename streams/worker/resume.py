@@ -38,19 +38,20 @@ from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome, Role
 from streams.history.kept_log import KeptLog
 from streams.history.records import received_of
-from streams.worker.decision_keys import live_decision_keys
 from streams.worker.fold import TenantFold
 from streams.worker.rebuild import entry_of, rebuild
 from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
+    KeyWaitError,
     LogMismatchError,
     NotConfiguredError,
     ResumeError,
     ResumeMismatchError,
     StateMismatchError,
 )
+from streams.worker.signing.decision_keys import DecisionKeyError, live_decision_keys
+from streams.worker.signing.stretch import KeyWait, check_next, wait_for
 from streams.worker.state_head import HEAD_KEY
-from streams.worker.stretch import KeyWait, KeyWaitError, check_next
 
 log = logging.getLogger(__name__)
 
@@ -119,18 +120,20 @@ class Restoration:
         """Restore a fold that can sign for the next record. A key that it waits for may be there at once."""
         wait = self._wait
         while True:
-            fold = self._opened()
-            if wait is not None:
-                wait.check(fold.signatory, functools.partial(_appended, self.reader, self._topic))
-            position = resume(fold, self.reader)
             try:
-                check_next(fold.tables, fold.signatory, position)
-            except KeyWaitError as exc:
-                if wait is not None:
-                    raise
+                return self._restored_after(wait)
+            except DecisionKeyError as exc:
+                if wait is not None or exc.wait is None:
+                    raise KeyWaitError(exc.code, str(exc), wait_for(exc)) from exc
                 wait = exc.wait
-            else:
-                return fold, position
+
+    def _restored_after(self, wait: KeyWait | None) -> tuple[TenantFold, int]:
+        fold = self._opened()
+        if wait is not None:
+            wait.check(fold.signatory, functools.partial(_appended, self.reader, self._topic))
+        position = resume(fold, self.reader)
+        check_next(fold.tables, fold.signatory, position)
+        return fold, position
 
     def _opened(self) -> TenantFold:
         try:

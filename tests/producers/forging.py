@@ -14,7 +14,7 @@ from producers.home.keys import KeyPair
 from producers.kafka.registry_view import RegistryView
 from schemas import codec
 from schemas.records import Decision, Result
-from streams.worker.decision_keys import Sealer
+from streams.worker.signing.decision_keys import Sealer
 from tests.world import World
 
 

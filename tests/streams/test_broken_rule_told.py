@@ -9,8 +9,8 @@ import pytest
 from processors.context import vault
 from producers.home.keys import KeyPair
 from schemas.events.workflow import ContextWritten
-from streams.worker.decision_keys import DecisionKeys, Signatory
 from streams.worker.fold import TenantFold
+from streams.worker.signing.decision_keys import DecisionKeys, Signatory
 from streams.worker.state_head import StateMac
 from tests.workflow_world import Workflow
 

@@ -14,8 +14,8 @@ from schemas import codec
 from schemas.events.keys import KeyRotated
 from schemas.records import PrincipalRevoked
 from schemas.topics import AUDIT
-from streams.worker.decision_keys import DecisionKeys, Heir, MissingKeyError, NoLiveKeyError, Signatory
 from streams.worker.fold import Message, TenantFold
+from streams.worker.signing.decision_keys import DecisionKeys, Heir, MissingKeyError, NoLiveKeyError, Signatory
 from streams.worker.state_head import StateMac
 from tests.builders import keys_of
 from tests.world import HOUR_MS, Office, World

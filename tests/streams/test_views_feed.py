@@ -17,8 +17,8 @@ from schemas.topics import OPS_TOPICS, STATE
 from streams.views.app import Folding
 from streams.views.catalogue import VIEWS
 from streams.views.progress import Progress
-from streams.worker.decision_keys import DecisionKeys, Signatory
 from streams.worker.fold import Message, TenantFold
+from streams.worker.signing.decision_keys import DecisionKeys, Signatory
 from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.processors.workflow.test_workflow_laws import Script
 from tests.streams.views_history import Chance, History

@@ -1,10 +1,12 @@
-"""`macaw key`, `macaw admin` and `macaw root`: where keys lie, how they are replaced, and the acts of the root keys."""
+"""`macaw key`, `enrolment`, `admin` and `root`: keys here and for other machines, and the acts of the root keys."""
 
 from __future__ import annotations
 
 import typer
 
-from macaw.cli.keys import admins, keeping, life, roots
+from macaw.cli.keys import admins, enrolment, keeping, life, roots
+
+__all__ = ["admin_app", "app", "enrolment", "root_app"]
 
 app = typer.Typer(help="List the keys that are kept here, choose where they lie, and replace them.")
 admin_app = typer.Typer(help="Add, remove and list administrators; root keys sign each change.")

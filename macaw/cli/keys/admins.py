@@ -19,6 +19,7 @@ def list_admins(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     from macaw.cli.terminal.places import open_tenant
     from macaw.cli.terminal.rendering import time_of
     from macaw.installation.admins import admins_of
+    from schemas.words import Status
 
     home, folder = open_tenant(tenant)
     found = admins_of(home, folder)
@@ -30,7 +31,7 @@ def list_admins(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
         show_json(rows, indent=2)
         return
     cells = [
-        (a.row.principal_id, a.kid.hex()[:16], "live" if a.is_live else "ended", time_of(a.row.registered_at))
+        (a.row.principal_id, a.kid.hex()[:16], "live" if a.is_live else Status.ENDED, time_of(a.row.registered_at))
         for a in found
     ]
     show_table(("NAME", "KID", "STATUS", "SINCE"), cells)

@@ -34,13 +34,13 @@ def rotate(
     ] = None,
     prepare: Annotated[
         bool,
-        typer.Option("--prepare", help="Only make the coming decision key, to be copied to other workers' machines."),
+        typer.Option("--prepare", help="Make the coming decision key and nothing else, for other workers' machines."),
     ] = False,
     tenant: Tenant = None,
 ) -> None:
     """Replace a key while everything runs; a run that was interrupted is gone on with.
 
-    What the old key signed before still counts. A stolen key is revoked instead: see docs/incidents.md.
+    Statements of the old key from before still count. A stolen key is revoked instead: see docs/incidents.md.
     """
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant

@@ -91,7 +91,7 @@ def sign(
     yes: Annotated[bool, typer.Option("--yes", help="Sign without a question.")] = False,
     tenant: Tenant = None,
 ) -> None:
-    """Sign an act with every root key that is here, after showing what it does. No broker is needed."""
+    """Sign an act with every root key that is here, after it was shown in words. No broker is needed."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.given import confirmed
     from macaw.cli.terminal.output import say, show

@@ -4,8 +4,8 @@ A record's outputs are signed by a key that is live for it, at its log time:
 
     a call, a report, …                    the key that signed before
     KeyRotated of that key                 its successor, from the entry of this record on
-    PrincipalRevoked of that key           that key, once more: without this entry nobody would hear of the revocation
-    no key lives, until another registers  the other key, for all entries of the stretch (`streams.worker.stretch`)
+    PrincipalRevoked of that key           that key, once more: this entry is how readers hear of the revocation
+    no key lives, until another registers  the other key, for all entries of the stretch (`stretch.py`)
 
 A worker without the key that must sign stops at that record; nothing is decided with another key.
 """
@@ -17,7 +17,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from processors.effects import Output
 from processors.identity.keys import decision_keys, is_live
@@ -40,17 +40,26 @@ class Keys(Protocol):
 
 
 class DecisionKeyError(StoppedError):
-    """The next record cannot be signed for."""
+    """The next record cannot be signed for. `wait`, if it is set, is a `stretch.KeyWait`."""
+
+    code = "NO_DECISION_KEY"
+
+    def __init__(self, why: str, wait: Any = None) -> None:
+        super().__init__(why)
+        self.wait = wait
 
 
 class MissingKeyError(DecisionKeyError):
     """Decision keys of the tenant are live, and this worker has none of them. `wanted` are their kids."""
 
-    def __init__(self, wanted: frozenset[bytes], held: Iterable[bytes], why: str = "") -> None:
+    code = "KEY_MISSING"
+
+    def __init__(self, wanted: frozenset[bytes], held: Iterable[bytes], why: str = "", wait: Any = None) -> None:
         super().__init__(
             f"the tenant's live decision key is {_names(wanted)}, and this worker has {_names(held)}: copy the right "
             "file, monitor.key or monitor.KID.key, into the tenant's folder here; see `macaw key list --from-log`. "
-            f"The partition goes on by itself{why}"
+            f"The partition goes on by itself{why}",
+            wait,
         )
         self.wanted = wanted
 
@@ -62,10 +71,11 @@ def _names(kids: Iterable[bytes]) -> str:
 class NoLiveKeyError(DecisionKeyError):
     """Every decision key of the tenant is revoked or expired."""
 
-    def __init__(self) -> None:
+    def __init__(self, why: str = "", wait: Any = None) -> None:
         super().__init__(
             "every decision key of the tenant is revoked or expired: register another with `macaw key rotate monitor` "
-            "where admin.key is, and have its file on this worker; the partition goes on by itself"
+            "where admin.key is, and have its file on this worker; the partition goes on by itself" + why,
+            wait,
         )
 
 

@@ -1,4 +1,4 @@
-"""A partition whose next record cannot be signed for waits for a key file, or for a live key of the tenant.
+"""A partition waits for a key file, or for a live key of the tenant, if its next record cannot be signed for.
 
 A *stretch* is a run of records for which no decision key is live: all are revoked or expired. The rules refuse them
 (`NO_DECISION_KEY`), but root acts and an admin's registration of a monitor key. The key that ends the stretch signs the
@@ -25,7 +25,7 @@ from processors.step import step
 from producers.home.clock import clock_ms
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import limits
-from streams.worker.decision_keys import (
+from streams.worker.signing.decision_keys import (
     DecisionKeyError,
     Heir,
     MissingKeyError,
@@ -33,7 +33,6 @@ from streams.worker.decision_keys import (
     Signatory,
     live_decision_keys,
 )
-from streams.worker.resume_errors import ResumeError
 
 ReadIntake = Callable[[int], Iterator[Received]]  # the records of intake from an offset to its present end
 
@@ -45,28 +44,8 @@ class KeyWait(Protocol):
         """Check for the keys that sign the next records, and prepare a fresh fold's `signatory`.
 
         Raises:
-            KeyMissingError, NoDecisionKeyError: it is still not there.
+            MissingKeyError, NoLiveKeyError: it is still not there.
         """
-
-
-class KeyWaitError(ResumeError):
-    """The next record cannot be signed for yet. `wait` is asked at the next attempt, before the state is read again."""
-
-    def __init__(self, why: str, wait: KeyWait | None = None) -> None:
-        super().__init__(why)
-        self.wait = wait
-
-
-class KeyMissingError(KeyWaitError):
-    """The worker does not have the decision key that must sign next; other tenants go on."""
-
-    code = "KEY_MISSING"
-
-
-class NoDecisionKeyError(KeyWaitError):
-    """Every decision key of the tenant is revoked or expired, and intake does not register another yet."""
-
-    code = "NO_DECISION_KEY"
 
 
 class WantedKeys:
@@ -76,9 +55,9 @@ class WantedKeys:
         self._wanted = wanted
 
     def check(self, signatory: Signatory, _read: ReadIntake) -> None:
-        """Raise KeyMissingError while none of the keys is here."""
+        """Raise MissingKeyError while none of the keys is here."""
         if all(signatory.keys.get(kid) is None for kid in self._wanted):
-            raise KeyMissingError(str(MissingKeyError(self._wanted, signatory.keys.kids)), self)
+            raise MissingKeyError(self._wanted, signatory.keys.kids, wait=self)
 
 
 class Stretch:
@@ -96,16 +75,16 @@ class Stretch:
         """Fold ahead, and make the key that ends the stretch the heir.
 
         Raises:
-            NoDecisionKeyError: intake holds no such record yet.
-            KeyMissingError: it does, and this worker does not have that key.
+            NoLiveKeyError: intake holds no such record yet.
+            MissingKeyError: it does, and this worker does not have that key.
         """
         if not self._heirs:
             self._advance(read)
         if not self._heirs:
-            raise NoDecisionKeyError(f"{NoLiveKeyError()}{self._why}", self)
+            raise NoLiveKeyError(self._why, self)
         kid = min(self._heirs)
         if signatory.keys.get(kid) is None:
-            raise KeyMissingError(str(MissingKeyError(self._heirs, signatory.keys.kids)), self)
+            raise MissingKeyError(self._heirs, signatory.keys.kids, wait=self)
         signatory.heir = Heir(kid, self._position - 1)
 
     def _advance(self, read: ReadIntake) -> None:
@@ -127,7 +106,7 @@ class Stretch:
 
 
 def check_next(tables: Tables, signatory: Signatory, position: int) -> None:
-    """Raise KeyMissingError or NoDecisionKeyError if restored tables cannot be signed for from `position` on.
+    """Raise MissingKeyError or NoLiveKeyError if restored tables cannot be signed for from `position` on.
 
     Without this check a worker would tell so only when the next record comes.
     """
@@ -135,13 +114,14 @@ def check_next(tables: Tables, signatory: Signatory, position: int) -> None:
         return
     live = live_decision_keys(tables)
     if live and signatory.keys.newest(live) is None:
-        raise KeyMissingError(str(MissingKeyError(frozenset(live), signatory.keys.kids)), WantedKeys(frozenset(live)))
+        raise MissingKeyError(frozenset(live), signatory.keys.kids, wait=WantedKeys(frozenset(live)))
     if not live and signatory.heir is None:
-        raise NoDecisionKeyError(str(NoLiveKeyError()), Stretch(tables, position))
+        raise NoLiveKeyError(wait=Stretch(tables, position))
 
 
-def wait_for(why: DecisionKeyError) -> KeyWaitError:
-    """Return the reason to pause a partition whose next record cannot be signed for."""
-    if isinstance(why, MissingKeyError):
-        return KeyMissingError(str(why), WantedKeys(why.wanted))
-    return NoDecisionKeyError(str(why))
+def wait_for(why: DecisionKeyError) -> KeyWait | None:
+    """Return the wait of a partition that stopped at this error; None if the wait must be looked for first."""
+    if why.wait is None and isinstance(why, MissingKeyError):
+        return WantedKeys(why.wanted)
+    found: KeyWait | None = why.wait
+    return found
