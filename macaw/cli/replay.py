@@ -28,6 +28,7 @@ def command(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
         deployment=home.deployment,
         genesis=folder.genesis,
         archive=archive_of(home, folder),
+        set_aside=folder.set_aside,
         security=home.security,
     )
     found = report.difference

@@ -31,6 +31,7 @@ def monitored(home: Home, name: str) -> MonitoredTenant | None:
         keys=DecisionKeys(lambda: _decision_keys(folder)),
         state_secret=_state_secret(folder),
         archive=archive_of(home, folder),
+        set_aside=folder.set_aside,
     )
 
 

@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from macaw.installation.archives import archive_of
 from macaw.installation.tenancy import admin_connection
 from processors.identity.rotation import ROTATED_BY_ADMIN
 from processors.proof.sealing import SealingKey
@@ -26,11 +27,14 @@ from producers.home.keystores.stores import NEW, OLDER
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import RefusedError
 from producers.kafka.registry_view import RegistryView
+from schemas.errors import StoppedError
 from schemas.events.attributes import NONE
 from schemas.events.keys import KeyRotated
-from schemas.records import Body, PrincipalRegistered
+from schemas.records import Body, PrincipalRegistered, PrincipalRevoked
 from schemas.rows import KeyRow
+from schemas.topics import AUDIT, INTAKE
 from schemas.words import Role
+from streams.history.kept_log import kept_log
 
 
 class Rotated(NamedTuple):
@@ -67,6 +71,47 @@ def rotate_key(home: Home, folder: TenantHome, path: Path, *, reason: str, expir
                     raise
     folder.keys.replace(new, path)
     return Rotated(row.principal_id, old, pair.kid)
+
+
+def recover_monitor(home: Home, folder: TenantHome, *, reason: str) -> Rotated:
+    """Replace a stolen decision key: register another, revoke the stolen one, and make a new state secret.
+
+    The old state becomes worthless, because the thief may have made it: the workers fold the log again when they are
+    started again. A run that was interrupted is gone on with.
+
+    Raises:
+        HomeError: the log cannot be folded again, so the state is still needed; nothing was changed.
+        RefusedError, NoAnswerError: as `rotate_key`.
+    """
+    path = folder.path / "monitor.key"
+    _check_foldable(home, folder)
+    with admin_connection(home, folder) as connection:
+        old, registry = folder.keys.facts(path).kid, connection.registry
+        row = _row(registry, old, path)
+        new = _successor(folder, path, row.role)
+        pair = folder.keys.load(new)
+        if registry.live_key(pair.kid, row.role) is None:
+            offer = pair.offer(row.role, row.principal_id, folder.genesis)
+            connection.ask(PrincipalRegistered(role=row.role, key=offer, attributes=NONE, tools=()))
+        row = registry.key(old) or row
+        if row.revoked_at is None:
+            connection.ask(PrincipalRevoked(principal_id=row.principal_id, kid=old, reason=reason))
+    folder.keys.replace(new, path)
+    folder.state_secret_file.unlink(missing_ok=True)
+    folder.make_state_secret()
+    return Rotated(row.principal_id, old, pair.kid)
+
+
+def _check_foldable(home: Home, folder: TenantHome) -> None:
+    try:
+        with kept_log(home.bootstrap, folder.tenant, archive=archive_of(home, folder), security=home.security) as kept:
+            kept.whole(INTAKE)
+            kept.whole(AUDIT)
+    except StoppedError as exc:
+        raise HomeError(
+            f"the log of {folder.tenant} cannot be folded again, so its state cannot be made anew, and nothing was "
+            f"changed: {exc}"
+        ) from exc
 
 
 def prepare_monitor(folder: TenantHome) -> Path:

@@ -5,6 +5,7 @@
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; their form: `keystores`
     …/monitor.<kid>.key                             a decision key that is to come, beside the present one
+    …/set-aside.json                                foreign records of the tenant's topics, which are read past
     …/state.secret                                  under the MAC of the workers' state, 64 hex digits, mode 0600
     …/{agents,tools,approvers,attesters,enrolments}/<name>.key
                                                     made at registration; `file_name` says how names are written
@@ -39,6 +40,7 @@ TOKEN_BYTES_MAX = 1024
 CONFIG_BYTES_MAX = 1024 * 1024
 SECTIONS = ("kafka", "keys")  # of config.json; every other member is a string
 _GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
+SET_ASIDE = "set-aside.json"
 _COMING = re.compile(r"monitor\.[0-9a-f]{16}\.key")
 _AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
 _FILE_NAME_CHARS_MAX = 160  # so that a suffix fits into the 255 bytes of a file name
@@ -137,6 +139,30 @@ class TenantHome:
     def make_state_secret(self) -> None:
         """Write a new state secret. Raises FileExistsError if there is one."""
         create_private(self.state_secret_file, f"{os.urandom(32).hex()}\n".encode())
+
+    @property
+    def set_aside(self) -> dict[str, frozenset[int]]:
+        """The offsets of records that were set aside, by TOPIC/PARTITION; see `streams.history.set_aside`.
+
+        Raises:
+            HomeError: the file cannot be read, or has another form.
+        """
+        file = self.path / SET_ASIDE
+        if not file.exists():
+            return {}
+        try:
+            value = json.loads(read_file(file, CONFIG_BYTES_MAX))
+            return {str(place): frozenset(map(int, offsets)) for place, offsets in value["set-aside"].items()}
+        except (FileError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+            raise HomeError(f"{file} is not a list of records that were set aside: {type(exc).__name__}") from exc
+
+    def put_aside(self, found: Mapping[str, frozenset[int]]) -> None:
+        """Set further records aside. Raises HomeError, OSError."""
+        before, none = self.set_aside, frozenset[int]()
+        places = before.keys() | found.keys()
+        merged = {place: sorted(before.get(place, none) | found.get(place, none)) for place in places}
+        text = json.dumps({"set-aside": merged}, indent=2, sort_keys=True) + "\n"
+        replace_private(self.path / SET_ASIDE, text.encode())
 
     def key_file(self, kind: str, name: str) -> Path:
         """Return the path of the key of an agent, tool or other principal. Raises HomeError for an impossible name."""

@@ -20,6 +20,7 @@ from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
 from streams.history.kept_log import OpenArchive
+from streams.history.set_aside import SetAside
 from streams.worker.signing.decision_keys import DecisionKey, DecisionKeyError, Signatory
 from streams.worker.state_head import StateMac
 
@@ -81,7 +82,8 @@ class Batch:
 class TenantFold:
     """Tables of one tenant with the keys that sign and seal for it, and the batch that is being folded.
 
-    `archive` opens the archive of its intake, from which tables can be folded again; None where there is none.
+    `archive` opens the archive of its intake, from which tables can be folded again; None where there is none. Records
+    that the operator has `set_aside` are read past.
     """
 
     tables: Tables
@@ -90,6 +92,7 @@ class TenantFold:
     heads: VerifiedHeads = field(default_factory=VerifiedHeads)
     batch: Batch = field(default_factory=Batch)
     archive: OpenArchive | None = None
+    set_aside: SetAside = field(default_factory=dict)
     faults: int = 0  # rules that broke since this fold was opened
 
     def fold(self, records: Sequence[Received]) -> int:

@@ -23,6 +23,7 @@ from schemas.records import ClockTicked
 from schemas.topics import INTAKE
 from schemas.words import Role
 from streams.history.kept_log import OpenArchive
+from streams.history.set_aside import SetAside
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
 from streams.worker.settings import LoopSettings
@@ -52,6 +53,7 @@ class MonitoredTenant:
     keys: DecisionKeys
     state_secret: bytes = field(repr=False)
     archive: OpenArchive | None = None
+    set_aside: SetAside = field(default_factory=dict)
 
 
 def build_fold(tenant: MonitoredTenant) -> TenantFold:
@@ -61,6 +63,7 @@ def build_fold(tenant: MonitoredTenant) -> TenantFold:
         signatory=Signatory(tenant.keys),
         state=StateMac(tenant.state_secret),
         archive=tenant.archive,
+        set_aside=tenant.set_aside,
     )
 
 

@@ -38,6 +38,7 @@ from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome, Role
 from streams.history.kept_log import KeptLog
 from streams.history.records import received_of
+from streams.history.set_aside import offsets_of
 from streams.worker.fold import TenantFold
 from streams.worker.rebuild import entry_of, rebuild
 from streams.worker.restart_reading import RestartReader, RestartRecords
@@ -50,7 +51,7 @@ from streams.worker.resume_errors import (
     StateMismatchError,
 )
 from streams.worker.signing.decision_keys import DecisionKeyError, live_decision_keys
-from streams.worker.signing.stretch import KeyWait, check_next, wait_for
+from streams.worker.signing.stretch import KeyWait, LookAhead, check_next, wait_for
 from streams.worker.state_head import HEAD_KEY
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class Restoration:
             try:
                 return self._restored_after(wait)
             except DecisionKeyError as exc:
-                if wait is not None or exc.wait is None:
+                if exc.wait is None or not (wait is None or isinstance(wait, LookAhead)):
                     raise KeyWaitError(exc.code, str(exc), wait_for(exc)) from exc
                 wait = exc.wait
 
@@ -132,7 +133,7 @@ class Restoration:
         if wait is not None:
             wait.check(fold.signatory, functools.partial(_appended, self.reader, self._topic))
         position = resume(fold, self.reader)
-        check_next(fold.tables, fold.signatory, position)
+        check_next(fold.tables, fold.signatory, position, wait)
         return fold, position
 
     def _opened(self) -> TenantFold:
@@ -160,7 +161,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
     tenant = fold.tables.tenant_id
     # This is asked first: once it answers, no open transaction of an earlier owner can still append to the log.
     committed = reader.committed(INTAKE.of(tenant))
-    tail = _tail(reader, AUDIT.of(tenant))
+    tail = _tail(reader, AUDIT.of(tenant), offsets_of(fold.set_aside, AUDIT))
     position = tail.offset + 1 if tail else 0
     if committed is not None and committed > position:
         raise ResumeMismatchError(
@@ -216,14 +217,15 @@ def _claimed(tables: Tables, intake: RestartRecords, offset: int) -> Claim | Non
     return read(tables, found) if found is not None and found.offset == offset else Claim(leaf=b"")
 
 
-def _tail(reader: RestartReader, topic: str) -> Tail | None:
+def _tail(reader: RestartReader, topic: str, set_aside: frozenset[int]) -> Tail | None:
     low, high = reader.end(topic)
     reach = TAIL_OFFSETS
     while True:
         start = max(low, high - reach)
         before, last = None, None
         for record in map(received_of, reader.read(topic, start, high)):
-            before, last = last, record
+            if record.offset not in set_aside:
+                before, last = last, record
         if last is not None:
             return _tail_of(last, before)
         if start <= low:
@@ -331,6 +333,7 @@ def _fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords,
             tenant,
             lambda topic, _: opened[topic],
             lambda: None if archive is None else stack.enter_context(archive()),
+            fold.set_aside,
         )
         rebuild(fold.tables, fold.heads, kept, tail.leaf)
 

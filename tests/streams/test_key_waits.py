@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,31 @@ def test_a_tenant_without_a_live_key_is_given_another(world: World, *, damaged: 
     say(tenant, monitor_registered(tenant, heir))
     tenant.append(mixed(tenant, 20))
     fold_all(loop, tenant, other)
+    loop.close()
+    check_log(world, tenant)
+    assert set(signers(world, tenant)[known:]) == {heir.kid}
+
+
+def test_a_key_that_expires_between_two_records_stops_the_tenant_until_another_comes(world: World) -> None:
+    """In the state before the late record the key still lives: the worker looks ahead all the same, and does not spin."""
+    tenant = world.found()
+    first, short, heir = tenant.folder.key("monitor"), KeyPair.generate(), KeyPair.generate()
+    PLAIN_KEYS.put(tenant.folder.coming_monitor_file(short.kid), short, "file")
+    ends = int(time.time() * 1000) + 2500
+    say(
+        tenant,
+        replace(monitor_registered(tenant, short), expires_at=ends),
+        PrincipalRevoked(principal_id="monitor", kid=first.kid, reason="old"),
+    )
+    loop = world.loop()
+    fold_all(loop, tenant)
+    known = tenant.appended
+    time.sleep(max(0.0, ends / 1000 + 0.2 - time.time()))
+    tenant.append(mixed(tenant, 20))
+    turn_until(loop, lambda: loop.paused.get(tenant.intake, "").startswith("NO_DECISION_KEY"))
+    PLAIN_KEYS.put(tenant.folder.coming_monitor_file(heir.kid), heir, "file")
+    say(tenant, monitor_registered(tenant, heir))
+    fold_all(loop, tenant)
     loop.close()
     check_log(world, tenant)
     assert set(signers(world, tenant)[known:]) == {heir.kid}

@@ -109,3 +109,25 @@ def check(
     if not told:
         say(f"{folder.tenant}: no key here has ended, and none ends within {days} days")
     raise typer.Exit(FAILED if told else DONE)
+
+
+def recover(
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")] = "stolen",
+    tenant: Tenant = None,
+) -> None:
+    """Replace a stolen decision key: register another, revoke the stolen one, and make a new state secret.
+
+    First `macaw audit foreign --set-aside` names the records of the thief. Afterwards each worker is started again.
+    """
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.locking import only_one
+    from macaw.installation.rotation import recover_monitor
+
+    home, folder = open_tenant(tenant)
+    with only_one(folder.path / "keys.lock", "another `macaw key` changes keys of this tenant: wait for it"):
+        done = recover_monitor(home, folder, reason=reason)
+    say(f"{done.principal_id} signs with the key {done.new.hex()[:16]} now; {done.old.hex()[:16]} is revoked")
+    say(f"copy monitor.key and state.secret from {folder.path} to each worker's machine, and start each worker again")
+    say("the workers fold the log again from its start, and then go on")

@@ -105,13 +105,25 @@ class Stretch:
             self._why = f"; nothing after offset {self._position} of intake can be read: {exc}"
 
 
-def check_next(tables: Tables, signatory: Signatory, position: int) -> None:
+class LookAhead:
+    """A partition stopped at a record that no key lives for, and looks ahead from the state before it.
+
+    In that state a key may still live: log time passes its end with the record.
+    """
+
+    def check(self, _signatory: Signatory, _read: ReadIntake) -> None:
+        """Do nothing: the state is needed first."""
+
+
+def check_next(tables: Tables, signatory: Signatory, position: int, wait: KeyWait | None) -> None:
     """Raise MissingKeyError or NoLiveKeyError if restored tables cannot be signed for from `position` on.
 
-    Without this check a worker would tell so only when the next record comes.
+    `wait` is the partition's wait so far. Without this check a worker would tell so only when the next record comes.
     """
     if not len(tables.tenant):
         return
+    if isinstance(wait, LookAhead):
+        raise NoLiveKeyError(wait=Stretch(tables, position))
     live = live_decision_keys(tables)
     if live and signatory.keys.newest(live) is None:
         raise MissingKeyError(frozenset(live), signatory.keys.kids, wait=WantedKeys(frozenset(live)))
@@ -119,9 +131,9 @@ def check_next(tables: Tables, signatory: Signatory, position: int) -> None:
         raise NoLiveKeyError(wait=Stretch(tables, position))
 
 
-def wait_for(why: DecisionKeyError) -> KeyWait | None:
-    """Return the wait of a partition that stopped at this error; None if the wait must be looked for first."""
-    if why.wait is None and isinstance(why, MissingKeyError):
-        return WantedKeys(why.wanted)
-    found: KeyWait | None = why.wait
-    return found
+def wait_for(why: DecisionKeyError) -> KeyWait:
+    """Return the wait of a partition that stopped at this error."""
+    if why.wait is not None:
+        found: KeyWait = why.wait
+        return found
+    return WantedKeys(why.wanted) if isinstance(why, MissingKeyError) else LookAhead()
