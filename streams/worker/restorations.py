@@ -13,6 +13,7 @@ from streams.worker.settings import LoopSettings
 
 RESTORING_MAX = 4  # each has connections of its own
 RETRY_SECONDS = 5.0  # before a failed restoration is tried again
+KEY_SECONDS = 1.0  # the same where only a key is missing: nothing is read then but the key files and new records
 
 
 class Restorations:
@@ -33,9 +34,9 @@ class Restorations:
         """Queue a partition for restoring."""
         self._pending.append(partition)
 
-    def add_again(self, partition: Partition) -> None:
-        """Queue a partition again after a failure that may pass; it is tried after RETRY_SECONDS."""
-        partition.restore_at = time.monotonic() + RETRY_SECONDS
+    def add_again(self, partition: Partition, pause: float) -> None:
+        """Queue a partition again after a failure that may pass; it is tried after `pause` seconds."""
+        partition.restore_at = time.monotonic() + pause
         self._pending.append(partition)
 
     def ended(self, is_wanted: Callable[[Partition], bool]) -> Iterator[tuple[Partition, Restoration]]:
@@ -58,7 +59,7 @@ class Restorations:
     def _begin(self, partition: Partition) -> None:
         if self._busy < RESTORING_MAX and time.monotonic() >= partition.restore_at:
             reader = self._readers.pop() if self._readers else RestartReader(self._settings.consumer())
-            partition.restoration = Restoration(partition.topic, self._open_fold, reader)
+            partition.restoration = Restoration(partition.topic, self._open_fold, reader, partition.wait)
             self._busy += 1
 
     def _stop(self, partition: Partition) -> None:
