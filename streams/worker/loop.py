@@ -341,7 +341,7 @@ class Loop:
     # --- restoring: on threads beside the loop, so that a long one delays neither other partitions nor the group ---
 
     def _restore_assigned(self) -> None:
-        for partition, restoration in self._restorations.ended(lambda p: self._partitions.get(p.topic) is p):
+        for partition, restoration in self._restorations.ended(self._partitions, self._lanes):
             try:
                 self._go_on(partition, *restoration.result())
             except ResumeError as exc:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,9 @@ from schemas.events.attributes import NONE
 from schemas.records import AuditEntry, PrincipalRegistered, PrincipalRevoked
 from schemas.topics import AUDIT, STATE
 from streams.local.choose import BrokerInfo
+from streams.worker.fold import Message
+from streams.worker.lanes import Lane
+from streams.worker.restorations import KEY_SECONDS
 from streams.worker.state_head import HEAD_KEY
 from tests.plain_keys import PLAIN_KEYS
 from tests.streams.loop_oracle import check_log, expected_outputs, read_topic
@@ -136,7 +141,7 @@ def test_a_tenant_without_a_live_key_is_given_another(world: World, *, damaged: 
 
 
 def test_a_key_that_expires_between_two_records_stops_the_tenant_until_another_comes(world: World) -> None:
-    """In the state before the late record the key still lives: the worker looks ahead and does not spin."""
+    """In the state before the late record the key still lives: the worker looks ahead, and does not spin."""
     tenant = world.found()
     first, short, heir = tenant.folder.key("monitor"), KeyPair.generate(), KeyPair.generate()
     PLAIN_KEYS.put(tenant.folder.coming_monitor_file(short.kid), short, "file")
@@ -158,6 +163,35 @@ def test_a_key_that_expires_between_two_records_stops_the_tenant_until_another_c
     loop.close()
     check_log(world, tenant)
     assert set(signers(world, tenant)[known:]) == {heir.kid}
+
+
+def test_nothing_is_folded_twice_where_the_last_commit_is_slow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The partition is restored only once its own transaction has ended: before, the log is read without it."""
+    tenant = world.found()
+    send, kept = Lane._send_offset, dict[Lane, list[Message]]()
+
+    def keep(self: Lane, _topic: str, messages: Iterable[Message]) -> None:
+        self.producer.begin_transaction()
+        kept[self] = [*messages]
+
+    def slowly(self: Lane, *of: Any) -> None:
+        time.sleep(4 * KEY_SECONDS)
+        for made in kept.pop(self):
+            self.producer.produce(made.topic, made.value, made.key, made.partition, headers=made.headers)
+        send(self, *of)
+
+    monkeypatch.setattr(Lane, "write", keep)
+    monkeypatch.setattr(Lane, "_send_offset", slowly)
+    say(tenant, PrincipalRevoked(principal_id="monitor", kid=None, reason="stolen"))
+    known = tenant.appended
+    tenant.append(mixed(tenant, 20))
+    loop = world.loop()
+    turn_until(loop, lambda: loop.paused.get(tenant.intake, "").startswith("NO_DECISION_KEY"))
+    until = time.monotonic() + 10 * KEY_SECONDS
+    while time.monotonic() < until:
+        loop.turn(0.05)
+    loop.close()
+    assert len(signers(world, tenant)) == known
 
 
 def test_a_stretch_is_not_ended_by_a_registration_that_is_refused(world: World) -> None:
