@@ -24,6 +24,8 @@ from confluent_kafka import Producer
 
 from bench.tenant import AGENT, BURST, DEPLOYMENT, SESSION_TTL_MS, Author, BenchTenant, Signed
 from processors.intake.identify import Received
+from processors.proof.sealing import SealingKey
+from processors.proof.signing import SigningKey
 from producers.home.home import Home
 from producers.home.keys import KeyPair
 from schemas.records import SessionClosed, SessionOpened
@@ -56,8 +58,11 @@ class Stage:
         self._append(self.tenant.set_up)
         home = Home.create(folder, {"bootstrap": bootstrap, "deployment": DEPLOYMENT, "tenant": name})
         place = home.path / "tenants" / name
+        place.mkdir(parents=True)
         for kind, key in (("session", self.tenant._session.key), ("tool", self.tenant._tool.key)):  # noqa: SLF001
-            key.save(place / f"{kind}.key")
+            assert isinstance(key.signing, SigningKey)
+            assert isinstance(key.sealing, SealingKey)
+            (place / f"{kind}.seeds").write_bytes(key.signing.seed + key.sealing.secret)
         (place / "genesis").write_text(self.tenant.genesis.hex() + "\n", "ascii")
 
     def open_sessions(self, count: int) -> list[bytes]:
