@@ -35,6 +35,11 @@ EXPIRED_PER_EVENT_MAX = 64  # rows past their deadline that one record removes
 RULED_OFFSETS_MAX = 200_000  # of one ruling; more than one batch of intake can hold, empty records included
 RULING_KEPT_MS = 24 * 3600 * 1000  # a followed ruling is kept this long for its own event, at a later offset
 
+# An engine.
+ENGINE_DATA_MAX = 64  # data that one engine names
+ENGINE_DATA_NAME_CHARS_MAX = 128
+ENGINE_AHEAD_MAX = 1000  # of one activation, above the present number: a thief of an admin's key cannot use them all up
+
 # A transaction.
 BATCH_RECORDS_MAX = 512
 BATCH_OUTPUTS_MAX = 4096

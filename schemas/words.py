@@ -90,6 +90,7 @@ class RegistryKind(Word):
     REVOKED = "revoked"
     ROOTS = "roots"  # a rotation of the root keys, by its epoch
     SEALING = "sealing"  # the newest X25519 half of a key, where it is not that of the registration
+    ENGINE = "engine"  # an activation, by its event
 
 
 class SessionKind(Word):

@@ -20,6 +20,7 @@ from processors.intake.identify import Received
 from processors.proof import signing
 from processors.proof.authoring import uuid7
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, VerifiedHeads
+from processors.state.engines import Engines
 from processors.state.tables import Tables, TenantLimits
 from processors.step import step
 from producers.home.keys import KeyPair
@@ -72,12 +73,11 @@ class World:
         root_count: int = 3,
         root_threshold: int = 2,
         bounds: TenantLimits | None = None,
+        engines: Engines | None = None,
         **founding: Any,
     ) -> None:
-        self.name = name
-        self.tenant = tenant
-        self.deployment = deployment
-        self.bounds = bounds
+        self.name, self.tenant, self.deployment = name, tenant, deployment
+        self.given: dict[str, Any] = {"bounds": bounds, "engines": engines}
         self.now, self.offset = START_MS, 0
         self.records, self.followed = list[Received](), list[Output]()
         self.roots = [Actor("root", "root", keys_of(name, "root", i)) for i in range(root_count)]
@@ -114,7 +114,7 @@ class World:
 
     def fresh_tables(self) -> Tables:
         """Return tables as a monitor has them before the first record."""
-        return Tables(tenant=self.tenant, deployment=self.deployment, genesis=self.genesis, bounds=self.bounds)
+        return Tables(tenant=self.tenant, deployment=self.deployment, genesis=self.genesis, **self.given)
 
     # --- the broker
 

@@ -15,6 +15,7 @@ from macaw.cli import (
     delegation,
     demo,
     dev,
+    engine,
     enrolment,
     event,
     intake,
@@ -48,6 +49,7 @@ def build_app() -> typer.Typer:
     for name, group in (
         ("tenant", tenant.app),
         ("agent", agent.app),
+        ("engine", engine.app),
         ("enrolment", enrolment.app),
         ("policy", policy.app),
         ("tool", tool.app),

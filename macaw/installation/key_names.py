@@ -15,7 +15,7 @@ KINDS: Final = ("agent", "tool", "approver", "attester", "enrolment", "bridge", 
 
 
 class KeyNameError(InputError):
-    """A name is not that of one key here; the message lists what is."""
+    """A name is not that of one key here; the message lists the names."""
 
 
 def keys_in(folder: TenantHome) -> Iterator[tuple[str, Path]]:

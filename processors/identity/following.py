@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from processors.identity import registry, roots, rotation, sessions
+from processors.identity import engines, registry, roots, rotation, sessions
 from processors.intake.authority import MAY_SIGN, check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_names, identify, read
 from processors.intake.unsupported import check_supported
@@ -19,6 +19,7 @@ from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits
+from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.reasons import Reason
 from schemas.records import (
@@ -44,7 +45,9 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
 
     Raises:
         Refusal: the event does not belong in a registry or does not hold; `tables` is unchanged.
+        EngineMissingError: an event before this one activated an engine that is not installed here.
     """
+    engines.engine_for(tables, received)
     claim = read(tables, received)
     if now is None:
         _fold(tables, received, claim, heads, _CHANGES)
@@ -69,7 +72,9 @@ class FollowedRegistry:
 
         Raises:
             Refusal: as `follow`, and WRONG_ROLE for an event of a session.
+            EngineMissingError: an event before this one activated an engine that is not installed here.
         """
+        engines.engine_for(self.tables, received)
         claim = read(self.tables, received)
         body = None if claim.event is None else claim.event.body
         before = self.tables.keys.get(body.kid) if isinstance(body, KeyRotated) else None
@@ -167,6 +172,7 @@ def _revoke(tables: Tables, signer: Signer, body: PrincipalRevoked, _: Received)
 
 _OF_PRINCIPALS: Rules = {
     TenantFounded: _found,
+    EngineActivated: lambda tables, _, body, __: engines.activate(tables, body),
     AdminAdded: lambda tables, _, body, __: roots.add_admin(tables, body),
     AdminRemoved: _remove_admin,
     RootRotated: lambda tables, _, body, __: roots.rotate_roots(tables, body),

@@ -44,9 +44,17 @@ class FollowedTopic(OfOneProcess):
     """
 
     def __init__(
-        self, bootstrap: str, topic: Topic, tenant: str, fold: Callable[[Message], None], security: Security
+        self,
+        bootstrap: str,
+        topic: Topic,
+        tenant: str,
+        fold: Callable[[Message], None],
+        security: Security,
+        *,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        self.name, self._fold = topic.of(tenant), fold
+        """`check` is called at each end that was reached; an error from it keeps the topic from counting as read."""
+        self.name, self._fold, self._check = topic.of(tenant), fold, check
         self._lock = threading.Lock()
         self._positions = [ReadPosition(0) for _ in range(topic.partitions)]
         self._current_at = -math.inf  # by time.monotonic: all that was committed then has been read
@@ -123,6 +131,7 @@ class FollowedTopic(OfOneProcess):
                 self._read_to(behind, seconds)
             finally:
                 self._consumer.unassign()
+        self._check()
         self._current_at = asked_at
 
     def _read_to(self, ends: Mapping[int, int], seconds: float) -> None:

@@ -37,7 +37,9 @@ class RegistryView:
         self, bootstrap: str, *, tenant: str, genesis: bytes, deployment: str, security: Security = UNSECURED
     ) -> None:
         self._begin(Tables(tenant=tenant, deployment=deployment, genesis=genesis))
-        self._topic = FollowedTopic(bootstrap, REGISTRY, tenant, self._fold, security)
+        # Without the tenant's engine, events behind its activation would be passed over, revocations too.
+        check = self._tables.check_engine
+        self._topic = FollowedTopic(bootstrap, REGISTRY, tenant, self._fold, security, check=check)
 
     def _begin(self, tables: Tables) -> None:
         self._tables, self._followed = tables, FollowedRegistry(tables)
@@ -65,7 +67,12 @@ class RegistryView:
         self._topic.close()
 
     def refresh(self, *, seconds: float = CATCH_UP_SECONDS) -> None:
-        """Read every committed record. Raises as `FollowedTopic.refresh`."""
+        """Read every committed record.
+
+        Raises:
+            EngineMissingError: the tenant decides by an engine that is not installed here: nothing more is followed.
+            RegistryError, LogSetBackError, ForkedError: as `FollowedTopic.refresh`.
+        """
         self._topic.refresh(seconds=seconds)
 
     def key(self, kid: bytes) -> KeyRow | None:

@@ -1,4 +1,4 @@
-"""The keys of a tenant as its registry topic has them, followed from the genesis: who may have signed an entry."""
+"""The keys of a tenant as its registry topic has them, followed from the genesis: the possible signers of an entry."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from processors.effects import Output
 from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Signs, VerifiedHeads
+from processors.state.engines import EngineMissingError
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
@@ -85,6 +86,7 @@ class TenantFold:
 
         Raises:
             DecisionKeyError: the batch is empty, and the decision key is revoked or expired.
+            EngineMissingError: the batch is empty, and the engine of the first record is not installed here.
         """
         batch, folded = self.batch, 0
         if not batch.has_room():
@@ -94,7 +96,12 @@ class TenantFold:
             if not (batch.has_room() and self._may_sign()):
                 break
             mark = self.tables.savepoint()
-            new = step(self.tables, received, self.heads)
+            try:
+                new = step(self.tables, received, self.heads)
+            except EngineMissingError:
+                if not batch.records:
+                    raise
+                break  # the records before it are sent first
             batch.outputs += new
             batch.records += 1
             batch.writes += self.tables.savepoint() - mark

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.sealing import Opens
 from processors.proof.signing import SigningKey, Signs
+from processors.state.engines import Engines
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
 from schemas.errors import InstallationError
@@ -52,10 +53,10 @@ class MonitoredTenant:
     archive: OpenArchive | None = None
 
 
-def build_fold(tenant: MonitoredTenant) -> TenantFold:
-    """Return an empty fold for a tenant."""
+def build_fold(tenant: MonitoredTenant, engines: Engines | None = None) -> TenantFold:
+    """Return an empty fold for a tenant. Without `engines` those of this installation decide."""
     return TenantFold(
-        tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis),
+        tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis, engines=engines),
         signing=tenant.signing,
         sealer=Sealer(tenant.sealing),
         state=StateMac(_secret_beside(tenant.signing)),
@@ -64,7 +65,7 @@ def build_fold(tenant: MonitoredTenant) -> TenantFold:
 
 
 def _secret_beside(signing: Signs) -> SigningKey:
-    """Return the key that the state head's MAC is made from: the decision key itself, or what only its holder can make.
+    """Return the key that the state head's MAC is made from: of the decision key, or of a token its holder's secret.
 
     A token gives no secret away. Its signature over `STATE_TAG` is deterministic (RFC 8032, section 5.1.6), is never
     published, and stands for nothing else, since every other signed message has another tag.

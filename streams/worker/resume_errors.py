@@ -47,3 +47,10 @@ class ArchiveUnfitError(ResumeError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class NoEngineError(ResumeError):
+    """The tenant decides by an engine that is not installed on this worker."""
+
+    code = "ENGINE_MISSING"
+    is_passing = False

@@ -43,6 +43,7 @@ def topic() -> Any:
     """A topic of two partitions, without a broker."""
     made: Any = object.__new__(FollowedTopic)
     made.name, made._lock, made._current_at = "registry", threading.Lock(), -math.inf
+    made._check = lambda: None
     made._positions, made._consumer = [ReadPosition(0), ReadPosition(0)], Reader()
     return made
 

@@ -116,7 +116,7 @@ class KeyStores:
         self._rewrite(path, lambda pair: store.put(pair, self.name_of(path)))
 
     def encrypt(self, path: Path, passphrase: str) -> None:
-        """Keep a pair in a file under this passphrase, whatever its store was. Raises as `move`."""
+        """Keep a pair of any store in a file under this passphrase. Raises as `move`."""
         self._rewrite(path, lambda pair: pem.written(pair, passphrase))
 
     def facts(self, path: Path) -> KeyFacts:
@@ -195,7 +195,7 @@ def _read(path: Path) -> bytes:
 
 
 def _of_file(path: Path, act: Callable[[], T]) -> T:
-    """Return what `act` makes of a key file. Raises KeyFileError in place of NotAPairError, with the path."""
+    """Return the result of `act` on a key file. Raises KeyFileError in place of NotAPairError, with the path."""
     try:
         return act()
     except NotAPairError as exc:
