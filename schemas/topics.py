@@ -32,7 +32,7 @@ class Topic:
     retention_ms: int = DAYS_30
     compacted: bool = False
     segment_ms: int | None = None
-    append_time: bool = False
+    append_time: bool = False  # of intake, as log time; of others, to tell which records came before a rotation
     uncompressed: bool = False
     message_bytes_max: int = limits.OUTPUT_MESSAGE_BYTES_MAX
     scope: str = "tenant"
@@ -90,18 +90,18 @@ INTAKE = Topic(
 )  # fmt: skip
 DECISIONS = Topic(
     name="decisions", holds="one decision a call; payload sealed to the tool", partitions=KEYED_PARTITIONS,
-    writers=("monitor",), readers=("tool", "exporter"),
+    append_time=True, writers=("monitor",), readers=("tool", "exporter"),
 )  # fmt: skip
 RESULTS = Topic(
     name="results", holds="answers to signers; payload sealed to the caller", partitions=KEYED_PARTITIONS,
-    writers=("monitor",), readers=("agent", "tool", "approver", "admin", "exporter"),
+    append_time=True, writers=("monitor",), readers=("agent", "tool", "approver", "admin", "exporter"),
 )  # fmt: skip
 AUDIT = Topic(
-    name="audit", holds="the hash-chained log", retention_ms=FOR_EVER,
+    name="audit", holds="the hash-chained log", retention_ms=FOR_EVER, append_time=True,
     writers=("monitor",), readers=("monitor", "signer", "exporter", "agent", "tool", "approver", "admin"),
 )  # fmt: skip
 REGISTRY = Topic(
-    name="registry", holds="the signed event behind each principal and key", retention_ms=FOR_EVER,
+    name="registry", holds="the signed event behind each principal and key", retention_ms=FOR_EVER, append_time=True,
     compacted=True, writers=("monitor",),
     readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "signer", "exporter"),
 )  # fmt: skip

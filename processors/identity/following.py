@@ -23,6 +23,7 @@ from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.reasons import Reason
 from schemas.records import (
+    Body,
     PrincipalRegistered,
     PrincipalRevoked,
     SessionClosed,
@@ -67,8 +68,8 @@ class FollowedRegistry:
         self._heads = VerifiedHeads()
         self._rotated: dict[bytes, KeyRow] = {}  # keys of bridges, as they were when they opened sessions
 
-    def follow(self, received: Received) -> None:
-        """Fold one record of the `registry` topic.
+    def follow(self, received: Received) -> Body | None:
+        """Fold one record of the `registry` topic, and return the body of its event.
 
         Raises:
             Refusal: as `follow`, and WRONG_ROLE for an event of a session.
@@ -83,6 +84,7 @@ class FollowedRegistry:
         is_opener = before is not None and before.role in MAY_SIGN[SessionOpened]
         if isinstance(body, KeyRotated) and before is not None and is_opener and self.tables.keys.rows[body.kid].spent:
             self._rotated[body.kid] = before
+        return body
 
     def session(self, opened: Received, ended: Received | None = None) -> tuple[bytes, SessionRow]:
         """Return the id of the session that `opened` opens, and its row, as `ended` has left it.
@@ -133,8 +135,6 @@ def _fold(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads
             _fold_at(tables, received, claim, heads, rules, at)
         except Refusal as refusal:
             why = why or refusal
-        else:
-            return
     assert why is not None
     raise why
 

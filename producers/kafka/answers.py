@@ -310,9 +310,8 @@ class Answers(OfOneProcess):
         sealed = [v for n, v in headers_of(message) if n == sealing.PAYLOAD_HEADER]
         if len(sealed) != 1 or sealed[0] is None:
             raise UntrustedRecordError("the record must have exactly one sealed payload")
-        key = self._keys[result.to].sealing
         try:
-            opened = sealing.open_sealed(sealed[0], result.to, key, sender, result.payload_sha256)
+            opened = self._keys[result.to].open_sealed(sealed[0], sender, result.payload_sha256)
             return codec.decode(codec.current(record), opened)
         except (sealing.SealingError, codec.SchemaError) as exc:
             raise UntrustedRecordError(str(exc)) from exc

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
+from typing import Any, NamedTuple
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from processors.identity.following import FollowedRegistry
 from processors.intake.identify import Received
@@ -16,6 +18,7 @@ from producers.home.home import Home, TenantHome
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import headers_of
 from producers.kafka.followed_topic import CATCH_UP_SECONDS, FollowedTopic
+from schemas.events.keys import KeyRotated
 from schemas.records import SignedEvent
 from schemas.rows import KeyRow, ResourceRow, SessionRow
 from schemas.topics import REGISTRY
@@ -24,6 +27,21 @@ from schemas.words import SessionKind
 log = logging.getLogger(__name__)
 
 _OF_SESSIONS = tuple(f"{kind}/".encode() for kind in SessionKind)
+ROTATED_MS = 5_000  # that the clocks of two brokers may differ by, between a rotation and the last record before it
+LATE_MS = 3_600_000  # the longest time that a record from before a rotation may be on its way to its reader
+
+
+def appended_at(message: Any) -> int | None:
+    """Return the append time (ms) of a record as the broker says it, None for a time that its sender wrote."""
+    kind, at = message.timestamp()
+    return at if kind == TIMESTAMP_LOG_APPEND_TIME else None
+
+
+class Appended(NamedTuple):
+    """The append time of a record (ms), None if it is not the broker's; and how long it may have been on its way."""
+
+    at: int | None
+    late_ms: int | None  # None: it may be of any age
 
 
 class RegistryView:
@@ -45,6 +63,7 @@ class RegistryView:
         self._tables, self._followed = tables, FollowedRegistry(tables)
         self._writing = threading.Lock()  # a session is judged in the same tables, while nothing else is folded
         self._warned = False
+        self._rotated: dict[bytes, int] = {}  # append time (ms) of the rotation that ended a key; revoked since, maybe
 
     @classmethod
     def of(cls, home: Home, tenant: TenantHome) -> RegistryView:
@@ -125,6 +144,34 @@ class RegistryView:
             end = None if ended is None else _received(ended)
             return self._followed.session(_received(opened), end)
 
+    def key_that_signed(self, kid: bytes, role: str) -> KeyRow | None:
+        """Return a live key, or one that was rotated: its statements from before its `expires_at` still count.
+
+        Raises:
+            RegistryError: the registry cannot be read, so the answer is not known.
+        """
+        live, row = self.live_key(kid, role), self.key(kid)
+        if live is not None or row is None or kid not in self._rotated:
+            return live
+        return row if row.role == role and row.revoked_at is None else None
+
+    def key_of(self, kid: bytes, role: str, appended: Appended) -> KeyRow | None:
+        """Return the key under which a record of this role counts: a live one, or one that was rotated meanwhile.
+
+        A record that was appended before a rotation may be read after it. How it was appended only the broker can say,
+        so its topic must be under append time; and a thief of the old key has no more than ROTATED_MS from the rotation
+        on, or `late_ms` if the broker lies for him. A revoked key, or one that came to its planned end, has nothing.
+
+        Raises:
+            RegistryError: the registry cannot be read, so the answer is not known.
+        """
+        row, rotated_at = self.key_that_signed(kid, role), self._rotated.get(kid)
+        if rotated_at is None or row is None:
+            return row
+        if appended.at is None or appended.at > rotated_at + ROTATED_MS:
+            return None
+        return row if appended.late_ms is None or clock_ms() <= rotated_at + appended.late_ms else None
+
     def resources(self) -> dict[str, str]:
         """Return every resource with the tool that offers it."""
         self.refresh()
@@ -142,16 +189,19 @@ class RegistryView:
         if key.startswith(_OF_SESSIONS):
             self._warn_of_sessions()
         elif value is not None:  # a tombstone is not signed: it removes no principal and no key
-            self._follow(key, Received(INTAKE_PARTITION, 0, 0, value, headers_of(message)))
+            self._follow(key, Received(INTAKE_PARTITION, 0, 0, value, headers_of(message)), appended_at(message))
 
-    def _follow(self, key: bytes, received: Received) -> None:
+    def _follow(self, key: bytes, received: Received, at: int | None) -> None:
         try:
             with self._writing:
-                self._followed.follow(received)
+                body = self._followed.follow(received)
         except Refusal as refusal:
             # The record changes nothing, as on the log; earlier records stay trusted.
             name = key.decode(errors="backslashreplace")
             log.warning("%s: %s is not followed: %s %s", self._topic.name, name, refusal.reason, refusal.detail)
+        else:
+            if isinstance(body, KeyRotated) and at is not None:
+                self._rotated[body.kid] = at
 
     def _warn_of_sessions(self) -> None:
         if not self._warned:

@@ -106,7 +106,7 @@ def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> Call
     if len(sealed) != 1 or sealed[0] is None or decision.payload_sha256 is None:
         raise UntrustedRecordError("the record must have exactly one sealed payload")
     try:
-        opened = sealing.open_sealed(sealed[0], key.kid, key.sealing, sender, decision.payload_sha256)
+        opened = key.open_sealed(sealed[0], sender, decision.payload_sha256)
         payload: CallPayload = codec.decode(codec.current("CallPayload"), opened)
     except (sealing.SealingError, codec.SchemaError) as exc:
         raise UntrustedRecordError(str(exc)) from exc
@@ -187,9 +187,9 @@ def _approves(
 def _approver(kid: bytes, trusted: MonitorSigned, sessions: SessionsView) -> _Approver | None:
     """Return the owner of a person's session, or of a registered approver's key; None for any other key.
 
-    Approvals that a session signed before it ended stay valid; those of a revoked session do not.
+    Approvals that a session or a key signed before it ended, or was rotated, stay valid; those of a revoked one do not.
     """
-    key = trusted.registry.live_key(kid, Role.APPROVER)
+    key = trusted.registry.key_that_signed(kid, Role.APPROVER)
     if key is not None:
         names = _names(key.attributes, key.role, key.principal_id)
         return _Approver(key.ed25519, key.principal_id, names, key.expires_at)

@@ -30,6 +30,7 @@ from streams.history.folded import RuledIntake
 from streams.history.kept_log import JoinedRecords, OpenArchive, kept_log
 from streams.history.records import Gone, entry_in, present
 from streams.history.registered import RegisteredEvents
+from streams.history.set_aside import NOTHING, SetAside
 
 FOREIGN_TOLD_MAX = 8
 
@@ -63,6 +64,7 @@ def export_audit(
     target: Path,
     archive: OpenArchive | None = None,
     security: Security = UNSECURED,
+    set_aside: SetAside = NOTHING,
 ) -> Exported:
     """Write the tenant's log, as far as it is committed now, into a new folder.
 
@@ -81,7 +83,7 @@ def export_audit(
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise ExportError(f"{target} exists and is not an empty folder: name a new folder")
     count = _Count()
-    with kept_log(bootstrap, tenant, archive=archive, security=security) as kept:
+    with kept_log(bootstrap, tenant, archive=archive, security=security, set_aside=set_aside) as kept:
         audit, intake = kept.whole(AUDIT), kept.as_kept(INTAKE)
         tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
         events = _Events(

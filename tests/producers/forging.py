@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from confluent_kafka import TIMESTAMP_CREATE_TIME
+
 from processors.effects import Output, output_place
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
@@ -16,7 +18,7 @@ from producers.kafka.sessions_view import SessionsView
 from schemas import codec
 from schemas.records import Decision, Result
 from schemas.topics import REGISTRY, SESSIONS, Topic
-from streams.worker.sealing import Sealer
+from streams.worker.signing.decision_keys import Sealer
 from tests.world import World
 
 
@@ -41,6 +43,9 @@ class Stored:
 
     def value(self) -> bytes | None:
         return self.output.value
+
+    def timestamp(self) -> tuple[int, int]:
+        return TIMESTAMP_CREATE_TIME, 0
 
     def headers(self) -> list[tuple[str, bytes]]:
         return list(self.output.headers)
@@ -91,6 +96,7 @@ class Record:
     tenant: str
     signed_by: KeyPair
     sealed_by: KeyPair
+    stamped: tuple[int, int] = (TIMESTAMP_CREATE_TIME, 0)
 
     def topic(self) -> str:
         return self.output.topic.of(self.tenant)
@@ -100,6 +106,9 @@ class Record:
 
     def offset(self) -> int:
         return 0
+
+    def timestamp(self) -> tuple[int, int]:
+        return self.stamped
 
     def key(self) -> bytes | None:
         return self.output.key
