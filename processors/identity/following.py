@@ -135,6 +135,8 @@ def _fold(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads
             _fold_at(tables, received, claim, heads, rules, at)
         except Refusal as refusal:
             why = why or refusal
+        else:
+            return
     assert why is not None
     raise why
 
