@@ -29,7 +29,7 @@ from processors.proof.signing import SigningKey
 from producers.home.home import Home
 from producers.home.keys import KeyPair
 from schemas.records import SessionClosed, SessionOpened
-from schemas.topics import Topic
+from schemas.topics import TENANT_TOPICS, Topic
 from schemas.words import Role, Status
 from streams.cluster.founding import create_topics
 from streams.local.choose import KafkaBroker
@@ -94,10 +94,9 @@ class Stage:
         self.offset += len(events)
         while received:
             del received[: self.fold.fold(received)]
-            for output in self.fold.batch.outputs:
-                if (output.key or b"").startswith(b"session/"):
-                    self.topic = output.topic
             for m in self.fold.take():
+                if (m.key or b"").startswith(b"session/"):
+                    self.topic = next(topic for topic in TENANT_TOPICS if topic.of(self.name) == m.topic)
                 self._produce(m.topic, m.partition, m.key, m.value, m.headers)
             self.fold.commit()
         self._producer.flush(60)
