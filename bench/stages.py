@@ -243,6 +243,7 @@ def _payloads(case: Case) -> Callable[[], object]:
                     proof=received.header(PROOF_HEADER),
                     kid=received.header(KID_HEADER),
                     parameters=p.canonical.decode(),
+                    session=case.session.opened,
                 )
             )
             sha256(payload).digest()

@@ -42,10 +42,11 @@ from schemas.records import (
 )
 from schemas.topics import AUDIT
 from schemas.words import Outcome, Role
+from streams.history.state_rows import row_key
 from streams.worker.fold import TenantFold
 from streams.worker.monitor import MonitoredTenant, build_fold
 from streams.worker.signing.decision_keys import DecisionKeys
-from streams.worker.state_head import StateMac, row_key
+from streams.worker.state_head import StateMac
 
 NAME = "workflow"
 ATTESTED = "tool:bank/confirm"

@@ -50,7 +50,7 @@ FITTING: dict[str, list[Any]] = {
     "prefix": ["", "p"], "after": [""], "limit": [1, 100],
     "role": ["agent", "service", "tool", "approver"], "issuer": ["development"], "ttl_ms": LIVES,
     "max_uses": [1, 10**6], "tools": [()], "enrolment": [None], "on_behalf_of": [None], "event_type": ["x"],
-    "prompts": [()],
+    "prompts": [()], "engine": [1, 2, 3], "data": [()],
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from macaw.cli import (
     delegation,
     demo,
     dev,
+    engine,
     event,
     intake,
     invoke,
@@ -47,6 +48,7 @@ def build_app() -> typer.Typer:
     for name, group in (
         ("tenant", tenant.app),
         ("agent", agent.app),
+        ("engine", engine.app),
         ("enrolment", keys.enrolment.app),
         ("policy", policy.app),
         ("tool", tool.app),

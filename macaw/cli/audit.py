@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from macaw.cli.terminal.options import AsJson, Tenant
-from macaw.cli.terminal.status import DONE, FAILED
+from macaw.cli.terminal.status import DONE, FAILED, NO_ENGINE
 
 if TYPE_CHECKING:
     from processors.evidence.verdict import AuditVerdict
@@ -149,7 +149,10 @@ def verify(
     as_json: AsJson = False,
     tenant: Tenant = None,
 ) -> None:
-    """Check an export by its files alone; exit status 0 only for the verdict OK with every event present."""
+    """Check an export by its files alone; exit status 0 only for the verdict OK with every event present.
+
+    The exit status is 3 if another version of macaw must judge it: the engine that decided is not installed here.
+    """
     pinned = _genesis(genesis, tenant)
 
     from macaw.cli.terminal.output import say, show, show_json
@@ -177,7 +180,7 @@ def verify(
     passes = code in good and (allow_absent or not verdict.events_absent)
     if code in good and not passes:
         say("a holder of the monitor's key could have invented those entries; --allow-absent accepts them")
-    raise typer.Exit(DONE if passes else FAILED)
+    raise typer.Exit(DONE if passes else NO_ENGINE if code == "ENGINE_MISSING" else FAILED)
 
 
 def _absent(verdict: AuditVerdict) -> str:

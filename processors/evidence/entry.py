@@ -16,7 +16,6 @@ from processors.evidence.folder_format import (
     UNDECODABLE_KIND,
     EvidenceEvent,
     FormatError,
-    Manifest,
     Source,
     acts_of,
     is_registry_entry,
@@ -97,12 +96,13 @@ class Schemas:
 class Judge:
     """Judges entries in order. `settle` must be called for index 0, 1, 2, and so on."""
 
-    def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
-        self._tables = Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis)
+    def __init__(self, tables: Tables, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
+        """Begin with empty tables, whose tenant and genesis are those of the log."""
+        self._tables = tables
         self._heads = VerifiedHeads()
         self._schemas = schemas
         self._registry = RegistryEvents(registry)
-        self.signers = EntrySigners(self._tables, AUDIT.of(manifest.tenant), self._registry, self._heads)
+        self.signers = EntrySigners(self._tables, AUDIT.of(tables.tenant_id), self._registry, self._heads)
         self._progress = progress
         self._last = (0, -1)  # log time and intake offset of the entry before
         self._departed: OrderedDict[bytes, SessionRow] = OrderedDict()
@@ -118,6 +118,7 @@ class Judge:
 
         Raises:
             Fault: the entry fails; `index` is its own.
+            EngineMissingError: an entry before it, or the founding itself, names an engine that is not held here.
         """
         entry = item.entry
         if entry is None:
@@ -247,6 +248,7 @@ class Judge:
     def _advance(self, entry: AuditEntry) -> None:
         """Move log time and remove expired rows as the fold does; a key that has left may be registered again."""
         tables = self._tables
+        tables.check_engine()
         tables.now = max(tables.now, entry.now)
         for name, key in tables.due():
             if name == tables.keys.name:

@@ -44,7 +44,7 @@ NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
 REGISTRY_KINDS = frozenset(
-    {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated"}
+    {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated", "EngineActivated"}
     | {"PrincipalRegistered", "PrincipalRevoked"}
     | SESSION_KINDS
 )

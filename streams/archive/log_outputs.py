@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,16 +24,15 @@ from schemas import codec
 from schemas.records import AuditEntry
 from streams.archive.registered import IDLE_SECONDS
 
+Headers = Sequence[tuple[str, bytes | None]]
 AHEAD_BYTES_MAX = 8 * 1024 * 1024  # of one partition that waits for the others
 
 
-class _Signed(NamedTuple):
-    """An output with its audit index, and the place of its leaf under its head."""
+class _Claimed(NamedTuple):
+    """A record that says of itself that it is an output of an entry."""
 
-    audit_index: int
-    kid: bytes
-    proof: Proof
     stored: StoredOutput
+    headers: Headers
 
 
 class OutputsReader:
@@ -47,11 +45,13 @@ class OutputsReader:
         self._consumer, self._owner, self._keys = consumer, owner, keys
         self._origin = _varint_text(owner.origin)
         self._names = {topic.of(owner.tenant): kind for kind, topic in enumerate(OUTPUT_TOPICS)}
-        self._buffers: dict[tuple[int, int], deque[_Signed]] = {place: deque() for place in PARTITIONS}
-        self._sizes = dict.fromkeys(PARTITIONS, 0)
+        self._claimed: dict[int, list[_Claimed]] = {}  # by audit index
+        self._last = dict.fromkeys(PARTITIONS, -1)  # the audit index of each partition's last record
+        self._sizes = dict.fromkeys(PARTITIONS, 0)  # bytes that wait
         self._ends = {place: ends[at] for place, at in PARTITIONS.items()}
         self._positions = {place: ReadPosition(starts[at]) for place, at in PARTITIONS.items()}
         self._paused: set[tuple[int, int]] = set()
+        self._asked = 0  # records of earlier entries are not kept
         unread = [place for place in PARTITIONS if not self._is_read(place)]
         if unread:
             consumer.assign([self._partition(place, self._positions[place].offset) for place in unread])
@@ -64,6 +64,7 @@ class OutputsReader:
         Raises:
             ReadTimeoutError: nothing came for IDLE_SECONDS.
         """
+        self._asked = entry.index
         if entry.outputs == EMPTY_ROOT:
             return ()
         until = time.monotonic() + IDLE_SECONDS
@@ -87,50 +88,43 @@ class OutputsReader:
 
     def _matching(self, entry: AuditEntry, head: bytes) -> tuple[StoredOutput, ...] | None:
         """Return the outputs that name an entry, if their root is that of the entry."""
-        index = entry.index
-        found = []
-        for buffer in self._buffers.values():
-            for one in buffer:
-                if one.audit_index > index:
-                    break
-                if one.audit_index == index:
-                    found.append(one)
-        if not found:
+        found = self._claimed.get(entry.index)
+        if found is None:
             return None
-        if len(found) > 1:  # those under an earlier head than the entry's own come first
-            found.sort(key=lambda one: (one.proof.signature == head, one.proof.leaf_index))
-        outputs = tuple(one.stored for one in found)
+        ordered = found if len(found) == 1 else sorted(found, key=functools.partial(_order, head))
+        outputs = tuple(one.stored for one in ordered)
         return outputs if outputs_root(outputs, self._owner) == entry.outputs else None
 
     def _has_all(self, index: int) -> bool:
         """Return True if no further output of an entry can come."""
-        return all(
-            self._is_read(place) or (buffer and buffer[-1].audit_index > index)
-            for place, buffer in self._buffers.items()
-        )
+        return all(self._is_read(place) or last > index for place, last in self._last.items())
 
     def _is_read(self, place: tuple[int, int]) -> bool:
         return self._positions[place].offset >= self._ends[place]
 
     def _drop_foreign(self, index: int) -> None:
         """Drop records that claim this entry or a later one, and that no monitor signed."""
-        for place, buffer in self._buffers.items():
-            kept = deque(one for one in buffer if one.audit_index < index or self._is_signed(one))
-            self._sizes[place] = sum(len(one.stored.value) for one in kept)
-            self._buffers[place] = kept
+        last, sizes = dict.fromkeys(PARTITIONS, -1), dict.fromkeys(PARTITIONS, 0)
+        for at in sorted(self._claimed):
+            kept = [one for one in self._claimed[at] if at < index or self._is_signed(one)]
+            self._claimed[at] = kept
+            for one in self._claimed[at]:
+                sizes[one.stored.topic, one.stored.partition] += len(one.stored.value)
+            last.update({(one.stored.topic, one.stored.partition): at for one in kept})
+        self._last, self._sizes = last, sizes
 
-    def _is_signed(self, one: _Signed) -> bool:
+    def _is_signed(self, one: _Claimed) -> bool:
         leaf = output_leaf(one.stored, self._owner)
-        return leaf is not None and self._keys.signed(leaf, one.kid, one.proof)
+        kid, proof = proof_in(one.headers)
+        return leaf is not None and proof is not None and self._keys.signed(leaf, kid, proof)
 
     def _forget(self, index: int) -> None:
-        """Forget the outputs up to an entry, and let partitions that waited go on."""
-        for place, buffer in self._buffers.items():
-            while buffer and buffer[0].audit_index <= index:
-                self._sizes[place] -= len(buffer.popleft().stored.value)
-            if place in self._paused and self._sizes[place] < AHEAD_BYTES_MAX // 2:
-                self._paused.discard(place)
-                self._consumer.resume([self._partition(place)])
+        """Forget the outputs of an entry and of those before, and let partitions that waited go on."""
+        for one in self._claimed.pop(index, ()):
+            self._sizes[one.stored.topic, one.stored.partition] -= len(one.stored.value)
+        for place in [p for p in self._paused if self._sizes[p] < AHEAD_BYTES_MAX // 2]:
+            self._paused.discard(place)
+            self._consumer.resume([self._partition(place)])
 
     def _poll(self) -> bool:
         """Take the records that have come; return False if none has."""
@@ -147,14 +141,15 @@ class OutputsReader:
     def _keep(self, place: tuple[int, int], message: Message) -> None:
         value = message.value() or b""
         index = self._index_in(value)
-        if index is None:
+        if index is None or index < self._asked:
             return
-        kid, proof = proof_in(headers_of(message))
-        if proof is None:
-            return
-        stored = StoredOutput(*place, message.offset() or 0, value)
-        self._buffers[place].append(_Signed(index, kid, proof, stored))
+        kind, partition = place
+        stored = StoredOutput(kind, partition, message.offset() or 0, value)
+        self._claimed.setdefault(index, []).append(_Claimed(stored, headers_of(message)))
+        self._last[place] = index
         self._sizes[place] += len(value)
+        if self._sizes[place] > 4 * AHEAD_BYTES_MAX:  # no honest partition is so far ahead
+            self._drop_foreign(self._asked)
         if self._sizes[place] > AHEAD_BYTES_MAX and place not in self._paused and not self._is_read(place):
             self._paused.add(place)
             self._consumer.pause([self._partition(place)])
@@ -175,6 +170,12 @@ class OutputsReader:
     def _partition(self, place: tuple[int, int], offset: int = -1001) -> TopicPartition:
         kind, partition = place
         return TopicPartition(OUTPUT_TOPICS[kind].of(self._owner.tenant), partition, offset)
+
+
+def _order(head: bytes, one: _Claimed) -> tuple[bool, int]:
+    """Return the place of an output in its entry: outputs under an earlier head than the entry's come first."""
+    _, proof = proof_in(one.headers)
+    return (True, -1) if proof is None else (proof.signature == head, proof.leaf_index)
 
 
 @functools.cache
@@ -201,7 +202,7 @@ def _varint_text(text: str) -> bytes:
     return bytes(out) + data
 
 
-def proof_in(headers: Sequence[tuple[str, bytes | None]]) -> tuple[bytes, Proof | None]:
+def proof_in(headers: Headers) -> tuple[bytes, Proof | None]:
     """Return the kid and the proof in a record's headers; None unless there is exactly one well-formed proof."""
     kids = [value for name, value in headers if name == KID_HEADER]
     proofs = [value for name, value in headers if name == PROOF_HEADER]

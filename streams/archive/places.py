@@ -81,12 +81,24 @@ def location(home: Home, tenant: str) -> str:
     return place if place.startswith(S3) else str(home.path / place)
 
 
-def open_store(home: Home, tenant: str) -> Store:
-    """Return the store of a tenant's archive. Raises ArchivePlaceError, StoreError."""
+def open_store(home: Home, tenant: str, *, writes: bool = False) -> Store:
+    """Return the store of a tenant's archive; with `writes` it is known to write over nothing.
+
+    Raises:
+        ArchivePlaceError, StoreError: it is not configured, does not answer, or writes over what it has.
+    """
     place = location(home, tenant)
-    if place.startswith(S3):
-        raise ArchivePlaceError("object stores are not built in yet")
-    return FolderStore(Path(place))
+    if not place.startswith(S3):
+        return FolderStore(Path(place))
+    try:
+        from streams.archive.object_store import ObjectStore
+    except ImportError as exc:
+        raise ArchivePlaceError("an archive in an object store needs the extra `s3`: pip install '.[s3]'") from exc
+    bucket, _, prefix = place.removeprefix(S3).partition("/")
+    store = ObjectStore(bucket, prefix)
+    if writes:
+        store.check_conditions()
+    return store
 
 
 def open_archive(home: Home, folder: TenantHome, *, make_keys: bool = False) -> TenantArchive:
@@ -99,13 +111,14 @@ def open_archive(home: Home, folder: TenantHome, *, make_keys: bool = False) -> 
     if make_keys:
         keyring.make_lasting()
     owner = keyring.owner(folder.tenant, home.deployment, folder.genesis)
-    return TenantArchive(open_store(home, folder.tenant), keyring, owner)
+    return TenantArchive(open_store(home, folder.tenant, writes=make_keys), keyring, owner)
 
 
 def verified_offset(home: Home, tenant: str) -> int | None:
     """Return the intake offset below which a tenant's archive was verified, None if it has no archive.
 
-    It is 0 for an archive that was not verified yet. A tenant that was archived once counts, whatever config.json says.
+    It is 0 for an archive that was not verified yet. A tenant that was archived once counts, even if
+    config.json has no archive now.
     Raises MarkError.
     """
     keys = Keyring(home.path / "tenants" / tenant).path

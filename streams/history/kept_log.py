@@ -7,6 +7,7 @@ if nothing is missing between the two, and both have the same records where they
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
@@ -65,16 +66,20 @@ OpenArchive = Callable[[], AbstractContextManager[Archive | None]]  # None where
 
 
 class JoinedRecords:
-    """One partition: `archived` up to the first offset of `live`, then `live`. The offsets of `gap` are gone."""
+    """One partition: `archived` up to the first offset of `live`, then `live`. The offsets of `gap` are gone.
 
-    def __init__(self, name: str, archived: Records, live: Records, *, gap: range, exactly: bool) -> None:
+    `seam` are the audit indices of decisions or results that may be missing between the two: nothing tells how many the
+    brokers have removed since the archive was written.
+    """
+
+    def __init__(self, name: str, archived: Records, live: Records, *, gap: range, seam: range, exactly: bool) -> None:
         """With `exactly` also the times and headers of records must agree, which the fold uses.
 
         Raises:
             ArchiveDiffersError: the first or the last record that both have is not the same, or the archive is longer.
         """
         self._name, self._archived, self._live, self._is_exact = name, archived, live, exactly
-        self.low, self.high, self.gap = min(archived.low, live.low), live.high, gap
+        self.low, self.high, self.gap, self.seam = min(archived.low, live.low), live.high, gap, seam
         if archived.high > live.high:
             raise ArchiveDiffersError(
                 f"{ArchiveDiffersError.code}: the archive has {name} up to offset {archived.high}, and the brokers "
@@ -172,26 +177,24 @@ class KeptLog:
 
         Raises:
             ArchiveDiffersError: the archive is not of this log.
-            ArchiveGapError: decisions or results are missing between the archive and the brokers.
         """
         live = self.live(topic, partition)
         archive = self._archive() if live.low > 0 else None
         archived = None if archive is None else archive.partition(topic, partition)
         if archive is None or archived is None:
             return live
-        gap = self._gap(topic, archived, live, archive)
-        if gap and topic is not INTAKE:
-            raise _gap_error(topic.of(self._tenant), gap)
-        return JoinedRecords(topic.of(self._tenant), archived, live, gap=gap, exactly=topic is INTAKE)
-
-    def _gap(self, topic: Topic, archived: Records, live: Records, archive: Archive) -> range:
-        """Return the offsets that neither has. The markers of transactions take offsets too, and are no gap."""
-        if archived.high >= live.low:
-            return range(0)
-        if topic is not INTAKE:
+        gap = seam = range(0)
+        if archived.high < live.low and topic is INTAKE:
+            gap = self._gap(live, archive)
+        elif archived.high < live.low:
             first = next(present(live.read(live.low)), None)
-            is_next = first is None or index_of(first.value) <= archive.next_index
-            return range(0) if is_next else range(archived.high, live.low)
+            seam = range(archive.next_index, sys.maxsize if first is None else index_of(first.value))
+            gap = range(archived.high, live.low) if topic is AUDIT and seam and first is not None else gap
+        name = topic.of(self._tenant)
+        return JoinedRecords(name, archived, live, gap=gap, seam=seam, exactly=topic is INTAKE)
+
+    def _gap(self, live: Records, archive: Archive) -> range:
+        """Return the offsets of intake that neither has. Markers of transactions take offsets too, and are no gap."""
         audit = self.live(AUDIT, 0)
         later = (entry_in(one.value) for one in present(audit.read(max(audit.low, archive.next_audit_offset))))
         offsets = (entry.offset for entry in later if entry is not None and entry.index >= archive.next_index)

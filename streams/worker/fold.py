@@ -16,6 +16,7 @@ from processors.effects import Output
 from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
+from processors.state.engines import EngineMissingError
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
@@ -101,6 +102,7 @@ class TenantFold:
         Raises:
             DecisionKeyError: the batch is empty, and the first record cannot be signed for here: MissingKeyError or
                 NoLiveKeyError. Nothing has changed.
+            EngineMissingError: the batch is empty, and the engine of the first record is not installed here.
         """
         batch, tables, folded = self.batch, self.tables, 0
         if not batch.has_room():
@@ -111,7 +113,12 @@ class TenantFold:
                 break
             self.signatory.begin(tables)
             mark, tail = tables.savepoint(), (tables.next_index, tables.prev, tables.now)
-            new = step(tables, received, self.heads)
+            try:
+                new = step(tables, received, self.heads)
+            except EngineMissingError:
+                if not batch.records:
+                    raise
+                break  # the records before it are sent first
             try:
                 key = self.signatory.sign_for(tables, received.offset)
             except DecisionKeyError:

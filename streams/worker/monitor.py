@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from confluent_kafka import Producer
 
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
+from processors.state.engines import Engines
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
 from schemas import limits
@@ -56,10 +57,10 @@ class MonitoredTenant:
     set_aside: SetAside = field(default_factory=dict)
 
 
-def build_fold(tenant: MonitoredTenant) -> TenantFold:
-    """Return an empty fold for a tenant."""
+def build_fold(tenant: MonitoredTenant, engines: Engines | None = None) -> TenantFold:
+    """Return an empty fold for a tenant. Without `engines` those of this installation decide."""
     return TenantFold(
-        tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis),
+        tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis, engines=engines),
         signatory=Signatory(tenant.keys),
         state=StateMac(tenant.state_secret),
         archive=tenant.archive,

@@ -28,6 +28,7 @@ from processors.intake.identify import Claim, Received, read
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
+from processors.state.engines import EngineMissingError
 from processors.state.tables import Tables
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
@@ -39,12 +40,14 @@ from schemas.words import Outcome, Role
 from streams.history.kept_log import KeptLog
 from streams.history.records import received_of
 from streams.history.set_aside import offsets_of
+from streams.history.state_rows import UnknownTableError, restore_rows
 from streams.worker.fold import TenantFold
 from streams.worker.rebuild import entry_of, rebuild
 from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
     KeyWaitError,
     LogMismatchError,
+    NoEngineError,
     NotConfiguredError,
     ResumeError,
     ResumeMismatchError,
@@ -110,6 +113,8 @@ class Restoration:
             self._future.set_result(self._restored())
         except ResumeError as exc:
             self._future.set_exception(exc)
+        except EngineMissingError as exc:
+            self._future.set_exception(NoEngineError(exc.told))
         except Exception as exc:  # noqa: BLE001 - the fault of one tenant; the loop reports it and others go on
             failed = ResumeError(f"{type(exc).__name__}: {exc}")
             failed.__cause__ = exc
@@ -157,6 +162,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
 
     Raises:
         ResumeError: ResumeMismatchError, LogMismatchError, StateMismatchError, or a topic cannot be read.
+        EngineMissingError: the engine of the next record, or of one that is folded again, is not installed here.
     """
     tenant = fold.tables.tenant_id
     # This is asked first: once it answers, no open transaction of an earlier owner can still append to the log.
@@ -186,6 +192,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             _fold_again(fold, reader, intake, tail)
             fold.state.reset_to(fold.tables, rows)
     _check_signature(fold, tail)
+    fold.tables.check_engine()
     return position
 
 
@@ -311,12 +318,10 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
         fold.state.restore(full, value)
     if not fold.state.matches(head, tail.leaf):
         raise StateMismatchError("the rows of the changelog do not match their head")
-    tables = fold.tables.by_name
-    decoded = [(*full.partition(b"/")[::2], codec.decode(*codec.unframe(value))) for full, value in rows]
-    if unknown := {name.decode() for name, _, _ in decoded} - tables.keys():
-        raise StateMismatchError(f"the changelog has rows of unknown tables: {sorted(unknown)}")
-    for name, key, row in decoded:
-        tables[name.decode()].restore(key, row)
+    try:
+        restore_rows(fold.tables, rows)
+    except UnknownTableError as exc:
+        raise StateMismatchError(f"the changelog has {exc}") from exc
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
 
 

@@ -51,6 +51,13 @@ class ArchiveUnfitError(ResumeError):
         self.code = code
 
 
+class NoEngineError(ResumeError):
+    """The tenant decides by an engine that is not installed on this worker."""
+
+    code = "ENGINE_MISSING"
+    is_passing = False
+
+
 class KeyWaitError(ResumeError):
     """The next record cannot be signed for yet, for want of a key: `code` says of which kind.
 

@@ -17,16 +17,12 @@ from processors.state.tables import Tables
 from schemas import codec
 from schemas.rows import StateHead
 from schemas.topics import STATE
+from streams.history.state_rows import row_key
 
 HEAD_KEY = b"head"
 _MODULUS = 1 << 512
 _CONTEXT = b"macaw/state-head/v2"
 SECRET_BYTES = 32
-
-
-def row_key(table: str, key: bytes) -> bytes:
-    """Return the key of a row on the `state` topic."""
-    return table.encode() + b"/" + key
 
 
 class StateMac:

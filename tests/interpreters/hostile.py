@@ -15,6 +15,7 @@ from schemas.events.workflow import ApplicationEventLogged
 from schemas.records import Prompt, SessionClosed
 from tests.babel import Babel
 from tests.builders import invocation, keys_of
+from tests.engines import EVERY
 from tests.interpreters.answers import NEW
 from tests.workflow_world import CHECK, MAIL, PAY, Workflow, attests, declared
 from tests.world import HOUR_MS, World
@@ -48,7 +49,7 @@ class HostileBabel(Babel):
 
 def babel(seed: int, records: int) -> World:
     """Return a tenant after everybody has spoken, in texts of all Unicodes."""
-    world = HostileBabel(f"hostile babel {seed}")
+    world = HostileBabel(f"hostile babel {seed}", engines=EVERY)
     world.begin(seed)
     for _ in range(records):
         world.say()

@@ -11,6 +11,7 @@ from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from schemas import codec
 from tests.babel import Babel
+from tests.engines import EVERY
 
 SEEDS = range(24)
 RECORDS = 80
@@ -18,7 +19,7 @@ RECORDS = 80
 
 def spoken(seed: int) -> Babel:
     """Return a tenant after everybody has spoken."""
-    world = Babel(f"babel {seed}")
+    world = Babel(f"babel {seed}", engines=EVERY)
     world.begin(seed)
     for _ in range(RECORDS):
         world.say()

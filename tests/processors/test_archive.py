@@ -52,7 +52,7 @@ def found(segments: dict[str, bytes], keys: KeysInMemory | None = None) -> tuple
 # --- what is whole
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, len(RECORDS) - 1), max_size=8))
 def test_an_honest_archive_is_whole_wherever_it_is_cut(cuts: list[int]) -> None:
     verdict = verdict_on(segments_of(RECORDS, OWNER, cuts=cuts), OWNER)
@@ -98,7 +98,7 @@ def test_an_archive_without_a_segment_is_empty_and_not_whole() -> None:
 # --- what anybody who writes the store can do
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(NAMES), st.data())
 def test_a_flipped_bit_is_found_with_its_segment(name: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(ARCHIVE[name]) - 1))
@@ -115,7 +115,7 @@ def test_a_flipped_bit_is_found_with_its_segment(name: str, data: st.DataObject)
         assert segment == name
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(NAMES), st.data())
 def test_a_cut_and_an_addition_are_found(name: str, data: st.DataObject) -> None:
     size = data.draw(st.integers(0, len(ARCHIVE[name]) - 1))
@@ -131,7 +131,7 @@ def test_a_lost_segment_is_named_by_the_entry_that_is_missing(lost: str) -> None
     assert found(rest) == (ArchiveCode.LOST_SEGMENT, after, first_of(lost))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.permutations(NAMES))
 def test_segments_in_another_order_are_swapped(order: list[str]) -> None:
     shuffled = {name: ARCHIVE[other] for name, other in zip(NAMES, order, strict=True)}

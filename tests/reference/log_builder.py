@@ -232,7 +232,7 @@ def _say_later_things(world: World, bridge: Actor) -> None:
         trusted,
         IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=False, reason="left"),
         KeyRotated(kid=bridge.kid, key=next_bridge, reason="planned"),
-        EngineActivated(engine=2, data=(), reason="new rules"),
+        EngineActivated(engine=1, data=(), reason="new rules"),  # refused: it decides already
     )
     for body in said:
         world.send(body, world.admin)

@@ -20,7 +20,8 @@ from schemas.records import Decision, Result
 from schemas.rows import StateHead
 from streams.history.evidence_folder import verify_folder
 from streams.history.export import ExportError, export_audit
-from streams.worker.state_head import HEAD_KEY, StateMac, row_key
+from streams.history.state_rows import row_key
+from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.streams.loop_oracle import Log, Written, check_log, expected_outputs, read_log, read_topic
 from tests.streams.loop_world import Tenant, World
 

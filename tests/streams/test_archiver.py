@@ -7,6 +7,7 @@ import resource
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from macaw.installation.locking import update_config
 from processors.evidence.archive.bodies import Absent
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.verdict import ArchiveVerdict, verify_archive
+from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.home.home import Home
+from schemas import codec
+from schemas.records import AuditEntry
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS
 from streams.archive.archiver import Archiver
-from streams.archive.log_source import Consumers, LogLostError
+from streams.archive.log_source import Consumers, LogLostError, UnknownSignerError
 from streams.archive.places import TenantArchive, open_archive
 from streams.archive.process import ArchiveProcess
 from streams.archive.store import StoreError
@@ -28,6 +32,7 @@ from streams.cluster.topics import open_admin
 from streams.history.partitions import whole_partition
 from streams.local.choose import BrokerInfo
 from tests.archiving import busy_tenant, calls
+from tests.builders import keys_of
 from tests.installation import Installation
 
 pytestmark = pytest.mark.broker
@@ -135,9 +140,21 @@ def test_records_that_no_monitor_signed_are_not_archived(busy: Installation, con
         for value in (b"noise", None, decision):
             intruder.produce(DECISIONS.of(tenant), value, partition=partition)
     assert intruder.flush(60) == 0
+    archiver = archiver_of(busy)
+    archiver.run_once(consumers)
+    known = archive_of(busy).read().span.next_index
+    last = codec.decode_as(AuditEntry, on_brokers(busy, AUDIT)[known - 1][1] or b"")
+    forged = replace(last, index=known, prev=archiver.end.leaf)  # all that a stranger can know of the next entry
+    key = keys_of("stranger").signing
+    headers = [(PROOF_HEADER, key.sign_leaves([bytes(32)])[0]), (KID_HEADER, key.kid)]
+    intruder.produce(AUDIT.of(tenant), codec.frame(forged), partition=0, headers=headers)
+    assert intruder.flush(60) == 0
+    with pytest.raises(UnknownSignerError, match="UNKNOWN_SIGNER"):
+        archiver.run_once(consumers)
+    assert archiver.end.next_index == known
     calls(busy, 2)
 
-    count = archiver_of(busy).run_once(consumers)
+    count = known + archiver.run_once(consumers)
     verdict = verdict_on(busy)
     assert (verdict.code, verdict.entries, verdict.outputs_absent) == (ArchiveCode.WHOLE, count, 0)
 

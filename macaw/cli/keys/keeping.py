@@ -72,7 +72,7 @@ def _cells(row: dict[str, Any], *, from_log: bool) -> list[object]:
 
 
 def _add_terms(home: Home, folder: TenantHome, rows: list[dict[str, Any]]) -> None:
-    """Add the log's word about each key. Keys of sessions are not in the registry of keys."""
+    """Add the log's state of each key. Keys of sessions are not in the registry of keys."""
     from contextlib import closing
 
     from macaw.cli.terminal.places import require_broker

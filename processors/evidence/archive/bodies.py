@@ -1,10 +1,12 @@
 r"""The bodies of an archive: which key seals an intake record, the sealed form, and the check against its audit entry.
 
-    sealed = XChaCha20-Poly1305(key, nonce = salt of the segment (16) ‖ u64 index, body, associated data)
+    body   = op(key) ‖ op(value) ‖ u8 n ‖ n * (lp(name) ‖ op(value))                     Kafka key, value and headers
+    sealed = AES-256-GCM(K, nonce = u32 0 ‖ u64 index, body, associated data)
+    K      = HMAC-SHA256(key of the month, or for bodies that stay of the archive, salt of the segment)
     associated data = "macaw/archive-body/v1\n" ‖ genesis ‖ u64 index ‖ u64 offset ‖ i64 append time ‖ event
 
-A salt is random for each segment that is written, so no nonce is used twice, even if two archivers write one entry. An
-intake record counts only if its leaf is the `event` of its audit entry: the monitor signed that leaf.
+A salt is random for each segment, so no key meets one nonce twice, even if two archivers write the same entry.
+An intake record counts only if its leaf is the `event` of its audit entry: the monitor signed that leaf.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
-from nacl import bindings
-from nacl.exceptions import CryptoError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.segment import (
@@ -198,7 +200,9 @@ class BodySealer:
     """Seals and opens the bodies of one segment."""
 
     def __init__(self, genesis: bytes, salt: bytes, keys: SegmentKeys) -> None:
-        self._genesis, self._salt, self._keys = genesis, salt, keys
+        self._place_prefix = _TAG + genesis
+        self._lasting = _cipher(keys.lasting, salt)
+        self._monthly = None if keys.monthly is None else _cipher(keys.monthly, salt)
 
     def seal(self, entry: AuditEntry, body: Body, appended_at: int) -> tuple[BodyKind, bytes | None]:
         """Return how a body is kept, and its sealed form; OVERSIZED and None for one that no segment holds.
@@ -209,10 +213,9 @@ class BodySealer:
         if len(data) > BODY_BYTES_MAX:
             return BodyKind.OVERSIZED, None
         kind = kind_of(entry)
-        key = self._keys.lasting if kind is BodyKind.LASTING else self._keys.monthly
-        assert key is not None
-        place = self._place(entry, appended_at)
-        return kind, bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(data, place, self._nonce(entry), key)
+        cipher = self._lasting if kind is BodyKind.LASTING else self._monthly
+        assert cipher is not None
+        return kind, cipher.encrypt(_nonce(entry), data, self._place(entry, appended_at))
 
     def open(self, entry: AuditEntry, frame: Frame) -> Body | None:
         """Return the body of a frame, None if it is not there or its key was destroyed.
@@ -220,19 +223,23 @@ class BodySealer:
         Raises:
             SegmentError: WRONG_KEY if the key does not open it.
         """
-        key = self._keys.lasting if frame.body is BodyKind.LASTING else self._keys.monthly
-        if frame.sealed is None or key is None:
+        cipher = self._lasting if frame.body is BodyKind.LASTING else self._monthly
+        if frame.sealed is None or cipher is None:
             return None
-        place = self._place(entry, frame.appended_at)
         try:
-            data = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(frame.sealed, place, self._nonce(entry), key)
-        except CryptoError as exc:
+            data = cipher.decrypt(_nonce(entry), frame.sealed, self._place(entry, frame.appended_at))
+        except InvalidTag as exc:
             raise SegmentError(ArchiveCode.WRONG_KEY, "the key does not open the body", index=entry.index) from exc
         return Body.parse(data)
 
-    def _nonce(self, entry: AuditEntry) -> bytes:
-        return self._salt + entry.index.to_bytes(8, "big")
-
     def _place(self, entry: AuditEntry, appended_at: int) -> bytes:
         numbers = _PLACE.pack(entry.index, entry.offset, appended_at)
-        return _TAG + self._genesis + numbers + entry.event
+        return self._place_prefix + numbers + entry.event
+
+
+def _cipher(key: bytes, salt: bytes) -> AESGCM:
+    return AESGCM(hmac.digest(key, salt, "sha256"))
+
+
+def _nonce(entry: AuditEntry) -> bytes:
+    return entry.index.to_bytes(12, "big")

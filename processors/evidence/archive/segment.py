@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from hashlib import sha256
+from typing import NamedTuple
 
 from processors.evidence.archive.codes import ArchiveCode, SegmentError, segment_name
 from processors.evidence.folder_format import ENTRY_BYTES_MAX
@@ -61,6 +62,8 @@ _PROOF_BYTES_MAX = 1024
 _HEADER_NAME_BYTES_MAX = 32 * 1024
 _FIXED = struct.Struct(f">32sQQQQ32s32sI16s16s16s{PLACES}Q")
 _AUDIT = struct.Struct(">QqI")
+_BODY = struct.Struct(">Bq")
+_OUTPUTS = struct.Struct(">BI")
 _OUTPUT = struct.Struct(">BBQI")
 
 
@@ -81,8 +84,7 @@ class OutputsKind(IntEnum):
     WHOLE = 1
 
 
-@dataclass(frozen=True, slots=True)
-class StoredOutput:
+class StoredOutput(NamedTuple):
     """The value of a decision or result, and where it stood on Kafka. `topic` is an index into OUTPUT_TOPICS."""
 
     topic: int
@@ -91,8 +93,7 @@ class StoredOutput:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(NamedTuple):
     """One entry: its audit record, the sealed intake record, and the values of its outputs in signed order.
 
     `value` is the framed entry, `sealed` the encrypted body or None, `appended_at` the intake record's append time in
@@ -114,20 +115,21 @@ class Frame:
 
     def encode(self) -> bytes:
         """Return the frame with its length."""
+        ruling = None if self.ruling is None else self.ruling.to_bytes(8, "big")
+        outputs = self.outputs
         parts = [
             _AUDIT.pack(self.offset, self.time, len(self.value)),
             self.value,
             self.kid,
             length_prefixed(self.proof),
             optional(self.event_proof),
-            struct.pack(">Bq", self.body, self.appended_at),
-            optional(None if self.ruling is None else self.ruling.to_bytes(8, "big")),
+            _BODY.pack(self.body, self.appended_at),
+            optional(ruling),
             optional(self.sealed),
-            struct.pack(">BI", self.outputs_kind, len(self.outputs)),
+            _OUTPUTS.pack(self.outputs_kind, len(outputs)),
         ]
-        for one in self.outputs:
-            parts.append(_OUTPUT.pack(one.topic, one.partition, one.offset, len(one.value)))
-            parts.append(one.value)
+        for topic, partition, offset, value in outputs:
+            parts += (_OUTPUT.pack(topic, partition, offset, len(value)), value)
         data = b"".join(parts)
         return len(data).to_bytes(4, "big") + data
 
@@ -358,9 +360,9 @@ def _fields(source: FieldReader) -> Frame:
         raise SegmentError(ArchiveCode.TOO_LARGE, f"an entry claims {size} bytes, want at most {ENTRY_BYTES_MAX}")
     value, kid = source.take(size), source.take(DIGEST_BYTES)
     proof, event_proof = source.lp(_PROOF_BYTES_MAX), source.op(_PROOF_BYTES_MAX)
-    body, appended_at = struct.unpack(">Bq", source.take(9))
+    body, appended_at = _BODY.unpack(source.take(_BODY.size))
     ruling, sealed = source.op(8), source.op(BODY_BYTES_MAX + BODY_OVERHEAD)
-    outputs_kind, count = struct.unpack(">BI", source.take(5))
+    outputs_kind, count = _OUTPUTS.unpack(source.take(_OUTPUTS.size))
     is_sealed = sealed is not None if body == BodyKind.UNREADABLE else body in {BodyKind.MONTHLY, BodyKind.LASTING}
     if body > max(BodyKind) or outputs_kind > max(OutputsKind) or count > OUTPUTS_MAX:
         raise SegmentError(ArchiveCode.MALFORMED, f"got body kind {body}, outputs kind {outputs_kind}, {count} outputs")

@@ -139,7 +139,7 @@ class KeyStores:
         self._rewrite(path, lambda pair: store.put(pair, self.name_of(path)))
 
     def encrypt(self, path: Path, passphrase: str) -> None:
-        """Keep a pair in a file under this passphrase, out of any other store. Raises as `move`."""
+        """Keep a pair of any store in a file under this passphrase. Raises as `move`."""
         self._rewrite(path, lambda pair: pem.written(pair, passphrase))
 
     def facts(self, path: Path) -> KeyFacts:

@@ -15,7 +15,8 @@ from schemas.events.workflow import (
     ContextRead,
     ContextWritten,
 )
-from streams.worker.state_head import StateMac, row_key
+from streams.history.state_rows import row_key
+from streams.worker.state_head import StateMac
 from tests.workflow_world import ANYTHING, Workflow, reply
 
 
