@@ -1,9 +1,11 @@
-"""Where an installation keeps the archives of its tenants, as config.json says.
+"""Where an installation keeps the archives of its tenants: the setting `archive` of config.json.
 
-"archive": "tenants/{tenant}/archive"      a folder; a relative path begins at .macaw
-"archive": "/mnt/evidence"                 without {tenant}, each tenant has a folder of its name in it
-"archive": "s3://bucket/prefix"            likewise, in an object store
-"archive": "off"                           no archive
+| value | place |
+|---|---|
+| `tenants/{tenant}/archive` | a folder; a relative path begins at `.macaw` |
+| `/mnt/evidence` | without `{tenant}`, each tenant has a folder of its name in it |
+| `s3://bucket/prefix` | likewise, in an object store; of one that is not AWS, at `archive_s3_endpoint` |
+| `off` | no archive |
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ DEFAULT = "tenants/{tenant}/archive"
 OFF = "off"
 TENANT = "{tenant}"
 S3 = "s3://"
+S3_ENDPOINT = "archive_s3_endpoint"
 
 
 class ArchivePlaceError(InstallationError):
@@ -84,9 +87,18 @@ def location(home: Home, tenant: str) -> str:
 def open_store(home: Home, tenant: str) -> Store:
     """Return the store of a tenant's archive. Raises ArchivePlaceError, StoreError."""
     place = location(home, tenant)
-    if place.startswith(S3):
-        raise ArchivePlaceError("object stores are not built in yet")
-    return FolderStore(Path(place))
+    return _s3_store(home, place) if place.startswith(S3) else FolderStore(Path(place))
+
+
+def _s3_store(home: Home, place: str) -> Store:
+    try:
+        from streams.archive.s3 import S3Store
+    except ModuleNotFoundError as exc:
+        raise ArchivePlaceError(
+            f"the client of object stores is not installed ({exc.name} is missing): `pip install 'macaw-streams[s3]'`"
+        ) from exc
+    bucket, _, prefix = place.removeprefix(S3).partition("/")
+    return S3Store(bucket, prefix, endpoint=home.config.get(S3_ENDPOINT))
 
 
 def open_archive(home: Home, folder: TenantHome, *, make_keys: bool = False) -> TenantArchive:
