@@ -3,7 +3,7 @@
 FROM python:3.11-slim AS build
 WORKDIR /build
 COPY . .
-RUN python -m venv /opt/macaw && /opt/macaw/bin/pip install --no-cache-dir -c constraints.txt '.[server,s3]'
+RUN python -m venv /opt/macaw && /opt/macaw/bin/pip install --no-cache-dir -c constraints.txt '.[server]'
 
 FROM python:3.11-slim
 # A fixed number, so that the owner of a volume's files is the same in every version of the image. The folders are made

@@ -70,7 +70,8 @@ def made_parameters() -> dict[str, str]:
     for what, character in {
         "plain": "a", "slashes": "/", "segments": "/a", "percents": "%25", "dots": "./", "letters": "\u00e9",
         "expanding": "\ufdfa", "composed": "\u1e9b\u0323", "decomposing": "\U0001d160", "hidden": "\u200b",
-        "marks": "a" + "\u0323\u0301" * 15,
+        "marks": "a" + "\u0323\u0301" * 15, "rare": "\U00012000\U00016a40", "unassigned": "\U0001f6dc",
+        "in pieces": "\u0104\U00031350",
     }.items():  # fmt: skip
         found |= {f"{what}, {how}": value for how, value in texts(character)}
     found["numbers"] = {"l": [1e-7] * LEAVES, "s": 1e-7}

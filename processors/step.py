@@ -28,7 +28,7 @@ from processors.calls.attestations import PHISHING_RESISTANT
 from processors.context import ended, notes, queries, vault
 from processors.effects import Effects, Output
 from processors.evidence import audit_log, rulings
-from processors.identity import delegations, keys, registry, roots, rotation, sessions
+from processors.identity import delegations, engines, keys, registry, roots, rotation, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.intake.order import check_order
@@ -39,10 +39,11 @@ from processors.refusal import MACHINE_FAULTS, Refusal
 from processors.state.tables import Tables
 from schemas import codec, records
 from schemas.events import workflow
+from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
-from schemas.words import Outcome, RegistryKind, Status
+from schemas.words import Outcome, RegistryKind, SessionKind, Status
 
 T = TypeVar("T")
 B = TypeVar("B")  # the class that a handler is listed under in HANDLERS
@@ -56,8 +57,10 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
 
     Raises:
         Refusal: the record comes with a ruling that does not hold for it; nothing has changed.
+        EngineMissingError: the engine that must decide it is not installed here; nothing has changed.
         MACHINE_FAULTS: the machine failed; no other exception leaves the step.
     """
+    engines.engine_for(tables, received)
     if received.ruling is not None:
         followed = _attempt(Effects(tables, received), rulings.follow, tables, received, heads)
         if isinstance(followed, Refusal):
@@ -127,7 +130,8 @@ def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer:
 
 def apply(tables: Tables, effects: Effects, signer: Signer, event: records.Event) -> tuple[str, str]:
     """Run the rule for one verified event and return (outcome, reason). Raises Refusal."""
-    return HANDLERS[type(event.body)](tables, effects, Act(signer, event, event.body))
+    handle = tables.engine.handlers.get(type(event.body)) or HANDLERS[type(event.body)]
+    return handle(tables, effects, Act(signer, event, event.body))
 
 
 # ---- one handler for each body of an event
@@ -183,18 +187,18 @@ def _tick(_tables: Tables, _effects: Effects, _act: Act[records.ClockTicked]) ->
 def _open_session(tables: Tables, effects: Effects, act: Act[records.SessionOpened]) -> None:
     session_id = sessions.open_session(tables, act.signer, act.body, effects.signed_event())
     sessions.admit(tables, session_id)
-    effects.enter_registry(RegistryKind.SESSION, session_id)
+    effects.enter_sessions(SessionKind.SESSION, session_id)
 
 
 def _close_session(tables: Tables, effects: Effects, act: Act[records.SessionClosed]) -> None:
     sessions.close(tables, act.signer)
     ended.begin(tables, [act.signer.kid])
-    effects.enter_registry(RegistryKind.ENDED, act.signer.kid)
+    effects.enter_sessions(SessionKind.ENDED, act.signer.kid)
 
 
 def _revoke_session(tables: Tables, effects: Effects, act: Act[records.SessionRevoked]) -> None:
     _end_revoked(tables, sessions.revoke(tables, act.signer, act.body))
-    effects.enter_registry(RegistryKind.ENDED, act.body.session)
+    effects.enter_sessions(SessionKind.ENDED, act.body.session)
 
 
 def _register_principal(tables: Tables, effects: Effects, act: Act[records.PrincipalRegistered]) -> None:
@@ -302,6 +306,11 @@ def _found_tenant(tables: Tables, effects: Effects, act: Act[records.TenantFound
     effects.enter_registry(RegistryKind.TENANT, tables.genesis)
 
 
+def _activate_engine(tables: Tables, effects: Effects, act: Act[EngineActivated]) -> None:
+    engines.activate(tables, act.body)
+    effects.enter_registry(RegistryKind.ENGINE, effects.claim.leaf)
+
+
 def _accept_ruling(tables: Tables, effects: Effects, act: Act[RecordsSkipped | TimeAccepted]) -> None:
     rulings.accept(tables, act.body, effects.claim.leaf, effects.received.offset)
 
@@ -328,6 +337,7 @@ HANDLERS: dict[type, Handler] = {
     RootRotated: _accepted_after(_rotate_roots),
     KeyRotated: _accepted_after(_rotate_key),
     records.TenantFounded: _accepted_after(_found_tenant),
+    EngineActivated: _accepted_after(_activate_engine),
     workflow.AttestationSet: _accepted_after(_set_attestation),
     workflow.AttestationRevoked: _accepted_after(_revoke_attestation),
     workflow.AttestationApproved: _accepted_after(_approve),

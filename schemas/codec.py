@@ -283,7 +283,8 @@ def decode_generally(schema: Schema, body: bytes) -> Record:
     except NumberError as exc:
         raise MalformedRecordError(f"not a datum of {schema.name}: {exc}") from exc
     except Exception as exc:  # a foreign datum may break the reader in any way
-        raise MalformedRecordError(f"not a datum of {schema.name}: {type(exc).__name__}") from exc
+        # The kind of the error is the library's and the interpreter's: it must not become a text on the log.
+        raise MalformedRecordError(f"not a datum of {schema.name}") from exc
 
 
 def decode_as(cls: type[Record], value: bytes) -> Record:

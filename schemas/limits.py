@@ -35,6 +35,11 @@ EXPIRED_PER_EVENT_MAX = 64  # rows past their deadline that one record removes
 RULED_OFFSETS_MAX = 200_000  # of one ruling; more than one batch of intake can hold, empty records included
 RULING_KEPT_MS = 24 * 3600 * 1000  # a followed ruling is kept this long for its own event, at a later offset
 
+# An engine.
+ENGINE_DATA_MAX = 64  # data that one engine names
+ENGINE_DATA_NAME_CHARS_MAX = 128
+ENGINE_AHEAD_MAX = 1000  # of one activation, above the present number: a thief of an admin's key cannot use them all up
+
 # A transaction.
 BATCH_RECORDS_MAX = 512
 BATCH_OUTPUTS_MAX = 4096
@@ -58,8 +63,9 @@ KEYS_MAX = 10_000  # live keys; revoked and expired ones are kept, and count for
 RESOURCES_MAX = 40_000
 ENROLLED_BYTES_MAX = 16 * 1024 * 1024  # of all registrations by one enrolment key; every client reads them, for ever
 INSTANCE_KEYS_MAX = 16  # live keys of one principal
+KEY_END_TOLD_MS = 30 * 24 * 3600 * 1000  # before its end a key is warned of: a rotation needs people, some are away
 SESSIONS_MAX = 40_000  # of which one bridge has a quarter, 10,000
-SESSION_BYTES_MAX = 64 * 1024 * 1024  # of the session events that clients read when they start
+SESSION_BYTES_MAX = 64 * 1024 * 1024  # of the session events that a worker holds, and a host that starts reads past
 SESSION_OWN_BYTES = 1024  # about the size of a session event without its texts
 SESSIONS_PER_PERSON_MAX = 256  # open at once, by one bridge; revoking one of them reads them all
 PENDING_CALLS_MAX = 400_000  # of which the principals of one enrolment key have a quarter, 100,000

@@ -67,6 +67,12 @@ class Reason(StrEnum):
     # Founding and the registry
     NOT_GENESIS = auto(), "this is not the founding event of the tenant, or it is not at offset 0", \
         "compare the tenant's genesis"
+    ENGINE_FORM = auto(), "the data of an engine are not well formed, its number is far ahead, or there is no reason", \
+        "name at most 64 data, in order, each once and with its SHA-256; give a reason"
+    ENGINE_NOT_NEWER = auto(), "the tenant decides by this engine already, or by a later one", \
+        "read the present one with `macaw engine show`"
+    ENGINE_DATA_CONFLICT = auto(), "a name of data stands for other data on this log", \
+        "give changed data a new name, with a new version in it"
     BAD_POSSESSION = auto(), "the new key did not sign its own registration", \
         "sign the offer with the key that it offers"
     BAD_ROOT_SIGNATURES = auto(), "too few distinct root keys signed the act", "collect the missing signatures"

@@ -31,6 +31,14 @@ class TenantRow:
 
 
 @record
+class EngineDataRow:
+    """State: data that an engine of this tenant reads or has read. Its name never stands for other data."""
+
+    sha256: bytes
+    since: int
+
+
+@record
 class KeyRow:
     """State: a registered key."""
 

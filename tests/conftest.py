@@ -1,9 +1,12 @@
 """One broker for each process of the run, started by the first test that asks, and named at the end."""
 
+import gc
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,9 @@ import pytest
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import tune_collector
 from tests.docker_broker import choose_test_broker
+from tests.optional import skip_without, wants
+from tests.secret_service import missing_programs, secret_service
+from tests.softhsm import SoftHSM, find_softhsm
 
 
 @dataclass(slots=True)
@@ -64,6 +70,41 @@ def unique() -> str:
     return f"t{secrets.token_hex(4)}"
 
 
+@pytest.fixture
+def softhsm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHSM:
+    """A place for PKCS#11 tokens; the test is skipped where the package softhsm2 is not installed."""
+    module = find_softhsm()
+    if module is None:
+        skip_without("SoftHSM", "apt-get install softhsm2")
+    place = SoftHSM.make(tmp_path / "softhsm", module)
+    for name, value in place.environment().items():
+        monkeypatch.setenv(name, value)
+    return place
+
+
+@pytest.fixture
+def keyring_service(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """An unlocked keyring of the system; the test is skipped where GNOME's is not installed."""
+    if missing := missing_programs():
+        skip_without(" and ".join(missing), "apt-get install dbus gnome-keyring")
+    import keyring
+    from jeepney.io.blocking import DBusConnection
+    from keyring.backends.SecretService import Keyring
+
+    with secret_service(tmp_path / "keyring") as found:
+        for name, value in found.items():
+            monkeypatch.setenv(name, value)
+        before = keyring.get_keyring()
+        keyring.set_keyring(Keyring())  # the library looks once for a process
+        yield found
+        keyring.set_keyring(before)
+        for one in gc.get_objects():
+            if isinstance(one, DBusConnection):
+                one.close()  # the library leaves them to the collector
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that promised a real broker and did without: a skip must not look like a pass."""
@@ -79,7 +120,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("MACAW_REQUIRE_REAL_BROKER") != "1":
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = len(reporter.stats.get("skipped", ())) if reporter else use.skips
+    reports = reporter.stats.get("skipped", []) if reporter else []
+    skipped = len(reports) - len(wants(reports)) if reporter else use.skips
     if not use.is_real:
         use.complaint = f"MACAW_REQUIRE_REAL_BROKER=1, but the broker was {', '.join(sorted(use.brokers))}"
     elif skipped:
@@ -102,6 +144,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     use = config.stash[USE]
     if use.brokers:
         terminalreporter.write_line(f"broker: {', '.join(sorted(use.brokers))}, {use.skips} skips")
+    for what, count in sorted(Counter(wants(terminalreporter.stats.get("skipped", []))).items()):
+        terminalreporter.write_line(f"{count} skipped, not installed here: {what}")
     if use.no_docker:
         terminalreporter.write_line(f"docker was passed over: {use.no_docker}")
     if use.complaint:

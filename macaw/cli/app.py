@@ -15,10 +15,11 @@ from macaw.cli import (
     delegation,
     demo,
     dev,
-    enrolment,
+    engine,
     event,
     intake,
     invoke,
+    keys,
     log,
     monitor,
     policy,
@@ -47,7 +48,8 @@ def build_app() -> typer.Typer:
     for name, group in (
         ("tenant", tenant.app),
         ("agent", agent.app),
-        ("enrolment", enrolment.app),
+        ("engine", engine.app),
+        ("enrolment", keys.enrolment.app),
         ("policy", policy.app),
         ("tool", tool.app),
         ("audit", audit.app),
@@ -63,6 +65,9 @@ def build_app() -> typer.Typer:
         ("delegation", delegation.app),
         ("session", session.app),
         ("event", event.app),
+        ("key", keys.app),
+        ("admin", keys.admin_app),
+        ("root", keys.root_app),
     ):
         app.add_typer(group, name=name)
     return app

@@ -126,9 +126,11 @@ def _loading(policies: Path | None, directory: Path, tenant: str | None) -> Iter
     subjects.read()  # reports a faulty file before a broker is asked
 
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from macaw.policies.followed import FollowedPolicies
 
-    with FollowedPolicies(*open_tenant(tenant)) as followed:
+    home, folder = open_tenant(tenant)
+    with FollowedPolicies(home, folder, archive_of(home, folder)) as followed:
         yield lambda: Snapshot(policies=followed.read(), directory=subjects.read())
 
 

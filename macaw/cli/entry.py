@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from macaw.cli.terminal.output import OutputError, complain, writing
-from macaw.cli.terminal.status import DONE, FAILED, INTERRUPTED
+from macaw.cli.terminal.status import DONE, FAILED, INTERRUPTED, NO_ENGINE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,4 +48,4 @@ def _failure(exc: Exception) -> int:
         from macaw.cli.terminal.errors import sentence
 
         complain(sentence(exc))
-    return FAILED
+    return NO_ENGINE if getattr(exc, "code", None) == "ENGINE_MISSING" else FAILED

@@ -34,7 +34,7 @@ def close(
     with open_client(home, folder, name) as client:
         session = client.session_id.hex()
         client.close_session(reason=reason)
-    folder.key_file("session", name.removeprefix(PERSON_PREFIX)).unlink(missing_ok=True)
+    folder.keys.discard(folder.key_file("session", name.removeprefix(PERSON_PREFIX)))
     if as_json:
         show_json({"session": session, "closed": True})
     else:

@@ -48,9 +48,11 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
         NoAnswerError, PublishError: no monitor answered, or the broker did not take the event.
     """
     path = folder.key_file("session", name)
-    session, new = KeyPair.generate(), path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    session.save(new)  # saved before it is opened: the key of an earlier session is kept until this one is safe
+    new = path.with_name(f"{path.name}.new")
+    folder.keys.discard(new)
+    session = folder.keys.create(
+        new, "session"
+    )  # kept before it is opened: the key of an earlier session is kept until this one is safe
     with Connection(home, folder, _bridge(home, folder), BRIDGE) as connection:
         connection.open_session(
             session,
@@ -59,15 +61,14 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
             attributes=attributes_from(attributes),
             issuer=DEVELOPMENT_ISSUER,
         )
-    return new.replace(path)
+    return folder.keys.replace(new, path)
 
 
 def _bridge(home: Home, folder: TenantHome) -> KeyPair:
     """Return the key of this installation's bridge, registered by the admin when it is first needed."""
     path = folder.key_file("bridge", "development")
-    if not path.exists():
-        KeyPair.generate().save(path)  # saved first: a key that is registered and then lost can never speak
-    key = KeyPair.load(path)
+    # It is kept first: a key that is registered and then lost can never speak.
+    key = folder.keys.load(path) if path.exists() else folder.keys.create(path, "bridge")
     body = PrincipalRegistered(
         role=Role.BRIDGE,
         key=key.offer(Role.BRIDGE, BRIDGE, folder.genesis),

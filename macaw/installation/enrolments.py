@@ -8,7 +8,6 @@ from macaw.installation.locking import update_config
 from macaw.installation.tenancy import admin_connection
 from processors.identity.attributes import attributes_from
 from producers.home.home import Home, HomeError, TenantHome
-from producers.home.keys import KeyPair
 from producers.kafka.connection import Connection
 from producers.kafka.registering import ENROLMENT_PREFIX, register_key
 from schemas.events.attributes import NONE
@@ -41,15 +40,17 @@ def create_enrolment(
     principal = f"{ENROLMENT_PREFIX}{name}"
     with admin_connection(home, folder) as connection:
         if path.exists():
-            _put_aside_if_spent(connection, path, principal)
-        register_key(connection, path, "enrolment", principal, NONE, enrolment=grant, expires_at=expires_at)
+            _put_aside_if_spent(connection, target, path, principal)
+        register_key(
+            connection, path, "enrolment", principal, NONE, enrolment=grant, expires_at=expires_at, keys=target.keys
+        )
     if target is not folder:
         (target.path / "genesis").write_text(f"{folder.genesis.hex()}\n", "ascii")
     return path
 
 
-def _put_aside_if_spent(connection: Connection, path: Path, principal: str) -> None:
-    kid = KeyPair.load(path).kid
+def _put_aside_if_spent(connection: Connection, target: TenantHome, path: Path, principal: str) -> None:
+    kid = target.keys.load(path).kid
     row = connection.registry.key(kid)
     if row is None or row.enrolment is None:
         return  # it was not registered yet

@@ -45,5 +45,5 @@ def attest_as(home: Home, folder: TenantHome, name: str, session: str, said: Att
         max_uses=said.max_uses,
         ttl_ms=said.ttl_ms,
     )
-    with Connection(home, folder, KeyPair.load(folder.key_file("attester", name)), name) as connection:
+    with Connection(home, folder, folder.keys.load(folder.key_file("attester", name)), name) as connection:
         connection.ask(body)

@@ -21,6 +21,7 @@ from schemas.errors import UnavailableError
 from schemas.records import AuditEntry
 from schemas.topics import AUDIT
 from streams.authzen.standing import PoliciesStanding
+from streams.history.kept_log import OpenArchive
 from streams.history.topics import TopicReader
 
 _PUBLISHED = b"Policy"  # in the kind of every event that publishes or withdraws
@@ -33,8 +34,9 @@ class PoliciesUnknownError(UnavailableError):
 class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
     """One tenant's policies in force. Not for several threads at once."""
 
-    def __init__(self, home: Home, folder: TenantHome) -> None:
+    def __init__(self, home: Home, folder: TenantHome, archive: OpenArchive | None = None) -> None:
         self._home = home
+        self._archive = archive
         self._folder = folder
         genesis, deployment = folder.genesis, home.deployment
         self._registry = RegistryView(
@@ -79,12 +81,12 @@ class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
         return bool(published)
 
     def _read_documents(self, newest: AuditEntry) -> PoliciesStanding:
-        found = read_policies(self._home, self._folder)
+        found = read_policies(self._home, self._folder, self._archive)
         if found.lost:
             # A lost document may forbid calls that the others allow.
             raise PoliciesUnknownError(
-                f"{found.lost} publications are older than the records of intake, so the policies are unknown here: "
-                "give the documents with --policies"
+                f"{found.lost} publications are older than the records of intake, and no archive has them, so the "
+                "policies are unknown here: give the documents with --policies"
             )
         policies = list(found.policies.values())
         # They were read after the newest entry: a publication in between counts already.

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from processors.effects import Effects, Output
 from processors.evidence import folder_format
+from processors.evidence.audit_log import log_leaf
 from processors.evidence.folder_format import EvidenceEvent, FormatError, Manifest, Source
 from processors.intake.identify import Claim, Received, Signer, identify, read
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
@@ -27,8 +28,9 @@ from schemas.records import AuditEntry, Decision, Event, InvocationRequested
 from schemas.topics import AUDIT, DECISIONS, INTAKE
 from schemas.words import Outcome
 from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError
-from streams.history.folded import RuledIntake, entry_in
-from streams.history.partitions import Whole, whole_partition
+from streams.history.folded import RuledIntake, ShreddedError
+from streams.history.kept_log import OpenArchive, kept_log
+from streams.history.records import Records, entry_in, present
 
 T = TypeVar("T")
 ID_HEX_MIN = 8
@@ -40,14 +42,21 @@ class HistoryError(InputError):
     """The log cannot be folded from its beginning, or does not hold the event; the message gives the cause."""
 
 
+class Recorded(NamedTuple):
+    """A record of intake, and the log leaf of its entry; None if folding it is not compared with the log."""
+
+    received: Received
+    leaf: bytes | None = None
+
+
 @dataclass(slots=True)
 class History:
-    """The records of intake, in order. `missing` counts events that an export does not hold."""
+    """The records of intake, in order. `missing` lists the entries read so far without their event."""
 
     tenant: str
     deployment: str
     genesis: bytes
-    records: Iterator[Received]
+    records: Iterator[Recorded]
     missing: list[int] = field(default_factory=list)
 
     def tables(self) -> Tables:
@@ -66,32 +75,43 @@ class RecordedCall:
 
 
 @contextmanager
-def live_history(home: Home, folder: TenantHome) -> Iterator[History]:
-    """Yield the log on the brokers.
+def live_history(home: Home, folder: TenantHome, archive: OpenArchive | None = None) -> Iterator[History]:
+    """Yield the log as the archive and the brokers have it.
 
     Raises:
-        HistoryError: retention has removed its beginning.
+        TrimmedError: retention has removed its beginning, and no archive has it.
+        ArchiveGapError, ArchiveDiffersError: archive and brokers do not fit.
         ReadTimeoutError: the topics cannot be read to their ends.
     """
-    topic = INTAKE.of(folder.tenant)
-    with (
-        whole_partition(home.bootstrap, AUDIT.of(folder.tenant), security=home.security) as audit,
-        whole_partition(home.bootstrap, topic, committed=False, security=home.security) as whole,
-    ):
-        if whole.low > 0:
-            raise HistoryError(f"{topic} begins at offset {whole.low}: retention has removed the records before")
+    with kept_log(
+        home.bootstrap, folder.tenant, archive=archive, security=home.security, set_aside=folder.set_aside
+    ) as kept:
         history = History(folder.tenant, home.deployment, folder.genesis, iter(()))
-        history.records = _folded(audit, RuledIntake(whole, history.tables()))
+        audit, intake = kept.whole(AUDIT), kept.whole(INTAKE)
+        history.records = _folded(audit, RuledIntake(intake, history.tables()), history.missing)
         yield history
 
 
-def _folded(audit: Whole, intake: RuledIntake) -> Iterator[Received]:
+def _folded(audit: Records, intake: RuledIntake, missing: list[int]) -> Iterator[Recorded]:
     """Yield the records that have their entry."""
-    for message in audit.records:
-        received = intake.take(entry_in(message.value()))
+    for record in present(audit.read(audit.low)):
+        try:
+            received = intake.take(entry_in(record.value))
+        except ShreddedError as exc:
+            missing.append(exc.index)
+            intake.go_on()
+            continue
         if received is None:
             return
-        yield received
+        yield Recorded(received, None if missing else _leaf_of(record))
+
+
+def _leaf_of(record: Received) -> bytes:
+    try:
+        schema, body = codec.unframe(record.value or b"")
+    except codec.SchemaError:
+        return b""  # no entry: folding cannot give it
+    return log_leaf(schema.sha256, body)
 
 
 @contextmanager
@@ -114,7 +134,7 @@ def exported_history(directory: Path) -> Iterator[History]:
         ) from exc
 
 
-def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) -> Iterator[Received]:
+def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) -> Iterator[Recorded]:
     entries, events = (Source(folder.read(name)) for name in (folder_format.ENTRIES, folder_format.EVENTS))
     for index in range(manifest.size):
         data = entries.record(folder_format.ENTRY_BYTES_MAX)
@@ -127,7 +147,7 @@ def _exported(folder: EvidenceFolder, manifest: Manifest, missing: list[int]) ->
         entry = _entry(data)
         # An event stands in for a record that was skipped; it is folded at its own place.
         received = _received(entry, record)
-        yield replace(received, value=None) if entry.outcome == Outcome.SKIPPED else received
+        yield Recorded(replace(received, value=None) if entry.outcome == Outcome.SKIPPED else received)
 
 
 def _entry(data: bytes) -> AuditEntry:
@@ -163,12 +183,33 @@ def fold(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     return outputs
 
 
+def fold_recorded(tables: Tables, recorded: Recorded, heads: VerifiedHeads) -> list[Output]:
+    """Fold one record as `fold` does. Raises HistoryError if that does not give the entry that stands on the log."""
+    outputs = fold(tables, recorded.received, heads)
+    if recorded.leaf is not None and tables.prev != recorded.leaf:
+        raise HistoryError(
+            f"the log cannot be followed: deciding its record at intake offset {recorded.received.offset} again does "
+            f"not give audit entry {tables.next_index - 1}; run `macaw replay`, and see docs/incidents.md"
+        )
+    return outputs
+
+
 def fold_all(history: History) -> Tables:
-    """Return the tables at the end of the log."""
+    """Return the tables at the end of the log. Raises HistoryError if a record of it is kept nowhere any more."""
     tables, heads = history.tables(), VerifiedHeads()
-    for received in history.records:
-        fold(tables, received, heads)
+    for recorded in history.records:
+        fold_recorded(tables, recorded, heads)
+    _check_whole(history)
     return tables
+
+
+def _check_whole(history: History) -> None:
+    """Raise HistoryError if the records that were read so far are not all."""
+    if history.missing:
+        raise HistoryError(
+            f"SHREDDED: the event of audit entry {history.missing[0]} is kept nowhere any more, so the state behind it "
+            "is not known; see docs/incidents.md"
+        )
 
 
 def decisions_of(outputs: list[Output]) -> dict[bytes, tuple[Decision, bytes]]:
@@ -238,16 +279,18 @@ def at_call(
     search = _Search(history, wanted, offset)
     found: Found[T] | None = None
     refused: HistoryError | None = None
-    for received in history.records:
+    for recorded in history.records:
+        received = recorded.received
         claim = read(search.tables, received)
         meant = search.means(received, claim)
         if found is not None:
             continue  # the rest is searched only for other events with this id
         if not meant:
-            fold(search.tables, received, search.heads)
+            fold_recorded(search.tables, recorded, search.heads)
             continue
+        _check_whole(history)
         try:
-            found = _ask(search.tables, received, search.heads, claim, ask)
+            found = _ask(search.tables, recorded, search.heads, claim, ask)
         except HistoryError as exc:
             refused = refused or exc
     if len(search.candidates) > 1:
@@ -255,6 +298,8 @@ def at_call(
     if found is not None:
         return found
     where = "" if offset is None else f" at offset {offset}"
+    if refused is None:
+        _check_whole(history)  # it may be the one that is gone
     raise refused or HistoryError(f"the log holds no event {wanted}{where}: `macaw log` shows the ids")
 
 
@@ -298,9 +343,10 @@ def _candidate(received: Received, claim: Claim) -> Candidate:
 
 
 def _ask(
-    tables: Tables, received: Received, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, RecordedCall], T]
+    tables: Tables, recorded: Recorded, heads: VerifiedHeads, claim: Claim, ask: Callable[[Tables, RecordedCall], T]
 ) -> Found[T]:
     """Ask about a call and fold it. Raises HistoryError after the record was folded all the same."""
+    received = recorded.received
     tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
     mark = tables.savepoint()
     try:
@@ -308,7 +354,7 @@ def _ask(
         asked, answer = _answered(tables, heads, claim, ask)
     finally:
         tables.undo_to(mark)
-        outputs = fold(tables, received, heads)
+        outputs = fold_recorded(tables, recorded, heads)
     entry, decided = entry_of(outputs), decisions_of(outputs).get(claim.leaf)
     if decided is None:
         raise HistoryError(f"the call was refused before it was decided: {entry.reason}")

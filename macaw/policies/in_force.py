@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
 
-from processors.intake.identify import event_place
+from processors.evidence.audit_log import log_leaf
+from processors.intake.identify import Received, read
 from processors.policy.documents import parse_policy
-from processors.policy.text import nfc
 from processors.proof.signing import AUDIT_TAG
-from processors.state.tables import Tables
+from processors.state.tables import AUDIT_GENESIS_TAG, Tables
+from processors.text.forms import nfc
 from producers.home.home import Home, TenantHome
 from producers.kafka.registry_view import RegistryView
-from producers.kafka.verified import MonitorSigned
+from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from schemas import codec
-from schemas.records import AuditEntry, Event, PolicyPublished, PolicyWithdrawn
+from schemas.records import AuditEntry, PolicyPublished, PolicyWithdrawn
 from schemas.topics import AUDIT, INTAKE
 from schemas.words import Outcome
-from streams.history.topics import TopicReader
+from streams.history.folded import readable
+from streams.history.kept_log import KeptLog, OpenArchive, kept_log
+from streams.history.records import Records, present
 
 _KINDS = frozenset({"PolicyPublished", "PolicyWithdrawn"})
 _PREFIX = b"Policy"  # of the kinds PolicyPublished and PolicyWithdrawn
@@ -41,7 +44,7 @@ class PolicyInForce:
 
 @dataclass(frozen=True, slots=True)
 class PoliciesInForce:
-    """Policies by id. `lost` publications are older than the records of intake, so their documents are unknown."""
+    """Policies by id. The events of `lost` publications are kept nowhere, so their documents are unknown."""
 
     policies: Mapping[str, PolicyInForce]
     lost: int = 0
@@ -52,12 +55,14 @@ class PoliciesInForce:
         return found.digest if found else None
 
 
-def read_policies(home: Home, folder: TenantHome) -> PoliciesInForce:
+def read_policies(home: Home, folder: TenantHome, archive: OpenArchive | None = None) -> PoliciesInForce:
     """Read audit and intake from their beginnings and return the policies in force now.
 
     Raises:
         ReadTimeoutError, RegistryError: the topics cannot be read to their ends.
         UntrustedRecordError: an entry is not signed by the monitor.
+        TrimmedError, ArchiveGapError: the audit log has lost its beginning.
+        ArchiveDiffersError: the archive is not of this log.
     """
     genesis, deployment = folder.genesis, home.deployment
     registry = RegistryView(
@@ -65,48 +70,87 @@ def read_policies(home: Home, folder: TenantHome) -> PoliciesInForce:
     )
     try:
         trusted = MonitorSigned(registry, tenant=folder.tenant, genesis=genesis)
-        entries = list(_accepted(home, trusted))
-        return _documents(home, registry.tables, folder.tenant, {e.offset: e for e in entries})
+        with kept_log(
+            home.bootstrap, folder.tenant, archive=archive, security=home.security, set_aside=folder.set_aside
+        ) as kept:
+            try:
+                entries = {entry.offset: entry for entry in _accepted(kept.whole(AUDIT), trusted)}
+            except UntrustedRecordError:  # as after the revocation of a stolen decision key
+                entries = {entry.offset: entry for entry in _chained(kept.whole(AUDIT), trusted)}
+            return _documents(kept, registry.tables, entries)
     finally:
         registry.close()
 
 
-def _accepted(home: Home, trusted: MonitorSigned) -> Iterator[AuditEntry]:
+def _accepted(audit: Records, trusted: MonitorSigned) -> Iterator[AuditEntry]:
     """Yield the audit entries of the publications and withdrawals that were accepted, in order."""
-    with TopicReader(home.bootstrap, AUDIT, trusted.tenant, security=home.security) as audit:
-        for message in audit.all():
-            # Most entries are of calls, and a signature check costs more than this look.
-            if _PREFIX not in (message.value() or b""):
-                continue
-            entry: AuditEntry = trusted.verify(message, AUDIT_TAG, AuditEntry)[0]
-            if entry.kind in _KINDS and entry.outcome == Outcome.ACCEPTED:
-                yield entry
+    topic = AUDIT.of(trusted.tenant)
+    for record in present(audit.read(audit.low)):
+        # Most entries are of calls, and a signature check costs more than this look.
+        if _PREFIX not in (record.value or b""):
+            continue
+        entry: AuditEntry = trusted.verify_kept(topic, record, AUDIT_TAG, AuditEntry)[0]
+        if entry.kind in _KINDS and entry.outcome == Outcome.ACCEPTED:
+            yield entry
 
 
-def _documents(home: Home, tables: Tables, tenant: str, entries: Mapping[int, AuditEntry]) -> PoliciesInForce:
+def _chained(audit: Records, trusted: MonitorSigned) -> Iterator[AuditEntry]:
+    """Yield the same entries, on the word of the last one: it is signed by a live key, and links to all before it.
+
+    A monitor's key that was revoked vouches for nothing any more, its honest entries included; the chain does.
+
+    Raises:
+        UntrustedRecordError: an entry does not link, or the last one is not signed by a live key.
+    """
+    prev, last = sha256(AUDIT_GENESIS_TAG + trusted.genesis).digest(), None
+    for record in present(audit.read(audit.low)):
+        entry, leaf = _linked(record, prev)
+        prev, last = leaf, record
+        if entry.kind in _KINDS and entry.outcome == Outcome.ACCEPTED:
+            yield entry
+    if last is not None:
+        trusted.verify_kept(AUDIT.of(trusted.tenant), last, AUDIT_TAG, AuditEntry)
+
+
+def _linked(record: Received, prev: bytes) -> tuple[AuditEntry, bytes]:
+    try:
+        schema, body = codec.unframe(record.value or b"")
+        entry: AuditEntry = codec.decode_as(AuditEntry, record.value or b"")
+    except codec.SchemaError as exc:
+        raise UntrustedRecordError(f"the record at offset {record.offset} is not an audit entry: {exc}") from exc
+    if entry.prev != prev:
+        raise UntrustedRecordError(
+            f"the audit entry at offset {record.offset} does not link to the one before it: `macaw audit foreign` "
+            "finds records that a thief of a decision key has written"
+        )
+    return entry, log_leaf(schema.sha256, body)
+
+
+def _documents(kept: KeptLog, tables: Tables, entries: Mapping[int, AuditEntry]) -> PoliciesInForce:
     policies: dict[str, PolicyInForce] = {}
     if not entries:
         return PoliciesInForce(policies)
-    with TopicReader(home.bootstrap, INTAKE, tenant, security=home.security) as intake:
-        low = intake.first_offset()
-        wanted = {offset: entry for offset, entry in entries.items() if offset >= low}
-        if wanted:
-            for message in intake.between(0, min(wanted), max(wanted) + 1):
-                if (entry := wanted.get(message.offset() or 0)) is not None:
-                    _apply(policies, message, entry, tables)
-    return PoliciesInForce(policies, lost=len(entries) - len(wanted))
+    intake, last, found = kept.as_kept(INTAKE), max(entries), 0
+    for record in readable(intake, max(intake.low, min(entries))):
+        entry = entries.get(record.offset)
+        if entry is not None:
+            found += _apply(policies, record, entry, tables)
+        if record.offset >= last:
+            break
+    return PoliciesInForce(policies, lost=len(entries) - found)
 
 
-def _apply(policies: dict[str, PolicyInForce], message: Any, entry: AuditEntry, tables: Tables) -> None:
-    """Publish or withdraw the policies of an event, if it is the event that the entry names."""
-    schema, body = codec.unframe(message.value())
-    event: Event = codec.decode(schema, body)
-    if event_place(tables, schema).leaf(body) != entry.event:
-        return
-    if isinstance(event.body, PolicyWithdrawn):
-        policies.pop(nfc(event.body.policy_id), None)
-    elif isinstance(event.body, PolicyPublished):
-        policies.update(_published(event.body, entry))
+def _apply(policies: dict[str, PolicyInForce], record: Received, entry: AuditEntry, tables: Tables) -> bool:
+    """Publish or withdraw the policies of an event; return False if it is not the event that the entry names."""
+    claim = read(tables, record)
+    if claim.leaf != entry.event or claim.event is None:
+        return False
+    body = claim.event.body
+    if isinstance(body, PolicyWithdrawn):
+        policies.pop(nfc(body.policy_id), None)
+    elif isinstance(body, PolicyPublished):
+        policies.update(_published(body, entry))
+    return True
 
 
 def _published(body: PolicyPublished, entry: AuditEntry) -> dict[str, PolicyInForce]:

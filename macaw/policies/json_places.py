@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from processors.policy.json_types import pointer_to
 from processors.proof import jcs
+from processors.text.forms import is_stream_safe, nfc
 
 _TOKEN = re.compile(
     r"""[ \t\n\r]*(?:
@@ -171,9 +171,9 @@ def _member(text: str, at: int, here: _Container) -> tuple[str, int, int]:
         raise _StopError(begin, here.pointer)
     _check_scalar(name_token, begin, here.pointer)
     name = json.loads(name_token["text"])
-    if not jcs.is_stream_safe(name):
+    if not is_stream_safe(name):
         raise _StopError(begin, here.pointer)
-    name = unicodedata.normalize("NFC", name)
+    name = nfc(name)
     if name in here.names:
         raise _StopError(begin, pointer_to(here.pointer, name))
     here.names.add(name)

@@ -13,7 +13,7 @@ from processors.policy.expressions import Expression, Joined, Match, Not, Path
 from processors.policy.patterns import is_resource_name
 from processors.policy.sequences import After, Taint
 from processors.policy.specs import DeniedParameter, ParameterConstraint
-from processors.policy.text import fold
+from processors.text.forms import fold
 
 _ORDINARY = re.compile(r"[?\[{|]")
 _SET = re.compile(r"\[[^\[\]]+\]|\{[^{}]*,[^{}]*\}")  # a choice, as other languages write it

@@ -1,4 +1,4 @@
-"""The recorded log folded again with other policies in force from the first record: the calls that would flip.
+"""The recorded log folded again with other policies, or by another engine: the calls that would flip.
 
 Two folds go side by side over the same records. In one the log is as it is; in the other the new documents replace the
 policies that the log publishes under their ids, and rates and counts follow. Advice: nothing is written, and a call
@@ -7,19 +7,23 @@ that was denied has no recorded result, so its further effects are not known.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from macaw.policies.history import History, decisions_of, fold
+from macaw.policies.history import History, Recorded, decisions_of, fold, fold_recorded
 from processors.intake.identify import Received
 from processors.policy.documents import PolicyDocument
 from processors.proof.signing import VerifiedHeads
-from processors.state.tables import Tables
+from processors.state.engines import Engine
+from processors.state.tables import SINGLETON, Tables
 from schemas import codec
 from schemas.records import Decision, Event, PolicyPublished, PolicyWithdrawn
 from schemas.rows import PolicyRow
+from streams.history.state_rows import framed_rows, restore_rows
+
+KEPT_BYTES_MAX = 256 * 1024 * 1024  # of the records that another engine decides beside
 
 
 class Turned(NamedTuple):
@@ -41,7 +45,7 @@ class Turned(NamedTuple):
 
 @dataclass(slots=True)
 class Simulated:
-    """The result of a simulation. `missing` events are not in the export; their charges are not counted."""
+    """The result of a simulation. `missing` events are kept nowhere any more; their charges are not counted."""
 
     calls: int = 0
     turned: list[Turned] = field(default_factory=list)
@@ -69,20 +73,26 @@ def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: S
     """
     world = _World(history.tables(), documents, withdrawn)
     tables, heads, found = history.tables(), VerifiedHeads(), Simulated()
-    for received in history.records:
-        recorded = decisions_of(fold(tables, received, heads))
-        others = world.fold(received, heads, recorded)
-        # A call that waits in one world only ends at another record there: the first decisions are compared.
-        for event in recorded.keys() & others.keys():
-            one, other = recorded[event][0], others[event]
-            found.calls += 1
-            before, after = _told(one), _told(other)
-            if before != after:
-                found.turned.append(
-                    Turned(one.event_id, one.audit_index, one.decided_at, one.principal_id, one.resource, before, after)
-                )
+    for one in history.records:
+        recorded = decisions_of(fold_recorded(tables, one, heads))
+        _compare(found, recorded, world.fold(one.received, heads, recorded))
     found.missing = len(history.missing)
     return found
+
+
+def _compare(
+    found: Simulated, recorded: Mapping[bytes, tuple[Decision, bytes]], others: Mapping[bytes, Decision]
+) -> None:
+    """Note the calls that two folds have decided at one record, and those that they answer differently."""
+    # A call that waits in one world only ends at another record there: the first decisions are compared.
+    for event in recorded.keys() & others.keys():
+        one, other = recorded[event][0], others[event]
+        found.calls += 1
+        before, after = _told(one), _told(other)
+        if before != after:
+            found.turned.append(
+                Turned(one.event_id, one.audit_index, one.decided_at, one.principal_id, one.resource, before, after)
+            )
 
 
 def _told(decision: Decision) -> tuple[str, str, str]:
@@ -90,11 +100,79 @@ def _told(decision: Decision) -> tuple[str, str, str]:
     return decision.outcome, decision.reason, decision.detail.partition(" retry_after_ms=")[0]
 
 
-class _World:
+def simulate_engine(history: History, engine: Engine, last: int) -> Simulated:
+    """Fold a log, its last records beside it by another engine, as if that one had been activated before them.
+
+    `last` counts records of intake; fewer are compared if they are larger than KEPT_BYTES_MAX together.
+
+    Raises:
+        HistoryError: the log cannot be folded from its beginning.
+        EngineMissingError: an engine of the log is not installed here.
+    """
+    tables, heads, kept, size = history.tables(), VerifiedHeads(), deque[Recorded](), 0
+    for one in history.records:
+        kept.append(one)
+        size += len(one.received.value or b"")
+        while len(kept) > last or size > KEPT_BYTES_MAX:
+            first = kept.popleft()
+            size -= len(first.received.value or b"")
+            fold_recorded(tables, first, heads)
+    found = Simulated(missing=len(history.missing))
+    while kept and not tables.tenant.rows:  # the founding itself is decided by its own engine
+        fold_recorded(tables, kept.popleft(), heads)
+    if not tables.tenant.rows:
+        return found
+    other = _Beside(_decided_by(tables, engine))
+    for one in kept:
+        recorded = decisions_of(fold_recorded(tables, one, heads))
+        _compare(found, recorded, other.fold(one.received, heads, recorded))
+    return found
+
+
+def _decided_by(tables: Tables, engine: Engine) -> Tables:
+    """Return tables with the same rows, for which another engine decides."""
+    other = Tables(
+        tenant=tables.tenant_id,
+        deployment=tables.deployment,
+        genesis=tables.genesis,
+        engines={engine.number: engine},
+    )
+    restore_rows(other, framed_rows(tables))
+    other.tenant.put(SINGLETON, replace(tables.tenant.rows[SINGLETON], engine=engine.number, data=engine.data))
+    other.resume_at(next_index=tables.next_index, prev=tables.prev, now=tables.now)
+    return other
+
+
+class _Beside:
+    """A fold beside the recorded one."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def fold(
+        self, received: Received, heads: VerifiedHeads, recorded: Mapping[bytes, tuple[Decision, bytes]]
+    ) -> dict[bytes, Decision]:
+        """Fold one record and return its decisions, by the call that each is on."""
+        found = decisions_of(fold(self._tables, received, heads))
+        for event, (_, leaf) in found.items():
+            if event in recorded and leaf != recorded[event][1]:
+                self._rename(leaf, recorded[event][1])
+        return {event: decision for event, (decision, _) in found.items()}
+
+    def _rename(self, leaf: bytes, recorded: bytes) -> None:
+        # The tool's report names the decision that it saw: an open call must be found under that name.
+        row = self._tables.calls.get(leaf)
+        if row is not None:
+            self._tables.calls.delete(leaf)
+            self._tables.calls.put(recorded, row)
+            self._tables.commit()
+
+
+class _World(_Beside):
     """The fold in which the new documents are in force."""
 
     def __init__(self, tables: Tables, documents: Sequence[PolicyDocument], withdrawn: Sequence[str]) -> None:
-        self._tables = tables
+        super().__init__(tables)
         self._ours: dict[bytes, PolicyRow | None] = {
             one.policy_id.encode(): PolicyRow(document=one.canonical.decode(), digest=one.digest, extends=one.extends)
             for one in documents
@@ -111,24 +189,12 @@ class _World:
         changes_policies = _is_of_policies(received)
         if changes_policies:  # judged with the log's policies, or a recorded publication would be a conflict
             self._put(self._theirs)
-        outputs = fold(self._tables, received, heads)
+        found = super().fold(received, heads, recorded)
         if changes_policies:
             self._theirs = {key: self._tables.policies.get(key) for key in self._ours}
             self._put(self._ours)
             self._tables.commit()
-        found = decisions_of(outputs)
-        for event, (_, leaf) in found.items():
-            if event in recorded and leaf != recorded[event][1]:
-                self._rename(leaf, recorded[event][1])
-        return {event: decision for event, (decision, _) in found.items()}
-
-    def _rename(self, leaf: bytes, recorded: bytes) -> None:
-        # The tool's report names the decision that it saw: an open call must be found under that name.
-        row = self._tables.calls.get(leaf)
-        if row is not None:
-            self._tables.calls.delete(leaf)
-            self._tables.calls.put(recorded, row)
-            self._tables.commit()
+        return found
 
     def _put(self, rows: Mapping[bytes, PolicyRow | None]) -> None:
         policies = self._tables.policies

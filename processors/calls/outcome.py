@@ -9,6 +9,7 @@ from processors.intake.identify import Signer
 from processors.proof import jcs
 from processors.refusal import Refusal
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Event, Result, ResultReported
@@ -28,7 +29,7 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     if call is None or tables.now >= call.unknown_at:  # a due row may still be here: 64 leave with a record
         raise Refusal(Reason.LATE_RESULT)
     if call.tool != signer.principal_id:
-        raise Refusal(Reason.NOT_THE_TOOL, f"only the tool that the decision names may report: {call.tool!r}")
+        raise Refusal(Reason.NOT_THE_TOOL, f"only the tool that the decision names may report: {quoted(call.tool)}")
     if event.header.causation_id != call.event:
         raise Refusal(Reason.MALFORMED_RESULT, "`causation_id` is not the leaf of the call's event")
     _check_result(body)

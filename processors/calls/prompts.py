@@ -27,12 +27,12 @@ from processors.policy.limits import (
 )
 from processors.policy.parameter_checks import nodes_in
 from processors.policy.paths import MISMATCH, parse_path, reached
-from processors.policy.text import utf8_size
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import Tables
+from processors.text.characters import quoted, utf8_size
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Prompt
@@ -87,7 +87,9 @@ def check(
     brought = {one.path for one in body.prompts}
     for path in declared:
         if path not in brought and _values(parameters, path, work):
-            raise Refusal(Reason.PROMPT_MISSING, f"send an authenticated prompt for {path!r}: the tool requires one")
+            raise Refusal(
+                Reason.PROMPT_MISSING, f"send an authenticated prompt for {quoted(path)}: the tool requires one"
+            )
     _check_policies([*body.intents, *(one.policy for one in body.prompts)], work)
     found = [_checked(tables, asked, one, parameters, work) for one in body.prompts]
     policies = tuple(dict.fromkeys(text for _, row in found for text in row.policies))

@@ -31,12 +31,12 @@ from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
 from processors.policy.errors import RULE_ERRORS
 from processors.policy.evaluation import new_work, to_pay
-from processors.policy.invisible import is_plain_text
 from processors.proof import jcs, signing
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import Tables
+from processors.text.characters import is_plain_text
 from schemas import limits
 from schemas.events.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 from schemas.reasons import Reason

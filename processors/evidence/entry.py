@@ -16,12 +16,12 @@ from processors.evidence.folder_format import (
     UNDECODABLE_KIND,
     EvidenceEvent,
     FormatError,
-    Manifest,
     Source,
     acts_of,
     is_registry_entry,
 )
 from processors.evidence.items import Fault, Item, VerdictCode
+from processors.evidence.known_keys import SESSION_KINDS
 from processors.evidence.registry_events import RegistryEvents
 from processors.evidence.rulings import skips
 from processors.evidence.signers import EntrySigners
@@ -96,12 +96,13 @@ class Schemas:
 class Judge:
     """Judges entries in order. `settle` must be called for index 0, 1, 2, and so on."""
 
-    def __init__(self, manifest: Manifest, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
-        self._tables = Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis)
+    def __init__(self, tables: Tables, schemas: Schemas, registry: Source, progress: EntryProgress) -> None:
+        """Begin with empty tables, whose tenant and genesis are those of the log."""
+        self._tables = tables
         self._heads = VerifiedHeads()
         self._schemas = schemas
         self._registry = RegistryEvents(registry)
-        self.signers = EntrySigners(self._tables, AUDIT.of(manifest.tenant), self._registry, self._heads)
+        self.signers = EntrySigners(self._tables, AUDIT.of(tables.tenant_id), self._registry, self._heads)
         self._progress = progress
         self._last = (0, -1)  # log time and intake offset of the entry before
         self._departed: OrderedDict[bytes, SessionRow] = OrderedDict()
@@ -117,6 +118,7 @@ class Judge:
 
         Raises:
             Fault: the entry fails; `index` is its own.
+            EngineMissingError: an entry before it, or the founding itself, names an engine that is not held here.
         """
         entry = item.entry
         if entry is None:
@@ -246,6 +248,7 @@ class Judge:
     def _advance(self, entry: AuditEntry) -> None:
         """Move log time and remove expired rows as the fold does; a key that has left may be registered again."""
         tables = self._tables
+        tables.check_engine()
         tables.now = max(tables.now, entry.now)
         for name, key in tables.due():
             if name == tables.keys.name:
@@ -272,8 +275,9 @@ class Judge:
         needed = is_registry_entry(entry)
         if found is not None and (found.index < index or (found.index == index and not needed)):
             raise Fault(VerdictCode.SPLICE, index, f"registry.bin names entry {found.index}, which does not change it")
-        if not needed:
-            return
+        is_here = found is not None and found.index == index
+        if not needed or (signed is None and entry.kind in SESSION_KINDS and not is_here):
+            return  # an absent event of a session changes nothing here: its key is unknown, or it ends as it must
         if found is None or found.index != index or signed is None:
             detail = f"registry.bin or events.bin lacks the event of this {entry.kind}"
             raise Fault(VerdictCode.PAYLOAD_MISSING, index, detail)

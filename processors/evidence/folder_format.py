@@ -7,7 +7,8 @@
                                   0: none: it is gone from intake, or was larger than any event may be
                                   1: schema_sha256 ‖ kid ‖ lp(macaw-proof) ‖ lp(body)
                                   2: the record's bytes: they did not decode, or had no usable proof
-    registry.bin              u32 length ‖ u64 audit index ‖ the form of kind 1, for each accepted registry event
+    registry.bin              u32 length ‖ u64 audit index ‖ the form of kind 1, for each accepted registry event; those
+                              of sessions may be absent in both files
     schemas/<sha256>.avsc     the JCS text of every schema that the above were written under
 
 All numbers are big-endian; lp(x) is u32 length ‖ x. This module reads and writes the format without judging it, as
@@ -22,11 +23,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from processors.evidence.audit_log import entry_bytes
+from processors.evidence.known_keys import SESSION_KINDS
 from processors.intake.identify import Received
 from processors.proof import jcs
-from processors.proof.merkle import leaf_hash
 from processors.proof.signing import KEY_BYTES, KID_HEADER, PROOF_HEADER, length_prefixed
+from processors.text.characters import quoted
 from schemas import codec, limits
 from schemas.errors import EvidenceError
 from schemas.events.keys import RootAct
@@ -43,8 +44,9 @@ NO_EVENT = length_prefixed(bytes([ABSENT]))  # as it stands in events.bin
 UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
 REGISTRY_KINDS = frozenset(
-    {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated"}
-    | {"PrincipalRegistered", "PrincipalRevoked", "SessionOpened", "SessionClosed", "SessionRevoked"}
+    {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated", "EngineActivated"}
+    | {"PrincipalRegistered", "PrincipalRevoked"}
+    | SESSION_KINDS
 )
 
 MANIFEST_BYTES_MAX = 64 * 1024
@@ -56,10 +58,6 @@ EVENT_RECORD_BYTES_MAX = limits.INTAKE_MESSAGE_BYTES_MAX + 256  # the broker's b
 
 class FormatError(EvidenceError):
     """Bytes of a folder do not have the form that its format demands."""
-
-
-class PackError(EvidenceError):
-    """The records do not make a folder that could verify; the message names the first that is wrong or missing."""
 
 
 class Folder(Protocol):
@@ -112,7 +110,7 @@ class Manifest:
         except jcs.MalformedJSONError as exc:
             raise FormatError(f"the manifest is {exc}") from exc
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise FormatError(f"the manifest is not an object with format {FORMAT!r}")
+            raise FormatError(f"the manifest is not an object with format {quoted(FORMAT)}")
         size, files = value.get("size"), value.get("files")
         if type(size) is not int or size < 1 or not isinstance(files, dict):
             raise FormatError("the manifest needs `size`, an integer of at least 1, and `files`, an object")
@@ -173,6 +171,15 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
     if len(data) < 4 or len(data) < end:
         raise FormatError("a field is shorter than its length says")
     return data[4:end], data[end:]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A record of the audit topic: framed entry and its two headers; b"" if a header is missing."""
+
+    value: bytes
+    kid: bytes
+    proof: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,109 +277,22 @@ def seals(source: Source, bytes_max: int) -> Iterable[bytes | None]:
         yield None
 
 
-# --- writing --------------------------------------------------------------------------------------------------
+def read_event(entry: AuditEntry, received: Received) -> tuple[EvidenceEvent | None, Event] | None:
+    """Return the event of an intake record, None if it does not decode. Without one proof and one kid it is not signed.
 
-
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
-    """A record of the audit topic: framed entry and its two headers; b"" if a header is missing."""
-
-    value: bytes
-    kid: bytes
-    proof: bytes
-
-
-def pack(
-    records: Iterable[tuple[AuditRecord, Received | None]], *, origin: str, tenant: str, genesis: bytes
-) -> Iterator[tuple[str, bytes]]:
-    """Yield a folder as (file name, piece) from audit records, each with its intake record, or None if that is gone.
-
-    The manifest comes last, so a folder without one was not finished. One record at a time is held in memory.
-
-    Raises:
-        PackError: there is no record, a record is not an audit entry, or the event of a registry entry is gone.
+    The monitor may say that it decodes although it does not: its bytes then travel as they are, for the verifier.
     """
-    packer = _Packer()
-    for record, received in records:
-        yield from packer.add(record, received)
-    if not packer.size:
-        raise PackError("there is no audit entry: the tenant was not founded, or no monitor has run")
-    yield from packer.schema_texts()
-    files = {name: digest.digest() for name, digest in packer.digests.items()}
-    yield (
-        MANIFEST,
-        Manifest(
-            origin=origin, tenant=tenant, genesis=genesis, size=packer.size, last=packer.last, files=files
-        ).encode(),
-    )
-
-
-class _Packer:
-    """The state of `pack` between records: digests, schemas, and the end of the log so far."""
-
-    def __init__(self) -> None:
-        self.digests = {name: sha256() for name in DATA_FILES}
-        self.size = 0
-        self.last = b""
-        self._schemas: dict[bytes, codec.Schema] = {}
-
-    def add(self, record: AuditRecord, received: Received | None) -> Iterator[tuple[str, bytes]]:
-        """Yield the pieces of one entry."""
-        try:
-            schema, body = codec.unframe(record.value)
-            entry: AuditEntry = codec.decode(schema, body)
-        except codec.SchemaError as exc:
-            raise PackError(f"audit record {self.size}: {exc}") from exc
-        if not isinstance(entry, AuditEntry):
-            raise PackError(f"audit record {self.size} is a {schema.name}, want AuditEntry")
-        self._schemas[schema.sha256] = schema
-        data = entry_bytes(schema.sha256, body)
-        kid = record.kid if len(record.kid) == KEY_BYTES else bytes(KEY_BYTES)
-        yield self._piece(ENTRIES, length_prefixed(data))
-        yield self._piece(PROOFS, length_prefixed(kid + record.proof))
-        signed = self._signed(entry, received)
-        yield self._piece(EVENTS, length_prefixed(event_record(signed, received)))
-        if is_registry_entry(entry) and entry.index == self.size:  # a copy is not part of the chain
-            if signed is None:
-                raise PackError(f"intake no longer has the {entry.kind} of entry {self.size}: no folder can be made")
-            yield self._piece(REGISTRY, length_prefixed(RegistryEvent(self.size, signed).encode()))
-        self.last = leaf_hash(data)
-        self.size += 1
-
-    def schema_texts(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the schemas that were used."""
-        for digest, schema in sorted(self._schemas.items()):
-            self.digests[schema_file(digest)] = sha256()
-            yield self._piece(schema_file(digest), schema.text.encode())
-
-    def _piece(self, name: str, data: bytes) -> tuple[str, bytes]:
-        self.digests[name].update(data)
-        return name, data
-
-    def _signed(self, entry: AuditEntry, received: Received | None) -> EvidenceEvent | None:
-        """Return the event with its proof and kid, and store its schemas; None if it does not decode or lacks one."""
-        found = None if received is None else read_event(entry, received)
-        if found is None:
-            return None
-        signed, event = found
-        for digest in (signed.schema_sha256, *acts_of(event)):
-            self._schemas |= {k: s for k, s in codec.by_digest().items() if k == digest}
-        return signed
-
-
-def read_event(entry: AuditEntry, received: Received) -> tuple[EvidenceEvent, Event] | None:
-    """Return the event of an intake record with its proof and kid, and decoded; None if it lacks one of them."""
     if received.value is None or entry.kind == UNDECODABLE_KIND:
         return None
     try:
         schema, body = codec.unframe(received.value)
         event: Event = codec.decode(schema, body)
     except codec.SchemaError:
-        return None  # the monitor says that it does: the bytes travel as they are, for the verifier to see
+        return None
     kids, proofs = ([v for n, v in received.headers if n == name] for name in (KID_HEADER, PROOF_HEADER))
     kid, proof = (found[0] if len(found) == 1 else None for found in (kids, proofs))
     if kid is None or proof is None or len(kid) != KEY_BYTES:
-        return None
+        return None, event
     return EvidenceEvent(schema.sha256, kid, proof, body), event
 
 

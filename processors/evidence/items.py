@@ -23,6 +23,7 @@ class VerdictCode(StrEnum):
     SPLICE = "SPLICE"
     PAYLOAD_MISSING = "PAYLOAD_MISSING"
     SCHEMA_UNKNOWN = "SCHEMA_UNKNOWN"
+    ENGINE_MISSING = "ENGINE_MISSING"  # not a fault of the folder: this version cannot judge the entries from here on
     MALFORMED = "MALFORMED"  # a file does not have its form, or not the digest in the manifest
 
 

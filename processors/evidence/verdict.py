@@ -19,6 +19,9 @@ monitor key. A change to a file cannot make that; only a monitor that wrote two 
 An entry's key must be live in the registry as it was *before* the entry's own event, so the entry that records a key's
 revocation is the last that the key may sign. The founding entry alone is judged after its event, which brings the key.
 
+**ENGINE_MISSING** is said of the first entry that this version cannot judge, because an entry before it activated an
+engine that is not installed here. It is no fault of the folder: a version with that engine gives the verdict.
+
 Digests in the manifest are compared last. They cover the bytes that no other check reads, such as the one that marks an
 event as absent. They are not a signature: after cutting the tail off every file and writing a new manifest, an attacker
 has a shorter log that is whole. Only a witness can tell, and therefore a log without one is UNWITNESSED, never OK.
@@ -55,7 +58,9 @@ from processors.evidence.folder_format import (
 from processors.evidence.items import Fault, Item, VerdictCode
 from processors.policy.errors import RULE_ERRORS
 from processors.proof import merkle
+from processors.state.engines import EngineMissingError, Engines
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import codec
 from schemas.topics import is_tenant_id
 
@@ -82,8 +87,10 @@ class AuditVerdict:
     absent: tuple[tuple[int, int], ...] = ()
 
 
-def verify(folder: Folder, *, genesis: bytes) -> AuditVerdict:
+def verify(folder: Folder, *, genesis: bytes, engines: Engines | None = None) -> AuditVerdict:
     """Return the verdict on a folder for the genesis that the caller pins. Requires 32 bytes.
+
+    `engines` are the ones whose entries can be judged; without it, those of this version.
 
     Never raises for the contents of the files. Errors of `folder.read` pass through.
     """
@@ -91,9 +98,11 @@ def verify(folder: Folder, *, genesis: bytes) -> AuditVerdict:
     progress = EntryProgress()
     code, index, detail = VerdictCode.UNWITNESSED, None, "whole and signed, but no witness has seen it"
     try:
-        _Walk(folder, genesis, progress).run()
+        _Walk(folder, genesis, progress, engines).run()
     except Fault as fault:
         code, index, detail = fault.code, fault.index, fault.detail
+    except EngineMissingError as exc:
+        code, index, detail = VerdictCode.ENGINE_MISSING, progress.size, str(exc)
     except RULE_ERRORS as exc:  # here as in the fold, bytes that break a rule are refused, never passed
         code, index, detail = VerdictCode.MALFORMED, progress.size, f"a check could not be made: {type(exc).__name__}"
     return AuditVerdict(
@@ -110,7 +119,7 @@ def verify(folder: Folder, *, genesis: bytes) -> AuditVerdict:
 class _Walk:
     """One pass over the files of a folder."""
 
-    def __init__(self, folder: Folder, genesis: bytes, progress: EntryProgress) -> None:
+    def __init__(self, folder: Folder, genesis: bytes, progress: EntryProgress, engines: Engines | None) -> None:
         self._names = frozenset(folder.names())
         self._manifest = _manifest(folder, self._names, genesis)
         self._sources = {name: Source(folder.read(name)) for name in DATA_FILES}
@@ -119,7 +128,11 @@ class _Walk:
             frozenset(d for d in codec.by_digest() if self._schema_digests.get(schema_file(d)) == d)
         )
         self._progress = progress
-        self._judge = Judge(self._manifest, self._schemas, self._sources[REGISTRY], progress)
+        tables = Tables(
+            tenant=self._manifest.tenant, deployment=self._manifest.deployment, genesis=genesis, engines=engines
+        )
+        self._first_prev = tables.prev
+        self._judge = Judge(tables, self._schemas, self._sources[REGISTRY], progress)
         self._end: Fault | None = None
 
     def run(self) -> None:
@@ -184,11 +197,7 @@ class _Walk:
         """True if an entry names the leaf of the one before; an entry that does not decode passes."""
         if item.entry is None:
             return True
-        return item.entry.prev == (before.leaf if before else self._first_prev())
-
-    def _first_prev(self) -> bytes:
-        manifest = self._manifest
-        return Tables(tenant=manifest.tenant, deployment=manifest.deployment, genesis=manifest.genesis).prev
+        return item.entry.prev == (before.leaf if before else self._first_prev)
 
     def _broken_link(self, before: Item | None, item: Item) -> Fault:
         if before is not None and self._holds(before) and self._is_signed(item):
@@ -210,7 +219,7 @@ class _Walk:
     def _holds(self, item: Item) -> bool:
         try:
             self._judge.settle(item)
-        except Fault:
+        except (Fault, EngineMissingError):
             return False
         return True
 
@@ -249,7 +258,7 @@ class _Walk:
                 raise Fault(
                     VerdictCode.MALFORMED,
                     None,
-                    f"the {what} {'lacks' if name in want else 'has unused'} {name[:100]!r}",
+                    f"the {what} {'lacks' if name in want else 'has unused'} {quoted(name[:100])}",
                 )
         digests = {name: source.digest() for name, source in self._sources.items()} | self._schema_digests
         for name, digest in self._manifest.files.items():

@@ -11,9 +11,8 @@ from processors.policy.errors import AttributeInvalidError
 from processors.policy.index import Remembered
 from processors.policy.names import TOOL_PREFIX
 from processors.policy.resolve import Subject
-from processors.policy.text import nfc
-from processors.proof import jcs
 from processors.refusal import Refusal
+from processors.text.forms import is_stream_safe, nfc
 from schemas import limits
 from schemas.events.attributes import LISTS, NAMES, READ_BY_POLICIES, TEXTS, Attributes, size_of, texts_of, weight_of
 from schemas.reasons import Reason
@@ -89,7 +88,7 @@ def _check(attributes: Attributes) -> None:
         got = f"got {size} bytes of attributes, want at most {limits.ATTRIBUTES_BYTES_MAX}"
         raise Refusal(Reason.ATTRIBUTE_INVALID, got)
     # First, because normalising a text that is not stream-safe takes long.
-    if not jcs.is_stream_safe("\n".join(texts_of(attributes))):
+    if not is_stream_safe("\n".join(texts_of(attributes))):
         raise Refusal(Reason.ATTRIBUTE_INVALID, "an attribute has a text with too many combining marks in a row")
     for name in LISTS:
         listed: tuple[str, ...] = getattr(attributes, name)

@@ -22,6 +22,7 @@ from processors.policy.paths import parse_path
 from processors.policy.patterns import check_pattern, resource_name
 from processors.refusal import Refusal
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import limits
 from schemas.events.tools import ToolDeclaration
 from schemas.reasons import Reason
@@ -62,7 +63,7 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
 def _together(before: Sequence[ToolDeclaration], now: Sequence[ToolDeclaration]) -> tuple[ToolDeclaration, ...]:
     """Return the operations that instances of two versions offer together. Raises Refusal REGISTRATION_CONFLICT."""
     known, new = ({declared.resource: declared for declared in tools} for tools in (before, now))
-    for resource in known.keys() & new.keys():
+    for resource in sorted(known.keys() & new.keys()):
         if contract(known[resource]) != contract(new[resource]):
             raise Refusal(Reason.REGISTRATION_CONFLICT, "a live instance declares it otherwise; revoke the tool first")
     if known.keys() - new.keys() and new.keys() - known.keys():
@@ -79,7 +80,9 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
     key = declared.resource.encode("utf-8", "surrogatepass")
     owner = tables.resources.get(key)
     if owner is not None and owner.principal_id != name:
-        raise Refusal(Reason.RESOURCE_TAKEN, f"the resource belongs to {owner.principal_id!r}; choose another name")
+        raise Refusal(
+            Reason.RESOURCE_TAKEN, f"the resource belongs to {quoted(owner.principal_id)}; choose another name"
+        )
     _check_resource(declared.resource)
     if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"`timeout_ms` is 1 to {limits.TOOL_TIMEOUT_MS_MAX}")

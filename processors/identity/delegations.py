@@ -31,10 +31,10 @@ from processors.policy.errors import PolicyError
 from processors.policy.limits import CACHED_SCOPES_MAX, DELEGATION_DEPTH_MAX
 from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
-from processors.policy.text import fold
 from processors.refusal import Refusal
 from processors.state.shares import check_room, with_guest
 from processors.state.tables import Tables
+from processors.text.forms import fold
 from schemas import limits
 from schemas.events.attributes import NONE, Attributes
 from schemas.events.workflow import DelegationGranted, DelegationRevoked

@@ -19,6 +19,7 @@ from processors.intake.identify import Signer
 from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import limits
 from schemas.events.attributes import LISTS, TEXTS, Attributes, size_of
 from schemas.reasons import Reason
@@ -54,7 +55,7 @@ def charge(tables: Tables, signer: Signer, body: PrincipalRegistered) -> None:
     row = tables.keys.rows[signer.kid]
     grant = row.enrolment
     if grant is None or body.role not in grant.roles:
-        raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {body.role!r}")
+        raise Refusal(Reason.WRONG_ROLE, f"this enrolment key may not register role {quoted(body.role)}")
     principal = tables.principals.get(body.key.principal_id.encode())
     foreign = principal is not None and not _is_renewal(tables, principal.registered_by, signer)
     if foreign and grant.name_pattern != body.key.principal_id:
@@ -90,10 +91,12 @@ def check_attributes(most: Attributes, given: Attributes) -> None:
     """Raise Refusal ATTRIBUTE_INVALID unless `given` is within what a grant allows at most."""
     for name in LISTS:
         if not set(getattr(given, name)) <= set(getattr(most, name)):
-            raise Refusal(Reason.ATTRIBUTE_INVALID, f"{name!r} holds a value that the enrolment key may not give")
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"{quoted(name)} holds a value that the enrolment key may not give")
     for name in TEXTS:
         if getattr(given, name) != getattr(most, name):
-            raise Refusal(Reason.ATTRIBUTE_INVALID, f"{name!r} must be exactly as in the grant of the enrolment key")
+            raise Refusal(
+                Reason.ATTRIBUTE_INVALID, f"{quoted(name)} must be exactly as in the grant of the enrolment key"
+            )
     if given.attests:
         raise Refusal(Reason.ATTRIBUTE_INVALID, "'attests' must be empty; a tool lists patterns in its operations")
 

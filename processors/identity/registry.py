@@ -21,6 +21,7 @@ from processors.proof import sealing, signing
 from processors.proof.signing import SignatureError
 from processors.refusal import Refusal
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import limits
 from schemas.events.attributes import NONE
 from schemas.events.keys import KeyOffer
@@ -158,7 +159,7 @@ def enter(
     name = offer.principal_id.encode()
     principal = tables.principals.get(name) or PrincipalRow(role=role, registered_by=by, kids=(), tools=())
     if principal.role != role:
-        raise Refusal(Reason.REGISTRATION_CONFLICT, f"the principal is registered with role {principal.role!r}")
+        raise Refusal(Reason.REGISTRATION_CONFLICT, f"the principal is registered with role {quoted(principal.role)}")
     alike = tables.keys.of(("known as", names.known_as(offer.principal_id)))
     for other in alike[:1]:  # one is enough: this check keeps the names of all of them equal
         if tables.keys.rows[other].principal_id != offer.principal_id:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TypeVar
 
+from processors.identity import engines
 from processors.identity.keys import spend
 from processors.identity.registry import check_offer, check_point, enter, revoke_keys
 from processors.policy import names
@@ -69,6 +70,7 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
             data=body.data,
         ),
     )
+    engines.begin(tables, body)
     for key in body.root_keys:
         check_point(key)
         enter_root(tables, key)

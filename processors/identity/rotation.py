@@ -1,4 +1,4 @@
-"""Rotation: a key ends, and another takes its place. What the old key signed before still counts.
+"""Rotation: a key ends, and another takes its place. Earlier statements of the old key still count.
 
 An admin rotates keys of monitors, bridges, enrolment, approvers and attesters. Programs need no rotation: they register
 a further instance key and revoke the old one. Every key but a monitor's may replace its own X25519 half, which opens
@@ -16,6 +16,7 @@ from processors.identity.registry import check_free, check_offer
 from processors.intake.identify import Signer
 from processors.refusal import Refusal
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas.events.keys import KeyRotated
 from schemas.reasons import Reason
 from schemas.words import Role
@@ -39,12 +40,12 @@ def rotate(tables: Tables, signer: Signer, body: KeyRotated) -> bytes | None:
     if old is None:
         raise Refusal(Reason.UNKNOWN_KEY, "no registered key has the `kid` that shall end")
     if old.role not in ROTATED_BY_ADMIN:
-        want = f"keys of role {old.role!r} are not rotated by an admin; see docs/wire.md 7"
+        want = f"keys of role {quoted(old.role)} are not rotated by an admin; see docs/wire.md 7"
         raise Refusal(Reason.WRONG_ROLE, want)
     if not is_live(tables, old):
         raise Refusal(Reason.REVOKED_KEY if old.revoked_at is not None else Reason.EXPIRED_KEY, "the key has ended")
     if body.key.principal_id != old.principal_id:
-        raise Refusal(Reason.WRONG_PRINCIPAL, f"the key that ends belongs to {old.principal_id!r}")
+        raise Refusal(Reason.WRONG_PRINCIPAL, f"the key that ends belongs to {quoted(old.principal_id)}")
     if body.expires_at is not None and body.expires_at <= tables.now:
         raise Refusal(Reason.EXPIRED_KEY, "`expires_at` is not in the future")
     check_offer(body.key, old.role, tables.genesis)
@@ -72,7 +73,7 @@ def _rotate_sealing(tables: Tables, signer: Signer, body: KeyRotated) -> None:
     if body.key.ed25519 != row.ed25519:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a key replaces its own X25519 half only; an admin rotates the whole key")
     if body.key.principal_id != row.principal_id:
-        raise Refusal(Reason.WRONG_PRINCIPAL, f"the key belongs to {row.principal_id!r}")
+        raise Refusal(Reason.WRONG_PRINCIPAL, f"the key belongs to {quoted(row.principal_id)}")
     if body.expires_at is not None:
         raise Refusal(Reason.NOT_SUPPORTED, "a key cannot change its own end: leave `expires_at` out")
     if body.key.x25519 == row.x25519:

@@ -20,12 +20,13 @@ from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import limits
 from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked, SignedEvent
 from schemas.rows import KeyRow, PersonRow, SessionRow
-from schemas.words import RegistryKind, Role
+from schemas.words import Role
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: SignedEvent | None = None) -> bytes:
@@ -103,10 +104,10 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, At
     if body.token_sha256 is not None:
         raise Refusal(Reason.NOT_SUPPORTED, "`token_sha256` must be absent: tokens are not verified yet")
     if not body.principal_id.startswith(names.PERSON_PREFIX):
-        want = f"a bridge opens sessions only for names that begin with {names.PERSON_PREFIX!r}"
+        want = f"a bridge opens sessions only for names that begin with {quoted(names.PERSON_PREFIX)}"
         raise Refusal(Reason.WRONG_PRINCIPAL, want)
     if body.principal_id == names.PERSON_PREFIX:
-        raise Refusal(Reason.NAME_INVALID, f"the name has no character after {names.PERSON_PREFIX!r}")
+        raise Refusal(Reason.NAME_INVALID, f"the name has no character after {quoted(names.PERSON_PREFIX)}")
     names.check_printable(body.principal_id)
     if body.attributes is None:
         raise Refusal(Reason.ATTRIBUTE_INVALID, "`attributes` is missing: a bridge must give the person's attributes")
@@ -225,8 +226,7 @@ def lives(tables: Tables, session_id: bytes) -> bool:
 
 def remove(tables: Tables, effects: Effects, session_id: bytes) -> None:
     """Delete a session and its sequence. Called at a time when any further event of its key would be too old."""
-    effects.leave_registry(RegistryKind.SESSION, session_id)
-    effects.leave_registry(RegistryKind.ENDED, session_id)
+    effects.leave_sessions(session_id)
     tables.sessions.delete(session_id)
     if tables.sequences.get(session_id) is not None:
         tables.sequences.delete(session_id)

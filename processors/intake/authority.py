@@ -6,6 +6,7 @@ A role that is not in the row of an event may not sign it; an event without a ro
 from __future__ import annotations
 
 from processors.refusal import Refusal
+from processors.text.characters import quoted
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
@@ -105,10 +106,12 @@ _SEE = "; docs/authority.md lists the roles that may"
 def check_may_sign(role: str, body: Body) -> None:
     """Raise Refusal WRONG_ROLE unless keys of `role` may sign events like `body`."""
     if role not in MAY_SIGN.get(type(body), frozenset()):
-        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {role!r}{_SEE}")
+        raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {quoted(role)}{_SEE}")
 
 
 def check_may_register(role: str, registered: str) -> None:
     """Raise Refusal WRONG_ROLE unless keys of `role` may register keys of role `registered`."""
     if role not in MAY_REGISTER.get(registered, frozenset()):
-        raise Refusal(Reason.WRONG_ROLE, f"role {registered!r} may not be registered by role {role!r}{_SEE}")
+        raise Refusal(
+            Reason.WRONG_ROLE, f"role {quoted(registered)} may not be registered by role {quoted(role)}{_SEE}"
+        )

@@ -25,6 +25,7 @@ from processors.proof.signing import (
 )
 from processors.refusal import Refusal
 from processors.state.tables import Tables
+from processors.text.characters import quoted
 from schemas import codec, limits
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated, RootRotated, RootRotation
@@ -324,6 +325,6 @@ def _founder(tables: Tables, kid: bytes, event: Event, claim: Claim) -> Signer:
 def check_names(event: Event, signer: Signer) -> None:
     """Raise Refusal WRONG_PRINCIPAL unless the header names the signer's principal and session."""
     if event.header.principal_id != signer.principal_id:
-        raise Refusal(Reason.WRONG_PRINCIPAL, f"the key belongs to {signer.principal_id!r}")
+        raise Refusal(Reason.WRONG_PRINCIPAL, f"the key belongs to {quoted(signer.principal_id)}")
     if event.header.session_id != (signer.kid if signer.session else None):
         raise Refusal(Reason.WRONG_PRINCIPAL, "session_id is not the kid of the signing session")

@@ -11,7 +11,6 @@ from typing import Any
 
 from processors.refusal import Refusal
 from schemas.events.attributes import Attributes
-from schemas.events.engines import EngineActivated
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.tools import ToolDeclaration, ToolsOffered
 from schemas.events.workflow import ContextWritten
@@ -19,7 +18,7 @@ from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, InvocationRequested, PrincipalRegistered, ResultReported, SessionOpened
 
 BODIES: frozenset[type] = frozenset({
-    ToolsOffered, IdentityProviderTrusted, IdentityProviderDistrusted, EngineActivated,
+    ToolsOffered, IdentityProviderTrusted, IdentityProviderDistrusted,
 })  # fmt: skip
 FIELDS: Mapping[type, tuple[str, ...]] = {
     InvocationRequested: ("target", "bodies"),

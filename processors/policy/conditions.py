@@ -30,8 +30,9 @@ from processors.policy.expressions import (
 )
 from processors.policy.globs import denying, matching
 from processors.policy.named import Condition, is_of_name, spelt_otherwise
-from processors.policy.text import fold, utf8_size
 from processors.policy.times import FIELDS, NOW, local_time
+from processors.text.characters import utf8_size
+from processors.text.forms import fold
 
 _Reader = Callable[[Evaluation], object]
 

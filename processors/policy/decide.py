@@ -27,9 +27,10 @@ from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.plan import Denial, Plan, make_plan
 from processors.policy.resolve import Subject
 from processors.policy.stages import judge_alternative
-from processors.policy.text import nfc, utf8_size
 from processors.policy.verdict import Verdict, denied, lowest
 from processors.proof.jcs import JSONValue
+from processors.text.characters import utf8_size
+from processors.text.forms import nfc
 from schemas.words import Outcome, Stage
 
 __all__ = ["Circumstances", "PolicyIndex", "Verdict", "decide", "index_policies"]

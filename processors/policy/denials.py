@@ -13,9 +13,10 @@ from processors.policy.parameter_checks import Test, equality_key
 from processors.policy.paths import MISMATCH, reached
 from processors.policy.specs import DeniedParameter
 from processors.policy.spellings import is_path, path_patterns, path_spellings
-from processors.policy.text import fold, utf8_size
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from processors.text.characters import utf8_size
+from processors.text.forms import fold, is_stream_safe
 
 _DENIED, _TYPE = "PARAM_DENIED", "PARAM_TYPE"
 
@@ -74,7 +75,7 @@ class _Items:
         spend(work, limits.ITEM_UNITS)
         if not leaf.isascii():
             spend(work, limits.TEXT_UNITS + limits.TEXT_BYTE_UNITS * utf8_size(leaf))
-            if not jcs.is_stream_safe(leaf):
+            if not is_stream_safe(leaf):
                 return True
         text = fold(leaf)
         spend(work, len(text) * (1 if leaf.isascii() else limits.FOLDED_UNITS))

@@ -32,10 +32,10 @@ from processors.policy.requirements import (
 )
 from processors.policy.sequences import SequenceRule, parse_sequence
 from processors.policy.specs import DeniedParameter, ParameterConstraint, parse_denied_parameters, parse_parameters
-from processors.policy.text import has_hidden, has_outer_blanks
 from processors.policy.times import parse_time
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from processors.text.characters import has_hidden, has_outer_blanks
 
 __all__ = ["ParameterConstraint", "PolicyDocument", "PolicyError", "parse_inline", "parse_policy", "pointer_to"]
 

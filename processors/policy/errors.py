@@ -7,6 +7,7 @@ AttributeInvalidError   a session attribute    the session is refused with ATTRI
 WorkExceededError       an evaluation          the call is denied with LIMIT_EXCEEDED
 """
 
+from processors.text.characters import quoted
 from schemas.errors import InputError
 
 # What a rule may raise: the call is denied INTERNAL_ERROR. Anything else is a failure of the machine, no decision.
@@ -20,7 +21,7 @@ class PolicyError(InputError):
     """
 
     def __init__(self, code: str, pointer: str, want: str = "") -> None:
-        super().__init__(f"{code} at {pointer!r}")
+        super().__init__(f"{code} at {quoted(pointer)}")
         self.code = code
         self.pointer = pointer
         self.want = want

@@ -11,9 +11,9 @@ from processors.policy import limits
 from processors.policy.errors import WorkExceededError
 from processors.policy.patterns import ResourceName
 from processors.policy.resolve import Subject
-from processors.policy.text import nfc, utf8_size
-from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from processors.text.characters import utf8_size
+from processors.text.forms import is_stream_safe, nfc
 
 
 class Session(NamedTuple):
@@ -185,7 +185,7 @@ def inspected(text: str, work: Work) -> str | None:
     if text.isascii():
         return text
     spend(work, limits.TEXT_UNITS + limits.TEXT_BYTE_UNITS * utf8_size(text))
-    return nfc(text) if jcs.is_stream_safe(text) else None
+    return nfc(text) if is_stream_safe(text) else None
 
 
 ABSENT = object()  # no member, no item: different from null

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import re2
 
 from processors.policy import limits
-from processors.policy.text import fold
+from processors.text.forms import fold
 
 Test = Callable[[str], bool]
 

@@ -16,7 +16,7 @@ from processors.policy.documents import parse_policy
 from processors.policy.errors import BrokenChainError, ResourceInvalidError
 from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.resolve import Layer, Subject, placement, resource_ids, spelt_ids
-from processors.policy.text import fold
+from processors.text.forms import fold
 
 
 class Entry(Protocol):

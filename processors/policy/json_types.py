@@ -7,9 +7,10 @@ from collections.abc import Collection
 
 from processors.policy import limits
 from processors.policy.errors import PolicyError
-from processors.policy.text import has_control, nfc_value
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from processors.text.characters import has_control
+from processors.text.forms import is_stream_safe, nfc
 
 _JSON_CODES = {"duplicate": "E_JSON_DUPLICATE", "number": "E_JSON_NUMBER", "surrogate": "E_TEXT", "marks": "E_TEXT"}
 _LIMIT_CAUSES = frozenset({"depth", "nodes"})
@@ -40,10 +41,21 @@ def read_object(text: bytes) -> dict[str, JSONValue]:
         code = "E_LIMIT" if error.cause in _LIMIT_CAUSES else _JSON_CODES.get(error.cause, "E_JSON")
         raise PolicyError(code, "") from None
     if not text.isascii() or b"\\u" in text:
-        if not jcs.is_stream_safe(jcs.canonical(value).decode()):  # normalising it would take quadratic time
+        if not is_stream_safe(jcs.canonical(value).decode()):  # normalising it would take quadratic time
             raise PolicyError("E_TEXT", "")
         value = nfc_value(value)
     return as_object(value, "")
+
+
+def nfc_value(value: JSONValue) -> JSONValue:
+    """Return a JSON value with every text and member name in NFC. Requires names that stay distinct."""
+    if isinstance(value, str):
+        return nfc(value)
+    if isinstance(value, list):
+        return [nfc_value(item) for item in value]
+    if isinstance(value, dict):
+        return {nfc(name): nfc_value(member) for name, member in value.items()}
+    return value
 
 
 def as_object(value: JSONValue, pointer: str) -> dict[str, JSONValue]:

@@ -14,8 +14,9 @@ from processors.policy.evaluation import Parameters, Work, spend
 from processors.policy.json_types import as_list, as_object, as_text, document_order, pointer_to
 from processors.policy.paths import EVERY, ParsedPath, Step, parse_path
 from processors.policy.patterns import check_pattern
-from processors.policy.text import nfc
 from processors.proof.jcs import JSONValue
+from processors.text.characters import is_printable
+from processors.text.forms import nfc
 
 _UNLISTED = "PARAM_UNLISTED"
 _SHOWN_CHARS_MAX = 64  # of a name that a caller chose
@@ -91,7 +92,7 @@ class ListedTest:
         if steps is None:
             return None
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
-        return path[:_SHOWN_CHARS_MAX] if path.isprintable() else ""
+        return path[:_SHOWN_CHARS_MAX] if is_printable(path) else ""
 
 
 def _first_other(value: JSONValue, nodes: list[_Node], work: Work) -> list[str | int] | None:

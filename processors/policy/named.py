@@ -5,7 +5,7 @@ from collections.abc import Callable
 from processors.policy import limits
 from processors.policy.evaluation import Evaluation, spend
 from processors.policy.expressions import Operand, Path
-from processors.policy.text import utf8_size
+from processors.text.characters import utf8_size
 
 Condition = Callable[[Evaluation], bool | None]
 

@@ -6,11 +6,9 @@ is exact.
 
 from __future__ import annotations
 
-import unicodedata
-
-from processors.policy.invisible import is_plain_text
-from processors.policy.text import fold, nfkc
 from processors.refusal import Refusal
+from processors.text.characters import has_outer_blanks, is_plain_text, single_spaced
+from processors.text.forms import fold, nfc, nfkc
 from schemas import limits
 from schemas.reasons import Reason
 
@@ -46,9 +44,9 @@ def check_tool_name(name: str) -> None:
 
 def check_printable(name: str) -> None:
     """Raise Refusal NAME_INVALID unless `name` is 1 to 256 characters that all show, without outer blanks or `*`."""
-    if not 0 < len(name) <= limits.NAME_CHARS_MAX or not is_plain_text(name) or name != name.strip() or "*" in name:
+    if not 0 < len(name) <= limits.NAME_CHARS_MAX or not is_plain_text(name) or has_outer_blanks(name) or "*" in name:
         raise Refusal(Reason.NAME_INVALID, "want 1 to 256 printable, visible characters without * or outer blanks")
-    if unicodedata.normalize("NFC", name) != name:
+    if nfc(name) != name:
         # Policies are looked up by names in NFC: another spelling would inherit what is somebody else's.
         raise Refusal(Reason.NAME_INVALID, "want a name in Unicode's normal form C")
 
@@ -58,7 +56,7 @@ def known_as(name: str) -> str:
 
     For comparisons in which being the same forbids something, and for no others.
     """
-    return " ".join(fold(name).split()).removeprefix(PERSON_PREFIX)
+    return single_spaced(fold(name)).removeprefix(PERSON_PREFIX)
 
 
 def meets(pattern: str, name: str) -> bool:

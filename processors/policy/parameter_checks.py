@@ -9,13 +9,15 @@ from collections.abc import Callable
 from processors.policy import limits
 from processors.policy.evaluation import ABSENT, Parameters, Work, inspected, spend
 from processors.policy.globs import grant_glob
+from processors.policy.json_types import nfc_value
 from processors.policy.paths import MISMATCH, ParsedPath, reached
 from processors.policy.patterns import is_one_path
 from processors.policy.regexes import Regex
 from processors.policy.specs import ParameterConstraint
-from processors.policy.text import nfc, nfc_value, utf8_size
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from processors.text.characters import utf8_size
+from processors.text.forms import is_stream_safe, nfc
 
 Test = Callable[[Parameters, Work], str]
 _ValueTest = Callable[[object, Work], str]
@@ -228,7 +230,7 @@ def equality_key(value: object, work: Work | None = None) -> str | bytes:
     if isinstance(value, str):
         if work is not None:
             spend(work, 0 if value.isascii() else limits.TEXT_UNITS + limits.TEXT_BYTE_UNITS * utf8_size(value))
-        return nfc(value) if jcs.is_stream_safe(value) else b""
+        return nfc(value) if is_stream_safe(value) else b""
     if type(value) is int:  # the bytes that follow anyway, sooner
         return b"%d" % value
     if type(value) is bool:
@@ -239,7 +241,7 @@ def equality_key(value: object, work: Work | None = None) -> str | bytes:
         written = jcs.canonical(value)
         if work is not None:
             spend(work, limits.KEY_BYTE_UNITS * len(written))
-        return jcs.canonical(nfc_value(value)) if jcs.is_stream_safe(written.decode()) else b""  # type: ignore[arg-type]
+        return jcs.canonical(nfc_value(value)) if is_stream_safe(written.decode()) else b""  # type: ignore[arg-type]
     except jcs.NotJSONError:
         return b""  # equal to nothing that a policy can hold
 

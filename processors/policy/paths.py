@@ -8,7 +8,7 @@ import re2
 from processors.policy import limits
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import ABSENT, Parameters, Work, member, spend
-from processors.policy.text import has_control
+from processors.text.characters import has_control
 
 ANYWHERE = "*"  # in denied parameters: every string and member name
 

@@ -20,8 +20,8 @@ import re2
 from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.globs import folded_grant, granting, restricting, star_runs
-from processors.policy.text import fold, has_control, has_hidden, has_outer_blanks, has_unassigned, nfc, nfkc
-from processors.proof import jcs
+from processors.text.characters import has_control, has_hidden, has_outer_blanks, is_assigned
+from processors.text.forms import fold, is_stream_safe, nfc, nfkc
 
 VAULT_DOMAIN = "vault"  # of what sessions keep on the log
 DEFAULT_DOMAIN = "tool:"  # of a name without a domain (docs/mapl.md 2)
@@ -106,8 +106,8 @@ def _read_name(text: str) -> ResourceName:
     if "*" in name:  # to be written %2A: a name must never read as a pattern
         raise ResourceInvalidError("star in a resource name")
     decoded, compatible = _forms(name)
-    for spelling in {name, *decoded, *compatible, *map(nfkc, decoded)}:
-        _check_spelling(spelling)
+    for spelling in dict.fromkeys((name, *decoded, *compatible, *map(nfkc, decoded))):
+        _check_spelling(spelling)  # INVARIANT: in this order, not a set's: the first fault is told, and is on the log
     spellings = [fold(name), *(fold(last).removesuffix("/") for last in (decoded[-1], compatible[-1]))]
     # Half of the world's programs take `\` for a slash, and several slashes for one.
     spellings += [spelling.replace("\\", "/") for spelling in spellings if "\\" in spelling]
@@ -214,7 +214,7 @@ def _percent_decoded(text: str) -> str:
         decoded = unquote_to_bytes(text).decode()
     except UnicodeError:
         raise ResourceInvalidError("resource name is not UTF-8") from None
-    if not jcs.is_stream_safe(decoded):  # before it is normalised, which would take long
+    if not is_stream_safe(decoded):  # before it is normalised, which would take long
         raise ResourceInvalidError("too many marks in a resource name")
     return decoded
 
@@ -236,7 +236,7 @@ def _check_spelling(name: str) -> None:
 
 
 def _is_misleading(text: str) -> bool:
-    return has_outer_blanks(text) or has_hidden(text) or has_unassigned(text)
+    return has_outer_blanks(text) or has_hidden(text) or not is_assigned(text)
 
 
 def _has_empty_segment(text: str) -> bool:
@@ -257,7 +257,7 @@ def is_one_path(text: str) -> bool:
         decoded, compatible = _forms(text)
     except ResourceInvalidError:
         return False
-    spellings = {*decoded, *compatible, *map(nfkc, decoded)}
+    spellings = dict.fromkeys((*decoded, *compatible, *map(nfkc, decoded)))
     return not any(_is_misleading(one) or _has_empty_segment(one) or _has_dot_segment(one) for one in spellings)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from processors.policy import limits
 from processors.policy.documents import ORGANISATION_PREFIX, PolicyDocument, parse_policy
 from processors.policy.errors import PolicyError
-from processors.policy.text import nfc
+from processors.text.forms import nfc
 
 ADMIN, ORGANISATION = "admin", "organisation"
 

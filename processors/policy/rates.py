@@ -10,7 +10,7 @@ then a bucket can hold a time that no call could have left (ADR 0016), and is ta
 
 from typing import NamedTuple
 
-from processors.policy.text import fold
+from processors.text.forms import fold
 
 _MINUTE_US = 60_000_000
 _BETWEEN = b"\x00"  # no name holds it

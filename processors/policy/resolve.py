@@ -15,7 +15,8 @@ from processors.policy import limits
 from processors.policy.errors import AttributeInvalidError
 from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.rates import bucket_prefix
-from processors.policy.text import has_hidden, nfc, nfkc
+from processors.text.characters import has_hidden
+from processors.text.forms import casefold, nfc, nfkc
 
 CLEARANCE_DEFAULT = "standard"
 SERVICE_TYPE = "service"  # a subject of any other type, or of none, is judged as a user
@@ -184,7 +185,7 @@ def slug(value: str) -> str:
 
 
 def _slug(value: str) -> str:
-    return str(_NOT_IN_SLUG.sub("-", nfkc(value).casefold())).strip("-")
+    return str(_NOT_IN_SLUG.sub("-", casefold(nfkc(value)))).strip("-")
 
 
 _remembered_slug = lru_cache(maxsize=limits.CACHED_NAMES_MAX)(_slug)

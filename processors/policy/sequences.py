@@ -32,8 +32,8 @@ from processors.policy.paths import MISMATCH, ParsedPath, parse_path, reached
 from processors.policy.patterns import ResourceName, check_pattern, grants, restricts
 from processors.policy.regexes import Regexes
 from processors.policy.requirements import parse_key
-from processors.policy.text import fold
 from processors.proof.jcs import JSONValue
+from processors.text.forms import fold
 
 DAY_MS = 86_400_000
 FOR_EVER = 2**62  # ms; until when a cell stays that nothing ends

@@ -10,8 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from processors.policy import limits
 from processors.policy.patterns import SLASH_LOOKALIKES
-from processors.policy.text import fold
-from processors.proof import jcs
+from processors.text.forms import fold, is_stream_safe
 
 _SEPARATORS = frozenset({"/", "\\"}) | SLASH_LOOKALIKES
 _AS_SLASH = dict.fromkeys(map(ord, _SEPARATORS), "/")
@@ -46,7 +45,7 @@ def path_spellings(folded: str) -> tuple[str, ...] | None:
         decoded = unquote_to_bytes(text).decode(errors="replace")
         if decoded == text:
             break
-        if not decoded.isascii() and not jcs.is_stream_safe(decoded):
+        if not decoded.isascii() and not is_stream_safe(decoded):
             return None  # normalising it would take too long
         text = fold(decoded)
     else:

@@ -6,8 +6,9 @@ machine must not decide a call. Proleptic Gregorian; leap seconds do not exist.
 
 import importlib
 import importlib.resources
+import io
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
@@ -70,14 +71,21 @@ def zone_named(name: str, pointer: str) -> tzinfo:
 
 @cache
 def _zone_names() -> frozenset[str]:
-    return frozenset(importlib.resources.files(_DATABASE).joinpath("zones").read_text("ascii").split())
+    return frozenset(importlib.resources.files(_DATABASE).joinpath("zones").read_text("ascii").split("\n")) - {""}
 
 
 @cache
 def _load(name: str) -> ZoneInfo:
-    place = importlib.resources.files(_DATABASE).joinpath("zoneinfo", *name.split("/"))
-    with place.open("rb") as file:
-        return ZoneInfo.from_file(file, name)
+    return ZoneInfo.from_file(io.BytesIO(_file(name)), name)
+
+
+def _file(name: str) -> bytes:
+    return importlib.resources.files(_DATABASE).joinpath("zoneinfo", *name.split("/")).read_bytes()
+
+
+def zone_files() -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the file of every zone that a policy can name, by name."""
+    return ((name, _file(name)) for name in sorted(_zone_names()) if "/" in name)
 
 
 @lru_cache(maxsize=limits.CACHED_ZONE_SECONDS_MAX)

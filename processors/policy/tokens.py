@@ -14,7 +14,8 @@ _IN_NUMBER = _DIGITS | frozenset(".eE+-")
 _BLANKS = frozenset(" \t\r\n")
 _SYMBOLS = ("==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]", ",", ".")
 _WORDS = ("and", "or", "not", "in", "matches", "true", "false", "null")
-_KEYWORDS = {spelling: word for word in _WORDS for spelling in (word, word.upper())}
+_CAPITALS = ("AND", "OR", "NOT", "IN", "MATCHES", "TRUE", "FALSE", "NULL")
+_KEYWORDS = dict(zip((*_WORDS, *_CAPITALS), (*_WORDS, *_WORDS), strict=True))
 
 
 class TokenKind(Enum):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from processors.proof import signing
-from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Place, SigningKey
+from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, Place, Signs
 from schemas import codec
 from schemas.events.keys import KeyOffer
 from schemas.records import Body, Event, Header, TenantFounded
@@ -63,13 +63,13 @@ def draft_event(
     return Draft(header.event_id, schema.prefix + datum, place.leaf(datum))
 
 
-def sign_drafts(key: SigningKey, drafts: Sequence[Draft]) -> list[list[tuple[str, bytes]]]:
+def sign_drafts(key: Signs, drafts: Sequence[Draft]) -> list[list[tuple[str, bytes]]]:
     """Return the headers of each draft under one signature over them all."""
     proofs = key.sign_leaves([draft.leaf for draft in drafts])
     return [[(PROOF_HEADER, proof), (KID_HEADER, key.kid)] for proof in proofs]
 
 
-def offer_key(key: SigningKey, x25519: bytes, *, role: str, principal_id: str, genesis: bytes) -> KeyOffer:
+def offer_key(key: Signs, x25519: bytes, *, role: str, principal_id: str, genesis: bytes) -> KeyOffer:
     """Return the public half of a key pair as an offer for registration, with its proof of possession."""
     message = signing.possession_bytes(genesis, role, principal_id, key.public, x25519)
     return KeyOffer(principal_id=principal_id, ed25519=key.public, x25519=x25519, possession=key.sign(message))

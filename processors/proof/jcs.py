@@ -13,14 +13,13 @@ This module knows nothing of parameters and policies. Specification: docs/wire.m
 
 import json
 import math
-import unicodedata
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 import orjson
-import re2
 
 from processors.proof.literals import is_kept
+from processors.text.forms import is_stream_safe, nfc
 from schemas import limits
 from schemas.errors import InputError
 
@@ -292,25 +291,10 @@ def _members(pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:
     return value
 
 
-# Normalising a run of combining marks takes time quadratic in its length. Unicode's own stream-safe text (UAX 15, 13)
-# has at most 30 in a row; no language needs as many.
-_MARKS = re2.compile(r"\p{M}{31}")
-
-
-def is_stream_safe(text: str) -> bool:
-    """Return True if normalising `text` takes time linear in its length."""
-    if text.isascii():
-        return True
-    try:
-        return _MARKS.search(text) is None
-    except UnicodeEncodeError:
-        return True  # half a surrogate pair, which the writer refuses
-
-
 def _members_nfc(pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:
     if not all(is_stream_safe(name) for name, _ in pairs):
         raise MalformedJSONError("marks")
-    if len({unicodedata.normalize("NFC", name) for name, _ in pairs}) != len(pairs):
+    if len({nfc(name) for name, _ in pairs}) != len(pairs):
         raise MalformedJSONError("duplicate")
     return dict(pairs)
 

@@ -15,7 +15,7 @@ def is_kept(literal: str, value: float) -> bool:
 
 def _decimal(literal: str) -> tuple[bool, str, int]:
     """Return sign, digits without zeros at either end, and the power of ten: equal for equal numbers."""
-    mantissa, _, exponent = literal.lower().partition("e")
+    mantissa, _, exponent = literal.replace("E", "e").partition("e")
     whole, _, fraction = mantissa.lstrip("-").partition(".")
     digits = (whole + fraction).rstrip("0")
     zeros = len(whole + fraction) - len(digits)

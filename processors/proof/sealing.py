@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
@@ -33,9 +34,22 @@ class SealingError(EvidenceError):
     """A sealed payload cannot be made or opened."""
 
 
+class Opens(Protocol):
+    """An X25519 key that opens sealed payloads, wherever its secret half is kept: in this process, or on a token."""
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+        ...
+
+    def shared_with(self, public: bytes) -> bytes:
+        """Return the precomputed key shared with `public`. Raises SealingError for a key of small order."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class SealingKey:
-    """An X25519 private key. Its repr shows the public half only."""
+    """An X25519 private key in this process. Its repr shows the public half only."""
 
     secret: bytes
     public: bytes
@@ -82,7 +96,7 @@ def seal(
 ) -> bytes:
     """Return the `macaw-payload` header.
 
-    `recipients` pairs each kid with the key shared with it (`SealingKey.shared_with`); `nonces` is 24 random bytes for
+    `recipients` pairs each kid with the key shared with it (`Opens.shared_with`); `nonces` is 24 random bytes for
     each recipient and 24 for the content.
 
     Raises:
@@ -99,7 +113,7 @@ def seal(
     return b"".join(parts)
 
 
-def open_sealed(header: bytes, kid: bytes, key: SealingKey, sender: bytes, payload_sha256: bytes) -> bytes:
+def open_sealed(header: bytes, kid: bytes, key: Opens, sender: bytes, payload_sha256: bytes) -> bytes:
     """Return the payload that `sender` sealed to `kid`.
 
     Raises:

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
@@ -175,9 +175,49 @@ class VerifiedHeads:
                 self._known.popitem(last=False)
 
 
+class Signs(Protocol):
+    """An Ed25519 key that signs, wherever its secret half is kept: in this process, or on a token that never shows it.
+
+    `sign` may fail where a token was taken away; its error is not one of this package, and nothing is signed then.
+    """
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+        ...
+
+    @property
+    def kid(self) -> bytes:
+        """The key id: SHA-256 of the public key."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of `message` (RFC 8032, Ed25519)."""
+        ...
+
+    def sign_leaves(self, leaves: Sequence[bytes]) -> list[bytes]:
+        """Return the `macaw-proof` of each leaf under one signature. Requires 1 to 1024 leaves."""
+        ...
+
+
+class OneSignature:
+    """The part that every signing key has in common: one signature over a tree of leaves."""
+
+    __slots__ = ()
+
+    def sign_leaves(self: Signs, leaves: Sequence[bytes]) -> list[bytes]:
+        """Return the `macaw-proof` of each leaf under one signature. Requires 1 to 1024 leaves."""
+        size = len(leaves)
+        assert 0 < size <= limits.HEAD_LEAVES_MAX
+        tree = merkle.levels(leaves)
+        signature = self.sign(head_bytes(size, tree[-1][0]))
+        tail = size.to_bytes(4, "big")
+        return [signature + i.to_bytes(4, "big") + tail + path for i, path in enumerate(merkle.paths(tree))]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class SigningKey:
-    """An Ed25519 private key. Its repr shows the public half only."""
+class SigningKey(OneSignature):
+    """An Ed25519 private key in this process. Its repr shows the public half only."""
 
     seed: bytes
     public: bytes
@@ -196,15 +236,6 @@ class SigningKey:
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of `message`."""
         return bindings.crypto_sign(message, self.secret)[:SIGNATURE_BYTES]
-
-    def sign_leaves(self, leaves: Sequence[bytes]) -> list[bytes]:
-        """Return the `macaw-proof` of each leaf under one signature. Requires 1 to 1024 leaves."""
-        size = len(leaves)
-        assert 0 < size <= limits.HEAD_LEAVES_MAX
-        tree = merkle.levels(leaves)
-        signature = self.sign(head_bytes(size, tree[-1][0]))
-        tail = size.to_bytes(4, "big")
-        return [signature + i.to_bytes(4, "big") + tail + path for i, path in enumerate(merkle.paths(tree))]
 
 
 def possession_bytes(genesis: bytes, role: str, principal_id: str, ed25519: bytes, x25519: bytes) -> bytes:

@@ -13,13 +13,13 @@ values. Tables are a cache of the log and can always be rebuilt from it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from processors.state.engines import Engine, Engines, held_engine, installed
 from processors.state.groups import (
-    OVER,
     groups_by_session,
     groups_of_attestation,
     groups_of_key,
@@ -27,15 +27,25 @@ from processors.state.groups import (
     groups_of_session,
 )
 from processors.state.journal import Change, Journal, RowWrite
+from processors.state.measures import (
+    key_ends_at,
+    session_leaves_at,
+    shares_of_attestation,
+    shares_of_request,
+    weight_of_given,
+    weight_of_request,
+    weight_of_value,
+)
 from processors.state.shares import shares_of, shares_of_sponsor
-from processors.state.table import Room, Shares, Table
+from processors.state.table import Room, Table
 from schemas import limits
 from schemas.events.attributes import weight_of
+from schemas.events.engines import EngineData
 from schemas.rows import (
-    ApprovalGiven,
     AttestationRow,
     CallRow,
     DelegationRow,
+    EngineDataRow,
     GrantRow,
     IdempotencyRow,
     KeyRow,
@@ -96,52 +106,30 @@ class TenantLimits:
     prompt_bytes: int = limits.PROMPT_BYTES_MAX
 
 
-def _session_leaves_at(row: SessionRow) -> int:
-    # Its key must not be registered again while rows name it.
-    return limits.FOR_EVER_MS if row.sweeping else row.expires_at + limits.SESSION_LINGER_MS
-
-
-def _key_ends_at(row: KeyRow) -> int:
-    return limits.FOR_EVER_MS if row.spent or row.expires_at is None else row.expires_at
-
-
-def _weight_of_request(row: RequestRow) -> int:
-    opened = 0 if row.opened is None else len(row.opened.event)
-    return len(row.call.event) + opened + _weight_of_given(row.approvals)
-
-
-def _shares_of_request(row: RequestRow) -> Shares:
-    """Return the shares of a request. A closed one has shares of its own, and takes no room from open ones."""
-    shares = shares_of(row.payer)
-    return tuple((f"{OVER} {share}", part) for share, part in shares) if row.closed else shares
-
-
-def _shares_of_attestation(row: AttestationRow) -> Shares:
-    """Return the shares of an attestation. A tool is a guest of its caller; a bridge is not a guest of its persons."""
-    return shares_of(row.payer, "" if row.setter.startswith("bridge:") else row.by)
-
-
-def _weight_of_given(given: Sequence[ApprovalGiven]) -> int:
-    return sum(len(one.signed.event) + weight_of(one.attributes) for one in given)
-
-
-def _weight_of_value(row: VaultRow) -> int:
-    """Return the bytes of a vault value and of the signed events that prove it."""
-    signed = (one for one in (row.written, row.opened) if one is not None)
-    return len(row.value.encode()) + sum(len(one.event) + len(one.proof) for one in signed)
-
-
 class Tables:
     """All state of one tenant's fold, with the tail of its audit log."""
 
-    def __init__(self, *, tenant: str, deployment: str, genesis: bytes, bounds: TenantLimits | None = None) -> None:
-        self.tenant_id = tenant
+    def __init__(
+        self,
+        *,
+        tenant: str,
+        deployment: str,
+        genesis: bytes,
+        bounds: TenantLimits | None = None,
+        engines: Engines | None = None,
+    ) -> None:
+        """`engines` are the ones that may decide; without it, those of this installation."""
+        self.engines = engines
+        self._engine: Engine | None = None  # of the record under way, once it was asked for
+        self._engine_version = -1  # of the table `tenant`, which `_engine` was taken from
+        self.tenant_id, self.deployment = tenant, deployment
         self.origin = f"{deployment}/{tenant}"
         self.genesis = genesis
         self.limits = bounds or TenantLimits()
         self._journal = Journal()
         self._deadlines: list[tuple[int, str, bytes]] = []
         self.tenant: Table[TenantRow] = self._table("tenant")
+        self.engine_data: Table[EngineDataRow] = self._table("engine_data")
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.policies: Table[PolicyRow] = self._table("policies")
         self.sequences: Table[SequenceRow] = self._table("sequences")
@@ -162,7 +150,7 @@ class Tables:
     def _who_is_who(self, most: TenantLimits) -> None:
         self.keys: Table[KeyRow] = self._table(
             "keys",
-            _key_ends_at,
+            key_ends_at,
             groups=groups_of_key,
             payers=lambda k: () if k.spent else shares_of(k.payer),
             room=Room(most.keys),
@@ -172,7 +160,7 @@ class Tables:
         )
         self.sessions: Table[SessionRow] = self._table(
             "sessions",
-            _session_leaves_at,
+            session_leaves_at,
             groups=groups_of_session,
             payers=lambda s: shares_of(s.payer),
             weigh=lambda s: limits.SESSION_OWN_BYTES + weight_of(s.attributes),
@@ -228,7 +216,7 @@ class Tables:
             "attestations",
             lambda a: a.until,
             groups=groups_of_attestation,
-            payers=_shares_of_attestation,
+            payers=shares_of_attestation,
             weigh=lambda a: len(a.key) + len(a.value),
             room=Room(most.attestations, most.attestation_bytes),
         )
@@ -236,8 +224,8 @@ class Tables:
             "requests",
             lambda r: r.until,
             groups=groups_of_request,
-            payers=_shares_of_request,
-            weigh=_weight_of_request,
+            payers=shares_of_request,
+            weigh=weight_of_request,
             room=Room(most.requests, most.pending_bytes),
         )
         self.pending: Table[PendingRow] = self._table(
@@ -252,7 +240,7 @@ class Tables:
             "grants",
             lambda g: g.until,
             payers=lambda g: shares_of(g.payer),
-            weigh=lambda g: _weight_of_given(g.approvals),
+            weigh=lambda g: weight_of_given(g.approvals),
             room=Room(most.grants, most.grant_bytes),
         )
         self.delegations: Table[DelegationRow] = self._table(
@@ -271,7 +259,7 @@ class Tables:
             lambda v: v.until,
             groups=lambda v: (v.scope,),
             payers=lambda v: shares_of(v.payer),
-            weigh=_weight_of_value,
+            weigh=weight_of_value,
             room=Room(most.vault_keys, most.vault_bytes),
         )
 
@@ -286,6 +274,35 @@ class Tables:
             self._derived[table.name] = (table.version, value)
         return value  # type: ignore[no-any-return]
 
+    # --- the engine ---
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the record under way; between records, that of the next one.
+
+        A record that activates another engine is still decided by the one before. Before the founding event it is the
+        lowest engine that is held. Raises EngineMissingError.
+        """
+        if self._engine is not None:
+            return self._engine
+        row = self.tenant.rows.get(SINGLETON)
+        return self.decide_by(*((min(self.engines or installed()), None) if row is None else (row.engine, row.data)))
+
+    def check_engine(self) -> None:
+        """Raise EngineMissingError unless the engine of the next record is held."""
+        self._engine = self.engine
+
+    def decide_by(self, number: int, data: tuple[EngineData, ...] | None) -> Engine:
+        """Let an engine decide until the tenant's row has changed and the record ended. Raises EngineMissingError."""
+        held = self.engines or installed()
+        self._engine = held[number] if data is None else held_engine(number, data, held)
+        self._engine_version = self.tenant.version
+        return self._engine
+
+    def _forget_engine(self) -> None:
+        if self._engine_version != self.tenant.version:
+            self._engine = None
+
     # --- transactions ---
 
     def savepoint(self) -> int:
@@ -299,11 +316,13 @@ class Tables:
     def rollback(self) -> None:
         """Undo every write that is not committed: those of an aborted transaction, and later ones built on them."""
         self._journal.rollback()
+        self._forget_engine()
         self.next_index, self.prev, self.now = self._tail
 
     def end_record(self, leaf: bytes) -> None:
         """Move the tail of the audit log past the entry with this log leaf; its record writes no more."""
         self._journal.end_record(self.next_index, self.now)
+        self._forget_engine()
         self.prev = leaf
         self.next_index += 1
 
@@ -318,6 +337,7 @@ class Tables:
     def prepare(self) -> None:
         """Put the writes so far into a transaction. Later writes build on them, and belong to the next transaction."""
         self._journal.prepare()
+        self._forget_engine()
         self._prepared_tail = (self.next_index, self.prev, self.now)
 
     def commit_prepared(self) -> None:

@@ -64,7 +64,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         """Open a session for a registered agent or service. It ends with the client, or after `session_ttl_ms`.
 
         Raises:
-            HomeError, KeyFileError: the installation, tenant or key is not here.
+            HomeError, KeyAccessError: the installation, tenant or key is not here.
             ConnectError: the brokers do not answer.
             RefusedError, NoAnswerError, PublishError: the session was not opened.
         """
@@ -83,7 +83,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         """Speak for a person, with a session that a bridge has opened and a key that is kept here.
 
         Raises:
-            HomeError, KeyFileError: the installation, tenant or key is not here.
+            HomeError, KeyAccessError: the installation, tenant or key is not here.
             ConnectError: the brokers do not answer.
         """
         principal_id = f"{PERSON_PREFIX}{name}"
@@ -95,7 +95,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         """Speak with the key of a registered approver: it answers requests, and can do nothing else.
 
         Raises:
-            HomeError, KeyFileError: the installation, tenant or key is not here.
+            HomeError, KeyAccessError: the installation, tenant or key is not here.
             ConnectError: the brokers do not answer.
         """
         connection, heads_path = _connection(tenant, "approver", name, name, home)
@@ -107,7 +107,7 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
 
         Raises:
             WaitingCallError: no such call is kept here.
-            HomeError, KeyFileError; and as `invoke`.
+            HomeError, KeyAccessError; and as `invoke`.
         """
         patience = CallPatience(**how)
         client, call = cls.come_back(tenant, event_id, home=home)
@@ -171,10 +171,10 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
 def _connection(
     tenant: str | None, kind: str, name: str, principal_id: str, home: Home | None, *, is_session: bool = False
 ) -> tuple[Connection, Path]:
-    """Return the connection of a key that is kept here, and the file of its heads. Raises HomeError, KeyFileError."""
+    """Return the connection of a key that is kept here, and the file of its heads. Raises HomeError, KeyAccessError."""
     found = home or Home.find()
     folder = found.tenant(tenant)
     _ = folder.genesis  # an unknown tenant is named before its key is looked for
     path = folder.key_file(kind, name)
-    connection = Connection(found, folder, KeyPair.load(path), principal_id, is_session=is_session)
+    connection = Connection(found, folder, folder.keys.load(path), principal_id, is_session=is_session)
     return connection, path.with_suffix(".heads")

@@ -82,7 +82,8 @@ def keep(folder: TenantHome, call: WaitingCall, session: KeyPair) -> None:
     key = _key_path(folder, call.event_id)
     if not key.exists():
         making = key.with_suffix(f".{secrets.token_hex(4)}")
-        session.save(making)
+        keys = folder.keys
+        keys.put(making, session, keys.settings.store_for("call"))
         making.replace(key)
     _write(path, call)
 
@@ -127,7 +128,7 @@ def _write(path: Path, call: WaitingCall) -> None:
 
 
 def load(folder: TenantHome, event_id: str) -> tuple[WaitingCall, KeyPair]:
-    """Return a kept call and its session's key. Raises WaitingCallError, KeyFileError."""
+    """Return a kept call and its session's key. Raises WaitingCallError, KeyAccessError."""
     path = _path(folder, event_id)
     try:
         found = json.loads(path.read_text("utf-8"))
@@ -145,7 +146,7 @@ def load(folder: TenantHome, event_id: str) -> tuple[WaitingCall, KeyPair]:
         raise WaitingCallError(f"{path} is damaged, so the call cannot be resumed from here") from exc
     if not (whole and digests and call.event_id == event_id):
         raise WaitingCallError(f"{path} is damaged, so the call cannot be resumed from here")
-    key = KeyPair.load(_key_path(folder, event_id))
+    key = folder.keys.load(_key_path(folder, event_id))
     if key.kid.hex() != call.session:
         raise WaitingCallError(
             f"{_key_path(folder, event_id)} is the key of another session, so the call cannot be resumed from here"

@@ -54,6 +54,59 @@ def read_start(path: Path, count: int, *, may_be_pipe: bool = False) -> bytes:
         raise FileError(path, "a file cannot have this name") from exc  # a NUL character in it
 
 
+def read_private(path: Path, bytes_max: int) -> bytes:
+    """Return the content of a file that its owner alone may read. A link is refused: it may lead anywhere.
+
+    Raises:
+        FileError: as `read_file`; or others may read the file, or it is a link.
+    """
+    data = _read_private(path, bytes_max + 1, os.O_NOFOLLOW)
+    if len(data) > bytes_max:
+        raise FileError(path, f"it is larger than {bytes_max} bytes")
+    return data
+
+
+def read_secret_line(path: Path, bytes_max: int) -> str:
+    """Return a password: the one line of a file that its owner alone may read, without its line end.
+
+    Links are followed, because services are handed their secrets so.
+
+    Raises:
+        FileError: as `read_file`; or others may read the file, or it holds something else. It quotes nothing of it.
+    """
+    line = secret_line(_read_private(path, bytes_max + 3, 0), bytes_max)
+    if line is None:
+        raise FileError(path, f"it must hold one line of 1 to {bytes_max} bytes, printable UTF-8")
+    return line
+
+
+def secret_line(data: bytes, bytes_max: int) -> str | None:
+    """Return one line of printable text, 1 to `bytes_max` bytes of UTF-8 without its line end; None for other bytes."""
+    data = data.removesuffix(b"\n").removesuffix(b"\r")
+    # Bytes that are not UTF-8 become unprintable: an error of the decoder would carry them into a log.
+    text = data.decode("utf-8", "surrogateescape")
+    return text if 0 < len(data) <= bytes_max and text.isprintable() else None
+
+
+def _read_private(path: Path, count: int, flags: int) -> bytes:
+    """Return the first `count` bytes. The checks are of the open file: its path may change in between."""
+    if "\0" in str(path):
+        raise FileError(path, "a file cannot have this name")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise FileError(path, "it is not a regular file")
+            if stat.S_IMODE(mode) & 0o077:
+                raise FileError(path, "others may read it: run `chmod 600` on it")
+            return file.read(count)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise FileError(path, "it is a link: put the file itself there") from exc
+        raise FileError(path, exc.strerror or type(exc).__name__, missing=exc.errno == errno.ENOENT) from exc
+
+
 def create_private(path: Path, content: bytes) -> None:
     """Write a new file that its owner alone may read, and have it on disk: whole, or not at all.
 

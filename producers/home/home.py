@@ -1,8 +1,12 @@
 """Where an installation keeps its configuration and keys.
 
-    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…}}
+    $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…},
+                                                     "keys": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
-    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600
+    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; their form: `keystores`
+    …/monitor.<kid>.key                             a decision key that is to come, beside the present one
+    …/set-aside.json                                foreign records of the tenant's topics, which are read past
+    …/state.secret                                  under the MAC of the workers' state, 64 hex digits, mode 0600
     …/{agents,tools,approvers,attesters,enrolments}/<name>.key
                                                     made at registration; `file_name` says how names are written
     …/{views,authzen}.token                         bearer tokens, one for each HTTP front, mode 0600
@@ -23,8 +27,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from producers.home.files import FileError, read_file, replace_private
+from producers.home.files import FileError, create_private, read_file, read_private, replace_private
 from producers.home.keys import KeyPair
+from producers.home.keystores.stores import KeyStores
 from producers.home.security import Security, load_security
 from schemas.errors import InstallationError
 from schemas.topics import is_tenant_id
@@ -33,7 +38,10 @@ REPLICATION_MAX = 15
 GENESIS_TEXT_BYTES_MAX = 128
 TOKEN_BYTES_MAX = 1024
 CONFIG_BYTES_MAX = 1024 * 1024
+SECTIONS = ("kafka", "keys")  # of config.json; every other member is a string
 _GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
+SET_ASIDE = "set-aside.json"
+_COMING = re.compile(r"monitor\.[0-9a-f]{16}\.key")
 _AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
 _FILE_NAME_CHARS_MAX = 160  # so that a suffix fits into the 255 bytes of a file name
 
@@ -91,8 +99,70 @@ class TenantHome:
         return bytes.fromhex(text.decode("ascii").strip())
 
     def key(self, name: str) -> KeyPair:
-        """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyFileError."""
-        return KeyPair.load(self.path / f"{name}.key")
+        """Load `root`, `admin`, `monitor` or `enrol`. Raises KeyAccessError."""
+        return self.keys.load(self.path / f"{name}.key")
+
+    @property
+    def keys(self) -> KeyStores:
+        """The stores of this installation's keys. Raises HomeError, KeySettingsError."""
+        folder = self.path.parent.parent
+        section = Home.open(folder.parent).keys if (folder / "config.json").exists() else {}
+        return KeyStores.read(section, folder)
+
+    def monitor_key_files(self) -> list[Path]:
+        """Return the files of the tenant's decision keys: `monitor.key`, then each `monitor.KID.key`, a coming one."""
+        first = self.path / "monitor.key"
+        others = sorted(p for p in self.path.glob("monitor.*.key") if _COMING.fullmatch(p.name) is not None)
+        return [first, *others] if first.exists() else others
+
+    def coming_monitor_file(self, kid: bytes) -> Path:
+        """Return where a coming decision key is kept, beside `monitor.key`."""
+        return self.path / f"monitor.{kid.hex()[:16]}.key"
+
+    @property
+    def state_secret_file(self) -> Path:
+        """The file with the secret under the state of this tenant's workers."""
+        return self.path / "state.secret"
+
+    @property
+    def state_secret(self) -> bytes:
+        """The secret under the state of this tenant's workers, 32 bytes. Raises HomeError."""
+        file = self.state_secret_file
+        try:
+            text = read_private(file, GENESIS_TEXT_BYTES_MAX).strip()
+        except FileError as exc:
+            raise HomeError(str(exc)) from exc
+        if _GENESIS.fullmatch(text) is None:
+            raise HomeError(f"{file} does not hold a secret: it must be 64 hex digits; move it away to have one made")
+        return bytes.fromhex(text.decode("ascii"))
+
+    def make_state_secret(self) -> None:
+        """Write a new state secret. Raises FileExistsError if there is one."""
+        create_private(self.state_secret_file, f"{os.urandom(32).hex()}\n".encode())
+
+    @property
+    def set_aside(self) -> dict[str, frozenset[int]]:
+        """The offsets of records that were set aside, by TOPIC/PARTITION; see `streams.history.set_aside`.
+
+        Raises:
+            HomeError: the file cannot be read, or has another form.
+        """
+        file = self.path / SET_ASIDE
+        if not file.exists():
+            return {}
+        try:
+            value = json.loads(read_file(file, CONFIG_BYTES_MAX))
+            return {str(place): frozenset(map(int, offsets)) for place, offsets in value["set-aside"].items()}
+        except (FileError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+            raise HomeError(f"{file} is not a list of records that were set aside: {type(exc).__name__}") from exc
+
+    def put_aside(self, found: Mapping[str, frozenset[int]]) -> None:
+        """Set further records aside. Raises HomeError, OSError."""
+        before, none = self.set_aside, frozenset[int]()
+        places = before.keys() | found.keys()
+        merged = {place: sorted(before.get(place, none) | found.get(place, none)) for place in places}
+        text = json.dumps({"set-aside": merged}, indent=2, sort_keys=True) + "\n"
+        replace_private(self.path / SET_ASIDE, text.encode())
 
     def key_file(self, kind: str, name: str) -> Path:
         """Return the path of the key of an agent, tool or other principal. Raises HomeError for an impossible name."""
@@ -122,6 +192,7 @@ class Home:
     path: Path
     config: Mapping[str, str]
     kafka: object = field(default_factory=dict, repr=False)  # checked and read by `security` alone
+    keys: object = field(default_factory=dict, repr=False)  # by `TenantHome.keys` alone
 
     @classmethod
     def find(cls) -> Home:
@@ -151,10 +222,11 @@ class Home:
         except (ValueError, RecursionError) as exc:
             line = f", line {exc.lineno}" if isinstance(exc, json.JSONDecodeError) else ""
             raise HomeError(f"{path / 'config.json'} is not JSON{line}") from exc
-        kafka = config.pop("kafka", {}) if isinstance(config, dict) else {}
+        sections = {name: config.pop(name, {}) for name in SECTIONS} if isinstance(config, dict) else {}
         if not isinstance(config, dict) or not all(isinstance(v, str) for v in config.values()):
-            raise HomeError(f"{path / 'config.json'} must be an object of strings, with one more object as `kafka`")
-        return cls(path, config, kafka)
+            names = " and ".join(f"`{name}`" for name in SECTIONS)
+            raise HomeError(f"{path / 'config.json'} must be an object of strings, with objects as {names}")
+        return cls(path, config, **sections)
 
     @classmethod
     def create(cls, base: Path, config: Mapping[str, str]) -> Home:
@@ -163,10 +235,11 @@ class Home:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         before = cls.open(base) if (path / "config.json").exists() else cls(path, {})
         merged = {**before.config, **config}
-        whole = {**merged, **({"kafka": before.kafka} if before.kafka != {} else {})}
+        sections = {name: getattr(before, name) for name in SECTIONS}
+        whole = {**merged, **{name: section for name, section in sections.items() if section != {}}}
         text = json.dumps(whole, indent=2, sort_keys=True) + "\n"
         replace_private(path / "config.json", text.encode())
-        return cls(path, merged, before.kafka)
+        return cls(path, merged, **sections)
 
     @property
     def deployment(self) -> str:

@@ -13,12 +13,11 @@ The names are librdkafka's. Only those below are taken: a setting that turns a c
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from producers.home.files import FileError, read_secret_line
 from schemas.errors import InstallationError
 
 MECHANISMS: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN")
@@ -124,27 +123,7 @@ def _check_sasl(protocol: str, named: Mapping[str, str]) -> None:
 
 
 def _password(name: str, path: Path) -> str:
-    """Read a password file; one line end at its end does not count."""
     try:
-        # O_NONBLOCK: do not wait for the other end of a pipe.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            _check_private(name, path, os.fstat(descriptor))  # the open file: the path may change in between
-            content = file.read(PASSWORD_BYTES_MAX + 3)
-    except OSError as exc:
-        raise SecurityError(f"kafka: cannot read `{name}` {path}: {exc.strerror}") from exc
-    content = content.removesuffix(b"\n").removesuffix(b"\r")
-    # Bytes that are not UTF-8 become unprintable: an error of the decoder would carry them into a log.
-    password = content.decode("utf-8", "surrogateescape")
-    if not 0 < len(content) <= PASSWORD_BYTES_MAX or not password.isprintable():
-        raise SecurityError(
-            f"kafka: `{name}` {path} must hold one line of 1 to {PASSWORD_BYTES_MAX} bytes, printable UTF-8"
-        )
-    return password
-
-
-def _check_private(name: str, path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise SecurityError(f"kafka: `{name}` {path} is not a file")
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise SecurityError(f"kafka: others may read `{name}` {path}: run `chmod 600` on it")
+        return read_secret_line(path, PASSWORD_BYTES_MAX)
+    except FileError as exc:
+        raise SecurityError(f"kafka: cannot read `{name}` {path}: {exc.why}") from None

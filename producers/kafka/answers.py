@@ -19,13 +19,14 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from processors.proof import sealing, signing
+from processors.state.engines import EngineMissingError
 from producers.home.heads import LogRollbackError
 from producers.home.keys import KeyPair
 from producers.home.process import OfOneProcess
 from producers.home.security import UNSECURED, Security
 from producers.kafka.appending import PublishError
 from producers.kafka.consuming import LogSetBackError, headers_of, take, watermarks
-from producers.kafka.registry_view import RegistryError
+from producers.kafka.followed_topic import RegistryError
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from schemas import codec, topics
 from schemas.reasons import Reason
@@ -85,7 +86,7 @@ class Answers(OfOneProcess):
 
     newest = -1  # the highest audit index of any answer that was heard
     rollback: LogRollbackError | None = None  # the last one noticed
-    _deaf: LogSetBackError | AnswersEndedError | None = None  # why no further answer is heard
+    _deaf: LogSetBackError | AnswersEndedError | EngineMissingError | None = None  # why no further answer is heard
 
     def __init__(
         self,
@@ -148,8 +149,8 @@ class Answers(OfOneProcess):
         """Return the future of the final answer to the event with this leaf: `answer`, if that is given.
 
         For a call, name its resource; `pending` is completed if an answer says that the call waits. The future carries
-        LogSetBackError if the answers cannot be read on, and AnswersEndedError if their thread was ended. Raises
-        ForkedError.
+        LogSetBackError if the answers cannot be read on, EngineMissingError if they cannot be judged here, and
+        AnswersEndedError if their thread was ended. Raises ForkedError.
         """
         self.check_process()
         waiter = _Waiter(resource, answer or Future(), self.newest, pending)
@@ -198,7 +199,7 @@ class Answers(OfOneProcess):
                 if message.key() in self._keys:
                     self._take(message)
 
-    def _fail(self, why: LogSetBackError | AnswersEndedError) -> None:
+    def _fail(self, why: LogSetBackError | AnswersEndedError | EngineMissingError) -> None:
         """Fail every future, present and later ones: no further answer can be heard here."""
         with self._lock:
             self._deaf, waiters = why, list(self._waiters.values())
@@ -232,7 +233,7 @@ class Answers(OfOneProcess):
                 self._settle(message)
             except UntrustedRecordError as exc:
                 self._drop(exc)
-            except LogSetBackError as exc:
+            except (LogSetBackError, EngineMissingError) as exc:
                 self._fail(exc)
             except RegistryError as exc:
                 if attempt == REGISTRY_ATTEMPTS or self._stop.is_set():
@@ -309,9 +310,8 @@ class Answers(OfOneProcess):
         sealed = [v for n, v in headers_of(message) if n == sealing.PAYLOAD_HEADER]
         if len(sealed) != 1 or sealed[0] is None:
             raise UntrustedRecordError("the record must have exactly one sealed payload")
-        key = self._keys[result.to].sealing
         try:
-            opened = sealing.open_sealed(sealed[0], result.to, key, sender, result.payload_sha256)
+            opened = self._keys[result.to].open_sealed(sealed[0], sender, result.payload_sha256)
             return codec.decode(codec.current(record), opened)
         except (sealing.SealingError, codec.SchemaError) as exc:
             raise UntrustedRecordError(str(exc)) from exc

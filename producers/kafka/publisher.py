@@ -185,7 +185,13 @@ class Publisher(OfOneProcess):
                 continue
             drafts.append(draft)
             sendings.append(Sending(draft.value, [], request.appended, clock_ms()))
-        for sending, headers in zip(sendings, sign_drafts(self._key.signing, drafts) if drafts else (), strict=True):
+        try:
+            signed = sign_drafts(self._key.signing, drafts) if drafts else ()
+        except Exception as exc:  # noqa: BLE001 - a token that was taken away: nothing is sent, each caller is told
+            for sending in sendings:
+                sending.appended.set_exception(UnsignableError(f"the key does not sign: {exc}", never_sent=True))
+            return []
+        for sending, headers in zip(sendings, signed, strict=True):
             sending.headers = list(headers)
         return sendings
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from processors.identity import enrolment as grants
 from producers.home.home import HomeError, TenantHome
 from producers.home.keys import KeyPair
+from producers.home.keystores.stores import KeyStores
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import RefusedError
 from schemas.events.attributes import Attributes
@@ -28,6 +29,7 @@ from schemas.words import Role
 
 log = logging.getLogger(__name__)
 
+FIRST_ADMIN = "admin"  # the administrator whose key was made at founding
 ENROLMENT_PREFIX = "enrolment:"  # of the names of enrolment keys: a star of no pattern meets it
 _OUTSIDE_GRANT = frozenset(
     {Reason.WRONG_ROLE, Reason.NAME_INVALID, Reason.ATTRIBUTE_INVALID, Reason.ENROLMENT_EXCEEDED}
@@ -36,7 +38,7 @@ _OUTSIDE_GRANT = frozenset(
 
 
 class Registrar(NamedTuple):
-    """The key that registers, and its principal."""
+    """The key that registers, and its principal, for as long as the registry does not name it."""
 
     key: KeyPair
     principal_id: str
@@ -47,13 +49,13 @@ def registrar(folder: TenantHome, role: str, name: str, *, enrolment: str | None
 
     Raises:
         HomeError: no key here may; the message says how to get one.
-        KeyFileError: its file cannot be read.
+        KeyAccessError: it cannot be had.
     """
     if enrolment is None and (folder.path / "admin.key").exists():
-        return Registrar(folder.key("admin"), "admin")
+        return Registrar(folder.key("admin"), FIRST_ADMIN)
     path = folder.key_file("enrolment", enrolment or name)
     if enrolment is not None or path.exists():
-        return Registrar(KeyPair.load(path), f"{ENROLMENT_PREFIX}{enrolment or name}")
+        return Registrar(folder.keys.load(path), f"{ENROLMENT_PREFIX}{enrolment or name}")
     if role != Role.TOOL and (folder.path / "enrol.key").exists():
         return Registrar(folder.key("enrol"), "enrol")
     raise HomeError(
@@ -71,19 +73,20 @@ def register_key(
     *,
     enrolment: EnrolmentGrant | None = None,
     expires_at: int | None = None,
+    keys: KeyStores | None = None,
 ) -> KeyPair:
     """Register the key in a file, or a new one that is written there first, and return it.
 
-    The fixed attributes of the registrar's grant are added. A new file is removed again if the log refuses the key.
+    The fixed attributes of the registrar's grant are added. A new key is removed again if the log refuses it. `keys`
+    are the stores of `path` where it lies in another installation than the connection's.
 
     Raises:
         RefusedError: the log refused it; KEY_TAKEN if the key is registered with another name, role or attributes.
         NoAnswerError, PublishError: it is not known whether the key is registered; to ask again is safe.
+        KeyAccessError: the key cannot be had, or its store does not take it.
     """
-    made = not path.exists()
-    if made:
-        KeyPair.generate().save(path)
-    key = KeyPair.load(path)
+    keys, made = keys or connection.tenant.keys, not path.exists()
+    key = keys.create(path, role) if made else keys.load(path)
     body = PrincipalRegistered(
         role=role,
         key=key.offer(role, name, connection.tenant.genesis),
@@ -99,7 +102,7 @@ def register_key(
         if row is not None and _is_registered_as(row, body):
             return key
         if made:
-            path.unlink()
+            keys.discard(path)
         raise outside_grant(connection, role, name, exc) from exc
     return key
 
@@ -119,7 +122,8 @@ def attributes_with_grant(connection: Connection, attributes: Attributes) -> Att
 
 def outside_grant(connection: Connection, role: str, name: str, exc: RefusedError) -> RefusedError:
     """Return a refusal with the next step added where the enrolment key may not register this principal."""
-    if connection.principal_id == "admin" or exc.reason not in _OUTSIDE_GRANT:
+    row = connection.registry.key(connection.key.kid)
+    if row is None or row.role == Role.ADMIN or exc.reason not in _OUTSIDE_GRANT:
         return exc
     return RefusedError(
         f"{exc}; the enrolment key {connection.principal_id!r} may not do that: register where admin.key is, or have a "

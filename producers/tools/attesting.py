@@ -25,6 +25,7 @@ from processors.policy.errors import PolicyError
 from processors.policy.limits import USES_MAX
 from processors.policy.requirements import parse_key
 from processors.proof import jcs
+from processors.text.characters import is_printable
 from schemas import limits
 from schemas.errors import MisuseError
 from schemas.records import Attestation
@@ -88,7 +89,7 @@ def check_declared(keys: Sequence[str]) -> None:
     for key in keys:
         if is_reserved(key):
             raise AttestationError(f"{key!r} is reserved, and no tool may attest it")
-        if not key or not key.isprintable() or len(key) > limits.NAME_CHARS_MAX:
+        if not key or not is_printable(key) or len(key) > limits.NAME_CHARS_MAX:
             raise AttestationError(f"{key[:80]!r} is neither an attestation key nor a pattern of keys")
 
 

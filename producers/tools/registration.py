@@ -27,9 +27,7 @@ log = logging.getLogger(__name__)
 def tool_key(folder: TenantHome, app: str) -> KeyPair:
     """Return this instance's key of a tool, made on first use."""
     path = folder.key_file("tool", app)
-    if not path.exists():
-        KeyPair.generate().save(path)
-    return KeyPair.load(path)
+    return folder.keys.load(path) if path.exists() else folder.keys.create(path, "tool")
 
 
 def declared_by(app: str, tools: Sequence[ToolFunction]) -> tuple[ToolDeclaration, ...]:
@@ -123,7 +121,7 @@ def _declare(
     row: KeyRow | None,
 ) -> None:
     by = registrar(folder, "tool", app)
-    with Connection(home, folder, by.key, by.principal_id) as connection:
+    with Connection.registered(home, folder, by.key, by.principal_id) as connection:
         body = PrincipalRegistered(
             role=Role.TOOL,
             key=key.offer(Role.TOOL, app, folder.genesis),

@@ -22,7 +22,6 @@ import datetime as dt
 import math
 import numbers
 import operator
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
@@ -33,6 +32,7 @@ from uuid import UUID
 
 from processors.policy.json_types import pointer_to
 from processors.proof import jcs
+from processors.text.forms import is_stream_safe, nfc
 from schemas import limits
 
 UNWRITTEN = "$unwritten"
@@ -257,9 +257,9 @@ class _Writer:
                 raise _UnwritableError(value, at, f"two of its names are {name[:TYPE_CHARS_MAX]!r}")
             members[name] = self._value(member, (at, name), depth + 1)
         if not ascii_only:
-            if not all(map(jcs.is_stream_safe, members)):
+            if not all(map(is_stream_safe, members)):
                 raise _UnwritableError(value, at, "one of its names has too many marks in a row")
-            if len({unicodedata.normalize("NFC", name) for name in members}) < len(members):
+            if len({nfc(name) for name in members}) < len(members):
                 raise _UnwritableError(value, at, "two of its names are the same text")
         return members
 

@@ -1,11 +1,9 @@
-"""Where an installation keeps the archives of its tenants: the setting `archive` of config.json.
+"""Where an installation keeps the archives of its tenants, as config.json says.
 
-| value | place |
-|---|---|
-| `tenants/{tenant}/archive` | a folder; a relative path begins at `.macaw` |
-| `/mnt/evidence` | without `{tenant}`, each tenant has a folder of its name in it |
-| `s3://bucket/prefix` | likewise, in an object store; of one that is not AWS, at `archive_s3_endpoint` |
-| `off` | no archive |
+"archive": "tenants/{tenant}/archive"      a folder; a relative path begins at .macaw
+"archive": "/mnt/evidence"                 without {tenant}, each tenant has a folder of its name in it
+"archive": "s3://bucket/prefix"            likewise, in an object store
+"archive": "off"                           no archive
 """
 
 from __future__ import annotations
@@ -28,7 +26,6 @@ DEFAULT = "tenants/{tenant}/archive"
 OFF = "off"
 TENANT = "{tenant}"
 S3 = "s3://"
-S3_ENDPOINT = "archive_s3_endpoint"
 
 
 class ArchivePlaceError(InstallationError):
@@ -84,21 +81,24 @@ def location(home: Home, tenant: str) -> str:
     return place if place.startswith(S3) else str(home.path / place)
 
 
-def open_store(home: Home, tenant: str) -> Store:
-    """Return the store of a tenant's archive. Raises ArchivePlaceError, StoreError."""
+def open_store(home: Home, tenant: str, *, writes: bool = False) -> Store:
+    """Return the store of a tenant's archive; with `writes` it is known to write over nothing.
+
+    Raises:
+        ArchivePlaceError, StoreError: it is not configured, does not answer, or writes over what it has.
+    """
     place = location(home, tenant)
-    return _s3_store(home, place) if place.startswith(S3) else FolderStore(Path(place))
-
-
-def _s3_store(home: Home, place: str) -> Store:
+    if not place.startswith(S3):
+        return FolderStore(Path(place))
     try:
-        from streams.archive.s3 import S3Store
-    except ModuleNotFoundError as exc:
-        raise ArchivePlaceError(
-            f"the client of object stores is not installed ({exc.name} is missing): `pip install 'macaw-streams[s3]'`"
-        ) from exc
+        from streams.archive.object_store import ObjectStore
+    except ImportError as exc:
+        raise ArchivePlaceError("an archive in an object store needs the extra `s3`: pip install '.[s3]'") from exc
     bucket, _, prefix = place.removeprefix(S3).partition("/")
-    return S3Store(bucket, prefix, endpoint=home.config.get(S3_ENDPOINT))
+    store = ObjectStore(bucket, prefix)
+    if writes:
+        store.check_conditions()
+    return store
 
 
 def open_archive(home: Home, folder: TenantHome, *, make_keys: bool = False) -> TenantArchive:
@@ -111,13 +111,14 @@ def open_archive(home: Home, folder: TenantHome, *, make_keys: bool = False) -> 
     if make_keys:
         keyring.make_lasting()
     owner = keyring.owner(folder.tenant, home.deployment, folder.genesis)
-    return TenantArchive(open_store(home, folder.tenant), keyring, owner)
+    return TenantArchive(open_store(home, folder.tenant, writes=make_keys), keyring, owner)
 
 
 def verified_offset(home: Home, tenant: str) -> int | None:
     """Return the intake offset below which a tenant's archive was verified, None if it has no archive.
 
-    It is 0 for an archive that was not verified yet. A tenant that was archived once counts, whatever config.json says.
+    It is 0 for an archive that was not verified yet. A tenant that was archived once counts, even if
+    config.json has no archive now.
     Raises MarkError.
     """
     keys = Keyring(home.path / "tenants" / tenant).path

@@ -80,7 +80,8 @@ class ArchivedLog:
         Raises:
             SegmentError, StoreError: the archive does not hold from there on.
         """
-        for archived in self._from(self._at(lambda position: self._header(position).first_offset <= start)):
+        at = self._at(lambda position: self._header(position).first_offset <= start)
+        for archived in self._from(at, outputs=False):
             if archived.entry.offset >= start:
                 yield archived.received
 
@@ -116,12 +117,12 @@ class ArchivedLog:
             return None
         return self._header(self._at(lambda position: self._header(position).month <= month)).last_offset
 
-    def _from(self, at: int) -> Iterator[Archived]:
+    def _from(self, at: int, *, outputs: bool = True) -> Iterator[Archived]:
         """Yield the entries of the segments from the one at a position on. Each must continue the one before."""
         end: ArchiveEnd | None = beginning(self.owner) if at == 0 else None
         for name in self._names[at:]:
             segment = self._open(name, end)
-            yield from entries_of(segment, self.owner, self._keys)
+            yield from entries_of(segment, self.owner, self._keys, outputs=outputs)
             end = end_of(segment)
 
     def _open(self, name: str, end: ArchiveEnd | None) -> Segment:

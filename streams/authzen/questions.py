@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from processors.calls.parameters import MalformedParametersError, parse_parameters
-from processors.policy.text import nfkc
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from processors.text.forms import nfkc
 from schemas.errors import InputError
 from streams.authzen import limits
 

@@ -19,6 +19,7 @@ from typing import Self
 from processors.evidence.folder_format import DATA_FILES, MANIFEST, SCHEMA_PREFIX
 from processors.evidence.verdict import AuditVerdict, VerdictCode, verify
 from processors.proof.merkle import EMPTY_ROOT
+from processors.text.characters import quoted
 from schemas.errors import InstallationError
 
 FILE_BYTES_MAX = 256 * 1024**3
@@ -58,7 +59,7 @@ class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
     def read(self, name: str) -> Iterator[bytes]:
         """Yield a file's bytes. Raises EvidenceFolderError for a missing, irregular or too large file."""
         if name not in self._names:
-            raise EvidenceFolderError(f"there is no file {name[:100]!r} in the folder")
+            raise EvidenceFolderError(f"there is no file {quoted(name[:100])} in the folder")
         with _opened(name, self._root) as (file, size):
             left = size  # bytes that are appended meanwhile are not read; the digest will differ
             while left > 0 and (chunk := _read(file, min(CHUNK_BYTES, left), name)):
@@ -83,7 +84,7 @@ class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
             if name in {MANIFEST, *DATA_FILES}:
                 yield name
             elif name != SCHEMA_PREFIX.rstrip("/"):
-                raise EvidenceFolderError(f"{name[:100]!r} is not a file of the evidence format")
+                raise EvidenceFolderError(f"{quoted(name[:100])} is not a file of the evidence format")
         if SCHEMA_PREFIX.rstrip("/") not in names:
             return
         schemas = _open(SCHEMA_PREFIX.rstrip("/"), _DIRECTORY, self._root)
@@ -94,7 +95,7 @@ class EvidenceFolder(AbstractContextManager["EvidenceFolder"]):
         for name in sorted(found):
             if not _SCHEMA_NAME.fullmatch(name):
                 raise EvidenceFolderError(
-                    f"{SCHEMA_PREFIX}{name[:100]!r} is not a schema: its name must be 64 hex digits and .avsc"
+                    f"{SCHEMA_PREFIX}{quoted(name[:100])} is not a schema: its name must be 64 hex digits and .avsc"
                 )
             yield SCHEMA_PREFIX + name
 
@@ -103,7 +104,7 @@ def _open(name: str, flags: int, directory: int | None) -> int:
     try:
         return os.open(name, flags, dir_fd=directory)
     except OSError as exc:
-        raise EvidenceFolderError(f"cannot open {name[:100]!r} without following a link: {exc.strerror}") from exc
+        raise EvidenceFolderError(f"cannot open {quoted(name[:100])} without following a link: {exc.strerror}") from exc
 
 
 @contextmanager

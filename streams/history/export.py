@@ -13,22 +13,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from confluent_kafka import Message
-
-from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, pack
+from processors.evidence.folder_format import ENTRIES, EVENTS, NO_EVENT, AuditRecord, is_registry_entry
+from processors.evidence.packing import pack
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.state.tables import Tables
 from producers.home.security import UNSECURED, Security
-from producers.kafka.consuming import UnreadableBatchError, headers_of
+from producers.kafka.consuming import UnreadableBatchError
 from schemas.errors import StoppedError
 from schemas.records import AuditEntry
-from schemas.topics import AUDIT, INTAKE
+from schemas.topics import AUDIT, INTAKE, REGISTRY, SESSIONS
 from schemas.words import Outcome
-from streams.history.folded import RuledIntake, entry_in
-from streams.history.partitions import whole_partition
+from streams.history.folded import RuledIntake
+from streams.history.kept_log import JoinedRecords, OpenArchive, kept_log
+from streams.history.records import Gone, entry_in, present
+from streams.history.registered import RegisteredEvents
+from streams.history.set_aside import NOTHING, SetAside
 
 FOREIGN_TOLD_MAX = 8
 
@@ -42,6 +44,7 @@ class Exported:
     """The result of an export: `size` audit entries, and `events_absent` of them without their event.
 
     `foreign` counts records of the audit topic that are not entries of this log; `foreign_at` are the first offsets.
+    `gap` are the offsets of intake that neither the archive nor the brokers have.
     """
 
     target: Path
@@ -49,35 +52,52 @@ class Exported:
     events_absent: int
     foreign: int = 0
     foreign_at: tuple[int, ...] = ()
+    gap: range = range(0)
 
 
 def export_audit(
-    bootstrap: str, *, tenant: str, deployment: str, genesis: bytes, target: Path, security: Security = UNSECURED
+    bootstrap: str,
+    *,
+    tenant: str,
+    deployment: str,
+    genesis: bytes,
+    target: Path,
+    archive: OpenArchive | None = None,
+    security: Security = UNSECURED,
+    set_aside: SetAside = NOTHING,
 ) -> Exported:
     """Write the tenant's log, as far as it is committed now, into a new folder.
 
-    Records of the audit topic that are not entries of this log are left out and counted: without access rules any
-    client can write there. The folder appears whole or not at all. It holds the events in clear, parameters included,
-    and only its owner can read it.
+    Events come from intake; those that it no longer has come from the archive, and those of the registry from the
+    topics `registry` and `sessions`; all others count as absent. Records of the audit topic that are not entries of
+    this log are left out and counted: without access rules any client can write there. The folder appears whole or not
+    at all. It holds the events in clear, parameters included, and only its owner can read it.
 
     Raises:
         ExportError: `target` is not empty.
-        PackError: there is no log, or the event of a registry entry is gone from intake.
+        PackError: there is no log, or the event of a registry entry is kept nowhere.
+        TrimmedError, ArchiveGapError: the audit log has lost its beginning.
+        ArchiveDiffersError: the archive is not of this log. The archive's own errors say if it is damaged.
         ReadTimeoutError: a topic could not be read to its end.
     """
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise ExportError(f"{target} exists and is not an empty folder: name a new folder")
     count = _Count()
-    with (
-        whole_partition(bootstrap, AUDIT.of(tenant), security=security) as audit,
-        whole_partition(bootstrap, INTAKE.of(tenant), committed=False, security=security) as intake,
-    ):
-        ruled = RuledIntake(intake, Tables(tenant=tenant, deployment=deployment, genesis=genesis), start=intake.low)
+    with kept_log(bootstrap, tenant, archive=archive, security=security, set_aside=set_aside) as kept:
+        audit, intake = kept.whole(AUDIT), kept.as_kept(INTAKE)
+        tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
+        events = _Events(
+            RuledIntake(intake, tables, start=intake.low),
+            RegisteredEvents(
+                tables, lambda: [kept.live(topic, n) for topic in (REGISTRY, SESSIONS) for n in range(topic.partitions)]
+            ),
+        )
         origin = f"{deployment}/{tenant}"
-        pairs = pair(count.entries(audit.records, origin), ruled)
+        pairs = pair(count.entries(present(audit.read(audit.low)), origin), events)
         pieces = pack(pairs, origin=origin, tenant=tenant, genesis=genesis)
         write_folder(count.through(pieces), target)
-    return Exported(target, count.size, count.events_absent, count.foreign, tuple(count.foreign_at))
+    gap = intake.gap if isinstance(intake, JoinedRecords) else range(0)
+    return Exported(target, count.size, count.events_absent, count.foreign, tuple(count.foreign_at), gap)
 
 
 @dataclass(slots=True)
@@ -89,16 +109,16 @@ class _Count:
     foreign: int = 0
     foreign_at: list[int] = field(default_factory=list)
 
-    def entries(self, audit: Iterable[Message], origin: str) -> Iterator[Message]:
+    def entries(self, audit: Iterable[Received], origin: str) -> Iterator[Received]:
         """Yield the records that are entries of this log. Their signatures are left to the verifier."""
-        for message in audit:
-            entry = entry_in(message.value())
+        for record in audit:
+            entry = entry_in(record.value)
             if entry is not None and entry.origin == origin:
-                yield message
+                yield record
                 continue
             self.foreign += 1
             if len(self.foreign_at) < FOREIGN_TOLD_MAX:
-                self.foreign_at.append(message.offset() or 0)
+                self.foreign_at.append(record.offset)
 
     def through(self, pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
         for name, piece in pieces:
@@ -107,41 +127,53 @@ class _Count:
             yield name, piece
 
 
-def pair(audit: Iterable[Message], intake: RuledIntake) -> Iterator[tuple[AuditRecord, Received | None]]:
-    """Yield each audit record with the intake record that it names, None if that record is gone. Both are in order.
+def pair(audit: Iterable[Received], events: _Events) -> Iterator[tuple[AuditRecord, Received | None]]:
+    """Yield each audit record with the event that it names, None if that is gone. Both are in order.
 
     For a skipped record the event is the ruling that its entry names.
     """
-    for message in audit:
-        entry = entry_in(message.value())
-        yield audit_record(message), None if entry is None else _event_of(entry, intake)
+    for record in audit:
+        entry = entry_in(record.value)
+        yield audit_record(record), None if entry is None else events.of(entry)
 
 
-def _event_of(entry: AuditEntry, intake: RuledIntake) -> Received | None:
-    if entry.outcome == Outcome.SKIPPED:
-        ruling = intake.ruling_of(entry)
-        return None if ruling is None else ruling.event
-    while True:
-        try:
-            event = intake.peek()
-        except UnreadableBatchError as exc:
-            if entry.offset <= exc.offset:
-                return None  # the monitor read it once, and it cannot be read any more
-            intake.go_behind()
-            continue
-        if event is None or event.offset > entry.offset:
-            return None
-        intake.take(None)
-        if event.offset == entry.offset:
-            return event
+class _Events:
+    """The events that entries name, from intake and from the registry. Requires entries in order."""
+
+    def __init__(self, intake: RuledIntake, registered: RegisteredEvents) -> None:
+        self._intake, self._registered = intake, registered
+
+    def of(self, entry: AuditEntry) -> Received | None:
+        """Return the event of an entry, None if it is kept nowhere."""
+        if entry.outcome == Outcome.SKIPPED:
+            ruling = self._intake.ruling_of(entry)
+            return None if ruling is None else ruling.event
+        found = self._on_intake(entry)
+        return self._registered.of(entry) if found is None and is_registry_entry(entry) else found
+
+    def _on_intake(self, entry: AuditEntry) -> Received | None:
+        while True:
+            try:
+                event = self._intake.peek()
+            except UnreadableBatchError as exc:
+                if entry.offset <= exc.offset:
+                    return None  # the monitor read it once, and it cannot be read any more
+                self._intake.go_behind()
+                continue
+            if event is None or event.offset > entry.offset:
+                return None
+            self._intake.go_on()
+            if event.offset == entry.offset:
+                return None if isinstance(event, Gone) else event
 
 
-def audit_record(message: Message) -> AuditRecord:
+def audit_record(record: Received) -> AuditRecord:
     """Return the parts of a record of the audit topic that an export writes."""
-    headers: Any = headers_of(message)
-    kid, proof = ([v for n, v in headers if n == name and v is not None] for name in (KID_HEADER, PROOF_HEADER))
+    kid, proof = (
+        [value for n, value in record.headers if n == name and value is not None] for name in (KID_HEADER, PROOF_HEADER)
+    )
     # Without exactly one of each the record is not signed: the folder still has it, and the verifier says BAD_SIG.
-    return AuditRecord(message.value() or b"", kid[0] if len(kid) == 1 else b"", proof[0] if len(proof) == 1 else b"")
+    return AuditRecord(record.value or b"", kid[0] if len(kid) == 1 else b"", proof[0] if len(proof) == 1 else b"")
 
 
 def write_folder(pieces: Iterable[tuple[str, bytes]], target: Path) -> None:

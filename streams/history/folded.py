@@ -6,56 +6,41 @@ Rebuilding, replay and export read a log in this way after a worker has folded i
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import Protocol
-
-from confluent_kafka import Message
 
 from processors.intake.identify import Received, Ruling, read
 from processors.proof.signing import INTAKE_PARTITION
 from processors.state.tables import Tables
-from producers.kafka.consuming import UnreadableBatchError, headers_of
-from schemas import codec
+from producers.kafka.consuming import UnreadableBatchError
+from schemas.errors import StoppedError
 from schemas.records import AuditEntry
 from schemas.words import Outcome
+from streams.history.records import Gone, Records, present
 
 
-class Intake(Protocol):
-    """An intake topic up to a fixed end. Each new reading ends the one before."""
+class ShreddedError(StoppedError):
+    """The bytes of a record are kept nowhere any more, so the log cannot be folded on from its entry, `index`."""
 
-    def read(self, start: int) -> Iterator[Message]:
-        """Yield its records from an offset on. Raises UnreadableBatchError at a batch that cannot be read."""
-        ...
+    code = "SHREDDED"
 
-    def behind(self, offset: int) -> int:
-        """Return the first offset after a batch that cannot be read. Ends a reading that is under way."""
-        ...
-
-
-def received_of(message: Message) -> Received:
-    """Return a message of intake as the record that the step takes."""
-    _, appended_at = message.timestamp()
-    return Received(message.partition() or 0, message.offset() or 0, appended_at, message.value(), headers_of(message))
-
-
-def entry_in(value: bytes | None) -> AuditEntry | None:
-    """Return the audit entry in a record of the audit topic, None if the record is not an entry."""
-    try:
-        entry: AuditEntry = codec.decode_as(AuditEntry, value or b"")
-    except codec.SchemaError:
-        return None
-    return entry
+    def __init__(self, index: int, offset: int) -> None:
+        super().__init__(
+            f"{self.code}: the event of audit entry {index}, at intake offset {offset}, is kept nowhere any more: its "
+            "archive key was destroyed, or the archive came without it; the log cannot be folded from there on, see "
+            "docs/incidents.md"
+        )
+        self.index, self.offset = index, offset
 
 
 class RuledIntake:
     """The records of an intake in order, each with the ruling that its audit entry names."""
 
-    def __init__(self, intake: Intake, tables: Tables, *, start: int = 0) -> None:
+    def __init__(self, intake: Records, tables: Tables, *, start: int = 0) -> None:
         """`tables` name the tenant and its genesis; nothing is read from their rows."""
         self._intake = intake
         self._tables = tables
         self._position = start
-        self._reading: Iterator[Message] | None = None
-        self._ahead: Received | None = None
+        self._reading: Iterator[Received | Gone] | None = None
+        self._ahead: Received | Gone | None = None
         self._unreadable = range(0)  # the offsets of the last batch that could not be read
         self._ruling: Ruling | None = None
 
@@ -66,39 +51,49 @@ class RuledIntake:
 
         Raises:
             UnreadableBatchError: the record cannot be read, and the entry does not say that it was skipped.
+            ShreddedError: the bytes of the record are gone, and the entry does not say that it was skipped.
         """
         is_skip = entry is not None and entry.outcome == Outcome.SKIPPED
         try:
-            received = self.peek()
+            found = self.peek()
         except UnreadableBatchError:
             if entry is None or not is_skip or entry.offset != max(self._position, self._unreadable.start):
                 raise
-            received = Received(INTAKE_PARTITION, entry.offset, 0, None, ())
-        if received is None:
+            found = Gone(entry.offset)
+        if found is None:
             return None
-        self._position, self._ahead = received.offset + 1, None
-        if entry is None or entry.ruling is None or entry.offset != received.offset:
-            return received
+        names_it = entry is not None and entry.offset == found.offset
+        if isinstance(found, Gone):
+            if not (is_skip and names_it):
+                raise ShreddedError(self._tables.next_index if entry is None else entry.index, found.offset)
+            found = Received(INTAKE_PARTITION, found.offset, 0, None, ())
+        self._position, self._ahead = found.offset + 1, None
+        if entry is None or entry.ruling is None or not names_it:
+            return found
         ruling = self.ruling_of(entry)
         if is_skip:
             return Received(INTAKE_PARTITION, entry.offset, 0, None, (), ruling)
-        received.ruling = ruling
-        return received
+        found.ruling = ruling
+        return found
 
-    def peek(self) -> Received | None:
+    def peek(self) -> Received | Gone | None:
         """Return the next record as it stands, without taking it; None at the end. Raises UnreadableBatchError."""
         if self._ahead is None:
             self._check_readable(self._position)
             if self._reading is None:
                 self._reading = self._intake.read(self._position)
             try:
-                message = next(self._reading, None)
+                self._ahead = next(self._reading, None)
             except UnreadableBatchError as exc:
                 self._reading = None
                 self._unreadable = range(exc.offset, self._intake.behind(exc.offset))
                 raise
-            self._ahead = None if message is None else received_of(message)
         return self._ahead
+
+    def go_on(self) -> None:
+        """Go on after the record that `peek` returned, as it stands. Requires that it returned one."""
+        assert self._ahead is not None
+        self._position, self._ahead = self._ahead.offset + 1, None
 
     def go_behind(self) -> None:
         """Go on after the batch that could not be read."""
@@ -119,11 +114,11 @@ class RuledIntake:
         return self._ruling
 
 
-def readable(intake: Intake, start: int) -> Generator[Received]:
-    """Yield the records that can be read, from an offset on."""
+def readable(intake: Records, start: int) -> Generator[Received]:
+    """Yield the records that can be read and are still kept, from an offset on."""
     while True:
         try:
-            yield from map(received_of, intake.read(start))
+            yield from present(intake.read(start))
         except UnreadableBatchError as exc:
             start = intake.behind(exc.offset)
         else:

@@ -7,10 +7,12 @@ from contextlib import closing, contextmanager
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from processors.intake.identify import Received
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import FETCH_BOUNDS, behind_unreadable, read_to, watermarks
 from schemas import limits
 from schemas.topics import reader_group, tenant_of
+from streams.history.records import received_of
 
 IDLE_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5  # longer than a transaction may stay open
 QUEUED_KIB_MAX = 4096  # a replay reads ten partitions at once
@@ -28,11 +30,11 @@ class Whole:
         self.low, self.high = watermarks(consumer, place.topic, place.partition)
 
     @property
-    def records(self) -> Iterator[Message]:
+    def records(self) -> Iterator[Received]:
         """All records, from `low` on."""
         return self.read(self.low)
 
-    def read(self, start: int) -> Iterator[Message]:
+    def read(self, start: int) -> Iterator[Received]:
         """Yield the records from an offset on. Each new reading ends the one before.
 
         Raises:
@@ -42,7 +44,7 @@ class Whole:
         self.close()
         place = TopicPartition(self._place.topic, self._place.partition, start)
         self._reading = read_to(self._consumer, place, self.high, idle_seconds=IDLE_SECONDS)
-        return self._reading
+        return map(received_of, self._reading)
 
     def behind(self, offset: int) -> int:
         """Return the first offset after a batch that cannot be read. Raises ReadTimeoutError."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from processors.text.characters import is_printable
 from schemas.words import AttestationKind, Status
 from streams.views import attestations, context, delegations, sessions
 from streams.views.attestations import ATTESTATIONS, OF_ATTESTATIONS, OF_REQUESTS
@@ -38,7 +39,7 @@ def _one_of(member: str, *values: str) -> Filter:
 
 def _text(member: str) -> Filter:
     def is_good(value: str) -> bool:
-        return 0 < len(value) <= _TEXT_CHARS_MAX and value.isprintable()
+        return 0 < len(value) <= _TEXT_CHARS_MAX and is_printable(value)
 
     return Filter(member, f"1 to {_TEXT_CHARS_MAX} printable characters", is_good, str.encode)
 

@@ -28,7 +28,7 @@ from schemas import codec, limits
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.records import Event
 from schemas.topics import tenant_of
-from streams.history.folded import received_of
+from streams.history.records import received_of
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
@@ -30,18 +29,22 @@ from confluent_kafka import (
 )
 
 from processors.refusal import MACHINE_FAULTS
+from processors.state.engines import EngineMissingError
 from producers.kafka.consuming import UNREADABLE
 from schemas import limits
-from streams.history.folded import received_of
+from streams.history.records import received_of
 from streams.worker.fold import TenantFold
 from streams.worker.holding import Holding
 from streams.worker.holds import Lookout
 from streams.worker.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
 from streams.worker.naps import Naps, wake
 from streams.worker.partition import Partition, intakes_of
-from streams.worker.restorations import Restorations
-from streams.worker.resume_errors import ResumeError
+from streams.worker.restorations import KEY_SECONDS, RETRY_SECONDS, Restorations
+from streams.worker.resume_errors import KeyWaitError, NoEngineError, ResumeError
 from streams.worker.settings import LoopSettings
+from streams.worker.signing.decision_keys import DecisionKeyError
+from streams.worker.signing.stretch import wait_for
+from streams.worker.subscription import Subscription
 from streams.worker.topic_ids import TopicIds
 
 log = logging.getLogger(__name__)
@@ -55,7 +58,6 @@ TURN_RECORDS = 128  # of all tenants together in one turn; records that arrive d
 ALONE_RECORDS = 256  # in one turn, if only one tenant has records
 SHARE_RECORDS_MIN = 8  # of each tenant in one turn, for any number of tenants
 GATHER_SECONDS = 0.002  # between two polls while a full batch waits for a commit
-DISCOVER_SECONDS = 1.0  # between two listings of topics, without a group
 # Errors of group membership are not the fault of records: they neither count as a failure nor reset the count.
 _LOST = frozenset({"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE"})
 _PASSING = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "FENCED_INSTANCE_ID"})
@@ -73,17 +75,13 @@ class Loop:
         self._restorations = Restorations(settings, open_fold)
         # The embedded broker gives every topic the same id.
         self._topic_ids = TopicIds(settings.admin()) if settings.assigned is None else None
-        self._discover_at = 0.0
         self.paused: dict[str, str] = {}
         with ThreadPoolExecutor(settings.lanes) as starting:
             self._lanes = Lanes(starting.map(lambda n: Lane(settings.producer(n), Producer), range(settings.lanes)))
         self._consumer = Consumer(settings.intake())
         self._naps = None if settings.assigned is None else Naps(self._consumer)
         self._holding = Holding(self._consumer, Lookout(settings.consumer()), self._pause, self.paused)
-        if settings.assigned is None:
-            self._consumer.subscribe(
-                [settings.pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
-            )
+        self._subscription = Subscription(settings, self._consumer, self._on_assign, self._on_revoke)
 
     def close(self) -> None:
         """Leave the group and release the connections."""
@@ -117,22 +115,13 @@ class Loop:
             self._raise_epoch(topic)
             if (partition := self._partitions.pop(topic, None)) is not None:
                 self._holding.release(partition)
-            self.paused.pop(topic, None)
+            if not self._subscription.has_left(topic):
+                self.paused.pop(topic, None)
         consumer.incremental_unassign(places)
 
     def _raise_epoch(self, topic: str) -> None:
         self._epochs[topic] = self._epochs.get(topic, 0) + 1
         self._is_moved = True
-
-    def _assign_new(self) -> None:
-        """Without a group: take every intake topic that there is."""
-        assert self._settings.assigned is not None
-        if time.monotonic() < self._discover_at:
-            return
-        self._discover_at = time.monotonic() + DISCOVER_SECONDS
-        new = [TopicPartition(t, 0) for t in self._settings.assigned() if t not in self._partitions]
-        if new:
-            self._on_assign(self._consumer, new)
 
     # --- one turn ---
 
@@ -144,8 +133,7 @@ class Loop:
         Raises:
             WorkerFencedError: this worker must end.
         """
-        if self._settings.assigned is not None:
-            self._assign_new()
+        self._subscription.look(self._partitions)
         self._restore_assigned()
         self._restore_made_again()
         self._holding.look(self._partitions.values())
@@ -259,6 +247,14 @@ class Loop:
             folded = fold.fold(records)
         except MACHINE_FAULTS:  # the worker ends, and its supervisor starts another
             raise
+        except EngineMissingError as exc:
+            if self._lanes.of(partition.topic) is None:  # else first the commit of the records before it ends
+                self._give_up(partition, str(exc))
+        except DecisionKeyError as exc:
+            partition.fold = None
+            self._holding.release(partition)
+            self._wait(partition, KeyWaitError(exc.code, str(exc), wait_for(exc)))
+            return
         except Exception as exc:  # one tenant's failure must not end the others' worker
             log.warning("%s: folding failed", partition.topic, exc_info=True)
             self._fail(partition, exc)
@@ -272,7 +268,7 @@ class Loop:
         fold, lane = partition.fold, self._lanes.free()
         if fold is None or not fold.batch.records or lane is None or self._lanes.of(partition.topic) is not None:
             return
-        membership = self._membership(partition)
+        membership = partition.membership(self._consumer)
         if membership is None:
             partition.fold = None  # the partition belongs to another worker, or soon will: nothing more is sent
             return
@@ -310,16 +306,6 @@ class Loop:
             partition.failures = 0
         return batch.records
 
-    def _membership(self, partition: Partition) -> Any:
-        """Return the proof of membership for a transaction's offsets, None if another worker may own the partition.
-
-        A consumer that the group has removed loses its member id at once and reports that only at a later call. Kafka
-        accepts offsets from any producer if the transaction names neither member nor generation. So the id must still
-        be that of the assignment, and it is compared after the proof was made.
-        """
-        proof = self._consumer.consumer_group_metadata()
-        return proof if self._consumer.memberid() == partition.member else None
-
     def _recover(self, lane: Lane, batch: Batched, exc: Exception) -> None:
         """Take back an aborted batch and every record folded since, and seek back. A fatal error ends the worker."""
         topic = batch.topic
@@ -355,13 +341,22 @@ class Loop:
     # --- restoring: on threads beside the loop, so that a long one delays neither other partitions nor the group ---
 
     def _restore_assigned(self) -> None:
-        for partition, restoration in self._restorations.ended(lambda p: self._partitions.get(p.topic) is p):
+        for partition, restoration in self._restorations.ended(self._partitions, self._lanes):
             try:
                 self._go_on(partition, *restoration.result())
             except ResumeError as exc:
-                self._pause(partition.topic, f"{exc.code}: {exc}")
-                if exc.is_passing:
-                    self._restorations.add_again(partition)
+                self._wait(partition, exc)
+                if isinstance(exc, NoEngineError):
+                    self._give_up(partition, self.paused[partition.topic])
+
+    def _wait(self, partition: Partition, why: ResumeError) -> None:
+        """Pause a partition that cannot be folded now, and try again later if that may pass."""
+        self._pause(partition.topic, f"{why.code}: {why}")
+        partition.wait, pause = None, RETRY_SECONDS
+        if isinstance(why, KeyWaitError):
+            partition.wait, pause = why.wait, KEY_SECONDS
+        if why.is_passing:
+            self._restorations.add_again(partition, pause)
 
     def _go_on(self, partition: Partition, fold: TenantFold, position: int) -> None:
         try:
@@ -372,6 +367,7 @@ class Loop:
         partition.is_held_back = False
         wake(self._consumer, partition.place)
         partition.fold, partition.position, partition.begin = fold, position, position
+        partition.wait = None
         self.paused.pop(partition.topic, None)
         log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)
 
@@ -388,6 +384,13 @@ class Loop:
         self._holding.release(partition)
         self._consumer.pause([partition.place])
         self._restorations.add(partition)
+
+    def _give_up(self, partition: Partition, why: str) -> None:
+        """Serve a partition no longer: another worker of the group may have what this one lacks."""
+        partition.fold = None
+        self._holding.release(partition)
+        self._pause(partition.topic, why)
+        self._subscription.leave(partition.topic)
 
     def _pause(self, topic: str, why: str) -> None:
         if self.paused.get(topic) != why:

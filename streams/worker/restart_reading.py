@@ -10,8 +10,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from processors.intake.identify import Received
 from producers.kafka.consuming import METADATA_SECONDS, ReadTimeoutError, behind_unreadable, read_to, watermarks
 from schemas import limits
+from schemas.topics import INTAKE, Topic
+from streams.history.records import received_of
 from streams.worker.resume_errors import ResumeError
 
 READ_SECONDS_MAX = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5
@@ -105,23 +108,28 @@ class RestartReader:
             raise ResumeError(why)
 
 
-class AppendedIntake:
-    """An intake up to `end`, read by a worker's reader. Each new reading ends the one before."""
+class RestartRecords:
+    """One topic at offsets `low` to `high` - 1, read by a worker's reader. Each new reading ends the one before.
 
-    def __init__(self, reader: RestartReader, topic: str, end: int) -> None:
-        self._reader, self._topic, self._end = reader, topic, end
+    Of intake all records are read, of any other topic the committed ones.
+    """
+
+    def __init__(self, reader: RestartReader, topic: Topic, tenant: str) -> None:
+        self._reader, self._name = reader, topic.of(tenant)
+        self._read = reader.read_appended if topic is INTAKE else reader.read
+        self.low, self.high = reader.end(self._name)
         self._reading: Generator[Message] | None = None
 
-    def read(self, start: int) -> Iterator[Message]:
+    def read(self, start: int) -> Iterator[Received]:
         """Yield its records. Raises ResumeError, UnreadableBatchError."""
         self.close()
-        self._reading = self._reader.read_appended(self._topic, start, self._end)
-        return self._reading
+        self._reading = self._read(self._name, start, self.high)
+        return map(received_of, self._reading)
 
     def behind(self, offset: int) -> int:
-        """Return the first offset after a batch that cannot be read. Raises ReadTimeoutError."""
+        """Return the first offset after a batch of intake that cannot be read. Raises ReadTimeoutError."""
         self.close()
-        return self._reader.behind(self._topic, offset, self._end)
+        return self._reader.behind(self._name, offset, self.high)
 
     def close(self) -> None:
         """End a reading that is under way."""

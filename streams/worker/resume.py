@@ -4,46 +4,57 @@ The last audit entry names the intake record that was folded last; the committed
 comes from the changelog if its head fits that entry; if not, the worker logs a warning and folds intake again. All of
 this runs on a thread beside the loop: it may take long, and may have to wait for the transaction of a dead worker.
 
-    audit log    last entry: index 41, intake offset 41, and it must be signed by this tenant's decision key
+    audit log    last entry: index 41, intake offset 41
     intake       first record: the founding event; the record at offset 41 has the hash that entry 41 names
-    changelog    head of audit index 41 with a matching MAC: its rows are the state, and folding goes on at offset 42
+    changelog    head of audit index 41 with a MAC over that entry: its rows are the state, and folding goes on at 42
+    audit log    the signature of entry 41, under a decision key that was valid for it, as that state has the keys
+
+Until the last step nothing but the founding event is trusted. The last entry is believed because a MAC that only the
+tenant's workers can make covers its leaf, or because folding intake again gives that leaf; and then a decision key of
+the tenant must have signed it, this worker's or another's.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from confluent_kafka import Message
-
-from processors.evidence.audit_log import log_leaf
-from processors.intake.identify import Claim, read
+from processors.intake.identify import Claim, Received, read
 from processors.proof import signing
-from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
+from processors.state.engines import EngineMissingError
 from processors.state.tables import Tables
-from processors.step import step
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
 from schemas.errors import InstallationError
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
-from schemas.words import Outcome
-from streams.history.folded import RuledIntake, received_of
+from schemas.words import Outcome, Role
+from streams.history.kept_log import KeptLog
+from streams.history.records import received_of
+from streams.history.set_aside import offsets_of
+from streams.history.state_rows import UnknownTableError, restore_rows
 from streams.worker.fold import TenantFold
-from streams.worker.restart_reading import AppendedIntake, RestartReader
+from streams.worker.rebuild import entry_of, rebuild
+from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
+    KeyWaitError,
     LogMismatchError,
+    NoEngineError,
     NotConfiguredError,
     ResumeError,
     ResumeMismatchError,
     StateMismatchError,
 )
+from streams.worker.signing.decision_keys import DecisionKeyError, live_decision_keys
+from streams.worker.signing.stretch import KeyWait, LookAhead, check_next, wait_for
 from streams.worker.state_head import HEAD_KEY
 
 log = logging.getLogger(__name__)
@@ -59,6 +70,7 @@ class Tail:
     index: int
     leaf: bytes
     entry: AuditEntry
+    record: Received
 
     @property
     def offset(self) -> int:
@@ -69,8 +81,16 @@ class Tail:
 class Restoration:
     """Brings one partition's fold to the end of its log, on a thread of its own."""
 
-    def __init__(self, topic: str, open_fold: Callable[[str], TenantFold | None], reader: RestartReader) -> None:
+    def __init__(
+        self,
+        topic: str,
+        open_fold: Callable[[str], TenantFold | None],
+        reader: RestartReader,
+        wait: KeyWait | None = None,
+    ) -> None:
+        """`wait` is left over from the last attempt; it is asked before anything is read."""
         self.reader = reader
+        self._wait = wait
         self._topic = topic
         self._open_fold = open_fold
         self._future: Future[tuple[TenantFold, int]] = Future()
@@ -93,6 +113,8 @@ class Restoration:
             self._future.set_result(self._restored())
         except ResumeError as exc:
             self._future.set_exception(exc)
+        except EngineMissingError as exc:
+            self._future.set_exception(NoEngineError(exc.told))
         except Exception as exc:  # noqa: BLE001 - the fault of one tenant; the loop reports it and others go on
             failed = ResumeError(f"{type(exc).__name__}: {exc}")
             failed.__cause__ = exc
@@ -101,13 +123,38 @@ class Restoration:
             self.reader.close()
 
     def _restored(self) -> tuple[TenantFold, int]:
+        """Restore a fold that can sign for the next record. A key that it waits for may be there at once."""
+        wait = self._wait
+        while True:
+            try:
+                return self._restored_after(wait)
+            except DecisionKeyError as exc:
+                if exc.wait is None or not (wait is None or isinstance(wait, LookAhead)):
+                    raise KeyWaitError(exc.code, str(exc), wait_for(exc)) from exc
+                wait = exc.wait
+
+    def _restored_after(self, wait: KeyWait | None) -> tuple[TenantFold, int]:
+        fold = self._opened()
+        if wait is not None:
+            wait.check(fold.signatory, functools.partial(_appended, self.reader, self._topic))
+        position = resume(fold, self.reader)
+        check_next(fold.tables, fold.signatory, position, wait)
+        return fold, position
+
+    def _opened(self) -> TenantFold:
         try:
             fold = self._open_fold(tenant_of(self._topic))
         except (OSError, ValueError, InstallationError) as exc:
             raise NotConfiguredError(str(exc)) from exc
         if fold is None:
             raise NotConfiguredError("the tenant is not configured on this worker")
-        return fold, resume(fold, self.reader)
+        return fold
+
+
+def _appended(reader: RestartReader, topic: str, start: int) -> Iterator[Received]:
+    """Yield the records of intake from `start` to its present end. Raises ResumeError, UnreadableBatchError."""
+    with closing(RestartRecords(reader, INTAKE, tenant_of(topic))) as intake:
+        yield from intake.read(start)
 
 
 def resume(fold: TenantFold, reader: RestartReader) -> int:
@@ -115,46 +162,48 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
 
     Raises:
         ResumeError: ResumeMismatchError, LogMismatchError, StateMismatchError, or a topic cannot be read.
+        EngineMissingError: the engine of the next record, or of one that is folded again, is not installed here.
     """
     tenant = fold.tables.tenant_id
     # This is asked first: once it answers, no open transaction of an earlier owner can still append to the log.
     committed = reader.committed(INTAKE.of(tenant))
-    tail = _tail(fold, reader, AUDIT.of(tenant))
+    tail = _tail(reader, AUDIT.of(tenant), offsets_of(fold.set_aside, AUDIT))
     position = tail.offset + 1 if tail else 0
     if committed is not None and committed > position:
         raise ResumeMismatchError(
             f"the committed offset {committed} is above offset {position}, where the audit log ends: records were "
             "consumed that the log does not hold; see docs/incidents.md"
         )
-    low, high = reader.end(INTAKE.of(tenant))
-    if not low <= position <= high:
-        raise ResumeMismatchError(
-            f"the audit log goes on at intake offset {position}, but intake holds offsets {low} to {high}: intake "
-            "lost records or was created again; see docs/incidents.md"
-        )
-    if tail is None:
-        return 0
-    with closing(AppendedIntake(reader, INTAKE.of(tenant), high)) as intake:
-        _check_intake(fold, intake, tail, low)
+    with closing(RestartRecords(reader, INTAKE, tenant)) as intake:
+        if not intake.low <= position <= intake.high:
+            raise ResumeMismatchError(
+                f"the audit log goes on at intake offset {position}, but intake holds offsets {intake.low} to "
+                f"{intake.high}: intake lost records or was created again; see docs/incidents.md"
+            )
+        if tail is None:
+            return 0
+        _check_intake(fold, intake, tail)
         rows: dict[bytes, bytes] = {}
         try:
             _read_latest(reader, _topic(fold, STATE), rows)
             _restore(fold, rows, tail)
         except (StateMismatchError, codec.SchemaError, UnreadableBatchError) as exc:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
-            _rebuild(fold, reader, intake, tail, low)
+            _fold_again(fold, reader, intake, tail)
             fold.state.reset_to(fold.tables, rows)
+    _check_signature(fold, tail)
+    fold.tables.check_engine()
     return position
 
 
-def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int) -> None:
+def _check_intake(fold: TenantFold, intake: RestartRecords, tail: Tail) -> None:
     """Check that intake is still the one that was folded. It may have lost records and then received new ones.
 
     Raises:
         ResumeMismatchError: the first record is not the founding event, or the record that the last entry names is
             another one now.
     """
-    tables = fold.tables
+    tables, low = fold.tables, intake.low
     if low == 0 and (first := _claimed(tables, intake, 0)) is not None and first.datum_sha256 != tables.genesis:
         raise ResumeMismatchError(f"intake does not begin with the founding event: {MADE_AGAIN}")
     if low <= tail.offset and tail.entry.outcome != Outcome.SKIPPED:
@@ -165,75 +214,80 @@ def _check_intake(fold: TenantFold, intake: AppendedIntake, tail: Tail, low: int
             )
 
 
-def _claimed(tables: Tables, intake: AppendedIntake, offset: int) -> Claim | None:
+def _claimed(tables: Tables, intake: RestartRecords, offset: int) -> Claim | None:
     """Return the claim of the record at an offset: an empty claim without a record, None if it cannot be read."""
     try:
-        message = next(intake.read(offset), None)
+        found = next(intake.read(offset), None)
     except UnreadableBatchError as exc:
         log.warning("%s: offset %d of intake is not compared with the log: %s", tables.tenant_id, offset, exc)
         return None
-    is_there = message is not None and message.offset() == offset
-    return read(tables, received_of(message)) if message is not None and is_there else Claim(leaf=b"")
+    return read(tables, found) if found is not None and found.offset == offset else Claim(leaf=b"")
 
 
-def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
+def _tail(reader: RestartReader, topic: str, set_aside: frozenset[int]) -> Tail | None:
     low, high = reader.end(topic)
     reach = TAIL_OFFSETS
     while True:
         start = max(low, high - reach)
         before, last = None, None
-        for message in reader.read(topic, start, high):
-            before, last = last, message
+        for record in map(received_of, reader.read(topic, start, high)):
+            if record.offset not in set_aside:
+                before, last = last, record
         if last is not None:
-            return _tail_of(fold, last, before)
+            return _tail_of(last, before)
         if start <= low:
             return None
         reach *= 4
 
 
-def _tail_of(fold: TenantFold, message: Message, before: Message | None) -> Tail:
-    """Return the last entry. `before` is the message before it, if that was read too.
+def _tail_of(last: Received, before: Received | None) -> Tail:
+    """Return the last entry. `before` is the record before it, if that was read too.
 
     Raises:
-        LogMismatchError: it is not signed by the decision key, or does not link to `before`.
+        LogMismatchError: it is not an audit entry, or does not link to `before`.
     """
-    _check_signature(fold, message)
-    entry, leaf = _entry(message)
-    if before is not None and entry.prev != _entry(before)[1]:
+    entry, leaf = entry_of(last)
+    if before is not None and entry.prev != entry_of(before)[1]:
         raise LogMismatchError(
-            f"the last audit entry, at offset {message.offset()}, does not link to the entry before it: the log was "
+            f"the last audit entry, at offset {last.offset}, does not link to the entry before it: the log was "
             "changed; see docs/incidents.md"
         )
-    return Tail(entry.index, leaf, entry)
+    return Tail(entry.index, leaf, entry, last)
 
 
-def _check_signature(fold: TenantFold, message: Message) -> None:
-    """Raise LogMismatchError unless the monitor signed this entry.
+def _check_signature(fold: TenantFold, tail: Tail) -> None:
+    """Raise LogMismatchError unless a decision key that was valid for the last entry signed it.
 
-    Without this check any writer of the audit topic could choose the offset at which the worker goes on.
+    Requires that the state was restored, so that the tables have the keys as of that entry.
     """
-    received = received_of(message)
     tables = fold.tables
     try:
-        schema, body = codec.unframe(received.value or b"")
+        schema, body = codec.unframe(tail.record.value or b"")
         place = Place.of(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, schema.sha256)
-        proof = Proof.parse(received.header(PROOF_HEADER))
-        head = proof.head(place.leaf(body))
-        signing.verify_signature(fold.signing.public, head, proof.signature)
+        proof = Proof.parse(tail.record.header(PROOF_HEADER))
+        public = _signer_of(fold, tail.entry, tail.record.header(KID_HEADER))
+        signing.verify_signature(public, proof.head(place.leaf(body)), proof.signature)
     except (Refusal, codec.SchemaError, MalformedProofError, SignatureError) as exc:
         raise LogMismatchError(
-            f"the last audit entry, at offset {message.offset()}, is not signed by the decision key of this worker"
+            f"the last audit entry, at offset {tail.record.offset}, is not signed by a decision key that was valid "
+            f"for it: {exc}; see docs/incidents.md"
         ) from exc
 
 
-def _entry(message: Message) -> tuple[AuditEntry, bytes]:
-    value = message.value() or b""
-    try:
-        entry: AuditEntry = codec.decode_as(AuditEntry, value)
-    except codec.SchemaError as exc:
-        raise LogMismatchError(f"the record at offset {message.offset()} is not an audit entry: {exc}") from exc
-    schema, body = codec.unframe(value)
-    return entry, log_leaf(schema.sha256, body)
+def _signer_of(fold: TenantFold, entry: AuditEntry, kid: bytes) -> bytes:
+    """Return the public key of a decision key that may have signed an entry. Raises SignatureError."""
+    tables = fold.tables
+    row = tables.keys.get(kid)
+    if row is not None:
+        # A key signs the entry of its own revocation; the entry of its rotation is its successor's.
+        was_revoked = row.revoked_at is not None and row.revoked_at < entry.now
+        was_past = row.expires_at is not None and entry.now >= row.expires_at
+        if row.role == Role.MONITOR and not was_revoked and not was_past:
+            return row.ed25519
+    # Before the founding, or in a stretch without a live key: the key that is registered later, which is here.
+    elif not live_decision_keys(tables) and (key := fold.signatory.keys.get(kid)) is not None:
+        return key.signing.public
+    raise SignatureError(f"the key {kid.hex()[:16]}… is not a decision key that was valid then")
 
 
 def _read_latest(reader: RestartReader, topic: str, rows: dict[bytes, bytes]) -> None:
@@ -262,43 +316,31 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     rows = [(full, value) for full, value in stored.items() if full != HEAD_KEY]
     for full, value in rows:
         fold.state.restore(full, value)
-    if not fold.state.matches(head):
+    if not fold.state.matches(head, tail.leaf):
         raise StateMismatchError("the rows of the changelog do not match their head")
-    tables = fold.tables.by_name
-    decoded = [(*full.partition(b"/")[::2], codec.decode(*codec.unframe(value))) for full, value in rows]
-    if unknown := {name.decode() for name, _, _ in decoded} - tables.keys():
-        raise StateMismatchError(f"the changelog has rows of unknown tables: {sorted(unknown)}")
-    for name, key, row in decoded:
-        tables[name.decode()].restore(key, row)
+    try:
+        restore_rows(fold.tables, rows)
+    except UnknownTableError as exc:
+        raise StateMismatchError(f"the changelog has {exc}") from exc
     fold.tables.resume_at(next_index=tail.index + 1, prev=tail.leaf, now=tail.entry.now)
 
 
-def _rebuild(fold: TenantFold, reader: RestartReader, appended: AppendedIntake, tail: Tail, low: int) -> None:
-    """Fold intake again up to the last entry, with the rulings that its entries name.
+def _fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords, tail: Tail) -> None:
+    """Fold the log again up to its last entry, records that the brokers have removed from the tenant's archive.
 
     Raises:
-        StateMismatchError: intake no longer begins with the founding event.
-        LogMismatchError: folding gives another log.
+        ResumeError: as `rebuild`.
     """
-    if low > 0:
-        raise StateMismatchError(
-            f"intake cannot be folded again, because it begins at offset {low} and not at 0; see docs/incidents.md"
+    tenant, archive = fold.tables.tenant_id, fold.archive
+    with closing(RestartRecords(reader, AUDIT, tenant)) as audit, ExitStack() as stack:
+        opened = {INTAKE: intake, AUDIT: audit}
+        kept = KeptLog(
+            tenant,
+            lambda topic, _: opened[topic],
+            lambda: None if archive is None else stack.enter_context(archive()),
+            fold.set_aside,
         )
-    intake = RuledIntake(appended, fold.tables)
-    for message in reader.read(_topic(fold, AUDIT), *reader.end(_topic(fold, AUDIT))):
-        received = intake.take(_entry(message)[0])
-        if received is None:
-            break
-        try:
-            step(fold.tables, received, fold.heads)
-        except Refusal as exc:
-            raise LogMismatchError(f"a ruling that the audit log names is not valid: {exc.reason}") from exc
-        fold.tables.commit()
-    if fold.tables.prev != tail.leaf:
-        raise LogMismatchError(
-            f"folding intake again does not give audit entry {tail.index}: intake or the log was changed, or another "
-            "version decided; run `macaw replay`"
-        )
+        rebuild(fold.tables, fold.heads, kept, tail.leaf)
 
 
 def _topic(fold: TenantFold, topic: Topic) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from schemas.errors import StoppedError
 
 
@@ -33,7 +35,36 @@ class LogMismatchError(ResumeError):
 
 
 class StateMismatchError(ResumeError):
-    """The state of the last audit entry cannot be had, neither from the changelog nor from intake."""
+    """The state of the last audit entry cannot be had: not from the changelog, from intake or from an archive."""
 
     code = "STATE_MISMATCH"
     is_passing = False
+
+
+class ArchiveUnfitError(ResumeError):
+    """The state must be folded again, and the archive of intake does not fit; `code` is that of its own error."""
+
+    is_passing = False
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NoEngineError(ResumeError):
+    """The tenant decides by an engine that is not installed on this worker."""
+
+    code = "ENGINE_MISSING"
+    is_passing = False
+
+
+class KeyWaitError(ResumeError):
+    """The next record cannot be signed for yet, for want of a key: `code` says of which kind.
+
+    `wait` is asked at the next attempt, before the state is read again.
+    """
+
+    def __init__(self, code: str, why: str, wait: Any) -> None:
+        super().__init__(why)
+        self.code = code
+        self.wait = wait

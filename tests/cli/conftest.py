@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from macaw.installation.locking import update_config
-from producers.home.keys import KeyPair
+from tests.plain_keys import PLAIN_KEYS
 
 GENESIS = bytes(range(32))
 
@@ -29,8 +29,8 @@ def known(home: Path) -> Iterator[Path]:
         update_config(home, {"bootstrap": f"127.0.0.1:{listening.getsockname()[1]}", "tenant": "acme"})
         folder = home / ".macaw" / "tenants" / "acme"
         for name in ("root", "admin", "monitor", "enrol"):
-            KeyPair.generate().save(folder / f"{name}.key")
-        KeyPair.generate().save(folder / "agents" / "shopper.key")
+            PLAIN_KEYS.create(folder / f"{name}.key", "agent")
+        PLAIN_KEYS.create(folder / "agents" / "shopper.key", "agent")
         (folder / "genesis").write_text(GENESIS.hex())
         (folder / "views.token").write_text("a-token-of-the-views")
         yield home

@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from producers.home.home import Home
-from producers.home.keys import KeyPair
 from streams.local.jars import choose_cache, why_no_kafka
+from tests.plain_keys import PLAIN_KEYS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAYER = str(EXAMPLES / "policies-quickstart" / "payer.json")
@@ -214,7 +214,7 @@ def no_secret_was_shown(terminal: Terminal) -> None:
     assert len(keys) == 6
     for path in keys:
         assert path.stat().st_mode & 0o077 == 0
-        pair = KeyPair.load(path)
+        pair = PLAIN_KEYS.load(path)
         for secret in (pair.signing.seed, pair.sealing.secret):
             assert secret.hex() not in shown
             assert base64.b64encode(secret).decode().rstrip("=") not in shown

@@ -17,9 +17,9 @@ from macaw.cli.terminal.errors import sentence
 from macaw.installation.locking import LockedError, only_one, update_config
 from processors.policy.errors import PolicyError
 from producers.home.home import Home, HomeError
-from producers.home.keys import KeyPair
 from tests.cli.commands import assert_one_sentence, run
 from tests.cli.conftest import GENESIS
+from tests.plain_keys import PLAIN_KEYS
 
 ROOT = Path(__file__).parents[2]
 
@@ -365,7 +365,7 @@ def test_no_command_shows_a_secret(
 
     assert "a-token-of-the-views" not in shown
     for path in folder.rglob("*.key"):
-        pair = KeyPair.load(path)
+        pair = PLAIN_KEYS.load(path)
         for secret in (pair.signing.seed, pair.sealing.secret):
             assert secret.hex() not in shown
             assert base64.b64encode(secret).decode().rstrip("=") not in shown

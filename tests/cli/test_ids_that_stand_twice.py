@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from macaw.policies.asking import QuestionError, explain_call, session_in, standing_of
-from macaw.policies.history import CANDIDATES_MAX, AmbiguousIdError, History, HistoryError
+from macaw.policies.history import CANDIDATES_MAX, AmbiguousIdError, History, HistoryError, Recorded
 from schemas.records import SessionClosed
 from tests.builders import Actor, Folded, invocation
 from tests.workflow_world import ANYTHING, PAY, Workflow
@@ -28,7 +28,7 @@ def pay(world: Workflow, to: str, *, by: Actor | None = None, **header: Any) -> 
 
 
 def history(world: Workflow) -> History:
-    return History(world.tenant, world.deployment, world.genesis, iter(world.records))
+    return History(world.tenant, world.deployment, world.genesis, map(Recorded, world.records))
 
 
 def explained(world: Workflow, wanted: str, offset: int | None = None) -> tuple[str, dict[str, Any]]:

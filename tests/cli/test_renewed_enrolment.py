@@ -1,7 +1,6 @@
 """An enrolment key that is used up gets a successor, on a real log."""
 
 from macaw.installation.tenancy import register_agent, renew_enrolment
-from producers.home.keys import KeyPair
 from tests.installation import installed
 
 
@@ -11,12 +10,12 @@ def test_an_enrolment_key_is_renewed(broker, tmp_path):
         folder = made.folder
         register_agent(made.home, folder, "shopper", attributes={})
         old = folder.key("enrol")
-        KeyPair.generate().save(folder.path / "enrol.key.new")  # as where it was interrupted
+        folder.keys.create(folder.path / "enrol.key.new", "enrol")  # as where it was interrupted
 
         aside = renew_enrolment(made.home, folder)
 
         assert folder.key("enrol").kid != old.kid
-        assert KeyPair.load(aside).kid == old.kid
+        assert folder.keys.load(aside).kid == old.kid
         register_agent(made.home, folder, "clerk", attributes={})
         # Interrupted after the log had heard of both: run again it only puts the files in place.
         (folder.path / "enrol.key").rename(folder.path / "enrol.key.new")

@@ -91,7 +91,7 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     ),
     "AdminRemoved": {"root": ("accepted", "")},
     "RootRotated": {"root": ("accepted", "")},
-    "EngineActivated": {"admin": ("refused", "NOT_SUPPORTED")},
+    "EngineActivated": {"admin": ("accepted", "")},
     "ToolsOffered": {"session": ("refused", "NOT_SUPPORTED")},
     **{
         kind: {"admin": ("refused", "NOT_SUPPORTED")}

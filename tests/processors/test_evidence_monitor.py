@@ -10,13 +10,16 @@ import pytest
 
 from processors.effects import output_place
 from processors.evidence import entry
-from processors.evidence.folder_format import ENTRIES, PROOFS, REGISTRY_KINDS, PackError
+from processors.evidence.folder_format import ENTRIES, PROOFS, REGISTRY_KINDS
+from processors.evidence.known_keys import SESSION_KINDS
+from processors.evidence.packing import PackError
 from processors.evidence.verdict import verify
 from processors.identity.following import follow
-from processors.proof.signing import AUDIT_TAG, VerifiedHeads
+from processors.proof.signing import AUDIT_TAG, VerifiedHeads, kid_of
 from processors.refusal import Refusal
 from schemas import codec
-from schemas.records import AuditEntry, Body
+from schemas.records import AuditEntry, Body, Event, SessionOpened
+from tests.reference.evidence_reference import verdict_of
 from tests.reference.folder_changes import (
     AUDIT_SCHEMA,
     CALL,
@@ -211,6 +214,45 @@ def test_absent_events_are_counted_and_never_taken_for_checked() -> None:
     listed = [index for first, last in verdict.absent for index in range(first, last + 1)]
     assert listed == [index for index, (_, received) in enumerate(pairs) if received is None]
     assert all(after[0] > before[1] + 1 for before, after in itertools.pairwise(verdict.absent))
+
+
+SESSION_ENTRIES = [n for n, e in enumerate(LOG.entries) if e.kind in SESSION_KINDS and e.outcome == "accepted"]
+
+
+@pytest.mark.parametrize("gone", [*([one] for one in SESSION_ENTRIES), SESSION_ENTRIES])
+def test_a_session_that_has_left_the_registry_takes_its_events_along(gone: list[int]) -> None:
+    """Nobody can check them without its opening; everything else is checked as before."""
+    pairs = [(r, None if n in gone else v) for n, (r, v) in enumerate(LOG.pairs)]
+
+    folder = SmallLog(LOG.world, pairs).folder()
+    verdict = judge(folder)
+
+    assert (verdict.code, verdict.index) == ("UNWITNESSED", None), verdict
+    absent = {index for first, last in verdict.absent for index in range(first, last + 1)}
+    kids = {kid_of(event.body.key.ed25519) for n in gone if isinstance((event := decoded(n)).body, SessionOpened)}
+    by_them = {n for n, e in enumerate(LOG.entries) if e.event_kid in kids and e.kind != "Undecodable"}
+    of_them = {n for n in SESSION_ENTRIES if getattr(decoded(n).body, "session", None) in kids}
+    unproven = {n for n in by_them if LOG.entries[n].reason == "MALFORMED_PROOF"}
+    assert absent == {*gone, *by_them, *of_them} - unproven
+    assert verdict_of(folder.files, GENESIS) == ("UNWITNESSED", None)
+
+
+def decoded(index: int) -> Event:
+    received = LOG.pairs[index][1]
+    assert received is not None
+    event: Event = codec.decode_as(Event, received.value or b"")
+    return event
+
+
+def test_an_event_of_a_session_that_is_gone_is_not_passed_unchecked() -> None:
+    """A folder that keeps the call of a session and leaves out its opening fails at the call."""
+    folder = LOG.folder()
+    events = [b"\0" if n == SESSION_ENTRIES[0] else e for n, e in enumerate(folder.items("events.bin"))]
+    registry = [r for r in folder.items("registry.bin") if int.from_bytes(r[:8], "big") != SESSION_ENTRIES[0]]
+    spoilt = folder.put("events.bin", events).put("registry.bin", registry).remade()
+
+    assert said(spoilt) == ("BAD_SIG", CALL)
+    assert verdict_of(spoilt.files, GENESIS) == ("BAD_SIG", CALL)
 
 
 def test_how_many_ranges_are_listed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

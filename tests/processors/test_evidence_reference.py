@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.evidence.folder_format import DATA_FILES, MANIFEST, PackError
+from processors.evidence.folder_format import DATA_FILES, MANIFEST
+from processors.evidence.packing import PackError
 from schemas.reasons import Reason
 from tests.reference.evidence_reference import verdict_of
 from tests.reference.folder_changes import FOLDER, GENESIS, LOG, TOOL, flipped, said

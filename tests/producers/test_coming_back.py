@@ -16,11 +16,11 @@ from producers.client import AsyncClient, Client, NoAnswerError, RefusedError, k
 from producers.client.approvals import CallOverError
 from producers.client.kept_calls import WaitingCallError
 from producers.home.home import Home
-from producers.home.keys import KeyPair
 from producers.kafka.waiting import WaitingCall
 from schemas.topics import RESULTS
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
+from tests.plain_keys import PLAIN_KEYS
 from tests.producers.workflow_bank import Bank, approving, banking
 
 pytestmark = pytest.mark.broker
@@ -123,7 +123,7 @@ def another_key(folder: Path) -> None:
     """Put another key where the session's was."""
     [path] = folder.glob("*.key")
     path.unlink()
-    KeyPair.generate().save(path)
+    PLAIN_KEYS.create(path, "agent")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from macaw.installation.enrolments import create_enrolment, grant_of
 from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, revoke_principal
 from producers.client import Client
 from producers.home.home import Home, HomeError, TenantHome
-from producers.home.keys import KeyPair
 from producers.kafka.outcomes import RefusedError
 from producers.tools import collect_tools, tool
 from producers.tools.registration import register_tool
@@ -20,6 +19,7 @@ from schemas.events.attributes import Attributes
 from schemas.events.tools import ToolDeclaration
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed, monitoring
+from tests.plain_keys import PLAIN_KEYS
 
 pytestmark = pytest.mark.broker
 
@@ -144,7 +144,7 @@ def test_a_tool_is_described_anew_and_grows_while_it_runs(
     with pytest.raises(RefusedError, match=r"changes tool:bank/pay.*`macaw tool revoke bank`"):
         register_tool(here.home, here.folder, "bank", collect_tools(Changed()))
     [aside] = revoke_principal(here.home, here.folder, "bank", reason="changed")
-    assert KeyPair.load(aside).kid == first.kid
+    assert PLAIN_KEYS.load(aside).kid == first.kid
     assert register_tool(here.home, here.folder, "bank", collect_tools(Changed())) != first
     assert [one.timeout_ms for one in offered(here, "bank").values()] == [1000]
 
@@ -171,7 +171,7 @@ def test_a_new_key_is_kept_before_it_is_registered(broker: BrokerInfo, tmp_path:
     until = time.monotonic() + 60
     while not path.exists() and time.monotonic() < until:
         time.sleep(0.02)
-    kept = KeyPair.load(path)
+    kept = PLAIN_KEYS.load(path)
     assert thread.is_alive()
 
     with monitoring(broker, home, [unique]):

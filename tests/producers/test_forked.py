@@ -15,6 +15,7 @@ import pytest
 from producers.client import Client
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
+from tests.producers.session_place import is_open
 from tests.producers.workflow_bank import Bank, banking
 
 pytestmark = pytest.mark.broker
@@ -135,11 +136,10 @@ def test_a_host_that_is_run_after_a_fork_is_told(running: Installation) -> None:
     script = """
     from pathlib import Path
     from producers.kafka.connection import Connection
-    from producers.home.keys import KeyPair
     from producers.tools.host import HostSettings, ToolHost
     home = Home.find()
     folder = home.tenant(tenant)
-    connection = Connection(home, folder, KeyPair.load(folder.key_file("tool", "bank")), "bank")
+    connection = Connection(home, folder, folder.keys.load(folder.key_file("tool", "bank")), "bank")
     settings = HostSettings(bootstrap=home.bootstrap, group_managed=False, executed_path=Path(folder.path, "other.db"))
     host = ToolHost(connection, "bank", [], settings)
     child(lambda: told(host.run))
@@ -156,5 +156,4 @@ def test_the_parents_session_outlives_its_children(running: Installation) -> Non
     """
     session, _ = play(running, script)
     with Client.connect(running.folder.tenant, "payer", home=running.home) as other:
-        other._connection.registry.refresh()
-        assert other._connection.registry.session(bytes.fromhex(session)) is None  # by now the parent has closed it
+        assert not is_open(running, other, bytes.fromhex(session))  # by now the parent has closed it

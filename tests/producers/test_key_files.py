@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from macaw.installation.instances import instance_home
 from producers.home.home import HomeError, TenantHome, file_name
-from producers.home.keys import KeyPair
+from tests.plain_keys import PLAIN_KEYS
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)
 alike = st.text(st.sampled_from("aA.#%2e/\\-_@~é\u0301E"), min_size=1, max_size=6)
@@ -60,10 +60,10 @@ def test_a_key_that_cannot_be_written_leaves_no_file(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, bounds[1]))
     try:
         with pytest.raises(OSError, match="too large"):
-            KeyPair.generate().save(path)
+            PLAIN_KEYS.create(path, "agent")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
 
     assert not path.exists()
-    KeyPair.generate().save(path)
-    assert KeyPair.load(path)
+    PLAIN_KEYS.create(path, "agent")
+    assert PLAIN_KEYS.load(path)

@@ -124,7 +124,7 @@ def test_what_is_no_file_is_not_waited_for(folder: Path) -> None:
     (folder / "kafka.password").unlink()
     os.mkfifo(folder / "kafka.password", 0o600)
 
-    with pytest.raises(SecurityError, match="is not a file"):
+    with pytest.raises(SecurityError, match="is not a regular file"):
         load_security(SCRAM, folder)
 
 

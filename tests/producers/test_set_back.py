@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from producers.client import Client, LogSetBackError
-from producers.home.keys import KeyPair
 from producers.kafka.connection import Connection
 from producers.tools.host import HostSettings, ToolHost
 from streams.local.choose import BrokerInfo
@@ -79,7 +78,7 @@ def test_a_registry_that_ends_before_what_was_read_is_not_believed(client: Clien
 def test_a_host_whose_registry_was_set_back_ends_and_says_so(running: Installation, client: Client) -> None:
     """It would go by keys that were revoked; warnings alone would leave its callers without an answer for good."""
     folder = running.folder
-    connection = Connection(running.home, folder, KeyPair.load(folder.key_file("tool", "bank")), "bank")
+    connection = Connection(running.home, folder, folder.keys.load(folder.key_file("tool", "bank")), "bank")
     path = folder.path / "executed" / "other.db"
     settings = HostSettings(bootstrap=running.home.bootstrap, group_managed=False, executed_path=path)
     connection.registry.refresh()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from tests.reference.avro_reference import NotAvroError, read_datum
+from tests.reference.folder_reference import manifest_of, records, signed_event
+from tests.reference.registry_engines import FIRST, Held
 from tests.reference.registry_parts import EVENT, NAMES, SCHEMAS, Refused, names_fit, verifies
 from tests.reference.registry_reference import Registry
 from tests.reference.wire_reference import avro, digest, lp, u
@@ -18,71 +19,23 @@ DATA = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
 TEXTS = {digest(text): text for text in SCHEMAS.values()}
 ROOT_ACTS = {"AdminAdded", "AdminRemoved", "RootRotated"}
 REGISTRY_KINDS = ROOT_ACTS | {"TenantFounded", "KeyRotated", "PrincipalRegistered", "PrincipalRevoked"} | {
-    "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
+    "EngineActivated", "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
             "MALFORMED_PROOF"}  # fmt: skip
 RECORD_MAX = 1_310_976
-DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Verdict(Exception):  # noqa: N818 - a word on its way up
     """Code and index."""
 
 
-def verdict_of(files: Mapping[str, bytes], genesis: bytes) -> tuple[str, int | None]:
+def verdict_of(files: Mapping[str, bytes], genesis: bytes, held: Held = FIRST) -> tuple[str, int | None]:
     """Return (code, index) for a folder in memory."""
     try:
-        Walk(files, genesis).run()
+        Walk(files, genesis, held).run()
     except Verdict as found:
         return found.args
     return "UNWITNESSED", None
-
-
-def records(data: bytes, most: int) -> tuple[list[bytes], str]:
-    """Return the records of a file, and how it ended: `end`, `cut` inside a record, or `long` before one."""
-    found, at = [], 0
-    while at < len(data):
-        size, left = int.from_bytes(data[at : at + 4], "big"), len(data) - at
-        if left >= 4 and size > most:
-            return found, "long"
-        if left < 4 or left < 4 + size:
-            return found, "cut"
-        found.append(data[at + 4 : at + 4 + size])
-        at += 4 + size
-    return found, "end"
-
-
-def signed_event(data: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
-    """Return (schema, kid, proof, datum), None for another form."""
-    schema, kid, rest, fields = data[:32], data[32:64], data[64:], []
-    for _ in range(2):
-        end = 4 + int.from_bytes(rest[:4], "big")
-        if len(rest) < 4 or len(rest) < end:
-            return None
-        fields.append(rest[4:end])
-        rest = rest[end:]
-    return None if rest else (schema, kid, fields[0], fields[1])
-
-
-def manifest_of(text: bytes) -> Json | None:
-    """Return the manifest, None where its text has another form."""
-    try:
-        found = json.loads(text) if len(text) <= 65_536 else None
-    except (ValueError, RecursionError):
-        return None
-    want = {"format", "origin", "tenant", "genesis", "size", "last", "files"}
-    if not isinstance(found, dict) or set(found) != want or found["format"] != "macaw-evidence/v1":
-        return None
-    texts = isinstance(found["origin"], str) and isinstance(found["tenant"], str) and isinstance(found["files"], dict)
-    if not texts or type(found["size"]) is not int or found["size"] < 1:
-        return None
-    digests = [found["genesis"], found["last"], *found["files"].values()]
-    if not all(isinstance(one, str) and DIGEST.fullmatch(one) for one in digests):
-        return None
-    plain = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
-    tenant = found["tenant"]
-    named = re.fullmatch(r"[a-z][a-z0-9-]{1,39}", tenant) and tenant != "ops" and found["origin"].endswith("/" + tenant)
-    return found if plain == text and named else None
 
 
 class Entry:
@@ -110,11 +63,9 @@ class Entry:
 class Walk:
     """Steps 1 to 3 of section 8."""
 
-    def __init__(self, files: Mapping[str, bytes], genesis: bytes) -> None:
+    def __init__(self, files: Mapping[str, bytes], genesis: bytes, held: Held) -> None:
         self.files = files
-        if not {"manifest.json", *DATA} <= set(files):
-            raise Verdict("MALFORMED", None)
-        manifest = manifest_of(files["manifest.json"])
+        manifest = manifest_of(files["manifest.json"]) if {"manifest.json", *DATA} <= set(files) else None
         if manifest is None:
             raise Verdict("MALFORMED", None)
         if bytes.fromhex(manifest["genesis"]) != genesis:
@@ -123,7 +74,7 @@ class Walk:
         names = {f"schemas/{one.hex()}.avsc": one for one in TEXTS}
         self.schemas = {one for name, one in names.items() if files.get(name) == TEXTS[one]}
         self.used: set[bytes] = set()
-        self.registry = Registry(self.tenant, manifest["origin"], genesis)
+        self.registry = Registry(self.tenant, manifest["origin"], genesis, held)
         self.last = (0, -1)
         self.awaited: tuple[bytes, int] | None = None
         (self.entries, self.ended), (self.proofs, self.proofs_ended), (self.events, self.events_ended) = (
@@ -199,9 +150,12 @@ class Walk:
         if says is None:
             self._check_signature(one)
             raise Verdict("MALFORMED", one.index)
+        first = self.pending[0][8:] if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8) else b""
+        if not registry.holds_engine(self._claim(first), self.genesis):
+            raise Verdict("ENGINE_MISSING", one.index)
         registry.expire(says["now"])
-        if one.index == 0 and self.pending and self.pending[0][:8] == bytes(8):
-            self._fold(self.pending[0][8:], says["now"])
+        if first:
+            self._fold(first, says["now"])
         self._check_signature(one)
         self._check_key(one)
         now, offset = self.last
@@ -211,6 +165,11 @@ class Walk:
         self.last = says["now"], says["offset"]
         self._check_registry(one, says, self._check_event(one, says))
         self._check_afterwards(one, says)
+
+    def _claim(self, data: bytes) -> Json | None:
+        found = signed_event(data)
+        known = found if found is not None and found[0] in TEXTS else None
+        return known and self.registry.read(self._framed(known[0], known[3]), *known[1:3])
 
     def _check_signature(self, one: Entry) -> None:
         kid = (one.proof or b"")[:32]
@@ -332,10 +291,8 @@ class Walk:
 
     def _need(self, one: Entry, claim: Json) -> None:
         """The schemas of an event are in the folder: its own, and that of an act inside."""
-        wanted = [claim["schema"]]
-        if claim["kind"] in ROOT_ACTS and bytes.fromhex(claim["body"]["act"])[:32] in TEXTS:
-            wanted.append(bytes.fromhex(claim["body"]["act"])[:32])
-        if not all(self._use(schema) for schema in wanted):
+        act = bytes.fromhex(claim["body"]["act"])[:32] if claim["kind"] in ROOT_ACTS else b""
+        if not all(self._use(schema) for schema in (claim["schema"], *([act] if act in TEXTS else []))):
             raise Verdict("SCHEMA_UNKNOWN", one.index)
 
     @staticmethod
@@ -351,6 +308,8 @@ class Walk:
         if index is not None and (index < one.index or (index == one.index and not needed)):
             raise Verdict("SPLICE", one.index)
         if not needed:
+            return
+        if signed is None and index != one.index and says["kind"].startswith("Session"):
             return
         if index != one.index or signed is None:
             raise Verdict("PAYLOAD_MISSING", one.index)

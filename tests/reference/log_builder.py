@@ -13,7 +13,8 @@ from typing import Any
 
 from processors.effects import output_place
 from processors.evidence.audit_log import log_leaf
-from processors.evidence.folder_format import AuditRecord, Manifest, pack
+from processors.evidence.folder_format import AuditRecord, Manifest
+from processors.evidence.packing import pack
 from processors.intake.identify import Received, Ruling
 from processors.proof import signing
 from processors.proof.signing import SigningKey
@@ -231,7 +232,7 @@ def _say_later_things(world: World, bridge: Actor) -> None:
         trusted,
         IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=False, reason="left"),
         KeyRotated(kid=bridge.kid, key=next_bridge, reason="planned"),
-        EngineActivated(engine=2, data=(), reason="new rules"),
+        EngineActivated(engine=1, data=(), reason="new rules"),  # refused: it decides already
     )
     for body in said:
         world.send(body, world.admin)

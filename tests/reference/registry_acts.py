@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.reference.avro_reference import read_datum
+from tests.reference.registry_engines import FIRST, EngineRules, Held
 from tests.reference.registry_parts import (
     IDS,
     NAMES,
@@ -21,10 +22,11 @@ from tests.reference.registry_parts import (
 from tests.reference.wire_reference import digest, u
 
 
-class Acts:
+class Acts(EngineRules):
     """The part of a registry that changes its roots, admins and keys in place."""
 
-    def __init__(self, tenant: str, origin: str, genesis: bytes) -> None:
+    def __init__(self, tenant: str, origin: str, genesis: bytes, held: Held = FIRST) -> None:
+        super().__init__(held)
         self.tenant, self.origin, self.genesis = tenant, origin, genesis
         self.keys: dict[bytes, Json] = {}
         self.sessions: dict[bytes, Json] = {}

@@ -34,7 +34,7 @@ from tests.reference.wire_reference import climb, digest, lp, u
 
 MAY_SIGN = {
     "TenantFounded": {"admin"}, "AdminAdded": {"root"}, "PrincipalRegistered": {"admin", "enrolment"},
-    "PrincipalRevoked": ROLES, "AdminRemoved": {"root"}, "RootRotated": {"root"},
+    "PrincipalRevoked": ROLES, "EngineActivated": {"admin"}, "AdminRemoved": {"root"}, "RootRotated": {"root"},
     "KeyRotated": ROLES - {"root", "monitor"},
     "SessionOpened": PROGRAMS | {"bridge"}, "SessionClosed": {"session"}, "SessionRevoked": {"admin", "bridge"},
 }  # fmt: skip
@@ -186,6 +186,7 @@ class Registry(Acts):
             self._enter(
                 role, body[role]["principal_id"], raw(body[role]["ed25519"]), self.genesis, body[role]["x25519"]
             )
+        self.found_with(body)
 
     def _PrincipalRegistered(self, by: Json, body: Json) -> None:  # noqa: N802 - attests and prompts are not looked at
         role, name, grant = body["role"], body["key"]["principal_id"], body["enrolment"]

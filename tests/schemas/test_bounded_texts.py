@@ -40,6 +40,7 @@ from schemas.records import (
     SessionRevoked,
 )
 from tests.builders import Actor, Folded, grant, keys_of
+from tests.engines import activation
 from tests.workflow_world import ANYTHING, CHECK, MAIL, Workflow, attests, declared
 
 AVRO = Path(records.__file__).parent / "avro"
@@ -198,6 +199,7 @@ class Examples:
             ),
             "DelegationRevoked": (DelegationRevoked(delegation=self.given, reason="r"), world.bot),
             "ApplicationEventLogged": (noted, world.bot),
+            "EngineActivated": (activation(reason="r"), world.admin),
             "StateQueried": (StateQueried(what="attestations", argument="null"), world.bot),
         }
         return found[body]

@@ -17,7 +17,7 @@ import pytest
 
 from schemas import codec, records
 from schemas.records import Event
-from tests.processors.test_fold_laws import script_of
+from tests.script import script_of
 from tests.vectors import generate
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,8 @@ from schemas.records import Decision, Result
 from schemas.rows import StateHead
 from streams.history.evidence_folder import verify_folder
 from streams.history.export import ExportError, export_audit
-from streams.worker.state_head import HEAD_KEY, StateMac, row_key
+from streams.history.state_rows import row_key
+from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.streams.loop_oracle import Log, Written, check_log, expected_outputs, read_log, read_topic
 from tests.streams.loop_world import Tenant, World
 
@@ -175,11 +176,15 @@ def _state(world: World, tenant: Tenant, tables: Tables) -> Iterator[Finding]:
         yield "forked", 1, "the changelog has no head"
         return
     stored: StateHead = codec.decode_as(StateHead, head)
-    mac = StateMac(tenant.folder.key("monitor").signing)
+    mac = StateMac(tenant.folder.state_secret)
     for key, value in rebuilt.items():
         mac.restore(key, value)
     is_tail = stored.audit_index == tables.next_index - 1
-    yield "forked", not (is_tail and mac.matches(stored)), f"the head of audit index {stored.audit_index} does not fit"
+    yield (
+        "forked",
+        not (is_tail and mac.matches(stored, tables.prev)),
+        f"the head of audit index {stored.audit_index} does not fit",
+    )
 
 
 def _committed(world: World, tenant: Tenant, log: Log) -> Iterator[Finding]:

@@ -17,10 +17,12 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
-from macaw.installation.tenancy import create_tenant, monitored
+from macaw.installation.monitored import monitored
+from macaw.installation.tenancy import create_tenant
 from processors.identity.attributes import attributes_from
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import SigningKey
+from processors.state.engines import Engines
 from producers.home.home import Home, TenantHome
 from producers.home.keys import KeyPair
 from schemas.events.tools import ToolDeclaration
@@ -171,6 +173,7 @@ class World:
         self.group = f"{unique}.monitor"
         self.producer = self.idempotent_producer()
         self.tenants: dict[str, Tenant] = {}
+        self.engines: Engines | None = None  # of `open_fold`; None: those of this installation
 
     def idempotent_producer(self) -> Producer:
         producer = Producer(
@@ -231,7 +234,7 @@ class World:
     def open_fold(self, name: str) -> TenantFold | None:
         """Return a fresh fold of a tenant that has its keys in this installation."""
         found = monitored(self.home, name)
-        return build_fold(found) if found else None
+        return build_fold(found, self.engines) if found else None
 
     def loop(self, worker: str = "0", *, cls: type[Loop] = Loop, settings: type[LoopSettings] = QuickSettings) -> Loop:
         return cls(self.settings(worker, cls=settings), self.open_fold)

@@ -106,4 +106,6 @@ def test_a_password_file_that_others_may_read_is_refused(world: SecuredWorld) ->
     careless = terminal(world, f"{world.left}-agent")
     (careless.folder / ".macaw" / "kafka.password").chmod(0o640)
 
-    assert "others may read `sasl.password_file`" in careless.run("log", "audit", status=1)
+    said = careless.run("log", "audit", status=1)
+    assert "cannot read `sasl.password_file`" in said
+    assert "others may read it: run `chmod 600` on it" in said

@@ -69,7 +69,7 @@ def verdict_on(running: Installation) -> ArchiveVerdict:
 def on_brokers(running: Installation, topic: Any, partition: int = 0) -> list[tuple[int, bytes | None]]:
     tenant, is_committed = running.folder.tenant, topic is not INTAKE
     with whole_partition(running.home.bootstrap, topic.of(tenant), partition, committed=is_committed) as whole:
-        return [(m.offset() or 0, m.value()) for m in whole.read(whole.low)]
+        return [(one.offset, one.value) for one in whole.read(whole.low)]
 
 
 def test_a_log_is_archived_whole_and_reads_back_as_it_stands(busy: Installation, consumers: Consumers) -> None:

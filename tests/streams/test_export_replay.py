@@ -14,16 +14,8 @@ from confluent_kafka import Producer
 
 from macaw.installation.tenancy import publish_policies, register_agent
 from processors.effects import Output
-from processors.evidence.folder_format import (
-    DATA_FILES,
-    ENTRIES,
-    ENTRY_BYTES_MAX,
-    MANIFEST,
-    PackError,
-    Source,
-    pack,
-    schema_file,
-)
+from processors.evidence.folder_format import DATA_FILES, ENTRIES, ENTRY_BYTES_MAX, MANIFEST, Source, schema_file
+from processors.evidence.packing import PackError, pack
 from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from producers.client import Client, DeniedError

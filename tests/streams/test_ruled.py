@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,28 +20,6 @@ from tests.builders import invocation
 from tests.world import HOUR_MS, Office
 
 
-class Appended:
-    """A record as the client gives it."""
-
-    def __init__(self, received: Received) -> None:
-        self._received = received
-
-    def timestamp(self) -> tuple[int, int]:
-        return 2, self._received.appended_at
-
-    def partition(self) -> int:
-        return self._received.partition
-
-    def offset(self) -> int:
-        return self._received.offset
-
-    def value(self) -> bytes | None:
-        return self._received.value
-
-    def headers(self) -> Any:
-        return self._received.headers
-
-
 @dataclass
 class Topic:
     """An intake with batches that nobody can read."""
@@ -50,11 +27,11 @@ class Topic:
     records: dict[int, Received] = field(default_factory=dict)
     unreadable: list[range] = field(default_factory=list)
 
-    def read(self, start: int) -> Iterator[Any]:
+    def read(self, start: int) -> Iterator[Received]:
         for offset in range(start, max([*self.records, *(b.stop - 1 for b in self.unreadable)]) + 1):
             if any(offset in batch for batch in self.unreadable):
                 raise UnreadableBatchError("intake", offset, "damaged")
-            yield Appended(self.records[offset])
+            yield replace(self.records[offset])
 
     def behind(self, offset: int) -> int:
         return next(batch.stop for batch in self.unreadable if offset in batch)

@@ -70,10 +70,12 @@ def _standing(
         )
 
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from macaw.policies.history import live_history
 
     assert session is not None
-    with live_history(*open_tenant(tenant)) as history:
+    home, folder = open_tenant(tenant)
+    with live_history(home, folder, archive_of(home, folder)) as history:
         return standing_of(history, session)
 
 

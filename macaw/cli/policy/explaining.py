@@ -36,13 +36,14 @@ def explain(
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import show_json
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from macaw.policies.asking import explain_call
     from macaw.policies.history import AmbiguousIdError, live_history
 
     home, folder = open_tenant(tenant)
     folder.key("admin")  # the answer quotes policies, so it is for holders of this key
     try:
-        with live_history(home, folder) as history:
+        with live_history(home, folder, archive_of(home, folder)) as history:
             found = explain_call(history, event_id, offset=offset)
     except AmbiguousIdError as exc:
         _tell_candidates(exc, as_json=as_json)

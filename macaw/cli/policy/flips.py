@@ -117,8 +117,10 @@ def _history(log: str, tenant: str | None) -> Iterator[History]:
             yield history
         return
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
 
-    with live_history(*open_tenant(tenant)) as history:
+    home, folder = open_tenant(tenant)
+    with live_history(home, folder, archive_of(home, folder)) as history:
         yield history
 
 
@@ -191,7 +193,7 @@ def _tell_simulated(found: Simulated) -> None:
 
     show("")
     if found.missing:
-        show(f"{found.missing} events are not in this export: their effects are not counted; `--log live` has all")
+        show(f"{found.missing} events are missing from this log: their effects are not counted")
     if not found.flips:
         show(f"flips over {found.calls} recorded calls: none found")
     else:

@@ -22,12 +22,13 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
     """Put policies into force, all or none; each replaces the one with its id."""
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from macaw.installation.tenancy import publish_policies
     from macaw.policies.in_force import read_policies
 
     documents = _read(files)
     home, folder = open_tenant(tenant)
-    in_force = read_policies(home, folder)
+    in_force = read_policies(home, folder, archive_of(home, folder))
     warn_of_lost(in_force.lost)
     new = {i: one.text for i, one in documents.items() if in_force.digest(i) != one.document.digest}
     for policy_id in documents.keys() - new.keys():
@@ -60,14 +61,15 @@ def withdraw(
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from macaw.installation.tenancy import admin_connection
     from macaw.policies.in_force import read_policies
-    from processors.policy.text import nfc
+    from processors.text.forms import nfc
     from producers.client import RefusedError
     from schemas.records import PolicyWithdrawn
 
     home, folder = open_tenant(tenant)
-    in_force = read_policies(home, folder)
+    in_force = read_policies(home, folder, archive_of(home, folder))
     name = nfc(policy_id)
     previous = in_force.digest(name)
     if previous is None:
@@ -98,8 +100,11 @@ def _extending(policies: object, parent: str) -> str:
 
 
 def warn_of_lost(lost: int) -> None:
-    """Warn if intake does not hold all publications any more."""
+    """Warn if the documents of some publications are kept nowhere any more."""
     from macaw.cli.terminal.output import say
 
     if lost:
-        say(f"{lost} publications are older than the records of intake: their policies are in force, but not shown")
+        say(
+            f"{lost} publications are older than the records of intake, and no archive has them: their policies are in "
+            "force, but not shown"
+        )

@@ -15,11 +15,13 @@ def list_policies(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     from macaw.cli.terminal.output import show_json, show_table
     from macaw.cli.terminal.places import open_tenant
     from macaw.cli.terminal.rendering import time_of
+    from macaw.installation.archives import archive_of
     from macaw.policies.in_force import read_policies
     from processors.policy.documents import parse_policy
     from processors.policy.resolve import placement
 
-    found = read_policies(*open_tenant(tenant))
+    home, folder = open_tenant(tenant)
+    found = read_policies(home, folder, archive_of(home, folder))
     warn_of_lost(found.lost)
     rows: list[dict[str, Any]] = []
     for one in sorted(found.policies.values(), key=lambda p: p.policy_id):
@@ -61,12 +63,14 @@ def show(
     from macaw.cli.terminal.output import show_json, show_table
     from macaw.cli.terminal.places import open_tenant
     from macaw.cli.terminal.rendering import time_of
+    from macaw.installation.archives import archive_of
     from macaw.policies.in_force import read_policies
     from processors.policy.documents import parse_policy
     from processors.policy.insight.effective import lines_of
     from processors.policy.resolve import placement
 
-    found = read_policies(*open_tenant(tenant))
+    home, folder = open_tenant(tenant)
+    found = read_policies(home, folder, archive_of(home, folder))
     warn_of_lost(found.lost)
     policy = found.policies.get(policy_id)
     if policy is None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from processors.policy.invisible import is_plain_text, shows_itself
+from processors.text.characters import is_plain_text
 from schemas.errors import UnavailableError
 
 
@@ -47,13 +47,13 @@ def plain(text: str) -> str:
     """
     if is_plain_text(text):
         return text
-    return "".join(c if shows_itself(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if is_plain_text(c) else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def plain_json(value: Any, *, indent: int | None = None) -> str:
     r"""Return JSON that is safe for a terminal: hidden and misleading characters stand as `\u…`."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return "".join(c if c == "\n" or shows_itself(c) else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if c == "\n" or is_plain_text(c) else json.dumps(c)[1:-1] for c in text)
 
 
 def jsonable(value: Any) -> Any:

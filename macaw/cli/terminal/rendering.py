@@ -15,6 +15,7 @@ from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import EVENT_TAG, NO_GENESIS, Place
 from producers.kafka.consuming import headers_of
 from schemas import codec
+from schemas.events.engines import EngineActivated
 from schemas.records import (
     AuditEntry,
     DeadLetter,
@@ -149,6 +150,8 @@ def _said(body: object) -> str:
         case PolicyPublished():
             more = " …" if len(body.documents) > IDS_SHOWN_MAX else ""
             said = " ".join(map(_policy_id, body.documents[:IDS_SHOWN_MAX])) + more
+        case EngineActivated():
+            said = f"engine {body.engine}: {body.reason}"
         case TenantFounded():
             said = f"{body.deployment}/{body.tenant}"
         case _:

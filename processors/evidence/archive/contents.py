@@ -106,8 +106,12 @@ def check_place(name: str, header: SegmentHeader, end: ArchiveEnd | None) -> Non
         raise SegmentError(ArchiveCode.OTHER_HEAD, detail, index=header.first)
 
 
-def entries_of(segment: Segment, owner: Owner, keys: BodyKeys, *, start: int = 0) -> Iterator[Archived]:
+def entries_of(
+    segment: Segment, owner: Owner, keys: BodyKeys, *, start: int = 0, outputs: bool = True
+) -> Iterator[Archived]:
     """Yield the entries of a segment from an audit index on, each compared with its records and the entry before.
+
+    Without `outputs` its decisions and results are not compared: for readers of intake, which do not need them.
 
     Raises:
         SegmentError: EVENT_MISMATCH, OUTPUTS_MISMATCH, MALFORMED, or WRONG_KEY.
@@ -122,7 +126,8 @@ def entries_of(segment: Segment, owner: Owner, keys: BodyKeys, *, start: int = 0
             prev = leaf
             if index >= start:
                 yield Archived(frame, entry, _body(entry, frame, sealer, owner))
-                check_outputs(entry, frame, owner)
+                if outputs:
+                    check_outputs(entry, frame, owner)
     except SegmentError as exc:
         raise exc.within(header.name) from exc
 

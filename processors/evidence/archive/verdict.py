@@ -28,7 +28,6 @@ from processors.evidence.audit_log import entry_bytes, read_entry
 from processors.evidence.entry import EntryProgress, Judge, Schemas
 from processors.evidence.folder_format import (
     EvidenceEvent,
-    Manifest,
     RegistryEvent,
     Source,
     event_record,
@@ -40,9 +39,11 @@ from processors.intake.identify import Claim, Received
 from processors.policy.errors import RULE_ERRORS
 from processors.proof import merkle
 from processors.proof.signing import length_prefixed
+from processors.state.engines import EngineMissingError
+from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
-from schemas.records import AuditEntry, Event
+from schemas.records import AuditEntry
 
 # Rows of sessions leave some time after their end, 64 with each record: for so long their keys may have been known.
 UNPROVEN_MS = limits.SESSION_TTL_MS_MAX + limits.SESSION_LINGER_MS + 24 * 3600 * 1000
@@ -95,11 +96,17 @@ class ArchiveWalk:
         """The fault that ended the look ahead, if it was not the archive's end."""
         return self._ahead.broken
 
+    @property
+    def judged(self) -> int:
+        """The number of entries that held, those of a segment under way included."""
+        return self._judge.progress.size
+
     def add(self, name: str, data: bytes) -> SegmentHeader:
         """Judge the next segment and return its header.
 
         Raises:
             SegmentError, Fault: it does not hold.
+            EngineMissingError: an engine of the log is not held here, so the entries behind it cannot be judged.
         """
         segment = open_segment(name, data, self._owner, self.end)
         for archived in entries_of(segment, self._owner, self._keys):
@@ -156,12 +163,13 @@ def verify_archive(
         if (broken := walk.broken_ahead) is not None:  # it may have hidden a registration that the entry needs
             return walk.verdict(broken.code, broken.detail, segment=broken.segment, index=broken.index)
         return walk.verdict(fault.code, fault.detail, segment=name, index=fault.index)
+    except EngineMissingError as exc:
+        return walk.verdict(VerdictCode.ENGINE_MISSING, str(exc), segment=name, index=walk.judged)
     except RULE_ERRORS as exc:  # here as in the fold, bytes that break a rule are refused, never passed
         detail = f"a check could not be made: {type(exc).__name__}"
         return walk.verdict(ArchiveCode.MALFORMED, detail, segment=name)
-    if not walk.segments:
-        return walk.verdict(ArchiveCode.EMPTY, "there is no segment")
-    return walk.verdict(ArchiveCode.WHOLE, "every record is the one that a signed entry names")
+    whole = ArchiveCode.WHOLE, "every record is the one that a signed entry names"
+    return walk.verdict(*(whole if walk.segments else (ArchiveCode.EMPTY, "there is no segment")))
 
 
 class _Registrations:
@@ -179,16 +187,17 @@ class _Registrations:
                 for archived in entries_of(segment, self._owner, self._keys):
                     found = _event_of(archived) if is_registry_entry(archived.entry) else None
                     if found is not None:
-                        yield length_prefixed(RegistryEvent(archived.entry.index, found[0]).encode())
+                        yield length_prefixed(RegistryEvent(archived.entry.index, found).encode())
                 end = end_of(segment)
         except SegmentError as exc:
             self.broken = exc  # the walk itself comes to it, and says so
 
 
-def _event_of(archived: Archived) -> tuple[EvidenceEvent, Event] | None:
+def _event_of(archived: Archived) -> EvidenceEvent | None:
     """Return the signed event of an entry, of a skipped one its ruling; None if it is absent or not signed."""
     received = _received_of(archived)
-    return None if received is None else read_event(archived.entry, received)
+    found = None if received is None else read_event(archived.entry, received)
+    return None if found is None else found[0]
 
 
 def _received_of(archived: Archived) -> Received | None:
@@ -200,9 +209,10 @@ class _ArchiveJudge(Judge):
     """Judges the entries of an archive. Sessions may be absent from it, with their month's key."""
 
     def __init__(self, owner: Owner, registrations: Iterable[bytes]) -> None:
-        manifest = Manifest(origin=owner.origin, tenant=owner.tenant, genesis=owner.genesis, size=0, last=b"", files={})
+        deployment = owner.origin.removesuffix(f"/{owner.tenant}")
+        tables = Tables(tenant=owner.tenant, deployment=deployment, genesis=owner.genesis)
         self.progress = EntryProgress()
-        super().__init__(manifest, Schemas(frozenset(codec.by_digest())), Source(registrations), self.progress)
+        super().__init__(tables, Schemas(frozenset(codec.by_digest())), Source(registrations), self.progress)
         self.unproven = 0
         self._unproven_until = -1
 
@@ -213,7 +223,7 @@ class _ArchiveJudge(Judge):
         data = entry_bytes(schema.sha256, datum)
         entry, why = read_entry(data)
         found = _event_of(archived)
-        record = event_record(None if found is None else found[0], _received_of(archived))
+        record = event_record(found, _received_of(archived))
         self.settle(Item(index, data, merkle.leaf_hash(data), entry, why, frame.kid + frame.proof, record))
 
     def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:

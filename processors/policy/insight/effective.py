@@ -20,6 +20,7 @@ from processors.policy.specs import ParameterConstraint
 from processors.policy.times import iso_time
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from processors.text.forms import casefold
 
 
 class Line(NamedTuple):
@@ -150,12 +151,12 @@ def _alternative(branch: str, applied: Sequence[Applied]) -> dict[str, JSONValue
     return {
         "branch": branch or None,
         "policies": [
-            {"id": one.policy.policy_id, "sha256": one.policy.digest.hex(), "layer": one.layer.name.lower(),
+            {"id": one.policy.policy_id, "sha256": one.policy.digest.hex(), "layer": casefold(one.layer.name),
              "via": one.via, "grants": one.grants}
             for one in applied
         ],
         "lines": [
-            {"policy": one.policy.policy_id, "layer": one.layer.name.lower(), "kind": line.kind, "scope": line.scope,
+            {"policy": one.policy.policy_id, "layer": casefold(one.layer.name), "kind": line.kind, "scope": line.scope,
              "says": line.says, "at": line.at}
             for one in applied
             for line in lines_of(one.policy.document)

@@ -29,6 +29,7 @@ from processors.policy.times import TZDATA_VERSION, iso_time
 from processors.policy.verdict import Verdict
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
+from processors.text.forms import casefold
 
 Told = dict[str, JSONValue]
 _UNITS_MAX = 10 * limits.WORK_UNITS_MAX  # of one explanation
@@ -154,7 +155,7 @@ def _applied(one: Applied) -> Told:
     return {
         "id": one.policy.policy_id,
         "sha256": one.policy.digest.hex(),
-        "layer": one.layer.name.lower(),
+        "layer": casefold(one.layer.name),
         "via": one.via,
         "grants": one.grants,
     }

@@ -12,7 +12,7 @@ from processors.policy.documents import PolicyError, parse_policy
 from processors.policy.evaluation import ABSENT, member, new_work, to_pay
 from processors.policy.globs import as_expression, denying, grant_glob, matching
 from processors.policy.paths import MISMATCH, parse_path, reached
-from processors.policy.text import fold
+from processors.text.forms import fold
 
 items = st.text("ab?*", max_size=14) | st.text("aB?*\u00e9\ufdfa\u017f\u212a\u200b\n/", max_size=10)
 letters = st.text("ab", max_size=24) | st.text("aBb?*\u00e9\u00c9\ufdfas\u017fk\u212a\u200b\n/", max_size=16)

@@ -1,5 +1,9 @@
 """Resource names and patterns: the table of docs/mapl.md 2, refused names, and shortcuts held against RE2."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import re2
 from hypothesis import given, settings
@@ -9,7 +13,8 @@ from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.globs import as_expression
 from processors.policy.patterns import PatternPosition, check_pattern, matches, resource_name
-from processors.policy.text import fold, nfc
+from processors.text.forms import fold, nfc
+from tests.house import ROOT
 
 # pattern, resource, matched in grant position, matched in restriction position
 TABLE = [
@@ -245,3 +250,33 @@ def test_only_its_own_error_escapes_and_names_are_stable(text):
     assert resource_name(name.text) == name
     assert len(name.text) <= limits.NAME_CHARS_MAX
     assert "*" not in name.text
+
+
+TOLD = """
+from processors.policy.errors import ResourceInvalidError
+from processors.policy.patterns import resource_name
+for name in ("tool:a//b%20", "tool:x/..%20", "tool:a%20//%2e%2e", "tool:\uff0e\uff0e//c%20"):
+    try:
+        resource_name(name)
+    except ResourceInvalidError as exc:
+        print(exc)
+"""
+
+
+def test_of_several_faults_every_process_tells_the_same() -> None:
+    """The detail of a refusal is signed. Python draws the order of a set anew in each process."""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", TOLD],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for seed in range(1, 7)
+    }
+
+    assert len(told) == 1
+    assert told.pop().count("\n") == 4

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.policy.invisible import BLANK, DEFAULT_IGNORABLE, FORMAT, INVISIBLE, UNICODE_VERSION, is_plain_text
-from processors.policy.text import fold, has_hidden
-from processors.proof.jcs import is_stream_safe
+from processors.text.characters import BLANK, DEFAULT_IGNORABLE, FORMAT, INVISIBLE, has_hidden, is_plain_text
+from processors.text.forms import fold, is_stream_safe
+from processors.text.ranges import characters
+from processors.text.tables import UNICODE_VERSION
 from tests.reference.mapl import text as reference
 
 EVERY = [chr(code) for code in range(sys.maxunicode + 1)]
-HIDDEN = sorted(INVISIBLE)
+UNSEEN = frozenset(characters(INVISIBLE))
+HIDDEN = sorted(UNSEEN)
 texts = st.text(
     st.one_of(
         st.characters(), st.sampled_from("aé\u017f\u212a\u0131ß\u0301\u0323\u0345\ufb01\uff21\u1100\u1161\u0130")
@@ -42,7 +44,7 @@ def test_the_ranges_are_those_of_unicode() -> None:
 
     assert of(*FORMAT) == form
     assert of(*DEFAULT_IGNORABLE) == (other | form | variation) - shown - before_digits
-    assert form | of(*DEFAULT_IGNORABLE) == INVISIBLE
+    assert form | of(*DEFAULT_IGNORABLE) == UNSEEN
 
 
 def test_marks_are_letters() -> None:
@@ -50,16 +52,16 @@ def test_marks_are_letters() -> None:
     marks = {c for c in EVERY if unicodedata.category(c) == "Mn"}
 
     assert fold("jose\u0301") == fold("josé") != fold("jose")
-    assert {"\u0301", "\u0327", "\u05b7", "\u0b3c"} <= marks - INVISIBLE
+    assert {"\u0301", "\u0327", "\u05b7", "\u0b3c"} <= marks - UNSEEN
 
 
 def test_no_character_folds_to_something_invisible_and_folding_again_changes_nothing() -> None:
     """Of all 1,114,112 code points; surrogates too, which a call may bring along."""
     for character in EVERY:
         folded = fold(character)
-        assert INVISIBLE.isdisjoint(folded), hex(ord(character))
+        assert UNSEEN.isdisjoint(folded), hex(ord(character))
         assert fold(folded) == folded, hex(ord(character))
-        if character in INVISIBLE:
+        if character in UNSEEN:
             assert folded == ""
             assert has_hidden(character)
             assert not is_plain_text(character)
@@ -96,7 +98,7 @@ def test_marks_that_are_joined_fold_in_pieces_and_alike_in_both(runs: list[tuple
     text = "s" + hidden.join(character * times for character, times in runs) + hidden + "\u0301"
 
     assert reference.fold(text) == fold(text)
-    assert INVISIBLE.isdisjoint(fold(text))
+    assert UNSEEN.isdisjoint(fold(text))
     plain = "".join(character for character in text if character != hidden)
     if is_stream_safe(plain):
         assert fold(text) == fold(plain)
@@ -110,7 +112,7 @@ def test_marks_that_are_joined_cost_no_more_than_their_number() -> None:
     assert fold(text) == fold("\u0301\u0323" * 15) * 1000
 
 
-@pytest.mark.parametrize("blank", sorted(BLANK))
+@pytest.mark.parametrize("blank", list(characters(BLANK)))
 def test_an_empty_glyph_is_kept_but_not_shown_as_it_is(blank: str) -> None:
     """Unicode does not call it ignorable, so it folds to itself; people would take it for a space."""
     assert fold(blank) == blank

@@ -1,0 +1,32 @@
+"""A pair under a passphrase, made once for all tests: each takes half a second, which is its purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from producers.home.keys import KeyPair
+from producers.home.keystores import pem
+from producers.home.keystores.stores import KeyStores
+
+PASSPHRASE = "a horse of the correct kind"
+PAIR = KeyPair.generate()
+TEXT = pem.written(PAIR, PASSPHRASE)  # once: it takes half a second, which is its purpose
+OTHER_TEXT = pem.written(KeyPair.generate(), PASSPHRASE)
+
+
+def secret(path: Path, text: str = PASSPHRASE, mode: int = 0o600) -> Path:
+    path.write_text(f"{text}\n")
+    path.chmod(mode)
+    return path
+
+
+def stores(folder: Path, **section: object) -> KeyStores:
+    return KeyStores.read(section, folder)
+
+
+def kept(folder: Path) -> Path:
+    """Return the file of a pair under the passphrase."""
+    path = folder / "a.key"
+    path.write_bytes(TEXT)
+    path.chmod(0o600)
+    return path
