@@ -44,6 +44,7 @@ from schemas.records import (
 from schemas.topics import DECISIONS
 from schemas.words import Outcome, Role
 from streams.worker.monitor import MonitoredTenant, build_fold
+from streams.worker.signing.decision_keys import DecisionKeys
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FOLDERS = (EXAMPLES / "policies", EXAMPLES / "agentdojo" / "policies")
@@ -136,7 +137,7 @@ class Replay:
         founding = _founding(admin, monitor)
         [signed] = Author("replay", NO_GENESIS, admin, "admin").sign([founding])
         self._genesis = kid_of(signed.value[codec.FRAME_BYTES :])
-        keys = MonitoredTenant("replay", DEPLOYMENT, self._genesis, monitor.signing, monitor.sealing)
+        keys = MonitoredTenant("replay", DEPLOYMENT, self._genesis, DecisionKeys.of(monitor), bytes(32))
         self._fold = build_fold(keys)
         self._append(signed)
         by_admin = Author("replay", self._genesis, admin, "admin")

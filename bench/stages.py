@@ -184,13 +184,13 @@ def _stages(case: Case) -> dict[str, Callable[[], Callable[[], object]]]:
         ),
         "payload: encode, SHA-256, live keys": lambda: _payloads(case),
         "decision: encode, leaf": lambda: _decision(case),
-        "seal": lambda: lambda: [case.fold.sealer.header(o) for o in case.decided],
+        "seal": lambda: lambda: [case.fold.signatory.keys.first.sealer.header(o) for o in case.decided],
         "audit: entry, encode, two leaves": lambda: _audit(case),
         "call row: put": lambda: _call_rows(case),
         "state rows: encode, multiset hash, head": lambda: _state(case),
         "sign: tree, paths, one signature for 1024 leaves": lambda: (
             lambda: [
-                case.fold.signing.sign_leaves(case.signed_leaves[at : at + 2 * BATCH])
+                case.fold.signatory.keys.first.signing.sign_leaves(case.signed_leaves[at : at + 2 * BATCH])
                 for at in range(0, len(case.signed_leaves), 2 * BATCH)
             ]
         ),
@@ -243,6 +243,7 @@ def _payloads(case: Case) -> Callable[[], object]:
                     proof=received.header(PROOF_HEADER),
                     kid=received.header(KID_HEADER),
                     parameters=p.canonical.decode(),
+                    session=case.session.opened,
                 )
             )
             sha256(payload).digest()

@@ -33,6 +33,7 @@ from schemas.records import (
 from schemas.topics import DECISIONS
 from schemas.words import Outcome, Role
 from streams.worker.monitor import MonitoredTenant
+from streams.worker.signing.decision_keys import DecisionKeys
 
 DEPLOYMENT = "bench"
 AGENT, TOOL, RESOURCE = "shopper", "bank", "tool:bank/transfer"
@@ -122,7 +123,7 @@ class BenchTenant:
     @property
     def monitored(self) -> MonitoredTenant:
         """Return the tenant's configuration on a worker."""
-        return MonitoredTenant(self.name, DEPLOYMENT, self.genesis, self.monitor.signing, self.monitor.sealing)
+        return MonitoredTenant(self.name, DEPLOYMENT, self.genesis, DecisionKeys.of(self.monitor), bytes(32))
 
     def said(self, body: Body, *, admin: bool = False) -> Signed:
         """Return an event of the agent's session, or of the administrator."""

@@ -45,6 +45,7 @@ from schemas.words import Outcome, Role
 from streams.history.state_rows import row_key
 from streams.worker.fold import TenantFold
 from streams.worker.monitor import MonitoredTenant, build_fold
+from streams.worker.signing.decision_keys import DecisionKeys
 from streams.worker.state_head import StateMac
 
 NAME = "workflow"
@@ -121,8 +122,7 @@ def found() -> tuple[Site, TenantFold, bytes]:
     )  # fmt: skip
     first = site.records([founding], site.admin)
     site.genesis = kid_of((first[0].value or b"")[codec.FRAME_BYTES :])
-    keys = site.monitor
-    fold = build_fold(MonitoredTenant(NAME, DEPLOYMENT, site.genesis, keys.signing, keys.sealing))
+    fold = build_fold(MonitoredTenant(NAME, DEPLOYMENT, site.genesis, DecisionKeys.of(site.monitor), bytes(32)))
     fold_all(fold, first)
     site.say(fold, list(_registrations(site)), site.admin)
     for name in AGENTS:
@@ -232,7 +232,7 @@ def timed(fold: TenantFold, received: Sequence[Received]) -> float:
     gc.freeze()  # existing objects must not be collected during the batch
     begin = time.thread_time_ns()
     folded = fold.fold(received)
-    outputs = fold.batch.outputs
+    outputs = [output for burst in fold.batch.bursts for output in burst.outputs]
     fold.take()
     spent = time.thread_time_ns() - begin
     fold.rollback()
@@ -291,7 +291,7 @@ def restore_seconds(fold: TenantFold) -> tuple[int, float]:
         for key, row in table.rows.items()
     ]
     tables = Tables(tenant=NAME, deployment=DEPLOYMENT, genesis=fold.tables.genesis)
-    mac = StateMac(fold.signing)
+    mac = StateMac(bytes(32))
     begin = time.thread_time()
     for name, key, full, value in stored:
         tables.by_name[name].restore(key, codec.decode(*codec.unframe(value)))

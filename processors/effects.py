@@ -30,6 +30,7 @@ from schemas.records import (
     SignedEvent,
 )
 from schemas.topics import Topic
+from schemas.words import RegistryKind, SessionKind
 
 Recipients = tuple[tuple[bytes, bytes], ...]
 EVENT_PROOF_HEADER = "macaw-event-proof"
@@ -100,9 +101,17 @@ class Effects:
             self._where = _place_of(exc)
 
     def call_payload(
-        self, salt: bytes, call: SignedEvent, parameters: bytes, approvals: tuple[SignedEvent, ...]
+        self,
+        salt: bytes,
+        call: SignedEvent,
+        parameters: bytes,
+        approvals: tuple[SignedEvent, ...],
+        session: SignedEvent | None,
     ) -> bytes:
-        """Return the payload of an allowed call: the caller's event as received, its parameters, and its approvals."""
+        """Return the payload of an allowed call: the caller's event as received, its parameters, and its approvals.
+
+        `session` is the event that opened the caller's session: a host verifies the caller without looking it up.
+        """
         return self._payload(
             CallPayload(
                 salt=salt,
@@ -111,6 +120,7 @@ class Effects:
                 kid=call.kid,
                 parameters=parameters.decode(),
                 approvals=approvals,
+                session=session,
             )
         )
 
@@ -187,15 +197,23 @@ class Effects:
             recipients,
         )
 
-    def enter_registry(self, kind: str, key: bytes) -> None:
+    def enter_registry(self, kind: RegistryKind, key: bytes) -> None:
         """Put this record, as it was signed, into the registry under `kind/key`."""
+        self._enter(topics.REGISTRY, 0, topics.named_key(kind, key))
+
+    def enter_sessions(self, kind: SessionKind, session_id: bytes) -> None:
+        """Put this record, as it was signed, on the sessions topic under `kind/session_id`."""
+        self._enter(topics.SESSIONS, topics.keyed_partition(session_id), topics.named_key(kind, session_id))
+
+    def _enter(self, topic: Topic, partition: int, key: bytes) -> None:
         received = self.received
         headers = tuple((n, received.header(n)) for n in (PROOF_HEADER, KID_HEADER))
-        self.outputs.append(Output(topics.REGISTRY, 0, f"{kind}/{key.hex()}".encode(), received.value, headers=headers))
+        self.outputs.append(Output(topic, partition, key, received.value, headers=headers))
 
-    def leave_registry(self, kind: str, key: bytes) -> None:
-        """Remove `kind/key` from the registry."""
-        self.outputs.append(Output(topics.REGISTRY, 0, f"{kind}/{key.hex()}".encode(), None))
+    def leave_sessions(self, session_id: bytes) -> None:
+        """Remove a session from the sessions topic. Its end, if it had one, stays until the topic drops it by age."""
+        partition = topics.keyed_partition(session_id)
+        self.outputs.append(Output(topics.SESSIONS, partition, topics.named_key(SessionKind.SESSION, session_id), None))
 
     def dead_letter(self, reason: str) -> None:
         """Add the undecodable bytes of this record to the dead letters."""

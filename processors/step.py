@@ -43,7 +43,7 @@ from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
-from schemas.words import Outcome, RegistryKind, Status
+from schemas.words import Outcome, RegistryKind, SessionKind, Status
 
 T = TypeVar("T")
 B = TypeVar("B")  # the class that a handler is listed under in HANDLERS
@@ -187,18 +187,18 @@ def _tick(_tables: Tables, _effects: Effects, _act: Act[records.ClockTicked]) ->
 def _open_session(tables: Tables, effects: Effects, act: Act[records.SessionOpened]) -> None:
     session_id = sessions.open_session(tables, act.signer, act.body, effects.signed_event())
     sessions.admit(tables, session_id)
-    effects.enter_registry(RegistryKind.SESSION, session_id)
+    effects.enter_sessions(SessionKind.SESSION, session_id)
 
 
 def _close_session(tables: Tables, effects: Effects, act: Act[records.SessionClosed]) -> None:
     sessions.close(tables, act.signer)
     ended.begin(tables, [act.signer.kid])
-    effects.enter_registry(RegistryKind.ENDED, act.signer.kid)
+    effects.enter_sessions(SessionKind.ENDED, act.signer.kid)
 
 
 def _revoke_session(tables: Tables, effects: Effects, act: Act[records.SessionRevoked]) -> None:
     _end_revoked(tables, sessions.revoke(tables, act.signer, act.body))
-    effects.enter_registry(RegistryKind.ENDED, act.body.session)
+    effects.enter_sessions(SessionKind.ENDED, act.body.session)
 
 
 def _register_principal(tables: Tables, effects: Effects, act: Act[records.PrincipalRegistered]) -> None:

@@ -16,7 +16,9 @@ TENANT = re.compile(r"[a-z][a-z0-9-]{1,39}")
 RESERVED_TENANTS = frozenset({"ops"})
 KEYED_PARTITIONS = 4
 FOR_EVER = -1
-DAYS_3 = 3 * 24 * 3600 * 1000  # a session lives at most one day
+HOUR = 3600 * 1000
+DAYS_2 = 2 * 24 * HOUR  # a session lives at most one day; the other is for segments that are not full, and for clocks
+DAYS_3 = 3 * 24 * HOUR
 DAYS_30 = 30 * 24 * 3600 * 1000
 
 
@@ -29,7 +31,8 @@ class Topic:
     partitions: int = 1
     retention_ms: int = DAYS_30
     compacted: bool = False
-    append_time: bool = False
+    segment_ms: int | None = None
+    append_time: bool = False  # of intake, as log time; of others, to tell which records came before a rotation
     uncompressed: bool = False
     message_bytes_max: int = limits.OUTPUT_MESSAGE_BYTES_MAX
     scope: str = "tenant"
@@ -57,6 +60,8 @@ class Topic:
         return {
             # With compression `max.message.bytes` counts compressed bytes; a reader may have to inflate 3 KB to 95 MB.
             **({"compression.type": "uncompressed"} if self.uncompressed else {}),
+            # Kafka compacts and drops whole segments only, and not the one that is written: by default a week old.
+            **({"segment.ms": str(self.segment_ms)} if self.segment_ms is not None else {}),
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms),
             # A bound by size, as a cluster may have by default, would cut off the audit log and the registry.
@@ -85,25 +90,25 @@ INTAKE = Topic(
 )  # fmt: skip
 DECISIONS = Topic(
     name="decisions", holds="one decision a call; payload sealed to the tool", partitions=KEYED_PARTITIONS,
-    writers=("monitor",), readers=("tool", "exporter"),
+    append_time=True, writers=("monitor",), readers=("tool", "exporter"),
 )  # fmt: skip
 RESULTS = Topic(
     name="results", holds="answers to signers; payload sealed to the caller", partitions=KEYED_PARTITIONS,
-    writers=("monitor",), readers=("agent", "tool", "approver", "admin", "exporter"),
+    append_time=True, writers=("monitor",), readers=("agent", "tool", "approver", "admin", "exporter"),
 )  # fmt: skip
 AUDIT = Topic(
-    name="audit", holds="the hash-chained log", retention_ms=FOR_EVER,
+    name="audit", holds="the hash-chained log", retention_ms=FOR_EVER, append_time=True,
     writers=("monitor",), readers=("monitor", "signer", "exporter", "agent", "tool", "approver", "admin"),
 )  # fmt: skip
 REGISTRY = Topic(
-    name="registry", holds="the signed event behind each key", retention_ms=FOR_EVER,
+    name="registry", holds="the signed event behind each principal and key", retention_ms=FOR_EVER, append_time=True,
     compacted=True, writers=("monitor",),
     readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "signer", "exporter"),
 )  # fmt: skip
 SESSIONS = Topic(
-    name="sessions", holds="the signed event behind each open session, and behind its end", retention_ms=FOR_EVER,
-    compacted=True, partitions=KEYED_PARTITIONS, writers=("monitor",),
-    readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "signer", "exporter"),
+    name="sessions", holds="the signed event behind each open session, and behind its end", retention_ms=DAYS_2,
+    compacted=True, segment_ms=HOUR, append_time=True, partitions=KEYED_PARTITIONS, writers=("monitor",),
+    readers=("tool", "admin", "exporter"),
 )  # fmt: skip
 BODIES = Topic(
     name="bodies", holds="sealed chunks of large bodies", partitions=KEYED_PARTITIONS, retention_ms=DAYS_3,
@@ -170,6 +175,11 @@ def tenant_of(topic: str) -> str:
     if len(parts) != 3 or parts[0] != "macaw" or not is_tenant_id(parts[1]):
         raise ValueError(f"{topic!r} is not a topic of a tenant; want macaw.TENANT.NAME")
     return parts[1]
+
+
+def named_key(kind: str, digest: bytes) -> bytes:
+    """Return the key of a record on `registry` or `sessions`: `kind/hex`."""
+    return f"{kind}/{digest.hex()}".encode()
 
 
 def keyed_partition(key: bytes) -> int:

@@ -88,11 +88,16 @@ class RegistryKind(Word):
     KEY = "key"
     TOOLS = "tools"
     REVOKED = "revoked"
-    SESSION = "session"
-    ENDED = "ended"
     ROOTS = "roots"  # a rotation of the root keys, by its epoch
     SEALING = "sealing"  # the newest X25519 half of a key, where it is not that of the registration
     ENGINE = "engine"  # an activation, by its event
+
+
+class SessionKind(Word):
+    """The first part of a key on the sessions topic, `kind/hex`, with a session id in hex."""
+
+    SESSION = "session"
+    ENDED = "ended"
 
 
 class Stage(IntEnum):

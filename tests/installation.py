@@ -12,7 +12,8 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from macaw.installation.tenancy import create_tenant, monitored, register_enrolment
+from macaw.installation.monitored import monitored
+from macaw.installation.tenancy import create_tenant, register_enrolment
 from producers.home.home import Home, TenantHome
 from producers.kafka.connection import Connection
 from producers.tools import collect_tools

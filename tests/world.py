@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from processors.effects import Output
 from processors.feed import KINDS, Source, feed_of
 from processors.identity.issuers import DEVELOPMENT_ISSUER
 from processors.intake.identify import Received
@@ -59,8 +60,8 @@ Headers = Sequence[tuple[str, bytes | None]]
 class World:
     """One tenant, its actors, and the broker's clock and offsets.
 
-    `tables` is what the step folds into. `records` is everything that was folded, in order, so that it can be folded
-    again elsewhere.
+    `tables` is what the step folds into, `records` all that was folded, in order, to be folded again elsewhere, and
+    `followed` what it wrote to the topics that clients and hosts follow.
     """
 
     def __init__(
@@ -75,13 +76,10 @@ class World:
         engines: Engines | None = None,
         **founding: Any,
     ) -> None:
-        self.name = name
-        self.tenant = tenant
-        self.deployment = deployment
+        self.name, self.tenant, self.deployment = name, tenant, deployment
         self.given: dict[str, Any] = {"bounds": bounds, "engines": engines}
-        self.now = START_MS
-        self.offset = 0
-        self.records: list[Received] = []
+        self.now, self.offset = START_MS, 0
+        self.records, self.followed = list[Received](), list[Output]()
         self.roots = [Actor("root", "root", keys_of(name, "root", i)) for i in range(root_count)]
         self.admin = Actor("admin", "admin", keys_of(name, "admin"))
         self.monitor = Actor("monitor", "monitor", keys_of(name, "monitor"))
@@ -129,7 +127,9 @@ class World:
         received = self.receive(value, headers, **where)
         self.offset = received.offset + 1
         self.records.append(received)
-        return self.fold_into(self.tables, received)
+        folded = self.fold_into(self.tables, received)
+        self.followed += [*folded.of(topics.REGISTRY), *folded.of(topics.SESSIONS)]
+        return folded
 
     def receive(self, value: bytes | None, headers: Headers, **where: Any) -> Received:
         """Return a record as the broker would deliver it next."""

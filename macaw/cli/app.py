@@ -16,11 +16,10 @@ from macaw.cli import (
     demo,
     dev,
     engine,
-    enrolment,
     event,
     intake,
     invoke,
-    key,
+    keys,
     log,
     monitor,
     policy,
@@ -50,7 +49,7 @@ def build_app() -> typer.Typer:
         ("tenant", tenant.app),
         ("agent", agent.app),
         ("engine", engine.app),
-        ("enrolment", enrolment.app),
+        ("enrolment", keys.enrolment.app),
         ("policy", policy.app),
         ("tool", tool.app),
         ("audit", audit.app),
@@ -66,7 +65,9 @@ def build_app() -> typer.Typer:
         ("delegation", delegation.app),
         ("session", session.app),
         ("event", event.app),
-        ("key", key.app),
+        ("key", keys.app),
+        ("admin", keys.admin_app),
+        ("root", keys.root_app),
     ):
         app.add_typer(group, name=name)
     return app

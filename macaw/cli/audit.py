@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from processors.evidence.verdict import AuditVerdict
 
 RANGES_SHOWN = 8
+KID_DIGITS_MIN = 8
 
 app = typer.Typer(help="Export the audit log, and verify an export offline.")
 
@@ -38,6 +39,7 @@ def export(
         genesis=folder.genesis,
         target=directory,
         archive=archive_of(home, folder),
+        set_aside=folder.set_aside,
         security=home.security,
     )
     if written.gap:
@@ -55,6 +57,78 @@ def export(
     show(str(directory))
     say(f"{written.size} entries, {written.events_absent} of them without their event")
     say(f"to check it anywhere: `macaw audit verify {directory} --genesis {folder.genesis.hex()}`")
+
+
+@app.command("foreign")
+def foreign(
+    *,
+    set_aside: Annotated[
+        bool, typer.Option("--set-aside", help="Have this installation read past them from now on.")
+    ] = False,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find records on the tenant's topics that the log did not cause, as a thief of a decision key writes them.
+
+    The log is decided again from its first record and compared with its topics; the exit status is 1 if a record is
+    foreign.
+    """
+    from macaw.cli.terminal.output import say, show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
+    from streams.history.foreign import find_foreign, places_of
+
+    home, folder = open_tenant(tenant)
+    found = find_foreign(
+        home.bootstrap,
+        tenant=folder.tenant,
+        deployment=home.deployment,
+        genesis=folder.genesis,
+        archive=archive_of(home, folder),
+        security=home.security,
+    )
+    if as_json:
+        show_json([{**one._asdict(), "kid": one.kid.hex()} for one in found], indent=2)
+    else:
+        cells = [(one.topic, one.partition, one.offset, one.kid.hex()[:16] or "-", one.claim) for one in found]
+        show_table(("TOPIC", "PARTITION", "OFFSET", "KID", "CLAIM"), cells)
+    if set_aside and found:
+        folder.put_aside(places_of(found))
+        say(f"{len(found)} records are set aside in {folder.path}: copy the list to each worker's machine")
+    raise typer.Exit(FAILED if found else DONE)
+
+
+@app.command("signed-by")
+def signed_by(
+    kid: Annotated[str, typer.Argument(help="The kid of the key in hex, at least its first 8 digits.", metavar="KID")],
+    *,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """List every act of one key, as after its theft: the entries whose event it signed, refused ones too."""
+    from macaw.cli.terminal.output import show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.rendering import time_of
+    from macaw.installation.archives import archive_of
+    from streams.history.signed import signed_by as entries_of
+
+    if len(kid) < KID_DIGITS_MIN or set(kid) - set("0123456789abcdef"):
+        raise typer.BadParameter(f"{kid[:64]!r} is not the kid of a key", param_hint="KID")
+    home, folder = open_tenant(tenant)
+    found = entries_of(
+        home.bootstrap,
+        folder.tenant,
+        kid,
+        archive=archive_of(home, folder),
+        security=home.security,
+        set_aside=folder.set_aside,
+    )
+    rows = [(e.index, time_of(e.now), e.kind, e.outcome, e.reason, e.offset) for e in found]
+    if as_json:
+        names = ("index", "time", "kind", "outcome", "reason", "offset")
+        show_json([dict(zip(names, row, strict=True)) for row in rows], indent=2)
+    else:
+        show_table(("ENTRY", "TIME", "KIND", "OUTCOME", "REASON", "OFFSET"), rows)
 
 
 @app.command("verify")

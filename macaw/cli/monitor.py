@@ -33,7 +33,7 @@ def command(
     from macaw.cli.terminal.status import FAILED
     from macaw.cli.terminal.stopping import Stopping
     from macaw.installation.locking import only_one
-    from macaw.installation.tenancy import monitored
+    from macaw.installation.monitored import monitored
     from schemas.topics import MONITOR_TRANSACTIONS_PREFIX
     from streams.worker.lanes import WorkerStuckError
     from streams.worker.monitor import Monitor

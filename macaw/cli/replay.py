@@ -48,6 +48,7 @@ def command(
         deployment=home.deployment,
         genesis=folder.genesis,
         archive=archive_of(home, folder),
+        set_aside=folder.set_aside,
         security=home.security,
         elsewhere=elsewhere,
     )

@@ -26,6 +26,10 @@ def create(
     replication: Annotated[
         int | None, typer.Option(min=1, max=15, help="Replicas of each topic, kept in config.json; without it 1.")
     ] = None,
+    roots: Annotated[int, typer.Option("--roots", help="The number of root keys.", min=1, max=16)] = 1,
+    threshold: Annotated[
+        int, typer.Option("--threshold", help="The root keys that must sign an act together.", min=1, max=16)
+    ] = 1,
 ) -> None:
     """Found a tenant: its keys, its topics, and the first event of its log."""
     from macaw.cli.terminal.output import say, show
@@ -34,14 +38,19 @@ def create(
     from macaw.installation.tenancy import create_tenant, register_enrolment
 
     home = _home()
+    if threshold > roots:
+        raise typer.BadParameter(f"{threshold} of {roots} keys cannot sign", param_hint="--threshold")
     if replication is not None:
         home = update_config(home.path.parent, {"replication": str(replication)})
     require_broker(home)
-    folder = create_tenant(home, name, development=development, replication=home.replication)
+    folder = create_tenant(
+        home, name, development=development, replication=home.replication, roots=roots, threshold=threshold
+    )
     show(folder.genesis.hex())
     say(f"tenant {name} is founded, and every event signed in it names the genesis above")
-    say(f"its keys are in {folder.path}, readable by you alone: root.key belongs offline, admin.key publishes policies")
-    say("and registers and revokes, enrol.key registers agents without roles, monitor.key signs decisions")
+    say(f"its keys are in {folder.path}, readable by you alone: admin.key publishes policies, registers and revokes,")
+    say("enrol.key registers agents without roles, monitor.key signs decisions; root keys name administrators")
+    say("move root*.key off this machine, and next-root*.key, the way back if root keys are lost, to yet other places")
     if register_enrolment(home, folder, seconds=MONITOR_SECONDS) is None:
         say(f"no monitor has answered within {MONITOR_SECONDS:g} s: enrol.key takes effect as soon as one does")
         say("a monitor that runs finds a new tenant within seconds; where none runs, start `macaw up`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,12 +11,20 @@ from urllib.parse import unquote
 from producers.home.home import TenantHome
 from schemas.errors import InputError
 
-FOUNDED: Final = ("root", "admin", "monitor", "enrol")
-KINDS: Final = ("agent", "tool", "approver", "attester", "enrolment", "bridge", "session")
+ROOT: Final = "root"
+NEXT: Final = "next-root"
+FOUNDED: Final = (ROOT, NEXT, "admin", "monitor", "enrol")
+_ROOTS: Final = re.compile(r"(next-)?root(\.[0-9a-f]{1,16})?")
+KINDS: Final = ("admin", "agent", "tool", "approver", "attester", "enrolment", "bridge", "session")
 
 
 class KeyNameError(InputError):
-    """A name is not that of one key here; the message lists what is."""
+    """A name is not that of one key here; the message says how to find the names."""
+
+
+def founding_names(kind: str, count: int) -> list[str]:
+    """Return the names of the root keys, or of the next ones, of a founding."""
+    return [kind] if count == 1 else [f"{kind}.{n}" for n in range(1, count + 1)]
 
 
 def keys_in(folder: TenantHome) -> Iterator[tuple[str, Path]]:
@@ -39,7 +48,7 @@ def key_called(folder: TenantHome, name: str) -> Path:
 def place_for(folder: TenantHome, name: str) -> Path:
     """Return where a key that is brought here goes. Raises KeyNameError, HomeError."""
     kinds, slash, rest = name.partition("/")
-    if not slash and name in FOUNDED:
+    if not slash and (name in FOUNDED or _ROOTS.fullmatch(name) is not None):
         return folder.path / f"{name}.key"
     if kinds.removesuffix("s") in KINDS and kinds.endswith("s") and rest:
         return folder.key_file(kinds.removesuffix("s"), rest)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from macaw.installation.archives import archive_of
+from macaw.installation.key_names import NEXT, ROOT, founding_names
 from macaw.installation.locking import update_config
 from macaw.installation.tokens import create_token
 from processors.engine import ENGINE
@@ -26,8 +26,8 @@ from producers.home.keys import KeyPair
 from producers.home.keystores.errors import KeyAccessError
 from producers.kafka.answers import Answer
 from producers.kafka.connection import CONTROL_SECONDS, Connection
-from producers.kafka.registering import ENROLMENT_PREFIX, register_key, registrar
-from schemas import codec
+from producers.kafka.registering import ENROLMENT_PREFIX, FIRST_ADMIN, register_key, registrar
+from schemas import codec, limits
 from schemas.events.attributes import NONE
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalRegistered, PrincipalRevoked, TenantFounded
@@ -35,32 +35,39 @@ from schemas.topics import is_tenant_id
 from schemas.words import Role
 from streams.archive.places import verified_offset
 from streams.cluster.founding import create_topics, intake_is_empty, publish_founding
-from streams.worker.monitor import MonitoredTenant
 
 ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.
 FOUNDING = "founding.event"
 ENROLMENT = "enrolment.pending"
-FOUNDING_KEYS = ("root", "admin", "monitor", "enrol")
+FOUNDING_KEYS = ("admin", "monitor", "enrol")
 ROLES_IN_ENROLMENT = (Role.AGENT, Role.SERVICE)  # a tool has an enrolment key of its own, or is registered by the admin
 
 
-def create_tenant(home: Home, name: str, *, development: bool = False, replication: int = 1) -> TenantHome:
+def create_tenant(
+    home: Home, name: str, *, development: bool = False, replication: int = 1, roots: int = 1, threshold: int = 1
+) -> TenantHome:
     """Found a tenant: keys, topics, founding event. `register_enrolment` completes it.
 
-    An interrupted founding continues where it ended: files beside the keys name the steps that remain.
+    It has `roots` root keys, of which `threshold` sign an act, and is committed to as many next ones. An interrupted
+    founding continues where it ended: files beside the keys name the steps that remain.
 
     Raises:
-        HomeError: the name is not a tenant id, or the tenant exists.
+        HomeError: the name is not a tenant id, the tenant exists, or the threshold is out of bounds.
         FoundingError: the brokers do not take its topics or its founding event.
     """
     if not is_tenant_id(name):
         raise HomeError(
             f"{name!r} is not a tenant id; use 2 to 40 of a-z, 0-9 and -, beginning with a letter, but not `ops`"
         )
+    if not 1 <= threshold <= roots <= limits.ROOT_KEYS_MAX:
+        raise HomeError(
+            f"{threshold} of {roots} root keys cannot be: a tenant has 1 to {limits.ROOT_KEYS_MAX}, and a threshold of "
+            "1 to their number"
+        )
     folder = TenantHome(name, home.path / "tenants" / name)
     if not folder.path.exists():
-        _prepare(home, folder, development=development)
+        _prepare(home, folder, roots, threshold, development=development)
     pending = folder.path / FOUNDING
     if pending.exists():
         bootstrap, security = home.bootstrap, home.security
@@ -76,15 +83,18 @@ def create_tenant(home: Home, name: str, *, development: bool = False, replicati
     return folder
 
 
-def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
+def _prepare(home: Home, folder: TenantHome, roots: int, threshold: int, *, development: bool) -> None:
     """Write keys, genesis and founding event, all or nothing, so that a monitor finds the tenant once it has topics."""
     making = folder.path.with_name(f".{folder.tenant}.{secrets.token_hex(4)}")
     keys: dict[str, KeyPair] = {}
     try:
+        for kind in (ROOT, NEXT):
+            for name in founding_names(kind, roots):
+                keys[name] = folder.keys.create(making / f"{name}.key", ROOT, label=f"{folder.tenant}/{name}")
         for role in FOUNDING_KEYS:
             keys[role] = folder.keys.create(making / f"{role}.key", role, label=f"{folder.tenant}/{role}")
-        deployment = home.deployment
-        value = _founding_value(folder.tenant, deployment, keys, development=development)
+        value = _founding_value(folder.tenant, home.deployment, keys, roots, threshold, development=development)
+        TenantHome(folder.tenant, making).make_state_secret()
         create_private(making / FOUNDING, value)
         create_private(making / ENROLMENT, b"")
         create_private(making / "genesis", kid_of(value[codec.FRAME_BYTES :]).hex().encode() + b"\n")
@@ -93,20 +103,22 @@ def _prepare(home: Home, folder: TenantHome, *, development: bool) -> None:
         making.rename(folder.path)
     except BaseException:
         with contextlib.suppress(KeyAccessError):  # the fault that is under way is the one to be told
-            for role in keys:
-                folder.keys.discard(making / f"{role}.key")
+            for name in keys:
+                folder.keys.discard(making / f"{name}.key")
         shutil.rmtree(making, ignore_errors=True)
         raise
 
 
-def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *, development: bool) -> bytes:
+def _founding_value(
+    tenant: str, deployment: str, keys: Mapping[str, KeyPair], roots: int, threshold: int, *, development: bool
+) -> bytes:
     body = TenantFounded(
         tenant=tenant,
         deployment=deployment,
-        root_keys=(keys["root"].signing.public,),
-        root_threshold=1,
-        next_root_digests=(),
-        admin=keys["admin"].offer(Role.ADMIN, "admin", NO_GENESIS),
+        root_keys=tuple(keys[name].signing.public for name in founding_names(ROOT, roots)),
+        root_threshold=threshold,
+        next_root_digests=tuple(keys[name].kid for name in founding_names(NEXT, roots)),
+        admin=keys["admin"].offer(Role.ADMIN, FIRST_ADMIN, NO_GENESIS),
         monitor=keys["monitor"].offer(Role.MONITOR, "monitor", NO_GENESIS),
         development=development,
         salt=os.urandom(32),
@@ -118,7 +130,7 @@ def _founding_value(tenant: str, deployment: str, keys: Mapping[str, KeyPair], *
         tenant,
         NO_GENESIS,
         body,
-        principal_id="admin",
+        principal_id=FIRST_ADMIN,
         session_id=None,
         seq=now_us,
         now_ms=now_us // 1000,
@@ -140,8 +152,8 @@ def _founding_headers(folder: TenantHome, value: bytes) -> list[tuple[str, bytes
 
 
 def admin_connection(home: Home, folder: TenantHome) -> Connection:
-    """Return the connection with which the admin key speaks."""
-    return Connection(home, folder, folder.key("admin"), "admin")
+    """Return the connection with which the admin key speaks, under the name that it is registered with."""
+    return Connection.registered(home, folder, folder.key("admin"), FIRST_ADMIN)
 
 
 def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTROL_SECONDS) -> Answer | None:
@@ -227,7 +239,7 @@ def register_agent(
     """
     known = attributes_from(attributes)
     by = registrar(folder, role, name, enrolment=enrolment)
-    with Connection(home, folder, by.key, by.principal_id) as connection:
+    with Connection.registered(home, folder, by.key, by.principal_id) as connection:
         return register_key(connection, folder.key_file("agent", name), role, name, known)
 
 
@@ -266,13 +278,3 @@ def publish_policies(home: Home, folder: TenantHome, documents: Sequence[str], i
     body = PolicyPublished(documents=tuple(documents), previous=tuple(in_force.get(i) for i in ids))
     with admin_connection(home, folder) as connection:
         return connection.ask(body)
-
-
-def monitored(home: Home, name: str) -> MonitoredTenant | None:
-    """Return a tenant of this installation as a monitor needs it, or None if its folder is not here."""
-    folder = TenantHome(name, home.path / "tenants" / name)
-    if not (folder.path / "monitor.key").is_file():
-        return None
-    key = folder.key("monitor")
-    archive = archive_of(home, folder)
-    return MonitoredTenant(name, home.deployment, folder.genesis, key.signing, key.sealing, archive)

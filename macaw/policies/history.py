@@ -83,7 +83,9 @@ def live_history(home: Home, folder: TenantHome, archive: OpenArchive | None = N
         ArchiveGapError, ArchiveDiffersError: archive and brokers do not fit.
         ReadTimeoutError: the topics cannot be read to their ends.
     """
-    with kept_log(home.bootstrap, folder.tenant, archive=archive, security=home.security) as kept:
+    with kept_log(
+        home.bootstrap, folder.tenant, archive=archive, security=home.security, set_aside=folder.set_aside
+    ) as kept:
         history = History(folder.tenant, home.deployment, folder.genesis, iter(()))
         audit, intake = kept.whole(AUDIT), kept.whole(INTAKE)
         history.records = _folded(audit, RuledIntake(intake, history.tables()), history.missing)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
+from processors.evidence.audit_log import log_leaf
 from processors.intake.identify import Received, read
 from processors.policy.documents import parse_policy
 from processors.proof.signing import AUDIT_TAG
-from processors.state.tables import Tables
+from processors.state.tables import AUDIT_GENESIS_TAG, Tables
 from processors.text.forms import nfc
 from producers.home.home import Home, TenantHome
 from producers.kafka.registry_view import RegistryView
-from producers.kafka.verified import MonitorSigned
+from producers.kafka.verified import MonitorSigned, UntrustedRecordError
+from schemas import codec
 from schemas.records import AuditEntry, PolicyPublished, PolicyWithdrawn
 from schemas.topics import AUDIT, INTAKE
 from schemas.words import Outcome
@@ -67,8 +70,13 @@ def read_policies(home: Home, folder: TenantHome, archive: OpenArchive | None = 
     )
     try:
         trusted = MonitorSigned(registry, tenant=folder.tenant, genesis=genesis)
-        with kept_log(home.bootstrap, folder.tenant, archive=archive, security=home.security) as kept:
-            entries = {entry.offset: entry for entry in _accepted(kept.whole(AUDIT), trusted)}
+        with kept_log(
+            home.bootstrap, folder.tenant, archive=archive, security=home.security, set_aside=folder.set_aside
+        ) as kept:
+            try:
+                entries = {entry.offset: entry for entry in _accepted(kept.whole(AUDIT), trusted)}
+            except UntrustedRecordError:  # as after the revocation of a stolen decision key
+                entries = {entry.offset: entry for entry in _chained(kept.whole(AUDIT), trusted)}
             return _documents(kept, registry.tables, entries)
     finally:
         registry.close()
@@ -81,9 +89,41 @@ def _accepted(audit: Records, trusted: MonitorSigned) -> Iterator[AuditEntry]:
         # Most entries are of calls, and a signature check costs more than this look.
         if _PREFIX not in (record.value or b""):
             continue
-        entry: AuditEntry = trusted.verify_record(topic, record, AUDIT_TAG, AuditEntry)[0]
+        entry: AuditEntry = trusted.verify_kept(topic, record, AUDIT_TAG, AuditEntry)[0]
         if entry.kind in _KINDS and entry.outcome == Outcome.ACCEPTED:
             yield entry
+
+
+def _chained(audit: Records, trusted: MonitorSigned) -> Iterator[AuditEntry]:
+    """Yield the same entries, on the word of the last one: it is signed by a live key, and links to all before it.
+
+    A monitor's key that was revoked vouches for nothing any more, its honest entries included; the chain does.
+
+    Raises:
+        UntrustedRecordError: an entry does not link, or the last one is not signed by a live key.
+    """
+    prev, last = sha256(AUDIT_GENESIS_TAG + trusted.genesis).digest(), None
+    for record in present(audit.read(audit.low)):
+        entry, leaf = _linked(record, prev)
+        prev, last = leaf, record
+        if entry.kind in _KINDS and entry.outcome == Outcome.ACCEPTED:
+            yield entry
+    if last is not None:
+        trusted.verify_kept(AUDIT.of(trusted.tenant), last, AUDIT_TAG, AuditEntry)
+
+
+def _linked(record: Received, prev: bytes) -> tuple[AuditEntry, bytes]:
+    try:
+        schema, body = codec.unframe(record.value or b"")
+        entry: AuditEntry = codec.decode_as(AuditEntry, record.value or b"")
+    except codec.SchemaError as exc:
+        raise UntrustedRecordError(f"the record at offset {record.offset} is not an audit entry: {exc}") from exc
+    if entry.prev != prev:
+        raise UntrustedRecordError(
+            f"the audit entry at offset {record.offset} does not link to the one before it: `macaw audit foreign` "
+            "finds records that a thief of a decision key has written"
+        )
+    return entry, log_leaf(schema.sha256, body)
 
 
 def _documents(kept: KeptLog, tables: Tables, entries: Mapping[int, AuditEntry]) -> PoliciesInForce:

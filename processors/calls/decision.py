@@ -228,7 +228,7 @@ def _allow(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waite
         raise _Denial(Reason.TOOL_UNAVAILABLE, policies=policies)
     given = requests.given_for(tables, asked.leaf) if tables.pending.rows else ()
     try:
-        payload = effects.call_payload(asked.salt, asked.signed, parameters.canonical, given)
+        payload = effects.call_payload(asked.salt, asked.signed, parameters.canonical, given, asked.session.opened)
     except PayloadTooLargeError as exc:
         digest = parameters_digest(asked.salt, parameters.canonical)
         raise _Denial(Reason.OUTPUT_TOO_LARGE, f"sha256 {digest.hex()}", policies) from exc

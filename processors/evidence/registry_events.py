@@ -15,7 +15,7 @@ AHEAD_MAX = 256  # events that are held while a key is looked for; an honest log
 
 
 class RegistryEvents:
-    """Reads `registry.bin` once. `broken` says why the file ends early; until `finish` nobody is told."""
+    """Reads `registry.bin` once. `broken` is the reason for which the file ends early."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

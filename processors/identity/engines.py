@@ -3,7 +3,7 @@
     record     0 TenantFounded(engine=1)   1 …   2 EngineActivated(engine=2)   3 …
     decided by 1                           1     1                             2
 
-An activation is judged by the engine before it, which cannot know what the later one needs: any higher number with well
+An activation is judged by the engine before it, which cannot know the later one's needs: any higher number with well
 formed data is accepted, whether an installation holds it or not. Otherwise two installations would judge it
 differently. A tenant whose engine is not installed stops in front of its next record (`EngineMissingError`).
 """

@@ -1,16 +1,18 @@
 """The registry for others: clients, tool hosts and offline verifiers fold the same signed events by the same rules.
 
-The `registry` topic, or `registry.bin` of an export, carries the founding, registration, revocation and session events
-as they were signed. Following them from the pinned genesis needs no trust in the monitor that copied them.
+The `registry` topic carries the events of the tenant, its principals and their keys as they were signed, and
+`registry.bin` of an export those and the events of sessions. Following them from the pinned genesis needs no trust in
+the monitor that copied them. A single session is judged by its own events, under the keys that were followed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from processors.identity import engines, registry, roots, rotation, sessions
-from processors.intake.authority import check_may_sign
+from processors.intake.authority import MAY_SIGN, check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_names, identify, read
 from processors.intake.unsupported import check_supported
 from processors.proof.signing import VerifiedHeads
@@ -21,6 +23,7 @@ from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.reasons import Reason
 from schemas.records import (
+    Body,
     PrincipalRegistered,
     PrincipalRevoked,
     SessionClosed,
@@ -28,10 +31,14 @@ from schemas.records import (
     SessionRevoked,
     TenantFounded,
 )
+from schemas.rows import KeyRow, SessionRow
+
+Rules = Mapping[type, Callable[[Tables, Signer, Any, Received], object]]  # by body
+_CLOCKS_MS = limits.ISSUED_BEHIND_MS_MAX + limits.ISSUED_AHEAD_MS_MAX  # two signers' clocks may differ so much
 
 
 def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int | None = None) -> None:
-    """Fold one registry record into `tables`.
+    """Fold one record of an export's registry into `tables`.
 
     `now` is log time, if an audit entry gives it. Without it three times are tried until one fits: the signer's own
     clock, then the last and the first time at which the log would have taken the event. The log may have judged keys
@@ -43,14 +50,89 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
     """
     engines.engine_for(tables, received)
     claim = read(tables, received)
-    if now is not None or claim.event is None:
-        _follow(tables, received, claim, heads, now or 0)
-        return
-    issued_at = claim.event.header.issued_at
+    if now is None:
+        _fold(tables, received, claim, heads, _CHANGES)
+    else:
+        _fold_at(tables, received, claim, heads, _CHANGES, now)
+    tables.commit()
+
+
+class FollowedRegistry:
+    """A tenant, its principals and their keys, as followed from the genesis; single sessions are judged by them.
+
+    `tables` hold no session. Not for several threads at once.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._heads = VerifiedHeads()
+        self._rotated: dict[bytes, KeyRow] = {}  # keys of bridges, as they were when they opened sessions
+
+    def follow(self, received: Received) -> Body | None:
+        """Fold one record of the `registry` topic, and return the body of its event.
+
+        Raises:
+            Refusal: as `follow`, and WRONG_ROLE for an event of a session.
+            EngineMissingError: an event before this one activated an engine that is not installed here.
+        """
+        engines.engine_for(self.tables, received)
+        claim = read(self.tables, received)
+        body = None if claim.event is None else claim.event.body
+        before = self.tables.keys.get(body.kid) if isinstance(body, KeyRotated) else None
+        _fold(self.tables, received, claim, self._heads, _OF_PRINCIPALS)
+        self.tables.commit()
+        is_opener = before is not None and before.role in MAY_SIGN[SessionOpened]
+        if isinstance(body, KeyRotated) and before is not None and is_opener and self.tables.keys.rows[body.kid].spent:
+            self._rotated[body.kid] = before
+        return body
+
+    def session(self, opened: Received, ended: Received | None = None) -> tuple[bytes, SessionRow]:
+        """Return the id of the session that `opened` opens, and its row, as `ended` has left it.
+
+        An end that does not hold counts as a revocation: in the place of the session's end it may hide one.
+
+        Raises:
+            Refusal: `opened` does not open a session, its opener is not registered or is revoked, or its signature or
+                content does not hold.
+        """
+        tables = self.tables
+        mark, before = tables.savepoint(), tables.now
+        try:
+            opening = read(tables, opened)
+            rotated_at = self._restore(opening.kid)
+            _fold(tables, opened, opening, self._heads, _OPENING)
+            [(session_id, row)] = tables.sessions.rows.items()
+            if row.opened_at > rotated_at:
+                raise Refusal(Reason.EXPIRED_KEY)
+            if ended is not None:
+                try:
+                    _fold(tables, ended, read(tables, ended), self._heads, _ENDS)
+                    row = tables.sessions.rows[session_id]
+                except Refusal:
+                    row = replace(row, revoked=True)
+            return session_id, row
+        finally:
+            tables.undo_to(mark)
+            tables.now = before
+            tables.commit()  # of nothing: it lets the heap of deadlines forget this session
+
+    def _restore(self, kid: bytes | None) -> int:
+        """Restore a rotated key for as long as a session of it is judged; return when it can have opened the last."""
+        row = None if kid is None else self._rotated.get(kid)
+        if kid is None or row is None:
+            return limits.FOR_EVER_MS
+        now = self.tables.keys.rows[kid]
+        self.tables.keys.put(kid, replace(row, revoked_at=now.revoked_at))
+        return (now.expires_at or 0) + _CLOCKS_MS
+
+
+def _fold(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, rules: Rules) -> None:
+    """Fold one record at the first time that fits, without committing it. Raises Refusal, `tables` unchanged."""
+    issued_at = 0 if claim.event is None else claim.event.header.issued_at
     why: Refusal | None = None
     for at in (issued_at, issued_at + limits.ISSUED_BEHIND_MS_MAX, issued_at - limits.ISSUED_AHEAD_MS_MAX):
         try:
-            _follow(tables, received, claim, heads, at)
+            _fold_at(tables, received, claim, heads, rules, at)
         except Refusal as refusal:
             why = why or refusal
         else:
@@ -59,7 +141,7 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
     raise why
 
 
-def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, now: int) -> None:
+def _fold_at(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, rules: Rules, now: int) -> None:
     mark, before = tables.savepoint(), tables.now
     try:
         tables.now = now
@@ -67,15 +149,14 @@ def _follow(tables: Tables, received: Received, claim: Claim, heads: VerifiedHea
         check_names(event, signer)
         check_may_sign(signer.role, event.body)
         check_supported(event.body)
-        change = _CHANGES.get(type(event.body))
-        if change is None:
-            raise Refusal(Reason.WRONG_ROLE, f"{claim.kind} does not belong in a registry")  # noqa: TRY301
-        change(tables, signer, event.body, received)
+        rule = rules.get(type(event.body))
+        if rule is None:
+            raise Refusal(Reason.WRONG_ROLE, f"{claim.kind} does not belong here")  # noqa: TRY301
+        rule(tables, signer, event.body, received)
     except Refusal:
         tables.undo_to(mark)
         tables.now = before
         raise
-    tables.commit()
 
 
 def _found(tables: Tables, _: Signer, body: TenantFounded, received: Received) -> None:
@@ -91,8 +172,7 @@ def _revoke(tables: Tables, signer: Signer, body: PrincipalRevoked, _: Received)
     sessions.end_sessions(tables, registry.revoke(tables, signer, body))
 
 
-# INVARIANT: the kinds of `evidence/folder_format.REGISTRY_KINDS`; `tests/processors/test_evidence_monitor.py` compares.
-_CHANGES: dict[type, Callable[[Tables, Signer, Any, Received], object]] = {
+_OF_PRINCIPALS: Rules = {
     TenantFounded: _found,
     EngineActivated: lambda tables, _, body, __: engines.activate(tables, body),
     AdminAdded: lambda tables, _, body, __: roots.add_admin(tables, body),
@@ -101,7 +181,11 @@ _CHANGES: dict[type, Callable[[Tables, Signer, Any, Received], object]] = {
     KeyRotated: lambda tables, signer, body, _: rotation.rotate(tables, signer, body),
     PrincipalRegistered: lambda tables, signer, body, _: registry.register(tables, signer, body),
     PrincipalRevoked: _revoke,
-    SessionOpened: lambda tables, signer, body, _: sessions.open_session(tables, signer, body),
+}
+_OPENING: Rules = {SessionOpened: lambda tables, signer, body, _: sessions.open_session(tables, signer, body)}
+_ENDS: Rules = {
     SessionClosed: lambda tables, signer, _, __: sessions.close(tables, signer),
     SessionRevoked: lambda tables, signer, body, _: sessions.revoke(tables, signer, body),
 }
+# INVARIANT: the kinds of `evidence/folder_format.REGISTRY_KINDS`; `tests/processors/test_evidence_monitor.py` compares.
+_CHANGES: Rules = {**_OF_PRINCIPALS, **_OPENING, **_ENDS}

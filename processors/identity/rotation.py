@@ -1,4 +1,4 @@
-"""Rotation: a key ends, and another takes its place. What the old key signed before still counts.
+"""Rotation: a key ends, and another takes its place. Earlier statements of the old key still count.
 
 An admin rotates keys of monitors, bridges, enrolment, approvers and attesters. Programs need no rotation: they register
 a further instance key and revoke the old one. Every key but a monitor's may replace its own X25519 half, which opens

@@ -26,7 +26,7 @@ from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked, SignedEvent
 from schemas.rows import KeyRow, PersonRow, SessionRow
-from schemas.words import RegistryKind, Role
+from schemas.words import Role
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: SignedEvent | None = None) -> bytes:
@@ -226,8 +226,7 @@ def lives(tables: Tables, session_id: bytes) -> bool:
 
 def remove(tables: Tables, effects: Effects, session_id: bytes) -> None:
     """Delete a session and its sequence. Called at a time when any further event of its key would be too old."""
-    effects.leave_registry(RegistryKind.SESSION, session_id)
-    effects.leave_registry(RegistryKind.ENDED, session_id)
+    effects.leave_sessions(session_id)
     tables.sessions.delete(session_id)
     if tables.sequences.get(session_id) is not None:
         tables.sequences.delete(session_id)

@@ -1,9 +1,9 @@
 """Normal forms, case folding, and the fold: the form that spellings share (docs/mapl.md 4).
 
-The interpreter does the work, for the characters that Unicode 14.0 assigns. What it says of them never changes: Unicode
-keeps normal forms and case foldings stable (https://www.unicode.org/policies/stability_policy.html). A code point that
-14.0 does not assign may have a meaning by now. In 14.0 it is a letter on its own, which nothing is made of, joined with
-or reordered across; so it stays as it is, and the pieces of text around it are changed one by one.
+The interpreter does the work, for the characters that Unicode 14.0 assigns. Its answers about them never change:
+Unicode keeps normal forms and case foldings stable (https://www.unicode.org/policies/stability_policy.html). A code
+point that 14.0 does not assign may have a meaning by now. In 14.0 it is a letter on its own, which nothing is made
+of, joined with or reordered across; so it stays as it is, and the pieces of text around it are changed one by one.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from producers.home.process import ForkedError
 from producers.kafka.appending import PublishError
 from producers.kafka.connection import ConnectError
 from producers.kafka.consuming import LogSetBackError
+from producers.kafka.followed_topic import RegistryError
 from producers.kafka.outcomes import (
     AlreadyCalledError,
     CallError,
@@ -27,7 +28,6 @@ from producers.kafka.outcomes import (
     explain,
     result_of,
 )
-from producers.kafka.registry_view import RegistryError
 from producers.kafka.waiting import WaitingCall
 
 __all__ = [

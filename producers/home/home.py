@@ -3,7 +3,10 @@
     $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…},
                                                      "keys": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
-    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; what a key file holds: `keystores`
+    …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; their form: `keystores`
+    …/monitor.<kid>.key                             a decision key that is to come, beside the present one
+    …/set-aside.json                                foreign records of the tenant's topics, which are read past
+    …/state.secret                                  under the MAC of the workers' state, 64 hex digits, mode 0600
     …/{agents,tools,approvers,attesters,enrolments}/<name>.key
                                                     made at registration; `file_name` says how names are written
     …/{views,authzen}.token                         bearer tokens, one for each HTTP front, mode 0600
@@ -24,7 +27,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from producers.home.files import FileError, read_file, replace_private
+from producers.home.files import FileError, create_private, read_file, read_private, replace_private
 from producers.home.keys import KeyPair
 from producers.home.keystores.stores import KeyStores
 from producers.home.security import Security, load_security
@@ -37,6 +40,8 @@ TOKEN_BYTES_MAX = 1024
 CONFIG_BYTES_MAX = 1024 * 1024
 SECTIONS = ("kafka", "keys")  # of config.json; every other member is a string
 _GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
+SET_ASIDE = "set-aside.json"
+_COMING = re.compile(r"monitor\.[0-9a-f]{16}\.key")
 _AS_IT_IS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_.@-")
 _FILE_NAME_CHARS_MAX = 160  # so that a suffix fits into the 255 bytes of a file name
 
@@ -103,6 +108,61 @@ class TenantHome:
         folder = self.path.parent.parent
         section = Home.open(folder.parent).keys if (folder / "config.json").exists() else {}
         return KeyStores.read(section, folder)
+
+    def monitor_key_files(self) -> list[Path]:
+        """Return the files of the tenant's decision keys: `monitor.key`, then each `monitor.KID.key`, a coming one."""
+        first = self.path / "monitor.key"
+        others = sorted(p for p in self.path.glob("monitor.*.key") if _COMING.fullmatch(p.name) is not None)
+        return [first, *others] if first.exists() else others
+
+    def coming_monitor_file(self, kid: bytes) -> Path:
+        """Return where a coming decision key is kept, beside `monitor.key`."""
+        return self.path / f"monitor.{kid.hex()[:16]}.key"
+
+    @property
+    def state_secret_file(self) -> Path:
+        """The file with the secret under the state of this tenant's workers."""
+        return self.path / "state.secret"
+
+    @property
+    def state_secret(self) -> bytes:
+        """The secret under the state of this tenant's workers, 32 bytes. Raises HomeError."""
+        file = self.state_secret_file
+        try:
+            text = read_private(file, GENESIS_TEXT_BYTES_MAX).strip()
+        except FileError as exc:
+            raise HomeError(str(exc)) from exc
+        if _GENESIS.fullmatch(text) is None:
+            raise HomeError(f"{file} does not hold a secret: it must be 64 hex digits; move it away to have one made")
+        return bytes.fromhex(text.decode("ascii"))
+
+    def make_state_secret(self) -> None:
+        """Write a new state secret. Raises FileExistsError if there is one."""
+        create_private(self.state_secret_file, f"{os.urandom(32).hex()}\n".encode())
+
+    @property
+    def set_aside(self) -> dict[str, frozenset[int]]:
+        """The offsets of records that were set aside, by TOPIC/PARTITION; see `streams.history.set_aside`.
+
+        Raises:
+            HomeError: the file cannot be read, or has another form.
+        """
+        file = self.path / SET_ASIDE
+        if not file.exists():
+            return {}
+        try:
+            value = json.loads(read_file(file, CONFIG_BYTES_MAX))
+            return {str(place): frozenset(map(int, offsets)) for place, offsets in value["set-aside"].items()}
+        except (FileError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+            raise HomeError(f"{file} is not a list of records that were set aside: {type(exc).__name__}") from exc
+
+    def put_aside(self, found: Mapping[str, frozenset[int]]) -> None:
+        """Set further records aside. Raises HomeError, OSError."""
+        before, none = self.set_aside, frozenset[int]()
+        places = before.keys() | found.keys()
+        merged = {place: sorted(before.get(place, none) | found.get(place, none)) for place in places}
+        text = json.dumps({"set-aside": merged}, indent=2, sort_keys=True) + "\n"
+        replace_private(self.path / SET_ASIDE, text.encode())
 
     def key_file(self, kind: str, name: str) -> Path:
         """Return the path of the key of an agent, tool or other principal. Raises HomeError for an impossible name."""

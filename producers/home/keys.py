@@ -5,11 +5,13 @@ Both are capabilities: their secret halves may be in this process or on a token.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from processors.proof.authoring import offer_key
-from processors.proof.sealing import Opens, SealingKey
+from processors.proof.sealing import Opens, SealingError, SealingKey, open_sealed
 from processors.proof.signing import SigningKey, Signs
 from schemas.events.keys import KeyOffer
 
@@ -20,11 +22,27 @@ class KeyPair:
 
     signing: Signs
     sealing: Opens
+    # Other halves that open, for payloads from around a rotation of `sealing`; they are read when one does not open.
+    others: Callable[[], Iterable[Opens]] = field(default=tuple, compare=False, repr=False)
 
     @property
     def kid(self) -> bytes:
         """The key id: SHA-256 of the signing public key."""
         return self.signing.kid
+
+    def open_sealed(self, header: bytes, sender: bytes, payload_sha256: bytes) -> bytes:
+        """Return a payload that `sender` sealed to this key, under its present half or one from before its rotation.
+
+        Raises:
+            SealingError: it does not open, or does not have the digest that the signed record names.
+        """
+        try:
+            return open_sealed(header, self.kid, self.sealing, sender, payload_sha256)
+        except SealingError:
+            for other in self.others():
+                with contextlib.suppress(SealingError):
+                    return open_sealed(header, self.kid, other, sender, payload_sha256)
+            raise
 
     @classmethod
     def generate(cls) -> KeyPair:

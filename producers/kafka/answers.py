@@ -26,7 +26,7 @@ from producers.home.process import OfOneProcess
 from producers.home.security import UNSECURED, Security
 from producers.kafka.appending import PublishError
 from producers.kafka.consuming import LogSetBackError, headers_of, take, watermarks
-from producers.kafka.registry_view import RegistryError
+from producers.kafka.followed_topic import RegistryError
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from schemas import codec, topics
 from schemas.reasons import Reason
@@ -310,9 +310,8 @@ class Answers(OfOneProcess):
         sealed = [v for n, v in headers_of(message) if n == sealing.PAYLOAD_HEADER]
         if len(sealed) != 1 or sealed[0] is None:
             raise UntrustedRecordError("the record must have exactly one sealed payload")
-        key = self._keys[result.to].sealing
         try:
-            opened = sealing.open_sealed(sealed[0], result.to, key, sender, result.payload_sha256)
+            opened = self._keys[result.to].open_sealed(sealed[0], sender, result.payload_sha256)
             return codec.decode(codec.current(record), opened)
         except (sealing.SealingError, codec.SchemaError) as exc:
             raise UntrustedRecordError(str(exc)) from exc

@@ -2,7 +2,7 @@
 
 For example:
 
-    with Connection(home, folder, folder.key("admin"), "admin") as connection:
+    with Connection.registered(home, folder, folder.key("admin"), "admin") as connection:
         connection.ask(PrincipalRevoked(principal_id="shopper", kid=None, reason="left"))
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -96,6 +96,17 @@ class Connection(AbstractContextManager["Connection"]):
                     f"{exc.args[0].str()}; see whether they run"
                 ) from exc
             opened.pop_all()
+
+    @classmethod
+    def registered(cls, home: Home, tenant: TenantHome, key: KeyPair, otherwise: str) -> Connection:
+        """Connect as the principal that the registry has for a key, or as `otherwise` while it does not have the key.
+
+        Raises:
+            HomeError, SecurityError, ConnectError, RegistryError.
+        """
+        with closing(RegistryView.of(home, tenant)) as view:
+            row = view.key(key.kid)
+        return cls(home, tenant, key, otherwise if row is None else row.principal_id)
 
     def send(self, body: Body, *, on_behalf_of: bytes | None = None, sent: Sent | None = None) -> Sent:
         """Publish an event and return it with the futures of its answers.

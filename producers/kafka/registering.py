@@ -29,6 +29,7 @@ from schemas.words import Role
 
 log = logging.getLogger(__name__)
 
+FIRST_ADMIN = "admin"  # the administrator whose key was made at founding
 ENROLMENT_PREFIX = "enrolment:"  # of the names of enrolment keys: a star of no pattern meets it
 _OUTSIDE_GRANT = frozenset(
     {Reason.WRONG_ROLE, Reason.NAME_INVALID, Reason.ATTRIBUTE_INVALID, Reason.ENROLMENT_EXCEEDED}
@@ -37,7 +38,7 @@ _OUTSIDE_GRANT = frozenset(
 
 
 class Registrar(NamedTuple):
-    """The key that registers, and its principal."""
+    """The key that registers, and its principal, for as long as the registry does not name it."""
 
     key: KeyPair
     principal_id: str
@@ -51,7 +52,7 @@ def registrar(folder: TenantHome, role: str, name: str, *, enrolment: str | None
         KeyAccessError: it cannot be had.
     """
     if enrolment is None and (folder.path / "admin.key").exists():
-        return Registrar(folder.key("admin"), "admin")
+        return Registrar(folder.key("admin"), FIRST_ADMIN)
     path = folder.key_file("enrolment", enrolment or name)
     if enrolment is not None or path.exists():
         return Registrar(folder.keys.load(path), f"{ENROLMENT_PREFIX}{enrolment or name}")
@@ -121,7 +122,8 @@ def attributes_with_grant(connection: Connection, attributes: Attributes) -> Att
 
 def outside_grant(connection: Connection, role: str, name: str, exc: RefusedError) -> RefusedError:
     """Return a refusal with the next step added where the enrolment key may not register this principal."""
-    if connection.principal_id == "admin" or exc.reason not in _OUTSIDE_GRANT:
+    row = connection.registry.key(connection.key.kid)
+    if row is None or row.role == Role.ADMIN or exc.reason not in _OUTSIDE_GRANT:
         return exc
     return RefusedError(
         f"{exc}; the enrolment key {connection.principal_id!r} may not do that: register where admin.key is, or have a "

@@ -19,7 +19,7 @@ from processors.proof.signing import (
 )
 from processors.refusal import Refusal
 from producers.kafka.consuming import headers_of
-from producers.kafka.registry_view import RegistryView
+from producers.kafka.registry_view import LATE_MS, Appended, RegistryView, appended_at
 from schemas import codec
 from schemas.errors import EvidenceError
 from schemas.records import Event, SignedEvent
@@ -44,13 +44,23 @@ class MonitorSigned:
         """Return (record, leaf, sealing key of the monitor).
 
         Raises:
-            UntrustedRecordError: the record does not decode, or is not signed by a live monitor key for this place.
+            UntrustedRecordError: the record does not decode, or is not signed for this place by a monitor key that is
+                live or was just rotated.
         """
         received = Received(message.partition(), message.offset(), 0, message.value(), headers_of(message))
-        return self.verify_record(message.topic(), received, tag, record)
+        appended = Appended(appended_at(message), LATE_MS)
+        return self._verified(message.topic(), received, tag, record, appended)
 
-    def verify_record(self, topic: str, received: Received, tag: bytes, record: type) -> tuple[Any, bytes, bytes]:
-        """Return what `verify` returns for a record of a topic, whoever kept it. Raises UntrustedRecordError."""
+    def verify_kept(self, topic: str, received: Received, tag: bytes, record: type) -> tuple[Any, bytes, bytes]:
+        """Return the same as `verify` for a record of the past, from the brokers or an archive.
+
+        It may be of any age: a rotated key counts for records from before its end. Raises UntrustedRecordError.
+        """
+        return self._verified(topic, received, tag, record, Appended(received.appended_at, None))
+
+    def _verified(
+        self, topic: str, received: Received, tag: bytes, record: type, appended: Appended
+    ) -> tuple[Any, bytes, bytes]:
         try:
             schema, body = codec.unframe(received.value or b"")
             if schema.name != f"{codec.NAMESPACE}.{record.__name__}":
@@ -60,7 +70,7 @@ class MonitorSigned:
             # The prefix is not signed, so the leaf must name the schema that we decode by.
             place = _place_of(tag, self.genesis, topic, received.partition, schema.sha256)
             leaf = place.leaf(body)
-            key = self.registry.live_key(kid, Role.MONITOR)
+            key = self.registry.key_of(kid, Role.MONITOR, appended)
             if key is None:
                 raise UntrustedRecordError("not signed by a live monitor key")
             self._heads.verify(key.ed25519, proof.head(leaf), proof.signature)

@@ -1,8 +1,9 @@
 """The checks of a tool host before it executes a call: everything, again.
 
 The decision must be signed by a live monitor key and name this tool. The caller's own event must be inside it, recent,
-and signed by a session in the registry. The parameters to execute must be those that the caller signed, to the byte;
-verifiers may not change parameters yet, so a decision that lists changes is refused.
+and signed by the session that comes with it: opened by a key of the registry, and not ended. The parameters to execute
+must be those that the caller signed, to the byte; verifiers may not change parameters yet, so a decision that lists
+changes is refused.
 
 So a compromised monitor can make a tool run only calls that were asked for, and each once. A call that waited for
 people is older: then one of them must have approved this very call recently. The caller's own time limit
@@ -25,6 +26,7 @@ from processors.proof import sealing, signing
 from processors.refusal import Refusal
 from producers.home.keys import KeyPair
 from producers.kafka.consuming import headers_of
+from producers.kafka.sessions_view import SessionsView
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from schemas import codec, limits, topics
 from schemas.events.attributes import Attributes
@@ -62,11 +64,14 @@ class _Approver(NamedTuple):
     until: int | None
 
 
-def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_ms: int) -> AdmittedCall | None:
+def admit(
+    message: Any, trusted: MonitorSigned, sessions: SessionsView, *, tool: str, key: KeyPair, now_ms: int
+) -> AdmittedCall | None:
     """Return the call in a record of `decisions`; None if it is not for this tool, denied, or long past.
 
     Raises:
         UntrustedRecordError: its signatures do not cover it, or it is not the call that its caller signed.
+        RegistryError: the registry or the sessions cannot be read, so nothing can be told now.
     """
     decision, leaf, sender = trusted.verify(message, signing.DECISION_TAG, Decision)
     if decision.outcome != Outcome.ALLOWED or decision.tool != tool:
@@ -81,7 +86,7 @@ def admit(message: Any, trusted: MonitorSigned, *, tool: str, key: KeyPair, now_
     if not decision.event_id or message.partition() != topics.keyed_partition(decision.event_id):
         raise UntrustedRecordError("the decision stands on another partition than its event's")
     payload = _open(message, decision, key, sender)
-    body = _callers_event(decision, payload, trusted, now_ms)
+    body = _callers_event(decision, payload, trusted, sessions, now_ms)
     parameters = _parameters(decision, payload, body)
     return AdmittedCall(decision, leaf, parameters, decision.principal_id, now_ms >= decision.execute_before)
 
@@ -101,7 +106,7 @@ def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> Call
     if len(sealed) != 1 or sealed[0] is None or decision.payload_sha256 is None:
         raise UntrustedRecordError("the record must have exactly one sealed payload")
     try:
-        opened = sealing.open_sealed(sealed[0], key.kid, key.sealing, sender, decision.payload_sha256)
+        opened = key.open_sealed(sealed[0], sender, decision.payload_sha256)
         payload: CallPayload = codec.decode(codec.current("CallPayload"), opened)
     except (sealing.SealingError, codec.SchemaError) as exc:
         raise UntrustedRecordError(str(exc)) from exc
@@ -109,12 +114,16 @@ def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> Call
 
 
 def _callers_event(
-    decision: Decision, payload: CallPayload, trusted: MonitorSigned, now_ms: int
+    decision: Decision, payload: CallPayload, trusted: MonitorSigned, sessions: SessionsView, now_ms: int
 ) -> InvocationRequested:
     """Return the call that its caller signed for this decision, recently and in a session that has not ended."""
-    session = trusted.registry.session(payload.kid)
-    if session is None or payload.kid != decision.session_id or session.principal_id != decision.principal_id:
-        raise UntrustedRecordError("the caller's session is not in the registry")
+    if payload.kid != decision.session_id:
+        raise UntrustedRecordError("the decision is about a call of another session")
+    session = sessions.of_call(payload.kid, payload.session)
+    if session is None:
+        raise UntrustedRecordError("the caller's session has ended, or no key of the registry has opened it")
+    if session.principal_id != decision.principal_id:
+        raise UntrustedRecordError("the caller's session is another principal's")
     # The monitor says which sessions have ended, and may keep silent; their time to live was signed.
     if now_ms >= session.expires_at + CLOCK_SLACK_MS:
         raise UntrustedRecordError("the caller's session has ended")
@@ -128,7 +137,7 @@ def _callers_event(
     stale = now_ms - event.header.issued_at > EVENT_AGE_MS_MAX
     hasty = (decision.execute_before or 0) > ends_at(body, waited=False)
     if (stale or hasty) and not any(
-        _approves(one, decision, shown, session, trusted, now_ms) for one in payload.approvals[:APPROVALS_MAX]
+        _approves(one, decision, shown, session, trusted, sessions, now_ms) for one in payload.approvals[:APPROVALS_MAX]
     ):
         fault = "the caller's event is too old" if stale else "the caller no longer waits for a first answer"
         raise UntrustedRecordError(f"{fault}, and it has no recent approval")
@@ -141,14 +150,20 @@ def _callers_event(
 
 
 def _approves(
-    given: SignedEvent, decision: Decision, shown: bytes, caller: SessionRow, trusted: MonitorSigned, now_ms: int
+    given: SignedEvent,
+    decision: Decision,
+    shown: bytes,
+    caller: SessionRow,
+    trusted: MonitorSigned,
+    sessions: SessionsView,
+    now_ms: int,
 ) -> bool:
     """Whether another person or a registered approver has approved this very call recently.
 
     How many approvals it takes, and from which persons, is for the monitor to judge. This check bounds which old calls
     a lying monitor can bring up again.
     """
-    approver = _approver(given.kid, trusted)
+    approver = _approver(given.kid, trusted, sessions)
     if approver is None:
         return False
     try:
@@ -169,20 +184,20 @@ def _approves(
     )
 
 
-def _approver(kid: bytes, trusted: MonitorSigned) -> _Approver | None:
+def _approver(kid: bytes, trusted: MonitorSigned, sessions: SessionsView) -> _Approver | None:
     """Return the owner of a person's session, or of a registered approver's key; None for any other key.
 
-    Approvals that a session signed before it ended stay valid; those of a revoked session do not.
+    Approvals that a session or a key signed before it ended, or was rotated, stay valid; those of a revoked one do not.
     """
-    session = trusted.registry.session_that_signed(kid)
-    if session is not None:
-        names = _names(session.attributes, session.role, session.principal_id)
-        person = session.role == Role.USER and not session.revoked
-        return _Approver(session.ed25519, session.principal_id, names, session.expires_at) if person else None
-    key = trusted.registry.live_key(kid, Role.APPROVER)
-    if key is None:
+    key = trusted.registry.key_that_signed(kid, Role.APPROVER)
+    if key is not None:
+        names = _names(key.attributes, key.role, key.principal_id)
+        return _Approver(key.ed25519, key.principal_id, names, key.expires_at)
+    session = sessions.that_signed(kid)
+    if session is None or session.role != Role.USER or session.revoked:
         return None
-    return _Approver(key.ed25519, key.principal_id, _names(key.attributes, key.role, key.principal_id), key.expires_at)
+    names = _names(session.attributes, session.role, session.principal_id)
+    return _Approver(session.ed25519, session.principal_id, names, session.expires_at)
 
 
 def _names(attributes: Attributes, role: str, principal_id: str) -> frozenset[str]:

@@ -25,8 +25,9 @@ from producers.home.clock import clock_ms
 from producers.home.process import OfOneProcess
 from producers.home.security import UNSECURED, Security
 from producers.kafka.connection import Connection
+from producers.kafka.followed_topic import RegistryError
 from producers.kafka.publisher import PublishError
-from producers.kafka.registry_view import RegistryError
+from producers.kafka.sessions_view import SessionsView
 from producers.kafka.verified import UntrustedRecordError
 from producers.tools.admission import AdmittedCall, admit, recall
 from producers.tools.attesting import AttestationError, CallAttestations
@@ -103,6 +104,9 @@ class ToolHost(OfOneProcess):
         self._stop = threading.Event()
         self.ready = threading.Event()
         self.tally = HostTally()
+        self._sessions = SessionsView(
+            connection.registry, settings.bootstrap, tenant=connection.tenant.tenant, security=settings.security
+        )
         self._feed = DecisionFeed(
             settings.bootstrap,
             tenant=connection.tenant.tenant,
@@ -130,6 +134,7 @@ class ToolHost(OfOneProcess):
         try:
             while self._must_wait():
                 self._stop.wait(LATE_PAUSE_SECONDS)
+            self._read_sessions()
             self._feed.start()
             self.ready.set()
             while not self._stop.is_set():
@@ -141,6 +146,13 @@ class ToolHost(OfOneProcess):
             raise HostError(f"{self._app} was ended from within: a tool may have done that; serve it again") from exc
         finally:
             self._close()
+
+    def _read_sessions(self) -> None:
+        """Read which sessions have ended, so that the first call need not wait for it."""
+        try:
+            self._sessions.refresh()
+        except RegistryError as exc:
+            log.warning("the ends of sessions cannot be read yet, so decisions wait: %s", exc)
 
     def _must_wait(self) -> bool:
         """Whether reports are late; kept ones are sent first. Raises HostError after REPORTLESS_SECONDS."""
@@ -174,6 +186,7 @@ class ToolHost(OfOneProcess):
         if self._crew.held:
             log.error("%d calls have not ended and are left; the log will report them as unknown", self._crew.held)
         self._feed.close()
+        self._sessions.close()
         try:
             self._outbox.send_kept()
         except PublishError:
@@ -243,6 +256,7 @@ class ToolHost(OfOneProcess):
         return admit(
             message,
             self._connection.trusted,
+            self._sessions,
             tool=self._app,
             key=self._connection.key,
             now_ms=clock_ms(),

@@ -118,10 +118,20 @@ class Outbox:
 
 
 def _text(report: ResultReported) -> str:
-    return json.dumps({**asdict(report), "decision": report.decision.hex()})
+    """Return the report as it is kept. It refers to no bodies yet (`processors/intake/unsupported.py`)."""
+    kept = {
+        "outcome": report.outcome,
+        "body": report.body,
+        "attestations": [asdict(one) for one in report.attestations],
+    }
+    return json.dumps({**kept, "decision": report.decision.hex()})
 
 
 def _read(text: str) -> ResultReported:
     given: dict[str, Any] = json.loads(text)
-    attestations = tuple(Attestation(**one) for one in given.pop("attestations"))
-    return ResultReported(**{**given, "decision": bytes.fromhex(given["decision"]), "attestations": attestations})
+    return ResultReported(
+        decision=bytes.fromhex(given["decision"]),
+        outcome=given["outcome"],
+        body=given["body"],
+        attestations=tuple(Attestation(**one) for one in given["attestations"]),
+    )

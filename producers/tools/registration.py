@@ -121,7 +121,7 @@ def _declare(
     row: KeyRow | None,
 ) -> None:
     by = registrar(folder, "tool", app)
-    with Connection(home, folder, by.key, by.principal_id) as connection:
+    with Connection.registered(home, folder, by.key, by.principal_id) as connection:
         body = PrincipalRegistered(
             role=Role.TOOL,
             key=key.offer(Role.TOOL, app, folder.genesis),

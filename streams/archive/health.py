@@ -75,7 +75,7 @@ def verify(
 ) -> ArchiveVerdict:
     """Read and judge a whole archive, and how it stands beside the brokers, if `brokers` tells that.
 
-    What held whole is noted beside the keys. Raises StoreError, ArchiveKeyError, and the errors of `brokers`.
+    The verified range is noted beside the keys. Raises StoreError, ArchiveKeyError, and the errors of `brokers`.
     """
     store = archive.store
     last: list[SegmentHeader] = []

@@ -141,4 +141,4 @@ class ObjectStore:
 
 
 def _code(exc: ClientError) -> str:
-    return str(exc.response.get("Error", {}).get("Code", "unknown"))
+    return str(exc.response.get("Error", {}).get("Code", "no code"))

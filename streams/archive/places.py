@@ -82,7 +82,7 @@ def location(home: Home, tenant: str) -> str:
 
 
 def open_store(home: Home, tenant: str, *, writes: bool = False) -> Store:
-    """Return the store of a tenant's archive; who `writes` makes sure first that it writes over nothing.
+    """Return the store of a tenant's archive; with `writes` it is known to write over nothing.
 
     Raises:
         ArchivePlaceError, StoreError: it is not configured, does not answer, or writes over what it has.
@@ -117,7 +117,8 @@ def open_archive(home: Home, folder: TenantHome, *, make_keys: bool = False) -> 
 def verified_offset(home: Home, tenant: str) -> int | None:
     """Return the intake offset below which a tenant's archive was verified, None if it has no archive.
 
-    It is 0 for an archive that was not verified yet. A tenant that was archived once counts, whatever config.json says.
+    It is 0 for an archive that was not verified yet. A tenant that was archived once counts, even if
+    config.json has no archive now.
     Raises MarkError.
     """
     keys = Keyring(home.path / "tenants" / tenant).path

@@ -1,4 +1,4 @@
-"""The keys of a tenant as its registry topic has them, followed from the genesis: who may have signed an entry."""
+"""The keys of a tenant as its registry topic has them, followed from the genesis: the possible signers of an entry."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from processors.state.tables import Tables
 from producers.kafka.consuming import headers_of, read_to, watermarks
 from schemas.rows import KeyRow
 from schemas.topics import REGISTRY
-from schemas.words import RegistryKind, Role
+from schemas.words import RegistryKind, Role, SessionKind
 
 IDLE_SECONDS = 20.0  # longer than a transaction may stay open
-_SESSIONS = frozenset({RegistryKind.SESSION, RegistryKind.ENDED})
+_SESSIONS = frozenset(SessionKind)  # of a tenant that is older than the topic of sessions
 
 
 class RegisteredKeys:

@@ -30,7 +30,7 @@ class RetentionError(InstallationError):
 
 
 class HeldError(StoppedError):
-    """A legal hold forbids what was asked for."""
+    """A legal hold forbids the destruction."""
 
     code = "LEGAL_HOLD"
 

@@ -1,4 +1,4 @@
-"""Trimming intake: deleting from the brokers what the archive has, with an operator's rights.
+"""Trimming intake: deleting archived records from the brokers, with an operator's rights.
 
 Only records that were read back from the store and judged in the same run are trimmed, and none if one does not hold.
 The last archived record stays on the brokers: at each start a monitor looks whether intake still has it there.
@@ -29,14 +29,14 @@ class TrimError(StoppedError):
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """What a trim did: intake began at `before`, and begins at `after`."""
+    """The result of a trim: intake began at `before`, and begins at `after`."""
 
     before: int
     after: int
 
 
 def trim(admin: AdminClient, archive: TenantArchive, verdict: ArchiveVerdict, *, low: int, to: int | None) -> Trimmed:
-    """Delete the records of intake below an offset, by default all that may go; return what was done.
+    """Delete the records of intake below an offset, by default all that may go; return the result.
 
     `verdict` is that of this run on the whole archive, `low` the first offset that intake has.
 

@@ -24,12 +24,13 @@ from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import UnreadableBatchError
 from schemas.errors import StoppedError
 from schemas.records import AuditEntry
-from schemas.topics import AUDIT, INTAKE, REGISTRY
+from schemas.topics import AUDIT, INTAKE, REGISTRY, SESSIONS
 from schemas.words import Outcome
 from streams.history.folded import RuledIntake
 from streams.history.kept_log import JoinedRecords, OpenArchive, kept_log
 from streams.history.records import Gone, entry_in, present
 from streams.history.registered import RegisteredEvents
+from streams.history.set_aside import NOTHING, SetAside
 
 FOREIGN_TOLD_MAX = 8
 
@@ -63,13 +64,14 @@ def export_audit(
     target: Path,
     archive: OpenArchive | None = None,
     security: Security = UNSECURED,
+    set_aside: SetAside = NOTHING,
 ) -> Exported:
     """Write the tenant's log, as far as it is committed now, into a new folder.
 
     Events come from intake; those that it no longer has come from the archive, and those of the registry from the
-    `registry` topic; all others count as absent. Records of the audit topic that are not entries of this log are left
-    out and counted: without access rules any client can write there. The folder appears whole or not at all. It holds
-    the events in clear, parameters included, and only its owner can read it.
+    topics `registry` and `sessions`; all others count as absent. Records of the audit topic that are not entries of
+    this log are left out and counted: without access rules any client can write there. The folder appears whole or not
+    at all. It holds the events in clear, parameters included, and only its owner can read it.
 
     Raises:
         ExportError: `target` is not empty.
@@ -81,12 +83,14 @@ def export_audit(
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise ExportError(f"{target} exists and is not an empty folder: name a new folder")
     count = _Count()
-    with kept_log(bootstrap, tenant, archive=archive, security=security) as kept:
+    with kept_log(bootstrap, tenant, archive=archive, security=security, set_aside=set_aside) as kept:
         audit, intake = kept.whole(AUDIT), kept.as_kept(INTAKE)
         tables = Tables(tenant=tenant, deployment=deployment, genesis=genesis)
         events = _Events(
             RuledIntake(intake, tables, start=intake.low),
-            RegisteredEvents(tables, lambda: kept.live(REGISTRY, 0)),
+            RegisteredEvents(
+                tables, lambda: [kept.live(topic, n) for topic in (REGISTRY, SESSIONS) for n in range(topic.partitions)]
+            ),
         )
         origin = f"{deployment}/{tenant}"
         pairs = pair(count.entries(present(audit.read(audit.low)), origin), events)

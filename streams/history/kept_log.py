@@ -21,6 +21,7 @@ from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, INTAKE, Topic
 from streams.history.partitions import whole_partition
 from streams.history.records import Gone, Records, entry_in, present
+from streams.history.set_aside import NOTHING, SetAside, without
 
 OpenLive = Callable[[Topic, int], Records]
 
@@ -142,12 +143,15 @@ class JoinedRecords:
 class KeptLog:
     """The partitions of one tenant up to their present ends, each from archive and brokers."""
 
-    def __init__(self, tenant: str, live: OpenLive, archive: Callable[[], Archive | None]) -> None:
+    def __init__(
+        self, tenant: str, live: OpenLive, archive: Callable[[], Archive | None], set_aside: SetAside = NOTHING
+    ) -> None:
         """`live` opens a partition as the brokers have it: of intake all records, of others the committed ones.
 
-        `archive` gives the archive. It is asked for once, and only if the brokers have removed records.
+        `archive` gives the archive. It is asked for once, and only if the brokers have removed records. Records that
+        are set aside are read past.
         """
-        self.live = live
+        self.live: OpenLive = lambda topic, partition: without(live(topic, partition), set_aside, topic, partition)
         self._tenant, self._archive = tenant, functools.cache(archive)
 
     def whole(self, topic: Topic, partition: int = 0) -> Records:
@@ -217,7 +221,12 @@ def _gap_error(name: str, gap: range) -> ArchiveGapError:
 
 @contextmanager
 def kept_log(
-    bootstrap: str, tenant: str, *, archive: OpenArchive | None = None, security: Security = UNSECURED
+    bootstrap: str,
+    tenant: str,
+    *,
+    archive: OpenArchive | None = None,
+    security: Security = UNSECURED,
+    set_aside: SetAside = NOTHING,
 ) -> Iterator[KeptLog]:
     """Give a tenant's log for reading; its consumers and its archive are closed with the block."""
     with ExitStack() as stack:
@@ -228,4 +237,4 @@ def kept_log(
                 whole_partition(bootstrap, name, partition, committed=committed, security=security)
             )
 
-        yield KeptLog(tenant, live, lambda: None if archive is None else stack.enter_context(archive()))
+        yield KeptLog(tenant, live, lambda: None if archive is None else stack.enter_context(archive()), set_aside)

@@ -24,6 +24,7 @@ from streams.history.deciding import Commands, Decider
 from streams.history.folded import RuledIntake, ShreddedError
 from streams.history.kept_log import JoinedRecords, OpenArchive, index_of, kept_log
 from streams.history.records import entry_in, present
+from streams.history.set_aside import NOTHING, SetAside
 
 COMPARED: Mapping[Topic, type] = {DECISIONS: Decision, RESULTS: Result, AUDIT: AuditEntry}
 _BY_NAME = {topic.name: topic for topic in COMPARED}
@@ -246,6 +247,7 @@ def replay(
     security: Security = UNSECURED,
     elsewhere: Commands | None = None,
     engines: Engines | None = None,
+    set_aside: SetAside = NOTHING,
 ) -> Replayed:
     """Replay a tenant's log, from the archive and the brokers, and compare.
 
@@ -259,7 +261,7 @@ def replay(
         ReadTimeoutError: a topic could not be read to its end.
         UnreadableBatchError: a batch of intake cannot be read, and the log does not say that it was skipped.
     """
-    with kept_log(bootstrap, tenant, archive=archive, security=security) as kept:
+    with kept_log(bootstrap, tenant, archive=archive, security=security, set_aside=set_aside) as kept:
         # Audit first: at the time of its end, the decisions and results of all its entries were written.
         ordered = sorted(places(), key=lambda place: place[0] is not AUDIT)
         # An entry names a digest of its decisions and results, so those that are kept nowhere do not end a replay.

@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
@@ -40,9 +39,11 @@ from streams.worker.holds import Lookout
 from streams.worker.lanes import Batched, Lane, Lanes, Underway, WorkerFencedError, kafka_error
 from streams.worker.naps import Naps, wake
 from streams.worker.partition import Partition, intakes_of
-from streams.worker.restorations import Restorations
-from streams.worker.resume_errors import NoEngineError, ResumeError
+from streams.worker.restorations import KEY_SECONDS, RETRY_SECONDS, Restorations
+from streams.worker.resume_errors import KeyWaitError, NoEngineError, ResumeError
 from streams.worker.settings import LoopSettings
+from streams.worker.signing.decision_keys import DecisionKeyError
+from streams.worker.signing.stretch import wait_for
 from streams.worker.subscription import Subscription
 from streams.worker.topic_ids import TopicIds
 
@@ -249,6 +250,10 @@ class Loop:
         except EngineMissingError as exc:
             if self._lanes.of(partition.topic) is None:  # else first the commit of the records before it ends
                 self._give_up(partition, str(exc))
+        except DecisionKeyError as exc:
+            partition.fold = None
+            self._holding.release(partition)
+            self._wait(partition, KeyWaitError(exc.code, str(exc), wait_for(exc)))
             return
         except Exception as exc:  # one tenant's failure must not end the others' worker
             log.warning("%s: folding failed", partition.topic, exc_info=True)
@@ -263,7 +268,7 @@ class Loop:
         fold, lane = partition.fold, self._lanes.free()
         if fold is None or not fold.batch.records or lane is None or self._lanes.of(partition.topic) is not None:
             return
-        membership = self._membership(partition)
+        membership = partition.membership(self._consumer)
         if membership is None:
             partition.fold = None  # the partition belongs to another worker, or soon will: nothing more is sent
             return
@@ -301,16 +306,6 @@ class Loop:
             partition.failures = 0
         return batch.records
 
-    def _membership(self, partition: Partition) -> Any:
-        """Return the proof of membership for a transaction's offsets, None if another worker may own the partition.
-
-        A consumer that the group has removed loses its member id at once and reports that only at a later call. Kafka
-        accepts offsets from any producer if the transaction names neither member nor generation. So the id must still
-        be that of the assignment, and it is compared after the proof was made.
-        """
-        proof = self._consumer.consumer_group_metadata()
-        return proof if self._consumer.memberid() == partition.member else None
-
     def _recover(self, lane: Lane, batch: Batched, exc: Exception) -> None:
         """Take back an aborted batch and every record folded since, and seek back. A fatal error ends the worker."""
         topic = batch.topic
@@ -346,15 +341,22 @@ class Loop:
     # --- restoring: on threads beside the loop, so that a long one delays neither other partitions nor the group ---
 
     def _restore_assigned(self) -> None:
-        for partition, restoration in self._restorations.ended(lambda p: self._partitions.get(p.topic) is p):
+        for partition, restoration in self._restorations.ended(self._partitions, self._lanes):
             try:
                 self._go_on(partition, *restoration.result())
             except ResumeError as exc:
-                self._pause(partition.topic, f"{exc.code}: {exc}")
+                self._wait(partition, exc)
                 if isinstance(exc, NoEngineError):
                     self._give_up(partition, self.paused[partition.topic])
-                if exc.is_passing:
-                    self._restorations.add_again(partition)
+
+    def _wait(self, partition: Partition, why: ResumeError) -> None:
+        """Pause a partition that cannot be folded now, and try again later if that may pass."""
+        self._pause(partition.topic, f"{why.code}: {why}")
+        partition.wait, pause = None, RETRY_SECONDS
+        if isinstance(why, KeyWaitError):
+            partition.wait, pause = why.wait, KEY_SECONDS
+        if why.is_passing:
+            self._restorations.add_again(partition, pause)
 
     def _go_on(self, partition: Partition, fold: TenantFold, position: int) -> None:
         try:
@@ -365,6 +367,7 @@ class Loop:
         partition.is_held_back = False
         wake(self._consumer, partition.place)
         partition.fold, partition.position, partition.begin = fold, position, position
+        partition.wait = None
         self.paused.pop(partition.topic, None)
         log.info("%s: resumed at offset %d, audit index %d", partition.topic, position, fold.tables.next_index)
 

@@ -4,43 +4,46 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from confluent_kafka import Producer
 
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
-from processors.proof.sealing import Opens
-from processors.proof.signing import SigningKey, Signs
 from processors.state.engines import Engines
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
+from schemas import limits
 from schemas.errors import InstallationError
 from schemas.records import ClockTicked
 from schemas.topics import INTAKE
+from schemas.words import Role
 from streams.history.kept_log import OpenArchive
+from streams.history.set_aside import SetAside
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
-from streams.worker.sealing import Sealer
 from streams.worker.settings import LoopSettings
+from streams.worker.signing.decision_keys import DecisionKeys, Signatory
 from streams.worker.state_head import StateMac
 
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
 TICK_SECONDS_MIN = 1.0  # between two ticks of a tenant, so that one tick is under way at a time
-STATE_TAG = b"macaw/state-secret/v1\n"
+TOLD_SECONDS = 86_400.0
+TOLD_ROLES = frozenset({Role.MONITOR, Role.BRIDGE, Role.ENROLMENT, Role.APPROVER, Role.ATTESTER, Role.TOOL})
 GC_ALLOCATIONS = 50_000
 GC_GENERATIONS = (20, 50)
 
 
 @dataclass(frozen=True, slots=True)
 class MonitoredTenant:
-    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, and the keys that sign and seal.
+    """A tenant's configuration on a worker: its pinned genesis of 32 bytes, its decision keys, and its state secret.
 
     `archive` opens the archive of its intake. It is asked for when state must be folded again and intake was trimmed.
     """
@@ -48,34 +51,21 @@ class MonitoredTenant:
     tenant: str
     deployment: str
     genesis: bytes
-    signing: Signs
-    sealing: Opens
+    keys: DecisionKeys
+    state_secret: bytes = field(repr=False)
     archive: OpenArchive | None = None
+    set_aside: SetAside = field(default_factory=dict)
 
 
 def build_fold(tenant: MonitoredTenant, engines: Engines | None = None) -> TenantFold:
     """Return an empty fold for a tenant. Without `engines` those of this installation decide."""
     return TenantFold(
         tables=Tables(tenant=tenant.tenant, deployment=tenant.deployment, genesis=tenant.genesis, engines=engines),
-        signing=tenant.signing,
-        sealer=Sealer(tenant.sealing),
-        state=StateMac(_secret_beside(tenant.signing)),
+        signatory=Signatory(tenant.keys),
+        state=StateMac(tenant.state_secret),
         archive=tenant.archive,
+        set_aside=tenant.set_aside,
     )
-
-
-def _secret_beside(signing: Signs) -> SigningKey:
-    """Return the key that the state head's MAC is made from: the decision key itself, or what only its holder can make.
-
-    A token gives no secret away. Its signature over `STATE_TAG` is deterministic (RFC 8032, section 5.1.6), is never
-    published, and stands for nothing else, since every other signed message has another tag.
-
-    Raises:
-        InstallationError: the token does not sign.
-    """
-    if isinstance(signing, SigningKey):
-        return signing
-    return SigningKey.from_seed(sha256(signing.sign(STATE_TAG)).digest())
 
 
 def tune_collector() -> None:
@@ -89,6 +79,7 @@ class Monitor:
     def __init__(self, settings: LoopSettings, tenants: Callable[[str], MonitoredTenant | None]) -> None:
         self._loop = Loop(settings, lambda name: None if (found := tenants(name)) is None else build_fold(found))
         self._ticker = Ticker(settings)
+        self._ends = KeyEnds()
         self._stop = threading.Event()
 
     @property
@@ -113,6 +104,7 @@ class Monitor:
                 self._loop.turn(IDLE_SECONDS)
                 for fold in self._loop.folds.values():
                     self._tick(fold)
+                    self._ends.tell(fold.tables)
         finally:
             self._loop.close()
             self._ticker.close()
@@ -123,6 +115,30 @@ class Monitor:
             self._ticker.tick(fold)
         except InstallationError as exc:
             log.warning("%s: no tick: %s", fold.tables.tenant_id, exc)
+
+
+class KeyEnds:
+    """Logs once a day which keys end soon, and without which a tenant or its people would stand still."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def tell(self, tables: Tables) -> None:
+        """Log a warning for each key of these tables that ends within KEY_END_TOLD_MS, unless it was told today."""
+        last = self._told.get(tables.tenant_id, -math.inf)
+        if time.monotonic() - last < TOLD_SECONDS or not len(tables.tenant):
+            return
+        self._told[tables.tenant_id] = time.monotonic()
+        now = clock_ms()
+        for kid, row in tables.keys.rows.items():
+            if row.expires_at is None or row.spent or row.role not in TOLD_ROLES:
+                continue
+            if row.expires_at - now <= limits.KEY_END_TOLD_MS:
+                log.warning(
+                    "%s: the %s key %s of %s ends at %s: rotate it before, with `macaw key rotate`",
+                    tables.tenant_id, row.role, kid.hex()[:16], row.principal_id,
+                    datetime.fromtimestamp(row.expires_at / 1000, UTC).isoformat(timespec="minutes"),
+                )  # fmt: skip
 
 
 class Ticker:
@@ -151,7 +167,10 @@ class Ticker:
         if time.monotonic() - self._last.get(tables.tenant_id, 0.0) < TICK_SECONDS_MIN:
             return
         self._last[tables.tenant_id] = time.monotonic()
-        row = tables.keys.get(fold.signing.kid)
+        fold.signatory.begin(tables)
+        if (key := fold.signatory.current) is None:
+            return
+        row = tables.keys.get(key.kid)
         draft = draft_event(
             tables.tenant_id,
             tables.genesis,
@@ -162,7 +181,7 @@ class Ticker:
             now_ms=now_ms,
             random=os.urandom(RANDOM_BYTES),
         )
-        [headers] = sign_drafts(fold.signing, [draft])
+        [headers] = sign_drafts(key.signing, [draft])
         self._producer.produce(INTAKE.of(tables.tenant_id), draft.value, partition=0, headers=list(headers))
         self._producer.poll(0)
 

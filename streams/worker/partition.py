@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from processors.intake.identify import Received, Ruling
 from streams.worker.fold import TenantFold
 from streams.worker.holds import Hold
 from streams.worker.resume import Restoration
+from streams.worker.signing.stretch import KeyWait
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Partition:
     failed_with: str = ""
     restoration: Restoration | None = None
     restore_at: float = 0.0
+    wait: KeyWait | None = None  # the decision key that its next record waits for, if the last attempt found that
     hold: Hold | None = None  # why nothing is folded for now; records folded before are still sent
     unreadable: tuple[int, str] | None = None  # offset and error of a batch that cannot be read; buffering stops there
     ruling: Ruling | None = None  # the last ruling on append times that was followed; it may cover later records too
@@ -58,6 +61,16 @@ class Partition:
         """Empty the buffer."""
         self.buffer.clear()
         self.size = 0
+
+    def membership(self, consumer: Consumer) -> Any:
+        """Return the proof of membership for a transaction's offsets, None if another worker may own the partition.
+
+        A consumer that the group has removed loses its member id at once and reports that only at a later call. Kafka
+        accepts offsets from any producer if the transaction names neither member nor generation. So the id must still
+        be that of the assignment, and it is compared after the proof was made.
+        """
+        proof = consumer.consumer_group_metadata()
+        return proof if consumer.memberid() == self.member else None
 
     @property
     def is_open(self) -> bool:

@@ -4,23 +4,29 @@ The last audit entry names the intake record that was folded last; the committed
 comes from the changelog if its head fits that entry; if not, the worker logs a warning and folds intake again. All of
 this runs on a thread beside the loop: it may take long, and may have to wait for the transaction of a dead worker.
 
-    audit log    last entry: index 41, intake offset 41, and it must be signed by this tenant's decision key
+    audit log    last entry: index 41, intake offset 41
     intake       first record: the founding event; the record at offset 41 has the hash that entry 41 names
-    changelog    head of audit index 41 with a matching MAC: its rows are the state, and folding goes on at offset 42
+    changelog    head of audit index 41 with a MAC over that entry: its rows are the state, and folding goes on at 42
+    audit log    the signature of entry 41, under a decision key that was valid for it, as that state has the keys
+
+Until the last step nothing but the founding event is trusted. The last entry is believed because a MAC that only the
+tenant's workers can make covers its leaf, or because folding intake again gives that leaf; and then a decision key of
+the tenant must have signed it, this worker's or another's.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from processors.intake.identify import Claim, Received, read
 from processors.proof import signing
-from processors.proof.signing import PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
 from processors.refusal import Refusal
 from processors.state.engines import EngineMissingError
 from processors.state.tables import Tables
@@ -30,14 +36,16 @@ from schemas.errors import InstallationError
 from schemas.records import AuditEntry
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
-from schemas.words import Outcome
+from schemas.words import Outcome, Role
 from streams.history.kept_log import KeptLog
 from streams.history.records import received_of
+from streams.history.set_aside import offsets_of
 from streams.history.state_rows import UnknownTableError, restore_rows
 from streams.worker.fold import TenantFold
 from streams.worker.rebuild import entry_of, rebuild
 from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
+    KeyWaitError,
     LogMismatchError,
     NoEngineError,
     NotConfiguredError,
@@ -45,6 +53,8 @@ from streams.worker.resume_errors import (
     ResumeMismatchError,
     StateMismatchError,
 )
+from streams.worker.signing.decision_keys import DecisionKeyError, live_decision_keys
+from streams.worker.signing.stretch import KeyWait, LookAhead, check_next, wait_for
 from streams.worker.state_head import HEAD_KEY
 
 log = logging.getLogger(__name__)
@@ -60,6 +70,7 @@ class Tail:
     index: int
     leaf: bytes
     entry: AuditEntry
+    record: Received
 
     @property
     def offset(self) -> int:
@@ -70,8 +81,16 @@ class Tail:
 class Restoration:
     """Brings one partition's fold to the end of its log, on a thread of its own."""
 
-    def __init__(self, topic: str, open_fold: Callable[[str], TenantFold | None], reader: RestartReader) -> None:
+    def __init__(
+        self,
+        topic: str,
+        open_fold: Callable[[str], TenantFold | None],
+        reader: RestartReader,
+        wait: KeyWait | None = None,
+    ) -> None:
+        """`wait` is left over from the last attempt; it is asked before anything is read."""
         self.reader = reader
+        self._wait = wait
         self._topic = topic
         self._open_fold = open_fold
         self._future: Future[tuple[TenantFold, int]] = Future()
@@ -104,13 +123,38 @@ class Restoration:
             self.reader.close()
 
     def _restored(self) -> tuple[TenantFold, int]:
+        """Restore a fold that can sign for the next record. A key that it waits for may be there at once."""
+        wait = self._wait
+        while True:
+            try:
+                return self._restored_after(wait)
+            except DecisionKeyError as exc:
+                if exc.wait is None or not (wait is None or isinstance(wait, LookAhead)):
+                    raise KeyWaitError(exc.code, str(exc), wait_for(exc)) from exc
+                wait = exc.wait
+
+    def _restored_after(self, wait: KeyWait | None) -> tuple[TenantFold, int]:
+        fold = self._opened()
+        if wait is not None:
+            wait.check(fold.signatory, functools.partial(_appended, self.reader, self._topic))
+        position = resume(fold, self.reader)
+        check_next(fold.tables, fold.signatory, position, wait)
+        return fold, position
+
+    def _opened(self) -> TenantFold:
         try:
             fold = self._open_fold(tenant_of(self._topic))
         except (OSError, ValueError, InstallationError) as exc:
             raise NotConfiguredError(str(exc)) from exc
         if fold is None:
             raise NotConfiguredError("the tenant is not configured on this worker")
-        return fold, resume(fold, self.reader)
+        return fold
+
+
+def _appended(reader: RestartReader, topic: str, start: int) -> Iterator[Received]:
+    """Yield the records of intake from `start` to its present end. Raises ResumeError, UnreadableBatchError."""
+    with closing(RestartRecords(reader, INTAKE, tenant_of(topic))) as intake:
+        yield from intake.read(start)
 
 
 def resume(fold: TenantFold, reader: RestartReader) -> int:
@@ -123,7 +167,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
     tenant = fold.tables.tenant_id
     # This is asked first: once it answers, no open transaction of an earlier owner can still append to the log.
     committed = reader.committed(INTAKE.of(tenant))
-    tail = _tail(fold, reader, AUDIT.of(tenant))
+    tail = _tail(reader, AUDIT.of(tenant), offsets_of(fold.set_aside, AUDIT))
     position = tail.offset + 1 if tail else 0
     if committed is not None and committed > position:
         raise ResumeMismatchError(
@@ -147,6 +191,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             log.warning("%s: %s: %s; folding intake again from its start", tenant, exc.code, exc)
             _fold_again(fold, reader, intake, tail)
             fold.state.reset_to(fold.tables, rows)
+    _check_signature(fold, tail)
     fold.tables.check_engine()
     return position
 
@@ -179,54 +224,70 @@ def _claimed(tables: Tables, intake: RestartRecords, offset: int) -> Claim | Non
     return read(tables, found) if found is not None and found.offset == offset else Claim(leaf=b"")
 
 
-def _tail(fold: TenantFold, reader: RestartReader, topic: str) -> Tail | None:
+def _tail(reader: RestartReader, topic: str, set_aside: frozenset[int]) -> Tail | None:
     low, high = reader.end(topic)
     reach = TAIL_OFFSETS
     while True:
         start = max(low, high - reach)
         before, last = None, None
         for record in map(received_of, reader.read(topic, start, high)):
-            before, last = last, record
+            if record.offset not in set_aside:
+                before, last = last, record
         if last is not None:
-            return _tail_of(fold, last, before)
+            return _tail_of(last, before)
         if start <= low:
             return None
         reach *= 4
 
 
-def _tail_of(fold: TenantFold, last: Received, before: Received | None) -> Tail:
+def _tail_of(last: Received, before: Received | None) -> Tail:
     """Return the last entry. `before` is the record before it, if that was read too.
 
     Raises:
-        LogMismatchError: it is not signed by the decision key, or does not link to `before`.
+        LogMismatchError: it is not an audit entry, or does not link to `before`.
     """
-    _check_signature(fold, last)
     entry, leaf = entry_of(last)
     if before is not None and entry.prev != entry_of(before)[1]:
         raise LogMismatchError(
             f"the last audit entry, at offset {last.offset}, does not link to the entry before it: the log was "
             "changed; see docs/incidents.md"
         )
-    return Tail(entry.index, leaf, entry)
+    return Tail(entry.index, leaf, entry, last)
 
 
-def _check_signature(fold: TenantFold, record: Received) -> None:
-    """Raise LogMismatchError unless the monitor signed this entry.
+def _check_signature(fold: TenantFold, tail: Tail) -> None:
+    """Raise LogMismatchError unless a decision key that was valid for the last entry signed it.
 
-    Without this check any writer of the audit topic could choose the offset at which the worker goes on.
+    Requires that the state was restored, so that the tables have the keys as of that entry.
     """
     tables = fold.tables
     try:
-        schema, body = codec.unframe(record.value or b"")
+        schema, body = codec.unframe(tail.record.value or b"")
         place = Place.of(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, schema.sha256)
-        proof = Proof.parse(record.header(PROOF_HEADER))
-        head = proof.head(place.leaf(body))
-        signing.verify_signature(fold.signing.public, head, proof.signature)
+        proof = Proof.parse(tail.record.header(PROOF_HEADER))
+        public = _signer_of(fold, tail.entry, tail.record.header(KID_HEADER))
+        signing.verify_signature(public, proof.head(place.leaf(body)), proof.signature)
     except (Refusal, codec.SchemaError, MalformedProofError, SignatureError) as exc:
         raise LogMismatchError(
-            f"the last audit entry, at offset {record.offset}, is not signed by the decision key of this worker, "
-            f"{fold.signing.kid.hex()[:16]}: `macaw key list --from-log` compares"
+            f"the last audit entry, at offset {tail.record.offset}, is not signed by a decision key that was valid "
+            f"for it: {exc}; see docs/incidents.md"
         ) from exc
+
+
+def _signer_of(fold: TenantFold, entry: AuditEntry, kid: bytes) -> bytes:
+    """Return the public key of a decision key that may have signed an entry. Raises SignatureError."""
+    tables = fold.tables
+    row = tables.keys.get(kid)
+    if row is not None:
+        # A key signs the entry of its own revocation; the entry of its rotation is its successor's.
+        was_revoked = row.revoked_at is not None and row.revoked_at < entry.now
+        was_past = row.expires_at is not None and entry.now >= row.expires_at
+        if row.role == Role.MONITOR and not was_revoked and not was_past:
+            return row.ed25519
+    # Before the founding, or in a stretch without a live key: the key that is registered later, which is here.
+    elif not live_decision_keys(tables) and (key := fold.signatory.keys.get(kid)) is not None:
+        return key.signing.public
+    raise SignatureError(f"the key {kid.hex()[:16]}… is not a decision key that was valid then")
 
 
 def _read_latest(reader: RestartReader, topic: str, rows: dict[bytes, bytes]) -> None:
@@ -255,7 +316,7 @@ def _restore(fold: TenantFold, stored: Mapping[bytes, bytes], tail: Tail) -> Non
     rows = [(full, value) for full, value in stored.items() if full != HEAD_KEY]
     for full, value in rows:
         fold.state.restore(full, value)
-    if not fold.state.matches(head):
+    if not fold.state.matches(head, tail.leaf):
         raise StateMismatchError("the rows of the changelog do not match their head")
     try:
         restore_rows(fold.tables, rows)
@@ -277,6 +338,7 @@ def _fold_again(fold: TenantFold, reader: RestartReader, intake: RestartRecords,
             tenant,
             lambda topic, _: opened[topic],
             lambda: None if archive is None else stack.enter_context(archive()),
+            fold.set_aside,
         )
         rebuild(fold.tables, fold.heads, kept, tail.leaf)
 

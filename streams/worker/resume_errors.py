@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from schemas.errors import StoppedError
 
 
@@ -54,3 +56,15 @@ class NoEngineError(ResumeError):
 
     code = "ENGINE_MISSING"
     is_passing = False
+
+
+class KeyWaitError(ResumeError):
+    """The next record cannot be signed for yet, for want of a key: `code` says of which kind.
+
+    `wait` is asked at the next attempt, before the state is read again.
+    """
+
+    def __init__(self, code: str, why: str, wait: Any) -> None:
+        super().__init__(why)
+        self.code = code
+        self.wait = wait

@@ -1,8 +1,10 @@
 """The changelog of the tables, and the head that guards it.
 
-Each transaction writes one row `head` = {audit index, MAC}. The key of the MAC comes from the tenant's decision key.
-The MAC covers an additive multiset hash of all rows (MSet-Add-Hash: Clarke, Devadas, van Dijk, Gassend, Suh, ASIACRYPT
-2003), so its cost grows with the changed rows and not with all rows. A restored state that does not match is dropped.
+Each transaction writes one row `head` = {audit index, MAC}. The key of the MAC is a secret of the tenant's workers, and
+not a decision key: a thief of a decision key cannot make a state that a worker restores. The MAC covers the index and
+the leaf of the last audit entry, so that a head vouches for the entry too, and an additive multiset hash of all rows
+(MSet-Add-Hash: Clarke, Devadas, van Dijk, Gassend, Suh, ASIACRYPT 2003). Its cost grows with the changed rows and not
+with all rows. A restored state that does not match is dropped.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import hmac
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 
-from processors.proof.signing import SigningKey
 from processors.state.tables import Tables
 from schemas import codec
 from schemas.rows import StateHead
@@ -20,14 +21,17 @@ from streams.history.state_rows import row_key
 
 HEAD_KEY = b"head"
 _MODULUS = 1 << 512
-_CONTEXT = b"macaw/state-head/v1"
+_CONTEXT = b"macaw/state-head/v2"
+SECRET_BYTES = 32
 
 
 class StateMac:
     """The running multiset hash over the rows of one tenant's tables."""
 
-    def __init__(self, signing: SigningKey) -> None:
-        self._key = blake2b(signing.seed, person=b"macaw-state-v1").digest()
+    def __init__(self, secret: bytes) -> None:
+        """Begin with no rows. `secret` is the tenant's state secret, 32 random bytes."""
+        assert len(secret) == SECRET_BYTES
+        self._key = blake2b(secret, person=b"macaw-state-v2").digest()
         self._hashes: dict[bytes, int] = {}
         self._sum = 0
         self._undo: list[tuple[bytes, int | None]] = []
@@ -46,16 +50,16 @@ class StateMac:
             value = None if row is None else codec.frame(row)
             self._set(full, value)
             yield topic, 0, full, value
-        yield topic, 0, HEAD_KEY, codec.frame(self.head(tables.next_index - 1))
+        yield topic, 0, HEAD_KEY, codec.frame(self.head(tables.next_index - 1, tables.prev))
 
-    def head(self, audit_index: int) -> StateHead:
-        """Return the head over the present rows."""
-        message = _CONTEXT + audit_index.to_bytes(8, "big", signed=True) + self._sum.to_bytes(64, "big")
+    def head(self, audit_index: int, leaf: bytes) -> StateHead:
+        """Return the head over the present rows. `leaf` is the log leaf of the audit entry with this index."""
+        message = _CONTEXT + audit_index.to_bytes(8, "big", signed=True) + leaf + self._sum.to_bytes(64, "big")
         return StateHead(audit_index=audit_index, mac=blake2b(message, key=self._key, digest_size=32).digest())
 
-    def matches(self, head: StateHead) -> bool:
-        """True if `head` is the head over the present rows."""
-        return hmac.compare_digest(self.head(head.audit_index).mac, head.mac)
+    def matches(self, head: StateHead, leaf: bytes) -> bool:
+        """True if `head` is the head over the present rows, written with the audit entry that has this leaf."""
+        return hmac.compare_digest(self.head(head.audit_index, leaf).mac, head.mac)
 
     def restore(self, key: bytes, value: bytes | None) -> None:
         """Add a row from the changelog. A later row of the same key replaces it."""

@@ -49,7 +49,7 @@ def test_an_allowed_call_is_one_decision_for_its_tool(office):
 
 
 def test_the_payload_of_a_decision_is_the_callers_event_as_it_stood_on_the_log(office):
-    """The tool gets the event byte for byte, its proof and kid, and the parameters in canonical form."""
+    """The tool gets it byte for byte, the parameters in canonical form, and the event that opened the session."""
     sent = office.world.signed(invocation(office.resource, {"b": 1, "a": 2}), office.session)
     folded = office.world.fold(*sent)
     payload = codec.decode(codec.current("CallPayload"), payload_of(folded, topics.DECISIONS))
@@ -58,8 +58,16 @@ def test_the_payload_of_a_decision_is_the_callers_event_as_it_stood_on_the_log(o
     event = codec.decode(codec.current("Event"), sent[0][codec.FRAME_BYTES :])
     salt = sha256(PAYLOAD_SALT_TAG + folded.entry.event + event.header.salt).digest()[:16]
     assert payload == CallPayload(
-        salt=salt, event=sent[0], proof=headers["macaw-proof"], kid=office.session.kid, parameters='{"a":2,"b":1}'
+        salt=salt,
+        event=sent[0],
+        proof=headers["macaw-proof"],
+        kid=office.session.kid,
+        parameters='{"a":2,"b":1}',
+        session=office.world.tables.sessions.rows[office.session.kid].opened,
     )
+    [session] = [o for o in office.world.followed if o.topic is topics.SESSIONS]
+    assert payload.session is not None
+    assert (payload.session.event, payload.session.kid) == (session.value, office.agent.kid)
 
 
 def test_a_decision_is_sealed_to_every_live_key_of_its_tool_and_to_nobody_else(office):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from confluent_kafka import TIMESTAMP_CREATE_TIME
 
 from processors.effects import Output, output_place
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from producers.home.keys import KeyPair
+from producers.kafka.followed_topic import FollowedTopic
 from producers.kafka.registry_view import RegistryView
+from producers.kafka.sessions_view import SessionsView
 from schemas import codec
 from schemas.records import Decision, Result
-from streams.worker.sealing import Sealer
+from schemas.topics import REGISTRY, SESSIONS, Topic
+from streams.worker.signing.decision_keys import Sealer
 from tests.world import World
 
 
@@ -23,14 +29,63 @@ class HasWorld(Protocol):
     def world(self) -> World: ...
 
 
-class TwinRegistry(RegistryView):
-    """The registry of a `World`, in memory: the same rows that following the topic gives, without a broker."""
+@dataclass
+class Stored:
+    """A record that stands on a topic, as a consumer hands it over."""
 
-    def __init__(self, place: HasWorld) -> None:  # no topic to read
-        self._tables = place.world.tables
+    output: Output
+
+    def partition(self) -> int:
+        return self.output.partition
+
+    def key(self) -> bytes | None:
+        return self.output.key
+
+    def value(self) -> bytes | None:
+        return self.output.value
+
+    def timestamp(self) -> tuple[int, int]:
+        return TIMESTAMP_CREATE_TIME, 0
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return list(self.output.headers)
+
+
+class TwinTopic(FollowedTopic):
+    """A topic that is followed, in memory: what the world's step wrote there, without a broker."""
+
+    def __init__(self, world: World, topic: Topic, fold: Callable[[Any], None]) -> None:  # no consumer
+        self.name, self._fold, self._world, self._topic = topic.of(world.tenant), fold, world, topic
+        self._read = 0
 
     def refresh(self, *, seconds: float = 0) -> None:
-        """There is nothing to read on."""
+        new, self._read = self._world.followed[self._read :], len(self._world.followed)
+        for output in new:
+            if output.topic is self._topic:
+                self._fold(Stored(output))
+
+    freshen = refresh
+
+    def last_of(self, partition: int, keys: Collection[bytes], *, seconds: float) -> dict[bytes, Any]:
+        there = [one for one in self._world.followed if one.topic is self._topic and one.partition == partition]
+        return {one.key: Stored(one) for one in there if one.key is not None and one.key in keys}
+
+
+class TwinRegistry(RegistryView):
+    """The registry of a `World`, followed as from its topic."""
+
+    def __init__(self, place: HasWorld) -> None:
+        self._begin(place.world.fresh_tables())
+        self._topic = TwinTopic(place.world, REGISTRY, self._fold)
+        self.refresh()
+
+
+class TwinSessions(SessionsView):
+    """The sessions of a `World`, followed as from their topic."""
+
+    def __init__(self, place: HasWorld, registry: RegistryView | None = None) -> None:
+        self._begin(registry or TwinRegistry(place))
+        self._topic = TwinTopic(place.world, SESSIONS, self._fold)
 
 
 @dataclass
@@ -41,6 +96,7 @@ class Record:
     tenant: str
     signed_by: KeyPair
     sealed_by: KeyPair
+    stamped: tuple[int, int] = (TIMESTAMP_CREATE_TIME, 0)
 
     def topic(self) -> str:
         return self.output.topic.of(self.tenant)
@@ -50,6 +106,9 @@ class Record:
 
     def offset(self) -> int:
         return 0
+
+    def timestamp(self) -> tuple[int, int]:
+        return self.stamped
 
     def key(self) -> bytes | None:
         return self.output.key

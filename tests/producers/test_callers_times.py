@@ -14,7 +14,7 @@ from producers.tools.admission import AdmittedCall, admit
 from schemas import codec, limits, topics
 from schemas.records import CallPayload, Decision, SignedEvent
 from tests.builders import invocation
-from tests.producers.forging import TwinRegistry, forged, record_of
+from tests.producers.forging import TwinRegistry, TwinSessions, forged, record_of
 from tests.workflow_world import PAY, Workflow
 
 
@@ -39,8 +39,16 @@ class Stage:
         return self._admit(record_of(self, output), after_ms)
 
     def _admit(self, record: object, after_ms: int) -> AdmittedCall | None:
-        trusted = MonitorSigned(TwinRegistry(self), tenant=self.world.tenant, genesis=self.world.genesis)
-        return admit(record, trusted, tool="bank", key=self.world.bank.keys, now_ms=self.world.now + after_ms)
+        registry = TwinRegistry(self)
+        trusted = MonitorSigned(registry, tenant=self.world.tenant, genesis=self.world.genesis)
+        return admit(
+            record,
+            trusted,
+            TwinSessions(self, registry),
+            tool="bank",
+            key=self.world.bank.keys,
+            now_ms=self.world.now + after_ms,
+        )
 
     def approved(self) -> SignedEvent:
         """Return a manager's yes to this very call, which the log never asked for."""
@@ -93,9 +101,17 @@ def test_what_waited_for_people_and_was_approved_runs_although_nobody_waits_for_
     carol = world.person("carol", "manager")
     world.advance(60_000)
     [output] = world.approve(carol, asked, "manager").of(topics.DECISIONS)
-    trusted = MonitorSigned(TwinRegistry(StageOf(world)), tenant=world.tenant, genesis=world.genesis)
+    registry = TwinRegistry(StageOf(world))
+    trusted = MonitorSigned(registry, tenant=world.tenant, genesis=world.genesis)
 
-    call = admit(record_of(StageOf(world), output), trusted, tool="bank", key=world.bank.keys, now_ms=world.now)
+    call = admit(
+        record_of(StageOf(world), output),
+        trusted,
+        TwinSessions(StageOf(world), registry),
+        tool="bank",
+        key=world.bank.keys,
+        now_ms=world.now,
+    )
     assert call is not None
 
 

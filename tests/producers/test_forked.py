@@ -15,6 +15,7 @@ import pytest
 from producers.client import Client
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
+from tests.producers.session_place import is_open
 from tests.producers.workflow_bank import Bank, banking
 
 pytestmark = pytest.mark.broker
@@ -155,5 +156,4 @@ def test_the_parents_session_outlives_its_children(running: Installation) -> Non
     """
     session, _ = play(running, script)
     with Client.connect(running.folder.tenant, "payer", home=running.home) as other:
-        other._connection.registry.refresh()
-        assert other._connection.registry.session(bytes.fromhex(session)) is None  # by now the parent has closed it
+        assert not is_open(running, other, bytes.fromhex(session))  # by now the parent has closed it

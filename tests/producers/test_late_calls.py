@@ -20,7 +20,7 @@ from schemas import codec, limits, topics
 from schemas.events.attributes import Attributes
 from schemas.records import CallPayload, Decision, SignedEvent
 from tests.builders import Actor, Folded, keys_of
-from tests.producers.forging import Record, TwinRegistry, forged
+from tests.producers.forging import Record, TwinRegistry, TwinSessions, forged
 from tests.workflow_world import Workflow
 
 KEY = "manager"
@@ -74,9 +74,12 @@ class Late:
 
     def admit(self, *approvals: SignedEvent, later_ms: int = 0, subjects: tuple[str, ...] = ()) -> AdmittedCall | None:
         world = self.world
-        trusted = MonitorSigned(TwinRegistry(self), tenant=world.tenant, genesis=world.genesis)
+        registry = TwinRegistry(self)
+        trusted = MonitorSigned(registry, tenant=world.tenant, genesis=world.genesis)
         record = self.decided(*approvals, subjects=subjects)
-        return admit(record, trusted, tool="bank", key=world.bank.keys, now_ms=world.now + later_ms)
+        return admit(
+            record, trusted, TwinSessions(self, registry), tool="bank", key=world.bank.keys, now_ms=world.now + later_ms
+        )
 
 
 @pytest.fixture

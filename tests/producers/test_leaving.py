@@ -38,6 +38,7 @@ from producers.tools.registration import register_tool
 from schemas.topics import INTAKE
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
+from tests.producers.session_place import is_open
 
 pytestmark = pytest.mark.broker
 
@@ -251,8 +252,7 @@ def test_a_caller_whose_clock_is_slow_is_not_denied_for_it(client: Client) -> No
 
 def lives(here: Installation, session: bytes) -> bool:
     with Client.connect(here.folder.tenant, "payer", home=here.home) as looking:
-        looking._connection.registry.refresh()
-        return looking._connection.registry.session(session) is not None
+        return is_open(here, looking, session)
 
 
 def eventually(holds: Callable[[], bool]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from producers.kafka.followed_topic import RegistryError
 from producers.kafka.publisher import EventTooLargeError, PublishError, UnsignableError
 from producers.tools import host as tool_host
 from producers.tools import outbox as module
@@ -164,9 +165,21 @@ def host(memory: ExecutedCalls) -> Any:
     made._app, made._executed, made._feed = "bank", memory, Endless()
     made._stop, made._late_since, made.ready = threading.Event(), None, threading.Event()
     made._crew, made._watch = Crew("tool", 1), Crew("watch", 1)
-    made.served = []
+    made._sessions, made.served = NoSessions(), []
     made._serve = made.served.append
     return made
+
+
+class NoSessions:
+    """Sessions of which none has ended, of a broker that does not answer at first."""
+
+    closed = False
+
+    def refresh(self) -> None:
+        raise RegistryError("cannot read macaw.acme.sessions: not yet")
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Endless(Feed):

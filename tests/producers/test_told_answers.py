@@ -13,16 +13,13 @@ from typing import Any
 import pytest
 
 from processors.effects import Output
-from processors.proof import signing
 from producers.home.heads import LogRollbackError
 from producers.kafka.answers import Answer, Answers
-from producers.kafka.registry_view import RegistryView
 from producers.kafka.verified import MonitorSigned
 from schemas import codec, topics
 from schemas.records import Result
 from tests.builders import Actor, Folded, keys_of
 from tests.producers.forging import Record, TwinRegistry, forged, record_of
-from tests.producers.test_tool_host import Message
 from tests.workflow_world import PAY, Workflow
 
 KEY = "manager"
@@ -215,64 +212,3 @@ def test_only_a_call_waits(waiting: Told) -> None:
     waiting.listener.hear(waiting.honest())
 
     assert not pending.done()
-
-
-# ---- sessions that ended, as clients and hosts follow them
-
-
-class Followed(RegistryView):
-    """A registry view that is told what to read."""
-
-    def __init__(self, world: Workflow) -> None:  # no topic to read
-        self._topic, self._heads = "registry", signing.VerifiedHeads()
-        self._tables = world.fresh_tables()
-        for folded in world.log:
-            self.read(folded)
-
-    def refresh(self, *, seconds: float = 0) -> None:
-        """There is nothing to read on."""
-
-    def read(self, folded: Folded) -> None:
-        for output in folded.of(topics.REGISTRY):
-            message = Message(output.key, output.value)
-            message.headers = lambda headers=output.headers: list(headers)  # type: ignore[method-assign, misc]
-            self._fold(message)
-
-
-@pytest.mark.parametrize("how", ["close", "revoke_session"])
-def test_a_session_that_was_ended_is_not_live(world: Workflow, how: str) -> None:
-    """At once, not only when its time is over; what it signed before can still be read."""
-    view = Followed(world)
-    assert view.session(world.bot.kid) is not None
-
-    view.read(getattr(world, how)(world.bot))
-
-    assert view.session(world.bot.kid) is None
-    signed = view.session_that_signed(world.bot.kid)
-    assert signed is not None
-    assert signed.revoked == (how == "revoke_session")
-
-
-def test_an_end_under_anothers_name_ends_nobody_elses_session(world: Workflow) -> None:
-    """Keys of the registry are the monitor's to write, ends are not."""
-    other = world.open_session(world.agent)
-    view = Followed(world)
-    [end] = world.close(other).of(topics.REGISTRY)
-    message = Message(b"ended/" + world.bot.kid.hex().encode(), end.value)
-    message.headers = lambda: list(end.headers)  # type: ignore[method-assign, assignment, misc, return-value]
-    view._fold(message)
-
-    assert view.session(world.bot.kid) is not None
-
-
-def test_tombstones_of_an_end_bring_nobody_back(world: Workflow) -> None:
-    """The session's own tombstone makes it unknown; the end's changes nothing."""
-    view = Followed(world)
-    view.read(world.close(world.bot))
-    view._fold(Message(b"ended/" + world.bot.kid.hex().encode()))
-    assert view.session(world.bot.kid) is None
-    view._fold(Message(b"ended/zz"))
-    view._fold(Message(b"session/" + world.bot.kid.hex().encode()))
-
-    assert view.session(world.bot.kid) is None
-    assert view.session_that_signed(world.bot.kid) is None

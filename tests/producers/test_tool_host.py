@@ -1,4 +1,4 @@
-"""The tool host and the registry view at their edges: time-outs, rebalances, a registry that is gone or hostile."""
+"""The tool host at its edges: time-outs, rebalances, a registry that is gone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
 
-from processors.proof.signing import VerifiedHeads
 from producers.home.keys import KeyPair
-from producers.kafka import registry_view
-from producers.kafka.registry_view import FRESH_SECONDS, RegistryError, RegistryView
+from producers.kafka.followed_topic import RegistryError
 from producers.tools import collect_tools, idempotency_key, tool
 from producers.tools import host as tool_host
 from producers.tools.admission import AdmittedCall
@@ -104,13 +101,6 @@ class Trusting:
 
     def __init__(self) -> None:
         self.registry = SimpleNamespace(live_key=lambda _kid, _role: object())
-
-
-class Reader:
-    """A consumer that may be told what to read."""
-
-    def assign(self, _places: list[Any]) -> None:
-        """There is nothing to read."""
 
 
 class Message:
@@ -328,70 +318,3 @@ def test_a_second_decision_neither_blocks_nor_breaks_the_loop(host: Any, decisio
     go_on.set()
     settle(host)
     assert host.tally.refused == {"second decision": 1}
-
-
-@pytest.fixture
-def office() -> Office:
-    return Office.opened("view")
-
-
-@pytest.fixture
-def view(office: Office) -> Any:
-    """A view of an office's registry, without a broker."""
-    made: Any = object.__new__(RegistryView)
-    made._tables, made._topic, made._lock = office.world.tables, "registry", threading.Lock()
-    made._position, made._consumer, made._heads = registry_view.ReadPosition(0), Reader(), VerifiedHeads()
-    return made
-
-
-@pytest.mark.parametrize("value", [None, b"", b"not a record"])
-@pytest.mark.parametrize("key", [b"session/zz", b"\xff\xfe", b"session/\xff", b"session/", b"", None])
-def test_hostile_keys_change_nothing(view: Any, office: Office, key: bytes | None, value: bytes | None) -> None:
-    """A record that nobody of ours wrote is passed over."""
-    before = office.world.rows()
-
-    view._fold(Message(key, value))
-
-    assert office.world.rows() == before
-
-
-def test_a_tombstone_ends_a_session(view: Any, office: Office) -> None:
-    """The session's own name does what the hostile ones do not."""
-    view._fold(Message(f"session/{office.session.kid.hex()}".encode(), None))
-
-    assert office.session.kid not in office.world.tables.sessions.rows
-
-
-def test_a_revocation_reaches_a_view_that_knows_the_key(
-    view: Any, office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A known key is not answered for from a view older than FRESH_SECONDS; a fresh one asks nobody."""
-    ends: list[int] = []
-    monkeypatch.setattr(registry_view, "watermarks", lambda *_: (0, ends.append(0) or 0))
-    assert view.live_key(office.tool.kid, "tool") is not None
-    assert view.session(office.session.kid) is not None
-    assert len(ends) == 1
-
-    view._current_at -= FRESH_SECONDS + 1
-    monkeypatch.setattr(registry_view, "watermarks", lambda *_: (0, 1))
-
-    def read_to(*_: Any) -> None:
-        office.world.revoke("calc")
-
-    view._read_to = read_to
-    view._consumer.unassign = lambda: None
-    assert view.live_key(office.tool.kid, "tool") is None
-
-
-def test_an_unreadable_registry_fails_closed(view: Any, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that are known are no answer when the broker is gone."""
-
-    def gone(*_: Any) -> None:
-        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-
-    monkeypatch.setattr(registry_view, "watermarks", gone)
-
-    with pytest.raises(RegistryError):
-        view.live_key(office.tool.kid, "tool")
-    with pytest.raises(RegistryError):
-        view.session(office.session.kid)

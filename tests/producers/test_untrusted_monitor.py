@@ -18,7 +18,7 @@ from producers.tools.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AH
 from schemas import codec, limits, topics
 from schemas.records import CallPayload, Change, Decision, Result, ResultPayload
 from tests.builders import Actor, keys_of
-from tests.producers.forging import Record, TwinRegistry, forged, record_of
+from tests.producers.forging import Record, TwinRegistry, TwinSessions, forged, record_of
 from tests.world import Office
 
 
@@ -39,9 +39,9 @@ class Scene:
     def admit(self, record: Record, **how: Any) -> AdmittedCall | None:
         tool: Actor = self.office.tool
         now = how.pop("now_ms", self.office.world.tables.now)
-        return admit(
-            record, self.trusted, tool=how.pop("tool", tool.principal_id), key=how.pop("key", tool.keys), now_ms=now
-        )
+        sessions = TwinSessions(self.office, self.trusted.registry)
+        tool_id, key = how.pop("tool", tool.principal_id), how.pop("key", tool.keys)
+        return admit(record, self.trusted, sessions, tool=tool_id, key=key, now_ms=now)
 
     def with_payload(self, **changed: Any) -> Record:
         """The same decision about another payload."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from tests.reference.avro_reference import NotAvroError, read_datum
+from tests.reference.folder_reference import manifest_of, records, signed_event
 from tests.reference.registry_engines import FIRST, Held
 from tests.reference.registry_parts import EVENT, NAMES, SCHEMAS, Refused, names_fit, verifies
 from tests.reference.registry_reference import Registry
@@ -23,7 +23,6 @@ REGISTRY_KINDS = ROOT_ACTS | {"TenantFounded", "KeyRotated", "PrincipalRegistere
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
             "MALFORMED_PROOF"}  # fmt: skip
 RECORD_MAX = 1_310_976
-DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Verdict(Exception):  # noqa: N818 - a word on its way up
@@ -37,52 +36,6 @@ def verdict_of(files: Mapping[str, bytes], genesis: bytes, held: Held = FIRST) -
     except Verdict as found:
         return found.args
     return "UNWITNESSED", None
-
-
-def records(data: bytes, most: int) -> tuple[list[bytes], str]:
-    """Return the records of a file, and how it ended: `end`, `cut` inside a record, or `long` before one."""
-    found, at = [], 0
-    while at < len(data):
-        size, left = int.from_bytes(data[at : at + 4], "big"), len(data) - at
-        if left >= 4 and size > most:
-            return found, "long"
-        if left < 4 or left < 4 + size:
-            return found, "cut"
-        found.append(data[at + 4 : at + 4 + size])
-        at += 4 + size
-    return found, "end"
-
-
-def signed_event(data: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
-    """Return (schema, kid, proof, datum), None for another form."""
-    schema, kid, rest, fields = data[:32], data[32:64], data[64:], []
-    for _ in range(2):
-        end = 4 + int.from_bytes(rest[:4], "big")
-        if len(rest) < 4 or len(rest) < end:
-            return None
-        fields.append(rest[4:end])
-        rest = rest[end:]
-    return None if rest else (schema, kid, fields[0], fields[1])
-
-
-def manifest_of(text: bytes) -> Json | None:
-    """Return the manifest, None where its text has another form."""
-    try:
-        found = json.loads(text) if len(text) <= 65_536 else None
-    except (ValueError, RecursionError):
-        return None
-    want = {"format", "origin", "tenant", "genesis", "size", "last", "files"}
-    if not isinstance(found, dict) or set(found) != want or found["format"] != "macaw-evidence/v1":
-        return None
-    texts = isinstance(found["origin"], str) and isinstance(found["tenant"], str) and isinstance(found["files"], dict)
-    digests = [found["genesis"], found["last"], *(found["files"].values() if texts else [])]
-    formed = all(isinstance(one, str) and DIGEST.fullmatch(one) for one in digests)
-    if not texts or not formed or type(found["size"]) is not int or found["size"] < 1:
-        return None
-    plain = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
-    tenant = found["tenant"]
-    named = re.fullmatch(r"[a-z][a-z0-9-]{1,39}", tenant) and tenant != "ops" and found["origin"].endswith("/" + tenant)
-    return found if plain == text and named else None
 
 
 class Entry:
@@ -395,6 +348,7 @@ class Walk:
             if len(some) > size or ended != "end":
                 raise Verdict("MALFORMED", size)
         want = {*DATA, *(f"schemas/{one.hex()}.avsc" for one in self.used)}
-        alike = want == set(self.files) - {"manifest.json"} == set(self.manifest["files"])
-        if not alike or any(digest(self.files[n]).hex() != one for n, one in self.manifest["files"].items()):
+        if want != set(self.files) - {"manifest.json"} or want != set(self.manifest["files"]):
+            raise Verdict("MALFORMED", None)
+        if any(digest(self.files[name]).hex() != one for name, one in self.manifest["files"].items()):
             raise Verdict("MALFORMED", None)

@@ -49,7 +49,8 @@ def test_the_wire_keeps_its_words() -> None:
         "root admin monitor enrolment bridge approver attester agent service tool session user"
     )  # fmt: skip
     assert " ".join(words.AttestationKind) == "record request grant"
-    assert " ".join(words.RegistryKind) == "tenant key tools revoked session ended roots sealing engine"
+    assert " ".join(words.RegistryKind) == "tenant key tools revoked roots sealing engine"
+    assert " ".join(words.SessionKind) == "session ended"
     assert {str(outcome) for outcome in RANK} == {"denied", "pending", "allowed"}
 
 

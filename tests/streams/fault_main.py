@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from confluent_kafka import KafkaException
 
-from macaw.installation.tenancy import monitored
+from macaw.installation.monitored import monitored
 from producers.home.home import Home
 from streams.worker.lanes import WorkerFencedError
 from streams.worker.monitor import Monitor

@@ -176,11 +176,15 @@ def _state(world: World, tenant: Tenant, tables: Tables) -> Iterator[Finding]:
         yield "forked", 1, "the changelog has no head"
         return
     stored: StateHead = codec.decode_as(StateHead, head)
-    mac = StateMac(tenant.folder.key("monitor").signing)
+    mac = StateMac(tenant.folder.state_secret)
     for key, value in rebuilt.items():
         mac.restore(key, value)
     is_tail = stored.audit_index == tables.next_index - 1
-    yield "forked", not (is_tail and mac.matches(stored)), f"the head of audit index {stored.audit_index} does not fit"
+    yield (
+        "forked",
+        not (is_tail and mac.matches(stored, tables.prev)),
+        f"the head of audit index {stored.audit_index} does not fit",
+    )
 
 
 def _committed(world: World, tenant: Tenant, log: Log) -> Iterator[Finding]:

@@ -19,7 +19,9 @@ from schemas.records import AuditEntry, Decision, InvocationRequested
 from streams.history.records import received_of
 from tests.streams.loop_world import Tenant, World
 
-OUTPUTS = (topics.DECISIONS, topics.RESULTS, topics.AUDIT, topics.REGISTRY, topics.DEAD_LETTERS)
+OUTPUTS = (
+    topics.DECISIONS, topics.RESULTS, topics.AUDIT, topics.REGISTRY, topics.SESSIONS, topics.DEAD_LETTERS,
+)  # fmt: skip
 
 Written = dict[tuple[str, int], list[tuple[bytes | None, bytes | None]]]
 

@@ -17,7 +17,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
-from macaw.installation.tenancy import create_tenant, monitored
+from macaw.installation.monitored import monitored
+from macaw.installation.tenancy import create_tenant
 from processors.identity.attributes import attributes_from
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import SigningKey

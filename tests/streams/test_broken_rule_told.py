@@ -10,7 +10,7 @@ from processors.context import vault
 from producers.home.keys import KeyPair
 from schemas.events.workflow import ContextWritten
 from streams.worker.fold import TenantFold
-from streams.worker.sealing import Sealer
+from streams.worker.signing.decision_keys import DecisionKeys, Signatory
 from streams.worker.state_head import StateMac
 from tests.workflow_world import Workflow
 
@@ -23,7 +23,7 @@ def test_a_rule_that_broke_is_logged_as_an_error_and_counted(
     world.send(ContextWritten(scope="session", key="k", value='"secret"', ttl_ms=None, expected=None), world.bot)
     world.tick()
     keys: KeyPair = world.monitor.keys
-    fold = TenantFold(world.fresh_tables(), keys.signing, Sealer(keys.sealing), StateMac(keys.signing))
+    fold = TenantFold(world.fresh_tables(), Signatory(DecisionKeys.of(keys)), StateMac(bytes(32)))
 
     def broken(*_of: object) -> None:
         raise KeyError("secret")

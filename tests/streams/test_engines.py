@@ -16,7 +16,7 @@ from schemas.records import TenantFounded
 from streams.local.choose import BrokerInfo
 from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
-from streams.worker.sealing import Sealer
+from streams.worker.signing.decision_keys import DecisionKeys, Signatory
 from streams.worker.state_head import StateMac
 from tests.engines import BOTH, activation
 from tests.streams.loop_oracle import check_log, read_log
@@ -39,7 +39,7 @@ def test_a_batch_ends_with_the_activation() -> None:
     def folding(engines: object) -> TenantFold:
         world.given["engines"] = engines
         tables = world.fresh_tables()
-        return TenantFold(tables, keys.signing, Sealer(keys.sealing), StateMac(keys.signing), VerifiedHeads())
+        return TenantFold(tables, Signatory(DecisionKeys.of(keys)), StateMac(bytes(32)), VerifiedHeads())
 
     fold = folding(None)
     assert fold.fold(world.records) == count

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, AlterConfigOpType
 from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 
-from macaw.installation.tenancy import monitored
+from macaw.installation.monitored import monitored
 from schemas import limits
 from streams.local.choose import BrokerInfo
 from streams.worker.fold import TenantFold
@@ -102,7 +102,7 @@ def test_the_records_held_are_bounded(world: World) -> None:
 
     def open_fold(name: str) -> TenantFold | None:
         fold = world.open_fold(name)
-        return fold and Slow(fold.tables, fold.signing, fold.sealer, fold.state)
+        return fold and Slow(fold.tables, fold.signatory, fold.state)
 
     loop = Watched(world.settings(), open_fold)
     fold_all(loop, tenant)
@@ -295,7 +295,7 @@ def test_a_fault_in_one_fold_pauses_one_partition(world: World) -> None:
         fold = world.open_fold(name)
         if name != faulty.name or fold is None:
             return fold
-        return Breaking(fold.tables, fold.signing, fold.sealer, fold.state)
+        return Breaking(fold.tables, fold.signatory, fold.state)
 
     loop = Loop(world.settings(), open_fold)
     turn_until(loop, lambda: faulty.intake in loop.paused and folded_here(loop, tenant) >= tenant.appended)

@@ -12,7 +12,6 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from processors.proof.signing import SigningKey
 from schemas import codec
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE
@@ -50,11 +49,11 @@ def unreadable_head(_: Rows) -> dict[bytes, bytes | None]:
 
 def foreign_head(rows: Rows) -> dict[bytes, bytes | None]:
     head: StateHead = codec.decode_as(StateHead, rows[HEAD_KEY])
-    stranger = StateMac(SigningKey.from_seed(bytes(32)))
+    stranger = StateMac(bytes(32))
     for key, value in rows.items():
         if key != HEAD_KEY:
             stranger.restore(key, value)
-    return {HEAD_KEY: codec.frame(stranger.head(head.audit_index))}
+    return {HEAD_KEY: codec.frame(stranger.head(head.audit_index, bytes(32)))}
 
 
 def everything_gone(rows: Rows) -> dict[bytes, bytes | None]:

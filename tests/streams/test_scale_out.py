@@ -159,7 +159,7 @@ def test_tenants_that_fail_again_and_again_are_paused_and_the_others_go_on(
         fold = world.open_fold(name)
         if fold is None or name not in {t.name for t in faulty}:
             return fold
-        return Breaking(fold.tables, fold.signing, fold.sealer, fold.state)
+        return Breaking(fold.tables, fold.signatory, fold.state)
 
     with caplog.at_level(logging.WARNING, "streams.worker.loop"):
         loop = Loop(world.settings("pausing"), open_fold)

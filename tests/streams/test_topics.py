@@ -59,13 +59,19 @@ def test_a_write_is_acknowledged_by_a_majority() -> None:
     assert AUDIT.config(3)["min.insync.replicas"] == "2"
 
 
-def test_a_tenants_topics_have_one_partition_but_for_the_keyed() -> None:
-    assert {t.name: t.partitions for t in topics.TENANT_TOPICS if t.partitions != 1} == {
-        "decisions": KEYED_PARTITIONS,
-        "results": KEYED_PARTITIONS,
-        "sessions": KEYED_PARTITIONS,
-        "bodies": KEYED_PARTITIONS,
-    }
+def test_the_end_of_a_session_is_kept_until_its_time_is_over() -> None:
+    """By the broker's clock, whatever the monitor's says; and what nobody needs any more leaves within the hour."""
+    config = topics.SESSIONS.config()
+
+    assert config["message.timestamp.type"] == "LogAppendTime"
+    assert config["cleanup.policy"] == "compact,delete"
+    assert int(config["retention.ms"]) >= 2 * limits.SESSION_TTL_MS_MAX
+    assert config["segment.ms"] == "3600000"
+
+
+def test_a_tenants_topics_have_one_partition_but_for_the_keyed_ones() -> None:
+    keyed = {t.name: t.partitions for t in topics.TENANT_TOPICS if t.partitions != 1}
+    assert keyed == dict.fromkeys(("decisions", "results", "sessions", "bodies"), KEYED_PARTITIONS)
     names = [t.of("acme") for t in TOPICS]
     assert len(set(names)) == len(names)
 

@@ -18,7 +18,7 @@ from streams.views.app import Folding
 from streams.views.catalogue import VIEWS
 from streams.views.progress import Progress
 from streams.worker.fold import Message, TenantFold
-from streams.worker.sealing import Sealer
+from streams.worker.signing.decision_keys import DecisionKeys, Signatory
 from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.processors.workflow.test_workflow_laws import Script
 from tests.streams.views_history import Chance, History
@@ -58,7 +58,7 @@ def opened(world: World, tables: Tables | None = None) -> TenantFold:
     """Return a worker's fold of the world's tenant that has folded nothing."""
     keys = world.monitor.keys
     fresh = world.fresh_tables() if tables is None else tables
-    return TenantFold(fresh, keys.signing, Sealer(keys.sealing), StateMac(keys.signing))
+    return TenantFold(fresh, Signatory(DecisionKeys.of(keys)), StateMac(bytes(32)))
 
 
 def fold(folding: TenantFold, records: Sequence[Any]) -> None:

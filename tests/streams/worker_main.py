@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from macaw.installation.tenancy import monitored
+from macaw.installation.monitored import monitored
 from producers.home.home import Home
 from streams.worker.lanes import WorkerFencedError
 from streams.worker.loop import Loop

@@ -111,7 +111,7 @@ def entries_of(
 ) -> Iterator[Archived]:
     """Yield the entries of a segment from an audit index on, each compared with its records and the entry before.
 
-    Without `outputs` its decisions and results are not compared: for readers of intake, who do not look at them.
+    Without `outputs` its decisions and results are not compared: for readers of intake, which do not need them.
 
     Raises:
         SegmentError: EVENT_MISMATCH, OUTPUTS_MISMATCH, MALFORMED, or WRONG_KEY.

@@ -26,4 +26,4 @@ class KeyringError(KeyAccessError):
 
 
 class TokenError(KeyAccessError):
-    """A PKCS#11 token is absent, refuses its PIN, does not have the key, or cannot do what the key needs."""
+    """A PKCS#11 token is absent, refuses its PIN, does not have the key, or lacks an operation that the key needs."""

@@ -1,4 +1,4 @@
-"""The text of a key file whose secret halves lie elsewhere: which store has them, and which public halves it must have.
+"""The text of a key file whose secret halves lie elsewhere: the store that has them, and their public halves.
 
     {"macaw-key": 1, "store": "hsm", "ed25519": "…", "x25519": "…", "entry": "…"}
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from processors.proof.sealing import Opens
 from processors.proof.signing import kid_of
 from producers.home.files import FileError, create_private, read_private, replace_private
 from producers.home.keys import KeyPair
@@ -29,6 +32,8 @@ from producers.home.keystores.store import Files, KeyStore, PassphraseFiles
 from producers.home.keystores.token_store import TokenStore
 
 KEY_FILE_BYTES_MAX = 16 * 1024
+NEW, OLDER = ".new", ".older"  # ends of the names of files beside a key's: its successor, and what it was before
+OLDER_SECONDS = 86_400  # longer than any payload waits for its reader: a session lives at most a day
 T = TypeVar("T")
 
 
@@ -63,9 +68,27 @@ class KeyStores:
         Raises:
             KeyAccessError: it cannot be had; the message says why, and the next step.
         """
+        return replace(self._load(path), others=partial(self._others, path))
+
+    def _load(self, path: Path) -> KeyPair:
         text = _read(path)
         store = self._store(self._store_of(text, path))
         return _of_file(path, lambda: store.load(text, path))
+
+    def _others(self, path: Path) -> list[Opens]:
+        """Return the halves that open for a pair which was loaded before: those kept under its path now, and around it.
+
+        The half from before a rotation is discarded after OLDER_SECONDS.
+        """
+        older = path.with_name(path.name + OLDER)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - older.stat().st_ctime > OLDER_SECONDS:
+                older.unlink()
+        found = []
+        for place in (path, path.with_name(path.name + NEW), older):
+            with contextlib.suppress(KeyAccessError):
+                found.append(self._load(place).sealing)
+        return found
 
     def create(self, path: Path, role: str, *, label: str | None = None) -> KeyPair:
         """Make a pair for a role and keep it under `path`, whole or not at all. `label` is its name on a token.
@@ -79,7 +102,7 @@ class KeyStores:
         store = self._store(self.settings.store_for(role))
         pair, text = store.create(label or self.name_of(path))
         self._write(path, store, text)
-        return pair
+        return replace(pair, others=partial(self._others, path))
 
     def put(self, path: Path, pair: KeyPair, to: str) -> None:
         """Keep a pair that exists under a new `path`, in the store `to`. Raises as `create`, and KeyStaysError."""
@@ -116,7 +139,7 @@ class KeyStores:
         self._rewrite(path, lambda pair: store.put(pair, self.name_of(path)))
 
     def encrypt(self, path: Path, passphrase: str) -> None:
-        """Keep a pair in a file under this passphrase, whatever its store was. Raises as `move`."""
+        """Keep a pair of any store in a file under this passphrase. Raises as `move`."""
         self._rewrite(path, lambda pair: pem.written(pair, passphrase))
 
     def facts(self, path: Path) -> KeyFacts:
@@ -195,7 +218,7 @@ def _read(path: Path) -> bytes:
 
 
 def _of_file(path: Path, act: Callable[[], T]) -> T:
-    """Return what `act` makes of a key file. Raises KeyFileError in place of NotAPairError, with the path."""
+    """Return the result of `act` on a key file. Raises KeyFileError in place of NotAPairError, with the path."""
     try:
         return act()
     except NotAPairError as exc:

@@ -67,7 +67,7 @@ class TokenSession(OfOneProcess):
         self.is_broken = False
 
     def run(self, act: Callable[[Session], T]) -> T:
-        """Return what `act` does with the session, alone.
+        """Return the result of `act` on the session, alone.
 
         Raises:
             TokenError: the token fails; the next `logged_in` opens another session.
@@ -82,7 +82,7 @@ class TokenSession(OfOneProcess):
                 raise
 
     def write(self, act: Callable[[Session], T]) -> T:
-        """Return what `act` does with a session that may write to the token. Raises as `run`."""
+        """Return the result of `act` on a session that may write to the token. Raises as `run`."""
 
         def run(session: Session) -> T:
             with session.token.open(rw=True) as writing:  # logged in already: that holds for the whole process
@@ -179,7 +179,7 @@ def _source_of(uri: TokenURI) -> str:
 
 @contextmanager
 def _failures(name: str) -> Iterator[None]:
-    """Raise TokenError for errors of the library. Its messages are dropped: what they quote is the module's affair."""
+    """Raise TokenError for errors of the library. Its messages are dropped, because they may quote secrets."""
     try:
         yield
     except (TokenError, PassphraseError):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from processors.proof.signing import SigningKey
 from processors.state.tables import Tables, TenantLimits
 from schemas import codec, limits
 from schemas.events.workflow import (
@@ -198,20 +197,20 @@ def test_an_edited_changelog_does_not_fit_its_head(world, edit: Callable[[Tables
     world.pay()
     assert world.pay().says[0] == "pending"
     world.revoke_delegation(carol, world.grant_to(carol, "bot").entry.event)
-    mac = StateMac(SigningKey.from_seed(bytes(range(32))))
+    mac = StateMac(bytes(range(32)))
     stored = {key: value for _, _, key, value in mac.rows_of(world.tables) if value is not None and key != b"head"}
-    head = mac.head(world.tables.next_index - 1)
+    head = mac.head(world.tables.next_index - 1, world.tables.prev)
 
     def restored(rows: dict[bytes, bytes]) -> StateMac:
-        again = StateMac(SigningKey.from_seed(bytes(range(32))))
+        again = StateMac(bytes(range(32)))
         for key, value in rows.items():
             again.restore(key, value)
         return again
 
-    assert restored(stored).matches(head)
+    assert restored(stored).matches(head, world.tables.prev)
     table, key, row = edit(world.tables)
     edited = {**stored, row_key(table, key): b"" if row is None else codec.frame(row)}
     if row is None:
         del edited[row_key(table, key)]
     assert edited != stored
-    assert not restored(edited).matches(head)
+    assert not restored(edited).matches(head, world.tables.prev)

@@ -1,4 +1,4 @@
-"""`macaw key`: the keys that are kept here, their stores and their passphrases."""
+"""`macaw key list`, `passphrase`, `move` and `import`: the keys that are kept here, and their stores."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ if TYPE_CHECKING:
     from producers.home.keystores.asking import SecretSource
     from schemas.rows import KeyRow
 
-app = typer.Typer(help="List the keys that are kept here, and choose where they lie.")
-
 Name = Annotated[str, typer.Argument(help="The key's name, as `macaw key list` shows it: admin, or agents/shopper.")]
 To = Annotated[
     str, typer.Option("--to", help="The store: file, passphrase, keyring, or a token's name.", metavar="STORE")
 ]
 
 
-@app.command("list")
 def list_keys(
     *,
     from_log: Annotated[
@@ -75,7 +72,7 @@ def _cells(row: dict[str, Any], *, from_log: bool) -> list[object]:
 
 
 def _add_terms(home: Home, folder: TenantHome, rows: list[dict[str, Any]]) -> None:
-    """Add what the log says about each key. Keys of sessions are not in the registry of keys."""
+    """Add the log's state of each key. Keys of sessions are not in the registry of keys."""
     from contextlib import closing
 
     from macaw.cli.terminal.places import require_broker
@@ -99,7 +96,6 @@ def _status(row: KeyRow, now_ms: int) -> str:
     return Status.EXPIRED if row.expires_at is not None and row.expires_at <= now_ms else Status.ACTIVE
 
 
-@app.command("passphrase")
 def passphrase(
     name: Name,
     *,
@@ -135,7 +131,6 @@ def passphrase(
         say(f"{name} is under the new passphrase, in {path}: change it where services read it, too")
 
 
-@app.command("move")
 def move(name: Name, *, to: To, tenant: Tenant = None) -> None:
     """Move a key to another store. A key does not come back from a token."""
     from macaw.cli.terminal.output import say
@@ -149,7 +144,6 @@ def move(name: Name, *, to: To, tenant: Tenant = None) -> None:
             say("the disk may still hold the old file's blocks: if that matters, make a new key instead")
 
 
-@app.command("import")
 def import_key(
     file: Annotated[Path, typer.Argument(help="A key file from elsewhere, as from a backup.", metavar="FILE")],
     name: Annotated[str, typer.Argument(help="The name of the key here: root, or agents/shopper.", metavar="NAME")],
