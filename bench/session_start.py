@@ -20,6 +20,8 @@ WAIT_SECONDS = 900
 def start(who: str, lookups: list[bytes]) -> dict[str, float]:
     """Be a client or a host, and tell how long the start took (s) and what is resident after it (MB)."""
     begun, told = float(os.environ["MACAW_BEGUN"]), {}
+    from processors.proof.sealing import SealingKey
+    from processors.proof.signing import SigningKey
     from producers.home.home import Home
     from producers.home.keys import KeyPair
     from producers.kafka.connection import Connection
@@ -31,7 +33,8 @@ def start(who: str, lookups: list[bytes]) -> dict[str, float]:
     told = {"imports_s": time.monotonic() - begun, "imports_mb": resident("VmRSS")}
     home = Home.find()
     folder = home.tenant()
-    key = KeyPair.load(folder.path / ("session.key" if who == "client" else "tool.key"))
+    seeds = (folder.path / ("session.seeds" if who == "client" else "tool.seeds")).read_bytes()
+    key = KeyPair(SigningKey.from_seed(seeds[:32]), SealingKey.from_secret(seeds[32:]))
     principal = "shopper" if who == "client" else "bank"
     with Connection(home, folder, key, principal, is_session=who == "client") as connection:
         if who == "client":

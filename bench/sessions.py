@@ -24,10 +24,12 @@ from confluent_kafka import Producer
 
 from bench.tenant import AGENT, BURST, DEPLOYMENT, SESSION_TTL_MS, Author, BenchTenant, Signed
 from processors.intake.identify import Received
+from processors.proof.sealing import SealingKey
+from processors.proof.signing import SigningKey
 from producers.home.home import Home
 from producers.home.keys import KeyPair
 from schemas.records import SessionClosed, SessionOpened
-from schemas.topics import Topic
+from schemas.topics import TENANT_TOPICS, Topic
 from schemas.words import Role, Status
 from streams.cluster.founding import create_topics
 from streams.local.choose import KafkaBroker
@@ -56,8 +58,11 @@ class Stage:
         self._append(self.tenant.set_up)
         home = Home.create(folder, {"bootstrap": bootstrap, "deployment": DEPLOYMENT, "tenant": name})
         place = home.path / "tenants" / name
+        place.mkdir(parents=True)
         for kind, key in (("session", self.tenant._session.key), ("tool", self.tenant._tool.key)):  # noqa: SLF001
-            key.save(place / f"{kind}.key")
+            assert isinstance(key.signing, SigningKey)
+            assert isinstance(key.sealing, SealingKey)
+            (place / f"{kind}.seeds").write_bytes(key.signing.seed + key.sealing.secret)
         (place / "genesis").write_text(self.tenant.genesis.hex() + "\n", "ascii")
 
     def open_sessions(self, count: int) -> list[bytes]:
@@ -89,10 +94,9 @@ class Stage:
         self.offset += len(events)
         while received:
             del received[: self.fold.fold(received)]
-            for output in self.fold.batch.outputs:
-                if (output.key or b"").startswith(b"session/"):
-                    self.topic = output.topic
             for m in self.fold.take():
+                if (m.key or b"").startswith(b"session/"):
+                    self.topic = next(topic for topic in TENANT_TOPICS if topic.of(self.name) == m.topic)
                 self._produce(m.topic, m.partition, m.key, m.value, m.headers)
             self.fold.commit()
         self._producer.flush(60)

@@ -109,7 +109,9 @@ def segment_bytes(records: Sequence[LogRecord], owner: Owner, end: ArchiveEnd, k
     writer = SegmentWriter(owner, end, month=month, keys=(keys.lasting, monthly), salt=salt)
     for record in records:
         writer.add(record)
-    return writer.encode()
+    data = writer.encode()
+    assert writer.end(data) == end_of(parse_segment(data, owner))
+    return data
 
 
 def resealed(data: bytes, owner: Owner) -> bytes:

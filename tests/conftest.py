@@ -3,7 +3,6 @@
 import gc
 import os
 import secrets
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -91,11 +90,9 @@ def keyring_service(
     if missing := missing_programs():
         skip_without(" and ".join(missing), "apt-get install dbus gnome-keyring")
     import keyring
+    from jeepney.io.blocking import DBusConnection
     from keyring.backends.SecretService import Keyring
 
-    # The library leaves the sockets of its questions to the collector.
-    request.node.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
-    request.node.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
     with secret_service(tmp_path / "keyring") as found:
         for name, value in found.items():
             monkeypatch.setenv(name, value)
@@ -103,9 +100,9 @@ def keyring_service(
         keyring.set_keyring(Keyring())  # the library looks once for a process
         yield found
         keyring.set_keyring(before)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        for one in gc.get_objects():
+            if isinstance(one, DBusConnection):
+                one.close()  # the library leaves them to the collector
 
 
 @pytest.hookimpl(trylast=True)

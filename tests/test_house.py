@@ -25,7 +25,7 @@ BOUNDS = {
     "streams/worker": (18, 7),
     "streams/views": (14, 5),
     "macaw": (3, 2),
-    "macaw/cli": (31, 6),
+    "macaw/cli": (32, 6),
     "macaw/policies": (17, 6),
 }
 SHARED_NAMES_MAX = 2

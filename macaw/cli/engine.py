@@ -62,7 +62,7 @@ def plan(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what an activation would change: data, programs that need it first, and calls decided differently."""
+    """Show the effects of an activation: data, programs that need it first, and calls decided differently."""
     from macaw.cli.terminal.output import show_json
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.engines import compared, engines_of, live_programs, next_engine, workers_of

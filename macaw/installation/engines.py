@@ -1,4 +1,4 @@
-"""A tenant's engine on its log: the one that decides now, those before, and the programs that need the next one."""
+"""A tenant's engine as its log tells it: the present one, those before, and the programs that must hold the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a tenant's engine: which one decides a record, and the activation of a later one.
+"""The life of a tenant's engine: the choice of the one for a record, and the activation of a later one.
 
     record     0 TenantFounded(engine=1)   1 …   2 EngineActivated(engine=2)   3 …
     decided by 1                           1     1                             2

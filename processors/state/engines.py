@@ -69,7 +69,7 @@ def held_engine(number: int, wanted: tuple[EngineData, ...], held: Engines) -> E
 
 
 def _difference(number: int, wanted: tuple[EngineData, ...], held: Engines) -> str:
-    """Return a sentence about the missing data, and the next step."""
+    """Return a sentence about the missing engine or data, and the version to install."""
     engine = held.get(number)
     if engine is None:
         have = ", ".join(map(str, sorted(held)))

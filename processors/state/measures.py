@@ -1,4 +1,4 @@
-"""Measures of rows: the end of a row, its weight in bytes, and its shares.
+"""Measures of rows: deadlines, weights in bytes, and the shares that a row counts for.
 
 Each is a function of the row alone; `processors.state.table` follows it with every write and every undo.
 """

@@ -101,13 +101,15 @@ class Archiver:
         back = self._store.get(name)
         if is_ours and back != data:
             raise SegmentError(ArchiveCode.EDITED, "it does not read back as it was stored", segment=name)
+        if is_ours:
+            self.end = writer.end(data)
+            return True
         segment = open_segment(name, back, self.owner, self.end)
-        if not is_ours:
-            for _ in entries_of(segment, self.owner, self._keyring):
-                pass  # what somebody else stored counts only if it holds
-            log.info("%s: another archiver stored %s; going on behind it", self.owner.tenant, name)
+        for _ in entries_of(segment, self.owner, self._keyring):
+            pass  # the other archiver's segment counts only if it holds
+        log.info("%s: another archiver stored %s; going on behind it", self.owner.tenant, name)
         self.end = end_of(segment)
-        return is_ours
+        return False
 
     def _stored_end(self) -> ArchiveEnd:
         names = self._store.names()

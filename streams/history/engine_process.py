@@ -171,7 +171,7 @@ class EngineProcess:
         return found
 
     def _wait(self, reading: list[int], writing: list[int]) -> None:
-        """Wait until one of the pipes is ready, and keep the end of the host's messages beside them."""
+        """Wait until one of the pipes is ready, and keep the last words of the host beside them."""
         errors = [self._errors]
         while (left := self._until - time.monotonic()) > 0:
             ready, free, _ = select.select(reading + errors, writing, [], left)

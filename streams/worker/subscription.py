@@ -27,7 +27,7 @@ Callback = Callable[[Consumer, list[TopicPartition]], None]
 
 
 class Subscription:
-    """The subscription of one consumer. `on_assign` and `on_revoke` take note of its partitions."""
+    """The topics that one consumer asks for. `on_assign` and `on_revoke` take note of its partitions."""
 
     def __init__(self, settings: LoopSettings, consumer: Consumer, on_assign: Callback, on_revoke: Callback) -> None:
         self._settings = settings

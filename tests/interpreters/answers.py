@@ -33,6 +33,7 @@ from processors.step import step
 from processors.text import characters, forms
 from schemas import codec
 from streams.history.evidence_folder import verify_folder
+from tests.engines import EVERY as EVERY_ENGINE
 
 Json = Any
 # Of the planes without characters, and of those for private use, one in 97: a set of questions takes 5 s then, not 15.
@@ -67,7 +68,8 @@ def answers(request: Json) -> Json:
 
 def folded(log: Json) -> Json:
     """Return what each record of a log causes, byte for byte, and how the tables and the audit log stand at its end."""
-    tables = Tables(tenant=log["tenant"], deployment=log["deployment"], genesis=bytes.fromhex(log["genesis"]))
+    genesis = bytes.fromhex(log["genesis"])
+    tables = Tables(tenant=log["tenant"], deployment=log["deployment"], genesis=genesis, engines=EVERY_ENGINE)
     heads, caused = VerifiedHeads(), []
     for partition, offset, appended_at, value, headers in log["records"]:
         given = [(name, None if one is None else bytes.fromhex(one)) for name, one in headers]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from processors.evidence.archive.codes import segment_name
 from processors.evidence.folder_format import EVENTS, REGISTRY
 from processors.evidence.verdict import verify
 from processors.state.engines import Engines
+from tests.archives import owner_of, records_of, segments_of, verdict_on
 from tests.engines import BOTH, DATA_2, ONLY_SECOND, activation
 from tests.reference.evidence_reference import verdict_of
 from tests.reference.folder_changes import bit_in
@@ -102,3 +104,14 @@ def test_a_monitor_cannot_accept_what_the_rules_refuse() -> None:
 
     assert (verdict.code, verdict.index) == ("KEY_NOT_VALID", at)
     assert verdict_of(log.folder().files, office.world.genesis) == ("KEY_NOT_VALID", at)
+
+
+def test_an_archive_with_an_engine_that_is_not_here_is_not_called_whole() -> None:
+    """So nothing of it is trimmed; the entries before hold."""
+    owner = owner_of(LOG)
+    segments = segments_of(records_of(LOG), owner, cuts=[4, AT + 3])
+    verdict = verdict_on(segments, owner)
+
+    assert (verdict.code, verdict.index) == ("ENGINE_MISSING", AT + 1)
+    assert verdict.segment == segment_name(4)
+    assert verdict_on(segments_of(records_of(LOG)[: AT + 1], owner), owner).code == "WHOLE"

@@ -87,7 +87,7 @@ def replayed(engines: Engines, elsewhere: Commands | None = None, world: World =
     world.given["engines"] = engines
     records = iter(world.records)
     values: Any = {place: Values(rows) for place, rows in stored.items()}
-    return compare(world.fresh_tables(), lambda _: next(records, None), values, elsewhere)
+    return compare(world.fresh_tables(), lambda _: next(records, None), values, elsewhere=elsewhere)
 
 
 # --- where each part is decided

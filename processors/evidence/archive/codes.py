@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
+from processors.text.characters import quoted
 from schemas.errors import EvidenceError
 
 NAME_DIGITS, NAME_SUFFIX = 20, ".segment"
+_NAME = re.compile(rf"([0-9]{{{NAME_DIGITS}}}){re.escape(NAME_SUFFIX)}")
 
 
 class ArchiveCode(StrEnum):
@@ -52,8 +55,8 @@ def segment_name(first: int) -> str:
 
 def first_of(name: str) -> int:
     """Return the index that a segment's name says. Raises SegmentError BAD_NAME for any other name, `../` included."""
-    digits = name.removesuffix(NAME_SUFFIX)
-    if len(name) != NAME_DIGITS + len(NAME_SUFFIX) or not (digits.isascii() and digits.isdigit()):
-        detail = f"{name[:100]!r} is not the name of a segment: it must be {NAME_DIGITS} digits and {NAME_SUFFIX}"
+    found = _NAME.fullmatch(name)
+    if found is None:
+        detail = f"{quoted(name[:100])} is not the name of a segment: it must be {NAME_DIGITS} digits and {NAME_SUFFIX}"
         raise SegmentError(ArchiveCode.BAD_NAME, detail)
-    return int(digits)
+    return int(found[1])

@@ -32,6 +32,7 @@ from typing import NamedTuple
 from processors.evidence.archive.codes import ArchiveCode, SegmentError, segment_name
 from processors.evidence.folder_format import ENTRY_BYTES_MAX
 from processors.proof.signing import length_prefixed
+from processors.text.characters import quoted
 from schemas import limits
 from schemas.topics import DECISIONS, KEYED_PARTITIONS, RESULTS, Topic, is_tenant_id
 
@@ -254,7 +255,7 @@ def _check_trailer(data: bytes, header: SegmentHeader, owner: Owner) -> None:
     if trailer[-2 * DIGEST_BYTES : -DIGEST_BYTES] != digest:
         raise SegmentError(ArchiveCode.EDITED, "its bytes do not have the SHA-256 in its trailer")
     if (header.origin, header.tenant, header.genesis) != (owner.origin, owner.tenant, owner.genesis):
-        detail = f"it belongs to {header.origin!r} of another genesis or name, want {owner.origin!r}"
+        detail = f"it belongs to {quoted(header.origin)} of another genesis or name, want {quoted(owner.origin)}"
         raise SegmentError(ArchiveCode.OTHER_TENANT, detail)
     if header.lasting_kid != owner.lasting_kid:
         detail = "it was sealed with another lasting key: bring the archive keys of the installation that wrote it"

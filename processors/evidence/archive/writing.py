@@ -6,6 +6,7 @@ A record is compared with its entry before it is taken, so that nothing is kept 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from processors.evidence.archive.bodies import (
     Body,
@@ -14,7 +15,7 @@ from processors.evidence.archive.bodies import (
     event_leaf,
     key_id,
     lasting_body_key,
-    month_of,
+    month_end_ms,
 )
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.contents import ArchiveEnd, outputs_root
@@ -70,6 +71,7 @@ class SegmentWriter:
         """`keys` are the lasting key and the month's key."""
         lasting, monthly = keys
         self._owner, self._begin, self._month, self._salt = owner, end, month, salt
+        self._month_end = month_end_ms(month)  # log time never falls
         self._kids = key_id(lasting), key_id(monthly)
         self._sealer = BodySealer(owner.genesis, salt, SegmentKeys(lasting_body_key(lasting), monthly))
         self._frames: list[bytes] = []
@@ -85,7 +87,7 @@ class SegmentWriter:
     def fits(self, entry: AuditEntry, *, bytes_max: int = SEGMENT_BYTES, entries_max: int = SEGMENT_ENTRIES) -> bool:
         """Return True if an entry belongs into this segment: it is of its month, and the segment is not full."""
         count = len(self._frames)
-        return month_of(entry.now) == self._month and count < min(entries_max, ENTRIES_MAX) and self._size < bytes_max
+        return entry.now < self._month_end and count < min(entries_max, ENTRIES_MAX) and self._size < bytes_max
 
     def add(self, record: LogRecord) -> None:
         """Take the next record.
@@ -143,6 +145,10 @@ class SegmentWriter:
         body = Body(None if is_skip else record.key, kept.value, kept.headers)
         kind, sealed = self._sealer.seal(entry, body, kept.appended_at)
         return kind, kept.appended_at, sealed
+
+    def end(self, data: bytes) -> ArchiveEnd:
+        """Return the end of an archive with this last segment, as `encode` returned it."""
+        return ArchiveEnd(self._next, self._leaf, sha256(data).digest(), tuple(self._next_offsets))
 
     def encode(self) -> bytes:
         """Return the segment. Requires at least one record."""
