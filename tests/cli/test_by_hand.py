@@ -211,7 +211,7 @@ def no_secret_was_shown(terminal: Terminal) -> None:
         assert path.stat().st_mode & 0o077 == 0
         assert path.read_text().strip() not in shown
     keys = [*({*folder.rglob("*.key")} - {*archive_keys}), *folder.rglob("*.revoked")]
-    assert len(keys) == 6
+    assert len(keys) == 7
     for path in keys:
         assert path.stat().st_mode & 0o077 == 0
         pair = PLAIN_KEYS.load(path)
