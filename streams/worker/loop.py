@@ -250,6 +250,7 @@ class Loop:
         except EngineMissingError as exc:
             if self._lanes.of(partition.topic) is None:  # else first the commit of the records before it ends
                 self._give_up(partition, str(exc))
+            return
         except DecisionKeyError as exc:
             partition.fold = None
             self._holding.release(partition)
