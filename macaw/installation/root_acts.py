@@ -4,8 +4,8 @@
      "act": base64, "signatures": [{"kid": hex, "signature": hex}]}
 
 `says` is for people with the file open. It is not believed: every command says it again from `act`,
-which is the only part that is signed, with the genesis and the epoch. An act that was made before the roots rotated has
-another epoch and counts no more.
+which is the only part that is signed, with the genesis and the epoch. Each act that counts ends its epoch, so it
+cannot count twice; a recovery by next root keys has an epoch of its own (`processors/identity/roots.py`).
 """
 
 from __future__ import annotations
