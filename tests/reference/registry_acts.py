@@ -64,7 +64,7 @@ class Acts(EngineRules):
         if following:
             fits = fits and act["root_threshold"] <= len(set(following)) == len(following) <= 16
             fits = fits and all(len(one) == 64 and raw(one) not in new for one in following)
-        good = self._good(body, present | new)
+        good = self._good(body, present | new, 32)
         if not fits or not set(new) <= good:
             raise Refused("BAD_ROOT_SIGNATURES")
         for key in new.values():
@@ -88,7 +88,7 @@ class Acts(EngineRules):
             if (
                 raw(offer["ed25519"]) != row["ed25519"]
                 or offer["principal_id"] != row["principal"]
-                or body["expires_at"]
+                or body["expires_at"] is not None
             ):
                 raise Refused("WRONG_PRINCIPAL")
             if offer["x25519"] == row["x25519"]:
@@ -99,7 +99,10 @@ class Acts(EngineRules):
         over = row is None or row["revoked"] or (row["expires"] is not None and self.now >= row["expires"])
         if by["role"] != "admin" or row is None or over or row["role"] in PROGRAMS | {"root", "admin"}:
             raise Refused("WRONG_PRINCIPAL")
-        if offer["principal_id"] != row["principal"] or (body["expires_at"] or 2**63) <= self.now:
+        if (
+            offer["principal_id"] != row["principal"]
+            or (2**63 if body["expires_at"] is None else body["expires_at"]) <= self.now
+        ):
             raise Refused("WRONG_PRINCIPAL")
         self._offered(offer, row["role"], self.genesis)
         self._free(raw(offer["ed25519"]))
@@ -124,10 +127,10 @@ class Acts(EngineRules):
         found: Json = datum
         return found
 
-    def _good(self, body: Json, keys: dict[bytes, bytes]) -> set[bytes]:
+    def _good(self, body: Json, keys: dict[bytes, bytes], most: int = 16) -> set[bytes]:
         message = b"macaw/root/v1\n" + self.genesis + u(self.epoch, 8) + raw(body["act"])
         consents = [(raw(one["kid"]), raw(one["signature"])) for one in body["root_signatures"]]
-        if len(consents) > 32 or any((len(kid), len(signature)) != (32, 64) for kid, signature in consents):
+        if len(consents) > most or any((len(kid), len(signature)) != (32, 64) for kid, signature in consents):
             raise Refused("BAD_ROOT_SIGNATURES")
         return {kid for kid, signature in consents if kid in keys and signed(keys[kid], message, signature)}
 
