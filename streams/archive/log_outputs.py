@@ -23,6 +23,7 @@ from producers.kafka.consuming import ReadPosition, ReadTimeoutError, headers_of
 from schemas import codec
 from schemas.records import AuditEntry
 from streams.archive.registered import IDLE_SECONDS
+from streams.history.set_aside import NOTHING, SetAside, offsets_of
 
 Headers = Sequence[tuple[str, bytes | None]]
 AHEAD_BYTES_MAX = 8 * 1024 * 1024  # of one partition that waits for the others
@@ -51,9 +52,19 @@ class OutputsReader:
     """The outputs of one tenant's log from some offsets on up to the present ends. Entries are asked for in order."""
 
     def __init__(
-        self, consumer: Consumer, owner: Owner, keys: MonitorKeys, *, starts: Sequence[int], ends: Sequence[int]
+        self,
+        consumer: Consumer,
+        owner: Owner,
+        keys: MonitorKeys,
+        *,
+        starts: Sequence[int],
+        ends: Sequence[int],
+        set_aside: SetAside = NOTHING,
     ) -> None:
-        """`starts` and `ends` are offsets as in a segment's `next_offsets`. The consumer is assigned until `close`."""
+        """`starts` and `ends` are offsets as in a segment's `next_offsets`. The consumer is assigned until `close`.
+
+        Records that are `set_aside` are read past.
+        """
         self._consumer, self._owner, self._keys = consumer, owner, keys
         self._origin = _varint_text(owner.origin)
         self._names = {topic.of(owner.tenant): kind for kind, topic in enumerate(OUTPUT_TOPICS)}
@@ -61,6 +72,7 @@ class OutputsReader:
         self._last = dict.fromkeys(PARTITIONS, -1)  # the audit index of each partition's last record
         self._sizes = dict.fromkeys(PARTITIONS, 0)  # bytes that wait, see `_Claimed.size`
         self._ends = {place: ends[at] for place, at in PARTITIONS.items()}
+        self._aside = {(kind, at): offsets_of(set_aside, OUTPUT_TOPICS[kind], at) for kind, at in PARTITIONS}
         self._positions = {place: ReadPosition(starts[at]) for place, at in PARTITIONS.items()}
         self._paused: set[tuple[int, int]] = set()
         self._asked = 0  # records of earlier entries are not kept
@@ -154,7 +166,7 @@ class OutputsReader:
         messages = take(self._consumer, 512, 0.1)
         for message in messages:
             place = self._names[message.topic() or ""], message.partition() or 0
-            if self._positions[place].note(message):
+            if self._positions[place].note(message) and message.offset() not in self._aside[place]:
                 self._keep(place, message)
         return bool(messages)
 

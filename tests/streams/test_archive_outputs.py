@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from processors.evidence.archive.contents import output_leaf
@@ -17,73 +16,11 @@ from streams.archive.log_outputs import AHEAD_BYTES_MAX, CLAIM_BYTES, OutputsRea
 from tests.archives import owner_of, records_of
 from tests.builders import keys_of
 from tests.reference.log_builder import build_log
+from tests.streams.partitions_in_memory import Headers, Partitions, Sent
 
 LOG = build_log()
 OWNER, RECORDS = owner_of(LOG), records_of(LOG)
 MONITOR = LOG.world.monitor.keys
-Headers = list[tuple[str, bytes]]
-
-
-@dataclass
-class Sent:
-    """A record as the client library gives it."""
-
-    place: tuple[int, int]
-    at: int
-    data: bytes
-    fields: Headers
-
-    def topic(self) -> str:
-        return OUTPUT_TOPICS[self.place[0]].of(OWNER.tenant)
-
-    def partition(self) -> int:
-        return self.place[1]
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return self.data
-
-    def headers(self) -> Headers:
-        return self.fields
-
-    def error(self) -> None:
-        return None
-
-
-class Partitions:
-    """What stands on the partitions, given in one order as a broker may; pauses are obeyed."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Sent] = []
-        self.ends: Counter[tuple[int, int]] = Counter()
-        self.paused: set[tuple[str, int]] = set()
-
-    def append(self, place: tuple[int, int], value: bytes, headers: Headers) -> None:
-        self.waiting.append(Sent(place, self.ends[place], value, headers))
-        self.ends[place] += 1
-
-    def consume(self, count: int, _: float) -> list[Sent]:
-        ready = [one for one in self.waiting if (one.topic(), one.partition()) not in self.paused][:count]
-        for one in ready:
-            self.waiting.remove(one)
-        return ready
-
-    def poll(self, seconds: float) -> Sent | None:
-        return next(iter(self.consume(1, seconds)), None)
-
-    def assign(self, places: Iterable[Any]) -> None:
-        pass
-
-    def unassign(self) -> None:
-        pass
-
-    def pause(self, places: Iterable[Any]) -> None:
-        self.paused |= {(one.topic, one.partition) for one in places}
-
-    def resume(self, places: Iterable[Any]) -> None:
-        self.paused -= {(one.topic, one.partition) for one in places}
 
 
 def signed(outputs: Iterable[StoredOutput], key: Any = MONITOR) -> list[tuple[StoredOutput, Headers]]:
@@ -92,11 +29,15 @@ def signed(outputs: Iterable[StoredOutput], key: Any = MONITOR) -> list[tuple[St
     return [(one, [(PROOF_HEADER, p), (KID_HEADER, key.signing.kid)]) for one, p in zip(listed, proofs, strict=True)]
 
 
+def topic_of(one: StoredOutput) -> tuple[str, int]:
+    return OUTPUT_TOPICS[one.topic].of(OWNER.tenant), one.partition
+
+
 def reader_of(partitions: Partitions, **more: Any) -> OutputsReader:
     keys = MonitorKeys(OWNER, lambda kid: MONITOR.signing.public if kid == MONITOR.signing.kid else None)
     ends = [0] * PLACES
-    for place, at in PARTITIONS.items():
-        ends[at] = partitions.ends[place]
+    for (kind, partition), at in PARTITIONS.items():
+        ends[at] = partitions.high(OUTPUT_TOPICS[kind].of(OWNER.tenant), partition)
     return OutputsReader(partitions, OWNER, keys, starts=[0] * PLACES, ends=ends, **more)  # type: ignore[arg-type]
 
 
@@ -107,7 +48,7 @@ def written() -> list[tuple[StoredOutput, Headers]]:
 def gathered(sent: Iterable[tuple[StoredOutput, Headers]]) -> list[list[bytes] | None]:
     partitions = Partitions()
     for one, headers in sent:
-        partitions.append((one.topic, one.partition), one.value, headers)
+        partitions.append(*topic_of(one), one.value, headers)
     reader = reader_of(partitions)
     found = [reader.of(record.entry, b"") for record in RECORDS]
     return [None if outputs is None else [one.value for one in outputs] for outputs in found]
@@ -145,7 +86,7 @@ def test_what_waits_is_bounded_with_its_headers() -> None:
     ):
         partitions = Partitions()
         for _ in range(600):
-            partitions.append((one.topic, one.partition), far, fields)
+            partitions.append(*topic_of(one), far, fields)
         reader = reader_of(partitions)
         while reader._poll():
             pass
@@ -162,10 +103,25 @@ def test_small_forged_outputs_meet_the_bound_too() -> None:
     [(_, headers)] = signed([one._replace(value=far)], keys_of("stranger"))
     partitions = Partitions()
     count = 5 * AHEAD_BYTES_MAX // (CLAIM_BYTES + len(far))
-    for _ in range(count):
-        partitions.ends[one.topic, one.partition] += 1
+    partitions.append(*topic_of(one), far, headers, offset=count)
     reader = reader_of(partitions)
     for at in range(count):
-        reader._keep((one.topic, one.partition), Sent((one.topic, one.partition), at, far, headers))  # type: ignore[arg-type]
+        sent = Sent(*topic_of(one), at, far, headers)
+        reader._keep((one.topic, one.partition), sent)  # type: ignore[arg-type]
         assert sum(reader._sizes.values()) <= 4 * AHEAD_BYTES_MAX
     assert partitions.paused
+
+
+def test_outputs_that_are_set_aside_are_read_past() -> None:
+    """A thief of the monitor's key signs a second decision of an entry: it is not the log's."""
+    honest = written()
+    one = next(one for one, _ in honest if one.topic == 0)
+    decision = codec.decode_as(Decision, one.value)
+    forged = signed([one._replace(value=codec.frame(replace(decision, reason="forged")))])
+    partitions = Partitions()
+    for output, headers in [*forged, *honest]:
+        partitions.append(*topic_of(output), output.value, headers)
+    reader = reader_of(partitions, set_aside={f"decisions/{one.partition}": frozenset({0})})
+    found = [reader.of(record.entry, b"") for record in RECORDS]
+    assert [[o.value for o in outputs or ()] for outputs in found] == WHOLE
+    assert gathered([*forged, *honest]) != WHOLE
