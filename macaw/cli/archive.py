@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -171,7 +172,7 @@ def trim(
 ) -> None:
     """Verify the archive, then delete from intake the records that it has. The login needs an operator's rights."""
     from macaw.cli.terminal.output import say
-    from streams.archive.health import compare, connected
+    from streams.archive.health import compare, connected, first_on_intake
     from streams.archive.retention import check_no_hold
     from streams.archive.trimming import trim as trim_intake
     from streams.cluster.topics import open_admin
@@ -182,8 +183,9 @@ def trim(
     say(_sentence(verdict))
     with connected(home, folder.tenant) as consumers:
         low = compare(consumers, folder.tenant, archive.read().span).low
-    with open_admin(home.bootstrap, home.security) as admin:
-        done = trim_intake(admin, archive, verdict, low=low, to=to)
+        on_intake = functools.partial(first_on_intake, consumers, folder.tenant)
+        with open_admin(home.bootstrap, home.security) as admin:
+            done = trim_intake(admin, archive, verdict, on_intake=on_intake, low=low, to=to)
     if done.after == done.before:
         say(f"{folder.tenant}: nothing to trim: intake begins at offset {done.before}")
     else:

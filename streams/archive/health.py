@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from confluent_kafka import TopicPartition
@@ -12,6 +12,8 @@ from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.contents import beginning
 from processors.evidence.archive.segment import AUDIT_PLACE, SegmentHeader
 from processors.evidence.archive.verdict import ArchiveVerdict, verify_archive
+from processors.intake.identify import Received
+from processors.proof.signing import INTAKE_PARTITION
 from producers.home.clock import clock_ms
 from producers.home.home import Home
 from producers.kafka.consuming import read_to, watermarks
@@ -22,6 +24,7 @@ from streams.archive.places import TenantArchive
 from streams.archive.process import SEGMENT_SECONDS
 from streams.archive.reading import Span
 from streams.archive.registered import IDLE_SECONDS
+from streams.history.records import received_of
 
 LAG_SECONDS = 3 * SEGMENT_SECONDS  # one round that failed is no lag yet
 
@@ -64,6 +67,20 @@ def compare(consumers: Consumers, tenant: str, span: Span) -> Brokers:
         reading.close()
     age = 0 if first is None else max(clock_ms() - first.timestamp()[1], 0)
     return Brokers(low, high, max(high - span.next_offset, 0), age)
+
+
+def first_on_intake(consumers: Consumers, tenant: str, offset: int) -> Received | None:
+    """Return the first record of intake at or behind an offset, None if there is none.
+
+    Raises:
+        UnreadableBatchError: it cannot be read.
+        KafkaException, ReadTimeoutError.
+    """
+    _, high = watermarks(consumers.intake, INTAKE.of(tenant))
+    place = TopicPartition(INTAKE.of(tenant), INTAKE_PARTITION, offset)
+    with closing(read_to(consumers.intake, place, high, idle_seconds=IDLE_SECONDS)) as reading:
+        message = next(reading, None)
+    return None if message is None else received_of(message)
 
 
 def verify(

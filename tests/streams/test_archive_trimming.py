@@ -1,0 +1,102 @@
+"""Intake is trimmed only where the archive has the very records that would go."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from processors.evidence.archive.bodies import month_of
+from processors.evidence.archive.codes import ArchiveCode
+from processors.intake.identify import Received
+from streams.archive.health import verify
+from streams.archive.keyring import Keyring
+from streams.archive.places import TenantArchive
+from streams.archive.store import FolderStore
+from streams.archive.trimming import Trimmed, trim
+from streams.history.kept_log import ArchiveDiffersError
+from tests.archives import records_of, segments_of
+from tests.reference.log_builder import build_log
+
+
+@dataclass
+class Intake:
+    """Intake and the admin client that deletes from it."""
+
+    records: list[Received]
+    deleted: list[int] = field(default_factory=list)
+
+    def first(self, offset: int) -> Received | None:
+        return next((one for one in self.records if one.offset >= offset), None)
+
+    def delete_records(self, places: list[Any], **_: Any) -> dict[int, Future[Any]]:
+        self.deleted.append(places[0].offset)
+        done: Future[Any] = Future()
+        done.set_result(SimpleNamespace(low_watermark=places[0].offset))
+        return {0: done}
+
+    def trim(self, archive: TenantArchive, *, to: int | None = None, low: int = 0) -> Trimmed:
+        return trim(self, archive, verify(archive), on_intake=self.first, low=low, to=to)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def archived(tmp_path: Path) -> tuple[TenantArchive, Intake]:
+    """An archive of one month, and the intake that it was made of."""
+    log = build_log()
+    ring = Keyring(tmp_path)
+    ring.make_lasting()
+    ring.make_month(month_of(log.entries[0].now))
+    owner = ring.owner(log.world.tenant, log.world.deployment, log.world.genesis)
+    store = FolderStore(tmp_path / "archive")
+    for name, data in segments_of(records_of(log), owner, ring, cuts=[20]).items():  # type: ignore[arg-type]
+        assert store.put(name, data)
+    archive = TenantArchive(store, ring, owner)
+    return archive, Intake([one for one in archive.read().intake() if isinstance(one, Received)])
+
+
+def test_what_the_archive_has_goes_but_its_last_record(archived: tuple[TenantArchive, Intake]) -> None:
+    archive, intake = archived
+    last = archive.read().span.next_offset - 1
+    assert intake.trim(archive, to=3) == Trimmed(0, 3)
+    assert intake.trim(archive, low=3) == Trimmed(3, last)
+    assert intake.deleted == [3, last]
+
+
+def test_an_intake_that_was_made_again_keeps_its_records(archived: tuple[TenantArchive, Intake]) -> None:
+    """It may be longer than the archive, and begin with the same record."""
+    archive, intake = archived
+    for at in (0, -2):
+        for other in (
+            replace_at(intake, at, value=b"other"),
+            replace_at(intake, at, appended_at=1),
+            replace_at(intake, at, headers=[("x", b"y")]),
+            replace_at(intake, at, offset=intake.records[at].offset + 1),
+        ):
+            with pytest.raises(ArchiveDiffersError, match=r"ARCHIVE_DIFFERS.*nothing was deleted"):
+                other.trim(archive)
+            assert not other.deleted
+    empty = Intake([])
+    with pytest.raises(ArchiveDiffersError):
+        empty.trim(archive)
+    assert not empty.deleted
+
+
+def test_a_shredded_record_is_compared_by_its_leaf(archived: tuple[TenantArchive, Intake]) -> None:
+    archive, intake = archived
+    [month] = archive.keyring.months()
+    archive.keyring.destroy(month, b"{}")
+    at = len(intake.records) - 2
+    assert verify(archive).code is ArchiveCode.WHOLE
+    with pytest.raises(ArchiveDiffersError):
+        replace_at(intake, at, value=b"other").trim(archive)
+    assert intake.trim(archive).after == intake.records[-1].offset
+
+
+def replace_at(intake: Intake, at: int, **changed: Any) -> Intake:
+    records = list(intake.records)
+    records[at] = replace(records[at], **changed)
+    return Intake(records)
