@@ -103,8 +103,8 @@ def _check_same(archive: TenantArchive, on_intake: OnIntake, offset: int) -> Non
         break
     raise ArchiveDiffersError(
         f"{ArchiveDiffersError.code}: {INTAKE.of(archive.owner.tenant)} has another record at or behind offset "
-        f"{offset} than the archive: the topic was made again, or the archive belongs to another log; nothing was deleted; see "
-        "docs/incidents.md"
+        f"{offset} than the archive: the topic was made again, or the archive belongs to another log; nothing was "
+        "deleted; see docs/incidents.md"
     )
 
 

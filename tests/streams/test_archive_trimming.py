@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from processors.evidence.archive.bodies import month_of
+from processors.evidence.archive.bodies import Body, BodySealer, SegmentKeys, kind_of, month_of
 from processors.evidence.archive.codes import ArchiveCode
+from processors.evidence.archive.segment import BODY_BYTES_MAX, BodyKind, encode_segment, parse_segment
 from processors.intake.identify import Received
+from schemas.words import Outcome
 from streams.archive.health import verify
 from streams.archive.keyring import Keyring
 from streams.archive.places import TenantArchive
 from streams.archive.store import FolderStore
-from streams.archive.trimming import Trimmed, trim
+from streams.archive.trimming import TrimError, Trimmed, trim
 from streams.history.kept_log import ArchiveDiffersError
 from tests.archives import records_of, segments_of
 from tests.reference.log_builder import build_log
@@ -94,6 +96,46 @@ def test_a_shredded_record_is_compared_by_its_leaf(archived: tuple[TenantArchive
     with pytest.raises(ArchiveDiffersError):
         replace_at(intake, at, value=b"other").trim(archive)
     assert intake.trim(archive).after == intake.records[-1].offset
+
+
+@pytest.mark.parametrize("kind", [BodyKind.GONE, BodyKind.OVERSIZED])
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_no_record_goes_that_a_holder_of_the_keys_left_out(
+    archived: tuple[TenantArchive, Intake], kind: BodyKind, is_refused: bool
+) -> None:
+    """Only a refused record can be too large for an archive, and it also stays on intake."""
+    archive, intake = archived
+    at = next(
+        one.entry.index
+        for one in archive.read().entries(20)
+        if (one.entry.outcome == Outcome.REFUSED) is is_refused and kind_of(one.entry) is BodyKind.MONTHLY
+    )
+    name = archive.store.names()[-1]
+    whole = parse_segment(archive.store.get(name), archive.owner)
+    frames = [
+        (frame._replace(body=kind, sealed=None, appended_at=0) if index == at else frame).encode()
+        for index, frame in enumerate(whole.frames, whole.header.first)
+    ]
+    (archive.keyring.path.parent / "archive" / name).write_bytes(encode_segment(whole.header, frames, archive.owner))
+
+    found = verify(archive)
+
+    fits = is_refused or kind is BodyKind.GONE
+    assert (found.code, found.last_gone) == ((ArchiveCode.WHOLE, at) if fits else (ArchiveCode.MALFORMED, -1))
+    with pytest.raises(TrimError, match="TRIM_REFUSED"):
+        intake.trim(archive)
+    assert not intake.deleted
+
+
+def test_an_accepted_record_that_no_segment_holds_counts_as_gone() -> None:
+    """Its value is bounded when it is accepted, its headers by the topic alone, which counts compressed bytes."""
+    log = build_log()
+    keys = SegmentKeys(b"l" * 32, b"m" * 32)
+    sealer = BodySealer(log.world.genesis, b"s" * 16, keys)
+    body = Body(None, b"", [("x", bytes(BODY_BYTES_MAX))])
+    for entry in log.entries:
+        kind = {Outcome.REFUSED: BodyKind.OVERSIZED, Outcome.SKIPPED: BodyKind.UNREADABLE}
+        assert sealer.seal(entry, body, 1) == (kind.get(Outcome(entry.outcome), BodyKind.GONE), None)
 
 
 def replace_at(intake: Intake, at: int, **changed: Any) -> Intake:
