@@ -140,7 +140,8 @@ def verify(
     ] = False,
     max_lag: MaxLag = None,
     allow_absent: Annotated[
-        bool, typer.Option("--allow-absent", help="Accept entries whose record was gone before it was archived.")
+        bool,
+        typer.Option("--allow-absent", help="Accept entries whose records were gone before they were archived."),
     ] = False,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -154,10 +155,13 @@ def verify(
         show_json(_verdict_json(verdict), indent=2)
     else:
         show(_sentence(verdict))
-    unexplained = verdict.absent - verdict.shredded
-    passes = verdict.code == "WHOLE" and (allow_absent or not unexplained)
+    gone, outputs_gone = verdict.absent - verdict.shredded, verdict.outputs_absent
+    passes = verdict.code == "WHOLE" and (allow_absent or not (gone or outputs_gone))
     if verdict.code == "WHOLE" and not passes:
-        say(f"{unexplained} records were gone before they were archived; --allow-absent accepts that")
+        say(
+            f"{gone} records, and the decisions and results of {outputs_gone} entries, were gone before they were "
+            "archived; --allow-absent accepts that"
+        )
     raise typer.Exit(DONE if passes else FAILED)
 
 

@@ -19,7 +19,7 @@ from producers.home.home import Home
 from producers.kafka.consuming import read_to, watermarks
 from schemas.topics import AUDIT, INTAKE
 from streams.archive.log_source import Consumers
-from streams.archive.marks import VERIFIED, ArchiveMark, check_not_shorter
+from streams.archive.marks import VERIFIED, ArchiveMark, check_not_shorter, check_same_segments, marks_in
 from streams.archive.places import TenantArchive
 from streams.archive.process import SEGMENT_SECONDS
 from streams.archive.reading import Span
@@ -92,13 +92,17 @@ def verify(
 ) -> ArchiveVerdict:
     """Read and judge a whole archive, and how it stands beside the brokers, if `brokers` tells that.
 
-    The verified range is noted beside the keys. Raises StoreError, ArchiveKeyError, and the errors of `brokers`.
+    The verified range is noted beside the keys. Raises StoreError, ArchiveKeyError, MarkError; those of `brokers` pass.
     """
     store = archive.store
     last: list[SegmentHeader] = []
+    marks = marks_in(archive.keyring.path)
+    ends = {mark.next_index: b"" for mark in marks.values()}
 
     def note(header: SegmentHeader) -> None:
         last[:] = [header]
+        if header.first in ends:
+            ends[header.first] = header.before
         on_segment(header)
 
     def segments() -> Iterator[tuple[str, bytes]]:
@@ -110,6 +114,7 @@ def verify(
         return verdict
     try:
         check_not_shorter(archive.keyring.path, verdict.entries)
+        check_same_segments(archive.keyring.path, marks, {**ends, verdict.entries: verdict.sha256})
     except SegmentError as exc:
         return replace(verdict, code=exc.code, detail=exc.detail, index=exc.index)
     if verdict.code is ArchiveCode.WHOLE:

@@ -12,11 +12,12 @@ import pytest
 
 from processors.evidence.archive.bodies import Body, BodySealer, SegmentKeys, kind_of, month_of
 from processors.evidence.archive.codes import ArchiveCode
-from processors.evidence.archive.segment import BODY_BYTES_MAX, BodyKind, encode_segment, parse_segment
+from processors.evidence.archive.segment import BODY_BYTES_MAX, BodyKind, OutputsKind, encode_segment, parse_segment
 from processors.intake.identify import Received
 from schemas.words import Outcome
 from streams.archive.health import verify
 from streams.archive.keyring import Keyring
+from streams.archive.marks import STORED, VERIFIED, ArchiveMark
 from streams.archive.places import TenantArchive
 from streams.archive.store import FolderStore
 from streams.archive.trimming import TrimError, Trimmed, trim
@@ -136,6 +137,44 @@ def test_an_accepted_record_that_no_segment_holds_counts_as_gone() -> None:
     for entry in log.entries:
         kind = {Outcome.REFUSED: BodyKind.OVERSIZED, Outcome.SKIPPED: BodyKind.UNREADABLE}
         assert sealer.seal(entry, body, 1) == (kind.get(Outcome(entry.outcome), BodyKind.GONE), None)
+
+
+def blanked(archive: TenantArchive, name: str) -> None:
+    """Write a segment anew without its decisions and results, as only a holder of the keys can."""
+    whole = parse_segment(archive.store.get(name), archive.owner)
+    frames = [frame._replace(outputs_kind=OutputsKind.GONE, outputs=()).encode() for frame in whole.frames]
+    (archive.keyring.path.parent / "archive" / name).write_bytes(encode_segment(whole.header, frames, archive.owner))
+
+
+@pytest.mark.parametrize("name", [STORED, VERIFIED])
+def test_a_segment_that_was_made_anew_is_not_the_one_that_was_noted(
+    archived: tuple[TenantArchive, Intake], name: str
+) -> None:
+    archive, intake = archived
+    keys = archive.keyring.path
+    assert (verify(archive).code, verify(archive).outputs_absent) == (ArchiveCode.WHOLE, 0)
+    mark = (keys / VERIFIED).read_text()
+    (keys / VERIFIED).rename(keys / name)
+    blanked(archive, archive.store.names()[-1])
+
+    found = verify(archive)
+
+    assert (found.code, found.index) == (ArchiveCode.EXCHANGED, found.entries)
+    assert name in found.detail
+    assert (keys / name).read_text() == mark
+    with pytest.raises(TrimError, match="EXCHANGED"):
+        intake.trim(archive)
+    (keys / name).unlink()
+    assert verify(archive).outputs_absent
+
+
+def test_a_mark_in_the_middle_of_an_archive_counts(archived: tuple[TenantArchive, Intake]) -> None:
+    archive, _ = archived
+    [first, _] = archive.store.names()
+    sha256 = parse_segment(archive.store.get(first), archive.owner).sha256.hex()
+    for index, digest, code in ((20, sha256, "WHOLE"), (20, "00" * 32, "EXCHANGED"), (19, sha256, "EXCHANGED")):
+        ArchiveMark(next_index=index, next_offset=index, sha256=digest, at=1).save(archive.keyring.path, STORED)
+        assert verify(archive).code == code
 
 
 def replace_at(intake: Intake, at: int, **changed: Any) -> Intake:
