@@ -209,9 +209,9 @@ def expire(
     from macaw.cli.terminal.output import say
     from processors.evidence.archive.bodies import month_text
     from producers.home.clock import clock_ms
-    from streams.archive.health import compare, connected
+    from streams.archive.health import compare, connected, oldest_month_behind
+    from streams.archive.retention import OnBrokers, expired_months, profile_of
     from streams.archive.retention import expire as destroy
-    from streams.archive.retention import expired_months, profile_of
 
     home, folder, archive = _opened(tenant)
     profile, now = profile_of(home), clock_ms()
@@ -223,7 +223,8 @@ def expire(
     log = archive.read()
     with connected(home, folder.tenant) as consumers:
         low = compare(consumers, folder.tenant, log.span).low
-    destroy(archive.keyring, months, profile=profile, now_ms=now, archive=log, low=low)
+        brokers = OnBrokers(low, oldest_month_behind(consumers, archive.owner, log.span))
+    destroy(archive.keyring, months, profile=profile, now_ms=now, archive=log, brokers=brokers)
     say(f"{folder.tenant}: keys destroyed of months wholly older than {profile}: {named}")
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from confluent_kafka import TopicPartition
 
+from processors.evidence.archive.bodies import month_of
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.contents import beginning
-from processors.evidence.archive.segment import AUDIT_PLACE, SegmentHeader
+from processors.evidence.archive.segment import AUDIT_PLACE, Owner, SegmentHeader
 from processors.evidence.archive.verdict import ArchiveVerdict, verify_archive
 from processors.intake.identify import Received
 from processors.proof.signing import INTAKE_PARTITION
@@ -24,7 +25,7 @@ from streams.archive.places import TenantArchive
 from streams.archive.process import SEGMENT_SECONDS
 from streams.archive.reading import Span
 from streams.archive.registered import IDLE_SECONDS
-from streams.history.records import received_of
+from streams.history.records import entry_in, received_of
 
 LAG_SECONDS = 3 * SEGMENT_SECONDS  # one round that failed is no lag yet
 
@@ -67,6 +68,25 @@ def compare(consumers: Consumers, tenant: str, span: Span) -> Brokers:
         reading.close()
     age = 0 if first is None else max(clock_ms() - first.timestamp()[1], 0)
     return Brokers(low, high, max(high - span.next_offset, 0), age)
+
+
+def oldest_month_behind(consumers: Consumers, owner: Owner, span: Span) -> int | None:
+    """Return the oldest month of the audit entries behind the archive, None if there is none.
+
+    All of them are read, and none is verified: a forged one can only make the month older.
+
+    Raises:
+        SegmentError: an entry has no log time of a month.
+        KafkaException, ReadTimeoutError: the audit topic could not be read, as where it begins behind the archive.
+    """
+    topic = AUDIT.of(owner.tenant)
+    _, high = watermarks(consumers.audit, topic)
+    place = TopicPartition(topic, 0, span.next_offsets[AUDIT_PLACE] if span.next_offsets else 0)
+    with closing(read_to(consumers.audit, place, high, idle_seconds=IDLE_SECONDS)) as reading:
+        entries = (entry_in(message.value()) for message in reading)
+        return min(
+            (month_of(one.now) for one in entries if one is not None and one.origin == owner.origin), default=None
+        )
 
 
 def first_on_intake(consumers: Consumers, tenant: str, offset: int) -> Received | None:
