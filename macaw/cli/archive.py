@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -139,7 +140,8 @@ def verify(
     ] = False,
     max_lag: MaxLag = None,
     allow_absent: Annotated[
-        bool, typer.Option("--allow-absent", help="Accept entries whose record was gone before it was archived.")
+        bool,
+        typer.Option("--allow-absent", help="Accept entries whose records were gone before they were archived."),
     ] = False,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -153,10 +155,13 @@ def verify(
         show_json(_verdict_json(verdict), indent=2)
     else:
         show(_sentence(verdict))
-    unexplained = verdict.absent - verdict.shredded
-    passes = verdict.code == "WHOLE" and (allow_absent or not unexplained)
+    gone, outputs_gone = verdict.absent - verdict.shredded, verdict.outputs_absent
+    passes = verdict.code == "WHOLE" and (allow_absent or not (gone or outputs_gone))
     if verdict.code == "WHOLE" and not passes:
-        say(f"{unexplained} records were gone before they were archived; --allow-absent accepts that")
+        say(
+            f"{gone} records, and the decisions and results of {outputs_gone} entries, were gone before they were "
+            "archived; --allow-absent accepts that"
+        )
     raise typer.Exit(DONE if passes else FAILED)
 
 
@@ -171,7 +176,7 @@ def trim(
 ) -> None:
     """Verify the archive, then delete from intake the records that it has. The login needs an operator's rights."""
     from macaw.cli.terminal.output import say
-    from streams.archive.health import compare, connected
+    from streams.archive.health import compare, connected, first_on_intake
     from streams.archive.retention import check_no_hold
     from streams.archive.trimming import trim as trim_intake
     from streams.cluster.topics import open_admin
@@ -182,8 +187,9 @@ def trim(
     say(_sentence(verdict))
     with connected(home, folder.tenant) as consumers:
         low = compare(consumers, folder.tenant, archive.read().span).low
-    with open_admin(home.bootstrap, home.security) as admin:
-        done = trim_intake(admin, archive, verdict, low=low, to=to)
+        on_intake = functools.partial(first_on_intake, consumers, folder.tenant)
+        with open_admin(home.bootstrap, home.security) as admin:
+            done = trim_intake(admin, archive, verdict, on_intake=on_intake, low=low, to=to)
     if done.after == done.before:
         say(f"{folder.tenant}: nothing to trim: intake begins at offset {done.before}")
     else:
@@ -203,9 +209,9 @@ def expire(
     from macaw.cli.terminal.output import say
     from processors.evidence.archive.bodies import month_text
     from producers.home.clock import clock_ms
-    from streams.archive.health import compare, connected
+    from streams.archive.health import compare, connected, oldest_month_behind
+    from streams.archive.retention import OnBrokers, expired_months, profile_of
     from streams.archive.retention import expire as destroy
-    from streams.archive.retention import expired_months, profile_of
 
     home, folder, archive = _opened(tenant)
     profile, now = profile_of(home), clock_ms()
@@ -217,7 +223,8 @@ def expire(
     log = archive.read()
     with connected(home, folder.tenant) as consumers:
         low = compare(consumers, folder.tenant, log.span).low
-    destroy(archive.keyring, months, profile=profile, now_ms=now, archive=log, low=low)
+        brokers = OnBrokers(low, oldest_month_behind(consumers, archive.owner, log.span))
+    destroy(archive.keyring, months, profile=profile, now_ms=now, archive=log, brokers=brokers)
     say(f"{folder.tenant}: keys destroyed of months wholly older than {profile}: {named}")
 
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from confluent_kafka import TopicPartition
 
+from processors.evidence.archive.bodies import month_of
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.contents import beginning
-from processors.evidence.archive.segment import AUDIT_PLACE, SegmentHeader
+from processors.evidence.archive.segment import AUDIT_PLACE, Owner, SegmentHeader
 from processors.evidence.archive.verdict import ArchiveVerdict, verify_archive
+from processors.intake.identify import Received
+from processors.proof.signing import INTAKE_PARTITION
 from producers.home.clock import clock_ms
 from producers.home.home import Home
 from producers.kafka.consuming import read_to, watermarks
 from schemas.topics import AUDIT, INTAKE
 from streams.archive.log_source import Consumers
-from streams.archive.marks import VERIFIED, ArchiveMark, check_not_shorter
+from streams.archive.marks import VERIFIED, ArchiveMark, check_not_shorter, check_same_segments, marks_in
 from streams.archive.places import TenantArchive
 from streams.archive.process import SEGMENT_SECONDS
 from streams.archive.reading import Span
 from streams.archive.registered import IDLE_SECONDS
+from streams.history.records import entry_in, received_of
 
 LAG_SECONDS = 3 * SEGMENT_SECONDS  # one round that failed is no lag yet
 
@@ -66,6 +70,39 @@ def compare(consumers: Consumers, tenant: str, span: Span) -> Brokers:
     return Brokers(low, high, max(high - span.next_offset, 0), age)
 
 
+def oldest_month_behind(consumers: Consumers, owner: Owner, span: Span) -> int | None:
+    """Return the oldest month of the audit entries behind the archive, None if there is none.
+
+    All of them are read, and none is verified: a forged one can only make the month older.
+
+    Raises:
+        SegmentError: an entry has no log time of a month.
+        KafkaException, ReadTimeoutError: the audit topic could not be read, as where it begins behind the archive.
+    """
+    topic = AUDIT.of(owner.tenant)
+    _, high = watermarks(consumers.audit, topic)
+    place = TopicPartition(topic, 0, span.next_offsets[AUDIT_PLACE] if span.next_offsets else 0)
+    with closing(read_to(consumers.audit, place, high, idle_seconds=IDLE_SECONDS)) as reading:
+        entries = (entry_in(message.value()) for message in reading)
+        return min(
+            (month_of(one.now) for one in entries if one is not None and one.origin == owner.origin), default=None
+        )
+
+
+def first_on_intake(consumers: Consumers, tenant: str, offset: int) -> Received | None:
+    """Return the first record of intake at or behind an offset, None if there is none.
+
+    Raises:
+        UnreadableBatchError: it cannot be read.
+        KafkaException, ReadTimeoutError.
+    """
+    _, high = watermarks(consumers.intake, INTAKE.of(tenant))
+    place = TopicPartition(INTAKE.of(tenant), INTAKE_PARTITION, offset)
+    with closing(read_to(consumers.intake, place, high, idle_seconds=IDLE_SECONDS)) as reading:
+        message = next(reading, None)
+    return None if message is None else received_of(message)
+
+
 def verify(
     archive: TenantArchive,
     *,
@@ -75,13 +112,17 @@ def verify(
 ) -> ArchiveVerdict:
     """Read and judge a whole archive, and how it stands beside the brokers, if `brokers` tells that.
 
-    The verified range is noted beside the keys. Raises StoreError, ArchiveKeyError, and the errors of `brokers`.
+    The verified range is noted beside the keys. Raises StoreError, ArchiveKeyError, MarkError; those of `brokers` pass.
     """
     store = archive.store
     last: list[SegmentHeader] = []
+    marks = marks_in(archive.keyring.path)
+    ends = {mark.next_index: b"" for mark in marks.values()}
 
     def note(header: SegmentHeader) -> None:
         last[:] = [header]
+        if header.first in ends:
+            ends[header.first] = header.before
         on_segment(header)
 
     def segments() -> Iterator[tuple[str, bytes]]:
@@ -93,6 +134,7 @@ def verify(
         return verdict
     try:
         check_not_shorter(archive.keyring.path, verdict.entries)
+        check_same_segments(archive.keyring.path, marks, {**ends, verdict.entries: verdict.sha256})
     except SegmentError as exc:
         return replace(verdict, code=exc.code, detail=exc.detail, index=exc.index)
     if verdict.code is ArchiveCode.WHOLE:

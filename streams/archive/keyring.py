@@ -102,6 +102,8 @@ class Keyring:
         """
         if not self.is_destroyed(month):
             create_private(self.path / f"{month_text(month)}.destroyed", record)
+        for making in self.path.glob(f".{self._file(month).name}.*"):  # the same key, if a crash interrupted its making
+            making.unlink(missing_ok=True)
         self._file(month).unlink(missing_ok=True)
         self._months.pop(month, None)
         _sync(self.path)

@@ -7,6 +7,7 @@ archive is noticed: no archiver goes on behind a lost segment, and intake may lo
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,11 +59,30 @@ class ArchiveMark:
         return mark
 
 
+def marks_in(folder: Path) -> dict[str, ArchiveMark]:
+    """Return the marks in a folder of keys, by the names of their files. Raises MarkError."""
+    found = {name: ArchiveMark.load(folder, name) for name in (STORED, VERIFIED)}
+    return {name: mark for name, mark in found.items() if mark is not None}
+
+
+def check_same_segments(folder: Path, marks: Mapping[str, ArchiveMark], ends: Mapping[int, bytes]) -> None:
+    """Raise SegmentError EXCHANGED unless a segment ends where a mark says, with the SHA-256 that it says.
+
+    `ends` gives the SHA-256 of the segment that ends before an audit index, at least for the indices of the marks.
+    """
+    for name, mark in marks.items():
+        if mark.next_index and ends.get(mark.next_index, b"").hex() != mark.sha256:
+            detail = (
+                f"the segment before entry {mark.next_index} is another one than {folder / name} says: somebody made "
+                "it anew with the keys of this installation; bring back a copy of the one before"
+            )
+            raise SegmentError(ArchiveCode.EXCHANGED, detail, index=mark.next_index)
+
+
 def check_not_shorter(folder: Path, next_index: int) -> None:
     """Raise SegmentError LOST_SEGMENT if an archive ends before a mark. Raises MarkError."""
-    for name in (STORED, VERIFIED):
-        mark = ArchiveMark.load(folder, name)
-        if mark is not None and next_index < mark.next_index:
+    for name, mark in marks_in(folder).items():
+        if next_index < mark.next_index:
             detail = (
                 f"the archive had {mark.next_index} entries and has {next_index}: bring back the segments that are "
                 f"missing; only if they are lost for good, and you know why, remove {folder / name}"

@@ -112,10 +112,22 @@ class ArchivedLog:
                     yield ArchivedOutput(one.offset, one.value)
 
     def last_offset_of(self, month: int) -> int | None:
-        """Return the last intake offset up to the end of a month, None if the archive has none. Raises SegmentError."""
-        if not self._names or self._header(0).month > month:
+        """Return the last intake offset up to the end of a month, None if the archive has none.
+
+        The segment that has it and the next one are read whole: a header alone is not sealed.
+
+        Raises:
+            SegmentError, StoreError: one of the two does not hold.
+        """
+        if not self._names:
             return None
-        return self._header(self._at(lambda position: self._header(position).month <= month)).last_offset
+        at = self._at(lambda position: self._header(position).month <= month)
+        found = self._open(self._names[at], beginning(self.owner) if at == 0 else None)
+        later = [self._open(name, end_of(found)) for name in self._names[at + 1 : at + 2]]
+        if (at and found.header.month > month) or any(one.header.month <= month for one in later):
+            detail = "the headers of the segments are not those that were sealed: run `macaw archive verify`"
+            raise SegmentError(ArchiveCode.EDITED, detail)
+        return found.header.last_offset if found.header.month <= month else None
 
     def _from(self, at: int, *, outputs: bool = True) -> Iterator[Archived]:
         """Yield the entries of the segments from the one at a position on. Each must continue the one before."""

@@ -16,6 +16,7 @@ from producers.home.files import FileError, create_private, read_file
 from producers.home.home import Home
 from schemas.errors import InstallationError, StoppedError
 from streams.archive.keyring import Keyring
+from streams.archive.marks import check_not_shorter
 from streams.archive.reading import ArchivedLog
 
 # In months. The names are those of the rules that ask for them: logs of high-risk systems, books, records of brokers.
@@ -63,23 +64,52 @@ def expired_months(keyring: Keyring, profile: str, now_ms: int) -> list[int]:
     return [month for month in keyring.months() if month + 1 + PROFILES[profile] <= month_of(now_ms)]
 
 
-def expire(keyring: Keyring, months: list[int], *, profile: str, now_ms: int, archive: ArchivedLog, low: int) -> None:
-    """Destroy the keys of some months. `low` is the first offset that intake still has.
+@dataclass(frozen=True, slots=True)
+class OnBrokers:
+    """The log that the brokers still have: the first offset of intake, and the oldest month behind the archive."""
+
+    low: int
+    month_behind: int | None
+
+
+def expire(
+    keyring: Keyring, months: list[int], *, profile: str, now_ms: int, archive: ArchivedLog, brokers: OnBrokers
+) -> None:
+    """Destroy the keys of some months, in order.
+
+    The archive's last record stays on the brokers in the clear, where no trim deletes it, until the next one is there.
 
     Raises:
         HeldError: there is a legal hold; nothing was destroyed.
         NotTrimmedError: the brokers still have records of these months; nothing was destroyed.
-        RetentionError, OSError.
+        SegmentError, StoreError: the archive does not hold, or is shorter than it was; nothing was destroyed.
+        RetentionError, MarkError, OSError.
     """
     check_no_hold(keyring.path)
-    if months and (last := archive.last_offset_of(months[-1])) is not None and low <= last:
-        raise NotTrimmedError(
-            f"{NotTrimmedError.code}: intake still has records up to the end of {month_text(months[-1])} in the clear, "
-            f"from offset {low} on: run `macaw archive trim --to {last + 1}` first"
-        )
+    check_not_shorter(keyring.path, archive.span.next_index)
+    if months:
+        _check_trimmed(months[-1], archive, brokers)
     record = json.dumps({"destroyed_at": now_ms, "profile": profile}).encode() + b"\n"
     for month in months:
         keyring.destroy(month, record)
+
+
+def _check_trimmed(month: int, archive: ArchivedLog, brokers: OnBrokers) -> None:
+    """Raise NotTrimmedError if the brokers have records up to the end of a month. Raises SegmentError, StoreError."""
+    if brokers.month_behind is not None and brokers.month_behind <= month:
+        raise NotTrimmedError(
+            f"{NotTrimmedError.code}: the audit log has entries of {month_text(brokers.month_behind)} that are not "
+            "archived: run `macaw archive run --once`, then `macaw archive trim`"
+        )
+    last, kept = archive.last_offset_of(month), archive.span.next_offset - 1
+    if last is None:
+        return
+    bound = min(last + 1, kept)
+    if brokers.low < bound:
+        raise NotTrimmedError(
+            f"{NotTrimmedError.code}: intake still has records up to the end of {month_text(month)} in the clear, "
+            f"from offset {brokers.low} on: run `macaw archive trim --to {bound}` first"
+        )
 
 
 # --- the legal hold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from confluent_kafka.admin import AdminClient
 
 from macaw.cli import main
 from macaw.installation.locking import update_config
+from processors.evidence.archive.bodies import month_of
+from processors.evidence.archive.writing import LogRecord
 from schemas.topics import INTAKE
 from streams.archive.keyring import Keyring
 from streams.archive.marks import STORED, VERIFIED
 from streams.local.choose import BrokerInfo
-from tests.archives import KeysInMemory
+from tests.archives import KeysInMemory, records_of, segments_of
 from tests.archiving import busy_tenant, calls
 from tests.cli.commands import Ran, assert_one_sentence, run
 from tests.installation import Installation, monitoring
+from tests.reference.log_builder import build_log
 from tests.streams.test_topics import set_config
 
 
@@ -205,6 +209,35 @@ def test_without_a_place_each_command_says_so(known: Path, capsys: pytest.Captur
     said = run(capsys, "archive", "run", "--once")
     assert_one_sentence(said, 1)
     assert "'off'" in said.err
+
+
+def test_an_archive_without_decisions_and_results_does_not_pass(
+    known: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A holder of the keys can blank them, and nothing is noted yet beside the keys."""
+    log = build_log()
+    world, home = log.world, known / ".macaw" / "tenants" / "acme"
+    update_config(known, {"archive": "tenants/{tenant}/archive", "deployment": world.deployment})
+    (home / "genesis").write_text(world.genesis.hex())
+    ring = Keyring(home)
+    ring.make_lasting()
+    ring.make_month(month_of(log.entries[0].now))
+    owner = ring.owner("acme", world.deployment, world.genesis)
+    records = records_of(log)
+
+    def stored(records: list[LogRecord]) -> None:
+        [(name, data)] = segments_of(records, owner, ring).items()  # type: ignore[arg-type]
+        (home / "archive").mkdir(exist_ok=True)
+        (home / "archive" / name).write_bytes(data)
+
+    stored([replace(one, outputs=None) for one in records])
+    code, found = verdict(capsys, "--offline")
+    assert (code, found["verdict"], found["absent"], found["outputs_absent"]) == (1, "WHOLE", 0, len(records))
+    assert f"results of {len(records)} entries" in run(capsys, "archive", "verify", "--offline").err
+    assert verdict(capsys, "--offline", "--allow-absent")[0] == 0
+    (ring.path / VERIFIED).unlink()
+    stored(records)
+    assert verdict(capsys, "--offline")[0] == 0
 
 
 def test_a_profile_that_does_not_exist_is_named(known: Path, capsys: pytest.CaptureFixture[str]) -> None:

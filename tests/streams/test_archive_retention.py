@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from processors.evidence.archive.bodies import Absent, month_of, month_text
-from processors.evidence.archive.codes import ArchiveCode
+from processors.evidence.archive.bodies import Absent, month_end_ms, month_of, month_text
+from processors.evidence.archive.codes import ArchiveCode, SegmentError
+from processors.evidence.archive.segment import parse_header
 from processors.evidence.archive.verdict import verify_archive
 from streams.archive.keyring import Keyring
 from streams.archive.marks import STORED, ArchiveMark, MarkError, check_not_shorter
@@ -17,6 +20,7 @@ from streams.archive.retention import (
     HeldError,
     LegalHold,
     NotTrimmedError,
+    OnBrokers,
     RetentionError,
     check_no_hold,
     expire,
@@ -64,11 +68,11 @@ def test_a_destroyed_month_reads_as_absent_and_the_rest_is_whole(
     assert gone == months[:2]
 
     with pytest.raises(NotTrimmedError, match=r"STILL_ON_BROKERS.*trim --to"):
-        expire(ring, gone, profile="6-months", now_ms=now, archive=log, low=first)
+        expire(ring, gone, profile="6-months", now_ms=now, archive=log, brokers=OnBrokers(first, None))
     assert ring.months() == months
     last = log.last_offset_of(gone[-1])
     assert last is not None
-    expire(ring, gone, profile="6-months", now_ms=now, archive=log, low=last + 1)
+    expire(ring, gone, profile="6-months", now_ms=now, archive=log, brokers=OnBrokers(last + 1, None))
 
     assert ring.months() == months[2:]
     owner = ring.owner("acme", "test", log.owner.genesis)
@@ -86,8 +90,85 @@ def test_a_hold_forbids_the_destruction(old: tuple[Keyring, ArchivedLog, FolderS
     ring, log, _, months = old
     set_hold(ring.path, LegalHold(reason="case", since=1))
     with pytest.raises(HeldError, match="LEGAL_HOLD"):
-        expire(ring, months, profile="6-months", now_ms=2**43, archive=log, low=2**40)
+        expire(ring, months, profile="6-months", now_ms=2**43, archive=log, brokers=OnBrokers(2**40, None))
     assert ring.months() == months
+
+
+Old = tuple[Keyring, ArchivedLog, FolderStore, list[int]]
+
+
+def expire_at(ring: Keyring, archive: ArchivedLog, month: int, low: int, behind: int | None = None) -> None:
+    """Destroy the key of a month while intake begins at an offset."""
+    brokers = OnBrokers(low, behind)
+    expire(ring, [month], profile="6-months", now_ms=month_end_ms(month + 6), archive=archive, brokers=brokers)
+
+
+def test_a_header_that_was_edited_does_not_let_a_key_go(old: Old) -> None:
+    """A header alone is not sealed: whoever writes the store makes another, of an earlier end or a later month."""
+    ring, _, store, months = old
+    names = store.names()
+    whole = {name: store.get(name) for name in names}
+    headers = {name: parse_header(data) for name, data in whole.items()}
+    low = headers[names[1]].last_offset
+    for changed in (
+        {names[1]: {"first_offset": 0, "last_offset": 1}},
+        {names[1]: {"month": months[2]}},
+        {name: {"month": months[3]} for name in names},
+        {names[2]: {"month": months[0]}},
+    ):
+        for name, fields in changed.items():
+            fake = replace(headers[name], **fields).encode()
+            (ring.path.parent / "archive" / name).write_bytes(fake + whole[name][len(fake) :])
+        with pytest.raises((SegmentError, NotTrimmedError)):
+            expire_at(ring, ArchivedLog(store, old[1].owner, ring), months[1], low)
+        for name in changed:
+            (ring.path.parent / "archive" / name).write_bytes(whole[name])
+    assert ring.months() == months
+    expire_at(ring, old[1], months[1], low + 1)
+    assert months[1] not in ring.months()
+
+
+def test_an_empty_place_does_not_let_a_key_go(old: Old, tmp_path: Path) -> None:
+    """A disk that is not mounted is an empty folder."""
+    ring, log, _, months = old
+    ArchiveMark(next_index=log.span.next_index, next_offset=1, sha256="", at=1).save(ring.path, STORED)
+    with pytest.raises(SegmentError, match="LOST_SEGMENT"):
+        expire_at(ring, ArchivedLog(FolderStore(tmp_path / "other"), log.owner, ring), months[0], 0)
+    assert ring.months() == months
+
+
+def test_entries_that_are_not_archived_yet_do_not_let_a_key_go(old: Old) -> None:
+    ring, log, _, months = old
+    low = log.span.next_offset
+    for behind in months[:2]:
+        with pytest.raises(NotTrimmedError, match=r"STILL_ON_BROKERS.*not archived"):
+            expire_at(ring, log, months[1], low, behind)
+    assert ring.months() == months
+    expire_at(ring, log, months[1], low, months[2])
+    assert ring.months() == [months[0], *months[2:]]
+
+
+def test_the_record_that_no_trim_deletes_holds_no_key(old: Old) -> None:
+    """A tenant that wrote nothing since has its last record on the brokers for ever."""
+    ring, log, _, months = old
+    last = log.span.next_offset - 1
+    with pytest.raises(NotTrimmedError, match=rf"trim --to {last}`"):
+        expire_at(ring, log, months[-1], last - 1)
+    expire_at(ring, log, months[-1], last)
+    assert ring.months() == months[:-1]
+
+
+def test_a_copy_of_a_key_that_a_crash_left_goes_with_it(tmp_path: Path) -> None:
+    ring = Keyring(tmp_path)
+    for month in (2026 * 12, 2026 * 12 + 1):
+        ring.make_month(month)
+        os.link(ring.path / f"{month_text(month)}.key", ring.path / f".{month_text(month)}.key.0a1b2c3d")
+    ring.destroy(2026 * 12, b"{}")
+    assert sorted(one.name for one in ring.path.iterdir()) == [
+        ".2026-02.key.0a1b2c3d",
+        "2026-01.destroyed",
+        "2026-02.key",
+    ]
 
 
 def test_which_months_a_profile_lets_go(tmp_path: Path) -> None:
@@ -115,8 +196,6 @@ def test_a_hold_that_is_damaged_holds(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_became_shorter_is_noticed(tmp_path: Path) -> None:
-    from processors.evidence.archive.codes import SegmentError
-
     check_not_shorter(tmp_path, 0)
     ArchiveMark(next_index=7, next_offset=9, sha256="", at=1).save(tmp_path, STORED)
     check_not_shorter(tmp_path, 7)

@@ -205,14 +205,16 @@ class BodySealer:
         self._monthly = None if keys.monthly is None else _cipher(keys.monthly, salt)
 
     def seal(self, entry: AuditEntry, body: Body, appended_at: int) -> tuple[BodyKind, bytes | None]:
-        """Return how a body is kept, and its sealed form; OVERSIZED and None for one that no segment holds.
+        """Return how a body is kept, and its sealed form; None for one that no segment holds.
 
+        Such a one is OVERSIZED if it was refused; any other, as by large headers, counts as gone.
         The body of an entry of a skipped record is its ruling. Requires a month's key.
         """
         data = body.encode()
-        if len(data) > BODY_BYTES_MAX:
-            return BodyKind.OVERSIZED, None
         kind = kind_of(entry)
+        if len(data) > BODY_BYTES_MAX:
+            kind = kind if kind is BodyKind.UNREADABLE else BodyKind.GONE
+            return BodyKind.OVERSIZED if entry.outcome == Outcome.REFUSED else kind, None
         cipher = self._lasting if kind is BodyKind.LASTING else self._monthly
         assert cipher is not None
         return kind, cipher.encrypt(_nonce(entry), data, self._place(entry, appended_at))

@@ -21,6 +21,7 @@ class ArchiveCode(StrEnum):
     LOST_SEGMENT = "LOST_SEGMENT"
     OTHER_TENANT = "OTHER_TENANT"
     OTHER_HEAD = "OTHER_HEAD"  # a segment does not continue the one before it
+    EXCHANGED = "EXCHANGED"  # a segment is sealed, and another one than the installation noted
     SWAPPED = "SWAPPED"  # a segment stands under the name of another one
     CUT = "CUT"
     TRAILING_BYTES = "TRAILING_BYTES"

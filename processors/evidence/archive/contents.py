@@ -32,6 +32,7 @@ from processors.proof.signing import DECISION_TAG, INTAKE_PARTITION, RESULT_TAG,
 from processors.state.tables import Tables
 from schemas import codec
 from schemas.records import AuditEntry
+from schemas.words import Outcome
 
 _TAGS = (DECISION_TAG, RESULT_TAG)  # as OUTPUT_TOPICS
 
@@ -167,7 +168,9 @@ def _check_entry(entry: AuditEntry, frame: Frame, header: SegmentHeader, prev: b
     if not fits:
         raise SegmentError(ArchiveCode.OTHER_HEAD, "it does not continue the entry before it", index=index)
     kind = kind_of(entry)
-    allowed = {kind} if kind is BodyKind.UNREADABLE else {kind, BodyKind.GONE, BodyKind.OVERSIZED}
+    allowed = {kind} if kind is BodyKind.UNREADABLE else {kind, BodyKind.GONE}
+    if entry.outcome == Outcome.REFUSED:
+        allowed.add(BodyKind.OVERSIZED)
     if frame.body not in allowed or (frame.ruling is not None and entry.ruling is None):
         raise SegmentError(ArchiveCode.MALFORMED, f"its body is of kind {frame.body.name}", index=index)
 

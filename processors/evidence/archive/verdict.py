@@ -56,8 +56,8 @@ class ArchiveVerdict:
     `segments` and `entries` held before the finding; `next_offset` is the intake offset behind them. `segment` and
     `index` name the place of a fault, or are "" and None. Of the entries that held, `absent` came without their intake
     record, `shredded` of these because its key was destroyed; `unproven` have an event by an unknown key, and
-    `outputs_absent` lack their decisions and results. `last_gone` is the last intake offset of a record that was gone
-    before it was archived, or -1; `sha256` is that of the last segment that held.
+    `outputs_absent` lack their decisions and results. `last_gone` is the last intake offset of a record that the
+    archive never had, though it could be read, or -1; `sha256` is that of the last segment that held.
     """
 
     code: ArchiveCode | VerdictCode
@@ -111,9 +111,10 @@ class ArchiveWalk:
         segment = open_segment(name, data, self._owner, self.end)
         for archived in entries_of(segment, self._owner, self._keys):
             self._judge.judge(archived)
-            self._shredded += isinstance(archived.body, Absent) and archived.body.was_shredded
-            if archived.frame.body is BodyKind.GONE:
-                self._last_gone = archived.entry.offset
+            if isinstance(body := archived.body, Absent):
+                self._shredded += body.was_shredded
+                if not body.was_shredded and body.kind is not BodyKind.UNREADABLE:
+                    self._last_gone = body.offset
             self._outputs_absent += archived.frame.outputs_kind is OutputsKind.GONE
         self.end, self.last = end_of(segment), segment.header
         self.segments += 1
