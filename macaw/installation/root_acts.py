@@ -161,7 +161,7 @@ class RootActFile:
                 for one in value["signatures"]
             )
             epoch = value["epoch"]
-            if not isinstance(epoch, int) or not 0 <= epoch < 2**63 or len(signatures) > 4 * ROOT_KEYS_MAX:
+            if not isinstance(epoch, int) or not 0 <= epoch < 2**64 or len(signatures) > 4 * ROOT_KEYS_MAX:
                 raise RootActError(f"{path} is not a root act: its epoch or its signatures are out of bounds")
             act = base64.b64decode(value["act"], validate=True)
             found = cls(str(value["tenant"]), _bytes(value["genesis"], 32), epoch, value["kind"], act, signatures)
