@@ -168,7 +168,7 @@ def _check_entry(entry: AuditEntry, frame: Frame, header: SegmentHeader, prev: b
     if not fits:
         raise SegmentError(ArchiveCode.OTHER_HEAD, "it does not continue the entry before it", index=index)
     kind = kind_of(entry)
-    allowed = {kind} if kind is BodyKind.UNREADABLE else {kind, BodyKind.GONE}
+    allowed: set[BodyKind] = {kind} if kind is BodyKind.UNREADABLE else {kind, BodyKind.GONE}
     if entry.outcome == Outcome.REFUSED:
         allowed.add(BodyKind.OVERSIZED)
     if frame.body not in allowed or (frame.ruling is not None and entry.ruling is None):
