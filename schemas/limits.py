@@ -84,6 +84,7 @@ TOOLS_PER_PRINCIPAL_MAX = 512
 DECLARED_PATTERNS_MAX = 4096  # of one tool's registration; checking a pattern takes 5 µs, and it may have 3 bytes only
 DESCRIPTION_CHARS_MAX = 1024  # of an operation of a tool
 ROOT_KEYS_MAX = 16
+ROOT_ACT_BYTES_MAX = 8192  # of a recovery by next root keys: 16 keys, 16 digests, a reason of 1,024 characters
 NAME_CHARS_MAX = 256
 RESOURCE_CHARS_MAX = 1024
 ATTRIBUTES_BYTES_MAX = 16 * 1024

@@ -83,8 +83,7 @@ class World:
         self.roots = [Actor("root", "root", keys_of(name, "root", i)) for i in range(root_count)]
         self.admin = Actor("admin", "admin", keys_of(name, "admin"))
         self.monitor = Actor("monitor", "monitor", keys_of(name, "monitor"))
-        self._drawn = 0
-        self._seq: dict[bytes, int] = {}
+        self._drawn, self._seq = 0, dict[bytes, int]()
         self.founding = TenantFounded(
             **{
                 "tenant": tenant,
@@ -324,10 +323,11 @@ class World:
         return self.send(ClockTicked(deadline=self.now), self.monitor, **tampering)
 
     def consents(
-        self, act: bytes, roots: Sequence[Actor], *, genesis: bytes | None = None, epoch: int = 0
+        self, act: bytes, roots: Sequence[Actor], *, genesis: bytes | None = None, epoch: int | None = None
     ) -> tuple[RootSignature, ...]:
         """Return the signatures of these keys under a root act."""
-        message = signing.root_act_bytes(self.genesis if genesis is None else genesis, epoch, act)
+        now = self.tables.tenant.rows[b"-"].root_epoch if epoch is None else epoch
+        message = signing.root_act_bytes(genesis or self.genesis, now, act)
         return tuple(RootSignature(kid=root.kid, signature=root.keys.signing.sign(message)) for root in roots)
 
     def admin_addition(self, offer: KeyOffer, roots: Sequence[Actor], **place: Any) -> AdminAdded:

@@ -4,8 +4,8 @@
      "act": base64, "signatures": [{"kid": hex, "signature": hex}]}
 
 `says` is for people with the file open. It is not believed: every command says it again from `act`,
-which is the only part that is signed, with the genesis and the epoch. An act that was made before the roots rotated has
-another epoch and counts no more.
+which is the only part that is signed, with the genesis and the epoch. Each act that counts ends its epoch, so it
+cannot count twice; a recovery by next root keys has an epoch of its own (`processors/identity/roots.py`).
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class RootActFile:
                 for one in value["signatures"]
             )
             epoch = value["epoch"]
-            if not isinstance(epoch, int) or not 0 <= epoch < 2**63 or len(signatures) > 4 * ROOT_KEYS_MAX:
+            if not isinstance(epoch, int) or not 0 <= epoch < 2**64 or len(signatures) > 4 * ROOT_KEYS_MAX:
                 raise RootActError(f"{path} is not a root act: its epoch or its signatures are out of bounds")
             act = base64.b64decode(value["act"], validate=True)
             found = cls(str(value["tenant"]), _bytes(value["genesis"], 32), epoch, value["kind"], act, signatures)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from macaw.installation.key_names import NEXT, ROOT
 from macaw.installation.root_acts import RootActError, RootActFile
+from processors.identity.roots import recovery_epoch
 from processors.proof.signing import kid_of
 from processors.state.tables import SINGLETON
 from producers.home.home import Home, HomeError, TenantHome
@@ -133,21 +134,25 @@ def propose_recovery(
         next_root_digests=tuple(_made(folder, NEXT).pair.kid for _ in new),
         reason=reason,
     )
-    made = RootActFile.of(act, tenant=folder.tenant, genesis=folder.genesis, epoch=roots.row.root_epoch)
+    made = RootActFile.of(act, tenant=folder.tenant, genesis=folder.genesis, epoch=recovery_epoch(committed))
     return made.signed(pair.signing for pair in here)
 
 
 def missing_signatures(roots: Roots, act: RootActFile) -> str:
     """Return the lack of an act in words; empty if it can be submitted."""
     content = act.content
-    if act.epoch != roots.row.root_epoch:
-        return f"it was made for epoch {act.epoch} of the root keys, and they have rotated since: make it anew"
+    is_recovery = act.epoch == recovery_epoch(roots.row.next_root_digests)
+    if act.epoch != roots.row.root_epoch and not is_recovery:
+        return f"it was made for epoch {act.epoch} of the root keys, and another act has counted since: make it anew"
     new = {kid_of(key) for key in content.root_keys} if isinstance(content, RootRotation) else set()
     good = act.only_good(_public_keys(roots, act)).signers
     if unsigned := new - good:
         return f"each new root key must sign it: {_names(unsigned)} has not"
     threshold, committed = roots.row.root_threshold, set(roots.row.next_root_digests)
-    if len(good & set(roots.kids)) >= threshold or (new and len(good & committed) >= threshold):
+    if is_recovery:
+        got = len(good & committed)
+        return "" if got >= threshold else f"it has {got} good signatures of next root keys, and needs {threshold}"
+    if len(good & set(roots.kids)) >= threshold:
         return ""
     return f"it has {len(good & set(roots.kids))} good signatures of present root keys, and needs {threshold}"
 

@@ -23,7 +23,7 @@ from processors.identity.rotation import ROTATED_BY_ADMIN
 from processors.proof.sealing import SealingKey
 from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
-from producers.home.keystores.stores import NEW, OLDER
+from producers.home.keystores.stores import NEW
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import RefusedError
 from producers.kafka.registry_view import RegistryView
@@ -130,7 +130,7 @@ def rotate_sealing(home: Home, folder: TenantHome, path: Path, *, reason: str) -
         HomeError: the key is not registered.
     """
     keys, pair = folder.keys, folder.keys.load(path)
-    new, older = path.with_name(path.name + NEW), path.with_name(path.name + OLDER)
+    new = path.with_name(path.name + NEW)
     with Connection.registered(home, folder, pair, pair.kid.hex()) as connection:
         row = _row(connection.registry, pair.kid, path)
         if not new.exists():
@@ -144,9 +144,7 @@ def rotate_sealing(home: Home, folder: TenantHome, path: Path, *, reason: str) -
             except RefusedError:
                 keys.discard(new)
                 raise
-    older.unlink(missing_ok=True)
-    older.hardlink_to(path)
-    new.replace(path)
+    keys.succeed(path)
     return Rotated(row.principal_id, pair.kid, pair.kid)
 
 

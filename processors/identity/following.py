@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from processors.identity import engines, registry, roots, rotation, sessions
+from processors.identity.keys import check_decidable
 from processors.intake.authority import MAY_SIGN, check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_names, identify, read
 from processors.intake.unsupported import check_supported
@@ -24,6 +25,7 @@ from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotate
 from schemas.reasons import Reason
 from schemas.records import (
     Body,
+    Event,
     PrincipalRegistered,
     PrincipalRevoked,
     SessionClosed,
@@ -53,8 +55,19 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int
     if now is None:
         _fold(tables, received, claim, heads, _CHANGES)
     else:
+        if claim.event is not None:
+            _check_decidable(tables, claim.event.body, now)
         _fold_at(tables, received, claim, heads, _CHANGES, now)
     tables.commit()
+
+
+def _check_decidable(tables: Tables, body: Body, now: int) -> None:
+    """Raise Refusal NO_DECISION_KEY for an event that has no effect while no decision key is live at log time `now`."""
+    before, tables.now = tables.now, now
+    try:
+        check_decidable(tables, body)
+    finally:
+        tables.now = before
 
 
 class FollowedRegistry:
@@ -68,8 +81,8 @@ class FollowedRegistry:
         self._heads = VerifiedHeads()
         self._rotated: dict[bytes, KeyRow] = {}  # keys of bridges, as they were when they opened sessions
 
-    def follow(self, received: Received) -> Body | None:
-        """Fold one record of the `registry` topic, and return the body of its event.
+    def follow(self, received: Received) -> Event | None:
+        """Fold one record of the `registry` topic, and return its event.
 
         Raises:
             Refusal: as `follow`, and WRONG_ROLE for an event of a session.
@@ -84,7 +97,7 @@ class FollowedRegistry:
         is_opener = before is not None and before.role in MAY_SIGN[SessionOpened]
         if isinstance(body, KeyRotated) and before is not None and is_opener and self.tables.keys.rows[body.kid].spent:
             self._rotated[body.kid] = before
-        return body
+        return claim.event
 
     def session(self, opened: Received, ended: Received | None = None) -> tuple[bytes, SessionRow]:
         """Return the id of the session that `opened` opens, and its row, as `ended` has left it.

@@ -1,8 +1,9 @@
 """The roots: the founding of a tenant, and the acts of a threshold of root keys on admins and on root keys.
 
 Two sets of keys can rotate the roots, each by the threshold that stands now: the present root keys, and the *next*
-ones, of which only digests are on the log. Present keys cannot change a commitment to next keys, so a thief of all
-present keys cannot lock out the owner of the next ones. A recovery by next keys commits to further ones.
+ones, of which only digests are on the log. Present keys cannot change a commitment to next keys, nor the
+threshold beside it, so a thief of all present keys cannot lock out the owner of the next ones. A recovery by next keys
+commits to further ones.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from schemas.words import Role
 A = TypeVar("A")
 
 ROOT = "root"  # the principal of every root key
+_RECOVERY = 1 << 63
 
 
 def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> None:
@@ -86,7 +88,9 @@ def add_admin(tables: Tables, body: AdminAdded) -> bytes:
     act = decoded(body, AdminAddition)
     names.check_name(act.admin.principal_id)
     check_offer(act.admin, Role.ADMIN, tables.genesis)
-    return enter(tables, act.admin, Role.ADMIN, by=tables.genesis)
+    kid = enter(tables, act.admin, Role.ADMIN, by=tables.genesis)
+    _end_epoch(tables)
+    return kid
 
 
 def remove_admin(tables: Tables, body: AdminRemoved) -> tuple[bytes, ...]:
@@ -102,7 +106,24 @@ def remove_admin(tables: Tables, body: AdminRemoved) -> tuple[bytes, ...]:
     principal = tables.principals.get(act.principal_id.encode("utf-8", "surrogatepass"))
     if principal is None or principal.role != Role.ADMIN:
         raise Refusal(Reason.UNKNOWN_PRINCIPAL, "no admin has this name")
-    return revoke_keys(tables, act.principal_id, act.kid)
+    kids = revoke_keys(tables, act.principal_id, act.kid)
+    _end_epoch(tables)
+    return kids
+
+
+def _end_epoch(tables: Tables) -> None:
+    """Let no act that was signed up to now count again: one root key could submit it once more, years later."""
+    row = tables.tenant.rows[SINGLETON]
+    tables.tenant.put(SINGLETON, replace(row, root_epoch=row.root_epoch + 1))
+
+
+def recovery_epoch(next_digests: Sequence[bytes]) -> int:
+    """Return the epoch under which next root keys sign a recovery: 2^63 + 63 bits of the SHA-256 of the commitment.
+
+    It stays as long as the commitment does. Under the epoch of other acts a thief of the present keys could outrun a
+    recovery, by one act after another.
+    """
+    return int.from_bytes(sha256(b"".join(next_digests)).digest()[:8], "big") | _RECOVERY
 
 
 def rotate_roots(tables: Tables, body: RootRotated) -> int:
@@ -123,24 +144,34 @@ def rotate_roots(tables: Tables, body: RootRotated) -> int:
     for key in act.root_keys:
         check_point(key)
     new = {signing.kid_of(key) for key in act.root_keys}
-    good = _consents(tables, body, [*founding.root_keys, *act.root_keys])
-    if not new <= good:
-        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "each new root key must sign the act, to show that it is held")
-    _check_may_rotate(founding, act, good)
+    if not _is_recovery(tables, body, founding, act):
+        _check_may_rotate(tables, body, founding, act)
     _replace_roots(tables, founding, act, new)
     return founding.root_epoch + 1
 
 
-def _check_may_rotate(founding: TenantRow, act: RootRotation, good: set[bytes]) -> None:
-    """Raise Refusal BAD_ROOT_SIGNATURES unless enough next or present root keys consent."""
-    if len(good & set(founding.next_root_digests)) >= founding.root_threshold:
-        return
+def _is_recovery(tables: Tables, body: RootRotated, founding: TenantRow, act: RootRotation) -> bool:
+    """Return True if a threshold of next root keys, and every new root key, signed the act as a recovery."""
+    committed = set(founding.next_root_digests)
+    good = _consents(tables, body, act.root_keys, recovery_epoch(founding.next_root_digests))
+    return len(good & committed) >= founding.root_threshold and {signing.kid_of(key) for key in act.root_keys} <= good
+
+
+def _check_may_rotate(tables: Tables, body: RootRotated, founding: TenantRow, act: RootRotation) -> None:
+    """Raise Refusal BAD_ROOT_SIGNATURES unless enough present root keys, and every new one, consent."""
+    good = _consents(tables, body, [*founding.root_keys, *act.root_keys], founding.root_epoch)
+    if not {signing.kid_of(key) for key in act.root_keys} <= good:
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "each new root key must sign the act, to show that it is held")
     present = {signing.kid_of(key) for key in founding.root_keys}
     if len(good & present) < founding.root_threshold:
         got = f"got {len(good & present)} good signatures of present root keys, want {founding.root_threshold}"
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, got)
-    if founding.next_root_digests not in ((), act.next_root_digests):
-        want = "present root keys cannot change the commitment to the next ones: repeat it, or sign with the next keys"
+    if not founding.next_root_digests:
+        return
+    if act.next_root_digests != founding.next_root_digests or act.root_threshold != founding.root_threshold:
+        want = (
+            "present root keys cannot change the next ones or their threshold: repeat both, or sign with the next keys"
+        )
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, want)
 
 
@@ -214,16 +245,16 @@ def _check_consents(tables: Tables, body: RootAct) -> None:
     """Raise Refusal BAD_ROOT_SIGNATURES unless a threshold of present root keys signed the act."""
     _check_form(body, limits.ROOT_KEYS_MAX)
     founding = tables.tenant.rows[SINGLETON]
-    good = _consents(tables, body, founding.root_keys)
+    good = _consents(tables, body, founding.root_keys, founding.root_epoch)
     if len(good) < founding.root_threshold:
         got = f"got {len(good)} good signatures of root keys, want {founding.root_threshold}"
         raise Refusal(Reason.BAD_ROOT_SIGNATURES, got)
 
 
-def _consents(tables: Tables, body: RootAct, keys: Iterable[bytes]) -> set[bytes]:
+def _consents(tables: Tables, body: RootAct, keys: Iterable[bytes], epoch: int) -> set[bytes]:
     """Return the kids of those `keys` that signed the act. A bad signature does not count; the threshold decides."""
     by_kid = {signing.kid_of(key): key for key in keys}
-    message = signing.root_act_bytes(tables.genesis, tables.tenant.rows[SINGLETON].root_epoch, body.act)
+    message = signing.root_act_bytes(tables.genesis, epoch, body.act)
     return {one.kid for one in body.root_signatures if _is_good(by_kid.get(one.kid), message, one)}
 
 

@@ -301,7 +301,8 @@ def _next_root(tables: Tables, kid: bytes, body: RootRotated) -> Signer:
     """Return the next root key that submits its own rotation: the log has its digest, the act its key."""
     founding = next(iter(tables.tenant.rows.values()), None)
     schema = codec.current("RootRotation")
-    if founding is None or kid not in founding.next_root_digests or body.act[:32] != schema.sha256:
+    is_large = len(body.act) > limits.ROOT_ACT_BYTES_MAX  # it is read before any signature is checked
+    if founding is None or kid not in founding.next_root_digests or is_large or body.act[:32] != schema.sha256:
         raise Refusal(Reason.UNKNOWN_KEY)
     try:
         act: RootRotation = codec.decode(schema, body.act[32:])

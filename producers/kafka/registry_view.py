@@ -10,7 +10,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from processors.identity.following import FollowedRegistry
 from processors.intake.identify import Received
-from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER
+from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, kid_of
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from producers.home.clock import clock_ms
@@ -18,6 +18,7 @@ from producers.home.home import Home, TenantHome
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import headers_of
 from producers.kafka.followed_topic import CATCH_UP_SECONDS, FollowedTopic
+from schemas import limits
 from schemas.events.keys import KeyRotated
 from schemas.records import SignedEvent
 from schemas.rows import KeyRow, ResourceRow, SessionRow
@@ -194,14 +195,22 @@ class RegistryView:
     def _follow(self, key: bytes, received: Received, at: int | None) -> None:
         try:
             with self._writing:
-                body = self._followed.follow(received)
+                event = self._followed.follow(received)
         except Refusal as refusal:
             # The record changes nothing, as on the log; earlier records stay trusted.
             name = key.decode(errors="backslashreplace")
             log.warning("%s: %s is not followed: %s %s", self._topic.name, name, refusal.reason, refusal.detail)
         else:
-            if isinstance(body, KeyRotated) and at is not None:
-                self._rotated[body.kid] = at
+            if event is not None and isinstance(event.body, KeyRotated) and at is not None:
+                self._note_rotation(event.body, at, event.header.issued_at)
+
+    def _note_rotation(self, body: KeyRotated, at: int, issued_at: int) -> None:
+        """Take note of when a key was rotated; not of a rotation of its X25519 half alone, which ends no key.
+
+        A copy of the event, appended later, makes the time no later: its signer has signed when it was issued.
+        """
+        if kid_of(body.key.ed25519) != body.kid:
+            self._rotated[body.kid] = min(at, issued_at + limits.ISSUED_BEHIND_MS_MAX)
 
     def _warn_of_sessions(self) -> None:
         if not self._warned:

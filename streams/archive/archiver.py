@@ -21,6 +21,7 @@ from streams.archive.log_source import Consumers, LogSource
 from streams.archive.marks import STORED, ArchiveMark, check_not_shorter
 from streams.archive.registered import RegisteredKeys
 from streams.archive.store import Store
+from streams.history.set_aside import NOTHING, SetAside
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +49,16 @@ class Archiver:
         self._bounds = {"bytes_max": segment_bytes, "entries_max": segment_entries}
         self.end = self._stored_end()
 
-    def run_once(self, consumers: Consumers) -> int:
-        """Archive all committed entries behind the end of the archive; return how many.
+    def run_once(self, consumers: Consumers, set_aside: SetAside = NOTHING) -> int:
+        """Archive all committed entries behind the end of the archive, but those `set_aside`; return how many.
 
         Raises:
-            SegmentError: the log does not continue the archive, or a segment does not read back as it was stored.
+            SegmentError: a monitor's entry does not continue the archive, or a segment does not read back as stored.
             StoreError: the store does not take a segment; those before stay.
             LogLostError, UnknownSignerError, ReadTimeoutError, KafkaException: the log cannot be read on.
         """
         before = self.end.next_index
-        source = LogSource(consumers, self.owner, self._registry)
+        source = LogSource(consumers, self.owner, self._registry, set_aside)
         writer = None
         records = source.records(self.end)
         try:
@@ -74,7 +75,7 @@ class Archiver:
         if writer is not None:
             self._store_segment(writer)
         self._mark()
-        source.check_signers(self.end.next_index)
+        source.check_left_out(self.end.next_index)
         if source.gone:
             log.warning(
                 "%s: %d records of intake were gone before they were archived; their leaves are kept, and what they "

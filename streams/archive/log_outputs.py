@@ -18,37 +18,61 @@ from processors.evidence.archive.contents import output_leaf, outputs_root
 from processors.evidence.archive.segment import OUTPUT_TOPICS, PARTITIONS, Owner, StoredOutput
 from processors.evidence.archive.signers import MonitorKeys
 from processors.proof.merkle import EMPTY_ROOT
-from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofError, Proof
+from processors.proof.signing import KID_HEADER, PROOF_FIXED_BYTES, PROOF_HEADER, MalformedProofError, Proof
 from producers.kafka.consuming import ReadPosition, ReadTimeoutError, headers_of, take
 from schemas import codec
 from schemas.records import AuditEntry
 from streams.archive.registered import IDLE_SECONDS
+from streams.history.set_aside import NOTHING, SetAside, offsets_of
 
 Headers = Sequence[tuple[str, bytes | None]]
 AHEAD_BYTES_MAX = 8 * 1024 * 1024  # of one partition that waits for the others
+CLAIM_BYTES = 1024  # about what the objects of one waiting record take beside its bytes
 
 
 class _Claimed(NamedTuple):
-    """A record that says of itself that it is an output of an entry."""
+    """A record that says of itself that it is an output of an entry; of its headers only these two are kept."""
 
     stored: StoredOutput
-    headers: Headers
+    kid: bytes
+    proof: Proof
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its topic and partition."""
+        return self.stored.topic, self.stored.partition
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in memory."""
+        return len(self.stored.value) + len(self.kid) + PROOF_FIXED_BYTES + len(self.proof.path) + CLAIM_BYTES
 
 
 class OutputsReader:
     """The outputs of one tenant's log from some offsets on up to the present ends. Entries are asked for in order."""
 
     def __init__(
-        self, consumer: Consumer, owner: Owner, keys: MonitorKeys, *, starts: Sequence[int], ends: Sequence[int]
+        self,
+        consumer: Consumer,
+        owner: Owner,
+        keys: MonitorKeys,
+        *,
+        starts: Sequence[int],
+        ends: Sequence[int],
+        set_aside: SetAside = NOTHING,
     ) -> None:
-        """`starts` and `ends` are offsets as in a segment's `next_offsets`. The consumer is assigned until `close`."""
+        """`starts` and `ends` are offsets as in a segment's `next_offsets`. The consumer is assigned until `close`.
+
+        Records that are `set_aside` are read past.
+        """
         self._consumer, self._owner, self._keys = consumer, owner, keys
         self._origin = _varint_text(owner.origin)
         self._names = {topic.of(owner.tenant): kind for kind, topic in enumerate(OUTPUT_TOPICS)}
         self._claimed: dict[int, list[_Claimed]] = {}  # by audit index
         self._last = dict.fromkeys(PARTITIONS, -1)  # the audit index of each partition's last record
-        self._sizes = dict.fromkeys(PARTITIONS, 0)  # bytes that wait
+        self._sizes = dict.fromkeys(PARTITIONS, 0)  # bytes that wait, see `_Claimed.size`
         self._ends = {place: ends[at] for place, at in PARTITIONS.items()}
+        self._aside = {(kind, at): offsets_of(set_aside, OUTPUT_TOPICS[kind], at) for kind, at in PARTITIONS}
         self._positions = {place: ReadPosition(starts[at]) for place, at in PARTITIONS.items()}
         self._paused: set[tuple[int, int]] = set()
         self._asked = 0  # records of earlier entries are not kept
@@ -66,6 +90,7 @@ class OutputsReader:
         """
         self._asked = entry.index
         if entry.outputs == EMPTY_ROOT:
+            self._forget(entry.index)
             return ()
         until = time.monotonic() + IDLE_SECONDS
         while (found := self._matching(entry, head)) is None:
@@ -103,25 +128,32 @@ class OutputsReader:
         return self._positions[place].offset >= self._ends[place]
 
     def _drop_foreign(self, index: int) -> None:
-        """Drop records that claim this entry or a later one, and that no monitor signed."""
+        """Drop records that claim this entry or a later one: those that no monitor signed, and second copies."""
         last, sizes = dict.fromkeys(PARTITIONS, -1), dict.fromkeys(PARTITIONS, 0)
         for at in sorted(self._claimed):
-            kept = [one for one in self._claimed[at] if at < index or self._is_signed(one)]
-            self._claimed[at] = kept
-            for one in self._claimed[at]:
-                sizes[one.stored.topic, one.stored.partition] += len(one.stored.value)
-            last.update({(one.stored.topic, one.stored.partition): at for one in kept})
+            kept = self._claimed[at] if at < index else self._signed_once(self._claimed[at])
+            if kept:
+                self._claimed[at] = kept
+            else:
+                del self._claimed[at]
+            for one in kept:
+                sizes[one.place] += one.size
+                last[one.place] = at
         self._last, self._sizes = last, sizes
 
-    def _is_signed(self, one: _Claimed) -> bool:
-        leaf = output_leaf(one.stored, self._owner)
-        kid, proof = proof_in(one.headers)
-        return leaf is not None and proof is not None and self._keys.signed(leaf, kid, proof)
+    def _signed_once(self, claimed: Sequence[_Claimed]) -> list[_Claimed]:
+        """Return the records that a monitor signed; of equal ones in a partition the first, the rest are copies."""
+        first: dict[tuple[tuple[int, int], bytes], _Claimed] = {}
+        for one in claimed:
+            leaf = output_leaf(one.stored, self._owner)
+            if leaf is not None and (one.place, leaf) not in first and self._keys.signed(leaf, one.kid, one.proof):
+                first[one.place, leaf] = one
+        return list(first.values())
 
     def _forget(self, index: int) -> None:
-        """Forget the outputs of an entry and of those before, and let partitions that waited go on."""
+        """Forget the outputs of an entry, and let partitions that waited go on."""
         for one in self._claimed.pop(index, ()):
-            self._sizes[one.stored.topic, one.stored.partition] -= len(one.stored.value)
+            self._sizes[one.place] -= one.size
         for place in [p for p in self._paused if self._sizes[p] < AHEAD_BYTES_MAX // 2]:
             self._paused.discard(place)
             self._consumer.resume([self._partition(place)])
@@ -134,7 +166,7 @@ class OutputsReader:
         messages = take(self._consumer, 512, 0.1)
         for message in messages:
             place = self._names[message.topic() or ""], message.partition() or 0
-            if self._positions[place].note(message):
+            if self._positions[place].note(message) and message.offset() not in self._aside[place]:
                 self._keep(place, message)
         return bool(messages)
 
@@ -143,11 +175,14 @@ class OutputsReader:
         index = self._index_in(value)
         if index is None or index < self._asked:
             return
+        kid, proof = proof_in(headers_of(message))
+        if proof is None:
+            return
         kind, partition = place
-        stored = StoredOutput(kind, partition, message.offset() or 0, value)
-        self._claimed.setdefault(index, []).append(_Claimed(stored, headers_of(message)))
+        one = _Claimed(StoredOutput(kind, partition, message.offset() or 0, value), kid, proof)
+        self._claimed.setdefault(index, []).append(one)
         self._last[place] = index
-        self._sizes[place] += len(value)
+        self._sizes[place] += one.size
         if self._sizes[place] > 4 * AHEAD_BYTES_MAX:  # no honest partition is so far ahead
             self._drop_foreign(self._asked)
         if self._sizes[place] > AHEAD_BYTES_MAX and place not in self._paused and not self._is_read(place):
@@ -174,8 +209,7 @@ class OutputsReader:
 
 def _order(head: bytes, one: _Claimed) -> tuple[bool, int]:
     """Return the place of an output in its entry: outputs under an earlier head than the entry's come first."""
-    _, proof = proof_in(one.headers)
-    return (True, -1) if proof is None else (proof.signature == head, proof.leaf_index)
+    return one.proof.signature == head, one.proof.leaf_index
 
 
 @functools.cache

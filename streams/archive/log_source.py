@@ -14,6 +14,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from processors.evidence.archive.bodies import kind_of, signed_leaf
+from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.contents import ArchiveEnd
 from processors.evidence.archive.segment import (
     AUDIT_PLACE,
@@ -25,9 +26,9 @@ from processors.evidence.archive.segment import (
     Owner,
 )
 from processors.evidence.archive.signers import MonitorKeys
-from processors.evidence.archive.writing import LogRecord
+from processors.evidence.archive.writing import LogEnd, LogRecord
 from processors.intake.identify import Received
-from processors.proof.signing import INTAKE_PARTITION
+from processors.proof.signing import INTAKE_PARTITION, Proof
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import (
     FETCH_BOUNDS,
@@ -44,6 +45,7 @@ from schemas.topics import AUDIT, INTAKE, reader_group
 from schemas.words import Outcome
 from streams.archive.log_outputs import OutputsReader, proof_in
 from streams.archive.registered import IDLE_SECONDS, RegisteredKeys
+from streams.history.set_aside import NOTHING, SetAside, offsets_of
 
 log = logging.getLogger(__name__)
 
@@ -118,18 +120,38 @@ class UnknownSignerError(StoppedError):
 class LogSource:
     """One tenant's log, from the end of its archive on.
 
-    A registration that intake no longer has is taken from the registry topic.
+    Any writer of the topic can append a monitor's entry again. So only the entry that goes on behind the one before is
+    the log's; each other record is foreign, and is left out. A registration that intake no longer has is taken from the
+    registry topic.
     """
 
-    def __init__(self, consumers: Consumers, owner: Owner, registry: RegisteredKeys) -> None:
+    def __init__(
+        self, consumers: Consumers, owner: Owner, registry: RegisteredKeys, set_aside: SetAside = NOTHING
+    ) -> None:
+        """Records that are `set_aside` are read past, and count as nothing."""
         self._consumers, self._owner, self._registry = consumers, owner, registry
         self._keys = MonitorKeys(owner, functools.lru_cache(maxsize=64)(self._monitor_key))
-        self.foreign = 0  # records of the audit topic that no monitor signed
+        self._set_aside = set_aside
+        self._log = LogEnd(0, b"")
+        self.foreign = 0  # records of the audit topic that are not this log's
         self.gone = 0  # intake records that retention had removed
         self._unsigned = -1  # the highest index of an entry of this log by an unknown key
+        self._apart = -1  # the highest index of an entry that a monitor signed, and that was left out
 
-    def check_signers(self, next_index: int) -> None:
-        """Raise UnknownSignerError if the log has an entry behind the archive by a key that is not known."""
+    def check_left_out(self, next_index: int) -> None:
+        """Check the entries that were left out, once all others are archived: none may lie behind the archive.
+
+        Raises:
+            SegmentError: OTHER_HEAD; a monitor's key signed one that does not go on where the archive ends.
+            UnknownSignerError: a key that is not known signed one.
+        """
+        if self._apart >= next_index:
+            detail = (
+                f"a monitor's key signed entry {self._apart}, which does not go on where the archive ends: records of "
+                "the log are lost, or a thief of the key wrote some; `macaw audit foreign` names those, see "
+                "docs/incidents.md"
+            )
+            raise SegmentError(ArchiveCode.OTHER_HEAD, detail, index=next_index)
         if self._unsigned >= next_index:
             raise UnknownSignerError(
                 f"{UnknownSignerError.code}: entry {next_index} of {self._owner.origin} is signed by a key that the "
@@ -157,12 +179,19 @@ class LogSource:
         starts = [max(first, at) for (first, _), at in zip(bounds, end.next_offsets, strict=True)]
         intake = _IntakeReader(consumers.intake, self._owner, starts[INTAKE_PLACE], bounds[INTAKE_PLACE])
         outputs = OutputsReader(
-            consumers.outputs, self._owner, self._keys, starts=starts, ends=[last for _, last in bounds]
+            consumers.outputs,
+            self._owner,
+            self._keys,
+            starts=starts,
+            ends=[last for _, last in bounds],
+            set_aside=self._set_aside,
         )
+        aside = offsets_of(self._set_aside, AUDIT)
+        self._log = LogEnd(end.next_index, end.leaf)
         audit = read_to(consumers.audit, TopicPartition(AUDIT.of(tenant), 0, start), high, idle_seconds=IDLE_SECONDS)
         try:
             for message in audit:
-                record = self._record(message, intake, outputs)
+                record = None if message.offset() in aside else self._record(message, intake, outputs)
                 if record is not None:
                     yield record
         finally:
@@ -171,7 +200,7 @@ class LogSource:
             outputs.close()
 
     def _record(self, message: Message, intake: _IntakeReader, outputs: OutputsReader) -> LogRecord | None:
-        """Return an entry with all that belongs to it, None for a record that no monitor of this log signed."""
+        """Return the next entry with all that belongs to it, None for a record that is not the log's."""
         value = message.value() or b""
         headers = headers_of(message)
         kid, proof = proof_in(headers)
@@ -180,13 +209,10 @@ class LogSource:
         except codec.SchemaError:
             self._note_foreign(message)
             return None
-        if proof is None or entry.origin != self._owner.origin:
+        if proof is None or entry.origin != self._owner.origin or not self._is_next(entry, value, kid, proof):
             self._note_foreign(message)
             return None
-        if not self._keys.signed_entry(value, kid, proof):
-            self._unsigned = max(self._unsigned, entry.index)
-            self._note_foreign(message)
-            return None
+        self._log.take(entry, value)
         sources = dict(headers)
         _, appended = message.timestamp()
         record = LogRecord(
@@ -201,6 +227,18 @@ class LogSource:
         )
         self._add_event(record, intake)
         return record
+
+    def _is_next(self, entry: AuditEntry, value: bytes, kid: bytes, proof: Proof) -> bool:
+        """Return True if a monitor signed an entry, and it goes on behind the last one."""
+        if entry.index < self._log.index:
+            return False
+        if not self._keys.signed_entry(value, kid, proof):
+            self._unsigned = max(self._unsigned, entry.index)
+            return False
+        if not self._log.is_next(entry):
+            self._apart = max(self._apart, entry.index)
+            return False
+        return True
 
     def _add_event(self, record: LogRecord, intake: _IntakeReader) -> None:
         """Add the intake record of an entry, and the ruling that it names."""
@@ -228,7 +266,7 @@ class LogSource:
         self.foreign += 1
         if self.foreign <= TOLD_MAX:
             log.warning(
-                "%s: the record at offset %d is not an entry of this log that its monitor signed; it is not archived: "
+                "%s: the record at offset %d is not the log's next entry, signed by its monitor; it is not archived: "
                 "another program writes there, and `macaw topic check` shows the access rules",
                 message.topic(),
                 message.offset(),

@@ -44,7 +44,10 @@ class ObjectStore:
         try:
             self._client: Any = boto3.client("s3", config=config)
         except (BotoCoreError, ValueError) as exc:
-            raise StoreError(f"{self.name} cannot be opened: {exc}; set AWS_REGION and credentials") from exc
+            why = type(exc).__name__  # its text may hold the credentials in AWS_ENDPOINT_URL
+            raise StoreError(
+                f"{self.name} cannot be opened: {why}; check AWS_REGION, AWS_ENDPOINT_URL and the credentials"
+            ) from None
 
     def check_conditions(self) -> None:
         """Raise StoreError if the store writes over an object although the condition forbids it.
@@ -93,9 +96,9 @@ class ObjectStore:
         except ClientError as exc:
             if _code(exc) in _TAKEN:
                 return False
-            raise self._failed(f"does not take {name}", exc) from exc
+            raise self._failed(f"does not take {name}", exc) from None
         except BotoCoreError as exc:
-            raise self._failed(f"does not take {name}", exc) from exc
+            raise self._failed(f"does not take {name}", exc) from None
         return True
 
     def _read(self, name: str, bytes_max: int) -> bytes:
@@ -112,9 +115,9 @@ class ObjectStore:
                 raise SegmentError(ArchiveCode.LOST_SEGMENT, "it is not there any more", segment=name) from exc
             if _code(exc) == "InvalidRange":  # an object of no bytes has no first byte
                 return b""
-            raise self._failed(f"does not give {name}", exc) from exc
+            raise self._failed(f"does not give {name}", exc) from None
         except BotoCoreError as exc:
-            raise self._failed(f"does not give {name}", exc) from exc
+            raise self._failed(f"does not give {name}", exc) from None
 
     def _listed(self) -> Iterator[tuple[str, int]]:
         """Yield (name, size) of each object below the prefix that is not a probe."""
@@ -130,7 +133,7 @@ class ObjectStore:
                     if not name.startswith(PROBE):
                         yield name, one["Size"]
         except (ClientError, BotoCoreError) as exc:
-            raise self._failed("cannot be listed", exc) from exc
+            raise self._failed("cannot be listed", exc) from None
 
     def _failed(self, what: str, exc: ClientError | BotoCoreError) -> StoreError:
         """Return the error without the request, which may hold credentials."""

@@ -118,6 +118,6 @@ class ArchiveProcess:
         is_due = time.monotonic() - tenant.last_round >= self._segment_seconds or lag >= SEGMENT_ENTRIES
         if lag == 0 or not (is_due or at_once):
             return
-        count = archiver.run_once(self._consumers)
+        count = archiver.run_once(self._consumers, self._home.tenant(name).set_aside)
         tenant.last_round = time.monotonic()
         log.info("%s: %d entries archived, up to entry %d", name, count, archiver.end.next_index - 1)

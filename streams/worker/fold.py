@@ -120,7 +120,7 @@ class TenantFold:
                     raise
                 break  # the records before it are sent first
             try:
-                key = self.signatory.sign_for(tables, received.offset)
+                key = self.signatory.sign_for(tables, received.offset, new[-1].value)
             except DecisionKeyError:
                 tables.undo_to(mark)
                 tables.next_index, tables.prev, tables.now = tail

@@ -168,6 +168,14 @@ def test_a_key_moves_to_a_token_and_stays_there(known: Path, capsys: Shown, soft
     assert folder.key("admin")
 
 
+def test_a_move_to_where_a_key_lies_is_told(known: Path, capsys: Shown) -> None:
+    text = (known / ".macaw" / "tenants" / "acme" / "admin.key").read_bytes()
+    ran = run(capsys, "key", "move", "admin", "--to", "file")
+    assert ran.status == 0
+    assert "admin lies in file already: nothing was changed" in ran.err
+    assert (known / ".macaw" / "tenants" / "acme" / "admin.key").read_bytes() == text
+
+
 def test_no_key_command_shows_a_secret(
     known: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, softhsm: SoftHSM
 ) -> None:

@@ -193,3 +193,16 @@ def test_a_registration_is_looked_for_a_bounded_way_ahead():
     log = signed(SmallLog.of(world), OLD, OLD, NEW)
 
     assert told(log) == ("BAD_SIG", 2)
+
+
+def test_the_key_to_come_registers_nobody_but_a_monitor_in_a_stretch():
+    """An entry that says so is its own lie: the registration is refused while no key is live."""
+    world = World.founded("agent in a stretch")
+    world.revoke("monitor")
+    world.send(world.registration("agent", "sneaked"), world.admin)
+    world.register("monitor", "monitor", keys=keys_of(NEW))
+    log = signed(SmallLog.of(world), OLD, OLD, NEW)
+    assert told(log) == ("UNWITNESSED", None)
+    lied = log.resign(2, by=key(world, NEW), outcome="accepted", reason="").relinked(3, by=key(world, NEW))
+
+    assert told(lied) == ("KEY_NOT_VALID", 2)

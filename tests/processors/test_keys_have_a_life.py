@@ -6,6 +6,7 @@ import pytest
 
 from processors.identity.following import follow
 from processors.identity.keys import decision_keys
+from processors.identity.roots import recovery_epoch
 from processors.proof import signing
 from processors.proof.signing import VerifiedHeads
 from schemas import limits
@@ -264,24 +265,50 @@ def test_a_new_root_key_shows_that_it_is_held(world):
 
 
 def test_a_thief_of_all_present_roots_is_put_out_by_the_next_ones(world):
-    """Present keys cannot change the commitment; the next keys recover, and commit to further ones."""
-    thief = [keys_of("thief")]
-    for digests in ((), (keys_of("thief's next").kid,), world.founding.next_root_digests[:2]):
-        assert said(rotated(world, thief, world.roots, next_digests=digests)) == "BAD_ROOT_SIGNATURES"
-    assert rotated(world, thief, world.roots).says == ("accepted", "")
-
+    """Present keys change neither the commitment nor its threshold, and cannot outrun a recovery that was signed."""
+    committed = world.founding.next_root_digests
+    thief, again = ([keys_of(name, i) for i in range(3)] for name in ("thief", "thief again"))
+    for digests in ((), tuple(keys_of("thief's next", i).kid for i in range(3)), committed[:2]):
+        assert said(rotated(world, thief, world.roots, threshold=2, next_digests=digests)) == "BAD_ROOT_SIGNATURES"
+    for threshold in (1, 3):
+        assert said(rotated(world, thief, world.roots, threshold=threshold)) == "BAD_ROOT_SIGNATURES"
     nexts = [keys_of("next", i) for i in range(3)]
     owner = Actor("root", "root", nexts[0])
     further = tuple(keys_of("further", i).kid for i in range(2))
-    assert rotated(world, nexts, [], threshold=2, submitter=owner, next_digests=further, epoch=1).says == (
-        "accepted",
-        "",
-    )
-    assert (
-        said(world.send(world.admin_removal("admin", [Actor("root", "root", thief[0])], epoch=2), owner))
-        == "BAD_ROOT_SIGNATURES"
-    )
+    recovery = world.root_rotation(nexts, [], threshold=2, next_digests=further, epoch=recovery_epoch(committed))
+    for before, after in ((world.roots, thief), ([Actor("root", "root", keys) for keys in thief], again)):
+        assert rotated(world, after, before, threshold=2).says == ("accepted", "")
+
+    assert world.send(recovery, owner).says == ("accepted", "")
+    late = world.admin_removal("admin", [Actor("root", "root", keys) for keys in again])
+    assert said(world.send(late, owner)) == "BAD_ROOT_SIGNATURES"
+    assert said(world.send(recovery, owner)) == "BAD_ROOT_SIGNATURES"  # the commitment that it stood under is gone
     assert world.tables.tenant.rows[b"-"].next_root_digests == further
+    follows(world)
+
+
+def test_one_stolen_next_key_recovers_nothing(world):
+    """The threshold of the founding holds for the next keys, whatever the present ones do."""
+    committed = world.founding.next_root_digests
+    one = keys_of("next", 0)
+    alone = world.root_rotation([one], [], threshold=1, next_digests=(), epoch=recovery_epoch(committed))
+    mixed = world.root_rotation([one], world.roots[:1], threshold=1, next_digests=(), epoch=recovery_epoch(committed))
+    for act in (alone, mixed):
+        assert said(world.send(act, Actor("root", "root", one))) == "BAD_ROOT_SIGNATURES"
+
+
+def test_an_act_counts_once(world):
+    """One root key that never signed it could submit it again years later, when an admin of that name is back."""
+    second = keys_of("second")
+    add = world.admin_addition(world.offer(second, "admin", "second"), world.roots[:2])
+    assert world.send(add, world.roots[0]).says == ("accepted", "")
+    remove = world.admin_removal("second", world.roots[:2])
+    assert world.send(remove, world.roots[0]).says == ("accepted", "")
+    back = world.admin_addition(world.offer(keys_of("second again"), "admin", "second"), world.roots[:2])
+    assert world.send(back, world.roots[0]).says == ("accepted", "")
+
+    assert said(world.send(remove, world.roots[2])) == "BAD_ROOT_SIGNATURES"
+    assert keys_of("second again").kid in world.tables.principals.rows[b"second"].kids
     follows(world)
 
 
@@ -321,12 +348,14 @@ def test_a_founding_commits_to_a_whole_threshold_or_to_nothing(digests):
 
 def test_a_rotation_is_not_played_back(world):
     """The epoch stands under every signature."""
-    first = world.root_rotation([keys_of("a")], world.roots[:2], next_digests=world.founding.next_root_digests)
+    new = [keys_of("a"), keys_of("b")]
+    digests = world.founding.next_root_digests
+    first = world.root_rotation(new, world.roots[:2], threshold=2, next_digests=digests)
     assert world.send(first, world.roots[0]).says == ("accepted", "")
-    back = world.root_rotation([r.keys for r in world.roots], [Actor("root", "root", keys_of("a"))], threshold=2,
-                               next_digests=world.founding.next_root_digests, epoch=1)  # fmt: skip
-    world.send(back, Actor("root", "root", keys_of("a")))
-    assert said(world.send(first, Actor("root", "root", keys_of("a")))) in {"BAD_ROOT_SIGNATURES", "KEY_TAKEN"}
+    held = [Actor("root", "root", keys) for keys in new]
+    back = world.root_rotation([r.keys for r in world.roots], held, threshold=2, next_digests=digests)
+    assert said(world.send(back, held[0])) == "KEY_TAKEN"  # a root key that was put out does not come back
+    assert said(world.send(first, held[0])) == "BAD_ROOT_SIGNATURES"
 
 
 # ---- no decision key

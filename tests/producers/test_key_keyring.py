@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from processors.proof.sealing import SealingKey
 from producers.home.keys import KeyPair
-from producers.home.keystores import keyring_store
+from producers.home.keystores import keyring_store, stores
 from producers.home.keystores.errors import KeyFileError, KeyringError
 from producers.home.keystores.keyring_store import SERVICE
-from producers.home.keystores.stores import KeyStores
+from producers.home.keystores.stores import NEW, OLDER, KeyStores
 
 
 @pytest.fixture
@@ -51,6 +52,132 @@ def test_a_key_moves_there_and_back(keyring_service: object, keys: KeyStores, pa
     keys.move(path, "file")
     assert keys.load(path) == pair
     assert keyring.get_password(SERVICE, entry) is None
+
+
+def entries() -> set[str]:
+    """Return the names of all entries in the keyring."""
+    import secretstorage
+
+    collection = secretstorage.get_default_collection(secretstorage.dbus_init())
+    return {item.get_attributes()["username"] for item in collection.search_items({"service": SERVICE})}
+
+
+def entry_of(path: Path) -> str:
+    return str(json.loads(path.read_text())["entry"])
+
+
+def beside(path: Path) -> tuple[Path, Path]:
+    return path.with_name(path.name + NEW), path.with_name(path.name + OLDER)
+
+
+def prepared(keys: KeyStores, path: Path) -> KeyPair:
+    """Keep a successor of the sealing half, as `rotate_sealing` does before it asks the log."""
+    fresh = KeyPair(keys.load(path).signing, SealingKey.from_secret(os.urandom(32)))
+    keys.put(beside(path)[0], fresh, keys.facts(path).store)
+    return fresh
+
+
+def test_a_move_to_where_a_key_lies_changes_nothing(keyring_service: object, keys: KeyStores, path: Path) -> None:
+    made, text = keys.create(path, "agent"), path.read_bytes()
+    for _ in range(2):
+        keys.move(path, "keyring")
+        assert keys.load(path) == made
+    assert path.read_bytes() == text
+    assert entries() == {entry_of(path)}
+
+
+def test_no_entry_is_written_over_by_the_same_key(keyring_service: object, keys: KeyStores, path: Path) -> None:
+    """Its label and its kid are the same: the name of the entry is another."""
+    made = keys.create(path, "agent")
+    ring = keyring_store.SystemKeyring()
+    texts = [path.read_bytes(), ring.put(made, "acme/agents/shopper"), ring.put(made, "acme/agents/shopper")]
+    assert len({json.loads(text)["entry"] for text in texts}) == 3
+    ring.forget(texts[1])
+    assert keys.load(path) == made
+
+
+def test_an_entry_that_does_not_come_back_is_not_left(
+    keyring_service: object, keys: KeyStores, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> KeyPair:
+        raise KeyringError("not to be had")
+
+    monkeypatch.setattr(keyring_store.SystemKeyring, "load", fails)
+    with pytest.raises(KeyringError, match="not to be had"):
+        keys.create(path, "agent")
+    assert entries() == set()
+    assert not path.exists()
+
+
+def test_entries_named_without_a_random_end_are_still_read(
+    keyring_service: object, keys: KeyStores, path: Path
+) -> None:
+    import keyring
+
+    made = keys.create(path, "agent")
+    entry = entry_of(path)
+    old = entry.rpartition(" ")[0]
+    keyring.set_password(SERVICE, old, keyring.get_password(SERVICE, entry) or "")
+    keyring.delete_password(SERVICE, entry)
+    path.write_text(path.read_text().replace(entry, old))
+    assert keys.load(path) == made
+    keys.move(path, "keyring")
+    assert keys.load(path) == made
+
+
+def test_rotations_one_after_another_keep_the_key(keyring_service: object, keys: KeyStores, path: Path) -> None:
+    """Until the log has heard of the successor, the key is the one before; a refused successor goes alone."""
+    keys.create(path, "tool")
+    new, older = beside(path)
+    for _ in range(3):
+        now = keys.load(path)
+        fresh = prepared(keys, path)
+        assert keys.load(path) == now
+        keys.succeed(path)
+        assert keys.load(path) == fresh
+        assert keys.load(older) == now
+        assert entries() == {entry_of(path), entry_of(older)}  # what was older before is gone
+        assert not new.exists()
+    before = keys.load(path)
+    prepared(keys, path)
+    refused = entry_of(new)
+    keys.discard(new)
+    assert keys.load(path) == before
+    assert entries() == {entry_of(path), entry_of(older)}
+    assert refused not in entries()
+
+
+def test_the_half_from_before_leaves_the_keyring(
+    keyring_service: object, keys: KeyStores, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.create(path, "tool")
+    fresh = prepared(keys, path)
+    keys.succeed(path)
+    assert len(keys.load(path).others()) == 2
+    monkeypatch.setattr(stores, "OLDER_SECONDS", -1)
+    assert [one.public for one in keys.load(path).others()] == [fresh.sealing.public]
+    assert not beside(path)[1].exists()
+    assert entries() == {entry_of(path)}
+
+
+@pytest.mark.parametrize("end", [NEW, OLDER])
+def test_what_a_key_file_names_is_not_forgotten_with_the_file_beside_it(
+    keyring_service: object, keys: KeyStores, path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """As when a rotation was killed between its two steps, or files were made before entries had a random end."""
+    made = keys.create(path, "tool")
+    other = path.with_name(path.name + end)
+    other.hardlink_to(path)
+    monkeypatch.setattr(stores, "OLDER_SECONDS", -1)
+    keys.load(path).others()
+    keys.discard(other)
+    assert not other.exists()
+    assert keys.load(path) == made
+    other.hardlink_to(path)
+    keys.move(path, "file")
+    assert keys.load(other) == made
+    keys.discard(other)
+    assert entries() == set()
 
 
 def test_replaced_and_discarded_keys_leave_the_keyring(keyring_service: object, keys: KeyStores, path: Path) -> None:

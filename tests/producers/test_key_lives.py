@@ -12,10 +12,14 @@ import pytest
 from macaw.cli import main
 from macaw.installation.development import open_person_session
 from macaw.installation.registrations import register_with_admin
+from macaw.installation.rotation import rotate_sealing
 from macaw.installation.tenancy import publish_policies, register_agent, renew_enrolment, revoke_principal
 from producers.client import Client, DeniedError
+from producers.home.keys import KeyPair
 from producers.home.keystores import token_session
+from producers.home.keystores.stores import NEW
 from producers.home.keystores.token_store import TokenSigningKey
+from producers.kafka.outcomes import RefusedError
 from producers.tools import tool
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import build_fold
@@ -119,6 +123,33 @@ def call(here: Installation, bank: Bank, amounts: list[int]) -> None:
             assert person.invoke("tool:bank/pay", {"amount": 10 * amount}) == {"paid": 10 * amount}
         with pytest.raises(DeniedError):
             agent.invoke("tool:bank/close", {})
+
+
+def test_a_key_in_the_keyring_is_rotated_twice_and_a_refusal_takes_its_successor_alone(
+    broker: BrokerInfo, tmp_path: Path, unique: str, keyring_service: object
+) -> None:
+    """Each half opens until the next one is in its place; the tool's calls go on, before and after the refusal."""
+    base, bank = configured(tmp_path / "home", {"default": "keyring"}), Bank()
+    with installed(broker, base, unique) as here:
+        home, folder = here.home, here.folder
+        register_agent(home, folder, "shopper", attributes={"roles": ["payer"]})
+        publish_policies(home, folder, [json.dumps(POLICY)], {})
+        with here.hosting("bank", bank), Client.connect(unique, "shopper", home=home) as agent:
+            path = folder.key_file("tool", "bank")
+            new, seen = path.with_name(path.name + NEW), [folder.keys.load(path).sealing.public]
+            for amount in (1, 2):
+                assert rotate_sealing(home, folder, path, reason="planned").new == folder.keys.load(path).kid
+                seen.append(folder.keys.load(path).sealing.public)
+                assert agent.invoke("tool:bank/pay", {"amount": amount}) == {"paid": amount}
+            folder.keys.put(new, KeyPair.generate(), "keyring")
+            with pytest.raises(RefusedError) as raised:
+                rotate_sealing(home, folder, path, reason="planned")
+            assert raised.value.reason == "WRONG_PRINCIPAL"
+            assert not new.exists()
+            assert folder.keys.load(path).sealing.public == seen[-1]
+            folder.keys.move(path, "keyring")
+            assert agent.invoke("tool:bank/pay", {"amount": 3}) == {"paid": 3}
+    assert len(set(seen)) == 3
 
 
 def test_a_monitor_whose_token_goes_signs_nothing_and_goes_on_when_it_is_back(

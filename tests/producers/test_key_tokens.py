@@ -122,6 +122,17 @@ def test_a_discarded_key_is_gone_from_the_token(hsm: KeyStores, path: Path) -> N
         hsm.load(path)
 
 
+def test_a_second_file_of_a_key_does_not_take_it_from_the_token(hsm: KeyStores, path: Path) -> None:
+    """As a copy of its file, with the ids in another spelling."""
+    made = hsm.create(path, "monitor")
+    copy = path.with_name("monitor.key.older")
+    copy.write_text(path.read_text().replace(entry := json.loads(path.read_text())["entry"], entry.upper()))
+    copy.chmod(0o600)
+    hsm.discard(copy)
+    assert not copy.exists()
+    assert hsm.load(path).kid == made.kid
+
+
 def test_what_cannot_be_written_leaves_no_key_on_the_token(
     hsm: KeyStores, path: Path, softhsm: SoftHSM, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,17 +9,16 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME
 
 from processors.effects import Output
 from processors.proof import signing
-from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
 from producers.home.keys import KeyPair
 from producers.kafka import registry_view
 from producers.kafka.registry_view import LATE_MS, ROTATED_MS, RegistryView
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
-from schemas import topics
+from schemas import limits, topics
 from schemas.events.keys import KeyRotated
 from schemas.records import Decision, PrincipalRevoked
 from tests.builders import keys_of
-from tests.producers.forging import record_of
+from tests.producers.forging import TwinTopic, record_of
 from tests.world import HOUR_MS, Office
 
 APPENDED, SENT = TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_CREATE_TIME
@@ -45,17 +44,23 @@ class RegistryRecord:
         return list(self.output.headers)
 
 
+class NothingNew(TwinTopic):
+    """A topic that has nothing to read on."""
+
+    def refresh(self, *, seconds: float = 0) -> None:
+        pass
+
+    freshen = refresh
+
+
 class FedRegistry(RegistryView):
     """A view that is given the registry of a world by hand."""
 
     def __init__(self, office: Office) -> None:
         self._world, self._fed = office.world, 0
         self._folded: Tables = office.world.fresh_tables()
-        self._tables: Tables = office.world.fresh_tables()
-        self._heads, self._rotated, self._topic = VerifiedHeads(), {}, "registry"
-
-    def refresh(self, *, seconds: float = 0) -> None:
-        """There is nothing to read on."""
+        self._begin(office.world.fresh_tables())
+        self._topic = NothingNew(office.world, topics.REGISTRY, self._fold)
 
     def feed(self, kind: int = APPENDED) -> None:
         """Follow what the world's records since the last call put into the registry."""
@@ -182,3 +187,32 @@ def test_a_rotation_that_the_log_refused_gives_no_grace_and_ends_nothing(clock: 
     scene.view._fold(RegistryRecord(output, (APPENDED, scene.now)))
     assert scene.accepts(by=scene.new, at=scene.now + HOUR_MS)
     assert not scene.accepts(by=keys_of("thief"), at=scene.now)
+
+
+def test_a_copy_of_the_rotation_that_is_appended_later_gives_no_more_time() -> None:
+    """Compaction drops the first one; the time at which its signer issued it stays."""
+    office = Office.opened("copied")
+    world, new = office.world, keys_of("next monitor")
+    begin = len(world.records)
+    offer = world.offer(new, "monitor", "monitor")
+    world.send(KeyRotated(kid=world.monitor.kid, key=offer, reason="planned"), world.admin)
+    view = FedRegistry(office)
+    for at, received in enumerate(world.records):
+        for output in world.fold_into(view._folded, received).of(topics.REGISTRY):
+            late = received.appended_at + (30 * 24 * HOUR_MS if at >= begin else 0)
+            view._fold(RegistryRecord(output, (APPENDED, late)))
+
+    assert view._rotated[world.monitor.kid] <= world.now + limits.ISSUED_BEHIND_MS_MAX
+
+
+def test_a_key_that_changes_its_own_sealing_half_is_not_one_that_was_rotated() -> None:
+    """It would count past its planned end."""
+    office = Office.opened("sealing")
+    world, tool = office.world, office.tool
+    both = KeyPair(tool.keys.signing, keys_of("fresh").sealing)
+    offer = world.offer(both, "tool", tool.principal_id)
+    assert world.send(KeyRotated(kid=tool.kid, key=offer, reason="daily"), tool).says == ("accepted", "")
+    view = FedRegistry(office)
+    view.feed()
+
+    assert view._rotated == {}

@@ -47,6 +47,7 @@ class Acts(EngineRules):
         offer = self._act(raw(body["act"]), "AdminAddition")["admin"]
         self._offered(offer, "admin", self.genesis)
         self._enter("admin", offer["principal_id"], raw(offer["ed25519"]), self.genesis, offer["x25519"])
+        self.epoch += 1
 
     def _AdminRemoved(self, _: Json, body: Json) -> None:  # noqa: N802
         self._consented(body, self._roots())
@@ -54,6 +55,7 @@ class Acts(EngineRules):
         if self.principals.get(act["principal_id"], {}).get("role") != "admin" or len(act["reason"]) > 1024:
             raise Refused("UNKNOWN_PRINCIPAL")
         self._end(act["principal_id"], act["kid"])
+        self.epoch += 1
 
     def _RootRotated(self, _: Json, body: Json) -> None:  # noqa: N802
         assert self.founding is not None
@@ -64,14 +66,17 @@ class Acts(EngineRules):
         if following:
             fits = fits and act["root_threshold"] <= len(set(following)) == len(following) <= 16
             fits = fits and all(len(one) == 64 and raw(one) not in new for one in following)
-        good = self._good(body, present | new)
-        if not fits or not set(new) <= good:
+        if not fits:
             raise Refused("BAD_ROOT_SIGNATURES")
         for key in new.values():
             good_point(key)
-        if sum(kid.hex() in committed for kid in good) < was["root_threshold"]:
-            keeps = not committed or following == was["next_root_digests"]
-            if len(good & set(present)) < was["root_threshold"] or not keeps:
+        again = int.from_bytes(digest(b"".join(map(raw, was["next_root_digests"])))[:8], "big") | 1 << 63
+        good = self._good(body, new, 32, again)
+        if sum(kid.hex() in committed for kid in good) < was["root_threshold"] or not set(new) <= good:
+            good = self._good(body, present | new, 32)
+            same = all(act[name] == was[name] for name in ("next_root_digests", "root_threshold"))
+            few = len(good & set(present)) < was["root_threshold"]
+            if few or not set(new) <= good or not (same or not committed):
                 raise Refused("BAD_ROOT_SIGNATURES")
         for kid in set(present) - set(new):
             self.keys[kid]["revoked"] = True
@@ -88,7 +93,7 @@ class Acts(EngineRules):
             if (
                 raw(offer["ed25519"]) != row["ed25519"]
                 or offer["principal_id"] != row["principal"]
-                or body["expires_at"]
+                or body["expires_at"] is not None
             ):
                 raise Refused("WRONG_PRINCIPAL")
             if offer["x25519"] == row["x25519"]:
@@ -99,7 +104,10 @@ class Acts(EngineRules):
         over = row is None or row["revoked"] or (row["expires"] is not None and self.now >= row["expires"])
         if by["role"] != "admin" or row is None or over or row["role"] in PROGRAMS | {"root", "admin"}:
             raise Refused("WRONG_PRINCIPAL")
-        if offer["principal_id"] != row["principal"] or (body["expires_at"] or 2**63) <= self.now:
+        if (
+            offer["principal_id"] != row["principal"]
+            or (2**63 if body["expires_at"] is None else body["expires_at"]) <= self.now
+        ):
             raise Refused("WRONG_PRINCIPAL")
         self._offered(offer, row["role"], self.genesis)
         self._free(raw(offer["ed25519"]))
@@ -124,10 +132,10 @@ class Acts(EngineRules):
         found: Json = datum
         return found
 
-    def _good(self, body: Json, keys: dict[bytes, bytes]) -> set[bytes]:
-        message = b"macaw/root/v1\n" + self.genesis + u(self.epoch, 8) + raw(body["act"])
+    def _good(self, body: Json, keys: dict[bytes, bytes], most: int = 16, epoch: int | None = None) -> set[bytes]:
+        message = b"macaw/root/v1\n" + self.genesis + u(self.epoch if epoch is None else epoch, 8) + raw(body["act"])
         consents = [(raw(one["kid"]), raw(one["signature"])) for one in body["root_signatures"]]
-        if len(consents) > 32 or any((len(kid), len(signature)) != (32, 64) for kid, signature in consents):
+        if len(consents) > most or any((len(kid), len(signature)) != (32, 64) for kid, signature in consents):
             raise Refused("BAD_ROOT_SIGNATURES")
         return {kid for kid, signature in consents if kid in keys and signed(keys[kid], message, signature)}
 

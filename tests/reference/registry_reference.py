@@ -170,6 +170,9 @@ class Registry(Acts):
         if by["role"] not in MAY_SIGN.get(kind, ()):
             raise Refused("WRONG_ROLE")
         self.now = now
+        remedy = kind in {"AdminAdded", "AdminRemoved", "RootRotated"} or body.get("role") == "monitor"
+        if self.founding is not None and not remedy and not self.decides():
+            raise Refused("NO_DECISION_KEY")
         getattr(self, f"_{kind}")(by, body)
 
     def _TenantFounded(self, _: Json, body: Json) -> None:  # noqa: N802

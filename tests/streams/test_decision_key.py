@@ -9,6 +9,7 @@ import pytest
 from processors.proof import signing
 from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, Proof
+from processors.step import step
 from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.events.keys import KeyRotated
@@ -231,3 +232,41 @@ def test_a_rolled_back_record_gives_its_key_back() -> None:
     fold.rollback()
     assert fold.fold(world.records[begin:]) == 2
     assert len(signers(world, fold.take(), home.keys)) == 2
+
+
+def kids_of(world: World, *held: KeyPair, restart_at: int | None = None) -> list[bytes]:
+    """Return the kid that signs each record, folded as a worker does that has these keys."""
+    signatory, tables, found = Signatory(DecisionKeys.of(*held)), world.fresh_tables(), []
+    for index, received in enumerate(world.records):
+        if index == restart_at:
+            signatory = Signatory(DecisionKeys.of(*held))
+        signatory.begin(tables)
+        entry = step(tables, received, world.heads)[-1].value
+        found.append(signatory.sign_for(tables, received.offset, entry).kid)
+        tables.commit()
+    return found
+
+
+@pytest.mark.parametrize("restart_at", [None, 3, 4])
+def test_a_key_that_ends_by_time_gives_way_to_one_that_lived_before(restart_at: int | None) -> None:
+    """Not to the one that this very record registers: no verifier would take it. A restart changes nothing."""
+    world, first, second, third = World.founded("by time"), keys_of("e1"), keys_of("m2"), keys_of("m3")
+    world.register("monitor", "monitor", keys=first, expires_at=world.now + HOUR_MS)
+    world.revoke("monitor", kid=world.monitor.kid)
+    world.register("monitor", "monitor", keys=second)
+    world.advance(HOUR_MS)
+    world.register("monitor", "monitor", keys=third)
+
+    assert kids_of(world, world.monitor.keys, first, second, third, restart_at=restart_at)[4] == second.kid
+
+
+@pytest.mark.parametrize("restart_at", [None, 2])
+def test_a_rotation_of_this_workers_key_is_signed_by_its_successor_beside_a_spare(restart_at: int | None) -> None:
+    """Another decision key that is live elsewhere does not stop the tenant here."""
+    world, spare, successor = World.founded("spare"), keys_of("spare"), keys_of("successor")
+    world.register("monitor", "monitor", keys=spare)
+    offer = world.offer(successor, "monitor", "monitor")
+    world.send(KeyRotated(kid=world.monitor.kid, key=offer, reason="planned"), world.admin)
+    world.register("agent", "bot")
+
+    assert kids_of(world, world.monitor.keys, successor, restart_at=restart_at)[2:] == [successor.kid] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,23 @@ def test_an_archive_in_an_object_store_is_that_of_a_folder(bucket: str, tmp_path
     logs = [ArchivedLog(one, OWNER, KeysInMemory()) for one in (store, folder)]
     assert logs[0].span == logs[1].span
     assert list(logs[0].intake(0)) == list(logs[1].intake(0))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [f"http://user:{SECRET}@no such host", f"http://user:{SECRET}@127.0.0.1:1", f"{SECRET}@", f"http://[{SECRET}"],
+)
+def test_no_error_holds_the_credentials_of_the_endpoint(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Neither in its sentence nor in what a log shows of its causes."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    monkeypatch.setattr("streams.archive.object_store.ATTEMPTS", 1)
+
+    for act in (lambda store: store.names(), lambda store: store.get(NAME), lambda store: store.put(NAME, b"")):
+        with pytest.raises(StoreError, match="s3://") as raised:
+            act(ObjectStore(bucket, "a"))
+        assert SECRET not in "".join(traceback.format_exception(raised.value))
 
 
 def test_a_prefix_is_a_tenants_own(bucket: str) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from producers.home.home import Home
 from streams.worker.lanes import WorkerFencedError
 from streams.worker.loop import Loop
 from streams.worker.monitor import Monitor, build_fold
+from streams.worker.partition import Partition
 from tests.streams.loop_workers import ShortTransactions
 
 FENCED = 3
@@ -45,24 +47,36 @@ class Frozen(Loop):
         print("excluded", flush=True)
 
 
-class FrozenWithProof(Frozen):
+class FrozenAtProof(Frozen):
+    """Stops where the proof of membership is made: this process has one loop, so the hook is every partition's."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        made = Partition.membership
+        Partition.membership = lambda partition, consumer: self._proof(lambda: made(partition, consumer))  # type: ignore[method-assign]
+
+    def _proof(self, make: Callable[[], Any]) -> Any:
+        raise NotImplementedError
+
+
+class FrozenWithProof(FrozenAtProof):
     """Stops after the proof of membership was made."""
 
-    def _membership(self, partition: Any) -> Any:
-        proof = super()._membership(partition)
+    def _proof(self, make: Callable[[], Any]) -> Any:
+        proof = make()
         if self.moment == "with-proof":
             self._freeze()
         return proof
 
 
-class FrozenBeforeProof(Frozen):
+class FrozenBeforeProof(FrozenAtProof):
     """Stops before, and goes on when the consumer knows of its exclusion."""
 
-    def _membership(self, partition: Any) -> Any:
+    def _proof(self, make: Callable[[], Any]) -> Any:
         if self.moment == "before-proof":
             self._freeze()
             self._await_exclusion()
-        return super()._membership(partition)
+        return make()
 
 
 class CommitLate:

@@ -134,11 +134,15 @@ def passphrase(
 def move(name: Name, *, to: To, tenant: Tenant = None) -> None:
     """Move a key to another store. A key does not come back from a token."""
     from macaw.cli.terminal.output import say
+    from producers.home.keystores.settings import PASSPHRASE
 
     with _key(name, tenant) as (folder, path):
         keys = folder.keys
         before = keys.facts(path).store
         keys.move(path, to)
+        if before == to and to != PASSPHRASE:
+            say(f"{name} lies in {to} already: nothing was changed")
+            return
         say(f"{name} has moved from {before} to {to}; its public key is the same, and {path} says where it lies")
         if before == "file":
             say("the disk may still hold the old file's blocks: if that matters, make a new key instead")

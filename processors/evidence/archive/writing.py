@@ -64,6 +64,24 @@ class LogRecord:
     outputs: tuple[StoredOutput, ...] | None = None
 
 
+class LogEnd:
+    """The place where a log goes on: the index of its next entry, and the leaf of the entry before it."""
+
+    __slots__ = ("index", "leaf")
+
+    def __init__(self, index: int, leaf: bytes) -> None:
+        self.index, self.leaf = index, leaf
+
+    def is_next(self, entry: AuditEntry) -> bool:
+        """Return True if an entry goes on here."""
+        return (entry.index, entry.prev) == (self.index, self.leaf)
+
+    def take(self, entry: AuditEntry, value: bytes) -> None:
+        """Go on behind an entry and its framed record. Raises SchemaError."""
+        schema, datum = codec.unframe(value)
+        self.index, self.leaf = entry.index + 1, log_leaf(schema.sha256, datum)
+
+
 class SegmentWriter:
     """Collects the records of one segment. `salt` is 16 random bytes; the month is that of the first record."""
 
@@ -76,8 +94,7 @@ class SegmentWriter:
         self._sealer = BodySealer(owner.genesis, salt, SegmentKeys(lasting_body_key(lasting), monthly))
         self._frames: list[bytes] = []
         self._size = 0
-        self._next = end.next_index
-        self._leaf = end.leaf
+        self._log = LogEnd(end.next_index, end.leaf)
         self._offsets = [0, 0]  # of the first and last intake record
         self._next_offsets = list(end.next_offsets)
 
@@ -96,17 +113,16 @@ class SegmentWriter:
             SegmentError: OTHER_HEAD, EVENT_MISMATCH or OUTPUTS_MISMATCH; the segment is as it was.
         """
         entry = record.entry
-        if (entry.index, entry.prev, entry.origin) != (self._next, self._leaf, self._owner.origin):
-            detail = f"the log's entry does not continue the archive, which ends at entry {self._next - 1}"
-            raise SegmentError(ArchiveCode.OTHER_HEAD, detail, index=self._next)
+        if entry.origin != self._owner.origin or not self._log.is_next(entry):
+            detail = f"the log's entry does not continue the archive, which ends at entry {self._log.index - 1}"
+            raise SegmentError(ArchiveCode.OTHER_HEAD, detail, index=self._log.index)
         frame = self._frame(record)
-        schema, datum = codec.unframe(record.value)
         self._frames.append(frame)
         self._size += len(frame)
         if not len(self._frames) - 1:
             self._offsets[0] = entry.offset
         self._offsets[1] = entry.offset
-        self._next, self._leaf = entry.index + 1, log_leaf(schema.sha256, datum)
+        self._log.take(entry, record.value)
         self._next_offsets[AUDIT_PLACE] = record.offset + 1
         self._next_offsets[INTAKE_PLACE] = entry.offset + 1
         for one in record.outputs or ():
@@ -148,7 +164,7 @@ class SegmentWriter:
 
     def end(self, data: bytes) -> ArchiveEnd:
         """Return the end of an archive with this last segment, as `encode` returned it."""
-        return ArchiveEnd(self._next, self._leaf, sha256(data).digest(), tuple(self._next_offsets))
+        return ArchiveEnd(self._log.index, self._log.leaf, sha256(data).digest(), tuple(self._next_offsets))
 
     def encode(self) -> bytes:
         """Return the segment. Requires at least one record."""
@@ -162,7 +178,7 @@ class SegmentWriter:
             tenant=owner.tenant,
             genesis=owner.genesis,
             first=begin.next_index,
-            last=self._next - 1,
+            last=self._log.index - 1,
             first_offset=first_offset,
             last_offset=last_offset,
             prev=begin.leaf,

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import getpass
 import os
+import selectors
 import shlex
 import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from producers.home.keystores.errors import PassphraseError
 
 SECRET_BYTES_MAX = 1024
 COMMAND_SECONDS = 60.0  # a person may have to touch something
+_KILLED_SECONDS = 1.0  # for a killed command to be gone; one of another user's cannot be killed
 _TERMINAL = threading.Lock()  # one question at a time
 
 
@@ -92,17 +95,13 @@ def _from_command(argv: list[str], about: str) -> str:
     except (OSError, ValueError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it cannot be a command"
         raise PassphraseError(f"{about}: cannot run the command {argv[0]!r} for its passphrase or PIN: {why}") from None
-    timer = threading.Timer(COMMAND_SECONDS, _kill, (process,))
-    timer.start()
     try:
-        assert process.stdout is not None
-        with process.stdout as output:
-            data = output.read(SECRET_BYTES_MAX + 3)  # and no further: a command may write for ever
-        if len(data) > SECRET_BYTES_MAX + 2:
-            _kill(process)
-        status = process.wait()
-    finally:
-        timer.cancel()
+        data, status = _output_of(process, time.monotonic() + COMMAND_SECONDS)
+    except TimeoutError:
+        raise PassphraseError(
+            f"{about}: the command {argv[0]!r}, or a program that it has started, still holds its standard output; it "
+            f"must end within {COMMAND_SECONDS:g} s, and what it leaves running must write elsewhere"
+        ) from None
     line = secret_line(data, SECRET_BYTES_MAX)
     if status != 0 or line is None:
         raise PassphraseError(
@@ -112,6 +111,47 @@ def _from_command(argv: list[str], about: str) -> str:
     return line
 
 
+def _output_of(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, int]:
+    """Return what a command writes, to its end or just past the longest line, and its exit status.
+
+    Raises:
+        TimeoutError: the command has not ended, or its output is still open, at `deadline` (monotonic seconds).
+    """
+    assert process.stdout is not None
+    try:
+        with process.stdout as output:
+            data = _read_until(output.fileno(), SECRET_BYTES_MAX + 3, deadline)
+        if len(data) > SECRET_BYTES_MAX + 2:  # and no further: a command may write for ever
+            _kill(process)
+        return data, process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    finally:
+        if process.returncode is None:
+            _kill(process)
+
+
+def _read_until(descriptor: int, bytes_max: int, deadline: float) -> bytes:
+    """Return what a pipe gives, at most so many bytes. Raises TimeoutError at the deadline if it is still open."""
+    data = b""
+    with selectors.DefaultSelector() as ready:
+        ready.register(descriptor, selectors.EVENT_READ)
+        while len(data) < bytes_max:
+            if not ready.select(max(0.0, deadline - time.monotonic())):
+                if time.monotonic() < deadline:
+                    continue
+                raise TimeoutError
+            more = os.read(descriptor, bytes_max - len(data))
+            if not more:
+                break
+            data += more
+    return data
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and what it has started. It is waited for no longer than _KILLED_SECONDS."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired, PermissionError):
+        process.kill()
+        process.wait(_KILLED_SECONDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -34,10 +36,16 @@ class SystemKeyring:
         return pair, self.put(pair, label)
 
     def put(self, pair: KeyPair, label: str) -> bytes:
-        entry, text = f"{label} {pair.kid.hex()[:16]}", pem.written(pair).decode()
+        # A random end: an entry is never written over, since the file of the same key may name it (a move, a rotation).
+        entry, text = f"{label} {pair.kid.hex()[:16]} {secrets.token_hex(8)}", pem.written(pair).decode()
         _asked(lambda ring: ring.set_password(SERVICE, entry, text), label)
         reference = Reference(KEYRING, Publics.of(pair), entry).written()
-        self.load(reference, Path(label))  # what is registered and then lost could never speak
+        try:
+            self.load(reference, Path(label))  # what is registered and then lost could never speak
+        except BaseException:
+            with contextlib.suppress(KeyringError):  # the first error is the one to be told
+                self.forget(reference)
+            raise
         return reference
 
     def load(self, text: bytes, path: Path) -> KeyPair:

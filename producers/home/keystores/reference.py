@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from producers.home.keystores.pem import NotAPairError, Publics
+from producers.home.keystores.settings import KEYRING
 
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 _VERSION = 1
@@ -26,6 +27,11 @@ class Reference:
     store: str
     publics: Publics
     entry: str
+
+    @property
+    def places(self) -> frozenset[str]:
+        """What is removed when the pair is forgotten: the keyring's entry, or the ids of a token's two objects."""
+        return frozenset({self.entry} if self.store == KEYRING else self.entry.lower().split(" "))
 
     def written(self) -> bytes:
         """Return the reference as the text of a key file."""

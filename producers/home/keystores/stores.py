@@ -80,12 +80,15 @@ class KeyStores:
 
         The half from before a rotation is discarded after OLDER_SECONDS.
         """
-        older = path.with_name(path.name + OLDER)
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - older.stat().st_ctime > OLDER_SECONDS:
-                older.unlink()
+        current, new, older = _family(path)
+        places = [current, new]
+        if not _is_past(older):
+            places.append(older)
+        else:
+            with contextlib.suppress(KeyAccessError):  # as with a locked keyring: it opens nothing, and is tried again
+                self.discard(older)
         found = []
-        for place in (path, path.with_name(path.name + NEW), older):
+        for place in places:
             with contextlib.suppress(KeyAccessError):
                 found.append(self._load(place).sealing)
         return found
@@ -115,8 +118,7 @@ class KeyStores:
         """Remove a pair for ever, from its store too. Nothing happens if there is none. Raises KeyAccessError."""
         if not path.exists():
             return
-        text = _read(path)
-        self._forget(text, path)
+        self._forget(_read(path), path, [one for one in _family(path) if one != path])
         path.unlink(missing_ok=True)
 
     def replace(self, new: Path, path: Path) -> Path:
@@ -124,11 +126,24 @@ class KeyStores:
         before = _read(path) if path.exists() else None
         new.replace(path)
         if before is not None:
-            self._forget(before, path)
+            self._forget(before, path, _family(path))
         return path
+
+    def succeed(self, path: Path) -> None:
+        """Put the successor of the pair called `path` in its place. The pair is kept beside it as the older one.
+
+        Raises:
+            KeyAccessError: the pair that was the older one until now cannot be discarded; try again.
+        """
+        current, new, older = _family(path)
+        self.discard(older)
+        older.hardlink_to(current)
+        new.replace(current)
 
     def move(self, path: Path, to: str) -> None:
         """Put a pair into another store, or under another passphrase; its place before is emptied last.
+
+        Nothing happens if it lies there already, in a file in the clear or in the keyring.
 
         Raises:
             KeyAccessError: the pair cannot be had, or the store does not take it; nothing is changed then.
@@ -136,6 +151,9 @@ class KeyStores:
         """
         self.settings.check_store(to, "the store")
         store = self._store(to)
+        if to in {FILE, KEYRING} and self._store_of(_read(path), path) == to:
+            self.load(path)
+            return
         self._rewrite(path, lambda pair: store.put(pair, self.name_of(path)))
 
     def encrypt(self, path: Path, passphrase: str) -> None:
@@ -159,11 +177,14 @@ class KeyStores:
         before = _read(path)
         text = written(self.load(path))
         replace_private(path, text)
-        self._forget(before, path)
+        self._forget(before, path, _family(path))
 
-    def _forget(self, text: bytes, path: Path) -> None:
+    def _forget(self, text: bytes, path: Path, others: list[Path]) -> None:
+        """Remove what `text`, once the file `path`, refers to. What one of the files `others` names stays."""
         store = self._store(self._store_of(text, path))
-        _of_file(path, lambda: store.forget(text))
+        named = [_places(_read(one), one) for one in others if one.exists()]
+        if _places(text, path).isdisjoint(frozenset().union(*named)):
+            _of_file(path, lambda: store.forget(text))
 
     def _write(self, path: Path, store: KeyStore, text: bytes) -> None:
         """Write the file of a pair. It is about to be registered, and a crash must not leave an empty file."""
@@ -201,6 +222,25 @@ class KeyStores:
 def making(path: Path) -> Path:
     """Return a fresh path beside `path`, for a file that is then renamed."""
     return path.with_suffix(f".{secrets.token_hex(4)}")
+
+
+def _family(path: Path) -> list[Path]:
+    """Return the files of one key, by any of them: the key's own, its successor's, and that of what it was before."""
+    own = path.with_name(path.name.removesuffix(NEW).removesuffix(OLDER))
+    return [own, own.with_name(own.name + NEW), own.with_name(own.name + OLDER)]
+
+
+def _is_past(older: Path) -> bool:
+    """True if the half from before a rotation, in the file `older`, has waited long enough for its readers."""
+    try:
+        return time.time() - older.stat().st_ctime > OLDER_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _places(text: bytes, path: Path) -> frozenset[str]:
+    """Return what the text of the key file `path` refers to. Raises KeyFileError."""
+    return _of_file(path, lambda: Reference.read(text)).places if is_reference(text) else frozenset()
 
 
 def _check_free(path: Path) -> None:

@@ -24,8 +24,12 @@ from processors.identity.keys import decision_keys, is_live
 from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, PAYLOAD_HEADER, Opens, seal
 from processors.proof.signing import Signs
 from processors.state.tables import Tables
+from schemas import codec
 from schemas.errors import InstallationError, StoppedError
+from schemas.events.keys import KeyRotated
+from schemas.records import AuditEntry
 from schemas.rows import KeyRow
+from schemas.words import Outcome
 
 SHARED_KEYS_MAX = 16_384
 
@@ -186,18 +190,19 @@ class Signatory:
         self.keys = keys
         self.heir: Heir | None = None  # of the stretch without a live key that is being folded
         self.current: DecisionKey | None = None  # a key that was live after the last record
-        self._before: dict[bytes, KeyRow] = {}  # the live keys before this record, where none was chosen
+        self._before: dict[bytes, KeyRow] = {}  # the live keys before this record
 
     def begin(self, tables: Tables) -> None:
         """Choose the key for the next record, as far as it is known before. Requires the state before it."""
+        self._before = live_decision_keys(tables)
         if self.current is None:
-            self._before = live_decision_keys(tables)
             self.current = self.keys.newest(self._before) if len(tables.tenant) else self.keys.first
 
-    def sign_for(self, tables: Tables, offset: int) -> DecisionKey:
+    def sign_for(self, tables: Tables, offset: int, entry: bytes | None = None) -> DecisionKey:
         """Return the key that signs the outputs of the record at `offset`, which was just folded.
 
-        Requires that `begin` was called before it was folded.
+        Requires that `begin` was called before it was folded. `entry` is its audit entry as written: the key that a
+        rotation brings may sign it, and any other record is signed by a key that was live before it.
 
         Raises:
             MissingKeyError: the key is not on this worker.
@@ -215,7 +220,8 @@ class Signatory:
                 return current  # revoked by this very record, for the key was live before it
         live = live_decision_keys(tables)
         if live:
-            return self._live_one({kid: row for kid, row in live.items() if kid in self._before} or live)
+            kept = {kid: row for kid, row in live.items() if kid in self._before}
+            return self._live_one(live if not kept or _is_rotation(entry) else kept)
         if self.heir is not None and offset <= self.heir.offset and (key := self.keys.get(self.heir.kid)) is not None:
             return key
         raise NoLiveKeyError
@@ -237,3 +243,11 @@ class Signatory:
     def forget(self) -> None:
         """Forget the choice, because the state went back to an earlier record."""
         self.current, self._before = None, {}
+
+
+def _is_rotation(entry: bytes | None) -> bool:
+    """Return True if a framed audit entry says that a key was rotated."""
+    if entry is None:
+        return False
+    found: AuditEntry = codec.decode_as(AuditEntry, entry)
+    return found.kind == KeyRotated.__name__ and found.outcome == Outcome.ACCEPTED
