@@ -88,6 +88,17 @@ def test_an_intake_that_was_made_again_keeps_its_records(archived: tuple[TenantA
     assert not empty.deleted
 
 
+def test_a_record_that_nobody_can_read_is_passed_over(archived: tuple[TenantArchive, Intake]) -> None:
+    """The next one that can be read is compared in its place."""
+    archive, intake = archived
+    skipped = [one.entry.offset for one in archive.read().entries() if one.entry.outcome == Outcome.SKIPPED]
+    after = skipped[-1] + 1
+    at = next(i for i, one in enumerate(intake.records) if one.offset == after)
+    with pytest.raises(ArchiveDiffersError):
+        replace_at(intake, at, value=b"other").trim(archive, to=after)
+    assert intake.trim(archive, low=skipped[0], to=after) == Trimmed(skipped[0], after)
+
+
 def test_a_shredded_record_is_compared_by_its_leaf(archived: tuple[TenantArchive, Intake]) -> None:
     archive, intake = archived
     [month] = archive.keyring.months()
