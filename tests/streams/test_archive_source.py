@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from processors.evidence.archive.verdict import verify_archive
 from processors.evidence.archive.writing import LogRecord
 from processors.proof import signing
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
+from producers.home.home import SET_ASIDE, TenantHome
 from schemas import codec
 from schemas.topics import AUDIT, INTAKE
+from streams.archive import process
 from streams.archive.archiver import Archiver
 from streams.archive.keyring import Keyring
 from streams.archive.marks import STORED
@@ -171,3 +174,21 @@ def test_a_thiefs_entry_that_was_archived_is_dropped_with_what_lies_behind(home:
     (home.keyring.path / STORED).unlink()
     assert home.archiver().run_once(brokers, aside) == COUNT - 6  # type: ignore[arg-type]
     home.check_whole()
+
+
+def test_the_process_reads_the_list_of_the_tenant_anew_at_each_round(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers = Brokers([*RECORDS[:6], forged(RECORDS[6]), *RECORDS[6:]])
+    brokers.lag = lambda *_: 1  # type: ignore[attr-defined]
+    folder = TenantHome(WORLD.tenant, home.keyring.path.parent)
+    folder.put_aside({"audit/0": frozenset({6})})
+    installation = SimpleNamespace(tenants=lambda: ["acme"], tenant=lambda _: folder, bootstrap="", security={})
+    monkeypatch.setattr(process, "Consumers", lambda *_, **__: brokers)
+    monkeypatch.setattr(process, "open_archive", lambda *_, **__: home)
+    monkeypatch.setattr(process, "Archiver", lambda *_: home.archiver())
+    running = process.ArchiveProcess(installation)  # type: ignore[arg-type]
+    assert running.look(at_once=True)
+    home.check_whole()
+    (folder.path / SET_ASIDE).write_text("{}")
+    assert not running.look(at_once=True)
