@@ -1,6 +1,5 @@
 """One broker for each process of the run, started by the first test that asks, and named at the end."""
 
-import gc
 import os
 import secrets
 from collections import Counter
@@ -90,7 +89,6 @@ def keyring_service(
     if missing := missing_programs():
         skip_without(" and ".join(missing), "apt-get install dbus gnome-keyring")
     import keyring
-    from jeepney.io.blocking import DBusConnection
     from keyring.backends.SecretService import Keyring
 
     with secret_service(tmp_path / "keyring") as found:
@@ -100,9 +98,6 @@ def keyring_service(
         keyring.set_keyring(Keyring())  # the library looks once for a process
         yield found
         keyring.set_keyring(before)
-        for one in gc.get_objects():
-            if issubclass(type(one), DBusConnection):  # `isinstance` would ask the objects of other tests
-                one.close()  # the library leaves them to the collector
 
 
 @pytest.hookimpl(trylast=True)
