@@ -25,7 +25,7 @@ from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
 from producers.home.keystores.stores import NEW
 from producers.kafka.connection import Connection
-from producers.kafka.outcomes import RefusedError
+from producers.kafka.outcomes import NoAnswerError, RefusedError
 from producers.kafka.registry_view import RegistryView
 from schemas.errors import StoppedError
 from schemas.events.attributes import NONE
@@ -35,6 +35,8 @@ from schemas.rows import KeyRow
 from schemas.topics import AUDIT, INTAKE
 from schemas.words import Role
 from streams.history.kept_log import kept_log
+
+OVERTAKEN_SECONDS = (3.0, 6.0)  # after each a rotation that was not answered is published once more
 
 
 class Rotated(NamedTuple):
@@ -140,12 +142,35 @@ def rotate_sealing(home: Home, folder: TenantHome, path: Path, *, reason: str) -
         if row.x25519 != fresh.sealing.public:
             offer = fresh.offer(row.role, row.principal_id, folder.genesis)
             try:
-                connection.ask(KeyRotated(kid=pair.kid, key=offer, reason=reason))
+                _ask_beside_a_host(connection, pair.kid, KeyRotated(kid=pair.kid, key=offer, reason=reason))
             except RefusedError:
                 keys.discard(new)
                 raise
     keys.succeed(path)
     return Rotated(row.principal_id, pair.kid, pair.kid)
+
+
+def _ask_beside_a_host(connection: Connection, kid: bytes, body: KeyRotated) -> None:
+    """Publish the rotation of a key that a running host signs with too, again if it was overtaken.
+
+    A report of the host that is appended first has the higher sequence number, and the log answers no event that comes
+    behind it. Raises as `Connection.ask`.
+    """
+    for seconds in (*OVERTAKEN_SECONDS, None):
+        try:
+            if seconds is None:
+                connection.ask(body)
+            else:
+                connection.ask(body, seconds=seconds)
+        except (NoAnswerError, RefusedError) as exc:
+            connection.registry.refresh()
+            row = connection.registry.key(kid)
+            if row is not None and row.x25519 == body.key.x25519:
+                return  # an earlier one counted, and its answer was late
+            if seconds is None or isinstance(exc, RefusedError):
+                raise
+        else:
+            return
 
 
 def _row(registry: RegistryView, kid: bytes, path: Path) -> KeyRow:
