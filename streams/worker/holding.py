@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
 from processors.evidence import rulings
 from processors.intake.identify import Received, Ruling
@@ -145,8 +145,7 @@ class Holding:
         Then the partition is being revoked, or the next turn tries again.
         """
         try:
-            self._consumer.seek(TopicPartition(hold.topic, 0, offset))
-            self._consumer.resume([partition.place])
+            partition.read_from(self._consumer, offset)
             wake(self._consumer, partition.place)
         except KafkaException as exc:
             log.warning("%s: cannot seek to offset %d: %s; the next turn tries again", hold.topic, offset, exc)

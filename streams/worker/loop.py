@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import (
+    OFFSET_END,
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     KafkaError,
@@ -99,9 +100,10 @@ class Loop:
     # --- assignment: callbacks run inside consumer calls and only take note ---
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        # An explicit offset: with auto.offset.reset=error a tenant without a committed offset would fail. Paused until
-        # the state is restored, which is begun in the loop.
-        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in places])
+        # An explicit offset: with auto.offset.reset=error a tenant without a committed offset would fail. The end is
+        # always there; a first fetch may be under way before the pause. Paused until the state is restored, which is
+        # begun in the loop.
+        consumer.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in places])
         consumer.pause(places)
         member = consumer.memberid()
         for topic in intakes_of(places):
@@ -335,8 +337,7 @@ class Loop:
         elif error is None:
             self._restore_again(partition)  # the exception may have left its tables half changed
         else:
-            self._consumer.seek(TopicPartition(partition.topic, 0, partition.begin))
-            self._consumer.resume([partition.place])
+            partition.read_from(self._consumer, partition.begin)
             partition.is_held_back = False
 
     # --- restoring: on threads beside the loop, so that a long one delays neither other partitions nor the group ---
@@ -361,10 +362,9 @@ class Loop:
 
     def _go_on(self, partition: Partition, fold: TenantFold, position: int) -> None:
         try:
-            self._consumer.seek(TopicPartition(partition.topic, 0, position))
+            partition.read_from(self._consumer, position)
         except KafkaException as exc:
             raise ResumeError(f"cannot seek to offset {position} of intake: {exc.args[0]}") from exc
-        self._consumer.resume([partition.place])
         partition.is_held_back = False
         wake(self._consumer, partition.place)
         partition.fold, partition.position, partition.begin = fold, position, position

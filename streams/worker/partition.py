@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.intake.identify import Received, Ruling
 from streams.worker.fold import TenantFold
@@ -44,6 +44,22 @@ class Partition:
     @property
     def place(self) -> TopicPartition:
         return TopicPartition(self.topic, 0)
+
+    def read_from(self, consumer: Consumer, offset: int) -> None:
+        """Let the consumer read this partition on, from an offset. Raises KafkaException.
+
+        A fetcher has stopped where the broker no longer had its offset. A seek does not start it again; a new
+        assignment does.
+        """
+        place = TopicPartition(self.topic, 0, offset)
+        try:
+            consumer.seek(place)
+        except KafkaException as exc:
+            if exc.args[0].name() != "_STATE":
+                raise
+            consumer.incremental_unassign([self.place])
+            consumer.incremental_assign([place])
+        consumer.resume([self.place])
 
     def put(self, epoch: int, received: Received) -> int:
         """Buffer a record under the epoch in which it was read, and return its size."""

@@ -41,9 +41,9 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     make = FollowedTopic.__init__
 
-    def noting(self: FollowedTopic, bootstrap: str, topic: Any, *rest: Any) -> None:
+    def noting(self: FollowedTopic, bootstrap: str, topic: Any, *rest: Any, **more: Any) -> None:
         names.append(topic.name)
-        make(self, bootstrap, topic, *rest)
+        make(self, bootstrap, topic, *rest, **more)
 
     monkeypatch.setattr(FollowedTopic, "__init__", noting)
     return names

@@ -68,11 +68,11 @@ def test_a_registry_that_ends_before_what_was_read_is_not_believed(client: Clien
     """It may lack a revocation that was seen."""
     registry = client._connection.registry
     registry.refresh()
-    registry._position.offset += 10**6
+    registry._topic._positions[0].offset += 10**6
 
     with pytest.raises(LogSetBackError, match="older log"):
         registry.refresh()
-    registry._position.offset -= 10**6
+    registry._topic._positions[0].offset -= 10**6
 
 
 def test_a_host_whose_registry_was_set_back_ends_and_says_so(running: Installation, client: Client) -> None:
@@ -82,8 +82,8 @@ def test_a_host_whose_registry_was_set_back_ends_and_says_so(running: Installati
     path = folder.path / "executed" / "other.db"
     settings = HostSettings(bootstrap=running.home.bootstrap, group_managed=False, executed_path=path)
     connection.registry.refresh()
-    connection.registry._position.offset += 10**6
-    connection.registry._current_at = -math.inf
+    connection.registry._topic._positions[0].offset += 10**6
+    connection.registry._topic._current_at = -math.inf
     host = ToolHost(connection, "bank", [], settings)
     with ThreadPoolExecutor(1) as pool:
         runs = pool.submit(host.run)

@@ -16,6 +16,7 @@ from schemas import codec
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE
 from streams.local.choose import BrokerInfo
+from streams.worker.partition import Partition
 from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.streams.loop_oracle import check_log, read_log, read_topic
 from tests.streams.loop_world import Tenant, World, fold_all, mixed, turn_until
@@ -285,3 +286,60 @@ def test_an_intake_that_is_made_again_under_a_running_worker_stops_the_tenant(wo
     turn_until(loop, lambda: loop.paused.get(tenant.intake, "").startswith("RESUME_MISMATCH"))
     loop.close()
     paused_with(world, tenant, "RESUME_MISMATCH")
+
+
+class Unpaused(Consumer):
+    """A consumer that fetches from new partitions at once; so does any, for the moment until they are paused."""
+
+    def pause(self, _places: list[TopicPartition]) -> None:
+        """Nothing is paused."""
+
+
+def trim(world: World, tenant: Tenant, offset: int) -> None:
+    with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
+        [done] = admin.delete_records([TopicPartition(tenant.intake, 0, offset)]).values()
+        assert done.result(20).low_watermark == offset
+
+
+@pytest.mark.real_broker("an intake that is trimmed")
+def test_a_worker_starts_on_a_trimmed_intake(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never asks for a record that is gone, not even before it knows where it goes on."""
+    tenant = world.found()
+    tenant.call(20)
+    first = world.loop()
+    fold_all(first, tenant)
+    first.close()
+    trim(world, tenant, tenant.appended - 1)
+
+    monkeypatch.setattr("streams.worker.loop.Consumer", Unpaused)
+    second = world.loop()
+    fold_all(second, tenant)
+    tenant.call(5)
+    fold_all(second, tenant)
+    second.close()
+
+    assert not second.paused
+
+
+@pytest.mark.real_broker("an intake that is trimmed")
+def test_a_partition_whose_offset_was_gone_is_read_on(world: World) -> None:
+    """The client's fetcher stops there, and a seek alone is refused for good."""
+    tenant = world.found()
+    tenant.call(20)
+    trim(world, tenant, 10)
+    settings = {"bootstrap.servers": world.broker.bootstrap, "group.id": world.unique, "auto.offset.reset": "error"}
+    consumer, partition = Consumer(settings), Partition(tenant.intake)
+    try:
+        consumer.incremental_assign([TopicPartition(tenant.intake, 0, 3)])
+        lost = consumer.poll(30)
+        assert lost is not None
+        error = lost.error()
+        assert error is not None
+        assert error.name() == "_AUTO_OFFSET_RESET"
+        for offset in (12, 11):  # after a new assignment, then by a seek
+            partition.read_from(consumer, offset)
+            found = consumer.poll(30)
+            assert found is not None
+            assert (found.error(), found.offset()) == (None, offset)
+    finally:
+        consumer.close()
