@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import (
-    OFFSET_END,
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     KafkaError,
@@ -100,10 +99,10 @@ class Loop:
     # --- assignment: callbacks run inside consumer calls and only take note ---
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        # An explicit offset: with auto.offset.reset=error a tenant without a committed offset would fail. The end is
-        # always there; a first fetch may be under way before the pause. Paused until the state is restored, which is
-        # begun in the loop.
-        consumer.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in places])
+        # An explicit offset: with auto.offset.reset=error a tenant without a committed offset would fail, and the answer
+        # to a logical one may come after the seek and undo it. Paused until the state is restored, which is begun in
+        # the loop; a first fetch may still find that offset 0 was trimmed.
+        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in places])
         consumer.pause(places)
         member = consumer.memberid()
         for topic in intakes_of(places):
@@ -220,7 +219,8 @@ class Loop:
         if self._naps is not None and error.name() == "_PARTITION_EOF":
             self._naps.note_end(topic)
         elif partition is not None and error.name() in _LOST:
-            self._pause(topic, f"RESUME_MISMATCH: intake no longer has the next offset to fold: {error}")
+            if partition.fold is not None:  # else it is not known yet where it goes on
+                self._pause(topic, f"RESUME_MISMATCH: intake no longer has the next offset to fold: {error}")
         elif partition is not None and error.name() in UNREADABLE:
             self._holding.note_unreadable(partition, offset, error.str())
         else:
