@@ -99,9 +99,9 @@ class Loop:
     # --- assignment: callbacks run inside consumer calls and only take note ---
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        # An explicit offset: with auto.offset.reset=error a tenant without a committed offset would fail, and the answer
-        # to a logical one may come after the seek and undo it. Paused until the state is restored, which is begun in
-        # the loop; a first fetch may still find that offset 0 was trimmed.
+        # An explicit offset: with auto.offset.reset=error a tenant without a committed offset would fail, and the
+        # answer to a logical one may come after the seek and undo it. Paused until the state is restored, which is
+        # begun in the loop; a first fetch may still find that offset 0 was trimmed.
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in places])
         consumer.pause(places)
         member = consumer.memberid()
