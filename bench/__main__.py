@@ -90,8 +90,8 @@ class Bench:
 
     def run(self) -> None:
         """Measure all figures except the memory over many events, which may need a broker of its own."""
-        tenant = self._found("bench")
-        with running(run_ours, self._ours(tenant)) as ours:
+        tenant = self.founded("bench")
+        with running(run_ours, self.spec_of(tenant)) as ours:
             case = Case(self, tenant, ours)
             case.set_up()
             spec = case.calibrate()
@@ -108,9 +108,9 @@ class Bench:
 
     def run_memory(self) -> dict[str, float]:
         """Return the worker's memory after each number of events. Every call is reported, so the state stays small."""
-        tenant = self._found("memory")
+        tenant = self.founded("memory")
         found: dict[int, float] = {}
-        with running(run_ours, self._ours(tenant)) as ours:
+        with running(run_ours, self.spec_of(tenant)) as ours:
             case = Case(self, tenant, ours)
             case.set_up()
             for mark in self.plan.memory_events:
@@ -129,11 +129,11 @@ class Bench:
         found = latencies(self._appender, source, events, CALLS_PER_SECOND, clock)
         self.figures.latencies.setdefault(name, []).extend(found)
 
-    def _found(self, name: str) -> BenchTenant:
+    def founded(self, name: str) -> BenchTenant:
         create_topics(self.bootstrap, name)
         return BenchTenant(name)
 
-    def _ours(self, tenant: BenchTenant) -> OursSpec:
+    def spec_of(self, tenant: BenchTenant) -> OursSpec:
         return OursSpec(bootstrap=self.bootstrap, tenant=tenant.monitored, grouped=self.grouped)
 
 

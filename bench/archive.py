@@ -63,10 +63,10 @@ class Archive:
 
 
 def measure(bench: Bench, folder: Path, rounds: int, calls: int, seconds: float) -> dict[str, float]:
-    tenant = bench._found("archived")  # noqa: SLF001 - the bench's own
+    tenant = bench.founded("archived")
     live: dict[str, list[float]] = {"lone": [], "burst": []}
     ours: dict[str, list[float]] = {"lone": [], "burst": []}
-    with running(run_ours, bench._ours(tenant)) as worker:  # noqa: SLF001
+    with running(run_ours, bench.spec_of(tenant)) as worker:
         case = Case(bench, tenant, worker)
         case.set_up()
         archive = Archive(case, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,9 @@ from producers.tools import tool
 from schemas.topics import INTAKE
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
+from tests.paying import PAYER
 
-POLICY = '{"policy_id":"role:payer","resources":["tool:bank/*"]}'
+POLICY = json.dumps(PAYER)
 
 
 class Bank:

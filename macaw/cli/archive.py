@@ -238,15 +238,14 @@ def hold(
     """Set a legal hold: until it is released, nothing of the tenant's log is destroyed or trimmed."""
     from macaw.cli.terminal.options import OptionsError
     from macaw.cli.terminal.output import say
-    from macaw.cli.terminal.places import open_home
+    from macaw.cli.terminal.places import open_folder
     from producers.home.clock import clock_ms
     from streams.archive.keyring import Keyring
     from streams.archive.retention import LegalHold, release_hold, set_hold
 
     if release == bool(reason):
         raise OptionsError("give --reason TEXT to set a hold, or --release to end it")
-    folder = open_home().tenant(tenant)
-    folder.genesis  # noqa: B018 - raises for a tenant that is not known here
+    _, folder = open_folder(tenant)
     keys = Keyring(folder.path).path
     if release:
         ended = release_hold(keys)
@@ -273,14 +272,10 @@ def _configured(home: Home) -> Home:
 
 
 def _opened(tenant: str | None, *, needs_broker: bool = True) -> tuple[Home, TenantHome, TenantArchive]:
-    from macaw.cli.terminal.places import open_home, open_tenant
+    from macaw.cli.terminal.places import open_folder, open_tenant
     from streams.archive.places import open_archive
 
-    if needs_broker:
-        home, folder = open_tenant(tenant)
-    else:
-        home = open_home()
-        folder = home.tenant(tenant)
+    home, folder = open_tenant(tenant) if needs_broker else open_folder(tenant)
     return home, folder, open_archive(home, folder)
 
 

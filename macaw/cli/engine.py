@@ -65,6 +65,7 @@ def plan(
     """Show the effects of an activation: data, programs that need it first, and calls decided differently."""
     from macaw.cli.terminal.output import show_json
     from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.archives import archive_of
     from macaw.installation.engines import compared, engines_of, live_programs, next_engine, workers_of
     from macaw.policies.history import live_history
     from macaw.policies.simulation import simulate_engine
@@ -78,7 +79,7 @@ def plan(
     workers, programs = workers_of(home), live_programs(found.tables)
     flips: Simulated | None = None
     if last:
-        with live_history(home, folder) as history:
+        with live_history(home, folder, archive_of(home, folder)) as history:
             flips = simulate_engine(history, engine, last)
     if as_json:
         told: dict[str, Any] = {"tenant": folder.tenant, "present": found.present.engine, "engine": engine.number}
@@ -194,6 +195,8 @@ def _tell_programs(number: int, workers: list[str] | None, programs: Any) -> Non
 def _tell_flips(found: Simulated, last: int) -> None:
     from macaw.cli.terminal.output import show
 
+    if found.missing:
+        show(f"{found.missing} events are missing from this log: their effects are not counted")
     show(
         f"of the last {last} records {found.calls} decide a call, and {len(found.turned)} of these differently "
         f"({len(found.flips)} with another outcome)"
@@ -211,4 +214,4 @@ def _flips_json(found: Simulated) -> dict[str, Any]:
          "before": one.before, "after": one.after}
         for one in found.turned
     ]  # fmt: skip
-    return {"calls": found.calls, "turned": turned, "flips": len(found.flips)}
+    return {"calls": found.calls, "turned": turned, "flips": len(found.flips), "events_missing": found.missing}

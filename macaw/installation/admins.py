@@ -72,7 +72,5 @@ def admins_of(home: Home, folder: TenantHome) -> list[AdminKey]:
     """Return every key of an administrator that the log has, ended ones too. Raises RegistryError."""
     with closing(RegistryView.of(home, folder)) as view:
         view.refresh()
-        tables = view.tables
-        tables.now = clock_ms()
-        found = [(kid, row) for kid, row in tables.keys.rows.items() if row.role == Role.ADMIN]
-        return [AdminKey(kid, row, is_live(tables, row)) for kid, row in found]
+        now, rows = clock_ms(), view.tables.keys.rows
+        return [AdminKey(kid, row, is_live(row, now)) for kid, row in rows.items() if row.role == Role.ADMIN]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from producers.home.home import Home
+from producers.home.home import Home, TenantHome
 from schemas.errors import InstallationError
 
 
@@ -25,6 +25,11 @@ def only_one(path: Path, complaint: str) -> Iterator[None]:
         except OSError as exc:
             raise LockedError(complaint) from exc
         yield
+
+
+def only_keys_command(folder: TenantHome) -> AbstractContextManager[None]:
+    """Be the only `macaw key` that changes keys of a tenant during the block. Raises LockedError."""
+    return only_one(folder.path / "keys.lock", "another `macaw key` changes keys of this tenant: wait for it")
 
 
 def update_config(base: Path, config: Mapping[str, str]) -> Home:

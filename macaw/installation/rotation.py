@@ -24,7 +24,7 @@ from processors.proof.sealing import SealingKey
 from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
 from producers.home.keystores.stores import NEW
-from producers.kafka.connection import Connection
+from producers.kafka.connection import CONTROL_SECONDS, Connection
 from producers.kafka.outcomes import NoAnswerError, RefusedError
 from producers.kafka.registry_view import RegistryView
 from schemas.errors import StoppedError
@@ -156,18 +156,15 @@ def _ask_beside_a_host(connection: Connection, kid: bytes, body: KeyRotated) -> 
     A report of the host that is appended first has the higher sequence number, and the log answers no event that comes
     behind it. Raises as `Connection.ask`.
     """
-    for seconds in (*OVERTAKEN_SECONDS, None):
+    for seconds in (*OVERTAKEN_SECONDS, CONTROL_SECONDS):
         try:
-            if seconds is None:
-                connection.ask(body)
-            else:
-                connection.ask(body, seconds=seconds)
+            connection.ask(body, seconds=seconds)
         except (NoAnswerError, RefusedError) as exc:
             connection.registry.refresh()
             row = connection.registry.key(kid)
             if row is not None and row.x25519 == body.key.x25519:
                 return  # an earlier one counted, and its answer was late
-            if seconds is None or isinstance(exc, RefusedError):
+            if seconds == CONTROL_SECONDS or isinstance(exc, RefusedError):
                 raise
         else:
             return

@@ -38,11 +38,8 @@ class FollowedPolicies(AbstractContextManager["FollowedPolicies"]):
         self._home = home
         self._archive = archive
         self._folder = folder
-        genesis, deployment = folder.genesis, home.deployment
-        self._registry = RegistryView(
-            home.bootstrap, tenant=folder.tenant, genesis=genesis, deployment=deployment, security=home.security
-        )
-        self._trusted = MonitorSigned(self._registry, tenant=folder.tenant, genesis=genesis)
+        self._registry = RegistryView.of(home, folder)
+        self._trusted = MonitorSigned(self._registry, tenant=folder.tenant, genesis=folder.genesis)
         self._audit = TopicReader(home.bootstrap, AUDIT, folder.tenant, security=home.security)
         self._offset = -1
         self._standing: PoliciesStanding | None = None

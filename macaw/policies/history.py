@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from processors.effects import Effects, Output
 from processors.evidence import folder_format
-from processors.evidence.audit_log import log_leaf
+from processors.evidence.audit_log import leaf_of
 from processors.evidence.folder_format import EvidenceEvent, FormatError, Manifest, Source
 from processors.intake.identify import Claim, Received, Signer, identify, read
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
@@ -75,7 +75,7 @@ class RecordedCall:
 
 
 @contextmanager
-def live_history(home: Home, folder: TenantHome, archive: OpenArchive | None = None) -> Iterator[History]:
+def live_history(home: Home, folder: TenantHome, archive: OpenArchive | None) -> Iterator[History]:
     """Yield the log as the archive and the brokers have it.
 
     Raises:
@@ -108,10 +108,9 @@ def _folded(audit: Records, intake: RuledIntake, missing: list[int]) -> Iterator
 
 def _leaf_of(record: Received) -> bytes:
     try:
-        schema, body = codec.unframe(record.value or b"")
+        return leaf_of(record.value or b"")
     except codec.SchemaError:
         return b""  # no entry: folding cannot give it
-    return log_leaf(schema.sha256, body)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ key signed it, and a document only if it is the one that the entry names: neithe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 
-from processors.evidence.audit_log import log_leaf
+from processors.evidence.audit_log import entry_with_leaf
 from processors.intake.identify import Received, read
 from processors.policy.documents import parse_policy
 from processors.proof.signing import AUDIT_TAG
@@ -64,22 +65,18 @@ def read_policies(home: Home, folder: TenantHome, archive: OpenArchive | None = 
         TrimmedError, ArchiveGapError: the audit log has lost its beginning.
         ArchiveDiffersError: the archive is not of this log.
     """
-    genesis, deployment = folder.genesis, home.deployment
-    registry = RegistryView(
-        home.bootstrap, tenant=folder.tenant, genesis=genesis, deployment=deployment, security=home.security
-    )
-    try:
-        trusted = MonitorSigned(registry, tenant=folder.tenant, genesis=genesis)
-        with kept_log(
+    with (
+        closing(RegistryView.of(home, folder)) as registry,
+        kept_log(
             home.bootstrap, folder.tenant, archive=archive, security=home.security, set_aside=folder.set_aside
-        ) as kept:
-            try:
-                entries = {entry.offset: entry for entry in _accepted(kept.whole(AUDIT), trusted)}
-            except UntrustedRecordError:  # as after the revocation of a stolen decision key
-                entries = {entry.offset: entry for entry in _chained(kept.whole(AUDIT), trusted)}
-            return _documents(kept, registry.tables, entries)
-    finally:
-        registry.close()
+        ) as kept,
+    ):
+        trusted = MonitorSigned(registry, tenant=folder.tenant, genesis=folder.genesis)
+        try:
+            entries = {entry.offset: entry for entry in _accepted(kept.whole(AUDIT), trusted)}
+        except UntrustedRecordError:  # as after the revocation of a stolen decision key
+            entries = {entry.offset: entry for entry in _chained(kept.whole(AUDIT), trusted)}
+        return _documents(kept, registry.tables, entries)
 
 
 def _accepted(audit: Records, trusted: MonitorSigned) -> Iterator[AuditEntry]:
@@ -114,8 +111,7 @@ def _chained(audit: Records, trusted: MonitorSigned) -> Iterator[AuditEntry]:
 
 def _linked(record: Received, prev: bytes) -> tuple[AuditEntry, bytes]:
     try:
-        schema, body = codec.unframe(record.value or b"")
-        entry: AuditEntry = codec.decode_as(AuditEntry, record.value or b"")
+        entry, leaf = entry_with_leaf(record.value or b"")
     except codec.SchemaError as exc:
         raise UntrustedRecordError(f"the record at offset {record.offset} is not an audit entry: {exc}") from exc
     if entry.prev != prev:
@@ -123,7 +119,7 @@ def _linked(record: Received, prev: bytes) -> tuple[AuditEntry, bytes]:
             f"the audit entry at offset {record.offset} does not link to the one before it: `macaw audit foreign` "
             "finds records that a thief of a decision key has written"
         )
-    return entry, log_leaf(schema.sha256, body)
+    return entry, leaf
 
 
 def _documents(kept: KeptLog, tables: Tables, entries: Mapping[int, AuditEntry]) -> PoliciesInForce:

@@ -11,11 +11,13 @@ import functools
 import json
 
 from processors.effects import Effects
-from processors.proof import merkle
+from processors.proof import merkle, signing
+from processors.proof.signing import Place
 from processors.state.tables import Tables
 from schemas import codec
 from schemas.codec_fast.writing import Writer, compile_writer
 from schemas.records import AuditEntry
+from schemas.topics import AUDIT
 
 ENTRY_MAGIC = b"AUD1"
 AUDIT_ENTRY = f"{codec.NAMESPACE}.AuditEntry"
@@ -29,6 +31,23 @@ def entry_bytes(schema_sha256: bytes, body: bytes) -> bytes:
 def log_leaf(schema_sha256: bytes, body: bytes) -> bytes:
     """Return the RFC 6962 leaf of an entry; it is also the next entry's `prev`."""
     return merkle.leaf_hash(entry_bytes(schema_sha256, body))
+
+
+def leaf_of(value: bytes) -> bytes:
+    """Return the log leaf of a record of the audit topic, whatever its content. Raises SchemaError."""
+    schema, body = codec.unframe(value)
+    return log_leaf(schema.sha256, body)
+
+
+def entry_with_leaf(value: bytes) -> tuple[AuditEntry, bytes]:
+    """Return the entry in a record of the audit topic, and its log leaf. Raises SchemaError."""
+    return codec.decode_as(AuditEntry, value), leaf_of(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def entry_place(tenant: str, genesis: bytes, schema_sha256: bytes) -> Place:
+    """Return the place of a tenant's audit entries, for the leaf that its monitor signs."""
+    return Place.of(signing.AUDIT_TAG, genesis, AUDIT.of(tenant), 0, schema_sha256)
 
 
 def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) -> None:

@@ -41,7 +41,6 @@ from schemas import codec, limits
 from schemas.reasons import Reason
 from schemas.records import AuditEntry, Event
 from schemas.rows import SessionRow
-from schemas.topics import AUDIT
 from schemas.words import Outcome
 
 ABSENT_RANGES_MAX = 10_000  # in the list of a verdict: a log may be longer than memory
@@ -102,7 +101,7 @@ class Judge:
         self._heads = VerifiedHeads()
         self._schemas = schemas
         self._registry = RegistryEvents(registry)
-        self.signers = EntrySigners(self._tables, AUDIT.of(tables.tenant_id), self._registry, self._heads)
+        self.signers = EntrySigners(self._tables, self._registry, self._heads)
         self._progress = progress
         self._last = (0, -1)  # log time and intake offset of the entry before
         self._departed: OrderedDict[bytes, SessionRow] = OrderedDict()

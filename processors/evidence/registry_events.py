@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
+from itertools import islice
+from typing import NamedTuple
 
 from processors.evidence.folder_format import EVENT_RECORD_BYTES_MAX, FormatError, RegistryEvent, Source
 from processors.proof.signing import kid_of
@@ -19,7 +22,7 @@ class RegistryEvents:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._ahead: deque[RegistryEvent] = deque()
+        self._ahead: deque[_Held] = deque()
         self.broken = ""
         self._is_over = False
 
@@ -27,7 +30,7 @@ class RegistryEvents:
     def next(self) -> RegistryEvent | None:
         """The next event, None at the end and if the file is broken."""
         self._read(1)
-        return self._ahead[0] if self._ahead else None
+        return self._ahead[0].event if self._ahead else None
 
     def take(self) -> None:
         """Go on to the event after the next one."""
@@ -39,36 +42,51 @@ class RegistryEvents:
         `kind` is the body that may bring it: KeyRotated or PrincipalRegistered. With `index` only the event of that
         entry counts. The event is not verified here.
         """
-        if index is not None:
-            found = self.next
-            return None if found is None or found.index != index else _brings(found, kid, kind)
-        self._read(AHEAD_MAX)
-        return next((key for one in self._ahead if (key := _brings(one, kid, kind)) is not None), None)
+        self._read(AHEAD_MAX if index is None else 1)
+        for one in islice(self._ahead, None if index is None else 1):
+            offer = one.offer
+            if offer is not None and (offer.kind, offer.kid) == (kind, kid) and index in {None, one.event.index}:
+                return offer.key
+        return None
 
     def _read(self, count: int) -> None:
         while len(self._ahead) < count and not self._is_over:
             try:
                 record = self._source.record(EVENT_RECORD_BYTES_MAX)
                 if record is not None:
-                    self._ahead.append(RegistryEvent.parse(record))
+                    self._ahead.append(_Held(RegistryEvent.parse(record)))
                     continue
             except (EOFError, FormatError) as exc:
                 self.broken = str(exc)
             self._is_over = True
 
 
-def _brings(one: RegistryEvent, kid: bytes, kind: type) -> bytes | None:
-    """Return the key with this kid if the event offers it for a monitor, by its own account."""
-    schema = codec.by_digest().get(one.event.schema_sha256)
-    if schema is None or schema.name != f"{codec.NAMESPACE}.Event":
-        return None
-    try:
-        event: Event = codec.decode(schema, one.event.body)
-    except codec.SchemaError:
-        return None
-    body = event.body
-    if not isinstance(body, kind) or not isinstance(body, (KeyRotated, PrincipalRegistered)):
-        return None
-    if isinstance(body, PrincipalRegistered) and body.role != Role.MONITOR:
-        return None
-    return body.key.ed25519 if kid_of(body.key.ed25519) == kid else None
+class _Offer(NamedTuple):
+    """A key that an event offers for a monitor, by its own account: the type of the body, the kid, and the key."""
+
+    kind: type
+    kid: bytes
+    key: bytes
+
+
+class _Held:
+    """An event that is held. It is decoded at the first look, and not again for each entry of a stretch."""
+
+    def __init__(self, event: RegistryEvent) -> None:
+        self.event = event
+
+    @functools.cached_property
+    def offer(self) -> _Offer | None:
+        schema = codec.by_digest().get(self.event.event.schema_sha256)
+        if schema is None or schema.name != f"{codec.NAMESPACE}.Event":
+            return None
+        try:
+            event: Event = codec.decode(schema, self.event.event.body)
+        except codec.SchemaError:
+            return None
+        body = event.body
+        if not isinstance(body, (KeyRotated, PrincipalRegistered)):
+            return None
+        if isinstance(body, PrincipalRegistered) and body.role != Role.MONITOR:
+            return None
+        return _Offer(type(body), kid_of(body.key.ed25519), body.key.ed25519)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from processors.evidence.audit_log import entry_place
 from processors.evidence.items import Fault, Item, VerdictCode
 from processors.evidence.registry_events import RegistryEvents
-from processors.identity.keys import decision_keys
-from processors.proof import signing
-from processors.proof.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
+from processors.identity.keys import has_decision_key
+from processors.proof.signing import MalformedProofError, Proof, SignatureError, VerifiedHeads
 from processors.state.tables import Tables
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.records import AuditEntry, PrincipalRegistered
@@ -29,11 +29,10 @@ _REMEDIES = frozenset(cls.__name__ for cls in (AdminAdded, AdminRemoved, RootRot
 class EntrySigners:
     """Judges the signers of entries in order, on the tables that the verifier folds the registry into."""
 
-    def __init__(self, tables: Tables, topic: str, registry: RegistryEvents, heads: VerifiedHeads) -> None:
-        self._tables, self._topic, self._registry, self._heads = tables, topic, registry, heads
-        self._awaited: tuple[bytes, int] | None = (
-            None  # kid, and the first entry that it signed before it was registered
-        )
+    def __init__(self, tables: Tables, registry: RegistryEvents, heads: VerifiedHeads) -> None:
+        self._tables, self._registry, self._heads = tables, registry, heads
+        # The kid of a key that is to come, and the first entry that it signed.
+        self._awaited: tuple[bytes, int] | None = None
 
     def check_signature(self, item: Item) -> None:
         """Raise Fault BAD_SIG unless a registered key, or one that may sign before, signed this entry for this log."""
@@ -45,7 +44,7 @@ class EntrySigners:
         ed25519 = self._coming(item) if row is None else row.ed25519
         if ed25519 is None:
             raise Fault(VerdictCode.BAD_SIG, item.index, "no key registered before has the kid of the proof")
-        place = Place.of(signing.AUDIT_TAG, self._tables.genesis, self._topic, 0, item.digest)
+        place = entry_place(self._tables.tenant_id, self._tables.genesis, item.digest)
         try:
             proof = Proof.parse(item.seal[32:])
             self._heads.verify(ed25519, proof.head(place.leaf(item.data[36:])), proof.signature)
@@ -88,7 +87,7 @@ class EntrySigners:
         if entry.outcome not in {Outcome.REFUSED, Outcome.SKIPPED} and entry.kind not in _REMEDIES:
             detail = f"no monitor key was live, and the entry says {entry.outcome} of {entry.kind}"
             raise Fault(VerdictCode.KEY_NOT_VALID, item.index, detail)
-        if decision_keys(self._tables):
+        if has_decision_key(self._tables):
             self._awaited = None
             if self._key(awaited) is None:
                 detail = "the key that signed while no monitor key was live is not the one that was registered"
@@ -100,7 +99,7 @@ class EntrySigners:
         assert item.seal is not None
         if not len(self._tables.tenant):
             return None
-        if decision_keys(self._tables):
+        if has_decision_key(self._tables):
             return self._registry.monitor_key(item.seal[:32], KeyRotated, item.index)
         return self._registry.monitor_key(item.seal[:32], PrincipalRegistered)
 

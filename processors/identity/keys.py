@@ -63,20 +63,25 @@ def live_keys(tables: Tables, principal_id: str) -> tuple[tuple[bytes, bytes], .
     principal, found = tables.principals.get(principal_id.encode()), []
     for kid in principal.kids if principal is not None else ():
         row = tables.keys.rows[kid]
-        if row.expires_at is None or tables.now < row.expires_at:
+        if is_live(row, tables.now):
             found.append((kid, row.x25519))
     return tuple(found)
 
 
-def is_live(tables: Tables, row: KeyRow) -> bool:
-    """Return True if a key is valid now: neither revoked nor past its end."""
-    return row.revoked_at is None and (row.expires_at is None or tables.now < row.expires_at)
+def is_live(row: KeyRow, now: int) -> bool:
+    """Return True if a key is valid at a time in ms since the epoch: neither revoked nor past its end."""
+    return row.revoked_at is None and (row.expires_at is None or now < row.expires_at)
 
 
 def decision_keys(tables: Tables) -> list[bytes]:
     """Return the kids of the keys that may sign decisions now, the one that was registered last at the end."""
-    live = [kid for kid in tables.keys.of(DECISION_KEYS) if is_live(tables, tables.keys.rows[kid])]
+    live = [kid for kid in tables.keys.of(DECISION_KEYS) if is_live(tables.keys.rows[kid], tables.now)]
     return sorted(live, key=lambda kid: (tables.keys.rows[kid].registered_at, kid))
+
+
+def has_decision_key(tables: Tables) -> bool:
+    """Return True if a key may sign decisions now."""
+    return any(is_live(tables.keys.rows[kid], tables.now) for kid in tables.keys.of(DECISION_KEYS))
 
 
 def check_decidable(tables: Tables, body: Body) -> None:
@@ -84,7 +89,7 @@ def check_decidable(tables: Tables, body: Body) -> None:
 
     Only root acts, and an admin's registration of a monitor, have an effect then: they bring the next decision key.
     """
-    if decision_keys(tables) or not len(tables.tenant) or is_remedy(body):
+    if has_decision_key(tables) or not len(tables.tenant) or is_remedy(body):
         return
     raise Refusal(Reason.NO_DECISION_KEY)
 

@@ -13,7 +13,7 @@ from nacl.exceptions import CryptoError
 
 from processors.identity import declarations, enrolment, issuers
 from processors.identity.attributes import subject_of
-from processors.identity.keys import live_keys, payer_of, spend
+from processors.identity.keys import is_live, live_keys, payer_of, spend
 from processors.intake.authority import check_may_register
 from processors.intake.identify import Signer
 from processors.policy import names
@@ -74,8 +74,7 @@ def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
         and row.principal_id == body.key.principal_id
         and row.attributes == body.attributes
         and row.expires_at == body.expires_at
-        and row.revoked_at is None
-        and (row.expires_at is None or tables.now < row.expires_at)
+        and is_live(row, tables.now)
     )
 
 

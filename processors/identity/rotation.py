@@ -42,7 +42,7 @@ def rotate(tables: Tables, signer: Signer, body: KeyRotated) -> bytes | None:
     if old.role not in ROTATED_BY_ADMIN:
         want = f"keys of role {quoted(old.role)} are not rotated by an admin; see docs/wire.md 7"
         raise Refusal(Reason.WRONG_ROLE, want)
-    if not is_live(tables, old):
+    if not is_live(old, tables.now):
         raise Refusal(Reason.REVOKED_KEY if old.revoked_at is not None else Reason.EXPIRED_KEY, "the key has ended")
     if body.key.principal_id != old.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, f"the key that ends belongs to {quoted(old.principal_id)}")

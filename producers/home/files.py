@@ -54,13 +54,13 @@ def read_start(path: Path, count: int, *, may_be_pipe: bool = False) -> bytes:
         raise FileError(path, "a file cannot have this name") from exc  # a NUL character in it
 
 
-def read_private(path: Path, bytes_max: int) -> bytes:
-    """Return the content of a file that its owner alone may read. A link is refused: it may lead anywhere.
+def read_private(path: Path, bytes_max: int, *, may_be_link: bool = False) -> bytes:
+    """Return the content of a file that its owner alone may read.
 
     Raises:
-        FileError: as `read_file`; or others may read the file, or it is a link.
+        FileError: as `read_file`; or others may read the file, or it is a link, which may lead anywhere.
     """
-    data = _read_private(path, bytes_max + 1, os.O_NOFOLLOW)
+    data = _read_private(path, bytes_max + 1, 0 if may_be_link else os.O_NOFOLLOW)
     if len(data) > bytes_max:
         raise FileError(path, f"it is larger than {bytes_max} bytes")
     return data

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from processors.identity.following import FollowedRegistry
+from processors.identity.keys import is_live
 from processors.intake.identify import Received
 from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, kid_of
 from processors.refusal import Refusal
@@ -122,10 +123,7 @@ class RegistryView:
         """
         self._topic.freshen()
         row = self.key(kid)
-        now = clock_ms()
-        if row is None or row.role != role or row.revoked_at is not None:
-            return None
-        return row if row.expires_at is None or now < row.expires_at else None
+        return row if row is not None and row.role == role and is_live(row, clock_ms()) else None
 
     def is_revoked(self, kid: bytes) -> bool:
         """Whether a key is unknown, or was revoked as of FRESH_SECONDS ago or later. Raises RegistryError."""

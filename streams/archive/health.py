@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from processors.evidence.archive.bodies import month_of
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.contents import beginning
-from processors.evidence.archive.segment import AUDIT_PLACE, Owner, SegmentHeader
+from processors.evidence.archive.segment import Owner, SegmentHeader
 from processors.evidence.archive.verdict import ArchiveVerdict, verify_archive
 from processors.intake.identify import Received
 from processors.proof.signing import INTAKE_PARTITION
@@ -24,7 +24,7 @@ from streams.archive.marks import VERIFIED, ArchiveMark, check_not_shorter, chec
 from streams.archive.places import TenantArchive
 from streams.archive.process import SEGMENT_SECONDS
 from streams.archive.reading import Span
-from streams.archive.registered import IDLE_SECONDS
+from streams.history.partitions import IDLE_SECONDS
 from streams.history.records import entry_in, received_of
 
 LAG_SECONDS = 3 * SEGMENT_SECONDS  # one round that failed is no lag yet
@@ -58,14 +58,7 @@ def compare(consumers: Consumers, tenant: str, span: Span) -> Brokers:
     """Return the log on the brokers beside the part of it that is archived. Raises KafkaException, ReadTimeoutError."""
     low, high = watermarks(consumers.intake, INTAKE.of(tenant))
     _, audit_high = watermarks(consumers.audit, AUDIT.of(tenant))
-    next_offsets = span.next_offsets
-    start = next_offsets[AUDIT_PLACE] if next_offsets else 0
-    place = TopicPartition(AUDIT.of(tenant), 0, start)
-    reading = read_to(consumers.audit, place, audit_high, idle_seconds=IDLE_SECONDS)
-    try:
-        first = next(reading, None)
-    finally:
-        reading.close()
+    first = _first(consumers.audit, TopicPartition(AUDIT.of(tenant), 0, span.next_audit_offset), audit_high)
     age = 0 if first is None else max(clock_ms() - first.timestamp()[1], 0)
     return Brokers(low, high, max(high - span.next_offset, 0), age)
 
@@ -81,7 +74,7 @@ def oldest_month_behind(consumers: Consumers, owner: Owner, span: Span) -> int |
     """
     topic = AUDIT.of(owner.tenant)
     _, high = watermarks(consumers.audit, topic)
-    place = TopicPartition(topic, 0, span.next_offsets[AUDIT_PLACE] if span.next_offsets else 0)
+    place = TopicPartition(topic, 0, span.next_audit_offset)
     with closing(read_to(consumers.audit, place, high, idle_seconds=IDLE_SECONDS)) as reading:
         entries = (entry_in(message.value()) for message in reading)
         return min(
@@ -97,10 +90,14 @@ def first_on_intake(consumers: Consumers, tenant: str, offset: int) -> Received 
         KafkaException, ReadTimeoutError.
     """
     _, high = watermarks(consumers.intake, INTAKE.of(tenant))
-    place = TopicPartition(INTAKE.of(tenant), INTAKE_PARTITION, offset)
-    with closing(read_to(consumers.intake, place, high, idle_seconds=IDLE_SECONDS)) as reading:
-        message = next(reading, None)
+    message = _first(consumers.intake, TopicPartition(INTAKE.of(tenant), INTAKE_PARTITION, offset), high)
     return None if message is None else received_of(message)
+
+
+def _first(consumer: Consumer, place: TopicPartition, high: int) -> Message | None:
+    """Return the first message from a place on and before the offset `high`, None if there is none."""
+    with closing(read_to(consumer, place, high, idle_seconds=IDLE_SECONDS)) as reading:
+        return next(reading, None)
 
 
 def verify(

@@ -13,13 +13,12 @@ import contextlib
 import os
 import re
 import secrets
-import stat
 from pathlib import Path
 
 from processors.evidence.archive.bodies import KEY_BYTES, key_id, month_text, seal_key
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.segment import Owner
-from producers.home.files import FileError, create_private, read_file
+from producers.home.files import FileError, create_private, read_private
 from schemas.errors import InstallationError
 
 FOLDER = "archive-keys"
@@ -119,14 +118,11 @@ class Keyring:
 def _load(path: Path) -> bytes:
     """Return the key in a file. Raises ArchiveKeyError, or FileNotFoundError if there is none."""
     try:
-        text = read_file(path, 1024)
-        mode = path.stat().st_mode
+        text = read_private(path, 1024, may_be_link=True)
     except FileError as exc:
         if exc.missing:
             raise FileNotFoundError(str(path)) from exc
         raise ArchiveKeyError(str(exc)) from exc
-    if stat.S_IMODE(mode) & 0o077:
-        raise ArchiveKeyError(f"others may read the archive key {path}: run `chmod 600` on it")
     if _HEX.fullmatch(text) is None:
         raise ArchiveKeyError(f"{path} is not an archive key: it must hold {2 * KEY_BYTES} hex digits")
     return bytes.fromhex(text.decode("ascii").strip())

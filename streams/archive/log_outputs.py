@@ -22,7 +22,7 @@ from processors.proof.signing import KID_HEADER, PROOF_FIXED_BYTES, PROOF_HEADER
 from producers.kafka.consuming import ReadPosition, ReadTimeoutError, headers_of, take
 from schemas import codec
 from schemas.records import AuditEntry
-from streams.archive.registered import IDLE_SECONDS
+from streams.history.partitions import IDLE_SECONDS
 from streams.history.set_aside import NOTHING, SetAside, offsets_of
 
 Headers = Sequence[tuple[str, bytes | None]]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from processors.effects import EVENT_PROOF_HEADER
 from processors.evidence.archive.bodies import kind_of, signed_leaf
 from processors.evidence.archive.codes import ArchiveCode, SegmentError
 from processors.evidence.archive.contents import ArchiveEnd
@@ -28,10 +29,9 @@ from processors.evidence.archive.segment import (
 from processors.evidence.archive.signers import MonitorKeys
 from processors.evidence.archive.writing import LogEnd, LogRecord
 from processors.intake.identify import Received
-from processors.proof.signing import INTAKE_PARTITION, Proof
+from processors.proof.signing import INTAKE_PARTITION, PROOF_HEADER, Proof
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import (
-    FETCH_BOUNDS,
     UnreadableBatchError,
     behind_unreadable,
     headers_of,
@@ -41,16 +41,16 @@ from producers.kafka.consuming import (
 from schemas import codec
 from schemas.errors import StoppedError
 from schemas.records import AuditEntry
-from schemas.topics import AUDIT, INTAKE, reader_group
+from schemas.topics import AUDIT, INTAKE
 from schemas.words import Outcome
 from streams.archive.log_outputs import OutputsReader, proof_in
-from streams.archive.registered import IDLE_SECONDS, RegisteredKeys
+from streams.archive.registered import RegisteredKeys
+from streams.history.partitions import IDLE_SECONDS, reader_settings
+from streams.history.records import received_of
 from streams.history.set_aside import NOTHING, SetAside, offsets_of
 
 log = logging.getLogger(__name__)
 
-EVENT_PROOF_HEADER = "macaw-event-proof"
-QUEUED_KIB_MAX = 4096  # of each of the three consumers
 TOLD_MAX = 3  # offsets of foreign records that a message names
 
 
@@ -65,21 +65,9 @@ class Consumers:
 
     def __init__(self, bootstrap: str, tenant: str, *, security: Security = UNSECURED) -> None:
         """`tenant` is any tenant that may be read: the client library looks its reader group up."""
-        settings = {
-            **security,
-            "bootstrap.servers": bootstrap,
-            "group.id": reader_group(tenant),
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "check.crcs": True,
-            **FETCH_BOUNDS,
-            "queued.max.messages.kbytes": QUEUED_KIB_MAX,
-            "log_level": 2,
-        }
-        committed = {**settings, "isolation.level": "read_committed"}
+        committed = reader_settings(bootstrap, tenant, committed=True, security=security)
         self.audit, self.outputs, self.registry = (Consumer(committed) for _ in range(3))
-        self.intake = Consumer({**settings, "isolation.level": "read_uncommitted"})
+        self.intake = Consumer(reader_settings(bootstrap, tenant, committed=False, security=security))
 
     def close(self) -> None:
         """Close them."""
@@ -221,7 +209,7 @@ class LogSource:
             time=appended,
             value=value,
             kid=kid,
-            proof=sources.get("macaw-proof") or b"",
+            proof=sources.get(PROOF_HEADER) or b"",
             event_proof=sources.get(EVENT_PROOF_HEADER),
             outputs=outputs.of(entry, proof.signature),
         )
@@ -335,9 +323,7 @@ class _IntakeReader:
             if message is None:
                 self._position = self._high
                 return None
-            _, appended_at = message.timestamp()
-            offset = message.offset() or 0
-            self._position = offset + 1
-            received = Received(INTAKE_PARTITION, offset, appended_at, message.value(), headers_of(message))
+            received = received_of(message)
+            self._position = received.offset + 1
             self._ahead = _Read(received, message.key())
         return self._ahead

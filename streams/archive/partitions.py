@@ -27,7 +27,7 @@ class ArchivedPartitions:
     @property
     def next_audit_offset(self) -> int:
         """The offset of the audit topic behind the last archived entry."""
-        return self._log.span.next_offsets[AUDIT_PLACE] if self._log.span.segments else 0
+        return self._log.span.next_audit_offset
 
     def partition(self, topic: Topic, partition: int) -> Records | None:
         """Return the archived records of a partition, None if the archive is empty or keeps none of the topic."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
@@ -38,7 +38,6 @@ class _Tenant:
     last_round: float = float("-inf")
     try_at: float = 0.0
     failures: int = 0
-    told: str = field(default="", repr=False)
 
 
 class ArchiveProcess:
@@ -89,7 +88,7 @@ class ArchiveProcess:
             return False
         if tenant.failures:
             log.info("%s: the archive goes on", name)
-        tenant.failures, tenant.told = 0, ""
+        tenant.failures = 0
         return True
 
     def _hold(self, name: str, tenant: _Tenant, exc: Exception) -> None:

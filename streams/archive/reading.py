@@ -15,7 +15,15 @@ from typing import NamedTuple
 from processors.evidence.archive.bodies import Absent, BodyKeys
 from processors.evidence.archive.codes import ArchiveCode, SegmentError, first_of
 from processors.evidence.archive.contents import Archived, ArchiveEnd, beginning, end_of, entries_of, open_segment
-from processors.evidence.archive.segment import OUTPUT_TOPICS, PARTITIONS, Owner, Segment, SegmentHeader, parse_header
+from processors.evidence.archive.segment import (
+    AUDIT_PLACE,
+    OUTPUT_TOPICS,
+    PARTITIONS,
+    Owner,
+    Segment,
+    SegmentHeader,
+    parse_header,
+)
 from processors.evidence.folder_format import AuditRecord
 from processors.intake.identify import Received
 from schemas.topics import Topic
@@ -35,6 +43,11 @@ class Span:
     next_offset: int = 0
     segments: int = 0
     next_offsets: tuple[int, ...] = ()
+
+    @property
+    def next_audit_offset(self) -> int:
+        """The offset of the audit topic behind the last archived entry."""
+        return self.next_offsets[AUDIT_PLACE] if self.next_offsets else 0
 
 
 class ArchivedAudit(NamedTuple):

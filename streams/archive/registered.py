@@ -15,8 +15,8 @@ from producers.kafka.consuming import headers_of, read_to, watermarks
 from schemas.rows import KeyRow
 from schemas.topics import REGISTRY
 from schemas.words import RegistryKind, Role, SessionKind
+from streams.history.partitions import IDLE_SECONDS
 
-IDLE_SECONDS = 20.0  # longer than a transaction may stay open
 _SESSIONS = frozenset(SessionKind)  # of a tenant that is older than the topic of sessions
 
 

@@ -9,20 +9,19 @@ program. A thief's entry with the very bytes that the log needed is foreign too,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import NamedTuple
 
 from processors.effects import Output
-from processors.identity.keys import decision_keys
+from processors.evidence.audit_log import entry_place
+from processors.identity.keys import decision_keys, is_live
 from processors.intake.identify import Received
-from processors.proof import signing
 from processors.proof.signing import (
     KID_HEADER,
     PROOF_HEADER,
     MalformedProofError,
-    Place,
     Proof,
     SignatureError,
     VerifiedHeads,
@@ -33,12 +32,10 @@ from processors.step import step
 from producers.home.security import UNSECURED, Security
 from schemas import codec
 from schemas.records import AuditEntry, Decision, Result
-from schemas.rows import KeyRow
 from schemas.topics import AUDIT, DEAD_LETTERS, DECISIONS, INTAKE, REGISTRY, RESULTS, Topic
-from schemas.words import Role
 from streams.history.folded import RuledIntake
 from streams.history.kept_log import OpenArchive, index_of, kept_log
-from streams.history.records import Records, entry_in, present
+from streams.history.records import Records, entry_in, present, record_in
 
 LOOKED_AHEAD = 1024  # foreign records in a row that are passed to find the next of the log's own
 ORDERED = (DECISIONS, RESULTS, DEAD_LETTERS)
@@ -113,7 +110,7 @@ class _Search:
         self._ordered = {place: _Ahead(present(found.read(found.low))) for place, found in ordered.items()}
         self._trimmed = {place for place, found in ordered.items() if found.low > 0}
         self._next: list[Output] | None = None  # the outputs of the next record of intake, folded and not compared yet
-        self._live: dict[bytes, KeyRow] = {}  # the decision keys before that record
+        self._live: Sequence[bytes] = ()  # the kids of the decision keys before that record
         self._registered: set[bytes] = set()
         self.found: list[Foreign] = []
 
@@ -134,7 +131,7 @@ class _Search:
         return (entry.index, entry.prev) == (self._tables.next_index, self._tables.prev)
 
     def _fold(self, entry: AuditEntry) -> None:
-        self._live = {kid: self._tables.keys.rows[kid] for kid in decision_keys(self._tables)}
+        self._live = decision_keys(self._tables)
         received = self._intake.take(entry)
         if received is None:
             return
@@ -148,17 +145,14 @@ class _Search:
         """Return True if a key that may sign the entry has signed it; see `processors.evidence.signers`."""
         tables, kid = self._tables, _kid(record)
         row = tables.keys.get(kid)
-        live = kid in self._live and (row is None or row.expires_at is None or tables.now < row.expires_at)
-        coming = row is not None and row.role == Role.MONITOR and kid in decision_keys(tables)
-        is_stretch = row is None and not self._live and bool(len(tables.tenant))  # its key comes later
-        if is_stretch:
-            return True
-        if not (live or coming):
+        if row is None:
+            return not self._live and bool(len(tables.tenant))  # in a stretch: its key comes later
+        was_live = kid in self._live and is_live(replace(row, revoked_at=None), tables.now)
+        if not was_live and kid not in decision_keys(tables):
             return False
-        assert row is not None
         try:
             schema, body = codec.unframe(record.value or b"")
-            place = Place.of(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, schema.sha256)
+            place = entry_place(tables.tenant_id, tables.genesis, schema.sha256)
             proof = Proof.parse(record.header(PROOF_HEADER))
             self._heads.verify(row.ed25519, proof.head(place.leaf(body)), proof.signature)
         except (codec.SchemaError, Refusal, MalformedProofError, SignatureError):
@@ -224,20 +218,16 @@ def _kid(record: Received) -> bytes:
 
 def _claim(value: bytes | None) -> str:
     """Return the claim of a record in words; texts in it are the writer's and are shown quoted."""
-    for kind in (AuditEntry, Decision, Result):
-        try:
-            found: AuditEntry | Decision | Result = codec.decode_as(kind, value or b"")
-        except codec.SchemaError:
-            continue
-        match found:
-            case AuditEntry() as entry:
-                said = f"{entry.outcome} {entry.reason}".strip()
-                return f"audit entry {entry.index}: {entry.kind!r} at intake offset {entry.offset}: {said!r}"
-            case Decision() as decision:
-                return f"decision: {decision.principal_id!r} on {decision.resource!r}: {decision.outcome!r}"
-            case Result() as result:
-                return f"result: {result.outcome!r} to {result.to.hex()[:16]} about the event {result.event.hex()[:16]}"
-    return f"{len(value or b'')} bytes that are not a record of this log"
+    match record_in(value):
+        case AuditEntry() as entry:
+            said = f"{entry.outcome} {entry.reason}".strip()
+            return f"audit entry {entry.index}: {entry.kind!r} at intake offset {entry.offset}: {said!r}"
+        case Decision() as decision:
+            return f"decision: {decision.principal_id!r} on {decision.resource!r}: {decision.outcome!r}"
+        case Result() as result:
+            return f"result: {result.outcome!r} to {result.to.hex()[:16]} about the event {result.event.hex()[:16]}"
+        case None:
+            return f"{len(value or b'')} bytes that are not a record of this log"
 
 
 def _digest(value: bytes | None) -> bytes:

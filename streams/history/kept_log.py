@@ -15,12 +15,11 @@ from typing import Protocol
 from processors.intake.identify import Received
 from producers.home.security import UNSECURED, Security
 from producers.kafka.consuming import UnreadableBatchError
-from schemas import codec
 from schemas.errors import EvidenceError, StoppedError
 from schemas.records import AuditEntry, Decision, Result
 from schemas.topics import AUDIT, INTAKE, Topic
 from streams.history.partitions import whole_partition
-from streams.history.records import Gone, Records, entry_in, present
+from streams.history.records import Gone, Records, entry_in, present, record_in
 from streams.history.set_aside import NOTHING, SetAside, without
 
 OpenLive = Callable[[Topic, int], Records]
@@ -203,13 +202,13 @@ class KeptLog:
 
 def index_of(value: bytes | None) -> int:
     """Return the audit index that an entry, a decision or a result names; 0 for any other value."""
-    for kind in (AuditEntry, Decision, Result):
-        try:
-            found: AuditEntry | Decision | Result = codec.decode_as(kind, value or b"")
-        except codec.SchemaError:
-            continue
-        return found.index if isinstance(found, AuditEntry) else found.audit_index
-    return 0
+    match record_in(value):
+        case AuditEntry() as entry:
+            return entry.index
+        case Decision() | Result() as output:
+            return output.audit_index
+        case None:
+            return 0
 
 
 def _gap_error(name: str, gap: range) -> ArchiveGapError:

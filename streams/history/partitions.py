@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
@@ -15,7 +16,7 @@ from schemas.topics import reader_group, tenant_of
 from streams.history.records import received_of
 
 IDLE_SECONDS = limits.TRANSACTION_TIMEOUT_MS / 1000 + 5  # longer than a transaction may stay open
-QUEUED_KIB_MAX = 4096  # a replay reads ten partitions at once
+QUEUED_KIB_MAX = 4096  # of each consumer: a replay reads ten partitions at once
 
 
 class Whole:
@@ -59,26 +60,29 @@ class Whole:
             self._reading = None
 
 
+def reader_settings(bootstrap: str, tenant: str, *, committed: bool, security: Security) -> dict[str, Any]:
+    """Return the settings of a consumer that is told where to read; with `committed` it passes open transactions."""
+    return {
+        **security,
+        "bootstrap.servers": bootstrap,
+        "group.id": reader_group(tenant),
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "check.crcs": True,
+        "isolation.level": "read_committed" if committed else "read_uncommitted",
+        **FETCH_BOUNDS,
+        "queued.max.messages.kbytes": QUEUED_KIB_MAX,
+        "log_level": 2,
+    }
+
+
 @contextmanager
 def whole_partition(
     bootstrap: str, topic: str, partition: int = 0, *, committed: bool = True, security: Security = UNSECURED
 ) -> Iterator[Whole]:
     """Give a partition up to its present end; with `committed` only the records of committed transactions."""
-    consumer = Consumer(
-        {
-            **security,
-            "bootstrap.servers": bootstrap,
-            "group.id": reader_group(tenant_of(topic)),
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "check.crcs": True,
-            "isolation.level": "read_committed" if committed else "read_uncommitted",
-            **FETCH_BOUNDS,
-            "queued.max.messages.kbytes": QUEUED_KIB_MAX,
-            "log_level": 2,
-        }
-    )
+    consumer = Consumer(reader_settings(bootstrap, tenant_of(topic), committed=committed, security=security))
     try:
         with closing(Whole(consumer, TopicPartition(topic, partition))) as whole:
             yield whole

@@ -11,7 +11,7 @@ from confluent_kafka import Message
 from processors.intake.identify import Received
 from producers.kafka.consuming import headers_of
 from schemas import codec
-from schemas.records import AuditEntry
+from schemas.records import AuditEntry, Decision, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +65,14 @@ def entry_in(value: bytes | None) -> AuditEntry | None:
     except codec.SchemaError:
         return None
     return entry
+
+
+def record_in(value: bytes | None) -> AuditEntry | Decision | Result | None:
+    """Return the audit entry, decision or result in a record, None if it is another one."""
+    for kind in (AuditEntry, Decision, Result):
+        try:
+            found: AuditEntry | Decision | Result = codec.decode_as(kind, value or b"")
+        except codec.SchemaError:
+            continue
+        return found
+    return None

@@ -7,7 +7,7 @@ in the very entry that the log ends in.
 from __future__ import annotations
 
 from processors.evidence.archive.codes import SegmentError
-from processors.evidence.audit_log import log_leaf
+from processors.evidence.audit_log import entry_with_leaf
 from processors.intake.identify import Received
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
@@ -58,10 +58,7 @@ def _fold(tables: Tables, heads: VerifiedHeads, kept: KeptLog) -> None:
 
 def entry_of(record: Received) -> tuple[AuditEntry, bytes]:
     """Return the entry in a record of the audit topic, and its log leaf. Raises LogMismatchError if it is not one."""
-    value = record.value or b""
     try:
-        entry: AuditEntry = codec.decode_as(AuditEntry, value)
+        return entry_with_leaf(record.value or b"")
     except codec.SchemaError as exc:
         raise LogMismatchError(f"the record at offset {record.offset} is not an audit entry: {exc}") from exc
-    schema, body = codec.unframe(value)
-    return entry, log_leaf(schema.sha256, body)

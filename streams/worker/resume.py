@@ -24,9 +24,11 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
+from processors.evidence.audit_log import entry_place
+from processors.identity.keys import has_decision_key
 from processors.intake.identify import Claim, Received, read
 from processors.proof import signing
-from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofError, Place, Proof, SignatureError
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, MalformedProofError, Proof, SignatureError
 from processors.refusal import Refusal
 from processors.state.engines import EngineMissingError
 from processors.state.tables import Tables
@@ -53,7 +55,7 @@ from streams.worker.resume_errors import (
     ResumeMismatchError,
     StateMismatchError,
 )
-from streams.worker.signing.decision_keys import DecisionKeyError, live_decision_keys
+from streams.worker.signing.decision_keys import DecisionKeyError
 from streams.worker.signing.stretch import KeyWait, LookAhead, check_next, wait_for
 from streams.worker.state_head import HEAD_KEY
 
@@ -263,7 +265,7 @@ def _check_signature(fold: TenantFold, tail: Tail) -> None:
     tables = fold.tables
     try:
         schema, body = codec.unframe(tail.record.value or b"")
-        place = Place.of(signing.AUDIT_TAG, tables.genesis, AUDIT.of(tables.tenant_id), 0, schema.sha256)
+        place = entry_place(tables.tenant_id, tables.genesis, schema.sha256)
         proof = Proof.parse(tail.record.header(PROOF_HEADER))
         public = _signer_of(fold, tail.entry, tail.record.header(KID_HEADER))
         signing.verify_signature(public, proof.head(place.leaf(body)), proof.signature)
@@ -285,7 +287,7 @@ def _signer_of(fold: TenantFold, entry: AuditEntry, kid: bytes) -> bytes:
         if row.role == Role.MONITOR and not was_revoked and not was_past:
             return row.ed25519
     # Before the founding, or in a stretch without a live key: the key that is registered later, which is here.
-    elif not live_decision_keys(tables) and (key := fold.signatory.keys.get(kid)) is not None:
+    elif not has_decision_key(tables) and (key := fold.signatory.keys.get(kid)) is not None:
         return key.signing.public
     raise SignatureError(f"the key {kid.hex()[:16]}… is not a decision key that was valid then")
 

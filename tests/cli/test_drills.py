@@ -32,30 +32,17 @@ from producers.client import Client
 from producers.home.home import Home
 from producers.home.keys import KeyPair
 from producers.kafka.connection import Connection
-from producers.tools import tool
 from schemas import codec
 from schemas.records import AuditEntry, Decision, PrincipalRevoked, Result
 from schemas.topics import AUDIT, DECISIONS, RESULTS, Topic
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, monitoring
+from tests.paying import PAYER, Bank
 from tests.streams.loop_oracle import read_topic
 from tests.streams.loop_world import World
 
 pytestmark = pytest.mark.broker
-POLICY = json.dumps({"policy_id": "role:payer", "resources": ["tool:bank/*"]})
-
-
-class Bank:
-    """A tool with one operation."""
-
-    def __init__(self) -> None:
-        self.paid: list[int] = []
-
-    @tool
-    def pay(self, number: int) -> dict[str, int]:
-        """Pay."""
-        self.paid.append(number)
-        return {"paid": number}
+POLICY = json.dumps(PAYER)
 
 
 @dataclass

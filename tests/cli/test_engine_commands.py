@@ -10,16 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import macaw.installation.engines
-import processors.state.engines
-import processors.state.tables
 from macaw.installation.tenancy import publish_policies, register_agent
 from processors.engine import data
-from processors.state.engines import EngineMissingError, Engines, installed
+from processors.state.engines import EngineMissingError, installed
 from producers.client import Client, DeniedError
 from producers.kafka.registry_view import RegistryView
 from streams.local.choose import BrokerInfo
 from tests.cli.commands import assert_one_sentence, run
+from tests.cli.held_engines import hold
 from tests.engines import STRICTER
 from tests.installation import Installation
 from tests.installation import installed as installation
@@ -38,12 +36,6 @@ def here(broker: BrokerInfo, tmp_path: Path, unique: str, monkeypatch: pytest.Mo
             running.home, running.folder, ['{"policy_id": "agent:shopper", "resources": ["tool:*/*"]}'], {}
         )
         yield running
-
-
-def hold(monkeypatch: pytest.MonkeyPatch, engines: Engines) -> None:
-    """Let this installation hold other engines, as another version of macaw would."""
-    for module in (processors.state.engines, processors.state.tables, macaw.installation.engines):
-        monkeypatch.setattr(module, "installed", lambda: engines)
 
 
 def call(here: Installation, resource: str) -> str:

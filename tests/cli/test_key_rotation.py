@@ -25,27 +25,13 @@ from producers.home.keystores.stores import KeyStores
 from producers.kafka.connection import Connection
 from producers.kafka.outcomes import RefusedError
 from producers.kafka.registry_view import RegistryView
-from producers.tools import tool
 from schemas.events.keys import KeyRotated
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import KeyEnds
 from tests.installation import Installation, installed
+from tests.paying import PAYER, Bank
 
 pytestmark = pytest.mark.broker
-POLICY = {"policy_id": "role:payer", "resources": ["tool:bank/*"]}
-
-
-class Bank:
-    """Counts what it was told to pay, by the caller's number."""
-
-    def __init__(self) -> None:
-        self.paid: list[int] = []
-
-    @tool
-    def pay(self, number: int) -> dict[str, int]:
-        """Pay."""
-        self.paid.append(number)
-        return {"paid": number}
 
 
 @contextmanager
@@ -100,7 +86,7 @@ def bank_of(here: Installation) -> Iterator[Bank]:
     """Serve a bank that one agent may use."""
     bank = Bank()
     register_agent(here.home, here.folder, "shopper", attributes={"roles": ["payer"]})
-    publish_policies(here.home, here.folder, [json.dumps(POLICY)], {})
+    publish_policies(here.home, here.folder, [json.dumps(PAYER)], {})
     with here.hosting("bank", bank):
         yield bank
 

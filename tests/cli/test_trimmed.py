@@ -10,12 +10,15 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, register_enrolment
+from processors.state.engines import installed
 from producers.home.home import Home
 from schemas.topics import INTAKE
 from streams.cluster.topics import open_admin
 from streams.local.choose import BrokerInfo
 from tests.archiving import POLICY, calls
 from tests.cli.commands import assert_one_sentence, run
+from tests.cli.held_engines import hold
+from tests.engines import STRICTER
 from tests.installation import Installation, monitoring
 
 pytestmark = [pytest.mark.broker, pytest.mark.real_broker("the embedded broker deletes no records")]
@@ -60,8 +63,10 @@ def ids(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [one["event_id"] for one in found]
 
 
-def test_everything_goes_on_with_the_archive(made: Installation, capsys: pytest.CaptureFixture[str]) -> None:
-    """The scene of a tenant on day 31: export, verify, replay, explain, effective, simulate, list."""
+def test_everything_goes_on_with_the_archive(
+    made: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scene of a tenant on day 31: export, verify, replay, explain, effective, simulate, plan, list."""
     (made.home.path.parent / "new.json").write_text(json.dumps({"policy_id": "role:payer", "resources": ["tool:x/*"]}))
     ran = run(capsys, "audit", "export", "evidence")
     assert (ran.status, ", 0 of them without their event" in ran.err) == (0, True), ran
@@ -75,6 +80,10 @@ def test_everything_goes_on_with_the_archive(made: Installation, capsys: pytest.
     assert "tool:bank/*" in run(capsys, "policy", "effective", "--session", "shopper").out
     ran = run(capsys, "policy", "simulate", "--policy", "new.json", "--json")
     assert json.loads(ran.out)["flips"] == 4
+    with monkeypatch.context() as newer:
+        hold(newer, {**installed(), **STRICTER})
+        ran = run(capsys, "engine", "plan", "--json")
+        assert (ran.status, json.loads(ran.out)["simulated"]["flips"]) == (0, 4), ran
     ran = run(capsys, "policy", "list", "--json")
     assert ([one["policy_id"] for one in json.loads(ran.out)], ran.err) == (["role:payer"], "")
 
@@ -112,7 +121,9 @@ def test_an_archive_that_lags_is_told_by_name(made: Installation, capsys: pytest
     assert f"to {high - 1} of intake" in ran.err
 
 
-def test_an_expired_month_is_told_by_name(made: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_expired_month_is_told_by_name(
+    made: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Replay decides what stands before it, and says that it stopped; nobody is told half an explanation."""
     from streams.archive.keyring import Keyring
 
@@ -128,6 +139,10 @@ def test_an_expired_month_is_told_by_name(made: Installation, capsys: pytest.Cap
     ran = run(capsys, "policy", "explain", ids(capsys)[-1])
     assert_one_sentence(ran, 1)
     assert "SHREDDED" in ran.err
+    with monkeypatch.context() as newer:
+        hold(newer, {**installed(), **STRICTER})
+        assert "events are missing from this log: their effects are not counted" in run(capsys, "engine", "plan").out
+        assert json.loads(run(capsys, "engine", "plan", "--json").out)["simulated"]["events_missing"] > 0
     ran = run(capsys, "audit", "export", "evidence")
     assert ran.status == 0
     assert ", 0 of them" not in ran.err

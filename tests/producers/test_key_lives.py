@@ -20,28 +20,14 @@ from producers.home.keystores import token_session
 from producers.home.keystores.stores import NEW
 from producers.home.keystores.token_store import TokenSigningKey
 from producers.kafka.outcomes import RefusedError
-from producers.tools import tool
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import build_fold
 from tests.installation import Installation, installed, monitoring
 from tests.passphrase_keys import PASSPHRASE, secret
+from tests.paying import PAYER, Bank
 from tests.softhsm import PIN, SoftHSM
 
 pytestmark = pytest.mark.broker
-
-POLICY = {"policy_id": "role:payer", "resources": ["tool:bank/*"]}
-
-
-class Bank:
-    """A tool with one operation."""
-
-    def __init__(self) -> None:
-        self.paid: list[int] = []
-
-    @tool
-    def pay(self, amount: int) -> dict[str, int]:
-        self.paid.append(amount)
-        return {"paid": amount}
 
 
 @pytest.fixture(params=["passphrase", "hsm", "keyring"])
@@ -88,7 +74,7 @@ def test_a_tenants_life(
         register_with_admin(home, folder, "approver", "cashier", {"roles": ["cashier"]})
         register_agent(home, folder, "nobody", attributes={})
         open_person_session(home, folder, "ann", {"user": "ann", "roles": ["payer"]}, ttl_ms=60_000)
-        publish_policies(home, folder, [json.dumps(POLICY)], {})
+        publish_policies(home, folder, [json.dumps(PAYER)], {})
         call(here, bank, [1, 2])
         old = folder.key("enrol").kid
         renew_enrolment(home, folder)
@@ -119,8 +105,8 @@ def call(here: Installation, bank: Bank, amounts: list[int]) -> None:
         Client.for_person(tenant, "ann", home=home) as person,
     ):
         for amount in amounts:
-            assert agent.invoke("tool:bank/pay", {"amount": amount}) == {"paid": amount}
-            assert person.invoke("tool:bank/pay", {"amount": 10 * amount}) == {"paid": 10 * amount}
+            assert agent.invoke("tool:bank/pay", {"number": amount}) == {"paid": amount}
+            assert person.invoke("tool:bank/pay", {"number": 10 * amount}) == {"paid": 10 * amount}
         with pytest.raises(DeniedError):
             agent.invoke("tool:bank/close", {})
 
@@ -133,14 +119,14 @@ def test_a_key_in_the_keyring_is_rotated_twice_and_a_refusal_takes_its_successor
     with installed(broker, base, unique) as here:
         home, folder = here.home, here.folder
         register_agent(home, folder, "shopper", attributes={"roles": ["payer"]})
-        publish_policies(home, folder, [json.dumps(POLICY)], {})
+        publish_policies(home, folder, [json.dumps(PAYER)], {})
         with here.hosting("bank", bank), Client.connect(unique, "shopper", home=home) as agent:
             path = folder.key_file("tool", "bank")
             new, seen = path.with_name(path.name + NEW), [folder.keys.load(path).sealing.public]
             for amount in (1, 2):
                 assert rotate_sealing(home, folder, path, reason="planned").new == folder.keys.load(path).kid
                 seen.append(folder.keys.load(path).sealing.public)
-                assert agent.invoke("tool:bank/pay", {"amount": amount}) == {"paid": amount}
+                assert agent.invoke("tool:bank/pay", {"number": amount}) == {"paid": amount}
             folder.keys.put(new, KeyPair.generate(), "keyring")
             with pytest.raises(RefusedError) as raised:
                 rotate_sealing(home, folder, path, reason="planned")
@@ -148,7 +134,7 @@ def test_a_key_in_the_keyring_is_rotated_twice_and_a_refusal_takes_its_successor
             assert not new.exists()
             assert folder.keys.load(path).sealing.public == seen[-1]
             folder.keys.move(path, "keyring")
-            assert agent.invoke("tool:bank/pay", {"amount": 3}) == {"paid": 3}
+            assert agent.invoke("tool:bank/pay", {"number": 3}) == {"paid": 3}
     assert len(set(seen)) == 3
 
 
@@ -161,15 +147,15 @@ def test_a_monitor_whose_token_goes_signs_nothing_and_goes_on_when_it_is_back(
     base, bank = configured(tmp_path / "home", section), Bank()
     with installed(broker, base, unique) as here:
         register_agent(here.home, here.folder, "shopper", attributes={"roles": ["payer"]})
-        publish_policies(here.home, here.folder, [json.dumps(POLICY)], {})
+        publish_policies(here.home, here.folder, [json.dumps(PAYER)], {})
         assert isinstance(here.folder.key("monitor").signing, TokenSigningKey)
         with here.hosting("bank", bank), Client.connect(unique, "shopper", home=here.home) as agent:
-            assert agent.invoke("tool:bank/pay", {"amount": 1}) == {"paid": 1}
+            assert agent.invoke("tool:bank/pay", {"number": 1}) == {"paid": 1}
             [token] = (softhsm.folder / "tokens").iterdir()
             token.rename(softhsm.folder / "away")
             with token_session._LIBRARY:
                 softhsm.read_again()
-            future = agent.submit("tool:bank/pay", {"amount": 2})
+            future = agent.submit("tool:bank/pay", {"number": 2})
             with pytest.raises(TimeoutError):
                 future.result(8)
             (softhsm.folder / "away").rename(token)

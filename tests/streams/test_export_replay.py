@@ -19,7 +19,6 @@ from processors.evidence.packing import PackError, pack
 from processors.proof.signing import VerifiedHeads
 from processors.step import step
 from producers.client import Client, DeniedError
-from producers.tools import tool
 from schemas import codec
 from schemas.topics import AUDIT, DECISIONS, INTAKE, RESULTS
 from streams.cluster.founding import create_topics
@@ -27,6 +26,7 @@ from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError,
 from streams.history.export import Exported, ExportError, export_audit, write_folder
 from streams.history.replay import Difference, Replayed, ReplayError, Values, compare, places, replay
 from streams.local.choose import BrokerInfo
+from tests.archiving import POLICY, Bank
 from tests.installation import Installation, installed
 from tests.reference.log_builder import build_log, build_world
 from tests.world import World
@@ -228,18 +228,6 @@ def read_entries(folder: Path) -> list[bytes]:
     while (entry := source.record(ENTRY_BYTES_MAX)) is not None:
         entries.append(entry)
     return entries
-
-
-class Bank:
-    """One tool."""
-
-    @tool
-    def transfer(self, to: str, amount: float) -> dict[str, object]:
-        """Move money."""
-        return {"to": to, "sent": amount}
-
-
-POLICY = '{"policy_id":"role:payer","resources":["tool:bank/*"]}'
 
 
 @pytest.fixture

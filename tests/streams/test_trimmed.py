@@ -25,7 +25,6 @@ from macaw.policies.in_force import read_policies
 from macaw.policies.simulation import simulate
 from producers.client import Client, DeniedError
 from producers.home.home import Home, TenantHome
-from producers.tools import tool
 from schemas import codec
 from schemas.errors import MacawError
 from schemas.records import Decision
@@ -40,24 +39,16 @@ from streams.history.partitions import whole_partition
 from streams.history.replay import Replayed, replay
 from streams.history.topics import TopicReader
 from streams.local.choose import BrokerInfo
+from tests.archiving import Bank
 from tests.installation import Installation, monitoring
+from tests.paying import PAYER
 from tests.streams.archiving import SEGMENT_ENTRIES, archive
 from tests.streams.loop_world import turn_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.real_broker("the embedded broker deletes no records")]
 
-POLICY = {"policy_id": "role:payer", "resources": ["tool:bank/*"]}
 CALLS = 30
 PLACES = [3, 40, None]
-
-
-class Bank:
-    """One tool."""
-
-    @tool
-    def transfer(self, to: str, amount: float) -> dict[str, object]:
-        """Move money."""
-        return {"to": to, "sent": amount}
 
 
 @dataclass
@@ -123,7 +114,7 @@ def founded(broker: BrokerInfo, base: Path) -> Trimmed:
     with monitoring(broker, home, [name]):
         register_enrolment(home, folder)
         register_agent(home, folder, "shopper", attributes={"roles": ["payer"]})
-        publish_policies(home, folder, [json.dumps(POLICY)], {})
+        publish_policies(home, folder, [json.dumps(PAYER)], {})
         with made.served().hosting("bank", Bank()), Client.connect(name, "shopper", home=home) as client:
             for n in range(CALLS):
                 assert client.invoke("tool:bank/transfer", {"to": "bob", "amount": n})
@@ -156,7 +147,7 @@ def test_without_the_archive_an_export_keeps_the_registry(trimmed: Trimmed, tmp_
     assert absent < trimmed.records - 4  # the founding, the registrations and the session are there
     with pytest.raises(TrimmedError, match=r"TRIMMED: .*no archive"):
         trimmed.replayed(None)
-    with pytest.raises(TrimmedError), live_history(trimmed.home, trimmed.folder):
+    with pytest.raises(TrimmedError), live_history(trimmed.home, trimmed.folder, None):
         pass
 
 
@@ -172,10 +163,10 @@ def test_policies_are_known_and_simulated(trimmed: Trimmed, tmp_path: Path) -> N
     """In force, as they apply to a session, and as others would have decided."""
     home, folder = trimmed.home, trimmed.folder
     in_force = read_policies(home, folder, trimmed.archive)
-    assert ([*in_force.policies], in_force.lost) == ([POLICY["policy_id"]], 0)
+    assert ([*in_force.policies], in_force.lost) == ([PAYER["policy_id"]], 0)
     with live_history(home, folder, trimmed.archive) as history:
         assert standing_of(history, "shopper").as_of == trimmed.records - 1
-    (tmp_path / "new.json").write_text(json.dumps(POLICY | {"resources": ["tool:mail/*"]}))
+    (tmp_path / "new.json").write_text(json.dumps(PAYER | {"resources": ["tool:mail/*"]}))
     documents = [one.document for one in read_documents([tmp_path / "new.json"])]
     with live_history(home, folder, trimmed.archive) as history:
         found = simulate(history, documents)
@@ -358,7 +349,7 @@ def test_without_an_archive_the_state_is_not_made_up(one: Trimmed) -> None:
     assert "no archive" in told
     assert "docs/incidents.md" in told
     with monitoring(one.broker, one.home, [one.folder.tenant]) as monitor:
-        publish_policies(one.home, one.folder, [json.dumps(POLICY | {"policy_id": "role:other"})], {})
+        publish_policies(one.home, one.folder, [json.dumps(PAYER | {"policy_id": "role:other"})], {})
         assert monitor.paused == {}
 
 

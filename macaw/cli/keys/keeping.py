@@ -35,11 +35,12 @@ def list_keys(
     The exit status is 1 if a key file cannot be read.
     """
     from macaw.cli.terminal.output import complain, show_json, show_table
+    from macaw.cli.terminal.places import open_folder
     from macaw.cli.terminal.status import DONE, FAILED
     from macaw.installation.key_names import keys_in
     from producers.home.keystores.errors import KeyAccessError
 
-    home, folder = _folder(tenant)
+    home, folder = open_folder(tenant)
     keys, rows, failures = folder.keys, [], 0
     for name, path in keys_in(folder):
         try:
@@ -89,11 +90,12 @@ def _add_terms(home: Home, folder: TenantHome, rows: list[dict[str, Any]]) -> No
 
 
 def _status(row: KeyRow, now_ms: int) -> str:
+    from processors.identity.keys import is_live
     from schemas.words import Status
 
-    if row.revoked_at is not None:
-        return Status.REVOKED
-    return Status.EXPIRED if row.expires_at is not None and row.expires_at <= now_ms else Status.ACTIVE
+    if is_live(row, now_ms):
+        return Status.ACTIVE
+    return Status.EXPIRED if row.revoked_at is None else Status.REVOKED
 
 
 def passphrase(
@@ -158,11 +160,13 @@ def import_key(
     """Bring a key that exists to this installation, into one of its stores."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_folder
     from macaw.installation.key_names import place_for
+    from macaw.installation.locking import only_keys_command
 
-    _, folder = _folder(tenant)
+    _, folder = open_folder(tenant)
     path = place_for(folder, name)
-    with _alone(folder):
+    with only_keys_command(folder):
         if path.exists():
             raise CommandError(f"{path} exists, and a key is never written over: move it away first")
         pair = folder.keys.load(file)
@@ -170,32 +174,16 @@ def import_key(
     say(f"{name} is the key {pair.kid.hex()[:16]}, kept in the store {to} under {path}; {file} holds it still")
 
 
-def _folder(tenant: str | None) -> tuple[Home, TenantHome]:
-    """Return the installation and a tenant's folder; no broker is needed. Raises HomeError, CommandError."""
-    from macaw.cli.terminal.places import open_home
-
-    home = open_home()
-    folder = home.tenant(tenant)
-    folder.genesis  # noqa: B018 - raises for a tenant that is not known here
-    return home, folder
-
-
 @contextmanager
 def _key(name: str, tenant: str | None) -> Iterator[tuple[TenantHome, Path]]:
     """Yield the folder and the file of a key that no other `macaw key` changes meanwhile."""
+    from macaw.cli.terminal.places import open_folder
     from macaw.installation.key_names import key_called
+    from macaw.installation.locking import only_keys_command
 
-    _, folder = _folder(tenant)
-    with _alone(folder):
+    _, folder = open_folder(tenant)
+    with only_keys_command(folder):
         yield folder, key_called(folder, name)
-
-
-@contextmanager
-def _alone(folder: TenantHome) -> Iterator[None]:
-    from macaw.installation.locking import only_one
-
-    with only_one(folder.path / "keys.lock", "another `macaw key` changes keys of this tenant: wait for it"):
-        yield
 
 
 def _source(text: str) -> SecretSource:

@@ -44,14 +44,14 @@ def rotate(
     """
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
-    from macaw.installation.locking import only_one
+    from macaw.installation.locking import only_keys_command
     from macaw.installation.rotation import prepare_monitor, rotate_key, rotate_sealing
     from producers.home.clock import clock_ms
 
     home, folder = open_tenant(tenant)
     path = _file_of(folder, kind, name)
     expires_at = None if days is None else clock_ms() + int(timedelta(days=days).total_seconds() * 1000)
-    with only_one(folder.path / "keys.lock", "another `macaw key` changes keys of this tenant: wait for it"):
+    with only_keys_command(folder):
         if prepare:
             if kind != "monitor":
                 raise typer.BadParameter("only a decision key is prepared", param_hint="--prepare")
@@ -122,11 +122,11 @@ def recover(
     """
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
-    from macaw.installation.locking import only_one
+    from macaw.installation.locking import only_keys_command
     from macaw.installation.rotation import recover_monitor
 
     home, folder = open_tenant(tenant)
-    with only_one(folder.path / "keys.lock", "another `macaw key` changes keys of this tenant: wait for it"):
+    with only_keys_command(folder):
         done = recover_monitor(home, folder, reason=reason)
     say(f"{done.principal_id} signs with the key {done.new.hex()[:16]} now; {done.old.hex()[:16]} is revoked")
     say(f"copy monitor.key and state.secret from {folder.path} to each worker's machine, and start each worker again")

@@ -43,6 +43,13 @@ def open_tenant(name: str | None) -> tuple[Home, TenantHome]:
         CommandError, HomeError: there is no such installation, tenant or broker.
     """
     log_to_stderr(logging.WARNING)
+    home, folder = open_folder(name)
+    require_broker(home)
+    return home, folder
+
+
+def open_folder(name: str | None) -> tuple[Home, TenantHome]:
+    """Return the installation and the folder of one of its tenants; no broker is asked. Raises as `open_tenant`."""
     home = open_home()
     if name is None and "tenant" not in home.config:
         raise CommandError(
@@ -50,7 +57,6 @@ def open_tenant(name: str | None) -> tuple[Home, TenantHome]:
         )
     folder = home.tenant(name)
     folder.genesis  # noqa: B018 - raises for a tenant that is not known here
-    require_broker(home)
     return home, folder
 
 

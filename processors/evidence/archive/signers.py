@@ -6,19 +6,12 @@ takes only records that a monitor's key signed. Whether that key was valid at th
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 from processors.evidence.archive.segment import Owner
-from processors.proof import signing
-from processors.proof.signing import MalformedProofError, Place, Proof, SignatureError, VerifiedHeads
+from processors.evidence.audit_log import entry_place
+from processors.proof.signing import MalformedProofError, Proof, SignatureError, VerifiedHeads
 from schemas import codec
-from schemas.topics import AUDIT
-
-
-@functools.lru_cache(maxsize=1024)
-def _audit_place(tenant: str, genesis: bytes, schema_sha256: bytes) -> Place:
-    return Place.of(signing.AUDIT_TAG, genesis, AUDIT.of(tenant), 0, schema_sha256)
 
 
 class MonitorKeys:
@@ -35,7 +28,7 @@ class MonitorKeys:
         except codec.SchemaError:
             return False
         owner = self._owner
-        return self.signed(_audit_place(owner.tenant, owner.genesis, schema.sha256).leaf(datum), kid, proof)
+        return self.signed(entry_place(owner.tenant, owner.genesis, schema.sha256).leaf(datum), kid, proof)
 
     def signed(self, leaf: bytes, kid: bytes, proof: Proof) -> bool:
         """Return True if one of these keys signed a leaf."""

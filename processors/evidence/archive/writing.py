@@ -32,9 +32,8 @@ from processors.evidence.archive.segment import (
     StoredOutput,
     encode_segment,
 )
-from processors.evidence.audit_log import log_leaf
+from processors.evidence.audit_log import leaf_of
 from processors.intake.identify import Received
-from schemas import codec
 from schemas.records import AuditEntry
 from schemas.words import Outcome
 
@@ -78,8 +77,7 @@ class LogEnd:
 
     def take(self, entry: AuditEntry, value: bytes) -> None:
         """Go on behind an entry and its framed record. Raises SchemaError."""
-        schema, datum = codec.unframe(value)
-        self.index, self.leaf = entry.index + 1, log_leaf(schema.sha256, datum)
+        self.index, self.leaf = entry.index + 1, leaf_of(value)
 
 
 class SegmentWriter:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -28,7 +28,6 @@ from schemas import codec
 from schemas.errors import InstallationError, StoppedError
 from schemas.events.keys import KeyRotated
 from schemas.records import AuditEntry
-from schemas.rows import KeyRow
 from schemas.words import Outcome
 
 SHARED_KEYS_MAX = 16_384
@@ -172,15 +171,10 @@ class DecisionKeys:
         """Return the key with this kid, None if it is not here."""
         return self._held.get(kid)
 
-    def newest(self, live: dict[bytes, KeyRow]) -> DecisionKey | None:
-        """Return the last of these keys that is held; None if none is."""
+    def newest(self, live: Sequence[bytes]) -> DecisionKey | None:
+        """Return the last of the keys with these kids that is held; None if none is."""
         held = (self.get(kid) for kid in reversed(live))
         return next((key for key in held if key is not None), None)
-
-
-def live_decision_keys(tables: Tables) -> dict[bytes, KeyRow]:
-    """Return the decision keys that are valid now, the one that was registered last at the end."""
-    return {kid: tables.keys.rows[kid] for kid in decision_keys(tables)}
 
 
 class Signatory:
@@ -190,11 +184,11 @@ class Signatory:
         self.keys = keys
         self.heir: Heir | None = None  # of the stretch without a live key that is being folded
         self.current: DecisionKey | None = None  # a key that was live after the last record
-        self._before: dict[bytes, KeyRow] = {}  # the live keys before this record
+        self._before: Sequence[bytes] = ()  # the kids of the live keys before this record
 
     def begin(self, tables: Tables) -> None:
         """Choose the key for the next record, as far as it is known before. Requires the state before it."""
-        self._before = live_decision_keys(tables)
+        self._before = decision_keys(tables)
         if self.current is None:
             self.current = self.keys.newest(self._before) if len(tables.tenant) else self.keys.first
 
@@ -213,20 +207,20 @@ class Signatory:
             row = tables.keys.get(current.kid)
             if row is None and not len(tables.tenant):
                 return current  # before the founding is folded there is no registry
-            if row is not None and is_live(tables, row):
+            if row is not None and is_live(row, tables.now):
                 return current
             self.current = None
-            if row is not None and is_live(tables, replace(row, revoked_at=None)):
+            if row is not None and is_live(replace(row, revoked_at=None), tables.now):
                 return current  # revoked by this very record, for the key was live before it
-        live = live_decision_keys(tables)
+        live = decision_keys(tables)
         if live:
-            kept = {kid: row for kid, row in live.items() if kid in self._before}
+            kept = [kid for kid in live if kid in self._before]
             return self._live_one(live if not kept or _is_rotation(entry) else kept)
         if self.heir is not None and offset <= self.heir.offset and (key := self.keys.get(self.heir.kid)) is not None:
             return key
         raise NoLiveKeyError
 
-    def _live_one(self, live: dict[bytes, KeyRow]) -> DecisionKey:
+    def _live_one(self, live: Sequence[bytes]) -> DecisionKey:
         found = self.keys.newest(live)
         if found is None:
             try:
@@ -237,12 +231,12 @@ class Signatory:
             found = self.keys.newest(live)
         if found is None:
             raise MissingKeyError(frozenset(live), self.keys.kids)
-        self.current, self._before = found, {}
+        self.current, self._before = found, ()
         return found
 
     def forget(self) -> None:
         """Forget the choice, because the state went back to an earlier record."""
-        self.current, self._before = None, {}
+        self.current, self._before = None, ()
 
 
 def _is_rotation(entry: bytes | None) -> bool:

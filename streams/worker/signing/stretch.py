@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from processors.identity.keys import decision_keys
 from processors.intake.identify import Received
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
@@ -31,7 +32,6 @@ from streams.worker.signing.decision_keys import (
     MissingKeyError,
     NoLiveKeyError,
     Signatory,
-    live_decision_keys,
 )
 
 ReadIntake = Callable[[int], Iterator[Received]]  # the records of intake from an offset to its present end
@@ -98,7 +98,7 @@ class Stretch:
                 step(tables, received, self._heads)
                 tables.commit()
                 self._position = received.offset + 1
-                if live := live_decision_keys(tables):
+                if live := decision_keys(tables):
                     self._heirs = frozenset(live)
                     return
         except (UnreadableBatchError, Refusal) as exc:
@@ -124,7 +124,7 @@ def check_next(tables: Tables, signatory: Signatory, position: int, wait: KeyWai
         return
     if isinstance(wait, LookAhead):
         raise NoLiveKeyError(wait=Stretch(tables, position))
-    live = live_decision_keys(tables)
+    live = decision_keys(tables)
     if live and signatory.keys.newest(live) is None:
         raise MissingKeyError(frozenset(live), signatory.keys.kids, wait=WantedKeys(frozenset(live)))
     if not live and signatory.heir is None:
