@@ -10,12 +10,10 @@ allow. One record in, in order:
 5. Some rows of ended sessions leave, and one audit entry records the outcome, for refused and undecodable records too.
 
 The step is total: a failure in one of these five, a row's expiry and the entry included, is undone and stands in the
-entry as `refused INTERNAL_ERROR` with its kind, so that no record stops its tenant. Only a failure of the machine
-(memory, recursion, disk: MACHINE_FAULTS) is not a decision and is raised.
+entry as `refused INTERNAL_ERROR` with its kind. Only a failure of the machine (MACHINE_FAULTS) is raised.
 
-This module holds the order of these five and one handler for each event. It must hold no Kafka, clock, randomness,
-signing or logging: if a rule breaks, `Output.fault` names the failure, and the worker logs it. Handlers write no
-records for views: `processors/feed.py` derives those from the rows.
+This module holds the order of these five and one handler for each event, and no Kafka, clock, randomness, signing or
+logging: `Output.fault` names a rule that broke. `processors/feed.py` derives the views' records from the rows.
 """
 
 from __future__ import annotations
@@ -61,13 +59,14 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
         MACHINE_FAULTS: the machine failed; no other exception leaves the step.
     """
     engines.engine_for(tables, received)
+    ruled_out: Refusal | None = None
     if received.ruling is not None:
         followed = _attempt(Effects(tables, received), rulings.follow, tables, received, heads)
         if isinstance(followed, Refusal):
             raise followed
-        received, skipped = followed
-        if skipped is not None:
-            return rulings.skip(tables, received, skipped)
+        received, ruled_out = followed.received, followed.refusal
+        if followed.skip is not None:
+            return rulings.skip(tables, received, followed.skip)
     tables.now, tables.appended = max(tables.now, received.appended_at), received.appended_at
     effects = Effects(tables, received)
     claim = _attempt(effects, read, tables, received)
@@ -76,7 +75,7 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
     mark = effects.savepoint()
     known = _attempt(effects, _know, tables, effects, heads)
     # A good signature uses up its sequence number, even if its event is refused.
-    done = known if isinstance(known, Refusal) else _attempt(effects, _take_effect, tables, effects, *known)
+    done = known if isinstance(known, Refusal) else _attempt(effects, _take_effect, tables, effects, ruled_out, *known)
     if isinstance(done, Refusal):
         _attempt(effects, refuse, effects, done)
         done = Outcome.REFUSED, done.reason
@@ -119,8 +118,12 @@ def _know(tables: Tables, effects: Effects, heads: VerifiedHeads) -> tuple[recor
     return event, signer
 
 
-def _take_effect(tables: Tables, effects: Effects, event: records.Event, signer: Signer) -> tuple[str, str]:
+def _take_effect(
+    tables: Tables, effects: Effects, ruled_out: Refusal | None, event: records.Event, signer: Signer
+) -> tuple[str, str]:
     """Check the claims of a verified event, run its rule, and return (outcome, reason). Raises Refusal."""
+    if ruled_out is not None:
+        raise ruled_out
     check_claim(tables, effects.claim, event, signer)
     check_may_sign(signer.role, event.body)
     check_supported(event.body)

@@ -40,6 +40,8 @@ class Reason(StrEnum):
         "name offsets from first to last, none after the ruling's own, and give a reason"
     RULING_UNUSED = auto(), "no worker waited for this ruling: its records were folded without it", \
         "nothing is to be done"
+    RULED_OUT = auto(), "the roots remove the administrator who signed this, at a later offset", \
+        "look at the administrator's other records; send it again with another's key if it was meant"
     # The signature
     MALFORMED_PROOF = auto(), "`macaw-proof` or `macaw-kid` is missing, stands twice or has the wrong shape", \
         "send each once, as docs/wire.md says"

@@ -105,7 +105,7 @@ def signed_by(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every act of one key, as after its theft: the entries whose event it signed, refused ones too."""
+    """List every act of one key, as after its theft: the entries of the events that it signed, refused ones too."""
     from macaw.cli.terminal.output import show_json, show_table
     from macaw.cli.terminal.places import open_tenant
     from macaw.cli.terminal.rendering import time_of

@@ -8,12 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from macaw.installation.key_names import keys_in
+from processors.identity.keys import is_live
 from producers.home.clock import clock_ms
 from producers.home.home import Home, TenantHome
 from producers.kafka.registry_view import RegistryView
 from schemas import limits
 from schemas.rows import KeyRow
+from schemas.words import Role
 
+_ABROAD = (
+    "may sign this tenant's decisions, and its file is not here: copy it, or `macaw key revoke` it; if none of you has "
+    "made it, an administrator's key is stolen, see docs/incidents.md"
+)
 WARN_BEFORE = timedelta(milliseconds=limits.KEY_END_TOLD_MS)
 
 
@@ -29,18 +35,25 @@ class Term(NamedTuple):
 def terms_of(home: Home, folder: TenantHome, before: timedelta = WARN_BEFORE) -> Iterator[Term]:
     """Yield the terms of the keys here, but of sessions, which are not in the registry of keys.
 
+    Where a decision key is kept, each live one of the tenant that is not kept here comes last, with a warning.
+
     Raises:
         KeyAccessError: a key file cannot be read.
         RegistryError: the registry cannot be read.
     """
-    keys, now = folder.keys, clock_ms()
+    keys, now, held = folder.keys, clock_ms(), set[bytes]()
     with closing(RegistryView.of(home, folder)) as view:
         for name, path in keys_in(folder):
             if name.startswith("sessions/"):
                 continue
             kid = keys.facts(path).kid
             row = view.key(kid)
+            if row is not None and row.role == Role.MONITOR:
+                held.add(kid)
             yield Term(name, kid, row, "" if row is None else warning_of(row, now, before))
+        for kid, row in view.tables.keys.rows.items() if held else ():
+            if row.role == Role.MONITOR and kid not in held and is_live(row, now):
+                yield Term(f"monitor {kid.hex()[:16]}", kid, row, _ABROAD)
 
 
 def warning_of(row: KeyRow, now_ms: int, before: timedelta = WARN_BEFORE) -> str:

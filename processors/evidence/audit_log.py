@@ -34,7 +34,7 @@ def log_leaf(schema_sha256: bytes, body: bytes) -> bytes:
 
 
 def leaf_of(value: bytes) -> bytes:
-    """Return the log leaf of a record of the audit topic, whatever its content. Raises SchemaError."""
+    """Return the log leaf of a record of the audit topic, its content unseen. Raises SchemaError."""
     schema, body = codec.unframe(value)
     return log_leaf(schema.sha256, body)
 

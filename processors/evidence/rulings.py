@@ -1,54 +1,90 @@
-"""Rulings: an admin's signed word on offsets of intake that a worker must not pass by itself (docs/incidents.md).
+"""Rulings: a signed word on offsets of intake that a worker must not pass by itself (docs/incidents.md).
 
-Two faults stop a worker: a batch that cannot be read, and a record with an append time ahead of the worker's clock. The
-fold is pure and sees neither. To go on, an admin signs an event about the offsets from `first` to `last` and appends it
-at a later offset: `RecordsSkipped` or `TimeAccepted`. The worker looks ahead for it, and gives it to the fold together
-with the record.
+Three faults stop a worker. The fold is pure and sees none of them:
 
-The record's audit entry names the leaf of the ruling, so the log can be folded again without that clock and that disk,
-with the same result. A ruling is judged where it is followed: its key must be an admin's there. When the fold comes to
-the ruling's own event, it accepts it if it was followed, and refuses it if not.
+    a batch that cannot be read                              an admin's RecordsSkipped: it has no record
+    an append time ahead of the worker's clock               an admin's TimeAccepted: the time to take
+    an admin's record that leaves the worker without the     the roots' AdminRemoved of that admin: the record has no
+    key or the engine for what follows                       effect (`refused RULED_OUT`)
+
+The ruling stands at a later offset. The worker looks ahead for it, and gives it to the fold together with the record.
+The record's audit entry names the leaf of the ruling, so the log can be folded again without that clock, disk or key,
+with the same result. A ruling is judged where it is followed: its keys must count there. When the fold comes to the own
+event of RecordsSkipped or TimeAccepted, it accepts it if it was followed, and refuses it if not. AdminRemoved is an act
+of its own, followed or not.
+
+A thief of an admin key can put a key of his own in the place of the decision key, or activate an engine that exists
+nowhere. Without the third ruling no later record could be folded, the removal of that admin included.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from processors.effects import Effects, Output
 from processors.evidence import audit_log
+from processors.identity import roots
 from processors.intake.authority import MAY_SIGN, check_may_sign
 from processors.intake.identify import Claim, Received, Ruling, check_names, identify, read
 from processors.proof.signing import VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.events.engines import EngineActivated
+from schemas.events.keys import AdminRemoved, KeyRotated
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
-from schemas.records import AuditEntry
+from schemas.records import AuditEntry, PrincipalRegistered, PrincipalRevoked
 from schemas.rows import RulingRow
 from schemas.words import Outcome
 
-Body = RecordsSkipped | TimeAccepted
+Body = RecordsSkipped | TimeAccepted | AdminRemoved
+# What an admin can take a decision key or an engine away with.
+_DISOWNED = frozenset({KeyRotated, PrincipalRegistered, PrincipalRevoked, EngineActivated})
 
 
-def judge(tables: Tables, candidate: Received, heads: VerifiedHeads, offset: int) -> tuple[Claim, Body]:
-    """Return the claim and the body of the ruling on `offset` that an event of intake is.
+class Followed(NamedTuple):
+    """A record as its ruling lets it be folded: skipped, refused, or at another time."""
+
+    received: Received
+    body: Body
+    skip: Claim | None = None  # of the ruling, if the record cannot be read
+    refusal: Refusal | None = None  # of a record that has no effect
+
+
+def _judge(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Claim, Body]:
+    """Return the claim and the body of the record's ruling.
 
     Raises:
-        Refusal: the event is not a ruling on that offset, or its signer is not an admin at that place.
+        Refusal: the event is not a ruling on this record, or its signers may not rule at that place.
     """
-    claim = read(tables, candidate)
+    assert received.ruling is not None
+    ruling = received.ruling.event
+    claim = read(tables, ruling)
     event, signer = identify(tables, claim, heads)
     check_names(event, signer)
     check_may_sign(signer.role, event.body)
     body = event.body
-    if not isinstance(body, RecordsSkipped | TimeAccepted) or not body.first <= offset <= body.last:
-        raise Refusal(Reason.RULING_FORM, f"the event is not a ruling on offset {offset}")
-    _check_form(body, candidate.offset)
+    if isinstance(body, AdminRemoved):
+        _check_disowned(tables, body, received, ruling.offset)
+    elif isinstance(body, RecordsSkipped | TimeAccepted) and body.first <= received.offset <= body.last:
+        _check_form(body, ruling.offset)
+    else:
+        raise Refusal(Reason.RULING_FORM, f"the event is not a ruling on offset {received.offset}")
     return claim, body
 
 
-def accept(tables: Tables, body: Body, leaf: bytes, offset: int) -> None:
+def _check_disowned(tables: Tables, body: AdminRemoved, received: Received, offset: int) -> None:
+    """Raise Refusal unless the roots remove the signer of a record, an admin, at a later `offset`."""
+    claim = read(tables, received)
+    if claim.event is None or type(claim.event.body) not in _DISOWNED or received.offset >= offset:
+        raise Refusal(Reason.RULING_FORM, f"the record at offset {received.offset} is not one that roots rule on")
+    if claim.kid not in roots.removed_by(tables, body):
+        raise Refusal(Reason.RULING_FORM, f"the roots do not remove the signer of the record at {received.offset}")
+
+
+def accept(tables: Tables, body: RecordsSkipped | TimeAccepted, leaf: bytes, offset: int) -> None:
     """Close a ruling that was followed, when its own event is folded.
 
     Raises:
@@ -60,22 +96,24 @@ def accept(tables: Tables, body: Body, leaf: bytes, offset: int) -> None:
     tables.rulings.delete(leaf)
 
 
-def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Received, Claim | None]:
-    """Return the record as it must be folded, and the ruling's claim if the record must be skipped, else None.
+def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> Followed:
+    """Return how a record must be folded by its ruling.
 
     Raises:
         Refusal: the ruling does not hold here, and nothing has changed.
     """
     assert received.ruling is not None
-    claim, body = judge(tables, received.ruling.event, heads, received.offset)
+    claim, body = _judge(tables, received, heads)
+    ruled = replace(received, ruling=Ruling(claim.leaf, received.ruling.event))
+    if isinstance(body, AdminRemoved):
+        return Followed(ruled, body, refusal=Refusal(Reason.RULED_OUT))
     if tables.rulings.get(claim.leaf) is None:
         assert claim.signer is not None
         row = RulingRow(by=claim.signer.principal_id, until=tables.now + limits.RULING_KEPT_MS)
         tables.rulings.put(claim.leaf, row)
-    ruled = replace(received, ruling=Ruling(claim.leaf, received.ruling.event))
     if isinstance(body, RecordsSkipped):
-        return ruled, claim
-    return replace(ruled, appended_at=min(body.now, received.appended_at)), None
+        return Followed(ruled, body, skip=claim)
+    return Followed(replace(ruled, appended_at=min(body.now, received.appended_at)), body)
 
 
 def skips(claim: Claim, entry: AuditEntry) -> bool:
@@ -96,7 +134,7 @@ def skip(tables: Tables, received: Received, claim: Claim) -> list[Output]:
     return effects.outputs
 
 
-def _check_form(body: Body, offset: int) -> None:
+def _check_form(body: RecordsSkipped | TimeAccepted, offset: int) -> None:
     """Raise Refusal RULING_FORM unless the ruling has a reason, and names offsets before its own, in order.
 
     `TimeAccepted` may name its own offset as the last: it may have come ahead of time itself.

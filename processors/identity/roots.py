@@ -99,6 +99,21 @@ def remove_admin(tables: Tables, body: AdminRemoved) -> tuple[bytes, ...]:
     Raises:
         Refusal: BAD_ROOT_SIGNATURES, UNKNOWN_PRINCIPAL if there is no such admin or key, LIMIT_EXCEEDED.
     """
+    act = _removal(tables, body)
+    kids = revoke_keys(tables, act.principal_id, act.kid)
+    _end_epoch(tables)
+    return kids
+
+
+def removed_by(tables: Tables, body: AdminRemoved) -> frozenset[bytes]:
+    """Return the kids of the keys that an act would revoke now. Raises Refusal as `remove_admin`."""
+    act = _removal(tables, body)
+    kids = (kid for kid in tables.keys.of(act.principal_id) if act.kid in {None, kid})
+    return frozenset(kid for kid in kids if tables.keys.rows[kid].revoked_at is None)
+
+
+def _removal(tables: Tables, body: AdminRemoved) -> AdminRemoval:
+    """Return the act, if the roots have signed it for an admin. Raises Refusal."""
     _check_consents(tables, body)
     act = decoded(body, AdminRemoval)
     if len(act.reason) > limits.REASON_CHARS_MAX:
@@ -106,9 +121,7 @@ def remove_admin(tables: Tables, body: AdminRemoved) -> tuple[bytes, ...]:
     principal = tables.principals.get(act.principal_id.encode("utf-8", "surrogatepass"))
     if principal is None or principal.role != Role.ADMIN:
         raise Refusal(Reason.UNKNOWN_PRINCIPAL, "no admin has this name")
-    kids = revoke_keys(tables, act.principal_id, act.kid)
-    _end_epoch(tables)
-    return kids
+    return act
 
 
 def _end_epoch(tables: Tables) -> None:

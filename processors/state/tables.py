@@ -312,6 +312,7 @@ class Tables:
     def undo_to(self, mark: int) -> None:
         """Take back every write since `mark`, newest first."""
         self._journal.undo_to(mark)
+        self._forget_engine()
 
     def rollback(self) -> None:
         """Undo every write that is not committed: those of an aborted transaction, and later ones built on them."""

@@ -1,4 +1,4 @@
-"""Foreign records: what stands on a tenant's topics and was not caused by its intake, record by record.
+"""Foreign records: those on a tenant's topics that its intake has not caused.
 
 Intake is folded again from its first record, and every other topic is compared with the outputs. A record is the log's
 if it has the very bytes, in order, and if a decision key that was valid for its audit entry signed it: the key of that

@@ -1,4 +1,4 @@
-"""The acts of one key: every audit entry whose event it signed."""
+"""The acts of one key: every audit entry of an event that it signed."""
 
 from __future__ import annotations
 

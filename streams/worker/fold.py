@@ -6,17 +6,20 @@ payloads, and derives the views' feed and the changelog from the rows that chang
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from processors.effects import Output
 from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
+from processors.refusal import Refusal
 from processors.state.engines import EngineMissingError
+from processors.state.marks import RecordMark
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
@@ -102,7 +105,8 @@ class TenantFold:
         Raises:
             DecisionKeyError: the batch is empty, and the first record cannot be signed for here: MissingKeyError or
                 NoLiveKeyError. Nothing has changed.
-            EngineMissingError: the batch is empty, and the engine of the first record is not installed here.
+            EngineMissingError: the batch is empty, and the engine of the first record, or the one that it activates,
+                is not installed here. Nothing has changed.
         """
         batch, tables, folded = self.batch, self.tables, 0
         if not batch.has_room():
@@ -111,20 +115,10 @@ class TenantFold:
         for received in records:
             if not batch.has_room():
                 break
-            self.signatory.begin(tables)
-            mark, tail = tables.savepoint(), (tables.next_index, tables.prev, tables.now)
+            mark = tables.savepoint()
             try:
-                new = step(tables, received, self.heads)
-            except EngineMissingError:
-                if not batch.records:
-                    raise
-                break  # the records before it are sent first
-            try:
-                key = self.signatory.sign_for(tables, received.offset, new[-1].value)
-            except DecisionKeyError:
-                tables.undo_to(mark)
-                tables.next_index, tables.prev, tables.now = tail
-                self.signatory.forget()
+                key, new = self._folded(received)
+            except (DecisionKeyError, EngineMissingError):
                 if not batch.records:
                     raise
                 batch.is_closed = True  # the records before this one are sent; then it is told
@@ -138,6 +132,33 @@ class TenantFold:
             begin = now
             folded += 1
         return folded
+
+    def _folded(self, received: Received) -> tuple[DecisionKey, list[Output]]:
+        """Fold one record, and return its outputs with the key that signs them.
+
+        A record that takes the key or the engine from this worker is folded by the roots' removal of its signer, if the
+        signatory has one. Raises DecisionKeyError, EngineMissingError: nothing has changed.
+        """
+        try:
+            return self._attempt(received)
+        except (DecisionKeyError, EngineMissingError):
+            for removal in self.signatory.removals if received.ruling is None else ():
+                with contextlib.suppress(Refusal, DecisionKeyError, EngineMissingError):
+                    return self._attempt(replace(received, ruling=removal))
+            raise
+
+    def _attempt(self, received: Received) -> tuple[DecisionKey, list[Output]]:
+        tables, signatory = self.tables, self.signatory
+        signatory.begin(tables)
+        mark = RecordMark.of(tables)
+        try:
+            new = step(tables, received, self.heads)
+            tables.check_engine()
+            return signatory.sign_for(tables, received.offset, new[-1].value), new
+        except (DecisionKeyError, EngineMissingError):
+            mark.go_back(tables)
+            signatory.forget()
+            raise
 
     def _tell_fault(self, received: Received, fault: str) -> None:
         """Log at level error that a rule broke. The tenant goes on; the rule needs a correction."""

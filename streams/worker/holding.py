@@ -11,14 +11,12 @@ from dataclasses import replace
 
 from confluent_kafka import Consumer, KafkaException
 
-from processors.evidence import rulings
 from processors.intake.identify import Received, Ruling
-from processors.refusal import MACHINE_FAULTS, Refusal
+from processors.refusal import Refusal
 from producers.home.clock import clock_ms
 from schemas import limits
 from schemas.events.rulings import RecordsSkipped
-from schemas.reasons import Reason
-from streams.worker.fold import TenantFold
+from streams.history.ruling_search import judged, skipped
 from streams.worker.holds import Hold, Lookout, is_about
 from streams.worker.naps import wake
 from streams.worker.partition import Partition
@@ -100,7 +98,7 @@ class Holding:
         fold, at = partition.fold, ruling.event.offset
         assert fold is not None
         try:
-            body = _followed(fold, hold.place(ruling))
+            body = judged(fold.tables, hold.place(ruling), fold.heads)
         except Refusal as refusal:
             hold.rejected += 1
             if hold.rejected.bit_count() == 1:  # at 1, 2, 4, 8, …: any sender can append any number of such events
@@ -118,16 +116,17 @@ class Holding:
                 )  # fmt: skip
             return True
         partition.skipping = ruling
-        skipped = hold.skipped(body.last, ruling)
-        if self._go_on(partition, hold, skipped[-1].offset + 1):
-            partition.buffer += [(partition.epoch, received) for received in skipped]
-            log.warning("%s goes on: the ruling at offset %d skips %d records", hold.topic, at, len(skipped))
+        assert hold.behind is not None
+        placeholders = skipped(hold.offset, min(body.last + 1, hold.behind), ruling)
+        if self._go_on(partition, hold, placeholders[-1].offset + 1):
+            partition.buffer += [(partition.epoch, received) for received in placeholders]
+            log.warning("%s goes on: the ruling at offset %d skips %d records", hold.topic, at, len(placeholders))
         return True
 
     def _holds_good(self, partition: Partition, received: Received) -> bool:
         assert partition.fold is not None
         try:
-            _followed(partition.fold, received)
+            judged(partition.fold.tables, received, partition.fold.heads)
         except Refusal:
             return False
         return True
@@ -164,19 +163,3 @@ class Holding:
     def close(self) -> None:
         """End the search for rulings."""
         self._lookout.close()
-
-
-def _followed(fold: TenantFold, received: Received) -> rulings.Body:
-    """Return the body of the record's ruling. Raises Refusal if the fold would refuse to follow it."""
-    assert received.ruling is not None
-    tables = fold.tables
-    mark = tables.savepoint()
-    try:
-        rulings.follow(tables, received, fold.heads)
-        return rulings.judge(tables, received.ruling.event, fold.heads, received.offset)[1]
-    except (Refusal, *MACHINE_FAULTS):
-        raise
-    except Exception as exc:  # any sender can append such an event; it must not end the worker
-        raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
-    finally:
-        tables.undo_to(mark)

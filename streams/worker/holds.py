@@ -98,12 +98,6 @@ class Hold:
         """Return a placeholder for the held record, with a ruling on it."""
         return Received(INTAKE_PARTITION, self.offset, self.appended_at or 0, None, (), ruling)
 
-    def skipped(self, last: int, ruling: Ruling) -> list[Received]:
-        """Return placeholders for the skipped records, up to `last` or to the end of the unreadable batch."""
-        assert self.behind is not None
-        offsets = range(self.offset, min(last + 1, self.behind))
-        return [Received(INTAKE_PARTITION, offset, 0, None, (), ruling) for offset in offsets]
-
 
 def _utc(ms: int) -> str:
     try:

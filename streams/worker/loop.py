@@ -40,10 +40,10 @@ from streams.worker.lanes import Batched, Lane, Lanes, Underway, WorkerFencedErr
 from streams.worker.naps import Naps, wake
 from streams.worker.partition import Partition, intakes_of
 from streams.worker.restorations import KEY_SECONDS, RETRY_SECONDS, Restorations
-from streams.worker.resume_errors import KeyWaitError, NoEngineError, ResumeError
+from streams.worker.resume_errors import NoEngineError, ResumeError, WaitError
 from streams.worker.settings import LoopSettings
 from streams.worker.signing.decision_keys import DecisionKeyError
-from streams.worker.signing.stretch import wait_for
+from streams.worker.signing.stretch import wait_at
 from streams.worker.subscription import Subscription
 from streams.worker.topic_ids import TopicIds
 
@@ -249,14 +249,10 @@ class Loop:
             folded = fold.fold(records)
         except MACHINE_FAULTS:  # the worker ends, and its supervisor starts another
             raise
-        except EngineMissingError as exc:
-            if self._lanes.of(partition.topic) is None:  # else first the commit of the records before it ends
-                self._give_up(partition, str(exc))
-            return
-        except DecisionKeyError as exc:
+        except (DecisionKeyError, EngineMissingError) as exc:
             partition.fold = None
             self._holding.release(partition)
-            self._wait(partition, KeyWaitError(exc.code, str(exc), wait_for(exc)))
+            self._wait(partition, WaitError(exc.code, exc.told, wait_at(records[0], exc, fold.tables)))
             return
         except Exception as exc:  # one tenant's failure must not end the others' worker
             log.warning("%s: folding failed", partition.topic, exc_info=True)
@@ -355,7 +351,7 @@ class Loop:
         """Pause a partition that cannot be folded now, and try again later if that may pass."""
         self._pause(partition.topic, f"{why.code}: {why}")
         partition.wait, pause = None, RETRY_SECONDS
-        if isinstance(why, KeyWaitError):
+        if isinstance(why, WaitError):
             partition.wait, pause = why.wait, KEY_SECONDS
         if why.is_passing:
             self._restorations.add_again(partition, pause)
@@ -387,7 +383,7 @@ class Loop:
         self._restorations.add(partition)
 
     def _give_up(self, partition: Partition, why: str) -> None:
-        """Serve a partition no longer: another worker of the group may have what this one lacks."""
+        """Serve a partition no longer: another worker of the group may have the missing engine."""
         partition.fold = None
         self._holding.release(partition)
         self._pause(partition.topic, why)

@@ -12,7 +12,7 @@ from processors.intake.identify import Received, Ruling
 from streams.worker.fold import TenantFold
 from streams.worker.holds import Hold
 from streams.worker.resume import Restoration
-from streams.worker.signing.stretch import KeyWait
+from streams.worker.signing.stretch import Wait
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,9 @@ class Partition:
     failed_with: str = ""
     restoration: Restoration | None = None
     restore_at: float = 0.0
-    wait: KeyWait | None = None  # the decision key that its next record waits for, if the last attempt found that
+    wait: Wait | None = (
+        None  # what its next record waits for, if the last attempt found that a key or engine is missing
+    )
     hold: Hold | None = None  # why nothing is folded for now; records folded before are still sent
     unreadable: tuple[int, str] | None = None  # offset and error of a batch that cannot be read; buffering stops there
     ruling: Ruling | None = None  # the last ruling on append times that was followed; it may cover later records too

@@ -1,7 +1,7 @@
 """Folding a log again from its first record, where the state of its end is damaged.
 
-The log comes from the brokers, and what they have removed from the tenant's archive. The result counts only if it ends
-in the very entry that the log ends in.
+The log comes from the brokers, and records that they have removed come from the tenant's archive. The result counts
+only if it ends in the very entry that the log ends in.
 """
 
 from __future__ import annotations

@@ -16,10 +16,9 @@ the tenant must have signed it, this worker's or another's.
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from processors.state.tables import Tables
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
 from schemas.errors import InstallationError
-from schemas.records import AuditEntry
+from schemas.records import AuditEntry, PrincipalRevoked
 from schemas.rows import StateHead
 from schemas.topics import AUDIT, INTAKE, STATE, Topic, tenant_of
 from schemas.words import Outcome, Role
@@ -47,16 +46,16 @@ from streams.worker.fold import TenantFold
 from streams.worker.rebuild import entry_of, rebuild
 from streams.worker.restart_reading import RestartReader, RestartRecords
 from streams.worker.resume_errors import (
-    KeyWaitError,
     LogMismatchError,
     NoEngineError,
     NotConfiguredError,
     ResumeError,
     ResumeMismatchError,
     StateMismatchError,
+    WaitError,
 )
-from streams.worker.signing.decision_keys import DecisionKeyError
-from streams.worker.signing.stretch import KeyWait, LookAhead, check_next, wait_for
+from streams.worker.signing.decision_keys import DecisionKeyError, MissingKeyError
+from streams.worker.signing.stretch import LookAhead, Wait, WantedKeys, check_next
 from streams.worker.state_head import HEAD_KEY
 
 log = logging.getLogger(__name__)
@@ -84,11 +83,7 @@ class Restoration:
     """Brings one partition's fold to the end of its log, on a thread of its own."""
 
     def __init__(
-        self,
-        topic: str,
-        open_fold: Callable[[str], TenantFold | None],
-        reader: RestartReader,
-        wait: KeyWait | None = None,
+        self, topic: str, open_fold: Callable[[str], TenantFold | None], reader: RestartReader, wait: Wait | None = None
     ) -> None:
         """`wait` is left over from the last attempt; it is asked before anything is read."""
         self.reader = reader
@@ -131,14 +126,15 @@ class Restoration:
             try:
                 return self._restored_after(wait)
             except DecisionKeyError as exc:
-                if exc.wait is None or not (wait is None or isinstance(wait, LookAhead)):
-                    raise KeyWaitError(exc.code, str(exc), wait_for(exc)) from exc
+                if not (wait is None or isinstance(wait, LookAhead)):
+                    raise WaitError(exc.code, str(exc), exc.wait) from exc
                 wait = exc.wait
 
-    def _restored_after(self, wait: KeyWait | None) -> tuple[TenantFold, int]:
+    def _restored_after(self, wait: Wait | None) -> tuple[TenantFold, int]:
         fold = self._opened()
         if wait is not None:
-            wait.check(fold.signatory, functools.partial(_appended, self.reader, self._topic))
+            with closing(RestartRecords(self.reader, INTAKE, tenant_of(self._topic))) as intake:
+                wait.check(fold.signatory, intake)
         position = resume(fold, self.reader)
         check_next(fold.tables, fold.signatory, position, wait)
         return fold, position
@@ -153,17 +149,12 @@ class Restoration:
         return fold
 
 
-def _appended(reader: RestartReader, topic: str, start: int) -> Iterator[Received]:
-    """Yield the records of intake from `start` to its present end. Raises ResumeError, UnreadableBatchError."""
-    with closing(RestartRecords(reader, INTAKE, tenant_of(topic))) as intake:
-        yield from intake.read(start)
-
-
 def resume(fold: TenantFold, reader: RestartReader) -> int:
     """Bring `fold` to the state of its last audit entry and return the intake offset to go on at.
 
     Raises:
         ResumeError: ResumeMismatchError, LogMismatchError, StateMismatchError, or a topic cannot be read.
+        MissingKeyError: a key that is not on this worker signed the last entry, in a stretch without a live one.
         EngineMissingError: the engine of the next record, or of one that is folded again, is not installed here.
     """
     tenant = fold.tables.tenant_id
@@ -258,9 +249,13 @@ def _tail_of(last: Received, before: Received | None) -> Tail:
 
 
 def _check_signature(fold: TenantFold, tail: Tail) -> None:
-    """Raise LogMismatchError unless a decision key that was valid for the last entry signed it.
+    """Check that a decision key that was valid for the last entry signed it.
 
     Requires that the state was restored, so that the tables have the keys as of that entry.
+
+    Raises:
+        LogMismatchError: none did.
+        MissingKeyError: in a stretch without a live key, a key that is not on this worker signed it.
     """
     tables = fold.tables
     try:
@@ -277,19 +272,27 @@ def _check_signature(fold: TenantFold, tail: Tail) -> None:
 
 
 def _signer_of(fold: TenantFold, entry: AuditEntry, kid: bytes) -> bytes:
-    """Return the public key of a decision key that may have signed an entry. Raises SignatureError."""
-    tables = fold.tables
+    """Return the public key of a decision key that may have signed an entry. Raises SignatureError, MissingKeyError."""
+    tables, keys = fold.tables, fold.signatory.keys
     row = tables.keys.get(kid)
     if row is not None:
         # A key signs the entry of its own revocation; the entry of its rotation is its successor's.
-        was_revoked = row.revoked_at is not None and row.revoked_at < entry.now
+        was_revoked = row.revoked_at is not None and (row.revoked_at < entry.now or not _is_revocation(entry))
         was_past = row.expires_at is not None and entry.now >= row.expires_at
         if row.role == Role.MONITOR and not was_revoked and not was_past:
             return row.ed25519
     # Before the founding, or in a stretch without a live key: the key that is registered later, which is here.
-    elif not has_decision_key(tables) and (key := fold.signatory.keys.get(kid)) is not None:
-        return key.signing.public
+    elif not has_decision_key(tables):
+        if (key := keys.get(kid)) is not None:
+            return key.signing.public
+        if len(tables.tenant):
+            why = "; its owner signed the last audit entry, a stranger if none of you has it: see docs/incidents.md"
+            raise MissingKeyError(frozenset({kid}), keys.kids, why, WantedKeys(frozenset({kid})))
     raise SignatureError(f"the key {kid.hex()[:16]}… is not a decision key that was valid then")
+
+
+def _is_revocation(entry: AuditEntry) -> bool:
+    return entry.kind == PrincipalRevoked.__name__ and entry.outcome == Outcome.ACCEPTED
 
 
 def _read_latest(reader: RestartReader, topic: str, rows: dict[bytes, bytes]) -> None:

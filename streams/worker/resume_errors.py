@@ -58,10 +58,10 @@ class NoEngineError(ResumeError):
     is_passing = False
 
 
-class KeyWaitError(ResumeError):
-    """The next record cannot be signed for yet, for want of a key: `code` says of which kind.
+class WaitError(ResumeError):
+    """The next record cannot be folded yet, for want of a key or an engine: `code` says of which.
 
-    `wait` is asked at the next attempt, before the state is read again.
+    `wait`, a `signing.stretch.Wait`, is asked at the next attempt, before the state is read again.
     """
 
     def __init__(self, code: str, why: str, wait: Any) -> None:

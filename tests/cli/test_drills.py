@@ -33,7 +33,9 @@ from producers.home.home import Home
 from producers.home.keys import KeyPair
 from producers.kafka.connection import Connection
 from schemas import codec
-from schemas.records import AuditEntry, Decision, PrincipalRevoked, Result
+from schemas.events.attributes import NONE
+from schemas.events.keys import KeyRotated
+from schemas.records import AuditEntry, Decision, PrincipalRegistered, PrincipalRevoked, Result
 from schemas.topics import AUDIT, DECISIONS, RESULTS, Topic
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, monitoring
@@ -228,6 +230,42 @@ def test_a_stolen_admin_key(stage: Stage, capsys: pytest.CaptureFixture[str]) ->
         stage.macaw("policy", "withdraw", "agent:mallory")
         stage.call()
         stage.macaw("admin", "list", "--json")
+
+
+def test_a_stolen_admin_key_that_takes_the_decision_key(
+    stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tenant stands still with the calls of meanwhile; the roots remove the admin, and each is answered."""
+    home, folder = stage.here.home, stage.here.folder
+    thief = KeyPair.generate()
+    spare = thief.offer("monitor", "monitor", folder.genesis)
+    successor = KeyPair.generate().offer("monitor", "monitor", folder.genesis)
+    with caplog.at_level(logging.ERROR), stage.monitoring() as monitor:
+        stage.macaw("key", "check")
+        register = PrincipalRegistered(role="monitor", key=spare, attributes=NONE, tools=())
+        rotate = KeyRotated(kid=folder.key("monitor").kid, key=successor, reason="planned")
+        with Connection(home, folder, folder.key("admin"), "admin") as admin:
+            admin.ask(register)
+            stage.macaw("key", "check", status=1)
+            assert f"monitor {thief.kid.hex()[:16]}: may sign this tenant's decisions" in capsys.readouterr().err
+            admin.send(rotate)
+        until = time.monotonic() + 60
+        while "KEY_MISSING" not in str(monitor.paused):
+            assert time.monotonic() < until, monitor.paused
+            time.sleep(0.05)
+        stage.macaw("admin", "remove", "admin", "--reason", "stolen")
+        stage.macaw("admin", "add", "olga")
+        folder.key_file("admin", "olga").replace(folder.path / "admin.key")
+        stage.macaw("key", "revoke", folder.key("monitor").kid.hex()[:6], status=1)
+        stage.macaw("key", "revoke", thief.kid.hex()[:16], "--reason", "a thief's")
+        stage.macaw("key", "revoke", folder.key("monitor").kid.hex(), status=1)
+        assert "is the tenant's only decision key: `macaw key recover` replaces it" in capsys.readouterr().err
+        stage.macaw("key", "check")
+        stage.call()
+        assert main(["archive", "run", "--once"]) == 0
+        stage.macaw("archive", "verify")
+        stage.macaw("archive", "trim")
+    stage.verified(tmp_path / "evidence")
 
 
 def test_all_decision_keys_expired(stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

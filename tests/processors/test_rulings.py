@@ -1,5 +1,6 @@
 """What an admin rules about places of intake, as the fold follows it: records skipped, and times accepted."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,13 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.step import step
 from schemas import limits
+from schemas.events.attributes import NONE
+from schemas.events.keys import AdminRemoved, KeyRotated
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
-from tests.builders import Actor, Folded, invocation
+from schemas.records import Body, PrincipalRegistered, PrincipalRevoked
+from tests.builders import Actor, Folded, invocation, keys_of
+from tests.engines import activation
+from tests.processors.test_keys_have_a_life import follows
 from tests.world import HOUR_MS, Cast, Office, World
 
 
@@ -206,3 +212,97 @@ def test_a_ruling_is_followed_exactly_where_it_may_be(first, last, at, place, no
     assert entry.offset == at
     assert entry.ruling is not None
     assert entry.now == (before if is_skip else max(before, min(now, received.appended_at)))
+
+
+# --- the roots on records of an admin whom they remove
+
+CAPTURES: dict[str, Callable[[World], Body]] = {
+    "rotation": lambda w: KeyRotated(
+        kid=w.monitor.kid, key=w.offer(keys_of("thief"), "monitor", "monitor"), expires_at=None, reason="mine"
+    ),
+    "registration": lambda w: PrincipalRegistered(
+        role="monitor", key=w.offer(keys_of("thief"), "monitor", "monitor"), attributes=NONE, tools=()
+    ),
+    "revocation": lambda _: PrincipalRevoked(principal_id="monitor", kid=None, reason="mine"),
+    "activation": lambda _: activation(),
+}
+
+
+def captured(world: World, body: Body, removal: AdminRemoved, *, behind: int = 1) -> tuple[Received, Received]:
+    """Return an admin's record with the roots' removal as its ruling, and the removal's own record."""
+    record = world.receive(*world.signed(body, world.admin))
+    own = world.receive(*world.signed(removal, world.roots[0]), offset=record.offset + behind)
+    return replace(record, ruling=Ruling(b"", own)), own
+
+
+@pytest.mark.parametrize("capture", CAPTURES.values(), ids=CAPTURES)
+def test_the_roots_undo_what_a_thief_of_an_admin_key_took(capture):
+    """The record is refused, the keys and the engine stay, and the removal has its effect at its own place."""
+    office = Office.opened()
+    world = office.world
+    before = dict(world.tables.keys.rows), world.tables.tenant.rows[b"-"], dict(world.tables.engine_data.rows)
+    record, own = captured(world, capture(world), world.admin_removal("admin", world.roots[:2]))
+
+    entry = fold(world, record).entry
+
+    assert (entry.outcome, entry.reason, entry.kind) == ("refused", "RULED_OUT", type(capture(world)).__name__)
+    assert (dict(world.tables.keys.rows), world.tables.tenant.rows[b"-"]) == before[:2]
+    assert dict(world.tables.engine_data.rows) == before[2]
+    removed = fold(world, own)
+    assert removed.says == ("accepted", "")
+    assert removed.entry.event == entry.ruling
+    assert removed.entry.ruling is None
+    assert fold(world, replace(record, offset=own.offset + 1, ruling=None)).says == ("refused", "REVOKED_KEY")
+    assert office.call().says == ("allowed", "")
+    follows(world)
+
+
+UNFIT: dict[str, Callable[[World], AdminRemoved]] = {
+    "BAD_ROOT_SIGNATURES": lambda w: w.admin_removal("admin", w.roots[:1]),
+    "BAD_ROOT_SIGNATURES of an epoch that is over": lambda w: w.admin_removal("admin", w.roots[:2], epoch=0),
+    "BAD_ROOT_SIGNATURES of another tenant": lambda w: w.admin_removal("admin", w.roots[:2], genesis=bytes(32)),
+    "RULING_FORM: another admin": lambda w: w.admin_removal("olga", w.roots[:2]),
+    "RULING_FORM: another key": lambda w: w.admin_removal("admin", w.roots[:2], kid=w.monitor.kid),
+    "UNKNOWN_PRINCIPAL": lambda w: w.admin_removal("monitor", w.roots[:2]),
+}
+
+
+@pytest.mark.parametrize("why", UNFIT)
+def test_nobody_else_undoes_an_admins_record(why):
+    """Too few roots, an act that does not count there, or one about somebody else."""
+    world = World.founded()
+    world.send(world.admin_addition(world.offer(keys_of("olga"), "admin", "olga"), world.roots[:2]), world.roots[0])
+    record, _ = captured(world, CAPTURES["rotation"](world), UNFIT[why](world))
+
+    assert refused(world.tables, record, world) == why.split(":")[0].split(" ")[0]
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_removal_undoes_nothing_that_comes_after_it(offset):
+    """What comes behind it is refused without a ruling: the key is revoked."""
+    world = World.founded()
+    record, _ = captured(
+        world, CAPTURES["rotation"](world), world.admin_removal("admin", world.roots[:2]), behind=-offset
+    )
+
+    assert refused(world.tables, record, world) == "RULING_FORM"
+
+
+def test_a_removal_undoes_only_what_can_stop_a_worker():
+    """A monitor must not choose which of the other records of a removed admin had an effect."""
+    office = Office.opened()
+    world = office.world
+    removal = world.admin_removal("admin", world.roots[:2])
+    others = [
+        world.publication({"policy_id": "user:a", "resources": ["**"]}),
+        world.admin_addition(world.offer(keys_of("olga"), "admin", "olga"), world.roots[:2]),
+        skipping(0, 0),
+    ]
+    for body in others:
+        record, _ = captured(world, body, removal)
+        assert refused(world.tables, record, world) == "RULING_FORM"
+    call = world.receive(*world.signed(invocation(office.resource, {"n": 1}), office.session))
+    _, own = captured(world, CAPTURES["rotation"](world), removal)
+    assert refused(world.tables, replace(call, ruling=Ruling(b"", own)), world) == "RULING_FORM"
+    garbage = replace(unread(world.offset, Ruling(b"", own)), value=b"nothing")
+    assert refused(world.tables, garbage, world) == "RULING_FORM"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from processors.evidence.audit_log import log_leaf
+from processors.intake.identify import Ruling, read
 from processors.proof.signing import VerifiedHeads
 from processors.state.tables import Tables
 from processors.step import step
@@ -90,14 +91,23 @@ def read_log(world: World, tenant: Tenant) -> Log:
     )
 
 
-def expected_outputs(world: World, tenant: Tenant, intake: list[Message]) -> tuple[Written, Tables]:
-    """Fold intake from its first record and return what belongs on each partition, in order."""
+def expected_outputs(
+    world: World, tenant: Tenant, intake: list[Message], entries: Sequence[AuditEntry] = ()
+) -> tuple[Written, Tables]:
+    """Fold intake from its first record and return what belongs on each partition, in order.
+
+    The rulings that these entries name are followed.
+    """
     fold = world.open_fold(tenant.name)
     assert fold is not None
     written: Written = {(t.of(tenant.name), p): [] for t in OUTPUTS for p in range(t.partitions)}
-    heads = VerifiedHeads()
-    for message in intake:
-        for output in step(fold.tables, received_of(message), heads):
+    heads, records = VerifiedHeads(), [received_of(message) for message in intake]
+    ruled = {entry.offset: entry.ruling for entry in entries if entry.ruling is not None}
+    leaves = {read(fold.tables, received).leaf: received for received in records} if ruled else {}
+    for received in records:
+        if (leaf := ruled.get(received.offset)) is not None:
+            received.ruling = Ruling(leaf, replace(leaves[leaf]))
+        for output in step(fold.tables, received, heads):
             place = (output.topic.of(tenant.name), output.partition)
             if place in written:
                 written[place].append((output.key, output.value))
@@ -117,7 +127,7 @@ def check_log(world: World, tenant: Tenant) -> Log:
         assert entry.prev == prev, f"the chain breaks at {entry.index}"
         prev = log_leaf(codec.current("AuditEntry").sha256, codec.encode(entry))
     _check_decisions(log)
-    expected, _ = expected_outputs(world, tenant, log.intake)
+    expected, _ = expected_outputs(world, tenant, log.intake, log.entries)
     assert log.written == expected, "the outputs are not those of a replay"
     return log
 

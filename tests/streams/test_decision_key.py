@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from processors.intake.identify import Received
 from processors.proof import signing
 from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, Proof
 from processors.step import step
 from producers.home.keys import KeyPair
+from producers.kafka.consuming import UnreadableBatchError
 from schemas import codec
 from schemas.events.keys import KeyRotated
-from schemas.records import PrincipalRevoked
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.records import Body, PrincipalRevoked
 from schemas.topics import AUDIT
 from streams.worker.fold import Message, TenantFold
 from streams.worker.signing.decision_keys import DecisionKeys, Heir, MissingKeyError, NoLiveKeyError, Signatory
+from streams.worker.signing.stretch import Stretch
 from streams.worker.state_head import StateMac
-from tests.builders import keys_of
+from tests.builders import invocation, keys_of
 from tests.world import HOUR_MS, Office, World
 
 
@@ -107,20 +112,21 @@ def test_a_key_does_not_sign_its_own_registration() -> None:
 
 
 def test_a_key_that_comes_into_the_home_is_found_without_a_restart() -> None:
+    """Without the key that must sign next, not even the revocation is written; the revoked key signs it."""
     office = Office.opened("late file")
     world, second = office.world, keys_of("second monitor")
     home = Home([world.monitor.keys])
     fold = home.fold(world)
     world.send(world.registration("monitor", "monitor", keys=second), world.admin)
-    world.send(PrincipalRevoked(principal_id="monitor", kid=world.monitor.kid, reason="stolen"), world.admin)
     fold_some(fold, world)
     begin = len(world.records)
+    world.send(PrincipalRevoked(principal_id="monitor", kid=world.monitor.kid, reason="stolen"), world.admin)
     office.call()
     with pytest.raises(MissingKeyError) as raised:
         fold.fold(world.records[begin:])
     assert raised.value.wanted == {second.kid}
     home.keys.append(second)
-    assert signers(world, fold_some(fold, world, begin), home.keys) == [second]
+    assert signers(world, fold_some(fold, world, begin), home.keys) == [world.monitor.keys, second]
 
 
 def test_a_key_signs_nothing_at_or_after_its_end() -> None:
@@ -214,6 +220,57 @@ def test_the_heir_signs_up_to_its_own_registration() -> None:
         fold.signatory.sign_for(fold.tables, world.records[begin + 1].offset)
     fold.signatory.heir = Heir(heir.kid, world.records[begin + 1].offset)
     assert signers(world, fold_some(fold, world, begin), home.keys) == [heir, heir, heir]
+
+
+class Records:
+    """Records of intake in memory, some of which nobody can read."""
+
+    def __init__(self, records: Iterable[Received], unreadable: range) -> None:
+        self._records, self._unreadable = list(records), unreadable
+        self.low, self.high = 0, len(self._records)
+
+    def read(self, start: int) -> Iterator[Received]:
+        for received in self._records[start:]:
+            if received.offset in self._unreadable:
+                raise UnreadableBatchError("intake", received.offset, "damaged")
+            yield received
+
+    def behind(self, offset: int) -> int:
+        assert offset in self._unreadable
+        return self._unreadable.stop
+
+
+def test_a_stretch_is_folded_ahead_past_what_an_admin_rules_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the ruling the worker says where the stretch stops; with it the key that comes behind is the heir."""
+    office = Office.opened("ruled stretch")
+    world, heir = office.world, keys_of("heir")
+    world.send(PrincipalRevoked(principal_id="monitor", reason="stolen"), world.admin)
+    begin = len(world.records)
+    monkeypatch.setattr("streams.worker.signing.stretch.clock_ms", lambda: world.now)
+    late = world.receive(
+        *world.signed(invocation(office.resource, {}), office.session), appended_at=world.now + HOUR_MS
+    )
+    records = [*world.records, late, *(replace(late, offset=begin + n) for n in (1, 2))]
+    unreadable = range(begin + 1, begin + 3)
+    ring = DecisionKeys.of(world.monitor.keys, heir)
+
+    def add(body: Body) -> None:
+        records.append(world.receive(*world.signed(body, world.admin), offset=len(records)))
+
+    def checked(stretch: Stretch) -> Signatory:
+        signatory = Signatory(ring)
+        stretch.check(signatory, Records(records, unreadable))
+        return signatory
+
+    stretch = Stretch(world.tables, begin)
+    add(world.registration("monitor", "monitor", keys=heir))
+    with pytest.raises(NoLiveKeyError, match=f"the record at offset {begin} is ahead"):
+        checked(stretch)
+    add(TimeAccepted(first=begin, last=begin, now=world.now, reason="a clock was wrong"))
+    with pytest.raises(NoLiveKeyError, match=f"nothing from offset {begin + 1} of intake on can be read"):
+        checked(stretch)
+    add(RecordsSkipped(first=begin + 1, last=begin + 2, reason="a disk was lost"))
+    assert checked(stretch).heir == Heir(heir.kid, begin + 3)
 
 
 def test_a_rolled_back_record_gives_its_key_back() -> None:

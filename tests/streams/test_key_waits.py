@@ -67,14 +67,15 @@ def test_a_worker_goes_on_behind_an_entry_that_another_decision_key_signed(world
     tenant = world.found()
     first, second = tenant.folder.key("monitor"), KeyPair.generate()
     run(world, tenant)
+    PLAIN_KEYS.put(tenant.folder.coming_monitor_file(second.kid), second, "file")
     say(
         tenant,
         monitor_registered(tenant, second),
         PrincipalRevoked(principal_id="monitor", kid=first.kid, reason="old"),
     )
     run(world, tenant)
-    (tenant.folder.path / "monitor.key").rename(tenant.folder.path / "monitor.old")
-    PLAIN_KEYS.put(tenant.folder.path / "monitor.key", second, "file")
+    (tenant.folder.path / "monitor.key").unlink()
+    tenant.folder.coming_monitor_file(second.kid).rename(tenant.folder.path / "monitor.key")
     tenant.append(mixed(tenant, 20))
     run(world, tenant)
     check_log(world, tenant)
@@ -89,12 +90,8 @@ def test_a_missing_key_pauses_one_tenant_until_its_file_is_there(
     """The others go on; nothing of the tenant is decided with the old key; the file is found without a restart."""
     tenant, other = world.found_all("one", "other")
     first, second = tenant.folder.key("monitor"), KeyPair.generate()
-    say(
-        tenant,
-        monitor_registered(tenant, second),
-        PrincipalRevoked(principal_id="monitor", kid=first.kid, reason="old"),
-    )
-    known = tenant.appended
+    replace_key(tenant, first, second)
+    known = tenant.appended - 1  # the entry of the revocation waits, too
     tenant.append(mixed(tenant, 20))
     with caplog.at_level(logging.ERROR):
         loop = world.loop()

@@ -1,4 +1,4 @@
-"""`macaw key rotate` and `macaw key check`: the life of the keys that are kept here."""
+"""`macaw key rotate`, `check`, `recover` and `revoke`: the life of keys, and their ends."""
 
 from __future__ import annotations
 
@@ -131,3 +131,22 @@ def recover(
     say(f"{done.principal_id} signs with the key {done.new.hex()[:16]} now; {done.old.hex()[:16]} is revoked")
     say(f"copy monitor.key and state.secret from {folder.path} to each worker's machine, and start each worker again")
     say("the workers fold the log again from its start, and then go on")
+
+
+def revoke(
+    kid: Annotated[str, typer.Argument(help="The kid in hex, at least its first 8 digits.", metavar="KID")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")] = "revoked by hand",
+    tenant: Tenant = None,
+) -> None:
+    """Revoke one key on the log, with the admin key: one that a thief has registered, or that is lost.
+
+    It signs nothing from then on, and its attestations and approvals count no more. Key files stay where they are.
+    """
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.revocation import revoke_key
+
+    home, folder = open_tenant(tenant)
+    found, row = revoke_key(home, folder, kid, reason=reason)
+    say(f"the key {found.hex()[:16]} of {row.principal_id} is revoked in {folder.tenant}")

@@ -225,7 +225,7 @@ def making(path: Path) -> Path:
 
 
 def _family(path: Path) -> list[Path]:
-    """Return the files of one key, by any of them: the key's own, its successor's, and that of what it was before."""
+    """Return the files of one key, by any of them: the key's own, its successor's, and that of the half before."""
     own = path.with_name(path.name.removesuffix(NEW).removesuffix(OLDER))
     return [own, own.with_name(own.name + NEW), own.with_name(own.name + OLDER)]
 

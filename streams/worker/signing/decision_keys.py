@@ -4,7 +4,8 @@ A record's outputs are signed by a key that is live for it, at its log time:
 
     a call, a report, …                    the key that signed before
     KeyRotated of that key                 its successor, from the entry of this record on
-    PrincipalRevoked of that key           that key, once more: this entry is how readers hear of the revocation
+    PrincipalRevoked of that key           that key, once more: this entry is how readers hear of the revocation; if
+                                           another key lives, only a worker that has it writes this entry
     no key lives, until another registers  the other key, for all entries of the stretch (`stretch.py`)
 
 A worker without the key that must sign stops at that record; nothing is decided with another key.
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 from processors.effects import Output
 from processors.identity.keys import decision_keys, is_live
+from processors.intake.identify import Ruling
 from processors.proof.sealing import KEY_BYTES, NONCE_BYTES, PAYLOAD_HEADER, Opens, seal
 from processors.proof.signing import Signs
 from processors.state.tables import Tables
@@ -43,13 +45,13 @@ class Keys(Protocol):
 
 
 class DecisionKeyError(StoppedError):
-    """The next record cannot be signed for. `wait`, if it is set, is a `stretch.KeyWait`."""
+    """The next record cannot be signed for. `wait`, if it is set, is a `stretch.Wait`."""
 
     code = "NO_DECISION_KEY"
 
     def __init__(self, why: str, wait: Any = None) -> None:
         super().__init__(why)
-        self.wait = wait
+        self.told, self.wait = why, wait
 
 
 class MissingKeyError(DecisionKeyError):
@@ -60,8 +62,9 @@ class MissingKeyError(DecisionKeyError):
     def __init__(self, wanted: frozenset[bytes], held: Iterable[bytes], why: str = "", wait: Any = None) -> None:
         super().__init__(
             f"the tenant's live decision key is {_names(wanted)}, and this worker has {_names(held)}: copy the right "
-            "file, monitor.key or monitor.KID.key, into the tenant's folder here; see `macaw key list --from-log`. "
-            f"The partition goes on by itself{why}",
+            "file, monitor.key or monitor.KID.key, into the tenant's folder here; see `macaw key list --from-log`. If "
+            "a thief of an administrator's key has made it, let the roots remove that administrator (`macaw admin "
+            f"remove`). The partition goes on by itself{why}",
             wait,
         )
         self.wanted = wanted
@@ -183,6 +186,9 @@ class Signatory:
     def __init__(self, keys: DecisionKeys) -> None:
         self.keys = keys
         self.heir: Heir | None = None  # of the stretch without a live key that is being folded
+        # Removals of administrators that stand further on. They are followed only where a record takes the key or the
+        # engine from this worker (`stretch.py`).
+        self.removals: list[Ruling] = []
         self.current: DecisionKey | None = None  # a key that was live after the last record
         self._before: Sequence[bytes] = ()  # the kids of the live keys before this record
 
@@ -211,7 +217,11 @@ class Signatory:
                 return current
             self.current = None
             if row is not None and is_live(replace(row, revoked_at=None), tables.now):
-                return current  # revoked by this very record, for the key was live before it
+                # Revoked by this very record, for the key was live before it. A key that must sign the next one has to
+                # be here, or the roots could not undo what a thief of an admin key did.
+                if live := decision_keys(tables):
+                    self._live_one(live)
+                return current
         live = decision_keys(tables)
         if live:
             kept = [kid for kid in live if kid in self._before]

@@ -1,4 +1,4 @@
-"""A partition waits for a key file, or for a live key of the tenant, if its next record cannot be signed for.
+"""A partition waits for a key file, for a live key of the tenant, or for the roots, if it cannot go on by itself.
 
 A *stretch* is a run of records for which no decision key is live: all are revoked or expired. The rules refuse them
 (`NO_DECISION_KEY`), but root acts and an admin's registration of a monitor key. The key that ends the stretch signs the
@@ -10,41 +10,42 @@ a fold of its own that writes nothing, until a key lives; then it is folded for 
     for real 42 and 43 refused, 44 accepted, all three entries signed by B; 45 as usual
 
 Memory stays bounded, because the fold ahead keeps rows only, and a later attempt goes on where this one ended.
+
+An administrator's record may take the key or the engine from a worker: a *capture*, if a thief has signed it. The
+worker does not write its entry, and looks behind it for the roots' removal of that administrator
+(`processors.evidence.rulings`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from processors.identity.keys import decision_keys
-from processors.intake.identify import Received
-from processors.proof.signing import VerifiedHeads
-from processors.refusal import Refusal
+from processors.intake.identify import Received, Ruling
+from processors.proof.signing import INTAKE_PARTITION, VerifiedHeads
+from processors.state.engines import EngineMissingError
+from processors.state.marks import RecordMark
 from processors.state.tables import Tables
 from processors.step import step
 from producers.home.clock import clock_ms
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import limits
-from streams.worker.signing.decision_keys import (
-    DecisionKeyError,
-    Heir,
-    MissingKeyError,
-    NoLiveKeyError,
-    Signatory,
-)
-
-ReadIntake = Callable[[int], Iterator[Received]]  # the records of intake from an offset to its present end
+from schemas.events.keys import AdminRemoved
+from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from streams.history.records import Records, present
+from streams.history.ruling_search import RulingSearch, judged, skipped
+from streams.worker.signing.decision_keys import DecisionKeyError, Heir, MissingKeyError, NoLiveKeyError, Signatory
 
 
-class KeyWait(Protocol):
-    """A partition's reason to wait for a key."""
+class Wait(Protocol):
+    """A partition's reason to wait."""
 
-    def check(self, signatory: Signatory, read: ReadIntake) -> None:
-        """Check for the keys that sign the next records, and prepare a fresh fold's `signatory`.
+    def check(self, signatory: Signatory, intake: Records) -> None:
+        """Check for the missing thing, and prepare a fresh fold's `signatory` to go on.
 
         Raises:
-            MissingKeyError, NoLiveKeyError: it is still not there.
+            MissingKeyError, NoLiveKeyError, EngineMissingError: it is still not there.
         """
 
 
@@ -54,10 +55,39 @@ class WantedKeys:
     def __init__(self, wanted: frozenset[bytes]) -> None:
         self._wanted = wanted
 
-    def check(self, signatory: Signatory, _read: ReadIntake) -> None:
+    def check(self, signatory: Signatory, _intake: Records) -> None:
         """Raise MissingKeyError while none of the keys is here."""
         if all(signatory.keys.get(kid) is None for kid in self._wanted):
             raise MissingKeyError(self._wanted, signatory.keys.kids, wait=self)
+
+
+class Capture:
+    """A partition waits at a record that takes the key or the engine from this worker.
+
+    It goes on when that is here, or when the roots remove the record's signer.
+    """
+
+    def __init__(self, why: MissingKeyError | EngineMissingError, tables: Tables, received: Received) -> None:
+        """`tables` are those before the record, and are given away."""
+        self._why = why
+        self._search = RulingSearch(tables, received, AdminRemoved)
+
+    def check(self, signatory: Signatory, intake: Records) -> None:
+        """Give the signatory the removal.
+
+        Raises:
+            MissingKeyError, EngineMissingError: there is none, and the key or engine is not here either.
+        """
+        why = self._why
+        if isinstance(why, MissingKeyError) and any(signatory.keys.get(kid) for kid in why.wanted):
+            return
+        removal = self._search.next(intake)
+        if removal is not None:
+            signatory.removals.append(removal)
+        elif isinstance(why, MissingKeyError):
+            raise MissingKeyError(why.wanted, signatory.keys.kids, wait=self)
+        else:
+            raise why
 
 
 class Stretch:
@@ -69,40 +99,98 @@ class Stretch:
         self._heads = VerifiedHeads()
         self._position = position
         self._heirs: frozenset[bytes] = frozenset()
+        self._removals: list[Ruling] = []
+        self._search: RulingSearch | None = None  # behind the record at which it stands
         self._why = ""
 
-    def check(self, signatory: Signatory, read: ReadIntake) -> None:
+    def check(self, signatory: Signatory, intake: Records) -> None:
         """Fold ahead, and make the key that ends the stretch the heir.
 
         Raises:
             NoLiveKeyError: intake holds no such record yet.
             MissingKeyError: it does, and this worker does not have that key.
         """
-        if not self._heirs:
-            self._advance(read)
-        if not self._heirs:
-            raise NoLiveKeyError(self._why, self)
+        self._why = ""
+        while not self._heirs:
+            if not self._advance(signatory, intake):
+                raise NoLiveKeyError(self._why, self)
         kid = min(self._heirs)
         if signatory.keys.get(kid) is None:
             raise MissingKeyError(self._heirs, signatory.keys.kids, wait=self)
         signatory.heir = Heir(kid, self._position - 1)
+        signatory.removals += self._removals
 
-    def _advance(self, read: ReadIntake) -> None:
-        tables = self._tables
-        self._why = ""
+    def _advance(self, signatory: Signatory, intake: Records) -> bool:
+        """Fold ahead until a key lives, or a ruling was looked for; False if nothing more can be folded now.
+
+        Raises:
+            MissingKeyError: a key lives, and neither is it here, nor do the roots remove the admin behind it.
+        """
         try:
-            for received in read(self._position):
+            for received in present(intake.read(self._position)):
                 if received.appended_at > clock_ms() + limits.LOG_AHEAD_MS_MAX:
-                    self._why = f"; the record at offset {received.offset} is ahead of this worker's clock"
-                    return
-                step(tables, received, self._heads)
-                tables.commit()
-                self._position = received.offset + 1
-                if live := decision_keys(tables):
-                    self._heirs = frozenset(live)
-                    return
-        except (UnreadableBatchError, Refusal) as exc:
-            self._why = f"; nothing after offset {self._position} of intake can be read: {exc}"
+                    return self._fold_ruled(received, TimeAccepted, intake)
+                if self._fold(received, signatory, intake) or self._heirs:
+                    return True
+        except UnreadableBatchError as exc:
+            return self._skip(exc, intake)
+        return False
+
+    def _fold(self, received: Received, signatory: Signatory, intake: Records) -> bool:
+        """Fold a record, by the roots' removal of its signer if it registers a key that is not here.
+
+        Return True if intake was searched for that, which ends a reading.
+
+        Raises:
+            MissingKeyError: there is no such removal; nothing has changed.
+        """
+        mark = RecordMark.of(self._tables)
+        step(self._tables, received, self._heads)
+        wanted = frozenset(decision_keys(self._tables))
+        is_captured = bool(wanted) and signatory.keys.get(min(wanted)) is None
+        if is_captured:
+            mark.go_back(self._tables)
+            removal = self._find(received, AdminRemoved, intake)
+            if removal is None:
+                raise MissingKeyError(wanted, signatory.keys.kids, wait=self)
+            self._removals.append(removal)
+            step(self._tables, replace(received, ruling=removal), self._heads)
+        self._end(received.offset)
+        return is_captured
+
+    def _fold_ruled(self, received: Received, kind: type, intake: Records) -> bool:
+        ruling = self._find(received, kind, intake)
+        if ruling is None:
+            self._why = f"; the record at offset {received.offset} is ahead of this worker's clock"
+            return False
+        step(self._tables, replace(received, ruling=ruling), self._heads)
+        self._end(received.offset)
+        return True
+
+    def _skip(self, unreadable: UnreadableBatchError, intake: Records) -> bool:
+        """Fold ahead past a batch that cannot be read, if a ruling skips it; True if one does."""
+        first = max(unreadable.offset, self._position)
+        ruling = self._find(Received(INTAKE_PARTITION, first, 0, None, ()), RecordsSkipped, intake)
+        if ruling is None:
+            self._why = f"; nothing from offset {first} of intake on can be read: {unreadable}"
+            return False
+        body = judged(self._tables, Received(INTAKE_PARTITION, first, 0, None, (), ruling), self._heads)
+        assert isinstance(body, RecordsSkipped)
+        for received in skipped(first, min(body.last + 1, intake.behind(first)), ruling):
+            step(self._tables, received, self._heads)
+            self._end(received.offset)
+        return True
+
+    def _find(self, held: Received, kind: type, intake: Records) -> Ruling | None:
+        search = self._search
+        if search is None or (search.offset, search.kind) != (held.offset, kind):
+            search = self._search = RulingSearch(self._tables, held, kind)
+        return search.next(intake)
+
+    def _end(self, offset: int) -> None:
+        self._tables.commit()
+        self._position = offset + 1
+        self._heirs = frozenset(decision_keys(self._tables))
 
 
 class LookAhead:
@@ -111,11 +199,11 @@ class LookAhead:
     In that state a key may still live: log time passes its end with the record.
     """
 
-    def check(self, _signatory: Signatory, _read: ReadIntake) -> None:
+    def check(self, _signatory: Signatory, _intake: Records) -> None:
         """Do nothing: the state is needed first."""
 
 
-def check_next(tables: Tables, signatory: Signatory, position: int, wait: KeyWait | None) -> None:
+def check_next(tables: Tables, signatory: Signatory, position: int, wait: Wait | None) -> None:
     """Raise MissingKeyError or NoLiveKeyError if restored tables cannot be signed for from `position` on.
 
     `wait` is the partition's wait so far. Without this check a worker would tell so only when the next record comes.
@@ -131,9 +219,9 @@ def check_next(tables: Tables, signatory: Signatory, position: int, wait: KeyWai
         raise NoLiveKeyError(wait=Stretch(tables, position))
 
 
-def wait_for(why: DecisionKeyError) -> KeyWait:
-    """Return the wait of a partition that stopped at this error."""
-    if why.wait is not None:
-        found: KeyWait = why.wait
-        return found
-    return WantedKeys(why.wanted) if isinstance(why, MissingKeyError) else LookAhead()
+def wait_at(received: Received, why: DecisionKeyError | EngineMissingError, tables: Tables) -> Wait:
+    """Return the wait of a partition that stopped at a record. `tables` are those before it, and are given away."""
+    if isinstance(why, NoLiveKeyError):
+        return LookAhead()
+    assert isinstance(why, MissingKeyError | EngineMissingError)
+    return Capture(why, tables, received)

@@ -1,0 +1,49 @@
+"""Revocation of one key by its kid, with the administrator's key: of a lost one, or one that a thief has registered."""
+
+from __future__ import annotations
+
+from macaw.installation.tenancy import admin_connection
+from processors.identity.keys import is_live
+from producers.home.clock import clock_ms
+from producers.home.home import Home, HomeError, TenantHome
+from producers.kafka.registry_view import RegistryView
+from schemas.records import PrincipalRevoked
+from schemas.rows import KeyRow
+from schemas.words import Role
+
+DIGITS_MIN = 8
+
+
+def revoke_key(home: Home, folder: TenantHome, digits: str, *, reason: str) -> tuple[bytes, KeyRow]:
+    """Revoke the one key with a kid of these first hex digits; return its kid, and its row from before.
+
+    Raises:
+        HomeError: no key or several begin so, root keys must act, or it is the last live decision key.
+        RefusedError, NoAnswerError: as `Connection.ask`.
+    """
+    with admin_connection(home, folder) as connection:
+        connection.registry.refresh()
+        kid, row = _found(connection.registry, digits)
+        connection.ask(PrincipalRevoked(principal_id=row.principal_id, kid=kid, reason=reason))
+    return kid, row
+
+
+def _found(registry: RegistryView, digits: str) -> tuple[bytes, KeyRow]:
+    rows, now = registry.tables.keys.rows, clock_ms()
+    found = [kid for kid in rows if len(digits) >= DIGITS_MIN and kid.hex().startswith(digits.lower())]
+    if len(found) != 1:
+        raise HomeError(
+            f"{len(found)} keys on the log have a kid that begins with {digits[:64]!r}: give at least {DIGITS_MIN} hex "
+            "digits of one, as `macaw key list --from-log` or `macaw audit signed-by` shows it"
+        )
+    [kid] = found
+    row = rows[kid]
+    if row.role in {Role.ROOT, Role.ADMIN}:
+        raise HomeError(
+            f"{kid.hex()[:16]} is a key of the role {row.role}: the root keys end it, see `macaw admin remove` and "
+            "`macaw root rotate`"
+        )
+    others = [one for one, other in rows.items() if one != kid and other.role == Role.MONITOR and is_live(other, now)]
+    if row.role == Role.MONITOR and is_live(row, now) and not others:
+        raise HomeError(f"{kid.hex()[:16]} is the tenant's only decision key: `macaw key recover` replaces it")
+    return kid, row
