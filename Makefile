@@ -24,9 +24,9 @@ demo: $(STAMP) ## Run the main job on real input, with the embedded broker; exit
 demo-workflow: $(STAMP) ## Play an invoice with people in it, in the same way: you approve, and shortcuts are refused
 	$(BIN)/python -m examples.demo.workflow
 
-test: $(STAMP) ## Lint, then run every test that needs no docker, in two processes (T=path runs a part, JOBS=n)
+test: $(STAMP) ## Lint, then run every test that needs no docker, in three processes (T=path runs a part, JOBS=n)
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile $(T)
+	$(BIN)/pytest -n $(or $(JOBS),3) --dist loadfile $(T)
 
 test-containers: $(STAMP) ## Show the image, docker-compose.yml and the tests' broker in docker; root on Debian needs no engine
 	PYTHON=$(abspath $(BIN)/python) tests/containers/run.sh

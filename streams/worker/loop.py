@@ -250,6 +250,8 @@ class Loop:
         except MACHINE_FAULTS:  # the worker ends, and its supervisor starts another
             raise
         except (DecisionKeyError, EngineMissingError) as exc:
+            if self._lanes.of(partition.topic) is not None:
+                return  # first the commit of the records before it ends: an abort would take back the tables
             partition.fold = None
             self._holding.release(partition)
             self._wait(partition, WaitError(exc.code, exc.told, wait_at(records[0], exc, fold.tables)))

@@ -18,12 +18,14 @@ worker does not write its entry, and looks behind it for the roots' removal of t
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Protocol
 
 from processors.identity.keys import decision_keys
 from processors.intake.identify import Received, Ruling
 from processors.proof.signing import INTAKE_PARTITION, VerifiedHeads
+from processors.refusal import Refusal
 from processors.state.engines import EngineMissingError
 from processors.state.marks import RecordMark
 from processors.state.tables import Tables
@@ -150,13 +152,23 @@ class Stretch:
         is_captured = bool(wanted) and signatory.keys.get(min(wanted)) is None
         if is_captured:
             mark.go_back(self._tables)
-            removal = self._find(received, AdminRemoved, intake)
+            removal = self._removal_of(received, intake)
             if removal is None:
                 raise MissingKeyError(wanted, signatory.keys.kids, wait=self)
-            self._removals.append(removal)
             step(self._tables, replace(received, ruling=removal), self._heads)
         self._end(received.offset)
         return is_captured
+
+    def _removal_of(self, received: Received, intake: Records) -> Ruling | None:
+        """Return the removal of a record's signer. One may undo many records, and is searched for once."""
+        for known in self._removals:
+            with contextlib.suppress(Refusal):
+                judged(self._tables, replace(received, ruling=known), self._heads)
+                return known
+        found = self._find(received, AdminRemoved, intake)
+        if found is not None:
+            self._removals.append(found)
+        return found
 
     def _fold_ruled(self, received: Received, kind: type, intake: Records) -> bool:
         ruling = self._find(received, kind, intake)
