@@ -63,6 +63,7 @@ KEYS_MAX = 10_000  # live keys; revoked and expired ones are kept, and count for
 RESOURCES_MAX = 40_000
 ENROLLED_BYTES_MAX = 16 * 1024 * 1024  # of all registrations by one enrolment key; every client reads them, for ever
 INSTANCE_KEYS_MAX = 16  # live keys of one principal
+DECISION_KEYS_MAX = 16  # live ones of one tenant; they need no room in the table of keys
 KEY_END_TOLD_MS = 30 * 24 * 3600 * 1000  # before its end a key is warned of: a rotation needs people, some are away
 SESSIONS_MAX = 40_000  # of which one bridge has a quarter, 10,000
 SESSION_BYTES_MAX = 64 * 1024 * 1024  # of the session events that a worker holds, and a host that starts reads past

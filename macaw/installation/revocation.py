@@ -18,17 +18,17 @@ def revoke_key(home: Home, folder: TenantHome, digits: str, *, reason: str) -> t
     """Revoke the one key with a kid of these first hex digits; return its kid, and its row from before.
 
     Raises:
-        HomeError: no key or several begin so, root keys must act, or it is the last live decision key.
+        HomeError: no key or several begin so, root keys must act, or it is the last live decision key that is here.
         RefusedError, NoAnswerError: as `Connection.ask`.
     """
     with admin_connection(home, folder) as connection:
         connection.registry.refresh()
-        kid, row = _found(connection.registry, digits)
+        kid, row = _found(folder, connection.registry, digits)
         connection.ask(PrincipalRevoked(principal_id=row.principal_id, kid=kid, reason=reason))
     return kid, row
 
 
-def _found(registry: RegistryView, digits: str) -> tuple[bytes, KeyRow]:
+def _found(folder: TenantHome, registry: RegistryView, digits: str) -> tuple[bytes, KeyRow]:
     rows, now = registry.tables.keys.rows, clock_ms()
     found = [kid for kid in rows if len(digits) >= DIGITS_MIN and kid.hex().startswith(digits.lower())]
     if len(found) != 1:
@@ -43,7 +43,9 @@ def _found(registry: RegistryView, digits: str) -> tuple[bytes, KeyRow]:
             f"{kid.hex()[:16]} is a key of the role {row.role}: the root keys end it, see `macaw admin remove` and "
             "`macaw root rotate`"
         )
+    here = {folder.keys.facts(path).kid for path in folder.monitor_key_files()}
     others = [one for one, other in rows.items() if one != kid and other.role == Role.MONITOR and is_live(other, now)]
-    if row.role == Role.MONITOR and is_live(row, now) and not others:
-        raise HomeError(f"{kid.hex()[:16]} is the tenant's only decision key: `macaw key recover` replaces it")
+    is_last = (kid in here and here.isdisjoint(others)) if here else not others
+    if row.role == Role.MONITOR and is_live(row, now) and is_last:
+        raise HomeError(f"{kid.hex()[:16]} is the tenant's only decision key here: `macaw key recover` replaces it")
     return kid, row

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,10 @@ class Roots(NamedTuple):
         """The kids of the present root keys."""
         return [kid_of(key) for key in self.row.root_keys]
 
+    def after(self, acts: int) -> Roots:
+        """Return the same once so many acts on administrators have been folded that stand on intake now."""
+        return self._replace(row=replace(self.row, root_epoch=self.row.root_epoch + acts))
+
 
 def root_files(folder: TenantHome, kind: str) -> list[Path]:
     """Return the files of root keys here, of the kind `root` or `next-root`."""
@@ -65,7 +70,10 @@ def read_roots(home: Home, folder: TenantHome) -> Roots:
 
 
 def propose(folder: TenantHome, roots: Roots, act: AdminAddition | AdminRemoval) -> RootActFile:
-    """Return an act on administrators, signed by the present root keys that are here."""
+    """Return an act on administrators, signed by the present root keys that are here.
+
+    `roots` are those as of the act: `Roots.after` counts acts that stand on intake and are not folded yet.
+    """
     made = RootActFile.of(act, tenant=folder.tenant, genesis=folder.genesis, epoch=roots.row.root_epoch)
     return made.signed(roots.here[kid].pair.signing for kid in roots.kids if kid in roots.here)
 

@@ -13,19 +13,23 @@ The successor of another key lies in `NAME.key.new` meanwhile. Worker machines t
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 from macaw.installation.archives import archive_of
 from macaw.installation.tenancy import admin_connection
+from processors.identity.keys import is_live
 from processors.identity.rotation import ROTATED_BY_ADMIN
 from processors.proof.sealing import SealingKey
+from producers.home.clock import clock_ms
 from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
 from producers.home.keystores.stores import NEW
 from producers.kafka.connection import CONTROL_SECONDS, Connection
 from producers.kafka.outcomes import NoAnswerError, RefusedError
+from producers.kafka.registering import FIRST_ADMIN
 from producers.kafka.registry_view import RegistryView
 from schemas.errors import StoppedError
 from schemas.events.attributes import NONE
@@ -47,22 +51,34 @@ class Rotated(NamedTuple):
     new: bytes
 
 
-def rotate_key(home: Home, folder: TenantHome, path: Path, *, reason: str, expires_at: int | None = None) -> Rotated:
+def rotate_key(
+    home: Home,
+    folder: TenantHome,
+    path: Path,
+    *,
+    reason: str,
+    expires_at: int | None = None,
+    admin: str = FIRST_ADMIN,
+) -> Rotated:
     """Replace the key in a file by a new one, with the admin key; go on with a rotation that was interrupted.
 
     If every decision key has ended, the new one is registered and not rotated: that ends the tenant's stand-still.
+    `admin` is the name of the administrator, if the log does not know that key yet.
 
     Raises:
         RefusedError: the log refused it; the successor is discarded.
         NoAnswerError: no monitor answered yet; run again to go on.
-        HomeError: the key is not registered, has ended, or is of a role without rotation.
+        HomeError: the key is not registered, has ended, or is of a role without rotation; or a decision key would
+            outlive the successor, and is not here.
     """
-    with admin_connection(home, folder) as connection:
+    with admin_connection(home, folder, name=admin) as connection:
         old = folder.keys.facts(path).kid
         row = _row(connection.registry, old, path)
         new = _successor(folder, path, row.role)
         pair = folder.keys.load(new)
         if connection.registry.live_key(pair.kid, row.role) is None:
+            if row.role == Role.MONITOR:
+                _check_outlived(connection.registry, folder, expires_at)
             body = _act(connection.registry, folder, row, old, pair, reason, expires_at)
             try:
                 connection.ask(body)
@@ -94,7 +110,11 @@ def recover_monitor(home: Home, folder: TenantHome, *, reason: str) -> Rotated:
         pair = folder.keys.load(new)
         if registry.live_key(pair.kid, row.role) is None:
             offer = pair.offer(row.role, row.principal_id, folder.genesis)
-            connection.ask(PrincipalRegistered(role=row.role, key=offer, attributes=NONE, tools=()))
+            try:
+                connection.ask(PrincipalRegistered(role=row.role, key=offer, attributes=NONE, tools=()))
+            except RefusedError:  # the offer stands on intake: a thief of the admin key must not choose its end
+                folder.keys.discard(new)
+                raise
         row = registry.key(old) or row
         if row.revoked_at is None:
             connection.ask(PrincipalRevoked(principal_id=row.principal_id, kid=old, reason=reason))
@@ -102,6 +122,21 @@ def recover_monitor(home: Home, folder: TenantHome, *, reason: str) -> Rotated:
     folder.state_secret_file.unlink(missing_ok=True)
     folder.make_state_secret()
     return Rotated(row.principal_id, old, pair.kid)
+
+
+def _check_outlived(registry: RegistryView, folder: TenantHome, expires_at: int | None) -> None:
+    """Raise HomeError if a live decision key that is not here would be valid for longer than one until `expires_at`.
+
+    A worker would not write the entry of such a rotation, for it could come to stand before a record without a key.
+    """
+    here, now = {folder.keys.facts(path).kid for path in folder.monitor_key_files()}, clock_ms()
+    ends = math.inf if expires_at is None else expires_at
+    for kid, row in list(registry.tables.keys.rows.items()):
+        if row.role == Role.MONITOR and kid not in here and is_live(row, now) and (row.expires_at or math.inf) > ends:
+            raise HomeError(
+                f"the decision key {kid.hex()[:16]} is valid for longer than the new one would be, and its file is not "
+                f"here: copy it, or end it with `macaw key revoke {kid.hex()[:16]}`"
+            )
 
 
 def _check_foldable(home: Home, folder: TenantHome) -> None:

@@ -151,9 +151,12 @@ def _founding_headers(folder: TenantHome, value: bytes) -> list[tuple[str, bytes
     return headers
 
 
-def admin_connection(home: Home, folder: TenantHome) -> Connection:
-    """Return the connection with which the admin key speaks, under the name that it is registered with."""
-    return Connection.registered(home, folder, folder.key("admin"), FIRST_ADMIN)
+def admin_connection(home: Home, folder: TenantHome, *, name: str = FIRST_ADMIN) -> Connection:
+    """Return the connection with which the admin key speaks, under the name that it is registered with.
+
+    `name` is taken for a key that the log does not know yet.
+    """
+    return Connection.registered(home, folder, folder.key("admin"), name)
 
 
 def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTROL_SECONDS) -> Answer | None:

@@ -4,14 +4,14 @@ Three faults stop a worker. The fold is pure and sees none of them:
 
     a batch that cannot be read                              an admin's RecordsSkipped: it has no record
     an append time ahead of the worker's clock               an admin's TimeAccepted: the time to take
-    an admin's record that leaves the worker without the     the roots' AdminRemoved of that admin: the record has no
-    key or the engine for what follows                       effect (`refused RULED_OUT`)
+    an admin's record that leaves the worker without the     the roots' AdminRemoved of that admin, or a recovery of
+    key or the engine for what follows                       the roots: it has no effect (`refused RULED_OUT`)
 
 The ruling stands at a later offset. The worker looks ahead for it, and gives it to the fold together with the record.
 The record's audit entry names the leaf of the ruling, so the log can be folded again without that clock, disk or key,
 with the same result. A ruling is judged where it is followed: its keys must count there. When the fold comes to the own
-event of RecordsSkipped or TimeAccepted, it accepts it if it was followed, and refuses it if not. AdminRemoved is an act
-of its own, followed or not.
+event of RecordsSkipped or TimeAccepted, it accepts it if it was followed, and refuses it if not. An act of the roots
+counts at its own place, followed or not.
 
 A thief of an admin key can put a key of his own in the place of the decision key, or activate an engine that exists
 nowhere. Without the third ruling no later record could be folded, the removal of that admin included.
@@ -32,16 +32,15 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import limits
 from schemas.events.engines import EngineActivated
-from schemas.events.keys import AdminRemoved, KeyRotated
+from schemas.events.keys import AdminRemoved, KeyRotated, RootRotated
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
 from schemas.records import AuditEntry, PrincipalRegistered, PrincipalRevoked
 from schemas.rows import RulingRow
-from schemas.words import Outcome
+from schemas.words import Outcome, Role
 
-Body = RecordsSkipped | TimeAccepted | AdminRemoved
-# What an admin can take a decision key or an engine away with.
-_DISOWNED = frozenset({KeyRotated, PrincipalRegistered, PrincipalRevoked, EngineActivated})
+Body = RecordsSkipped | TimeAccepted | AdminRemoved | RootRotated
+ByRoots = AdminRemoved | RootRotated
 
 
 class Followed(NamedTuple):
@@ -66,7 +65,7 @@ def _judge(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Cl
     check_names(event, signer)
     check_may_sign(signer.role, event.body)
     body = event.body
-    if isinstance(body, AdminRemoved):
+    if isinstance(body, AdminRemoved | RootRotated):
         _check_disowned(tables, body, received, ruling.offset)
     elif isinstance(body, RecordsSkipped | TimeAccepted) and body.first <= received.offset <= body.last:
         _check_form(body, ruling.offset)
@@ -75,13 +74,38 @@ def _judge(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Cl
     return claim, body
 
 
-def _check_disowned(tables: Tables, body: AdminRemoved, received: Received, offset: int) -> None:
-    """Raise Refusal unless the roots remove the signer of a record, an admin, at a later `offset`."""
+def _check_disowned(tables: Tables, body: ByRoots, received: Received, offset: int) -> None:
+    """Raise Refusal unless the roots disown an admin's record at a later `offset`.
+
+    A removal disowns the records of that admin. A recovery of the roots disowns those of every admin: a thief of the
+    present root keys can have added some.
+    """
     claim = read(tables, received)
-    if claim.event is None or type(claim.event.body) not in _DISOWNED or received.offset >= offset:
+    if claim.event is None or received.offset >= offset or not _can_capture(tables, claim.event.body):
         raise Refusal(Reason.RULING_FORM, f"the record at offset {received.offset} is not one that roots rule on")
-    if claim.kid not in roots.removed_by(tables, body):
+    if isinstance(body, RootRotated):
+        roots.check_recovery(tables, body)
+        row = tables.keys.get(claim.kid or b"")
+        is_disowned = row is not None and row.role == Role.ADMIN
+    else:
+        is_disowned = claim.kid in roots.removed_by(tables, body)
+    if not is_disowned:
         raise Refusal(Reason.RULING_FORM, f"the roots do not remove the signer of the record at {received.offset}")
+
+
+def _can_capture(tables: Tables, body: object) -> bool:
+    """Return True if an event can take the decision key or the engine from a worker."""
+    match body:
+        case KeyRotated(kid=kid):
+            row = tables.keys.get(kid)
+            return row is not None and row.role == Role.MONITOR
+        case PrincipalRegistered(role=role):
+            return role == Role.MONITOR
+        case PrincipalRevoked(principal_id=name):
+            principal = tables.principals.get(name.encode("utf-8", "surrogatepass"))
+            return principal is not None and principal.role == Role.MONITOR
+        case _:
+            return isinstance(body, EngineActivated)
 
 
 def accept(tables: Tables, body: RecordsSkipped | TimeAccepted, leaf: bytes, offset: int) -> None:
@@ -105,7 +129,7 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> Followed
     assert received.ruling is not None
     claim, body = _judge(tables, received, heads)
     ruled = replace(received, ruling=Ruling(claim.leaf, received.ruling.event))
-    if isinstance(body, AdminRemoved):
+    if isinstance(body, AdminRemoved | RootRotated):
         return Followed(ruled, body, refusal=Refusal(Reason.RULED_OUT))
     if tables.rulings.get(claim.leaf) is None:
         assert claim.signer is not None

@@ -8,6 +8,7 @@ from processors.refusal import Refusal
 from processors.state.groups import DECISION_KEYS
 from processors.state.shares import check_room, payer
 from processors.state.tables import Tables
+from schemas import limits
 from schemas.events.attributes import NONE
 from schemas.events.keys import RootAct
 from schemas.reasons import Reason
@@ -24,7 +25,11 @@ def admit(tables: Tables, principal_id: str, kid: bytes | None) -> None:
     Raises:
         Refusal: LIMIT_EXCEEDED.
     """
-    if kid is not None:
+    if kid is not None and tables.keys.rows[kid].role == Role.MONITOR:
+        # Without room for the one key that ends a stretch, a thief who filled the table could end the tenant.
+        if len(decision_keys(tables)) > limits.DECISION_KEYS_MAX:
+            raise Refusal(Reason.LIMIT_EXCEEDED, f"a tenant has at most {limits.DECISION_KEYS_MAX} live decision keys")
+    elif kid is not None:
         check_room(tables.keys, tables.keys.rows[kid])
     for declared in tables.principals.rows[principal_id.encode()].tools:
         check_room(tables.resources, tables.resources.rows[declared.resource.encode("utf-8", "surrogatepass")])

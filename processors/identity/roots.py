@@ -148,19 +148,29 @@ def rotate_roots(tables: Tables, body: RootRotated) -> int:
     Raises:
         Refusal: BAD_ROOT_SIGNATURES, BAD_KEY, KEY_TAKEN, LIMIT_EXCEEDED.
     """
+    act, founding = _rotation(body), tables.tenant.rows[SINGLETON]
+    if not _is_recovery(tables, body, founding, act):
+        _check_may_rotate(tables, body, founding, act)
+    _replace_roots(tables, founding, act, {signing.kid_of(key) for key in act.root_keys})
+    return founding.root_epoch + 1
+
+
+def check_recovery(tables: Tables, body: RootRotated) -> None:
+    """Raise Refusal unless the next root keys would recover the tenant with this act now."""
+    if not _is_recovery(tables, body, tables.tenant.rows[SINGLETON], _rotation(body)):
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "the act is not a recovery by the next root keys")
+
+
+def _rotation(body: RootRotated) -> RootRotation:
+    """Return the act of a rotation with well-formed keys. Raises Refusal."""
     act = decoded(body, RootRotation)
-    founding = tables.tenant.rows[SINGLETON]
     _check_form(body, 2 * limits.ROOT_KEYS_MAX)  # of the present or next keys, and of the new ones
     if len(act.reason) > limits.REASON_CHARS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"the reason is longer than {limits.REASON_CHARS_MAX} characters")
     check_roots(act.root_keys, act.root_threshold, act.next_root_digests)
     for key in act.root_keys:
         check_point(key)
-    new = {signing.kid_of(key) for key in act.root_keys}
-    if not _is_recovery(tables, body, founding, act):
-        _check_may_rotate(tables, body, founding, act)
-    _replace_roots(tables, founding, act, new)
-    return founding.root_epoch + 1
+    return act
 
 
 def _is_recovery(tables: Tables, body: RootRotated, founding: TenantRow, act: RootRotation) -> bool:

@@ -49,7 +49,8 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     TenantFounded: frozenset({Role.ADMIN}),  # at offset 0 only, and only with the configured digest
     AdminAdded: frozenset({Role.ROOT}),  # and a threshold of root signatures inside
     PrincipalRegistered: frozenset({Role.ADMIN, Role.ENROLMENT}),  # narrowed by MAY_REGISTER
-    PrincipalRevoked: ROLES - {Role.SESSION},  # an admin: any principal; the others: their own only
+    # An admin: any principal; the others: their own only. Not a monitor: a thief's would revoke the tenant's.
+    PrincipalRevoked: ROLES - {Role.SESSION, Role.MONITOR},
     PolicyPublished: frozenset({Role.ADMIN}),
     PolicyWithdrawn: frozenset({Role.ADMIN}),
     SessionOpened: frozenset(

@@ -6,6 +6,7 @@ Rebuilding, replay and export read a log in this way after a worker has folded i
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 from processors.intake.identify import Received, Ruling, read
 from processors.proof.signing import INTAKE_PARTITION
@@ -75,6 +76,10 @@ class RuledIntake:
             return Received(INTAKE_PARTITION, entry.offset, 0, None, (), ruling)
         found.ruling = ruling
         return found
+
+    def give_back(self, received: Received) -> None:
+        """Make the record that was taken last the next one again, as it stands on intake."""
+        self._position, self._ahead = received.offset, replace(received, ruling=None)
 
     def peek(self) -> Received | Gone | None:
         """Return the next record as it stands, without taking it; None at the end. Raises UnreadableBatchError."""

@@ -117,7 +117,7 @@ class _Search:
     def audit(self, record: Received) -> None:
         """Take a record of the audit topic: the next entry of the log, or a foreign one."""
         entry = entry_in(record.value)
-        if self._next is None and entry is not None and self._links(entry):
+        if self._next is None and entry is not None and self._links(entry) and self._may_rule(entry, record):
             self._fold(entry)
         if self._next is None or record.value != self._next[-1].value or not self._is_signed(record):
             self._tell(AUDIT, record)
@@ -137,9 +137,20 @@ class _Search:
             return
         try:
             self._next = step(self._tables, received, self._heads)
-        except Refusal:
-            return  # a ruling that is not valid: the entry is not the log's
+        except Refusal:  # a ruling that is not valid: the entry is not the log's
+            self._intake.give_back(received)
+            return
         self._tables.commit()
+
+    def _may_rule(self, entry: AuditEntry, record: Received) -> bool:
+        """Return True if an entry names no ruling, or may name one: its record is folded otherwise because of it.
+
+        In a stretch without a live key the signer is not known yet, and is believed.
+        """
+        if entry.ruling is None or not (live := decision_keys(self._tables)):
+            return True
+        row = self._tables.keys.get(_kid(record)) if _kid(record) in live else None
+        return row is not None and self._is_signed_with(record, row.ed25519)
 
     def _is_signed(self, record: Received) -> bool:
         """Return True if a key that may sign the entry has signed it; see `processors.evidence.signers`."""
@@ -148,13 +159,15 @@ class _Search:
         if row is None:
             return not self._live and bool(len(tables.tenant))  # in a stretch: its key comes later
         was_live = kid in self._live and is_live(replace(row, revoked_at=None), tables.now)
-        if not was_live and kid not in decision_keys(tables):
-            return False
+        return (was_live or kid in decision_keys(tables)) and self._is_signed_with(record, row.ed25519)
+
+    def _is_signed_with(self, record: Received, ed25519: bytes) -> bool:
+        tables = self._tables
         try:
             schema, body = codec.unframe(record.value or b"")
             place = entry_place(tables.tenant_id, tables.genesis, schema.sha256)
             proof = Proof.parse(record.header(PROOF_HEADER))
-            self._heads.verify(row.ed25519, proof.head(place.leaf(body)), proof.signature)
+            self._heads.verify(ed25519, proof.head(place.leaf(body)), proof.signature)
         except (codec.SchemaError, Refusal, MalformedProofError, SignatureError):
             return False
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import UnionType
 
 from processors.evidence import rulings
 from processors.intake.identify import Received, Ruling
@@ -37,7 +38,7 @@ def skipped(first: int, behind: int, ruling: Ruling) -> list[Received]:
 class RulingSearch:
     """The search behind a record for a ruling of one kind on it. A later attempt goes on where the last one ended."""
 
-    def __init__(self, tables: Tables, held: Received, kind: type) -> None:
+    def __init__(self, tables: Tables, held: Received, kind: type | UnionType) -> None:
         """`tables` are those before the held record, and stay as they are; a placeholder will do for the record."""
         self._tables, self._held, self.kind = tables, held, kind
         self._heads = VerifiedHeads()
@@ -62,7 +63,7 @@ class RulingSearch:
         return None
 
 
-def _is_a(received: Received, kind: type) -> bool:
+def _is_a(received: Received, kind: type | UnionType) -> bool:
     try:
         event: Event = codec.decode_as(Event, received.value or b"")
     except codec.SchemaError:

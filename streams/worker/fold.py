@@ -6,7 +6,6 @@ payloads, and derives the views' feed and the changelog from the rows that chang
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from processors.step import step
 from schemas import limits
 from streams.history.kept_log import OpenArchive
 from streams.history.set_aside import SetAside
-from streams.worker.signing.decision_keys import DecisionKey, DecisionKeyError, Signatory
+from streams.worker.signing.decision_keys import DecisionKey, DecisionKeyError, NoLiveKeyError, Signatory
 from streams.worker.state_head import StateMac
 
 log = logging.getLogger(__name__)
@@ -143,8 +142,12 @@ class TenantFold:
             return self._attempt(received)
         except (DecisionKeyError, EngineMissingError):
             for removal in self.signatory.removals if received.ruling is None else ():
-                with contextlib.suppress(Refusal, DecisionKeyError, EngineMissingError):
+                try:
                     return self._attempt(replace(received, ruling=removal))
+                except NoLiveKeyError:  # it holds, and a stretch without a key begins here
+                    raise
+                except (Refusal, DecisionKeyError, EngineMissingError):
+                    continue
             raise
 
     def _attempt(self, received: Received) -> tuple[DecisionKey, list[Output]]:
@@ -154,11 +157,13 @@ class TenantFold:
         try:
             new = step(tables, received, self.heads)
             tables.check_engine()
-            return signatory.sign_for(tables, received.offset, new[-1].value), new
+            key = signatory.sign_for(tables, received.offset, new[-1].value)
+            signatory.check_outlived(tables)
         except (DecisionKeyError, EngineMissingError):
             mark.go_back(tables)
             signatory.forget()
             raise
+        return key, new
 
     def _tell_fault(self, received: Received, fault: str) -> None:
         """Log at level error that a rule broke. The tenant goes on; the rule needs a correction."""

@@ -259,12 +259,43 @@ def test_a_stolen_admin_key_that_takes_the_decision_key(
         stage.macaw("key", "revoke", folder.key("monitor").kid.hex()[:6], status=1)
         stage.macaw("key", "revoke", thief.kid.hex()[:16], "--reason", "a thief's")
         stage.macaw("key", "revoke", folder.key("monitor").kid.hex(), status=1)
-        assert "is the tenant's only decision key: `macaw key recover` replaces it" in capsys.readouterr().err
+        assert "is the tenant's only decision key here: `macaw key recover` replaces it" in capsys.readouterr().err
         stage.macaw("key", "check")
         stage.call()
         assert main(["archive", "run", "--once"]) == 0
         stage.macaw("archive", "verify")
         stage.macaw("archive", "trim")
+    stage.verified(tmp_path / "evidence")
+
+
+@pytest.mark.parametrize("has_admin_key", [True, False])
+def test_a_stolen_admin_key_that_ends_all_decision_keys(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, has_admin_key: bool
+) -> None:
+    """Nothing is answered meanwhile; with the admin key the next decision key is registered first, else at the end."""
+    home, folder = stage.here.home, stage.here.folder
+    thief = KeyPair.generate().offer("monitor", "monitor", folder.genesis)
+    with stage.monitoring() as monitor:
+        with Connection(home, folder, folder.key("admin"), "admin") as admin:
+            admin.send(PrincipalRevoked(principal_id="monitor", kid=None, reason="planned"))
+            admin.send(PrincipalRegistered(role="monitor", key=thief, attributes=NONE, tools=())).settle()
+            until = time.monotonic() + 60
+            while "KEY_MISSING" not in str(monitor.paused):
+                assert time.monotonic() < until, monitor.paused
+                time.sleep(0.05)
+        if has_admin_key:
+            stage.macaw("key", "rotate", "monitor", status=1)
+            stage.macaw("admin", "remove", "admin", "--reason", "stolen")
+            stage.macaw("admin", "add", "olga")
+            stage.macaw("key", "rotate", "monitor")  # it stands on the log already: the file is put in its place
+        else:
+            stage.macaw("admin", "remove", "admin", "--reason", "stolen", status=1)
+            stage.macaw("admin", "add", "olga", "--after", "1", status=1)
+            assert "it stands on the log" in capsys.readouterr().err
+        if not has_admin_key:
+            folder.key_file("admin", "olga").replace(folder.path / "admin.key")
+            stage.macaw("key", "rotate", "monitor", "--admin", "olga")
+        stage.call()
     stage.verified(tmp_path / "evidence")
 
 

@@ -53,7 +53,6 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "PrincipalRevoked": {
         "root": ("refused", "UNKNOWN_PRINCIPAL"),
         "admin": ("accepted", ""),
-        "monitor": ("accepted", ""),
         "enrolment": ("accepted", ""),
         "bridge": ("accepted", ""),
         "approver": ("accepted", ""),
@@ -236,12 +235,19 @@ def test_an_agent_revokes_itself_and_nobody_else(world):
     assert world.tables.keys.rows[other.kid].revoked_at is None
 
 
-@pytest.mark.parametrize("role", [role for role in ROLES if role not in {"admin", "session"}])
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in {"admin", "session", "monitor"}])
 def test_nobody_but_an_admin_revokes_somebody_else(cast, role):
     """Each role that may sign a revocation may do so for itself only."""
     cast.world.register("agent", "victim")
 
     assert said(cast.world.revoke("victim", by=cast.actors[role])) == "WRONG_PRINCIPAL"
+
+
+def test_a_decision_key_revokes_nothing(cast):
+    """A thief's, registered with an admin key, would revoke the tenant's own, and no admin would have signed that."""
+    thief = cast.world.register("monitor", "monitor")
+    for kid in (cast.actors["monitor"].kid, thief.kid, None):
+        assert said(cast.world.revoke("monitor", by=thief, kid=kid)) == "WRONG_ROLE"
 
 
 def test_a_session_cannot_revoke(cast):

@@ -7,6 +7,8 @@ import pytest
 from processors.identity.following import follow
 from processors.identity.keys import decision_keys
 from processors.proof.signing import VerifiedHeads
+from processors.state.tables import TenantLimits
+from schemas import limits
 from schemas.events.keys import KeyRotated
 from schemas.records import SessionRevoked
 from schemas.words import RegistryKind
@@ -227,6 +229,19 @@ def test_without_a_decision_key_only_its_remedies_have_an_effect(cast):
     assert world.register("monitor", "monitor", by=second, keys=keys_of("next monitor"))
     assert decision_keys(world.tables) == [keys_of("next monitor").kid]
     assert world.call(session, "tool:the-tool/run").says == ("allowed", "")
+
+
+def test_the_key_that_ends_a_stretch_needs_no_room():
+    """A thief of an admin key fills the table and revokes the decision key: the next one is registered all the same."""
+    world = World.founded("full", bounds=TenantLimits(keys=8))
+    while world.send(world.registration("agent", f"bot{world.draw()}"), world.admin).says == ("accepted", ""):
+        assert len(world.tables.keys) < 50
+    assert world.revoke("monitor").says == ("accepted", "")
+
+    assert world.send(world.registration("monitor", "monitor"), world.admin).says == ("accepted", "")
+    for number in range(limits.DECISION_KEYS_MAX - 1):
+        assert world.send(world.registration("monitor", f"m{number}"), world.admin).says == ("accepted", "")
+    assert said(world.send(world.registration("monitor", "one too many"), world.admin)) == "LIMIT_EXCEEDED"
 
 
 def test_an_expired_decision_key_is_none(world):

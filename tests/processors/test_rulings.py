@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processors.identity.roots import recovery_epoch
 from processors.intake import authority
 from processors.intake.identify import Received, Ruling
 from processors.refusal import Refusal
@@ -257,6 +258,31 @@ def test_the_roots_undo_what_a_thief_of_an_admin_key_took(capture):
     follows(world)
 
 
+def test_a_recovery_of_the_roots_undoes_what_any_admin_took():
+    """A thief of all present root keys adds an admin of his own, who takes the decision key."""
+    world = World.founded("recovered", next_root_digests=tuple(keys_of("next", i).kid for i in range(3)))
+    mallory = keys_of("mallory")
+    world.send(world.admin_addition(world.offer(mallory, "admin", "mallory"), world.roots[:2]), world.roots[0])
+    record = world.receive(*world.signed(CAPTURES["rotation"](world), Actor("admin", "mallory", mallory)))
+    nexts, committed = [keys_of("next", i) for i in range(3)], world.founding.next_root_digests
+    further = tuple(keys_of("further", i).kid for i in range(2))
+    by = Actor("root", "root", nexts[0])
+
+    def ruled(epoch: int, signers: list[Actor]) -> Received:
+        act = world.root_rotation(nexts, signers, threshold=2, next_digests=further, epoch=epoch)
+        return replace(record, ruling=Ruling(b"", world.receive(*world.signed(act, by), offset=record.offset + 1)))
+
+    assert refused(world.tables, ruled(1, []), world) == "BAD_ROOT_SIGNATURES"
+    rotated = world.root_rotation(world.roots and [one.keys for one in world.roots], world.roots, threshold=2, epoch=1)
+    own = world.receive(*world.signed(rotated, world.roots[0]), offset=record.offset + 1)
+    assert refused(world.tables, replace(record, ruling=Ruling(b"", own)), world) == "BAD_ROOT_SIGNATURES"
+    recovery = ruled(recovery_epoch(committed), [])
+    assert fold(world, recovery).says == ("refused", "RULED_OUT")
+    assert recovery.ruling is not None
+    assert fold(world, recovery.ruling.event).says == ("accepted", "")
+    assert world.monitor.kid in {kid for kid, row in world.tables.keys.rows.items() if row.revoked_at is None}
+
+
 UNFIT: dict[str, Callable[[World], AdminRemoved]] = {
     "BAD_ROOT_SIGNATURES": lambda w: w.admin_removal("admin", w.roots[:1]),
     "BAD_ROOT_SIGNATURES of an epoch that is over": lambda w: w.admin_removal("admin", w.roots[:2], epoch=0),
@@ -293,7 +319,11 @@ def test_a_removal_undoes_only_what_can_stop_a_worker():
     office = Office.opened()
     world = office.world
     removal = world.admin_removal("admin", world.roots[:2])
+    bot = world.register("agent", "bot")
     others = [
+        PrincipalRevoked(principal_id="bot", kid=None, reason="lost"),
+        world.registration("agent", "newcomer"),
+        KeyRotated(kid=bot.kid, key=world.offer(keys_of("later"), "agent", "bot"), expires_at=None, reason="x"),
         world.publication({"policy_id": "user:a", "resources": ["**"]}),
         world.admin_addition(world.offer(keys_of("olga"), "admin", "olga"), world.roots[:2]),
         skipping(0, 0),

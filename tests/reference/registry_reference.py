@@ -34,7 +34,8 @@ from tests.reference.wire_reference import climb, digest, lp, u
 
 MAY_SIGN = {
     "TenantFounded": {"admin"}, "AdminAdded": {"root"}, "PrincipalRegistered": {"admin", "enrolment"},
-    "PrincipalRevoked": ROLES, "EngineActivated": {"admin"}, "AdminRemoved": {"root"}, "RootRotated": {"root"},
+    "PrincipalRevoked": ROLES - {"monitor"}, "EngineActivated": {"admin"}, "AdminRemoved": {"root"},
+    "RootRotated": {"root"},
     "KeyRotated": ROLES - {"root", "monitor"},
     "SessionOpened": PROGRAMS | {"bridge"}, "SessionClosed": {"session"}, "SessionRevoked": {"admin", "bridge"},
 }  # fmt: skip

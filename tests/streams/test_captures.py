@@ -86,6 +86,14 @@ class Stolen:
         assert loop.paused[self.tenant.intake].startswith(code)
         assert len(read_log(self.world, self.tenant).entries) == offset
 
+    def end_after(self, seconds: float) -> int:
+        """Let the owner put a key with an end in the place of the decision key; return the time (ms) of its end."""
+        new, ends = KeyPair.generate(), int((time.time() + seconds) * 1000)
+        PLAIN_KEYS.put(self.tenant.folder.coming_monitor_file(new.kid), new, "file")
+        self.say(replace(self.rotation(new), expires_at=ends))
+        self.key = new
+        return ends
+
     def damage_state(self) -> None:
         self.world.producer.produce(STATE.of(self.tenant.name), None, HEAD_KEY, 0)
         assert self.world.producer.flush(10) == 0
@@ -95,7 +103,7 @@ def ruled_out(entries: list[AuditEntry]) -> list[str]:
     return [one.kind for one in entries if one.reason == "RULED_OUT"]
 
 
-@pytest.mark.parametrize("way", ["rotated", "revoked", "rotated twice"])
+@pytest.mark.parametrize("way", ["rotated", "revoked", "rotated twice", "outlived"])
 def test_a_thief_who_takes_the_decision_key_is_undone_by_the_roots(world: World, way: str) -> None:
     """The worker stops before the record; it goes on with the key of before, and a restart gives the same log."""
     stolen = Stolen(world)
@@ -103,9 +111,12 @@ def test_a_thief_who_takes_the_decision_key_is_undone_by_the_roots(world: World,
     bodies: dict[str, list[Body]] = {
         "rotated": [stolen.rotation(stolen.thief)],
         "revoked": [stolen.offer(stolen.thief), stolen.revocation(stolen.key.kid)],
+        "outlived": [stolen.offer(stolen.thief)],  # the tenant's own has an end, and no record would stand there
         "rotated twice": [stolen.rotation(stolen.thief), stolen.rotation(KeyPair.generate())],
     }
-    takes = [body for body in bodies[way] if not isinstance(body, PrincipalRegistered)]
+    if way == "outlived":
+        stolen.end_after(3600)
+    takes = [body for body in bodies[way] if way == "outlived" or not isinstance(body, PrincipalRegistered)]
     stolen.say(*bodies[way])
     taken_at = tenant.appended - len(takes)
     tenant.append(mixed(tenant, 20))
@@ -171,6 +182,27 @@ def test_a_thief_who_activates_what_nobody_has_is_undone_by_the_roots(world: Wor
     last = world.loop()
     fold_all(last, tenant)
     last.close()
+
+
+def test_a_stretch_begins_with_the_registration_of_a_thief(world: World) -> None:
+    """The tenant's key comes to its end, and the first record after that is the registration of the thief's."""
+    stolen, heir = Stolen(world), KeyPair.generate()
+    tenant = stolen.tenant
+    ends = stolen.end_after(3)
+    loop = world.loop()
+    fold_all(loop, tenant)
+    taken_at = tenant.appended
+    time.sleep(max(0.0, ends / 1000 + 0.2 - time.time()))
+    stolen.say(stolen.offer(stolen.thief))
+    stolen.stands_still(loop, "KEY_MISSING", taken_at)
+    stolen.remove_admin()
+    olga = stolen.add_admin()
+    PLAIN_KEYS.put(tenant.folder.coming_monitor_file(heir.kid), heir, "file")
+    stolen.say(stolen.offer(heir), by=olga)
+    tenant.append(mixed(tenant, 20))
+    fold_all(loop, tenant)
+    loop.close()
+    assert ruled_out(check_log(world, tenant).entries) == ["PrincipalRegistered"]
 
 
 def test_a_thief_does_not_end_a_stretch_without_a_key(world: World) -> None:

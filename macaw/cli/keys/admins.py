@@ -12,6 +12,14 @@ from macaw.cli.terminal.options import AsJson, Tenant
 
 Name = Annotated[str, typer.Argument(help="The administrator's name, which the log shows.", metavar="NAME")]
 
+After = Annotated[
+    int,
+    typer.Option(
+        help="How many acts on administrators stand on the log and wait, because the tenant stands still.",
+        min=0, max=100,
+    ),
+]  # fmt: skip
+
 
 def list_admins(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """List every administrator's key that the log has, ended ones too."""
@@ -65,6 +73,7 @@ def add(
             "--offer", help="The offer from the owner's machine; without it, a key is made here.", metavar="FILE"
         ),
     ] = None,
+    after: After = 0,
     out: Out = None,
     tenant: Tenant = None,
 ) -> None:
@@ -76,7 +85,7 @@ def add(
     from schemas.events.keys import AdminAddition
 
     home, folder = open_tenant(tenant)
-    roots = read_roots(home, folder)
+    roots = read_roots(home, folder).after(after)
     path = folder.key_file("admin", name)
     found = make_offer(folder, name, path) if offered is None else load_offer(folder, offered)
     if found.principal_id != name:
@@ -93,6 +102,7 @@ def remove(
         str | None, typer.Option("--kid", help="Of one key alone; without it, every key of this name.", metavar="HEX")
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")] = "removed",
+    after: After = 0,
     out: Out = None,
     tenant: Tenant = None,
 ) -> None:
@@ -104,7 +114,7 @@ def remove(
     from schemas.events.keys import AdminRemoval
 
     home, folder = open_tenant(tenant)
-    roots = read_roots(home, folder)
+    roots = read_roots(home, folder).after(after)
     removal = AdminRemoval(
         principal_id=name, kid=None if kid is None else digest_of(kid, "the kid of a key"), reason=reason
     )

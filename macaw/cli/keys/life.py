@@ -32,6 +32,9 @@ def rotate(
     days: Annotated[
         float | None, typer.Option(help="The lifetime of the new key in days; without it, no end.", min=1, max=DAYS_MAX)
     ] = None,
+    admin: Annotated[
+        str, typer.Option("--admin", help="The administrator, if the log does not know the key in admin.key yet.")
+    ] = "admin",
     prepare: Annotated[
         bool,
         typer.Option("--prepare", help="Make the coming decision key and nothing else, for other workers' machines."),
@@ -64,7 +67,7 @@ def rotate(
             say(f"{done.principal_id} opens payloads with a new half now, kept in {path}")
             say(f"the one before is kept for a day, in {path.name}.older")
             return
-        done = rotate_key(home, folder, path, reason=reason, expires_at=expires_at)
+        done = rotate_key(home, folder, path, reason=reason, expires_at=expires_at, admin=admin)
     say(f"{done.principal_id} signs with the key {done.new.hex()[:16]} now, kept in {path}")
     say(f"the key {done.old.hex()[:16]} has ended; what it signed before still counts")
     if kind == "monitor":

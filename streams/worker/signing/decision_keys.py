@@ -4,16 +4,17 @@ A record's outputs are signed by a key that is live for it, at its log time:
 
     a call, a report, …                    the key that signed before
     KeyRotated of that key                 its successor, from the entry of this record on
-    PrincipalRevoked of that key           that key, once more: this entry is how readers hear of the revocation; if
-                                           another key lives, only a worker that has it writes this entry
+    PrincipalRevoked of that key           that key, once more: this entry is how readers hear of the revocation
     no key lives, until another registers  the other key, for all entries of the stretch (`stretch.py`)
 
-A worker without the key that must sign stops at that record; nothing is decided with another key.
+A worker without the key that must sign stops at that record; nothing is decided with another key. It stops too at a
+record after which a key that it lacks is valid for longer than all that it has.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +34,7 @@ from schemas.records import AuditEntry
 from schemas.words import Outcome
 
 SHARED_KEYS_MAX = 16_384
+_NAMED_MAX = 8  # keys in a message
 
 
 class Keys(Protocol):
@@ -71,7 +73,9 @@ class MissingKeyError(DecisionKeyError):
 
 
 def _names(kids: Iterable[bytes]) -> str:
-    return ", ".join(sorted(kid.hex()[:16] for kid in kids)) or "none"
+    names = sorted(kid.hex()[:16] for kid in kids)
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return ", ".join(names[:_NAMED_MAX]) + more or "none"
 
 
 class NoLiveKeyError(DecisionKeyError):
@@ -191,10 +195,14 @@ class Signatory:
         self.removals: list[Ruling] = []
         self.current: DecisionKey | None = None  # a key that was live after the last record
         self._before: Sequence[bytes] = ()  # the kids of the live keys before this record
+        self._outlived: frozenset[bytes] = frozenset()  # see `check_outlived`, of the table of keys in this version
+        self._keys_version: int | None = None
 
     def begin(self, tables: Tables) -> None:
         """Choose the key for the next record, as far as it is known before. Requires the state before it."""
         self._before = decision_keys(tables)
+        if self._keys_version is None:
+            self._outlived, self._keys_version = self._outliving(tables), tables.keys.version
         if self.current is None:
             self.current = self.keys.newest(self._before) if len(tables.tenant) else self.keys.first
 
@@ -217,11 +225,7 @@ class Signatory:
                 return current
             self.current = None
             if row is not None and is_live(replace(row, revoked_at=None), tables.now):
-                # Revoked by this very record, for the key was live before it. A key that must sign the next one has to
-                # be here, or the roots could not undo what a thief of an admin key did.
-                if live := decision_keys(tables):
-                    self._live_one(live)
-                return current
+                return current  # revoked by this very record, for the key was live before it
         live = decision_keys(tables)
         if live:
             kept = [kid for kid in live if kid in self._before]
@@ -229,6 +233,34 @@ class Signatory:
         if self.heir is not None and offset <= self.heir.offset and (key := self.keys.get(self.heir.kid)) is not None:
             return key
         raise NoLiveKeyError
+
+    def check_outlived(self, tables: Tables) -> None:
+        """Check that this record made no live key outlive all that this worker has; requires `sign_for`.
+
+        Otherwise the worker would come to a record that it cannot sign for, and could not be helped there: the roots
+        can undo a record only as long as its entry is not written.
+
+        Raises:
+            MissingKeyError: a key does, and did not before the record.
+        """
+        if self._keys_version == tables.keys.version:
+            return
+        outliving = self._outliving(tables)
+        if not outliving <= self._outlived:
+            try:
+                self.keys.reload()
+            except InstallationError as exc:
+                raise MissingKeyError(outliving, self.keys.kids, f"; the key files cannot be read: {exc}") from exc
+            outliving = self._outliving(tables)
+            if not outliving <= self._outlived:
+                raise MissingKeyError(outliving, self.keys.kids)
+        self._outlived, self._keys_version = outliving, tables.keys.version
+
+    def _outliving(self, tables: Tables) -> frozenset[bytes]:
+        """Return the live keys that are not here and are valid for longer than all live keys that are."""
+        ends = {kid: tables.keys.rows[kid].expires_at or math.inf for kid in decision_keys(tables)}
+        last = max((end for kid, end in ends.items() if self.keys.get(kid) is not None), default=0)
+        return frozenset(kid for kid, end in ends.items() if end > last and self.keys.get(kid) is None)
 
     def _live_one(self, live: Sequence[bytes]) -> DecisionKey:
         found = self.keys.newest(live)
@@ -246,7 +278,7 @@ class Signatory:
 
     def forget(self) -> None:
         """Forget the choice, because the state went back to an earlier record."""
-        self.current, self._before = None, ()
+        self.current, self._before, self._keys_version = None, (), None
 
 
 def _is_rotation(entry: bytes | None) -> bool:

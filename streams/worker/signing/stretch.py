@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from types import UnionType
 from typing import Protocol
 
+from processors.evidence import rulings
 from processors.identity.keys import decision_keys
 from processors.intake.identify import Received, Ruling
 from processors.proof.signing import INTAKE_PARTITION, VerifiedHeads
@@ -33,7 +35,6 @@ from processors.step import step
 from producers.home.clock import clock_ms
 from producers.kafka.consuming import UnreadableBatchError
 from schemas import limits
-from schemas.events.keys import AdminRemoved
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from streams.history.records import Records, present
 from streams.history.ruling_search import RulingSearch, judged, skipped
@@ -72,7 +73,7 @@ class Capture:
     def __init__(self, why: MissingKeyError | EngineMissingError, tables: Tables, received: Received) -> None:
         """`tables` are those before the record, and are given away."""
         self._why = why
-        self._search = RulingSearch(tables, received, AdminRemoved)
+        self._search = RulingSearch(tables, received, rulings.ByRoots)
 
     def check(self, signatory: Signatory, intake: Records) -> None:
         """Give the signatory the removal.
@@ -131,7 +132,7 @@ class Stretch:
         try:
             for received in present(intake.read(self._position)):
                 if received.appended_at > clock_ms() + limits.LOG_AHEAD_MS_MAX:
-                    return self._fold_ruled(received, TimeAccepted, intake)
+                    return self._fold_ruled(received, TimeAccepted, signatory, intake)
                 if self._fold(received, signatory, intake) or self._heirs:
                     return True
         except UnreadableBatchError as exc:
@@ -148,8 +149,7 @@ class Stretch:
         """
         mark = RecordMark.of(self._tables)
         step(self._tables, received, self._heads)
-        wanted = frozenset(decision_keys(self._tables))
-        is_captured = bool(wanted) and signatory.keys.get(min(wanted)) is None
+        wanted, is_captured = frozenset(decision_keys(self._tables)), self._is_captured(signatory)
         if is_captured:
             mark.go_back(self._tables)
             removal = self._removal_of(received, intake)
@@ -165,19 +165,27 @@ class Stretch:
             with contextlib.suppress(Refusal):
                 judged(self._tables, replace(received, ruling=known), self._heads)
                 return known
-        found = self._find(received, AdminRemoved, intake)
+        found = self._find(received, rulings.ByRoots, intake)
         if found is not None:
             self._removals.append(found)
         return found
 
-    def _fold_ruled(self, received: Received, kind: type, intake: Records) -> bool:
+    def _fold_ruled(self, received: Received, kind: type, signatory: Signatory, intake: Records) -> bool:
         ruling = self._find(received, kind, intake)
-        if ruling is None:
+        mark = RecordMark.of(self._tables)
+        if ruling is not None:
+            step(self._tables, replace(received, ruling=ruling), self._heads)
+        if ruling is None or self._is_captured(signatory):  # a record has one ruling: this one waits for the clock
+            mark.go_back(self._tables)
             self._why = f"; the record at offset {received.offset} is ahead of this worker's clock"
             return False
-        step(self._tables, replace(received, ruling=ruling), self._heads)
         self._end(received.offset)
         return True
+
+    def _is_captured(self, signatory: Signatory) -> bool:
+        """Return True if a key lives now, and is not here."""
+        live = decision_keys(self._tables)
+        return bool(live) and signatory.keys.get(min(live)) is None
 
     def _skip(self, unreadable: UnreadableBatchError, intake: Records) -> bool:
         """Fold ahead past a batch that cannot be read, if a ruling skips it; True if one does."""
@@ -193,7 +201,7 @@ class Stretch:
             self._end(received.offset)
         return True
 
-    def _find(self, held: Received, kind: type, intake: Records) -> Ruling | None:
+    def _find(self, held: Received, kind: type | UnionType, intake: Records) -> Ruling | None:
         search = self._search
         if search is None or (search.offset, search.kind) != (held.offset, kind):
             search = self._search = RulingSearch(self._tables, held, kind)
