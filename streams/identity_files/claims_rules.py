@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from processors.identity.claims.conditions import ClaimCondition, Comparand, Comparison
+from processors.identity.claims.conditions import ClaimComparison, ClaimCondition, Comparand
 from processors.identity.claims.model import ATTRIBUTES, SUBJECT, ClaimRule
 from processors.identity.claims.paths import ClaimPath
 from processors.identity.claims.regexes import ClaimRegex
@@ -98,18 +98,18 @@ def _conditions(part: Lined) -> Iterator[ClaimCondition]:
 
 
 def _condition(part: Lined) -> ClaimCondition:
-    found = members(part, "a condition", ("claim", *Comparison))
+    found = members(part, "a condition", ("claim", *ClaimComparison))
     operands = [name for name in found if name != "claim"]
     if "claim" not in found or len(operands) != 1:
-        choice = ", ".join(f"`{one}`" for one in Comparison)
+        choice = ", ".join(f"`{one}`" for one in ClaimComparison)
         raise LinedError(part.line, f"a condition needs `claim` and one of {choice}")
-    comparison = Comparison(operands[0])
+    comparison = ClaimComparison(operands[0])
     operand, what = found[comparison], f"`{comparison}`"
     claim = path_of(found["claim"], "`claim`")
     with at_line(operand.line):
-        if comparison is Comparison.MATCHES:
+        if comparison is ClaimComparison.MATCHES:
             return ClaimCondition(claim=claim, comparison=comparison, regex=ClaimRegex(text(operand, what)))
-        if comparison is Comparison.PRESENT:
+        if comparison is ClaimComparison.PRESENT:
             return ClaimCondition(claim=claim, comparison=comparison, is_present=flag(operand, what))
         return ClaimCondition(claim=claim, comparison=comparison, values=tuple(_comparands(operand, what)))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from processors.identity.claims import bounds
 from processors.identity.claims.built_in import BUILT_IN
 from processors.identity.claims.errors import MappingCode
-from processors.identity.claims.mapping import Mapped, map_token
+from processors.identity.claims.mapping import Mapped, map_unverified
 from processors.identity.claims.model import ClaimsMapping
 from streams.identity_files.claims_file import parse_claims
 from streams.identity_files.lined import LinedError
@@ -170,7 +170,7 @@ def test_the_simple_form_loads_unchanged() -> None:
 
     assert [one.id for one in mapping.providers] == [*claims]
     for provider, given_claims in claims.items():
-        mapped = map_token(mapping, {**given_claims, "roles": ["admin"]}, provider=provider)
+        mapped = map_unverified(mapping, {**given_claims, "roles": ["admin"]}, provider=provider)
         assert told(mapped) == {"company": "Acme", "business_unit": "B", "team": "T", "user": "a@b"}
 
 
@@ -187,13 +187,13 @@ def test_the_simple_form_loads_unchanged() -> None:
 )
 def test_a_provider_of_the_simple_form_is_chosen_by_its_name(issuer: str, provider: str | None) -> None:
     """A name that is built in stands for the issuers of that provider; any other name is the issuer itself."""
-    assert map_token(parsed(SIMPLE), {"iss": issuer}).provider == provider
+    assert map_unverified(parsed(SIMPLE), {"iss": issuer}).provider == provider
 
 
 def test_the_name_of_a_provider_may_be_its_issuer() -> None:
     mapping = parsed('providers: {"https://sso.acme.example/": {sub: user}}')
 
-    assert map_token(mapping, {"iss": "https://sso.acme.example/", "sub": "ann"}).name == "ann"
+    assert map_unverified(mapping, {"iss": "https://sso.acme.example/", "sub": "ann"}).name == "ann"
 
 
 def test_the_extended_form_loads_unchanged() -> None:
@@ -208,7 +208,7 @@ def test_the_extended_form_loads_unchanged() -> None:
         "business_unit": "Analytics",
         "team": "Reporting",
     }
-    mapped = map_token(mapping, keycloak)
+    mapped = map_unverified(mapping, keycloak)
 
     assert told(mapped) == {
         "company": "FinTech Corp",
@@ -230,21 +230,21 @@ def test_demands_and_the_default_of_the_extended_form() -> None:
     stranger = {"iss": "https://other.example", "name": "Ann", "org": "Acme", "roles": ["Analyst"]}
     lacking = {"iss": "https://acme.okta.com", "name": "Ann"}
 
-    assert map_token(mapping, stranger).provider == "default"
-    assert told(map_token(mapping, stranger)) == {"company": "Acme", "user": "Ann", "roles": ("analyst",)}
-    refused = map_token(mapping, {**stranger, "roles": [], "org": None})
+    assert map_unverified(mapping, stranger).provider == "default"
+    assert told(map_unverified(mapping, stranger)) == {"company": "Acme", "user": "Ann", "roles": ("analyst",)}
+    refused = map_unverified(mapping, {**stranger, "roles": [], "org": None})
     assert [one.code for one in refused.refusals] == [MappingCode.ROLES_MISSING, MappingCode.COMPANY_MISSING]
     assert (
         "the issuer is that of `okta`, but the token has no `groups`: the default"
-        in map_token(mapping, lacking).chosen_by
+        in map_unverified(mapping, lacking).chosen_by
     )
     without = parsed(SIMPLE)
-    assert [one.code for one in map_token(without, stranger).refusals] == [MappingCode.PROVIDER_UNKNOWN]
+    assert [one.code for one in map_unverified(without, stranger).refusals] == [MappingCode.PROVIDER_UNKNOWN]
 
 
 def test_claims_with_the_namespace_of_auth0() -> None:
     claims = {f"https://macaw.local/{name}": name for name in ("username", "organization", "team", "tier", "roles")}
-    mapped = map_token(parsed(EXTENDED), {"iss": "https://acme.us.auth0.com/", **claims})
+    mapped = map_unverified(parsed(EXTENDED), {"iss": "https://acme.us.auth0.com/", **claims})
 
     assert told(mapped) == {"user": "username", "company": "organization", "team": "team", "roles": ("roles",)}
     assert [one.result.value for one in mapped.trace if one.attribute == "tier"] == ["no attribute"]
@@ -265,7 +265,7 @@ def test_our_additions() -> None:
         "roles": ["admins", "ROOT", "clerk"],
         "more_groups": "all",
     }
-    mapped = map_token(mapping, claims)
+    mapped = map_unverified(mapping, claims)
 
     assert told(mapped) == {
         "company": "acme.example",
@@ -277,12 +277,12 @@ def test_our_additions() -> None:
     }
     assert [one.id for one in mapping.providers] == ["acme", "google"]
     assert mapping.providers[1].rules == next(one for one in BUILT_IN.providers if one.id == "google").rules
-    guest = told(map_token(mapping, {**claims, "kind": "Guest"}))
+    guest = told(map_unverified(mapping, {**claims, "kind": "Guest"}))
     assert guest["groups"] == ("all",)
 
 
 def test_each_rule_tells_its_line() -> None:
-    mapped = map_token(parsed(SIMPLE), {}, provider="okta")
+    mapped = map_unverified(parsed(SIMPLE), {}, provider="okta")
 
     assert [one.line for one in mapped.trace] == [8, 9, 10, 11]
 

@@ -13,6 +13,7 @@ PATH_STEPS_MAX = 16
 REGEX_CHARS_MAX = 512
 REGEX_BYTES_MAX = 1024 * 1024  # memory of one compiled expression
 REGEX_PROGRAM_MAX = 10_000  # its instructions
+REGEX_PROGRAMS_MAX = 100_000  # instructions of all expressions of one provider, 0.1 s to compile
 TOKEN_AGE_MINUTES_MAX = 24 * 60  # no session lasts longer
 
 # Of a token, whose author may be hostile.

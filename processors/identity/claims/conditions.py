@@ -20,7 +20,7 @@ from processors.text.characters import has_hidden, single_spaced
 from processors.text.forms import fold, is_stream_safe
 
 
-class Comparison(StrEnum):
+class ClaimComparison(StrEnum):
     """The name of a comparison in a file."""
 
     EQUALS = "equals"
@@ -41,37 +41,39 @@ class ClaimCondition:
     """
 
     claim: ClaimPath
-    comparison: Comparison
+    comparison: ClaimComparison
     values: tuple[Comparand, ...] = ()
     regex: ClaimRegex | None = None
     is_present: bool = True
 
     def __post_init__(self) -> None:
-        compares = self.comparison in {Comparison.EQUALS, Comparison.NOT_EQUALS}
-        if bool(self.values) is not compares or (self.regex is not None) is not (self.comparison is Comparison.MATCHES):
+        compares = self.comparison in {ClaimComparison.EQUALS, ClaimComparison.NOT_EQUALS}
+        if bool(self.values) is not compares or (self.regex is not None) is not (
+            self.comparison is ClaimComparison.MATCHES
+        ):
             raise ClaimsMappingError(f"the comparison `{self.comparison}` has another operand than it needs")
         check_options("a condition", [one for one in self.values if isinstance(one, str)])
 
     def holds(self, claims: Mapping[str, object]) -> bool:
         """Return whether the claims of a token meet this condition. Never raises."""
         found = look_up(claims, self.claim)
-        if self.comparison is Comparison.PRESENT:
+        if self.comparison is ClaimComparison.PRESENT:
             return not found.fault and bool(found.values) is self.is_present
-        if not found.values:
+        size = sum(len(value) for value in found.values if isinstance(value, str))
+        if not found.values or size > bounds.RULE_CHARS_MAX:
             return False
         match self.comparison:
-            case Comparison.EQUALS:
+            case ClaimComparison.EQUALS:
                 return any(_is_exactly(one, value) for value in found.values for one in self.values)
-            case Comparison.NOT_EQUALS:
+            case ClaimComparison.NOT_EQUALS:
                 return self._is_none_of(found)
-            case Comparison.MATCHES:
+            case ClaimComparison.MATCHES:
                 assert self.regex is not None
                 return any(_is_plain(value) and self.regex.matches(str(value)) for value in found.values)
 
     def _is_none_of(self, found: FoundClaim) -> bool:
         forbidden = {_folded(one) for one in self.values}
-        size = sum(len(value) for value in found.values if isinstance(value, str))
-        if size > bounds.RULE_CHARS_MAX or not all(_can_fold(value) for value in found.values):
+        if not all(_can_fold(value) for value in found.values):
             return False
         return all(_folded(value) not in forbidden for value in found.values)
 

@@ -1,6 +1,6 @@
 """Claims to attributes: the rules of one provider on the claims of one token, with a report of every rule.
 
-`map_token` is for verified tokens: it takes the issuer that the tenant trusts. It never raises, whatever the claims
+`map_token` is for verified tokens: it takes the issuer that the tenant trusts. Nothing here raises, whatever the claims
 are, and its work is bounded. A claim that is missing gives nothing; a claim that is there and cannot be used refuses
 the login, because an attribute may also restrict. A refused login has no attributes at all.
 """
@@ -60,19 +60,22 @@ class Mapped:
         return not self.refusals
 
 
-def map_token(
-    mapping: ClaimsMapping, claims: object, *, issuer: str | None = None, provider: str | None = None
-) -> Mapped:
-    """Return the attributes that a mapping gives for a token. Never raises.
+def map_token(mapping: ClaimsMapping, claims: object, *, issuer: str, provider: str | None = None) -> Mapped:
+    """Return the attributes that a mapping gives for a verified token. Never raises.
 
     `issuer` is the issuer that the tenant trusts and that the token was verified for: a token that names another one is
     refused, so that no pattern is held against an issuer of a stranger. `provider` names the provider instead of
     letting the issuer choose it.
     """
+    if isinstance(claims, Mapping) and claims.get("iss") != issuer:
+        return _refused(MappingCode.ISSUER_MISMATCH)
+    return map_unverified(mapping, claims, provider=provider)
+
+
+def map_unverified(mapping: ClaimsMapping, claims: object, *, provider: str | None = None) -> Mapped:
+    """Return the attributes that a mapping would give for claims that nobody verified: to try it out. Never raises."""
     if not isinstance(claims, Mapping):
         return _refused(MappingCode.CLAIMS_INVALID)
-    if issuer is not None and claims.get("iss") != issuer:
-        return _refused(MappingCode.ISSUER_MISMATCH)
     chosen, chosen_by = _choose(mapping, claims, provider)
     if chosen is None:
         return _refused(MappingCode.PROVIDER_UNKNOWN, chosen_by)
@@ -182,7 +185,7 @@ def _bound_refusals(attributes: Attributes) -> list[MappingRefusal]:
 
 def _unread(claims: Mapping[str, object], rules: Sequence[ClaimRule]) -> tuple[str, ...]:
     """Return the first names of claims that no rule reads, cut to a length that can be shown."""
-    read = {"iss", *(path.steps[0] for rule in rules for path in rule.claims)}
+    read = {"iss", "email_verified", *(path.steps[0] for rule in rules for path in rule.claims)}
     read |= {condition.claim.steps[0] for rule in rules for condition in rule.when}
     names: Iterable[object] = claims
     others = (name for name in names if isinstance(name, str) and name not in read)

@@ -71,8 +71,8 @@ class RoleFilter:
     _named: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_options("a role filter", [*(self.allowed or ()), *self.forbidden])
-        check_options("a role filter", [*self.names, *self.names.values()])
+        for texts in (self.allowed or (), self.forbidden, self.names.keys(), self.names.values()):
+            check_options("a role filter", texts)
         object.__setattr__(self, "_passing", {self._key(one): one for one in reversed(self.allowed or ())})
         object.__setattr__(self, "_not_passing", frozenset(map(fold, self.forbidden)))
         object.__setattr__(self, "_named", {self._key(one): name for one, name in self.names.items()})
@@ -118,8 +118,18 @@ class ProviderMapping:
             raise ClaimsMappingError(
                 f"the provider {quoted(self.id)} has {len(self.rules)} rules, allowed are 1 to {bounds.RULES_MAX}"
             )
+        if (size := sum(map(_regex_units, self.rules))) > bounds.REGEX_PROGRAMS_MAX:
+            raise ClaimsMappingError(
+                f"the regular expressions of {quoted(self.id)} have {size} instructions, allowed are "
+                f"{bounds.REGEX_PROGRAMS_MAX}: write fewer, or smaller counts"
+            )
         if not any(rule.attribute in ATTRIBUTES for rule in self.rules):
             raise ClaimsMappingError(f"the provider {quoted(self.id)} maps no claim to an attribute")
+
+
+def _regex_units(rule: ClaimRule) -> int:
+    regexes = [*(one.regex for one in rule.when), *(one.regex for one in rule.transforms)]
+    return sum(one.units for one in regexes if one is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

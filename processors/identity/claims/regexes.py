@@ -29,6 +29,12 @@ class ClaimRegex:
         object.__setattr__(self, "_compiled", compiled)
         object.__setattr__(self, "_taken", _group_of(compiled, self.group))
 
+    @property
+    def units(self) -> int:
+        """Return how many instructions the expression has."""
+        size: int = self._compiled.programsize
+        return size
+
     def matches(self, text: str) -> bool:
         """Return whether the whole text matches. Requires a text without half surrogate pairs."""
         return self._compiled.fullmatch(text) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -51,7 +51,8 @@ class ClaimTransform:
             if (getattr(self, name) is not None) is not is_wanted:
                 raise ClaimsMappingError(f"the transform `{self.kind}` {'needs' if is_wanted else 'has no'} {name}")
         check_options("a transform", [self.text] if self.text is not None else [])
-        check_options("a transform", [*(self.table or {}), *(self.table or {}).values()])
+        for texts in (self.table or {}).keys(), (self.table or {}).values():
+            check_options("a transform", texts)
 
     def apply(self, texts: Sequence[str]) -> list[str]:
         """Return the texts that this transform makes of others, which are within the bounds of a rule."""
@@ -86,10 +87,10 @@ _MAKERS: Mapping[TransformKind, _Maker] = {
 }
 
 
-def check_options(what: str, texts: Sequence[str]) -> None:
+def check_options(what: str, texts: Collection[str]) -> None:
     """Raise ClaimsMappingError unless texts of a mapping are few, short, not empty and without hidden characters."""
-    if len(texts) > 2 * bounds.LISTED_MAX:
-        raise ClaimsMappingError(f"{what} has {len(texts)} texts, allowed are {bounds.LISTED_MAX} names or pairs")
+    if len(texts) > bounds.LISTED_MAX:
+        raise ClaimsMappingError(f"a list of {what} has {len(texts)} texts, allowed are {bounds.LISTED_MAX}")
     for text in texts:
         if not 0 < len(text) <= bounds.OPTION_CHARS_MAX:
             raise ClaimsMappingError(

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.identity.claims.built_in import BUILT_IN
-from processors.identity.claims.conditions import ClaimCondition, Comparison
+from processors.identity.claims.conditions import ClaimComparison, ClaimCondition
 from processors.identity.claims.errors import ClaimsMappingError
-from processors.identity.claims.mapping import map_claims, map_token
+from processors.identity.claims.mapping import map_claims, map_token, map_unverified
 from processors.identity.claims.model import ATTRIBUTES, SUBJECT, ClaimRule, ProviderMapping, RoleFilter
 from processors.identity.claims.paths import ClaimPath
 from processors.identity.claims.regexes import ClaimRegex
@@ -43,12 +43,14 @@ conditions = (
     st.builds(
         lambda path, kind, value: ClaimCondition(claim=path, comparison=kind, values=(value,)),
         paths,
-        st.sampled_from([Comparison.EQUALS, Comparison.NOT_EQUALS]),
+        st.sampled_from([ClaimComparison.EQUALS, ClaimComparison.NOT_EQUALS]),
         st.sampled_from(["admin", True, 0]),
     )
-    | st.builds(lambda path, one: ClaimCondition(claim=path, comparison=Comparison.MATCHES, regex=one), paths, regexes)
     | st.builds(
-        lambda path, one: ClaimCondition(claim=path, comparison=Comparison.PRESENT, is_present=one),
+        lambda path, one: ClaimCondition(claim=path, comparison=ClaimComparison.MATCHES, regex=one), paths, regexes
+    )
+    | st.builds(
+        lambda path, one: ClaimCondition(claim=path, comparison=ClaimComparison.PRESENT, is_present=one),
         paths,
         st.booleans(),
     )
@@ -90,12 +92,15 @@ def test_any_claims_have_a_result(claims: dict[str, Any], provider: ProviderMapp
 
 
 @settings(deadline=None, max_examples=200)
-@given(claims_of | values, st.sampled_from([None, "keycloak", "nobody"]), st.sampled_from([None, "https://x.example/"]))
-def test_any_value_may_come_as_claims(claims: Any, provider: str | None, issuer: str | None) -> None:
+@given(claims_of | values, st.sampled_from([None, "keycloak", "nobody"]), st.sampled_from(ODD[:2]))
+def test_any_value_may_come_as_claims(claims: Any, provider: str | None, issuer: str) -> None:
     mapped = map_token(BUILT_IN, claims, provider=provider, issuer=issuer)
+    tried = map_unverified(BUILT_IN, claims, provider=provider)
 
-    assert mapped.can_open is not bool(mapped.refusals)
-    if issuer is not None and not (isinstance(claims, dict) and claims.get("iss") == issuer):
+    assert tried.can_open is not bool(tried.refusals)
+    if isinstance(claims, dict) and claims.get("iss") == issuer:
+        assert mapped == tried
+    else:
         assert not mapped.can_open
 
 
@@ -132,7 +137,7 @@ def deep(levels: int) -> Any:
     ids=["deep", "long", "wide", "many", "marks", "roles", "number"],
 )
 def test_hostile_claims_take_little_time(claims: dict[str, Any]) -> None:
-    """At most a tenth of a second on a slow core, for all rules that a provider may have."""
+    """Sixteen rules take milliseconds; the bound leaves room for a slow core."""
     attributes = ["groups", "roles", "team", "email"]
     transforms = tuple(
         ClaimTransform(kind=kind) for kind in (TransformKind.LOWER, TransformKind.UPPER, TransformKind.TRIM)

@@ -11,7 +11,7 @@ import pytest
 from processors.identity.claims.built_in import BUILT_IN
 from processors.identity.claims.detection import IssuerPattern, ProviderDetection
 from processors.identity.claims.errors import ClaimsMappingError, MappingCode
-from processors.identity.claims.mapping import Mapped, map_token
+from processors.identity.claims.mapping import Mapped, map_token, map_unverified
 from processors.identity.claims.model import ATTRIBUTES, ClaimRule, ClaimsMapping, ProviderMapping
 from processors.identity.claims.paths import ClaimPath
 
@@ -83,7 +83,7 @@ def given(mapped: Mapped) -> dict[str, Any]:
 @pytest.mark.parametrize(("provider", "claims", "wanted"), TABLES, ids=lambda one: one if isinstance(one, str) else "")
 def test_the_tables_of_the_original_hold(provider: str, claims: dict[str, Any], wanted: dict[str, Any]) -> None:
     """The four attributes are exactly those of the table; the email and roles come beside them."""
-    mapped = map_token(BUILT_IN, claims, provider=provider)
+    mapped = map_unverified(BUILT_IN, claims, provider=provider)
     four = {name: value for name, value in given(mapped).items() if name in {*wanted}}
 
     assert mapped.can_open
@@ -105,7 +105,7 @@ def test_the_tables_of_the_original_hold(provider: str, claims: dict[str, Any], 
 def test_roles_pass_the_published_filter(provider: str, claims: dict[str, Any], roles: tuple[str, ...]) -> None:
     name = {"email": "a@acme.example", "upn": "a@acme.example", f"{OURS}username": "a"}
 
-    assert map_token(BUILT_IN, {**name, **claims}, provider=provider).attributes.roles == roles
+    assert map_unverified(BUILT_IN, {**name, **claims}, provider=provider).attributes.roles == roles
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_roles_pass_the_published_filter(provider: str, claims: dict[str, Any], 
     ],
 )
 def test_the_issuer_chooses_the_provider(issuer: Any, claims: dict[str, Any], provider: str | None) -> None:
-    mapped = map_token(BUILT_IN, {"iss": issuer, "email": "a@acme.example", **claims})
+    mapped = map_unverified(BUILT_IN, {"iss": issuer, "email": "a@acme.example", **claims})
 
     assert mapped.provider == provider
     if provider is None:
@@ -181,8 +181,8 @@ def test_a_named_issuer_goes_before_a_pattern() -> None:
     exact = provider("exact", ProviderDetection(issuers=("https://sso.acme.example",)))
     mapping = ClaimsMapping(providers=(wide, exact))
 
-    assert map_token(mapping, {"iss": "https://sso.acme.example", "sub": "a"}).provider == "exact"
-    assert map_token(mapping, {"iss": "https://www.acme.example", "sub": "a"}).provider == "wide"
+    assert map_unverified(mapping, {"iss": "https://sso.acme.example", "sub": "a"}).provider == "exact"
+    assert map_unverified(mapping, {"iss": "https://www.acme.example", "sub": "a"}).provider == "wide"
 
 
 # ---- claims as real providers send them
@@ -199,7 +199,7 @@ REAL = {
 
 def test_claims_of_real_providers_map_as_written_here() -> None:
     rows = [json.loads(line) for line in VECTORS.read_text("utf-8").splitlines()]
-    found = {row["id"]: map_token(BUILT_IN, row.get("claims", row.get("userinfo"))) for row in rows}
+    found = {row["id"]: map_unverified(BUILT_IN, row.get("claims", row.get("userinfo"))) for row in rows}
 
     assert {name: (one.provider, one.name, [r.code for r in one.refusals]) for name, one in found.items()} == REAL
 
