@@ -21,7 +21,7 @@ BOUNDS = {
     "processors": (14, 11),
     "processors/policy": (43, 18),
     "producers": (5, 3),
-    "streams": (11, 4),
+    "streams": (10, 4),
     "streams/worker": (18, 7),
     "streams/views": (14, 5),
     "macaw": (3, 2),

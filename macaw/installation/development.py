@@ -4,7 +4,7 @@
       company: FinTech Corp                 attributes as policies read them: texts, and lists of texts
       roles: [analyst]
 
-Only tenants founded with `--development` believe this bridge. `streams/subjects_file.py` reads the file.
+Only tenants founded with `--development` believe this bridge. `streams/identity_files/subjects_file.py` reads the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from producers.kafka.connection import Connection
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered
 from schemas.words import Role
-from streams.subjects_file import Attributes, SubjectsFileError, read_subjects
+from streams.identity_files.subjects_file import Attributes, SubjectsFileError, read_subjects
 
 BRIDGE = "bridge:development"
 

@@ -103,6 +103,11 @@ def has_outer_blanks(text: str) -> bool:
     return text != text.strip(_BLANKS)
 
 
+def trimmed(text: str) -> str:
+    """Return the text without white space, of any script, at its ends."""
+    return text.strip(_BLANKS)
+
+
 def single_spaced(text: str) -> str:
     """Return the text with one space for each run of white space, and none at its ends."""
     return _RUN_OF_BLANKS.sub(" ", text).strip(" ")

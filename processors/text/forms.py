@@ -48,6 +48,16 @@ def casefold(text: str) -> str:
     return text.lower() if text.isascii() else _in_pieces(str.casefold, text)
 
 
+def lower(text: str) -> str:
+    """Return the text in lower case."""
+    return text.lower() if text.isascii() else _in_pieces(str.lower, text)
+
+
+def upper(text: str) -> str:
+    """Return the text in upper case; some letters become two."""
+    return text.upper() if text.isascii() else _in_pieces(str.upper, text)
+
+
 def fold(text: str) -> str:
     """Return the form that spellings share: NFKC, case folded, without invisible characters (docs/mapl.md 4).
 

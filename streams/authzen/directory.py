@@ -1,6 +1,6 @@
 """The directory: the subjects of a file by AuthZEN type and id. Any other subject is unknown.
 
-The format of the file is in `streams/subjects_file.py`.
+The format of the file is in `streams/identity_files/subjects_file.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from processors.policy.resolve import Subject
-from streams.subjects_file import read_subjects
+from streams.identity_files.subjects_file import read_subjects
 
 
 class Directory:

@@ -14,6 +14,7 @@ from tests.pages import ROOT, Reader, blocks_of, is_shown, typed_in
 DOCS = ROOT / "docs"
 QUICKSTART = DOCS / "quickstart.md"
 AFTER_IT = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("authzen", "kafka", "policy", "tools", "workflow"))]
+WITHOUT_IT = [DOCS / "claims.md"]  # test_claims_page.py plays it
 LANGUAGES = {"console", "python", "text"}
 # Its JSON is played by test_policy_page.py.
 LEFT_TO_OTHERS = {"policy": ("json", "jsonl")}
@@ -36,7 +37,7 @@ def test_a_page_does_what_it_says(after_the_quick_start: Reader, page: Path) -> 
     assert after_the_quick_start.play(page, leaving=LEFT_TO_OTHERS.get(page.stem, ())) > 0
 
 
-@pytest.mark.parametrize("page", [QUICKSTART, *AFTER_IT], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [QUICKSTART, *AFTER_IT, *WITHOUT_IT], ids=lambda page: page.stem)
 def test_every_block_of_a_page_is_played_or_says_why_not(page: Path) -> None:
     text = page.read_text("utf-8")
     blocks = blocks_of(text)

@@ -10,8 +10,8 @@ from macaw.installation.development import read_person
 from macaw.installation.tenancy import publish_policies
 from producers.client import Client, DeniedError
 from producers.tools import tool
+from streams.identity_files.subjects_file import FILE_BYTES_MAX, SubjectsFileError
 from streams.local.choose import BrokerInfo
-from streams.subjects_file import FILE_BYTES_MAX, SubjectsFileError
 from tests.installation import installed
 
 PERSONS = """

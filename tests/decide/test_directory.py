@@ -6,7 +6,7 @@ import pytest
 
 from macaw.installation.development import read_person
 from streams.authzen.directory import read_directory
-from streams.subjects_file import FILE_BYTES_MAX, SUBJECTS_MAX, SubjectsFileError
+from streams.identity_files.subjects_file import FILE_BYTES_MAX, SUBJECTS_MAX, SubjectsFileError
 
 YAML = """
 alice:

@@ -13,7 +13,7 @@ from streams.authzen import limits
 from streams.authzen.directory import Directory, read_directory
 from streams.authzen.files import Watched
 from streams.authzen.standing import Kept, Snapshot
-from streams.subjects_file import SubjectsFileError
+from streams.identity_files.subjects_file import SubjectsFileError
 from tests.decide.asking import CLERK, QUESTION, Endpoint, index_in, standing_of
 
 

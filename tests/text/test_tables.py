@@ -60,6 +60,8 @@ def test_every_character_is_judged_and_changed_as_by_the_interpreter() -> None:
         (forms.nfc, lambda text: unicodedata.normalize("NFC", text)),
         (forms.nfkc, lambda text: unicodedata.normalize("NFKC", text)),
         (forms.casefold, str.casefold),
+        (forms.lower, str.lower),
+        (forms.upper, str.upper),
         (characters.quoted, repr),
     ):
         for between in ("|", "s"):
@@ -75,6 +77,9 @@ def test_any_text_is_judged_and_changed_as_by_the_interpreter(text: str) -> None
     assert forms.nfc(text) == unicodedata.normalize("NFC", text)
     assert forms.nfkc(text) == unicodedata.normalize("NFKC", text)
     assert forms.casefold(text) == text.casefold()
+    assert forms.lower(text) == text.lower()
+    assert forms.upper(text) == text.upper()
+    assert characters.trimmed(text) == text.strip()
     assert characters.quoted(text) == repr(text)
     assert characters.is_printable(text) == text.isprintable()
     assert characters.has_outer_blanks(text) == (text != text.strip())

@@ -25,7 +25,7 @@ from processors.refusal import Refusal
 from producers.home.files import FileError, read_file
 from schemas.errors import InputError
 from schemas.words import Role
-from streams.strict_yaml import StrictYAMLError, parse_yaml
+from streams.identity_files.strict_yaml import StrictYAMLError, parse_yaml
 
 TYPES = "subject_types"
 TYPE_DEFAULT = Role.USER
