@@ -23,6 +23,7 @@ from tests.identity_tokens.minting import (
     header,
     judged,
     public_jwk,
+    set_of,
     signed,
     token,
 )
@@ -84,7 +85,8 @@ def test_the_size_is_checked_before_anything_else() -> None:
 
     assert room - 200 < len(largest) - len(HEAD) - len(SIGNATURE) <= room + 2
     assert isinstance(judged(largest), VerifiedToken)
-    assert judged("{" + "." * limits.TOKEN_CHARS_MAX) == TokenReason.TOKEN_TOO_LONG
+    assert judged("A" * limits.TOKEN_CHARS_MAX) == TokenReason.TOKEN_NOT_COMPACT
+    assert judged("A" * (limits.TOKEN_CHARS_MAX + 1)) == TokenReason.TOKEN_TOO_LONG
 
 
 @pytest.mark.parametrize(
@@ -240,6 +242,28 @@ def test_the_issuer_that_a_token_claims_chooses_the_rules() -> None:
         with pytest.raises(TokenRefusedError) as caught:
             claimed_issuer(token(iss=wrong))
         assert caught.value.reason == TokenReason.TOKEN_ISSUER
+
+
+def test_each_bound_of_a_header_is_exact() -> None:
+    name = "k" * limits.KEY_ID_CHARS_MAX
+    named = set_of(public_jwk("ES256", kid=name))
+
+    assert isinstance(judged(compact(header(kid=name), claims()), keys=named), VerifiedToken)
+    assert isinstance(
+        judged(compact(header(kid="k"), claims()), keys=set_of(public_jwk("ES256", kid="k"))), VerifiedToken
+    )
+    assert judged(compact(header(typ="j" * 64), claims())) == TokenReason.TOKEN_TYPE
+    assert judged(compact(header(typ="j"), claims())) == TokenReason.TOKEN_TYPE
+    assert judged(compact(header(x=[[[[]]]]), claims())) == TokenReason.TOKEN_HEADER_JSON
+    assert isinstance(judged(compact(header(x=[[[]]]), claims())), VerifiedToken)
+    assert isinstance(judged(compact(header(x=[1] * 123), claims())), VerifiedToken)  # 128 values with the others
+    assert judged(compact(header(x=[1] * 124), claims())) == TokenReason.TOKEN_HEADER_JSON
+
+
+def test_each_bound_of_a_claimed_issuer_is_exact() -> None:
+    for issuer in ("i", "i" * limits.ISSUER_CHARS_MAX):
+        assert claimed_issuer(token(iss=issuer)) == issuer
+        assert isinstance(judged(token(iss=issuer), issuer=issuer), VerifiedToken)
 
 
 def test_a_parsed_token_does_not_show_its_text() -> None:

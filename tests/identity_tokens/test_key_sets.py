@@ -79,6 +79,7 @@ def test_an_empty_key_set_is_a_value_and_verifies_nothing() -> None:
     keys = parse_key_set(b' {"keys": [], "more": 1} ')
 
     assert (keys.usable, keys.unusable) == ((), ())
+    assert parse_key_set(b'{"keys":[]}'.ljust(limits.KEY_SET_BYTES_MAX)).usable == ()
     assert judged(token(), keys=keys) == TokenReason.TOKEN_KEY_UNKNOWN
 
 
@@ -136,7 +137,8 @@ def test_a_public_key_of_each_algorithm_is_usable(algorithm: str) -> None:
         (public_jwk("RS256", e=""), KeyReason.KEY_RSA_EXPONENT),
         (public_jwk("RS256", e=number(1)), KeyReason.KEY_RSA_EXPONENT),
         (public_jwk("RS256", e=number(3)), KeyReason.KEY_RSA_EXPONENT),
-        (public_jwk("RS256", e=number(65536)), KeyReason.KEY_RSA_EXPONENT),
+        (public_jwk("RS256", e=number(65535)), KeyReason.KEY_RSA_EXPONENT),
+        (public_jwk("RS256", e=number(65538)), KeyReason.KEY_RSA_EXPONENT),
         (public_jwk("RS256", e=number(2**32 + 1)), KeyReason.KEY_RSA_EXPONENT),
         (public_jwk("RS256", e=RSA_JWK["n"]), KeyReason.KEY_RSA_EXPONENT),
         (public_jwk("RS256", n=number(MODULUS + 1)), KeyReason.KEY_RSA_WEAK),
@@ -175,6 +177,14 @@ def test_keys_on_further_curves_are_refused() -> None:
     goldilocks = OKPAlgorithm.to_jwk(Ed448PrivateKey.from_private_bytes(bytes(57)).public_key(), as_dict=True)
 
     assert [fault(bitcoin), fault(goldilocks)] == [KeyReason.KEY_CURVE, KeyReason.KEY_CURVE]
+
+
+def test_each_bound_of_an_rsa_key_is_exact() -> None:
+    usable = [number(65537), number(2**32 - 1)]
+
+    assert [fault(public_jwk("RS256", e=e)) for e in usable] == [None, None]
+    assert fault(public_jwk("RS256", n=number(2**2047 + 1))) != KeyReason.KEY_RSA_SIZE
+    assert fault(public_jwk("RS256", n=number(2**8191 + 1))) != KeyReason.KEY_RSA_SIZE
 
 
 def test_octets_of_zero_in_front_of_a_modulus_are_let_pass() -> None:
@@ -267,8 +277,7 @@ def test_a_key_set_shows_kids_and_reasons_and_no_key() -> None:
     keys = set_of(public_jwk("ES256"), {**RSA_JWK, "kid": "leaked"})
     shown = repr(keys)
 
-    assert "ES256" in shown
-    assert "leaked" in shown
+    assert shown.startswith("KeySet(usable=(UsableKey(kid='ES256'),), unusable=(UnusableKey(kid='leaked', ")
     assert not any(value in shown for value in (RSA_JWK["d"], RSA_JWK["n"], public_jwk("ES256")["x"]))
     assert repr(keys.sha256) not in shown
 
@@ -291,7 +300,12 @@ def test_moduli_that_can_be_factored_are_found_each_by_its_own_look() -> None:
     assert not weak_rsa._has_close_factors(weak)
     assert weak_rsa._has_close_factors(near * (near + 2))
     assert weak_rsa._has_close_factors(near * near)
-    assert weak_rsa.is_weak(751 * (2**2047 + 1))
+    assert weak_rsa._has_close_factors(near * (near + 6))
+    assert not weak_rsa._has_close_factors(near * (near + 2**1023))
+    assert weak_rsa.is_weak(751 * MODULUS)
+    assert weak_rsa.is_weak(3 * MODULUS)
+    assert weak_rsa.is_weak(2 * MODULUS)
+    assert not weak_rsa.is_weak(757 * MODULUS)
     assert not weak_rsa.is_weak(MODULUS)
 
 
