@@ -136,3 +136,17 @@ APPLICATION_TEXT_CHARS_MAX = 256
 APPLICATION_METADATA_BYTES_MAX = 16 * 1024
 QUERY_ROWS_MAX = 100  # rows that one question reads
 QUERY_DELEGATIONS_MAX = 50  # in a page of an answer; a scope of 8 KiB grows to 28 KiB when 1e15 is written out
+
+# Tokens of identity providers, and the key sets that verify them.
+TOKEN_CHARS_MAX = 16 * 1024  # of one compact token, checked before anything reads it; providers stay below 8 KiB
+TOKEN_DEPTH_MAX = 16  # containers inside each other in a token's claims; eight actors need nine
+TOKEN_TEXT_CHARS_MAX = 255  # of sub, jti, sid and the like; OpenID Connect Core bounds sub so
+TOKEN_AUDIENCES_MAX = 64  # of one token, and of the rules for one issuer
+TOKEN_METHODS_MAX = 16  # items of amr
+TOKEN_ACTORS_MAX = 8  # in a chain of act (RFC 8693)
+TOKEN_SKEW_MS = 60_000  # a token may be issued, or begin, so far ahead of our clock
+TOKEN_SKEW_MS_MAX = 300_000  # as for events; more would hide a wrong clock
+ISSUER_CHARS_MAX = 1024
+KEY_SET_BYTES_MAX = 256 * 1024
+KEY_SET_KEYS_MAX = 64  # in one set; large providers publish about ten
+KEY_ID_CHARS_MAX = 256  # of a kid

@@ -9,8 +9,11 @@ from enum import StrEnum, auto
 from typing import Any, Self
 
 
-class Reason(StrEnum):
-    """A stable reason code. The value is the code; `meaning` says what is wrong, `step` what to do next."""
+class ReasonCode(StrEnum):
+    """A stable code of a closed list: `meaning` says what is wrong, `step` what to do next.
+
+    A member is written `NAME = auto(), meaning, step`; its value is its name.
+    """
 
     meaning: str
     step: str
@@ -24,6 +27,10 @@ class Reason(StrEnum):
     @staticmethod
     def _generate_next_value_(name: str, *_: Any) -> str:
         return name
+
+
+class Reason(ReasonCode):
+    """The reason code of a refused record or a denied call."""
 
     # fmt: off
     # The bytes
