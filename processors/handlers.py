@@ -14,7 +14,7 @@ from processors.calls.attestations import PHISHING_RESISTANT
 from processors.context import ended, notes, queries, vault
 from processors.effects import Effects
 from processors.evidence import rulings
-from processors.identity import delegations, engines, keys, registry, roots, rotation, sessions
+from processors.identity import delegations, engines, keys, providers, registry, roots, rotation, sessions
 from processors.intake.identify import Signer
 from processors.intake.unsupported import BODIES, check_supported
 from processors.state.tables import Tables
@@ -22,6 +22,7 @@ from schemas import codec, records
 from schemas.events import workflow
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
+from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.reasons import Reason
 from schemas.words import Outcome, RegistryKind, SessionKind, Status
@@ -203,6 +204,18 @@ def _activate_engine(tables: Tables, effects: Effects, act: Act[EngineActivated]
     effects.enter_registry(RegistryKind.ENGINE, effects.claim.leaf)
 
 
+def _trust_provider(tables: Tables, effects: Effects, act: Act[IdentityProviderTrusted]) -> None:
+    providers.trust(tables, act.body)
+    effects.enter_registry(RegistryKind.PROVIDER, effects.claim.leaf)
+
+
+def _distrust_provider(tables: Tables, effects: Effects, act: Act[IdentityProviderDistrusted]) -> None:
+    providers.distrust(tables, act.body)
+    effects.enter_registry(RegistryKind.PROVIDER, effects.claim.leaf)
+    if act.body.end_sessions:
+        _end_revoked(tables, sessions.end_sessions_of(tables, act.body.issuer))
+
+
 def _accept_ruling(tables: Tables, effects: Effects, act: Act[RecordsSkipped | TimeAccepted]) -> None:
     rulings.accept(tables, act.body, effects.claim.leaf, effects.received.offset)
 
@@ -242,6 +255,8 @@ HANDLERS: dict[type, Handler] = {
     workflow.ContextDeleted: _operate_vault,
     workflow.ContextListed: _operate_vault,
     workflow.StateQueried: _answer_question,
+    IdentityProviderTrusted: _accepted_after(_trust_provider),
+    IdentityProviderDistrusted: _accepted_after(_distrust_provider),
     RecordsSkipped: _accepted_after(_accept_ruling),
     TimeAccepted: _accepted_after(_accept_ruling),
     **dict.fromkeys(BODIES, _accepted_after(_refuse_early)),
