@@ -40,6 +40,16 @@ ENGINE_DATA_MAX = 64  # data that one engine names
 ENGINE_DATA_NAME_CHARS_MAX = 128
 ENGINE_AHEAD_MAX = 1000  # of one activation, above the present number: a thief of an admin's key cannot use them all up
 
+# An identity provider.
+PROVIDERS_MAX = 64  # of one tenant, ended ones included: their namespaces stay theirs
+PROVIDER_AUDIENCES_MAX = 16
+PROVIDER_HOSTS_MAX = 16
+ISSUER_CHARS_MAX = 512
+AUDIENCE_CHARS_MAX = 256
+PROVIDED_NAME_CHARS_MAX = 512  # of a principal that a provider names, with its prefix and namespace
+PROVIDED_STARS_MAX = 8  # in one pattern of names or attributes
+DIGEST_BYTES = 32  # SHA-256
+
 # A transaction.
 BATCH_RECORDS_MAX = 512
 BATCH_OUTPUTS_MAX = 4096

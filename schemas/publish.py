@@ -17,7 +17,7 @@ TOP_LEVEL = (
     "StateHead", "SessionChanged", "RateBucketRow", "RuleCellRow", "ReplyPayload", "AttestationRow", "RequestRow",
     "PendingRow", "GrantRow", "DelegationRow", "VaultScopeRow", "VaultRow", "PromptRow", "AttestationChanged",
     "ContextChanged", "DelegationChanged", "PersonRow", "WorkRow", "IdempotencyRow", "RulingRow",
-    "AdminRemoval", "RootRotation", "BodyChunk", "EngineDataRow",
+    "AdminRemoval", "RootRotation", "BodyChunk", "EngineDataRow", "ProviderRow",
 )  # fmt: skip
 
 

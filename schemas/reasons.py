@@ -76,6 +76,14 @@ class Reason(ReasonCode):
     # Founding and the registry
     NOT_GENESIS = auto(), "this is not the founding event of the tenant, or it is not at offset 0", \
         "compare the tenant's genesis"
+    PROVIDER_FORM = auto(), "the identity provider is not well described", \
+        "correct the field that the detail names, see docs/identity.md"
+    PROVIDER_CONFLICT = auto(), "names of this identity provider would be another's, or change their meaning", \
+        "choose another namespace"
+    UNKNOWN_PROVIDER = auto(), "the tenant does not trust this issuer now", \
+        "let an administrator trust it: `macaw idp trust`"
+    TOKEN_DIGEST = auto(), "a session from an identity provider names the SHA-256 of its token, of 32 bytes", \
+        "bring the bridge to this version"
     ENGINE_FORM = auto(), "the data of an engine are not well formed, its number is far ahead, or there is no reason", \
         "name at most 64 data, in order, each once and with its SHA-256; give a reason"
     ENGINE_NOT_NEWER = auto(), "the tenant decides by this engine already, or by a later one", \

@@ -39,6 +39,23 @@ class EngineDataRow:
 
 
 @record
+class ProviderRow:
+    """State: an identity provider that the tenant trusts, or has trusted."""
+
+    kind: str
+    namespace: str | None = None
+    subjects: str
+    name_pattern: str
+    attributes: Attributes
+    audiences: tuple[str, ...]
+    algorithms: tuple[str, ...]
+    private_hosts: tuple[str, ...]
+    trusted_at: int
+    ended_at: int | None = None
+    sessions_ended_at: int | None = None
+
+
+@record
 class KeyRow:
     """State: a registered key."""
 
@@ -105,6 +122,7 @@ class SessionRow:
     opened: SignedEvent | None = None
     payer: str = ""
     sweeping: bool = False
+    issuer: str = ""
 
 
 @record

@@ -73,6 +73,13 @@ class Role(Word):
     USER = "user"  # of a session that a bridge opened for a person
 
 
+class ProviderSubjects(Word):
+    """The principals that an identity provider speaks for."""
+
+    USER = "user"
+    WORKLOAD = "workload"
+
+
 class AttestationKind(Word):
     """The kind of a row in the view of attestations."""
 
@@ -91,6 +98,7 @@ class RegistryKind(Word):
     ROOTS = "roots"  # a rotation of the root keys, by its epoch
     SEALING = "sealing"  # the newest X25519 half of a key, where it is not that of the registration
     ENGINE = "engine"  # an activation, by its event
+    PROVIDER = "provider"  # trust in an identity provider, or its end, by its event
 
 
 class SessionKind(Word):

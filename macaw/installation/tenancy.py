@@ -13,11 +13,11 @@ from pathlib import Path
 from macaw.installation.key_names import NEXT, ROOT, founding_names
 from macaw.installation.locking import update_config
 from macaw.installation.tokens import create_token
-from processors.engine import ENGINE
 from processors.identity.attributes import attributes_from
 from processors.policy.documents import parse_policy
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of
+from processors.state.engine import ENGINE
 from processors.state.engines import installed
 from producers.client import NoAnswerError, RefusedError
 from producers.home.files import create_private

@@ -45,7 +45,7 @@ UNDECODABLE_KIND = "Undecodable"
 # The events that `processors.identity.following` folds: from them a reader knows which key was valid at which entry.
 REGISTRY_KINDS = frozenset(
     {"TenantFounded", "AdminAdded", "AdminRemoved", "RootRotated", "KeyRotated", "EngineActivated"}
-    | {"PrincipalRegistered", "PrincipalRevoked"}
+    | {"PrincipalRegistered", "PrincipalRevoked", "IdentityProviderTrusted", "IdentityProviderDistrusted"}
     | SESSION_KINDS
 )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from processors.identity import engines, registry, roots, rotation, sessions
+from processors.identity import engines, providers, registry, roots, rotation, sessions
 from processors.identity.keys import check_decidable
 from processors.intake.authority import MAY_SIGN, check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_names, identify, read
@@ -22,6 +22,7 @@ from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
+from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.reasons import Reason
 from schemas.records import (
     Body,
@@ -112,11 +113,14 @@ class FollowedRegistry:
         mark, before = tables.savepoint(), tables.now
         try:
             opening = read(tables, opened)
-            rotated_at = self._restore(opening.kid)
+            last = min(self._restore(opening.kid), self._restore_provider(opening.event))
             _fold(tables, opened, opening, self._heads, _OPENING)
             [(session_id, row)] = tables.sessions.rows.items()
-            if row.opened_at > rotated_at:
+            if row.opened_at > last:
                 raise Refusal(Reason.EXPIRED_KEY)
+            provider = tables.providers.get(row.issuer.encode())
+            if provider is not None and row.opened_at <= (provider.sessions_ended_at or -_CLOCKS_MS) + _CLOCKS_MS:
+                row = replace(row, revoked=True)
             if ended is not None:
                 try:
                     _fold(tables, ended, read(tables, ended), self._heads, _ENDS)
@@ -137,6 +141,16 @@ class FollowedRegistry:
         now = self.tables.keys.rows[kid]
         self.tables.keys.put(kid, replace(row, revoked_at=now.revoked_at))
         return (now.expires_at or 0) + _CLOCKS_MS
+
+    def _restore_provider(self, event: Event | None) -> int:
+        """Restore the trust in a provider for as long as a session of it is judged; return when it can have ended."""
+        issuer = event.body.issuer if event is not None and isinstance(event.body, SessionOpened) else None
+        key = (issuer or "").encode("utf-8", "surrogatepass")
+        row = self.tables.providers.get(key)
+        if row is None or row.ended_at is None:
+            return limits.FOR_EVER_MS
+        self.tables.providers.put(key, replace(row, ended_at=None))
+        return row.ended_at + _CLOCKS_MS
 
 
 def _fold(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, rules: Rules) -> None:
@@ -185,6 +199,12 @@ def _revoke(tables: Tables, signer: Signer, body: PrincipalRevoked, _: Received)
     sessions.end_sessions(tables, registry.revoke(tables, signer, body))
 
 
+def _distrust(tables: Tables, _: Signer, body: IdentityProviderDistrusted, __: Received) -> None:
+    providers.distrust(tables, body)
+    if body.end_sessions:
+        sessions.end_sessions_of(tables, body.issuer)
+
+
 _OF_PRINCIPALS: Rules = {
     TenantFounded: _found,
     EngineActivated: lambda tables, _, body, __: engines.activate(tables, body),
@@ -194,6 +214,8 @@ _OF_PRINCIPALS: Rules = {
     KeyRotated: lambda tables, signer, body, _: rotation.rotate(tables, signer, body),
     PrincipalRegistered: lambda tables, signer, body, _: registry.register(tables, signer, body),
     PrincipalRevoked: _revoke,
+    IdentityProviderTrusted: lambda tables, _, body, __: providers.trust(tables, body),
+    IdentityProviderDistrusted: _distrust,
 }
 _OPENING: Rules = {SessionOpened: lambda tables, signer, body, _: sessions.open_session(tables, signer, body)}
 _ENDS: Rules = {

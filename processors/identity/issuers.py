@@ -1,13 +1,15 @@
 """Bridges: registered keys that identify persons, each for the issuers that its registration names.
 
-Bridges cannot verify tokens yet, so the one issuer is a file of persons that was written by hand. Only tenants founded
-for development accept it; this is checked at the registration of the bridge and for each session that it opens.
+An issuer is an identity provider that the tenant trusts (`providers.py`), or a file of persons written by hand.
+Only tenants founded for development accept the file; this is checked at the registration of the bridge and for each
+session that it opens.
 """
 
 from __future__ import annotations
 
 from processors.refusal import Refusal
 from processors.state.tables import SINGLETON, Tables
+from processors.text.characters import quoted
 from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
 
@@ -18,9 +20,18 @@ def check_bridge(tables: Tables, attributes: Attributes) -> None:
     """Check that this tenant accepts the issuers that a bridge is registered for.
 
     Raises:
-        Refusal: NOT_SUPPORTED for no issuer or another issuer, NOT_DEVELOPMENT.
+        Refusal: ATTRIBUTE_INVALID for no issuer, UNKNOWN_PROVIDER, NOT_DEVELOPMENT.
     """
-    if attributes.issuers != (DEVELOPMENT_ISSUER,):
-        raise Refusal(Reason.NOT_SUPPORTED, f"`issuers` must be [{DEVELOPMENT_ISSUER}], the only one yet")
+    if not attributes.issuers:
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "`issuers` is empty: name the issuers that the bridge speaks for")
+    for issuer in attributes.issuers:
+        if issuer == DEVELOPMENT_ISSUER:
+            check_development(tables)
+        elif (row := tables.providers.get(issuer.encode("utf-8", "surrogatepass"))) is None or row.ended_at is not None:
+            raise Refusal(Reason.UNKNOWN_PROVIDER, f"the tenant does not trust {quoted(issuer)} now")
+
+
+def check_development(tables: Tables) -> None:
+    """Raise Refusal NOT_DEVELOPMENT unless the tenant was founded for development."""
     if not tables.tenant.rows[SINGLETON].development:
         raise Refusal(Reason.NOT_DEVELOPMENT)

@@ -2,8 +2,9 @@
 
 An agent, service or tool opens its own session with its registered key; policies read the attributes of its
 registration, never attributes that the event claims. A bridge opens sessions of persons after it has identified them.
-Only names of persons begin with `user:`, so no program can pass for a person. Bridges cannot verify tokens yet: the one
-issuer is a file of persons, which only tenants founded for development accept.
+Only names of persons begin with `user:`, so no program can pass for a person. The bridge verifies the token of an
+identity provider, and its session is held against the tenant's trust in that provider (`providers.py`). In tenants that
+were founded for development a file of persons is an issuer too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from processors.effects import Effects
-from processors.identity import issuers, registry
+from processors.identity import issuers, providers, registry
 from processors.identity.attributes import subject_of
 from processors.identity.keys import is_revoked, payer_of
 from processors.intake.identify import Signer
@@ -26,7 +27,7 @@ from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
 from schemas.records import SessionOpened, SessionRevoked, SignedEvent
 from schemas.rows import KeyRow, PersonRow, SessionRow
-from schemas.words import Role
+from schemas.words import ProviderSubjects, Role
 
 
 def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: SignedEvent | None = None) -> bytes:
@@ -59,6 +60,7 @@ def open_session(tables: Tables, signer: Signer, body: SessionOpened, signed: Si
         opened=signed,
         # A program pays as its registration says. A person is known only from a bridge, so the bridge is the sponsor.
         payer=payer(body.principal_id, signer.kid) if role == Role.USER else payer_of(tables, body.principal_id),
+        issuer=body.issuer or "",
     )
     tables.sessions.put(session_id, row)
     return session_id
@@ -91,8 +93,8 @@ def _program(signer: Signer, owner: KeyRow, body: SessionOpened) -> tuple[str, A
     """Return role and attributes of a program's own session. Raises Refusal."""
     if body.principal_id != signer.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a program opens sessions for itself only")
-    if body.attributes is not None or body.issuer is not None or body.token_sha256 is not None:
-        raise Refusal(Reason.WRONG_ROLE, "only a bridge may set `attributes`, `issuer` or `token_sha256`")
+    if (body.attributes, body.issuer, body.token_sha256, body.login_ref) != (None, None, None, None):
+        raise Refusal(Reason.WRONG_ROLE, "only a bridge may set `attributes`, `issuer`, `token_sha256` or `login_ref`")
     return signer.role, owner.attributes
 
 
@@ -100,9 +102,16 @@ def _person(tables: Tables, owner: KeyRow, body: SessionOpened) -> tuple[str, At
     """Return role and attributes of a person's session. Raises Refusal."""
     if body.issuer not in owner.attributes.issuers:
         raise Refusal(Reason.WRONG_ROLE, "the bridge is not registered for this issuer")
-    issuers.check_bridge(tables, owner.attributes)  # the rule may have become stricter since the bridge was registered
-    if body.token_sha256 is not None:
-        raise Refusal(Reason.NOT_SUPPORTED, "`token_sha256` must be absent: tokens are not verified yet")
+    if body.issuer != issuers.DEVELOPMENT_ISSUER:
+        provider = providers.check_session(tables, body)
+        if provider.subjects != ProviderSubjects.USER:
+            raise Refusal(Reason.NOT_SUPPORTED, "sessions of workloads are not opened by providers yet")
+        assert body.attributes is not None
+        subject_of(body.attributes, Role.USER, body.principal_id)
+        return Role.USER, body.attributes
+    issuers.check_development(tables)
+    if body.token_sha256 is not None or body.login_ref is not None:
+        raise Refusal(Reason.NOT_SUPPORTED, "a file of persons has no tokens: leave `token_sha256` and `login_ref` out")
     if not body.principal_id.startswith(names.PERSON_PREFIX):
         want = f"a bridge opens sessions only for names that begin with {quoted(names.PERSON_PREFIX)}"
         raise Refusal(Reason.WRONG_PRINCIPAL, want)
@@ -184,6 +193,14 @@ def end_sessions(tables: Tables, kids: tuple[bytes, ...]) -> list[bytes]:
     # Sorted, because the order of rows in memory is not the log's: an aborted transaction or a restart changes it.
     known = frozenset(kids)
     ended = sorted(i for i, s in tables.sessions.rows.items() if s.opened_by in known and not s.revoked)
+    for session_id in ended:
+        _end(tables, session_id, revoked=True)
+    return ended
+
+
+def end_sessions_of(tables: Tables, issuer: str) -> list[bytes]:
+    """End every session that an identity provider opened, now, and return their ids."""
+    ended = sorted(i for i, s in tables.sessions.rows.items() if s.issuer == issuer and not s.revoked)
     for session_id in ended:
         _end(tables, session_id, revoked=True)
     return ended

@@ -11,20 +11,17 @@ from typing import Any
 
 from processors.refusal import Refusal
 from schemas.events.attributes import Attributes
-from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.tools import ToolDeclaration, ToolsOffered
 from schemas.events.workflow import ContextWritten
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, InvocationRequested, PrincipalRegistered, ResultReported, SessionOpened
 
-BODIES: frozenset[type] = frozenset({
-    ToolsOffered, IdentityProviderTrusted, IdentityProviderDistrusted,
-})  # fmt: skip
+BODIES: frozenset[type] = frozenset({ToolsOffered})
 FIELDS: Mapping[type, tuple[str, ...]] = {
     InvocationRequested: ("target", "bodies"),
     ResultReported: ("bodies", "stream", "fingerprints"),
     ContextWritten: ("bodies",),
-    SessionOpened: ("login_ref", "actors"),
+    SessionOpened: ("actors",),
     PrincipalRegistered: ("only_within_calls",),
     Attributes: ("offers",),
     ToolDeclaration: (

@@ -42,10 +42,10 @@ def check_tool_name(name: str) -> None:
         raise Refusal(Reason.NAME_INVALID, "a tool's name holds no slash: its resources would lie below another tool's")
 
 
-def check_printable(name: str) -> None:
-    """Raise Refusal NAME_INVALID unless `name` is 1 to 256 characters that all show, without outer blanks or `*`."""
-    if not 0 < len(name) <= limits.NAME_CHARS_MAX or not is_plain_text(name) or has_outer_blanks(name) or "*" in name:
-        raise Refusal(Reason.NAME_INVALID, "want 1 to 256 printable, visible characters without * or outer blanks")
+def check_printable(name: str, most: int = limits.NAME_CHARS_MAX) -> None:
+    """Raise Refusal NAME_INVALID unless `name` has 1 to `most` characters that all show, no outer blanks and no `*`."""
+    if not 0 < len(name) <= most or not is_plain_text(name) or has_outer_blanks(name) or "*" in name:
+        raise Refusal(Reason.NAME_INVALID, f"want 1 to {most} printable, visible characters without * or outer blanks")
     if nfc(name) != name:
         # Policies are looked up by names in NFC: another spelling would inherit what is somebody else's.
         raise Refusal(Reason.NAME_INVALID, "want a name in Unicode's normal form C")
@@ -67,6 +67,11 @@ def meets(pattern: str, name: str) -> bool:
     """
     parts, wanted = _parts(name), _parts(pattern)
     return len(parts) == len(wanted) and all(map(_meets_part, wanted, parts))
+
+
+def meets_anywhere(pattern: str, text: str) -> bool:
+    """Return whether a text is `pattern` with each `*` standing for any run, slashes and colons included. Linear."""
+    return _meets_part(pattern, text)
 
 
 def _parts(text: str) -> list[str]:

@@ -2,14 +2,14 @@
 
 Which engine decides is on the log: `TenantFounded` and `EngineActivated` name its number and its data, each datum by
 name and digest. The same number with the same data gives the same bytes on every machine. An installation holds the
-engine of `processors/engine.py`, and the one before it for as long as tenants decide by that one.
+engine of `processors/state/engine.py`, and the one before it for as long as tenants decide by that one.
 
 To change a rule, raise `ENGINE`, add a row to `installed`, and let the rule ask which engine decides:
 
     if tables.engine.number >= 2: ...        the new rule
     else: ...                                the old one, until no installation holds engine 1
 
-`handlers` of an engine replaces whole handlers of `processors/step.py`, for a change that is larger than that.
+`handlers` of an engine replaces whole handlers of `processors/handlers.py`, for a change that is larger than that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from processors.engine import ENGINE, data
+from processors.state.engine import ENGINE, data
 from processors.text.characters import quoted
 from schemas.errors import StoppedError
 from schemas.events.engines import EngineData

@@ -6,8 +6,7 @@ values. Tables are a cache of the log and can always be rebuilt from it.
 
 `derived` keeps one value for each table, made from all its rows, until the next write to that table:
 
-    tables.derived(tables.policies, index_of)   calls index_of(rows); again only after a write to tables.policies
-    tables.derived(tables.policies, names_of)   WRONG: returns the kept index, for only the table's name is looked at
+    tables.derived(tables.policies, index_of)   calls index_of(rows); again only after a write to the table
 """
 
 from __future__ import annotations
@@ -54,6 +53,7 @@ from schemas.rows import (
     PolicyRow,
     PrincipalRow,
     PromptRow,
+    ProviderRow,
     RateBucketRow,
     RequestRow,
     ResourceRow,
@@ -130,6 +130,7 @@ class Tables:
         self._deadlines: list[tuple[int, str, bytes]] = []
         self.tenant: Table[TenantRow] = self._table("tenant")
         self.engine_data: Table[EngineDataRow] = self._table("engine_data")
+        self.providers: Table[ProviderRow] = self._table("providers")
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.policies: Table[PolicyRow] = self._table("policies")
         self.sequences: Table[SequenceRow] = self._table("sequences")

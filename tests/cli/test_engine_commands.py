@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from macaw.installation.tenancy import publish_policies, register_agent
-from processors.engine import data
+from processors.state.engine import data
 from processors.state.engines import EngineMissingError, installed
 from producers.client import Client, DeniedError
 from producers.kafka.registry_view import RegistryView

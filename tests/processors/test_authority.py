@@ -92,10 +92,8 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "RootRotated": {"root": ("accepted", "")},
     "EngineActivated": {"admin": ("accepted", "")},
     "ToolsOffered": {"session": ("refused", "NOT_SUPPORTED")},
-    **{
-        kind: {"admin": ("refused", "NOT_SUPPORTED")}
-        for kind in ("IdentityProviderTrusted", "IdentityProviderDistrusted")
-    },
+    "IdentityProviderTrusted": {"admin": ("accepted", "")},
+    "IdentityProviderDistrusted": {"admin": ("refused", "UNKNOWN_PROVIDER")},
 }
 REGISTERS: dict[str, set[str]] = {
     "admin": {"monitor", "enrolment", "bridge", "approver", "attester", "agent", "service", "tool"},

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from processors.identity.issuers import DEVELOPMENT_ISSUER
-from schemas.events.attributes import NONE, Attributes
+from schemas.events.attributes import Attributes
 from tests.builders import Actor, keys_of
 from tests.world import HOUR_MS, World
 
@@ -54,6 +54,7 @@ def test_the_sessions_of_a_revoked_bridge_end_with_it(world, bridge):
         ({"attributes": Attributes(groups=("e\u0301", "\u00e9"))}, "ATTRIBUTE_INVALID"),
         ({"attributes": Attributes(groups=tuple(map(str, range(257))))}, "ATTRIBUTE_INVALID"),
         ({"token_sha256": bytes(32)}, "NOT_SUPPORTED"),
+        ({"login_ref": bytes(32)}, "NOT_SUPPORTED"),
         ({"ttl_ms": 0}, "SESSION_TTL"),
         ({"ttl_ms": 25 * HOUR_MS}, "SESSION_TTL"),
         ({"principal_id": "user:bob"}, "WRONG_PRINCIPAL"),
@@ -89,14 +90,18 @@ def test_no_program_is_named_like_a_person(world, role):
 
 
 @pytest.mark.parametrize(
-    "attributes",
-    [NONE, Attributes(issuers=("https://login.example",)), Attributes(issuers=(DEVELOPMENT_ISSUER, "x"))],
+    ("issuers", "reason"),
+    [
+        ((), "ATTRIBUTE_INVALID"),
+        (("https://login.example",), "UNKNOWN_PROVIDER"),
+        ((DEVELOPMENT_ISSUER, "x"), "UNKNOWN_PROVIDER"),
+    ],
 )
-def test_a_bridge_is_registered_for_the_issuer_there_is(world, attributes):
-    """A bridge for another issuer would pass on tokens that nobody verifies yet."""
-    folded = world.send(world.registration("bridge", "the-bridge", attributes=attributes), world.admin)
+def test_a_bridge_is_registered_for_issuers_that_the_tenant_trusts(world, issuers, reason):
+    """A bridge for another issuer would speak for a provider that no admin has chosen."""
+    registration = world.registration("bridge", "the-bridge", attributes=Attributes(issuers=issuers))
 
-    assert folded.says == ("refused", "NOT_SUPPORTED")
+    assert world.send(registration, world.admin).says == ("refused", reason)
 
 
 def test_only_a_tenant_for_development_believes_a_file_of_persons():

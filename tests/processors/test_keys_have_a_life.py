@@ -51,7 +51,8 @@ def follows(world: World) -> None:
         if entry.outcome == "accepted" and any(
             entry.kind == kind for kind in ("TenantFounded", "PrincipalRegistered", "PrincipalRevoked", "KeyRotated",
                                             "AdminAdded", "AdminRemoved", "RootRotated", "SessionOpened",
-                                            "SessionClosed", "SessionRevoked")
+                                            "SessionClosed", "SessionRevoked", "IdentityProviderTrusted",
+                                            "IdentityProviderDistrusted")
         ):  # fmt: skip
             follow(tables, received, heads, now=entry.now)
     assert {k: (r.x25519, r.revoked_at is None) for k, r in tables.keys.rows.items()} == {

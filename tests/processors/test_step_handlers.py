@@ -2,8 +2,8 @@
 
 from typing import get_args
 
+from processors.handlers import HANDLERS
 from processors.intake.authority import MAY_SIGN
-from processors.step import HANDLERS
 from schemas.records import Body
 
 

@@ -19,7 +19,7 @@ from tests.world import Office, World
 
 REFERENCE = BodyReference(digest=bytes(32), size=1, chunks=1)
 SET: dict[str, Any] = {
-    "target": bytes(32), "bodies": (REFERENCE,), "stream": REFERENCE, "fingerprints": b"", "login_ref": b"",
+    "target": bytes(32), "bodies": (REFERENCE,), "stream": REFERENCE, "fingerprints": b"",
     "actors": ("user:bob",), "only_within_calls": True, "offers": ("*",), "body_paths": ("a",),
     "result_body_paths": ("a",), "opaque_paths": ("a",), "maskable_paths": ("a",), "streams": True,
     "input_schema": "{}", "output_schema": "",

@@ -19,7 +19,8 @@ DATA = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
 TEXTS = {digest(text): text for text in SCHEMAS.values()}
 ROOT_ACTS = {"AdminAdded", "AdminRemoved", "RootRotated"}
 REGISTRY_KINDS = ROOT_ACTS | {"TenantFounded", "KeyRotated", "PrincipalRegistered", "PrincipalRevoked"} | {
-    "EngineActivated", "SessionOpened", "SessionClosed", "SessionRevoked"}  # fmt: skip
+    "EngineActivated", "IdentityProviderTrusted", "IdentityProviderDistrusted", "SessionOpened", "SessionClosed",
+    "SessionRevoked"}  # fmt: skip
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
             "MALFORMED_PROOF"}  # fmt: skip
 RECORD_MAX = 1_310_976

@@ -20,7 +20,7 @@ from processors.proof import signing
 from processors.proof.signing import SigningKey
 from producers.home.keys import KeyPair
 from schemas import codec
-from schemas.events.attributes import NONE
+from schemas.events.attributes import Attributes
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
@@ -224,13 +224,21 @@ def _say_workflow(world: World) -> None:
 def _say_later_things(world: World, bridge: Actor) -> None:
     """Let the bodies be said that have no rule yet, and the acts of the roots."""
     trusted = IdentityProviderTrusted(
-        issuer="https://idp.example", kind="oidc", subjects="user", name_pattern="user:*", attributes=NONE,
-        audiences=("macaw",), algorithms=("EdDSA",), private_hosts=(),
+        issuer="https://idp.example", kind="oidc", namespace="example", subjects="user", name_pattern="user:example/*",
+        attributes=Attributes(company="Example", roles=("*",)), audiences=("macaw",), algorithms=("EdDSA",),
+        private_hosts=(),
     )  # fmt: skip
+    world.send(trusted, world.admin)
+    gate = world.register("bridge", "gate", attributes=Attributes(issuers=(trusted.issuer,)))
+    opened = {"issuer": trusted.issuer, "token_sha256": bytes(32), "attributes": Attributes(roles=("analyst",))}
+    for number, name in enumerate(("user:example/bob", "user:bob")):
+        world.send(world.person_session(name, keys=keys_of(world.name, "provided", number), **opened), gate)
     next_bridge = world.offer(keys_of(world.name, "next bridge"), "bridge", bridge.principal_id)
     said: tuple[Body, ...] = (
         trusted,
         IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=False, reason="left"),
+        IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=False, reason="again"),
+        IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=True, reason="stolen"),
         KeyRotated(kid=bridge.kid, key=next_bridge, reason="planned"),
         EngineActivated(engine=1, data=(), reason="new rules"),  # refused: it decides already
     )

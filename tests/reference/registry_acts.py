@@ -19,16 +19,18 @@ from tests.reference.registry_parts import (
     raw,
     signed,
 )
+from tests.reference.registry_providers import ProviderRules
 from tests.reference.wire_reference import digest, u
 
 
-class Acts(EngineRules):
+class Acts(EngineRules, ProviderRules):
     """The part of a registry that changes its roots, admins and keys in place."""
 
     def __init__(self, tenant: str, origin: str, genesis: bytes, held: Held = FIRST) -> None:
         super().__init__(held)
         self.tenant, self.origin, self.genesis = tenant, origin, genesis
         self.keys: dict[bytes, Json] = {}
+        self.providers: dict[str, Json] = {}
         self.sessions: dict[bytes, Json] = {}
         self.left: dict[bytes, Json] = {}
         self.principals: dict[str, Json] = {}

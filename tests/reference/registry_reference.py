@@ -37,6 +37,7 @@ MAY_SIGN = {
     "PrincipalRevoked": ROLES - {"monitor"}, "EngineActivated": {"admin"}, "AdminRemoved": {"root"},
     "RootRotated": {"root"},
     "KeyRotated": ROLES - {"root", "monitor"},
+    "IdentityProviderTrusted": {"admin"}, "IdentityProviderDistrusted": {"admin"},
     "SessionOpened": PROGRAMS | {"bridge"}, "SessionClosed": {"session"}, "SessionRevoked": {"admin", "bridge"},
 }  # fmt: skip
 
@@ -203,8 +204,8 @@ class Registry(Acts):
             self._by_enrolment(by, role, name)
         if (grant is not None) != (role == "enrolment"):
             raise Refused("NAME_INVALID")
-        if role == "bridge" and attributes["issuers"] != ["urn:macaw:development"]:
-            raise Refused("NOT_SUPPORTED")
+        if role == "bridge" and not (attributes["issuers"] and all(map(self.may_name, attributes["issuers"]))):
+            raise Refused("UNKNOWN_PROVIDER")
         self._offered(body["key"], role, self.genesis)
         row = self._enter(role, name, raw(body["key"]["ed25519"]), by["kid"], body["key"]["x25519"])
         row |= {"expires": body["expires_at"], "grant": grant, "attributes": attributes}
@@ -250,13 +251,19 @@ class Registry(Acts):
         self._end(body["principal_id"], body["kid"])
 
     def _SessionOpened(self, by: Json, body: Json) -> None:  # noqa: N802
-        name, claims = body["principal_id"], (body["attributes"], body["issuer"], body["token_sha256"])
+        name = body["principal_id"]
+        claims = body["attributes"], body["issuer"], body["token_sha256"], body.get("login_ref")
         if by["role"] == "bridge":
-            known = body["issuer"] in self.keys[by["kid"]]["attributes"]["issuers"]
-            if not known or claims[2] is not None or claims[0] is None or not re.match("user:.", name):
+            known = body["issuer"] in self.keys[by["kid"]]["attributes"]["issuers"] and self.may_name(body["issuer"])
+            if not known or claims[0] is None or not re.match("user:.", name):
                 raise Refused("WRONG_ROLE")
-            good_name(name)
-        elif name != by["principal"] or claims != (None, None, None):
+            if body["issuer"] in self.providers:
+                self.provided(body)
+            elif claims[2:] != (None, None):
+                raise Refused("NOT_SUPPORTED")
+            else:
+                good_name(name)
+        elif name != by["principal"] or claims != (None, None, None, None):
             raise Refused("WRONG_PRINCIPAL")
         if body["key"]["principal_id"] != name or not 0 < body["ttl_ms"] <= 86_400_000:
             raise Refused("SESSION_TTL")
@@ -266,6 +273,7 @@ class Registry(Acts):
         expires = self.keys[by["kid"]]["expires"]
         ends = self.now + body["ttl_ms"] if expires is None else min(self.now + body["ttl_ms"], expires)
         row = {"principal": name, "ed25519": ed25519, "ends": ends, "by": by["kid"], "revoked": False}
+        row["issuer"] = body["issuer"]
         self.sessions[digest(ed25519)] = row
 
     def _SessionClosed(self, by: Json, _: Json) -> None:  # noqa: N802

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from processors.engine import ENGINE
 from processors.proof.signing import VerifiedHeads
+from processors.state.engine import ENGINE
 from processors.state.engines import EngineMissingError, installed
 from schemas.records import TenantFounded
 from streams.local.choose import BrokerInfo
