@@ -115,7 +115,7 @@ PAYS = {
 }
 # Without an administrator's rights, a row of these tables comes only together with a row above.
 PAYS_NOT = frozenset(
-    {"tenant", "engine_data", "policies", "principals", "sequences", "work", "rulings"}
+    {"tenant", "engine_data", "providers", "policies", "principals", "sequences", "work", "rulings"}
 )  # an admin's, or one a principal or key
 
 

@@ -48,6 +48,7 @@ ISSUER_CHARS_MAX = 512
 AUDIENCE_CHARS_MAX = 256
 PROVIDED_NAME_CHARS_MAX = 512  # of a principal that a provider names, with its prefix and namespace
 PROVIDED_STARS_MAX = 8  # in one pattern of names or attributes
+PROVIDED_PATTERNS_MAX = 64  # of one list of attributes
 DIGEST_BYTES = 32  # SHA-256
 
 # A transaction.

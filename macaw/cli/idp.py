@@ -1,4 +1,4 @@
-"""`macaw idp`: try the mapping of an identity provider's claims on a token, before anybody logs in with it."""
+"""`macaw idp`: the identity providers that a tenant trusts, and a trial of the mapping of their claims on a token."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.terminal.options import AsJson
+from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from processors.identity.claims.mapping import Mapped
     from processors.identity.claims.model import ClaimsMapping
     from processors.identity.claims.rules import TracedRule
+    from schemas.events.attributes import Attributes
 
-app = typer.Typer(help="Try out the mapping of an identity provider's claims.")
+app = typer.Typer(help="Trust identity providers, and try out the mapping of their claims.")
+Issuer = Annotated[str, typer.Argument(help="The issuer, as `iss` of its tokens has it.", metavar="ISSUER")]
 
 TOKEN_BYTES_MAX = 16 * 1024
 NOT_VERIFIED = (
@@ -25,9 +27,127 @@ _BUILT_IN = "the built-in providers"
 _DROPPED_MAX = 8  # roles in a line for people; --json has all
 
 
-@app.callback()
-def group() -> None:
-    """Keep `test` a verb of its own, although the group has no other yet."""
+@app.command("trust")
+def trust(
+    issuer: Issuer,
+    *,
+    audience: Annotated[list[str], typer.Option("--audience", help="`aud` of its tokens; repeatable.", metavar="TEXT")],
+    kind: Annotated[
+        str, typer.Option("--kind", help="keycloak, okta, azure, google, auth0 or oidc: the mapping of its claims.")
+    ] = "oidc",
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", help="The first part of its names; one provider of persons needs none."),
+    ] = None,
+    workloads: Annotated[
+        bool, typer.Option("--workloads", help="It speaks for programs, as a CI system does, and not for persons.")
+    ] = False,
+    names: Annotated[
+        str, typer.Option("--names", help="The names that it may give, without prefix; a * stands for any run.")
+    ] = "*",
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute", help="An attribute and a pattern of it; repeatable for lists.", metavar="NAME=PATTERN"
+        ),
+    ] = None,
+    algorithm: Annotated[
+        list[str] | None, typer.Option("--algorithm", help="A signature algorithm of its tokens; repeatable. [RS256]")
+    ] = None,
+    private_host: Annotated[
+        list[str] | None,
+        typer.Option("--private-host", help="A host on your own network that may be asked for its keys; repeatable."),
+    ] = None,
+    tenant: Tenant = None,
+) -> None:
+    """Trust an identity provider, with the admin key, or replace the terms on which it is trusted.
+
+    It opens sessions for these names alone, and with attributes that meet these patterns. Without --attribute it may
+    name persons, and say nothing about them.
+    """
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.providers import say_of_provider
+    from processors.identity.providers import PREFIXES
+    from schemas.events.providers import IdentityProviderTrusted
+    from schemas.words import ProviderSubjects
+
+    home, folder = open_tenant(tenant)
+    subjects = ProviderSubjects.WORKLOAD if workloads else ProviderSubjects.USER
+    prefix = PREFIXES[subjects] + ("" if namespace is None else f"{namespace}/")
+    body = IdentityProviderTrusted(
+        issuer=issuer,
+        kind=kind,
+        namespace=namespace,
+        subjects=subjects,
+        name_pattern=prefix + names,
+        attributes=_patterns_in(attribute or []),
+        audiences=tuple(audience),
+        algorithms=tuple(algorithm or ["RS256"]),
+        private_hosts=tuple(private_host or ()),
+    )
+    answer = say_of_provider(home, folder, body)
+    say(f"{folder.tenant} trusts {issuer} for {prefix}{names}; audit entry {answer.result.audit_index} says so")
+
+
+def _patterns_in(pairs: list[str]) -> Attributes:
+    """Return patterns of attributes in NAME=PATTERN options. Raises BadParameter."""
+    from processors.identity.attributes import attributes_from
+    from processors.policy.errors import AttributeInvalidError
+    from schemas.events.attributes import LISTS, READ_BY_POLICIES
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, pattern = pair.partition("=")
+        if not equals or (name in found and name not in LISTS):
+            raise typer.BadParameter(f"got {pair[:80]!r}, want NAME=PATTERN", param_hint="--attribute")
+        found[name] = [*found.get(name, []), pattern] if name in LISTS else pattern
+    try:
+        return attributes_from(found, names=[name for name in READ_BY_POLICIES if name != "user"])
+    except AttributeInvalidError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--attribute") from exc
+
+
+@app.command("distrust")
+def distrust(
+    issuer: Issuer,
+    *,
+    end_sessions: Annotated[
+        bool, typer.Option("--end-sessions", help="End the sessions that it opened, too: its key was stolen.")
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", help="The reason, kept on the log.")] = "no longer used",
+    tenant: Tenant = None,
+) -> None:
+    """Take trust from an identity provider: it opens no further session. Its names stay its own for ever."""
+    from macaw.cli.terminal.output import say
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.installation.providers import say_of_provider
+    from schemas.events.providers import IdentityProviderDistrusted
+
+    home, folder = open_tenant(tenant)
+    say_of_provider(home, folder, IdentityProviderDistrusted(issuer=issuer, end_sessions=end_sessions, reason=reason))
+    ended = "; its sessions have ended" if end_sessions else "; its sessions go on until their end"
+    say(f"{folder.tenant} trusts {issuer} no longer{ended}")
+
+
+@app.command("list")
+def list_providers(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """List the identity providers that the log has, with their names, and when trust in them ended."""
+    from macaw.cli.terminal.output import jsonable, show_json, show_table
+    from macaw.cli.terminal.places import open_tenant
+    from macaw.cli.terminal.rendering import time_of
+    from macaw.installation.providers import providers_of
+
+    home, folder = open_tenant(tenant)
+    found = providers_of(home, folder)
+    if as_json:
+        show_json({issuer: jsonable(row) for issuer, row in found.items()}, indent=2)
+        return
+    rows = [
+        (issuer, row.kind, row.name_pattern, time_of(row.trusted_at), time_of(row.ended_at) if row.ended_at else "-")
+        for issuer, row in found.items()
+    ]
+    show_table(("ISSUER", "KIND", "NAMES", "TRUSTED", "ENDED"), rows)
 
 
 @app.command("test")
@@ -51,7 +171,7 @@ def show_mapping(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every rule of the mapping, its claim, and what it becomes. The token itself is neither shown nor verified.
+    """Show every rule of the mapping, its claim, and its result. The token itself is neither shown nor verified.
 
     The exit status is 1 if no session could be opened with these claims.
     """

@@ -1,6 +1,6 @@
 """Identity providers that a tenant trusts: the names and attributes for which each speaks, by an admin's event.
 
-A bridge verifies tokens, and the log decides whose tokens count. A session that a bridge opens names its issuer. It is
+A bridge verifies tokens, and the log decides which issuers count. A session that a bridge opens names its issuer. It is
 accepted only if an admin trusted that issuer, and only with a name and attributes within that trust, so a stolen bridge
 key cannot invent an issuer, and the provider of one company cannot speak for another.
 
@@ -201,7 +201,10 @@ def _check_most(most: Attributes) -> None:
         value = getattr(most, field.name)
         if value and (field.name not in READ_BY_POLICIES or field.name == "user"):
             raise _malformed(f"`attributes` may not hold {quoted(field.name)}")
-        for text in (value,) if isinstance(value, str) else value or ():
+        texts = (value,) if isinstance(value, str) else value or ()
+        if len(texts) > limits.PROVIDED_PATTERNS_MAX or len(set(texts)) < len(texts):
+            raise _malformed(f"{quoted(field.name)} in `attributes` holds too many patterns, or one twice")
+        for text in texts:
             if not _is_pattern(text, limits.PROVIDED_NAME_CHARS_MAX):
                 raise _malformed(f"{quoted(field.name)} in `attributes` holds a text that is not printable or too long")
     if size_of(most) > limits.ATTRIBUTES_BYTES_MAX:

@@ -243,7 +243,8 @@ MALFORMED: list[dict[str, Any]] = [
     {"attributes": Attributes(user="*")}, {"attributes": Attributes(issuers=("*",))},
     {"attributes": Attributes(attests=("*",))}, {"attributes": Attributes(roles=("",))},
     {"attributes": Attributes(roles=("*" * 9,))}, {"attributes": Attributes(company="\u200b")},
-    {"attributes": Attributes(groups=MANY)},
+    {"attributes": Attributes(groups=MANY)}, {"attributes": Attributes(roles=("a", "a"))},
+    {"attributes": Attributes(roles=tuple(map(str, range(65))))},
 ]  # fmt: skip
 
 

@@ -95,7 +95,8 @@ class ProviderRules:
 
     def _bound(self, name: str, value: Any) -> bool:
         texts = [value] if isinstance(value, str) else value or []
-        return value in (None, [], "") or (name in READ and all(self._plain(one, 512) for one in texts))
+        fits = len(texts) <= 64 and len(set(texts)) == len(texts)
+        return value in (None, [], "") or (name in READ and fits and all(self._plain(one, 512) for one in texts))
 
     def provided(self, body: Json) -> None:
         """Check a session that a bridge opens for a principal of a provider. Raises Refused."""

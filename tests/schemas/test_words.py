@@ -48,8 +48,9 @@ def test_the_wire_keeps_its_words() -> None:
     assert " ".join(Role) == (
         "root admin monitor enrolment bridge approver attester agent service tool session user"
     )  # fmt: skip
+    assert " ".join(words.ProviderSubjects) == "user workload"
     assert " ".join(words.AttestationKind) == "record request grant"
-    assert " ".join(words.RegistryKind) == "tenant key tools revoked roots sealing engine"
+    assert " ".join(words.RegistryKind) == "tenant key tools revoked roots sealing engine provider"
     assert " ".join(words.SessionKind) == "session ended"
     assert {str(outcome) for outcome in RANK} == {"denied", "pending", "allowed"}
 

@@ -94,7 +94,7 @@ def _can_fold(value: object) -> bool:
 
 
 def _folded(value: object) -> str:
-    """Return one form for all spellings of a value, in whatever type it is written."""
+    """Return one form for all spellings of a value, of any type."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

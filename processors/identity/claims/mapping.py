@@ -73,7 +73,7 @@ def map_token(mapping: ClaimsMapping, claims: object, *, issuer: str, provider: 
 
 
 def map_unverified(mapping: ClaimsMapping, claims: object, *, provider: str | None = None) -> Mapped:
-    """Return the attributes that a mapping would give for claims that nobody verified: to try it out. Never raises."""
+    """Return the attributes that a mapping would give for unverified claims: to try it out. Never raises."""
     if not isinstance(claims, Mapping):
         return _refused(MappingCode.CLAIMS_INVALID)
     chosen, chosen_by = _choose(mapping, claims, provider)
