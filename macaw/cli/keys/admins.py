@@ -15,7 +15,7 @@ Name = Annotated[str, typer.Argument(help="The administrator's name, which the l
 After = Annotated[
     int,
     typer.Option(
-        help="How many acts on administrators stand on the log and wait, because the tenant stands still.",
+        help="The number of acts on administrators that stand on the log and wait, because the tenant stands still.",
         min=0, max=100,
     ),
 ]  # fmt: skip

@@ -153,9 +153,8 @@ def test_a_name_has_as_many_segments_in_every_spelling(rest: str) -> None:
     except ResourceInvalidError:
         return
     assert not set(name.text) & SLASH_LOOKALIKES
-    segments = {
-        one.replace("\\", "/").strip("/").count("/") - one.count("//") for one in name.spellings if "://" not in one
-    }
+    flat = [one.replace("\\", "/") for one in name.spellings]
+    segments = {one.strip("/").count("/") - one.count("//") for one in flat if "://" not in one}
     assert len(segments) <= 1
 
 
