@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 T ?= tests
 
 .DEFAULT_GOAL := help
+# Tests start hundreds of processes: without compiled modules each of them would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help install demo demo-workflow test test-containers lint fmt schemas docs vectors bench soak clean
 
 help: ## Show this list

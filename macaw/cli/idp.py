@@ -40,7 +40,8 @@ def trust(
         typer.Option("--namespace", help="The first part of its names; one provider of persons needs none."),
     ] = None,
     workloads: Annotated[
-        bool, typer.Option("--workloads", help="It speaks for programs, as a CI system does, and not for persons.")
+        bool,
+        typer.Option("--workloads", help="The provider speaks for programs, as a CI system does, and not for persons."),
     ] = False,
     names: Annotated[
         str, typer.Option("--names", help="The names that it may give, without prefix; a * stands for any run.")
