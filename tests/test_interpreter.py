@@ -30,6 +30,7 @@ ALLOWED = {
     ("processors/evidence/archive/bodies.py", "int()"): "of a number",
     ("processors/evidence/archive/codes.py", "int()"): "behind the expression [0-9]",
     ("processors/identity/attributes.py", "a conversion"): "of a name in a person's file; a record has none of its own",
+    ("processors/identity/tokens/claims.py", "int()"): "of a number",
     ("processors/policy/amounts.py", "Decimal()"): "of a number's repr, and of a row that `written` wrote",
     ("processors/policy/amounts.py", "repr()"): "of a number",
     ("processors/policy/insight/probes.py", "a conversion"): "a key in memory",

@@ -39,7 +39,7 @@ PREFIXES: Mapping[str, str] = {ProviderSubjects.USER: names.PERSON_PREFIX, Provi
 
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]")
-_ISSUER = re.compile(r"(https?)://([^/?#@\\\s:\[\]]+|\[[^\]/?#@\\\s]+\])(:[0-9]{1,5})?(/[^?#\\\s]*)?")
+_ISSUER = re.compile(r"(https?)://([^/?#@\\\s:\[\]]+|\[[^\]/?#@\\\s]+\])(:[0-9]{1,5})?(/[^?#\\\s]*)?", re.ASCII)
 
 
 def trust(tables: Tables, body: IdentityProviderTrusted) -> None:

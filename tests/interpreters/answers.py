@@ -18,7 +18,6 @@ from typing import Any
 
 import re2
 
-from processors import engine
 from processors.feed import KINDS, Source, feed_of
 from processors.intake.identify import Received
 from processors.policy import times
@@ -28,6 +27,7 @@ from processors.policy.patterns import is_one_path, resource_name
 from processors.policy.resolve import slug
 from processors.proof import jcs
 from processors.proof.signing import VerifiedHeads
+from processors.state import engine
 from processors.state.tables import Tables
 from processors.step import step
 from processors.text import characters, forms

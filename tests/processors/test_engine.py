@@ -3,8 +3,8 @@
 import pytest
 import re2
 
-from processors import engine
 from processors.policy import times
+from processors.state import engine
 from processors.text import characters
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from processors.identity.tokens.reasons import TokenReason, TokenRefusedError
 from processors.proof.jcs import JSONValue, MalformedJSONError, parse_strict
+from processors.text.forms import lower, upper
 from schemas import limits
 
 # Each algorithm with the `kty` of its keys and, where it fixes one, their curve.
@@ -101,9 +102,9 @@ def encode_base64url(data: bytes) -> str:
 
 def normal_type(text: str) -> str:
     """Return a `typ` for comparison: in lower case, and without `application/` in front of the only slash."""
-    lower = text.lower()
-    short = lower.removeprefix("application/")
-    return lower if "/" in short else short
+    given = lower(text)
+    short = given.removeprefix("application/")
+    return given if "/" in short else short
 
 
 def _parts(text: str) -> tuple[str, str, str]:
@@ -154,9 +155,9 @@ def _algorithm(alg: JSONValue) -> str:
         raise TokenRefusedError(TokenReason.TOKEN_HEADER, "alg")
     if alg in ALGORITHMS:
         return alg
-    if alg.lower() == "none":
+    if lower(alg) == "none":
         raise TokenRefusedError(TokenReason.TOKEN_UNSIGNED)
-    if alg.upper().startswith("HS"):
+    if upper(alg).startswith("HS"):
         raise TokenRefusedError(TokenReason.TOKEN_SYMMETRIC)
     raise TokenRefusedError(TokenReason.TOKEN_ALGORITHM)
 

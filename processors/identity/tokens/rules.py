@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from processors.identity.tokens.jose import ALGORITHMS, normal_type
 from processors.text.characters import quoted
+from processors.text.forms import upper
 from schemas import limits
 from schemas.errors import InputError
 
@@ -66,7 +67,7 @@ def _check_texts(name: str, texts: object) -> None:
 
 def _check_algorithms(algorithms: frozenset[str]) -> None:
     for algorithm in sorted(algorithms - ALGORITHMS.keys()):
-        secret = "; a shared secret can sign as well as verify" if algorithm.upper().startswith("HS") else ""
+        secret = "; a shared secret can sign as well as verify" if upper(algorithm).startswith("HS") else ""
         allowed = ", ".join(ALGORITHMS)
         raise TokenRulesError(f"`algorithms`: {quoted(algorithm)} is not supported{secret}; use some of {allowed}")
     if not algorithms:
