@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from macaw.cli.terminal.options import AsJson, Tenant
+from schemas import limits
 
 if TYPE_CHECKING:
     from processors.identity.claims.mapping import Mapped
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Trust identity providers, and try out the mapping of their claims.")
 Issuer = Annotated[str, typer.Argument(help="The issuer, as `iss` of its tokens has it.", metavar="ISSUER")]
 
-TOKEN_BYTES_MAX = 16 * 1024
+TOKEN_BYTES_MAX = limits.TOKEN_CHARS_MAX
 NOT_VERIFIED = (
     "NOT VERIFIED: nobody checked the signature, issuer, audience or times of this token; this shows the mapping alone"
 )
@@ -69,13 +70,13 @@ def trust(
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.providers import say_of_provider
-    from processors.identity.providers import PREFIXES
+    from processors.identity.providers import prefix_of
     from schemas.events.providers import IdentityProviderTrusted
     from schemas.words import ProviderSubjects
 
     home, folder = open_tenant(tenant)
     subjects = ProviderSubjects.WORKLOAD if workloads else ProviderSubjects.USER
-    prefix = PREFIXES[subjects] + ("" if namespace is None else f"{namespace}/")
+    prefix = prefix_of(subjects, namespace)
     body = IdentityProviderTrusted(
         issuer=issuer,
         kind=kind,

@@ -7,8 +7,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from macaw.installation.decision_keys import live_on
 from macaw.installation.key_names import keys_in
-from processors.identity.keys import is_live
 from producers.home.clock import clock_ms
 from producers.home.home import Home, TenantHome
 from producers.kafka.registry_view import RegistryView
@@ -51,8 +51,8 @@ def terms_of(home: Home, folder: TenantHome, before: timedelta = WARN_BEFORE) ->
             if row is not None and row.role == Role.MONITOR:
                 held.add(kid)
             yield Term(name, kid, row, "" if row is None else warning_of(row, now, before))
-        for kid, row in view.tables.keys.rows.items() if held else ():
-            if row.role == Role.MONITOR and kid not in held and is_live(row, now):
+        for kid, row in live_on(view.tables).items() if held else ():
+            if kid not in held:
                 yield Term(f"monitor {kid.hex()[:16]}", kid, row, _ABROAD)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from macaw.installation.decision_keys import kids_here, live_on
 from macaw.installation.tenancy import admin_connection
-from processors.identity.keys import is_live
-from producers.home.clock import clock_ms
 from producers.home.home import Home, HomeError, TenantHome
 from producers.kafka.registry_view import RegistryView
 from schemas.records import PrincipalRevoked
@@ -29,7 +28,7 @@ def revoke_key(home: Home, folder: TenantHome, digits: str, *, reason: str) -> t
 
 
 def _found(folder: TenantHome, registry: RegistryView, digits: str) -> tuple[bytes, KeyRow]:
-    rows, now = registry.tables.keys.rows, clock_ms()
+    rows = registry.tables.keys.rows
     found = [kid for kid in rows if len(digits) >= DIGITS_MIN and kid.hex().startswith(digits.lower())]
     if len(found) != 1:
         raise HomeError(
@@ -43,9 +42,9 @@ def _found(folder: TenantHome, registry: RegistryView, digits: str) -> tuple[byt
             f"{kid.hex()[:16]} is a key of the role {row.role}: the root keys end it, see `macaw admin remove` and "
             "`macaw root rotate`"
         )
-    here = {folder.keys.facts(path).kid for path in folder.monitor_key_files()}
-    others = [one for one, other in rows.items() if one != kid and other.role == Role.MONITOR and is_live(other, now)]
+    here, live = kids_here(folder), live_on(registry.tables)
+    others = live.keys() - {kid}
     is_last = (kid in here and here.isdisjoint(others)) if here else not others
-    if row.role == Role.MONITOR and is_live(row, now) and is_last:
+    if kid in live and is_last:
         raise HomeError(f"{kid.hex()[:16]} is the tenant's only decision key here: `macaw key recover` replaces it")
     return kid, row

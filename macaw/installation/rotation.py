@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from macaw.installation.archives import archive_of
+from macaw.installation.decision_keys import kids_here, live_on
 from macaw.installation.tenancy import admin_connection
-from processors.identity.keys import is_live
 from processors.identity.rotation import ROTATED_BY_ADMIN
 from processors.proof.sealing import SealingKey
-from producers.home.clock import clock_ms
 from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
 from producers.home.keystores.stores import NEW
@@ -129,10 +128,9 @@ def _check_outlived(registry: RegistryView, folder: TenantHome, expires_at: int 
 
     A worker would not write the entry of such a rotation, for it could come to stand before a record without a key.
     """
-    here, now = {folder.keys.facts(path).kid for path in folder.monitor_key_files()}, clock_ms()
-    ends = math.inf if expires_at is None else expires_at
-    for kid, row in list(registry.tables.keys.rows.items()):
-        if row.role == Role.MONITOR and kid not in here and is_live(row, now) and (row.expires_at or math.inf) > ends:
+    here, ends = kids_here(folder), math.inf if expires_at is None else expires_at
+    for kid, row in live_on(registry.tables).items():
+        if kid not in here and (row.expires_at or math.inf) > ends:
             raise HomeError(
                 f"the decision key {kid.hex()[:16]} is valid for longer than the new one would be, and its file is not "
                 f"here: copy it, or end it with `macaw key revoke {kid.hex()[:16]}`"

@@ -39,8 +39,8 @@ from schemas.records import AuditEntry, PrincipalRegistered, PrincipalRevoked
 from schemas.rows import RulingRow
 from schemas.words import Outcome, Role
 
-Body = RecordsSkipped | TimeAccepted | AdminRemoved | RootRotated
 ByRoots = AdminRemoved | RootRotated
+Body = RecordsSkipped | TimeAccepted | ByRoots
 
 
 class Followed(NamedTuple):
@@ -65,7 +65,7 @@ def _judge(tables: Tables, received: Received, heads: VerifiedHeads) -> tuple[Cl
     check_names(event, signer)
     check_may_sign(signer.role, event.body)
     body = event.body
-    if isinstance(body, AdminRemoved | RootRotated):
+    if isinstance(body, ByRoots):
         _check_disowned(tables, body, received, ruling.offset)
     elif isinstance(body, RecordsSkipped | TimeAccepted) and body.first <= received.offset <= body.last:
         _check_form(body, ruling.offset)
@@ -129,7 +129,7 @@ def follow(tables: Tables, received: Received, heads: VerifiedHeads) -> Followed
     assert received.ruling is not None
     claim, body = _judge(tables, received, heads)
     ruled = replace(received, ruling=Ruling(claim.leaf, received.ruling.event))
-    if isinstance(body, AdminRemoved | RootRotated):
+    if isinstance(body, ByRoots):
         return Followed(ruled, body, refusal=Refusal(Reason.RULED_OUT))
     if tables.rulings.get(claim.leaf) is None:
         assert claim.signer is not None

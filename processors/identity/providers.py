@@ -18,6 +18,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 
+from processors.identity.tokens.jose import ALGORITHMS
 from processors.policy import names
 from processors.refusal import Refusal
 from processors.state.tables import Tables
@@ -31,15 +32,16 @@ from schemas.rows import ProviderRow
 from schemas.words import ProviderSubjects
 
 KINDS = frozenset({"oidc", "keycloak", "okta", "azure", "google", "auth0"})
-# Signatures with a public key (RFC 7518 3.1, RFC 8037 3.1): a bridge holds no secret of a provider.
-ALGORITHMS = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)  # fmt: skip
 PREFIXES: Mapping[str, str] = {ProviderSubjects.USER: names.PERSON_PREFIX, ProviderSubjects.WORKLOAD: "workload:"}
 
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]")
 _ISSUER = re.compile(r"(https?)://([^/?#@\\\s:\[\]]+|\[[^\]/?#@\\\s]+\])(:[0-9]{1,5})?(/[^?#\\\s]*)?", re.ASCII)
+
+
+def prefix_of(subjects: str, namespace: str | None) -> str:
+    """Return the beginning of every name that a provider of such subjects gives. Requires a key of PREFIXES."""
+    return PREFIXES[subjects] + ("" if namespace is None else f"{namespace}/")
 
 
 def trust(tables: Tables, body: IdentityProviderTrusted) -> None:
@@ -118,7 +120,7 @@ def check_session(tables: Tables, body: SessionOpened) -> ProviderRow:
 
 def _check_name(row: ProviderRow, name: str) -> None:
     """Raise Refusal unless a provider may give a name."""
-    prefix = PREFIXES[row.subjects] + ("" if row.namespace is None else f"{row.namespace}/")
+    prefix = prefix_of(row.subjects, row.namespace)
     if not name.startswith(prefix):
         raise Refusal(Reason.WRONG_PRINCIPAL, f"names of this provider begin with {quoted(prefix)}")
     own = name[len(prefix) :]
@@ -165,12 +167,12 @@ def _check_form(body: IdentityProviderTrusted) -> None:
         raise _malformed("`namespace` must be 1 to 40 of a-z, 0-9 and -, and begin with a letter or digit")
     if body.namespace is None and body.subjects == ProviderSubjects.WORKLOAD:
         raise _malformed("a provider of workloads needs a namespace")
-    prefix = PREFIXES[body.subjects] + ("" if body.namespace is None else f"{body.namespace}/")
+    prefix = prefix_of(body.subjects, body.namespace)
     if not body.name_pattern.startswith(prefix) or not _is_pattern(body.name_pattern, limits.PROVIDED_NAME_CHARS_MAX):
         raise _malformed(f"`name_pattern` must begin with {quoted(prefix)}, and hold printable characters only")
     _check_list("audiences", body.audiences, limits.PROVIDER_AUDIENCES_MAX)
     _check_list("algorithms", body.algorithms, len(ALGORITHMS))
-    if not set(body.algorithms) <= ALGORITHMS:
+    if not set(body.algorithms) <= ALGORITHMS.keys():
         raise _malformed(f"`algorithms` may hold {', '.join(sorted(ALGORITHMS))}")
     if body.private_hosts:
         _check_list("private_hosts", body.private_hosts, limits.PROVIDER_HOSTS_MAX)

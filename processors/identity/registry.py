@@ -94,14 +94,19 @@ def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[byte
     return revoke_keys(tables, body.principal_id, body.kid)
 
 
+def unrevoked(tables: Tables, principal_id: str, kid: bytes | None) -> tuple[bytes, ...]:
+    """Return one key of a principal, or all if `kid` is None, without the revoked ones; expired ones are among them."""
+    ever = (one for one in tables.keys.of(principal_id) if kid in {None, one})
+    return tuple(one for one in ever if tables.keys.rows[one].revoked_at is None)
+
+
 def revoke_keys(tables: Tables, principal_id: str, kid: bytes | None) -> tuple[bytes, ...]:
     """Revoke one key of a principal, or all if `kid` is None, and return their kids.
 
     Raises:
         Refusal: UNKNOWN_PRINCIPAL if there is no such key, or it is revoked already.
     """
-    ever = [one for one in tables.keys.of(principal_id) if kid in {None, one}]
-    kids = tuple(one for one in ever if tables.keys.rows[one].revoked_at is None)
+    kids = unrevoked(tables, principal_id, kid)
     if not kids:
         raise Refusal(Reason.UNKNOWN_PRINCIPAL)
     for one in kids:

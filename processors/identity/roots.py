@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from processors.identity import engines
 from processors.identity.keys import spend
-from processors.identity.registry import check_offer, check_point, enter, revoke_keys
+from processors.identity.registry import check_offer, check_point, enter, revoke_keys, unrevoked
 from processors.policy import names
 from processors.proof import signing
 from processors.proof.signing import SignatureError
@@ -105,11 +105,10 @@ def remove_admin(tables: Tables, body: AdminRemoved) -> tuple[bytes, ...]:
     return kids
 
 
-def removed_by(tables: Tables, body: AdminRemoved) -> frozenset[bytes]:
+def removed_by(tables: Tables, body: AdminRemoved) -> tuple[bytes, ...]:
     """Return the kids of the keys that an act would revoke now. Raises Refusal as `remove_admin`."""
     act = _removal(tables, body)
-    kids = (kid for kid in tables.keys.of(act.principal_id) if act.kid in {None, kid})
-    return frozenset(kid for kid in kids if tables.keys.rows[kid].revoked_at is None)
+    return unrevoked(tables, act.principal_id, act.kid)
 
 
 def _removal(tables: Tables, body: AdminRemoved) -> AdminRemoval:

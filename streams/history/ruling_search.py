@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import UnionType
+from typing import Any
 
 from processors.evidence import rulings
 from processors.intake.identify import Received, Ruling
@@ -53,7 +54,7 @@ class RulingSearch:
         """Return the next event that is such a ruling, None if there is none up to the present end of intake."""
         for received in readable(intake, self._position):
             self._position = received.offset + 1
-            if _is_a(received, self.kind):
+            if body_of(received, self.kind) is not None:
                 ruling = Ruling(b"", received)
                 try:
                     judged(self._tables, replace(self._held, ruling=ruling), self._heads)
@@ -63,9 +64,10 @@ class RulingSearch:
         return None
 
 
-def _is_a(received: Received, kind: type | UnionType) -> bool:
+def body_of(received: Received, kind: type | UnionType) -> Any:
+    """Return the body of an event by its own account, None if it is of another kind. Nothing is verified."""
     try:
         event: Event = codec.decode_as(Event, received.value or b"")
     except codec.SchemaError:
-        return False
-    return isinstance(event.body, kind)
+        return None
+    return event.body if isinstance(event.body, kind) else None

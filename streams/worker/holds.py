@@ -24,11 +24,11 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from processors.intake.identify import Received, Ruling
 from processors.proof.signing import INTAKE_PARTITION
 from producers.kafka.consuming import UNREADABLE, WAIT_SECONDS, behind_unreadable, take, watermarks
-from schemas import codec, limits
+from schemas import limits
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
-from schemas.records import Event
 from schemas.topics import tenant_of
 from streams.history.records import received_of
+from streams.history.ruling_search import body_of
 
 log = logging.getLogger(__name__)
 
@@ -214,9 +214,5 @@ class Lookout:
 
 def is_about(received: Received, hold: Hold) -> bool:
     """True if an event claims to be a ruling on a hold. Its signature is not checked here."""
-    try:
-        event: Event = codec.decode_as(Event, received.value or b"")
-    except codec.SchemaError:
-        return False
-    body = event.body
-    return isinstance(body, hold.wants) and body.first <= hold.offset <= body.last
+    body = body_of(received, hold.wants)
+    return body is not None and body.first <= hold.offset <= body.last

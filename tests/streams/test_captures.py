@@ -70,12 +70,14 @@ class Stolen:
         act = AdminRemoval(principal_id="admin", kid=None, reason="stolen")
         self.tenant.append(self.by_roots(AdminRemoved, act))
 
-    def add_admin(self) -> Speaker:
-        """Let the roots name another admin, as their second act, and return it."""
-        key = KeyPair.generate()
+    def go_on_with_another_admin(self) -> None:
+        """Let the roots name another admin, as their second act, who registers the next decision key; make calls."""
+        key, heir = KeyPair.generate(), KeyPair.generate()
         offered = key.offer("admin", "olga", self.tenant.folder.genesis)
         self.tenant.append(self.by_roots(AdminAdded, AdminAddition(admin=offered), epoch=1))
-        return Speaker(key.signing, "olga")
+        PLAIN_KEYS.put(self.tenant.folder.coming_monitor_file(heir.kid), heir, "file")
+        self.say(self.offer(heir), by=Speaker(key.signing, "olga"))
+        self.tenant.append(mixed(self.tenant, 20))
 
     def stands_still(self, loop: Loop, code: str, offset: int) -> None:
         """Let a worker run until it stands still at an offset, and says why; and for a while longer."""
@@ -186,7 +188,7 @@ def test_a_thief_who_activates_what_nobody_has_is_undone_by_the_roots(world: Wor
 
 def test_a_stretch_begins_with_the_registration_of_a_thief(world: World) -> None:
     """The tenant's key comes to its end, and the first record after that is the registration of the thief's."""
-    stolen, heir = Stolen(world), KeyPair.generate()
+    stolen = Stolen(world)
     tenant = stolen.tenant
     ends = stolen.end_after(3)
     loop = world.loop()
@@ -196,10 +198,7 @@ def test_a_stretch_begins_with_the_registration_of_a_thief(world: World) -> None
     stolen.say(stolen.offer(stolen.thief))
     stolen.stands_still(loop, "KEY_MISSING", taken_at)
     stolen.remove_admin()
-    olga = stolen.add_admin()
-    PLAIN_KEYS.put(tenant.folder.coming_monitor_file(heir.kid), heir, "file")
-    stolen.say(stolen.offer(heir), by=olga)
-    tenant.append(mixed(tenant, 20))
+    stolen.go_on_with_another_admin()
     fold_all(loop, tenant)
     loop.close()
     assert ruled_out(check_log(world, tenant).entries) == ["PrincipalRegistered"]
@@ -207,7 +206,7 @@ def test_a_stretch_begins_with_the_registration_of_a_thief(world: World) -> None
 
 def test_a_thief_does_not_end_a_stretch_without_a_key(world: World) -> None:
     """All decision keys are revoked, and the thief's are the first that are registered: the next one is the heir."""
-    stolen, heir = Stolen(world), KeyPair.generate()
+    stolen = Stolen(world)
     tenant = stolen.tenant
     stolen.say(stolen.revocation(None))
     taken_at = tenant.appended
@@ -216,10 +215,7 @@ def test_a_thief_does_not_end_a_stretch_without_a_key(world: World) -> None:
     stolen.stands_still(loop, "KEY_MISSING", taken_at)
     stolen.remove_admin()
     stolen.stands_still(loop, "NO_DECISION_KEY", taken_at)
-    olga = stolen.add_admin()
-    PLAIN_KEYS.put(tenant.folder.coming_monitor_file(heir.kid), heir, "file")
-    stolen.say(stolen.offer(heir), by=olga)
-    tenant.append(mixed(tenant, 20))
+    stolen.go_on_with_another_admin()
     fold_all(loop, tenant)
     loop.close()
 

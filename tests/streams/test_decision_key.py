@@ -157,14 +157,12 @@ def test_the_successor_signs_the_entry_of_the_rotation_and_everything_after() ->
     office = Office.opened("rotation")
     world, new = office.world, keys_of("new monitor")
     home = Home([world.monitor.keys, new])
+    fold = home.fold(world)
+    fold_some(fold, world)
     before = len(world.records)
     office.call()
     assert world.send(rotated(world, world.monitor.keys, new), world.admin).says == ("accepted", "")
     office.call()
-    fold = home.fold(world)
-    fold.fold(world.records[:before])
-    fold.take()
-    fold.commit()
     assert fold.fold(world.records[before:]) == 3
     made = fold.take()
     assert signers(world, made, home.keys) == [world.monitor.keys, new, new]

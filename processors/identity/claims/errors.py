@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum, auto
-from typing import Any, Self
+from enum import auto
 
 from schemas.errors import InputError
+from schemas.reasons import ReasonCode
 
 
 class ClaimsMappingError(InputError):
     """A mapping of claims is malformed. The message is a sentence with the next step, without the place in a file."""
 
 
-class MappingCode(StrEnum):
-    """A stable code of a login that is refused: `meaning` says what is wrong, `step` what to do next."""
-
-    meaning: str
-    step: str
-
-    def __new__(cls, code: str, meaning: str, step: str) -> Self:
-        """Make a member of a row of the table."""
-        made = str.__new__(cls, code)
-        made._value_, made.meaning, made.step = code, meaning, step
-        return made
-
-    @staticmethod
-    def _generate_next_value_(name: str, *_: Any) -> str:
-        return name
+class MappingCode(ReasonCode):
+    """The code of a login that a mapping refuses."""
 
     # fmt: off
     CLAIMS_INVALID = auto(), "the claims are not a JSON object", "give the payload of the token"

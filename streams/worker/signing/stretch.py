@@ -149,15 +149,15 @@ class Stretch:
         """
         mark = RecordMark.of(self._tables)
         step(self._tables, received, self._heads)
-        wanted, is_captured = frozenset(decision_keys(self._tables)), self._is_captured(signatory)
-        if is_captured:
+        lacking = self._lacking(signatory)
+        if lacking:
             mark.go_back(self._tables)
             removal = self._removal_of(received, intake)
             if removal is None:
-                raise MissingKeyError(wanted, signatory.keys.kids, wait=self)
+                raise MissingKeyError(lacking, signatory.keys.kids, wait=self)
             step(self._tables, replace(received, ruling=removal), self._heads)
         self._end(received.offset)
-        return is_captured
+        return bool(lacking)
 
     def _removal_of(self, received: Received, intake: Records) -> Ruling | None:
         """Return the removal of a record's signer. One may undo many records, and is searched for once."""
@@ -175,17 +175,17 @@ class Stretch:
         mark = RecordMark.of(self._tables)
         if ruling is not None:
             step(self._tables, replace(received, ruling=ruling), self._heads)
-        if ruling is None or self._is_captured(signatory):  # a record has one ruling: this one waits for the clock
+        if ruling is None or self._lacking(signatory):  # a record has one ruling: this one waits for the clock
             mark.go_back(self._tables)
             self._why = f"; the record at offset {received.offset} is ahead of this worker's clock"
             return False
         self._end(received.offset)
         return True
 
-    def _is_captured(self, signatory: Signatory) -> bool:
-        """Return True if a key lives now, and is not here."""
-        live = decision_keys(self._tables)
-        return bool(live) and signatory.keys.get(min(live)) is None
+    def _lacking(self, signatory: Signatory) -> frozenset[bytes]:
+        """Return the keys that live now, if the one that would be the heir is not here; else none."""
+        live = frozenset(decision_keys(self._tables))
+        return live if live and signatory.keys.get(min(live)) is None else frozenset()
 
     def _skip(self, unreadable: UnreadableBatchError, intake: Records) -> bool:
         """Fold ahead past a batch that cannot be read, if a ruling skips it; True if one does."""
