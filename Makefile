@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 T ?= tests
+SLOW := schemas/test_reading processors/test_remembered $(addprefix processors/policy/test_,against_reference decide_properties universe)
+QUICK := tests/schemas tests/processors tests/identity_tokens $(wildcard tests/test_*.py) $(SLOW:%=--ignore=tests/%.py)
 
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: without compiled modules each of them would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo demo-workflow test test-containers lint fmt schemas docs vectors bench soak clean
+.PHONY: help install demo demo-workflow demo-identity demo-adapters test quick test-containers lint fmt schemas docs vectors bench soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -26,9 +28,19 @@ demo: $(STAMP) ## Run the main job on real input, with the embedded broker; exit
 demo-workflow: $(STAMP) ## Play an invoice with people in it, in the same way: you approve, and shortcuts are refused
 	$(BIN)/python -m examples.demo.workflow
 
+demo-identity: $(STAMP) ## Let people log in at a real provider (Keycloak where Java is, else nanoidp), and an agent act for them
+	$(BIN)/python -m examples.demo.identity
+
+demo-adapters: $(STAMP) ## Run the original's OpenAI adapter from PyPI, unchanged, over this log, with a local model server
+	$(BIN)/python -m examples.demo.adapters
+
 test: $(STAMP) ## Lint, then run every test that needs no docker, in three processes (T=path runs a part, JOBS=n)
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -n $(or $(JOBS),3) --dist loadfile $(T)
+
+quick: $(STAMP) ## Lint, and the tests of schemas, core and manners: under two minutes on two cores, no broker
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile $(QUICK)
 
 test-containers: $(STAMP) ## Show the image, docker-compose.yml and the tests' broker in docker; root on Debian needs no engine
 	PYTHON=$(abspath $(BIN)/python) tests/containers/run.sh

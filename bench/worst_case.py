@@ -36,7 +36,7 @@ from schemas.records import AuditEntry, Body, InvocationRequested, PolicyPublish
 from schemas.words import Outcome
 from streams.worker.monitor import build_fold
 
-LEAVES = 4000  # of the 4096 values that parameters may hold
+LEAVES = 16_000  # of the 16,384 values that parameters may hold
 TEXT_BYTES = 200_000
 EVE = Subject(user="eve")
 GRANT = {"policy_id": "user:eve", "resources": ["**"]}

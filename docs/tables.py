@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from processors.identity.tokens.reasons import KeyReason, TokenReason
 from processors.intake.authority import MAY_REGISTER, MAY_SIGN
+from processors.state.bounds import ROOMS, SETTABLE, TIERS, TenantLimits, span_of
 from processors.state.table import Room
 from processors.state.tables import Tables
 from schemas import limits
-from schemas.reasons import Reason
+from schemas.reasons import Reason, ReasonCode
 from schemas.topics import OPS_TOPICS, TENANT_TOPICS, Topic, insync_replicas_min
+from streams.bridge.reasons import FetchReason
 from streams.cluster.access import ResourceKind, rules
 
 HERE = Path(__file__).parent
@@ -19,11 +23,24 @@ HERE = Path(__file__).parent
 
 def reasons() -> str:
     """Return the page of reason codes."""
-    rows = "\n".join(f"| `{one}` | {one.meaning} | {one.step} |" for one in Reason)
     return (
         "# Reason codes\n\nMade from `schemas/reasons.py`. Codes are stable. Publishing a policy adds the `E_…` codes of the policy\n"
-        f"language (`processors/policy/errors.py`).\n\n| code | what is wrong | what to do next |\n|---|---|---|\n{rows}\n"
+        f"language (`processors/policy/errors.py`).\n\n| code | what is wrong | what to do next |\n|---|---|---|\n{_rows(Reason)}\n"
     )
+
+
+def identity() -> str:
+    """Return the page of identity providers: its own text, and the tables of codes at its end."""
+    text, _, _ = (HERE / "identity.md").read_text("utf-8").partition("| code of a token |")
+    tables = (
+        f"| code of {subject} | what is wrong | what to do next |\n|---|---|---|\n{_rows(codes)}\n"
+        for subject, codes in (("a token", TokenReason), ("a key or key set", KeyReason), ("a fetch", FetchReason))
+    )
+    return text + "\n".join(tables)
+
+
+def _rows(codes: Iterable[ReasonCode]) -> str:
+    return "\n".join(f"| `{one}` | {one.meaning} | {one.step} |" for one in codes)
 
 
 def topics() -> str:
@@ -51,7 +68,7 @@ def topics() -> str:
         "Once a tenant has [an archive](archive.md), its intake is kept until `macaw archive trim` deletes from it, and `macaw topic plan` fails\n"
         "(`RETENTION_BELOW_ARCHIVE`) where the brokers delete by themselves.\n"
         "No topic is bounded by size, and no replica that lags becomes leader, whatever the cluster's defaults are.\n"
-        "Intake is `compression.type=uncompressed`: Kafka then measures what a record really holds before it takes it, and inflates\n"
+        "Intake, bodies and the topics of logins are `compression.type=uncompressed`: Kafka then measures what a record really holds before it takes it, and inflates\n"
         "it in its own memory. So bound what one sender can ask of a broker: `socket.request.max.bytes=8388608` (no record of ours needs\n"
         "more), a heap of 1 GB or more, and a quota for each user that may write to an intake: `kafka-configs.sh --alter\n"
         "--entity-type users --entity-name shopper --add-config producer_byte_rate=1048576,request_percentage=50`.\n\n"
@@ -90,11 +107,15 @@ PAYS = {
     "keys": ("the principal, for its key", "until it is revoked or expires; then it is kept, and counts for no share"),
     "resources": ("the tool that offers it", "for ever: no other tool inherits a name"),
     "idempotency": ("the caller", "a day after the call"),
+    "offers": ("the principal of the session that offers", "the session's end"),
     "sessions": (
         "the principal of the session",
         "its end, then 370 s in which its last events may come, then until no row names it",
     ),
-    "persons": ("the bridge that opened the person's newest session", "400 days after the login, or the bridge's end"),
+    "persons": (
+        "the provider of the person's newest session; of a person of a file the bridge",
+        "400 days after the login, or the bridge's end",
+    ),
     "calls": ("the caller; the tool is a guest", "the report, or the time-out"),
     "buckets": ("the caller", "the next whole minute in which the rate is at rest"),
     "cells": ("the caller", "the end of the window, or of the session if it counts for one; else for ever"),
@@ -115,8 +136,31 @@ PAYS = {
 }
 # Without an administrator's rights, a row of these tables comes only together with a row above.
 PAYS_NOT = frozenset(
-    {"tenant", "engine_data", "providers", "policies", "principals", "sequences", "work", "rulings"}
-)  # an admin's, or one a principal or key
+    {"tenant", "engine_data", "providers", "policies", "principals", "sequences", "work", "rulings", "presence"}
+)  # an admin's, or one a principal, key or offer
+
+
+def settable() -> str:
+    """Return the table of the limits that a tenant's administrators set, with their spans."""
+    system = TenantLimits()
+    if unused := set(SETTABLE) - {name for names in ROOMS.values() for name in names} - {"policies"}:
+        raise ValueError(f"docs/tables.py: these limits bound no table: {sorted(unused)}")
+    rows = "\n".join(
+        f"| `{name}` | {span.floor:,} | {span.standard:,} | {span.cap:,} | "
+        f"{', '.join(table for table, names in ROOMS.items() if name in names) or 'policies, without those of the organisation'} |"
+        for name, span in ((name, span_of(system, name)) for name in SETTABLE)
+    )
+    tiers = ", ".join(
+        f"`{tier}` {times}/{part}" if part > 1 else f"`{tier}` {times}" for tier, (times, part) in TIERS.items()
+    )
+    return (
+        "\n## Limits that a tenant sets\n\n"
+        "An administrator sets them with `macaw tenant limits` ([tenants.md](tenants.md)), between a floor and a cap. The cap bounds the memory of the operator's workers: an\n"
+        "engine has it, and no tenant goes above it. A tier is all of them together, as parts of the standard: "
+        f"{tiers}.\n"
+        "Nothing is dropped where a limit is lowered below its contents: no row is added and none grows until it fits.\n\n"
+        f"| limit, in rows or bytes | floor | standard | cap | table |\n|---|---:|---:|---:|---|\n{rows}\n"
+    )
 
 
 def payers() -> str:
@@ -135,7 +179,8 @@ def payers() -> str:
         "\n## Who pays for which row\n\n"
         "A row names its *holder*, the principal that acts. For a call on behalf of a person the holder is the person at the root of the\n"
         "delegation, and the delegate that the person chose is a *guest*, also for those to which it delegates further. The holder's *sponsor*\n"
-        "is the key that vouches for it: the enrolment key that registered it, or the bridge that opened the person's session. A holder that an\n"
+        "is the key that vouches for it: the enrolment key that registered it, the identity\n"
+        "provider of a login, or the bridge that opened a session for a person of a file. A holder that an\n"
         "administrator registered has no sponsor. A sponsor, or a holder without one, has a quarter of a table; a holder with a sponsor has a\n"
         "quarter of that; a guest has a quarter of the shares in which it acts, and of the table. Above its share a row is `LIMIT_EXCEEDED`.\n\n"
         "| table | payer | until | whole | a quarter | a quarter of that |\n|---|---|---|---:|---:|---:|\n"
@@ -166,11 +211,18 @@ def bounds() -> str:
         "# Limits\n\nMade from `schemas/limits.py`.\n\n| name, with its unit | value | why |\n|---|---:|---|\n"
         + "\n".join(rows)
         + "\n"
+        + settable()
         + payers()
     )
 
 
-PAGES = {"reasons.md": reasons, "topics.md": topics, "authority.md": authority, "limits.md": bounds}
+PAGES = {
+    "reasons.md": reasons,
+    "identity.md": identity,
+    "topics.md": topics,
+    "authority.md": authority,
+    "limits.md": bounds,
+}
 
 
 def main() -> int:

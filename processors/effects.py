@@ -107,10 +107,12 @@ class Effects:
         parameters: bytes,
         approvals: tuple[SignedEvent, ...],
         session: SignedEvent | None,
+        renewed: SignedEvent | None = None,
     ) -> bytes:
         """Return the payload of an allowed call: the caller's event as received, its parameters, and its approvals.
 
-        `session` is the event that opened the caller's session: a host verifies the caller without looking it up.
+        `session` is the event that opened the caller's session, and `renewed` the one that gave it its present end: a
+        host verifies the caller without looking it up.
         """
         return self._payload(
             CallPayload(
@@ -121,6 +123,7 @@ class Effects:
                 parameters=parameters.decode(),
                 approvals=approvals,
                 session=session,
+                renewed=renewed,
             )
         )
 
@@ -210,10 +213,11 @@ class Effects:
         headers = tuple((n, received.header(n)) for n in (PROOF_HEADER, KID_HEADER))
         self.outputs.append(Output(topic, partition, key, received.value, headers=headers))
 
-    def leave_sessions(self, session_id: bytes) -> None:
+    def leave_sessions(self, session_id: bytes, *, is_renewed: bool) -> None:
         """Remove a session from the sessions topic. Its end, if it had one, stays until the topic drops it by age."""
         partition = topics.keyed_partition(session_id)
-        self.outputs.append(Output(topics.SESSIONS, partition, topics.named_key(SessionKind.SESSION, session_id), None))
+        for kind in (SessionKind.SESSION, SessionKind.RENEWED) if is_renewed else (SessionKind.SESSION,):
+            self.outputs.append(Output(topics.SESSIONS, partition, topics.named_key(kind, session_id), None))
 
     def dead_letter(self, reason: str) -> None:
         """Add the undecodable bytes of this record to the dead letters."""

@@ -24,6 +24,7 @@ from processors.effects import Output
 from processors.state.journal import RowWrite
 from schemas import codec, limits, topics
 from schemas.changes import AttestationChanged, ContextChanged, DelegationChanged, SessionChanged
+from schemas.events.attributes import read_by_policies
 from schemas.rows import AttestationRow, DelegationRow, GrantRow, RequestRow, SessionRow, VaultRow
 from schemas.topics import Topic
 from schemas.words import AttestationKind, Status
@@ -52,6 +53,10 @@ def _session(source: Source, write: RowWrite, row: SessionRow) -> SessionChanged
         opened_at=row.opened_at,
         expires_at=row.expires_at,
         at=write.at,
+        issuer=row.issuer,
+        attributes=read_by_policies(row.attributes),
+        opened_by=row.opened_by,
+        actors=row.actors,
     )
 
 

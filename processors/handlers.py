@@ -14,7 +14,19 @@ from processors.calls.attestations import PHISHING_RESISTANT
 from processors.context import ended, notes, queries, vault
 from processors.effects import Effects
 from processors.evidence import rulings
-from processors.identity import delegations, engines, keys, providers, registry, roots, rotation, sessions
+from processors.identity import (
+    delegations,
+    engines,
+    keys,
+    logins,
+    offers,
+    providers,
+    registry,
+    roots,
+    rotation,
+    sessions,
+    tenancy,
+)
 from processors.intake.identify import Signer
 from processors.intake.unsupported import BODIES, check_supported
 from processors.state.tables import Tables
@@ -22,8 +34,11 @@ from schemas import codec, records
 from schemas.events import workflow
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
+from schemas.events.logins import LoginEnded, LoginRefused, SessionRenewed
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tenancy import LimitsSet
+from schemas.events.tools import ToolsOffered
 from schemas.reasons import Reason
 from schemas.words import Outcome, RegistryKind, SessionKind, Status
 
@@ -80,7 +95,26 @@ def _tick(_tables: Tables, _effects: Effects, _act: Act[records.ClockTicked]) ->
 def _open_session(tables: Tables, effects: Effects, act: Act[records.SessionOpened]) -> None:
     session_id = sessions.open_session(tables, act.signer, act.body, effects.signed_event())
     sessions.admit(tables, session_id)
+    logins.admit(tables, session_id)
+    attestations.note_login(tables, act.signer, session_id, act.body.methods)
     effects.enter_sessions(SessionKind.SESSION, session_id)
+
+
+def _renew_session(tables: Tables, effects: Effects, act: Act[SessionRenewed]) -> None:
+    if logins.renew(tables, act.signer, act.body, effects.signed_event()):
+        effects.enter_sessions(SessionKind.RENEWED, act.body.session)
+
+
+def _end_login(tables: Tables, effects: Effects, act: Act[LoginEnded]) -> None:
+    """End the sessions of a login; each gets its record, so that hosts learn of every end at once. Raises Refusal."""
+    revoked = logins.end(tables, act.signer, act.body)
+    _end_revoked(tables, revoked)
+    for session_id in revoked:
+        effects.enter_sessions(SessionKind.ENDED, session_id)
+
+
+def _note_refused_logins(tables: Tables, _effects: Effects, act: Act[LoginRefused]) -> None:
+    logins.check_refused(tables, act.signer, act.body)
 
 
 def _close_session(tables: Tables, effects: Effects, act: Act[records.SessionClosed]) -> None:
@@ -92,6 +126,11 @@ def _close_session(tables: Tables, effects: Effects, act: Act[records.SessionClo
 def _revoke_session(tables: Tables, effects: Effects, act: Act[records.SessionRevoked]) -> None:
     _end_revoked(tables, sessions.revoke(tables, act.signer, act.body))
     effects.enter_sessions(SessionKind.ENDED, act.body.session)
+
+
+def _offer_tools(tables: Tables, effects: Effects, act: Act[ToolsOffered]) -> None:
+    offers.offer(tables, act.signer, act.body, effects.signed_event())
+    offers.admit(tables, act.signer.kid)
 
 
 def _register_principal(tables: Tables, effects: Effects, act: Act[records.PrincipalRegistered]) -> None:
@@ -131,11 +170,11 @@ def _end_revoked(tables: Tables, revoked: list[bytes], kids: tuple[bytes, ...] =
 
 
 def _publish_policy(tables: Tables, _effects: Effects, act: Act[records.PolicyPublished]) -> None:
-    judge.publish(tables, act.body)
+    judge.publish(tables, act.signer.role, act.body)
 
 
 def _withdraw_policy(tables: Tables, _effects: Effects, act: Act[records.PolicyWithdrawn]) -> None:
-    judge.withdraw(tables, act.body)
+    judge.withdraw(tables, act.signer.role, act.body)
 
 
 def _set_attestation(tables: Tables, _effects: Effects, act: Act[workflow.AttestationSet]) -> None:
@@ -214,6 +253,14 @@ def _distrust_provider(tables: Tables, effects: Effects, act: Act[IdentityProvid
     effects.enter_registry(RegistryKind.PROVIDER, effects.claim.leaf)
     if act.body.end_sessions:
         _end_revoked(tables, sessions.end_sessions_of(tables, act.body.issuer))
+        # A thief of the provider's key needs a minute in a session, and a delegation lasts for a year.
+        delegations.revoke_granted_through(tables, providers.sponsor_of(act.body.issuer))
+        grants.withdraw_given_through(tables, act.body.issuer)
+        sessions.forget_persons_of(tables, act.body.issuer)
+
+
+def _set_limits(tables: Tables, _effects: Effects, act: Act[LimitsSet]) -> None:
+    tenancy.set_limits(tables, act.body)
 
 
 def _accept_ruling(tables: Tables, effects: Effects, act: Act[RecordsSkipped | TimeAccepted]) -> None:
@@ -255,8 +302,13 @@ HANDLERS: dict[type, Handler] = {
     workflow.ContextDeleted: _operate_vault,
     workflow.ContextListed: _operate_vault,
     workflow.StateQueried: _answer_question,
+    ToolsOffered: _accepted_after(_offer_tools),
     IdentityProviderTrusted: _accepted_after(_trust_provider),
     IdentityProviderDistrusted: _accepted_after(_distrust_provider),
+    SessionRenewed: _accepted_after(_renew_session),
+    LoginRefused: _accepted_after(_note_refused_logins),
+    LoginEnded: _accepted_after(_end_login),
+    LimitsSet: _accepted_after(_set_limits),
     RecordsSkipped: _accepted_after(_accept_ruling),
     TimeAccepted: _accepted_after(_accept_ruling),
     **dict.fromkeys(BODIES, _accepted_after(_refuse_early)),

@@ -26,7 +26,7 @@ from processors.context import ended
 from processors.effects import Effects, Output
 from processors.evidence import audit_log, rulings
 from processors.handlers import HANDLERS, Act
-from processors.identity import engines, keys, sessions
+from processors.identity import engines, keys, offers, sessions
 from processors.intake.authority import check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_claim, identify, raw_digest, read
 from processors.intake.order import check_order
@@ -167,7 +167,20 @@ def _leave(tables: Tables, effects: Effects, table: str, key: bytes) -> None:
             requests.request_due(tables, key)
         case "keys":
             keys.spend(tables, key)
+        case "presence":
+            _leave_instance(tables, effects, key)
         case "sessions":
-            sessions.remove(tables, effects, key)
+            if not ended.is_held(tables, key):
+                sessions.remove(tables, effects, key)
         case _:
             tables.by_name[table].delete(key)  # no rule reads it after its end
+
+
+def _leave_instance(tables: Tables, effects: Effects, session_id: bytes) -> None:
+    """End one open call to an instance that is gone; without one left, its sign of life leaves."""
+    row, call = tables.presence.rows[session_id], offers.next_call_of(tables, session_id)
+    tables.presence.delete(session_id)
+    if call is not None:
+        outcome.outcome_unknown(tables, effects, call, tables.calls.rows[call])
+        tables.calls.delete(call)
+        tables.presence.put(session_id, row)  # due again at once

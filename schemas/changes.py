@@ -7,12 +7,17 @@ row has left; a session is told as `ended` instead.
 
 from __future__ import annotations
 
+from schemas.events.attributes import Attributes
 from schemas.record import record
 
 
 @record
 class SessionChanged:
-    """For the views: a session was opened or has ended. `status` is open or ended."""
+    """For the views: a session was opened or has ended. `status` is open or ended.
+
+    `issuer` is empty for a program's own session. `attributes` are those that policies read. The last four members came
+    later: a monitor before them told None and nothing else.
+    """
 
     origin: str
     audit_index: int
@@ -24,6 +29,10 @@ class SessionChanged:
     opened_at: int
     expires_at: int
     at: int
+    issuer: str = ""
+    attributes: Attributes | None = None
+    opened_by: bytes | None = None
+    actors: tuple[str, ...] = ()
 
 
 @record

@@ -23,7 +23,19 @@ from schemas import changes, records, rows
 from schemas.codec_fast.reading import Reader, compile_reader
 from schemas.codec_fast.writing import Writer, compile_writer
 from schemas.errors import InputError
-from schemas.events import attributes, bodies, engines, keys, providers, rulings, tools, verdicts, workflow
+from schemas.events import (
+    attributes,
+    bodies,
+    engines,
+    keys,
+    logins,
+    providers,
+    rulings,
+    tenancy,
+    tools,
+    verdicts,
+    workflow,
+)
 from schemas.numbers import NumberError, Numbers
 
 NAMESPACE = "macaw.v1"
@@ -143,7 +155,8 @@ def current(name: str) -> Schema:
 # --- values <-> data ----------------------------------------------------------------------------------------
 
 RECORD_MODULES = (
-    records, workflow, rulings, keys, engines, tools, providers, bodies, verdicts, rows, changes, attributes,
+    records, workflow, rulings, keys, engines, tools, providers, logins, tenancy, bodies, verdicts, rows, changes,
+    attributes,
 )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ TRACEPARENT_CHARS_MAX = 256  # version 00 of W3C Trace Context has 55
 HEAD_LEAVES_MAX = 1024  # records under one signature
 PROOF_PATH_MAX = 10  # ceil(log2(1024))
 HEADS_REMEMBERED_MAX = 8192  # verified signatures that a process keeps, so as not to verify them again
+CARRIED_HEADS_REMEMBERED_MAX = 1024  # the same, of events that came inside payloads
+AGREEMENTS_REMEMBERED_MAX = 64  # keys that a pair shares with others, kept so as not to be derived again
 
 # Time. The append time of the broker is the only clock of the fold.
 SEQ_AHEAD_MS_MAX = 60_000  # a sequence number (µs) ahead of log time: above it an event is FUTURE
@@ -44,7 +46,7 @@ ENGINE_AHEAD_MAX = 1000  # of one activation, above the present number: a thief 
 PROVIDERS_MAX = 64  # of one tenant, ended ones included: their namespaces stay theirs
 PROVIDER_AUDIENCES_MAX = 16
 PROVIDER_HOSTS_MAX = 16
-ISSUER_CHARS_MAX = 512
+ISSUER_CHARS_MAX = 512  # declared, or named by a token
 AUDIENCE_CHARS_MAX = 256
 PROVIDED_NAME_CHARS_MAX = 512  # of a principal that a provider names, with its prefix and namespace
 PROVIDED_STARS_MAX = 8  # in one pattern of names or attributes
@@ -61,13 +63,31 @@ TRANSACTION_TIMEOUT_MS = 15_000
 
 # Call parameters (RFC 8259 text, before anything reads them).
 PARAMETERS_DEPTH_MAX = 32
-PARAMETERS_NODES_MAX = 4096
+PARAMETERS_NODES_MAX = 16_384  # sixty tools with their schemas have about six thousand
+JSON_NODES_MAX = 4096  # of other JSON texts that a stranger sends
 INTEGER_MAX = 2**53
+
+# Bodies: texts that travel beside the log, sealed, in chunks (docs/wire.md 19).
+BODY_CHUNK_BYTES = 512 * 1024  # of content in one record; a broker takes 1 MiB by default, and so does the topic
+BODY_MESSAGE_BYTES_MAX = 1024 * 1024  # a chunk, sealed to 16 instances
+BODY_BYTES_MAX = 64 * 1024 * 1024  # of one body; its reader has it in memory whole
+BODIES_PER_CALL_MAX = 16
+BODY_CALL_BYTES_MAX = 64 * 1024 * 1024  # of all bodies of one call; a host has so much in memory for each that runs
+BODY_PARAMETERS_BYTES = 64 * 1024  # larger parameters: a client moves texts out of them, where the tool takes bodies
+BODY_RESULT_BYTES = 256 * 1024  # a larger result travels beside its report
+BODY_UPLOAD_MS = 120_000  # from the first chunk to the call; readers look no further back
+STREAM_ITEM_BYTES_MAX = 512 * 1024  # of one item of a stream: one chunk
+STREAM_ITEMS_MAX = 1_000_000
+STREAM_BYTES_MAX = 1024 * 1024 * 1024
 
 # Shares of every table of a tenant (`processors/state/shares.py`). Above a share: LIMIT_EXCEEDED.
 SHARE_PART = 4  # a sponsor, or a holder without one, has at most a quarter of a table
 SHARE_PARTS_MAX = 256  # the smallest share is 1/256: a tool, guest of a delegate, guest of a holder with a sponsor
 WITHIN_PART = 4  # a holder with a sponsor, or a guest, has a quarter of the share in which it acts
+
+# An administrator sets a tenant's limits between these bounds (`processors/state/bounds.py`).
+LIMIT_FLOOR_PART = 64  # the floor of a limit is a 64th of its value here: a tenant stays usable, and can raise it again
+LIMIT_CAP_TIMES = 2  # the cap is twice its value here: a worker's memory for one tenant stays bounded
 
 # One tenant. Above them: LIMIT_EXCEEDED.
 KEYS_MAX = 10_000  # live keys; revoked and expired ones are kept, and count for no share
@@ -76,15 +96,17 @@ ENROLLED_BYTES_MAX = 16 * 1024 * 1024  # of all registrations by one enrolment k
 INSTANCE_KEYS_MAX = 16  # live keys of one principal
 DECISION_KEYS_MAX = 16  # live ones of one tenant; they need no room in the table of keys
 KEY_END_TOLD_MS = 30 * 24 * 3600 * 1000  # before its end a key is warned of: a rotation needs people, some are away
-SESSIONS_MAX = 40_000  # of which one bridge has a quarter, 10,000
-SESSION_BYTES_MAX = 64 * 1024 * 1024  # of the session events that a worker holds, and a host that starts reads past
+SESSIONS_MAX = 400_000  # of which one identity provider, or one bridge for a file, has a quarter, 100,000
+SESSION_BYTES_MAX = 1024 * 1024 * 1024  # of memory for the sessions that a worker holds
 SESSION_OWN_BYTES = 1024  # about the size of a session event without its texts
+SESSION_MEMORY_BYTES = 2 * 1024  # of one session and its person in a worker, texts of attributes aside; measured
 SESSIONS_PER_PERSON_MAX = 256  # open at once, by one bridge; revoking one of them reads them all
 PENDING_CALLS_MAX = 400_000  # of which the principals of one enrolment key have a quarter, 100,000
 IDEMPOTENCY_KEY_BYTES_MAX = 128
 IDEMPOTENCY_KEY_MS = 24 * 3600 * 1000  # a key stays used up for a day, longer than any call stays open
 IDEMPOTENCY_KEYS_MAX = 200_000  # keys used up within a day
 POLICIES_MAX = 10_000
+ORGANISATION_POLICIES_MAX = 256  # `org:` documents, beside the tenant's own: each of them is asked about every call
 DOCUMENTS_PER_EVENT_MAX = 64
 INTENTS_PER_CALL_MAX = 2  # policies that a caller adds to its own call
 RATE_BUCKETS_MAX = 400_000  # principals and policies with calls in the last minute; a bucket at rest has no row
@@ -93,6 +115,16 @@ WORK_FREE_UNITS = 200_000  # of one call, about 10 ms; more is paid from a bucke
 WORK_BUCKET_UNITS = 20_000_000  # of one principal at once; one unit comes back each µs, which is a twentieth of a core
 MARKS_PER_CALL_MAX = 64  # marks that one successful call leaves for sequence rules to count
 TOOLS_PER_PRINCIPAL_MAX = 512
+OFFERS_MAX = 40_000  # instances that offer tools
+OFFER_BYTES_MAX = 256 * 1024 * 1024  # of memory: each is kept as it was signed, and decoded
+OFFERED_TOOL_BYTES = 256  # of memory for one operation of an offer, its texts aside; measured
+OFFERED_PATH_BYTES = 64  # of memory for one of its prompts and paths
+OFFERS_PER_PRINCIPAL_MAX = 4096  # sessions that offer tools and have not left, those of instances that died among them
+INSTANCES_PER_PRINCIPAL_MAX = 256  # there at once: a call without a target looks at all of them, and at their tools
+QUERY_AGENTS_BYTES_MAX = 256 * 1024  # of names of tools on one page of `agents`
+PRESENCE_MS = 60_000  # without a sign of life for so long an instance counts as gone
+LABEL_CHARS_MAX = 256  # of an instance, for people
+CALLERS_MAX = 32  # calls around each other
 DECLARED_PATTERNS_MAX = 4096  # of one tool's registration; checking a pattern takes 5 µs, and it may have 3 bytes only
 DESCRIPTION_CHARS_MAX = 1024  # of an operation of a tool
 ROOT_KEYS_MAX = 16
@@ -106,7 +138,7 @@ ATTRIBUTES_REMEMBERED_BYTES_MAX = (
 TOOL_TIMEOUT_MS_MAX = 3_600_000
 
 # Workflow state of one tenant. Above them: LIMIT_EXCEEDED.
-ATTESTATIONS_MAX = 200_000
+ATTESTATIONS_MAX = 400_000  # about 1 KB each; the strong logins of one provider have room for 100,000
 ATTESTATION_BYTES_MAX = 128 * 1024 * 1024
 ATTESTATION_VALUE_BYTES_MAX = 4 * 1024
 ATTESTATION_LINGER_MS = 3600 * 1000  # expired ones are kept this long: callers hear EXPIRED, not MISSING
@@ -137,7 +169,7 @@ PROMPTS_PER_CALL_MAX = 8
 PROMPT_DEPTH_MAX = 8
 VAULT_KEYS_MAX = 400_000
 VAULT_BYTES_MAX = 256 * 1024 * 1024
-VAULT_SCOPES_MAX = 80_000  # one for each session, and as many shared ones
+VAULT_SCOPES_MAX = 80_000  # shared ones, and one for each session that keeps values
 VAULT_KEY_BYTES_MAX = 256
 VAULT_VALUE_BYTES_MAX = 64 * 1024
 VAULT_TTL_MS_MAX = 366 * 24 * 3600 * 1000
@@ -146,6 +178,7 @@ VAULT_LIST_PAGES_MAX = 1000  # that one call of a client reads, one after the ot
 APPLICATION_TEXT_CHARS_MAX = 256
 APPLICATION_METADATA_BYTES_MAX = 16 * 1024
 QUERY_ROWS_MAX = 100  # rows that one question reads
+QUERY_USERS_MAX = 50  # in a page of an answer; the attributes of each have 16 KiB at most
 QUERY_DELEGATIONS_MAX = 50  # in a page of an answer; a scope of 8 KiB grows to 28 KiB when 1e15 is written out
 
 # Tokens of identity providers, and the key sets that verify them.
@@ -157,7 +190,15 @@ TOKEN_METHODS_MAX = 16  # items of amr
 TOKEN_ACTORS_MAX = 8  # in a chain of act (RFC 8693)
 TOKEN_SKEW_MS = 60_000  # a token may be issued, or begin, so far ahead of our clock
 TOKEN_SKEW_MS_MAX = 300_000  # as for events; more would hide a wrong clock
-ISSUER_CHARS_MAX = 1024
+LOGOUT_TOKEN_AGE_MS_MAX = 300_000  # of a logout token since `iat`; providers give it an `exp` two minutes ahead
 KEY_SET_BYTES_MAX = 256 * 1024
 KEY_SET_KEYS_MAX = 64  # in one set; large providers publish about ten
 KEY_ID_CHARS_MAX = 256  # of a kid
+
+# Logins: a token on its way to a bridge, and the bridge's answer.
+LOGIN_MESSAGE_BYTES_MAX = 64 * 1024  # a token of the largest size, sealed, with its keys
+LOGIN_MS = 60_000  # in which a bridge may use a login, counted by the clock of its maker
+LOGIN_AHEAD_MS_MAX = 2 * LOGIN_MS  # a login that ends later, by log time, is refused: its maker's clock is wrong
+LOGIN_NONCE_BYTES = 16
+LOGIN_GROUP_BYTES = 256  # of memory, so that a logout finds a session by its login or its subject
+LOGIN_METHOD_CHARS_MAX = 64  # of one item of amr that stands on the log; a token with more says nothing of its methods

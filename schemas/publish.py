@@ -18,6 +18,8 @@ TOP_LEVEL = (
     "PendingRow", "GrantRow", "DelegationRow", "VaultScopeRow", "VaultRow", "PromptRow", "AttestationChanged",
     "ContextChanged", "DelegationChanged", "PersonRow", "WorkRow", "IdempotencyRow", "RulingRow",
     "AdminRemoval", "RootRotation", "BodyChunk", "EngineDataRow", "ProviderRow",
+    "OfferRow", "PresenceRow",
+    "SealedLogin", "LoginRequested", "LoginAnswered", "LoginAnswer",
 )  # fmt: skip
 
 

@@ -84,6 +84,17 @@ class Reason(ReasonCode):
         "let an administrator trust it: `macaw idp trust`"
     TOKEN_DIGEST = auto(), "a session from an identity provider names the SHA-256 of its token, of 32 bytes", \
         "bring the bridge to this version"
+    LOGIN_PROOF = auto(), "the session has no well-formed proof of its login, or one where no login is", \
+        "let the session's key sign the login, see docs/wire.md 16"
+    LOGIN_EXPIRED = auto(), "the login has ended, or ends more than two minutes ahead of the log's time", \
+        "check the clock of the machine that logs in, then log in anew"
+    LOGIN_METHODS = auto(), "the methods of the login are too many, too long, repeated or not plain", \
+        "let the bridge leave them out: a token that says too much says nothing of its methods"
+    ACTOR_INVALID = auto(), "an actor of the login is not the principal of a provider that the tenant trusts", \
+        "let an administrator trust the provider of the actor, or log in without actors"
+    LOGIN_CHANGED = auto(), "the provider says something else of the principal than when the session was opened", \
+        "log in anew: a session keeps its attributes"
+    LOGIN_FORM = auto(), "the bridge's note on a login is not well formed", "bring the bridge to this version"
     ENGINE_FORM = auto(), "the data of an engine are not well formed, its number is far ahead, or there is no reason", \
         "name at most 64 data, in order, each once and with its SHA-256; give a reason"
     ENGINE_NOT_NEWER = auto(), "the tenant decides by this engine already, or by a later one", \
@@ -102,6 +113,10 @@ class Reason(ReasonCode):
     REGISTRATION_CONFLICT = auto(), "the name stands with another role, operations, spelling or registrar", \
         "choose another name, or revoke the old one"
     RESOURCE_TAKEN = auto(), "another tool offers this resource", "choose another name for the operation"
+    OFFER_KEY = auto(), "the session offered tools with another key before", \
+        "offer tools with the same key, or open another session"
+    OFFER_NOT_ALLOWED = auto(), "the principal's registration does not let its sessions offer this name", \
+        "let an administrator register it with a pattern in `offers`"
     ATTRIBUTE_INVALID = auto(), "an attribute is too long, repeated or misleading, or not the signer's to give", \
         "see the detail for the attribute"
     NO_DECISION_KEY = auto(), "the tenant has no live decision key, and until it has one only root acts count", \
@@ -110,6 +125,8 @@ class Reason(ReasonCode):
     SESSION_TTL = auto(), "the session's life is out of bounds", "ask for 1 ms to 24 h"
     LIMIT_EXCEEDED = auto(), "a limit or a share of it is reached, or the call costs too much work", \
         "see the detail for the limit and when it frees"
+    LIMIT_FORM = auto(), "a limit is unknown, stands twice, or is outside its span", \
+        "`macaw tenant limits` shows each limit with its floor and its cap"
     NOT_SUPPORTED = auto(), "this version cannot honour a field that was set", \
         "leave the field out, or bring the monitor up to date"
     NOT_DEVELOPMENT = auto(), "persons from a file are believed only in development tenants", \
@@ -122,6 +139,8 @@ class Reason(ReasonCode):
     IDEMPOTENCY_CONFLICT = auto(), "the idempotency key stands for another call", "take a new key for a new call"
     IDEMPOTENCY_KEY = auto(), "the idempotency key has a wrong length", "give 1 to 128 bytes"
     MALFORMED_PARAMETERS = auto(), "the parameters are not one strict JSON object", "see the detail for the cause"
+    BODY_REFERENCE = auto(), "a body is named where the tool takes none, or otherwise than the call lists it", \
+        "send values that travel beside the call with this version's client"
     RESOURCE_INVALID = auto(), "the resource's name is not well formed", "write it as `domain:app/operation`"
     RESOURCE_DENIED = auto(), "a policy denies this resource", "ask an administrator, or call another resource"
     RESOURCE_NOT_ALLOWED = auto(), "a policy that applies does not list this resource", \
@@ -152,6 +171,8 @@ class Reason(ReasonCode):
     PARAM_PATTERN = auto(), "a text does not match the pattern that a policy asks for", "give a text in that form"
     PARAM_SIZE = auto(), "a text or a list is longer or shorter than a policy allows", "give one of an allowed length"
     PARAM_UNLISTED = auto(), "the call has a parameter that a policy does not list", "leave the parameter out"
+    BODY_UNSEEN = auto(), "a policy looks at a value that travels beside the call, and cannot see it", \
+        "send it inside the call, or ask an administrator for a policy that does not look at it"
     PARAM_DENIED = auto(), "a parameter holds what a policy forbids, in some spelling", "give another value"
     CONDITION_DENIED = auto(), "a policy forbids the call under a condition that holds, or that cannot be told", \
         "change what the condition asks about"
@@ -186,6 +207,10 @@ class Reason(ReasonCode):
         "sign the very value that the call has"
     TOOL_UNAVAILABLE = auto(), "policies allow the call, but no live tool offers this resource", \
         "start the tool, or register it"
+    PARENT_CALL = auto(), "the call is made within another one that this session does not execute, or not any more", \
+        "call while the tool runs, from the session that runs it"
+    ONLY_WITHIN_CALLS = auto(), "the principal may call only while it executes a call of another", \
+        "call from a tool's function, or let an administrator register the principal anew"
     OUTPUT_TOO_LARGE = auto(), "the record to be written exceeds its limit; its digest stands in its place", \
         "ask for less at once"
     OUTPUT_NOT_JSON = auto(), "the answer holds a value that JSON cannot say, and is not given", \
@@ -219,7 +244,8 @@ class Reason(ReasonCode):
     VAULT_FORM = auto(), "a scope, key, value, life or page of the vault is not well formed", \
         "see the detail for the part"
     VAULT_ABSENT = auto(), "the scope has no such key", "check the name, or write it first"
-    VALUE_TOO_LARGE = auto(), "the value is larger than 64 KiB", "store less under one key"
+    VALUE_TOO_LARGE = auto(), "the value is larger than 64 KiB", \
+        "store less under one key, or send a large value of your own scope with this version's client"
     VERSION_CONFLICT = auto(), "the key changed meanwhile", "read it again; the detail holds its version"
     UNKNOWN_SESSION = auto(), "no such session stands, or it was revoked already", "check its id"
     APPLICATION_EVENT = auto(), "a field of the application's event is not well formed", "see the detail for the field"

@@ -10,8 +10,10 @@ from schemas.events.attributes import Attributes
 from schemas.events.bodies import BodyReference
 from schemas.events.engines import EngineActivated, EngineData
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyOffer, KeyRotated, RootRotated
+from schemas.events.logins import LoginEnded, LoginProof, LoginRefused, SessionRenewed
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolDeclaration, ToolsOffered
 from schemas.events.verdicts import Observed, VerifierVerdict
 from schemas.events.workflow import (
@@ -124,6 +126,9 @@ class SessionOpened:
     token_sha256: bytes | None = None
     login_ref: bytes | None = None
     actors: tuple[str, ...] = ()
+    subject_ref: bytes | None = None
+    methods: tuple[str, ...] = ()
+    login: LoginProof | None = None
 
 
 @record
@@ -230,6 +235,10 @@ Body = (
     | ToolsOffered
     | IdentityProviderTrusted
     | IdentityProviderDistrusted
+    | SessionRenewed
+    | LoginRefused
+    | LoginEnded
+    | LimitsSet
 )
 
 
@@ -297,6 +306,7 @@ class CallPayload:
     parameters: str
     approvals: tuple[SignedEvent, ...] = ()
     session: SignedEvent | None = None
+    renewed: SignedEvent | None = None
 
 
 @record

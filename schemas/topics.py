@@ -90,11 +90,11 @@ INTAKE = Topic(
 )  # fmt: skip
 DECISIONS = Topic(
     name="decisions", holds="one decision a call; payload sealed to the tool", partitions=KEYED_PARTITIONS,
-    append_time=True, writers=("monitor",), readers=("tool", "exporter"),
+    append_time=True, writers=("monitor",), readers=("tool", "exporter", "views"),
 )  # fmt: skip
 RESULTS = Topic(
     name="results", holds="answers to signers; payload sealed to the caller", partitions=KEYED_PARTITIONS,
-    append_time=True, writers=("monitor",), readers=("agent", "tool", "approver", "admin", "exporter"),
+    append_time=True, writers=("monitor",), readers=("agent", "tool", "approver", "admin", "bridge", "exporter"),
 )  # fmt: skip
 AUDIT = Topic(
     name="audit", holds="the hash-chained log", retention_ms=FOR_EVER, append_time=True,
@@ -112,7 +112,22 @@ SESSIONS = Topic(
 )  # fmt: skip
 BODIES = Topic(
     name="bodies", holds="sealed chunks of large bodies", partitions=KEYED_PARTITIONS, retention_ms=DAYS_3,
+    append_time=True,  # readers begin by time, and a sender's own would let it move them, or keep a record for ever
+    uncompressed=True,  # as logins
+    message_bytes_max=limits.BODY_MESSAGE_BYTES_MAX,
     writers=("agent", "tool"), readers=("agent", "tool"),
+)  # fmt: skip
+LOGINS = Topic(
+    name="logins", holds="logins, each sealed to one bridge", retention_ms=HOUR, segment_ms=HOUR,
+    uncompressed=True,  # or one record of any client, inflated beyond what a bridge reads, would stop every login
+    message_bytes_max=limits.LOGIN_MESSAGE_BYTES_MAX,
+    writers=("agent", "tool", "approver", "admin"), readers=("bridge",),
+)  # fmt: skip
+LOGIN_ANSWERS = Topic(
+    name="login-answers", holds="a bridge's answers, each sealed to the session that was asked for",
+    partitions=KEYED_PARTITIONS, retention_ms=HOUR, segment_ms=HOUR, uncompressed=True,
+    message_bytes_max=limits.LOGIN_MESSAGE_BYTES_MAX,
+    writers=("bridge",), readers=("agent", "tool", "approver", "admin"),
 )  # fmt: skip
 STATE = Topic(
     name="state", holds="changelog of the fold's tables: a cache, never evidence", retention_ms=FOR_EVER,
@@ -149,7 +164,19 @@ OPS_ATTESTATIONS_CHANGELOG, OPS_CONTEXT_CHANGELOG, OPS_DELEGATIONS_CHANGELOG = (
     for source in (OPS_ATTESTATIONS, OPS_CONTEXT, OPS_DELEGATIONS)
 )
 
-TENANT_TOPICS = (INTAKE, DECISIONS, RESULTS, AUDIT, REGISTRY, SESSIONS, BODIES, STATE, DEAD_LETTERS)
+TENANT_TOPICS = (
+    INTAKE,
+    DECISIONS,
+    RESULTS,
+    AUDIT,
+    REGISTRY,
+    SESSIONS,
+    BODIES,
+    LOGINS,
+    LOGIN_ANSWERS,
+    STATE,
+    DEAD_LETTERS,
+)
 OPS_TOPICS = (
     OPS_SESSIONS,
     OPS_SESSIONS_CHANGELOG,

@@ -60,6 +60,7 @@ class Role(Word):
     """The role of a key or a session; it bounds the events that the key may sign (`processors/intake/authority.py`)."""
 
     ROOT = "root"
+    ORGANISATION = "organisation"  # of the key that the founding event names; it signs `org:` policies alone
     ADMIN = "admin"
     MONITOR = "monitor"
     ENROLMENT = "enrolment"
@@ -70,6 +71,7 @@ class Role(Word):
     SERVICE = "service"
     TOOL = "tool"
     SESSION = "session"  # of a session's own key
+    OFFER = "offer"  # of the key with which a session's instance reports the calls to its tools
     USER = "user"  # of a session that a bridge opened for a person
 
 
@@ -105,6 +107,7 @@ class SessionKind(Word):
     """The first part of a key on the sessions topic, `kind/hex`, with a session id in hex."""
 
     SESSION = "session"
+    RENEWED = "renewed"
     ENDED = "ended"
 
 

@@ -6,10 +6,10 @@ front of it that ends TLS, and must know the proxy's `https` URL, because it doe
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
+from producers.home.addresses import is_loopback_host
 from schemas.errors import InputError
 
 LOOPBACK = "127.0.0.1"
@@ -56,7 +56,7 @@ def check_listen(host: str, url: str | None) -> None:
     """Raise AddressError as `address_of` would, before there is a port."""
     if url is not None:
         _name(url)
-    elif not _is_loopback(host):
+    elif not is_loopback_host(host):
         raise AddressError(
             f"host {host} is not loopback, so a token would travel in the clear: put a proxy that ends TLS before this "
             "server and give the proxy's address with --url https://…"
@@ -72,10 +72,3 @@ def _name(url: str) -> str:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host.lower()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

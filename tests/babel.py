@@ -119,6 +119,9 @@ class Babel(Workflow):
         """Return a value of a type, for a member of a name."""
         dice = self.dice
         fits = name in FITTING and (name == "attributes" or not (isinstance(kind, str) and kind in CLASSES))
+        if fits and (kind[-1] if isinstance(kind, list) else kind) in ("int", "long"):
+            # A limit of a tenant has a number as its `value`, others have texts.
+            fits = isinstance(FITTING[name][0], int)
         if fits and dice.random() < 0.8:
             if isinstance(kind, dict) and isinstance(FITTING[name][0], str):
                 return (dice.choice(FITTING[name]),)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 from processors.effects import Output
 from processors.intake.identify import Received
+from processors.proof import signing
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import SigningKey
 from producers.home.keys import KeyPair
@@ -17,8 +18,18 @@ from schemas import codec, topics
 from schemas.changes import SessionChanged
 from schemas.events.attributes import NONE, Attributes
 from schemas.events.keys import AdminAddition, AdminRemoval, RootRotation
+from schemas.events.logins import LoginProof
 from schemas.events.tools import ToolDeclaration
-from schemas.records import AuditEntry, DeadLetter, Decision, EnrolmentGrant, InvocationRequested, Prompt, Result
+from schemas.records import (
+    AuditEntry,
+    DeadLetter,
+    Decision,
+    EnrolmentGrant,
+    InvocationRequested,
+    Prompt,
+    Result,
+    SessionOpened,
+)
 
 
 def noise(*words: object) -> bytes:
@@ -95,6 +106,19 @@ class Folded:
         (output,) = self.of(topics.DECISIONS)
         assert output.leaf is not None
         return output.leaf
+
+
+def logged_in(
+    opening: SessionOpened, *, keys: KeyPair, genesis: bytes, bridge: bytes, nonce: bytes, expires_at: int, **what: Any
+) -> SessionOpened:
+    """Return the opening of a session with the proof of its login, signed by `keys`."""
+    offer = opening.key
+    said = {"ed25519": offer.ed25519, "x25519": offer.x25519, "nonce": nonce, "expires_at": expires_at, **what}
+    return replace(
+        opening,
+        key=replace(offer, possession=keys.signing.sign(signing.login_bytes(genesis, bridge, **said))),
+        login=LoginProof(nonce=nonce, expires_at=expires_at),
+    )
 
 
 def tool(resource: str, *, timeout_ms: int = 5_000, idempotent: bool = False) -> ToolDeclaration:

@@ -1,5 +1,6 @@
 """One broker for each process of the run, started by the first test that asks, and named at the end."""
 
+import logging
 import os
 import secrets
 from collections import Counter
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from macaw.cli.terminal.output import OWN_PACKAGES
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import tune_collector
+from tests import secrets_seen
 from tests.docker_broker import choose_test_broker
-from tests.optional import skip_without, wants
+from tests.optional import skip_without, skip_without_provider, wants
 from tests.secret_service import missing_programs, secret_service
 from tests.softhsm import SoftHSM, find_softhsm
 
@@ -35,6 +38,8 @@ USE = pytest.StashKey[BrokerUse]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[USE] = BrokerUse()
+    secrets_seen.watch()
+    config.pluginmanager.register(secrets_seen.SecretsWatch())
     # One process runs thousands of tests and keeps what they imported: looking at all of that again and again made
     # some of them take minutes. As a monitor does it, then.
     tune_collector()
@@ -61,6 +66,16 @@ def _real_broker(request: pytest.FixtureRequest) -> None:
     if not info.is_real:
         request.config.stash[USE].skips += 1
         pytest.skip(f"needs Apache Kafka: {why}")
+
+
+@pytest.fixture(autouse=True)
+def _log_levels() -> Iterator[None]:
+    """A command that runs in this process sets log levels as for its own process: they end with its test."""
+    ours = [logging.getLogger(name) for name in OWN_PACKAGES]
+    levels = [one.level for one in ours]
+    yield
+    for one, level in zip(ours, levels, strict=True):
+        one.setLevel(level)
 
 
 @pytest.fixture
@@ -98,6 +113,19 @@ def keyring_service(
         keyring.set_keyring(Keyring())  # the library looks once for a process
         yield found
         keyring.set_keyring(before)
+
+
+@pytest.fixture(scope="session")
+def keycloak_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Keycloak for all processes of the run; the test is skipped where it cannot be had."""
+    from tests.identity_providers.keycloak import shared_server
+    from tests.identity_providers.keycloak_home import choose_home, why_no_keycloak
+
+    if why := why_no_keycloak(choose_home()):
+        skip_without_provider("Keycloak", why)
+    mine = tmp_path_factory.getbasetemp()
+    with shared_server(mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) as server:
+        yield server
 
 
 @pytest.hookimpl(trylast=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("schemas", "processors", "producers", "streams", "macaw")
+PACKAGES = ("schemas", "processors", "producers", "streams", "macaw", "macaw_client", "macaw_agent")
 
 Arrows = Mapping[str, set[str]]
 

@@ -91,10 +91,12 @@ def monitoring(broker: BrokerInfo, home: Home, tenants: Sequence[str]) -> Iterat
 
 
 @contextmanager
-def installed(broker: BrokerInfo, base: Path, tenant: str, *, development: bool = False) -> Iterator[Installation]:
+def installed(
+    broker: BrokerInfo, base: Path, tenant: str, *, development: bool = False, **founding: Any
+) -> Iterator[Installation]:
     """Found a tenant and monitor it until the block ends."""
     home = Home.create(base, {"bootstrap": broker.bootstrap, "deployment": "test"})
-    folder = create_tenant(home, tenant, development=development)
+    folder = create_tenant(home, tenant, development=development, **founding)
     home = Home.open(base)
     with monitoring(broker, home, [tenant]):
         assert register_enrolment(home, folder) is not None

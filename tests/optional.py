@@ -5,16 +5,26 @@ A test that needs Apache Kafka is not among them: the gate has a broker, and fai
 
 from __future__ import annotations
 
+import os
 from typing import NoReturn
 
 import pytest
 
 OPTIONAL = "not installed here: "
+REQUIRE_PROVIDERS = "MACAW_REQUIRE_REAL_PROVIDERS"
+"""With 1, as in the gate, a test that needs a real identity provider fails where it would be skipped."""
 
 
 def skip_without(what: str, how: str) -> NoReturn:
     """Skip the test for want of `what`; `how` is the command or the page that installs it."""
     pytest.skip(f"{OPTIONAL}{what} ({how})")
+
+
+def skip_without_provider(what: str, how: str) -> NoReturn:
+    """Skip the test for want of an identity provider, or fail it where all of them are required."""
+    if os.environ.get(REQUIRE_PROVIDERS) == "1":
+        pytest.fail(f"{REQUIRE_PROVIDERS}=1, but there is no {what} ({how})", pytrace=False)
+    skip_without(what, how)
 
 
 def wants(reports: list[pytest.TestReport]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from producers.home.keys import KeyPair
@@ -10,8 +11,18 @@ from producers.home.keystores.stores import KeyStores
 
 PASSPHRASE = "a horse of the correct kind"
 PAIR = KeyPair.generate()
-TEXT = pem.written(PAIR, PASSPHRASE)  # once: it takes half a second, which is its purpose
-OTHER_TEXT = pem.written(KeyPair.generate(), PASSPHRASE)
+
+
+@cache
+def encrypted() -> bytes:
+    """Return the file of `PAIR`, made when the first test asks: not by each process that only collects tests."""
+    return pem.written(PAIR, PASSPHRASE)
+
+
+@cache
+def other_encrypted() -> bytes:
+    """Return the file of another pair under the same passphrase."""
+    return pem.written(KeyPair.generate(), PASSPHRASE)
 
 
 def secret(path: Path, text: str = PASSPHRASE, mode: int = 0o600) -> Path:
@@ -27,6 +38,6 @@ def stores(folder: Path, **section: object) -> KeyStores:
 def kept(folder: Path) -> Path:
     """Return the file of a pair under the passphrase."""
     path = folder / "a.key"
-    path.write_bytes(TEXT)
+    path.write_bytes(encrypted())
     path.chmod(0o600)
     return path

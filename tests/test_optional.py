@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.optional import OPTIONAL, skip_without, wants
+from tests.optional import OPTIONAL, REQUIRE_PROVIDERS, skip_without, skip_without_provider, wants
 
 
 def report(reason: str) -> pytest.TestReport:
@@ -17,3 +17,14 @@ def test_only_what_is_named_so_is_optional():
     assert wants([report(str(skipped.value)), report("needs Apache Kafka: fencing")]) == [
         "SoftHSM (apt-get install softhsm2)"
     ]
+
+
+def test_a_provider_is_optional_until_it_is_required(monkeypatch: pytest.MonkeyPatch):
+    """The gate requires all of them, so there the same test fails."""
+    monkeypatch.delenv(REQUIRE_PROVIDERS, raising=False)
+    with pytest.raises(pytest.skip.Exception, match=f"{OPTIONAL}Keycloak"):
+        skip_without_provider("Keycloak", "install Java")
+
+    monkeypatch.setenv(REQUIRE_PROVIDERS, "1")
+    with pytest.raises(pytest.fail.Exception, match="no Keycloak \\(install Java\\)"):
+        skip_without_provider("Keycloak", "install Java")

@@ -16,7 +16,8 @@ HOME = "schemas/words.py"
 OTHER_MEANINGS = {
     ("bench/tenant.py", "approved"): "a tag in the parameters of a sample call",
     ("macaw/cli/context.py", "set"): "the name of a command",
-    ("macaw/cli/dev.py", "open"): "the name of a command",
+    ("macaw/cli/tenant_overview.py", "set"): "the name of a command",
+    ("macaw/cli/identity/dev.py", "open"): "the name of a command",
     ("examples/demo/show.py", "refused"): "the head of a column",
     ("macaw/policies/case_files.py", "set"): "a member of a case file",
     ("macaw/policies/files.py", "refused"): "a sentence about a policy document",

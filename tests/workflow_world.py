@@ -35,7 +35,7 @@ ANYTHING = {"resources": ["**"]}
 
 
 def declared(
-    resource: str, *, attests: Sequence[str] = (), prompts: Sequence[str] = (), timeout_ms: int = 5_000
+    resource: str, *, attests: Sequence[str] = (), prompts: Sequence[str] = (), timeout_ms: int = 5_000, **more: Any
 ) -> Any:
     """Return the declaration of one operation, with what it attests and which parameters are prompts."""
     plain = tool(resource, timeout_ms=timeout_ms)
@@ -46,6 +46,7 @@ def declared(
         idempotent=False,
         attests=tuple(attests),
         prompts=tuple(prompts),
+        **more,
     )
 
 
@@ -72,7 +73,7 @@ class Workflow(World):
         world.bank = world.register("tool", "bank", tools=(declared(PAY), declared("tool:bank/refund")))
         desk = (
             declared(CHECK, attests=("checked", "checked.*", "shared")),
-            declared(MAIL, attests=("mailed", "shared"), prompts=("prompt",)),
+            declared(MAIL, attests=("mailed", "shared"), prompts=("prompt",), body_paths=("body",)),
         )
         world.desk = world.register("tool", "desk", tools=desk)
         world.agent = world.register("agent", "bot")

@@ -20,8 +20,9 @@ from processors.intake.identify import Received
 from processors.proof import signing
 from processors.proof.authoring import uuid7
 from processors.proof.signing import KID_HEADER, PROOF_HEADER, Place, VerifiedHeads
+from processors.state.bounds import TenantLimits
 from processors.state.engines import Engines
-from processors.state.tables import Tables, TenantLimits
+from processors.state.tables import Tables
 from processors.step import step
 from producers.home.keys import KeyPair
 from schemas import codec, topics
@@ -36,6 +37,7 @@ from schemas.events.keys import (
     RootRotation,
     RootSignature,
 )
+from schemas.limits import LOGIN_MS
 from schemas.records import (
     AuditEntry,
     Body,
@@ -50,7 +52,7 @@ from schemas.records import (
     SessionOpened,
     TenantFounded,
 )
-from tests.builders import Actor, Draft, Folded, act_bytes, grant, invocation, keys_of, noise, tool
+from tests.builders import Actor, Draft, Folded, act_bytes, grant, invocation, keys_of, logged_in, noise, tool
 
 START_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
@@ -83,6 +85,7 @@ class World:
         self.roots = [Actor("root", "root", keys_of(name, "root", i)) for i in range(root_count)]
         self.admin = Actor("admin", "admin", keys_of(name, "admin"))
         self.monitor = Actor("monitor", "monitor", keys_of(name, "monitor"))
+        self.organisation = Actor("organisation", "organisation", keys_of(name, "organisation"))
         self._drawn, self._seq = 0, dict[bytes, int]()
         self.founding = TenantFounded(
             **{
@@ -274,6 +277,18 @@ class World:
         }
         return SessionOpened(**fields)
 
+    def provided_session(
+        self, name: str, bridge: Actor, *, keys: KeyPair, login: dict[str, Any] | None = None, **body: Any
+    ) -> SessionOpened:
+        """Return a session opening for a principal of a provider, with the proof of its login.
+
+        `login` replaces what the session's key signs, and `body` what the event says.
+        """
+        opening = self.person_session(name, keys=keys, **{"token_sha256": bytes(32), **body})
+        signed: dict[str, Any] = {"bridge": bridge.kid, "token_sha256": opening.token_sha256 or b"", "keys": keys}
+        signed |= {"genesis": self.genesis, "nonce": bytes(16), "expires_at": self.now + LOGIN_MS, **(login or {})}
+        return logged_in(opening, **signed)
+
     def open_session(self, actor: Actor, *, keys: KeyPair | None = None, ttl_ms: int = HOUR_MS) -> Actor:
         """Open a session of an agent or service and return it."""
         given = keys or keys_of(self.name, "session", self.draw())
@@ -380,21 +395,3 @@ class Office:
     def call(self, parameters: Any = None, **tampering: Any) -> Folded:
         """Let the agent call the tool."""
         return self.world.call(self.session, self.resource, parameters, **tampering)
-
-
-class Cast:
-    """A tenant with one actor of every role."""
-
-    def __init__(self, name: str = "cast", **how: Any) -> None:
-        self.world = World.founded(name, **how)
-        world = self.world
-        self.actors = {
-            "root": world.roots[0],
-            "admin": world.admin,
-            "monitor": world.monitor,
-            **{
-                role: world.register(role, f"the-{role}")
-                for role in ("enrolment", "bridge", "approver", "attester", "agent", "service", "tool")
-            },
-        }
-        self.actors["session"] = world.open_session(self.actors["agent"])

@@ -50,25 +50,30 @@ def installation(base: Path) -> Iterator[Home]:
     with EmbeddedBroker(base / "broker") as broker:
         config = {"bootstrap": broker.info.bootstrap, "broker_kind": "embedded", "deployment": "demo"}
         home = Home.create(base, config)
-        processes = [_start(base, name) for name in ("monitor", "views")]
-        try:
+        with started(base, "monitor"), started(base, "views"):
             yield home
-        finally:
-            for process in reversed(processes):
-                process.terminate()
-            for process in processes:
-                try:
-                    process.wait(15)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
 
 
-def _start(base: Path, name: str) -> subprocess.Popen[bytes]:
-    log = (base / f"{name}.log").open("wb")
+@contextmanager
+def started(base: Path, *command: str) -> Iterator[None]:
+    """Run a process of the installation for the length of a block; its log is NAME.log in `base`."""
+    process = _start(base, command)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _start(base: Path, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    log = (base / f"{command[0]}.log").open("wb")
     with log:
         return subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "macaw.cli", name],
+            [sys.executable, "-m", "macaw.cli", *command],
             env={**os.environ, "MACAW_HOME": str(base)},
             stdout=log,
             stderr=subprocess.STDOUT,

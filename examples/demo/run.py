@@ -17,8 +17,8 @@ from examples.demo.checks import Checks, check_evidence
 from examples.demo.installation import EXAMPLES, TENANTS, Running, open_tenant, views_address
 from examples.demo.play import Played, play_task
 from examples.demo.score import Outcome, Scoreboard, Task, load_assignments, load_tasks, score
+from producers.client.views_client import fetch_sessions
 from producers.home.home import Home
-from producers.views_client import fetch_sessions
 
 GOALS_SHARE_MIN = 0.75
 RECENT = 10

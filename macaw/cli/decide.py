@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from streams.authzen.questions import Question
     from streams.authzen.standing import Snapshot
 
-NAME = "decide"
-
 
 def command(
     *,

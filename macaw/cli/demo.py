@@ -6,9 +6,6 @@ import typer
 
 from macaw.cli.terminal.status import USAGE
 
-NAME = "demo"
-CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
-
 
 def command(_: typer.Context) -> None:
     """Point to the demos: `make demo` and `make demo-workflow` in a checkout of the project."""

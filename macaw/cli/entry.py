@@ -17,8 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. `MACAW_DEBUG=1` shows tracebacks too."""
     from macaw.cli.app import build_app
 
+    first = next(iter(sys.argv[1:] if argv is None else argv), "")
     try:
-        status = build_app()(args=argv, prog_name="macaw", standalone_mode=False)
+        status = build_app(first)(args=argv, prog_name="macaw", standalone_mode=False)
         with writing():
             sys.stdout.flush()
     except KeyboardInterrupt:

@@ -11,7 +11,6 @@ from macaw.cli.terminal.options import OptionsError, Tenant
 if TYPE_CHECKING:
     from producers.client import Asking, Client, WaitingCall
 
-NAME = "invoke"
 
 Timeout = Annotated[
     float,

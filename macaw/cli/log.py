@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from schemas.topics import Topic
     from streams.history.topics import TopicReader
 
-NAME = "log"
-
 
 def command(
     topic: Annotated[

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from producers.home.home import Home
 
-NAME = "monitor"
 
 TOPICS_SECONDS = 0.5  # the age that the list of tenants may have, on a broker without groups
 METADATA_SECONDS = 5.0

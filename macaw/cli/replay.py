@@ -12,8 +12,6 @@ import typer
 from macaw.cli.terminal.options import AsJson, Tenant
 from macaw.cli.terminal.status import DONE, FAILED
 
-NAME = "replay"
-
 
 def command(
     *,

@@ -1,17 +1,21 @@
-"""`macaw tenant`: found a tenant, list the tenants of this installation, renew an enrolment key."""
+"""`macaw tenant`: found a tenant, list tenants, show their users, set their limits, renew an enrolment key."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from macaw.cli import tenant_overview
 from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from producers.home.home import Home
 
-app = typer.Typer(help="Found and list tenants, and renew their enrolment keys.")
+app = typer.Typer(help="Found and list tenants, show their users, set their limits, and renew their enrolment keys.")
+app.add_typer(tenant_overview.limits_app, name="limits")
+app.command("users")(tenant_overview.users)
 
 MONITOR_SECONDS = 3.0  # a monitor on Apache Kafka finds a new tenant within five seconds, so it may answer later
 
@@ -30,13 +34,29 @@ def create(
     threshold: Annotated[
         int, typer.Option("--threshold", help="The root keys that must sign an act together.", min=1, max=16)
     ] = 1,
+    organisation_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--organisation-key",
+            help="The key of an organisation above the tenant: its file, or one with its public key in hex.",
+            metavar="FILE",
+        ),
+    ] = None,
+    new_organisation_key: Annotated[
+        bool, typer.Option("--new-organisation-key", help="Make the key of an organisation above the tenant.")
+    ] = False,
 ) -> None:
     """Found a tenant: its keys, its topics, and the first event of its log."""
     from macaw.cli.terminal.output import say, show
     from macaw.cli.terminal.places import require_broker
     from macaw.installation.locking import update_config
-    from macaw.installation.tenancy import create_tenant, register_enrolment
+    from macaw.installation.organisation import public_key_in
+    from macaw.installation.tenancy import NEW, create_tenant, register_enrolment
 
+    if new_organisation_key and organisation_key is not None:
+        raise typer.BadParameter(
+            "a tenant has one organisation: give a key, or have one made", param_hint="--organisation-key"
+        )
     home = _home()
     if threshold > roots:
         raise typer.BadParameter(f"{threshold} of {roots} keys cannot sign", param_hint="--threshold")
@@ -44,13 +64,21 @@ def create(
         home = update_config(home.path.parent, {"replication": str(replication)})
     require_broker(home)
     folder = create_tenant(
-        home, name, development=development, replication=home.replication, roots=roots, threshold=threshold
+        home,
+        name,
+        development=development,
+        replication=home.replication,
+        roots=roots,
+        threshold=threshold,
+        organisation=NEW if new_organisation_key else public_key_in(home.tenant(name), organisation_key),
     )
     show(folder.genesis.hex())
     say(f"tenant {name} is founded, and every event signed in it names the genesis above")
     say(f"its keys are in {folder.path}, readable by you alone: admin.key publishes policies, registers and revokes,")
     say("enrol.key registers agents without roles, monitor.key signs decisions; root keys name administrators")
     say("move root*.key off this machine, and next-root*.key, the way back if root keys are lost, to yet other places")
+    if new_organisation_key:
+        say("organisation.key signs policies above the tenant: move it to the organisation; organisation.pub is public")
     if register_enrolment(home, folder, seconds=MONITOR_SECONDS) is None:
         say(f"no monitor has answered within {MONITOR_SECONDS:g} s: enrol.key takes effect as soon as one does")
         say("a monitor that runs finds a new tenant within seconds; where none runs, start `macaw up`")

@@ -1,4 +1,4 @@
-"""`macaw up`: everything on one machine: a broker, a monitor, the views and the archive, under one supervisor."""
+"""`macaw up`: everything on one machine: broker, monitor, bridge, views and archive, under one supervisor."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from macaw.cli.terminal.stopping import Stopping
     from producers.home.home import Home
     from streams.local.choose import Broker
     from streams.local.supervisor import Child
-
-NAME = "up"
 
 
 class BrokerChoice(enum.StrEnum):
@@ -40,7 +39,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Start broker, monitor, views and archive, and stay until Ctrl-C.
+    """Start broker, monitor, bridge, views and archive, and stay until Ctrl-C.
 
     Everything is kept in $MACAW_HOME, else in the working directory. A folder with tenants stays with its broker.
     """
@@ -105,12 +104,17 @@ def _configure(base: Path, found: dict[str, str]) -> Home:
 
 
 def _supervise(home: Home, stopping: Stopping) -> None:
-    """Run monitor, views and archive until asked to stop. Raises GaveUpError."""
+    """Run monitor, bridge, views and archive until asked to stop. Raises GaveUpError."""
     from macaw.cli.terminal.output import plain, say
     from streams.local.supervisor import Supervisor
 
     supervisor = Supervisor(
-        [_child(home, "monitor"), _child(home, "views"), *_archiving(home)],
+        [
+            _child(home, "monitor"),
+            _child(home, "bridge", "run", *logout_options(home.config)),
+            _child(home, "views"),
+            *_archiving(home),
+        ],
         say=say,
         forward=lambda name, line: say(f"{name}: {plain(line)}"),
     )
@@ -119,6 +123,14 @@ def _supervise(home: Home, stopping: Stopping) -> None:
         return
     say("Ctrl-C stops everything; in another terminal: `macaw tenant create NAME`")
     supervisor.run()
+
+
+def logout_options(config: Mapping[str, str]) -> list[str]:
+    """Return the options of the bridge's endpoint for logouts as config.json has them; none without `logout_port`."""
+    options = {"logout_port": "--logout-port", "logout_host": "--host", "logout_url": "--url"}
+    if "logout_port" not in config:
+        return []
+    return [f"{option}={config[name]}" for name, option in options.items() if name in config]
 
 
 def _archiving(home: Home) -> list[Child]:

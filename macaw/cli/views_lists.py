@@ -105,7 +105,7 @@ def _list(
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.output import show_json, show_table
     from macaw.cli.terminal.places import open_tenant
-    from producers.views_client import fetch_rows
+    from producers.client.views_client import fetch_rows
 
     home, folder = open_tenant(tenant)
     address = home.config.get("views")

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from macaw.installation.key_names import ORGANISATION
 from processors.identity.keys import is_live
 from producers.home.clock import clock_ms
 from producers.home.files import create_private, read_file
@@ -33,9 +34,13 @@ class AdminKey(NamedTuple):
 
 
 def make_offer(folder: TenantHome, name: str, path: Path) -> KeyOffer:
-    """Offer the key in `path` for an administrator, a new one if the file is not there yet. Raises KeyAccessError."""
-    key = folder.keys.load(path) if path.exists() else folder.keys.create(path, Role.ADMIN)
-    return key.offer(Role.ADMIN, name, folder.genesis)
+    """Offer the key in `path` for an administrator, a new one if the file is not there yet. Raises KeyAccessError.
+
+    Under the name of the organisation it is a key of that.
+    """
+    role = Role.ORGANISATION if name == ORGANISATION else Role.ADMIN
+    key = folder.keys.load(path) if path.exists() else folder.keys.create(path, role)
+    return key.offer(role, name, folder.genesis)
 
 
 def save_offer(offer: KeyOffer, folder: TenantHome, path: Path) -> None:

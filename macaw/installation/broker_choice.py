@@ -61,7 +61,7 @@ def start_broker(base: Path, named: BrokerKind | None, *, discard: bool, say: Ca
         port = _port(home)
     try:
         return choose_broker(
-            folder, kinds=kinds, environ=environ, port=port, discard=discard, security=security, say=say
+            folder, kinds=kinds, environ=environ, port=port, discard=discard, stays_up=True, security=security, say=say
         )
     except BrokerUnavailableError as exc:
         if made_with not in kinds:

@@ -53,7 +53,7 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
     session = folder.keys.create(
         new, "session"
     )  # kept before it is opened: the key of an earlier session is kept until this one is safe
-    with Connection(home, folder, _bridge(home, folder), BRIDGE) as connection:
+    with bridge_connection(home, folder) as connection:
         connection.open_session(
             session,
             principal_id=f"{PERSON_PREFIX}{name}",
@@ -62,6 +62,11 @@ def open_person_session(home: Home, folder: TenantHome, name: str, attributes: A
             issuer=DEVELOPMENT_ISSUER,
         )
     return folder.keys.replace(new, path)
+
+
+def bridge_connection(home: Home, folder: TenantHome) -> Connection:
+    """Connect as this installation's bridge, which opens any number of sessions. Raises as `open_person_session`."""
+    return Connection(home, folder, _bridge(home, folder), BRIDGE)
 
 
 def _bridge(home: Home, folder: TenantHome) -> KeyPair:

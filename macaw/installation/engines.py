@@ -145,7 +145,7 @@ def live_programs(tables: Tables) -> Mapping[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     for name, principal in sorted(tables.principals.rows.items()):
         count = sum(1 for _ in live_keys(tables, name.decode()))
-        if count and principal.role not in {"root", "admin"}:
+        if count and principal.role not in {"root", "organisation", "admin"}:
             found.setdefault(principal.role, Counter())[name.decode()] = count
     return found
 

@@ -12,8 +12,9 @@ from producers.home.home import TenantHome
 from schemas.errors import InputError
 
 ROOT: Final = "root"
+ORGANISATION: Final = "organisation"
 NEXT: Final = "next-root"
-FOUNDED: Final = (ROOT, NEXT, "admin", "monitor", "enrol")
+FOUNDED: Final = (ROOT, NEXT, ORGANISATION, "admin", "monitor", "enrol")
 _ROOTS: Final = re.compile(r"(next-)?root(\.[0-9a-f]{1,16})?")
 KINDS: Final = ("admin", "agent", "tool", "approver", "attester", "enrolment", "bridge", "session")
 

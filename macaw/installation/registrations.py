@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
 
 from macaw.installation.tenancy import admin_connection
 from processors.identity.attributes import attributes_from
+from processors.proof.signing import kid_of
 from producers.client.inputs import digest_of
 from producers.home.home import Home, TenantHome
 from producers.home.keys import KeyPair
 from producers.kafka.connection import Connection
+from producers.kafka.followed_topic import FollowedTopic
+from producers.kafka.outcomes import RefusedError
 from producers.kafka.registering import register_key
+from schemas import codec
 from schemas.events.workflow import AttestationSet
-from schemas.records import Attestation, SessionRevoked
+from schemas.reasons import Reason
+from schemas.records import Attestation, Event, SessionOpened, SessionRevoked
+from schemas.topics import SESSIONS
+from schemas.words import SessionKind
 
 
 def register_with_admin(
@@ -33,6 +42,59 @@ def revoke_session(home: Home, folder: TenantHome, session_id: bytes, *, reason:
     """End a session with the admin key. Raises RefusedError UNKNOWN_SESSION."""
     with admin_connection(home, folder) as connection:
         connection.ask(SessionRevoked(session=session_id, reason=reason))
+
+
+def revoke_sessions_of(home: Home, folder: TenantHome, name: str, *, reason: str) -> list[bytes]:
+    """End every session of a principal with the admin key, one event each, and return the ids of those that it ended.
+
+    Sessions that are over, but whose rows still stand, are revoked as well: their delegations end. It looks again until
+    no session is left that it has not tried, so one that is opened meanwhile ends too.
+
+    Raises:
+        RefusedError: the log refused it.
+        RegistryError: the sessions cannot be read.
+    """
+    revoked, tried = [], set[bytes]()
+    with admin_connection(home, folder) as connection, closing(_SessionsOf(home, folder, name)) as standing:
+        while left := standing.now() - tried:
+            for session_id in sorted(left):
+                tried.add(session_id)
+                try:
+                    connection.ask(SessionRevoked(session=session_id, reason=reason))
+                except RefusedError as exc:
+                    if exc.reason != Reason.UNKNOWN_SESSION:  # revoked already, or its row has left
+                        raise
+                else:
+                    revoked.append(session_id)
+    return revoked
+
+
+class _SessionsOf:
+    """The sessions of one principal whose rows stand, by the topic of sessions."""
+
+    def __init__(self, home: Home, folder: TenantHome, name: str) -> None:
+        self._name, self._standing = name, set[bytes]()
+        self._topic = FollowedTopic(home.bootstrap, SESSIONS, folder.tenant, self._fold, home.security)
+        self.close = self._topic.close
+
+    def now(self) -> set[bytes]:
+        """Return the ids of the sessions, as far as the log has come. Raises RegistryError."""
+        self._topic.refresh()
+        return set(self._standing)
+
+    def _fold(self, message: Any) -> None:
+        kind, _, name = (message.key() or b"").decode(errors="backslashreplace").partition("/")
+        if kind != SessionKind.SESSION:
+            return
+        if message.value() is None:
+            self._standing -= {one for one in self._standing if one.hex() == name}
+            return
+        try:
+            event = codec.decode_as(Event, message.value())
+        except codec.SchemaError:
+            return  # the monitor writes no such record; the log refuses to revoke what it did not open
+        if isinstance(event.body, SessionOpened) and event.body.principal_id == self._name:
+            self._standing.add(kid_of(event.body.key.ed25519))
 
 
 def attest_as(home: Home, folder: TenantHome, name: str, session: str, said: Attestation) -> None:

@@ -37,6 +37,11 @@ def _found(folder: TenantHome, registry: RegistryView, digits: str) -> tuple[byt
         )
     [kid] = found
     row = rows[kid]
+    if row.role == Role.ORGANISATION:
+        raise HomeError(
+            f"{kid.hex()[:16]} is the key of the organisation above this tenant: it ends itself with `macaw "
+            "organisation revoke`, or the root keys end it with `macaw admin remove organisation`"
+        )
     if row.role in {Role.ROOT, Role.ADMIN}:
         raise HomeError(
             f"{kid.hex()[:16]} is a key of the role {row.role}: the root keys end it, see `macaw admin remove` and "

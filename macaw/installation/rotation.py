@@ -14,7 +14,6 @@ The successor of another key lies in `NAME.key.new` meanwhile. Worker machines t
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +21,12 @@ from macaw.installation.archives import archive_of
 from macaw.installation.decision_keys import kids_here, live_on
 from macaw.installation.tenancy import admin_connection
 from processors.identity.rotation import ROTATED_BY_ADMIN
-from processors.proof.sealing import SealingKey
 from producers.home.home import Home, HomeError, TenantHome
 from producers.home.keys import KeyPair
 from producers.home.keystores.stores import NEW
-from producers.kafka.connection import CONTROL_SECONDS, Connection
-from producers.kafka.outcomes import NoAnswerError, RefusedError
+from producers.kafka import sealing_rotation
+from producers.kafka.connection import Connection
+from producers.kafka.outcomes import RefusedError
 from producers.kafka.registering import FIRST_ADMIN
 from producers.kafka.registry_view import RegistryView
 from schemas.errors import StoppedError
@@ -38,8 +37,6 @@ from schemas.rows import KeyRow
 from schemas.topics import AUDIT, INTAKE
 from schemas.words import Role
 from streams.history.kept_log import kept_log
-
-OVERTAKEN_SECONDS = (3.0, 6.0)  # after each a rotation that was not answered is published once more
 
 
 class Rotated(NamedTuple):
@@ -155,52 +152,15 @@ def prepare_monitor(folder: TenantHome) -> Path:
 
 
 def rotate_sealing(home: Home, folder: TenantHome, path: Path, *, reason: str) -> Rotated:
-    """Replace the half of a key that opens payloads, with that key; the half before is kept for a day.
+    """Replace the half of a key that opens payloads, with that key itself.
 
-    A running host or client finds the new half by itself. The key's kid stays the same.
-
-    Raises:
-        RefusedError: the log refused it; the new half is discarded.
-        KeyStaysError: the key lies on a token.
-        HomeError: the key is not registered.
+    Raises as `producers.kafka.sealing_rotation.rotate_sealing`, and HomeError: the key is not registered.
     """
-    keys, pair = folder.keys, folder.keys.load(path)
-    new = path.with_name(path.name + NEW)
+    pair = folder.keys.load(path)
     with Connection.registered(home, folder, pair, pair.kid.hex()) as connection:
-        row = _row(connection.registry, pair.kid, path)
-        if not new.exists():
-            fresh = KeyPair(pair.signing, SealingKey.from_secret(os.urandom(32)))
-            keys.put(new, fresh, keys.facts(path).store)
-        fresh = keys.load(new)
-        if row.x25519 != fresh.sealing.public:
-            offer = fresh.offer(row.role, row.principal_id, folder.genesis)
-            try:
-                _ask_beside_a_host(connection, pair.kid, KeyRotated(kid=pair.kid, key=offer, reason=reason))
-            except RefusedError:
-                keys.discard(new)
-                raise
-    keys.succeed(path)
+        _row(connection.registry, pair.kid, path)
+        row = sealing_rotation.rotate_sealing(connection, path, reason=reason)
     return Rotated(row.principal_id, pair.kid, pair.kid)
-
-
-def _ask_beside_a_host(connection: Connection, kid: bytes, body: KeyRotated) -> None:
-    """Publish the rotation of a key that a running host signs with too, again if it was overtaken.
-
-    A report of the host that is appended first has the higher sequence number, and the log answers no event that comes
-    behind it. Raises as `Connection.ask`.
-    """
-    for seconds in (*OVERTAKEN_SECONDS, CONTROL_SECONDS):
-        try:
-            connection.ask(body, seconds=seconds)
-        except (NoAnswerError, RefusedError) as exc:
-            connection.registry.refresh()
-            row = connection.registry.key(kid)
-            if row is not None and row.x25519 == body.key.x25519:
-                return  # an earlier one counted, and its answer was late
-            if seconds == CONTROL_SECONDS or isinstance(exc, RefusedError):
-                raise
-        else:
-            return
 
 
 def _row(registry: RegistryView, kid: bytes, path: Path) -> KeyRow:

@@ -9,8 +9,9 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final, Literal
 
-from macaw.installation.key_names import NEXT, ROOT, founding_names
+from macaw.installation.key_names import NEXT, ORGANISATION, ROOT, founding_names
 from macaw.installation.locking import update_config
 from macaw.installation.tokens import create_token
 from processors.identity.attributes import attributes_from
@@ -28,7 +29,7 @@ from producers.kafka.answers import Answer
 from producers.kafka.connection import CONTROL_SECONDS, Connection
 from producers.kafka.registering import ENROLMENT_PREFIX, FIRST_ADMIN, register_key, registrar
 from schemas import codec, limits
-from schemas.events.attributes import NONE
+from schemas.events.attributes import NONE, Attributes
 from schemas.reasons import Reason
 from schemas.records import EnrolmentGrant, Event, PolicyPublished, PrincipalRegistered, PrincipalRevoked, TenantFounded
 from schemas.topics import is_tenant_id
@@ -40,17 +41,27 @@ ENROL_COUNT_MAX = 1000
 # Files that stand in a tenant's folder until that step of its founding is done.
 FOUNDING = "founding.event"
 ENROLMENT = "enrolment.pending"
+NEW: Final = "new"  # the key of an organisation that is made with the tenant
 FOUNDING_KEYS = ("admin", "monitor", "enrol")
+OFFERED_IN_DEVELOPMENT = ("**",)  # elsewhere `macaw enrolment create --offers` says it
 ROLES_IN_ENROLMENT = (Role.AGENT, Role.SERVICE)  # a tool has an enrolment key of its own, or is registered by the admin
 
 
 def create_tenant(
-    home: Home, name: str, *, development: bool = False, replication: int = 1, roots: int = 1, threshold: int = 1
+    home: Home,
+    name: str,
+    *,
+    development: bool = False,
+    replication: int = 1,
+    roots: int = 1,
+    threshold: int = 1,
+    organisation: bytes | Literal["new"] | None = None,
 ) -> TenantHome:
     """Found a tenant: keys, topics, founding event. `register_enrolment` completes it.
 
-    It has `roots` root keys, of which `threshold` sign an act, and is committed to as many next ones. An interrupted
-    founding continues where it ended: files beside the keys name the steps that remain.
+    It has `roots` root keys, of which `threshold` sign an act, and is committed to as many next ones. `organisation` is
+    the public key of an organisation, or "new" to make `organisation.key` with the tenant. An interrupted founding
+    continues where it ended: files beside the keys name the steps that remain.
 
     Raises:
         HomeError: the name is not a tenant id, the tenant exists, or the threshold is out of bounds.
@@ -67,7 +78,7 @@ def create_tenant(
         )
     folder = TenantHome(name, home.path / "tenants" / name)
     if not folder.path.exists():
-        _prepare(home, folder, roots, threshold, development=development)
+        _prepare(home, folder, roots, threshold, development=development, organisation=organisation)
     pending = folder.path / FOUNDING
     if pending.exists():
         bootstrap, security = home.bootstrap, home.security
@@ -83,7 +94,15 @@ def create_tenant(
     return folder
 
 
-def _prepare(home: Home, folder: TenantHome, roots: int, threshold: int, *, development: bool) -> None:
+def _prepare(
+    home: Home,
+    folder: TenantHome,
+    roots: int,
+    threshold: int,
+    *,
+    development: bool,
+    organisation: bytes | Literal["new"] | None,
+) -> None:
     """Write keys, genesis and founding event, all or nothing, so that a monitor finds the tenant once it has topics."""
     making = folder.path.with_name(f".{folder.tenant}.{secrets.token_hex(4)}")
     keys: dict[str, KeyPair] = {}
@@ -91,9 +110,14 @@ def _prepare(home: Home, folder: TenantHome, roots: int, threshold: int, *, deve
         for kind in (ROOT, NEXT):
             for name in founding_names(kind, roots):
                 keys[name] = folder.keys.create(making / f"{name}.key", ROOT, label=f"{folder.tenant}/{name}")
-        for role in FOUNDING_KEYS:
+        for role in (*FOUNDING_KEYS, ORGANISATION) if organisation == NEW else FOUNDING_KEYS:
             keys[role] = folder.keys.create(making / f"{role}.key", role, label=f"{folder.tenant}/{role}")
-        value = _founding_value(folder.tenant, home.deployment, keys, roots, threshold, development=development)
+        if organisation == NEW:
+            organisation = keys[ORGANISATION].signing.public
+            create_private(making / f"{ORGANISATION}.pub", f"{organisation.hex()}\n".encode())
+        value = _founding_value(
+            folder.tenant, home.deployment, keys, roots, threshold, development=development, organisation=organisation
+        )
         TenantHome(folder.tenant, making).make_state_secret()
         create_private(making / FOUNDING, value)
         create_private(making / ENROLMENT, b"")
@@ -110,7 +134,14 @@ def _prepare(home: Home, folder: TenantHome, roots: int, threshold: int, *, deve
 
 
 def _founding_value(
-    tenant: str, deployment: str, keys: Mapping[str, KeyPair], roots: int, threshold: int, *, development: bool
+    tenant: str,
+    deployment: str,
+    keys: Mapping[str, KeyPair],
+    roots: int,
+    threshold: int,
+    *,
+    development: bool,
+    organisation: bytes | None,
 ) -> bytes:
     body = TenantFounded(
         tenant=tenant,
@@ -120,6 +151,7 @@ def _founding_value(
         next_root_digests=tuple(keys[name].kid for name in founding_names(NEXT, roots)),
         admin=keys["admin"].offer(Role.ADMIN, FIRST_ADMIN, NO_GENESIS),
         monitor=keys["monitor"].offer(Role.MONITOR, "monitor", NO_GENESIS),
+        organisation_key=organisation,
         development=development,
         salt=os.urandom(32),
         engine=ENGINE,
@@ -165,10 +197,10 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
     Raises:
         RefusedError: the log refused it.
     """
-    body, answer = _enrolment(folder, folder.key("enrol")), None
+    answer = None
     with admin_connection(home, folder) as connection:
         try:
-            answer = connection.ask(body, seconds=seconds)
+            answer = connection.ask(_enrolment(connection, folder, folder.key("enrol")), seconds=seconds)
         except NoAnswerError:
             pass
         except RefusedError as exc:
@@ -179,14 +211,18 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
     return answer
 
 
-def _enrolment(folder: TenantHome, key: KeyPair) -> PrincipalRegistered:
+def _enrolment(connection: Connection, folder: TenantHome, key: KeyPair) -> PrincipalRegistered:
+    """Return the registration of the enrolment key: in a tenant for development its programs offer any names."""
+    connection.registry.refresh()
+    rows = connection.registry.tables.tenant.rows.values()
+    offers = OFFERED_IN_DEVELOPMENT if any(row.development for row in rows) else ()
     return PrincipalRegistered(
         role=Role.ENROLMENT,
         key=key.offer(Role.ENROLMENT, "enrol", folder.genesis),
         attributes=NONE,
         tools=(),
         enrolment=EnrolmentGrant(
-            roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX, attributes=NONE
+            roles=ROLES_IN_ENROLMENT, name_pattern="*", count_max=ENROL_COUNT_MAX, attributes=Attributes(offers=offers)
         ),
     )
 
@@ -206,7 +242,7 @@ def renew_enrolment(home: Home, folder: TenantHome) -> Path:
         folder.keys.create(successor, "enrol", label=f"{folder.tenant}/enrol")
     with admin_connection(home, folder) as connection:
         for body, done in (
-            (_enrolment(folder, folder.keys.load(successor)), Reason.KEY_TAKEN),
+            (_enrolment(connection, folder, folder.keys.load(successor)), Reason.KEY_TAKEN),
             (
                 PrincipalRevoked(principal_id="enrol", kid=old.kid, reason="renewed"),
                 Reason.UNKNOWN_PRINCIPAL,
@@ -232,8 +268,11 @@ def register_agent(
     attributes: Mapping[str, object],
     role: str = Role.AGENT,
     enrolment: str | None = None,
+    only_within_calls: bool = False,
 ) -> KeyPair:
     """Register an agent or service and keep its new key file, with the admin key or, where there is none, an enrolment.
+
+    With `only_within_calls` its sessions call others only while they execute a call.
 
     Raises:
         AttributeInvalidError: an attribute has an unknown name or a value of another type.
@@ -243,7 +282,8 @@ def register_agent(
     known = attributes_from(attributes)
     by = registrar(folder, role, name, enrolment=enrolment)
     with Connection.registered(home, folder, by.key, by.principal_id) as connection:
-        return register_key(connection, folder.key_file("agent", name), role, name, known)
+        path = folder.key_file("agent", name)
+        return register_key(connection, path, role, name, known, only_within_calls=only_within_calls)
 
 
 def revoke_principal(home: Home, folder: TenantHome, name: str, *, reason: str) -> list[Path]:
@@ -270,14 +310,31 @@ def _key_files(folder: TenantHome, name: str) -> list[Path]:
     return [path for path in [*found, *instances] if path.exists()]
 
 
-def publish_policies(home: Home, folder: TenantHome, documents: Sequence[str], in_force: Mapping[str, bytes]) -> Answer:
+def publish_policies(
+    home: Home,
+    folder: TenantHome,
+    documents: Sequence[str],
+    in_force: Mapping[str, bytes],
+    *,
+    organisation: Path | None = None,
+) -> Answer:
     """Publish documents, all or none. `in_force` gives the digest that each replaces, by policy id.
+
+    `organisation` is the file of the organisation's key, which signs in the place of the admin's.
 
     Raises:
         PolicyError: a document is wrong; nothing was sent.
         RefusedError: the log refused them, E_CONFLICT where another version is in force.
     """
-    ids = [parse_policy(document.encode()).policy_id for document in documents]
+    shared = organisation is not None
+    ids = [parse_policy(document.encode(), organisation=shared).policy_id for document in documents]
     body = PolicyPublished(documents=tuple(documents), previous=tuple(in_force.get(i) for i in ids))
-    with admin_connection(home, folder) as connection:
+    with publisher(home, folder, organisation) as connection:
         return connection.ask(body)
+
+
+def publisher(home: Home, folder: TenantHome, organisation: Path | None) -> Connection:
+    """Return the connection that publishes: of the organisation with its key in a file, else of the admin."""
+    if organisation is None:
+        return admin_connection(home, folder)
+    return Connection.registered(home, folder, folder.keys.load(organisation), ORGANISATION)

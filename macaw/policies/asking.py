@@ -8,12 +8,16 @@ from typing import Any
 from macaw.policies.changes import Edit, smallest_change
 from macaw.policies.history import Found, History, HistoryError, RecordedCall, at_call, fold_all
 from macaw.policies.json_places import sentence_of
+from processors.calls import bodies, within
+from processors.calls.executor import executor_of
 from processors.calls.judge import call_of, current_policies
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import Attested
 from processors.identity.attributes import subject_as_written, subject_of
 from processors.identity.delegations import chain_of
 from processors.policy.decide import decide
+from processors.policy.errors import ResourceInvalidError
+from processors.policy.evaluation import new_work
 from processors.policy.index import PolicyIndex
 from processors.policy.insight.explain import explain
 from processors.policy.names import PERSON_PREFIX
@@ -54,20 +58,28 @@ def explain_call(history: History, wanted: str, *, offset: int | None = None) ->
 
 
 def _explained(tables: Tables, asked: RecordedCall) -> Explained:
-    session, body = asked.signer.session, asked.body
-    assert session is not None
-    index = current_policies(tables)
+    session, body = asked.session, asked.body
+    index, work = current_policies(tables), new_work()
     try:
-        parameters = parse_parameters(body.parameters).value
         chain = chain_of(tables, session, asked.event.header.on_behalf_of)
+        outer = within.chains_of(tables, within.callers_of(tables, asked))
+        chain = within.joined(chain, outer)
+        executor = executor_of(tables, body.resource, body.target)
+        parameters = bodies.judged(body.bodies, parse_parameters(body.parameters), executor, work)
+        if outer:
+            within.check_scopes(tables, outer, asked, parameters, work)
     except MalformedParametersError as exc:
         raise HistoryError(
             f"no policy was asked: the parameters of the call are not a strict JSON object ({exc.cause})"
         ) from exc
     except Refusal as exc:
         raise HistoryError(f"no policy was asked: {exc.reason}, {exc.detail}") from exc
-    attested = Attested(tables, asked.signer.kid, chain, asked.leaf)
-    call = call_of(tables, session, asked.signer.kid, body.intents, chain=chain, attested=attested)
+    except ResourceInvalidError as exc:
+        raise HistoryError(f"no policy was asked: {exc}") from exc
+    attested = Attested(tables, asked.session_id, chain, asked.leaf, outer)
+    call = call_of(tables, session, asked.session_id, body.intents, chain=chain, attested=attested)
+    if executor is not None:
+        call = call._replace(owner=executor.owner_beside(body.resource))
     verdict = decide(index, chain.subjects, body.resource, parameters, call)
     policy_ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}
     return Explained(
@@ -75,7 +87,7 @@ def _explained(tables: Tables, asked: RecordedCall) -> Explained:
         verdict=verdict,
         deciding=policy_ids.get(verdict.deciding, "a document of the call" if verdict.deciding else ""),
         # For one subject only: in a chain each member refuses in turn, so no single edit is the answer.
-        edits=[] if chain.hops else smallest_change(index, chain.root, body.resource, parameters, call),
+        edits=[] if len(chain.subjects) > 1 else smallest_change(index, chain.root, body.resource, parameters, call),
     )
 
 

@@ -236,7 +236,7 @@ class CaseRun:
     def _session(self, name: str) -> Session:
         hops = len(self._case.get("delegation", ()))
         ends = ms(self._case.get("now", NOW)) + SESSION_MS
-        return Session(session_id=name, is_delegated=hops > 0, delegation_depth=hops, expires_at=ends)
+        return Session(session_id=name, is_delegated=hops > 0, delegation_depth=hops, expires_at=ends, lasts_until=ends)
 
     def _hop(self, hop: Case) -> Hop:
         return Hop(

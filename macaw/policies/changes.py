@@ -20,7 +20,7 @@ from processors.policy.errors import (
     ResourceInvalidError,
     WorkExceededError,
 )
-from processors.policy.evaluation import Evaluation, new_work
+from processors.policy.evaluation import Evaluation, as_it_is, new_work
 from processors.policy.index import PolicyIndex
 from processors.policy.insight.explain import Trace
 from processors.policy.paths import MISMATCH, reached
@@ -58,7 +58,7 @@ def smallest_change(
         return []
     try:
         name = resource_name(resource)
-        plan = plan_for(index, index.found(subject, name.text), name, call)
+        plan = plan_for(index, index.found(subject, name.text, call.owner), name, call)
     except (WorkExceededError, *RULE_ERRORS) as exc:
         return [_unplannable(exc, resource, verdict.reason)]
     missing = []
@@ -135,7 +135,8 @@ class _Branch:
         policy = self._policies[policy_id]
         constraint = next((one for one in policy.document.parameters if one.pointer == at), None)
         words = _WORDS.get(reason, _otherwise)
-        do = words(self) if constraint is None else self._parameter(constraint, reason)
+        of_value = constraint if reason != "BODY_UNSEEN" else None
+        do = words(self) if of_value is None else self._parameter(of_value, reason)
         return Edit(policy_id, policy.digest.hex(), at, do, reason)
 
     def _grant(self) -> list[Edit]:
@@ -157,7 +158,7 @@ class _Branch:
         return found
 
     def _parameter(self, one: ParameterConstraint, reason: str) -> str:
-        values = [v for v in reached(self._parameters, one.place, new_work()) if v is not MISMATCH]
+        values = [v for v in reached(self._parameters, one.place, new_work(), as_it_is) if v is not MISMATCH]
         shown, numbers = self._shown(values), [v for v in values if isinstance(v, int | float)]
         above = one.high is not None and any(number > one.high for number in numbers)
         words = {
@@ -198,6 +199,7 @@ _WORDS: Mapping[str, Callable[[_Branch], str]] = {
     "ROLE_REQUIRED": lambda branch: f"add a role that the subject holds ({branch.roles}), or give it one of these",
     "PARAM_UNLISTED": lambda _: "add the parameter's path, or let the caller omit it",
     "PARAM_DENIED": lambda _: "remove the item that meets the value of the call",
+    "BODY_UNSEEN": lambda _: "drop the rule, or let the caller send the value inside the call: no rule sees a body",
     "PARAM_TYPE": lambda _: (
         "the path leads through a value of another type: change it, or let the caller send that type"
     ),

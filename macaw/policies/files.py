@@ -70,8 +70,9 @@ def policy_paths(places: Iterable[Path]) -> list[Path]:
         if place.is_dir():
             _check_passed_over(place)
         found += inside
-    if len(found) > limits.POLICIES_MAX:
-        raise PolicyFilesError(f"{len(found)} files of policies, and a tenant has at most {limits.POLICIES_MAX}")
+    most = limits.LIMIT_CAP_TIMES * limits.POLICIES_MAX
+    if len(found) > most:
+        raise PolicyFilesError(f"{len(found)} files of policies, and a tenant has at most {most}")
     return found
 
 

@@ -25,6 +25,7 @@ from producers.home.home import Home, TenantHome
 from schemas import codec
 from schemas.errors import InputError
 from schemas.records import AuditEntry, Decision, Event, InvocationRequested
+from schemas.rows import SessionRow
 from schemas.topics import AUDIT, DECISIONS, INTAKE
 from schemas.words import Outcome
 from streams.history.evidence_folder import EvidenceFolder, EvidenceFolderError
@@ -72,6 +73,22 @@ class RecordedCall:
     body: InvocationRequested
     signer: Signer
     leaf: bytes
+
+    @property
+    def session_id(self) -> bytes:
+        """The session that asks."""
+        return self.signer.kid
+
+    @property
+    def session(self) -> SessionRow:
+        """Its row as the registry had it then."""
+        assert self.signer.session is not None  # INVARIANT: sessions alone sign calls
+        return self.signer.session
+
+    @property
+    def principal_id(self) -> str:
+        """Its principal."""
+        return self.signer.principal_id
 
 
 @contextmanager

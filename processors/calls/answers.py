@@ -214,9 +214,12 @@ def approver_of(tables: Tables, signer: Signer) -> tuple[Subject, Attributes]:
     """Return the signer as an approver, with its attributes: a person, or a registered approver.
 
     Raises:
-        Refusal: APPROVER_NOT_AUTHORIZED, the signer is neither.
+        Refusal: APPROVER_NOT_AUTHORIZED, the signer is neither, or its login was made by another in its name.
     """
     session = signer.session
+    if session is not None and session.actors:
+        want = "a person answers through a session of their own: this login names actors"
+        raise Refusal(Reason.APPROVER_NOT_AUTHORIZED, want)
     if session is not None and session.role == Role.USER:
         return subject_of(session.attributes, session.role, session.principal_id), session.attributes
     if session is None and signer.role == Role.APPROVER:

@@ -3,14 +3,21 @@
 A record is (session, key, setter); setting it again replaces it with fresh uses. A setter may set only the keys that
 its registration declares; `phishing_resistant` and keys under `macaw.` are reserved for bridges. A use is taken in the
 transaction of the decision that the record served, and not given back when the tool fails.
+
+A login through an identity provider sets or takes back `phishing_resistant` by itself (`note_login`): a bridge may say
+that of each session that it opens, and the methods of the login say it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from processors.identity.declarations import resource_row
+from processors.identity.issuers import is_provided
 from processors.identity.keys import is_revoked, payer_of
+from processors.identity.login_proof import resistant
 from processors.intake.identify import Signer
 from processors.policy import names
 from processors.policy.attestations import Use
@@ -85,6 +92,34 @@ def set_with_result(tables: Tables, signer: Signer, call: CallRow, said: Sequenc
             _check_form(one)
 
 
+def note_login(tables: Tables, signer: Signer, session_id: bytes, methods: Sequence[str]) -> None:
+    """Attest that a person's login resists phishing, or take back the attestations of earlier ones.
+
+    A login with such a method sets `phishing_resistant` until the session's end. One without takes it back from every
+    other session of the same principal, in this record; each is taken back once, so there are no more of these writes
+    than logins. Persons of a file say nothing of their methods.
+
+    If the tables have no room, nothing is attested, and the session stands: calls that need it are denied, and
+    principals that share a provider cannot keep each other from logging in.
+    """
+    session = tables.sessions.rows[session_id]
+    if session.role != Role.USER or not is_provided(session.issuer):
+        return
+    strong = resistant(methods)
+    if not strong:
+        for other in tables.sessions.of(session.principal_id):
+            for record in list(tables.attestations.of((other, PHISHING_RESISTANT))):
+                if not tables.attestations.rows[record].revoked:
+                    take_back(tables, record)
+        return
+    said = Attestation(key=PHISHING_RESISTANT, value=json.dumps(strong), one_time=False, max_uses=None, ttl_ms=None)
+    mark = tables.savepoint()
+    try:
+        _put(tables, session_id, session, f"{signer.role}:{signer.principal_id}", signer, said, session.payer)
+    except Refusal:
+        tables.undo_to(mark)
+
+
 def session_of(tables: Tables, call: CallRow) -> SessionRow | None:
     """Return the session that made a call, None if it has left. A later session of the same key is another session."""
     session = tables.sessions.get(call.session_id)
@@ -141,7 +176,7 @@ def _speaks_of(patterns: Sequence[str], name: str) -> bool:
 
 
 def _check_declared(tables: Tables, call: CallRow, key: str) -> None:
-    resource = tables.resources.get(call.resource.encode("utf-8", "surrogatepass"))
+    resource = resource_row(tables, call.resource)
     if resource is None or resource.principal_id != call.tool:  # another tool owns it now
         raise Refusal(Reason.ATTESTATION_NOT_DECLARED, "the tool no longer offers this operation")
     if is_reserved(key) or not matches_any(resource.attests, key):
@@ -227,8 +262,13 @@ def take_back(tables: Tables, record: bytes) -> None:
 
 
 def records_of(tables: Tables, session_id: bytes, key: str) -> list[Record]:
-    """Return the records of a session under a key, as policies judge them."""
-    return [_judged(tables, tables.attestations.rows[one]) for one in tables.attestations.of((session_id, key))]
+    """Return the records of a session under a key, as policies judge them.
+
+    A record that lasts for a session ends with the end that the session had when it was set, also if the session was
+    renewed since: a renewal says nothing anew about how its holder logged in.
+    """
+    rows = (tables.attestations.rows[one] for one in tables.attestations.of((session_id, key)))
+    return [_judged(tables, row) for row in rows if tables.now < row.until]
 
 
 def held_since(tables: Tables, session_id: bytes, key: str, *, until: int) -> int | None:

@@ -4,7 +4,8 @@ The steps for an invocation, in order:
 
 1. The chain of delegations is read from the log.
 2. The caller's deadline is checked (`deadlines`), parameters are parsed once and strictly (`parameters`), the
-   idempotency key is checked (`idempotency`), then prompts (`prompts`). Content verifiers (none yet) belong here.
+   idempotency key is checked (`idempotency`), then bodies (`bodies`) and prompts (`prompts`). Content verifiers (none
+   yet) belong here.
 3. Policies judge (`judge`); the decision names every document that they consulted.
 
 A call that people must approve waits, and is then decided a second time by the tables of that moment. An allowed call
@@ -15,16 +16,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors.calls import answers, grants, idempotency, prompts, requests, work
+from processors.calls import answers, bodies, grants, idempotency, prompts, requests, within, work
 from processors.calls.call import Call, asked_before, asked_now, body_of
 from processors.calls.deadlines import ends_at
+from processors.calls.executor import AWAY, Executor, executor_of
 from processors.calls.judge import charge, decide_call, detail_of, settle, told_of
 from processors.calls.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.calls.standing import Attested
-from processors.effects import Effects, PayloadTooLargeError, Recipients, payload_digest
+from processors.effects import Effects, PayloadTooLargeError, payload_digest
 from processors.identity import delegations
 from processors.identity.delegations import Chain
-from processors.identity.keys import live_keys
 from processors.intake.identify import Signer
 from processors.policy.decide import digests_that_came
 from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
@@ -38,7 +39,7 @@ from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Decision, Event, InvocationRequested, Result
-from schemas.rows import CallRow, PendingRow, ResourceRow
+from schemas.rows import CallRow, PendingRow
 from schemas.words import Outcome, Status
 
 
@@ -47,7 +48,8 @@ class _Judged(NamedTuple):
 
     parameters: Parameters
     chain: Chain
-    resource: ResourceRow | None
+    callers: tuple[bytes, ...]
+    executor: Executor | None
     prompts: prompts.Checked
     verdict: Verdict
 
@@ -72,9 +74,8 @@ def request(
     if not wait:
         return _decide(tables, effects, asked, None)
     reason, detail = Reason.LIMIT_EXCEEDED, f"the principal's work bucket is empty: {work.told(wait)}"
-    decision = _decision(
-        tables, effects, asked, outcome=Outcome.DENIED, reason=reason, detail=detail, policies=(), chain=None
-    )
+    denied = Outcome.DENIED
+    decision = _decision(tables, effects, asked, outcome=denied, reason=reason, detail=detail, policies=(), chain=None)
     _deny(tables, effects, decision, asked.session_id, work.told(wait))
     return Outcome.DENIED, str(reason)
 
@@ -139,7 +140,10 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
     chain: Chain | None = None
     try:
         chain = delegations.chain_of(tables, asked.session, asked.event.header.on_behalf_of)
-        judged = _judge(tables, asked, chain, waited, budget)
+        callers = within.callers_of(tables, asked)
+        outer = within.chains_of(tables, callers) if callers else ()
+        chain = within.joined(chain, outer) if outer else chain
+        judged = _judge(tables, asked, chain, (callers, outer), waited, budget)
         if judged.verdict.outcome == Outcome.PENDING:
             return _wait(tables, effects, asked, judged, waited)
         _check_verdict(judged.verdict)
@@ -167,9 +171,19 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
     return Outcome.DENIED, str(reason)
 
 
-def _judge(tables: Tables, asked: Call, chain: Chain, waited: PendingRow | None, budget: Work) -> _Judged:
-    """Return the verdict with the values that it rests on. Raises _Denial, Refusal, WorkExceededError."""
-    body = asked.body
+def _judge(
+    tables: Tables,
+    asked: Call,
+    chain: Chain,
+    around: tuple[tuple[bytes, ...], tuple[Chain, ...]],
+    waited: PendingRow | None,
+    budget: Work,
+) -> _Judged:
+    """Return the verdict with the values that it rests on. Raises _Denial, Refusal, WorkExceededError.
+
+    `around` are the callers around the call, and the chain of each.
+    """
+    body, (callers, outer) = asked.body, around
     try:
         resource_name(body.resource)
     except ResourceInvalidError as exc:
@@ -183,22 +197,28 @@ def _judge(tables: Tables, asked: Call, chain: Chain, waited: PendingRow | None,
     except MalformedParametersError as exc:
         raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
     idempotency.check(tables, asked, parameters.sha256)
-    resource = tables.resources.get(body.resource.encode("utf-8", "surrogatepass"))
-    checked = prompts.check(tables, asked, resource, parameters.value, budget)
+    executor = executor_of(tables, body.resource, body.target)
+    judged = bodies.judged(body.bodies, parameters, executor, budget)
+    if outer:
+        within.check_scopes(tables, outer, asked, judged, budget)
+    declared = () if executor is None else executor.prompts
+    checked = prompts.check(tables, asked, declared, parameters.value, budget)
     came = (*body.intents, *checked.policies) if checked.policies else body.intents
     verdict = decide_call(
         tables,
         asked.session,
         body.resource,
-        parameters.value,
+        judged,
         session_id=asked.session_id,
         intents=came,
         chain=chain,
-        attested=Attested(tables, asked.session_id, chain, asked.leaf),
+        attested=Attested(tables, asked.session_id, chain, asked.leaf, outer),
         resumed=None if waited is None else waited.keys,
+        owner="" if executor is None else executor.owner_beside(body.resource),
         work=budget,
     )
-    return _Judged(parameters, chain, resource, checked, _salted(asked, came, verdict) if came else verdict)
+    verdict = _salted(asked, came, verdict) if came else verdict
+    return _Judged(parameters, chain, callers, executor, checked, verdict)
 
 
 def _salted(asked: Call, came: tuple[str, ...], verdict: Verdict) -> Verdict:
@@ -221,36 +241,32 @@ def _check_verdict(verdict: Verdict) -> None:
 
 def _allow(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None) -> None:
     """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises _Denial."""
-    verdict, resource, parameters = judged.verdict, judged.resource, judged.parameters
+    verdict, executor, parameters = judged.verdict, judged.executor, judged.parameters
     policies = verdict.policies
-    recipients: Recipients = live_keys(tables, resource.principal_id) if resource else ()
-    if resource is None or not recipients:
-        raise _Denial(Reason.TOOL_UNAVAILABLE, policies=policies)
+    if executor is None or not executor.recipients:
+        raise _Denial(Reason.TOOL_UNAVAILABLE, AWAY if asked.body.target is not None else "", policies)
     given = requests.given_for(tables, asked.leaf) if tables.pending.rows else ()
     try:
-        payload = effects.call_payload(asked.salt, asked.signed, parameters.canonical, given, asked.session.opened)
+        payload = effects.call_payload(
+            asked.salt, asked.signed, parameters.canonical, given, asked.session.opened, asked.session.renewed
+        )
     except PayloadTooLargeError as exc:
         digest = parameters_digest(asked.salt, parameters.canonical)
         raise _Denial(Reason.OUTPUT_TOO_LARGE, f"sha256 {digest.hex()}", policies) from exc
     decision = _decision(
-        tables, effects, asked, outcome=Outcome.ALLOWED, policies=policies, tool=resource.principal_id,
+        tables, effects, asked, outcome=Outcome.ALLOWED, policies=policies, executor=executor,
         parameters=parameters, payload=payload, chain=judged.chain, waited=waited is not None,
     )  # fmt: skip
     assert decision.execute_before is not None
-    leaf = effects.decide(decision, payload, recipients)
+    leaf = effects.decide(decision, payload, executor.recipients)
     try:
-        _open(tables, asked, judged, resource, decision.execute_before, leaf)
+        _open(tables, asked, judged, executor, decision.execute_before, leaf)
     except Refusal as refusal:
         raise _Denial(refusal.reason, refusal.detail, policies) from refusal
 
 
 def _open(
-    tables: Tables,
-    asked: Call,
-    judged: _Judged,
-    resource: ResourceRow,
-    execute_before: int,
-    decision: bytes,
+    tables: Tables, asked: Call, judged: _Judged, executor: Executor, execute_before: int, decision: bytes
 ) -> None:
     """Charge an allowed call, consume its attestations and grants, and await its outcome. Raises Refusal."""
     paid_by = delegations.payer_of(asked.session, judged.chain)
@@ -258,19 +274,21 @@ def _open(
     marks = settle(tables, judged.verdict, asked.session_id, paid_by)
     grants.use_up(tables, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
     prompts.remember(tables, judged.prompts, paid_by)
-    unknown_at = execute_before + resource.timeout_ms + limits.UNKNOWN_GRACE_MS
+    unknown_at = execute_before + executor.timeout_ms + limits.UNKNOWN_GRACE_MS
     row = CallRow(
         session_id=asked.session_id,
         caller_x25519=asked.session.x25519,
-        tool=resource.principal_id,
+        tool=executor.principal_id,
         event=asked.leaf,
         event_id=asked.event.header.event_id,
         resource=asked.body.resource,
         unknown_at=unknown_at,
-        marks=marks,
+        marks=marks if executor.owns else None,  # else anybody could play the step that a rule asks for before another
         prompts=judged.prompts.keys,
         payer=paid_by,
         session_opened_at=asked.session.opened_at,
+        target=executor.target,
+        callers=(*judged.callers, within.own_caller(asked)),
     )
     tables.calls.put(decision, row)
     check_room(tables.calls, row)
@@ -334,7 +352,7 @@ def _decision(
     chain: Chain | None,
     reason: str = "",
     detail: str = "",
-    tool: str | None = None,
+    executor: Executor | None = None,
     parameters: Parameters | None = None,
     payload: bytes | None = None,
     waited: bool = False,
@@ -348,7 +366,7 @@ def _decision(
         session_id=asked.session_id,
         principal_id=asked.principal_id,
         resource=asked.body.resource,
-        tool=tool,
+        tool=None if executor is None else executor.principal_id,
         outcome=outcome,
         reason=str(reason),
         detail=detail,
@@ -359,6 +377,7 @@ def _decision(
         policies=policies,
         changed=(),
         subjects=chain.told if chain is not None else (),
+        target=None if executor is None else executor.target,
     )
 
 

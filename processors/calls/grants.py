@@ -17,13 +17,14 @@ approvals behind the spent grant, so `_replace_over` takes them from it first:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from processors.calls.attestations import consume_record
 from processors.calls.requests import close, lasting_for
 from processors.calls.standing import BOUND, grant_id, grant_of, request_id
 from processors.identity.delegations import Chain
+from processors.identity.providers import is_of
 from processors.intake.identify import Signer
 from processors.policy.attestations import Use
 from processors.refusal import Refusal
@@ -118,12 +119,27 @@ def withdraw_given_by(tables: Tables, ended: Collection[bytes], kids: Collection
 
     Keys are compared as well as sessions, because the row of a session may leave before the requests and grants.
     """
+    _withdraw(tables, lambda one: one.session_id in ended or one.opened_by in kids)
+
+
+def withdraw_given_through(tables: Tables, issuer: str) -> None:
+    """Take back the approvals by persons of an identity provider, also those of sessions that have left."""
+    provider = tables.providers.rows[issuer.encode()]
+
+    def is_over(one: ApprovalGiven) -> bool:
+        session = tables.sessions.get(one.session_id)
+        return is_of(provider, one.principal_id) and (session is None or session.issuer == issuer)
+
+    _withdraw(tables, is_over)
+
+
+def _withdraw(tables: Tables, is_over: Callable[[ApprovalGiven], bool]) -> None:
     for key in list(tables.requests.of(OPEN)):
         row = tables.requests.rows[key]
-        left = _without(row.approvals, ended, kids)
+        left = _without(row.approvals, is_over)
         if len(left) < len(row.approvals):
             tables.requests.put(key, replace(row, approvals=left))
-    left_of = {key: _without(grant.approvals, ended, kids) for key, grant in tables.grants.rows.items()}
+    left_of = {key: _without(grant.approvals, is_over) for key, grant in tables.grants.rows.items()}
     # Sorted: the order of rows in memory is not the log's.
     for key in sorted(key for key, left in left_of.items() if len(left) < len(tables.grants.rows[key].approvals)):
         tables.grants.put(key, replace(tables.grants.rows[key], approvals=left_of[key]))
@@ -141,10 +157,8 @@ def end_all_of(tables: Tables, principal_id: str) -> None:
             tables.grants.put(key, counted(tables, replace(grant, revoked=True)))
 
 
-def _without(
-    given: Sequence[ApprovalGiven], ended: Collection[bytes], kids: Collection[bytes]
-) -> tuple[ApprovalGiven, ...]:
-    return tuple(one for one in given if one.session_id not in ended and one.opened_by not in kids)
+def _without(given: Sequence[ApprovalGiven], is_over: Callable[[ApprovalGiven], bool]) -> tuple[ApprovalGiven, ...]:
+    return tuple(one for one in given if not is_over(one))
 
 
 def counted(tables: Tables, grant: GrantRow) -> GrantRow:

@@ -12,13 +12,14 @@ from collections.abc import Collection
 from processors.identity.attributes import agent_of, subject_of
 from processors.identity.delegations import Chain
 from processors.identity.keys import is_revoked
+from processors.identity.logins import lasts_until
 from processors.policy import amounts
 from processors.policy.call import Circumstances
 from processors.policy.decide import decide
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import AttestationLookup, Cell, Lookups, NoAttestations, Session, Settings, Work
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
-from processors.policy.publication import ADMIN, PublicationError, check_publication, check_withdrawal
+from processors.policy.publication import ORGANISATION, PublicationError, check_publication, check_withdrawal
 from processors.policy.rates import idle_at, policy_of
 from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
@@ -37,8 +38,10 @@ _KEY_BYTES = 32
 _MARK_BYTES = _KEY_BYTES + 8
 
 
-def publish(tables: Tables, body: PolicyPublished) -> None:
-    """Put every document into force, or none.
+def publish(tables: Tables, signer: str, body: PolicyPublished) -> None:
+    """Put every document into force, or none. `signer` is the role of the key: an admin's or the organisation's.
+
+    Documents of the organisation have a room of their own: no admin can fill the table before it.
 
     Raises:
         Refusal: the policy language's own `E_…` code with a JSON pointer, `E_CONFLICT` if `previous` is not the digest
@@ -49,27 +52,37 @@ def publish(tables: Tables, body: PolicyPublished) -> None:
         raise Refusal(Reason.LIMIT_EXCEEDED, want)
     index = current_policies(tables)
     try:
-        documents = check_publication(index.by_id, body.documents, body.previous, signer=ADMIN, children=index.children)
+        documents = check_publication(
+            index.by_id, body.documents, body.previous, signer=signer, children=index.children
+        )
     except PublicationError as exc:
         raise Refusal(exc.code, f"document {exc.at}: {exc}") from exc
     for text, document in zip(body.documents, documents, strict=True):
         row = PolicyRow(document=text, digest=document.digest, extends=document.extends)
         tables.policies.put(document.policy_id.encode(), row)
-    if len(tables.policies) > tables.limits.policies:
+    shared = {one.policy_id for one in index.organisation}
+    if signer == ORGANISATION:
+        shared |= {one.policy_id for one in documents}
+    if len(shared) > limits.ORGANISATION_POLICIES_MAX:
+        want = f"an organisation has at most {limits.ORGANISATION_POLICIES_MAX} policies; withdraw some first"
+        raise Refusal(Reason.LIMIT_EXCEEDED, want)
+    own, before = len(tables.policies) - len(shared), len(index.by_id) - len(index.organisation)
+    if signer != ORGANISATION and before < own > tables.limits.policies:
         want = f"a tenant has at most {tables.limits.policies} policies; withdraw some first"
         raise Refusal(Reason.LIMIT_EXCEEDED, want)
 
 
-def withdraw(tables: Tables, body: PolicyWithdrawn) -> None:
-    """Take a policy out of force.
+def withdraw(tables: Tables, signer: str, body: PolicyWithdrawn) -> None:
+    """Take a policy out of force. `signer` is the role of the key: an admin's or the organisation's.
 
     Raises:
         Refusal: `E_CONFLICT` if `previous` is not the digest in force, `E_DEPENDENTS` if another policy extends this
-            one, `E_PREFIX_RESERVED` if it belongs to the organisation.
+            one, `E_PREFIX_RESERVED` if it belongs to the organisation, `E_SIGNER` if it does not and the organisation
+            signed.
     """
     index = current_policies(tables)
     try:
-        policy_id = check_withdrawal(index.by_id, body.policy_id, body.previous, signer=ADMIN, children=index.children)
+        policy_id = check_withdrawal(index.by_id, body.policy_id, body.previous, signer=signer, children=index.children)
     except PolicyError as exc:
         raise Refusal(exc.code, str(exc)) from exc
     tables.policies.delete(policy_id.encode())
@@ -99,19 +112,21 @@ def decide_call(
     attested: AttestationLookup = NOTHING_ATTESTED,
     resumed: Collection[str] | None = None,
     granted: bool = False,
+    owner: str = "",
     work: Work | None = None,
 ) -> Verdict:
     """Judge one call of a session by the policies in force, with the documents that came with it.
 
     `chain` holds the principals in whose name it is made, `attested` its attestations and approvals, `resumed` the keys
-    that it waited for, `work` the units that it may spend. With `granted` no policy need grant it.
+    that it waited for, `owner` the program that offers the resource, `work` the units that it may spend. With `granted`
+    no policy need grant it.
     """
     subjects = (
         (subject_of(session.attributes, session.role, session.principal_id),) if chain is None else chain.subjects
     )
     call = call_of(tables, session, session_id, intents, chain=chain, attested=attested, resumed=resumed)
-    if granted:
-        call = call._replace(granted=True)
+    if granted or owner:
+        call = call._replace(granted=granted, owner=owner)
     return decide(current_policies(tables), subjects, resource, parameters, call, work)
 
 
@@ -126,10 +141,13 @@ def call_of(
     resumed: Collection[str] | None = None,
 ) -> Circumstances:
     """Return the circumstances that a decision on a call of a session may depend on now."""
-    signed_by = _signed_by(session_id, tables.tenant_id, session.role, session.principal_id, session.expires_at)
-    hops, bound = ((), False) if chain is None else (chain.hops, chain.bound)
-    if chain is not None and hops:
-        signed_by = signed_by._replace(is_delegated=True, delegation_depth=len(hops), chain=chain.sessions)
+    ends = session.expires_at, lasts_until(session)
+    signed_by = _signed_by(session_id, tables.tenant_id, session.role, session.principal_id, ends)
+    hops, bound, actors = ((), False, 0) if chain is None else (chain.hops, chain.bound, chain.actors)
+    if chain is not None and (hops or actors):
+        signed_by = signed_by._replace(is_delegated=True, delegation_depth=len(hops) + actors)
+    if chain is not None and chain.sessions:
+        signed_by = signed_by._replace(chain=chain.sessions)
     return Circumstances(
         tables.now,
         signed_by,
@@ -141,18 +159,20 @@ def call_of(
         (),
         resumed,
         appended=tables.appended,
+        actors=actors,
     )
 
 
 @functools.lru_cache(maxsize=4096)
-def _signed_by(session_id: bytes, tenant: str, role: str, principal_id: str, expires_at: int) -> Session:
-    """Return the session of a call without a delegation, as policies look at it."""
+def _signed_by(session_id: bytes, tenant: str, role: str, principal_id: str, ends: tuple[int, int]) -> Session:
+    """Return the session of a call without a delegation, as policies see it; `ends` are its present and latest end."""
     return Session(
         session_id=session_id.hex(),
         tenant=tenant,
         app=agent_of(role, principal_id),
         source_agent=principal_id,
-        expires_at=expires_at,
+        expires_at=ends[0],
+        lasts_until=ends[1],
     )
 
 
@@ -219,10 +239,10 @@ def ended_well(
     """Remember for sequence rules that a call has ended well. If the tables have no room, the rules do not see it."""
     session = tables.sessions.get(session_id)
     for at in range(0, len(marks), _MARK_BYTES):
-        if session is None:
+        if session is None or tables.now >= session.expires_at:
             return
         key, within_ms = marks[at : at + _KEY_BYTES], marks[at + _KEY_BYTES : at + _MARK_BYTES]
-        until = min(session.expires_at, tables.now + int.from_bytes(within_ms, "big"))
+        until = min(lasts_until(session), tables.now + int.from_bytes(within_ms, "big"))
         if until <= tables.now:
             continue
         mark = tables.savepoint()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from processors.calls import attestations, idempotency, requests
+from processors.calls import attestations, bodies, idempotency, requests
 from processors.calls.judge import ended_well
 from processors.effects import Effects, PayloadTooLargeError, payload_digest
+from processors.identity import offers
 from processors.intake.identify import Signer
 from processors.proof import jcs
 from processors.refusal import Refusal
@@ -26,9 +27,9 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         Refusal: LATE_RESULT, NOT_THE_TOOL, MALFORMED_RESULT, or a reason of `attestations.set_with_result`.
     """
     call = tables.calls.get(body.decision)
-    if call is None or tables.now >= call.unknown_at:  # a due row may still be here: 64 leave with a record
+    if call is None or offers.is_over(tables, call):
         raise Refusal(Reason.LATE_RESULT)
-    if call.tool != signer.principal_id:
+    if call.tool != signer.principal_id or call.target != signer.offered_by:
         raise Refusal(Reason.NOT_THE_TOOL, f"only the tool that the decision names may report: {quoted(call.tool)}")
     if event.header.causation_id != call.event:
         raise Refusal(Reason.MALFORMED_RESULT, "`causation_id` is not the leaf of the call's event")
@@ -58,6 +59,7 @@ def _check_result(body: ResultReported) -> None:
         jcs.parse_strict(body.body.encode(), nodes_max=limits.RESULT_EVENT_BYTES_MAX)
     except (jcs.MalformedJSONError, UnicodeEncodeError) as exc:
         raise Refusal(Reason.MALFORMED_RESULT, str(exc)) from exc
+    bodies.check_report(body)
 
 
 def outcome_unknown(tables: Tables, effects: Effects, decision: bytes, call: CallRow) -> None:

@@ -10,6 +10,7 @@ import hashlib
 from typing import NamedTuple
 
 from processors.proof import jcs
+from schemas import limits
 from schemas.errors import InputError
 
 
@@ -39,7 +40,7 @@ def parse_parameters(text: str) -> Parameters:
         MalformedParametersError: the text is not strict JSON within the limits, or not an object at the top.
     """
     try:
-        value, canonical = jcs.parse_canonical(text.encode())
+        value, canonical = jcs.parse_canonical(text.encode(), nodes_max=limits.PARAMETERS_NODES_MAX)
     except UnicodeEncodeError:
         raise MalformedParametersError("surrogate") from None
     except jcs.MalformedJSONError as error:

@@ -14,6 +14,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from processors.calls.call import Call
+from processors.identity import offers
+from processors.identity.logins import lasts_until
 from processors.identity.sessions import lives
 from processors.policy.decide import inline_documents
 from processors.policy.errors import PolicyBrokenError, PolicyError
@@ -36,7 +38,7 @@ from processors.text.characters import quoted, utf8_size
 from schemas import limits
 from schemas.reasons import Reason
 from schemas.records import Prompt
-from schemas.rows import PromptRow, ResourceRow
+from schemas.rows import PromptRow
 
 PROMPT_TAG = b"macaw/prompt/v1\n"
 ROW_TAG = b"macaw/prompt-row/v1\n"
@@ -67,16 +69,15 @@ def row_key(session_id: bytes, prompt: bytes) -> bytes:
 
 
 def check(
-    tables: Tables, asked: Call, resource: ResourceRow | None, parameters: Mapping[str, JSONValue], work: Work
+    tables: Tables, asked: Call, declared: tuple[str, ...], parameters: Mapping[str, JSONValue], work: Work
 ) -> Checked:
-    """Check the prompts of a call and return their policies and rows.
+    """Check the prompts of a call and return their policies and rows. `declared` are the paths of the operation.
 
     Raises:
         Refusal: PROMPT_MISSING, PROMPT_UNKNOWN, PROMPT_DEPTH, PROMPT_MISMATCH, POLICY_BROKEN or LIMIT_EXCEEDED.
         WorkExceededError: the check costs more than the call may spend.
     """
     body = asked.body
-    declared = resource.prompts if resource is not None else ()
     if not body.prompts and not declared:
         return NOTHING
     if len(body.prompts) > limits.PROMPTS_PER_CALL_MAX or len({one.path for one in body.prompts}) < len(body.prompts):
@@ -131,7 +132,7 @@ def _checked(
         parent=prompt.parent,
         depth=depth,
         policies=tuple(dict.fromkeys((*inherited, prompt.policy))),
-        until=asked.session.expires_at,
+        until=lasts_until(asked.session),
     )
     return row_key(asked.session_id, own), row
 
@@ -166,7 +167,8 @@ def _parent(tables: Tables, asked: Call, parent: bytes) -> PromptRow:
     cause = asked.event.header.causation_id
     for decision in tables.calls.of(cause) if cause is not None else ():
         call = tables.calls.rows[decision]
-        if call.tool == asked.principal_id and tables.now < call.unknown_at:
+        is_mine = call.tool == asked.principal_id and call.target in (None, asked.session_id)
+        if is_mine and not offers.is_over(tables, call):
             # Of the caller's prompts only those that came with this call; with others the tool could claim any line.
             keys += [key for key in call.prompts if key == row_key(call.session_id, parent)]
     for key in keys:

@@ -55,9 +55,13 @@ class Attested:
     It serves one decision, in which nothing is written: each key is looked up once, however many documents ask for it.
     """
 
-    __slots__ = ("_approvals", "_chain", "_event", "_records", "_session_id", "_tables")
+    __slots__ = ("_approvals", "_chain", "_event", "_outer", "_records", "_session_id", "_tables")
 
-    def __init__(self, tables: Tables, session_id: bytes, chain: Chain, event: bytes) -> None:
+    def __init__(
+        self, tables: Tables, session_id: bytes, chain: Chain, event: bytes, outer: Sequence[Chain] = ()
+    ) -> None:
+        """Look at a call of a session; `outer` are the callers around it, each with its own session first."""
+        self._outer = outer
         self._tables, self._session_id, self._chain, self._event = tables, session_id, chain, event
         self._records: dict[str, Sequence[Record]] = {}
         self._approvals: dict[str, Sequence[Approval]] = {}
@@ -75,12 +79,23 @@ class Attested:
         return found
 
     def _recorded(self, key: str) -> Sequence[Record]:
+        # The login of the session that asks says nothing of the persons for whom it does.
+        if key == PHISHING_RESISTANT and not all(map(self._has_strong_login, self._outer)):
+            return ()
         if key == PHISHING_RESISTANT and self._chain.hops and not self._chain.bound:
             # The login that counts is the root's, as it was when the first hop was granted: the signer's own login
             # says nothing of that person. Its uses are not known any more, so a policy that limits them is not met.
             at = self._chain.login_at or 0  # rows of older versions lack the time: then the login is as old as can be
             return (Record(position=0, set_at=at, uses=_UNKNOWN),) if self._chain.phishing_resistant else ()
         return records_of(self._tables, self._session_id, key)
+
+    def _has_strong_login(self, caller: Chain) -> bool:
+        """Whether a caller around the call is no person, or has a login that resists phishing."""
+        if caller.root.type != Role.USER:
+            return True
+        if caller.hops and not caller.bound:
+            return caller.phishing_resistant
+        return bool(records_of(self._tables, bytes.fromhex(caller.sessions[0]), PHISHING_RESISTANT))
 
     def _approved(self, key: str) -> Sequence[Approval]:
         tables, found = self._tables, []

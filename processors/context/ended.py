@@ -1,13 +1,14 @@
-"""The removal of rows of a session that ends early, and of statements of a revoked key.
+"""The removal of rows of a session that has ended, and of statements of a revoked key.
 
 One session may own thousands of rows, and one key may have made thousands of statements. So a few leave with each
 record, in an order that every replay repeats. All of them count as gone at once: only the session itself can reach its
 own rows, and every reader of a statement checks whether its key was revoked. The row of a session stays until no other
 row names it, so that its key cannot open another session before. If a session runs out in its time, its rows leave by
-their own deadlines, which are not later.
+their own deadlines, which are not later; those of a session that could have been renewed leave behind it.
 
 Some rows stay: open calls get their outcome; delegations of a closed session live on; the taint of a published rule
-lasts until the session would have run out, because rights that were delegated in it stay tainted.
+lasts until the session would have run out, had it been renewed for as long as it may be (`logins.lasts_until`), because
+rights that were delegated in it stay tainted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import replace
 
 from processors.calls import attestations, requests
 from processors.context import vault
-from processors.identity import sessions
+from processors.identity import offers, sessions
 from processors.state.groups import SWEEPING
 from processors.state.tables import Tables
 from schemas import limits
@@ -31,6 +32,7 @@ def begin(tables: Tables, session_ids: Sequence[bytes], kids: Iterable[bytes] = 
     The first 64 rows of the first session leave at once, so that its owner has room for the next session even while
     rows of many other sessions wait.
     """
+    offers.end(tables, session_ids)
     for session_id in session_ids:
         row = tables.sessions.rows[session_id]
         if _hanging(tables, session_id, row) is not None:
@@ -43,6 +45,12 @@ def begin(tables: Tables, session_ids: Sequence[bytes], kids: Iterable[bytes] = 
     for kid in kids:
         if _said(tables, kid) is not None:
             tables.keys.put(kid, replace(tables.keys.rows[kid], sweeping=True))
+
+
+def is_held(tables: Tables, session_id: bytes) -> bool:
+    """Return True if other rows still name a session that has run out; its own row then stays until `sweep` is done."""
+    begin(tables, [session_id])
+    return tables.sessions.rows[session_id].sweeping
 
 
 def is_sweeping(tables: Tables) -> bool:

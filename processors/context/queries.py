@@ -9,6 +9,10 @@ The asker's work bucket pays for a long answer (`processors.calls.work`), so tha
                                                              for the requester alone
     delegations         null, or `next`                      those by the asker, and those to the asker
     effective_policy    a resource name                      ids and digests of the policies that apply to the asker
+    agents, agent, presence                                  instances that offer tools (`processors.context.discovery`)
+
+A sign of life, `presence`, is the one question that changes a row. An administrator asks other questions
+(`processors.context.overview`), and none of these.
 
 `next` is the `next` of the page before; the last page has null. If the row that it names has left meanwhile, or it was
 comes from another asker, the question is refused and the asker begins again with null. The question `invocation` is the
@@ -24,9 +28,11 @@ from collections.abc import Callable, Sequence
 from processors.calls import answers, work
 from processors.calls.judge import current_policies
 from processors.calls.requests import asked_by, criteria_asked, lasting_for, quorum_of
+from processors.context import discovery, overview
 from processors.context.vault import as_told
 from processors.effects import Effects
 from processors.identity.attributes import subject_of
+from processors.identity.delegations import actors_of
 from processors.intake.identify import Signer
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.evaluation import Work, new_work, to_pay
@@ -41,18 +47,22 @@ from schemas.events.workflow import StateQueried
 from schemas.reasons import Reason
 from schemas.records import Event
 from schemas.rows import AttestationRow, DelegationRow, RequestRow
-from schemas.words import Outcome, Status
+from schemas.words import Outcome, Role, Status
 
+_SIGN_OF_LIFE = "presence"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WANT_NEXT = "the argument is not null or the `next` of the page before; begin again with null"
 
 
 def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body: StateQueried) -> None:
     """Answer a question. Raises Refusal QUERY_INVALID, LIMIT_EXCEEDED, or the reason of the question's own rule."""
-    work.check_not_empty(tables, signer.principal_id)
-    ask = _QUESTIONS.get(body.what)
+    if body.what != _SIGN_OF_LIFE:  # it costs nothing, and callers may have emptied the bucket of their tool
+        work.check_not_empty(tables, signer.principal_id)
+    questions = _OF_ADMINS if signer.role == Role.ADMIN else _QUESTIONS
+    ask = questions.get(body.what)
     if ask is None:
-        raise Refusal(Reason.QUERY_INVALID, f"`what` is not a question; the questions are {', '.join(_QUESTIONS)}")
+        want = f"`what` is not a question of this key; its questions are {', '.join(questions)}"
+        raise Refusal(Reason.QUERY_INVALID, want)
     try:
         argument = jcs.parse_strict(body.argument.encode("utf-8", "surrogatepass"))
     except jcs.MalformedJSONError as exc:
@@ -174,7 +184,7 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue, budget: Wor
         raise Refusal(Reason.QUERY_INVALID, "the argument is not the leaf of a call's event, 64 hex digits")
     leaf = bytes.fromhex(argument)
     over = [tables.requests.rows[key] for key in tables.requests.of((OVER, leaf))]
-    if any(row.waits and signer.principal_id in {row.root, row.acting} for row in over):
+    if any(row.waits and _is_asker(signer, row) for row in over):
         return {"event": argument, "resource": over[0].resource, "outcome": _ended(over)}
     rows = _requests_of(tables, leaf)
     asked = next((row for row in rows if row.call.event), None)
@@ -206,8 +216,15 @@ def _requests_of(tables: Tables, leaf: bytes) -> list[RequestRow]:
     return [row for row in rows if row.event == leaf and not row.closed]
 
 
+def _is_asker(signer: Signer, row: RequestRow) -> bool:
+    """Return True if a call is the signer's own; through a login with actors only the session's own calls are."""
+    if signer.session is not None and signer.session.actors:
+        return row.session_id == signer.kid
+    return signer.principal_id in {row.root, row.acting}
+
+
 def _may_see(tables: Tables, signer: Signer, rows: Sequence[RequestRow], budget: Work) -> bool:
-    if any(signer.principal_id in {row.root, row.acting} for row in rows):
+    if any(_is_asker(signer, row) for row in rows):
         return True
     subject, _ = answers.approver_of(tables, signer)
     own = answers.OwnPolicies(tables, signer, subject, budget)
@@ -254,11 +271,20 @@ def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue, _: Wo
     except ResourceInvalidError as exc:
         raise Refusal(Reason.RESOURCE_INVALID) from exc
     index = current_policies(tables)
-    subject = subject_of(session.attributes, session.role, session.principal_id)
-    found = (*index.found(subject, name.text), *index.spelt(name))
+    subjects = (subject_of(session.attributes, session.role, session.principal_id), *actors_of(tables, session))
+    applied = (one for subject in subjects for one in index.found(subject, name.text))
+    found = dict.fromkeys((*applied, *index.spelt(name)))
     ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}
     told: list[JSONValue] = [{"policy_id": ids[one.digest], "sha256": one.digest.hex()} for one in found]
     return {"resource": argument, "policies": told}
+
+
+def _users(tables: Tables, _: Signer, argument: JSONValue, __: Work) -> JSONValue:
+    """Return a page of the persons that the log knows, in order of their names."""
+    if not (argument is None or (isinstance(argument, str) and len(argument) <= limits.PROVIDED_NAME_CHARS_MAX)):
+        raise Refusal(Reason.QUERY_INVALID, _WANT_NEXT)
+    after = None if argument is None else argument.encode("utf-8", "surrogatepass")
+    return overview.users_told(tables, *_page(after, limits.QUERY_USERS_MAX, *overview.groups_of_users(tables)))
 
 
 _QUESTIONS: dict[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]] = {
@@ -267,4 +293,11 @@ _QUESTIONS: dict[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]] = 
     "invocation": _invocation,
     "delegations": _delegations,
     "effective_policy": _effective_policy,
+    "agents": discovery.agents,
+    "agent": discovery.agent,
+    _SIGN_OF_LIFE: discovery.presence,
+}
+_OF_ADMINS: dict[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]] = {
+    "limits": lambda tables, _, argument, __: overview.limits_told(tables, argument),
+    "users": _users,
 }

@@ -11,6 +11,8 @@ and each operation on it is a resource, `vault:<scope>/<get|set|delete|list>/<ke
 
 A value comes with its writer's signed event and the event that opened the writer's session, so a reader need not trust
 the monitor for it. A list of keys has no such proof: a reader can check only its (n, h).
+
+A large value of the own scope travels beside the log as a body, sealed by the session to itself.
 """
 
 from __future__ import annotations
@@ -21,16 +23,17 @@ from hashlib import sha256
 
 import re2
 
-from processors.calls import work
+from processors.calls import bodies, work
 from processors.calls.grants import use_up
 from processors.calls.judge import decide_call, ended_well, settle, told_of
 from processors.calls.standing import Attested
 from processors.effects import Effects
 from processors.identity import delegations
 from processors.identity.delegations import Chain
+from processors.identity.logins import lasts_until
 from processors.intake.identify import Signer
 from processors.policy.errors import RULE_ERRORS
-from processors.policy.evaluation import new_work, to_pay
+from processors.policy.evaluation import HIDDEN, new_work, to_pay
 from processors.proof import jcs, signing
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
@@ -127,10 +130,17 @@ def _check_form(body: Operation) -> None:
         return
     if not body.key:
         raise Refusal(Reason.VAULT_FORM, "`key` is empty")
-    if not isinstance(body, ContextWritten):
-        return
+    if isinstance(body, ContextWritten):
+        _check_written(body)
+
+
+def _check_written(body: ContextWritten) -> None:
     if len(body.value.encode("utf-8", "surrogatepass")) > limits.VAULT_VALUE_BYTES_MAX:
         raise Refusal(Reason.VALUE_TOO_LARGE)
+    if body.bodies:
+        if body.scope != OWN:
+            raise Refusal(Reason.VAULT_FORM, "only a value of the session's own scope may be a body: no other opens it")
+        bodies.check_whole(body.bodies, body.value, Reason.VAULT_FORM)
     if body.ttl_ms is not None and not 0 < body.ttl_ms <= limits.VAULT_TTL_MS_MAX:
         raise Refusal(Reason.VAULT_FORM, f"`ttl_ms` is 1 to {limits.VAULT_TTL_MS_MAX}")
 
@@ -155,7 +165,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
     key = body.prefix if isinstance(body, ContextListed) else body.key
     parameters: dict[str, JSONValue] = {"key": key}
     if isinstance(body, ContextWritten):
-        parameters["value"] = _value(body.value)
+        parameters["value"] = HIDDEN if body.bodies else _value(body.value)  # type: ignore[assignment]
     # A list without a prefix has an empty key, which no other operation has, so policies can tell them apart.
     resource = f"vault:{body.scope}/{_VERBS[type(body)]}/{key}"
     try:
@@ -208,7 +218,7 @@ def _write(
     ends = limits.FOR_EVER_MS if body.ttl_ms is None else tables.now + body.ttl_ms
     assert signer.session is not None
     if body.scope == OWN:
-        ends = min(ends, signer.session.expires_at)
+        ends = min(ends, lasts_until(signer.session))
     new = VaultRow(
         scope=scope,
         key=body.key,
@@ -295,7 +305,7 @@ def _advance(tables: Tables, effects: Effects, signer: Signer, scope: str, key: 
     assert signer.session is not None
     own = scope.startswith(f"{OWN}:")
     h = chain_value(tables.genesis, scope, before, n + 1, key, effects.claim.leaf)
-    until = signer.session.expires_at if own else limits.FOR_EVER_MS
+    until = lasts_until(signer.session) if own else limits.FOR_EVER_MS
     # The writer of the first link pays for the chain for good, since a chain never begins anew.
     head = VaultScopeRow(name=scope, n=n + 1, h=h, until=until, payer=paid_by if row is None else row.payer)
     tables.scopes.put(scope_key(scope), head)

@@ -27,6 +27,7 @@ from processors.evidence.rulings import skips
 from processors.evidence.signers import EntrySigners
 from processors.identity.following import follow
 from processors.identity.keys import spend
+from processors.identity.sessions import forget
 from processors.intake.identify import Claim, Received, check_names, identify, raw_digest, read
 from processors.proof import merkle
 from processors.proof.signing import (
@@ -39,8 +40,8 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.reasons import Reason
-from schemas.records import AuditEntry, Event
-from schemas.rows import SessionRow
+from schemas.records import AuditEntry, Event, SessionRevoked
+from schemas.rows import OfferRow, SessionRow
 from schemas.words import Outcome
 
 ABSENT_RANGES_MAX = 10_000  # in the list of a verdict: a log may be longer than memory
@@ -105,6 +106,7 @@ class Judge:
         self._progress = progress
         self._last = (0, -1)  # log time and intake offset of the entry before
         self._departed: OrderedDict[bytes, SessionRow] = OrderedDict()
+        self._departed_offers: OrderedDict[bytes, tuple[bytes, OfferRow]] = OrderedDict()  # by kid
 
     def _is_excused(self, entry: AuditEntry, claim: Claim, reason: str | None) -> bool:  # noqa: ARG002 - for archives
         """True if the key of an event cannot be known, because the event that opened its session is absent."""
@@ -198,9 +200,18 @@ class Judge:
             self._check_names(item, entry, claim)
         if entry.outcome == Outcome.SKIPPED and not skips(claim, entry):
             raise Fault(VerdictCode.BAD_SIG, item.index, "the event is not an admin's ruling that skips this record")
-        session = claim.signer.session if claim.signer else None
-        if session is not None and entry.now >= session.expires_at and entry.outcome != Outcome.REFUSED:
+        if entry.outcome != Outcome.REFUSED and self._has_ended(entry, claim):
             raise Fault(VerdictCode.KEY_NOT_VALID, item.index, "the session that signed the event ended before")
+
+    def _has_ended(self, entry: AuditEntry, claim: Claim) -> bool:
+        """Whether the session that signed an event, or that offered the key that did, had ended by then."""
+        signer = claim.signer
+        if signer is None:
+            return False
+        if signer.offered_by is None:
+            return signer.session is not None and entry.now >= signer.session.expires_at
+        session = self._tables.sessions.get(signer.offered_by)
+        return session is None or entry.now >= session.expires_at
 
     @staticmethod
     def _check_names(item: Item, entry: AuditEntry, claim: Claim) -> None:
@@ -220,11 +231,16 @@ class Judge:
         received = Received(entry.partition, entry.offset, entry.now, value, headers)
         claim, reason = self._ask(received)
         kid = claim.kid or b""
+        # The monitor removes at most 64 expired rows for each record; it may still have had this one.
         if reason == Reason.UNKNOWN_KEY and kid in self._departed:
-            # The monitor removes at most 64 expired rows for each record; it may still have had this one.
             self._tables.sessions.restore(kid, self._departed[kid])
             claim, reason = self._ask(received)
             self._tables.sessions.restore(kid, None)
+        elif reason == Reason.UNKNOWN_KEY and kid in self._departed_offers:
+            session_id, offer = self._departed_offers[kid]
+            self._tables.offers.restore(session_id, offer)
+            claim, reason = self._ask(received)
+            self._tables.offers.restore(session_id, None)
         if claim.event is not None:
             self._use_schemas(claim.event, value, item.index)
         return claim, reason
@@ -253,11 +269,16 @@ class Judge:
             if name == tables.keys.name:
                 spend(tables, key)
                 continue
-            if name == tables.sessions.name:
-                self._departed[key] = tables.sessions.rows[key]
-            tables.by_name[name].delete(key)
-        while len(self._departed) > limits.SESSIONS_MAX:
-            self._departed.popitem(last=False)
+            if name != tables.sessions.name:
+                tables.by_name[name].delete(key)
+                continue
+            self._departed[key] = tables.sessions.rows[key]
+            offer = forget(tables, key)
+            if offer is not None:
+                self._departed_offers[offer.kid] = key, offer
+        for departed in (self._departed, self._departed_offers):
+            while len(departed) > limits.LIMIT_CAP_TIMES * limits.SESSIONS_MAX:
+                departed.popitem(last=False)
         tables.commit()
 
     def _found(self, entry: AuditEntry) -> None:
@@ -296,7 +317,27 @@ class Judge:
         if schema is None:
             raise Refusal(Reason.UNKNOWN_SCHEMA)
         received = Received(entry.partition, entry.offset, entry.now, schema.prefix + signed.body, _headers(signed))
-        follow(self._tables, received, self._heads, now=entry.now)
+        try:
+            follow(self._tables, received, self._heads, now=entry.now)
+        except Refusal as refusal:
+            claim = read(self._tables, received)
+            ended = claim.event.body if claim.event is not None else None
+            if refusal.reason != Reason.UNKNOWN_SESSION or not isinstance(ended, SessionRevoked):
+                raise
+            self._end_departed(received, ended.session, refusal)
+
+    def _end_departed(self, received: Received, session_id: bytes, refusal: Refusal) -> None:
+        """Fold the end of a session whose row the monitor may still have had. Raises Refusal."""
+        left = self._departed.get(session_id)
+        if left is None or left.revoked:
+            raise refusal
+        sessions = self._tables.sessions
+        sessions.restore(session_id, left)
+        try:
+            follow(self._tables, received, self._heads, now=received.appended_at)
+            self._departed[session_id] = sessions.rows[session_id]
+        finally:
+            sessions.restore(session_id, None)
 
     def finish(self) -> None:
         """Raise Fault unless registry.bin is whole and ends with the log."""

@@ -12,11 +12,16 @@ from collections import OrderedDict
 from processors.proof.signing import kid_of
 from schemas import codec, limits
 from schemas.events.keys import AdminAdded, AdminAddition, KeyRotated, RootRotated
+from schemas.events.logins import SessionRenewed
+from schemas.events.tools import ToolsOffered
 from schemas.reasons import Reason
 from schemas.records import AuditEntry, Event, PrincipalRegistered, SessionOpened, SessionRevoked, TenantFounded
+from schemas.words import Outcome
 
-SESSION_KINDS = frozenset({"SessionOpened", "SessionClosed", "SessionRevoked"})
-SESSIONS_REMEMBERED = 2 * limits.SESSIONS_MAX  # those that may live, and as many that have left
+SESSION_KINDS = frozenset(
+    {"SessionOpened", "SessionRenewed", "SessionClosed", "SessionRevoked", "LoginEnded", "ToolsOffered"}
+)
+SESSIONS_REMEMBERED = 2 * limits.LIMIT_CAP_TIMES * limits.SESSIONS_MAX  # those that may live, and as many that left
 
 
 class KnownKeys:
@@ -27,25 +32,31 @@ class KnownKeys:
         self._sessions: OrderedDict[bytes, None] = OrderedDict()
         self._is_whole = True
 
-    def lose(self) -> None:
-        """Note that the event of a session is not in the folder."""
+    def lose(self, *, is_renewal_gone: bool) -> None:
+        """Note that the event of a session is not in the folder.
+
+        A renewal that is gone may have been of any session: none that was opened before can be checked.
+        """
         self._is_whole = False
+        if is_renewal_gone:
+            self._sessions.clear()
 
     def learn(self, event: Event) -> None:
         """Note the keys that a registry event of the folder brings."""
         body = event.body
-        if isinstance(body, SessionOpened):
-            self._sessions[kid_of(body.key.ed25519)] = None
-            while len(self._sessions) > SESSIONS_REMEMBERED:
-                self._sessions.popitem(last=False)
+        if not isinstance(body, SessionOpened | ToolsOffered):
+            self._keys.update(map(kid_of, _keys_of(body)))
             return
-        self._keys.update(map(kid_of, _keys_of(body)))
+        self._sessions[kid_of(body.key.ed25519)] = None  # the key of an offer goes with its session
+        while len(self._sessions) > SESSIONS_REMEMBERED:
+            self._sessions.popitem(last=False)
 
     def can_check(self, entry: AuditEntry, event: Event) -> bool:
         """Return True if a reader can check the event of an entry with the keys of the folder."""
         if self._is_whole:
             return True
-        if isinstance(event.body, SessionRevoked) and event.body.session not in self._sessions:
+        body, is_accepted = event.body, entry.outcome == Outcome.ACCEPTED
+        if is_accepted and isinstance(body, SessionRevoked | SessionRenewed) and body.session not in self._sessions:
             return False
         return entry.reason == Reason.UNKNOWN_KEY or entry.event_kid in self._keys or entry.event_kid in self._sessions
 
@@ -53,7 +64,8 @@ class KnownKeys:
 def _keys_of(body: object) -> tuple[bytes, ...]:
     """Return the public keys that a registry event brings."""
     if isinstance(body, TenantFounded):
-        return (*body.root_keys, body.admin.ed25519, body.monitor.ed25519)
+        shared = () if body.organisation_key is None else (body.organisation_key,)
+        return (*body.root_keys, *shared, body.admin.ed25519, body.monitor.ed25519)
     if isinstance(body, PrincipalRegistered | KeyRotated):
         return (body.key.ed25519,)
     if isinstance(body, AdminAdded | RootRotated):

@@ -28,6 +28,7 @@ from processors.proof.merkle import leaf_hash
 from processors.proof.signing import KEY_BYTES, length_prefixed
 from schemas import codec
 from schemas.errors import EvidenceError
+from schemas.events.logins import SessionRenewed
 from schemas.records import AuditEntry, Event
 
 
@@ -86,6 +87,7 @@ class _Packer:
         yield self._piece(PROOFS, length_prefixed(kid + record.proof))
         is_registered = is_registry_entry(entry) and entry.index == self.size  # a copy is not part of the chain
         signed, event = (None if received is None else read_event(entry, received)) or (None, None)
+        is_gone = event is None
         if signed is not None and event is not None and not self._known.can_check(entry, event):
             signed, event, received = None, None, None
         if event is not None and received is not None:
@@ -95,7 +97,7 @@ class _Packer:
             self._known.learn(event)
             yield self._piece(REGISTRY, length_prefixed(RegistryEvent(self.size, signed).encode()))
         elif is_registered and entry.kind in SESSION_KINDS:
-            self._known.lose()
+            self._known.lose(is_renewal_gone=is_gone and entry.kind == SessionRenewed.__name__)
         elif is_registered:
             raise PackError(
                 f"the {entry.kind} of entry {self.size} is kept nowhere any more, and without it no key can be checked:"

@@ -1,7 +1,8 @@
 """The declarations in a registration: the operations of a tool, and the keys and subjects of an attester.
 
 While several keys of a tool live, or one of them declares again, an operation keeps its contract: time-out, repetition,
-attested keys, and the parameters that are prompts. The description is not part of it, and the newest one counts:
+attested keys, the parameters that are prompts, and texts that may travel beside a call. The description is not part of
+it, and the newest one counts:
 
     before [a, b], now [a, b, c]    c is offered too
     before [a, b], now [a]          a and b stay: the instance is of an older version, and reports calls of b as failed
@@ -18,7 +19,7 @@ from dataclasses import replace
 from processors.identity.keys import payer_of
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.limits import PATTERNS_MAX
-from processors.policy.paths import parse_path
+from processors.policy.paths import ANYWHERE, parse_path
 from processors.policy.patterns import check_pattern, resource_name
 from processors.refusal import Refusal
 from processors.state.tables import Tables
@@ -36,15 +37,11 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
 
     Raises:
         Refusal: REGISTRATION_CONFLICT if a contract changes, RESOURCE_TAKEN, RESOURCE_INVALID, LIMIT_EXCEEDED, or
-            ATTESTATION_FORM or PROMPT_MISMATCH for a pattern or path.
+            ATTESTATION_FORM, PROMPT_MISMATCH or BODY_REFERENCE for a pattern or path.
     """
     if bool(body.tools) != (body.role == Role.TOOL):
         raise Refusal(Reason.REGISTRATION_CONFLICT, "`tools` must be set for role `tool`, and for no other role")
-    if len({declared.resource for declared in body.tools}) < len(body.tools):
-        raise Refusal(Reason.REGISTRATION_CONFLICT, "`tools` holds an operation twice")
-    if sum(len(declared.attests) + len(declared.prompts) for declared in body.tools) > limits.DECLARED_PATTERNS_MAX:
-        want = f"all operations of a registration have at most {limits.DECLARED_PATTERNS_MAX} patterns and prompts"
-        raise Refusal(Reason.LIMIT_EXCEEDED, want)
+    check_listed(body.tools)
     name = body.key.principal_id
     principal = tables.principals.rows[name.encode()]
     shared = again or len(principal.kids) > 1
@@ -56,8 +53,32 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
         if declared.resource not in kept:
             tables.resources.delete(declared.resource.encode())
     for declared in body.tools:
-        _declare(tables, name, declared)
+        check_declaration(declared)
+        own(tables, name, declared, by_sessions=False)
     tables.principals.put(name.encode(), replace(principal, tools=tools))
+
+
+def resource_row(tables: Tables, resource: str) -> ResourceRow | None:
+    """Return the row of a resource, None if nobody has declared it."""
+    return tables.resources.get(resource.encode("utf-8", "surrogatepass"))
+
+
+def check_listed(tools: Sequence[ToolDeclaration]) -> None:
+    """Check that each operation is listed once, and that checking all patterns and paths does not take too long.
+
+    Raises:
+        Refusal: REGISTRATION_CONFLICT or LIMIT_EXCEEDED.
+    """
+    if len({declared.resource for declared in tools}) < len(tools):
+        raise Refusal(Reason.REGISTRATION_CONFLICT, "`tools` holds an operation twice")
+    if sum(map(_patterns_of, tools)) > limits.DECLARED_PATTERNS_MAX:
+        want = f"all operations together have at most {limits.DECLARED_PATTERNS_MAX} patterns and paths"
+        raise Refusal(Reason.LIMIT_EXCEEDED, want)
+
+
+def _patterns_of(declared: ToolDeclaration) -> int:
+    paths = len(declared.prompts) + len(declared.body_paths) + len(declared.opaque_paths)
+    return len(declared.attests) + paths
 
 
 def _together(before: Sequence[ToolDeclaration], now: Sequence[ToolDeclaration]) -> tuple[ToolDeclaration, ...]:
@@ -76,17 +97,14 @@ def contract(declared: ToolDeclaration) -> ToolDeclaration:
     return replace(declared, description="")
 
 
-def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
+def own(tables: Tables, name: str, declared: ToolDeclaration, *, by_sessions: bool = True) -> None:
+    """Give a principal a free resource, or declare its own anew. Raises Refusal RESOURCE_TAKEN."""
     key = declared.resource.encode("utf-8", "surrogatepass")
     owner = tables.resources.get(key)
     if owner is not None and owner.principal_id != name:
         raise Refusal(
             Reason.RESOURCE_TAKEN, f"the resource belongs to {quoted(owner.principal_id)}; choose another name"
         )
-    _check_resource(declared.resource)
-    if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
-        raise Refusal(Reason.LIMIT_EXCEEDED, f"`timeout_ms` is 1 to {limits.TOOL_TIMEOUT_MS_MAX}")
-    _check_declared(declared)
     row = ResourceRow(
         principal_id=name,
         timeout_ms=declared.timeout_ms,
@@ -94,8 +112,24 @@ def _declare(tables: Tables, name: str, declared: ToolDeclaration) -> None:
         attests=declared.attests,
         prompts=declared.prompts,
         payer=payer_of(tables, name),
+        by_sessions=by_sessions,
+        body_paths=declared.body_paths,
+        opaque_paths=declared.opaque_paths,
     )
-    tables.resources.put(key, row)
+    if owner != row:
+        tables.resources.put(key, row)
+
+
+def check_declaration(declared: ToolDeclaration) -> None:
+    """Check the declaration of one operation by itself.
+
+    Raises:
+        Refusal: RESOURCE_INVALID, LIMIT_EXCEEDED, or ATTESTATION_FORM or PROMPT_MISMATCH for a pattern or path.
+    """
+    _check_resource(declared.resource)
+    if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"`timeout_ms` is 1 to {limits.TOOL_TIMEOUT_MS_MAX}")
+    _check_declared(declared)
 
 
 def _check_resource(resource: str) -> None:
@@ -120,6 +154,21 @@ def _check_declared(declared: ToolDeclaration) -> None:
             parse_path(path, "")
     except PolicyError as exc:
         raise Refusal(Reason.PROMPT_MISMATCH, "`prompts` holds a text that is not a path to a parameter") from exc
+    _check_body_paths(declared)
+
+
+def _check_body_paths(declared: ToolDeclaration) -> None:
+    paths, opaque = declared.body_paths, declared.opaque_paths
+    if len(paths) > PATTERNS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"an operation declares at most {PATTERNS_MAX} paths of bodies")
+    if len(set(paths)) < len(paths) or len(set(opaque)) < len(opaque) or not set(opaque) <= set(paths):
+        raise Refusal(Reason.BODY_REFERENCE, "`body_paths` names each path once, and `opaque_paths` some of them")
+    try:
+        for path in paths:
+            if path != ANYWHERE:
+                parse_path(path, "")
+    except PolicyError as exc:
+        raise Refusal(Reason.BODY_REFERENCE, "`body_paths` holds a text that is not a path to a parameter") from exc
 
 
 def check_attester(body: PrincipalRegistered) -> None:
@@ -130,6 +179,27 @@ def check_attester(body: PrincipalRegistered) -> None:
     """
     _check_patterns(body.attributes.attests)
     _check_patterns(body.attributes.subjects)
+
+
+def check_offers(body: PrincipalRegistered) -> None:
+    """Check the patterns of names that sessions may offer: of an agent or service, or in the grant of an enrolment key.
+
+    Raises:
+        Refusal: ATTRIBUTE_INVALID; NOT_SUPPORTED where `only_within_calls` is set for a role that never calls.
+    """
+    if body.only_within_calls and body.role not in (Role.AGENT, Role.SERVICE, Role.TOOL):
+        raise Refusal(Reason.NOT_SUPPORTED, "`only_within_calls` is for programs that call: agents, services and tools")
+    granted = () if body.enrolment is None else body.enrolment.attributes.offers
+    if body.attributes.offers and body.role not in (Role.AGENT, Role.SERVICE):
+        raise Refusal(Reason.ATTRIBUTE_INVALID, "`offers` is an attribute of agents and services, and of no other role")
+    for listed in (body.attributes.offers, granted):
+        if len(listed) > PATTERNS_MAX:
+            raise Refusal(Reason.ATTRIBUTE_INVALID, f"`offers` has at most {PATTERNS_MAX} patterns")
+        try:
+            for pattern in listed:
+                check_pattern(pattern, "")
+        except PolicyError as exc:
+            raise Refusal(Reason.ATTRIBUTE_INVALID, "`offers` holds a text that is not a pattern of names") from exc
 
 
 def _check_patterns(patterns: Sequence[str]) -> None:

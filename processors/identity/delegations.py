@@ -13,6 +13,10 @@ time; for a person those of the newest login count.
 `_line` reads the rows of a delegation once, and `_Known` keeps them until any delegation changes; revocation and
 attributes are looked up for each call. Where a person on the line is not known any more, that hop's delegator is set to
 "". No subject has that name, so the chain is broken (DELEGATION_BROKEN), and the decision still names all members.
+
+A session whose login named actors adds them behind the chain: no hop leads to them, and each must pass as well.
+
+    alice signs, her login was made by bot      subjects (alice, bot), no hops, 1 actor; bot acts
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from processors.policy.limits import CACHED_SCOPES_MAX, DELEGATION_DEPTH_MAX
 from processors.policy.names import PERSON_PREFIX
 from processors.policy.resolve import Subject
 from processors.refusal import Refusal
-from processors.state.shares import check_room, with_guest
+from processors.state.shares import check_room, sponsor_in, with_guest
 from processors.state.tables import Tables
 from processors.text.forms import fold
 from schemas import limits
@@ -44,10 +48,11 @@ from schemas.words import Role
 
 
 class Chain(NamedTuple):
-    """The principals in whose name a call is made, and the hops between them, the first delegator first.
+    """The principals behind a call, made in their name, and the hops between them, the first delegator first.
 
     `bound` means that the delegator signs itself, and a service acts for it. `sessions` are the sessions that granted
-    the hops, in hex. `login_at` is the log time at which the first delegator's login was attested.
+    the hops, in hex. `login_at` is the log time at which the first delegator's login was attested. The last `actors` of
+    the subjects are those of the login, the nearest one at the end.
     """
 
     subjects: tuple[Subject, ...]
@@ -57,21 +62,22 @@ class Chain(NamedTuple):
     phishing_resistant: bool = False
     login_at: int | None = None
     payer: str = ""  # the payer of the first hop's row
+    actors: int = 0
 
     @property
     def root(self) -> Subject:
-        """The first delegator, in whose name the call is made."""
+        """The first delegator: the call is made in its name."""
         return self.subjects[0]
 
     @property
     def told(self) -> tuple[str, ...]:
         """The principals that a decision names: all of the chain, none if a signer acts for itself."""
-        return tuple(subject.principal for subject in self.subjects) if self.hops else ()
+        return tuple(subject.principal for subject in self.subjects) if self.hops or self.actors else ()
 
     @property
     def acting(self) -> str:
-        """The principal that acts: the delegate that signs, or the service for which a user signs."""
-        return self.subjects[-1].principal
+        """The principal that acts: the service for which a user signs, the login's nearest actor, or the signer."""
+        return self.subjects[-1 - self.actors if self.bound else -1].principal
 
 
 def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGranted, login_at: int | None) -> None:
@@ -81,10 +87,13 @@ def grant(tables: Tables, effects: Effects, signer: Signer, body: DelegationGran
     delegation. A delegation under another takes the login of the root.
 
     Raises:
-        Refusal: DELEGATION_SELF, _CYCLE, _DEPTH, _EXPIRED, _PARENT, _FORM, UNKNOWN_PRINCIPAL or LIMIT_EXCEEDED.
+        Refusal: DELEGATION_SELF, _CYCLE, _DEPTH, _EXPIRED, _PARENT, _FORM, UNKNOWN_PRINCIPAL or LIMIT_EXCEEDED;
+            NOT_SUPPORTED for a session with actors.
     """
     session = signer.session
     assert session is not None
+    if session.actors:  # a row has no place for them, and without them the delegate could do what they may not
+        raise Refusal(Reason.NOT_SUPPORTED, "a session whose login named actors grants no delegations")
     _scope(body.scope)
     if len(body.purpose) > limits.REASON_CHARS_MAX:
         raise Refusal(Reason.DELEGATION_FORM, f"`purpose` has at most {limits.REASON_CHARS_MAX} characters")
@@ -157,6 +166,12 @@ def revoke_granted_by(tables: Tables, ended: Collection[bytes], kids: Sequence[b
     granted = [leaf for leaf in granted if tables.delegations.rows[leaf].delegator_session in ended]
     through = [leaf for kid in kids for leaf in tables.delegations.of(("through", kid))]
     _revoke_all(tables, [*granted, *through])
+
+
+def revoke_granted_through(tables: Tables, sponsor: bytes) -> None:
+    """End the delegations that principals of an identity provider granted, also in sessions that have left."""
+    rows = tables.delegations.rows
+    _revoke_all(tables, sorted(leaf for leaf, row in rows.items() if sponsor_in(row.payer) == sponsor))
 
 
 def revoke_all_of(tables: Tables, principal_id: str) -> None:
@@ -235,11 +250,39 @@ def _line(tables: Tables, leaf: bytes) -> _Known:
 
 
 def chain_of(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) -> Chain:
-    """Return the chain of principals for whom a session calls: itself alone, or the members of a delegation.
+    """Return the chain of principals behind a session's call: itself alone, or the members of a delegation.
+
+    The actors of its login stand at the end.
 
     Raises:
         Refusal: DELEGATION_BROKEN, the delegation or one above it is not known.
     """
+    if on_behalf_of is None and not session.actors:  # the usual case
+        return _alone(session.attributes, session.role, session.principal_id)
+    chain = _linked(tables, session, on_behalf_of)
+    if not session.actors:
+        return chain
+    actors = actors_of(tables, session)
+    return chain._replace(subjects=(*chain.subjects, *actors), actors=len(actors))
+
+
+def actors_of(tables: Tables, session: SessionRow) -> tuple[Subject, ...]:
+    """Return the actors of a session's login, the nearest one last, with the attributes that the log knows of them now.
+
+    These are a person's of the newest login. A workload has its name only, and so has a person
+    that has not logged in: then no policy but those of the name can grant.
+    """
+    return tuple(_actor(tables, name) for name in reversed(session.actors))
+
+
+def _actor(tables: Tables, name: str) -> Subject:
+    if not name.startswith(PERSON_PREFIX):
+        return subject_of(NONE, Role.SERVICE, name)
+    now = person_now(tables, name)
+    return subject_of(NONE if now is None else now, Role.USER, name)
+
+
+def _linked(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) -> Chain:
     if on_behalf_of is None:
         return _alone(session.attributes, session.role, session.principal_id)
     signer = subject_of(session.attributes, session.role, session.principal_id)

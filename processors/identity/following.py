@@ -11,18 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from processors.identity import engines, providers, registry, roots, rotation, sessions
+from processors.identity import engines, logins, offers, providers, registry, roots, rotation, sessions
 from processors.identity.keys import check_decidable
 from processors.intake.authority import MAY_SIGN, check_may_sign
 from processors.intake.identify import Claim, Received, Signer, check_names, identify, read
 from processors.intake.unsupported import check_supported
-from processors.proof.signing import VerifiedHeads
+from processors.proof.signing import KID_HEADER, PROOF_HEADER, VerifiedHeads
 from processors.refusal import Refusal
 from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
+from schemas.events.logins import LoginEnded, SessionRenewed
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
+from schemas.events.tools import ToolsOffered
 from schemas.reasons import Reason
 from schemas.records import (
     Body,
@@ -32,6 +34,7 @@ from schemas.records import (
     SessionClosed,
     SessionOpened,
     SessionRevoked,
+    SignedEvent,
     TenantFounded,
 )
 from schemas.rows import KeyRow, SessionRow
@@ -43,9 +46,9 @@ _CLOCKS_MS = limits.ISSUED_BEHIND_MS_MAX + limits.ISSUED_AHEAD_MS_MAX  # two sig
 def follow(tables: Tables, received: Received, heads: VerifiedHeads, *, now: int | None = None) -> None:
     """Fold one record of an export's registry into `tables`.
 
-    `now` is log time, if an audit entry gives it. Without it three times are tried until one fits: the signer's own
+    `now` is log time, if an audit entry gives it. Without it a few times are tried until one fits: the signer's own
     clock, then the last and the first time at which the log would have taken the event. The log may have judged keys
-    that were about to expire at any of these times.
+    that were about to expire at any of these times. Of a session's opening a fourth: the first at which its login held.
 
     Raises:
         Refusal: the event does not belong in a registry or does not hold; `tables` is unchanged.
@@ -100,41 +103,53 @@ class FollowedRegistry:
             self._rotated[body.kid] = before
         return claim.event
 
-    def session(self, opened: Received, ended: Received | None = None) -> tuple[bytes, SessionRow]:
-        """Return the id of the session that `opened` opens, and its row, as `ended` has left it.
+    def session(
+        self, opened: Received, ended: Received | None = None, *, renewed: Received | None = None
+    ) -> tuple[bytes, SessionRow]:
+        """Return the id of the session that `opened` opens, and its row, as `renewed` and `ended` have left it.
 
         An end that does not hold counts as a revocation: in the place of the session's end it may hide one.
 
         Raises:
-            Refusal: `opened` does not open a session, its opener is not registered or is revoked, or its signature or
-                content does not hold.
+            Refusal: `opened` does not open a session, or `renewed` does not renew this one; a signer of them is not
+                registered or is revoked, or a signature or content does not hold.
         """
         tables = self.tables
         mark, before = tables.savepoint(), tables.now
         try:
             opening = read(tables, opened)
-            last = min(self._restore(opening.kid), self._restore_provider(opening.event))
-            _fold(tables, opened, opening, self._heads, _OPENING)
+            acts = [(opened, opening, _OPENING)]
+            if renewed is not None:
+                acts.append((renewed, read(tables, renewed), _RENEWING))
+            last_of = {kid: self._restore(kid) for kid in dict.fromkeys(claim.kid for _, claim, _ in acts)}
+            last = self._restore_providers(opening.event)
+            for received, claim, rules in acts:
+                _fold(tables, received, claim, self._heads, rules)
+                if tables.now > min(last, last_of[claim.kid]):
+                    raise Refusal(Reason.EXPIRED_KEY)
             [(session_id, row)] = tables.sessions.rows.items()
-            if row.opened_at > last:
-                raise Refusal(Reason.EXPIRED_KEY)
-            provider = tables.providers.get(row.issuer.encode())
-            if provider is not None and row.opened_at <= (provider.sessions_ended_at or -_CLOCKS_MS) + _CLOCKS_MS:
-                row = replace(row, revoked=True)
             if ended is not None:
                 try:
                     _fold(tables, ended, read(tables, ended), self._heads, _ENDS)
                     row = tables.sessions.rows[session_id]
                 except Refusal:
                     row = replace(row, revoked=True)
+            if self.is_ended_with_provider(row):
+                row = replace(row, revoked=True)
             return session_id, row
         finally:
             tables.undo_to(mark)
             tables.now = before
             tables.commit()  # of nothing: it lets the heap of deadlines forget this session
 
+    def is_ended_with_provider(self, row: SessionRow) -> bool:
+        """Whether the sessions of a provider were ended, this one among them as far as two signers' clocks tell."""
+        provider = self.tables.providers.get(row.issuer.encode())
+        ended_at = None if provider is None else provider.sessions_ended_at
+        return ended_at is not None and row.opened_at <= ended_at + _CLOCKS_MS
+
     def _restore(self, kid: bytes | None) -> int:
-        """Restore a rotated key for as long as a session of it is judged; return when it can have opened the last."""
+        """Restore a rotated key for as long as a session of it is judged; return when it can have signed last."""
         row = None if kid is None else self._rotated.get(kid)
         if kid is None or row is None:
             return limits.FOR_EVER_MS
@@ -142,22 +157,29 @@ class FollowedRegistry:
         self.tables.keys.put(kid, replace(row, revoked_at=now.revoked_at))
         return (now.expires_at or 0) + _CLOCKS_MS
 
-    def _restore_provider(self, event: Event | None) -> int:
-        """Restore the trust in a provider for as long as a session of it is judged; return when it can have ended."""
-        issuer = event.body.issuer if event is not None and isinstance(event.body, SessionOpened) else None
-        key = (issuer or "").encode("utf-8", "surrogatepass")
-        row = self.tables.providers.get(key)
-        if row is None or row.ended_at is None:
+    def _restore_providers(self, event: Event | None) -> int:
+        """Restore the trust in a session's provider while the session is judged; return when it can have opened it.
+
+        Where the session has actors, also the trust in others, unless it had ended before the session can have begun.
+        """
+        if event is None or not isinstance(event.body, SessionOpened) or event.body.issuer is None:
             return limits.FOR_EVER_MS
-        self.tables.providers.put(key, replace(row, ended_at=None))
-        return row.ended_at + _CLOCKS_MS
+        own, last = event.body.issuer.encode("utf-8", "surrogatepass"), limits.FOR_EVER_MS
+        for key, row in list(self.tables.providers.rows.items()):
+            if row.ended_at is None:
+                continue
+            if key == own:
+                last = row.ended_at + _CLOCKS_MS
+            elif not event.body.actors or row.ended_at + _CLOCKS_MS < event.header.issued_at:
+                continue
+            self.tables.providers.put(key, replace(row, ended_at=None))
+        return last
 
 
 def _fold(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, rules: Rules) -> None:
     """Fold one record at the first time that fits, without committing it. Raises Refusal, `tables` unchanged."""
-    issued_at = 0 if claim.event is None else claim.event.header.issued_at
     why: Refusal | None = None
-    for at in (issued_at, issued_at + limits.ISSUED_BEHIND_MS_MAX, issued_at - limits.ISSUED_AHEAD_MS_MAX):
+    for at in _times(claim.event):
         try:
             _fold_at(tables, received, claim, heads, rules, at)
         except Refusal as refusal:
@@ -166,6 +188,17 @@ def _fold(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads
             return
     assert why is not None
     raise why
+
+
+def _times(event: Event | None) -> list[int]:
+    """Return the log times at which an event may have been accepted, as far as a rule can tell them apart."""
+    at = 0 if event is None else event.header.issued_at
+    first, last = at - limits.ISSUED_AHEAD_MS_MAX, at + limits.ISSUED_BEHIND_MS_MAX
+    found = [at, last, first]
+    if event is not None and isinstance(event.body, SessionOpened | SessionRenewed) and event.body.login is not None:
+        begins = event.body.login.expires_at - limits.LOGIN_AHEAD_MS_MAX  # a login holds for two minutes only
+        found += [begins] if first < begins < last else []
+    return found
 
 
 def _fold_at(tables: Tables, received: Received, claim: Claim, heads: VerifiedHeads, rules: Rules, now: int) -> None:
@@ -205,6 +238,13 @@ def _distrust(tables: Tables, _: Signer, body: IdentityProviderDistrusted, __: R
         sessions.end_sessions_of(tables, body.issuer)
 
 
+def _signed(received: Received) -> SignedEvent:
+    """Return a record as it stood on intake. Requires a value, and one header of each name."""
+    assert received.value is not None
+    proof, kid = received.header(PROOF_HEADER), received.header(KID_HEADER)
+    return SignedEvent(event=received.value, proof=proof, kid=kid)
+
+
 _OF_PRINCIPALS: Rules = {
     TenantFounded: _found,
     EngineActivated: lambda tables, _, body, __: engines.activate(tables, body),
@@ -217,10 +257,22 @@ _OF_PRINCIPALS: Rules = {
     IdentityProviderTrusted: lambda tables, _, body, __: providers.trust(tables, body),
     IdentityProviderDistrusted: _distrust,
 }
+_RENEWAL: Rules = {
+    SessionRenewed: lambda tables, signer, body, received: logins.renew(tables, signer, body, _signed(received)),
+}
+_RENEWING: Rules = {
+    SessionRenewed: lambda tables, signer, body, received: logins.renew(
+        tables, signer, body, _signed(received), is_alone=True
+    ),
+}
 _OPENING: Rules = {SessionOpened: lambda tables, signer, body, _: sessions.open_session(tables, signer, body)}
+_OFFERING: Rules = {
+    ToolsOffered: lambda tables, signer, body, received: offers.offer(tables, signer, body, _signed(received)),
+}
 _ENDS: Rules = {
     SessionClosed: lambda tables, signer, _, __: sessions.close(tables, signer),
     SessionRevoked: lambda tables, signer, body, _: sessions.revoke(tables, signer, body),
+    LoginEnded: lambda tables, signer, body, _: logins.end(tables, signer, body),
 }
 # INVARIANT: the kinds of `evidence/folder_format.REGISTRY_KINDS`; `tests/processors/test_evidence_monitor.py` compares.
-_CHANGES: Rules = {**_OF_PRINCIPALS, **_OPENING, **_ENDS}
+_CHANGES: Rules = {**_OF_PRINCIPALS, **_OPENING, **_RENEWAL, **_OFFERING, **_ENDS}

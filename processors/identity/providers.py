@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
+from functools import lru_cache
+from hashlib import sha256
 
 from processors.identity.tokens.jose import ALGORITHMS
 from processors.policy import names
@@ -28,11 +30,16 @@ from schemas.events.attributes import LISTS, READ_BY_POLICIES, TEXTS, Attributes
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.reasons import Reason
 from schemas.records import SessionOpened
-from schemas.rows import ProviderRow
+from schemas.rows import ProviderRow, SessionRow
 from schemas.words import ProviderSubjects
 
 KINDS = frozenset({"oidc", "keycloak", "okta", "azure", "google", "auth0"})
-PREFIXES: Mapping[str, str] = {ProviderSubjects.USER: names.PERSON_PREFIX, ProviderSubjects.WORKLOAD: "workload:"}
+PREFIXES: Mapping[str, str] = {
+    ProviderSubjects.USER: names.PERSON_PREFIX,
+    ProviderSubjects.WORKLOAD: names.WORKLOAD_PREFIX,
+}
+
+SPONSOR_BYTES = 8  # of the digest of an issuer: it tells 64 issuers apart, and each session holds it twice
 
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]")
@@ -42,6 +49,12 @@ _ISSUER = re.compile(r"(https?)://([^/?#@\\\s:\[\]]+|\[[^\]/?#@\\\s]+\])(:[0-9]{
 def prefix_of(subjects: str, namespace: str | None) -> str:
     """Return the beginning of every name that a provider of such subjects gives. Requires a key of PREFIXES."""
     return PREFIXES[subjects] + ("" if namespace is None else f"{namespace}/")
+
+
+@lru_cache(maxsize=4 * limits.PROVIDERS_MAX)
+def sponsor_of(issuer: str) -> bytes:
+    """Return the sponsor of a provider's principals, as shares name it: a digest that is shorter than any kid."""
+    return sha256(b"macaw/provider/v1\n" + issuer.encode("utf-8", "surrogatepass")).digest()[:SPONSOR_BYTES]
 
 
 def trust(tables: Tables, body: IdentityProviderTrusted) -> None:
@@ -103,19 +116,66 @@ def check_session(tables: Tables, body: SessionOpened) -> ProviderRow:
 
     Raises:
         Refusal: UNKNOWN_PROVIDER, NAME_INVALID or WRONG_PRINCIPAL for a name that is not within its trust,
-            ATTRIBUTE_INVALID for such attributes, TOKEN_DIGEST without the digest of a token.
+            ATTRIBUTE_INVALID for such attributes, TOKEN_DIGEST without the digest of a token, ACTOR_INVALID for an
+            actor that no trusted provider names.
     """
     row = tables.providers.get((body.issuer or "").encode("utf-8", "surrogatepass"))
     if row is None or row.ended_at is not None:
         raise Refusal(Reason.UNKNOWN_PROVIDER)
-    digests = (body.token_sha256,) if body.login_ref is None else (body.token_sha256, body.login_ref)
-    if any(len(digest or b"") != limits.DIGEST_BYTES for digest in digests):
+    digests = (body.token_sha256 or b"", *(one for one in (body.login_ref, body.subject_ref) if one is not None))
+    if any(len(digest) != limits.DIGEST_BYTES for digest in digests):
         raise Refusal(Reason.TOKEN_DIGEST)
     _check_name(row, body.principal_id)
     if body.attributes is None:
         raise Refusal(Reason.ATTRIBUTE_INVALID, "`attributes` is missing: a bridge must give them")
     _check_attributes(row, body.principal_id, body.attributes)
+    if body.actors:
+        _check_actors(tables, body.issuer or "", body.principal_id, body.actors)
     return row
+
+
+def _check_actors(tables: Tables, issuer: str, name: str, actors: tuple[str, ...]) -> None:
+    """Raise Refusal ACTOR_INVALID unless the actors are few, different, and such as trusted providers name now.
+
+    They are the provider's own principals, or workloads. A person of another provider is none: each call charges the
+    rates of its actors, so one company's provider could spend those of another's people.
+    """
+    if len(actors) > limits.TOKEN_ACTORS_MAX:
+        raise Refusal(Reason.ACTOR_INVALID, f"`actors` holds at most {limits.TOKEN_ACTORS_MAX} names")
+    for actor in actors:
+        if not any(_names_actor(key, row, issuer, actor) for key, row in tables.providers.rows.items()):
+            raise Refusal(Reason.ACTOR_INVALID, f"no provider that may do so names {quoted(actor)}")
+    # Behind the check of their form: a text that no provider may give can take long to fold.
+    if len({names.known_as(one) for one in (name, *actors)}) <= len(actors):
+        raise Refusal(Reason.ACTOR_INVALID, "two of the principal and its actors are one, in some spelling")
+
+
+def _names_actor(key: bytes, row: ProviderRow, issuer: str, actor: str) -> bool:
+    is_meant = row.subjects == ProviderSubjects.WORKLOAD or key == issuer.encode("utf-8", "surrogatepass")
+    return row.ended_at is None and is_meant and may_name(row, actor)
+
+
+def may_name(row: ProviderRow, name: str) -> bool:
+    """Return whether a provider may give a name, on the terms of its trust."""
+    try:
+        _check_name(row, name)
+    except Refusal:
+        return False
+    return True
+
+
+def check_terms(tables: Tables, session: SessionRow) -> None:
+    """Check a session of a provider against the trust in it, and in the providers of its actors, as it is now.
+
+    Raises:
+        Refusal: as `check_session`, but for digests.
+    """
+    row = tables.providers.get(session.issuer.encode("utf-8", "surrogatepass"))
+    if row is None or row.ended_at is not None:
+        raise Refusal(Reason.UNKNOWN_PROVIDER)
+    _check_name(row, session.principal_id)
+    _check_attributes(row, session.principal_id, session.attributes)
+    _check_actors(tables, session.issuer, session.principal_id, session.actors)
 
 
 def _check_name(row: ProviderRow, name: str) -> None:
@@ -127,12 +187,22 @@ def _check_name(row: ProviderRow, name: str) -> None:
     if not own:
         raise Refusal(Reason.NAME_INVALID, f"the name has no character after {quoted(prefix)}")
     names.check_printable(name, most=limits.PROVIDED_NAME_CHARS_MAX)
-    first, slash, _ = own.partition("/")
-    if row.namespace is None and slash and _NAMESPACE.fullmatch(first):
+    if row.namespace is None and _is_in_a_namespace(own):
         # It would be a name in the namespace of another provider, of today or of later.
         raise Refusal(Reason.NAME_INVALID, "a name like `ns/name` needs a provider with a namespace")
     if not names.meets_anywhere(row.name_pattern, name):
         raise Refusal(Reason.WRONG_PRINCIPAL, "the name does not meet the pattern of its provider")
+
+
+def is_of(row: ProviderRow, name: str) -> bool:
+    """Return whether a name is one of a provider's own, as they are for ever, under each pattern."""
+    prefix = prefix_of(row.subjects, row.namespace)
+    return name.startswith(prefix) and (row.namespace is not None or not _is_in_a_namespace(name[len(prefix) :]))
+
+
+def _is_in_a_namespace(own: str) -> bool:
+    first, slash, _ = own.partition("/")
+    return bool(slash) and _NAMESPACE.fullmatch(first) is not None
 
 
 def _check_attributes(row: ProviderRow, name: str, given: Attributes) -> None:

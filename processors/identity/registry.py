@@ -51,6 +51,7 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     if signer.role == Role.ENROLMENT:
         enrolment.charge(tables, signer, body)
     enrolment.check_grant(body)
+    declarations.check_offers(body)
     if body.role == Role.BRIDGE:
         issuers.check_bridge(tables, body.attributes)
     if body.role == Role.ATTESTER:
@@ -74,6 +75,7 @@ def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
         and row.principal_id == body.key.principal_id
         and row.attributes == body.attributes
         and row.expires_at == body.expires_at
+        and row.only_within_calls == body.only_within_calls
         and is_live(row, tables.now)
     )
 
@@ -84,13 +86,16 @@ def revoke(tables: Tables, signer: Signer, body: PrincipalRevoked) -> tuple[byte
     Expired keys are revoked too, because statements that were made with them would still count.
 
     Raises:
-        Refusal: WRONG_PRINCIPAL if the signer is not an admin or the principal itself, UNKNOWN_PRINCIPAL.
+        Refusal: WRONG_PRINCIPAL if the signer is not an admin or the principal itself, or an admin would revoke the
+            organisation; UNKNOWN_PRINCIPAL.
     """
     if signer.role != Role.ADMIN and signer.principal_id != body.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a principal is revoked by itself or by an admin")
     principal = tables.principals.get(body.principal_id.encode())
     if principal is None or principal.role == Role.ROOT:
         raise Refusal(Reason.UNKNOWN_PRINCIPAL)
+    if principal.role == Role.ORGANISATION != signer.role:
+        raise Refusal(Reason.WRONG_PRINCIPAL, "the organisation's key is revoked by itself, or by the roots")
     return revoke_keys(tables, body.principal_id, body.kid)
 
 
@@ -124,6 +129,15 @@ def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
     Raises:
         Refusal: BAD_KEY or BAD_POSSESSION.
     """
+    check_key_pair(offer, signing.possession_bytes(genesis, role, offer.principal_id, offer.ed25519, offer.x25519))
+
+
+def check_key_pair(offer: KeyOffer, message: bytes) -> None:
+    """Check an offered key pair, and that its `possession` is the signature of its Ed25519 half over `message`.
+
+    Raises:
+        Refusal: BAD_KEY or BAD_POSSESSION.
+    """
     check_point(offer.ed25519)
     if len(offer.x25519) != sealing.KEY_BYTES:  # libsodium would read on in memory
         raise Refusal(Reason.BAD_KEY, f"got an X25519 key of {len(offer.x25519)} bytes, want {sealing.KEY_BYTES}")
@@ -131,7 +145,6 @@ def check_offer(offer: KeyOffer, role: str, genesis: bytes) -> None:
         bindings.crypto_scalarmult(_PROBE, offer.x25519)
     except (CryptoError, TypeError, ValueError) as exc:
         raise Refusal(Reason.BAD_KEY, "the X25519 key is not usable: it is of small order") from exc
-    message = signing.possession_bytes(genesis, role, offer.principal_id, offer.ed25519, offer.x25519)
     try:
         signing.verify_signature(offer.ed25519, message, offer.possession)
     except SignatureError as exc:
@@ -147,9 +160,9 @@ def check_point(key: bytes) -> None:
 
 
 def check_free(tables: Tables, public_key: bytes) -> bytes:
-    """Return the kid of a public key that is not registered and not a session's. Raises Refusal KEY_TAKEN."""
+    """Return the kid of a public key that is not registered, a session's or an offer's. Raises Refusal KEY_TAKEN."""
     kid = signing.kid_of(public_key)
-    if tables.keys.get(kid) is not None or tables.sessions.get(kid) is not None:
+    if tables.keys.get(kid) is not None or tables.sessions.get(kid) is not None or tables.offers.of(("key", kid)):
         raise Refusal(Reason.KEY_TAKEN)
     return kid
 
@@ -188,6 +201,7 @@ def enter(
             expires_at=registered.expires_at if registered else None,
             enrolment=registered.enrolment if registered else None,
             enrolled=0,
+            only_within_calls=registered is not None and registered.only_within_calls,
             payer=payer_of(tables, offer.principal_id) if registered else "",  # the roots' keys count in no share
         ),
     )

@@ -41,6 +41,7 @@ from schemas.words import Role
 A = TypeVar("A")
 
 ROOT = "root"  # the principal of every root key
+ORGANISATION = "organisation"  # the principal of the organisation's key, where the founding event names one
 _RECOVERY = 1 << 63
 
 
@@ -76,25 +77,43 @@ def found(tables: Tables, body: TenantFounded, datum: bytes, offset: int) -> Non
     for key in body.root_keys:
         check_point(key)
         enter_root(tables, key)
+    _enter_organisation(tables, body)
     for role, offer in ((Role.ADMIN, body.admin), (Role.MONITOR, body.monitor)):
         names.check_name(offer.principal_id)
         check_offer(offer, role, signing.NO_GENESIS)
         enter(tables, offer, role, by=tables.genesis)
 
 
+def _enter_organisation(tables: Tables, body: TenantFounded) -> None:
+    """Enter the organisation's key, if the tenant has one, before anybody can take its name. Raises Refusal."""
+    key = body.organisation_key
+    if key is None:
+        return
+    check_point(key)
+    if signing.kid_of(key) in body.next_root_digests:
+        raise Refusal(Reason.BAD_ROOT_SIGNATURES, "the organisation's key is a next root key: one key has one role")
+    offer = KeyOffer(principal_id=ORGANISATION, ed25519=key, x25519=b"", possession=b"")
+    enter(tables, offer, Role.ORGANISATION, by=tables.genesis)
+
+
 def add_admin(tables: Tables, body: AdminAdded) -> bytes:
-    """Add an admin key and return its kid. Raises Refusal BAD_ROOT_SIGNATURES, BAD_KEY and those of a registration."""
+    """Add an admin key and return its kid. Raises Refusal BAD_ROOT_SIGNATURES, BAD_KEY and those of a registration.
+
+    In a tenant that has an organisation, an act in its name adds a key of the organisation.
+    """
     _check_consents(tables, body)
     act = decoded(body, AdminAddition)
     names.check_name(act.admin.principal_id)
-    check_offer(act.admin, Role.ADMIN, tables.genesis)
-    kid = enter(tables, act.admin, Role.ADMIN, by=tables.genesis)
+    known = tables.principals.get(act.admin.principal_id.encode())
+    role = Role.ORGANISATION if known is not None and known.role == Role.ORGANISATION else Role.ADMIN
+    check_offer(act.admin, role, tables.genesis)
+    kid = enter(tables, act.admin, role, by=tables.genesis)
     _end_epoch(tables)
     return kid
 
 
 def remove_admin(tables: Tables, body: AdminRemoved) -> tuple[bytes, ...]:
-    """Revoke one key of an admin, or all of them, and return their kids.
+    """Revoke one key of an admin or of the organisation, or all of them, and return their kids.
 
     Raises:
         Refusal: BAD_ROOT_SIGNATURES, UNKNOWN_PRINCIPAL if there is no such admin or key, LIMIT_EXCEEDED.
@@ -118,7 +137,7 @@ def _removal(tables: Tables, body: AdminRemoved) -> AdminRemoval:
     if len(act.reason) > limits.REASON_CHARS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"the reason is longer than {limits.REASON_CHARS_MAX} characters")
     principal = tables.principals.get(act.principal_id.encode("utf-8", "surrogatepass"))
-    if principal is None or principal.role != Role.ADMIN:
+    if principal is None or principal.role not in {Role.ADMIN, Role.ORGANISATION}:
         raise Refusal(Reason.UNKNOWN_PRINCIPAL, "no admin has this name")
     return act
 

@@ -1,6 +1,7 @@
 """Rotation: a key ends, and another takes its place. Earlier statements of the old key still count.
 
-An admin rotates keys of monitors, bridges, enrolment, approvers and attesters. Programs need no rotation: they register
+An admin rotates keys of monitors, bridges, enrolment, approvers and attesters; the organisation's key rotates itself,
+because no admin stands above it. Programs need no rotation: they register
 a further instance key and revoke the old one. Every key but a monitor's may replace its own X25519 half, which opens
 payloads; a monitor's is part of what its readers check, and changes with the whole key.
 
@@ -31,15 +32,16 @@ def rotate(tables: Tables, signer: Signer, body: KeyRotated) -> bytes | None:
         Refusal: WRONG_PRINCIPAL for another's key or name, UNKNOWN_KEY, REVOKED_KEY or EXPIRED_KEY for a key that
             cannot end any more, WRONG_ROLE, KEY_TAKEN, BAD_KEY, BAD_POSSESSION, LIMIT_EXCEEDED.
     """
-    if signer.kid == body.kid:
+    is_own = signer.kid == body.kid
+    if is_own and signer.role != Role.ORGANISATION:
         _rotate_sealing(tables, signer, body)
         return None
-    if signer.role != Role.ADMIN:
+    if signer.role != Role.ADMIN and not is_own:
         raise Refusal(Reason.WRONG_PRINCIPAL, "a key replaces its own X25519 half only; an admin rotates other keys")
     old = tables.keys.get(body.kid)
     if old is None:
         raise Refusal(Reason.UNKNOWN_KEY, "no registered key has the `kid` that shall end")
-    if old.role not in ROTATED_BY_ADMIN:
+    if old.role not in ROTATED_BY_ADMIN and not is_own:
         want = f"keys of role {quoted(old.role)} are not rotated by an admin; see docs/wire.md 7"
         raise Refusal(Reason.WRONG_ROLE, want)
     if not is_live(old, tables.now):

@@ -9,8 +9,10 @@ from processors.refusal import Refusal
 from processors.text.characters import quoted
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
+from schemas.events.logins import LoginEnded, LoginRefused, SessionRenewed
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolsOffered
 from schemas.events.workflow import (
     ApplicationEventLogged,
@@ -43,21 +45,22 @@ from schemas.records import (
 )
 from schemas.words import Role
 
-ROLES = frozenset(Role) - {Role.USER}  # of keys; a person signs with the key of a session
+# Of registered keys and of sessions: a person signs with the key of a session, and the key of an offer reports calls.
+ROLES = frozenset(Role) - {Role.USER, Role.OFFER}
 
 MAY_SIGN: dict[type[Body], frozenset[str]] = {
     TenantFounded: frozenset({Role.ADMIN}),  # at offset 0 only, and only with the configured digest
     AdminAdded: frozenset({Role.ROOT}),  # and a threshold of root signatures inside
     PrincipalRegistered: frozenset({Role.ADMIN, Role.ENROLMENT}),  # narrowed by MAY_REGISTER
-    # An admin: any principal; the others: their own only. Not a monitor: a thief's would revoke the tenant's.
+    # An admin: any principal but the organisation; others: their own. Not a monitor: a thief's would end the tenant's.
     PrincipalRevoked: ROLES - {Role.SESSION, Role.MONITOR},
-    PolicyPublished: frozenset({Role.ADMIN}),
-    PolicyWithdrawn: frozenset({Role.ADMIN}),
+    PolicyPublished: frozenset({Role.ADMIN, Role.ORGANISATION}),  # the organisation: `org:` documents, and those alone
+    PolicyWithdrawn: frozenset({Role.ADMIN, Role.ORGANISATION}),
     SessionOpened: frozenset(
         {Role.AGENT, Role.SERVICE, Role.TOOL, Role.BRIDGE}
     ),  # for itself only; a bridge: persons only
     InvocationRequested: frozenset({Role.SESSION}),
-    ResultReported: frozenset({Role.TOOL}),  # the one that the decision names
+    ResultReported: frozenset({Role.TOOL, Role.OFFER}),  # the one that the decision names
     ClockTicked: frozenset({Role.MONITOR}),
     SessionClosed: frozenset({Role.SESSION}),
     SessionRevoked: frozenset({Role.ADMIN, Role.BRIDGE}),  # a bridge: sessions that it opened
@@ -75,11 +78,12 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     ContextRead: frozenset({Role.SESSION}),
     ContextDeleted: frozenset({Role.SESSION}),
     ContextListed: frozenset({Role.SESSION}),
-    StateQueried: frozenset({Role.SESSION, Role.APPROVER}),
+    StateQueried: frozenset({Role.SESSION, Role.APPROVER, Role.ADMIN}),  # an admin: questions of its own
     ApplicationEventLogged: frozenset({Role.SESSION, Role.TOOL}),
     RecordsSkipped: frozenset({Role.ADMIN}),
     TimeAccepted: frozenset({Role.ADMIN}),
-    # An admin: keys of monitors, bridges, enrolment, approvers, attesters; any: its own X25519 half.
+    # An admin: keys of monitors, bridges, enrolment, approvers, attesters; the organisation: its own key; any other:
+    # its own X25519 half.
     KeyRotated: ROLES - {Role.SESSION, Role.ROOT, Role.MONITOR},
     AdminRemoved: frozenset({Role.ROOT}),  # and a threshold of root signatures inside
     RootRotated: frozenset({Role.ROOT}),  # and a threshold of root signatures, or of the next ones, inside
@@ -87,6 +91,10 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     ToolsOffered: frozenset({Role.SESSION}),  # for itself
     IdentityProviderTrusted: frozenset({Role.ADMIN}),
     IdentityProviderDistrusted: frozenset({Role.ADMIN}),
+    SessionRenewed: frozenset({Role.BRIDGE}),  # sessions of a provider that it is registered for
+    LoginRefused: frozenset({Role.BRIDGE}),
+    LoginEnded: frozenset({Role.BRIDGE}),  # of a provider that it is registered for
+    LimitsSet: frozenset({Role.ADMIN}),
 }
 
 MAY_REGISTER: dict[str, frozenset[str]] = {

@@ -29,6 +29,7 @@ from processors.text.characters import quoted
 from schemas import codec, limits
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated, RootRotated, RootRotation
+from schemas.events.logins import LoginEnded
 from schemas.events.providers import IdentityProviderDistrusted
 from schemas.events.workflow import (
     AttestationApproved,
@@ -58,7 +59,7 @@ RAW_TAG = b"macaw/raw/v1\n"
 _EVENT = f"{codec.NAMESPACE}.Event"
 _GIVE_REASONS = frozenset({
     SessionClosed, SessionRevoked, PrincipalRevoked, AttestationApproved, AttestationDenied, AttestationRevoked,
-    DelegationRevoked, KeyRotated, EngineActivated, IdentityProviderDistrusted,
+    DelegationRevoked, KeyRotated, EngineActivated, IdentityProviderDistrusted, LoginEnded,
 })  # fmt: skip
 # The events that may name a delegation in `on_behalf_of`.
 ACTS_FOR_OTHERS = (InvocationRequested, ContextWritten, ContextRead, ContextDeleted, ContextListed)
@@ -105,6 +106,7 @@ class Signer(NamedTuple):
     ed25519: bytes
     x25519: bytes
     session: SessionRow | None = None
+    offered_by: bytes | None = None  # the session for which the key of an offer signs
 
 
 @dataclass(slots=True)
@@ -282,6 +284,9 @@ def _signer(tables: Tables, claim: Claim, event: Event) -> Signer:
         return Signer(kid, Role.SESSION, session.principal_id, session.ed25519, session.x25519, session)
     row = tables.keys.get(kid)
     if row is None:
+        for session_id in tables.offers.of(("key", kid)):
+            offer = tables.offers.rows[session_id]
+            return Signer(kid, Role.OFFER, offer.principal_id, offer.ed25519, offer.x25519, None, session_id)
         return _newcomer(tables, kid, event, claim)
     if row.revoked_at is not None:
         raise Refusal(Reason.REVOKED_KEY)
@@ -327,5 +332,5 @@ def check_names(event: Event, signer: Signer) -> None:
     """Raise Refusal WRONG_PRINCIPAL unless the header names the signer's principal and session."""
     if event.header.principal_id != signer.principal_id:
         raise Refusal(Reason.WRONG_PRINCIPAL, f"the key belongs to {quoted(signer.principal_id)}")
-    if event.header.session_id != (signer.kid if signer.session else None):
-        raise Refusal(Reason.WRONG_PRINCIPAL, "session_id is not the kid of the signing session")
+    if event.header.session_id != (signer.kid if signer.session else signer.offered_by):
+        raise Refusal(Reason.WRONG_PRINCIPAL, "session_id is not the kid of the session that signs, or offers the tool")

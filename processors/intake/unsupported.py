@@ -11,27 +11,22 @@ from typing import Any
 
 from processors.refusal import Refusal
 from schemas.events.attributes import Attributes
+from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolDeclaration, ToolsOffered
-from schemas.events.workflow import ContextWritten
 from schemas.reasons import Reason
-from schemas.records import EnrolmentGrant, InvocationRequested, PrincipalRegistered, ResultReported, SessionOpened
+from schemas.records import PrincipalRegistered, ResultReported, SessionOpened
 
-BODIES: frozenset[type] = frozenset({ToolsOffered})
+BODIES: frozenset[type] = frozenset()
 FIELDS: Mapping[type, tuple[str, ...]] = {
-    InvocationRequested: ("target", "bodies"),
-    ResultReported: ("bodies", "stream", "fingerprints"),
-    ContextWritten: ("bodies",),
-    SessionOpened: ("actors",),
-    PrincipalRegistered: ("only_within_calls",),
-    Attributes: ("offers",),
-    ToolDeclaration: (
-        "body_paths", "result_body_paths", "opaque_paths", "maskable_paths", "streams", "input_schema", "output_schema",
-    ),
-}  # fmt: skip
+    ResultReported: ("fingerprints",),
+    LimitsSet: ("settings",),
+    Attributes: ("offers",),  # of persons and workloads: a program has it from its registration
+    ToolDeclaration: ("result_body_paths", "maskable_paths", "input_schema", "output_schema"),
+}
 _INSIDE: Mapping[type, tuple[str, ...]] = {
     SessionOpened: ("attributes",),
-    PrincipalRegistered: ("attributes", "tools", "enrolment"),
-    EnrolmentGrant: ("attributes",),
+    PrincipalRegistered: ("tools",),
+    ToolsOffered: ("tools",),
 }
 
 

@@ -15,7 +15,9 @@ class Circumstances(NamedTuple):
     them. `hops` lead from the first subject to the last; `bound` says that the first one signed, for a service.
     `trusted` are the patterns under which a foreign tenant's caller is let in. `resumed` holds the keys that the call
     waited for, when it is decided again after approvals. `granted` says that the call needs no grant, because it
-    concerns the caller alone: of policies that list other resources only the denials count then.
+    concerns the caller alone: of policies that list other resources only the denials count then. The last `actors` of
+    the subjects made the signer's login in its name: no hop leads to them, and each must pass too. `owner` is the
+    program that offers the resource: its `app:` policy applies under any name of the resource.
     """
 
     now: int = 0
@@ -29,6 +31,8 @@ class Circumstances(NamedTuple):
     resumed: Collection[str] | None = None
     granted: bool = False
     appended: int | None = None
+    actors: int = 0
+    owner: str = ""
 
     @property
     def rate_time(self) -> int:

@@ -12,7 +12,19 @@ from datetime import tzinfo
 from typing import Any, assert_never
 
 from processors.policy import limits
-from processors.policy.evaluation import ABSENT, Evaluation, Record, Work, inspected, member, spend
+from processors.policy.evaluation import (
+    ABSENT,
+    Evaluation,
+    Record,
+    Unseen,
+    Work,
+    as_it_is,
+    inspected,
+    member,
+    present,
+    seen,
+    spend,
+)
 from processors.policy.expressions import (
     Comparison,
     Expression,
@@ -43,7 +55,7 @@ _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def compile_condition(expression: Expression) -> Condition:
-    """Return the test of an expression. For any call it raises WorkExceededError and nothing else."""
+    """Return the test of an expression. For any call it raises WorkExceededError or BodyUnseenError."""
     match expression:
         case Joined():
             return _joined([compile_condition(part) for part in expression.parts], conjunction=expression.conjunction)
@@ -113,12 +125,12 @@ def _comparison(test: Comparison) -> Condition:
         left, right, sign = right, left, _MIRRORED[sign]
     if isinstance(left, Path) and isinstance(right, Literal) and sign == "!=" and is_of_name(left):
         return _not(_comparison(Comparison("==", left, right)))
+    if isinstance(right, Literal) and right.value is None:
+        return _null(_reader(left, present), equal=sign == "==")
     read = _reader(left)
     if not isinstance(right, Literal):
         return _two_values(read, _reader(right), sign)
     value = right.value
-    if value is None:
-        return _null(read, equal=sign == "==")
     compare = _COMPARE[sign]
     if isinstance(value, bool):
         return lambda call: compare(found, value) if type(found := read(call)) is bool else None
@@ -170,6 +182,7 @@ def _comparable(value: object, call: Evaluation) -> str | float | bool | None:
         return inspected(value, call.work)  # type: ignore[arg-type]
     if kind is int or kind is float or kind is bool:
         return value  # type: ignore[return-value]
+    seen(value)
     return None
 
 
@@ -233,12 +246,12 @@ def _match(test: Match) -> Condition:
 
 def unusable(expression: Expression, call: Evaluation) -> list[tuple[str, str]]:
     """Return the operands that no comparison can use, each with its kind: absent, null, array or object."""
-    found = {operand: kind_of(_reader(operand[0])(call)) for operand in _operands(expression)}
+    found = {operand: kind_of(_reader(operand[0], as_it_is)(call)) for operand in _operands(expression)}
     return [(str(path), kind) for (path, listed), kind in found.items() if (kind in _UNUSABLE) is not (kind == listed)]
 
 
 def kind_of(value: object) -> str:
-    """Return JSON's name for the type of a value, or `absent`."""
+    """Return JSON's name for the type of a value, or `absent`, or `body` for a text that travels beside the call."""
     if value is ABSENT:
         return "absent"
     return _KINDS.get(type(value), "object")
@@ -252,6 +265,7 @@ _KINDS = {
     str: "string",
     list: "array",
     tuple: "array",
+    Unseen: "body",
 }
 _UNUSABLE = frozenset({"absent", "null", "array", "object"})
 
@@ -307,7 +321,7 @@ def _stands(record: Record, now: int) -> bool:
     return not record.revoked and in_time and (uses_max is None or record.uses < uses_max)
 
 
-def _reader(operand: Operand) -> _Reader:
+def _reader(operand: Operand, look: Callable[[object], object] = seen) -> _Reader:
     match operand:
         case Literal():
             value = operand.value
@@ -315,7 +329,7 @@ def _reader(operand: Operand) -> _Reader:
         case Time():
             return _time(operand.field, operand.zone)
         case Path():
-            return _path(operand)
+            return _path(operand, look)
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -327,14 +341,14 @@ def _time(field: str, zone: tzinfo) -> _Reader:
     return lambda call: read(local_time(call.now // 1000, zone))
 
 
-def _path(path: Path) -> _Reader:
+def _path(path: Path, look: Callable[[object], object]) -> _Reader:
     first, *rest = path.steps
     steps = tuple(rest)
     match path.root:
         case "params" if not steps and isinstance(first, str):
-            return lambda call: call.parameters.get(first, ABSENT)
+            return lambda call: look(call.parameters.get(first, ABSENT))
         case "params":
-            return lambda call: _walk(call.parameters, path.steps, call.work)
+            return lambda call: look(_walk(call.parameters, path.steps, call.work))
         case "principal":
             return lambda call: _walk(call.subject.attribute(str(first)), steps, call.work)
         case "context":

@@ -16,6 +16,7 @@ from processors.policy.delegation import chain_fault
 from processors.policy.documents import PolicyDocument, check_inline, parse_inline
 from processors.policy.errors import (
     RULE_ERRORS,
+    BodyUnseenError,
     PolicyBrokenError,
     PolicyError,
     ResourceInvalidError,
@@ -38,6 +39,7 @@ __all__ = ["Circumstances", "PolicyIndex", "Verdict", "decide", "index_policies"
 _RESOURCE_INVALID = denied(Denial(Stage.RESOLUTION, "RESOURCE_INVALID"), ())
 _BROKEN = Denial(Stage.RESOLUTION, "POLICY_BROKEN")
 _TOO_MUCH = Denial(Stage.RESOLUTION, "LIMIT_EXCEEDED")
+_UNSEEN = Denial(Stage.RESOLUTION, "BODY_UNSEEN")
 _LAYER_MISSING = Denial(Stage.RESOLUTION, "LAYER_MISSING")
 
 
@@ -55,7 +57,7 @@ def decide(
 
     Requires `parameters` as `parse_parameters` gave them, and policies under their own ids. A mapping is indexed at
     every call; keep a `PolicyIndex` to decide often. With several subjects (a bound or delegated call) each
-    must pass.
+    must pass. The last `call.actors` of them stand outside the chain.
     """
     index = policies if isinstance(policies, PolicyIndex) else index_policies(policies)
     try:
@@ -78,16 +80,20 @@ def _delegated(
     call: Circumstances,
     work: Work,
 ) -> Verdict:
-    if not subjects:  # nobody asks: nobody may
+    linked = subjects[: max(0, len(subjects) - call.actors)]
+    if not linked:  # nobody asks: nobody may
         return denied(Denial(Stage.GRANT, "NO_POLICY"), ())
     # Several without a hop between them are no chain either: nobody let the last one act.
-    try:
-        fault = chain_fault(call.hops, subjects, name, parameters, call.now, work, bound=call.bound)
-    except WorkExceededError:
-        return denied(_TOO_MUCH, ())
-    if fault is not None:
-        reason, hop = fault
-        return denied(Denial(Stage.RESOLUTION, reason, f"/{hop}"), ())
+    if len(linked) > 1 or call.hops or call.bound:
+        try:
+            fault = chain_fault(call.hops, linked, name, parameters, call.now, work, bound=call.bound)
+        except WorkExceededError:
+            return denied(_TOO_MUCH, ())
+        except BodyUnseenError:
+            return denied(_UNSEEN, ())
+        if fault is not None:
+            reason, hop = fault
+            return denied(Denial(Stage.RESOLUTION, reason, f"/{hop}"), ())
     # By plan, where it is impartial: the members of a chain are often alike.
     judged: dict[int, tuple[Plan, Verdict]] = {}
     return lowest([_judge(index, subject, name, parameters, call, work, judged) for subject in subjects])
@@ -105,7 +111,7 @@ def _judge(
     work: Work,
     judged: dict[int, tuple[Plan, Verdict]] | None = None,
 ) -> Verdict:
-    found = index.found(subject, name.text)
+    found = index.found(subject, name.text, call.owner)
     try:
         plan = plan_for(index, found, name, call)
         spend_free(work, plan.published)

@@ -7,7 +7,7 @@ cannot be inspected is not let through.
 from collections.abc import Iterator
 
 from processors.policy import limits
-from processors.policy.evaluation import Parameters, Work, spend
+from processors.policy.evaluation import Parameters, Work, seen, spend
 from processors.policy.globs import Glob, denying
 from processors.policy.parameter_checks import Test, equality_key
 from processors.policy.paths import MISMATCH, reached
@@ -120,6 +120,7 @@ def _leaves(value: JSONValue, work: Work) -> Iterator[str]:
         elif isinstance(one, str):
             yield one
         else:
+            seen(one)
             spend(work, limits.NUMBER_UNITS)
             yield _spelt(one)
 

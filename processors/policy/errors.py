@@ -5,6 +5,7 @@ PolicyBrokenError       a policy that applies  the call is denied with POLICY_BR
 ResourceInvalidError    the name of a resource the call is denied with RESOURCE_INVALID
 AttributeInvalidError   a session attribute    the session is refused with ATTRIBUTE_INVALID
 WorkExceededError       an evaluation          the call is denied with LIMIT_EXCEEDED
+BodyUnseenError         a rule on a body       the call is denied with BODY_UNSEEN
 """
 
 from processors.text.characters import quoted
@@ -51,4 +52,11 @@ class WorkExceededError(Exception):
     """Say that a decision would cost more units than it may spend (docs/mapl.md 1 "Work").
 
     Each function that spends units may raise it. `decide` turns it into a verdict; elsewhere the step does.
+    """
+
+
+class BodyUnseenError(InputError):
+    """Say that a rule would look at a value that travels beside the call (docs/mapl.md 3, "Bodies").
+
+    As a ValueError it is one of RULE_ERRORS: where no handler knows it by name, the call is denied all the same.
     """

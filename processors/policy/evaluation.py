@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from processors.policy import limits
-from processors.policy.errors import WorkExceededError
+from processors.policy.errors import BodyUnseenError, WorkExceededError
 from processors.policy.patterns import ResourceName
 from processors.policy.resolve import Subject
 from processors.proof.jcs import JSONValue
@@ -19,7 +19,8 @@ from processors.text.forms import is_stream_safe, nfc
 class Session(NamedTuple):
     """The session that signed the call; `chain` are the sessions through which it was delegated, its own included.
 
-    `tenant` owns the log; a resource without a foreign tenant's name belongs to it.
+    `tenant` owns the log; a resource without a foreign tenant's name belongs to it. A call waits until `expires_at` at
+    most; what is remembered of the session is kept until `lasts_until`, the latest end that renewals can give it.
     """
 
     session_id: str = ""
@@ -28,8 +29,9 @@ class Session(NamedTuple):
     source_agent: str | None = None
     is_delegated: bool = False
     delegation_depth: int = 0
-    expires_at: int = 2**62  # ms; what lasts for a session leaves with it
+    expires_at: int = 2**62  # ms
     chain: tuple[str, ...] = ()
+    lasts_until: int = 2**62  # ms; not before `expires_at`
 
 
 class Record(NamedTuple):
@@ -189,6 +191,38 @@ def inspected(text: str, work: Work) -> str | None:
 
 
 ABSENT = object()  # no member, no item: different from null
+
+
+class Unseen:
+    """A text of the call that travels beside it, as a body: it is there, and no rule can look at it.
+
+    It is `opaque` where the owner of the resource said so: then rules on its presence count.
+    """
+
+    __slots__ = ("opaque",)
+
+    def __init__(self, *, opaque: bool) -> None:
+        self.opaque = opaque
+
+
+HIDDEN, OPAQUE = Unseen(opaque=False), Unseen(opaque=True)
+
+
+def seen(value: object) -> object:
+    """Return a value that a rule looks at. Raises BodyUnseenError for a body."""
+    if type(value) is Unseen:
+        raise BodyUnseenError("a rule looks at a value that travels beside the call")
+    return value
+
+
+def as_it_is(value: object) -> object:
+    """Return the value, a body too: for explanations, which show no value."""
+    return value
+
+
+def present(value: object) -> object:
+    """Return a value of which a rule asks only whether it is there. Raises BodyUnseenError unless a body is opaque."""
+    return value if type(value) is Unseen and value.opaque else seen(value)
 
 
 def member(value: Mapping[str, JSONValue], name: str, work: Work) -> object:

@@ -119,15 +119,19 @@ class PolicyIndex:
         self.plans = Remembered(limits.CACHED_PLANS_MAX)
         self.inline_plans = Remembered(limits.CACHED_INLINE_MAX)
 
-    def found(self, subject: Subject, resource: str) -> tuple[Entry, ...]:
+    def found(self, subject: Subject, resource: str, owner: str = "") -> tuple[Entry, ...]:
         """Return the policies that are looked up for a call and exist, in the order of their layers.
+
+        `owner` is the program that offers the resource: a name without a segment does not lead to its app's policy.
 
         Raises:
             ResourceInvalidError: the text is no resource name.
         """
         get = self.by_id.get
         ids = resource_ids(resource)
-        return (*self.organisation, *filter(None, map(get, subject.policy_ids)), *filter(None, map(get, ids)))
+        found = (*self.organisation, *filter(None, map(get, subject.policy_ids)), *filter(None, map(get, ids)))
+        entry = get(f"app:{owner}") if owner else None
+        return found if entry is None or entry in found else (*found, entry)
 
     def spelt(self, name: ResourceName) -> tuple[Entry, ...]:
         """Return a resource's own policies that stand under another spelling of its name: they only restrict.

@@ -14,11 +14,12 @@ from schemas.reasons import Reason
 
 PERSON_PREFIX = "user:"
 TOOL_PREFIX = "tool:"
+WORKLOAD_PREFIX = "workload:"
 # What no program's name begins with, and whose names do. A tool that calls others is the agent `tool:<its name>`.
 RESERVED_PREFIXES = {
     PERSON_PREFIX: "persons'",
     TOOL_PREFIX: "tools' when they call",
-    "workload:": "identity providers'",
+    WORKLOAD_PREFIX: "identity providers'",
 }
 
 _STOPS = "/:"  # what a star of a pattern of names does not cross

@@ -7,7 +7,7 @@ deny, or an empty text. Order inside one spec: required, type, allowed values, b
 from collections.abc import Callable
 
 from processors.policy import limits
-from processors.policy.evaluation import ABSENT, Parameters, Work, inspected, spend
+from processors.policy.evaluation import ABSENT, Parameters, Unseen, Work, inspected, present, seen, spend
 from processors.policy.globs import grant_glob
 from processors.policy.json_types import nfc_value
 from processors.policy.paths import MISMATCH, ParsedPath, reached
@@ -21,6 +21,7 @@ from processors.text.forms import is_stream_safe, nfc
 
 Test = Callable[[Parameters, Work], str]
 _ValueTest = Callable[[object, Work], str]
+_UnseenTest = Callable[[Unseen], str]
 
 _REQUIRED, _TYPE, _VALUE = "PARAM_REQUIRED", "PARAM_TYPE", "PARAM_NOT_ALLOWED"
 _RANGE, _PATTERN, _SIZE = "PARAM_OUT_OF_RANGE", "PARAM_PATTERN", "PARAM_SIZE"
@@ -30,13 +31,14 @@ _ALL = frozenset({"*", "**"})  # members that meet any value
 def parameter_test(constraint: ParameterConstraint, *, strict: bool = False) -> Test:
     """Return the test of a constraint. `strict` is the tenant's setting: absent parameters are then denied too."""
     tests = list(_value_tests(constraint))
+    unseen = _unseen(constraint)
     null = _REQUIRED if constraint.required else "" if _takes_null(constraint) else _TYPE
     absent = _REQUIRED if constraint.required or strict else ""
     if len(constraint.place.steps) > 1:
-        return _nested(constraint.place, absent, null, tests)
+        return _nested(constraint.place, absent, null, tests, unseen)
     name = constraint.path
     if len(tests) == 1:
-        return _single(name, absent, null, tests[0])
+        return _single(name, absent, null, tests[0], unseen)
 
     def test(parameters: Parameters, work: Work) -> str:
         value = parameters.get(name, ABSENT)
@@ -44,6 +46,8 @@ def parameter_test(constraint: ParameterConstraint, *, strict: bool = False) -> 
             return absent
         if value is None:
             return null
+        if type(value) is Unseen:
+            return unseen(value)
         for one in tests:
             if reason := one(value, work):
                 return reason
@@ -52,33 +56,53 @@ def parameter_test(constraint: ParameterConstraint, *, strict: bool = False) -> 
     return test
 
 
-def _single(name: str, absent: str, null: str, only: _ValueTest) -> Test:
+def _single(name: str, absent: str, null: str, only: _ValueTest, unseen: _UnseenTest) -> Test:
     def test(parameters: Parameters, work: Work) -> str:
         value = parameters.get(name, ABSENT)
         if value is ABSENT:
             return absent
+        if type(value) is Unseen:
+            return unseen(value)
         return null if value is None else only(value, work)
 
     return test
 
 
-def _nested(place: ParsedPath, absent: str, null: str, tests: list[_ValueTest]) -> Test:
+def _nested(place: ParsedPath, absent: str, null: str, tests: list[_ValueTest], unseen: _UnseenTest) -> Test:
     def test(parameters: Parameters, work: Work) -> str:
-        values = reached(parameters, place, work)
+        values = reached(parameters, place, work, present)
         if not values:
             return absent
         if MISMATCH in values:
             return _TYPE
         if None in values and null:
             return null
-        present = [value for value in values if value is not None]
+        if reason := next(filter(None, (unseen(value) for value in values if type(value) is Unseen)), ""):
+            return reason
+        there = [value for value in values if value is not None and type(value) is not Unseen]
         for one in tests:  # each keyword is asked of every value before the next one is
-            for value in present:
+            for value in there:
                 if reason := one(value, work):
                     return reason
         return ""
 
     return test
+
+
+def _unseen(constraint: ParameterConstraint) -> _UnseenTest:
+    """Return the test of a text that travels beside the call: every keyword but `required` and a type looks at it."""
+    bounds = (constraint.low, constraint.high, constraint.regex, constraint.least_length, constraint.most_length)
+    items = (constraint.least_items, constraint.most_items)
+    asks = any(one is not None for one in (*bounds, *items))
+    if constraint.allowed is not None:
+        asks = asks or not any(isinstance(member, str) and member in _ALL for member in constraint.allowed)
+    fits = constraint.kind in {None, "string"}
+
+    def unseen(value: Unseen) -> str:
+        (seen if asks else present)(value)
+        return "" if fits else _TYPE
+
+    return unseen
 
 
 def _takes_null(constraint: ParameterConstraint) -> bool:
@@ -225,7 +249,7 @@ def _patterns(patterns: list[str]) -> Callable[[str, Work], bool]:
 def equality_key(value: object, work: Work | None = None) -> str | bytes:
     """Return a key that exactly the equal JSON values share: a text in NFC, or the canonical bytes of anything else.
 
-    With `work` it is paid for; raises WorkExceededError then.
+    With `work` it is paid for; raises WorkExceededError then. Raises BodyUnseenError if a body is in the value.
     """
     if isinstance(value, str):
         if work is not None:
@@ -243,7 +267,17 @@ def equality_key(value: object, work: Work | None = None) -> str | bytes:
             spend(work, limits.KEY_BYTE_UNITS * len(written))
         return jcs.canonical(nfc_value(value)) if is_stream_safe(written.decode()) else b""  # type: ignore[arg-type]
     except jcs.NotJSONError:
+        check_seen_whole(value)
         return b""  # equal to nothing that a policy can hold
+
+
+def check_seen_whole(value: object) -> None:
+    """Raise BodyUnseenError if a body is in the value."""
+    waiting = [value]
+    while waiting:
+        one = seen(waiting.pop())
+        if isinstance(one, (list, dict)):
+            waiting.extend(one.values() if isinstance(one, dict) else one)
 
 
 def nodes_in(value: object) -> int:

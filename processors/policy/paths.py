@@ -1,14 +1,15 @@
 """Paths to parameters: `a`, `a.b`, `a[0]`, `a[*].b` (docs/mapl.md 3), and the values that they lead to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import re2
 
 from processors.policy import limits
 from processors.policy.errors import PolicyError
-from processors.policy.evaluation import ABSENT, Parameters, Work, member, spend
+from processors.policy.evaluation import ABSENT, Parameters, Work, member, seen, spend
 from processors.text.characters import has_control
+from processors.text.forms import nfc
 
 ANYWHERE = "*"  # in denied parameters: every string and member name
 
@@ -54,13 +55,28 @@ def parse_path(path: str, pointer: str) -> ParsedPath:
     return ParsedPath(path, tuple(steps))
 
 
-def reached(parameters: Parameters, place: ParsedPath, work: Work) -> list[object]:
+def leads_to(place: ParsedPath, steps: Sequence[str | int]) -> bool:
+    """Return whether a path leads to the value at these names and indexes. Requires the path's names in NFC."""
+    return len(place.steps) == len(steps) and all(map(_is_step, place.steps, steps))
+
+
+def _is_step(step: Step, taken: str | int) -> bool:
+    if isinstance(taken, str):
+        return isinstance(step, str) and step == nfc(taken)
+    return step == taken if isinstance(step, int) else isinstance(step, Every)
+
+
+def reached(
+    parameters: Parameters, place: ParsedPath, work: Work, look: Callable[[object], object] = seen
+) -> list[object]:
     """Return every value that a path leads to, MISMATCH where it leads through a value of a wrong type.
 
-    A member at the top that is called like the whole path is one of them. Absent members and items are none.
+    A member at the top that is called like the whole path is one of them. Absent members and items are none. `look` is
+    `evaluation.present` for a rule that asks only whether they are there.
 
     Raises:
         WorkExceededError: they are too many.
+        BodyUnseenError: one of them travels beside the call.
     """
     found: list[object] = [parameters]
     for step in place.steps:
@@ -69,7 +85,7 @@ def reached(parameters: Parameters, place: ParsedPath, work: Work) -> list[objec
         if all(value is MISMATCH for value in found):
             break  # nothing is left, or nothing that the next step could go through
     literal = parameters.get(place.path, ABSENT) if len(place.steps) > 1 else ABSENT
-    return found if literal is ABSENT else [literal, *found]
+    return list(map(look, found if literal is ABSENT else [literal, *found]))
 
 
 def _step(value: object, step: Step, work: Work) -> Sequence[object]:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from urllib.parse import unquote_to_bytes
 
 import re2
 
@@ -21,7 +20,7 @@ from processors.policy import limits
 from processors.policy.errors import PolicyError, ResourceInvalidError
 from processors.policy.globs import folded_grant, granting, restricting, star_runs
 from processors.text.characters import has_control, has_hidden, has_outer_blanks, is_assigned
-from processors.text.forms import fold, is_stream_safe, nfc, nfkc
+from processors.text.forms import fold, is_stream_safe, nfc, nfkc, percent_decoded
 
 VAULT_DOMAIN = "vault"  # of what sessions keep on the log
 DEFAULT_DOMAIN = "tool:"  # of a name without a domain (docs/mapl.md 2)
@@ -211,7 +210,7 @@ def _percent_decoded(text: str) -> str:
     if "%" not in text:
         return text
     try:
-        decoded = unquote_to_bytes(text).decode()
+        decoded = percent_decoded(text).decode()
     except UnicodeError:
         raise ResourceInvalidError("resource name is not UTF-8") from None
     if not is_stream_safe(decoded):  # before it is normalised, which would take long

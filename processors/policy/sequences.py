@@ -314,7 +314,7 @@ def _counted(rule: SequenceRule, test: AtMost | Sum, policy_id: str, call: Evalu
     if isinstance(test, Sum) and total > amount(test.most):
         return Judged("SEQUENCE_TOTAL")
     of_session = test.per_session or rule.inline
-    until = call.session.expires_at if of_session else FOR_EVER
+    until = call.session.lasts_until if of_session else FOR_EVER
     if test.window_ms is not None:
         until = min(until, (window + 1) * test.window_ms)
     return Judged(write=Write(key, Cell(window, count, total, call.now, until), of_session))
@@ -327,7 +327,7 @@ def marks_of(rule: SequenceRule, policy_id: str, call: Evaluation) -> Write | Ma
         key = _cell_key(policy_id, rule.rule_id, "taint", session.session_id)
         known = call.tables.cells(key) is not None
         # A published rule's taint outlives the session that closes: what it had delegated stays tainted.
-        return None if known else Write(key, Cell(0, 1, NOTHING, call.now, session.expires_at), rule.inline)
+        return None if known else Write(key, Cell(0, 1, NOTHING, call.now, session.lasts_until), rule.inline)
     assert isinstance(test, After)  # INVARIANT: the other kinds mark nothing
     same = _same([theirs for _, theirs in test.same], call)
     if same is None:

@@ -6,11 +6,10 @@ decoded, with one kind of slash, without empty and dot segments, with climbing s
 
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote_to_bytes
 
 from processors.policy import limits
 from processors.policy.patterns import SLASH_LOOKALIKES
-from processors.text.forms import fold, is_stream_safe
+from processors.text.forms import fold, is_stream_safe, percent_decoded
 
 _SEPARATORS = frozenset({"/", "\\"}) | SLASH_LOOKALIKES
 _AS_SLASH = dict.fromkeys(map(ord, _SEPARATORS), "/")
@@ -42,7 +41,7 @@ def path_spellings(folded: str) -> tuple[str, ...] | None:
         found |= dict.fromkeys(_forms(text))
         if "%" not in text:
             break
-        decoded = unquote_to_bytes(text).decode(errors="replace")
+        decoded = percent_decoded(text).decode(errors="replace")
         if decoded == text:
             break
         if not decoded.isascii() and not is_stream_safe(decoded):

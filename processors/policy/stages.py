@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from processors.policy.attestations import External, Use, judge_external, judge_internal
 from processors.policy.call import Circumstances
-from processors.policy.compiled import CompiledPolicy
-from processors.policy.errors import RULE_ERRORS, WorkExceededError
+from processors.policy.compiled import CompiledPolicy, ParameterCheck
+from processors.policy.errors import RULE_ERRORS, BodyUnseenError, WorkExceededError
 from processors.policy.evaluation import Evaluation, Session, Work
 from processors.policy.patterns import ResourceName
 from processors.policy.plan import Alternative, Bucket, Denial, Needed, Plan, Ruled
@@ -20,6 +20,8 @@ from processors.policy.sequences import Mark, Write, judge_rule, marks_of
 from processors.policy.verdict import Charges, Consequences, Verdict, denied
 from processors.proof.jcs import JSONValue
 from schemas.words import Outcome, Stage
+
+_UNSEEN = "BODY_UNSEEN"
 
 
 def judge_alternative(
@@ -57,6 +59,7 @@ def judge_alternative(
 def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], work: Work) -> Denial | None:
     """Judge stages 6 and 7."""
     policy: CompiledPolicy | None = None  # whose rule is being asked
+    check: ParameterCheck | None = None
     stage = Stage.PARAMETERS
     try:
         for test, check, policy, stage in alternative.tests:
@@ -64,6 +67,9 @@ def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], w
                 return Denial(stage, reason, check.pointer, policy.digest, check.told(parameters, work))
     except WorkExceededError:
         return Denial(stage, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
+    except BodyUnseenError:
+        where, path = (check.pointer, check.path) if check else ("", "")
+        return Denial(stage, _UNSEEN, where, policy.digest if policy else b"", path)
     except RULE_ERRORS as exc:
         return Denial(stage, "INTERNAL_ERROR", type(exc).__name__, policy.digest if policy else b"")
     return None
@@ -78,6 +84,8 @@ def _conditions(alternative: Alternative, evaluation: Evaluation) -> Denial | No
                 return Denial(Stage.CONDITIONS, "CONDITION_DENIED", requirement.pointer, policy.digest)
     except WorkExceededError:
         return Denial(Stage.CONDITIONS, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
+    except BodyUnseenError:
+        return Denial(Stage.CONDITIONS, _UNSEEN, deciding=policy.digest if policy else b"")
     except RULE_ERRORS as exc:
         deciding = policy.digest if policy else b""
         return Denial(Stage.CONDITIONS, "INTERNAL_ERROR", type(exc).__name__, deciding)
@@ -168,6 +176,8 @@ class _Later:
             return self._verdict()
         except WorkExceededError:
             return self._refused("LIMIT_EXCEEDED", "")
+        except BodyUnseenError:
+            return self._refused(_UNSEEN, "")
         except RULE_ERRORS as exc:
             return self._refused("INTERNAL_ERROR", type(exc).__name__)
 

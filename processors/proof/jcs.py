@@ -26,7 +26,7 @@ from schemas.errors import InputError
 JSONValue: TypeAlias = "dict[str, JSONValue] | list[JSONValue] | str | int | float | bool | None"
 
 DEPTH_MAX = limits.PARAMETERS_DEPTH_MAX  # containers inside each other, the outermost is 1
-NODES_MAX = limits.PARAMETERS_NODES_MAX  # values of any kind, containers included, member names not
+NODES_MAX = limits.JSON_NODES_MAX  # values of any kind, containers included, member names not
 WRITTEN_DEPTH_MAX = 128  # a value of our own may wrap a parsed one; far below the interpreter's stack
 INTEGER_MAX = limits.INTEGER_MAX  # up to here a double holds every integer
 INTEGER_CHARS_MAX = 17  # "-9007199254740992"; longer literals are never handed to int()
@@ -97,16 +97,16 @@ def parse_strict(text: bytes, *, depth_max: int = DEPTH_MAX, nodes_max: int = NO
     return value
 
 
-def parse_canonical(text: bytes) -> tuple[JSONValue, bytes]:
+def parse_canonical(text: bytes, *, nodes_max: int = NODES_MAX) -> tuple[JSONValue, bytes]:
     """Return `parse_strict(text)` and its RFC 8785 bytes, faster than two calls.
 
     Raises:
         MalformedJSONError: as `parse_strict`.
     """
-    plain = _parse_plain(text)
+    plain = _parse_plain(text, nodes_max)
     if plain is not None:
         return plain
-    value = parse_strict(text)
+    value = parse_strict(text, nodes_max=nodes_max)
     if not text.isascii() or b"\\" in text:
         return value, canonical(value)
     # Names are ASCII here, so Python's order is that of RFC 8785. Both spell an integer alike, and Python spells a
@@ -123,7 +123,7 @@ _FORMS = bytes.maketrans(b"23456789}]", b"11111111,,")
 _IN_ORDER = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 
-def _parse_plain(text: bytes) -> tuple[JSONValue, bytes] | None:
+def _parse_plain(text: bytes, nodes_max: int = NODES_MAX) -> tuple[JSONValue, bytes] | None:
     """Return the result of `parse_canonical` from a faster reader, or None where that reader might differ.
 
     The faster reader is lax, so its answer counts only if the text is ASCII without escapes and writing the value gives
@@ -131,7 +131,7 @@ def _parse_plain(text: bytes) -> tuple[JSONValue, bytes] | None:
     number is spelled as the writer spells it, and no integer is beyond 2^53, which the writer refuses. Two spellings
     pass that test but not RFC 8785, and are looked for first: an integral double, and an exponent.
     """
-    if len(text) >= 2 * NODES_MAX or not text.isascii() or b"\\" in text:
+    if len(text) >= 2 * nodes_max or not text.isascii() or b"\\" in text:
         return None
     if text.count(b"{") + text.count(b"[") > DEPTH_MAX:
         return None

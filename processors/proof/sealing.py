@@ -9,6 +9,7 @@ signatures, of the audit log or of a replay needs no key. Randomness is an argum
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,6 +18,7 @@ from typing import Protocol
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+from schemas import limits
 from schemas.errors import EvidenceError
 
 PAYLOAD_HEADER = "macaw-payload"
@@ -68,6 +70,40 @@ class SealingKey:
             return bindings.crypto_box_beforenm(public, self.secret)
         except (CryptoError, TypeError, ValueError) as exc:
             raise SealingError("the recipient's X25519 key is not usable") from exc
+
+
+class RememberedKey:
+    """A key in this process, with a bounded memory of the keys that it shares with others, the newest last.
+
+    An agreement is arithmetic: it is named by this very key and the other's public key. Nothing leaves with a repr or a
+    copy, and the memory is gone with its holder. A key on a token has none: a token that was taken away opens nothing.
+    """
+
+    __slots__ = ("_agreed", "_capacity", "_key")
+
+    def __init__(self, key: SealingKey, capacity: int = limits.AGREEMENTS_REMEMBERED_MAX) -> None:
+        self._key, self._capacity = key, capacity
+        self._agreed: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"RememberedKey({self._key.public.hex()})"
+
+    def __reduce__(self) -> tuple[type[RememberedKey], tuple[SealingKey, int]]:
+        return type(self), (self._key, self._capacity)
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+        return self._key.public
+
+    def shared_with(self, public: bytes) -> bytes:
+        """Return the precomputed key shared with `public`. Raises SealingError for a key of small order."""
+        agreed = self._agreed.get(public)
+        if agreed is None:
+            agreed = self._agreed[public] = self._key.shared_with(public)
+            if len(self._agreed) > self._capacity:
+                self._agreed.popitem(last=False)
+        return agreed
 
 
 def payload_salt(event_leaf: bytes, event_salt: bytes) -> bytes:

@@ -36,6 +36,9 @@ AUDIT_TAG = b"macaw/audit-entry/v1\n"
 HEAD_TAG = b"macaw/head/v1\n"
 POSSESSION_TAG = b"macaw/pop/v1\n"
 ROOT_TAG = b"macaw/root/v1\n"
+LOGIN_TAG = b"macaw/login/v1\n"
+RENEWAL_TAG = b"macaw/renewal/v1\n"
+LOGIN_ANSWER_TAG = b"macaw/login-answer/v1\n"
 
 NO_GENESIS = bytes(32)  # of the founding event, whose digest is the genesis
 PROOF_FIXED_BYTES = 72
@@ -253,3 +256,23 @@ def possession_bytes(genesis: bytes, role: str, principal_id: str, ed25519: byte
 def root_act_bytes(genesis: bytes, root_epoch: int, act: bytes) -> bytes:
     """Return the bytes that root keys sign for a root act."""
     return ROOT_TAG + genesis + root_epoch.to_bytes(8, "big") + act
+
+
+def login_bytes(
+    genesis: bytes,
+    bridge: bytes,
+    token_sha256: bytes,
+    *,
+    ed25519: bytes,
+    x25519: bytes,
+    nonce: bytes,
+    expires_at: int,
+    is_renewal: bool = False,
+) -> bytes:
+    """Return the bytes that a session key signs to log in: with this token, at this bridge, once, in this tenant.
+
+    `bridge` is the kid of the bridge's key, `expires_at` the end of the login (ms since the epoch). A renewal has a
+    tag of its own, so that it opens no session. Requires digests and keys of 32 bytes, and a nonce of 16.
+    """
+    tag = RENEWAL_TAG if is_renewal else LOGIN_TAG
+    return tag + genesis + bridge + token_sha256 + ed25519 + x25519 + nonce + expires_at.to_bytes(8, "big")

@@ -9,6 +9,7 @@ from schemas.rows import AttestationRow, KeyRow, PromptRow, RequestRow, RuleCell
 from schemas.words import Role
 
 # Groups beside those of a principal. They are tuples, so that no principal's name is one of them.
+ALL = ("all",)  # the group of all rows: their keys in order, without sorting them after each write
 OPEN = ("open",)  # the group of all requests that may still be approved
 OVER = "over"  # with an event's leaf: the group of the closed requests of that event
 DECISION_KEYS = ("decision keys",)  # the group of the monitors' keys that are not spent
@@ -16,13 +17,29 @@ SWEEPING = ("sweeping",)  # the group of ended sessions and keys while rows that
 
 
 def groups_of_session(row: SessionRow) -> tuple[Hashable, ...]:
-    """Return the groups of a session: its principal, and the names that could be taken for it."""
-    found = (row.principal_id, ("known as", known_as(row.principal_id)))
+    """Return the groups of a session: its principal, and its login and subject at its provider."""
+    found = (row.principal_id, *groups_of_login(row))
     return (*found, SWEEPING) if row.sweeping else found
 
 
+def groups_of_login(row: SessionRow) -> tuple[Hashable, ...]:
+    """Return the groups of a session by which a logout finds it: its login and its subject at its provider."""
+    login = () if row.login_ref is None else (login_group(row.issuer, row.login_ref),)
+    return login if row.subject_ref is None else (*login, subject_group(row.issuer, row.subject_ref))
+
+
+def login_group(issuer: str, ref: bytes) -> Hashable:
+    """Return the group of all sessions of one login at a provider."""
+    return "login", issuer, ref
+
+
+def subject_group(issuer: str, ref: bytes) -> Hashable:
+    """Return the group of all sessions of one subject of a provider."""
+    return "subject", issuer, ref
+
+
 def groups_of_key(row: KeyRow) -> tuple[Hashable, ...]:
-    """Return the groups of a key, as of a session; a monitor's live key is in one more."""
+    """Return the groups of a key: its principal, the names that could be taken for it, and that of live monitors."""
     found: tuple[Hashable, ...] = (row.principal_id, ("known as", known_as(row.principal_id)))
     if row.role == Role.MONITOR and not row.spent:
         found = (*found, DECISION_KEYS)

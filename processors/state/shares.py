@@ -1,11 +1,12 @@
 r"""Shares: a row counts for the principal that pays for it, and no payer can fill a table alone.
 
 Each row that a principal without an admin's rights can cause names its payer, in two levels. The *holder* is the
-principal that acts; for a call on behalf of a person it is the person at the root of the delegation. The *sponsor* is
-the key that vouches for the holder: the enrolment key that registered it, or the bridge that opened the person's
-session. A holder that an admin registered has no sponsor. A *guest* is another principal that acts within a holder's
-share: a delegate that calls on behalf of a person, together with those to which it delegates further; and a tool for
-which a call is open.
+principal that acts; for a call on behalf of a person it is the person at the root of the delegation. The *sponsor*
+vouches for the holder: the enrolment key that registered it, or the bridge that opened a session for a person of a
+file. For the principals of an identity provider it is that provider, under a digest of its issuer: so many providers
+may have one bridge, each with a share of its own, and a thief of the bridge's key has the shares of all. A holder that
+an admin registered has no sponsor. A *guest* is another principal that acts within a holder's share: a delegate that
+calls on behalf of a person, together with those to which it delegates further; and a tool for which a call is open.
 
 A sponsor, or a holder without one, has at most a quarter of a table; a holder with a sponsor has a quarter of the
 sponsor's share. A guest has a quarter of every share in which it acts, and a quarter of the table in all. So no
@@ -15,7 +16,7 @@ A row holds its payer as the text holder "\n" hex kid of the sponsor or nothing 
 `shares_of` returns (name of a share, divisor of the table's bound), and the row counts for each:
 
     payer("bot")                        (("bot\n", 4),)
-    payer("ann", b"\xab")               (("\nab", 4), ("ann\nab", 16))
+    payer("ann", b"\xab")               (("\nab", 4), ("ann\nab\n", 16))
     payer("ann", guest="bot")           (("ann\n", 4), ("\n\nbot", 4), ("ann\n\nbot", 16))
 """
 
@@ -49,6 +50,11 @@ def with_guest(paid_by: str, guest: str) -> str:
     return payer(holder, bytes.fromhex(sponsor), guest)
 
 
+def sponsor_in(paid_by: str) -> bytes:
+    """Return the sponsor of a payer, b"" for none."""
+    return bytes.fromhex(paid_by.split(_BETWEEN)[1]) if paid_by else b""
+
+
 @functools.lru_cache(maxsize=8192)
 def shares_of(paid_by: str, guest: str = "") -> Shares:
     """Return the shares that a row of this payer counts for; `guest` is a second guest that acts within them."""
@@ -59,6 +65,8 @@ def shares_of(paid_by: str, guest: str = "") -> Shares:
     if sponsor:
         own = [(_BETWEEN + sponsor, limits.SHARE_PART), (own[0][0], limits.SHARE_PART * limits.WITHIN_PART)]
     found = list(own)
+    if sponsor:  # under the text of the payer, which its rows hold anyway: there may be 100,000 of them
+        found[1] = (paid_by if not acting else payer(holder, bytes.fromhex(sponsor)), own[1][1])
     for one in dict.fromkeys((acting, guest)):
         if one and one != holder:
             own = [(f"{share}{_BETWEEN}{one}", part * limits.WITHIN_PART) for share, part in own]
@@ -87,7 +95,7 @@ def _told(table: Table[R], share: str, part: int) -> str:
     if not share:
         return f"the tenant is full: it holds {most}"
     holder, sponsor, guest = (*share.split(_BETWEEN), "")[:3]
-    whose = holder[:_NAME_SHOWN] or (f"all holders of key {sponsor[:8]}" if sponsor else "")
+    whose = holder[:_NAME_SHOWN] or (f"all holders of key or provider {sponsor[:8]}" if sponsor else "")
     if guest:
         whose = f"{guest[:_NAME_SHOWN]} for {whose}" if whose else guest[:_NAME_SHOWN]
     return f"the share of {whose} is full: {most}"

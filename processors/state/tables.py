@@ -5,7 +5,6 @@ record is undone to its savepoint, an aborted transaction is undone whole, and a
 values. Tables are a cache of the log and can always be rebuilt from it.
 
 `derived` keeps one value for each table, made from all its rows, until the next write to that table:
-
     tables.derived(tables.policies, index_of)   calls index_of(rows); again only after a write to the table
 """
 
@@ -13,12 +12,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from processors.state.bounds import TenantLimits, limits_with, rooms_of
 from processors.state.engines import Engine, Engines, held_engine, installed
 from processors.state.groups import (
+    ALL,
     groups_by_session,
     groups_of_attestation,
     groups_of_key,
@@ -28,15 +28,18 @@ from processors.state.groups import (
 from processors.state.journal import Change, Journal, RowWrite
 from processors.state.measures import (
     key_ends_at,
+    lean_session,
     session_leaves_at,
     shares_of_attestation,
     shares_of_request,
     weight_of_given,
+    weight_of_offer,
     weight_of_request,
+    weight_of_session,
     weight_of_value,
 )
 from processors.state.shares import shares_of, shares_of_sponsor
-from processors.state.table import Room, Table
+from processors.state.table import Table
 from schemas import limits
 from schemas.events.attributes import weight_of
 from schemas.events.engines import EngineData
@@ -48,9 +51,11 @@ from schemas.rows import (
     GrantRow,
     IdempotencyRow,
     KeyRow,
+    OfferRow,
     PendingRow,
     PersonRow,
     PolicyRow,
+    PresenceRow,
     PrincipalRow,
     PromptRow,
     ProviderRow,
@@ -75,37 +80,6 @@ AUDIT_GENESIS_TAG = b"macaw/audit/v1\n"
 _DEADLINES_SPARE = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantLimits:
-    """Bounds that a tenant's own events may tighten later; the defaults are the system's."""
-
-    output_payload_bytes: int = limits.OUTPUT_PAYLOAD_BYTES_MAX
-    keys: int = limits.KEYS_MAX
-    resources: int = limits.RESOURCES_MAX
-    sessions: int = limits.SESSIONS_MAX
-    session_bytes: int = limits.SESSION_BYTES_MAX
-    persons: int = limits.PERSONS_MAX
-    person_bytes: int = limits.PERSON_BYTES_MAX
-    pending_calls: int = limits.PENDING_CALLS_MAX
-    idempotency_keys: int = limits.IDEMPOTENCY_KEYS_MAX
-    policies: int = limits.POLICIES_MAX
-    buckets: int = limits.RATE_BUCKETS_MAX
-    cells: int = limits.RULE_CELLS_MAX
-    attestations: int = limits.ATTESTATIONS_MAX
-    attestation_bytes: int = limits.ATTESTATION_BYTES_MAX
-    requests: int = limits.REQUESTS_MAX
-    pending_bytes: int = limits.PENDING_BYTES_MAX
-    grants: int = limits.GRANTS_MAX
-    grant_bytes: int = limits.GRANT_BYTES_MAX
-    delegations: int = limits.DELEGATIONS_MAX
-    delegation_bytes: int = limits.DELEGATION_BYTES_MAX
-    vault_scopes: int = limits.VAULT_SCOPES_MAX
-    vault_keys: int = limits.VAULT_KEYS_MAX
-    vault_bytes: int = limits.VAULT_BYTES_MAX
-    prompts: int = limits.PROMPTS_MAX
-    prompt_bytes: int = limits.PROMPT_BYTES_MAX
-
-
 class Tables:
     """All state of one tenant's fold, with the tail of its audit log."""
 
@@ -122,25 +96,24 @@ class Tables:
         self.engines = engines
         self._engine: Engine | None = None  # of the record under way, once it was asked for
         self._engine_version = -1  # of the table `tenant`, which `_engine` was taken from
-        self.tenant_id, self.deployment = tenant, deployment
+        self.tenant_id, self.deployment, self.genesis = tenant, deployment, genesis
         self.origin = f"{deployment}/{tenant}"
-        self.genesis = genesis
-        self.limits = bounds or TenantLimits()
+        self.system_limits = self.limits = bounds or TenantLimits()  # the latter with the tenant's own in their place
         self._journal = Journal()
         self._deadlines: list[tuple[int, str, bytes]] = []
-        self.tenant: Table[TenantRow] = self._table("tenant")
+        self.tenant: Table[TenantRow] = self._table("tenant", told=self._follow_limits)
         self.engine_data: Table[EngineDataRow] = self._table("engine_data")
         self.providers: Table[ProviderRow] = self._table("providers")
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.policies: Table[PolicyRow] = self._table("policies")
         self.sequences: Table[SequenceRow] = self._table("sequences")
         self.rulings: Table[RulingRow] = self._table("rulings", lambda r: r.until)
-        self._who_is_who(self.limits)
-        self._calls(self.limits)
-        self._workflow_state(self.limits)
+        self._who_is_who()
+        self._calls()
+        self._workflow_state()
         self.by_name: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
-        # The tail of the audit log: index and link of the next entry.
-        self.next_index = 0
+        self._bound(self.limits)
+        self.next_index = 0  # with `prev` the tail of the audit log: index and link of the next entry
         self.prev = sha256(AUDIT_GENESIS_TAG + genesis).digest()
         self.now = 0
         self.appended = 0  # append time of the record (ms), below `now` if a clock went back
@@ -148,51 +121,53 @@ class Tables:
         self._derived: dict[str, tuple[int, Any]] = {}
         self._deadlines_max = _DEADLINES_SPARE
 
-    def _who_is_who(self, most: TenantLimits) -> None:
+    def _who_is_who(self) -> None:
         self.keys: Table[KeyRow] = self._table(
             "keys",
             key_ends_at,
             groups=groups_of_key,
             payers=lambda k: () if k.spent else shares_of(k.payer),
-            room=Room(most.keys),
         )
-        self.resources: Table[ResourceRow] = self._table(
-            "resources", payers=lambda r: shares_of(r.payer), room=Room(most.resources)
-        )
+        self.resources: Table[ResourceRow] = self._table("resources", payers=lambda r: shares_of(r.payer))
         self.sessions: Table[SessionRow] = self._table(
             "sessions",
             session_leaves_at,
             groups=groups_of_session,
             payers=lambda s: shares_of(s.payer),
-            weigh=lambda s: limits.SESSION_OWN_BYTES + weight_of(s.attributes),
-            room=Room(most.sessions, most.session_bytes),
+            weigh=weight_of_session,
+            lean=lean_session,
         )
         self.persons: Table[PersonRow] = self._table(
             "persons",
             lambda p: p.until,
             groups=lambda p: (p.opened_by,),
-            payers=lambda p: shares_of_sponsor(p.opened_by),
+            payers=lambda p: shares_of_sponsor(p.opened_by if p.sponsor is None else p.sponsor),
             weigh=lambda p: weight_of(p.attributes),
-            room=Room(most.persons, most.person_bytes),
         )
 
-    def _calls(self, most: TenantLimits) -> None:
+        self.offers: Table[OfferRow] = self._table(
+            "offers",
+            groups=lambda o: (ALL, o.principal_id, ("key", o.kid)),
+            payers=lambda o: shares_of(o.payer),
+            weigh=weight_of_offer,
+        )
+        self.presence: Table[PresenceRow] = self._table("presence", lambda p: p.until)
+
+    def _calls(self) -> None:
         self.calls: Table[CallRow] = self._table(
             "calls",
             lambda c: c.unknown_at,
-            groups=lambda c: (c.event,),
+            groups=lambda c: (c.event,) if c.target is None else (c.event, ("target", c.target)),
             payers=lambda c: shares_of(c.payer, c.tool),
-            room=Room(most.pending_calls),
         )
         self.idempotency: Table[IdempotencyRow] = self._table(
             "idempotency",
             lambda i: i.until,
             groups=lambda i: (i.event,),
             payers=lambda i: shares_of(i.payer),
-            room=Room(most.idempotency_keys),
         )
         self.buckets: Table[RateBucketRow] = self._table(
-            "buckets", lambda b: b.until, payers=lambda b: shares_of(b.payer), room=Room(most.buckets)
+            "buckets", lambda b: b.until, payers=lambda b: shares_of(b.payer)
         )
         self.work: Table[WorkRow] = self._table("work", lambda w: w.until)  # one for each principal
         self.cells: Table[RuleCellRow] = self._table(
@@ -200,7 +175,6 @@ class Tables:
             lambda c: c.until,
             groups=groups_by_session,
             payers=lambda c: shares_of(c.payer),
-            room=Room(most.cells),
         )
         self.prompts: Table[PromptRow] = self._table(
             "prompts",
@@ -208,10 +182,9 @@ class Tables:
             groups=groups_by_session,
             payers=lambda p: shares_of(p.payer),
             weigh=lambda p: sum(map(len, p.policies)),
-            room=Room(most.prompts, most.prompt_bytes),
         )
 
-    def _workflow_state(self, most: TenantLimits) -> None:
+    def _workflow_state(self) -> None:
         """Make the tables of attestations, approvals, delegations and the vault."""
         self.attestations: Table[AttestationRow] = self._table(
             "attestations",
@@ -219,7 +192,6 @@ class Tables:
             groups=groups_of_attestation,
             payers=shares_of_attestation,
             weigh=lambda a: len(a.key) + len(a.value),
-            room=Room(most.attestations, most.attestation_bytes),
         )
         self.requests: Table[RequestRow] = self._table(
             "requests",
@@ -227,7 +199,6 @@ class Tables:
             groups=groups_of_request,
             payers=shares_of_request,
             weigh=weight_of_request,
-            room=Room(most.requests, most.pending_bytes),
         )
         self.pending: Table[PendingRow] = self._table(
             "pending",
@@ -235,14 +206,12 @@ class Tables:
             groups=lambda p: (p.session_id,),
             payers=lambda p: shares_of(p.payer),
             weigh=lambda p: len(p.call.event),
-            room=Room(most.requests, most.pending_bytes),
         )
         self.grants: Table[GrantRow] = self._table(
             "grants",
             lambda g: g.until,
             payers=lambda g: shares_of(g.payer),
             weigh=lambda g: weight_of_given(g.approvals),
-            room=Room(most.grants, most.grant_bytes),
         )
         self.delegations: Table[DelegationRow] = self._table(
             "delegations",
@@ -250,10 +219,9 @@ class Tables:
             groups=lambda d: (("by", d.delegator), ("to", d.delegate), ("through", d.opened_by)),
             payers=lambda d: shares_of(d.payer),
             weigh=lambda d: len(d.scope) + len(d.purpose) + weight_of(d.attributes),
-            room=Room(most.delegations, most.delegation_bytes),
         )
         self.scopes: Table[VaultScopeRow] = self._table(
-            "scopes", lambda s: s.until, payers=lambda s: shares_of(s.payer), room=Room(most.vault_scopes)
+            "scopes", lambda s: s.until, payers=lambda s: shares_of(s.payer)
         )
         self.vault: Table[VaultRow] = self._table(
             "vault",
@@ -261,7 +229,6 @@ class Tables:
             groups=lambda v: (v.scope,),
             payers=lambda v: shares_of(v.payer),
             weigh=weight_of_value,
-            room=Room(most.vault_keys, most.vault_bytes),
         )
 
     def _table(self, name: str, deadline: Callable[[Any], int] | None = None, **more: Any) -> Table[Any]:
@@ -274,6 +241,19 @@ class Tables:
             value = build(table.rows)
             self._derived[table.name] = (table.version, value)
         return value  # type: ignore[no-any-return]
+
+    # --- the limits ---
+
+    def _follow_limits(self, row: TenantRow | None) -> None:
+        """Keep the bounds of all tables at those in the tenant's row, whichever way it was written or undone."""
+        given = limits_with(self.system_limits, () if row is None else row.limits)
+        if given != self.limits:
+            self._bound(given)
+
+    def _bound(self, given: TenantLimits) -> None:
+        self.limits = given
+        for name, room in rooms_of(given).items():
+            self.by_name[name].set_room(room)
 
     # --- the engine ---
 
@@ -388,7 +368,7 @@ class Tables:
     def due(self) -> Iterator[tuple[str, bytes]]:
         """Yield (table, key) of rows with a deadline at or before now, at most 64, in (deadline, table, key) order.
 
-        The caller must delete each row.
+        The caller must delete each row, or move its deadline.
         """
         if not self._deadlines or self._deadlines[0][0] > self.now:
             return  # the usual case: the earliest entry is not due

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
+from urllib.parse import unquote_to_bytes
 
 import re2
 
@@ -41,6 +42,15 @@ def nfc(text: str) -> str:
 def nfkc(text: str) -> str:
     """Return the text in normalisation form KC."""
     return text if text.isascii() else _in_pieces(_nfkc, text)
+
+
+def percent_decoded(text: str) -> bytes:
+    """Return a text in which percent escapes are bytes, decomposed first.
+
+    A letter with an accent may hide an escape: of `%5c` and an accent, normalisation makes `%5` and one letter, and a
+    reader that got the text as it was sent decodes a backslash.
+    """
+    return unquote_to_bytes(text if text.isascii() else _in_pieces(_nfd, text))
 
 
 def casefold(text: str) -> str:
@@ -96,6 +106,10 @@ def _in_pieces(change: Callable[[str], str], text: str) -> str:
 
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
+
+
+def _nfd(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
 
 
 def _nfkc(text: str) -> str:

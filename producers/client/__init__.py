@@ -1,14 +1,17 @@
 """The client of an agent, service or person: `Client`, `AsyncClient` for asyncio, and the errors that they raise."""
 
 from producers.client.approvals import CallForgedError, CallOverError, ParametersChangedError, ShownCall
-from producers.client.async_client import AsyncClient
+from producers.client.async_client import AsyncBoundClient, AsyncClient
 from producers.client.author_proof import VaultForgedError
+from producers.client.beside import BodyPathError, NoReceiverError
+from producers.client.bound import Binding, BoundClient, NotBindableError, UnboundError
 from producers.client.calls import Asking
 from producers.client.client import Client
 from producers.client.inputs import MalformedIdError, MalformedTimeError
 from producers.client.kept_calls import WaitingCallError
 from producers.client.open_call import ANSWER_SECONDS, OpenCall, Waiting
 from producers.client.prompts import AuthenticatedPrompt, PromptMismatchError
+from producers.client.streaming import ResultStream, StreamBrokenError
 from producers.client.vault import ValueTooLargeError, VaultEntry
 from producers.home.heads import HeadsError, LogRollbackError, VaultRollbackError
 from producers.home.process import ForkedError
@@ -16,6 +19,7 @@ from producers.kafka.appending import PublishError
 from producers.kafka.connection import ConnectError
 from producers.kafka.consuming import LogSetBackError
 from producers.kafka.followed_topic import RegistryError
+from producers.kafka.logins import NoBridgeError, NotATokenError, SessionRefusedError
 from producers.kafka.outcomes import (
     AlreadyCalledError,
     CallError,
@@ -24,6 +28,7 @@ from producers.kafka.outcomes import (
     MalformedReplyError,
     NoAnswerError,
     RefusedError,
+    ResultMissingError,
     UnknownOutcomeError,
     explain,
     result_of,
@@ -34,8 +39,12 @@ __all__ = [
     "ANSWER_SECONDS",
     "AlreadyCalledError",
     "Asking",
+    "AsyncBoundClient",
     "AsyncClient",
     "AuthenticatedPrompt",
+    "Binding",
+    "BodyPathError",
+    "BoundClient",
     "CallError",
     "CallForgedError",
     "CallOverError",
@@ -51,13 +60,22 @@ __all__ = [
     "MalformedReplyError",
     "MalformedTimeError",
     "NoAnswerError",
+    "NoBridgeError",
+    "NoReceiverError",
+    "NotATokenError",
+    "NotBindableError",
     "OpenCall",
     "ParametersChangedError",
     "PromptMismatchError",
     "PublishError",
     "RefusedError",
     "RegistryError",
+    "ResultMissingError",
+    "ResultStream",
+    "SessionRefusedError",
     "ShownCall",
+    "StreamBrokenError",
+    "UnboundError",
     "UnknownOutcomeError",
     "ValueTooLargeError",
     "VaultEntry",

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Unpack
 
+from producers.client.bound import Binding, BoundClient
 from producers.client.calls import Asking, Invoking, parts_of
 from producers.client.cancelled import in_thread
 from producers.client.client import Client
 from producers.client.open_call import ANSWER_SECONDS, CallPatience, OpenCall, Waiting
+from producers.client.streaming import ResultStream
 from producers.home.home import Home
 from producers.kafka.answers import Answer
 from producers.kafka.connection import SESSION_TTL_MS
 from producers.kafka.waiting import WaitingCall
+
+_NO_MORE = object()
 
 
 class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
@@ -64,6 +68,16 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         call = await self.begin(resource, parameters, seconds=patience.seconds, **asking)
         return await call.finish_async(patience)
 
+    async def stream(self, resource: str, parameters: Mapping[str, Any], **how: Unpack[Invoking]) -> AsyncIterator[Any]:
+        """Yield the items of an operation that streams, as `Client.stream`; leaving the loop stops the tool."""
+        begin = partial(self.client.stream, resource, parameters, **how)
+        items = await in_thread(begin, _close_stream)
+        try:
+            while (item := await asyncio.to_thread(next, items, _NO_MORE)) is not _NO_MORE:
+                yield item
+        finally:
+            await asyncio.to_thread(items.close)
+
     async def start(
         self, resource: str, parameters: Mapping[str, Any], *, seconds: float = ANSWER_SECONDS, **how: Unpack[Asking]
     ) -> WaitingCall | Answer:
@@ -75,8 +89,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     ) -> OpenCall:
         """Ask for an operation and return the open call, as `Client.begin`. A task that is cancelled leaves it."""
         begin = partial(self.client.begin, resource, parameters, seconds=seconds, **how)
-        asks_no_broker = how.get("prompts") is not None or self.client.knows(resource)
-        return begin() if asks_no_broker else await in_thread(begin, lambda call: call and call.leave())
+        return begin() if self.client.knows(resource) else await in_thread(begin, lambda call: call and call.leave())
 
     async def finish(self, call: OpenCall, **how: Unpack[Waiting]) -> Any:
         """Wait for a call that was begun, as `Client.finish`. A task that is cancelled leaves it among `left`.
@@ -84,6 +97,11 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         `on_pending` is called in the event loop, `give` in another thread.
         """
         return await call.finish_async(CallPatience(**how))
+
+    async def bind_to_user(self, user: Client, **scope: Unpack[Binding]) -> AsyncBoundClient:
+        """Act for a person, as `Client.bind_to_user`; a task that is cancelled unbinds it again."""
+        bind = partial(self.client.bind_to_user, user, **scope)
+        return AsyncBoundClient(self, await in_thread(bind, _unbind_apart))
 
     @property
     def left(self) -> list[WaitingCall]:
@@ -96,6 +114,64 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _close_stream(found: ResultStream | None) -> None:
+    """Stop a stream that came after its task was cancelled."""
+    if found is not None:
+        threading.Thread(target=found.close, name="close-stream").start()
+
+
+class AsyncBoundClient(AbstractAsyncContextManager["AsyncBoundClient"]):
+    """Calls of a service for one person, for asyncio. `bound` has everything else: its vault waits in its thread."""
+
+    def __init__(self, service: AsyncClient, bound: BoundClient) -> None:
+        """Use `AsyncClient.bind_to_user`."""
+        self._service, self.bound = service, bound
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it may still call."""
+        return self.bound.is_bound
+
+    async def submit(
+        self, resource: str, parameters: Mapping[str, Any], **how: Unpack[Asking]
+    ) -> asyncio.Future[Answer]:
+        """Call for the person and return the future of the answer, as `BoundClient.submit`."""
+        return await self._service.submit(resource, parameters, **self.bound.under_delegation(how))
+
+    async def invoke(self, resource: str, parameters: Mapping[str, Any], **how: Unpack[Invoking]) -> Any:
+        """Call for the person and return the result, as `BoundClient.invoke`."""
+        return await self._service.invoke(resource, parameters, **self.bound.under_delegation(how))
+
+    async def start(
+        self, resource: str, parameters: Mapping[str, Any], *, seconds: float = ANSWER_SECONDS, **how: Unpack[Asking]
+    ) -> WaitingCall | Answer:
+        """Call for the person without waiting for people, as `BoundClient.start`."""
+        return await self._service.start(resource, parameters, seconds=seconds, **self.bound.under_delegation(how))
+
+    async def begin(
+        self, resource: str, parameters: Mapping[str, Any], *, seconds: float | None = None, **how: Unpack[Asking]
+    ) -> OpenCall:
+        """Begin a call for the person, as `BoundClient.begin`."""
+        return await self._service.begin(resource, parameters, seconds=seconds, **self.bound.under_delegation(how))
+
+    async def finish(self, call: OpenCall, **how: Unpack[Waiting]) -> Any:
+        """Wait for a call that was begun, as `BoundClient.finish`."""
+        return await self._service.finish(call, **how)
+
+    async def unbind(self) -> None:
+        """End the binding, as `BoundClient.unbind`."""
+        await asyncio.to_thread(self.bound.unbind)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.unbind()
+
+
+def _unbind_apart(bound: BoundClient | None) -> None:
+    """End a binding without waiting for it."""
+    if bound is not None:
+        threading.Thread(target=bound.unbind, name="unbind-client").start()
 
 
 def _close_apart(client: Client | None) -> None:

@@ -16,15 +16,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from processors.context.vault import OWN, chain_value
-from processors.identity.registry import check_offer
+from processors.identity.issuers import is_provided
+from processors.identity.login_proof import check_key
 from processors.intake.authority import MAY_SIGN
-from processors.policy.names import PERSON_PREFIX
+from processors.policy.names import PERSON_PREFIX, WORKLOAD_PREFIX
 from processors.proof import jcs
 from processors.refusal import Refusal
 from producers.kafka.registry_view import RegistryView
 from producers.kafka.verified import UntrustedRecordError, carried_event
 from schemas import codec, limits
 from schemas.errors import EvidenceError
+from schemas.events.bodies import BodyReference
 from schemas.events.workflow import ContextWritten
 from schemas.records import Event, SessionOpened, SignedEvent
 from schemas.rows import KeyRow
@@ -75,6 +77,8 @@ class ProvenValue(NamedTuple):
     value: Any
     author: str
     link: bytes
+    bodies: tuple[BodyReference, ...] = ()  # `value` names the one that stands for it
+    issued_at: int = 0
 
 
 def check_written(
@@ -101,7 +105,7 @@ def check_written(
         raise VaultForgedError("the reply names another author than the writer")
     before = _bytes(reply.get("before"), "before")
     link = chain_value(place.genesis, place.scope_id, before, version, place.key, leaf)
-    return ProvenValue(value, opening.principal_id, link)
+    return ProvenValue(value, opening.principal_id, link, body.bodies, event.header.issued_at)
 
 
 def signed_in_session(
@@ -140,13 +144,13 @@ def _opening(opened: SignedEvent, log: LogIdentity, opener: KeyRow | None) -> tu
     if not isinstance(body, SessionOpened) or body.key.principal_id != body.principal_id:
         raise VaultForgedError("the event beside the writer's does not open a session")
     try:
-        check_offer(body.key, Role.SESSION, log.genesis)
+        check_key(log.genesis, opened.kid, body)
     except Refusal as exc:
         raise VaultForgedError(f"the key of the writer's session: {exc.reason}") from exc
     if opener is not None:
         speaks = body.principal_id == opener.principal_id
         if opener.role == Role.BRIDGE:
-            speaks = body.principal_id.startswith(PERSON_PREFIX)
+            speaks = body.principal_id.startswith((PERSON_PREFIX, WORKLOAD_PREFIX))
         if not speaks or event.header.principal_id != opener.principal_id:
             raise VaultForgedError("the key that opened the writer's session does not speak for the author")
     return body, event
@@ -159,7 +163,9 @@ def _check_author(event: Event, opening: SessionOpened, kid: bytes, opened: Even
     # One of the two events may come late to the log, and the other be issued ahead of it.
     late = limits.ISSUED_BEHIND_MS_MAX + limits.ISSUED_AHEAD_MS_MAX
     since = event.header.issued_at - opened.header.issued_at
-    if not -late <= since <= opening.ttl_ms + late:
+    # A session of a provider may have been renewed since: its key speaks for a day at most (docs/wire.md 17).
+    lasts_ms = limits.SESSION_TTL_MS_MAX if is_provided(opening.issuer) else opening.ttl_ms
+    if not -late <= since <= lasts_ms + late:
         raise VaultForgedError("the writer's session was not open when the event was issued")
 
 

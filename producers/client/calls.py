@@ -13,21 +13,28 @@ from concurrent.futures import Future
 from typing import Any, TypedDict, Unpack, cast
 
 from processors.proof import jcs
+from producers.client.beside import Destination, Moved, NoReceiverError, check_no_secret, moved_out
 from producers.client.delegations import delegation_id
 from producers.client.inputs import MalformedIdError, milliseconds
 from producers.client.kept_calls import Book
 from producers.client.open_call import ANSWER_SECONDS, CallPatience, OpenCall, Waiting, waited
 from producers.client.prompts import AuthenticatedPrompt, records_for
+from producers.client.streaming import ResultStream
 from producers.home.process import ForkedError
 from producers.kafka.answers import Answer
+from producers.kafka.bodies import SEND_SECONDS
 from producers.kafka.connection import Connection
-from producers.kafka.outcomes import NoAnswerError
+from producers.kafka.offers import Offered
+from producers.kafka.outcomes import DeniedError, NoAnswerError, RefusedError
 from producers.kafka.publisher import PublishError
 from producers.kafka.sent import Sent
 from producers.kafka.waiting import WaitingCall
 from schemas import limits
+from schemas.reasons import Reason
 from schemas.records import InvocationRequested
 
+# A call with bodies to an instance that is gone names bodies that nobody declares.
+_OF_THE_GONE = frozenset({Reason.TOOL_UNAVAILABLE, Reason.BODY_REFERENCE})
 Intent = str | Mapping[str, Any]
 Prompts = Sequence[AuthenticatedPrompt] | None
 
@@ -38,7 +45,10 @@ class Asking(TypedDict, total=False):
     `intents` narrow this call. `delegation` is the id of the delegation under which it is made. Without `prompts` each
     prompt that the tool declares becomes a root prompt. The call does not begin once `deadline` seconds have passed,
     even if people agree to it later. Of a principal's calls with one `idempotency_key` at most one is executed within a
-    day.
+    day. `target` is the id of the one session that shall execute it; without it a registered tool does, or the newest
+    session of the owner. `within` is the leaf of the call that this session executes meanwhile: everybody behind that
+    one must be allowed this one too. `secrets` are paths of parameters, as `api_key`: their texts travel beside the
+    call, sealed to the tool, and no policy, log or page has more of them than a salted digest.
     """
 
     intents: Sequence[Intent]
@@ -46,6 +56,16 @@ class Asking(TypedDict, total=False):
     prompts: Prompts
     deadline: float | None
     idempotency_key: str | None
+    target: bytes | None
+    within: bytes | None
+    secrets: Sequence[str]
+
+
+class _Header(TypedDict):
+    """The header of a call: the delegation under which it is made, and the call that is executed meanwhile."""
+
+    on_behalf_of: bytes | None
+    within: bytes | None
 
 
 class Invoking(Asking, Waiting, total=False):
@@ -92,7 +112,30 @@ class Calls:
             PromptMismatchError, ValueError, ForkedError: nothing was sent.
         """
         asking, patience = parts_of(how)
-        return self.begin(resource, parameters, seconds=patience.seconds, **asking).finish(patience)
+        try:
+            return self.begin(resource, parameters, seconds=patience.seconds, **asking).finish(patience)
+        except DeniedError as exc:
+            if exc.reason not in _OF_THE_GONE or not self._forget_offer(resource, asking.get("target")):
+                raise
+            # Nobody was named, and the instance that was known is gone: the next one is asked, once.
+            try:
+                again = self.begin(resource, parameters, seconds=patience.seconds, **asking)
+            except NoReceiverError:
+                raise exc from None  # there is no next one, so nobody could open its secrets
+        return again.finish(patience)
+
+    def stream(self, resource: str, parameters: Mapping[str, Any], **how: Unpack[Invoking]) -> ResultStream:
+        """Ask for an operation that streams, and return its items as they come. `close`, or its block, stops the tool.
+
+        `seconds` is the time to wait for a next item, or an answer. A tool that does not stream gives its one result.
+
+        Raises:
+            PublishError, ValueError, ForkedError: nothing was sent. Everything else is raised with the items.
+        """
+        asking, patience = parts_of(how)
+        return ResultStream(
+            self._connection, self.begin(resource, parameters, seconds=patience.seconds, **asking), patience
+        )
 
     def start(
         self, resource: str, parameters: Mapping[str, Any], *, seconds: float = ANSWER_SECONDS, **how: Unpack[Asking]
@@ -105,15 +148,17 @@ class Calls:
     ) -> OpenCall:
         """Ask for an operation and return the open call, for `finish`.
 
-        Without an answer within `seconds` it does not begin any more. Raises ValueError, ForkedError.
+        Without an answer within `seconds` it does not begin any more. Large texts, and secrets, are sent first, beside
+        the call, where the tool takes them. Raises ValueError, ForkedError; PublishError if they were not taken.
         """
-        body, on_behalf_of = self._prepare(resource, parameters, seconds, **how)
-        sent = Sent(self._connection.answers, resource)
+        offered = self._offer_of(resource, how.get("target"))
+        body, header = self._prepare(resource, parameters, seconds, offered, **how)
+        sent = Sent(self._connection.answers, resource, offered)
         call = OpenCall(sent, self._book, self._connection.clock, begins=seconds is None)
         self._calls.add(call)
         sent.answer.add_done_callback(lambda _: self._calls.discard(call))
         try:
-            self._connection.send(body, on_behalf_of=on_behalf_of, sent=sent)
+            self._connection.send(body, sent=sent, **header)
         except (PublishError, ForkedError):
             self._calls.discard(call)  # nothing was sent
             raise
@@ -124,8 +169,15 @@ class Calls:
         return call.finish(CallPatience(**how))
 
     def knows(self, resource: str) -> bool:
-        """Whether the client has read the declaration of a resource: if so, `begin` asks no broker first."""
-        return self._connection.registry.knows(resource)
+        """Whether the client has read the declaration of a resource, and nothing of a call travels beside it.
+
+        If so, `begin` asks no broker first.
+        """
+        link = self._connection.link
+        offered = link.offers.newest(resource)
+        if offered is not None:
+            return not offered.declared[resource].body_paths
+        return link.registry.knows(resource) and not link.registry.takes_bodies(resource)
 
     @property
     def left(self) -> list[WaitingCall]:
@@ -143,37 +195,97 @@ class Calls:
             why.call = call.leave(why)
         return self.left
 
+    def _offer_of(self, resource: str, target: bytes | None) -> Offered | None:
+        """Return the session that executes a call, None for a registered tool, or if no session is known to offer it.
+
+        It is known here, or else the log is asked. Raises as `Connection.query`, and UntrustedRecordError.
+        """
+        link = self._connection.link
+        if target is None and link.registry.knows(resource):
+            return None
+        known = link.offers.newest(resource) if target is None else link.offers.of_session(target, resource)
+        if known is not None:
+            return known
+        asked: jcs.JSONValue = {"resource": resource} if target is None else {"session": target.hex()}
+        try:
+            told = self._connection.query("agent", asked).get("agent")
+        except RefusedError as exc:
+            if exc.reason != Reason.RESOURCE_INVALID:
+                raise
+            return None  # the call itself is sent and denied, so that the log has it
+        if not isinstance(told, dict):
+            return None
+        found = link.offers.take(told, resource if target is None else None, session_id=target)
+        return found if resource in found.declared else None
+
+    def _forget_offer(self, resource: str, target: bytes | None) -> bool:
+        """Forget an instance that the log says is gone; return True if none was named and another one may be there."""
+        offers = self._connection.link.offers
+        known = offers.newest(resource)
+        if known is not None:
+            offers.forget(resource, known.session_id)
+        return target is None and known is not None
+
     def _prepare(
         self,
         resource: str,
         parameters: Mapping[str, Any],
         seconds: float | None,
+        offered: Offered | None,
         *,
         intents: Sequence[Intent] = (),
         delegation: str | None = None,
         prompts: Prompts = None,
         deadline: float | None = None,
         idempotency_key: str | None = None,
-    ) -> tuple[InvocationRequested, bytes | None]:
-        """Return a call as it is sent, and the delegation under which it is made. Raises ValueError."""
-        connection = self._connection
-        declared = connection.registry.prompts_of(resource) if prompts is None else ()
-        values = dict(parameters)
+        target: bytes | None = None,
+        within: bytes | None = None,
+        secrets: Sequence[str] = (),
+    ) -> tuple[InvocationRequested, _Header]:
+        """Return a call as it is sent, with the fields of its header. Raises ValueError."""
+        destination, declared = self._destination(resource, offered)
         if deadline is not None:
             milliseconds(deadline, at_most=limits.SESSION_TTL_MS_MAX, what="a deadline")
         if idempotency_key is not None:
             _check_key(idempotency_key)
-        clock = connection.clock
+        named = (secrets,) if isinstance(secrets, str) else secrets
+        if destination is None:
+            check_no_secret(parameters, self._connection.link.offers.secretive(resource), named)
+        moved = moved_out(parameters, None if destination is None else destination.takes, secrets=named)
+        carried = tuple(one if isinstance(one, str) else jcs.canonical(dict(one)).decode() for one in intents)
+        records = records_for(self._connection.key.kid, moved.parameters, prompts, declared)
+        if destination is not None:
+            self._send_beside(moved, destination, seconds)  # before the times of the call are set: it takes a while
+        clock = self._connection.clock
         body = InvocationRequested(
             resource=resource,
-            parameters=jcs.canonical(values).decode(),
-            intents=tuple(one if isinstance(one, str) else jcs.canonical(dict(one)).decode() for one in intents),
-            prompts=records_for(connection.key.kid, values, prompts, declared),
+            parameters=moved.canonical.decode(),
+            intents=carried,
+            prompts=records,
             deadline=None if deadline is None else clock.after(deadline),
             begin_by=None if seconds is None else clock.after(waited(seconds)),
             idempotency_key=idempotency_key,
+            target=target if offered is None else offered.session_id,
+            bodies=tuple(one.reference for one in moved.bodies),
         )
-        return body, None if delegation is None else delegation_id(delegation)
+        return body, {"on_behalf_of": None if delegation is None else delegation_id(delegation), "within": within}
+
+    def _destination(self, resource: str, offered: Offered | None) -> tuple[Destination | None, tuple[str, ...]]:
+        """Return the receiver of calls of a resource, None if none offers it, and the prompts that it declares."""
+        if offered is not None:
+            declared = offered.declared[resource]
+            return Destination(declared, lambda: offered.recipients), declared.prompts
+        registry = self._connection.registry
+        row = registry.offered(resource)
+        if row is None:
+            return None, ()
+        return Destination(row, lambda: registry.readers_of(resource)), row.prompts
+
+    def _send_beside(self, moved: Moved, to: Destination, seconds: float | None) -> None:
+        """Send the texts that travel beside a call to its receiver. Raises PublishError, RegistryError."""
+        if moved.bodies:
+            most = SEND_SECONDS if seconds is None else min(waited(seconds), SEND_SECONDS)
+            self._connection.link.bodies.send(moved.bodies, self._connection.key, to.recipients(), seconds=most)
 
 
 def _check_key(key: str) -> None:

@@ -38,7 +38,7 @@ class _Given(Generic[T]):
         self._result: T | None = None
 
     def run(self) -> T:
-        """Do the work; undo it if nobody waits for it any more."""
+        """Do the work; undo it if its task has gone meanwhile."""
         with self._lock:
             if self._is_wanted_no_more:
                 raise asyncio.CancelledError
@@ -54,7 +54,7 @@ class _Given(Generic[T]):
         return result
 
     def give_up(self) -> None:
-        """Take note that nobody waits; undo the work unless its thread will."""
+        """Take note that the task has gone; undo the work unless its thread will."""
         with self._lock:
             self._is_wanted_no_more = True
             is_running = self._is_running

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from producers.client.kept_calls import Book
 from producers.home.clock import LogClock, clock_ms
 from producers.kafka.answers import Answer
 from producers.kafka.appending import Fate, PublishError
-from producers.kafka.outcomes import CallError, NoAnswerError, no_result, not_yet, result_of
+from producers.kafka.outcomes import CallError, NoAnswerError, ResultMissingError, no_result, not_yet, result_of
 from producers.kafka.sent import Sent
 from producers.kafka.waiting import WaitingCall
 from schemas import limits
@@ -153,6 +153,10 @@ class OpenCall:
             if give is not None:
                 give(result)
                 self._is_given_out = True
+        except ResultMissingError:
+            if self.kept is None:
+                self.keep(None)
+            raise
         except CallError:
             self._ended(answer)  # the error says how
             raise
@@ -174,7 +178,7 @@ class OpenCall:
     def first(self, seconds: float) -> Answer:
         """Return the final answer, or the one that says that the call waits for people."""
         self.sent.check_process()
-        wait({self.sent.answer, self.sent.pending}, waited(seconds), FIRST_COMPLETED)
+        self.sent.await_first(waited(seconds))
         return self._first(seconds)
 
     async def first_async(self, seconds: float) -> Answer:
@@ -231,6 +235,14 @@ class OpenCall:
         if self.sent.give_up():
             raise not_yet(kept, is_kept=self.kept is not None)
         return self.sent.answer.result()
+
+    def patience_for(self, kept: WaitingCall, patience: CallPatience) -> float:
+        """Return for how many seconds to wait for a call that waits for people, its tool included."""
+        return _patience(kept, patience.seconds, patience.approval_seconds)
+
+    def end(self, answer: Answer) -> None:
+        """Take note of the final answer: the way back is not needed any more."""
+        self._ended(answer)
 
     # --- leaving it, and coming back
 

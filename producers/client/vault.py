@@ -7,25 +7,31 @@ link before. Which keys a list holds is known from the monitor alone, except for
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processors.calls.bodies import written
 from processors.context.vault import OWN
 from processors.proof import jcs
 from producers.client.author_proof import ProvenValue, ValuePlace, VaultForgedError, check_written
 from producers.home.heads import HeadsFile, ScopeHeads, VaultRollbackError
 from producers.kafka.answers import Answer
+from producers.kafka.bodies import Wanted
+from producers.kafka.body_records import Outgoing
 from producers.kafka.connection import Connection, reply_in
 from producers.kafka.outcomes import MalformedReplyError
 from schemas import limits
 from schemas.errors import InputError
+from schemas.events.bodies import BodyReference
 from schemas.events.workflow import ContextDeleted, ContextListed, ContextRead, ContextWritten
 from schemas.records import Body
 
 __all__ = ["ContextVault", "ValueTooLargeError", "VaultEntry", "VaultForgedError", "VaultRollbackError"]
 
 LIST_KEYS_MAX = 10_000
+BODY_SECONDS = 30.0  # for a large value: it was sent before
 
 
 class ValueTooLargeError(InputError):
@@ -71,12 +77,14 @@ class ContextVault:
             self._kept.save()
 
     def set(self, key: str, value: Any, *, scope: str, ttl_ms: int | None, expected: int | None) -> int:
-        """Put a value and return its version; `expected` is the version that it replaces. Raises ValueTooLargeError."""
+        """Put a value and return its version; `expected` is the version that it replaces. Raises ValueTooLargeError.
+
+        A large one of the own scope travels beside the log, sealed to this session.
+        """
         _check_key(key)
         text = jcs.canonical(value).decode()
-        if (size := len(text.encode())) > limits.VAULT_VALUE_BYTES_MAX:
-            raise ValueTooLargeError(f"the value has {size} bytes; the vault takes {limits.VAULT_VALUE_BYTES_MAX}")
-        body = ContextWritten(scope=scope, key=key, value=text, ttl_ms=ttl_ms, expected=expected)
+        text, bodies = self._sent(text, scope)
+        body = ContextWritten(scope=scope, key=key, value=text, ttl_ms=ttl_ms, expected=expected, bodies=bodies)
         reply, answer = self._asked(scope, body, changed=key)
         if reply.get("version") != reply["n"] or reply.get("key") != key:
             raise MalformedReplyError(
@@ -86,8 +94,32 @@ class ContextVault:
         self.heads.note_version(reply["scope"], key, reply["n"], index=answer.result.audit_index, link=link)
         return _whole(reply, "version")
 
+    def _sent(self, text: str, scope: str) -> tuple[str, tuple[BodyReference, ...]]:
+        """Return a value as the log gets it; a large one is sent first. Raises ValueTooLargeError, PublishError."""
+        content = text.encode()
+        most = limits.BODY_BYTES_MAX if scope == OWN else limits.VAULT_VALUE_BYTES_MAX
+        if len(content) > most:
+            raise ValueTooLargeError(f"the value has {len(content)} bytes; the vault takes {most}")
+        if len(content) <= limits.VAULT_VALUE_BYTES_MAX:
+            return text, ()
+        body, key = Outgoing.of(content), self._connection.key
+        self._connection.link.bodies.send([body], key, [(key.kid, key.sealing.public)])
+        return jcs.canonical(written(body.reference)).decode(), (body.reference,)
+
+    def _value(self, proven: ProvenValue) -> Any:
+        """Return a value, fetched if it travels beside the log. Raises BodyMissingError."""
+        if not proven.bodies:
+            return proven.value
+        key = self._connection.key
+        wanted = Wanted(references=proven.bodies, key=key, sender=key.sealing.public, since_ms=proven.issued_at)
+        content = self._connection.link.bodies.fetch(wanted, seconds=BODY_SECONDS)[proven.bodies[0].digest]
+        return json.loads(content)
+
     def entry(self, key: str, *, scope: str) -> VaultEntry:
-        """Return a value with its version, 0 if it is absent, as its author signed it. Raises VaultForgedError."""
+        """Return a value with its version, 0 if it is absent, as its author signed it.
+
+        Raises VaultForgedError; BodyMissingError for a large value that cannot be fetched now.
+        """
         _check_key(key)
         reply, answer = self._asked(scope, ContextRead(scope=scope, key=key))
         version, index, scope_id = _whole(reply, "version"), answer.result.audit_index, reply["scope"]
@@ -95,20 +127,20 @@ class ContextVault:
             raise VaultForgedError("the reply is about another key than the one that was asked for")
         if not version:
             return VaultEntry(key=key, value=None, version=0)
-        written = self._written(reply, answer, scope, key, version)
-        self.heads.check_version(scope_id, key, version, index=index, link=written.link)
-        self.heads.note_version(scope_id, key, version, index=index, link=written.link)
-        return VaultEntry(key=key, value=written.value, version=version, author=written.author)
+        proven = self._written(reply, answer, scope, key, version)
+        self.heads.check_version(scope_id, key, version, index=index, link=proven.link)
+        self.heads.note_version(scope_id, key, version, index=index, link=proven.link)
+        return VaultEntry(key=key, value=self._value(proven), version=version, author=proven.author)
 
     def _written(self, reply: dict[str, Any], answer: Answer, scope: str, key: str, version: int) -> ProvenValue:
         # The leaf that the writer signed names the tenant's topic: another tenant's name makes the signature fail.
         tenant = answer.result.origin.rpartition("/")[2]
         place = ValuePlace(tenant, self._genesis, scope, reply["scope"], key, self._session_id)
-        written = check_written(reply, place, version=version, at=answer.result.at, registry=self._connection.registry)
+        proven = check_written(reply, place, version=version, at=answer.result.at, registry=self._connection.registry)
         n, h = reply["n"], bytes.fromhex(reply["h"])
-        if version > n or (version == n and written.link != h):
+        if version > n or (version == n and proven.link != h):
             raise VaultForgedError("the value's change does not stand in the scope's chain")
-        return written
+        return proven
 
     def delete(self, key: str, *, scope: str, expected: int | None) -> None:
         """Remove a value. Raises RefusedError VAULT_ABSENT if it is absent."""

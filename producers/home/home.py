@@ -1,9 +1,10 @@
 """Where an installation keeps its configuration and keys.
 
     $MACAW_HOME/.macaw/config.json                  {"bootstrap": …, "deployment": …, "tenant": default, "kafka": {…},
-                                                     "keys": {…}}
+                                                     "keys": {…}, "iam_provider": …, "iam_config": {…}}
     $MACAW_HOME/.macaw/tenants/<tenant>/genesis     the pinned genesis, 64 hex digits
     …/{root,admin,monitor,enrol}.key                made at founding, mode 0600; their form: `keystores`
+    …/organisation.{key,pub}                        of an organisation whose key was made with the tenant
     …/monitor.<kid>.key                             a decision key that is to come, beside the present one
     …/set-aside.json                                foreign records of the tenant's topics, which are read past
     …/state.secret                                  under the MAC of the workers' state, 64 hex digits, mode 0600
@@ -11,14 +12,16 @@
                                                     made at registration; `file_name` says how names are written
     …/{views,authzen}.token                         bearer tokens, one for each HTTP front, mode 0600
     …/sessions/<name>.key                           a person's session
+    …/logins/<name>.login                           a person's login at the identity provider, mode 0600
     …/{agents,sessions}/<name>.heads                the heads of the vault that its client has seen, mode 0600
     …/calls/                                        calls without their final answer (`kept_calls`)
 
-Looked for in `$MACAW_HOME`, then the working directory, then the home directory.
+Looked for in `$MACAW_HOME`; without it in `$MACAW_CONFIG_DIR`, then the working directory, then the home directory.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -38,7 +41,12 @@ REPLICATION_MAX = 15
 GENESIS_TEXT_BYTES_MAX = 128
 TOKEN_BYTES_MAX = 1024
 CONFIG_BYTES_MAX = 1024 * 1024
-SECTIONS = ("kafka", "keys")  # of config.json; every other member is a string
+SECTIONS = ("kafka", "keys", "iam_config")  # of config.json: objects
+OWN_TEXTS = (
+    *("bootstrap", "deployment", "tenant", "replication", "broker_kind", "archive", "views", "iam_provider"),
+    *("logout_port", "logout_host", "logout_url"),
+)  # members of config.json that we read, each a string
+FOREIGN_SECRETS = ("api_key",)  # of the original's hosted service: kept in the file, read by nothing here
 _GENESIS = re.compile(rb"[0-9a-fA-F]{64}")
 SET_ASIDE = "set-aside.json"
 _COMING = re.compile(r"monitor\.[0-9a-f]{16}\.key")
@@ -48,6 +56,10 @@ _FILE_NAME_CHARS_MAX = 160  # so that a suffix fits into the 255 bytes of a file
 
 class HomeError(InstallationError):
     """The configuration is missing or wrong; the message names the next step."""
+
+
+class NoHomeError(HomeError):
+    """There is no installation in any of the places where one is looked for."""
 
 
 def file_name(name: str) -> str:
@@ -193,20 +205,25 @@ class Home:
     config: Mapping[str, str]
     kafka: object = field(default_factory=dict, repr=False)  # checked and read by `security` alone
     keys: object = field(default_factory=dict, repr=False)  # by `TenantHome.keys` alone
+    iam_config: object = field(default_factory=dict, repr=False)  # by `producers.identity.settings` alone
+    foreign: Mapping[str, object] = field(default_factory=dict, repr=False)  # of other programs; kept, never read
 
     @classmethod
     def find(cls) -> Home:
-        """Return the installation in `$MACAW_HOME`, the working directory or the home directory, in this order.
+        """Return the installation in the first of these places that has one.
+
+        `$MACAW_HOME` or `$MACAW_CONFIG_DIR`, where one is set, is the only place: a program that is told where its
+        installation lies never takes another one. `$MACAW_CONFIG_DIR` is the folder `.macaw` itself or the one with it.
 
         Raises:
-            HomeError: none of them has one.
+            NoHomeError: none of them has one.
+            HomeError: the first one that has one cannot be read.
         """
-        named = os.environ.get("MACAW_HOME")
-        places = [Path(named)] if named else list(dict.fromkeys((Path.cwd(), Path.home())))
+        places = _places()
         for place in places:
             if (place / ".macaw" / "config.json").is_file():
                 return cls.open(place)
-        raise HomeError(
+        raise NoHomeError(
             f"no .macaw/config.json in {' or '.join(map(str, places))}: run `macaw up` there, or set MACAW_HOME to the "
             "folder of an installation"
         )
@@ -222,11 +239,11 @@ class Home:
         except (ValueError, RecursionError) as exc:
             line = f", line {exc.lineno}" if isinstance(exc, json.JSONDecodeError) else ""
             raise HomeError(f"{path / 'config.json'} is not JSON{line}") from exc
-        sections = {name: config.pop(name, {}) for name in SECTIONS} if isinstance(config, dict) else {}
-        if not isinstance(config, dict) or not all(isinstance(v, str) for v in config.values()):
-            names = " and ".join(f"`{name}`" for name in SECTIONS)
-            raise HomeError(f"{path / 'config.json'} must be an object of strings, with objects as {names}")
-        return cls(path, config, **sections)
+        if not isinstance(config, dict):
+            raise HomeError(f"{path / 'config.json'} must be a JSON object, with strings and sections as its members")
+        sections = {name: config.pop(name, {}) for name in SECTIONS}
+        foreign = _foreign(config, path / "config.json")
+        return cls(path, {name: config[name] for name in config.keys() - foreign.keys()}, **sections, foreign=foreign)
 
     @classmethod
     def create(cls, base: Path, config: Mapping[str, str]) -> Home:
@@ -236,10 +253,10 @@ class Home:
         before = cls.open(base) if (path / "config.json").exists() else cls(path, {})
         merged = {**before.config, **config}
         sections = {name: getattr(before, name) for name in SECTIONS}
-        whole = {**merged, **{name: section for name, section in sections.items() if section != {}}}
+        whole = {**before.foreign, **merged, **{name: one for name, one in sections.items() if one != {}}}
         text = json.dumps(whole, indent=2, sort_keys=True) + "\n"
         replace_private(path / "config.json", text.encode())
-        return cls(path, merged, **sections)
+        return cls(path, merged, **sections, foreign=before.foreign)
 
     @property
     def deployment(self) -> str:
@@ -271,7 +288,11 @@ class Home:
     def tenant(self, name: str | None = None) -> TenantHome:
         """Return a tenant's folder; without a name the configured default. Raises HomeError."""
         chosen = name or self.config.get("tenant")
-        if not chosen or not is_tenant_id(chosen):
+        if not chosen:
+            raise HomeError(
+                f"{self.path / 'config.json'} names no tenant: run `macaw tenant create NAME`, or write `tenant` there"
+            )
+        if not is_tenant_id(chosen):
             raise HomeError(f"{chosen!r} is not a tenant id: it must match [a-z][a-z0-9-]{{1,39}}")
         return TenantHome(chosen, self.path / "tenants" / chosen)
 
@@ -279,3 +300,33 @@ class Home:
         """Return the tenants that have a folder here."""
         base = self.path / "tenants"
         return sorted(p.name for p in base.iterdir() if (p / "genesis").is_file()) if base.is_dir() else []
+
+
+def _places() -> list[Path]:
+    """Return the folders in which an installation is looked for. Raises HomeError for an impossible one."""
+    named, folder = os.environ.get("MACAW_HOME"), os.environ.get("MACAW_CONFIG_DIR")
+    if named:
+        return [Path(named)]
+    if not folder:
+        return list(dict.fromkeys((Path.cwd(), Path.home())))
+    place = Path(folder)
+    if place.name == ".macaw":
+        return [place.parent]
+    if (place / "config.json").is_file() and not (place / ".macaw").is_dir():
+        raise HomeError(f"MACAW_CONFIG_DIR is {place}: the folder of config.json must be called .macaw; rename it")
+    return [place]
+
+
+def _foreign(config: Mapping[str, object], file: Path) -> dict[str, object]:
+    """Return the members that other programs have in config.json. Raises HomeError for a fault in one of ours."""
+    foreign: dict[str, object] = {}
+    for name, value in config.items():
+        if name in OWN_TEXTS and not isinstance(value, str):
+            raise HomeError(f"{file}: `{name[:40]}` must be a string, got {type(value).__name__}")
+        if name in FOREIGN_SECRETS or not isinstance(value, str):
+            # A misspelt section would be passed over in silence, and the connection would be in the clear.
+            meant = difflib.get_close_matches(name.lower(), (*SECTIONS, *OWN_TEXTS), n=1, cutoff=0.75)
+            if meant and name not in FOREIGN_SECRETS:
+                raise HomeError(f"{file}: `{name[:40]}` is not a member; did you mean `{meant[0]}`?")
+            foreign[name] = value
+    return foreign

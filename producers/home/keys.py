@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from processors.proof.authoring import offer_key
-from processors.proof.sealing import Opens, SealingError, SealingKey, open_sealed
+from processors.proof.sealing import Opens, RememberedKey, SealingError, SealingKey, open_sealed
 from processors.proof.signing import SigningKey, Signs
 from schemas.events.keys import KeyOffer
 
@@ -24,6 +24,11 @@ class KeyPair:
     sealing: Opens
     # Other halves that open, for payloads from around a rotation of `sealing`; they are read when one does not open.
     others: Callable[[], Iterable[Opens]] = field(default=tuple, compare=False, repr=False)
+    _opens: Opens = field(init=False, compare=False, repr=False)  # `sealing`, which remembers if it is in this process
+
+    def __post_init__(self) -> None:
+        opens = RememberedKey(self.sealing) if isinstance(self.sealing, SealingKey) else self.sealing
+        object.__setattr__(self, "_opens", opens)
 
     @property
     def kid(self) -> bytes:
@@ -37,7 +42,7 @@ class KeyPair:
             SealingError: it does not open, or does not have the digest that the signed record names.
         """
         try:
-            return open_sealed(header, self.kid, self.sealing, sender, payload_sha256)
+            return open_sealed(header, self.kid, self._opens, sender, payload_sha256)
         except SealingError:
             for other in self.others():
                 with contextlib.suppress(SealingError):

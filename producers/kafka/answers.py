@@ -1,4 +1,4 @@
-"""Answers: reads a signer's part of `results`, verifies each record, and completes the future that waits for it.
+"""Answers: verifies each record of `results` that is addressed to a key, and completes the future that waits for it.
 
 Every record that completes a future was signed by a live monitor key; a tool's result was also signed by the tool that
 offers the resource, for this very call. Any other record is dropped and counted, never passed on. A call that waits for
@@ -10,61 +10,57 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
-
+from processors.calls.bodies import result_reference
 from processors.proof import sealing, signing
 from processors.state.engines import EngineMissingError
 from producers.home.heads import LogRollbackError
 from producers.home.keys import KeyPair
 from producers.home.process import OfOneProcess
-from producers.home.security import UNSECURED, Security
-from producers.kafka.appending import PublishError
-from producers.kafka.consuming import LogSetBackError, headers_of, take, watermarks
+from producers.kafka.bodies import Bodies, Wanted
+from producers.kafka.consuming import LogSetBackError, headers_of
 from producers.kafka.followed_topic import RegistryError
+from producers.kafka.hearing import AnswersEndedError, Deaf, Hearing
+from producers.kafka.offers import Offered
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
-from schemas import codec, topics
+from schemas import codec
+from schemas.events.bodies import BodyReference
 from schemas.reasons import Reason
 from schemas.records import ReplyPayload, Result, ResultPayload, ResultReported
-from schemas.topics import RESULTS
+from schemas.rows import KeyRow
 from schemas.words import Outcome, Role
 
 log = logging.getLogger(__name__)
 
 REGISTRY_ATTEMPTS = 3
-REST_SECONDS = 0.5
+BODY_SECONDS = 30.0  # for a result that travels beside its report: it was sent before
 
-_SET_BACK = (
-    "the answers end before the position that was read: the brokers came back with an older log, or deleted answers"
-    " that were not read yet. Whether the call took effect is not known here: connect again, and look before you ask"
-    " again"
-)
-_ENDED = (
-    "the thread that hears the answers was ended, or failed: whether the call took effect is not known here; connect"
-    " again, and look before you ask again"
-)
+_LEFT = "the connection was closed while an answer was awaited: whether the event took effect is not known here"
 _UNTIL = re.compile(r"until=(\d{1,14})", re.ASCII)
-
-
-class AnswersEndedError(PublishError):
-    """No answer is heard any more in this process, whether the event was appended or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A verified answer. `body` is JSON text: the tool's, if the outcome came from it, else the log's own reply.
 
-    `offset` is its place on its partition of `results`.
+    `offset` is its place on its partition of `results`. A large result travels beside its report, which names it in
+    `body`; `text` fetches it. `stream` says how much a tool has streamed before its report.
     """
 
     result: Result
-    body: str | None = None
+    body: str | None = field(default=None, repr=False)
     offset: int = -1
+    beside: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    stream: BodyReference | None = None
+
+    def text(self) -> str | None:
+        """Return the body, fetched if it travels beside its report. Raises BodyMissingError if it is not there."""
+        return self.body if self.beside is None else self.beside().decode("utf-8", "replace")
 
     @property
     def pending_until(self) -> int | None:
@@ -73,70 +69,53 @@ class Answer:
         return int(found[1]) if found else None
 
 
+class _Report(NamedTuple):
+    """A tool's signed report, and the key that signed it."""
+
+    event: Any  # an Event whose body is a ResultReported
+    tool: KeyRow | Offered
+
+
 @dataclass(slots=True)
 class _Waiter:
     resource: str | None
     future: Future[Answer]
     floor: int  # the newest audit index that was known before the question
     pending: Future[Answer] | None = None
+    offered: Offered | None = None  # the session whose call it is; None for a registered tool's
 
 
 class Answers(OfOneProcess):
-    """Listens for the answers to one or more keys. `keys` maps each kid to its pair."""
+    """Listens for the answers to the keys of one client. `keys` maps each kid to its pair.
+
+    The `Hearing` of the process reads the records. Here each is verified, and opened only with the key that it names.
+    """
 
     newest = -1  # the highest audit index of any answer that was heard
     rollback: LogRollbackError | None = None  # the last one noticed
-    _deaf: LogSetBackError | AnswersEndedError | EngineMissingError | None = None  # why no further answer is heard
+    _deaf: Deaf | None = None  # why no further answer is heard
 
-    def __init__(
-        self,
-        bootstrap: str,
-        trusted: MonitorSigned,
-        keys: dict[bytes, KeyPair],
-        *,
-        security: Security = UNSECURED,
-        start: Mapping[int, int] | None = None,
-    ) -> None:
-        """Listen from now on; `start` gives an earlier offset to read from, by partition."""
-        self._trusted, self._keys, self._start = trusted, keys, start or {}
+    def __init__(self, hearing: Hearing, trusted: MonitorSigned, keys: Mapping[bytes, KeyPair], bodies: Bodies) -> None:
+        """Listen from now on. Raises KafkaException where the brokers do not say where the answers end."""
+        self._hearing, self._trusted, self._keys, self._bodies = hearing, trusted, dict(keys), bodies
         self._waiters: dict[bytes, _Waiter] = {}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._places: list[TopicPartition] = []
-        self._reached: dict[int, int] = {}  # the next offset, by partition
         self.dropped = 0
-        self._consumer = Consumer(
-            {
-                **security,
-                "bootstrap.servers": bootstrap,
-                "group.id": topics.reader_group(trusted.tenant),
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 20,
-                "log_level": 2,
-            }
-        )
-        self._assign()
-        self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
-        self._thread.start()
+        hearing.join(self)
 
-    def _assign(self) -> None:
-        """Take the partitions of our keys, from their ends: an answer cannot come before its question."""
-        topic = RESULTS.of(self._trusted.tenant)
-        partitions = {topics.keyed_partition(kid) for kid in self._keys}
-        for partition in sorted(partitions):
-            low, high = watermarks(self._consumer, topic, partition)
-            # Answers that were deleted meanwhile cannot be read; a later one may still be there.
-            start = max(low, min(self._start.get(partition, high), high))
-            self._places.append(TopicPartition(topic, partition, start))
-            self._reached[partition] = start
-        self._consumer.assign(self._places)
+    @property
+    def kids(self) -> Iterable[bytes]:
+        """The keys that it listens for."""
+        return self._keys.keys()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is awaited."""
+        return bool(self._waiters)
 
     def reached(self) -> dict[int, int]:
         """Return, by partition, the first offset at which an answer to an event that is sent from now on can stand."""
-        return dict(self._reached)
+        return self._hearing.reached()
 
     def expect(
         self,
@@ -145,21 +124,24 @@ class Answers(OfOneProcess):
         pending: Future[Answer] | None = None,
         *,
         answer: Future[Answer] | None = None,
+        offered: Offered | None = None,
     ) -> Future[Answer]:
         """Return the future of the final answer to the event with this leaf: `answer`, if that is given.
 
-        For a call, name its resource; `pending` is completed if an answer says that the call waits. The future carries
-        LogSetBackError if the answers cannot be read on, EngineMissingError if they cannot be judged here, and
-        AnswersEndedError if their thread was ended. Raises ForkedError.
+        For a call, name its resource, and the session that it names as its target; `pending` is completed if an answer
+        says that the call waits. The future carries LogSetBackError if the answers cannot be read on,
+        EngineMissingError if they cannot be judged here, and AnswersEndedError if their thread was ended, or this was
+        closed. Raises ForkedError.
         """
         self.check_process()
-        waiter = _Waiter(resource, answer or Future(), self.newest, pending)
+        waiter = _Waiter(resource, answer or Future(), self.newest, pending, offered)
         with self._lock:
             self._waiters[leaf] = waiter
             deaf = self._deaf
         if deaf is not None:
-            self._fail(deaf)
-        self._wake.set()
+            self.fail(deaf)
+        else:
+            self._hearing.awaits(self)
         return waiter.future
 
     def forget(self, leaf: bytes) -> None:
@@ -170,36 +152,13 @@ class Answers(OfOneProcess):
             self._waiters.pop(leaf, None)
 
     def close(self) -> None:
+        """Listen no longer; the futures of this client that are left carry AnswersEndedError."""
         if self.is_elsewhere:
             return
-        self._stop.set()
-        self._wake.set()
-        self._thread.join(5)
-        self._consumer.close()
+        self._hearing.leave(self)
+        self.fail(AnswersEndedError(_LEFT))
 
-    def _run(self) -> None:
-        try:
-            self._listen()
-        finally:
-            if not self._stop.is_set():
-                self._fail(AnswersEndedError(_ENDED))
-
-    def _listen(self) -> None:
-        while not self._stop.is_set():
-            if not self._waiters:
-                self._rest()
-                continue
-            for message in take(self._consumer, 256, 0.1):
-                if (error := message.error()) is not None:
-                    log.warning("results: %s", error)
-                    if error.name() == "_AUTO_OFFSET_RESET":
-                        self._fail(LogSetBackError(_SET_BACK))
-                    continue
-                self._reached[message.partition() or 0] = (message.offset() or 0) + 1
-                if message.key() in self._keys:
-                    self._take(message)
-
-    def _fail(self, why: LogSetBackError | AnswersEndedError | EngineMissingError) -> None:
+    def fail(self, why: Deaf) -> None:
         """Fail every future, present and later ones: no further answer can be heard here."""
         with self._lock:
             self._deaf, waiters = why, list(self._waiters.values())
@@ -208,25 +167,7 @@ class Answers(OfOneProcess):
             with suppress(InvalidStateError):  # the future was cancelled meanwhile
                 waiter.future.set_exception(why)
 
-    def _rest(self) -> None:
-        """Fetch nothing until an answer is awaited; then go on from the position before.
-
-        The embedded broker answers empty requests at once, so an idle consumer would keep both busy. Pausing does not
-        help: a consumer that is resumed may sleep on for a second.
-        """
-        read = self._consumer.position(self._places)
-        self._places = [
-            place if after.offset < 0 else TopicPartition(place.topic, place.partition, after.offset)
-            for place, after in zip(self._places, read, strict=True)
-        ]
-        self._reached.update({place.partition: place.offset for place in self._places})
-        self._consumer.unassign()
-        while not self._waiters and not self._stop.is_set():
-            self._wake.wait(REST_SECONDS)
-            self._wake.clear()
-        self._consumer.assign(self._places)
-
-    def _take(self, message: Any) -> None:
+    def take(self, message: Any) -> None:
         """Settle one record. If the registry cannot be read now it is asked again: an answer comes only once."""
         for attempt in range(1, REGISTRY_ATTEMPTS + 1):
             try:
@@ -234,9 +175,9 @@ class Answers(OfOneProcess):
             except UntrustedRecordError as exc:
                 self._drop(exc)
             except (LogSetBackError, EngineMissingError) as exc:
-                self._fail(exc)
+                self._hearing.fail(exc)  # the registry is the same for all
             except RegistryError as exc:
-                if attempt == REGISTRY_ATTEMPTS or self._stop.is_set():
+                if attempt == REGISTRY_ATTEMPTS or self._hearing.is_closing:
                     self._drop(exc)
                     return
                 continue
@@ -252,7 +193,7 @@ class Answers(OfOneProcess):
             waiter = self._waiters.get(result.event)
         if waiter is None:
             return
-        answer = self._answer(result, message, waiter.resource, sender)
+        answer = self._answer(result, message, waiter, sender)
         self._compare(result.audit_index, waiter.floor)
         if result.outcome != Outcome.PENDING:
             self.forget(result.event)
@@ -273,7 +214,8 @@ class Answers(OfOneProcess):
             log.error("%s", self.rollback)
         self.newest = max(self.newest, index)
 
-    def _answer(self, result: Result, message: Any, resource: str | None, sender: bytes) -> Answer:
+    def _answer(self, result: Result, message: Any, waiter: _Waiter, sender: bytes) -> Answer:
+        resource = waiter.resource
         if result.to not in self._keys or result.to != message.key():
             raise UntrustedRecordError("the answer is addressed to another key")
         offset = message.offset()
@@ -286,10 +228,25 @@ class Answers(OfOneProcess):
             if result.outcome in {Outcome.OK, Outcome.FAILED} and result.reason != Reason.OUTPUT_TOO_LARGE:
                 raise UntrustedRecordError("an outcome without the body that the tool signed")
             return Answer(result, offset=offset)
-        report = self._report(result, message, sender)
-        if resource is not None and self._trusted.registry.owner_of(resource) != report[1]:
+        report = self._report(result, message, sender, waiter.offered)
+        owner = None if resource is None else self._owner_of(resource, waiter.offered)
+        if owner is not None and owner != report.tool.principal_id:
             raise UntrustedRecordError("the report is signed by another tool than the one that offers the resource")
-        return Answer(result, report[0].body, offset)
+        said: ResultReported = report.event.body
+        return Answer(result, said.body, offset, self._beside(result, report), said.stream)
+
+    def _beside(self, result: Result, report: _Report) -> Callable[[], bytes] | None:
+        """Return the way to a result that travels beside its report, None for any other."""
+        reference = result_reference(report.event.body)
+        if reference is None:
+            return None
+        wanted = Wanted(
+            references=(reference,),
+            key=self._keys[result.to],
+            sender=report.tool.x25519,
+            since_ms=report.event.header.issued_at,
+        )
+        return lambda: self._bodies.fetch(wanted, seconds=BODY_SECONDS)[reference.digest]
 
     def _reply(self, result: Result, message: Any, resource: str | None, sender: bytes) -> str | None:
         """Return the log's own reply that came with an answer, or None."""
@@ -316,16 +273,24 @@ class Answers(OfOneProcess):
         except (sealing.SealingError, codec.SchemaError) as exc:
             raise UntrustedRecordError(str(exc)) from exc
 
-    def _report(self, result: Result, message: Any, sender: bytes) -> tuple[ResultReported, str]:
-        """Open and verify the tool's report: signed by a live tool key, about this decision and this call."""
+    def _owner_of(self, resource: str, offered: Offered | None) -> str | None:
+        return self._trusted.registry.owner_of(resource) if offered is None else offered.principal_id
+
+    def _report(self, result: Result, message: Any, sender: bytes, offered: Offered | None) -> _Report:
+        """Open and verify the tool's report: signed by a live tool key, about this decision and this call.
+
+        Where the call named a session, by the key of that session's offer, and by no other.
+        """
         payload: ResultPayload = self._opened(result, message, sender, "ResultPayload")
-        tool = self._trusted.registry.live_key(payload.kid, Role.TOOL)
+        tool: Offered | KeyRow | None = offered
         if tool is None:
-            raise UntrustedRecordError("the report is not signed by a live tool key")
+            tool = self._trusted.registry.live_key(payload.kid, Role.TOOL)
+        if tool is None or (offered is not None and payload.kid != offered.kid):
+            raise UntrustedRecordError("the report is not signed by a live key of the tool")
         event, leaf = self._trusted.verify_event(payload.event, payload.proof, payload.kid, tool.ed25519)
         report = event.body
         if not isinstance(report, ResultReported) or leaf != result.report or report.decision != result.decision:
             raise UntrustedRecordError("the report is about another decision")
         if event.header.causation_id != result.event or report.outcome != result.outcome:
             raise UntrustedRecordError("the report is about another call")
-        return report, tool.principal_id
+        return _Report(event, tool)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from enum import Enum, auto
 
 from schemas.errors import UnavailableError
@@ -32,6 +33,16 @@ class Appending(Future[int]):
         """Take the event back if it has not been sent yet; `fate` says later whether that was so."""
         self.given_up = True
         self.cancel()
+
+    def succeed(self, offset: int) -> None:
+        """Note that the event is appended, unless its end was told before: its connection may have been closed."""
+        with suppress(InvalidStateError):
+            self.set_result(offset)
+
+    def fail(self, why: PublishError) -> None:
+        """Note that the event was not appended, as far as is known, unless its end was told before."""
+        with suppress(InvalidStateError):
+            self.set_exception(why)
 
     @property
     def fate(self) -> Fate:

@@ -8,9 +8,9 @@ For example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -20,6 +20,9 @@ from producers.home.clock import LogClock, clock_ms
 from producers.home.home import Home, TenantHome
 from producers.home.keys import KeyPair
 from producers.kafka.answers import Answer, Answers
+from producers.kafka.hearing import Hearing
+from producers.kafka.intake import Author
+from producers.kafka.link import TenantLink
 from producers.kafka.outcomes import MalformedReplyError, RefusedError, no_answer, sentence_of
 from producers.kafka.publisher import Publisher
 from producers.kafka.registry_view import RegistryView
@@ -45,7 +48,8 @@ class ConnectError(UnavailableError):
 class Connection(AbstractContextManager["Connection"]):
     """Sends the events of one key and hears the answers to them. Thread-safe.
 
-    `registry` and `trusted` verify for every reader of this tenant; `clock` is log time, learnt from the answers.
+    `registry` and `trusted` verify for every reader of this tenant; `clock` is log time, learnt from the answers. They
+    are shared with the other connections of the process (`link`), as are the producer and the consumer of answers.
     """
 
     def __init__(
@@ -62,40 +66,48 @@ class Connection(AbstractContextManager["Connection"]):
         """Connect with a key: a registered principal's, or with `is_session` that of an open session.
 
         `answers_from` gives offsets of `results` to read from, by partition; without it only later answers are heard.
-        `opened_by` is the connection that opened the session: its registry is used, and it is closed with this one.
+        `opened_by` is the connection that opened the session: it is closed with this one.
 
         Raises:
             HomeError, SecurityError: the configuration is missing or wrong.
             ConnectError: the brokers do not say where the answers end. Nothing stays open then, but `opened_by`.
         """
         self.home, self.tenant, self.key, self.principal_id = home, tenant, key, principal_id
-        self.genesis = tenant.genesis
+        self.is_session = is_session
         self._opened_by = opened_by
-        bootstrap, security = home.bootstrap, home.security
-        self.clock: LogClock = LogClock() if opened_by is None else opened_by.clock
         with ExitStack() as opened:
-            self.registry: RegistryView = RegistryView.of(home, tenant) if opened_by is None else opened_by.registry
-            if opened_by is None:
-                opened.callback(self.registry.close)
-            self.trusted = MonitorSigned(self.registry, tenant=tenant.tenant, genesis=self.genesis)
-            self.publisher = Publisher(
-                bootstrap,
-                tenant=tenant.tenant,
-                genesis=self.genesis,
-                key=key,
-                principal_id=principal_id,
-                session_id=key.kid if is_session else None,
-                security=security,
-            )
-            opened.callback(self.publisher.close)
+            self.link = TenantLink.of(home, tenant)
+            opened.callback(self.link.release)
+            self.genesis = self.link.trusted.genesis
+            hearing = self.link.hearing
+            if answers_from is not None:  # the others do not wait until the answers from before are read
+                ends, security = self.registry.ends, home.security
+                hearing = Hearing(home.bootstrap, tenant.tenant, ends, security=security, start=answers_from)
+                opened.callback(hearing.close)
             try:
-                self.answers = Answers(bootstrap, self.trusted, {key.kid: key}, security=security, start=answers_from)
+                self.answers = Answers(hearing, self.link.trusted, {key.kid: key}, self.link.bodies)
             except KafkaException as exc:
                 raise ConnectError(
-                    f"the brokers at {bootstrap} do not say where the answers of {tenant.tenant} end: "
+                    f"the brokers at {home.bootstrap} do not say where the answers of {tenant.tenant} end: "
                     f"{exc.args[0].str()}; see whether they run"
                 ) from exc
-            opened.pop_all()
+            self._shared = opened.pop_all()
+        self.publisher = Publisher(self.link.intake, Author(key, principal_id, key.kid if is_session else None))
+
+    @property
+    def registry(self) -> RegistryView:
+        """The registry of the tenant, as followed by this process."""
+        return self.link.registry
+
+    @property
+    def trusted(self) -> MonitorSigned:
+        """The check of the monitor's records."""
+        return self.link.trusted
+
+    @property
+    def clock(self) -> LogClock:
+        """Log time, as far as the answers to this process tell it."""
+        return self.link.clock
 
     @classmethod
     def registered(cls, home: Home, tenant: TenantHome, key: KeyPair, otherwise: str) -> Connection:
@@ -104,20 +116,35 @@ class Connection(AbstractContextManager["Connection"]):
         Raises:
             HomeError, SecurityError, ConnectError, RegistryError.
         """
-        with closing(RegistryView.of(home, tenant)) as view:
-            row = view.key(key.kid)
-        return cls(home, tenant, key, otherwise if row is None else row.principal_id)
+        with _share_of(home, tenant) as link:
+            row = link.registry.key(key.kid)
+            return cls(home, tenant, key, otherwise if row is None else row.principal_id)
 
-    def send(self, body: Body, *, on_behalf_of: bytes | None = None, sent: Sent | None = None) -> Sent:
+    @classmethod
+    def of_fresh_session(cls, home: Home, tenant: TenantHome, principal_id: str) -> Connection:
+        """Connect with a fresh key for a session that another party, as a bridge, opens: no registered key is needed.
+
+        Its `key` is offered to that party. Until the session is open, the log refuses the events of this connection.
+
+        Raises:
+            HomeError, SecurityError, ConnectError.
+        """
+        with _share_of(home, tenant) as link:
+            return cls(home, tenant, link.session_key(), principal_id, is_session=True)
+
+    def send(
+        self, body: Body, *, on_behalf_of: bytes | None = None, within: bytes | None = None, sent: Sent | None = None
+    ) -> Sent:
         """Publish an event and return it with the futures of its answers.
 
-        `sent` is that event where the caller has made it before, so as to hold it when the event leaves.
+        `within` is the event of the call that is executed meanwhile; `sent` is the event where the caller has made it
+        before, so as to hold it when the event leaves.
 
         Raises:
             PublishError: the connection is closed; nothing was sent.
             ForkedError: it was opened in another process; nothing was sent.
         """
-        return (sent or Sent(self.answers)).publish(self.publisher, body, on_behalf_of=on_behalf_of)
+        return (sent or Sent(self.answers)).publish(self.publisher, body, on_behalf_of=on_behalf_of, within=within)
 
     def ask(self, body: Body, *, on_behalf_of: bytes | None = None, seconds: float = CONTROL_SECONDS) -> Answer:
         """Publish an event and return its accepting answer.
@@ -128,19 +155,21 @@ class Connection(AbstractContextManager["Connection"]):
             PublishError: the broker did not take the event.
             ForkedError, LogSetBackError.
         """
-        answer = self._answer(body, on_behalf_of, seconds)
+        return self.accepted(self.send(body, on_behalf_of=on_behalf_of), type(body).__name__, seconds=seconds)
+
+    def accepted(self, sent: Sent, what: str, *, seconds: float = CONTROL_SECONDS) -> Answer:
+        """Return the accepting answer to an event that was sent; `what` names it in errors. Raises as `ask`."""
+        answer = self._answer(sent, what, seconds)
         if answer.result.outcome != Outcome.ACCEPTED:
-            sentence = sentence_of(answer, f"{type(body).__name__} was refused")
-            raise RefusedError(sentence, reason=answer.result.reason, answer=answer)
+            raise RefusedError(sentence_of(answer, f"{what} was refused"), reason=answer.result.reason, answer=answer)
         return answer
 
-    def _answer(self, body: Body, on_behalf_of: bytes | None, seconds: float) -> Answer:
-        sent = self.send(body, on_behalf_of=on_behalf_of)
+    def _answer(self, sent: Sent, what: str, seconds: float) -> Answer:
         try:
             answer = sent.answer.result(seconds)
         except FutureTimeoutError:
             if sent.give_up():
-                raise no_answer(type(body).__name__, seconds, sent.settle(), sent.event_id.hex()) from None
+                raise no_answer(what, seconds, sent.settle(), sent.event_id.hex()) from None
             answer = sent.answer.result()
         except BaseException:
             sent.give_up()
@@ -196,9 +225,13 @@ class Connection(AbstractContextManager["Connection"]):
             SessionOpened(principal_id=principal_id, key=offer, ttl_ms=ttl_ms, attributes=attributes, issuer=issuer)
         )
 
-    def of_session(self, session: KeyPair) -> Connection:
-        """Return the connection of a session that was opened here. Closing it closes this one."""
-        return Connection(self.home, self.tenant, session, self.principal_id, is_session=True, opened_by=self)
+    def of_session(self, session: KeyPair, principal_id: str | None = None) -> Connection:
+        """Return the connection of a session that was opened here, for this principal or, by a bridge, for another one.
+
+        Closing it closes this one.
+        """
+        name = self.principal_id if principal_id is None else principal_id
+        return Connection(self.home, self.tenant, session, name, is_session=True, opened_by=self)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -206,14 +239,26 @@ class Connection(AbstractContextManager["Connection"]):
         return self.publisher.is_elsewhere
 
     def close(self) -> None:
-        """Send the events that are queued, and end the connections."""
+        """Wait until the events that are queued are sent, and end the connection; those of other clients go on."""
         with ExitStack() as closing:  # in the opposite order, and all of them
-            closing.callback(self.registry.close if self._opened_by is None else self._opened_by.close)
+            if self._opened_by is not None:
+                closing.callback(self._opened_by.close)
+            closing.callback(self._shared.close)
             closing.callback(self.answers.close)
             closing.callback(self.publisher.close)
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _share_of(home: Home, tenant: TenantHome) -> Iterator[TenantLink]:
+    """Keep the link of this process open until the block ends. Raises HomeError, SecurityError."""
+    link = TenantLink.of(home, tenant)
+    try:
+        yield link
+    finally:
+        link.release()
 
 
 def rows_in(pages: Sequence[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:

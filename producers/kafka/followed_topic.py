@@ -57,6 +57,7 @@ class FollowedTopic(OfOneProcess):
         self.name, self._fold, self._check = topic.of(tenant), fold, check
         self._lock = threading.Lock()
         self._positions = [ReadPosition(0) for _ in range(topic.partitions)]
+        self.is_set_back = False  # its end lay before the position up to which it was read
         self._current_at = -math.inf  # by time.monotonic: all that was committed then has been read
         self._consumer = Consumer(
             {
@@ -95,6 +96,12 @@ class FollowedTopic(OfOneProcess):
         if time.monotonic() - self._current_at > FRESH_SECONDS:
             self.refresh()
 
+    def ends(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return (first offset, end of the committed records) of a partition of any topic. Raises KafkaException."""
+        self.check_process()
+        with self._lock:
+            return watermarks(self._consumer, topic, partition)
+
     def last_of(self, partition: int, keys: Collection[bytes], *, seconds: float) -> dict[bytes, Message]:
         """Return the last committed record of each of these keys on one partition. The whole partition is read for it.
 
@@ -118,6 +125,7 @@ class FollowedTopic(OfOneProcess):
         ends = [watermarks(self._consumer, self.name, partition)[1] for partition in range(len(self._positions))]
         for position, end in zip(self._positions, ends, strict=True):
             if end < position.offset:
+                self.is_set_back = True
                 # Reading on would skip the records up to here; reading anew could trust a key that was revoked.
                 raise LogSetBackError(
                     f"{self.name} ends at {end} and was read to {position.offset}: the brokers came back with an "

@@ -8,6 +8,7 @@ from typing import Any
 
 from producers.kafka.answers import Answer
 from producers.kafka.appending import Fate
+from producers.kafka.bodies import BodyMissingError
 from producers.kafka.waiting import WaitingCall
 from schemas.errors import OutcomeError
 from schemas.reasons import Reason
@@ -56,6 +57,13 @@ class AlreadyCalledError(DeniedError):
     outcome: str
 
 
+class ResultMissingError(CallError):
+    """The call took effect, and its large result, which travels beside the tool's report, cannot be fetched now.
+
+    The way back to the call is kept: `Client.resume` fetches the result later, for as long as it is kept (3 days).
+    """
+
+
 class NoAnswerError(CallError):
     """No answer came in time. `event_id` is that of the event, empty if it was never sent.
 
@@ -92,14 +100,14 @@ def sentence_of(answer: Answer, what: str) -> str:
 
 
 def result_of(answer: Answer) -> Any:
-    """Return the tool's result. Raises the CallError that fits the answer."""
+    """Return the tool's result, fetched where it travels beside the report. Raises the CallError that fits."""
     result = answer.result
     kinds: dict[str, tuple[type[CallError], str]] = {
         Outcome.DENIED: (DeniedError, "the call was denied"),
         Outcome.REFUSED: (RefusedError, "the event was refused"),
     }
     if result.outcome == Outcome.OK and answer.body is not None:
-        return json.loads(answer.body)
+        return _value(answer)
     kind, what = kinds.get(result.outcome, (UnknownOutcomeError, "the outcome is unknown"))
     # Without the tool's own words only the monitor says how the call ended.
     if result.outcome == Outcome.FAILED and answer.body is not None:
@@ -111,6 +119,18 @@ def result_of(answer: Answer) -> Any:
         already.event_id, already.outcome = first[1], first[2]
         raise already
     raise kind(sentence_of(answer, what), reason=result.reason, answer=answer)
+
+
+def _value(answer: Answer) -> Any:
+    """Return the result of a call that ended well. Raises ResultMissingError."""
+    try:
+        return json.loads(answer.text() or "")
+    except BodyMissingError as exc:
+        why = f"the call took effect, and the tool signed its result, which cannot be fetched now: {exc}"
+        raise ResultMissingError(why, reason="RESULT_MISSING", answer=answer) from exc
+    except (ValueError, RecursionError) as exc:  # the log reads only what stands in a report
+        why = "the call took effect, and the tool signed a result that is not JSON"
+        raise ResultMissingError(why, reason="RESULT_MISSING", answer=answer) from exc
 
 
 def no_answer(what: str, seconds: float, fate: Fate, event_id: str) -> NoAnswerError:

@@ -44,14 +44,16 @@ class Registrar(NamedTuple):
     principal_id: str
 
 
-def registrar(folder: TenantHome, role: str, name: str, *, enrolment: str | None = None) -> Registrar:
-    """Return the key in a tenant's folder that registers a principal.
+def registrar(
+    folder: TenantHome, role: str, name: str, *, enrolment: str | None = None, as_admin: bool = True
+) -> Registrar:
+    """Return the key in a tenant's folder that registers a principal; without `as_admin` never the administrator's.
 
     Raises:
         HomeError: no key here may; the message says how to get one.
         KeyAccessError: it cannot be had.
     """
-    if enrolment is None and (folder.path / "admin.key").exists():
+    if as_admin and enrolment is None and (folder.path / "admin.key").exists():
         return Registrar(folder.key("admin"), FIRST_ADMIN)
     path = folder.key_file("enrolment", enrolment or name)
     if enrolment is not None or path.exists():
@@ -74,6 +76,7 @@ def register_key(
     enrolment: EnrolmentGrant | None = None,
     expires_at: int | None = None,
     keys: KeyStores | None = None,
+    only_within_calls: bool = False,
 ) -> KeyPair:
     """Register the key in a file, or a new one that is written there first, and return it.
 
@@ -94,6 +97,7 @@ def register_key(
         expires_at=expires_at,
         tools=(),
         enrolment=enrolment,
+        only_within_calls=only_within_calls,
     )
     try:
         connection.ask(body)
@@ -108,8 +112,8 @@ def register_key(
 
 
 def _is_registered_as(row: KeyRow, body: PrincipalRegistered) -> bool:
-    now = (row.principal_id, row.attributes, row.enrolment)
-    return now == (body.key.principal_id, body.attributes, body.enrolment)
+    now = (row.principal_id, row.attributes, row.enrolment, row.only_within_calls)
+    return now == (body.key.principal_id, body.attributes, body.enrolment, body.only_within_calls)
 
 
 def attributes_with_grant(connection: Connection, attributes: Attributes) -> Attributes:

@@ -10,6 +10,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from processors.identity.following import FollowedRegistry
 from processors.identity.keys import is_live
+from processors.identity.sessions import keys_behind
 from processors.intake.identify import Received
 from processors.proof.signing import INTAKE_PARTITION, KID_HEADER, PROOF_HEADER, kid_of
 from processors.refusal import Refusal
@@ -24,7 +25,7 @@ from schemas.events.keys import KeyRotated
 from schemas.records import SignedEvent
 from schemas.rows import KeyRow, ResourceRow, SessionRow
 from schemas.topics import REGISTRY
-from schemas.words import SessionKind
+from schemas.words import Role, SessionKind
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,15 @@ class RegistryView:
         """The rows as followed so far; for lookups that need no refresh."""
         return self._tables
 
+    @property
+    def is_set_back(self) -> bool:
+        """Whether the registry ended before the position up to which it was read: it cannot be followed on."""
+        return self._topic.is_set_back
+
+    def ends(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return (first offset, end of the committed records) of a partition of any topic. Raises KafkaException."""
+        return self._topic.ends(topic, partition)
+
     def close(self) -> None:
         """End the connection."""
         self._topic.close()
@@ -105,10 +115,27 @@ class RegistryView:
         """Whether a resource is offered, as far as the registry was read; it asks no broker."""
         return resource.encode("utf-8", "surrogatepass") in self._tables.resources.rows
 
-    def prompts_of(self, resource: str) -> tuple[str, ...]:
-        """Return the parameters that a resource takes as authenticated prompts; none if the resource is not offered."""
+    def takes_bodies(self, resource: str) -> bool:
+        """Whether texts of a call may travel beside it, as far as the registry was read; it asks no broker."""
+        row = self._tables.resources.rows.get(resource.encode("utf-8", "surrogatepass"))
+        return row is not None and bool(row.body_paths)
+
+    def offered(self, resource: str) -> ResourceRow | None:
+        """Return a resource as its tool declares it, None if none does; reads on when it is not known yet."""
         row: ResourceRow | None = self._find(self._tables.resources.rows, resource.encode("utf-8", "surrogatepass"))
-        return row.prompts if row is not None else ()
+        return row
+
+    def readers_of(self, resource: str) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the kid and the X25519 key of each live instance of the tool that offers a resource.
+
+        Raises:
+            RegistryError: the registry cannot be read, so the answer is not known.
+        """
+        row = self.offered(resource)
+        principal = self._tables.principals.rows.get(row.principal_id.encode()) if row is not None else None
+        kids = principal.kids if principal is not None else ()
+        live = ((kid, self.live_key(kid, Role.TOOL)) for kid in kids)
+        return tuple((kid, key.x25519) for kid, key in live if key is not None)
 
     def owner_of(self, resource: str) -> str | None:
         """Return the principal id of the tool that offers a resource."""
@@ -131,17 +158,30 @@ class RegistryView:
         row = self.key(kid)
         return row is None or row.revoked_at is not None
 
-    def session_opened(self, opened: SignedEvent, ended: SignedEvent | None = None) -> tuple[bytes, SessionRow]:
-        """Return the id of the session that a signed event opens, and its row, as its end has left it, if it has one.
+    def session_opened(
+        self, opened: SignedEvent, ended: SignedEvent | None = None, *, renewed: SignedEvent | None = None
+    ) -> tuple[bytes, SessionRow]:
+        """Return the id of the session that a signed event opens, and its row, as its renewal and end have left it.
 
         Raises:
-            Refusal: no registered key that is not revoked has opened a session with this event.
+            Refusal: no registered key that is not revoked has opened a session with this event, or renewed it.
             RegistryError: the registry cannot be read, so the answer is not known.
         """
-        self.is_revoked(opened.kid)  # reads on if the key is new
+        for signed in (opened,) if renewed is None else (opened, renewed):
+            self.is_revoked(signed.kid)  # reads on if the key is new
         with self._writing:
-            end = None if ended is None else _received(ended)
-            return self._followed.session(_received(opened), end)
+            end, renewal = (None if one is None else _received(one) for one in (ended, renewed))
+            return self._followed.session(_received(opened), end, renewed=renewal)
+
+    def still_counts(self, row: SessionRow) -> bool:
+        """Whether a session that was judged before still counts, as of FRESH_SECONDS ago or later.
+
+        No key that opened or renewed it is revoked, and it was not ended with all sessions of its provider.
+
+        Raises:
+            RegistryError: the registry cannot be read, so the answer is not known.
+        """
+        return not any(map(self.is_revoked, keys_behind(row))) and not self._followed.is_ended_with_provider(row)
 
     def key_that_signed(self, kid: bytes, role: str) -> KeyRow | None:
         """Return a live key, or one that was rotated: its statements from before its `expires_at` still count.

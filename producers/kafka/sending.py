@@ -55,7 +55,7 @@ _poll = operator.methodcaller("poll", 0)
 
 
 # The library does not say whether an event that it gives up had left it.
-_DOUBT = "; it may stand on the log all the same: look whether it had its effect before you ask again"
+DOUBT = "; it may stand on the log all the same: look whether it had its effect before you ask again"
 
 
 @dataclass(slots=True)
@@ -98,6 +98,8 @@ class Sender:
         with contextlib.suppress(KafkaException):
             # Twice: the first answer may still come over the connection to the bootstrap address, which is dropped.
             for _ in range(2):
+                if self._ends:
+                    return
                 self._producer.list_topics(self._topic, timeout=WARM_UP_SECONDS)
 
     def purge(self) -> None:
@@ -150,7 +152,7 @@ class Sender:
             if error is None:
                 kind, at = message.timestamp()
                 self.ahead_ms = sending.issued_ms - at if kind == TIMESTAMP_LOG_APPEND_TIME else None
-                sending.appended.set_result(offset)
+                sending.appended.succeed(offset)
             else:
                 _fail(sending, error)
 
@@ -202,12 +204,12 @@ def _fail(sending: Sending, error: object) -> None:
     elif isinstance(error, KafkaError) and (error.fatal() or error.name() in _OF_THE_PRODUCER):
         sending.error = error
     else:
-        sending.appended.set_exception(_publish_error(error, len(sending.value)))
+        sending.appended.fail(_publish_error(error, len(sending.value)))
 
 
 def _taken_back(sending: Sending, *, never_sent: bool) -> None:
     text = "the event was taken back"
-    sending.appended.set_exception(PublishError(text if never_sent else f"{text}{_DOUBT}", never_sent=never_sent))
+    sending.appended.fail(PublishError(text if never_sent else f"{text}{DOUBT}", never_sent=never_sent))
 
 
 def give_up(sendings: list[Sending], why: Exception | None = None) -> None:
@@ -215,7 +217,7 @@ def give_up(sendings: list[Sending], why: Exception | None = None) -> None:
     for sending in sendings:
         if not sending.appended.done():
             cause = why or sending.error or "it did not answer"
-            sending.appended.set_exception(PublishError(f"the broker did not take the event: {cause}{_DOUBT}"))
+            sending.appended.fail(PublishError(f"the broker did not take the event: {cause}{DOUBT}"))
 
 
 def _publish_error(error: object, size: int) -> PublishError:
@@ -231,4 +233,4 @@ def _publish_error(error: object, size: int) -> PublishError:
             "the tenant has no intake topic on these brokers: check the tenant and the bootstrap servers",
             never_sent=True,
         )
-    return PublishError(f"the broker did not take the event: {error}{_DOUBT}")
+    return PublishError(f"the broker did not take the event: {error}{DOUBT}")

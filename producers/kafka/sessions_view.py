@@ -1,8 +1,9 @@
 """Sessions as a tool host sees them: which session a call or an approval comes from, and whether it was ended.
 
-A caller's session comes with its call, as the signed event that opened it, and is verified by that. The `sessions`
-topic can only take away: any record under `ended/<id>`, of any content, ends a session here for good. So this view
-keeps the ids of ended sessions and nothing of open ones. The session of an approver is looked up on its partition.
+A caller's session comes with its call, as the signed event that opened it and the one that renewed it, if it was
+renewed, and is verified by these. The `sessions` topic can only take away: any record under `ended/<id>`, of any
+content, ends a session here for good. So this view keeps the ids of ended sessions and nothing of open ones. The
+session of an approver is looked up on its partition.
 
 A monitor that leaves out an end is not noticed: the session's key can then sign calls until its signed time is over.
 """
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 from processors.proof.signing import KID_HEADER, PROOF_HEADER
 from processors.refusal import Refusal
+from producers.home.clock import clock_ms
 from producers.home.security import Security
 from producers.kafka.consuming import headers_of
 from producers.kafka.digests import Digests
@@ -34,14 +36,13 @@ LOOKUP_SECONDS = 30.0
 VERIFIED_MAX = 1024  # sessions whose opening was verified; each with the attributes of its principal
 # No session lives longer after its end was read, wherever the clocks of its opener and of the log stood.
 KEPT_SECONDS = (limits.SESSION_TTL_MS_MAX + 3_600_000) / 1000
-# A session's row stays for a while after its end, so a log that keeps to its bounds cannot end more in that time.
-ENDED_MAX = limits.SESSIONS_MAX * int(KEPT_SECONDS * 1000 / limits.SESSION_LINGER_MS)
+ENDED_MAX = 10_000_000  # within that time, about 200 MB of digests; a host of a log with more refuses all calls
 
 
 class _Verified(NamedTuple):
-    """A session with a verified opening: the digest of that event, and the row."""
+    """A session with a verified opening, and perhaps a renewal: the digest of these events, and the row."""
 
-    opened: bytes
+    proof: bytes
     row: SessionRow
 
 
@@ -67,10 +68,13 @@ class SessionsView:
         """Read the ends of sessions up to now. Raises RegistryError, LogSetBackError, ForkedError."""
         self._topic.refresh()
 
-    def of_call(self, session_id: bytes, opened: SignedEvent | None) -> SessionRow | None:
+    def of_call(
+        self, session_id: bytes, opened: SignedEvent | None, renewed: SignedEvent | None = None
+    ) -> SessionRow | None:
         """Return the session that a call comes from, unless it was ended before its time.
 
-        `opened` is the event that came with the call. The caller of this method checks the session's time to live.
+        `opened` and `renewed` are the events that came with the call. One that does not hold, or is about another
+        session, makes the call nobody's. The caller of this method checks the session's time to live.
 
         Raises:
             RegistryError: the registry or the ends of sessions cannot be read, so the answer is not known.
@@ -78,9 +82,9 @@ class SessionsView:
         if opened is None or self._is_ended(session_id):
             return None
         known = self._remembered(session_id)
-        if known is not None and known.opened == sha256(opened.event).digest():
-            return None if self._registry.is_revoked(known.row.opened_by) else known.row
-        return self._judged(session_id, opened, None)
+        if known is not None and known.proof == _digest_of(opened, renewed):
+            return known.row if self._registry.still_counts(known.row) else None
+        return self._judged(session_id, opened, renewed, None)
 
     def that_signed(self, session_id: bytes) -> SessionRow | None:
         """Return a session as it is now, also if it has ended: events that it signed before keep their signer.
@@ -90,30 +94,35 @@ class SessionsView:
         """
         is_ended = self._is_ended(session_id)
         known = self._remembered(session_id)
-        if known is not None and not is_ended:
-            return None if self._registry.is_revoked(known.row.opened_by) else known.row
-        session, end = (topics.named_key(kind, session_id) for kind in (SessionKind.SESSION, SessionKind.ENDED))
+        # After its time it may have been renewed: what it signed since then counts.
+        if known is not None and not is_ended and clock_ms() < known.row.expires_at:
+            return known.row if self._registry.still_counts(known.row) else None
+        session, renewal, end = (
+            topics.named_key(kind, session_id) for kind in (SessionKind.SESSION, SessionKind.RENEWED, SessionKind.ENDED)
+        )
         partition = topics.keyed_partition(session_id)
-        found = self._topic.last_of(partition, {session, end}, seconds=LOOKUP_SECONDS)
-        opened = _signed(found.get(session))
+        found = self._topic.last_of(partition, {session, renewal, end}, seconds=LOOKUP_SECONDS)
+        opened, renewed = _signed(found.get(session)), _signed(found.get(renewal))
         if opened is None:
             return None
         # Without the event of its end it counts as revoked: what does not end a session is judged as a revocation.
         ended = (_signed(found.get(end)) or opened) if is_ended or end in found else None
-        return self._judged(session_id, opened, ended)
+        return self._judged(session_id, opened, renewed, ended)
 
-    def _judged(self, session_id: bytes, opened: SignedEvent, ended: SignedEvent | None) -> SessionRow | None:
+    def _judged(
+        self, session_id: bytes, opened: SignedEvent, renewed: SignedEvent | None, ended: SignedEvent | None
+    ) -> SessionRow | None:
         try:
-            found_id, row = self._registry.session_opened(opened, ended)
+            found_id, row = self._registry.session_opened(opened, ended, renewed=renewed)
         except Refusal as refusal:
-            log.warning("session %s is not opened: %s %s", session_id.hex(), refusal.reason, refusal.detail)
+            log.warning("session %s does not count: %s %s", session_id.hex(), refusal.reason, refusal.detail)
             return None
         if found_id != session_id:
             log.warning("session %s is not opened: the event opens session %s", session_id.hex(), found_id.hex())
             return None
         if ended is None:
             with self._lock:
-                self._verified[session_id] = _Verified(sha256(opened.event).digest(), row)
+                self._verified[session_id] = _Verified(_digest_of(opened, renewed), row)
                 if len(self._verified) > VERIFIED_MAX:
                     self._verified.popitem(last=False)
         return row
@@ -130,8 +139,8 @@ class SessionsView:
         with self._lock:
             if len(self._ended) >= ENDED_MAX:
                 raise RegistryError(
-                    f"{self._topic.name} holds more than {ENDED_MAX} ends of sessions, more than a log that keeps to "
-                    "its limits has in a day: see who writes there"
+                    f"{self._topic.name} holds more than {ENDED_MAX} ends of sessions within a day, more than a host "
+                    "keeps: see who writes there"
                 )
             return session_id in self._ended or session_id in self._ended_before
 
@@ -153,6 +162,14 @@ class SessionsView:
                 self._ended, self._ended_before, self._ended_since = Digests(), self._ended, now
             if len(self._ended) < ENDED_MAX:  # a full set answers nothing
                 self._ended.add(session_id)
+
+
+def _digest_of(opened: SignedEvent, renewed: SignedEvent | None) -> bytes:
+    """Return the digest of the events by which a session was judged."""
+    digest = sha256(sha256(opened.event).digest())
+    if renewed is not None:
+        digest.update(sha256(renewed.event).digest())
+    return digest.digest()
 
 
 def _signed(message: Any) -> SignedEvent | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from processors.intake.identify import Received
@@ -20,7 +21,7 @@ from processors.proof.signing import (
 from processors.refusal import Refusal
 from producers.kafka.consuming import headers_of
 from producers.kafka.registry_view import LATE_MS, Appended, RegistryView, appended_at
-from schemas import codec
+from schemas import codec, limits
 from schemas.errors import EvidenceError
 from schemas.records import Event, SignedEvent
 from schemas.topics import INTAKE
@@ -39,6 +40,8 @@ class MonitorSigned:
     def __init__(self, registry: RegistryView, *, tenant: str, genesis: bytes) -> None:
         self.registry, self.tenant, self.genesis = registry, tenant, genesis
         self._heads = VerifiedHeads()
+        # Of their own, so that callers who sign each event alone do not push out the monitor's.
+        self._carried_heads = VerifiedHeads(limits.CARRIED_HEADS_REMEMBERED_MAX)
 
     def verify(self, message: Any, tag: bytes, record: type) -> tuple[Any, bytes, bytes]:
         """Return (record, leaf, sealing key of the monitor).
@@ -79,13 +82,26 @@ class MonitorSigned:
             raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
 
     def verify_event(self, value: bytes, proof: bytes, kid: bytes, ed25519: bytes) -> tuple[Event, bytes]:
-        """Return (event, leaf) of an event carried in a payload. Raises UntrustedRecordError."""
+        """Return (event, leaf) of an event carried in a payload; a head that verified before is not verified again.
+
+        The caller has asked if the key is valid now. Raises UntrustedRecordError.
+        """
         signed = SignedEvent(event=value, proof=proof, kid=kid)
-        return carried_event(signed, ed25519, tenant=self.tenant, genesis=self.genesis)
+        check = self._carried_heads.verify
+        return carried_event(signed, ed25519, tenant=self.tenant, genesis=self.genesis, check=check)
 
 
-def carried_event(signed: SignedEvent, ed25519: bytes, *, tenant: str, genesis: bytes) -> tuple[Event, bytes]:
+def carried_event(
+    signed: SignedEvent,
+    ed25519: bytes,
+    *,
+    tenant: str,
+    genesis: bytes,
+    check: Callable[[bytes, bytes, bytes], None] = signing.verify_signature,
+) -> tuple[Event, bytes]:
     """Return (event, leaf) of an event of this tenant's intake that is carried in something else.
+
+    `check` gets key, head and signature, and says the same as `verify_signature`.
 
     Raises:
         UntrustedRecordError: it does not decode, its kid is not this key's, or this key did not sign it for that place.
@@ -97,7 +113,7 @@ def carried_event(signed: SignedEvent, ed25519: bytes, *, tenant: str, genesis: 
         parsed = Proof.parse(signed.proof)
         if signing.kid_of(ed25519) != signed.kid:
             raise UntrustedRecordError("the event's key is not the registry's")
-        signing.verify_signature(ed25519, parsed.head(leaf), parsed.signature)
+        check(ed25519, parsed.head(leaf), parsed.signature)
     except (codec.SchemaError, MalformedProofError, SignatureError) as exc:
         raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
     return event, leaf

@@ -13,7 +13,6 @@
 from producers.tools.arguments import ToolArgumentError
 from producers.tools.attesting import AttestationError, context
 from producers.tools.declaring import (
-    ToolDeclarationError,
     ToolFunction,
     bind_arguments,
     collect_tools,
@@ -21,6 +20,7 @@ from producers.tools.declaring import (
     load_tools,
     tool,
 )
+from producers.tools.importing import ToolDeclarationError
 
 __all__ = [
     "AttestationError",

@@ -13,7 +13,7 @@ people is older: then one of them must have approved this very call recently. Th
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from producers.kafka.sessions_view import SessionsView
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from schemas import codec, limits, topics
 from schemas.events.attributes import Attributes
+from schemas.events.bodies import BodyReference
 from schemas.events.workflow import AttestationApproved
 from schemas.records import CallPayload, Decision, InvocationRequested, SignedEvent
 from schemas.rows import SessionRow
@@ -46,13 +47,19 @@ EVENT_AHEAD_MS_MAX = limits.ISSUED_AHEAD_MS_MAX + CLOCK_SLACK_MS
 
 @dataclass(frozen=True, slots=True)
 class AdmittedCall:
-    """A call that may be executed. If it is `late` it may not be executed any more, but can still be reported."""
+    """A call that may be executed. If it is `late` it may not be executed any more, but can still be reported.
+
+    `bodies` travel beside it, sealed by the caller's X25519 key `caller` before `issued_at`; `parameters` names them.
+    """
 
     decision: Decision
     leaf: bytes
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] = field(repr=False)
     principal_id: str
     late: bool = False
+    bodies: tuple[BodyReference, ...] = ()
+    caller: bytes = b""
+    issued_at: int = 0
 
 
 class _Approver(NamedTuple):
@@ -65,16 +72,25 @@ class _Approver(NamedTuple):
 
 
 def admit(
-    message: Any, trusted: MonitorSigned, sessions: SessionsView, *, tool: str, key: KeyPair, now_ms: int
+    message: Any,
+    trusted: MonitorSigned,
+    sessions: SessionsView,
+    *,
+    tool: str,
+    key: KeyPair,
+    now_ms: int,
+    target: bytes | None = None,
 ) -> AdmittedCall | None:
     """Return the call in a record of `decisions`; None if it is not for this tool, denied, or long past.
+
+    `target` is the session that offers the tool, and None for a registered tool.
 
     Raises:
         UntrustedRecordError: its signatures do not cover it, or it is not the call that its caller signed.
         RegistryError: the registry or the sessions cannot be read, so nothing can be told now.
     """
     decision, leaf, sender = trusted.verify(message, signing.DECISION_TAG, Decision)
-    if decision.outcome != Outcome.ALLOWED or decision.tool != tool:
+    if decision.outcome != Outcome.ALLOWED or decision.tool != tool or decision.target != target:
         return None
     # The log waits for a report a little longer than it lets a call begin.
     if decision.execute_before is None or now_ms >= decision.execute_before + limits.UNKNOWN_GRACE_MS:
@@ -86,9 +102,17 @@ def admit(
     if not decision.event_id or message.partition() != topics.keyed_partition(decision.event_id):
         raise UntrustedRecordError("the decision stands on another partition than its event's")
     payload = _open(message, decision, key, sender)
-    body = _callers_event(decision, payload, trusted, sessions, now_ms)
-    parameters = _parameters(decision, payload, body)
-    return AdmittedCall(decision, leaf, parameters, decision.principal_id, now_ms >= decision.execute_before)
+    body, issued_at, caller = _callers_event(decision, payload, trusted, sessions, now_ms)
+    return AdmittedCall(
+        decision,
+        leaf,
+        _parameters(decision, payload, body),
+        decision.principal_id,
+        now_ms >= decision.execute_before,
+        body.bodies,
+        caller,
+        issued_at,
+    )
 
 
 def recall(message: Any, trusted: MonitorSigned, *, tool: str) -> tuple[Decision, bytes] | None:
@@ -115,11 +139,14 @@ def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> Call
 
 def _callers_event(
     decision: Decision, payload: CallPayload, trusted: MonitorSigned, sessions: SessionsView, now_ms: int
-) -> InvocationRequested:
-    """Return the call that its caller signed for this decision, recently and in a session that has not ended."""
+) -> tuple[InvocationRequested, int, bytes]:
+    """Return the call that its caller signed for this decision, recently and in a session that has not ended.
+
+    And when it was issued, and the X25519 key of the session.
+    """
     if payload.kid != decision.session_id:
         raise UntrustedRecordError("the decision is about a call of another session")
-    session = sessions.of_call(payload.kid, payload.session)
+    session = sessions.of_call(payload.kid, payload.session, payload.renewed)
     if session is None:
         raise UntrustedRecordError("the caller's session has ended, or no key of the registry has opened it")
     if session.principal_id != decision.principal_id:
@@ -129,10 +156,9 @@ def _callers_event(
         raise UntrustedRecordError("the caller's session has ended")
     event, leaf = trusted.verify_event(payload.event, payload.proof, payload.kid, session.ed25519)
     body = event.body
-    if leaf != decision.event or not isinstance(body, InvocationRequested) or body.resource != decision.resource:
+    if leaf != decision.event or not isinstance(body, InvocationRequested):
         raise UntrustedRecordError("the decision is about another event than the caller signed")
-    if decision.event_id != event.header.event_id:
-        raise UntrustedRecordError("the decision names another event id than the caller signed")
+    _check_same(decision, event.header.event_id, body)
     shown = sha256(payload.parameters.encode()).digest()  # the digest that approvers sign; the decision's is salted
     stale = now_ms - event.header.issued_at > EVENT_AGE_MS_MAX
     hasty = (decision.execute_before or 0) > ends_at(body, waited=False)
@@ -146,7 +172,17 @@ def _callers_event(
     # Otherwise it could be admitted again once the hosts have forgotten that they executed it.
     if event.header.issued_at - now_ms > EVENT_AHEAD_MS_MAX:
         raise UntrustedRecordError("the caller's event is issued in the future")
-    return body
+    return body, event.header.issued_at, session.x25519
+
+
+def _check_same(decision: Decision, event_id: bytes, body: InvocationRequested) -> None:
+    """Raise UntrustedRecordError unless a decision says the same of its call as the event that the caller signed."""
+    if body.resource != decision.resource:
+        raise UntrustedRecordError("the decision is about another event than the caller signed")
+    if decision.event_id != event_id:
+        raise UntrustedRecordError("the decision names another event id than the caller signed")
+    if body.target not in (None, decision.target):
+        raise UntrustedRecordError("the decision names another session than the caller did")
 
 
 def _approves(
@@ -172,7 +208,8 @@ def _approves(
         log.warning("an approval does not verify: %s", exc)
         return False
     body, issued_at = event.body, event.header.issued_at
-    asked_by = {*map(known_as, decision.subjects), *_names(caller.attributes, caller.role, caller.principal_id)}
+    named = (*decision.subjects, *caller.actors)
+    asked_by = {*map(known_as, named), *_names(caller.attributes, caller.role, caller.principal_id)}
     return (
         isinstance(body, AttestationApproved)
         and body.request == decision.event
@@ -194,7 +231,7 @@ def _approver(kid: bytes, trusted: MonitorSigned, sessions: SessionsView) -> _Ap
         names = _names(key.attributes, key.role, key.principal_id)
         return _Approver(key.ed25519, key.principal_id, names, key.expires_at)
     session = sessions.that_signed(kid)
-    if session is None or session.role != Role.USER or session.revoked:
+    if session is None or session.role != Role.USER or session.revoked or session.actors:
         return None
     names = _names(session.attributes, session.role, session.principal_id)
     return _Approver(session.ed25519, session.principal_id, names, session.expires_at)
@@ -214,8 +251,8 @@ def _parameters(decision: Decision, payload: CallPayload, body: InvocationReques
         # A change would have to be signed by its verifier. Until then only the monitor vouches for the list.
         raise UntrustedRecordError("the decision lists changed parameters, and no verifier may change any")
     try:
-        asked = parse_parameters(body.parameters)
         execute = parse_parameters(payload.parameters)
+        asked = execute if body.parameters == payload.parameters else parse_parameters(body.parameters)
     except MalformedParametersError as exc:
         raise UntrustedRecordError(f"malformed parameters: {exc.cause}") from exc
     if execute.canonical != payload.parameters.encode() or decision.parameters_sha256 != (

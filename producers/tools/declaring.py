@@ -4,39 +4,34 @@ A function marked with `tool` stays callable as it is. The mark holds only facts
 function itself. Nothing here knows a broker, a signature or a policy: those live in the tool host.
 """
 
-import importlib
-import importlib.util
+import copy
 import inspect
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from producers.tools.arguments import AnnotationError, ArgumentReader, bind, readers_of
 from producers.tools.attesting import AttestationError, Terms, check_declared
+from producers.tools.importing import ToolDeclarationError, module_in
 from producers.tools.return_types import check_result
 from schemas import limits
-from schemas.errors import MisuseError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 TIMEOUT_SECONDS_DEFAULT = 30.0
 
+EVERY_TEXT = "*"
+
 _MARK = "__macaw_tool__"
 _CALL: ContextVar[str] = ContextVar("macaw_idempotency_key")
 # The name becomes the last segment of a resource, so it may hold neither a separator nor a wildcard.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-
-
-class ToolDeclarationError(MisuseError):
-    """A declaration, or the place where tools are looked for, cannot be offered as tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +48,20 @@ class ToolFunction:
     attests: tuple[str, ...] = ()
     auto_attest: Mapping[str, Terms] = field(default_factory=dict)
     prompts: tuple[str, ...] = ()
+    takes_all: bool = False  # the function takes the parameters as one dictionary
+    bodies: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    streams: bool = False
+
+    @property
+    def body_paths(self) -> tuple[str, ...]:
+        """The paths of texts that may travel beside a call."""
+        return (*self.bodies, *self.secrets)
+
+    @property
+    def opaque_paths(self) -> tuple[str, ...]:
+        """Those of them that always do, and are present for policies."""
+        return self.secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +73,9 @@ class _Mark:
     attests: tuple[str, ...]
     auto_attest: Mapping[str, Mapping[str, Any]]
     prompts: tuple[str, ...]
+    bodies: tuple[str, ...]
+    secrets: tuple[str, ...]
+    streams: bool
 
 
 @overload
@@ -80,6 +92,9 @@ def tool(
     attests: Sequence[str] = (),
     auto_attest: Mapping[str, Mapping[str, Any]] | None = None,
     prompts: Sequence[str] = (),
+    bodies: Sequence[str] = (),
+    secrets: Sequence[str] = (),
+    streams: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -94,6 +109,9 @@ def tool(
     attests: Sequence[str] = (),
     auto_attest: Mapping[str, Mapping[str, Any]] | None = None,
     prompts: Sequence[str] = (),
+    bodies: Sequence[str] = (),
+    secrets: Sequence[str] = (),
+    streams: bool = False,
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function or method as a tool and return it unchanged.
 
@@ -104,7 +122,9 @@ def tool(
     `attests` names the attestation keys that the function may set (`context`), `auto_attest` those
     that are set whenever it ends well, each with `value`, `one_time`, `max_uses` and `ttl_seconds` where they differ
     from True, False, any number and for ever. `prompts` names parameters that are texts for a model: a call must
-    bring an authenticated prompt for each.
+    bring an authenticated prompt for each. `bodies` names paths of texts that may be large, and travel beside
+    the call then; `*` is every text. `secrets` names those that always do: policies see only their presence.
+    `streams`: the function is a generator, and each item that it yields goes to the caller at once.
     """
     mark = _Mark(
         name=name,
@@ -114,6 +134,9 @@ def tool(
         attests=_listed(attests),
         auto_attest=dict(auto_attest or {}),
         prompts=_listed(prompts),
+        bodies=_listed(bodies),
+        secrets=_listed(secrets),
+        streams=streams,
     )
 
     def put(target: Callable[P, R]) -> Callable[P, R]:
@@ -173,8 +196,7 @@ def load_tools(spec: str) -> tuple[ToolFunction, ...]:
     Raises:
         ToolDeclarationError: there is no such module, file or attribute, or it holds no usable tool.
     """
-    place, attribute = _split(spec)
-    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    module, attribute = module_in(spec)
     return collect_tools(_attribute(module, attribute) if attribute else module)
 
 
@@ -184,7 +206,18 @@ def bind_arguments(tool: ToolFunction, parameters: Mapping[str, object]) -> insp
     Raises:
         ToolArgumentError: parameters are missing, unexpected, or do not fit their annotations; it names all of them.
     """
+    if tool.takes_all:
+        # A copy of its own: the function may change it, and nothing else reads it afterwards.
+        return _TAKES_ALL.bind(copy.deepcopy(dict(parameters)))
     return bind(tool.name, tool.function, tool.readers, parameters)
+
+
+def _handler(parameters: dict[str, object], /) -> object:
+    """The shape of a function that takes all parameters as one."""
+    raise NotImplementedError
+
+
+_TAKES_ALL = inspect.signature(_handler)
 
 
 def _marked(source: object) -> Iterator[tuple[Callable[..., object], _Mark]]:
@@ -233,10 +266,13 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
             f"tool {name!r}: the description has {len(description)} characters, at most {limits.DESCRIPTION_CHARS_MAX}"
             " are taken: give a shorter one with @tool(description=…), or shorten the docstring's first paragraph"
         )
+    if mark.streams and mark.idempotent:
+        raise ToolDeclarationError(f"tool {name!r}: a stream is never begun again, so it cannot be idempotent")
     attests, terms = _attestations(name, mark)
     try:
         readers = readers_of(function)
-        check_result(function)
+        if not mark.streams:  # else each item is checked as it comes
+            check_result(function)
     except AnnotationError as exc:
         raise ToolDeclarationError(f"tool {name!r}: {exc}") from exc
     return ToolFunction(
@@ -249,7 +285,10 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
         is_async=inspect.iscoroutinefunction(function),
         attests=attests,
         auto_attest=terms,
-        prompts=_checked_prompts(name, function, mark.prompts),
+        prompts=_checked_paths(name, function, mark.prompts, "prompt"),
+        bodies=_checked_paths(name, function, [one for one in mark.bodies if one not in mark.secrets], "body"),
+        secrets=_checked_paths(name, function, mark.secrets, "secret"),
+        streams=mark.streams,
     )
 
 
@@ -265,15 +304,16 @@ def _attestations(name: str, mark: _Mark) -> tuple[tuple[str, ...], dict[str, Te
     return tuple(dict.fromkeys((*mark.attests, *terms))), terms
 
 
-def _checked_prompts(name: str, function: Callable[..., object], prompts: tuple[str, ...]) -> tuple[str, ...]:
+def _checked_paths(name: str, function: Callable[..., object], paths: Sequence[str], what: str) -> tuple[str, ...]:
     parameters = inspect.signature(function).parameters.values()
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     names = {parameter.name for parameter in parameters}
-    for prompt in prompts:
+    for path in paths:
         # A path begins with the name of a parameter.
-        if not open_ended and re.split(r"[.\[]", prompt, maxsplit=1)[0] not in names:
-            raise ToolDeclarationError(f"tool {name!r}: it has no parameter for the prompt {prompt[:60]!r}")
-    return prompts
+        anywhere = path == EVERY_TEXT and what != "prompt"
+        if not (open_ended or anywhere or re.split(r"[.\[]", path, maxsplit=1)[0] in names):
+            raise ToolDeclarationError(f"tool {name!r}: it has no parameter for the {what} {path[:60]!r}")
+    return tuple(dict.fromkeys(paths))
 
 
 def _checked_name(name: str) -> str:
@@ -318,47 +358,6 @@ def _describe(source: object) -> str:
     if isinstance(source, ModuleType):
         return f"module {source.__name__!r}"
     return f"{type(source).__name__!r} object"
-
-
-def _split(spec: str) -> tuple[str, str]:
-    place, separator, attribute = spec.rpartition(":")
-    if not separator:
-        return spec, ""
-    if not place or not attribute.isidentifier():
-        raise ToolDeclarationError(
-            f"{spec[:120]!r} does not name tools: give 'module:attribute' or 'file.py:attribute'"
-        )
-    return place, attribute
-
-
-def _import_module(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ToolDeclarationError(f"{name[:120]!r} is neither a module nor a path that ends in '.py'")
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as exc:
-        # A module that the author's code fails to import is the author's traceback to read, not ours to reword.
-        if exc.name is None or not (name == exc.name or name.startswith(f"{exc.name}.")):
-            raise
-        raise ToolDeclarationError(f"there is no module {name[:120]!r} to load tools from") from exc
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own, so that it can shadow no installed module."""
-    if not path.is_file():
-        raise ToolDeclarationError(f"there is no file {str(path)[:120]!r} to load tools from")
-    name = f"macaw_tool_file_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _attribute(module: ModuleType, name: str) -> object:

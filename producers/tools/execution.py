@@ -10,26 +10,28 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from inspect import BoundArguments
 from types import CoroutineType
-from typing import Any
+from typing import Any, Protocol
 
 from processors.proof import jcs
 from producers.home.clock import clock_ms
 from producers.tools.admission import AdmittedCall
 from producers.tools.arguments import ToolArgumentError
 from producers.tools.attesting import NOTHING, CallAttestations, attesting
-from producers.tools.crew import Crew
 from producers.tools.declaring import ToolFunction, bind_arguments, calling
+from producers.tools.item_stream import ItemStream, StreamEnd
 from producers.tools.result_text import exception_text, result_text, type_name, unwritable_result
 from schemas import limits
+from schemas.events.bodies import BodyReference
 from schemas.records import Attestation
 from schemas.words import Outcome
 
 REPORT_BYTES_MAX = limits.RESULT_EVENT_BYTES_MAX - 4096  # of a body with its attestations
-ATTESTATION_HEAD_BYTES = 64  # of one, beside its key and value
 FORKED_STATUS = 70
 
 
@@ -41,11 +43,23 @@ class Ended:
     body: str
     attestations: tuple[Attestation, ...] = ()
     unwritten: str = ""
+    bodies: tuple[BodyReference, ...] = ()
+    stream: BodyReference | None = None
 
 
 def failed(error: str, **more: jcs.JSONValue) -> Ended:
     """Return the end of a call that had no effect, or that its function declared to have failed."""
     return Ended(Outcome.FAILED, jcs.canonical({"error": error, **more}).decode())
+
+
+class Workers(Protocol):
+    """Threads that run calls."""
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Let a thread run this."""
+
+    def replace(self, work: Callable[[], None]) -> None:
+        """Take note that this piece of work holds its thread."""
 
 
 class Execution:
@@ -58,24 +72,42 @@ class Execution:
         said: CallAttestations = NOTHING,
         *,
         on_begun: Callable[[], None] = lambda: None,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
+        items: ItemStream | None = None,
     ) -> None:
+        """Run a tool's function for a call, within `around`. With `items` it yields, and each item goes there."""
         self._tool, self._call, self._said, self._on_begun = tool, call, said, on_begun
+        self._around, self._items = around, items
         self._process = os.getpid()
         self._known: Ended | None = None  # the end until its text is written, and if it never is
         self._ended: Ended | None = None
         self._done, self._claim = threading.Event(), threading.Lock()
+        self._turned = threading.Event()  # it is done, or its items begin
 
-    def end(self, crew: Crew) -> Ended:
+    def end(self, crew: Workers) -> Ended:
         """Run the call in a thread of the crew and return how it ended, at the latest after its time-out."""
         seconds = self._tool.timeout_seconds
+        until = time.monotonic() + seconds
         crew.submit(self._run)
-        if not self._done.wait(seconds):
+        if not self._is_done_until(until):
             if self._is_mine():
                 return failed("TOO_LATE")  # it never left the queue, and does nothing when it does
             crew.replace(self._run)
         # A thread cannot be stopped, and the effect may still come: the outcome is unknown.
         unknown = Ended(Outcome.UNKNOWN, jcs.canonical({"error": f"no end within {seconds:g} s"}).decode())
         return self._ended or self._known or unknown
+
+    def _is_done_until(self, until: float) -> bool:
+        """Wait for the end; once items come, also for the caller's word to stop them."""
+        self._turned.wait(max(0.0, until - time.monotonic()))
+        left = max(0.0, until - time.monotonic())
+        if self._items is None or self._done.is_set() or not self._turned.is_set():
+            return self._done.wait(left)
+        return self._items.wait(self._done, left)
+
+    def _finish(self) -> None:
+        self._done.set()
+        self._turned.set()
 
     def _is_mine(self) -> bool:
         """Return True for the first thread that asks. It decides whether the call is run, or reported as not run."""
@@ -88,10 +120,10 @@ class Execution:
             bound = self._prepared()
             if bound is not None:
                 self._on_begun()
-                with calling(self._call.decision.event.hex()), attesting(self._said):
+                with calling(self._call.decision.event.hex()), attesting(self._said), self._around():
                     self._execute(bound)
         finally:
-            self._done.set()
+            self._finish()
 
     def _prepared(self) -> BoundArguments | None:
         """Return the arguments for the function; None if it must not be called, and the end is noted."""
@@ -109,7 +141,10 @@ class Execution:
     def _execute(self, bound: BoundArguments) -> None:
         try:
             returned = self._tool.function(*bound.args, **bound.kwargs)
-            if type(returned) is CoroutineType:
+            if self._items is not None and isinstance(returned, Iterator | AsyncIterator):
+                self._turned.set()
+                self._streamed(self._items.sent(returned))
+            elif type(returned) is CoroutineType:
                 asyncio.run(self._awaited(returned))
             else:
                 self._returned(returned)
@@ -131,19 +166,29 @@ class Execution:
         attested = tuple(self._said.said.values())  # as it is now: threads of the function may still speak
         said = unwritable_result(value, "writing it did not end in time")
         self._known = Ended(Outcome.OK, said.text, attested, str(said))
-        room = REPORT_BYTES_MAX - sum(
-            len(one.key.encode()) + len(one.value.encode()) + ATTESTATION_HEAD_BYTES for one in attested
-        )
-        said = result_text(value, room)
+        said = result_text(value, limits.BODY_BYTES_MAX)  # a large one travels beside the report
         self._ended = Ended(Outcome.OK, said.text, attested, str(said))
-        self._done.set()
+        self._finish()
+
+    def _streamed(self, end: StreamEnd) -> None:
+        """Note the end of a stream, with the count and the digest of its items, also of one that broke off."""
+        if self._has_ended():
+            return
+        if end.raised is not None:
+            self._known = failed(exception_text(end.raised))
+            self._ended = replace(self._known, stream=end.reference)
+        else:
+            body = jcs.canonical({"cancelled": True} if end.is_cancelled else None).decode()
+            self._known = Ended(Outcome.OK, body, tuple(self._said.said.values()), stream=end.reference)
+            self._ended = self._known
+        self._finish()
 
     def _raised(self, raised: BaseException) -> None:
         if self._has_ended():
             return
         self._known = failed(type_name(raised).rpartition(".")[2])
         self._ended = failed(exception_text(raised))
-        self._done.set()
+        self._finish()
 
     def _has_ended(self) -> bool:
         """Whether the end was noted before. In a copy of this process that the function made by `fork`, exit."""

@@ -31,12 +31,14 @@ from producers.kafka.sessions_view import SessionsView
 from producers.kafka.verified import UntrustedRecordError
 from producers.tools.admission import AdmittedCall, admit, recall
 from producers.tools.attesting import AttestationError, CallAttestations
+from producers.tools.beside import BodyDesk
 from producers.tools.commitments import Ownership
 from producers.tools.crew import Crew
 from producers.tools.decision_feed import DecisionFeed, Taken
 from producers.tools.declaring import ToolFunction
 from producers.tools.executed import ExecutedCalls
 from producers.tools.execution import Ended, Execution, failed
+from producers.tools.item_stream import ItemStream
 from producers.tools.outbox import Outbox
 from schemas.errors import StoppedError
 from schemas.records import Decision, ResultReported
@@ -100,6 +102,7 @@ class ToolHost(OfOneProcess):
         # One crew runs the calls, the other waits for their ends.
         self._crew, self._watch = Crew(f"tool-{app}", settings.workers), Crew(f"watch-{app}", settings.workers)
         self._outbox = Outbox(connection.publisher, self._executed)
+        self._bodies = BodyDesk(connection.link.bodies, connection.key)
         self._late_since: float | None = None
         self._stop = threading.Event()
         self.ready = threading.Event()
@@ -180,6 +183,7 @@ class ToolHost(OfOneProcess):
         return True
 
     def _close(self) -> None:
+        self._bodies.close()
         self._watch.stop()
         self._watch.join()  # committed calls that wait for a thread still run and report
         self._crew.stop()
@@ -286,7 +290,21 @@ class ToolHost(OfOneProcess):
         if again:
             self.tally.redelivered += 1
             log.warning("the call %s is executed again: its instance is gone", call.decision.event.hex())
-        self._watch.submit(partial(self._execute_and_report, order.taken, call))
+        tool = self._tools.get(call.decision.resource)
+        if call.bodies and tool is not None:
+            start, end = partial(self._start_filled, order.taken), partial(self._end_missing, order.taken)
+            self._bodies.fetch(call, tool, start, end)
+        else:
+            self._start_filled(order.taken, call)
+
+    def _start_filled(self, taken: Taken, call: AdmittedCall) -> None:
+        """Execute a call with its bodies in their places."""
+        self._watch.submit(partial(self._execute_and_report, taken, call))
+
+    def _end_missing(self, taken: Taken, call: AdmittedCall, why: str) -> None:
+        """Report a call as not executed, because a body that it names is not there as it was named."""
+        self.tally.refuse("body missing")
+        self._watch.submit(partial(self._report_unrun, taken, call, failed(f"BODY_MISSING: {why}")))
 
     def _refuse(self, taken: Taken, call: AdmittedCall, first: bytes | None) -> None:
         """Do not execute a call; report it if another decision stood `first`."""
@@ -300,19 +318,26 @@ class ToolHost(OfOneProcess):
 
     def _end_late(self, taken: Taken, call: AdmittedCall, *, known: bool) -> None:
         """Report a call that came too late. If an instance that is gone has begun it, its end is not known: do not."""
+        if known:
+            self._report_unrun(taken, call, failed("TOO_LATE"))
+        else:
+            self._feed.finished(taken)
+
+    def _report_unrun(self, taken: Taken, call: AdmittedCall, ended: Ended) -> None:
         try:
-            if known:
-                self._report(call, failed("TOO_LATE"))
+            self._report(call, ended)
         except Exception:  # a report that fails is logged and kept: other calls go on
-            log.exception("a call that came too late could not be reported")
+            log.exception("a call that was not executed could not be reported")
         self._feed.finished(taken)
 
     def _execute_and_report(self, taken: Taken, call: AdmittedCall) -> None:
         try:
-            if self._report(call, self._execute(call)):
+            if self._report(call, self._bodies.sent(call, self._execute(call))):
                 self._feed.finished(taken)
         except Exception:  # a report that fails is logged and kept: other calls go on
             log.exception("the outcome of %s could not be reported", call.decision.resource)
+        finally:
+            self._bodies.release(call)
 
     def _execute(self, call: AdmittedCall) -> Ended:
         tool = self._tools.get(call.decision.resource)
@@ -322,7 +347,15 @@ class ToolHost(OfOneProcess):
             auto = {key: terms.attestation(key) for key, terms in tool.auto_attest.items()}
         except AttestationError as exc:
             return failed(f"NOT_RUN: {exc}")
-        return Execution(tool, call, CallAttestations(tool.attests, auto), on_begun=self._count).end(self._crew)
+        said, items = CallAttestations(tool.attests, auto), self._items(call) if tool.streams else None
+        return Execution(tool, call, said, on_begun=self._count, items=items).end(self._crew)
+
+    def _items(self, call: AdmittedCall) -> ItemStream:
+        connection = self._connection
+        return ItemStream(
+            connection.link.bodies, connection.key, call.decision.event, (call.decision.session_id, call.caller),
+            call.issued_at,
+        )  # fmt: skip
 
     def _count(self) -> None:
         self.tally.executed += 1
@@ -335,6 +368,11 @@ class ToolHost(OfOneProcess):
                 "the result of %s for the call %s has parts without a JSON form: %s", resource, event, ended.unwritten
             )
         report = ResultReported(
-            decision=call.leaf, outcome=ended.outcome, body=ended.body, attestations=ended.attestations
+            decision=call.leaf,
+            outcome=ended.outcome,
+            body=ended.body,
+            attestations=ended.attestations,
+            bodies=ended.bodies,
+            stream=ended.stream,
         )
         return self._outbox.send(call.decision.event, report)

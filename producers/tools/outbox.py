@@ -18,6 +18,7 @@ from producers.kafka.publisher import EventTooLargeError, Publisher, PublishErro
 from producers.tools.executed import ExecutedCalls
 from producers.tools.result_text import lost_report
 from schemas import limits
+from schemas.events.bodies import BodyReference
 from schemas.records import Attestation, ResultReported
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Outbox:
         except (EventTooLargeError, UnsignableError) as exc:
             # Sent again it would fail again. The shortened report still tells the outcome.
             log.error("the report of the call %s is shortened: %s", event.hex(), exc)  # noqa: TRY400 - said in full
-            self._append(event, replace(report, body=lost_report(str(exc)), attestations=()))
+            self._append(event, replace(report, body=lost_report(str(exc)), attestations=(), bodies=()))
 
     def _append(self, event: bytes, report: ResultReported) -> None:
         appended = self._publisher.publish(report, causation_id=event)
@@ -118,11 +119,13 @@ class Outbox:
 
 
 def _text(report: ResultReported) -> str:
-    """Return the report as it is kept. It refers to no bodies yet (`processors/intake/unsupported.py`)."""
+    """Return the report as it is kept. The bodies that it names were sent before."""
     kept = {
         "outcome": report.outcome,
         "body": report.body,
         "attestations": [asdict(one) for one in report.attestations],
+        "bodies": [_named(one) for one in report.bodies],
+        "stream": None if report.stream is None else _named(report.stream),
     }
     return json.dumps({**kept, "decision": report.decision.hex()})
 
@@ -134,4 +137,14 @@ def _read(text: str) -> ResultReported:
         outcome=given["outcome"],
         body=given["body"],
         attestations=tuple(Attestation(**one) for one in given["attestations"]),
+        bodies=tuple(_body(one) for one in given.get("bodies", ())),
+        stream=_body(given["stream"]) if given.get("stream") else None,
     )
+
+
+def _named(one: BodyReference) -> dict[str, Any]:
+    return {"digest": one.digest.hex(), "size": one.size, "chunks": one.chunks}
+
+
+def _body(given: dict[str, Any]) -> BodyReference:
+    return BodyReference(digest=bytes.fromhex(given["digest"]), size=given["size"], chunks=given["chunks"])

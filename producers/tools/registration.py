@@ -40,6 +40,9 @@ def declared_by(app: str, tools: Sequence[ToolFunction]) -> tuple[ToolDeclaratio
             idempotent=t.idempotent,
             attests=t.attests,
             prompts=t.prompts,
+            body_paths=t.body_paths,
+            opaque_paths=t.opaque_paths,
+            streams=t.streams,
         )
         for t in tools
     )

@@ -38,7 +38,9 @@ _WRITTEN = (
 def check_result(function: Callable[..., object]) -> None:
     """Check that a function can return something that a report can say. Raises AnnotationError."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise AnnotationError("it is a generator, so calling it does nothing yet: return a list")
+        raise AnnotationError(
+            "it is a generator, so calling it does nothing yet: return a list, or say @tool(streams=True)"
+        )
     annotation = inspect.signature(function).return_annotation
     if annotation is inspect.Signature.empty:
         return

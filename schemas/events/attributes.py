@@ -6,6 +6,8 @@ The names of attributes are the fields of `Attributes`; there are no others. The
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from schemas.record import record
 
 TEXTS = ("company", "business_unit", "team", "user", "email", "clearance")
@@ -48,6 +50,11 @@ NONE = Attributes()
 
 _BYTES_PER_TEXT = 4  # so that empty texts are not free
 _MEMORY_PER_TEXT = 80  # bytes of a short text's object and of the reference to it
+
+
+def read_by_policies(attributes: Attributes) -> Attributes:
+    """Return the attributes that policies read, without those that only give a program its duties."""
+    return replace(attributes, **{name: getattr(NONE, name) for name in NAMES if name not in READ_BY_POLICIES})
 
 
 def texts_of(attributes: Attributes) -> list[str]:

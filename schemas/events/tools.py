@@ -27,7 +27,11 @@ class ToolDeclaration:
 
 @record
 class ToolsOffered:
-    """A session offers these operations from now on; `key` opens calls to it and signs its reports."""
+    """A session offers these operations from now on; `key` opens calls to it and signs its reports.
+
+    The operations take the place of those that it offered before. `label` is a name for people, and proves nothing.
+    """
 
     tools: tuple[ToolDeclaration, ...]
     key: KeyOffer
+    label: str = ""

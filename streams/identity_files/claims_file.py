@@ -31,6 +31,7 @@ from processors.identity.claims.model import (
     RoleFilter,
 )
 from producers.home.files import FileError, read_file
+from producers.home.strict_yaml import Lined, StrictYAMLError, parse_lines
 from schemas.errors import InputError
 from streams.identity_files.claims_rules import attribute_of, path_of, paths_of, rules_of
 from streams.identity_files.lined import (
@@ -47,7 +48,6 @@ from streams.identity_files.lined import (
     texts,
     whole_number,
 )
-from streams.identity_files.strict_yaml import Lined, StrictYAMLError, parse_lines
 
 FILE_NAME = ".claims-config.yaml"
 FILE_BYTES_MAX = 128 * 1024  # YAML is read at some 200 KiB a second

@@ -16,6 +16,7 @@ from processors.identity.claims.model import ATTRIBUTES, SUBJECT, ClaimRule
 from processors.identity.claims.paths import ClaimPath
 from processors.identity.claims.regexes import ClaimRegex
 from processors.identity.claims.transforms import BARE, ClaimTransform, TransformKind
+from producers.home.strict_yaml import Lined
 from streams.identity_files.lined import (
     LinedError,
     at_line,
@@ -29,7 +30,6 @@ from streams.identity_files.lined import (
     text,
     whole_number,
 )
-from streams.identity_files.strict_yaml import Lined
 
 # Names that people write for an attribute, and the attribute.
 MEANT = {

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 from processors.identity.claims.errors import ClaimsMappingError
+from producers.home.strict_yaml import Lined
 from schemas.errors import InputError
-from streams.identity_files.strict_yaml import Lined
 
 _NAME_CHARS_MAX = 80  # of a name in a message
 

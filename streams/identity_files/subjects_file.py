@@ -23,9 +23,9 @@ from processors.policy.resolve import Subject
 from processors.proof import jcs
 from processors.refusal import Refusal
 from producers.home.files import FileError, read_file
+from producers.home.strict_yaml import StrictYAMLError, parse_yaml
 from schemas.errors import InputError
 from schemas.words import Role
-from streams.identity_files.strict_yaml import StrictYAMLError, parse_yaml
 
 TYPES = "subject_types"
 TYPE_DEFAULT = Role.USER

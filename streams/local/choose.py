@@ -3,6 +3,7 @@
 This is the front of `streams.local` for brokers: import them from here.
 """
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,7 @@ def choose_broker(
     environ: Mapping[str, str] = os.environ,
     port: int = 0,
     discard: bool = False,
+    stays_up: bool = False,
     security: Security = UNSECURED,
     say: Callable[[str], None] = lambda _: None,
 ) -> Broker:
@@ -75,30 +77,36 @@ def choose_broker(
 
     `prefer` forces one kind by its name. If a broker named in the environment does not answer, that is an error, and no
     other broker takes its place: its user expects the records to be there. A broker that is started here listens on
-    `port`, or on a free port for 0. `say` gets a sentence before a long step, and for a kind that is not available.
+    `port`, or on a free port for 0; one that `stays_up` is made for longer than a minute. `say` gets a sentence before
+    a long step, and for a kind that is not available.
 
     Raises:
         BrokerUnavailableError: this machine has none of the kinds, or `prefer` is not the name of a kind.
         BrokerError: the chosen broker does not start.
     """
+    started = functools.partial(
+        _started, data_dir=data_dir, environ=environ, port=port, discard=discard, stays_up=stays_up, security=security,
+        say=say,
+    )  # fmt: skip
     *first, last = [_named_kind(prefer)] if prefer else kinds
     for kind in first:
         if kind is BrokerKind.ENVIRONMENT and not environ.get("MACAW_BOOTSTRAP_SERVERS"):
             continue
         try:
-            return _started(kind, data_dir, environ, port, discard=discard, security=security, say=say)
+            return started(kind)
         except BrokerUnavailableError as error:
             say(f"using the {last} broker, because Apache Kafka is not available here: {error}")
-    return _started(last, data_dir, environ, port, discard=discard, security=security, say=say)
+    return started(last)
 
 
 def _started(
     kind: BrokerKind,
+    *,
     data_dir: Path,
     environ: Mapping[str, str],
     port: int,
-    *,
     discard: bool,
+    stays_up: bool,
     security: Security,
     say: Callable[[str], None],
 ) -> Broker:
@@ -117,7 +125,7 @@ def _started(
             if not is_complete(cache):
                 say(f"fetching Apache Kafka {KAFKA_VERSION} with Maven, this one time: 43 MB, to {cache}")
             say(f"starting Apache Kafka {KAFKA_VERSION}, about ten seconds; its data is kept in {data_dir}")
-            broker = KafkaBroker(data_dir, port, cache=cache)
+            broker = KafkaBroker(data_dir, port, cache=cache, stays_up=stays_up)
         case BrokerKind.EMBEDDED:
             broker = EmbeddedBroker(data_dir, port, discard=discard)
     broker.start()

@@ -39,7 +39,7 @@ def choose_cache(environ: Mapping[str, str]) -> Path:
 def is_complete(cache: Path) -> bool:
     """Return True if the cache holds every jar of the present `pom.xml`."""
     mark = _mark(cache)
-    return mark.exists() and mark.read_text() == _wanted()
+    return mark.exists() and mark.read_text() == jars_id()
 
 
 def fetch_jars(cache: Path) -> Path:
@@ -59,7 +59,7 @@ def fetch_jars(cache: Path) -> Path:
         if not is_complete(cache):  # another process may have done it while we waited
             shutil.rmtree(libs, ignore_errors=True)
             _run_maven(maven, libs)
-            _mark(cache).write_text(_wanted())  # last: a cache without it is fetched again
+            _mark(cache).write_text(jars_id())  # last: a cache without it is fetched again
     return libs
 
 
@@ -80,6 +80,18 @@ def find_java() -> str:
             return java
         complaints.append(f"{java} is Java {major}")
     raise KafkaJarsError(f"{'; '.join(complaints) or 'there is no Java'}: {GET_JAVA}")
+
+
+def java_version(java: str) -> str:
+    """Return all that this Java says of its version and build.
+
+    Raises:
+        OSError, SubprocessError: it cannot be run, or says nothing within JAVA_SECONDS_MAX.
+    """
+    done = subprocess.run(  # noqa: S603 - a program found on the path, no shell
+        [java, "-version"], capture_output=True, text=True, timeout=JAVA_SECONDS_MAX, check=True
+    )
+    return done.stderr
 
 
 def why_no_kafka(cache: Path) -> str | None:
@@ -106,10 +118,7 @@ def _javas() -> Iterator[str]:
 
 
 def _java_major(java: str) -> int:
-    done = subprocess.run(  # noqa: S603 - a program found on the path, no shell
-        [java, "-version"], capture_output=True, text=True, timeout=JAVA_SECONDS_MAX, check=True
-    )
-    match = re.search(r'version "(\d+)', done.stderr)
+    match = re.search(r'version "(\d+)', java_version(java))
     return int(match[1]) if match else 0
 
 
@@ -149,5 +158,6 @@ def _mark(cache: Path) -> Path:
     return cache / "complete"
 
 
-def _wanted() -> str:
+def jars_id() -> str:
+    """Return a text that changes with the present `pom.xml`, and so with the jars."""
     return hashlib.sha256(POM.read_bytes()).hexdigest()

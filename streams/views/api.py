@@ -1,6 +1,6 @@
 """The query API over the views: read-only, on loopback, with one bearer token for each tenant.
 
-    GET /v1/tenants/{tenant}/sessions?status=open|ended
+    GET /v1/tenants/{tenant}/sessions?status=open|ended&principal=…&issuer=…
     GET /v1/tenants/{tenant}/sessions/{session id}       with its vault keys, attestations and delegations
     GET /v1/tenants/{tenant}/attestations?status=…&kind=record|request|grant&key=…&session=<session id>
     GET /v1/tenants/{tenant}/approvals?status=…&key=…    without a status, pending ones
@@ -14,6 +14,9 @@ Lists are pages: `limit=1..1000`, and `after=` the `next` of the page before. A 
 **Access.** A token (`views.token` in a tenant's folder) opens that tenant only. A missing token, a wrong token, another
 tenant's token and an unknown tenant get the same answer, 401 with the same body, before the question is read: so the
 answers do not reveal the names of tenants. The other checks of a request are in `streams/http/door.py`.
+
+**Calls.** A session shows its calls, its denials and the log time of its newest decision
+(`streams/views/counting`). They are null if the tenant's decisions cannot be read here.
 
 **Readiness.** While the tables do not hold the log up to a recent time, the answer is 503 with a sentence and
 `Retry-After`. An empty list therefore always means that there are no such rows. Values of the vault and of attestations
@@ -34,7 +37,8 @@ from starlette.responses import JSONResponse, Response
 from producers.home.clock import clock_ms
 from producers.home.home import Home
 from streams.http import Endpoint, Front, HTTPRefusal, not_ready
-from streams.views.catalogue import LISTINGS, ROW_ID, Filter, Listing, Rows, session_whole, trees
+from streams.views.catalogue import LISTINGS, OF_SESSIONS, ROW_ID, Filter, Listing, Rows, session_whole, trees
+from streams.views.counting.counts import Counts, Standing, describe_activity
 from streams.views.progress import Progress
 from streams.views.view import PAGE_ROWS_MAX, JSONRow, Page, PageQuery
 
@@ -53,8 +57,12 @@ class QueryAPI:
         rows: Rows,
         progress: Progress,
         clock_ms: Callable[[], int] = clock_ms,
+        *,
+        counts: Counts | None = None,
     ) -> None:
+        """Without `counts` the calls of sessions are unknown."""
         self._home = home
+        self._counts = counts
         self._rows = rows
         self._progress = progress
         self._clock_ms = clock_ms
@@ -94,7 +102,24 @@ class QueryAPI:
 
     def _list(self, listing: Listing, tenant: str, request: Request, now: int) -> Callable[[], JSONRow]:
         question, wanted = read_question(tenant, request.query_params, listing.filters)
-        return lambda: _paged(listing.name, listing.select(self._rows, question, wanted, now))
+
+        def read() -> JSONRow:
+            page = listing.select(self._rows, question, wanted, now)
+            if listing is OF_SESSIONS:
+                page = Page(tuple(self._with_calls(tenant, row) for row in page.rows), page.next)
+            return _paged(listing.name, page)
+
+        return read
+
+    def _with_calls(self, tenant: str, session: JSONRow) -> JSONRow:
+        """Return a described session with its calls. Raises HTTPRefusal while they are being counted."""
+        activity = None
+        if self._counts is not None:
+            standing = self._counts.standing(tenant)
+            if standing is Standing.COUNTING:
+                raise not_ready(standing.value)
+            activity = self._counts.of(tenant, bytes.fromhex(str(session["session_id"])))
+        return {**session, **describe_activity(session, activity)}
 
     def _delegations(self, tenant: str, request: Request, now: int) -> Callable[[], JSONRow]:
         question, _ = read_question(tenant, request.query_params, {})
@@ -114,7 +139,7 @@ class QueryAPI:
                     "no session with this id is open, and none has ended within the last hour",
                     "list the sessions for their ids",
                 )
-            return {"session": whole}
+            return {"session": self._with_calls(tenant, whole)}
 
         return read
 

@@ -74,11 +74,15 @@ class Listing:
         return select_page(self.view, rows[self.view.name], question, now, describe)
 
 
-_SESSIONS = Listing(
+OF_SESSIONS = Listing(
     name="sessions",
     view=SESSIONS,
     describe=sessions.describe,
-    filters={"status": _one_of("status", *sessions.OF_SESSIONS)},
+    filters={
+        "status": _one_of("status", *sessions.OF_SESSIONS),
+        "principal": _text("principal_id"),
+        "issuer": _text("issuer"),
+    },
 )
 _ATTESTATIONS = Listing(
     name="attestations",
@@ -105,7 +109,7 @@ _CONTEXT = Listing(
     filters={"status": _one_of("status", *context.OF_KEYS), "scope": _text("scope")},
     unless_said={"status": Status.SET},
 )
-LISTINGS = (_SESSIONS, _ATTESTATIONS, _APPROVALS, _CONTEXT)
+LISTINGS = (OF_SESSIONS, _ATTESTATIONS, _APPROVALS, _CONTEXT)
 
 
 def trees(rows: Rows, question: PageQuery, now: int) -> Page:

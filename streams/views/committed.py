@@ -68,10 +68,15 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
         """Start the consumer. It has no partitions yet, so nothing was fetched."""
         await super().on_start()
         assert self._consumer is not None
-        fetcher = self._consumer._fetcher  # noqa: SLF001 - the same
-        assert not fetcher._records  # noqa: SLF001 - the same
-        fetcher._records = Fetched()  # noqa: SLF001 - the same
-        fetcher._proc_fetch_request = unhurried(fetcher._proc_fetch_request)  # noqa: SLF001 - the same
+        mend(self._consumer)
+
+
+def mend(consumer: aiokafka.AIOKafkaConsumer) -> None:
+    """Let a started consumer without partitions forget finished aborts, and ask an idle broker less often."""
+    fetcher = consumer._fetcher  # noqa: SLF001 - it has no other name
+    assert not fetcher._records  # noqa: SLF001 - the same
+    fetcher._records = Fetched()  # noqa: SLF001 - the same
+    fetcher._proc_fetch_request = unhurried(fetcher._proc_fetch_request)  # noqa: SLF001 - the same
 
 
 def unhurried(fetch: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:

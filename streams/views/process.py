@@ -1,6 +1,6 @@
-"""The views process: the Faust application and its query API in one event loop.
+"""The views process: the Faust application and its query API in one event loop, with the count of calls beside them.
 
-Neither works without the other, so the end of either ends the process with an error. Its supervisor starts it again,
+None works without the others, so the end of one ends the process with an error. Its supervisor starts it again,
 and it reads the topics again from their beginning.
 """
 
@@ -31,7 +31,10 @@ from streams.views import committed
 from streams.views.api import QueryAPI
 from streams.views.app import ViewsSettings, build_app, rows_of
 from streams.views.catalogue import VIEWS
+from streams.views.counting.counts import Counts
+from streams.views.counting.reader import DecisionsReader
 from streams.views.progress import Phase, Progress
+from streams.views.sessions import SESSIONS
 from streams.views.topics import create_view_topics
 
 log = logging.getLogger(__name__)
@@ -87,7 +90,9 @@ def run_views(
 async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on_listening: OnListening | None) -> None:
     progress = Progress()
     app = build_app(settings, progress)
-    server = server_of(QueryAPI(home, rows_of(app), progress).front())
+    rows, counts = rows_of(app), Counts()
+    server = server_of(QueryAPI(home, rows, progress, counts=counts).front())
+    reader = DecisionsReader(settings.bootstrap, counts, rows[SESSIONS.name], progress, security=settings.security)
     stopped = asyncio.Event()
     _stop_on_signals(stopped)
     logging.getLogger(committed.__name__).setLevel(logging.WARNING)  # Faust logs there how its services start
@@ -97,6 +102,7 @@ async def _run(settings: ViewsSettings, home: Home, listening: socket.socket, on
         "the query API": _serve(server, listening, on_listening),
         "the Faust application": _work(app),
         "the check of its progress": Watch(app, progress).run(),
+        "the count of calls": reader.run(),
     }
     try:
         await _until_first(halves, stopped)

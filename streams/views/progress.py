@@ -41,11 +41,15 @@ class LostRecordError(StoppedError):
 
 @dataclass(slots=True)
 class Progress:
-    """The phase of the views, the time `as_of` in ms, and the pulled records that are not folded yet, by partition."""
+    """The phase of the views, the time `as_of` in ms, and the pulled records that are not folded yet, by partition.
+
+    `readings` counts how often the sources were read from their beginning.
+    """
 
     phase: Phase = Phase.STARTING
     as_of: int | None = None
     poison_records: int = 0
+    readings: int = 0
     _unfolded: defaultdict[Place, deque[int]] = field(default_factory=lambda: defaultdict(deque))
     _target: tuple[int, Mapping[Place, int]] | None = None
 
@@ -83,6 +87,7 @@ class Progress:
         Records on their way to the table are forgotten, because they are pulled again.
         """
         self._unfolded.clear()
+        self.readings += 1
         self.wait_in(Phase.READING)
 
     def wait_in(self, phase: Phase) -> None:

@@ -1,8 +1,9 @@
-"""The view of sessions: the principal of each, its role, its start and its end."""
+"""The view of sessions: the principal of each, its issuer, role, attributes, start and end, and its calls."""
 
 from __future__ import annotations
 
 from schemas.changes import SessionChanged
+from schemas.events.attributes import READ_BY_POLICIES, Attributes
 from schemas.topics import OPS_SESSIONS, OPS_SESSIONS_CHANGELOG
 from schemas.words import Status
 from streams.views.view import JSONRow, View, shown_after
@@ -27,10 +28,20 @@ def describe(row: SessionChanged, now: int) -> JSONRow:
         "principal_id": row.principal_id,
         "role": row.role,
         "status": str(status_of(row, now)),
+        "issuer": row.issuer,
+        "opened_by": None if row.opened_by is None else row.opened_by.hex(),
+        "actors": list(row.actors),
+        "attributes": None if row.attributes is None else attributes_shown(row.attributes),
         "opened_at": row.opened_at,
         "expires_at": row.expires_at,
         "audit_index": row.audit_index,
     }
+
+
+def attributes_shown(attributes: Attributes) -> JSONRow:
+    """Return the attributes that policies read, those that the session has."""
+    found = {name: getattr(attributes, name) for name in READ_BY_POLICIES}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if v not in (None, ())}
 
 
 SESSIONS = View(

@@ -62,6 +62,7 @@ class Lane:
         self._make = make
         self.producer = self._connect()
         self.underway: Underway | None = None
+        self.committed_at = 0.0  # when its last commit was begun, on the monotonic clock
         self._renewal: Future[Producer] | None = None  # the new producer, while it connects
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
         self._due = 0.0  # when the client's call must have returned, on the monotonic clock
@@ -129,6 +130,7 @@ class Lane:
         The group refuses the offset if `membership` is outdated.
         """
         self.underway = Underway(batch, self._begin(self._commit, offset, membership))
+        self.committed_at = time.monotonic()
 
     def take_ended(self) -> Underway | None:
         """Return the transaction that has ended, None if there is none; the lane is free again.
@@ -230,8 +232,12 @@ class Lanes(list[Lane]):
     """A worker's lanes."""
 
     def free(self) -> Lane | None:
-        """Return the first lane without a transaction, None if all are busy."""
-        return next((lane for lane in self if lane.is_free), None)
+        """Return the lane without a transaction whose last one is longest ago, None if all are busy.
+
+        The brokers answer a commit before its markers stand in the partitions. Until then they refuse the producer's
+        next transaction, and the client asks again only after 20 ms.
+        """
+        return min((lane for lane in self if lane.is_free), key=lambda lane: lane.committed_at, default=None)
 
     def of(self, topic: str) -> Lane | None:
         """Return the lane that commits for this intake, None if there is none."""

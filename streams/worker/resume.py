@@ -218,34 +218,39 @@ def _claimed(tables: Tables, intake: RestartRecords, offset: int) -> Claim | Non
 
 
 def _tail(reader: RestartReader, topic: str, set_aside: frozenset[int]) -> Tail | None:
+    """Return the last audit entry, None without one. Raises LogMismatchError if those read before it do not chain.
+
+    A lone broker that was killed may forget a commit that it has answered, and keep later ones: then the log misses
+    entries in its midst (ADR 0011), and nothing is built upon it.
+    """
     low, high = reader.end(topic)
     reach = TAIL_OFFSETS
     while True:
         start = max(low, high - reach)
-        before, last = None, None
+        tail = None
         for record in map(received_of, reader.read(topic, start, high)):
             if record.offset not in set_aside:
-                before, last = last, record
-        if last is not None:
-            return _tail_of(last, before)
+                tail = _next_of(tail, record)
+        if tail is not None:
+            return tail
         if start <= low:
             return None
         reach *= 4
 
 
-def _tail_of(last: Received, before: Received | None) -> Tail:
-    """Return the last entry. `before` is the record before it, if that was read too.
+def _next_of(before: Tail | None, record: Received) -> Tail:
+    """Return the entry in a record that stands behind another one.
 
     Raises:
         LogMismatchError: it is not an audit entry, or does not link to `before`.
     """
-    entry, leaf = entry_of(last)
-    if before is not None and entry.prev != entry_of(before)[1]:
+    entry, leaf = entry_of(record)
+    if before is not None and entry.prev != before.leaf:
         raise LogMismatchError(
-            f"the last audit entry, at offset {last.offset}, does not link to the entry before it: the log was "
-            "changed; see docs/incidents.md"
+            f"the audit entry {entry.index}, at offset {record.offset}, does not link to the entry before it, "
+            f"{before.index}: the log was changed, or the brokers lost a part of it; see docs/incidents.md"
         )
-    return Tail(entry.index, leaf, entry, last)
+    return Tail(entry.index, leaf, entry, record)
 
 
 def _check_signature(fold: TenantFold, tail: Tail) -> None:

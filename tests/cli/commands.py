@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from macaw.cli import main
+from tests import secrets_seen
 
 
 @dataclass
@@ -18,6 +19,8 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> Ran:
     capsys.readouterr()
     status = main(argv)
     out, err = capsys.readouterr()
+    secrets_seen.show(out)
+    secrets_seen.show(err)
     return Ran(status, out, err)
 
 

@@ -64,7 +64,7 @@ ROOT = Path(__file__).parents[2]
         (("agent", "register", "a", "--attribute", "novalue"), "key=value"),
         (("agent", "register", "a", "--attribute", "k=1", "--attribute", "k=2"), "key=value"),
         (("agent", "register", "a", "--attribute", "roles=admin"), "key=value"),
-        (("enrolment", "create", "desk", "--for", "tool", "--attribute", "attests=checked"), "attests have an option"),
+        (("enrolment", "create", "desk", "--for", "tool", "--attribute", "attests=checked"), "have an option of"),
         (("policy", "publish"), "files"),
         (("policy", "publish", "absent.json"), "absent.json"),
         (("tool", "serve", "bank"), "app=module"),

@@ -17,7 +17,7 @@ def test_a_full_disk_is_told_as_one_and_nobody_is_told_to_repeat() -> None:
     program = "from macaw.cli import app, entry\nfrom macaw.cli.terminal.output import show_json\n"
     for size in (1, 1_000_000):  # at the end, and in the middle
         code = (
-            program + f"app.build_app = lambda: lambda **_: show_json('x' * {size})\nraise SystemExit(entry.main([]))"
+            program + f"app.build_app = lambda _: lambda **_: show_json('x' * {size})\nraise SystemExit(entry.main([]))"
         )
         with Path("/dev/full").open("w") as full:
             ran = subprocess.run(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import typer
 
-from macaw.cli.app import build_app
+from macaw.cli.app import COMMANDS as ALONE
+from macaw.cli.app import NOUNS, build_app
 from tests.cli.commands import run
 
 # "Its id.", "How long it holds.": such a line needs the line before it.
@@ -29,6 +30,15 @@ COMMANDS = dict(commands(typer.main.get_command(build_app())))
 def test_the_commands_are_found() -> None:
     assert ("event", "log") in COMMANDS
     assert len(COMMANDS) > 50
+
+
+def test_a_first_word_brings_its_own_commands_and_no_other() -> None:
+    """As the whole program has them; a word that is none of them brings all, to be told what there is."""
+    for first in (*ALONE, *NOUNS):
+        found = dict(commands(typer.main.get_command(build_app(first))))
+        assert set(found) == {(), *(path for path in COMMANDS if path[:1] == (first,))}
+        assert all(found[path].help == COMMANDS[path].help for path in found)
+    assert dict(commands(typer.main.get_command(build_app("tnant")))).keys() == COMMANDS.keys()
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from macaw.cli.idp import NOT_VERIFIED, TOKEN_BYTES_MAX
+from macaw.cli.identity.idp import NOT_VERIFIED, TOKEN_BYTES_MAX
 from tests.cli.commands import Ran, assert_one_sentence, run
 
 CLAIMS: dict[str, Any] = {

@@ -103,6 +103,8 @@ def test_keys_are_rotated_under_load_and_no_call_is_lost(
     """Monitor twice, bridge, enrolment, approver, sealing of the tool: every call answered, none executed twice."""
     home, folder = here.home, here.folder
     monkeypatch.setenv("MACAW_HOME", str(home.path.parent))
+    # Beside other tests an answer may take longer than a person waits for it.
+    monkeypatch.setitem(Connection.ask.__kwdefaults__, "seconds", 120.0)
     with bank_of(here) as bank:
         open_person_session(home, folder, "alice", {}, ttl_ms=60_000)
         register_with_admin(home, folder, "approver", "desk", {"roles": ["desk"]})

@@ -13,8 +13,14 @@ from tests.pages import ROOT, Reader, blocks_of, is_shown, typed_in
 
 DOCS = ROOT / "docs"
 QUICKSTART = DOCS / "quickstart.md"
-AFTER_IT = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("authzen", "kafka", "policy", "tools", "workflow"))]
-WITHOUT_IT = [DOCS / "claims.md"]  # test_claims_page.py plays it
+AFTER_IT = [
+    ROOT / "README.md",
+    *(
+        DOCS / f"{name}.md"
+        for name in ("authzen", "coming-from-macaw", "kafka", "policy", "tenants", "tools", "workflow")
+    ),
+]
+WITHOUT_IT = [DOCS / "claims.md", DOCS / "setup.md"]  # test_claims_page.py and test_init.py play them
 LANGUAGES = {"console", "python", "text"}
 # Its JSON is played by test_policy_page.py.
 LEFT_TO_OTHERS = {"policy": ("json", "jsonl")}

@@ -106,6 +106,17 @@ def test_a_person_calls_with_the_session_that_was_opened(
         assert main(["invoke", *arguments, "--as", "user:carol"]) == 1
         assert "macaw dev session open carol" in capsys.readouterr().err
 
+        # Both sessions of alice end, the one whose key is gone too; bob's goes on.
+        assert main(["session", "revoke", "--user", "alice", "--json", "--tenant", unique]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["user"], len(told["revoked"])) == ("user:alice", 2)
+        assert main(["invoke", *arguments, "--as", "user:alice"]) == 1
+        assert "EXPIRED_SESSION" in capsys.readouterr().err
+        assert main(["invoke", *arguments, "--as", "user:bob"]) == 1
+        assert "EXPIRED_SESSION" not in capsys.readouterr().err
+        assert main(["session", "revoke", "--user", "user:alice", "--tenant", unique]) == 0
+        assert "no session of user:alice revoked" in capsys.readouterr().err
+
 
 @pytest.mark.broker
 def test_a_tenant_that_is_not_for_development_lets_nobody_in(

@@ -14,6 +14,7 @@ from macaw.cli import main
 from macaw.installation.locking import update_config
 from streams.http import door_of
 from streams.views.api import QueryAPI
+from streams.views.counting.counts import Counts
 from tests.streams.views_shown import GRANTED, ID, RECORD, REQUEST, WRITTEN, Shown
 
 NASTY = "\x1b[2Jnasty\n"
@@ -24,7 +25,8 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
     """The real API on a port of its own, over rows that the real rule has folded; the command line is told where."""
     shown = Shown(tmp_path, time.time_ns() // 1_000_000)
     clock = lambda: shown.now  # noqa: E731 - an argument
-    front = QueryAPI(shown.home, shown.rows, shown.progress, clock).front()
+    shown.counts = Counts()
+    front = QueryAPI(shown.home, shown.rows, shown.progress, clock, counts=shown.counts).front()
     config = uvicorn.Config(door_of(front), log_config=None, port=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -162,7 +162,9 @@ def test_values_of_the_vault(terminal: Terminal) -> None:
     terminal.run("context", "set", "mine", "[true]", "--as", "user:carol", "--ttl", "600")
     assert json.loads(terminal.run("context", "get", "mine", "--as", "user:carol")) == [True]
     Path("big").write_text(json.dumps("x" * 2_000_000))
-    assert "the vault takes 65536" in terminal.run("context", "set", "big", "@big", "--as", "user:carol", status=1)
+    terminal.run("context", "set", "big", "@big", "--as", "user:carol")
+    assert len(json.loads(terminal.run("context", "get", "big", "--as", "user:carol"))) == 2_000_000
+    assert "the vault takes 65536" in terminal.run("context", "set", "big", "@big", *team, status=1)
 
 
 def test_a_delegation_by_hand(terminal: Terminal) -> None:
@@ -295,6 +297,9 @@ def test_sessions_end_before_their_time(terminal: Terminal) -> None:
     assert "UNKNOWN_SESSION" in terminal.run("session", "revoke", session, status=1)
     assert "64 hex digits" in terminal.run("session", "revoke", "zz", status=2)
     assert "only a person's session is kept" in terminal.run("session", "close", "--as", "payer", status=1)
+
+    assert "either a session's id, or --user" in terminal.run("session", "revoke", session, "--user", "a", status=2)
+    assert terminal.json("session", "revoke", "--user", "nobody") == {"user": "user:nobody", "revoked": []}
 
     terminal.run("session", "close", "--as", "user:dave")
     assert "macaw dev session open dave" in terminal.run("approvals", "list", "--as", "user:dave", status=1)

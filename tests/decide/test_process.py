@@ -168,7 +168,7 @@ class TestToken:
         folder = home.tenant("acme")
         folder.path.parent.mkdir(parents=True)
 
-        tenancy._prepare(home, folder, development=True, roots=1, threshold=1)
+        tenancy._prepare(home, folder, development=True, organisation=None, roots=1, threshold=1)
 
         tokens = {folder.token(front) for front in ("views", "authzen")}
         assert len(tokens) == 2

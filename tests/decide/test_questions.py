@@ -142,7 +142,7 @@ class TestProperties:
 
         assert asked(endpoint, RECORD | {"properties": {"x": deep[0]}}) == (True, "ALLOWED")
         assert asked(endpoint, RECORD | {"properties": {"x": deep}}) == (False, "MALFORMED_PARAMETERS")
-        assert asked(endpoint, RECORD | {"properties": {"x": [0] * 5000}}) == (False, "MALFORMED_PARAMETERS")
+        assert asked(endpoint, RECORD | {"properties": {"x": [0] * 17_000}}) == (False, "MALFORMED_PARAMETERS")
 
 
 class TestBodies:

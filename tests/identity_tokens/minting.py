@@ -14,6 +14,7 @@ from jwt.algorithms import get_default_algorithms
 
 from processors.identity.tokens.jose import encode_base64url
 from processors.identity.tokens.key_sets import KeySet, parse_key_set
+from processors.identity.tokens.logout import LOGOUT_EVENT
 from processors.identity.tokens.reasons import TokenReason, TokenRefusedError
 from processors.identity.tokens.rules import TokenRules
 from processors.identity.tokens.verify import VerifiedToken, verify_token
@@ -124,6 +125,26 @@ def signed(text: str, algorithm: str = "ES256", key: Any = None) -> str:
 def token(algorithm: str = "ES256", **changes: Any) -> str:
     """Return a good token but for changed claims."""
     return compact(header(algorithm), claims(**changes), algorithm)
+
+
+def logout_claims(**changes: Any) -> dict[str, Any]:
+    """Return the claims of a logout token that the rules accept, with changes; ABSENT takes one away."""
+    usual = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "alice",
+        "sid": "s-1",
+        "exp": NOW_S + 115,
+        "iat": NOW_S - 5,
+        "jti": "e-1",
+        "events": {LOGOUT_EVENT: {}},
+    }
+    return without_absent({**usual, **changes})
+
+
+def logout_token(algorithm: str = "ES256", **changes: Any) -> str:
+    """Return a good logout token but for changed claims."""
+    return compact(header(algorithm, typ="logout+jwt"), logout_claims(**changes), algorithm)
 
 
 def judged(

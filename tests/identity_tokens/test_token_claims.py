@@ -98,6 +98,9 @@ def test_a_verified_token_does_not_show_its_claims() -> None:
         ({"azp": ""}, TokenReason.TOKEN_CLAIM_FORM),
         ({"events": {}}, TokenReason.TOKEN_IS_EVENT),
         ({"events": None}, TokenReason.TOKEN_IS_EVENT),
+        ({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}, TokenReason.TOKEN_BOUND),
+        ({"cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}, TokenReason.TOKEN_BOUND),
+        ({"cnf": None}, TokenReason.TOKEN_BOUND),
         ({"exp": ABSENT}, TokenReason.TOKEN_NO_END),
         ({"exp": NOW_S}, TokenReason.TOKEN_EXPIRED),
         ({"exp": NOW_S - 1}, TokenReason.TOKEN_EXPIRED),
@@ -265,3 +268,9 @@ def test_each_bound_of_a_name_is_exact(issuer: str) -> None:
 )
 def test_a_malformed_or_long_chain_of_actors_is_refused(act: object) -> None:
     assert judged(token(act=act)) == TokenReason.TOKEN_ACTORS
+
+
+def test_of_several_audiences_the_party_is_one_of_ours_where_no_party_is_authorised():
+    """As a client's own id is, which the admin lists among the audiences."""
+    assert isinstance(judged(token(aud=[AUDIENCE, OTHER], azp=AUDIENCE)), VerifiedToken)
+    assert judged(token(aud=[AUDIENCE, OTHER], azp=OTHER)) is TokenReason.TOKEN_PARTY

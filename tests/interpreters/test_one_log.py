@@ -102,10 +102,9 @@ def test_every_supported_python_is_tried() -> None:
     assert project["requires-python"] == ">=3.11.1,<3.14"
 
 
-def test_the_logs_are_hostile(worlds: list[World]) -> None:
+def test_the_logs_are_hostile(ours: Any) -> None:
     """Many records are refused or denied because of a character, and as many take effect."""
-    told = [answers.folded(json.loads(json.dumps(hostile.as_request(world)))) for world in worlds]
-    texts = [caused for log in told for record in log["records"] for caused in record]
+    texts = [caused for log in ours["logs"] for record in log["records"] for caused in record]
 
     assert all(any(repr(new.encode("utf-8"))[2:-1] in text for text in texts) for new in answers.NEW)
     for reason in ("NAME_INVALID", "VAULT_FORM", "RESOURCE_INVALID", "PARAM_PATTERN", "PARAM_DENIED", "allowed"):

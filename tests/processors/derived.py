@@ -16,7 +16,7 @@ def state(tables: Tables) -> dict[str, Any]:
     return {**rows, **derived, "tail": (tables.next_index, tables.prev, tables.now), "next": tables.next_deadline()}
 
 
-def groups(found: dict[Any, list[bytes]]) -> dict[Any, tuple[bytes, ...]]:
+def groups(found: dict[Any, Any]) -> dict[Any, tuple[bytes, ...]]:
     return {group: tuple(keys) for group, keys in found.items()}
 
 

@@ -4,15 +4,18 @@ from typing import Any, get_args
 
 import pytest
 
+from processors.identity.issuers import DEVELOPMENT_ISSUER
 from processors.intake import authority
 from processors.refusal import Refusal
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import limits, topics
 from schemas.events.attributes import NONE, Attributes
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated
+from schemas.events.logins import LoginEnded, LoginRefused
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tenancy import LimitsSet, TenantLimit
 from schemas.events.tools import ToolsOffered
 from schemas.events.workflow import (
     ApplicationEventLogged,
@@ -38,10 +41,13 @@ from schemas.records import (
     SessionRevoked,
 )
 from tests.builders import Actor, Folded, invocation, keys_of
-from tests.world import HOUR_MS, Cast, World
+from tests.cast import Cast
+from tests.logins_world import renewal_of
+from tests.world import HOUR_MS, World
 
 ROLES = (
-    "root", "admin", "monitor", "enrolment", "bridge", "approver", "attester", "agent", "service", "tool", "session",
+    "root", "organisation", "admin", "monitor", "enrolment", "bridge", "approver", "attester", "agent", "service",
+    "tool", "session",
 )  # fmt: skip
 
 # What each role's own, well-formed event of each kind comes to; a kind that a role is not named under is WRONG_ROLE.
@@ -52,6 +58,7 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "PrincipalRegistered": {"admin": ("accepted", ""), "enrolment": ("accepted", "")},
     "PrincipalRevoked": {
         "root": ("refused", "UNKNOWN_PRINCIPAL"),
+        "organisation": ("accepted", ""),
         "admin": ("accepted", ""),
         "enrolment": ("accepted", ""),
         "bridge": ("accepted", ""),
@@ -61,8 +68,8 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
         "service": ("accepted", ""),
         "tool": ("accepted", ""),
     },
-    "PolicyPublished": {"admin": ("accepted", "")},
-    "PolicyWithdrawn": {"admin": ("refused", "E_CONFLICT")},
+    "PolicyPublished": {"admin": ("accepted", ""), "organisation": ("accepted", "")},
+    "PolicyWithdrawn": {"admin": ("refused", "E_CONFLICT"), "organisation": ("refused", "E_CONFLICT")},
     "SessionOpened": dict.fromkeys(("agent", "service", "tool", "bridge"), ("accepted", "")),
     "InvocationRequested": {"session": ("denied", "NO_POLICY")},
     "ResultReported": {"tool": ("refused", "LATE_RESULT")},
@@ -81,19 +88,28 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "ContextRead": {"session": ("accepted", "")},
     "ContextDeleted": {"session": ("refused", "VAULT_ABSENT")},
     "ContextListed": {"session": ("accepted", "")},
-    "StateQueried": {"session": ("accepted", ""), "approver": ("accepted", "")},
+    "StateQueried": {
+        "session": ("accepted", ""),
+        "approver": ("accepted", ""),
+        "admin": ("refused", "QUERY_INVALID"),  # it has other questions
+    },
     "ApplicationEventLogged": {"session": ("accepted", ""), "tool": ("accepted", "")},
     **{kind: {"admin": ("refused", "RULING_UNUSED")} for kind in ("RecordsSkipped", "TimeAccepted")},
-    # Each names its own key as the one that ends: only its X25519 half may change so.
-    "KeyRotated": dict.fromkeys(
-        [r for r in ROLES if r not in {"root", "session", "monitor"}], ("refused", "WRONG_PRINCIPAL")
-    ),
+    # Each names its own key as the one that ends: only its X25519 half may change so, but for the organisation's.
+    "KeyRotated": {
+        **dict.fromkeys([r for r in ROLES if r not in {"root", "session", "monitor"}], ("refused", "WRONG_PRINCIPAL")),
+        "organisation": ("accepted", ""),
+    },
     "AdminRemoved": {"root": ("accepted", "")},
     "RootRotated": {"root": ("accepted", "")},
     "EngineActivated": {"admin": ("accepted", "")},
-    "ToolsOffered": {"session": ("refused", "NOT_SUPPORTED")},
+    "ToolsOffered": {"session": ("accepted", "")},
+    "LimitsSet": {"admin": ("accepted", "")},
     "IdentityProviderTrusted": {"admin": ("accepted", "")},
     "IdentityProviderDistrusted": {"admin": ("refused", "UNKNOWN_PROVIDER")},
+    "SessionRenewed": {"bridge": ("refused", "UNKNOWN_SESSION")},
+    "LoginRefused": {"bridge": ("accepted", "")},
+    "LoginEnded": {"bridge": ("refused", "UNKNOWN_PROVIDER")},
 }
 REGISTERS: dict[str, set[str]] = {
     "admin": {"monitor", "enrolment", "bridge", "approver", "attester", "agent", "service", "tool"},
@@ -105,13 +121,14 @@ WRONG_ROLE = ("refused", "WRONG_ROLE")
 def own(world: World, kind: str, by: Actor) -> Body:
     """Return an event of this kind that is in order, as far as `by` may sign it at all."""
     keys = keys_of("fresh", kind, by.role)
+    policy_id = "org:a" if by.role == "organisation" else "user:a"
     bodies: dict[str, Any] = {
         "TenantFounded": world.founding,
         "AdminAdded": world.admin_addition(world.offer(keys, "admin", "second"), world.roots[:2]),
         "PrincipalRegistered": world.registration("agent", "newcomer", keys=keys),
         "PrincipalRevoked": PrincipalRevoked(principal_id=by.principal_id, kid=None, reason="lost"),
-        "PolicyPublished": world.publication({"policy_id": "user:a", "resources": ["tool:a"]}),
-        "PolicyWithdrawn": PolicyWithdrawn(policy_id="user:a", previous=bytes(32)),
+        "PolicyPublished": world.publication({"policy_id": policy_id, "resources": ["tool:a"]}),
+        "PolicyWithdrawn": PolicyWithdrawn(policy_id=policy_id, previous=bytes(32)),
         "SessionOpened": world.person_session(keys=keys) if by.role == "bridge" else world.session_of(by, keys=keys),
         "InvocationRequested": invocation("tool:the-tool/run"),
         "ResultReported": ResultReported(decision=bytes(32), outcome="ok", body="{}", attestations=()),
@@ -141,7 +158,8 @@ def own(world: World, kind: str, by: Actor) -> Body:
         "AdminRemoved": world.admin_removal("admin", world.roots[:2]),
         "RootRotated": world.root_rotation([keys], world.roots[:2]),
         "EngineActivated": EngineActivated(engine=2, data=(), reason="new rules"),
-        "ToolsOffered": ToolsOffered(tools=(), key=world.offer(keys, "session", by.principal_id)),
+        "ToolsOffered": ToolsOffered(tools=(), key=world.offer(keys, "offer", by.principal_id)),
+        "LimitsSet": LimitsSet(limits=(TenantLimit(name="sessions", value=20_000),)),
         "IdentityProviderTrusted": IdentityProviderTrusted(
             issuer="https://idp.example", kind="oidc", subjects="user", name_pattern="user:*", attributes=NONE,
             audiences=("macaw",), algorithms=("EdDSA",), private_hosts=(),
@@ -149,6 +167,9 @@ def own(world: World, kind: str, by: Actor) -> Body:
         "IdentityProviderDistrusted": IdentityProviderDistrusted(
             issuer="https://idp.example", end_sessions=True, reason="stolen"
         ),
+        "SessionRenewed": renewal_of(world, Actor("session", "user:alice", keys), by),
+        "LoginRefused": LoginRefused(reason="TOKEN_EXPIRED", login=bytes(32), count=1),
+        "LoginEnded": LoginEnded(issuer=DEVELOPMENT_ISSUER, login_ref=bytes(32), reason="logout"),
     }  # fmt: skip
     body: Body = bodies[kind]
     return body

@@ -7,7 +7,7 @@ import pytest
 
 from processors.proof import jcs, merkle
 from processors.proof.sealing import parameters_digest, payload_salt
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import codec, limits, topics
 from schemas.records import Event
 from schemas.rows import PolicyRow

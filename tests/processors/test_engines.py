@@ -13,8 +13,9 @@ from schemas import limits
 from schemas.events.engines import EngineData
 from schemas.records import PrincipalRevoked, TenantFounded
 from tests.builders import Folded
+from tests.cast import Cast
 from tests.engines import BOTH, DATA_2, MARK, ONLY_SECOND, SECOND, activation
-from tests.world import Cast, Office, World
+from tests.world import Office, World
 
 
 def is_marked(folded: Folded) -> bool:

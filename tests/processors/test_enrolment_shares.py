@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import limits, topics
 from tests.builders import Actor, Folded, grant, tool
 from tests.world import World

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import limits
 from tests.builders import Actor, Folded, invocation
 from tests.workflow_world import PAY, Workflow

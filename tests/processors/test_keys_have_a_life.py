@@ -7,13 +7,14 @@ import pytest
 from processors.identity.following import follow
 from processors.identity.keys import decision_keys
 from processors.proof.signing import VerifiedHeads
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import limits
 from schemas.events.keys import KeyRotated
 from schemas.records import SessionRevoked
 from schemas.words import RegistryKind
 from tests.builders import Actor, Folded, keys_of
-from tests.world import HOUR_MS, Cast, World
+from tests.cast import Cast
+from tests.world import HOUR_MS, World
 
 ROTATED = ("monitor", "bridge", "enrolment", "approver", "attester")
 
@@ -52,7 +53,7 @@ def follows(world: World) -> None:
             entry.kind == kind for kind in ("TenantFounded", "PrincipalRegistered", "PrincipalRevoked", "KeyRotated",
                                             "AdminAdded", "AdminRemoved", "RootRotated", "SessionOpened",
                                             "SessionClosed", "SessionRevoked", "IdentityProviderTrusted",
-                                            "IdentityProviderDistrusted")
+                                            "IdentityProviderDistrusted", "SessionRenewed", "LoginEnded")
         ):  # fmt: skip
             follow(tables, received, heads, now=entry.now)
     assert {k: (r.x25519, r.revoked_at is None) for k, r in tables.keys.rows.items()} == {

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from processors.state.tables import Tables, TenantLimits
+from processors.state.bounds import TenantLimits
+from processors.state.tables import Tables
 from schemas import codec, topics
 from schemas.records import PolicyWithdrawn
 from tests.builders import Folded, invocation, noise

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processors.evidence.folder_format import REGISTRY_KINDS
 from processors.identity.following import FollowedRegistry
 from processors.refusal import Refusal
 from schemas import limits
@@ -49,7 +50,7 @@ def login(world: World, bridge: Actor, name: str = "user:alice@acme.example", **
     attributes = Attributes(company="Acme", roles=("analyst",))
     fields = {"issuer": ACME, "token_sha256": bytes(32), "attributes": attributes, **body}
     keys = fields.pop("keys", None) or keys_of("person", world.draw())
-    return world.send(world.person_session(name, keys=keys, **fields), bridge)
+    return world.send(world.provided_session(name, bridge, keys=keys, **fields), bridge)
 
 
 NAMES = [
@@ -141,7 +142,9 @@ def test_a_provider_says_what_its_trust_allows(world, attributes, fits):
         ({"login_ref": bytes(16)}, "TOKEN_DIGEST"),
         ({"login_ref": b""}, "TOKEN_DIGEST"),
         ({"attributes": None}, "ATTRIBUTE_INVALID"),
-        ({"actors": ("user:bob",)}, "NOT_SUPPORTED"),
+        ({"subject_ref": bytes(31)}, "TOKEN_DIGEST"),
+        ({"actors": ("agent:bob",)}, "ACTOR_INVALID"),
+        ({"methods": ("pwd", "pwd")}, "LOGIN_METHODS"),
         ({"ttl_ms": 25 * HOUR_MS}, "SESSION_TTL"),
     ],
 )
@@ -205,15 +208,6 @@ def test_a_provider_keeps_its_namespace_for_ever(world):
     assert world.send(partner, world.admin).says == ("accepted", "")
 
 
-def test_workloads_wait_for_their_rule(world):
-    """The trust is accepted; a session under it is refused by name until a rule opens it."""
-    body = trusted("https://ci.example", namespace="ci", subjects="workload", name_pattern="workload:ci/*")
-    bridge = trust(world, body)
-
-    folded = login(world, bridge, "workload:ci/build", issuer=body.issuer, attributes=Attributes(company="Acme"))
-    assert folded.says == ("refused", "NOT_SUPPORTED")
-
-
 def test_providers_are_bounded(world):
     """Ended ones count, for their names stay theirs."""
     for number in range(limits.PROVIDERS_MAX):
@@ -274,7 +268,7 @@ def test_no_text_breaks_the_rules_of_providers(issuer, name, pattern, namespace,
     bridge = trust(world, trusted())
     bound = Attributes(company=text, roles=(text,))
     late = world.registration("bridge", "late", attributes=Attributes(issuers=(issuer,)))
-    opened = [world.person_session(name, keys=keys_of(i), issuer=i, token_sha256=bytes(32)) for i in (issuer, ACME)]
+    opened = [world.provided_session(name, bridge, keys=keys_of(i), issuer=i) for i in (issuer, ACME)]
     said = [
         trusted(issuer, name_pattern=pattern, namespace=namespace, audiences=(text,), private_hosts=(text,)),
         trusted(attributes=bound, name_pattern=pattern),
@@ -296,7 +290,7 @@ def following(world: World) -> FollowedRegistry:
     reference = world.fresh_tables()
     for received in world.records:
         entry = world.fold_into(reference, received).entry
-        if entry.outcome == "accepted" and not entry.kind.startswith("Session"):
+        if entry.outcome == "accepted" and entry.kind in REGISTRY_KINDS and not entry.kind.startswith("Session"):
             found.follow(received)
     return found
 

@@ -4,11 +4,12 @@ import pytest
 
 from processors.intake import authority
 from processors.proof import signing
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import limits, topics
 from schemas.events.attributes import Attributes
 from tests.builders import Folded, keys_of, noise
-from tests.world import Cast, World
+from tests.cast import Cast
+from tests.world import World
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from processors.proof import signing
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import codec, limits, topics
 from schemas.events.keys import AdminAddition, RootSignature
 from schemas.records import PolicyPublished

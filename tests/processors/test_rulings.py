@@ -20,9 +20,10 @@ from schemas.events.keys import AdminRemoved, KeyRotated
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.records import Body, PrincipalRegistered, PrincipalRevoked
 from tests.builders import Actor, Folded, invocation, keys_of
+from tests.cast import Cast
 from tests.engines import activation
 from tests.processors.test_keys_have_a_life import follows
-from tests.world import HOUR_MS, Cast, Office, World
+from tests.world import HOUR_MS, Office, World
 
 
 def ruling(world: World, body: RecordsSkipped | TimeAccepted, by: Actor, *, offset: int, **tampering: Any) -> Ruling:

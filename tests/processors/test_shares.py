@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.refusal import Refusal
+from processors.state.bounds import TenantLimits
 from processors.state.shares import check_room, payer, shares_of, with_guest
-from processors.state.tables import Tables, TenantLimits
+from processors.state.tables import Tables
 from schemas import limits
 from schemas.events.attributes import NONE, Attributes
 from schemas.rows import SessionRow
@@ -349,10 +350,10 @@ def test_parts_of_a_table():
     kid = "01" * 32
 
     assert dict(shares_of(alone)) == {"a\n": 4}
-    assert dict(shares_of(one_of)) == {f"\n{kid}": 4, f"a\n{kid}": 16}
+    assert dict(shares_of(one_of)) == {f"\n{kid}": 4, f"a\n{kid}\n": 16}
     assert dict(shares_of(alone, "t")) == {"a\n": 4, "\n\nt": 4, "a\n\nt": 16}
     assert dict(shares_of(one_of, "t")) == {
-        f"\n{kid}": 4, f"a\n{kid}": 16, "\n\nt": 4, f"\n{kid}\nt": 16, f"a\n{kid}\nt": 64,
+        f"\n{kid}": 4, f"a\n{kid}\n": 16, "\n\nt": 4, f"\n{kid}\nt": 16, f"a\n{kid}\nt": 64,
     }  # fmt: skip
     assert dict(shares_of(payer("p", guest="a"), "t"))["p\n\na\nt"] == 64
     assert shares_of(with_guest(alone, "t")) == shares_of(alone, "t")

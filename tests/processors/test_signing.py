@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -14,6 +15,7 @@ from processors.proof.signing import MalformedProofError, Place, Proof, Signatur
 from schemas import limits
 from tests.builders import noise
 from tests.reference import ed25519_reference, merkle_reference
+from tests.rows import every
 
 VECTORS = [
     json.loads(line)
@@ -86,10 +88,13 @@ def test_third_party_vectors_are_judged_strictly(result, total):
     )
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["id"])
-def test_a_second_verifier_agrees_on_every_vector(vector):
+def test_a_second_verifier_agrees_on_every_vector() -> None:
     """OpenSSL, after the checks it leaves out, says of each vector what the project says."""
-    assert ours(*vector_parts(vector)) is theirs(*vector_parts(vector))
+
+    def holds(vector: dict[str, Any]) -> None:
+        assert ours(*vector_parts(vector)) is theirs(*vector_parts(vector))
+
+    every(VECTORS, lambda vector: vector["id"], holds)
 
 
 @settings(max_examples=50, deadline=None)

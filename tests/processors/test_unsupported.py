@@ -11,18 +11,16 @@ import pytest
 from processors.intake import unsupported
 from processors.refusal import Refusal
 from schemas.events.attributes import NONE, Attributes
-from schemas.events.bodies import BodyReference
-from schemas.events.workflow import ContextWritten
-from schemas.records import Body, InvocationRequested, PrincipalRegistered
-from tests.builders import grant, invocation, keys_of, tool
+from schemas.events.tenancy import TenantSetting
+from schemas.events.tools import ToolsOffered
+from schemas.records import Body, ResultReported
+from tests.builders import invocation, keys_of, tool
 from tests.world import Office, World
 
-REFERENCE = BodyReference(digest=bytes(32), size=1, chunks=1)
 SET: dict[str, Any] = {
-    "target": bytes(32), "bodies": (REFERENCE,), "stream": REFERENCE, "fingerprints": b"",
-    "actors": ("user:bob",), "only_within_calls": True, "offers": ("*",), "body_paths": ("a",),
-    "result_body_paths": ("a",), "opaque_paths": ("a",), "maskable_paths": ("a",), "streams": True,
-    "input_schema": "{}", "output_schema": "",
+    "fingerprints": b"", "offers": ("*",),
+    "result_body_paths": ("a",), "maskable_paths": ("a",),
+    "input_schema": "{}", "output_schema": "", "settings": (TenantSetting(name="observe", value="true"),),
 }  # fmt: skip
 
 
@@ -36,16 +34,18 @@ def test_every_later_field_exists_and_is_tried_here():
     assert set(get_args(Body)) > unsupported.BODIES
 
 
-@pytest.mark.parametrize("name", ["target", "bodies"])
-def test_a_call_with_a_later_field_is_refused_and_not_decided(name):
-    """The signer is told which field, no decision is made, and no tool hears of it."""
+def test_a_report_with_a_later_field_is_refused_and_the_call_stays_open():
+    """The tool is told which field, and its caller is told nothing."""
     office = Office.opened()
-    body: InvocationRequested = invocation(office.resource, {})
-    folded = office.world.send(replace(body, **{name: SET[name]}), office.session)
+    asked = office.call()
+    reported = ResultReported(
+        decision=asked.decision_leaf, outcome="ok", body="{}", attestations=(), fingerprints=SET["fingerprints"]
+    )
+    folded = office.world.send(reported, office.tool, causation_id=asked.entry.event)
 
     assert folded.says == ("refused", "NOT_SUPPORTED")
-    assert f"`{name}`" in folded.results[0].detail
-    assert not folded.decisions
+    assert "`fingerprints`" in folded.results[0].detail
+    assert asked.decision_leaf in office.world.tables.calls.rows
 
 
 @pytest.mark.parametrize("name", unsupported.FIELDS[type(tool("tool:a/b"))])
@@ -59,43 +59,43 @@ def test_a_tool_that_declares_a_later_field_is_not_registered(name):
     assert b"late" not in world.tables.principals.rows
 
 
-@pytest.mark.parametrize("where", ["attributes", "grant", "flag"])
-def test_a_registration_with_a_later_right_is_refused(where):
-    """Also inside the grant of an enrolment key, which would pass it on."""
+def test_a_persons_session_has_no_pattern_of_names():
+    """Persons own no name: a bridge that gives such a right is refused, and not believed half."""
     world = World.founded()
-    offers = Attributes(offers=("*",))
-    more: dict[str, Any] = {
-        "attributes": {"role": "agent", "attributes": offers},
-        "grant": {"role": "enrolment", "enrolment": replace(grant(), attributes=offers)},
-        "flag": {"role": "agent", "only_within_calls": True},
-    }[where]
-    role = more.pop("role")
+    bridge = world.register("bridge", "bridge")
+    body = world.person_session(keys=keys_of("alice"), attributes=Attributes(user="alice", offers=("**",)))
 
-    assert world.send(world.registration(role, "late", **more), world.admin).says == ("refused", "NOT_SUPPORTED")
+    assert world.send(body, bridge).says == ("refused", "NOT_SUPPORTED")
+
+
+def test_an_offer_that_declares_a_later_field_is_refused():
+    """In an offer as in a registration."""
+    world = World.founded()
+    session = world.open_session(world.register("agent", "bot"))
+    declared = replace(tool("tool:bot/run"), input_schema="{}")
+    body = ToolsOffered(tools=(declared,), key=world.offer(keys_of("key"), "offer", "bot"))
+
+    assert world.send(body, session).says == ("refused", "NOT_SUPPORTED")
 
 
 @pytest.mark.parametrize("cls", unsupported.FIELDS)
 def test_a_record_without_later_fields_passes(cls):
     """The check says nothing where nothing is set."""
-    keys = keys_of("plain")
     world = World.founded()
     plain: dict[str, Any] = {
         "Attributes": NONE, "ToolDeclaration": tool("tool:a/b"), "InvocationRequested": invocation("tool:a/b"),
-        "PrincipalRegistered": world.registration("agent", "a", keys=keys),
-        "SessionOpened": world.person_session(keys=keys),
-        "ContextWritten": ContextWritten(scope="session", key="k", value="1"),
+        "PrincipalRegistered": world.registration("agent", "a", keys=keys_of("plain")),
     }  # fmt: skip
     if cls.__name__ in plain:
         unsupported.check_supported(plain[cls.__name__])
 
 
-@pytest.mark.parametrize("name", ["offers"])
-def test_a_lying_monitor_cannot_put_a_later_right_into_the_registry(name):
-    """Followers of the registry ask the same question as the fold."""
+def test_followers_of_the_registry_ask_the_same_question():
+    """A lying monitor cannot put a later field into the registry."""
     world = World.founded()
-    body: PrincipalRegistered = world.registration("agent", "late", attributes=Attributes(**{name: SET[name]}))
+    declared = replace(tool("tool:late/run"), output_schema="{}")
     with pytest.raises(Refusal, match="NOT_SUPPORTED"):
-        unsupported.check_supported(body)
+        unsupported.check_supported(world.registration("tool", "late", tools=(declared,)))
 
 
 def test_the_page_names_everything_that_has_no_rule_yet():

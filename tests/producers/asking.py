@@ -30,8 +30,12 @@ class Asking(Connection):
         registry: Any = None,
     ) -> None:
         self._world, self._by, self._before, self._lie, self._asked = world, by, before, answer, 0
-        self.tenant, self.genesis, self.registry = TenantHome(world.tenant, Path()), world.genesis, registry
+        self.tenant, self.genesis, self._registry = TenantHome(world.tenant, Path()), world.genesis, registry
         self.key, self.principal_id = by.keys, by.principal_id
+
+    @property
+    def registry(self) -> Any:
+        return self._registry
 
     def ask(self, body: Body, *, on_behalf_of: bytes | None = None, seconds: float = 0) -> Answer:
         """Fold the event, and return the log's answer; as `Connection.ask`."""

@@ -29,6 +29,7 @@ from producers.tools.decision_feed import DecisionFeed, Taken
 from producers.tools.execution import Ended
 from producers.tools.host import HostSettings, ToolHost
 from producers.tools.registration import tool_key
+from tests.stopping import stop_here
 
 SESSION_TIMEOUT_MS = 6000  # the shortest that Apache Kafka takes
 TOOL_SECONDS = 3.0
@@ -140,7 +141,7 @@ class WatchedFeed:
         """Go on when the client library knows that it is nobody any more, and the test lets us."""
         say("paused")
         if point is Point.STOPPED:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop_here()
         until = time.monotonic() + 40
         while self._feed._consumer.memberid():
             assert time.monotonic() < until, "still a member"

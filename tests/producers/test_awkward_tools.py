@@ -153,7 +153,7 @@ def test_wrong_arguments_have_no_effect(client: Client, awkward: Awkward) -> Non
     assert awkward.effects == before
 
 
-def test_a_host_and_a_client_whose_producers_died_go_on(client: Client, host: ToolHost, awkward: Awkward) -> None:
+def test_a_host_and_a_client_whose_producer_died_go_on(client: Client, host: ToolHost, awkward: Awkward) -> None:
     """No call is lost, doubled, or answered with the library's own confusion."""
     before = len(awkward.effects)
     calls = []
@@ -161,8 +161,8 @@ def test_a_host_and_a_client_whose_producers_died_go_on(client: Client, host: To
         calls.append(client.submit("tool:awkward/pay", {"what": "nan"}))
         if n % 20 == 10:
             calls[n - 10].result(60)
-            kill(host._connection.publisher._sender._producer)
-            kill(client._connection.publisher._sender._producer)
+            assert host._connection.link is client._connection.link
+            kill(client._connection.link.intake._sender._producer)
 
     outcomes = [call.result(60).result.outcome for call in calls]
 

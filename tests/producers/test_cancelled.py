@@ -98,7 +98,7 @@ def test_a_client_that_comes_too_late_is_closed(running: Installation, monkeypat
     asyncio.run(ask())
     [client] = made
     assert eventually(lambda: not client._connection.publisher.is_running)
-    assert eventually(lambda: not client._connection.answers._thread.is_alive())
+    assert eventually(lambda: client._connection.key.kid not in client._connection.link.hearing._listeners)
 
 
 @pytest.mark.broker

@@ -87,10 +87,12 @@ def test_a_list_has_as_many_pages_as_it_needs(running: Installation) -> None:
 
 
 def test_what_is_too_large_is_not_sent(payer: Client) -> None:
-    """2 MB, and one byte too many, are named before anything is on the wire."""
+    """2 MB, and one byte too many, are named before anything is on the wire; the own scope takes a body."""
     for value in ("x" * 2_000_000, "x" * (64 * 1024 - 1)):
         with pytest.raises(ValueTooLargeError, match="the vault takes 65536"):
-            payer.context_set("big", value)
+            payer.context_set("big", value, scope="team")
+    with pytest.raises(ValueTooLargeError, match="the vault takes 67108864"):
+        payer.context_set("big", "x" * (64 * 1024 * 1024))
     with pytest.raises(ValueTooLargeError, match="key"):
         payer.context_set("k" * 257, 1)
 

@@ -18,9 +18,9 @@ from producers.tools import collect_tools, tool
 from producers.tools.admission import AdmittedCall
 from producers.tools.attesting import CallAttestations, Terms
 from producers.tools.crew import Crew
-from producers.tools.execution import FORKED_STATUS, REPORT_BYTES_MAX, Ended, Execution
+from producers.tools.execution import FORKED_STATUS, Ended, Execution
 from producers.tools.result_text import UNWRITTEN
-from schemas import codec, topics
+from schemas import codec, limits, topics
 from schemas.records import Decision
 from tests.world import Office
 
@@ -165,16 +165,16 @@ def test_a_copy_of_the_process_that_comes_back_ends(end_of: Callable[..., Ended]
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == FORKED_STATUS
 
 
-def test_a_result_leaves_room_for_what_is_attested(end_of: Callable[..., Ended]) -> None:
-    """Both travel in one report."""
+def test_a_large_result_keeps_what_is_attested(end_of: Callable[..., Ended]) -> None:
+    """It travels beside the report, up to the size of a body; above that its place is named."""
     keys = [f"key{n}" for n in range(16)]
     terms = Terms(value="x" * 4000)
     said = CallAttestations((), {key: terms.attestation(key) for key in keys})
-    text = "y" * (REPORT_BYTES_MAX - 16 * 4000)
 
-    fits, is_too_large = end_of(lambda: text[:-4000]), end_of(lambda: text, said=said)
+    fits = end_of(lambda: "y" * (limits.BODY_BYTES_MAX - 2), said=said)
+    is_too_large = end_of(lambda: "y" * limits.BODY_BYTES_MAX, said=said)
 
-    assert (fits.outcome, fits.unwritten) == ("ok", "")
+    assert (fits.outcome, fits.unwritten, len(fits.attestations)) == ("ok", "", 16)
     assert (is_too_large.outcome, json.loads(is_too_large.body)[UNWRITTEN]) == ("ok", "str")
     assert len(is_too_large.attestations) == 16
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from producers.home.keystores import asking, passphrases, pem, pkcs8
 from producers.home.keystores.errors import KeyFileError, PassphraseError
 from producers.home.keystores.stores import KeyStores
-from tests.passphrase_keys import OTHER_TEXT, PAIR, PASSPHRASE, TEXT, kept, secret, stores
+from tests.passphrase_keys import PAIR, PASSPHRASE, encrypted, kept, other_encrypted, secret, stores
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_a_key_under_a_passphrase_is_opened_by_it_and_shows_its_public_halves(un
 
 def test_every_file_is_encrypted_anew() -> None:
     """Two files of one pair share no salt: the same passphrase is guessed for each on its own."""
-    one, other = TEXT, pem.written(PAIR, PASSPHRASE)
+    one, other = encrypted(), pem.written(PAIR, PASSPHRASE)
 
     assert one.splitlines()[0] == other.splitlines()[0]
     assert not set(one.splitlines()[2:5]) & set(other.splitlines()[2:5]) - {b""}
@@ -72,7 +72,7 @@ def test_openssl_opens_it_too(tmp_path: Path) -> None:
 def spoilt(text: bytes, what: str) -> bytes:
     lines = text.splitlines(keepends=True)
     second = lines.index(b"-----END ENCRYPTED PRIVATE KEY-----\n") + 1
-    other = OTHER_TEXT.splitlines(keepends=True)
+    other = other_encrypted().splitlines(keepends=True)
     ways = {
         "cut": lambda: text[:-40],
         "first line of another": lambda: b"".join([other[0], *lines[1:]]),

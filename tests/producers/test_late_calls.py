@@ -20,6 +20,8 @@ from schemas import codec, limits, topics
 from schemas.events.attributes import Attributes
 from schemas.records import CallPayload, Decision, SignedEvent
 from tests.builders import Actor, Folded, keys_of
+from tests.processors.test_logins import CI
+from tests.processors.test_providers import ACME, trust, trusted
 from tests.producers.forging import Record, TwinRegistry, TwinSessions, forged
 from tests.workflow_world import Workflow
 
@@ -125,6 +127,23 @@ def test_an_approval_outlives_the_session_that_gave_it_but_not_its_revocation(la
     late.world.revoke_session(late.carol)
     with pytest.raises(UntrustedRecordError, match="too old"):
         late.admit(given)
+
+
+@pytest.mark.parametrize(("actors", "counts"), [((), True), (("workload:ci/bot",), False)])
+def test_a_login_that_names_actors_approves_nothing(late: Late, actors: tuple[str, ...], counts: bool) -> None:
+    """An agent with a token of dave's is not dave."""
+    world, keys = late.world, keys_of("dave")
+    gate = trust(world, trusted(), CI)
+    said = {"issuer": ACME, "attributes": Attributes(company="Acme"), "actors": actors}
+    body = world.provided_session("user:dave", gate, keys=keys, **said)
+    assert world.send(body, gate).says == ("accepted", "")
+    given = late.signed(Actor("session", "user:dave", keys))
+
+    if counts:
+        assert late.admit(given) is not None
+    else:
+        with pytest.raises(UntrustedRecordError, match="too old"):
+            late.admit(given)
 
 
 @pytest.mark.parametrize("name", ["user:carol", "user:Carol", "user:\uff43arol"])

@@ -245,7 +245,7 @@ def test_a_caller_whose_clock_is_slow_is_not_denied_for_it(client: Client) -> No
     """What the log's answers say of its time counts, not what stands on the wall."""
     client._connection.clock._ahead_ms = 0
     client._connection.clock.note(0, 120_000, 100)
-    body, _ = client._prepare(PAY, {}, 2)
+    body, _ = client._prepare(PAY, {}, 2, None)
     assert body.begin_by is not None
     assert 121_000 <= body.begin_by - time.time_ns() // 1_000_000 <= 122_000
 

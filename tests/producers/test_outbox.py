@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 
+from producers.home.keys import KeyPair
+from producers.kafka.bodies import Bodies
 from producers.kafka.followed_topic import RegistryError
 from producers.kafka.publisher import EventTooLargeError, PublishError, UnsignableError
 from producers.tools import host as tool_host
 from producers.tools import outbox as module
+from producers.tools.beside import BodyDesk
 from producers.tools.crew import Crew
 from producers.tools.executed import FORGOTTEN_PER_BATCH_MAX, KEEP_MS, ExecutedCalls
 from producers.tools.host import HostError, ToolHost
@@ -166,6 +169,7 @@ def host(memory: ExecutedCalls) -> Any:
     made._stop, made._late_since, made.ready = threading.Event(), None, threading.Event()
     made._crew, made._watch = Crew("tool", 1), Crew("watch", 1)
     made._sessions, made.served = NoSessions(), []
+    made._bodies = BodyDesk(Bodies("127.0.0.1:1", tenant="bank"), KeyPair.generate())
     made._serve = made.served.append
     return made
 
@@ -329,6 +333,27 @@ def test_what_is_too_old_is_forgotten_by_an_index_and_a_little_at_a_time(memory:
     assert not [row for plan in plans for row in plan if row[3].startswith("SCAN")]
     left = [memory.begin([], now_ms=2 + KEEP_MS) or rows(memory) for _ in range(4)]
     assert left == [2 * FORGOTTEN_PER_BATCH_MAX, FORGOTTEN_PER_BATCH_MAX, 0, 0]
+
+
+def test_the_memory_of_many_calls_is_never_read_through(memory: ExecutedCalls) -> None:
+    """A day of a busy tool: what a batch asks of it is found by an index, however the planner counts the rows."""
+    memory._db.execute(
+        "INSERT INTO executed WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
+        " SELECT randomblob(32), zeroblob(32), 1000 + i FROM n"
+    )
+    for known in ("", "ANALYZE"):
+        memory._db.execute(known)
+        statements: list[str] = []
+        memory._db.set_trace_callback(statements.append)
+        assert memory.begin([(EVENT, bytes(32), 1)], now_ms=2 + KEEP_MS) == [None]
+        memory._db.set_trace_callback(None)
+        asked = [one for one in statements if "executed" in one]
+        plans = [row[3] for one in asked for row in memory._db.execute(f"EXPLAIN QUERY PLAN {one}").fetchall()]
+
+        assert len(asked) == 3
+        assert any("executed_by_time (execute_before<?)" in plan for plan in plans)
+        assert not [plan for plan in plans if plan.startswith("SCAN")]
+    assert rows(memory) == 300_000
 
 
 def rows(memory: ExecutedCalls) -> int:

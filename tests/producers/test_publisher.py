@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from producers.home.keys import KeyPair
 from producers.kafka import publisher as publishing
 from producers.kafka import sending
+from producers.kafka.intake import Author, Intake
 from producers.kafka.publisher import Publisher, PublishError
 from schemas.records import ResultReported
 from tests.producers.dying import kill
@@ -22,9 +23,8 @@ MOCK: Any = {"test.mock.num.brokers": 1}  # a cluster of the library's own, in t
 
 
 def made(security: Any = MOCK) -> Publisher:
-    return Publisher(
-        "127.0.0.1:1", tenant="acme", genesis=bytes(32), key=KeyPair.generate(), principal_id="bank", security=security
-    )
+    intake = Intake("127.0.0.1:1", tenant="acme", genesis=bytes(32), security=security)
+    return Publisher(intake, Author(KeyPair.generate(), "bank"))
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def publisher() -> Iterator[Publisher]:
     running = made()
     yield running
     running.close()
+    running._intake.close()
 
 
 def report(body: str = "1") -> ResultReported:
@@ -46,7 +47,7 @@ def offsets(futures: list[Future[int]]) -> list[int]:
 def test_what_a_dying_producer_had_in_hand_is_sent_by_a_new_one(publisher: Publisher, before: int) -> None:
     """No caller sees it, neither of those that wait nor of those that come later."""
     offsets([publisher.publish(report()) for _ in range(before)])
-    producer = publisher._sender._producer
+    producer = publisher._intake._sender._producer
 
     waiting = []
     for n in range(40):
@@ -55,7 +56,7 @@ def test_what_a_dying_producer_had_in_hand_is_sent_by_a_new_one(publisher: Publi
             kill(producer)
 
     offsets(waiting)
-    assert publisher._sender._producer is not producer
+    assert publisher._intake._sender._producer is not producer
     assert publisher.publish(report()).result(30) >= 0
 
 
@@ -64,12 +65,12 @@ def test_a_producer_that_dies_while_nothing_is_sent_is_replaced(publisher: Publi
     """The thread that publishes outlives it, however often it has looked before."""
     publisher.publish(report()).result(30)
     for _ in range(idle):
-        publisher._sender.idle()
-    producer = publisher._sender._producer
+        publisher._intake._sender.idle()
+    producer = publisher._intake._sender._producer
     kill(producer)
 
     until = time.monotonic() + 30
-    while publisher._sender._producer is producer:
+    while publisher._intake._sender._producer is producer:
         assert time.monotonic() < until
         time.sleep(0.01)
     assert publisher.publish(report()).result(30) >= 0
@@ -87,7 +88,7 @@ def test_producers_that_die_one_after_the_other_end_in_an_error_that_names_why(
     """It is given up, not tried for ever; and told in words, not as the library's own confusion."""
     publisher.publish(report()).result(30)
     monkeypatch.setattr(sending, "Producer", DeadAtBirth)
-    kill(publisher._sender._producer)
+    kill(publisher._intake._sender._producer)
 
     with pytest.raises(PublishError, match=r"did not take the event: .*(Fatal|Purged)"):
         publisher.publish(report()).result(30)
@@ -119,9 +120,9 @@ def test_what_is_no_event_costs_those_beside_it_nothing(publisher: Publisher) ->
 def test_a_publisher_whose_thread_was_ended_says_so(publisher: Publisher) -> None:
     """Somebody's tool may do that to its process."""
     publisher.publish(report()).result(30)
-    ended = ctypes.c_ulong(publisher._thread.ident or 0)
+    ended = ctypes.c_ulong(publisher._intake._thread.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ended, ctypes.py_object(SystemExit))
-    publisher._thread.join(30)
+    publisher._intake._thread.join(30)
 
     assert not publisher.is_running
     with pytest.raises(PublishError, match="the thread that publishes was ended"):
@@ -151,6 +152,7 @@ def test_an_event_that_is_taken_back_while_it_is_queued_is_never_sent(monkeypatc
 
     assert future.cancel()
     unreachable.close()
+    unreachable._intake.close()
 
     assert drafted == []
     assert isinstance(behind.exception(10), PublishError)
@@ -165,8 +167,9 @@ def test_an_end_without_a_broker_is_bounded_and_tells_who_waits(monkeypatch: pyt
     waiting = [unreachable.publish(report()) for _ in range(3)]
 
     unreachable.close()
+    unreachable._intake.close()
 
     assert [type(future.exception(10)) for future in waiting] == [PublishError] * 3
-    assert not unreachable._thread.is_alive()
+    assert not unreachable._intake._thread.is_alive()
     with pytest.raises(PublishError, match="closed"):
         unreachable.publish(report())

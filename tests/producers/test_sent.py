@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from producers.home.clock import LogClock
 from producers.home.keys import KeyPair
+from producers.kafka import publisher as publishing
 from producers.kafka.answers import Answer, Answers
 from producers.kafka.appending import Appending, Fate, PublishError
+from producers.kafka.intake import Author, Intake
 from producers.kafka.publisher import Publisher
 from producers.kafka.sent import Sent
 from schemas import limits
@@ -35,7 +37,7 @@ class Cluster:
     def __init__(self, publisher: Publisher) -> None:
         [path] = (Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs").glob("librdkafka*")
         self._library = ctypes.CDLL(str(path))
-        handle = ctypes.cast(id(publisher._sender._producer) + 16, ctypes.POINTER(ctypes.c_void_p))[0]
+        handle = ctypes.cast(id(publisher._intake._sender._producer) + 16, ctypes.POINTER(ctypes.c_void_p))[0]
         self._library.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
         self._library.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]
         self._cluster = self._library.rd_kafka_handle_mock_cluster(handle)
@@ -48,10 +50,11 @@ class Cluster:
 
 @pytest.fixture
 def publisher() -> Iterator[Publisher]:
-    key = KeyPair.generate()
-    made = Publisher("127.0.0.1:1", tenant="acme", genesis=bytes(32), key=key, principal_id="p", security=MOCK)
+    intake = Intake("127.0.0.1:1", tenant="acme", genesis=bytes(32), security=MOCK)
+    made = Publisher(intake, Author(KeyPair.generate(), "p"))
     yield made
     made.close()
+    intake.close()
 
 
 def until(holds: Any) -> None:
@@ -66,9 +69,11 @@ def test_what_is_given_up_while_the_brokers_are_away_is_not_sent_when_they_are_b
     assert publisher.publish(BODY).result(30) == 0
     cluster = Cluster(publisher)
     cluster.away()
-    until(lambda: publisher._sender._producer.flush(0) == 0)
+    until(lambda: publisher._intake._sender._producer.flush(0) == 0)
     given_up = [publisher.publish(BODY) for _ in range(5)]
-    until(lambda: given_up[0].running() and len(publisher._sender._producer) > 0)  # the library's own events count too
+    until(
+        lambda: given_up[0].running() and len(publisher._intake._sender._producer) > 0
+    )  # the library's own events count too
     given_up += [publisher.publish(BODY) for _ in range(5)]
     for one in given_up:
         one.give_up()
@@ -89,12 +94,40 @@ def test_one_who_gives_up_takes_nothing_from_those_who_wait(publisher: Publisher
     cluster = Cluster(publisher)
     cluster.away()
     events = [publisher.publish(BODY) for _ in range(4)]
-    until(lambda: len(publisher._sender._producer) > 0)
+    until(lambda: len(publisher._intake._sender._producer) > 0)
     events[0].give_up()
     time.sleep(0.5)  # several looks
     cluster.away(away=False)
 
     assert [one.result(60) > 0 for one in events[1:]] == [True] * 3
+
+
+def test_a_key_that_closes_takes_its_own_events_back_and_no_others(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two keys share the producer while brokers are away: the end of one is bounded, the other is sent later."""
+    monkeypatch.setattr(publishing, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(publishing, "SETTLE_SECONDS", 0.3)
+    closing = Publisher(publisher._intake, Author(KeyPair.generate(), "q"))
+    assert [one.publish(BODY).result(30) for one in (publisher, closing)] == [0, 1]
+    cluster = Cluster(publisher)
+    cluster.away()
+    events = {one: [one.publish(BODY)] for one in (publisher, closing)}
+    until(lambda: events[publisher][0].running() and len(publisher._intake._sender._producer) > 0)
+    for one, sent in events.items():
+        sent += [one.publish(BODY) for _ in range(3)]
+    began = time.monotonic()
+    closing.close()
+
+    assert time.monotonic() - began < 5
+    assert {one.fate for one in events[closing]} <= {Fate.NEVER_SENT, Fate.UNKNOWN}
+    assert [one.fate for one in events[closing][1:]] == [Fate.NEVER_SENT] * 3  # they never left our own queue
+    assert all(isinstance(one.exception(10), PublishError) for one in events[closing])
+    with pytest.raises(PublishError, match="the connection is closed"):
+        closing.publish(BODY)
+    cluster.away(away=False)
+    assert all(one.result(60) > 1 for one in events[publisher])
+    assert publisher.publish(BODY).result(30) > 1
 
 
 def test_what_was_appended_says_so_also_when_it_is_given_up_then(publisher: Publisher) -> None:
@@ -109,13 +142,23 @@ def test_what_was_appended_says_so_also_when_it_is_given_up_then(publisher: Publ
 # ---- races
 
 
+class Hearer:
+    """No consumer: it notes nothing."""
+
+    def reached(self) -> dict[int, int]:
+        return {}
+
+    def awaits(self, _: object) -> None:
+        pass
+
+
 class Quiet(Answers):
     """Who waits, without a consumer: a test says what comes."""
 
     def __init__(self) -> None:
         self._waiters: dict[bytes, Any] = {}
-        self._reached: dict[int, int] = {}
-        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
+        self._hearing: Any = Hearer()
 
 
 def answer_to(event: bytes) -> Answer:
@@ -187,6 +230,33 @@ def test_an_event_that_was_given_up_before_it_was_drafted_leaves_nobody_listenin
     assert answers._waiters == {}
     with pytest.raises(CancelledError):
         sent.answer.result()
+
+
+@pytest.mark.parametrize("which", ["answer", "pending"])
+def test_whoever_waits_is_woken_by_the_first_of_both_answers(which: str, caplog: pytest.LogCaptureFixture) -> None:
+    """At once if it is there, when it comes, and not at all if none does; the second one disturbs nobody."""
+    for delay in (0.0, 0.05):
+        sent = Sent(Quiet(), "tool:x/y").listen(bytes(16), b"e")
+        coming = threading.Timer(delay, getattr(sent, which).set_result, [answer_to(b"e")])
+        coming.start()
+        if not delay:
+            coming.join()
+        sent.await_first(60)
+        assert getattr(sent, which).done()
+        coming.join()
+        sent.await_first(60)
+        other = sent.pending if which == "answer" else sent.answer
+        other.set_result(answer_to(b"e"))
+    assert caplog.records == []
+
+
+def test_a_wait_without_an_answer_ends_in_time() -> None:
+    sent = Sent(Quiet(), "tool:x/y").listen(bytes(16), b"e")
+    for seconds in (-1.0, 0.0, 0.1):
+        began = time.monotonic()
+        sent.await_first(seconds)
+        assert seconds <= time.monotonic() - began < 30
+        assert not sent.answer.done()
 
 
 # ---- log time

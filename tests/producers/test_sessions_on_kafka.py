@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from producers.client import Client
+from producers.kafka import link
 from producers.kafka.followed_topic import FollowedTopic
 from producers.tools.host import ToolHost
 from schemas.topics import KEYED_PARTITIONS, SESSIONS, keyed_partition
@@ -59,9 +60,12 @@ def put(here: Installation, key: bytes, value: bytes | None, partition: int) -> 
     return said
 
 
-def test_a_client_reads_the_registry_alone(here: Installation, host: ToolHost, followed: list[str]) -> None:
+def test_a_client_reads_the_registry_alone(
+    here: Installation, host: ToolHost, followed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It calls, approves, writes and reads values, and no session but its own is ever in its memory."""
     assert host.ready.wait(60)
+    monkeypatch.setattr(link, "_SHARED", link._Shared())  # the host has a link here already, which clients would share
     with (
         Client.connect(here.folder.tenant, "payer", home=here.home) as payer,
         Client.for_person(here.folder.tenant, "carol", home=here.home) as carol,

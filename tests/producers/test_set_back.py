@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from producers.client import Client, LogSetBackError
+from producers.home.home import Home
 from producers.kafka.connection import Connection
 from producers.tools.host import HostSettings, ToolHost
 from streams.local.choose import BrokerInfo
@@ -36,9 +39,9 @@ def client(running: Installation) -> Iterator[Client]:
 
 def dies(client: Client) -> Callable[[], bool]:
     """Kill a client's producer; return what says whether it has a new one."""
-    producer = client._connection.publisher._sender._producer
+    producer = client._connection.link.intake._sender._producer
     kill(producer)
-    return lambda: client._connection.publisher._sender._producer is not producer
+    return lambda: client._connection.link.intake._sender._producer is not producer
 
 
 def test_a_client_whose_producer_dies_goes_on_with_a_new_one(client: Client) -> None:
@@ -55,9 +58,9 @@ def test_a_client_whose_producer_dies_goes_on_with_a_new_one(client: Client) -> 
 
 def test_answers_that_end_before_what_was_read_are_named(client: Client) -> None:
     """Whoever waits is told at once, and whoever comes; nobody waits a hundred seconds for what cannot come."""
-    client._connection.answers._places = [
-        type(one)(one.topic, one.partition, 10**9) for one in client._connection.answers._places
-    ]
+    hearing = client._connection.link.hearing
+    with hearing._lock:
+        hearing._places = dict.fromkeys(hearing._places, 10**9)
 
     for _ in range(2):
         with pytest.raises(LogSetBackError, match="connect again, and look before you ask again"):
@@ -75,10 +78,15 @@ def test_a_registry_that_ends_before_what_was_read_is_not_believed(client: Clien
     registry._topic._positions[0].offset -= 10**6
 
 
-def test_a_host_whose_registry_was_set_back_ends_and_says_so(running: Installation, client: Client) -> None:
+def test_a_host_whose_registry_was_set_back_ends_and_says_so(
+    running: Installation, client: Client, tmp_path: Path
+) -> None:
     """It would go by keys that were revoked; warnings alone would leave its callers without an answer for good."""
-    folder = running.folder
-    connection = Connection(running.home, folder, folder.keys.load(folder.key_file("tool", "bank")), "bank")
+    shutil.copytree(running.home.path, tmp_path / ".macaw")  # another installation: it shares nothing with the client
+    home = Home.open(tmp_path)
+    folder = home.tenant(running.folder.tenant)
+    connection = Connection(home, folder, folder.keys.load(folder.key_file("tool", "bank")), "bank")
+    assert connection.link is not client._connection.link
     path = folder.path / "executed" / "other.db"
     settings = HostSettings(bootstrap=running.home.bootstrap, group_managed=False, executed_path=path)
     connection.registry.refresh()

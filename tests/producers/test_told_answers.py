@@ -34,10 +34,14 @@ class Listener(Answers):
         self._keys = {by.kid: by.keys}
         self._waiters: dict[bytes, Any] = {}
         self.dropped = 0
-        self._lock, self._stop, self._wake = threading.Lock(), threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._hearing: Any = self
+
+    def awaits(self, _: object) -> None:
+        pass
 
     def hear(self, record: Record) -> None:
-        self._take(record)
+        self.take(record)
 
 
 @dataclass

@@ -15,10 +15,12 @@ from unittest import mock
 import pytest
 
 from producers.home.keys import KeyPair
+from producers.kafka.bodies import Bodies
 from producers.kafka.followed_topic import RegistryError
 from producers.tools import collect_tools, idempotency_key, tool
 from producers.tools import host as tool_host
 from producers.tools.admission import AdmittedCall
+from producers.tools.beside import BodyDesk
 from producers.tools.commitments import Ownership
 from producers.tools.crew import Crew
 from producers.tools.decision_feed import Taken
@@ -156,6 +158,7 @@ def host(slow: Slow) -> Iterator[Any]:
     made._crew, made._watch = Crew("tool", 1), Crew("watch", 1)
     made._stop, made.tally, made._feed, made._app = threading.Event(), HostTally(), Feed(), "slow"
     made._outbox, made._connection = Sent(), SimpleNamespace(key=KeyPair.generate(), trusted=Trusting())
+    made._bodies = BodyDesk(Bodies("127.0.0.1:1", tenant="slow"), made._connection.key)
     yield made
     slow.release.set()
     made._crew.stop()

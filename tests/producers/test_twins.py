@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from producers.client import AsyncClient, Client
+from producers.client import AsyncBoundClient, AsyncClient, BoundClient, Client
 from producers.client.calls import Invoking, parts_of
 from producers.client.open_call import CallPatience, OpenCall, Waiting
 
 PAGE = Path(__file__).parents[2] / "docs" / "tools.md"
-CALLS = {"begin", "close", "connect", "finish", "invoke", "left", "resume", "start", "submit"}
+CALLS = {"begin", "bind_to_user", "close", "connect", "finish", "invoke", "left", "resume", "start", "submit"}
 
 
 def public(cls: type) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def function_of(member: Any) -> Any:
 
 def test_it_has_what_waits_in_the_event_loop_and_nothing_else() -> None:
     """Everything else is the client's own, called in a thread, as `docs/tools.md` says."""
-    assert set(public(AsyncClient)) == CALLS
+    assert set(public(AsyncClient)) == {*CALLS, "stream"}
     assert set(public(Client)) > CALLS
     assert "asyncio.to_thread(agent.client.delegate" in PAGE.read_text("utf-8")
 
@@ -40,9 +40,28 @@ def test_both_take_the_same(name: str) -> None:
     assert type(ours) is type(theirs)
     if isinstance(ours, property):
         return
-    ours, theirs = function_of(ours), function_of(theirs)
+    check_alike(function_of(ours), function_of(theirs))
+
+
+def test_both_stream_the_same() -> None:
+    """A loop over items that waits in the thread, or in the event loop."""
+    ours, theirs = Client.stream, AsyncClient.stream
+    assert list(inspect.signature(theirs).parameters.values()) == list(inspect.signature(ours).parameters.values())
+    assert inspect.isasyncgenfunction(theirs)
+
+
+def check_alike(ours: Any, theirs: Any) -> None:
     assert list(inspect.signature(theirs).parameters.values()) == list(inspect.signature(ours).parameters.values())
     assert inspect.iscoroutinefunction(theirs)
+
+
+def test_a_bound_client_has_the_calls_in_both() -> None:
+    """The vault of the person is the bound client's own, called in a thread."""
+    waits = {"begin", "finish", "invoke", "start", "submit", "unbind"}
+    assert set(public(AsyncBoundClient)) == {*waits, "is_bound"}
+    assert set(public(BoundClient)) > waits
+    for name in waits:
+        check_alike(public(BoundClient)[name], public(AsyncBoundClient)[name])
 
 
 def test_both_are_left_by_a_block() -> None:
@@ -58,7 +77,7 @@ def test_how_a_call_is_waited_for_is_told_from_what_it_says() -> None:
     assert parts_of(how) == ({"deadline": 5, "timeout": 1}, CallPatience(seconds=3))
     assert set(Invoking.__optional_keys__) == {
         *("seconds", "approval_seconds", "on_pending", "give"),
-        *("intents", "delegation", "prompts", "deadline", "idempotency_key"),
+        *("intents", "delegation", "prompts", "deadline", "idempotency_key", "secrets", "target", "within"),
     }
     assert [one.name for one in fields(CallPatience)] == list(Waiting.__annotations__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from processors.effects import Output
 from processors.proof import sealing, signing
 from producers.client import UnknownOutcomeError, result_of
-from producers.kafka.answers import Answer, Answers
+from producers.kafka.answers import Answer, Answers, _Waiter
 from producers.kafka.verified import MonitorSigned, UntrustedRecordError
 from producers.tools.admission import CLOCK_SLACK_MS, EVENT_AGE_MS_MAX, EVENT_AHEAD_MS_MAX, AdmittedCall, admit, recall
 from schemas import codec, limits, topics
@@ -243,7 +244,7 @@ class Listener(Answers):
 
     def judge(self, record: Record, resource: str) -> Answer:
         result, _, sender = self._trusted.verify(record, signing.RESULT_TAG, Result)
-        return self._answer(result, record, resource, sender)
+        return self._answer(result, record, _Waiter(resource, Future(), -1), sender)
 
 
 @dataclass

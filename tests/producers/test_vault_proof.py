@@ -15,10 +15,13 @@ from producers.client.vault import ContextVault, VaultEntry, VaultForgedError, V
 from producers.home.keys import KeyPair
 from producers.kafka.outcomes import MalformedReplyError
 from schemas import codec, limits
+from schemas.events.attributes import NONE
 from schemas.events.keys import KeyOffer
 from schemas.events.workflow import AttestationSet, ContextDeleted, ContextWritten
 from schemas.records import Body, Event, SessionOpened
 from tests.builders import Actor, keys_of
+from tests.processors.test_logins import CI
+from tests.processors.test_providers import trust
 from tests.producers.asking import Asking
 from tests.producers.forging import TwinRegistry
 from tests.workflow_world import Workflow, reply
@@ -91,6 +94,28 @@ def test_a_value_of_a_person_and_of_a_program_is_believed(staged: Scene) -> None
     assert staged.read(key="note").author == "bot"
     assert staged.read(scope="session").value == {"mine": [1, 2.5, None]}
     assert staged.read(key="absent") == VaultEntry(key="absent", value=None, version=0)
+
+
+def of_a_login(scene: Scene, told: Told, name: str = "workload:ci/build", **login: Any) -> Told:
+    """A bridge that is registered for all opens a session of a provider, and that session's key writes."""
+    keys = keys_of("login", name, *login)
+    fields = {"issuer": CI.issuer, "attributes": NONE, "login": login}
+    opening = scene.world.provided_session(name, scene.world.bridge, keys=keys, **fields)
+    written = scene.signed(ContextWritten(scope="team", key="limit", value="5"), Actor("session", name, keys))
+    return {**told, "value": 5, "author": name, "opened": scene.signed(opening, scene.world.bridge), "written": written}
+
+
+def test_a_value_of_a_login_is_believed() -> None:
+    """A workload's too; its opening proves the login instead of the possession."""
+    world = Workflow.opened("login")
+    world.publish_policy({"policy_id": "service:workload:ci/build", "resources": ["vault:**"]})
+    gate, keys = trust(world, CI), keys_of("build")
+    opening = world.provided_session("workload:ci/build", gate, keys=keys, issuer=CI.issuer, attributes=NONE)
+    assert world.send(opening, gate).says == ("accepted", "")
+    build = Actor("session", "workload:ci/build", keys)
+    assert world.put(build, "limit", 5, scope="team").says == ("accepted", "")
+
+    assert Scene(world, build).read() == VaultEntry(key="limit", value=5, version=1, author="workload:ci/build")
 
 
 def test_where_no_key_is_known_only_ones_own_is_believed(staged: Scene) -> None:
@@ -241,6 +266,10 @@ LIES: dict[str, tuple[str, Callable[[Scene, Told], Told]]] = {
         lambda s, t: in_anothers_header(s, t, principal_id="admin"),
     ),
     "no session in the header": ("or session", lambda s, t: in_anothers_header(s, t, session_id=None)),
+    "a login at another bridge": ("BAD_POSSESSION", lambda s, t: of_a_login(s, t, bridge=bytes(32))),
+    "a login with another token": ("BAD_POSSESSION", lambda s, t: of_a_login(s, t, token_sha256=bytes([1] * 32))),
+    "a login with half a nonce": ("LOGIN_PROOF", lambda s, t: of_a_login(s, t, nonce=bytes(8))),
+    "a login of a program": ("does not speak for", lambda s, t: of_a_login(s, t, "bot")),
     "after its session": ("was not open", after_its_session),
     "past its life": ("time is over", over),
     "a version that was never reached": ("chain", lambda _, told: {**told, "version": told["n"] + 1}),
@@ -326,74 +355,3 @@ def test_whatever_is_changed_in_a_reply_nothing_untrue_is_believed(
     except REFUSALS:
         return
     assert (told.value, told.author) == (honest.value, honest.author) or told.version == 0
-
-
-# ---- what was told before
-
-
-def test_an_older_value_is_not_told_after_a_newer_one() -> None:
-    """The older one was signed too: what was told since says that it is over."""
-    world = Workflow.opened("older")
-    world.put(world.bot, "limit", "old", scope="team")
-    scene = Scene(world, world.bot)
-    old: Told = scene.told()
-    world.put(world.bot, "limit", "new", scope="team")
-    lie: list[Told] = [{}]
-    vault = scene.vault(lambda told: {**told, **lie[0]})
-    assert vault.entry("limit", scope="team").value == "new"
-
-    lie[0] = {name: old[name] for name in ("value", "version", "written", "before")}
-    with pytest.raises(VaultRollbackError, match="VAULT_ROLLBACK"):
-        vault.entry("limit", scope="team")
-    lie[0] = {name: old[name] for name in ("value", "written", "before")}
-    with pytest.raises(VaultForgedError, match="chain"):
-        vault.entry("limit", scope="team")
-
-
-def test_a_version_that_was_told_is_not_told_otherwise_later(staged: Scene) -> None:
-    """A write that the log has refused is signed too: in the place of one that was read it is another past."""
-    lie: list[Told] = [{}]
-    vault = staged.vault(lambda told: {**told, **lie[0]})
-    assert vault.entry("limit", scope="team").value == 100
-    assert vault.entry("limit", scope="team").value == 100
-
-    refused = staged.signed(ContextWritten(scope="team", key="limit", value="5"), staged.carol)
-    lie[0] = {"value": 5, "written": refused}
-    with pytest.raises(VaultRollbackError, match="two links"):
-        vault.entry("limit", scope="team")
-
-
-def test_what_this_client_has_deleted_or_written_does_not_come_back() -> None:
-    """Its own change is known without any other answer."""
-    world = Workflow.opened("back")
-    lie: list[Told] = [{}]
-    vault = Scene(world, world.bot).vault(lambda told: {**told, **lie[0]})
-    vault.set("limit", 1, scope="team", ttl_ms=None, expected=None)
-    old: Told = Scene(world, world.bot).told()
-    vault.set("pad", 1, scope="team", ttl_ms=None, expected=None)
-    vault.delete("limit", scope="team", expected=None)
-    assert vault.entry("limit", scope="team").version == 0
-
-    lie[0] = {name: old[name] for name in ("value", "version", "author", "written", "opened", "before")}
-    with pytest.raises(VaultRollbackError):
-        vault.entry("limit", scope="team")
-    lie[0] = {}
-    vault.set("limit", 2, scope="team", ttl_ms=None, expected=0)
-    assert vault.entry("limit", scope="team").value == 2
-
-
-def test_a_page_holds_what_was_asked_for_in_order_and_nothing_older(staged: Scene) -> None:
-    """A list is the monitor's word, but it cannot contradict itself, nor what was told of a key."""
-    row = {"key": "limit", "version": 1}
-    lies = [
-        [{"key": "another", "version": 1}],
-        [{"key": "limit", "version": 0}],
-        [{"key": "limit", "version": 99}],
-        [row, row],
-        [{"key": 7, "version": 1}],
-        ["limit"],
-    ]
-    assert staged.vault().keys("li", scope="team") == [("limit", 1)]
-    for page in lies:
-        with pytest.raises(MalformedReplyError):
-            staged.vault(lambda told, page=page: {**told, "keys": page}).keys("li", scope="team")

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from producers.views_client import PAGE_BYTES_MAX, ViewsError, ViewsNotReadyError, check_address, fetch_sessions
+from producers.client.views_client import PAGE_BYTES_MAX, ViewsError, ViewsNotReadyError, check_address, fetch_sessions
 
 
 class Answering(BaseHTTPRequestHandler):

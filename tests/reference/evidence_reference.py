@@ -18,9 +18,10 @@ ENTRY = "macaw.v1.AuditEntry"
 DATA = ("entries.bin", "proofs.bin", "events.bin", "registry.bin")
 TEXTS = {digest(text): text for text in SCHEMAS.values()}
 ROOT_ACTS = {"AdminAdded", "AdminRemoved", "RootRotated"}
-REGISTRY_KINDS = ROOT_ACTS | {"TenantFounded", "KeyRotated", "PrincipalRegistered", "PrincipalRevoked"} | {
-    "EngineActivated", "IdentityProviderTrusted", "IdentityProviderDistrusted", "SessionOpened", "SessionClosed",
-    "SessionRevoked"}  # fmt: skip
+OF_SESSIONS = {"SessionOpened", "SessionRenewed", "SessionClosed", "SessionRevoked", "LoginEnded", "ToolsOffered"}
+REGISTRY_KINDS = ROOT_ACTS | OF_SESSIONS | {
+    "TenantFounded", "KeyRotated", "PrincipalRegistered", "PrincipalRevoked", "EngineActivated",
+    "IdentityProviderTrusted", "IdentityProviderDistrusted"}  # fmt: skip
 UNPROVEN = {"UNDECODABLE", "UNKNOWN_SCHEMA", "TRAILING_BYTES", "OVERSIZED", "MALFORMED_HEADER", "NOT_SUPPORTED",
             "MALFORMED_PROOF"}  # fmt: skip
 RECORD_MAX = 1_310_976
@@ -282,13 +283,14 @@ class Walk:
             left = registry.left.get(claim["kid"])
             if refused.args[0] != "UNKNOWN_KEY" or left is None:
                 return None, refused.args[0]
-        registry.sessions[claim["kid"]] = left
+        known = registry.offers if "offered_by" in left else registry.sessions
+        known[claim["kid"]] = left
         try:
             return registry.signer(claim), None
         except Refused as refused:
             return None, refused.args[0]
         finally:
-            del registry.sessions[claim["kid"]]
+            del known[claim["kid"]]
 
     def _need(self, one: Entry, claim: Json) -> None:
         """The schemas of an event are in the folder: its own, and that of an act inside."""
@@ -310,7 +312,7 @@ class Walk:
             raise Verdict("SPLICE", one.index)
         if not needed:
             return
-        if signed is None and index != one.index and says["kind"].startswith("Session"):
+        if signed is None and index != one.index and says["kind"] in OF_SESSIONS:
             return
         if index != one.index or signed is None:
             raise Verdict("PAYLOAD_MISSING", one.index)

@@ -11,20 +11,23 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
+from processors.calls.bodies import reference_to, written
 from processors.effects import output_place
 from processors.evidence.audit_log import log_leaf
 from processors.evidence.folder_format import AuditRecord, Manifest
 from processors.evidence.packing import pack
 from processors.intake.identify import Received, Ruling
-from processors.proof import signing
+from processors.proof import jcs, signing
 from processors.proof.signing import SigningKey
 from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.events.attributes import Attributes
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated
+from schemas.events.logins import LoginEnded, LoginRefused
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
+from schemas.events.tenancy import LimitsSet, TenantLimit
 from schemas.events.tools import ToolsOffered
 from schemas.events.workflow import (
     ApplicationEventLogged,
@@ -42,9 +45,11 @@ from schemas.events.workflow import (
 )
 from schemas.records import AuditEntry, Body, ClockTicked, SessionClosed, SessionRevoked
 from schemas.topics import AUDIT
+from tests.logins_world import MINUTE_MS, renewal_of
 from tests.world import HOUR_MS, Actor, Folded, World, keys_of
 
 Pair = tuple[AuditRecord, Received | None]
+ISSUER = "https://idp.example"
 
 
 @dataclass(slots=True)
@@ -191,13 +196,14 @@ def build_world(name: str = "evidence", **how: Any) -> World:
 def _say_workflow(world: World) -> None:
     """Let every kind of event about the state of workflows be said once."""
     session = world.open_session(world.register("agent", "clerk"))
-    digest = bytes(32)
+    digest, large = bytes(32), reference_to(bytes(16), b"a large value")
     context = {"scope": "session", "key": "k"}
     said: tuple[Body, ...] = (
         ContextWritten(**context, value="1"),
         ContextRead(**context),
         ContextListed(scope="session", prefix="", after="", limit=1),
         ContextDeleted(**context),
+        ContextWritten(scope="session", key="large", value=jcs.canonical(written(large)).decode(), bodies=(large,)),
         AttestationApproved(request=digest, key="k", parameters_sha256=digest, reason=""),
         AttestationDenied(request=digest, key="k", parameters_sha256=digest, reason=""),
         AttestationRevoked(record=digest, reason=""),
@@ -207,7 +213,7 @@ def _say_workflow(world: World) -> None:
         ApplicationEventLogged(
             event_type="t", source="", action="", target="", outcome="success", category="", signed=True, metadata="{}"
         ),
-        ToolsOffered(tools=(), key=world.offer(keys_of(world.name, "offer"), "session", session.principal_id)),
+        ToolsOffered(tools=(), key=world.offer(keys_of(world.name, "offer"), "offer", session.principal_id)),
         SessionClosed(reason="done"),
     )
     for body in said:
@@ -224,30 +230,47 @@ def _say_workflow(world: World) -> None:
 def _say_later_things(world: World, bridge: Actor) -> None:
     """Let the bodies be said that have no rule yet, and the acts of the roots."""
     trusted = IdentityProviderTrusted(
-        issuer="https://idp.example", kind="oidc", namespace="example", subjects="user", name_pattern="user:example/*",
+        issuer=ISSUER, kind="oidc", namespace="example", subjects="user", name_pattern="user:example/*",
         attributes=Attributes(company="Example", roles=("*",)), audiences=("macaw",), algorithms=("EdDSA",),
         private_hosts=(),
     )  # fmt: skip
     world.send(trusted, world.admin)
     gate = world.register("bridge", "gate", attributes=Attributes(issuers=(trusted.issuer,)))
-    opened = {"issuer": trusted.issuer, "token_sha256": bytes(32), "attributes": Attributes(roles=("analyst",))}
+    opened = {"issuer": trusted.issuer, "attributes": Attributes(roles=("analyst",)), "actors": ("user:example/bot",),
+              "login_ref": bytes(32), "subject_ref": bytes(32), "ttl_ms": 2 * MINUTE_MS}  # fmt: skip
     for number, name in enumerate(("user:example/bob", "user:bob")):
-        world.send(world.person_session(name, keys=keys_of(world.name, "provided", number), **opened), gate)
+        keys = keys_of(world.name, "provided", number)
+        world.send(world.provided_session(name, gate, keys=keys, methods=("hwk",), **opened), gate)
+    _say_logins(world, gate, Actor("session", "user:example/bob", keys_of(world.name, "provided", 0)))
     next_bridge = world.offer(keys_of(world.name, "next bridge"), "bridge", bridge.principal_id)
     said: tuple[Body, ...] = (
         trusted,
-        IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=False, reason="left"),
-        IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=False, reason="again"),
-        IdentityProviderDistrusted(issuer="https://idp.example", end_sessions=True, reason="stolen"),
+        IdentityProviderDistrusted(issuer=ISSUER, end_sessions=False, reason="left"),
+        IdentityProviderDistrusted(issuer=ISSUER, end_sessions=False, reason="again"),
+        IdentityProviderDistrusted(issuer=ISSUER, end_sessions=True, reason="stolen"),
         KeyRotated(kid=bridge.kid, key=next_bridge, reason="planned"),
         EngineActivated(engine=1, data=(), reason="new rules"),  # refused: it decides already
     )
     for body in said:
         world.send(body, world.admin)
+    world.send(LimitsSet(limits=(TenantLimit(name="sessions", value=20_000),)), world.admin)
     third = keys_of(world.name, "third admin")
     world.send(world.admin_addition(world.offer(third, "admin", "third"), world.roots[:2]), world.roots[0])
     world.send(world.admin_removal("third", world.roots[:2]), world.roots[0])
     world.send(world.root_rotation([keys_of(world.name, "next root")], world.roots[:2]), world.roots[0])
+
+
+def _say_logins(world: World, gate: Actor, bob: Actor) -> None:
+    """Let a session be renewed, call after its first end, and end with its login."""
+    world.advance(MINUTE_MS)
+    world.send(renewal_of(world, bob, gate), gate)
+    world.send(renewal_of(world, bob, gate, ttl_ms=0), gate)  # refused: SESSION_TTL
+    world.advance(MINUTE_MS)
+    world.call(bob, "tool:calc/run", {"a": 3})
+    world.send(LoginRefused(issuer=ISSUER, reason="TOKEN_EXPIRED", login=bytes(32), count=2), gate)
+    for login_ref in (bytes(32), None):  # the second is refused: LOGIN_FORM
+        world.send(LoginEnded(issuer=ISSUER, login_ref=login_ref, reason="logout"), gate)
+    world.call(bob, "tool:calc/run", {"a": 4})
 
 
 def _rule(world: World) -> None:

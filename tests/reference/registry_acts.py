@@ -32,6 +32,7 @@ class Acts(EngineRules, ProviderRules):
         self.keys: dict[bytes, Json] = {}
         self.providers: dict[str, Json] = {}
         self.sessions: dict[bytes, Json] = {}
+        self.offers: dict[bytes, Json] = {}  # by kid
         self.left: dict[bytes, Json] = {}
         self.principals: dict[str, Json] = {}
         self.resources: dict[str, str] = {}
@@ -47,14 +48,17 @@ class Acts(EngineRules, ProviderRules):
     def _AdminAdded(self, _: Json, body: Json) -> None:  # noqa: N802
         self._consented(body, self._roots())
         offer = self._act(raw(body["act"]), "AdminAddition")["admin"]
-        self._offered(offer, "admin", self.genesis)
-        self._enter("admin", offer["principal_id"], raw(offer["ed25519"]), self.genesis, offer["x25519"])
+        known = self.principals.get(offer["principal_id"], {}).get("role")
+        role = "organisation" if known == "organisation" else "admin"
+        self._offered(offer, role, self.genesis)
+        self._enter(role, offer["principal_id"], raw(offer["ed25519"]), self.genesis, offer["x25519"])
         self.epoch += 1
 
     def _AdminRemoved(self, _: Json, body: Json) -> None:  # noqa: N802
         self._consented(body, self._roots())
         act = self._act(raw(body["act"]), "AdminRemoval")
-        if self.principals.get(act["principal_id"], {}).get("role") != "admin" or len(act["reason"]) > 1024:
+        kept = self.principals.get(act["principal_id"], {}).get("role") not in {"admin", "organisation"}
+        if kept or len(act["reason"]) > 1024:
             raise Refused("UNKNOWN_PRINCIPAL")
         self._end(act["principal_id"], act["kid"])
         self.epoch += 1
@@ -91,7 +95,8 @@ class Acts(EngineRules, ProviderRules):
     def _KeyRotated(self, by: Json, body: Json) -> None:  # noqa: N802
         kid, offer = raw(body["kid"]), body["key"]
         row = self.keys.get(kid)
-        if kid == by["kid"] and row is not None:
+        itself = kid == by["kid"] and by["role"] == "organisation"
+        if kid == by["kid"] and row is not None and not itself:
             if (
                 raw(offer["ed25519"]) != row["ed25519"]
                 or offer["principal_id"] != row["principal"]
@@ -104,7 +109,8 @@ class Acts(EngineRules, ProviderRules):
             row["x25519"] = offer["x25519"]
             return
         over = row is None or row["revoked"] or (row["expires"] is not None and self.now >= row["expires"])
-        if by["role"] != "admin" or row is None or over or row["role"] in PROGRAMS | {"root", "admin"}:
+        above = row is None or row["role"] in PROGRAMS | {"root", "admin", "organisation"}
+        if row is None or over or not (itself or (by["role"] == "admin" and not above)):
             raise Refused("WRONG_PRINCIPAL")
         if (
             offer["principal_id"] != row["principal"]
@@ -156,7 +162,8 @@ class Acts(EngineRules, ProviderRules):
         for k in kids:
             self.keys[k]["revoked"] = True
         for session in self.sessions.values():
-            if session["by"] in kids and not session["revoked"]:
+            behind = {session["by"], session["renewed"] and session["renewed"][0]}
+            if behind & set(kids) and not session["revoked"]:
                 session |= {"ends": min(session["ends"], self.now), "revoked": True}
 
     def _offered(self, offer: Json, role: str, genesis: bytes) -> None:
@@ -166,7 +173,7 @@ class Acts(EngineRules, ProviderRules):
         offered(offer, role, genesis)
 
     def _free(self, ed25519: bytes) -> None:
-        if digest(ed25519) in self.keys or digest(ed25519) in self.sessions:
+        if any(digest(ed25519) in known for known in (self.keys, self.sessions, self.offers)):
             raise Refused("KEY_TAKEN")
 
     def _enter(self, role: str, name: str, ed25519: bytes, by: bytes, x25519: str = "") -> Json:

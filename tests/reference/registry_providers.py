@@ -1,4 +1,4 @@
-"""Identity providers in the second registry, from `docs/wire.md` section 15 alone."""
+"""Identity providers and logins in the second registry, from `docs/wire.md` sections 15 and 16 alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 import unicodedata
 from typing import Any
 
-from tests.reference.registry_parts import Json, Refused, printable
+from tests.reference.mapl.text import fold
+from tests.reference.registry_parts import Json, Refused, good_attributes, halves, printable, raw, signed
+from tests.reference.wire_reference import u
 
 KINDS = {"oidc", "keycloak", "okta", "azure", "google", "auth0"}
 ALGORITHMS = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
@@ -17,6 +19,11 @@ HOST = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]"
 
 def met(pattern: str, text: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
+
+
+def known_as(name: str) -> str:
+    """Section 10: the fold with runs of blanks made one, without `user:` before it."""
+    return " ".join(fold(name).split()).removeprefix("user:")
 
 
 def prefix_of(provider: Json) -> str:
@@ -30,6 +37,7 @@ class ProviderRules:
     providers: dict[str, Json]
     sessions: dict[bytes, Json]
     founding: Json | None
+    genesis: bytes
     now: int
 
     def may_name(self, issuer: str | None) -> bool:
@@ -86,8 +94,8 @@ class ProviderRules:
             raise Refused("PROVIDER_FORM")
 
     @staticmethod
-    def _plain(text: str, most: int) -> bool:
-        return 0 < len(text) <= most and printable(text) and text.count("*") <= 8
+    def _plain(text: str, most: int, stars: int | None = 8) -> bool:
+        return 0 < len(text) <= most and printable(text) and (stars is None or text.count("*") <= stars)
 
     def _listed(self, texts: list[str], most: int, name: str) -> bool:
         fits = len(texts) <= most and len(set(texts)) == len(texts) and all(self._plain(one, 256) for one in texts)
@@ -101,9 +109,50 @@ class ProviderRules:
     def provided(self, body: Json) -> None:
         """Check a session that a bridge opens for a principal of a provider. Raises Refused."""
         provider, name = self.providers[body["issuer"]], body["principal_id"]
-        digests = body["token_sha256"], body.get("login_ref") or "00" * 32
-        if any(one is None or len(one) != 64 for one in digests):
+        digests = (
+            body["token_sha256"] or "",
+            *(body[one] for one in ("login_ref", "subject_ref") if body[one] is not None),
+        )
+        if any(len(one) != 64 for one in digests):
             raise Refused("TOKEN_DIGEST")
+        self._named(provider, name)
+        good_attributes(body["attributes"])
+        for field, value in body["attributes"].items():
+            most = provider["attributes"][field]
+            patterns = [most] if isinstance(most, str) else most or []
+            given = [value] if isinstance(value, str) else value or []
+            if field == "user":
+                patterns = [name[5:].replace("*", "")] if name.startswith("user:") else []
+            if not all(any(one and met(one, text) for one in patterns) for text in given):
+                raise Refused("ATTRIBUTE_INVALID")
+        actors, methods = body["actors"], body["methods"]
+        if (
+            len(actors) > 8
+            or not all(self._anybodys(one, body["issuer"]) for one in actors)
+            or len(set(map(known_as, [name, *actors]))) <= len(actors)
+        ):
+            raise Refused("ACTOR_INVALID")
+        if (
+            len(methods) > 16
+            or len(set(methods)) < len(methods)
+            or not all(self._plain(one, 64, None) for one in methods)
+        ):
+            raise Refused("LOGIN_METHODS")
+
+    def _anybodys(self, name: str, issuer: str) -> bool:
+        for own, provider in self.providers.items():
+            if own != issuer and provider["subjects"] != "workload":
+                continue
+            try:
+                self._named(provider, name)
+            except Refused:
+                continue
+            if not provider["ended"]:
+                return True
+        return False
+
+    @staticmethod
+    def _named(provider: Json, name: str) -> None:
         start = prefix_of(provider)
         first, slash, _ = name[len(start) :].partition("/")
         clash = provider["namespace"] is None and slash and re.fullmatch(NAMESPACE, first)
@@ -112,13 +161,19 @@ class ProviderRules:
         )
         if not (name.startswith(start) and len(name) > len(start)) or clash or not plain or len(name) > 512:
             raise Refused("NAME_INVALID")
-        if not met(provider["name_pattern"], name) or provider["subjects"] != "user":
+        if not met(provider["name_pattern"], name):
             raise Refused("WRONG_PRINCIPAL")
-        for field, value in body["attributes"].items():
-            most = provider["attributes"][field]
-            patterns = [most] if isinstance(most, str) else most or []
-            given = [value] if isinstance(value, str) else value or []
-            if field == "user":
-                patterns = [name.removeprefix("user:").replace("*", "")]
-            if not all(any(one and met(one, text) for one in patterns) for text in given):
-                raise Refused("ATTRIBUTE_INVALID")
+
+    def logged_in(self, body: Json, bridge: bytes) -> None:
+        """Check the proof of a login at log time. Raises Refused."""
+        login = body["login"]
+        if login is None or len(login["nonce"]) != 32:
+            raise Refused("LOGIN_PROOF")
+        if not self.now < login["expires_at"] <= self.now + 120_000:
+            raise Refused("LOGIN_EXPIRED")
+        ed25519, x25519 = halves(body["key"])
+        message = b"".join(
+            (b"macaw/login/v1\n", self.genesis, bridge, raw(body["token_sha256"]), ed25519, x25519, raw(login["nonce"]))
+        )
+        if not signed(ed25519, message + u(login["expires_at"], 8), raw(body["key"]["possession"])):
+            raise Refused("BAD_POSSESSION")

@@ -11,6 +11,8 @@ import re
 
 from tests.reference.avro_reference import NotAvroError, read_datum
 from tests.reference.registry_acts import Acts
+from tests.reference.registry_logins import LoginRules
+from tests.reference.registry_offers import OfferRules
 from tests.reference.registry_parts import (
     ADMINS_ROLES,
     EVENT,
@@ -39,10 +41,13 @@ MAY_SIGN = {
     "KeyRotated": ROLES - {"root", "monitor"},
     "IdentityProviderTrusted": {"admin"}, "IdentityProviderDistrusted": {"admin"},
     "SessionOpened": PROGRAMS | {"bridge"}, "SessionClosed": {"session"}, "SessionRevoked": {"admin", "bridge"},
+    "SessionRenewed": {"bridge"}, "LoginEnded": {"bridge"}, "ToolsOffered": {"session"},
 }  # fmt: skip
 
+LATER: Json = {"login_ref": None, "subject_ref": None, "methods": [], "actors": [], "login": None}  # of SessionOpened
 
-class Registry(Acts):
+
+class Registry(OfferRules, LoginRules, Acts):
     """Section 7, at log time."""
 
     def expire(self, now: int) -> None:
@@ -51,6 +56,8 @@ class Registry(Acts):
         for ends, kid in due[:64]:
             if ends <= self.now:
                 self.left[kid] = self.sessions.pop(kid)
+                for key in [key for key, one in self.offers.items() if one["offered_by"] == kid.hex()]:
+                    self.left[key] = self.offers.pop(key)
 
     # --- steps 1 to 4 of section 3
 
@@ -130,7 +137,9 @@ class Registry(Acts):
             row = {**row, "role": "session", "session": row}
         else:
             row = self.keys.get(kid)
-            if row is None:
+            if row is None and kid in self.offers:
+                row = self.offers[kid]
+            elif row is None:
                 row = self._next_root(claim) if claim["kind"] == "RootRotated" else self._founder(claim)
             elif row["revoked"]:
                 raise Refused("REVOKED_KEY")
@@ -186,6 +195,12 @@ class Registry(Acts):
         for key in roots:
             good_point(key)
             self._enter("root", "root", key, self.genesis)
+        shared = body["organisation_key"]
+        if shared is not None:
+            good_point(raw(shared))
+            if digest(raw(shared)).hex() in body["next_root_digests"]:
+                raise Refused("BAD_ROOT_SIGNATURES")
+            self._enter("organisation", "organisation", raw(shared), self.genesis)
         for role in ("admin", "monitor"):
             self._offered(body[role], role, bytes(32))
             self._enter(
@@ -204,7 +219,8 @@ class Registry(Acts):
             self._by_enrolment(by, role, name)
         if (grant is not None) != (role == "enrolment"):
             raise Refused("NAME_INVALID")
-        if role == "bridge" and not (attributes["issuers"] and all(map(self.may_name, attributes["issuers"]))):
+        named = [one for one in attributes["issuers"] if one != "*"]
+        if role == "bridge" and not (attributes["issuers"] and all(map(self.may_name, named))):
             raise Refused("UNKNOWN_PROVIDER")
         self._offered(body["key"], role, self.genesis)
         row = self._enter(role, name, raw(body["key"]["ed25519"]), by["kid"], body["key"]["x25519"])
@@ -248,32 +264,39 @@ class Registry(Acts):
             raise Refused("WRONG_PRINCIPAL")
         if principal is None or principal["role"] == "root":
             raise Refused("UNKNOWN_PRINCIPAL")
+        if principal["role"] == "organisation" and by["role"] != "organisation":
+            raise Refused("WRONG_PRINCIPAL")
         self._end(body["principal_id"], body["kid"])
 
     def _SessionOpened(self, by: Json, body: Json) -> None:  # noqa: N802
-        name = body["principal_id"]
-        claims = body["attributes"], body["issuer"], body["token_sha256"], body.get("login_ref")
+        name, body = body["principal_id"], {**LATER, **body}
+        of_token = any(body[field] not in (None, []) for field in ("token_sha256", *LATER))
         if by["role"] == "bridge":
-            known = body["issuer"] in self.keys[by["kid"]]["attributes"]["issuers"] and self.may_name(body["issuer"])
-            if not known or claims[0] is None or not re.match("user:.", name):
+            named = self.keys[by["kid"]]["attributes"]["issuers"]
+            known = body["issuer"] in named or ("*" in named and body["issuer"] in self.providers)
+            if not (known and self.may_name(body["issuer"])) or body["attributes"] is None:
                 raise Refused("WRONG_ROLE")
             if body["issuer"] in self.providers:
                 self.provided(body)
-            elif claims[2:] != (None, None):
+            elif of_token or not re.match("user:.", name):
                 raise Refused("NOT_SUPPORTED")
             else:
                 good_name(name)
-        elif name != by["principal"] or claims != (None, None, None, None):
+        elif name != by["principal"] or of_token or (body["attributes"], body["issuer"]) != (None, None):
             raise Refused("WRONG_PRINCIPAL")
         if body["key"]["principal_id"] != name or not 0 < body["ttl_ms"] <= 86_400_000:
             raise Refused("SESSION_TTL")
-        offered(body["key"], "session", self.genesis)
+        if body["issuer"] in self.providers:
+            self.logged_in(body, by["kid"])
+        else:
+            offered(body["key"], "session", self.genesis)
         ed25519 = raw(body["key"]["ed25519"])
         self._free(ed25519)
         expires = self.keys[by["kid"]]["expires"]
         ends = self.now + body["ttl_ms"] if expires is None else min(self.now + body["ttl_ms"], expires)
         row = {"principal": name, "ed25519": ed25519, "ends": ends, "by": by["kid"], "revoked": False}
-        row["issuer"] = body["issuer"]
+        row |= {"issuer": body["issuer"], "x25519": raw(body["key"]["x25519"]), "body": body}
+        row |= {"opened": self.now, "refs": (body["login_ref"], body["subject_ref"]), "renewed": None}
         self.sessions[digest(ed25519)] = row
 
     def _SessionClosed(self, by: Json, _: Json) -> None:  # noqa: N802

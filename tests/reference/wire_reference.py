@@ -115,6 +115,15 @@ def possession(*, seed: str, genesis: str, role: str, principal_id: str, x25519:
     return {"message": message.hex(), "signature": key.sign(message).signature.hex()}
 
 
+def login(
+    *, seed: str, genesis: str, bridge: str, token_sha256: str, x25519: str, nonce: str, expires_at: int, renews: bool
+) -> Json:
+    key, tag = SigningKey(bytes.fromhex(seed)), b"macaw/renewal/v1\n" if renews else b"macaw/login/v1\n"
+    said = map(bytes.fromhex, (genesis, bridge, token_sha256, key.verify_key.encode().hex(), x25519, nonce))
+    message = tag + b"".join(said) + u(expires_at, 8)
+    return {"message": message.hex(), "signature": key.sign(message).signature.hex()}
+
+
 def root_act(*, seed: str, genesis: str, root_epoch: int, act: str) -> Json:
     message = b"macaw/root/v1\n" + bytes.fromhex(genesis) + u(root_epoch, 8) + bytes.fromhex(act)
     return {"message": message.hex(), "signature": SigningKey(bytes.fromhex(seed)).sign(message).signature.hex()}
@@ -142,6 +151,20 @@ def sealed(*, sender_secret: str, recipients: list[Json], content_key: str, nonc
     body = bytes.fromhex(payload)
     header += last + SecretBox(content).encrypt(body, last).ciphertext
     return {"header": header.hex(), "payload_sha256": digest(body).hex()}
+
+
+def body(*, salt: str, content: str) -> Json:
+    held, text = bytes.fromhex(salt), content.encode()
+    named = digest(b"macaw/body/v1\n", held, text)
+    payload = named + u(0, 4) + held + text
+    told = f'{{"$body":{{"digest":"{named.hex()}","size":{len(text)}}}}}'
+    return {"object": told, "chunks": 1, "payload": payload.hex()}
+
+
+def stream(*, event_leaf: str, salt: str, items: list[str]) -> Json:
+    head, held = bytes.fromhex(event_leaf), bytes.fromhex(salt)
+    payloads = [digest(head, u(at, 4), held, item.encode()) for at, item in enumerate(items)]
+    return {"digest": digest(b"macaw/stream/v1\n", *payloads).hex()}
 
 
 def audit_chain(*, genesis: str, schema_sha256: str, bodies: list[str]) -> Json:
@@ -176,7 +199,8 @@ def keyed_partition(*, key: str) -> Json:
 KINDS = {
     f.__name__: f
     for f in (
-        leaf, raw_digest, proofs, proof_check, genesis, possession, root_act, payload_salt, parameters_digest,
+        leaf, raw_digest, proofs, proof_check, genesis, possession, login, root_act, payload_salt, parameters_digest,
+        body, stream,
         document_digest, sealed, audit_chain, outputs_root, vault_link, uuid7, keyed_partition,
     )
 }  # fmt: skip

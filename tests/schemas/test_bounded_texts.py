@@ -13,11 +13,16 @@ from typing import Any
 import pytest
 
 from processors.calls.attestations import record_id
+from processors.calls.bodies import reference_to, written
 from processors.intake import unsupported
+from processors.proof import jcs
 from schemas import records
 from schemas.events.attributes import Attributes
 from schemas.events.keys import KeyRotated
+from schemas.events.logins import LoginEnded, LoginRefused
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
+from schemas.events.tenancy import LimitsSet, TenantLimit
+from schemas.events.tools import ToolsOffered
 from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationRevoked,
@@ -38,10 +43,12 @@ from schemas.records import (
     Prompt,
     ResultReported,
     SessionClosed,
+    SessionOpened,
     SessionRevoked,
 )
 from tests.builders import Actor, Folded, grant, keys_of
 from tests.engines import activation
+from tests.logins_world import renewal_of
 from tests.workflow_world import ANYTHING, CHECK, MAIL, Workflow, attests, declared
 
 AVRO = Path(records.__file__).parent / "avro"
@@ -138,8 +145,8 @@ def provider(name: str, **more: Any) -> IdentityProviderTrusted:
 class Examples:
     """A world, and of each body one that is accepted in it, with its signer."""
 
-    def __init__(self, name: str) -> None:
-        self.world = world = Workflow.opened(name)
+    def __init__(self, name: str, **how: Any) -> None:
+        self.world = world = Workflow.opened(name, **how)
         world.require("boss", approval_criteria="role:manager", timeout=600)
         self.carol = world.person("carol", "manager")
         self.kyc = world.register("attester", "kyc", attributes=Attributes(attests=("**",), subjects=("**",)))
@@ -151,6 +158,27 @@ class Examples:
         world.attest(self.kyc, world.bot, "kyc_ok")
         self.said = record_id(world.bot.kid, "kyc_ok", "attester:kyc")
         world.send(provider("a"), world.admin)
+        self.gate = world.register("bridge", "gate", attributes=Attributes(issuers=("*",)))
+        self.dave = Actor("session", "user:a/dave", keys_of("dave of a"))
+        most = {"roles": ("r",), "groups": ("g",)}
+        came = {"issuer": "https://a.example", "attributes": Attributes(**most), "actors": ("user:a/bot",)}
+        came["subject_ref"] = bytes(32)
+        world.send(world.provided_session("user:a/dave", self.gate, keys=self.dave.keys, **came), self.gate)
+
+        seller = world.register("service", "seller", attributes=Attributes(offers=("tool:seller/*",)))
+        self.app = world.open_session(seller)
+
+    def _offer(self) -> ToolsOffered:
+        key = self.world.offer(keys_of("an offer"), "offer", "seller")
+        return ToolsOffered(
+            tools=(
+                dataclasses.replace(
+                    declared("tool:seller/run", prompts=("p",)), body_paths=("b",), opaque_paths=("b",)
+                ),
+            ),
+            key=key,
+            label="l",
+        )
 
     def of(self, body: str) -> tuple[Any, Actor]:
         """Return a body of one kind, and who says it."""
@@ -158,7 +186,9 @@ class Examples:
         prompt = Prompt(path="prompt", parent=None, policy="{}")
         decision = self.open.decision_leaf
         known = world.tables.policies.rows[b"agent:bot"].digest
-        tool = declared("tool:new/run", attests=("a",), prompts=("p",))
+        tool = declared("tool:new/run", attests=("a",), prompts=("p",), body_paths=("b",), opaque_paths=("b",))
+        reference = reference_to(bytes(16), b"x")
+        mark = written(reference)
         noted = ApplicationEventLogged(
             event_type="e", source="s", action="a", target="t", outcome="success", category="c", signed=True,
             metadata="{}",
@@ -168,29 +198,26 @@ class Examples:
         registered = world.registration("tool", "new", tools=(tool,), attributes=each)
         enrolled = world.registration("enrolment", "new", attributes=each, enrolment=grant(attributes=each))
         person = world.person_session("user:dave", keys=keys_of("dave"), attributes=each)
-        offer = world.offer(keys_of("another admin"), "admin", "second")
         found: dict[str, tuple[Any, Actor]] = {
-            "AdminAdded": (world.admin_addition(offer, world.roots), world.roots[0]),
-            "AdminRemoved": (world.admin_removal("admin", world.roots), world.roots[0]),
-            "RootRotated": (world.root_rotation([keys_of("another root")], world.roots), world.roots[0]),
-            "KeyRotated": (
-                KeyRotated(kid=self.kyc.kid, key=world.offer(keys_of("k"), "attester", "kyc"), reason="r"),
-                world.admin,
-            ),
+            **self._of_the_roots(),
             "PrincipalRegistered": (registered, world.admin),
             "PrincipalRegistered.enrolment": (enrolled, world.admin),
             "PrincipalRevoked": (PrincipalRevoked(principal_id="kyc", kid=self.kyc.kid, reason="r"), world.admin),
             "PolicyPublished": (world.publication({"policy_id": "agent:bot", **ANYTHING}), world.admin),
             "PolicyWithdrawn": (PolicyWithdrawn(policy_id="agent:bot", previous=known), world.admin),
             "SessionOpened": (person, world.bridge),
+            "SessionOpened.login": (self._login(), self.gate),
             "InvocationRequested": (
-                InvocationRequested(resource=MAIL, parameters='{"prompt":"x"}', intents=("{}",), prompts=(prompt,)),
+                InvocationRequested(
+                    resource=MAIL,
+                    parameters=json.dumps({"prompt": "x", "body": mark}),
+                    intents=("{}",),
+                    prompts=(prompt,),
+                    bodies=(reference,),
+                ),
                 world.bot,
             ),
-            "ResultReported": (
-                ResultReported(decision=decision, outcome="ok", body="{}", attestations=(attests("checked"),)),
-                world.desk,
-            ),
+            **self._reports(decision),
             "ClockTicked": (ClockTicked(deadline=0), world.monitor),
             "SessionClosed": (SessionClosed(reason="r"), world.bot),
             "SessionRevoked": (SessionRevoked(session=world.bot.kid, reason="r"), world.admin),
@@ -198,10 +225,7 @@ class Examples:
             "AttestationApproved": (world.approval(self.asked, "boss", reason="r"), self.carol),
             "AttestationDenied": (world.denial(self.asked, "boss", reason="r"), self.carol),
             "AttestationRevoked": (AttestationRevoked(record=self.said, reason="r"), world.admin),
-            "ContextWritten": (ContextWritten(scope="team", key="n", value="1"), world.bot),
-            "ContextRead": (ContextRead(scope="team", key="n"), world.bot),
-            "ContextDeleted": (ContextDeleted(scope="session", key="k"), world.bot),
-            "ContextListed": (ContextListed(scope="team", prefix="a", after="", limit=9), world.bot),
+            **self._of_the_vault(),
             "DelegationGranted": (
                 DelegationGranted(
                     delegate="desk", scope='{"resources":["**"]}', expires_at=world.now + 1000, purpose="p"
@@ -210,15 +234,77 @@ class Examples:
             ),
             "DelegationRevoked": (DelegationRevoked(delegation=self.given, reason="r"), world.bot),
             "ApplicationEventLogged": (noted, world.bot),
+            "StateQueried": (StateQueried(what="attestations", argument="null"), world.bot),
+            **{type(one).__name__: (one, self.gate) for one in self._of_logins()},
+            **self._of_tenants(),
+        }
+        return found[body]
+
+    def _of_tenants(self) -> dict[str, tuple[Any, Actor]]:
+        world = self.world
+        return {
             "EngineActivated": (activation(reason="r"), world.admin),
             "IdentityProviderTrusted": (provider("b", private_hosts=("h",)), world.admin),
             "IdentityProviderDistrusted": (
                 IdentityProviderDistrusted(issuer="https://a.example", end_sessions=True, reason="r"),
                 world.admin,
             ),
-            "StateQueried": (StateQueried(what="attestations", argument="null"), world.bot),
+            "ToolsOffered": (self._offer(), self.app),
+            "LimitsSet": (LimitsSet(limits=(TenantLimit(name="keys", value=5_000),)), world.admin),
         }
-        return found[body]
+
+    def _of_the_roots(self) -> dict[str, tuple[Any, Actor]]:
+        world = self.world
+        offer = world.offer(keys_of("another admin"), "admin", "second")
+        return {
+            "AdminAdded": (world.admin_addition(offer, world.roots), world.roots[0]),
+            "AdminRemoved": (world.admin_removal("admin", world.roots), world.roots[0]),
+            "RootRotated": (world.root_rotation([keys_of("another root")], world.roots), world.roots[0]),
+            "KeyRotated": (
+                KeyRotated(kid=self.kyc.kid, key=world.offer(keys_of("k"), "attester", "kyc"), reason="r"),
+                world.admin,
+            ),
+        }
+
+    def _of_the_vault(self) -> dict[str, tuple[Any, Actor]]:
+        reference = reference_to(bytes(16), b"x")
+        named = jcs.canonical(written(reference)).decode()
+        found = {
+            "ContextWritten": ContextWritten(scope="team", key="n", value="1"),
+            "ContextWritten.bodies": ContextWritten(scope="session", key="n", value=named, bodies=(reference,)),
+            "ContextRead": ContextRead(scope="team", key="n"),
+            "ContextDeleted": ContextDeleted(scope="session", key="k"),
+            "ContextListed": ContextListed(scope="team", prefix="a", after="", limit=9),
+        }
+        return {name: (one, self.world.bot) for name, one in found.items()}
+
+    def _reports(self, decision: bytes) -> dict[str, tuple[Any, Actor]]:
+        reference, told = reference_to(bytes(16), b"x"), (attests("checked"),)
+        named = jcs.canonical(written(reference)).decode()
+        each: dict[str, dict[str, Any]] = {
+            "ResultReported": {"body": "{}", "attestations": told},
+            "ResultReported.bodies": {"body": named, "bodies": (reference,)},
+            "ResultReported.stream": {"body": "null", "stream": reference},
+        }
+        plain: dict[str, Any] = {"decision": decision, "outcome": "ok", "attestations": ()}
+        return {name: (ResultReported(**{**plain, **more}), self.world.desk) for name, more in each.items()}
+
+    def _login(self) -> SessionOpened:
+        of_login: dict[str, Any] = {
+            "actors": ("user:a/bot",),
+            "methods": ("m",),
+            "attributes": Attributes(roles=("r",)),
+        }
+        of_login |= {"issuer": provider("a").issuer, "login_ref": bytes(32), "subject_ref": bytes(32)}
+        return self.world.provided_session("user:a/dave", self.gate, keys=keys_of("dave"), **of_login)
+
+    def _of_logins(self) -> tuple[Any, ...]:
+        digest, issuer = bytes(32), "https://a.example"
+        return (
+            renewal_of(self.world, self.dave, self.gate),
+            LoginRefused(issuer=issuer, reason="R", login=digest, count=1),
+            LoginEnded(issuer=issuer, login_ref=digest, subject_ref=digest, reason="r"),
+        )
 
     def send(self, body: Any, by: Actor) -> Folded:
         """Let it be said."""
@@ -227,19 +313,33 @@ class Examples:
 
 
 def example_of(field: Field) -> str:
-    """Return which example has the field: an enrolment key declares no tools."""
-    return "PrincipalRegistered.enrolment" if field.name.startswith("PrincipalRegistered.enrolment") else field.body
+    """Return which example has the field: an enrolment key declares no tools, and a file of persons has no logins."""
+    if field.name.startswith("PrincipalRegistered.enrolment"):
+        return "PrincipalRegistered.enrolment"
+    if field.body == "ResultReported" and field.path.startswith(("bodies", "stream")):
+        return f"ResultReported.{field.path[:6]}"
+    if field.body == "ContextWritten" and field.path.startswith("bodies"):
+        return "ContextWritten.bodies"
+    of_login = field.body == "SessionOpened" and field.path.partition(".")[0].removesuffix("[]") in OF_LOGINS
+    return "SessionOpened.login" if of_login else field.body
+
+
+OF_LOGINS = {"issuer", "token_sha256", "login_ref", "subject_ref", "methods", "actors", "login"}
 
 
 # The founding event is its founder's, once, and its digest is pinned. A ruling is taken where a worker has followed it
 # only, and its one text is bounded in `test_rulings.py`.
 # A body without a rule is refused (`test_unsupported.py`).
 # Attributes that a provider may not say, whatever their length, are refused in `test_providers.py`.
-NEVER_SAID = {f"IdentityProviderTrusted.attributes.{name}" for name in ("user", "issuers", "attests", "subjects")}
+NEVER_SAID = {
+    f"{body}.attributes.{name}"
+    for body in ("IdentityProviderTrusted", "SessionRenewed")
+    for name in ("user", "issuers", "attests", "subjects")
+} | {"ToolsOffered.tools[].attests"}  # refused, however short: `test_offers.py`
 ELSEWHERE = {"TenantFounded", "RecordsSkipped", "TimeAccepted", *(cls.__name__ for cls in unsupported.BODIES)}
 
 
-@pytest.mark.parametrize("body", [body for body in BODIES if body not in ELSEWHERE])
+@pytest.mark.parametrize("body", [*(body for body in BODIES if body not in ELSEWHERE), "SessionOpened.login"])
 def test_each_example_is_taken_as_it_stands(body):
     """Else what is shown below would be shown of nothing."""
     examples = Examples(body)

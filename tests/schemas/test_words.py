@@ -46,12 +46,12 @@ def test_the_wire_keeps_its_words() -> None:
         "open ended active revoked consumed expired pending approved denied timeout cancelled set deleted"
     )
     assert " ".join(Role) == (
-        "root admin monitor enrolment bridge approver attester agent service tool session user"
+        "root organisation admin monitor enrolment bridge approver attester agent service tool session offer user"
     )  # fmt: skip
     assert " ".join(words.ProviderSubjects) == "user workload"
     assert " ".join(words.AttestationKind) == "record request grant"
     assert " ".join(words.RegistryKind) == "tenant key tools revoked roots sealing engine provider"
-    assert " ".join(words.SessionKind) == "session ended"
+    assert " ".join(words.SessionKind) == "session renewed ended"
     assert {str(outcome) for outcome in RANK} == {"denied", "pending", "allowed"}
 
 

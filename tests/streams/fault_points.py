@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 import streams.worker.loop
 import streams.worker.restart_reading
 from schemas.topics import INTAKE
+from tests.stopping import stop_here
 
 FLUSH_SECONDS = 10
 HELD_SECONDS_MAX = 30.0
@@ -115,7 +116,10 @@ class Trap:
     def strike(self) -> None:
         assert self.fault is not None
         say(f"{SPRUNG} {self.fault.point}")
-        os.kill(os.getpid(), signal.SIGKILL if self.fault.action is Action.KILL else signal.SIGSTOP)
+        if self.fault.action is Action.KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            stop_here()
 
 
 def say(line: str) -> None:

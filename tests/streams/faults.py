@@ -308,11 +308,16 @@ def _paused_alone(stage: Stage, limited: Worker, large: Tenant) -> None:
 
 
 def set_topic_bytes(stage: Stage, topic: str, count: int) -> None:
-    """Set the largest message that a topic takes."""
+    """Set the largest message that a topic takes, and wait until the broker says so: it follows its controller."""
     entry = ConfigEntry("max.message.bytes", str(count), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     with AdminClient({"bootstrap.servers": stage.world.broker.bootstrap, "log_level": 0}) as admin:
         admin.incremental_alter_configs([resource])[resource].result(20)
+        plain = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        stage.await_that(
+            lambda: admin.describe_configs([plain])[plain].result(20)["max.message.bytes"].value == str(count),
+            "the topic's limit",
+        )
 
 
 ROUNDS: Mapping[str, Round] = {

@@ -1,4 +1,4 @@
-"""Every HTTP front of the project behind a real server, and a third one that stands for fronts that come."""
+"""Every HTTP front of the project behind a real server, and one that stands for fronts that come."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from starlette.responses import JSONResponse, Response
 
 from streams.address import LOOPBACK, address_of
 from streams.authzen.api import EVALUATION, DecisionAPI
+from streams.bridge.logout_api import FORM, LogoutAPI
 from streams.http import Endpoint, Front, server_of
 from streams.views.api import QueryAPI
 from tests.decide import asking
+from tests.identity_tokens.minting import NOW_MS, logout_token
+from tests.streams.bridge.logouts import PATH, Heard
 from tests.streams.views_shown import TOKEN as VIEWS_TOKEN
 from tests.streams.views_shown import Shown
 
 PATIENCE = 60.0
 HELLO_TOKEN = "h" * 43
 ANSWER_BUFFER_BYTES = 4096  # of the kernel: an answer that is not read is soon noticed
-NAMES = ("views", "authzen", "hello")
+NAMES = ("views", "authzen", "logout", "hello")
 
 
 async def hello(request: Request) -> Response:
@@ -55,6 +58,8 @@ class Asked:
     method: str
     path: str
     body: bytes = b""
+    media: str = "application/json"
+    is_public: bool = False
 
     def connect(self, *sent: bytes) -> socket.socket:
         connection = socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE)
@@ -78,7 +83,7 @@ class Asked:
             "host": f"Host: {LOOPBACK}:{self.port}",
             "authorization": f"Authorization: Bearer {self.token}",
             "connection": "Connection: close",
-            **({"type": "Content-Type: application/json"} if sent else {}),
+            **({"type": f"Content-Type: {self.media}"} if sent else {}),
             **({"length": f"Content-Length: {len(sent)}"} if sent and length else {}),
         }
         kept = [text for name, text in headers.items() if name not in without.split()]
@@ -141,4 +146,10 @@ def _front(name: str, base: Path, port: int) -> tuple[Front, Asked]:
         decisions = DecisionAPI(endpoint.folder, endpoint.kept, address_of(LOOPBACK, port, None))
         body = json.dumps(asking.QUESTION).encode()
         return decisions.front(), Asked(name, port, asking.TOKEN, "POST", EVALUATION, body)
+    if name == "logout":
+        heard = Heard()
+        logouts = LogoutAPI(heard.voices, heard, address_of(LOOPBACK, port, None), lambda: NOW_MS)
+        text = logout_token()
+        asked = Asked(name, port, text, "POST", PATH, f"logout_token={text}".encode(), FORM, is_public=True)
+        return logouts.front(), asked
     return HELLO, Asked(name, port, HELLO_TOKEN, "GET", "/v1/hello")

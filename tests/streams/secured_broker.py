@@ -63,10 +63,10 @@ class SecuredBroker(KafkaBroker):
     def admin(self, user: str) -> AdminClient:
         return AdminClient({**self.security(user), "bootstrap.servers": self.secured, "log_level": 2})
 
-    def _run(self, main_class: str, *arguments: str) -> list[str]:
+    def _run(self, main_class: str, *arguments: str, both_compilers: bool = False) -> list[str]:
         scram = f"SCRAM-SHA-256=[name={SUPER},password={self._passwords[SUPER]}]"
         first = ("--add-scram", scram) if arguments[:1] == ("format",) else ()
-        return super()._run(main_class, *arguments, *first)
+        return super()._run(main_class, *arguments, *first, both_compilers=both_compilers)
 
     def _settings(self, port: int) -> dict[str, str]:
         self._secured = self._secured or find_free_port()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from schemas import topics
-from schemas.topics import BODIES, OPERATOR_ROLES, TENANT_TOPICS
+from schemas.topics import BODIES, INTAKE, LOGIN_ANSWERS, LOGINS, OPERATOR_ROLES, TENANT_TOPICS
 from streams.cluster.access import (
     FILE_BYTES_MAX,
     NOBODY,
@@ -52,24 +52,26 @@ ACCESS = parsed(DOCUMENT)
 
 
 def test_only_a_monitor_writes_what_a_monitor_says() -> None:
-    """Of a tenant's topics everybody else may at most write to intake, and sealed bodies."""
+    """Of a tenant's topics everybody else may at most write to intake, and what is sealed: bodies, logins, answers."""
     written = {(r.role, r.pattern.name) for r in rules("acme", ["bank"]) if r.operation == "WRITE"}
 
-    assert {name for role, name in written if role not in OPERATOR_ROLES} == {"macaw.acme.intake", "macaw.acme.bodies"}
+    others = (INTAKE, BODIES, LOGINS, LOGIN_ANSWERS)
+    assert {name for role, name in written if role not in OPERATOR_ROLES} == {t.of("acme") for t in others}
+    assert {role for role, name in written if name == LOGIN_ANSWERS.of("acme")} == {"bridge"}
     tenants = {name for role, name in written if role == "monitor" and name.startswith("macaw.acme.")}
-    assert tenants == {t.of("acme") for t in TENANT_TOPICS if t is not BODIES}
+    assert tenants == {t.of("acme") for t in TENANT_TOPICS if t not in (BODIES, LOGINS, LOGIN_ANSWERS)}
 
 
 READS = {
-    "agent": {"results", "audit", "registry", "bodies"},
-    "tool:bank": {"decisions", "results", "audit", "registry", "sessions", "bodies"},
-    "approver": {"results", "audit", "registry"},
-    "admin": {"results", "audit", "registry", "sessions", "dead-letters"},
-    "bridge": {"registry"},
+    "agent": {"results", "audit", "registry", "bodies", "login-answers"},
+    "tool:bank": {"decisions", "results", "audit", "registry", "sessions", "bodies", "login-answers"},
+    "approver": {"results", "audit", "registry", "login-answers"},
+    "admin": {"results", "audit", "registry", "sessions", "dead-letters", "login-answers"},
+    "bridge": {"registry", "results", "logins"},
     "signer": {"audit", "registry"},
     "exporter": {"intake", "decisions", "results", "audit", "registry", "sessions", "dead-letters"},
     "monitor": {"intake", "audit", "registry", "state"},
-    "views": set(),
+    "views": {"decisions"},
     "operator": set(),
 }
 
@@ -129,7 +131,7 @@ def test_grants_are_the_rules_of_who_has_a_role() -> None:
     decisions = {g.principal: g.operation for g in wanted if g.pattern.name == "macaw.acme.decisions"}
     intake = {(g.principal, g.operation) for g in wanted if g.pattern.name == "macaw.acme.intake"}
 
-    assert decisions == {"User:monitor": "WRITE", "User:bank": "READ"}
+    assert decisions == {"User:monitor": "WRITE", "User:bank": "READ", "User:views": "READ"}
     assert {p for p, operation in intake if operation == "WRITE"} == {
         *("User:monitor", "User:shopper", "User:buyer", "User:bank", "User:olga"),
     }

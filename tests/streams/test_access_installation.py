@@ -51,6 +51,7 @@ def test_a_whole_installation_works_and_nobody_has_more_than_its_role(
             pay(agent, own)
         sessions = json.loads(views_home_of(agent, views).run("sessions", "--json"))
         assert [s["principal_id"] for s in sessions] == ["shopper"] * len(sessions) != []
+        assert sum(s["calls"] for s in sessions) > 0  # the views read decisions, by their own rule
         admin.run("audit", "export", str(world.base / "evidence"))
         admin.run("audit", "verify", str(world.base / "evidence"), "--allow-unwitnessed")
         assert "every byte the same" in admin.run("replay")

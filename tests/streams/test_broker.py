@@ -1,6 +1,7 @@
 """Brokers are started, used, stopped, and never left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,9 @@ from streams.local.choose import (
     UncleanStopError,
     choose_broker,
 )
+from streams.local.class_archive import ClassArchive
 from streams.local.jars import NO_MAVEN, choose_cache, fetch_jars, find_java, why_no_kafka
+from streams.local.probe import find_free_port
 
 needs_java = pytest.mark.skipif(
     why_no_kafka(choose_cache(os.environ)) is not None, reason="needs Java 17 and either Maven or the jars"
@@ -344,6 +347,35 @@ def test_the_shared_broker_answers(broker: BrokerInfo, unique: str) -> None:
 def test_a_marked_test_gets_a_real_broker(broker: BrokerInfo) -> None:
     """It is skipped otherwise."""
     assert broker.is_real
+
+
+@needs_java
+def test_classes_are_kept_for_the_next_start_and_made_anew_if_they_are_spoilt(tmp_path: Path) -> None:
+    """Java itself would end over a file that is cut off."""
+    cache, real = tmp_path / "cache", choose_cache(os.environ)
+    cache.mkdir()
+    fetch_jars(real)
+    (cache / "libs").symlink_to(real / "libs")
+    (cache / "complete").write_bytes((real / "complete").read_bytes())
+    java = shutil.which("java")
+    if java is None or not (Path(java).resolve().parents[1] / "lib" / "server" / "classes.jsa").exists():
+        pytest.skip("this Java was built without the archive of its own classes, to which these are added")
+    kept = ClassArchive.of(cache, java)
+
+    broker = KafkaBroker(tmp_path, cache=cache)
+    broker._check()
+    command = broker._command(find_free_port())  # formats a storage, and Java keeps its classes
+    assert f"-XX:SharedArchiveFile={kept.path}" in command
+    made = {one.name for one in cache.iterdir() if one.name.startswith("classes")}
+    assert made == {kept.path.name, kept.path.with_suffix(".sha256").name}
+    uses = [java, "-Xshare:on", *command[1:-2], "kafka.tools.StorageTool", "random-uuid"]  # it fails without them
+    subprocess.run(uses, cwd=tmp_path, capture_output=True, check=True)
+
+    data = kept.path.read_bytes()
+    kept.path.chmod(0o600)
+    kept.path.write_bytes(data[: len(data) // 2])
+    assert kept.options() == []
+    assert kept.making_options() != []
 
 
 @needs_java

@@ -15,9 +15,9 @@ from processors.identity.claims.built_in import BUILT_IN
 from processors.identity.claims.errors import MappingCode
 from processors.identity.claims.mapping import Mapped, map_unverified
 from processors.identity.claims.model import ClaimsMapping
+from producers.home.strict_yaml import StrictYAMLError
 from streams.identity_files.claims_file import parse_claims
 from streams.identity_files.lined import LinedError
-from streams.identity_files.strict_yaml import StrictYAMLError
 
 # The simple form, with the blocks of the original as they stand there.
 SIMPLE = """\

@@ -48,9 +48,11 @@ class Held:
 
 
 def hold(loop: Loop, then: Callable[[], None] = lambda: None) -> Held:
-    """Hold the next commit of the loop's first lane."""
-    held = Held(loop._lanes[0].producer, then)
-    loop._lanes[0].producer = held  # type: ignore[assignment]
+    """Hold the next commit of the lane whose turn is next."""
+    lane = loop._lanes.free()
+    assert lane is not None
+    held = Held(lane.producer, then)
+    lane.producer = held  # type: ignore[assignment]
     held.armed = True
     return held
 
@@ -126,6 +128,35 @@ def test_a_tenant_is_served_while_another_waits_for_its_commit(world: World) -> 
     loop.close()
     check_log(world, slow)
     check_log(world, quick)
+
+
+def test_lanes_are_taken_in_turn(world: World) -> None:
+    """So the markers of a commit are there before its producer begins anew; one that is held is passed over."""
+    tenant = world.found()
+    loop = world.loop()
+    fold_all(loop, tenant)
+    lanes = list(loop._lanes)
+
+    def next_ones(count: int) -> list[int]:
+        taken = []
+        for _ in range(count):
+            lane = loop._lanes.free()
+            assert lane is not None
+            before = lane.committed_at
+            tenant.call(1)
+            fold_all(loop, tenant)
+            assert lane.committed_at > before
+            taken.append(lanes.index(lane))
+        return taken
+
+    turns = next_ones(3 * len(lanes))
+    assert sorted(turns[: len(lanes)]) == [0, 1, 2, 3]
+    assert turns == turns[: len(lanes)] * 3
+
+    lanes[turns[0]].renew()
+    assert next_ones(1) == [turns[1]]
+    loop.close()
+    check_log(world, tenant)
 
 
 class Watched(Loop):

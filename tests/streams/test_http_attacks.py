@@ -188,8 +188,12 @@ ATTACKS: dict[str, tuple[Attack, int, str]] = {
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_is_refused_by_every_front_alike(front: Asked, attack: str) -> None:
     request, status, code = ATTACKS[attack]
+    answer = front.ask(request(front))
 
-    assert_refused(front.ask(request(front)), status, code, front)
+    if front.is_public and code == "TOKEN_REFUSED":
+        assert answer.status == 200  # it has no token, and does not look at one that is sent
+        return
+    assert_refused(answer, status, code, front)
 
 
 def test_a_smuggled_request_is_not_answered(front: Asked) -> None:
@@ -220,6 +224,8 @@ def test_http_1_0_passes_the_same_door(front: Asked) -> None:
     answer = front.ask(front.request(version="1.0", without="connection") * 2)
 
     assert (answer.status, answer.count) == (200, 1)
+    if front.is_public:
+        return
     refused = front.ask(front.request(version="1.0", without="authorization"))
     assert_refused(refused, 401, "TOKEN_REFUSED", front)
 
@@ -239,7 +245,7 @@ def test_an_oversized_head_is_refused(front: Asked, size: int) -> None:
 def test_a_stranger_sends_no_body(front: Asked, without: str) -> None:
     """Without the token a body is not read, and nobody is asked to send it."""
     head = front.request("Content-Length: 100", "Expect: 100-continue", without=without, body=b"", length=False)
-    if not without and front.name == "authzen":
+    if front.is_public or (not without and front.name == "authzen"):
         return  # its callers send one
     with front.connect(head) as connection:
         status = int(connection.recv(4096).split()[1])
@@ -256,12 +262,12 @@ def test_a_slow_head_is_let_go(front: Asked, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_slow_body_is_let_go(front: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "BODY_SECONDS", 0.2)
     request = front.request(
-        "Content-Type: application/json", "Content-Length: 10", body=b"{", without="type", length=False
+        f"Content-Type: {front.media}", "Content-Length: 10", body=b"{", without="type", length=False
     )
 
     answer = front.ask(request)
 
-    status, code = (408, "BODY_TOO_SLOW") if front.name == "authzen" else (413, "BODY_TOO_LARGE")
+    status, code = (408, "BODY_TOO_SLOW") if front.body else (413, "BODY_TOO_LARGE")
     assert_refused(answer, status, code, front)
 
 
@@ -270,7 +276,7 @@ def test_endless_chunks_are_not_read_on(front: Asked, monkeypatch: pytest.Monkey
     monkeypatch.setattr(door, "BODY_SECONDS", 10 * PATIENCE)
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     head = front.request(
-        "Content-Type: application/json", "Transfer-Encoding: chunked", body=b"", without="type", length=False
+        f"Content-Type: {front.media}", "Transfer-Encoding: chunked", body=b"", without="type", length=False
     )
     with front.connect(head) as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
         send_on(connection, chunk)
@@ -278,7 +284,7 @@ def test_endless_chunks_are_not_read_on(front: Asked, monkeypatch: pytest.Monkey
 
 def test_a_broken_chunk_is_no_failure_of_the_server(front: Asked, caplog: pytest.LogCaptureFixture) -> None:
     head = front.request(
-        "Content-Type: application/json", "Transfer-Encoding: chunked", body=b"", without="type", length=False
+        f"Content-Type: {front.media}", "Transfer-Encoding: chunked", body=b"", without="type", length=False
     )
     with front.connect(head + b"zz\r\n") as connection:
         connection.settimeout(PATIENCE)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -19,7 +20,7 @@ from streams.local.choose import BrokerInfo
 from streams.worker.partition import Partition
 from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.streams.loop_oracle import check_log, read_log, read_topic
-from tests.streams.loop_world import Tenant, World, fold_all, mixed, turn_until
+from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
 
 pytestmark = pytest.mark.broker
 
@@ -154,17 +155,22 @@ def test_damaged_state_is_rebuilt_from_the_log(damaged: Damaged, damage: Damage)
     check_log(damaged.world, tenant)
 
 
-def paused_with(world: World, tenant: Tenant, code: str) -> None:
-    """Assert that a worker pauses the tenant with this code and adds nothing to its log, while another is served."""
+def paused_with(world: World, tenant: Tenant, code: str) -> str:
+    """Assert that a worker pauses the tenant with this code and adds nothing to its log, while another is served.
+
+    Return what it says.
+    """
     other = world.found("other")
     before = len(read_topic(world, AUDIT.of(tenant.name)))
     loop = world.loop("next")
     turn_until(loop, lambda: tenant.intake in loop.paused)
-    assert loop.paused[tenant.intake].startswith(code), loop.paused
+    said = loop.paused[tenant.intake]
+    assert said.startswith(code)
     fold_all(loop, other)
     loop.close()
     assert len(read_topic(world, AUDIT.of(tenant.name))) == before
     check_log(world, other)
+    return said
 
 
 def founded_and_folded(world: World) -> Tenant:
@@ -194,6 +200,37 @@ def test_a_log_that_does_not_chain_stops_the_tenant(world: World) -> None:
     write(world, AUDIT.of(tenant.name), {b"": codec.frame(entries[-1])})
 
     paused_with(world, tenant, "LOG_MISMATCH")
+
+
+def test_a_log_that_misses_entries_in_its_midst_stops_the_tenant(world: World) -> None:
+    """What brokers lost between two transactions is named, although the state can be folded again without it."""
+    tenant = founded_and_folded(world)
+    loop = world.loop()
+    fold_all(loop, tenant)
+    for is_lost in (True, False):
+        tenant.call(3)
+        if is_lost:  # a commit that is answered, and forgotten
+            lane = loop._lanes.free()
+            assert lane is not None
+            lane.producer = Forgetful(lane.producer)  # type: ignore[assignment]
+        turn_until(loop, lambda: folded_here(loop, tenant) >= tenant.appended)
+    loop.close()
+
+    said = paused_with(world, tenant, "LOG_MISMATCH")
+    assert "does not link to the entry before it" in said
+
+
+class Forgetful:
+    """A producer whose commits are answered, and come to nothing."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def commit_transaction(self, seconds: float) -> None:
+        self._producer.abort_transaction(seconds)
 
 
 def test_a_signed_entry_twice_stops_the_tenant(world: World) -> None:

@@ -71,7 +71,7 @@ def test_the_end_of_a_session_is_kept_until_its_time_is_over() -> None:
 
 def test_a_tenants_topics_have_one_partition_but_for_the_keyed_ones() -> None:
     keyed = {t.name: t.partitions for t in topics.TENANT_TOPICS if t.partitions != 1}
-    assert keyed == dict.fromkeys(("decisions", "results", "sessions", "bodies"), KEYED_PARTITIONS)
+    assert keyed == dict.fromkeys(("decisions", "results", "sessions", "bodies", "login-answers"), KEYED_PARTITIONS)
     names = [t.of("acme") for t in TOPICS]
     assert len(set(names)) == len(names)
 

@@ -95,9 +95,17 @@ class TestAnswer:
             "principal_id": ROW.principal_id,
             "role": "agent",
             "status": "open",
+            "issuer": "",
+            "opened_by": None,
+            "actors": [],
+            "attributes": None,
             "opened_at": NOW,
             "expires_at": NOW + 60_000,
             "audit_index": 0,
+            "last_seen": None,
+            "calls": None,
+            "denials": None,
+            "counted_since": None,
         }
 
     def test_an_expired_session_is_ended_though_no_event_came(self, world: World) -> None:

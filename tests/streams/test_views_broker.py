@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from producers.client.views_client import ViewsError, fetch_sessions
 from producers.home.home import Home
-from producers.views_client import ViewsError, fetch_sessions
 from schemas import codec
 from schemas.changes import SessionChanged
 from schemas.topics import keyed_partition

@@ -1,13 +1,20 @@
 """Rebuilt from the first record, the views equal the fold's own tables; and what nobody may see in them."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
+from processors.effects import Output
 from producers.home.home import Home
+from schemas import codec
+from schemas.records import Decision
+from schemas.topics import DECISIONS, KEYED_PARTITIONS
 from streams.local.choose import EmbeddedBroker
 from streams.views.catalogue import VIEWS
 from streams.views.progress import Phase
@@ -159,6 +166,11 @@ def bootstrap(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield running.info.bootstrap
 
 
+def decision_in(output: Output) -> Decision:
+    found: Decision = codec.decode_as(Decision, output.value or b"")
+    return found
+
+
 @pytest.mark.broker
 def test_on_a_broker_a_process_rebuilds_them_and_so_does_the_one_after_it(
     bootstrap: str, tmp_path: Path, unique: str, monkeypatch: pytest.MonkeyPatch
@@ -169,6 +181,11 @@ def test_on_a_broker_a_process_rebuilds_them_and_so_does_the_one_after_it(
     monkeypatch.setattr("tests.world.START_MS", time.time_ns() // 1_000_000 - 2 * MINUTE_MS)
     history = History.opened(tenant=unique).play()
     told = [(one.topic.of(""), one.key, one.value, one.partition) for one in history.changes()]
+    decided = [one for folded in history.log for one in folded.outputs if one.topic is DECISIONS]
+    calls = Counter(session for session, _ in {(d.session_id.hex(), d.event) for d in map(decision_in, decided)})
+    with AdminClient({"bootstrap.servers": bootstrap}) as admin:
+        topic = NewTopic(DECISIONS.of(unique), KEYED_PARTITIONS, 1, config=DECISIONS.config())
+        admin.create_topics([topic])[topic.topic].result(20)
     world = World(bootstrap, tmp_path, unique, Home.create(tmp_path, {}), Writer(bootstrap, unique))
     for tenant in (unique, f"{unique}-b"):
         world.add_tenant(tenant)
@@ -182,11 +199,13 @@ def test_on_a_broker_a_process_rebuilds_them_and_so_does_the_one_after_it(
     with world.views() as views:
         assert answers_say(all_of(views, unique)) != tables_say(history)
         views.stop(kill=True)
+    world.writer.write_to(*((DECISIONS.of(unique), one.key, one.value, one.partition) for one in decided))
     for at in range(half, len(told), 50):
         world.writer.write_to(*told[at : at + 50])
     for _ in range(2):
         with world.views() as views:
             answers = all_of(views, unique)
             assert answers_say(answers) == tables_say(history)
+            assert {one["session_id"]: one["calls"] for one in answers["sessions"] if one["calls"]} == calls
             assert SECRET not in str(answers)
             assert not any(all_of(views, f"{unique}-b").values())

@@ -18,6 +18,7 @@ from streams.views.app import Folding
 from streams.views.attestations import ATTESTATIONS
 from streams.views.catalogue import VIEWS
 from streams.views.context import CONTEXT
+from streams.views.counting.counts import Counts
 from streams.views.delegations import DELEGATIONS
 from streams.views.progress import Phase, Progress
 from streams.views.view import View
@@ -82,6 +83,7 @@ class Shown:
         self.home = Home.create(base, {})
         self.now = now
         self.progress = Progress(phase=Phase.FOLLOWING, as_of=now)
+        self.counts: Counts | None = None
         self.rows: dict[str, dict[bytes, bytes]] = {view.name: {} for view in VIEWS}
         for tenant, token in {"acme": TOKEN, "bank": "b" * 43}.items():
             folder = self.home.path / "tenants" / tenant
@@ -111,9 +113,8 @@ class Shown:
         """Ask the query API."""
 
         async def exchange() -> httpx.Response:
-            transport = httpx.ASGITransport(
-                door_of(QueryAPI(self.home, self.rows, self.progress, lambda: self.now).front())
-            )
+            api = QueryAPI(self.home, self.rows, self.progress, lambda: self.now, counts=self.counts)
+            transport = httpx.ASGITransport(door_of(api.front()))
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
                 headers = {"Authorization": f"Bearer {token}"}
                 return await client.get(f"/v1/tenants/{tenant}/{path}", headers=headers)

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from confluent_kafka import Producer
 
+from producers.client.views_client import fetch_sessions
 from producers.home.home import Home
-from producers.views_client import fetch_sessions
 from schemas import codec
 from schemas.changes import SessionChanged
 from streams.views.sessions import SESSIONS

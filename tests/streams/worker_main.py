@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from streams.worker.lanes import WorkerFencedError
 from streams.worker.loop import Loop
 from streams.worker.monitor import Monitor, build_fold
 from streams.worker.partition import Partition
+from tests.stopping import stop_here
 from tests.streams.loop_workers import ShortTransactions
 
 FENCED = 3
@@ -35,7 +35,7 @@ class Frozen(Loop):
     def _freeze(self) -> None:
         type(self).moment = ""
         print("frozen", flush=True)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        stop_here()
         print("thawed", flush=True)
 
     def _await_exclusion(self) -> None:

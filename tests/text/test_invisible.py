@@ -1,6 +1,5 @@
 """What nobody sees: the table of ours against Unicode's own definition, and that no fold keeps any of it."""
 
-import sys
 import unicodedata
 
 import pytest
@@ -12,8 +11,8 @@ from processors.text.forms import fold, is_stream_safe
 from processors.text.ranges import characters
 from processors.text.tables import UNICODE_VERSION
 from tests.reference.mapl import text as reference
+from tests.text.code_points import every
 
-EVERY = [chr(code) for code in range(sys.maxunicode + 1)]
 UNSEEN = frozenset(characters(INVISIBLE))
 HIDDEN = sorted(UNSEEN)
 texts = st.text(
@@ -33,7 +32,7 @@ def test_the_ranges_are_those_of_unicode() -> None:
     assert UNICODE_VERSION == "14.0.0"
     if unicodedata.unidata_version != UNICODE_VERSION:
         pytest.skip(f"this interpreter knows Unicode {unicodedata.unidata_version}")
-    form = {c for c in EVERY if unicodedata.category(c) == "Cf"}
+    form = {c for c in every() if unicodedata.category(c) == "Cf"}
     other = of((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x2065, 0x2065), (0x3164, 0x3164),
                (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0xE0000, 0xE0000), (0xE0002, 0xE001F), (0xE0080, 0xE00FF),
                (0xE01F0, 0xE0FFF))  # fmt: skip
@@ -49,7 +48,7 @@ def test_the_ranges_are_those_of_unicode() -> None:
 
 def test_marks_are_letters() -> None:
     """Combining marks make other letters of letters: they are kept, but for the ignorable ones among them."""
-    marks = {c for c in EVERY if unicodedata.category(c) == "Mn"}
+    marks = {c for c in every() if unicodedata.category(c) == "Mn"}
 
     assert fold("jose\u0301") == fold("josé") != fold("jose")
     assert {"\u0301", "\u0327", "\u05b7", "\u0b3c"} <= marks - UNSEEN
@@ -57,7 +56,7 @@ def test_marks_are_letters() -> None:
 
 def test_no_character_folds_to_something_invisible_and_folding_again_changes_nothing() -> None:
     """Of all 1,114,112 code points; surrogates too, which a call may bring along."""
-    for character in EVERY:
+    for character in every():
         folded = fold(character)
         assert UNSEEN.isdisjoint(folded), hex(ord(character))
         assert fold(folded) == folded, hex(ord(character))

@@ -12,8 +12,7 @@ from processors.text import characters, forms, tables
 from processors.text.ranges import Ranges, character_class, minus, read, union
 from processors.text.ranges import characters as characters_of
 from tests.text import generate
-
-EVERY = [chr(code) for code in range(sys.maxunicode + 1)]
+from tests.text.code_points import every
 
 same_version = pytest.mark.skipif(
     unicodedata.unidata_version != tables.UNICODE_VERSION,
@@ -44,13 +43,13 @@ def test_the_tables_are_those_that_the_generator_writes() -> None:
     ],
 )
 def test_a_set_holds_the_characters_that_the_interpreter_names(ranges: Ranges, has) -> None:
-    assert list(characters_of(ranges)) == [c for c in EVERY if has(c)]
+    assert list(characters_of(ranges)) == [c for c in every() if has(c)]
 
 
 @same_version
 def test_every_character_is_judged_and_changed_as_by_the_interpreter() -> None:
     """Of all 1,114,112: alone, and behind a letter, so that a mark meets something."""
-    for c in EVERY:
+    for c in every():
         category = unicodedata.category(c)
         assert characters.is_assigned(c) == (category != "Cn"), hex(ord(c))
         assert characters.is_printable(c) == c.isprintable(), hex(ord(c))
@@ -65,9 +64,9 @@ def test_every_character_is_judged_and_changed_as_by_the_interpreter() -> None:
         (characters.quoted, repr),
     ):
         for between in ("|", "s"):
-            text = between.join(EVERY)
+            text = between.join(every())
             assert form(text) == native(text)
-            assert between.join(map(form, EVERY[:0x3000])) == between.join(map(native, EVERY[:0x3000]))
+            assert between.join(map(form, every()[:0x3000])) == between.join(map(native, every()[:0x3000]))
 
 
 @same_version

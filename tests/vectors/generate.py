@@ -14,10 +14,11 @@ from typing import Any
 
 import fastavro
 
+from processors.calls import bodies
 from processors.context import vault
 from processors.evidence import audit_log
 from processors.intake import identify
-from processors.proof import authoring, merkle, sealing, signing
+from processors.proof import authoring, jcs, merkle, sealing, signing
 from processors.proof.sealing import SealingKey
 from processors.proof.signing import Place, SigningKey
 from schemas import codec, topics
@@ -235,7 +236,30 @@ def identities() -> list[Vector]:
         {"seed": key.seed.hex(), "genesis": genesis.hex(), "root_epoch": 2, "act": act.hex()},
         {"message": message.hex(), "signature": key.sign(message).hex()},
     )
-    return [founded, possession, root]
+    return [founded, possession, *logins(), root]
+
+
+def logins() -> list[Vector]:
+    key, x25519, ends_at = SigningKey.from_seed(fixed("session")), fixed("x25519"), 1_800_000_060_000
+    genesis, bridge, token, nonce = fixed("genesis"), fixed("bridge"), fixed("token"), fixed("nonce", 16)
+    rows = []
+    for renews in (False, True):
+        message = signing.login_bytes(
+            genesis,
+            bridge,
+            token,
+            ed25519=key.public,
+            x25519=x25519,
+            nonce=nonce,
+            expires_at=ends_at,
+            is_renewal=renews,
+        )
+        inputs = {"genesis": genesis, "bridge": bridge, "token_sha256": token, "x25519": x25519, "nonce": nonce}
+        asked: dict[str, Any] = {"seed": key.seed.hex(), **{name: value.hex() for name, value in inputs.items()}}
+        asked |= {"expires_at": ends_at, "renews": renews}
+        desc = "the key of a session signs its " + ("renewal" if renews else "login")
+        rows.append(vector("login", desc, asked, {"message": message.hex(), "signature": key.sign(message).hex()}))
+    return rows
 
 
 def payloads() -> list[Vector]:
@@ -282,21 +306,46 @@ def payloads() -> list[Vector]:
     return [salted, *named, vector("sealed", "a payload sealed to two instances", inputs, expect)]
 
 
+def beside() -> list[Vector]:
+    """Return vectors of bodies and streams."""
+    salt, content, leaf = fixed("body salt", 16), "a text, é", fixed("event leaf")
+    reference = bodies.reference_to(salt, content.encode())
+    body = vector(
+        "body",
+        "a text that travels beside its call: its digest, its object, and the payload of its one chunk",
+        {"salt": salt.hex(), "content": content},
+        {
+            "object": jcs.canonical(bodies.written(reference)).decode(),
+            "chunks": reference.chunks,
+            "payload": bodies.chunk_payload(reference.digest, 0, salt, content.encode()).hex(),
+        },
+    )
+    items = ['{"number":1}', '"two"']
+    payloads = [bodies.chunk_payload(leaf, at, salt, item.encode()) for at, item in enumerate(items)]
+    stream = vector(
+        "stream",
+        "two items of a stream, and the digest in its report",
+        {"event_leaf": leaf.hex(), "salt": salt.hex(), "items": items},
+        {"digest": bodies.stream_digest([sha256(one).digest() for one in payloads]).hex()},
+    )
+    return [body, stream]
+
+
 def logs() -> list[Vector]:
     schema, genesis = codec.published()[AUDIT_ENTRY_ID], fixed("genesis")
     prev = sha256(b"macaw/audit/v1\n" + genesis).digest()
-    bodies, prevs, hashes = [], [], []
+    entries, prevs, hashes = [], [], []
     for index in range(3):
         entry = sample(json.loads(schema.text), f"entry {index}", full=index != 1, named={})
         body = datum_of(schema.id, {**entry, "index": index, "offset": index, "prev": prev})
-        bodies.append(body)
+        entries.append(body)
         prevs.append(prev)
         prev = audit_log.log_leaf(schema.sha256, body)
         hashes.append(prev)
     chain = vector(
         "audit_chain",
         "three entries: each names the log leaf of the one before, and the leaves are a tree",
-        {"genesis": genesis.hex(), "schema_sha256": schema.sha256.hex(), "bodies": shown(bodies)},
+        {"genesis": genesis.hex(), "schema_sha256": schema.sha256.hex(), "bodies": shown(entries)},
         {"prev": shown(prevs), "log_leaves": shown(hashes), "root": merkle.root(hashes).hex()},
     )
     roots = []
@@ -332,7 +381,7 @@ def numbers() -> list[Vector]:
 
 def wire() -> list[Vector]:
     """Return every vector of the wire format."""
-    return [*leaves(), *bursts(), *proof_checks(), *identities(), *payloads(), *logs(), *numbers()]
+    return [*leaves(), *bursts(), *proof_checks(), *identities(), *payloads(), *beside(), *logs(), *numbers()]
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from examples.demo.workflow.cast import CLERK, Cast, open_cast
 from examples.demo.workflow.chapters import CHECK, PAY, SEND, payment_of
 from examples.demo.workflow.office import INVOICES, LARGE
 from producers.client import CallError
+from producers.client.views_client import fetch_rows
 from producers.home.home import Home
-from producers.views_client import fetch_rows
 
 SEEN_SECONDS = 60.0
 

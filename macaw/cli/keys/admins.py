@@ -55,9 +55,10 @@ def offer(
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_home
     from macaw.installation.admins import make_offer, save_offer
+    from macaw.installation.key_names import ORGANISATION
 
     folder = open_home().tenant(tenant)
-    path = folder.path / "admin.key"
+    path = folder.key_file("admin", name) if name == ORGANISATION else folder.path / "admin.key"
     save_offer(make_offer(folder, name, path), folder, out)
     say(
         f"{path} is {name}'s key, and stays here; take {out} to a root key: `macaw admin add {name} --offer {out.name}`"

@@ -44,6 +44,10 @@ def create(
         list[str] | None,
         typer.Option("--attests", help="A pattern of keys that its tools may attest; repeat it.", metavar="P"),
     ] = None,
+    offers: Annotated[
+        list[str] | None,
+        typer.Option("--offers", help="A pattern of names that its agents may offer as tools; repeat it.", metavar="P"),
+    ] = None,
     days: Annotated[float | None, typer.Option(help="The lifetime in days; without it, no end.", min=0.001)] = None,
     machine: Annotated[
         Path | None, typer.Option("--home", help="Create an installation for another machine here.", metavar="FOLDER")
@@ -59,7 +63,7 @@ def create(
 
     if unknown := sorted(set(kind) - set(KINDS)):
         raise typer.BadParameter(f"got {unknown[0][:80]!r}, want {', '.join(KINDS)}", param_hint="--for")
-    lists = {"roles": role or [], "attests": attests or []}
+    lists = {"roles": role or [], "attests": attests or [], "offers": offers or []}
     texts = attributes_in(attribute or [], apart=tuple(lists))
     grant = grant_of(kind, names or name, count, texts, lists)
     expires_at = None if days is None else clock_ms() + int(days * 86_400_000)

@@ -18,7 +18,18 @@ Files = Annotated[
 ]
 
 
-def publish(files: Files, *, tenant: Tenant = None) -> None:
+Organisation = Annotated[
+    Path | None,
+    typer.Option(
+        "--organisation",
+        help="The file of the organisation's key, for `org:` policies.",
+        metavar="KEYFILE",
+        exists=True,
+    ),
+]
+
+
+def publish(files: Files, *, organisation: Organisation = None, tenant: Tenant = None) -> None:
     """Put policies into force, all or none; each replaces the one with its id."""
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
@@ -26,7 +37,7 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
     from macaw.installation.tenancy import publish_policies
     from macaw.policies.in_force import read_policies
 
-    documents = _read(files)
+    documents = _read(files, shared=organisation is not None)
     home, folder = open_tenant(tenant)
     in_force = read_policies(home, folder, archive_of(home, folder))
     warn_of_lost(in_force.lost)
@@ -35,26 +46,35 @@ def publish(files: Files, *, tenant: Tenant = None) -> None:
         say(f"{policy_id} is in force already, word for word")
     if not new:
         return
-    publish_policies(home, folder, list(new.values()), {i: p.digest for i, p in in_force.policies.items()})
+    replaced = {i: p.digest for i, p in in_force.policies.items()}
+    publish_policies(home, folder, list(new.values()), replaced, organisation=organisation)
     for policy_id in new:
         say(f"{policy_id} {'replaces the one before' if policy_id in in_force.policies else 'is in force'}")
 
 
-def _read(files: list[Path]) -> dict[str, Read]:
+def _read(files: list[Path], *, shared: bool) -> dict[str, Read]:
     """Return the policies of files and folders, by id; a parent may be in force on the log instead."""
     from macaw.cli.terminal.errors import CommandError
     from macaw.policies.files import PolicyFilesError, read_documents
+    from processors.policy.documents import ORGANISATION_PREFIX
 
     try:
-        read = read_documents(files, organisation=False, parents_elsewhere=True)
+        read = read_documents(files, organisation=shared, parents_elsewhere=True)
     except PolicyFilesError as exc:
         raise CommandError(f"{exc}; nothing was published") from exc
+    foreign = [one for one in read if shared and not one.document.policy_id.startswith(ORGANISATION_PREFIX)]
+    if foreign:
+        raise CommandError(
+            f"{foreign[0].file} is a policy of the tenant: the organisation's key signs ids that begin with "
+            f"{ORGANISATION_PREFIX}, and no others; nothing was published"
+        )
     return {one.document.policy_id: one for one in read}
 
 
 def withdraw(
     policy_id: Annotated[str, typer.Argument(help="The id of a policy in force.", metavar="ID")],
     *,
+    organisation: Organisation = None,
     tenant: Tenant = None,
 ) -> None:
     """Take a policy out of force, from the next record of the log on. The log keeps it for ever."""
@@ -62,7 +82,7 @@ def withdraw(
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.places import open_tenant
     from macaw.installation.archives import archive_of
-    from macaw.installation.tenancy import admin_connection
+    from macaw.installation.tenancy import publisher
     from macaw.policies.in_force import read_policies
     from processors.text.forms import nfc
     from producers.client import RefusedError
@@ -75,7 +95,7 @@ def withdraw(
     if previous is None:
         warn_of_lost(in_force.lost)
         raise CommandError(f"no policy {policy_id!r} is in force: `macaw policy list` shows those that are")
-    with admin_connection(home, folder) as connection:
+    with publisher(home, folder, organisation) as connection:
         try:
             connection.ask(PolicyWithdrawn(policy_id=name, previous=previous))
         except RefusedError as exc:

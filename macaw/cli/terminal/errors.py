@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from schemas.errors import InputError, MacawError
 
-SERVER_PACKAGES = frozenset({"aiokafka", "faust", "mode", "noida_db", "starlette", "uvicorn", "yarl"})  # of [server]
+# Of the extra `server`.
+SERVER_PACKAGES = frozenset({"aiokafka", "faust", "httpcore", "mode", "noida_db", "starlette", "uvicorn", "yarl"})
 
 
 class CommandError(InputError):

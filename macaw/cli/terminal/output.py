@@ -126,7 +126,7 @@ class PlainFormatter(logging.Formatter):
         return "\n".join(map(plain, text.split("\n"))) if record.exc_info else plain(text)
 
 
-OWN_PACKAGES = ("schemas", "processors", "streams", "producers", "macaw")
+OWN_PACKAGES = ("schemas", "processors", "streams", "producers", "macaw", "macaw_client", "macaw_agent")
 
 
 def log_to_stderr(level: int) -> None:

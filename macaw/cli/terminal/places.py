@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from pathlib import Path
 
 from macaw.cli.terminal.errors import CommandError
 from macaw.cli.terminal.output import log_to_stderr
+from producers.home.addresses import listens_at
 from producers.home.home import Home, HomeError, TenantHome
 from producers.home.security import Security
 
-CONNECT_SECONDS = 2.0
 WELCOME_SECONDS = 10.0
 WELCOME_ASK_SECONDS = 1.0
 EMBEDDED = "embedded"
@@ -61,11 +60,8 @@ def open_folder(name: str | None) -> tuple[Home, TenantHome]:
 
 
 def require_broker(home: Home) -> None:
-    """Raise CommandError unless a program listens at the brokers' address.
-
-    A Kafka client would keep trying for longer than a person at a terminal wants to wait.
-    """
-    if not any(map(_listens, home.bootstrap.split(","))):
+    """Raise CommandError unless a program listens at the brokers' address."""
+    if not listens_at(home.bootstrap):
         raise CommandError(f"no broker answers at {home.bootstrap}: run `macaw up`, or set MACAW_BOOTSTRAP_SERVERS")
     if security := home.security:
         _require_welcome(home.bootstrap, security)
@@ -93,15 +89,6 @@ def _require_welcome(bootstrap: str, security: Security) -> None:
                     ) from exc
             else:
                 return
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.strip().rpartition("://")[2].rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
-            return True
-    except (OSError, ValueError, OverflowError):
-        return False
 
 
 def is_embedded(home: Home) -> bool:

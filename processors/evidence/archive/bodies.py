@@ -34,6 +34,7 @@ from processors.evidence.archive.segment import (
     optional,
 )
 from processors.evidence.folder_format import REGISTRY_KINDS, UNDECODABLE_KIND, is_registry_entry
+from processors.evidence.known_keys import SESSION_KINDS
 from processors.intake.identify import Received, raw_digest
 from processors.proof import signing
 from processors.proof.signing import INTAKE_PARTITION, Place, length_prefixed
@@ -51,7 +52,7 @@ _LASTING_TAG = b"macaw/archive-lasting/v1\n"
 _FOUNDED = "TenantFounded"
 _PLACE = struct.Struct(">QQq")
 # Sessions hold what a provider says of a person, and live a day: they leave with their month.
-LASTING_KINDS = frozenset(kind for kind in REGISTRY_KINDS if not kind.startswith("Session"))
+LASTING_KINDS = REGISTRY_KINDS - SESSION_KINDS
 
 
 class BodyKeys(Protocol):

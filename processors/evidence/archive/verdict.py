@@ -35,6 +35,7 @@ from processors.evidence.folder_format import (
     read_event,
 )
 from processors.evidence.items import Fault, Item, VerdictCode
+from processors.evidence.known_keys import SESSION_KINDS
 from processors.intake.identify import Claim, Received
 from processors.policy.errors import RULE_ERRORS
 from processors.proof import merkle
@@ -42,6 +43,7 @@ from processors.proof.signing import length_prefixed
 from processors.state.engines import EngineMissingError
 from processors.state.tables import Tables
 from schemas import codec, limits
+from schemas.events.logins import SessionRenewed
 from schemas.reasons import Reason
 from schemas.records import AuditEntry
 
@@ -215,7 +217,7 @@ class _ArchiveJudge(Judge):
         self.progress = EntryProgress()
         super().__init__(tables, Schemas(frozenset(codec.by_digest())), Source(registrations), self.progress)
         self.unproven = 0
-        self._unproven_until = -1
+        self._unproven_until = self._renewed_until = -1
 
     def judge(self, archived: Archived) -> None:
         """Judge one entry. Raises Fault."""
@@ -228,20 +230,25 @@ class _ArchiveJudge(Judge):
         self.settle(Item(index, data, merkle.leaf_hash(data), entry, why, frame.kid + frame.proof, record))
 
     def _check_registry(self, item: Item, entry: AuditEntry, signed: EvidenceEvent | None) -> None:
-        is_session = is_registry_entry(entry) and entry.kind.startswith("Session")
+        is_session = is_registry_entry(entry) and entry.kind in SESSION_KINDS
         if is_session and signed is None:
             self._unproven_until = entry.now + UNPROVEN_MS
+            if entry.kind == SessionRenewed.__name__:
+                self._renewed_until = self._unproven_until
             return
         try:
             super()._check_registry(item, entry, signed)
         except Fault as fault:
             if not (is_session and fault.code is VerdictCode.KEY_NOT_VALID and self._is_unproven(entry)):
                 raise
-            self._registry.take()  # it ends a session whose opening is absent
+            self._registry.take()  # it is about a session whose opening, or earlier renewal, is absent
 
     def _is_excused(self, entry: AuditEntry, claim: Claim, reason: str | None) -> bool:
         is_session = claim.event is not None and claim.kid is not None and claim.event.header.session_id == claim.kid
-        excused = reason == Reason.UNKNOWN_KEY and is_session and self._is_unproven(entry)
+        row = None if claim.signer is None else claim.signer.session
+        has_run_out = row is not None and row.expires_at <= entry.now < self._renewed_until  # or it was renewed
+        is_unknown = reason == Reason.UNKNOWN_KEY and self._is_unproven(entry)
+        excused = is_session and (is_unknown or (reason is None and has_run_out))
         self.unproven += excused
         return excused
 

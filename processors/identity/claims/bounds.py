@@ -17,7 +17,6 @@ REGEX_PROGRAMS_MAX = 100_000  # instructions of all expressions of one provider,
 TOKEN_AGE_MINUTES_MAX = 24 * 60  # no session lasts longer
 
 # Of a token, whose author may be hostile.
-ISSUER_CHARS_MAX = 512
 VISITED_MAX = 4096  # values that one path leads to, on its way and at its end
 TEXTS_MAX = 1024  # texts of one rule at any time: of a claim, or what a transform makes of it
 TEXT_CHARS_MAX = 4096  # of one of them: a list in a text, before it is split

@@ -130,3 +130,6 @@ AUTH0 = _provider(
 )
 
 BUILT_IN = ClaimsMapping(providers=(KEYCLOAK, OKTA, AZURE_AD, GOOGLE, AUTH0))
+
+# A workload is known by its subject alone: the service account, the job or the SPIFFE id that its provider vouches for.
+WORKLOAD = _provider("workload", "Workloads", (), {"user": "sub", SUBJECT: "sub"})

@@ -16,6 +16,7 @@ from processors.identity.claims.errors import ClaimsMappingError
 from processors.identity.claims.paths import ClaimPath, look_up
 from processors.identity.claims.transforms import check_options
 from processors.text.characters import has_hidden, quoted
+from schemas import limits
 
 _SCHEME = "://"
 _IN_HOST = r"[^/@?#\\:\s]+"  # of a star before the first slash of an address: it does not leave the host
@@ -111,6 +112,6 @@ def _is_there(claims: Mapping[str, object], path: ClaimPath) -> bool:
 def issuer_of(claims: Mapping[str, object]) -> str | None:
     """Return the issuer that a token names, None for none that could be an issuer."""
     issuer = claims.get("iss")
-    if not isinstance(issuer, str) or not 0 < len(issuer) <= bounds.ISSUER_CHARS_MAX or has_hidden(issuer):
+    if not isinstance(issuer, str) or not 0 < len(issuer) <= limits.ISSUER_CHARS_MAX or has_hidden(issuer):
         return None
     return issuer

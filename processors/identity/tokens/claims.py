@@ -14,7 +14,8 @@ from schemas import limits
 Claims = Mapping[str, JSONValue]
 
 TIME_MAX = 253_402_300_799  # seconds: the end of the year 9999. A time in milliseconds is above it
-_EVENTS = "events"  # RFC 8417; a logout token has it too, whatever its `typ`
+_CONFIRMATION = "cnf"
+EVENTS = "events"  # RFC 8417; a logout token has it too, whatever its `typ`
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,18 @@ class TokenTimes:
 
 
 def check_purpose(claims: Claims) -> None:
-    """Raise TokenRefusedError TOKEN_IS_EVENT if a token reports an event instead of opening something."""
-    if _EVENTS in claims:
+    """Check that a token opens something for each holder.
+
+    A token that is bound to a key or certificate (RFC 7800; DPoP, RFC 9449; mutual TLS, RFC 8705) is useless to a thief
+    only where each verifier asks for the proof. No login brings that proof, so none takes such a token.
+
+    Raises:
+        TokenRefusedError: TOKEN_IS_EVENT if it reports an event instead, TOKEN_BOUND for one with `cnf`.
+    """
+    if EVENTS in claims:
         raise TokenRefusedError(TokenReason.TOKEN_IS_EVENT)
+    if _CONFIRMATION in claims:
+        raise TokenRefusedError(TokenReason.TOKEN_BOUND)
 
 
 def check_issuer(claims: Claims, rules: TokenRules) -> None:
@@ -56,18 +66,25 @@ def check_required(claims: Claims, rules: TokenRules) -> None:
 def audiences_of(claims: Claims, rules: TokenRules) -> tuple[str, ...]:
     """Return the audiences of a token, one of which is ours, after the checks of `azp`.
 
-    A token for several audiences is believed only if it names the party that it was issued to.
+    A token for several audiences is believed only if it names the party that it was issued to: an authorised one, or
+    where the rules name none, one of our audiences (a client's id is one, OpenID Connect Core 1.0, 2).
 
     Raises:
         TokenRefusedError: TOKEN_AUDIENCE, TOKEN_AUDIENCE_FORM, TOKEN_PARTY.
     """
+    audiences = check_audience(claims, rules)
+    party = text_of(claims, "azp")
+    is_bound = len(audiences) > 1 or bool(rules.authorised_parties)
+    if is_bound and party not in (rules.authorised_parties or rules.audiences):
+        raise TokenRefusedError(TokenReason.TOKEN_PARTY)
+    return audiences
+
+
+def check_audience(claims: Claims, rules: TokenRules) -> tuple[str, ...]:
+    """Return the audiences of a token, one of which is ours. Raises TOKEN_AUDIENCE, TOKEN_AUDIENCE_FORM."""
     audiences = _audiences(claims)
     if rules.audiences.isdisjoint(audiences):
         raise TokenRefusedError(TokenReason.TOKEN_AUDIENCE)
-    party = text_of(claims, "azp")
-    is_bound = len(audiences) > 1 or bool(rules.authorised_parties)
-    if is_bound and party not in rules.authorised_parties:
-        raise TokenRefusedError(TokenReason.TOKEN_PARTY)
     return audiences
 
 

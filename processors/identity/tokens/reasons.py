@@ -71,6 +71,12 @@ class TokenReason(ReasonCode):
         "add the client to the authorised parties of the rules, or use a listed client"
     TOKEN_IS_EVENT = auto(), "the token has `events`: it reports an event, such as a logout, and opens nothing", \
         "send an access token"
+    TOKEN_NOT_LOGOUT = auto(), "the token does not report a logout: its `typ` or its `events` is that of another", \
+        "send the logout token of OpenID Connect Back-Channel Logout 1.0; no other token serves as one"
+    TOKEN_NONCE = auto(), "the logout token has `nonce`, as only identity tokens may", "report it to the provider"
+    TOKEN_LOGOUT_OF_NONE = auto(), "the logout token has neither `sub` nor `sid`", "report it to the provider"
+    TOKEN_BOUND = auto(), "the token has `cnf`: it counts only with a proof by a key or certificate of its holder", \
+        "let the client ask for a token without DPoP and without a bound certificate: the login's own key signs it"
     TOKEN_TIME_FORM = auto(), "`exp`, `iat` or `nbf` is not a number of seconds before the year 10000", \
         "report it to the provider"
     TOKEN_NO_END = auto(), "`exp` is missing: the token would never expire", "let the provider bound its tokens"

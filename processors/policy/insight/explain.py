@@ -15,8 +15,8 @@ from processors.policy.compiled import CompiledPolicy
 from processors.policy.conditions import kind_of, unusable
 from processors.policy.decide import decide, lacks_layer, plan_for, with_names_in_nfc
 from processors.policy.documents import AUDIT_LEVELS, pointer_to
-from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
-from processors.policy.evaluation import ABSENT, Evaluation, new_work
+from processors.policy.errors import RULE_ERRORS, BodyUnseenError, ResourceInvalidError, WorkExceededError
+from processors.policy.evaluation import ABSENT, Evaluation, as_it_is, new_work
 from processors.policy.index import PolicyIndex
 from processors.policy.paths import MISMATCH, parse_path, reached
 from processors.policy.patterns import ResourceName, grants, grants_a_spelling, resource_name
@@ -115,14 +115,14 @@ def _judged(
     index: PolicyIndex, subject: Subject, name: ResourceName, parameters: Mapping[str, JSONValue], call: Circumstances
 ) -> Told:
     found, absent = index.tried(subject, name)
-    verdict = decide(index, subject, name.text, parameters, call._replace(hops=(), bound=False))
+    verdict = decide(index, subject, name.text, parameters, call._replace(hops=(), bound=False, actors=0))
     told: Told = {
         "principal": subject.principal,
         **_result(verdict),
         "tried": {"found": list(found), "absent": list(absent)},
     }
     try:
-        plan = plan_for(index, index.found(subject, name.text), name, call)
+        plan = plan_for(index, index.found(subject, name.text, call.owner), name, call)
     except (WorkExceededError, *RULE_ERRORS) as exc:
         return told | {"broken": str(exc)}
     if lacks_layer(index, subject, call.settings):
@@ -242,6 +242,8 @@ class Trace:
             return ask()
         except WorkExceededError:
             return "LIMIT_EXCEEDED"
+        except BodyUnseenError:
+            return "BODY_UNSEEN"
         except RULE_ERRORS:
             return "INTERNAL_ERROR"
         finally:
@@ -251,7 +253,7 @@ class Trace:
         if path in {"", "*"}:  # all of them
             return "any"
         place = parse_path(path, "")
-        values = reached(self._call.parameters, place, new_work()) or [ABSENT]
+        values = reached(self._call.parameters, place, new_work(), as_it_is) or [ABSENT]
         return ", ".join(dict.fromkeys("mismatch" if value is MISMATCH else kind_of(value) for value in values))
 
     def _required(self, need: Needed) -> Told:

@@ -26,8 +26,8 @@ FILE: Final = "file"
 PASSPHRASE: Final = "passphrase"  # noqa: S105 - the name of a store
 KEYRING: Final = "keyring"
 ROLES: Final = (
-    "root", "admin", "monitor", "enrol", "enrolment", "agent", "tool", "approver", "attester", "bridge", "session",
-    "call",
+    "root", "organisation", "admin", "monitor", "enrol", "enrolment", "agent", "tool", "approver", "attester", "bridge",
+    "session", "call",
 )  # fmt: skip
 # Many and short-lived: a token would fill up with them. Those of calls are written while a call is under way.
 _NEVER_ON_TOKENS: Final = ("session", "call")

@@ -73,6 +73,17 @@ class Both:
 
     def ours(self, resource: str, parameters: dict[str, Any], now: int) -> Verdict:
         """Decide a call, and look that the explanation says the same."""
+        asked = self.asked(resource, parameters, now)
+        verdict, told = decide(*asked), explain(*asked)
+        assert (told["outcome"], told["reason"], told["stage"]) == (
+            verdict.outcome,
+            verdict.reason or "ALLOWED",
+            verdict.stage.number,
+        )
+        return verdict
+
+    def asked(self, resource: str, parameters: dict[str, Any], now: int) -> tuple[Any, ...]:
+        """Return a call as `decide` takes it."""
         session = Session(
             SESSION, "local", None, self._names[-1], len(self._hops) > 0, len(self._hops), ENDS, (OTHER_SESSION,)
         )
@@ -91,14 +102,7 @@ class Both:
             resumed=None if self._resumed is None else frozenset(self._resumed),
         )  # fmt: skip
         subjects = [_subject(name) for name in self._names]
-        asked = (self._index, subjects if len(subjects) > 1 else subjects[0], resource, parameters, call)
-        verdict, told = decide(*asked), explain(*asked)
-        assert (told["outcome"], told["reason"], told["stage"]) == (
-            verdict.outcome,
-            verdict.reason or "ALLOWED",
-            verdict.stage.number,
-        )
-        return verdict
+        return self._index, subjects if len(subjects) > 1 else subjects[0], resource, parameters, call
 
     def call(self, resource: str, text: str, now: int) -> mapl.Call:
         return mapl.Call(

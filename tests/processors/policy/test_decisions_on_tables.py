@@ -12,7 +12,7 @@ from processors.policy.evaluation import Cell
 from processors.policy.sequences import Mark, Write
 from processors.policy.verdict import Consequences, Verdict
 from processors.refusal import Refusal
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import limits
 from schemas.records import PolicyPublished
 from schemas.rows import PolicyRow, RuleCellRow

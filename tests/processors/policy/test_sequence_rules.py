@@ -65,7 +65,7 @@ class Past:
     def asked(self, now: int = 0, session: str = "s", chain: tuple[str, ...] = ()) -> Circumstances:
         """Return a call at a time. What is over is not there any more."""
         alive = {key: cell for key, cell in self.cells.items() if now < cell.until}
-        signed_by = Session(session_id=session, expires_at=SESSION_ENDS, chain=chain)
+        signed_by = Session(session_id=session, expires_at=SESSION_ENDS, lasts_until=SESSION_ENDS, chain=chain)
         return Circumstances(now=now, session=signed_by, tables=Lookups(cells=alive.get))
 
     def left(self) -> list[Cell]:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from processors.policy.errors import ResourceInvalidError
 from processors.policy.patterns import SLASH_LOOKALIKES, grants, resource_name, restricts
+from processors.policy.spellings import path_spellings
+from processors.text.forms import fold
 from tests.processors.policy.test_parameters import denies, reason
 
 # Pieces of which hostile spellings are made.
@@ -132,6 +134,9 @@ def test_a_star_stops_at_a_backslash(value: str) -> None:
 
 @given(PIECES)
 @example("a%2525252fb")
+@example("%5\u0107")
+@example("a%2f\u0307b")
+@example("a%252\u1e1fb")
 def test_whatever_a_star_meets_stays_one_segment_in_every_reading(rest: str) -> None:
     """Decoded as often as anybody may, normalised, with either slash: still one file below `files`."""
     if not allowed(["files/*"], f"files/{rest}"):
@@ -270,3 +275,11 @@ def test_what_resolves_to_a_denied_path_is_denied(segments: list[str], slash: st
     path = posixpath.normpath("/" + "/".join(segments))
     if path.startswith("/etc/"):
         assert denies("path", ["/etc/*"], {"path": slash + slash.join(segments)}) == "DENIED"
+
+
+@pytest.mark.parametrize("hidden", ["%2\u1e1f", "%2f\u0307", "%5\u0107", "%252\u1e1f"])
+def test_an_accent_hides_no_escape(hidden: str) -> None:
+    """The last digit and an accent become one letter in NFC; a tool that gets them apart decodes a slash."""
+    with pytest.raises(ResourceInvalidError):
+        resource_name(f"data:a{hidden}b")
+    assert any("/" in one.removeprefix("/etc") for one in path_spellings(fold(f"/etc{hidden}passwd")) or ())

@@ -107,7 +107,7 @@ def unknown_contract(row: Row) -> Told:
 def another_event(row: Row) -> Told:
     world, reviewer = reviewed()
     world.approve(reviewer, world.call(world.bot, PAY, payload(row)), KEY)
-    return final(world, world.call(world.bot, PAY, payload(row), causation_id=world.log[-1].entry.event))
+    return final(world, world.call(world.bot, PAY, payload(row)))
 
 
 def another_tool(row: Row) -> Told:

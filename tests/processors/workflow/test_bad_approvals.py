@@ -2,7 +2,7 @@
 
 import pytest
 
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import codec, limits
 from schemas.events.attributes import Attributes
 from schemas.events.workflow import AttestationApproved, AttestationDenied

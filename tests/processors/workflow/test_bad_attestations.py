@@ -6,7 +6,7 @@ import pytest
 
 from processors.calls.attestations import record_id
 from processors.proof.signing import VerifiedHeads
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from processors.step import step
 from schemas import codec, limits
 from schemas.events.attributes import NONE, Attributes

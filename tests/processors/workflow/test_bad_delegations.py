@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import codec, limits
 from schemas.events.workflow import ContextWritten, DelegationGranted, DelegationRevoked
 from schemas.records import Event

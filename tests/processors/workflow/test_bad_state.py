@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from processors.state.tables import Tables, TenantLimits
+from processors.state.bounds import TenantLimits
+from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.events.workflow import (
     ContextDeleted,

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from processors.state.bounds import TenantLimits
 from processors.state.groups import DECISION_KEYS, OPEN, SWEEPING
 from processors.state.table import Table
-from processors.state.tables import Tables, TenantLimits
+from processors.state.tables import Tables
 from schemas import codec, limits
 from schemas.events.attributes import NONE, Attributes
 from schemas.topics import OPS_ATTESTATIONS, OPS_CONTEXT
@@ -178,7 +179,7 @@ def test_a_prompt_of_an_ended_session_is_no_parent_any_more(world):
     world.close(world.bot)
     assert world.tables.prompts.get(key) is not None  # it has not been swept yet
 
-    assert world.prompted(worker, "more", **derived).says == ("denied", "PROMPT_UNKNOWN")
+    assert world.prompted(worker, "more", **derived).says == ("denied", "PARENT_CALL")
 
 
 def test_what_a_revoked_session_asked_for_is_asked_no_more(world):

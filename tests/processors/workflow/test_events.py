@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas.events.workflow import StateQueried
 from schemas.records import ApplicationEventLogged
 from tests.workflow_world import ANYTHING, PAY, Workflow, reply

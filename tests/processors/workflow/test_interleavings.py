@@ -7,7 +7,7 @@ import pytest
 
 from processors.calls.standing import REQUESTER_TAG
 from processors.proof.signing import tagged_digest
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import codec, limits
 from schemas.events.attributes import Attributes
 from tests.builders import Actor, invocation

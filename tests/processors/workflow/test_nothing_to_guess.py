@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from processors.policy.decide import digests_that_came
 from processors.proof import jcs
 from processors.proof.sealing import DOCUMENT_TAG, PARAMETERS_TAG, document_digest, parameters_digest
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import codec, topics
 from schemas.records import CallPayload, Prompt
 from tests.builders import Folded, invocation, payload_of

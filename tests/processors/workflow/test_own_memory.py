@@ -2,7 +2,7 @@
 
 import pytest
 
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import limits
 from tests.workflow_world import ANYTHING, PAY, Workflow
 

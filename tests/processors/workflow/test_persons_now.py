@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from processors.state.tables import TenantLimits
+from processors.state.bounds import TenantLimits
 from schemas import limits
 from schemas.events.attributes import NONE, Attributes
 from tests.builders import Actor, keys_of

@@ -77,7 +77,7 @@ def test_a_tool_derives_from_the_prompt_of_the_call_that_it_executes(world):
     assert call(CHECK).says == ("allowed", "")
     world.is_denied("RESOURCE_DENIED", lambda: call(PAY))
     world.report(asked.decision_leaf, world.desk)
-    world.is_denied("PROMPT_UNKNOWN", lambda: call(CHECK))
+    world.is_denied("PARENT_CALL", lambda: call(CHECK))
 
 
 def test_prompts_descend_eight_deep_and_no_deeper(world):
@@ -112,10 +112,8 @@ def test_another_sessions_parent_is_not_reached_by_naming_its_call(world):
     other = world.open_session(world.agent)
     root = id_of(world, "root")
 
-    world.is_denied(
-        "PROMPT_UNKNOWN",
-        lambda: world.prompted(other, "child", parent=root, causation_id=asked.entry.event),
-    )
+    world.is_denied("PROMPT_UNKNOWN", lambda: world.prompted(other, "child", parent=root))
+    world.is_denied("PARENT_CALL", lambda: world.prompted(other, "child", parent=root, causation_id=asked.entry.event))
 
 
 def test_a_tool_derives_from_no_other_prompt_of_its_caller(world):
@@ -153,7 +151,7 @@ def test_a_call_that_is_over_gives_no_prompts_while_its_row_waits_to_leave(world
     derived = Prompt(path="note", parent=id_of(world, "root"), policy="{}")
     body = invocation(CHECK, {"note": "go"}, prompts=(derived,))
 
-    assert world.send(body, desk, causation_id=asked.entry.event).says == ("denied", "PROMPT_UNKNOWN")
+    assert world.send(body, desk, causation_id=asked.entry.event).says == ("denied", "PARENT_CALL")
     assert asked.decision_leaf in world.tables.calls.rows
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from schemas import limits
+from tests.offers_world import LOOK, Offers
 from tests.workflow_world import ANYTHING, CHECK, PAY, Workflow, attests, reply
 from tests.world import HOUR_MS
 
@@ -82,6 +83,23 @@ def questions(world: Workflow) -> Iterator[tuple[str, Any]]:
     yield "effective_policy", listed
     yield from (("a policy", one) for one in listed["policies"])
 
+    offers = Offers.opened("replies of offers")
+    one = offers.instance(offers.app, LOOK)
+    listed = offers.tell(offers.bot, "agents")
+    yield "agents", listed
+    yield from (("an instance", one) for one in listed["agents"])
+    told = offers.tell(offers.bot, "agent", {"resource": LOOK})
+    yield "agent", told
+    yield from (("a declaration", one) for one in told["agent"]["declarations"])
+    yield "a signed event", told["agent"]["offered"]
+    yield "presence", offers.tell(one.session, "presence")
+
+    listed = reply(world.ask(world.admin, "limits"))
+    yield "limits, to an admin", listed
+    listed = reply(world.ask(world.admin, "users"))
+    yield "users, to an admin", listed
+    yield from (("a user", one) for one in listed["users"])
+
 
 @pytest.fixture(scope="module")
 def answered() -> list[tuple[str, Any]]:
@@ -106,10 +124,13 @@ def test_every_reply_is_documented(answered: list[tuple[str, Any]]) -> None:
     assert {name for name, _ in answered} == documented().keys()
 
 
-def test_what_is_asked_is_what_the_document_lists(answered: list[tuple[str, Any]]) -> None:
-    """The refusal of an unknown question names them all."""
+@pytest.mark.parametrize("asker", ["bot", "admin"])
+def test_what_is_asked_is_what_the_document_lists(asker: str, answered: list[tuple[str, Any]]) -> None:
+    """The refusal of an unknown question names those of the one who asks."""
     world = Workflow.opened("unknown")
-    detail = world.is_refused("QUERY_INVALID", lambda: world.ask(world.bot, "secrets")).results[0].detail
+    by = getattr(world, asker)
+    detail = world.is_refused("QUERY_INVALID", lambda: world.ask(by, "secrets")).results[0].detail
 
-    lower = {name.partition(",")[0] for name in documented() if re.match(r"[a-z_]+(,|$)", name)}
-    assert set(re.findall(r"[a-z_]{6,}", detail.partition("the questions are")[2])) == lower
+    questions = [name.partition(", ") for name in documented() if re.match(r"[a-z_]+(,|$)", name)]
+    listed = {what for what, _, to in questions if (to == "to an admin") == (asker == "admin")}
+    assert set(re.findall(r"[a-z_]{5,}", detail.partition("its questions are")[2])) == listed

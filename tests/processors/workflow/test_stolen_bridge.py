@@ -3,7 +3,8 @@
 import pytest
 
 from schemas.events.attributes import Attributes
-from tests.builders import Actor
+from tests.builders import Actor, keys_of
+from tests.processors.test_providers import ACME, distrusted, trust, trusted
 from tests.workflow_world import ANYTHING, Workflow
 from tests.world import HOUR_MS
 
@@ -142,3 +143,55 @@ def test_a_programs_revoked_key_takes_back_what_it_delegated(world):
 
     world.revoke("planner", kid=planner.kid)
     world.is_denied("DELEGATION_REVOKED", lambda: world.pay(on_behalf_of=leaf))
+
+
+# --- a provider whose signing key was stolen
+
+
+def through(world: Workflow, gate: Actor, name: str, issuer: str = ACME) -> Actor:
+    """Return a session of a provider's person, for a minute."""
+    keys = keys_of("provided", world.draw())
+    said = Attributes(company="Acme", roles=("analyst",))
+    body = world.provided_session(name, gate, keys=keys, issuer=issuer, attributes=said, ttl_ms=60_000)
+    assert world.send(body, gate).says == ("accepted", "")
+    return Actor("session", name, keys)
+
+
+PARTNER = trusted("https://idp.partner.example", namespace="partner", name_pattern="user:partner/*")
+
+
+@pytest.mark.parametrize("how", ["closed", "over"])
+def test_delegations_end_with_their_provider(world, how):
+    """A minute as somebody is enough to delegate for a year: also where that person has logged in since."""
+    gate = trust(world, trusted(), PARTNER)
+    world.publish_policy({"policy_id": "role:analyst", **ANYTHING})
+    mallory, honest = through(world, gate, "user:alice"), through(world, gate, "user:partner/al", PARTNER.issuer)
+    leaf, theirs = (world.grant_to(one, "bot", life_ms=10 * HOUR_MS).entry.event for one in (mallory, honest))
+    leaves(world, mallory, how)
+    assert world.pay(on_behalf_of=leaf).says == ("allowed", "")
+
+    world.send(distrusted(end_sessions=True), world.admin)
+    world.is_denied("DELEGATION_REVOKED", lambda: world.pay(on_behalf_of=leaf))
+    assert world.pay(on_behalf_of=theirs).says == ("allowed", "")
+    assert list(world.tables.persons.rows) == [b"user:partner/al"]
+    world.send(trusted(), world.admin)
+    through(world, gate, "user:alice")
+    world.is_denied("DELEGATION_REVOKED", lambda: world.pay(on_behalf_of=leaf))
+
+
+@pytest.mark.parametrize("how", ["closed", "over"])
+def test_approvals_end_with_their_provider(world, how):
+    """And do not come back with that person's next login."""
+    gate = trust(world, trusted(), PARTNER)
+    world.require(KEY, approval_criteria="role:analyst", timeout=300, one_time=False)
+    mallory = through(world, gate, "user:carol")
+    world.approve(mallory, world.pay(), KEY)
+    leaves(world, mallory, how)
+    assert world.pay().says == ("allowed", "")
+
+    world.send(distrusted(PARTNER.issuer, end_sessions=True), world.admin)
+    assert world.pay().says == ("allowed", "")
+    world.send(distrusted(end_sessions=True), world.admin)
+    world.send(trusted(), world.admin)
+    through(world, gate, "user:carol")
+    assert world.pay().says == ("pending", "APPROVAL_PENDING")

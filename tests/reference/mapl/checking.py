@@ -167,7 +167,9 @@ def path_meets(item: str, text: str) -> bool:
     for _ in range(DECODING_PASSES_MAX + 1):
         if any(glob_meets(pattern, form) for pattern in patterns for form in path_forms(text)):
             return True
-        decoded = fold(re.sub(rb"%([0-9A-Fa-f]{2})", _byte, text.encode()).decode("utf-8", "replace"))
+        decoded = fold(
+            re.sub(rb"%([0-9A-Fa-f]{2})", _byte, unicodedata.normalize("NFD", text).encode()).decode("utf-8", "replace")
+        )
         if decoded == text:
             return False
         text = decoded

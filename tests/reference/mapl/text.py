@@ -132,12 +132,12 @@ def tokens_match(tokens: list[str], text: str) -> bool:
 
 
 def percent_decode_once(text: str) -> str:
-    """One pass. A malformed escape stays as it is.
+    """One pass, in NFD: an accent may have become one letter with the last digit. A malformed escape stays as it is.
 
     Raises:
         NotDecodableError: the pass would decode a "/" or a "\\", or the result is not UTF-8.
     """
-    for encoded in re.findall("%[0-9A-Fa-f]{2}", text):
+    for encoded in re.findall("%[0-9A-Fa-f]{2}", unicodedata.normalize("NFD", text)):
         if encoded.upper() in {"%2F", "%5C"}:
             raise NotDecodableError
     return percent_decode_any(text)
@@ -145,9 +145,10 @@ def percent_decode_once(text: str) -> str:
 
 def percent_decode_any(text: str) -> str:
     """One pass, whatever it decodes. Raises NotDecodableError where the result is not UTF-8."""
-    decoded = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), text.encode("utf-8", "surrogatepass"))
+    parts = unicodedata.normalize("NFD", text).encode("utf-8", "surrogatepass")
+    decoded = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), parts)
     try:
-        return decoded.decode("utf-8")
+        return unicodedata.normalize("NFC", decoded.decode("utf-8"))
     except UnicodeDecodeError:
         raise NotDecodableError from None
 

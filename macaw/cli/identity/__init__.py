@@ -1,0 +1,1 @@
+"""Commands about identities: providers, bridges, and people at a terminal."""

@@ -1,0 +1,1 @@
+"""Shapes of calls, under the names of the original's pages."""

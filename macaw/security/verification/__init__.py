@@ -1,0 +1,1 @@
+"""Shapes of verifiers, under the names of the original's pages."""

@@ -1,0 +1,1 @@
+"""The identity bridge: keys of identity providers come in here, and logins become sessions."""

@@ -1,0 +1,28 @@
+"""A tenant with one actor of every role, for tables of who may say what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.builders import keys_of
+from tests.world import World
+
+
+class Cast:
+    """A tenant with one actor of every role."""
+
+    def __init__(self, name: str = "cast", **how: Any) -> None:
+        shared = keys_of(name, "organisation").signing.public
+        self.world = World.founded(name, **{"organisation_key": shared, **how})
+        world = self.world
+        self.actors = {
+            "root": world.roots[0],
+            "admin": world.admin,
+            "monitor": world.monitor,
+            "organisation": world.organisation,
+            **{
+                role: world.register(role, f"the-{role}")
+                for role in ("enrolment", "bridge", "approver", "attester", "agent", "service", "tool")
+            },
+        }
+        self.actors["session"] = world.open_session(self.actors["agent"])
