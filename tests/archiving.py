@@ -19,6 +19,7 @@ from schemas.topics import INTAKE
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.paying import PAYER
+from tests.waiting import PATIENCE_SECONDS
 
 POLICY = json.dumps(PAYER)
 
@@ -45,7 +46,7 @@ def busy_tenant(broker: BrokerInfo, base: Path, tenant: str) -> Iterator[Install
         intruder = Producer({"bootstrap.servers": broker.bootstrap})
         intruder.produce(INTAKE.of(tenant), b"garbage", partition=0)
         intruder.produce(INTAKE.of(tenant), None, partition=0)
-        assert intruder.flush(10) == 0
+        assert intruder.flush(PATIENCE_SECONDS) == 0
         calls(running, 1)
         yield running
 

@@ -12,6 +12,16 @@ from typing import Any
 import pytest
 
 from macaw.cli.terminal.output import OWN_PACKAGES
+from macaw.installation.tenancy import register_enrolment
+from producers.client import AsyncClient, Client
+from producers.client.async_client import AsyncBoundClient
+from producers.client.bound import BoundClient
+from producers.client.calls import Calls
+from producers.client.open_call import CallPatience
+from producers.kafka.connection import Connection
+from producers.kafka.followed_topic import FollowedTopic
+from producers.kafka.logins import Logins
+from producers.kafka.registry_view import RegistryView
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import tune_collector
 from tests import secrets_seen
@@ -19,6 +29,7 @@ from tests.docker_broker import choose_test_broker
 from tests.optional import skip_without, skip_without_provider, wants
 from tests.secret_service import missing_programs, secret_service
 from tests.softhsm import SoftHSM, find_softhsm
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass(slots=True)
@@ -43,6 +54,24 @@ def pytest_configure(config: pytest.Config) -> None:
     # One process runs thousands of tests and keeps what they imported: looking at all of that again and again made
     # some of them take minutes. As a monitor does it, then.
     tune_collector()
+    _wait_patiently()
+
+
+def _wait_patiently() -> None:
+    """Let the product's callers of this process wait as long for an answer as the tests do, where none says how long.
+
+    The product's own times are those of a person at a terminal, on a machine that is not three test processes and
+    three brokers busy. A test of a time that is over gives that time.
+    """
+    waits: tuple[Any, ...] = (
+        *(Connection.ask, Connection.accepted, register_enrolment),
+        *(FollowedTopic.refresh, RegistryView.refresh),
+        *(Calls.start, BoundClient.start, AsyncClient.start, AsyncBoundClient.start),
+        *(Client.login, Client.renew, Logins.open, Logins.renew),
+    )
+    for wait in waits:
+        wait.__kwdefaults__["seconds"] = PATIENCE_SECONDS
+    CallPatience.__init__.__kwdefaults__["seconds"] = PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from confluent_kafka.admin import AdminClient
 
@@ -23,6 +24,7 @@ from schemas.topics import INTAKE_PATTERN
 from streams.local.choose import BrokerInfo
 from streams.worker.monitor import Monitor
 from streams.worker.settings import LoopSettings
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Installation:
             yield host
         finally:
             host.stop()
-            thread.join(120)
+            thread.join(PATIENCE_SECONDS)
             connection.close()
 
 
@@ -68,7 +70,9 @@ def assigned_topics(broker: BrokerInfo, tenants: Sequence[str]) -> Callable[[], 
     """Return what a worker without a group takes: the intake topics of these tenants."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     mine = {f"macaw.{tenant}.intake" for tenant in tenants}
-    return lambda: [t for t in admin.list_topics(timeout=10).topics if re.match(INTAKE_PATTERN, t) and t in mine]
+    return lambda: [
+        t for t in admin.list_topics(timeout=PATIENCE_SECONDS).topics if re.match(INTAKE_PATTERN, t) and t in mine
+    ]
 
 
 @contextmanager
@@ -87,7 +91,15 @@ def monitoring(broker: BrokerInfo, home: Home, tenants: Sequence[str]) -> Iterat
         yield monitor
     finally:
         monitor.stop()
-        thread.join(120)
+        thread.join(PATIENCE_SECONDS)
+
+
+@contextmanager
+def unanswered(seconds: float = 6.0) -> Iterator[None]:
+    """Let a question to the log wait only so long in the block: nobody is there to answer, and the event gets there."""
+    waits = (Connection.ask.__kwdefaults__, Connection.accepted.__kwdefaults__)
+    with mock.patch.dict(waits[0], seconds=seconds), mock.patch.dict(waits[1], seconds=seconds):
+        yield
 
 
 @contextmanager

@@ -24,14 +24,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.waiting import PATIENCE_SECONDS, wait_until
+
 ROOT = Path(__file__).parents[1]
-SECONDS_MAX = 180.0
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -124,7 +124,7 @@ class Shell:
         self.process.stdin.write(f"{{ {command}\n}} </dev/null\n{after}\n")
         self.process.stdin.flush()
         printed: list[str] = []
-        alarm = threading.Timer(SECONDS_MAX, self.close)
+        alarm = threading.Timer(PATIENCE_SECONDS, self.close)
         alarm.start()
         try:
             for line in self.process.stdout:
@@ -133,7 +133,7 @@ class Shell:
                 printed.append(line)
         finally:
             alarm.cancel()
-        raise AssertionError(f"`{command}` has not ended within {SECONDS_MAX} s; it printed:\n{''.join(printed)}")
+        raise AssertionError(f"`{command}` has not ended within {PATIENCE_SECONDS} s; it printed:\n{''.join(printed)}")
 
     def close(self) -> None:
         """End the shell and all that it started."""
@@ -241,18 +241,21 @@ def staying(one: Typed, folder: Path, environ: dict[str, str], logs: Path, place
             start_new_session=True,
         )
     try:
-        until = time.monotonic() + SECONDS_MAX
-        while not is_shown(one.shown, log.read_text("utf-8"), whole=False):
-            told = f"{place}: `{one.command}` has not shown its lines; it printed\n{log.read_text('utf-8')}"
-            assert process.poll() is None, told
-            assert time.monotonic() < until, told
-            time.sleep(0.05)
+
+        def told() -> str:
+            return f"{place}: `{one.command}` has not shown its lines; it printed\n{log.read_text('utf-8')}"
+
+        def is_ready() -> bool:
+            assert process.poll() is None, told()
+            return is_shown(one.shown, log.read_text("utf-8"), whole=False)
+
+        wait_until(is_ready, told, pause=0.05)
         yield
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(SECONDS_MAX)
+                process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
         process.wait()

@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,12 +22,12 @@ import pytest
 from producers.home.home import Home
 from streams.local.jars import choose_cache, why_no_kafka
 from tests.plain_keys import PLAIN_KEYS
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAYER = str(EXAMPLES / "policies-quickstart" / "payer.json")
 COMMAND = [sys.executable, "-m", "macaw.cli"]
 UP = ["up", "--broker", "embedded"]
-SECONDS_MAX = 180.0
 needs_java = pytest.mark.skipif(
     why_no_kafka(choose_cache(os.environ)) is not None, reason="needs Java 17 and either Maven or the jars"
 )
@@ -55,13 +54,13 @@ class Served:
     def await_line(self, text: str) -> None:
         """Wait until a line with `text` was printed."""
         with self.changed:
-            came = self.changed.wait_for(lambda: any(text in line for line in self.lines), SECONDS_MAX)
+            came = self.changed.wait_for(lambda: any(text in line for line in self.lines), PATIENCE_SECONDS)
         assert came, f"no line with {text!r} in:\n{''.join(self.lines)}"
 
     def interrupt(self) -> int:
         """Send what Ctrl-C sends and return the exit status."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(SECONDS_MAX)
+        return self.process.wait(PATIENCE_SECONDS)
 
 
 @dataclass
@@ -87,7 +86,7 @@ class Terminal:
             input=given,
             capture_output=True,
             text=True,
-            timeout=SECONDS_MAX,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         self.shown += [ran.stdout, ran.stderr]
@@ -118,7 +117,7 @@ class Terminal:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)  # its children end with it; SIGKILL would leave that to the kernel
                 try:
-                    process.wait(SECONDS_MAX)
+                    process.wait(PATIENCE_SECONDS)
                 except subprocess.TimeoutExpired:
                     process.kill()
             process.wait()
@@ -232,7 +231,7 @@ def test_up_leaves_nothing_behind_and_takes_up_where_it_ended(terminal: Terminal
         assert "role:payer" in terminal.run("policy", "list")
         assert "in force already" in run_talk(terminal, "policy", "publish", PAYER)
         up.process.terminate()
-        assert up.process.wait(SECONDS_MAX) == 0
+        assert up.process.wait(PATIENCE_SECONDS) == 0
 
 
 def run_talk(terminal: Terminal, *argv: str) -> str:
@@ -258,15 +257,15 @@ def test_an_unclean_stop_is_refused_until_the_data_is_discarded(terminal: Termin
 def until_lock_is_free(terminal: Terminal, broker: str) -> None:
     """Wait until the broker has followed its killed starter: it holds the data's lock until then."""
     with (terminal.folder / ".macaw" / "broker" / f"{broker}.lock").open("rb") as lock:
-        until = time.monotonic() + SECONDS_MAX
-        while True:
+
+        def is_locked() -> bool:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                assert time.monotonic() < until
-                time.sleep(0.05)
-            else:
-                return
+                return False
+            return True
+
+        wait_until(is_locked, "another process holds the lock", pause=0.05)
 
 
 @needs_java
@@ -298,10 +297,7 @@ def test_ctrl_c_ends_up_while_its_broker_starts(terminal: Terminal) -> None:
     """Maven and Kafka take their time, and the user need not wait for them."""
     settings = terminal.folder / ".macaw" / "broker" / "server.properties"
     with terminal.serving(["up"], "Apache Kafka") as up:
-        until = time.monotonic() + SECONDS_MAX
-        while not settings.exists():
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_until(settings.exists, "the broker's settings", pause=0.05)
         assert up.interrupt() == 130
         up.await_line("stopped before the broker was there")
     until_lock_is_free(terminal, "kafka")

@@ -25,6 +25,7 @@ from streams.local.choose import BrokerInfo
 from streams.local.probe import find_free_port
 from tests.cli.commands import run
 from tests.streams.bridge.office import Office, opened
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 POLICY = json.dumps({"policy_id": "agent:bot", "resources": ["tool:**"]})
@@ -101,7 +102,7 @@ def test_a_missing_topic_is_named(office: Office, installation: tuple[Home, Tena
     home, folder = installation
     name = BODIES.of(folder.tenant)
     with AdminClient({"bootstrap.servers": home.bootstrap}) as admin:
-        admin.delete_topics([name])[name].result(20)
+        admin.delete_topics([name])[name].result(PATIENCE_SECONDS)
         told = found(home, folder)
         create_topics(home.bootstrap, folder.tenant, replication=1, verified=verified_offset(home, folder.tenant))
 

@@ -14,7 +14,7 @@ from macaw.installation.tenancy import publish_policies, register_agent
 from producers.client import Client, NoAnswerError
 from schemas.topics import INTAKE
 from streams.local.choose import BrokerInfo
-from tests.installation import Installation, installed
+from tests.installation import Installation, installed, unanswered
 from tests.streams.loop_world import turn_until
 from tests.streams.test_held_partitions import BOMB_BYTES, HOUR_MS, behind_by, compressed_as_sent, send_bomb
 
@@ -50,7 +50,7 @@ def test_the_command_of_the_message_accepts_a_time(
 ) -> None:  # fmt: skip
     """A record ahead of the clock holds the tenant; ruled on, it and its ruling are folded, and the clock is set."""
     behind_by(monkeypatch, HOUR_MS)
-    with caplog.at_level(logging.ERROR), pytest.raises(NoAnswerError):
+    with caplog.at_level(logging.ERROR), unanswered(), pytest.raises(NoAnswerError):
         publish_policies(here.home, here.folder, ['{"policy_id": "agent:shopper", "resources": ["tool:*/*"]}'], {})
     command = told_command(caplog, "CLOCK_AHEAD")
     first = int(command[2])

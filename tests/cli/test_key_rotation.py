@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from streams.local.choose import BrokerInfo
 from streams.worker.monitor import KeyEnds
 from tests.installation import Installation, installed
 from tests.paying import PAYER, Bank
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -60,16 +60,14 @@ def calling(here: Installation, threads: int = 2) -> Iterator[list[int]]:
     finally:
         stop.set()
         for one in running:
-            one.join(120)
+            one.join(PATIENCE_SECONDS)
     assert not failures, failures
 
 
 def more(answered: list[int], count: int = 20) -> None:
     """Wait until so many further calls were answered."""
-    want, until = len(answered) + count, time.monotonic() + 60
-    while len(answered) < want:
-        assert time.monotonic() < until, f"{len(answered)} of {want} calls were answered"
-        time.sleep(0.01)
+    want = len(answered) + count
+    wait_until(lambda: len(answered) >= want, lambda: f"{len(answered)} of {want} calls were answered")
 
 
 def verified(here: Installation, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +101,6 @@ def test_keys_are_rotated_under_load_and_no_call_is_lost(
     """Monitor twice, bridge, enrolment, approver, sealing of the tool: every call answered, none executed twice."""
     home, folder = here.home, here.folder
     monkeypatch.setenv("MACAW_HOME", str(home.path.parent))
-    # Beside other tests an answer may take longer than a person waits for it.
-    monkeypatch.setitem(Connection.ask.__kwdefaults__, "seconds", 120.0)
     with bank_of(here) as bank:
         open_person_session(home, folder, "alice", {}, ttl_ms=60_000)
         register_with_admin(home, folder, "approver", "desk", {"roles": ["desk"]})
@@ -221,7 +217,7 @@ def test_two_rotations_at_once_give_one_successor(here: Installation) -> None:
     ]
     with Connection(home, folder, folder.key("admin"), "admin") as admin:
         sent = [admin.send(body) for body in bodies]
-        answers = [one.answer.result(30).result for one in sent]
+        answers = [one.answer.result(PATIENCE_SECONDS).result for one in sent]
     assert [(one.outcome, one.reason) for one in answers] == [("accepted", ""), ("refused", "EXPIRED_KEY")]
 
 

@@ -20,6 +20,7 @@ from tests.cli.commands import assert_one_sentence, run
 from tests.cli.held_engines import hold
 from tests.engines import STRICTER
 from tests.installation import Installation, monitoring
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker, pytest.mark.real_broker("the embedded broker deletes no records")]
 
@@ -54,7 +55,7 @@ def run_quietly(*argv: str) -> int:
 def trim(running: Installation, offset: int) -> None:
     place = TopicPartition(INTAKE.of(running.folder.tenant), 0, offset)
     with open_admin(running.home.bootstrap) as admin:
-        admin.delete_records([place])[place].result(20)
+        admin.delete_records([place])[place].result(PATIENCE_SECONDS)
 
 
 def ids(capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -16,6 +16,7 @@ from streams.http import door_of
 from streams.views.api import QueryAPI
 from streams.views.counting.counts import Counts
 from tests.streams.views_shown import GRANTED, ID, RECORD, REQUEST, WRITTEN, Shown
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 NASTY = "\x1b[2Jnasty\n"
 
@@ -31,10 +32,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    for _ in range(1000):
-        if server.started:
-            break
-        time.sleep(0.01)
+    wait_until(lambda: server.started, "the server has not started")
     port = server.servers[0].sockets[0].getsockname()[1]
     folder = tmp_path / ".macaw" / "tenants" / "acme"
     (folder / "genesis").write_text(bytes(32).hex())
@@ -43,7 +41,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
     monkeypatch.setenv("MACAW_HOME", str(tmp_path))
     yield shown
     server.should_exit = True
-    thread.join(20)
+    thread.join(PATIENCE_SECONDS)
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:

@@ -20,6 +20,7 @@ from streams.authzen.standing import PoliciesStanding, Snapshot
 from streams.local.choose import BrokerInfo
 from tests.decide.asking import QUESTION
 from tests.installation import Installation, installed
+from tests.waiting import PATIENCE_SECONDS
 
 READS = {"policy_id": "role:clerk", "resources": ["record:*/read"]}
 NOTHING = {"policy_id": "role:clerk", "resources": ["record:*/list"]}
@@ -96,7 +97,7 @@ def test_a_log_that_has_forgotten_a_document_is_not_answered_from(
         with AdminClient({"bootstrap.servers": broker.bootstrap}) as admin:
             last = max(p.audit_index for p in read_policies(made.home, made.folder).policies.values())
             place = TopicPartition(INTAKE.of(unique), 0, last)
-            admin.delete_records([place])[place].result(20)
+            admin.delete_records([place])[place].result(PATIENCE_SECONDS)
 
         with pytest.raises(PoliciesUnknownError, match="1 publications are older"):
             followed.read()

@@ -24,6 +24,7 @@ from streams.authzen.questions import read_question
 from streams.http.door import TOKEN_CHARS_MIN
 from tests.decide.asking import EXAMPLE, TOKEN
 from tests.decide.test_interop import MORTY, ROWS
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 FILES = ["--policies", str(EXAMPLE / "policies"), "--directory", str(EXAMPLE / "directory.yaml")]
@@ -66,7 +67,7 @@ def serving(base: Path, *arguments: str) -> Iterator[tuple[str, int, "subprocess
 
 
 def post(host: str, port: int, path: str, body: object, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(host, port, timeout=20)
+    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("POST", path, json.dumps(body), HEADERS if headers is None else headers)
         response = connection.getresponse()
@@ -84,14 +85,14 @@ def test_a_server_on_loopback_gives_the_published_answers(base: Path) -> None:
         status, found = post(host, port, "/access/v1/evaluations", {"evaluations": [row["request"] for row in ROWS]})
         assert [one["decision"] for one in found["evaluations"]] == [row["expected"] for row in ROWS]
         assert post(host, port, "/access/v1/evaluation", ROWS[0]["request"], {})[0] == 401
-        connection = http.client.HTTPConnection(host, port, timeout=20)
+        connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_SECONDS)
         connection.request("GET", "/.well-known/authzen-configuration")
         metadata = json.loads(connection.getresponse().read())
         connection.close()
         assert metadata["access_evaluation_endpoint"] == f"http://{host}:{port}/access/v1/evaluation"
 
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

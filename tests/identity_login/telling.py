@@ -14,6 +14,7 @@ from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from producers.identity.provider import RemoteIdentityProvider
+from tests.waiting import PATIENCE_SECONDS
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 Answer = tuple[int, object] | Callable[[Mapping[str, str]], tuple[int, object]]
@@ -114,7 +115,7 @@ class FakePace:
             return self.at
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        assert self.runs.wait(30)
+        assert self.runs.wait(PATIENCE_SECONDS)
         if event.is_set():
             return True
         with self._lock:

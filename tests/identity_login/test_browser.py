@@ -19,6 +19,7 @@ from producers.identity import Login, LoginCode, LoginError, LoginSettingsError
 from producers.identity.browser import open_in_browser
 from producers.identity.loopback import CONNECTIONS_MAX, HEAD_BYTES_MAX, LoopbackRedirect
 from tests.identity_login.telling import Answer, Told, telling, tokens, unsigned_token
+from tests.waiting import PATIENCE_SECONDS
 
 Asked = dict[str, str]
 CODE = "code-0123456789abcdef"
@@ -26,7 +27,7 @@ CODE = "code-0123456789abcdef"
 
 def get(url: str) -> tuple[int, str]:
     parts = urlsplit(url)
-    connection = HTTPConnection(str(parts.hostname), parts.port, timeout=10)
+    connection = HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE_SECONDS)
     connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
     with contextlib.closing(connection), connection.getresponse() as answer:
         return answer.status, answer.read().decode()

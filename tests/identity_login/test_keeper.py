@@ -19,6 +19,7 @@ from producers.identity.login import Login
 from producers.identity.pace import SystemPace
 from schemas.errors import MacawError, MisuseError
 from tests.identity_login.telling import Answer, FakePace, Told, telling, tokens
+from tests.waiting import PATIENCE_SECONDS
 
 AWAY: Answer = (503, b"")
 SECRET = "refresh-token-of-alice"
@@ -50,7 +51,7 @@ class World:
         def on_token(_: Login) -> None:
             self.at.append(self.pace.now())
             if len(self.at) >= count:
-                assert is_kept.wait(10)
+                assert is_kept.wait(PATIENCE_SECONDS)
                 kept[0].stop()
                 self.over.set()
 
@@ -90,7 +91,7 @@ def asked_times(told: Told, pace: FakePace, answer: Answer) -> list[float]:
 def test_a_token_is_renewed_at_two_thirds_of_its_life_or_a_tenth_earlier(chance: float, first: float) -> None:
     with telling({"/token": [renewed()]}) as told, world(chance=chance) as w:
         w.keep(told, 3)
-        assert w.over.wait(10)
+        assert w.over.wait(PATIENCE_SECONDS)
 
     assert w.at == pytest.approx([first, 2 * first - 1000, 3 * first - 2000])
     assert w.lost == []
@@ -101,7 +102,7 @@ def test_a_provider_that_is_away_is_asked_until_the_token_ends_and_then_the_prog
     with telling() as told, world() as w:
         times = asked_times(told, w.pace, AWAY)
         kept = w.keep(told)
-        assert w.over.wait(10)
+        assert w.over.wait(PATIENCE_SECONDS)
 
     assert times == pytest.approx([1200, 1205, 1215, 1235, 1275])
     assert w.lost_at == pytest.approx(1300)
@@ -114,7 +115,7 @@ def test_a_provider_that_comes_back_in_time_is_forgiven() -> None:
     answers: list[Answer] = [renewed(), AWAY, AWAY, renewed(), AWAY, renewed()]
     with telling({"/token": answers}) as told, world() as w:
         w.keep(told, 2)
-        assert w.over.wait(10)
+        assert w.over.wait(PATIENCE_SECONDS)
 
     assert w.at == pytest.approx([1215, 1420])  # after 5 + 10 seconds, and after 5 again
     assert w.lost == []
@@ -124,7 +125,7 @@ def test_a_person_who_has_to_log_in_again_is_told_at_once() -> None:
     with telling({"/token": [renewed(), (400, {"error": "invalid_grant", "error_description": SECRET})]}) as told:
         with world() as w:
             w.keep(told)
-            assert w.over.wait(10)
+            assert w.over.wait(PATIENCE_SECONDS)
         assert len(told.forms("/token")) == 2
 
     assert isinstance(w.lost[0], LoginError)
@@ -145,8 +146,8 @@ def test_a_provider_that_is_away_costs_one_request_for_all_its_logins_and_the_ot
         w.keep(well, 5)
         dead.answers["/token"] = dead.answers["/token"][-1:]
         w.pace.runs.set()
-        assert w.over.wait(10)
-        assert all(lost.acquire(timeout=10) for _ in range(20))
+        assert w.over.wait(PATIENCE_SECONDS)
+        assert all(lost.acquire(timeout=PATIENCE_SECONDS) for _ in range(20))
 
     assert w.at == pytest.approx([1060, 1120, 1180, 1240, 1300])
     assert times == pytest.approx([1200, 1205, 1215, 1235, 1275], abs=1)
@@ -159,7 +160,7 @@ def test_a_machine_that_slept_over_the_end_of_a_token_tries_before_it_gives_up()
         w.keep(told, 1)
         w.pace.at += 10_000
         w.pace.runs.set()
-        assert w.over.wait(10)
+        assert w.over.wait(PATIENCE_SECONDS)
 
     assert w.lost == []
 
@@ -167,7 +168,7 @@ def test_a_machine_that_slept_over_the_end_of_a_token_tries_before_it_gives_up()
 def test_a_token_that_lives_for_no_time_is_renewed_once_a_second_at_most() -> None:
     with telling({"/token": [renewed(0.001)]}) as told, world() as w:
         w.keep(told, 4)
-        assert w.over.wait(10)
+        assert w.over.wait(PATIENCE_SECONDS)
 
     assert w.at == pytest.approx([1001, 1002, 1003, 1004])
 
@@ -184,7 +185,7 @@ def test_an_error_of_a_callback_is_logged_without_its_text_and_other_logins_are_
         failing = w.keeper.keep(provider, provider.login("alice", "x"), fail, w.on_lost)
         w.keep(told, 3)
         w.pace.runs.set()
-        assert w.over.wait(10)
+        assert w.over.wait(PATIENCE_SECONDS)
         assert not failing.is_stopped
 
     assert "a callback on_token of a kept login raised ValueError" in caplog.text
@@ -199,7 +200,7 @@ def test_a_login_that_ended_is_lost_and_one_that_was_stopped_is_left_in_peace() 
         ended = w.keep(told)
         told.provider().logout(ended.login)
         w.pace.runs.set()
-        assert w.over.wait(10)
+        assert w.over.wait(PATIENCE_SECONDS)
 
     assert [getattr(one, "code", None) for one in w.lost] == ["LOGIN_OVER"]
     assert w.at == []
@@ -211,7 +212,7 @@ def test_a_workload_gets_a_new_token_by_its_secret() -> None:
         provider = told.provider(client_secret="s", pace=w.pace)
         found = threading.Event()
         kept = w.keeper.keep(provider, provider.client_credentials("read"), lambda _: found.set(), w.on_lost)
-        assert found.wait(10)
+        assert found.wait(PATIENCE_SECONDS)
         kept.stop()
 
     assert {(form["grant_type"], form["scope"]) for form in told.forms("/token")[:1]} == {
@@ -248,10 +249,10 @@ def test_the_real_clock_wakes_the_one_thread_for_a_shorter_life() -> None:
     with telling({"/token": [renewed(3000), renewed(1.5)]}) as told:
         provider = told.provider()
         keeper.keep(provider, provider.login("alice", "x"), print, print)
-        assert pace.waits.acquire(timeout=10)
+        assert pace.waits.acquire(timeout=PATIENCE_SECONDS)
         keeper.keep(provider, provider.login("alice", "x"), lambda _: seen.set(), print)
         names = [one.name for one in threading.enumerate() if one.name == "identity-keeper"]
-        assert seen.wait(10)
+        assert seen.wait(PATIENCE_SECONDS)
         keeper.close()
 
     assert names == ["identity-keeper"]
@@ -314,7 +315,7 @@ def test_the_longest_pause_is_a_minute() -> None:
         kept = w.keep(told)
         times = asked_times(told, w.pace, AWAY)
         told.answers["/token"].pop(0)
-        assert w.over.wait(10)
+        assert w.over.wait(PATIENCE_SECONDS)
         assert kept.is_stopped
 
     gaps = [later - one for one, later in pairwise(times)]

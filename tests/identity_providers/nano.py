@@ -23,8 +23,8 @@ from tests.identity_providers.provider import (
     IdentityProvider,
     Lifetime,
 )
+from tests.waiting import PATIENCE_SECONDS
 
-START_SECONDS = 60.0
 KEPT_KEYS = 1
 """So many keys stay in the key set beside the one that signs."""
 
@@ -70,7 +70,7 @@ class NanoIdP(IdentityProvider):
 
     def start(self) -> None:
         command = [sys.executable, "-m", "nanoidp", "--config", ".", "--strict-config"]
-        self._server.start(command, f"{self.issuer}/.well-known/openid-configuration", seconds=START_SECONDS)
+        self._server.start(command, f"{self.issuer}/.well-known/openid-configuration", seconds=PATIENCE_SECONDS)
 
     def stop(self) -> None:
         self._server.stop()

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -32,9 +31,8 @@ from tests.identity_providers.provider import (
     IdentityProvider,
     Lifetime,
 )
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
-START_SECONDS = 60.0
-ROTATE_SECONDS = 20.0
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
@@ -87,7 +85,7 @@ class NodeProvider(IdentityProvider):
             shutil.copy(node_home.SOURCE / "package.json", self._folder)
         self._write()
         command = [str(shutil.which("node")), "server.mjs", "settings.json"]
-        self._server.start(command, f"{self.issuer}/.well-known/openid-configuration", seconds=START_SECONDS)
+        self._server.start(command, f"{self.issuer}/.well-known/openid-configuration", seconds=PATIENCE_SECONDS)
 
     def stop(self) -> None:
         self._server.stop()
@@ -96,10 +94,11 @@ class NodeProvider(IdentityProvider):
         self._keys = [_new_key(self.algorithm), *(self._keys if keep_old else [])]
         self._write()
         os.kill(self._server.pid, signal.SIGHUP)
-        wanted, deadline = {key["kid"] for key in self._keys}, time.monotonic() + ROTATE_SECONDS
-        while {key["kid"] for key in json.loads(self.key_set_bytes())["keys"]} != wanted:
-            assert time.monotonic() < deadline, "the server did not read its settings again"
-            time.sleep(0.02)
+        wanted = {key["kid"] for key in self._keys}
+        wait_until(
+            lambda: {key["kid"] for key in json.loads(self.key_set_bytes())["keys"]} == wanted,
+            "the server did not read its settings again",
+        )
 
     def exchange(self, subject_token: str, actor_token: str) -> str:
         """Exchange the token of a person for one that names the actor (`act`). Raises ProviderRefusedError."""

@@ -21,6 +21,7 @@ from processors.identity.claims.model import ClaimsMapping
 from processors.identity.tokens.key_sets import KeySet, parse_key_set
 from processors.identity.tokens.rules import TokenRules
 from streams.identity_files.claims_file import parse_claims
+from tests.waiting import PATIENCE_SECONDS
 
 AUDIENCE = "macaw"
 CLIENT = "macaw-bridge"
@@ -32,7 +33,7 @@ WORKLOAD = "macaw-workload"
 REDIRECT_URI = "http://127.0.0.1/callback"
 """Registered without a port: each provider takes any port of loopback (RFC 8252 7.3)."""
 
-SECONDS = 20.0
+SECONDS = PATIENCE_SECONDS
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 
 

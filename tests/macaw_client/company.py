@@ -24,6 +24,7 @@ from streams.local.choose import BrokerInfo
 from tests.identity_providers.nano import NanoIdP
 from tests.identity_providers.provider import CLIENT, Person
 from tests.streams.bridge.office import Office, opened
+from tests.waiting import PATIENCE_SECONDS
 
 POLICIES: list[dict[str, Any]] = [
     {
@@ -111,7 +112,9 @@ class Company:
         events = (event for _, event in self.office.intake())
         return [type(one.body).__name__ for one in events if (one.header.session_id or b"").hex().startswith(session)]
 
-    def run(self, script: str, *, seconds: float = 60, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, script: str, *, seconds: float = PATIENCE_SECONDS, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program in a process of its own, as a person would."""
         return subprocess.run(
             [sys.executable, "-c", script],

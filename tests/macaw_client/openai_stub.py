@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 _CALL = re.compile(r"call (\w+) (\{.*\})", re.DOTALL)
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 
@@ -68,7 +70,7 @@ class OpenAIStub:
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
         self._server.server_close()
 
     # --- answers

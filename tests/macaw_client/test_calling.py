@@ -13,6 +13,7 @@ from macaw_client import MACAWClient, PermissionDenied, RemoteIdentityProvider, 
 from macaw_client.attestations import NotListedError
 from macaw_client.names import UnknownAgentError
 from tests.macaw_client.company import Company
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -64,7 +65,7 @@ def test_many_clients_of_one_new_program_register_at_once(inside: Company) -> No
     for one in threads:
         one.start()
     for one in threads:
-        one.join(60)
+        one.join(PATIENCE_SECONDS)
 
     assert all(one.registered for one in clients)
     assert len({one.agent_id for one in clients}) == 4
@@ -206,10 +207,7 @@ def test_a_call_waits_for_a_person_who_sees_its_parameters(inside: Company) -> N
         target=lambda: done.append(desk.invoke_tool("tool:bank/transfer", {"to": "bob", "amount": 500}))
     )
     call.start()
-    until = time.monotonic() + 20
-    while not (listed := manager.list_attestations(status="pending")) and time.monotonic() < until:
-        time.sleep(0.1)
-    [asked] = listed
+    [asked] = wait_until(lambda: manager.list_attestations(status="pending"), "a pending attestation", pause=0.1)
 
     assert asked["key"] == "large"
     assert asked["approval_criteria"] == "role:manager"
@@ -221,7 +219,7 @@ def test_a_call_waits_for_a_person_who_sees_its_parameters(inside: Company) -> N
     with pytest.raises(NotListedError, match="differs"):
         manager.approve_attestation({**asked, "value": {"to": "bob", "amount": 1}}, reason="looks small")
     assert manager.approve_attestation(asked, reason="checked") is True
-    call.join(30)
+    call.join(PATIENCE_SECONDS)
     assert done == [{"to": "bob", "amount": 500}]
     manager.unregister()
     desk.unregister()
@@ -240,11 +238,9 @@ def test_a_person_who_says_no_is_told_as_an_attestation(inside: Company) -> None
 
     thread = threading.Thread(target=call)
     thread.start()
-    until = time.monotonic() + 20
-    while not (listed := manager.list_attestations()) and time.monotonic() < until:
-        time.sleep(0.1)
+    listed = wait_until(manager.list_attestations, "an attestation", pause=0.1)
     assert manager.deny_attestation(listed[0], reason="too much")
-    thread.join(30)
+    thread.join(PATIENCE_SECONDS)
 
     assert "attestation" in str(failed[0])
     assert "denied" in str(failed[0])

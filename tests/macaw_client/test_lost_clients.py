@@ -10,10 +10,9 @@ import pytest
 
 from macaw_client import MACAWClient
 from tests.macaw_client.company import Company
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.broker
-
-WAIT_SECONDS = 20
 
 
 def registered(app: str, **tools: Callable[..., object]) -> MACAWClient:
@@ -31,15 +30,6 @@ def has_ended(firm: Company, session: str) -> bool:
     return "SessionClosed" in firm.kinds_of(session)
 
 
-def ends(firm: Company, session: str) -> bool:
-    until = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < until:
-        if has_ended(firm, session):
-            return True
-        time.sleep(0.2)
-    return False
-
-
 def test_a_lost_client_ends_its_session_after_its_last_events(inside: Company) -> None:
     client = registered("lost")
     session = digits(client)
@@ -47,7 +37,7 @@ def test_a_lost_client_ends_its_session_after_its_last_events(inside: Company) -
     del client
     gc.collect()
 
-    assert ends(inside, session)
+    wait_until(lambda: has_ended(inside, session), "the session has not ended", pause=0.2)
     assert inside.kinds_of(session)[-2:] == ["ApplicationEventLogged", "SessionClosed"]
 
 
@@ -72,7 +62,7 @@ def test_a_client_whose_tools_are_offered_is_not_lost(inside: Company) -> None:
     assert not any(has_ended(inside, one) for one in sessions)
     del parts
     gc.collect()
-    assert ends(inside, sessions[1])
+    wait_until(lambda: has_ended(inside, sessions[1]), "the session has not ended", pause=0.2)
     assert not has_ended(inside, sessions[0])
 
 

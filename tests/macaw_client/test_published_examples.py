@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,11 +20,11 @@ from streams.local.choose import BrokerInfo
 from tests.macaw_client import company
 from tests.macaw_client.openai_stub import OpenAIStub
 from tests.optional import skip_without
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
 EXAMPLES = "MACAW_PUBLISHED_EXAMPLES"
-SECONDS = 90.0
 WATCHERS: list[MACAWClient] = []  # one that is registered while the tests run
 CALCULATOR = "mcp/securemcp_calculator.py"
 # A program, the program that runs beside it, and lines that it must print.
@@ -122,10 +121,7 @@ def servers() -> set[str]:
 
 def await_server(before: set[str]) -> None:
     """Wait until there is a server that was not there before."""
-    until = time.monotonic() + SECONDS
-    while not servers() - before:
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    wait_until(lambda: servers() - before, "a new server", pause=0.2)
 
 
 def start(environ: dict[str, str], program: Path) -> subprocess.Popen[str]:
@@ -141,7 +137,7 @@ def start(environ: dict[str, str], program: Path) -> subprocess.Popen[str]:
 
 
 def ended(program: subprocess.Popen[str], told: list[str]) -> None:
-    out, err = program.communicate("Ada\n1\ny\n", timeout=SECONDS)
+    out, err = program.communicate("Ada\n1\ny\n", timeout=PATIENCE_SECONDS)
 
     assert program.returncode == 0, out + err
     assert [line for line in told if line not in out] == [], out + err
@@ -163,7 +159,7 @@ def test_a_program_that_finds_a_server(environ: dict[str, str], examples: Path, 
         ended(start(environ, examples / name), told)
     finally:
         server.kill()
-        server.communicate(timeout=20)
+        server.communicate(timeout=PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("name", APPROVED)
@@ -174,7 +170,7 @@ def test_a_program_that_waits_for_a_person(environ: dict[str, str], examples: Pa
     await_server(before)
     for _ in range(10):  # the person looks once, and the call may not be there yet
         answering = start(environ, examples / person)
-        out, err = answering.communicate("y\ny\n", timeout=SECONDS)
+        out, err = answering.communicate("y\ny\n", timeout=PATIENCE_SECONDS)
         if "o pending" not in out:
             break
     assert approved in out, out + err

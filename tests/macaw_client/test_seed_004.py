@@ -15,6 +15,7 @@ import pytest
 from macaw.identity.session_manager import ClaimsRefusedError, SessionManager
 from macaw.installation.tenancy import publish_policies
 from tests.macaw_client.company import Company
+from tests.waiting import PATIENCE_SECONDS
 
 QUICK_START = """\
 providers:
@@ -189,7 +190,7 @@ def test_policies_of_an_organisation_are_found_by_the_printed_command(
     monkeypatch.setenv("MACAW_HOME", str(firm.base))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
 
-    found = subprocess.run(["sh", "-c", COMMAND], capture_output=True, text=True, timeout=60, check=False)
+    found = subprocess.run(["sh", "-c", COMMAND], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("company:YourOrg ")

@@ -13,6 +13,7 @@ import pytest
 
 from macaw_client import MACAWClient, PermissionDenied, RemoteIdentityProvider, ToolFailedError, ToolNotFoundError
 from tests.macaw_client.company import Company
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -158,7 +159,7 @@ def test_a_stream_that_is_left_behind_stops_its_tool(calc: Calculator, guest: MA
     parts = guest.invoke_tool("tool:calc/endless", {}, stream=True)
     assert [next(parts), next(parts)] == [{"n": 0}, {"n": 1}]
     del parts
-    assert stopped.wait(30)
+    assert stopped.wait(PATIENCE_SECONDS)
 
 
 def test_a_stream_that_breaks_off_is_a_failure_of_the_tool(calc: Calculator, guest: MACAWClient) -> None:
@@ -220,7 +221,7 @@ def test_persons_who_call_at_once_are_each_held_to_their_own_policies(calc: Calc
         asked = [
             pool.submit(one.invoke_tool, "tool:calc/add", {"a": n, "b": 1}, target) for n, one in enumerate(clients)
         ]
-        found = [one.exception(30) or one.result() for one in asked]
+        found = [one.exception(PATIENCE_SECONDS) or one.result() for one in asked]
     assert found[0] == {"sum": 1}
     assert isinstance(found[1], PermissionDenied)  # bob has no role that may
     assert [one["principal"] for one in calc.contexts] == ["user:alice@fintech.example"]

@@ -20,6 +20,7 @@ from schemas.records import Body, PolicyPublished, SessionOpened
 from schemas.words import Outcome, Role
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
+from tests.waiting import PATIENCE_SECONDS
 
 TTL_MS = 3_600_000
 SERVICES = {"desk": ["tool:office/*"], "annex": ["tool:office/*"], "idle": ["tool:other/*"]}
@@ -34,7 +35,7 @@ class Office:
     @tool
     def held(self, user: str) -> str:
         """Answer once the gate is open."""
-        assert self.gate.wait(60)
+        assert self.gate.wait(PATIENCE_SECONDS)
         return user
 
     @tool
@@ -94,5 +95,5 @@ def people(here: Installation, users: Sequence[str]) -> dict[str, Client]:
 
 def _accepted(connection: Connection, bodies: Sequence[Body]) -> None:
     for sent in [connection.send(body) for body in bodies]:
-        answer = sent.answer.result(60).result
+        answer = sent.answer.result(PATIENCE_SECONDS).result
         assert answer.outcome == Outcome.ACCEPTED, (answer.reason, answer.detail)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
@@ -32,11 +32,11 @@ from schemas import limits
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.producers.host_main import Gate, Journal, Point, Till
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 EXECUTE_WITHIN_MS = 18_000  # enough for a group to notice a death and for the next owner to execute
 UNKNOWN_GRACE_MS = 1000
-DEADLINE_SECONDS = 120.0
 WAVE = 8
 POINTS = (
     Point.BEFORE_COMMIT,
@@ -109,14 +109,14 @@ class HostProcess:
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
         self.send(signal.SIGTERM)
-        assert self.child.wait(DEADLINE_SECONDS) == 0, self.log()
+        assert self.child.wait(PATIENCE_SECONDS) == 0, self.log()
 
     def log(self) -> str:
         return self.log_path.read_text()
 
     def await_word(self, word: str, times: int = 1) -> None:
         """Wait until the process has written a word so many times."""
-        await_that(lambda: self.log().count(word) >= times, lambda: f"want {word!r} in: {self.log()}")
+        wait_until(lambda: self.log().count(word) >= times, lambda: f"want {word!r} in: {self.log()}")
 
     def __enter__(self) -> Self:
         return self
@@ -125,14 +125,6 @@ class HostProcess:
         if self.child.poll() is None:
             self.child.kill()
         self.child.wait()
-
-
-def await_that(done: Callable[[], bool], what: Callable[[], str], seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until something is so, in bounded time."""
-    until = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < until, what()
-        time.sleep(0.02)
 
 
 @dataclass
@@ -177,7 +169,7 @@ class Trial:
             operation = "pay" if n % 2 else "put"
             self.calls.append((operation, n, self.stage.client.submit(f"tool:{self.app}/{operation}", {"n": n})))
 
-    def settle(self, seconds: float = DEADLINE_SECONDS) -> int:
+    def settle(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for the answers and return how many did not come."""
         return len(wait([future for _, _, future in self.calls], seconds).not_done)
 
@@ -280,7 +272,7 @@ class Death:
                 self.others.append(self.trial.host(1 + self.survivors))
             time.sleep(0.25)
             self.trial.check_allowed()
-        assert self.victim.child.wait(DEADLINE_SECONDS) == -signal.SIGKILL, self.victim.log()
+        assert self.victim.child.wait(PATIENCE_SECONDS) == -signal.SIGKILL, self.victim.log()
         self.in_flight = self.trial.in_flight(0)
         if self.restarts:
             self.trial.host(0)

@@ -30,6 +30,7 @@ from producers.tools.execution import Ended
 from producers.tools.host import HostSettings, ToolHost
 from producers.tools.registration import tool_key
 from tests.stopping import stop_here
+from tests.waiting import wait_until
 
 SESSION_TIMEOUT_MS = 6000  # the shortest that Apache Kafka takes
 TOOL_SECONDS = 3.0
@@ -142,14 +143,9 @@ class WatchedFeed:
         say("paused")
         if point is Point.STOPPED:
             stop_here()
-        until = time.monotonic() + 40
-        while self._feed._consumer.memberid():
-            assert time.monotonic() < until, "still a member"
-            time.sleep(0.01)
+        wait_until(lambda: not self._feed._consumer.memberid(), "still a member")
         say("excluded")
-        while self._go.exists():
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_until(lambda: not self._go.exists(), "not let go")
 
 
 class HeldConsumer:
@@ -167,14 +163,15 @@ class HeldConsumer:
         if self.held:
             return messages
         self.held = True
-        until = time.monotonic() + 40
-        while len(messages) + 1 < int(self._go.read_text()):
-            messages += self._consumer.consume(count, 0.05)
-            assert time.monotonic() < until
+
+        def read_on() -> None:
+            messages.extend(self._consumer.consume(count, 0.05))
+
+        wait_until(
+            lambda: len(messages) + 1 >= int(self._go.read_text()), "too few records", pause=0, meanwhile=read_on
+        )
         say("holding")
-        while self._go.exists():
-            messages += self._consumer.consume(count, 0.05)
-            assert time.monotonic() < until
+        wait_until(lambda: not self._go.exists(), "not let go", pause=0, meanwhile=read_on)
         return messages
 
 

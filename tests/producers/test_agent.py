@@ -25,6 +25,7 @@ from producers.client.beside import NoReceiverError
 from schemas import limits
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -139,7 +140,7 @@ def test_24_calls_deep_and_wide_end(running: Installation, caller: Agent) -> Non
         assert caller.invoke("tool:app/deeper", {"n": 1}) == 24
         with ThreadPoolExecutor(24) as pool:
             asked = [pool.submit(caller.invoke, "tool:app/meet", {}) for _ in range(24)]
-            assert all(one.result(60) for one in asked)
+            assert all(one.result(PATIENCE_SECONDS) for one in asked)
 
 
 @pytest.mark.parametrize(
@@ -210,11 +211,9 @@ def test_an_agent_that_hears_nothing_any_more_gives_no_sign_of_life(running: Ins
     """Else its callers would wait for it until each call's time is over."""
     with agent(running, "app", look=lambda _: 1) as app:
         answers = app.client.connection.answers
-        before, until = answers.newest, time.monotonic() + 20
+        before = answers.newest
         app._give_sign_of_life()
-        while answers.newest == before and time.monotonic() < until:
-            time.sleep(0.05)
-        assert answers.newest > before
+        wait_until(lambda: answers.newest > before, "the answer to a sign of life")
         assert app._serving is not None
         app._serving.fail("the test says so")
         before = answers.newest
@@ -255,7 +254,7 @@ def test_a_program_that_falls_off_its_end_ends_at_once_and_prints_nothing(runnin
     assert program.stderr is not None
     program.stderr.readline()
     began = time.monotonic()
-    out, _ = program.communicate(timeout=20)
+    out, _ = program.communicate(timeout=PATIENCE_SECONDS)
     assert (program.returncode, out) == (0, "")
     assert time.monotonic() - began < 15  # a hang would be a minute; bench has the figure
 
@@ -270,12 +269,12 @@ def test_a_killed_program_is_found_gone_and_its_open_call_ends(
     session = bytes.fromhex(program.stderr.readline().strip())
     assert caller.invoke("tool:app/quick", {}, target=session) == "quick"
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(caller.invoke, "tool:app/slow", {}, target=session, seconds=180.0)
+        asked = pool.submit(caller.invoke, "tool:app/slow", {}, target=session, seconds=PATIENCE_SECONDS)
         time.sleep(1)
         program.send_signal(signal.SIGKILL)
-        program.communicate(timeout=20)
+        program.communicate(timeout=PATIENCE_SECONDS)
         with pytest.raises(UnknownOutcomeError):
-            asked.result(120)
+            asked.result(PATIENCE_SECONDS)
     assert caller.agent(session) is None
     with pytest.raises(DeniedError, match="TOOL_UNAVAILABLE"):
         caller.invoke("tool:app/quick", {}, target=session)
@@ -332,7 +331,7 @@ def read_all(here: Installation, topic: str) -> bytes:
         {"bootstrap.servers": here.home.bootstrap, "group.id": "test.reader", "enable.partition.eof": True}
     )
     found = []
-    partitions = consumer.list_topics(name, timeout=10).topics[name].partitions
+    partitions = consumer.list_topics(name, timeout=PATIENCE_SECONDS).topics[name].partitions
     for partition in partitions:
         consumer.assign([TopicPartition(name, partition, 0)])
         while (message := consumer.poll(10)) is not None and message.error() is None:
@@ -373,7 +372,7 @@ def test_a_generator_is_a_stream_and_anything_else_one_result(running: Installat
         left = caller.stream("tool:app/count", {"n": 1000, "stream": True, "pause": 0.1})
         assert next(left) == {"n": 0}
         left.close()
-        assert stopped.wait(20)
+        assert stopped.wait(PATIENCE_SECONDS)
 
 
 def test_a_denied_stream_gives_no_item(running: Installation, caller: Agent) -> None:

@@ -20,6 +20,7 @@ from producers.tools.host import ToolHost
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.producers.dying import kill
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -128,7 +129,7 @@ def test_an_awkward_result_is_an_effect_all_the_same(client: Client, what: str, 
 def test_an_error_that_cannot_be_told_is_told_by_its_type(client: Client, what: str, error: str) -> None:
     """At once, not when the log gives up waiting."""
     with pytest.raises(FailedError) as failed:
-        client.invoke("tool:awkward/pay", {"what": what}, seconds=60)
+        client.invoke("tool:awkward/pay", {"what": what}, seconds=PATIENCE_SECONDS)
 
     assert failed.value.answer is not None
     assert json.loads(failed.value.answer.body or "") == {"error": error}
@@ -160,11 +161,11 @@ def test_a_host_and_a_client_whose_producer_died_go_on(client: Client, host: Too
     for n in range(60):
         calls.append(client.submit("tool:awkward/pay", {"what": "nan"}))
         if n % 20 == 10:
-            calls[n - 10].result(60)
+            calls[n - 10].result(PATIENCE_SECONDS)
             assert host._connection.link is client._connection.link
             kill(client._connection.link.intake._sender._producer)
 
-    outcomes = [call.result(60).result.outcome for call in calls]
+    outcomes = [call.result(PATIENCE_SECONDS).result.outcome for call in calls]
 
     assert outcomes == ["ok"] * 60
     assert len(awkward.effects) == before + 60

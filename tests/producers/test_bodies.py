@@ -22,6 +22,7 @@ from schemas.events.bodies import BodyChunk
 from schemas.topics import BODIES, KEYED_PARTITIONS, keyed_partition
 from streams.local.choose import BrokerInfo
 from tests.builders import keys_of
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -41,7 +42,7 @@ class Desk:
         """Append any record at all, as whoever may write to the topic can."""
         headers: list[tuple[str, Any]] = [(PAYLOAD_HEADER, header)]
         self._producer.produce(self._topic, value, key=body, partition=keyed_partition(body), headers=headers)
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(PATIENCE_SECONDS) == 0
 
     def fetch(self, *bodies: Outgoing, sender: KeyPair = SENDER, key: KeyPair = READER) -> dict[bytes, bytes]:
         references = tuple(one.reference for one in bodies)
@@ -56,7 +57,7 @@ def desk(broker: BrokerInfo) -> Iterator[Desk]:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     topic = NewTopic(BODIES.of(tenant), KEYED_PARTITIONS, 1, config=BODIES.config())
     for made in admin.create_topics([topic]).values():
-        made.result(30)
+        made.result(PATIENCE_SECONDS)
     found = Desk(broker.bootstrap, tenant)
     yield found
     found.bodies.close()

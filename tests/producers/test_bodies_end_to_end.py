@@ -31,6 +31,7 @@ from schemas.records import InvocationRequested
 from streams.local.choose import BrokerInfo
 from tests.builders import keys_of
 from tests.installation import Installation, installed
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -175,7 +176,7 @@ def bytes_on(running: Installation, *names: topics.Topic) -> bytes:
     for topic in names:
         name = topic.of(running.folder.tenant)
         for partition in range(topic.partitions):
-            _, end = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)
+            _, end = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=PATIENCE_SECONDS)
             consumer.assign([TopicPartition(name, partition, 0)])
             while end and (message := consumer.poll(5.0)) is not None and message.error() is None:
                 found += [message.value() or b"", message.key() or b"", *(v or b"" for _, v in message.headers() or [])]
@@ -242,7 +243,7 @@ def sent(client: Client, parameters: Any, *bodies: BodyReference, resource: str 
         resource=resource, parameters=json.dumps(parameters), intents=(), prompts=(), bodies=bodies,
         begin_by=int(time.time() * 1000) + 3_000,
     )  # fmt: skip
-    return client.connection.send(body).answer.result(30)
+    return client.connection.send(body).answer.result(PATIENCE_SECONDS)
 
 
 def by_hand(client: Client, body: Outgoing, *, sender: Client | None = None, named: BodyReference | None = None) -> Any:
@@ -283,8 +284,10 @@ def test_a_body_that_is_not_the_callers_is_a_named_failure(
     waiting = threading.Thread(target=lambda: answers.append(by_hand(client, body, sender=sender, named=named)))
     waiting.start()
     for _ in range(3):
-        assert client.invoke("tool:files/ask", {"question": "go on", "api_key": "k"}, seconds=20) == "GO ON"
-    waiting.join(60)
+        assert (
+            client.invoke("tool:files/ask", {"question": "go on", "api_key": "k"}, seconds=PATIENCE_SECONDS) == "GO ON"
+        )
+    waiting.join(PATIENCE_SECONDS)
 
     (answer,) = answers
     assert answer.result.outcome == "failed"
@@ -330,10 +333,13 @@ def test_many_missing_bodies_stall_nobody(client: Client, files: Files) -> None:
     ]  # fmt: skip
     waiting = [client.connection.send(one).answer for one in body]
     started = time.monotonic()
-    assert client.invoke("tool:files/marked", {}, seconds=15)
-    assert client.invoke("tool:files/put", {"name": "n", "text": "t" * 100_000}, seconds=15)["characters"] == 100_000
+    assert client.invoke("tool:files/marked", {}, seconds=PATIENCE_SECONDS)
+    assert (
+        client.invoke("tool:files/put", {"name": "n", "text": "t" * 100_000}, seconds=PATIENCE_SECONDS)["characters"]
+        == 100_000
+    )
     assert time.monotonic() - started < 15
-    assert {future.result(60).result.outcome for future in waiting} == {"failed"}
+    assert {future.result(PATIENCE_SECONDS).result.outcome for future in waiting} == {"failed"}
 
 
 # ---- approvals
@@ -355,7 +361,7 @@ def test_a_call_that_waited_for_people_gets_its_text(running: Installation, file
         Client.connect(tenant, "patient", home=running.home) as client,
         Client.for_approver(tenant, "boss", home=running.home) as boss,
     ):
-        call = client.begin("tool:files/put", {"name": "n", "text": text}, seconds=30)
+        call = client.begin("tool:files/put", {"name": "n", "text": text}, seconds=PATIENCE_SECONDS)
         assert call.first(30).result.outcome == "pending"
         (request,) = boss.list_attestations(status="pending")
         assert boss.show_call(request["request"]).parameters["text"].keys() == {"$body"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from schemas.reasons import Reason
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.producers.crowd import ask, desk_of, people, policy_of, publish
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -213,8 +213,5 @@ def test_a_task_that_is_cancelled_leaves_no_binding(
             await asyncio.wait_for(AsyncClient(service).bind_to_user(persons["bob"]), 0.001)
 
     asyncio.run(give_up())
-    until = time.monotonic() + 30
-    while made[0].is_bound or persons["bob"]._bound:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: not made[0].is_bound and not persons["bob"]._bound, "still bound")
     assert reason_of(service, "bob", delegation=made[0].delegation) == Reason.DELEGATION_REVOKED

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -15,18 +14,10 @@ import pytest
 from producers.client import AsyncClient, Client
 from producers.client.cancelled import in_thread
 from tests.installation import Installation
-from tests.producers.test_leaving import PAY, SECONDS, Bank, running
+from tests.producers.test_leaving import PAY, Bank, running
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["running"]
-
-
-def eventually(condition: Callable[[], bool], seconds: float = SECONDS) -> bool:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @contextmanager
@@ -34,7 +25,7 @@ def occupied() -> Iterator[ThreadPoolExecutor]:
     """Give a pool whose only thread is busy."""
     go = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(go.wait, SECONDS)
+        pool.submit(go.wait, PATIENCE_SECONDS)
         try:
             yield pool
         finally:
@@ -46,12 +37,12 @@ def test_work_that_nobody_takes_is_undone_by_its_thread() -> None:
 
     def work() -> str:
         begun.set()
-        go.wait(SECONDS)
+        go.wait(PATIENCE_SECONDS)
         return "made"
 
     async def ask() -> None:
         task = asyncio.create_task(in_thread(work, undone.append))
-        await asyncio.to_thread(begun.wait, SECONDS)
+        await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -97,8 +88,8 @@ def test_a_client_that_comes_too_late_is_closed(running: Installation, monkeypat
 
     asyncio.run(ask())
     [client] = made
-    assert eventually(lambda: not client._connection.publisher.is_running)
-    assert eventually(lambda: client._connection.key.kid not in client._connection.link.hearing._listeners)
+    wait_until(lambda: not client._connection.publisher.is_running)
+    wait_until(lambda: client._connection.key.kid not in client._connection.link.hearing._listeners)
 
 
 @pytest.mark.broker
@@ -120,5 +111,5 @@ def test_a_result_that_its_task_did_not_hear_can_be_fetched(running: Installatio
 
     with running.hosting("bank", bank := Bank()), occupied() as pool:
         [event_id] = asyncio.run(ask())
-    assert Client.resume(running.folder.tenant, event_id, home=running.home, seconds=SECONDS) == {"paid": 60}
+    assert Client.resume(running.folder.tenant, event_id, home=running.home, seconds=PATIENCE_SECONDS) == {"paid": 60}
     assert bank.paid == [60]

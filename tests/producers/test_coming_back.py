@@ -22,10 +22,9 @@ from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.plain_keys import PLAIN_KEYS
 from tests.producers.workflow_bank import Bank, approving, banking
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
-
-SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_the_asyncio_twin_comes_back_too(running: Installation, carol: Client) -
     call = asyncio.run(start())
     approving(carol)(call)
 
-    assert asyncio.run(AsyncClient.resume(tenant, call.event_id, home=home, seconds=SECONDS)) == {"paid": 902}
+    assert asyncio.run(AsyncClient.resume(tenant, call.event_id, home=home, seconds=PATIENCE_SECONDS)) == {"paid": 902}
 
 
 def test_a_caller_that_gives_up_is_not_waited_for(running: Installation, payer: Client) -> None:
@@ -74,7 +73,7 @@ def test_a_caller_that_gives_up_is_not_waited_for(running: Installation, payer: 
         async with await AsyncClient.connect(running.folder.tenant, "payer", home=running.home) as client:
             asked: asyncio.Future[WaitingCall] = asyncio.get_running_loop().create_future()
             call = asyncio.create_task(client.invoke("tool:bank/pay", {"amount": 903}, on_pending=asked.set_result))
-            kept = await asyncio.wait_for(asked, SECONDS)
+            kept = await asyncio.wait_for(asked, PATIENCE_SECONDS)
             call.cancel()
             await asyncio.wait({call})
             assert call.cancelled()
@@ -96,7 +95,7 @@ def test_a_caller_comes_back_after_its_restart(payer: Client, carol: Client, ban
     assert isinstance(call, WaitingCall)
     approving(carol)(call)
 
-    assert Client.resume(tenant, call.event_id, home=home, seconds=SECONDS) == {"paid": 900}
+    assert Client.resume(tenant, call.event_id, home=home, seconds=PATIENCE_SECONDS) == {"paid": 900}
     assert bank.paid.count(900) == 1
     with pytest.raises(WaitingCallError, match="no call"):
         Client.resume(tenant, call.event_id, home=home)

@@ -18,6 +18,7 @@ from producers.kafka.answers import Answers, AnswersEndedError
 from producers.kafka.connection import Connection
 from producers.kafka.publisher import Publisher
 from schemas.errors import UnavailableError
+from tests.waiting import PATIENCE_SECONDS
 
 NOBODY = "127.0.0.1:1"
 
@@ -81,6 +82,6 @@ def test_who_waits_is_told_when_no_answer_is_heard_any_more(connection: Connecti
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ended, ctypes.py_object(SystemExit))
 
     for future in (waiting, answers.expect(b"2" * 32)):
-        assert isinstance(told := future.exception(30), AnswersEndedError)
+        assert isinstance(told := future.exception(PATIENCE_SECONDS), AnswersEndedError)
         assert "the thread that hears the answers was ended" in str(told)
         assert not told.never_sent

@@ -29,6 +29,7 @@ from producers.tools import tool
 from schemas.records import PrincipalRevoked, SessionClosed
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -121,7 +122,7 @@ def test_many_calls_at_once_are_each_executed_once(client: Client, bank: Bank) -
     before = len(bank.transfers)
 
     futures = [client.submit("tool:bank/transfer", {"to": "carol", "amount": n}) for n in range(200)]
-    outcomes = {future.result(60).result.outcome for future in futures}
+    outcomes = {future.result(PATIENCE_SECONDS).result.outcome for future in futures}
 
     assert outcomes == {"ok"}
     assert sorted(amount for _, amount in bank.transfers[before:]) == list(range(200))

@@ -1,7 +1,6 @@
 """Who registers with which key: on the administrator's machine, on one that has an enrolment key, and on neither."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from schemas.events.tools import ToolDeclaration
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed, monitoring
 from tests.plain_keys import PLAIN_KEYS
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -168,12 +168,10 @@ def test_a_new_key_is_kept_before_it_is_registered(broker: BrokerInfo, tmp_path:
         target=lambda: made.append(register_agent(home, folder, "ann+1@example.com", attributes={}))
     )
     thread.start()
-    until = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until(path.exists, "the new key file")
     kept = PLAIN_KEYS.load(path)
     assert thread.is_alive()
 
     with monitoring(broker, home, [unique]):
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
         assert made == [kept] or register_agent(home, folder, "ann+1@example.com", attributes={}) == kept

@@ -17,6 +17,7 @@ from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.session_place import is_open
 from tests.producers.workflow_bank import Bank, banking
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -67,7 +68,9 @@ def play(here: Installation, script: str) -> list[str]:
     program = BEFORE + textwrap.dedent(script) + AFTER
     environment = {**os.environ, "MACAW_HOME": str(here.home.path.parent), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "ignore", "-c", program, here.folder.tenant]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    run = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.split("\n")[:-1]
 
@@ -125,7 +128,7 @@ def test_processes_of_the_library_are_told_too(running: Installation) -> None:
 
     worker = multiprocessing.get_context("fork").Process(target=work)
     worker.start()
-    worker.join(120)
+    worker.join(300)
     assert worker.exitcode == 0
     """
     assert play(running, script) == ["told", "{'paid': 1}", "parent goes on"]

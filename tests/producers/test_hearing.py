@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ from producers.kafka.hearing import AnswersEndedError, Hearing
 from schemas import topics
 from schemas.topics import RESULTS
 from streams.local.choose import BrokerInfo
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -49,7 +49,7 @@ class Log:
         self.bootstrap, self.tenant = bootstrap, tenant
         new = NewTopic(RESULTS.of(tenant), num_partitions=RESULTS.partitions, replication_factor=1)
         admin = AdminClient({"bootstrap.servers": bootstrap})
-        admin.create_topics([new])[new.topic].result(30)
+        admin.create_topics([new])[new.topic].result(PATIENCE_SECONDS)
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
 
     def answer(self, kid: bytes, value: bytes) -> None:
@@ -57,7 +57,7 @@ class Log:
         self._producer.produce(RESULTS.of(self.tenant), value, kid, topics.keyed_partition(kid))
 
     def flush(self) -> None:
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(PATIENCE_SECONDS) == 0
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +72,6 @@ def hearing(log: Log) -> Iterator[Hearing]:
     yield made
     made.close()
     asking.close()
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    until = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def kid(number: int, partition: int) -> bytes:
@@ -102,7 +95,7 @@ def test_listeners_come_and_go_and_no_record_is_lost_or_crosses(log: Log, hearin
         elif act < 0.35:
             ear = ears.pop(choose.randrange(len(ears)))
             log.flush()
-            eventually(lambda: ear.heard == sent[ear])  # noqa: B023 - it is called at once
+            wait_until(lambda: ear.heard == sent[ear])  # noqa: B023 - it is called at once
             ear.is_waiting = False
             hearing.leave(ear)
             log.answer(ear.kids[0], b"too late")
@@ -118,7 +111,7 @@ def test_listeners_come_and_go_and_no_record_is_lost_or_crosses(log: Log, hearin
             log.answer(ear.kids[0], sent[ear][-1])
     log.flush()
     for ear in ears:
-        eventually(lambda: ear.heard == sent[ear])  # noqa: B023 - it is called at once
+        wait_until(lambda: ear.heard == sent[ear])  # noqa: B023 - it is called at once
     assert len(gone) > 30
     assert [one.heard for one in gone] == [sent[one] for one in gone]
     assert hearing.deaf is None
@@ -132,10 +125,10 @@ def test_both_listeners_of_one_key_hear_it(log: Log, hearing: Hearing) -> None:
         ear.is_waiting = True
         hearing.awaits(ear)
     log.answer(kid(1, 1), b"a")
-    eventually(lambda: one.heard == other.heard == [b"a"])
+    wait_until(lambda: one.heard == other.heard == [b"a"])
     hearing.leave(one)
     log.answer(kid(1, 1), b"b")
-    eventually(lambda: other.heard == [b"a", b"b"])
+    wait_until(lambda: other.heard == [b"a", b"b"])
     assert one.heard == [b"a"]
 
 
@@ -148,7 +141,7 @@ def test_an_answer_that_one_listener_cannot_take_costs_the_others_nothing(log: L
         hearing.awaits(ear)
     log.answer(kid(2, 2), b"broken")
     log.answer(kid(3, 2), b"whole")
-    eventually(lambda: good.heard == [b"whole"])
+    wait_until(lambda: good.heard == [b"whole"])
 
     assert isinstance(bad.why, AnswersEndedError)
     assert "no such token" in str(bad.why)
@@ -168,7 +161,7 @@ def test_a_long_rest_passes_over_the_answers_to_others(
     for _ in range(50):
         log.answer(kid(5, 0), b"to another")
     log.flush()
-    eventually(lambda: hearing.reached()[0] == begin + 50)
+    wait_until(lambda: hearing.reached()[0] == begin + 50)
 
     end_of, looked, go_on = hearing._end_of, threading.Event(), threading.Event()
 
@@ -176,14 +169,14 @@ def test_a_long_rest_passes_over_the_answers_to_others(
         if ear.heard or looked.is_set():
             return end_of(partition)
         looked.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_SECONDS)
         return end_of(partition)  # behind the record by then
 
     monkeypatch.setattr(hearing, "_end_of", slow)
-    assert looked.wait(30)
+    assert looked.wait(PATIENCE_SECONDS)
     ear.is_waiting = True
     hearing.awaits(ear)
     log.answer(kid(4, 0), b"awaited")
     log.flush()
     go_on.set()
-    eventually(lambda: ear.heard == [b"awaited"])
+    wait_until(lambda: ear.heard == [b"awaited"])

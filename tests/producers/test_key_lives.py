@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from tests.installation import Installation, installed, monitoring
 from tests.passphrase_keys import PASSPHRASE, secret
 from tests.paying import PAYER, Bank
 from tests.softhsm import PIN, SoftHSM
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -161,7 +161,7 @@ def test_a_monitor_whose_token_goes_signs_nothing_and_goes_on_when_it_is_back(
             (softhsm.folder / "away").rename(token)
             with token_session._LIBRARY:
                 softhsm.read_again()
-            assert future.result(60).result.outcome == "ok"
+            assert future.result(PATIENCE_SECONDS).result.outcome == "ok"
     assert bank.paid == [1, 2]
 
 
@@ -201,10 +201,11 @@ def test_a_monitor_with_another_key_than_the_registrys_is_told_at_its_start(
     other = here.folder.keys.create(path, "monitor")
     caplog.clear()
     with monitoring(broker, here.home, [unique]) as monitor:
-        until = time.monotonic() + 60
-        while other.kid.hex()[:16] not in caplog.text + str(monitor.paused) and time.monotonic() < until:
-            time.sleep(0.1)
-        print(caplog.text, monitor.paused)
+        wait_until(
+            lambda: other.kid.hex()[:16] in caplog.text + str(monitor.paused),
+            lambda: f"{caplog.text} {monitor.paused}",
+            pause=0.1,
+        )
     assert other.kid.hex()[:16] in caplog.text
 
 

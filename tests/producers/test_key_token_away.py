@@ -17,6 +17,7 @@ from producers.kafka.intake import Author, Intake
 from producers.kafka.publisher import Publisher, UnsignableError
 from schemas.records import ResultReported
 from tests.softhsm import SoftHSM
+from tests.waiting import PATIENCE_SECONDS
 
 MOCK: Any = {"test.mock.num.brokers": 1}  # a cluster of the library's own, in this process
 
@@ -35,15 +36,15 @@ def test_a_publisher_tells_each_caller_and_lives_on(keys: KeyStores, tmp_path: P
     publisher, other = (Publisher(intake, Author(key, "bank")) for key in (pair, KeyPair.generate()))
     report = ResultReported(decision=bytes(32), outcome="ok", body="1", attestations=())
     try:
-        assert publisher.publish(report).result(30) >= 0
+        assert publisher.publish(report).result(PATIENCE_SECONDS) >= 0
         keys.discard(path)
         beside = [other.publish(report) for _ in range(3)]
         for appended in [publisher.publish(report) for _ in range(3)]:
             with pytest.raises(UnsignableError, match="the key does not sign: token 'hsm'") as raised:
-                appended.result(30)
+                appended.result(PATIENCE_SECONDS)
             assert raised.value.never_sent
         assert publisher.is_running
-        assert [one.result(30) for one in beside] == [1, 2, 3]
+        assert [one.result(PATIENCE_SECONDS) for one in beside] == [1, 2, 3]
     finally:
         publisher.close()
         intake.close()

@@ -22,6 +22,7 @@ from producers.home.keystores.pem import KeyStaysError
 from producers.home.keystores.stores import KeyStores
 from producers.home.process import ForkedError
 from tests.softhsm import PIN, SoftHSM
+from tests.waiting import PATIENCE_SECONDS
 
 
 def stores(folder: Path, **tokens: str) -> KeyStores:
@@ -203,7 +204,7 @@ def test_two_processes_use_one_token_at_once(softhsm: SoftHSM, tmp_path: Path) -
         assert one.stdout.readline() == "ready\n"
         assert PIN.encode() not in Path(f"/proc/{one.pid}/cmdline").read_bytes()
         assert PIN.encode() not in Path(f"/proc/{one.pid}/environ").read_bytes()
-    said = [one.communicate("go\n", timeout=60)[0] for one in signers]
+    said = [one.communicate("go\n", timeout=PATIENCE_SECONDS)[0] for one in signers]
 
     assert all(text.startswith(made.kid.hex()) for text in said)
 

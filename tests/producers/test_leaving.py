@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,12 @@ from schemas.topics import INTAKE
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.producers.session_place import is_open
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
 ROOT = Path(__file__).parents[2]
 PAY = "tool:bank/pay"
-SECONDS = 60.0
 
 
 class Bank:
@@ -82,7 +82,7 @@ def client(running: Installation) -> Iterator[Client]:
         yield connected
 
 
-def resumed(here: Installation, event_id: str, seconds: float = SECONDS) -> object:
+def resumed(here: Installation, event_id: str, seconds: float = PATIENCE_SECONDS) -> object:
     return Client.resume(here.folder.tenant, event_id, home=here.home, seconds=seconds)
 
 
@@ -92,7 +92,7 @@ def test_a_call_that_was_given_up_does_not_run_when_its_tool_is_back(running: In
         client.invoke(PAY, {"amount": 1}, seconds=1)
     bank = Bank()
     with running.hosting("bank", bank):
-        assert client.invoke(PAY, {"amount": 1}, seconds=SECONDS) == {"paid": 1}
+        assert client.invoke(PAY, {"amount": 1}, seconds=PATIENCE_SECONDS) == {"paid": 1}
         with pytest.raises((UnknownOutcomeError, FailedError), match=r"NO_REPORT|TOO_LATE"):
             resumed(running, gone.value.event_id)
 
@@ -126,7 +126,7 @@ def test_a_deadline_is_over_for_good(running: Installation, client: Client) -> N
         running.hosting("bank", bank := Bank()),
         pytest.raises((UnknownOutcomeError, FailedError), match=r"NO_REPORT|TOO_LATE"),
     ):
-        client.finish(call, seconds=SECONDS)
+        client.finish(call, seconds=PATIENCE_SECONDS)
     assert bank.paid == []
 
 
@@ -168,7 +168,7 @@ def test_tasks_that_are_cancelled_leave_their_calls(running: Installation) -> No
 
     [event_id] = asyncio.run(ask())
     with running.hosting("bank", bank := Bank()):
-        assert asyncio.run(AsyncClient.resume(tenant, event_id, home=home, seconds=SECONDS)) == {"paid": 6}
+        assert asyncio.run(AsyncClient.resume(tenant, event_id, home=home, seconds=PATIENCE_SECONDS)) == {"paid": 6}
     assert bank.paid == [6]
 
 
@@ -186,14 +186,11 @@ def test_closing_tells_who_waits_and_leaves_the_call(running: Installation) -> N
     waiter = threading.Thread(target=wait)
     waiter.start()
     future = client.submit(PAY, {"amount": 8})
-    until = time.monotonic() + SECONDS
-    while len([one for one in client._calls if one.sent.event]) < 2:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: len([one for one in client._calls if one.sent.event]) == 2, "two calls that were sent")
     client.close()
-    waiter.join(SECONDS)
+    waiter.join(PATIENCE_SECONDS)
 
-    assert isinstance(future.exception(SECONDS), NoAnswerError)
+    assert isinstance(future.exception(PATIENCE_SECONDS), NoAnswerError)
     assert [type(one) for one in told] == [NoAnswerError]
     assert len(client.left) == 2
     with running.hosting("bank", bank := Bank()):
@@ -216,7 +213,7 @@ def test_a_call_that_cannot_be_written_down_says_so_and_is_waited_for(running: I
         assert call.event_id in str(gone.value)
         assert "--resume" not in str(gone.value)
         with running.hosting("bank", Bank()):
-            assert client.invoke(PAY, {"amount": 31}, seconds=SECONDS) == {"paid": 31}
+            assert client.invoke(PAY, {"amount": 31}, seconds=PATIENCE_SECONDS) == {"paid": 31}
 
 
 @pytest.mark.parametrize(
@@ -255,21 +252,12 @@ def lives(here: Installation, session: bytes) -> bool:
         return is_open(here, looking, session)
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
-    until = time.monotonic() + SECONDS
-    while not holds():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_leaving_a_client_ends_its_session_unless_a_call_is_left(running: Installation) -> None:
     """Then whoever fetches the last result ends it."""
     tenant, home = running.folder.tenant, running.home
     with Client.connect(tenant, "payer", home=home) as first:
         pass
-    assert eventually(lambda: not lives(running, first.session_id))
+    wait_until(lambda: not lives(running, first.session_id), "the session has not ended", pause=0.05)
 
     with Client.connect(tenant, "payer", home=home) as second:
         calls = [second.begin(PAY, {"amount": n}) for n in (10, 11)]
@@ -280,7 +268,7 @@ def test_leaving_a_client_ends_its_session_unless_a_call_is_left(running: Instal
         resumed(running, calls[0].event_id)
         assert lives(running, second.session_id)
         resumed(running, calls[1].event_id)
-    assert eventually(lambda: not lives(running, second.session_id))
+    wait_until(lambda: not lives(running, second.session_id), "the session has not ended", pause=0.05)
 
 
 def test_who_comes_back_does_not_end_a_session_that_is_in_use(running: Installation, client: Client) -> None:
@@ -290,7 +278,7 @@ def test_who_comes_back_does_not_end_a_session_that_is_in_use(running: Installat
         call.first(1)
     with running.hosting("bank", Bank()):
         resumed(running, call.event_id)
-        assert client.invoke(PAY, {"amount": 13}, seconds=SECONDS) == {"paid": 13}
+        assert client.invoke(PAY, {"amount": 13}, seconds=PATIENCE_SECONDS) == {"paid": 13}
 
 
 def intake_end(here: Installation) -> int:
@@ -315,9 +303,9 @@ def test_an_interrupted_command_says_how_to_come_back(running: Installation, num
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert eventually(lambda: intake_end(running) == began + 2)  # its session, and its call
+    wait_until(lambda: intake_end(running) == began + 2, "two records", pause=0.05)  # its session, and its call
     asked.send_signal(number)
-    _, said = asked.communicate(timeout=SECONDS)
+    _, said = asked.communicate(timeout=PATIENCE_SECONDS)
     assert asked.returncode == 130, said
     [kept] = {path.name for path in (running.folder.path / kept_calls.FOLDER).glob("*.json")} - before
     event_id = kept.removesuffix(".json")
@@ -338,12 +326,12 @@ def test_a_result_that_could_not_be_given_out_is_still_there(running: Installati
     tenant = running.folder.tenant
     with running.hosting("bank", bank := Bank()):
         with pytest.raises(OSError, match="no space left"):
-            client.finish(client.begin(PAY, {"amount": 9}), seconds=SECONDS, give=fails)
+            client.finish(client.begin(PAY, {"amount": 9}), seconds=PATIENCE_SECONDS, give=fails)
         [left] = client.left
         with pytest.raises(OSError, match="no space left"):
-            Client.resume(tenant, left.event_id, home=running.home, seconds=SECONDS, give=fails)
+            Client.resume(tenant, left.event_id, home=running.home, seconds=PATIENCE_SECONDS, give=fails)
         given: list[object] = []
-        told = Client.resume(tenant, left.event_id, home=running.home, seconds=SECONDS, give=given.append)
+        told = Client.resume(tenant, left.event_id, home=running.home, seconds=PATIENCE_SECONDS, give=given.append)
 
     assert given == [told] == [{"paid": 9}]
     assert bank.paid == [9]

@@ -18,6 +18,7 @@ from producers.kafka.intake import Author, Intake
 from producers.kafka.publisher import Publisher, PublishError
 from schemas.records import ResultReported
 from tests.producers.dying import kill
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 MOCK: Any = {"test.mock.num.brokers": 1}  # a cluster of the library's own, in this process
 
@@ -40,7 +41,7 @@ def report(body: str = "1") -> ResultReported:
 
 
 def offsets(futures: list[Future[int]]) -> list[int]:
-    return [future.result(30) for future in futures]
+    return [future.result(PATIENCE_SECONDS) for future in futures]
 
 
 @pytest.mark.parametrize("before", [0, 300])  # calls that are hot are specialised, and must see the error all the same
@@ -57,23 +58,20 @@ def test_what_a_dying_producer_had_in_hand_is_sent_by_a_new_one(publisher: Publi
 
     offsets(waiting)
     assert publisher._intake._sender._producer is not producer
-    assert publisher.publish(report()).result(30) >= 0
+    assert publisher.publish(report()).result(PATIENCE_SECONDS) >= 0
 
 
 @pytest.mark.parametrize("idle", [0, 300])
 def test_a_producer_that_dies_while_nothing_is_sent_is_replaced(publisher: Publisher, idle: int) -> None:
     """The thread that publishes outlives it, however often it has looked before."""
-    publisher.publish(report()).result(30)
+    publisher.publish(report()).result(PATIENCE_SECONDS)
     for _ in range(idle):
         publisher._intake._sender.idle()
     producer = publisher._intake._sender._producer
     kill(producer)
 
-    until = time.monotonic() + 30
-    while publisher._intake._sender._producer is producer:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    assert publisher.publish(report()).result(30) >= 0
+    wait_until(lambda: publisher._intake._sender._producer is not producer, "a new producer")
+    assert publisher.publish(report()).result(PATIENCE_SECONDS) >= 0
 
 
 class DeadAtBirth(Producer):
@@ -86,15 +84,15 @@ def test_producers_that_die_one_after_the_other_end_in_an_error_that_names_why(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is given up, not tried for ever; and told in words, not as the library's own confusion."""
-    publisher.publish(report()).result(30)
+    publisher.publish(report()).result(PATIENCE_SECONDS)
     monkeypatch.setattr(sending, "Producer", DeadAtBirth)
     kill(publisher._intake._sender._producer)
 
     with pytest.raises(PublishError, match=r"did not take the event: .*(Fatal|Purged)"):
-        publisher.publish(report()).result(30)
+        publisher.publish(report()).result(PATIENCE_SECONDS)
 
     monkeypatch.undo()
-    assert publisher.publish(report()).result(30) >= 0
+    assert publisher.publish(report()).result(PATIENCE_SECONDS) >= 0
 
 
 def test_what_is_no_event_costs_those_beside_it_nothing(publisher: Publisher) -> None:
@@ -113,16 +111,16 @@ def test_what_is_no_event_costs_those_beside_it_nothing(publisher: Publisher) ->
     assert len(told) == 6
     for future, why in ((bad, "surrogates"), (unheard, "nobody waits")):
         with pytest.raises(PublishError, match=f"cannot sign the event: .*{why}"):
-            future.result(30)
+            future.result(PATIENCE_SECONDS)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_publisher_whose_thread_was_ended_says_so(publisher: Publisher) -> None:
     """Somebody's tool may do that to its process."""
-    publisher.publish(report()).result(30)
+    publisher.publish(report()).result(PATIENCE_SECONDS)
     ended = ctypes.c_ulong(publisher._intake._thread.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ended, ctypes.py_object(SystemExit))
-    publisher._intake._thread.join(30)
+    publisher._intake._thread.join(PATIENCE_SECONDS)
 
     assert not publisher.is_running
     with pytest.raises(PublishError, match="the thread that publishes was ended"):
@@ -132,7 +130,7 @@ def test_a_publisher_whose_thread_was_ended_says_so(publisher: Publisher) -> Non
 def test_the_brokers_clock_is_compared_with_ones_own(publisher: Publisher) -> None:
     """The library's own cluster lives in the year 1970."""
     assert publisher.ahead_ms is None
-    publisher.publish(report()).result(30)
+    publisher.publish(report()).result(PATIENCE_SECONDS)
 
     assert publisher.ahead_ms is not None
     assert abs(publisher.ahead_ms - time.time() * 1000) < 3_600_000
@@ -155,7 +153,7 @@ def test_an_event_that_is_taken_back_while_it_is_queued_is_never_sent(monkeypatc
     unreachable._intake.close()
 
     assert drafted == []
-    assert isinstance(behind.exception(10), PublishError)
+    assert isinstance(behind.exception(PATIENCE_SECONDS), PublishError)
 
 
 def test_an_end_without_a_broker_is_bounded_and_tells_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +167,7 @@ def test_an_end_without_a_broker_is_bounded_and_tells_who_waits(monkeypatch: pyt
     unreachable.close()
     unreachable._intake.close()
 
-    assert [type(future.exception(10)) for future in waiting] == [PublishError] * 3
+    assert [type(future.exception(PATIENCE_SECONDS)) for future in waiting] == [PublishError] * 3
     assert not unreachable._intake._thread.is_alive()
     with pytest.raises(PublishError, match="closed"):
         unreachable.publish(report())

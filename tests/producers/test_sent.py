@@ -26,6 +26,7 @@ from producers.kafka.publisher import Publisher
 from producers.kafka.sent import Sent
 from schemas import limits
 from schemas.records import Result, SessionClosed
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 MOCK: Any = {"test.mock.num.brokers": 1}  # a cluster of the library's own, in this process
 BODY = SessionClosed(reason="")
@@ -57,30 +58,23 @@ def publisher() -> Iterator[Publisher]:
     intake.close()
 
 
-def until(holds: Any) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_what_is_given_up_while_the_brokers_are_away_is_not_sent_when_they_are_back(publisher: Publisher) -> None:
     """Neither what the library had in hand nor what was queued behind it; what comes later is."""
-    assert publisher.publish(BODY).result(30) == 0
+    assert publisher.publish(BODY).result(PATIENCE_SECONDS) == 0
     cluster = Cluster(publisher)
     cluster.away()
-    until(lambda: publisher._intake._sender._producer.flush(0) == 0)
+    wait_until(lambda: publisher._intake._sender._producer.flush(0) == 0)
     given_up = [publisher.publish(BODY) for _ in range(5)]
-    until(
+    wait_until(
         lambda: given_up[0].running() and len(publisher._intake._sender._producer) > 0
     )  # the library's own events count too
     given_up += [publisher.publish(BODY) for _ in range(5)]
     for one in given_up:
         one.give_up()
-    until(lambda: all(one.done() for one in given_up))
+    wait_until(lambda: all(one.done() for one in given_up))
     cluster.away(away=False)
 
-    assert publisher.publish(BODY).result(60) == 1
+    assert publisher.publish(BODY).result(PATIENCE_SECONDS) == 1
     assert {one.fate for one in given_up} <= {Fate.NEVER_SENT, Fate.UNKNOWN}
     assert given_up[-1].fate is Fate.NEVER_SENT  # it never left our own queue
     in_hand = [one for one in given_up if not one.cancelled()]
@@ -90,16 +84,16 @@ def test_what_is_given_up_while_the_brokers_are_away_is_not_sent_when_they_are_b
 
 def test_one_who_gives_up_takes_nothing_from_those_who_wait(publisher: Publisher) -> None:
     """They were handed over together, and the others are sent."""
-    publisher.publish(BODY).result(30)
+    publisher.publish(BODY).result(PATIENCE_SECONDS)
     cluster = Cluster(publisher)
     cluster.away()
     events = [publisher.publish(BODY) for _ in range(4)]
-    until(lambda: len(publisher._intake._sender._producer) > 0)
+    wait_until(lambda: len(publisher._intake._sender._producer) > 0)
     events[0].give_up()
     time.sleep(0.5)  # several looks
     cluster.away(away=False)
 
-    assert [one.result(60) > 0 for one in events[1:]] == [True] * 3
+    assert [one.result(PATIENCE_SECONDS) > 0 for one in events[1:]] == [True] * 3
 
 
 def test_a_key_that_closes_takes_its_own_events_back_and_no_others(
@@ -109,11 +103,11 @@ def test_a_key_that_closes_takes_its_own_events_back_and_no_others(
     monkeypatch.setattr(publishing, "CLOSE_SECONDS", 0.1)
     monkeypatch.setattr(publishing, "SETTLE_SECONDS", 0.3)
     closing = Publisher(publisher._intake, Author(KeyPair.generate(), "q"))
-    assert [one.publish(BODY).result(30) for one in (publisher, closing)] == [0, 1]
+    assert [one.publish(BODY).result(PATIENCE_SECONDS) for one in (publisher, closing)] == [0, 1]
     cluster = Cluster(publisher)
     cluster.away()
     events = {one: [one.publish(BODY)] for one in (publisher, closing)}
-    until(lambda: events[publisher][0].running() and len(publisher._intake._sender._producer) > 0)
+    wait_until(lambda: events[publisher][0].running() and len(publisher._intake._sender._producer) > 0)
     for one, sent in events.items():
         sent += [one.publish(BODY) for _ in range(3)]
     began = time.monotonic()
@@ -122,18 +116,18 @@ def test_a_key_that_closes_takes_its_own_events_back_and_no_others(
     assert time.monotonic() - began < 5
     assert {one.fate for one in events[closing]} <= {Fate.NEVER_SENT, Fate.UNKNOWN}
     assert [one.fate for one in events[closing][1:]] == [Fate.NEVER_SENT] * 3  # they never left our own queue
-    assert all(isinstance(one.exception(10), PublishError) for one in events[closing])
+    assert all(isinstance(one.exception(PATIENCE_SECONDS), PublishError) for one in events[closing])
     with pytest.raises(PublishError, match="the connection is closed"):
         closing.publish(BODY)
     cluster.away(away=False)
-    assert all(one.result(60) > 1 for one in events[publisher])
-    assert publisher.publish(BODY).result(30) > 1
+    assert all(one.result(PATIENCE_SECONDS) > 1 for one in events[publisher])
+    assert publisher.publish(BODY).result(PATIENCE_SECONDS) > 1
 
 
 def test_what_was_appended_says_so_also_when_it_is_given_up_then(publisher: Publisher) -> None:
     """The fate of an event is the log's."""
     event = publisher.publish(BODY)
-    event.result(30)
+    event.result(PATIENCE_SECONDS)
     event.give_up()
     assert event.fate is Fate.APPENDED
     assert Appending().fate is Fate.UNKNOWN

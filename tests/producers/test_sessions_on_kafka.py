@@ -19,6 +19,7 @@ from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed
 from tests.producers.session_place import sessions_of
 from tests.producers.workflow_bank import Bank, approving, furnish
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -56,7 +57,7 @@ def put(here: Installation, key: bytes, value: bytes | None, partition: int) -> 
     producer = Producer({"bootstrap.servers": here.broker.bootstrap, "message.max.bytes": 20_000_000, "log_level": 0})
     name = SESSIONS.of(here.folder.tenant)
     producer.produce(name, value, key, partition, on_delivery=lambda e, _: said.append(e) if e else None)
-    producer.flush(30)
+    producer.flush(PATIENCE_SECONDS)
     return said
 
 
@@ -64,7 +65,7 @@ def test_a_client_reads_the_registry_alone(
     here: Installation, host: ToolHost, followed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It calls, approves, writes and reads values, and no session but its own is ever in its memory."""
-    assert host.ready.wait(60)
+    assert host.ready.wait(PATIENCE_SECONDS)
     monkeypatch.setattr(link, "_SHARED", link._Shared())  # the host has a link here already, which clients would share
     with (
         Client.connect(here.folder.tenant, "payer", home=here.home) as payer,

@@ -19,6 +19,7 @@ from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.dying import kill
 from tests.producers.workflow_bank import Bank, banking
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -51,7 +52,7 @@ def test_a_client_whose_producer_dies_goes_on_with_a_new_one(client: Client) -> 
         assert client.invoke(*PAY) == {"paid": 1}
         future = client.submit(*PAY)
         replaced = dies(client)
-        assert future.result(60).result.outcome == "ok"
+        assert future.result(PATIENCE_SECONDS).result.outcome == "ok"
         assert client.invoke(*PAY) == {"paid": 1}
         assert replaced()
 
@@ -64,7 +65,7 @@ def test_answers_that_end_before_what_was_read_are_named(client: Client) -> None
 
     for _ in range(2):
         with pytest.raises(LogSetBackError, match="connect again, and look before you ask again"):
-            client.invoke(*PAY, seconds=100)
+            client.invoke(*PAY, seconds=PATIENCE_SECONDS)
 
 
 def test_a_registry_that_ends_before_what_was_read_is_not_believed(client: Client) -> None:
@@ -95,7 +96,7 @@ def test_a_host_whose_registry_was_set_back_ends_and_says_so(
     host = ToolHost(connection, "bank", [], settings)
     with ThreadPoolExecutor(1) as pool:
         runs = pool.submit(host.run)
-        assert host.ready.wait(30)
+        assert host.ready.wait(PATIENCE_SECONDS)
         client.invoke(*PAY)
-        assert isinstance(runs.exception(60), LogSetBackError)
+        assert isinstance(runs.exception(PATIENCE_SECONDS), LogSetBackError)
     connection.close()

@@ -33,6 +33,7 @@ from schemas import limits, topics
 from streams.local.choose import BrokerInfo
 from tests.builders import keys_of
 from tests.installation import Installation, installed
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -54,7 +55,7 @@ class News:
     @tool(streams=True)
     def stepwise(self) -> Iterator[str]:
         yield "first"
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(PATIENCE_SECONDS)
         yield "second"
 
     @tool(streams=True)
@@ -153,7 +154,7 @@ def test_leaving_early_stops_the_tool(client: Client, news: News) -> None:
     """The generator is closed at its next item, and yields nothing more."""
     with client.stream("tool:news/endless", {}) as items:
         assert [next(items) for _ in range(3)] == [0, 1, 2]
-    assert news.left.wait(20)
+    assert news.left.wait(PATIENCE_SECONDS)
     with pytest.raises(StopIteration):
         next(items)
     yielded = news.yielded
@@ -228,7 +229,7 @@ class Writer:
         headers: list[tuple[str, Any]] = [(PAYLOAD_HEADER, header)]
         partition = topics.keyed_partition(event)
         self._producer.produce(self._topic, value, key=event, partition=partition, headers=headers)
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(PATIENCE_SECONDS) == 0
 
 
 def test_items_of_a_stranger_are_passed_over(client: Client, running: Installation, news: News) -> None:

@@ -26,6 +26,7 @@ from schemas.words import Outcome
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.crowd import ask, desk_of, people, policy_of, publish
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -92,7 +93,7 @@ def served(service: Client, persons: dict[str, Client]) -> set[bytes]:
             zip(USERS[::2], pool.map(lambda user: service.bind_to_user(persons[user]), USERS[::2]), strict=True)
         )
         list(pool.map(in_thread, bound.values(), bound))
-        tasks.result(120)
+        tasks.result(PATIENCE_SECONDS)
         assert all(one.is_bound for one in bound.values())
         list(pool.map(Client.close, persons.values()))  # each revokes its delegation
         assert not any(one.is_bound for one in bound.values())
@@ -161,6 +162,6 @@ def records(running: Installation, topic: Topic) -> Iterator[bytes]:
     for partition in range(topic.partitions):
         low, end = watermarks(consumer, topic.of(running.folder.tenant), partition)
         place = TopicPartition(topic.of(running.folder.tenant), partition, low)
-        for message in read_to(consumer, place, end, idle_seconds=20):
+        for message in read_to(consumer, place, end, idle_seconds=PATIENCE_SECONDS):
             yield message.value() or b""
     consumer.close()

@@ -28,6 +28,7 @@ from producers.tools.execution import Ended, failed
 from producers.tools.host import HostTally, ToolHost
 from schemas import codec, topics
 from schemas.records import Decision, ResultReported
+from tests.waiting import PATIENCE_SECONDS
 from tests.world import Office
 
 LATER_MS = 2**52
@@ -317,7 +318,7 @@ def test_a_second_decision_neither_blocks_nor_breaks_the_loop(host: Any, decisio
     host._begin = lambda _orders: [b"another"]
     host._serve([taken()])  # returns although the report is not published
 
-    assert asked.wait(5)
+    assert asked.wait(PATIENCE_SECONDS)
     go_on.set()
     settle(host)
     assert host.tally.refused == {"second decision": 1}

@@ -26,8 +26,9 @@ from schemas import codec
 from schemas.records import Decision, Event, ResultReported
 from schemas.topics import DECISIONS, INTAKE, KEYED_PARTITIONS, tool_group
 from streams.local.choose import BrokerInfo
-from tests.producers.host_faults import POINTS, WAVE, Death, Stage, Tally, Trial, await_that
+from tests.producers.host_faults import POINTS, WAVE, Death, Stage, Tally, Trial
 from tests.producers.host_main import Point
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [
     pytest.mark.broker,
@@ -114,7 +115,7 @@ def await_quiet(trial: Trial) -> None:
             seen, since = len(trial.effects()), time.monotonic()
         return seen > 0 and time.monotonic() - since > 1
 
-    await_that(quiet, lambda: f"{seen} effects")
+    wait_until(quiet, lambda: f"{seen} effects")
 
 
 def test_an_instance_that_is_no_member_any_more_executes_nothing(stage: Stage) -> None:
@@ -218,7 +219,7 @@ def forge(stage: Stage, trial: Trial, *, later_ms: int) -> dict[bytes, bytes]:
             headers=[*sealed, (PROOF_HEADER, proof), (KID_HEADER, monitor.kid)],
         )
         firsts[other_leaf] = leaf
-    assert producer.flush(10) == 0
+    assert producer.flush(PATIENCE_SECONDS) == 0
     assert len(firsts) == len(trial.calls)
     return firsts
 
@@ -257,4 +258,4 @@ def await_refusals(stage: Stage, forged: dict[bytes, bytes]) -> None:
                 found[event.body.decision] = bytes.fromhex(json.loads(event.body.body)["first"])
         return found
 
-    await_that(lambda: forged.items() <= reported().items(), lambda: f"{len(reported())} of {len(forged)} are reported")
+    wait_until(lambda: forged.items() <= reported().items(), lambda: f"{len(reported())} of {len(forged)} are reported")

@@ -21,10 +21,9 @@ from producers.tools import admission
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation
 from tests.producers.workflow_bank import Bank, approving, banking
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
-
-SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_a_call_waits_is_approved_and_runs_once(
         assert {path.stat().st_mode & 0o077 for path in kept.iterdir()} == {0}
         approving(carol)(call)
 
-    result = payer.invoke("tool:bank/pay", {"amount": 250}, seconds=SECONDS, on_pending=on_pending)
+    result = payer.invoke("tool:bank/pay", {"amount": 250}, seconds=PATIENCE_SECONDS, on_pending=on_pending)
 
     assert result == {"paid": 250}
     assert [call.resource for call in told] == ["tool:bank/pay"]
@@ -81,7 +80,7 @@ def test_the_asyncio_twin_waits_without_blocking_its_loop(running: Installation,
             asked: asyncio.Future[WaitingCall] = asyncio.get_running_loop().create_future()
             parameters = {"amount": 300}
             call = asyncio.create_task(client.invoke("tool:bank/pay", parameters, on_pending=asked.set_result))
-            waits = await asyncio.wait_for(asked, SECONDS)
+            waits = await asyncio.wait_for(asked, PATIENCE_SECONDS)
             meanwhile = await client.invoke("tool:bank/pay", {"amount": 1})
             with await asyncio.to_thread(
                 Client.for_person, running.folder.tenant, "carol", home=running.home
@@ -279,13 +278,17 @@ def test_a_closed_session_is_over_with_its_waiting_calls(running: Installation) 
         told = threading.Event()
         with ThreadPoolExecutor(1) as pool:
             call = pool.submit(
-                client.invoke, "tool:bank/pay", {"amount": 5000}, on_pending=lambda _: told.set(), seconds=SECONDS
+                client.invoke,
+                "tool:bank/pay",
+                {"amount": 5000},
+                on_pending=lambda _: told.set(),
+                seconds=PATIENCE_SECONDS,
             )
-            assert told.wait(SECONDS)
+            assert told.wait(PATIENCE_SECONDS)
             client.close_session()
             with pytest.raises(RefusedError) as after:
                 client.invoke("tool:bank/mail", {})
             with pytest.raises(DeniedError) as cancelled:
-                call.result(SECONDS)
+                call.result(PATIENCE_SECONDS)
 
     assert (after.value.reason, cancelled.value.reason) == ("EXPIRED_SESSION", "EXPIRED_SESSION")

@@ -24,6 +24,7 @@ from streams.history.state_rows import row_key
 from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.streams.loop_oracle import Log, Written, check_log, expected_outputs, read_log, read_topic
 from tests.streams.loop_world import Tenant, World
+from tests.waiting import PATIENCE_SECONDS
 
 # The broker looks once a second for transactions past their timeout; the markers follow.
 OPEN_SECONDS_MAX = limits.TRANSACTION_TIMEOUT_MS / 1000 + 3
@@ -89,7 +90,7 @@ def await_no_transaction(world: World, tenant: Tenant) -> list[str]:
 
 
 def _end(consumer: Consumer, place: TopicPartition) -> int:
-    _, end = consumer.get_watermark_offsets(place, timeout=10)
+    _, end = consumer.get_watermark_offsets(place, timeout=PATIENCE_SECONDS)
     return int(end)
 
 
@@ -191,7 +192,7 @@ def _committed(world: World, tenant: Tenant, log: Log) -> Iterator[Finding]:
     """Yield where the group's offset is not the one after the last entry."""
     settings = {"bootstrap.servers": world.broker.bootstrap, "group.id": world.group, "log_level": 0}
     with Consumer({**settings, "isolation.level": "read_committed"}) as consumer:
-        [place] = consumer.committed([TopicPartition(tenant.intake, 0)], timeout=10)
+        [place] = consumer.committed([TopicPartition(tenant.intake, 0)], timeout=PATIENCE_SECONDS)
     want = log.entries[-1].offset + 1 if log.entries else None
     yield "forked", place.offset != want, f"the committed offset is {place.offset}, the log says {want}"
 

@@ -24,9 +24,9 @@ import streams.worker.loop
 import streams.worker.restart_reading
 from schemas.topics import INTAKE
 from tests.stopping import stop_here
+from tests.waiting import PATIENCE_SECONDS
 
 FLUSH_SECONDS = 10
-HELD_SECONDS_MAX = 30.0
 EXCLUDED_NAPS_MAX = 500
 SPRUNG = "fault:"
 
@@ -223,7 +223,7 @@ class FaultyConsumer(Consumer):
         """Let this call last: callbacks run in it, as they may in any, and what comes meanwhile is returned too."""
         say(f"{SPRUNG} {Point.HELD}")
         messages: list[Message] = []
-        until = time.monotonic() + HELD_SECONDS_MAX
+        until = time.monotonic() + PATIENCE_SECONDS
         while not self.release.exists():
             assert time.monotonic() < until, "nobody let it go"
             message = super().poll(0.02)

@@ -29,11 +29,8 @@ from tests.streams.fault_points import SPRUNG, Fault
 from tests.streams.fault_tally import Tally
 from tests.streams.loop_workers import ROOT, AuditWatch
 from tests.streams.loop_world import Record, Tenant, World, mixed
+from tests.waiting import PATIENCE_SECONDS
 
-WAIT_SECONDS = 90.0  # for anything that must happen in a round
-STUCK_SECONDS = 120.0  # a session, a transaction, a restoration and a call may have to time out first
-AWAY_SECONDS = 90.0  # a lone broker that was killed is not trusted again by itself for a while
-STOP_SECONDS = 60.0
 RESTARTS_MAX = 10
 LOAD_MAX = 300  # calls a tenant; after that the bursts are small
 LOG_TAIL_CHARS = 2500
@@ -96,7 +93,7 @@ class Worker:
             return
         self.child.terminate()
         try:
-            code = self.child.wait(STOP_SECONDS)
+            code = self.child.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.dump()
             self.kill()
@@ -162,15 +159,15 @@ class Stage:
         for value, headers in records:
             tenant.producer.produce(tenant.intake, value, partition=0, headers=list(headers))
             tenant.appended += 1
-        if tenant.producer.flush(AWAY_SECONDS):
-            raise RoundInvalidError(f"no broker took the load within {AWAY_SECONDS:g} s")
+        if tenant.producer.flush(PATIENCE_SECONDS):
+            raise RoundInvalidError(f"no broker took the load within {PATIENCE_SECONDS:g} s")
 
     def feed_until(self, done: Callable[[], bool], what: str) -> None:
         """Append bursts until something has happened. Raises RoundInvalidError if it does not."""
-        until = time.monotonic() + WAIT_SECONDS
+        until = time.monotonic() + PATIENCE_SECONDS
         while not done():
             if time.monotonic() > until:
-                raise RoundInvalidError(f"not in {WAIT_SECONDS:g} s: {what}: {[w.tail() for w in self.workers]}")
+                raise RoundInvalidError(f"not in {PATIENCE_SECONDS:g} s: {what}: {[w.tail() for w in self.workers]}")
             self.feed()
             time.sleep(self._load.uniform(0, 0.06))
 
@@ -216,12 +213,12 @@ class Stage:
             worker.restarts += 1
             worker.start()
 
-    def await_that(self, done: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
+    def await_that(self, done: Callable[[], bool], what: str) -> None:
         """Look after the workers until something has happened. Raises RoundInvalidError if it does not."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + PATIENCE_SECONDS
         while not done():
             if time.monotonic() > until:
-                raise RoundInvalidError(f"not in {seconds:g} s: {what}: {[w.tail() for w in self.workers]}")
+                raise RoundInvalidError(f"not in {PATIENCE_SECONDS:g} s: {what}: {[w.tail() for w in self.workers]}")
             self.tend()
             time.sleep(0.02)
 
@@ -285,11 +282,11 @@ class Stage:
             return
         for name, missing in self.missing().items():
             [tenant] = [t for t in self.tenants if t.name == name]
-            why = f"{name}: not folded in {STUCK_SECONDS:g} s: {[w.tail() for w in self.workers]}"
+            why = f"{name}: not folded in {PATIENCE_SECONDS:g} s: {[w.tail() for w in self.workers]}"
             self.tally.note("stuck", 0 if self._is_said_done(tenant) else missing, why)
 
     def is_folded_in_time(self) -> bool:
-        until = time.monotonic() + STUCK_SECONDS
+        until = time.monotonic() + PATIENCE_SECONDS
         while self.missing():
             if time.monotonic() > until:
                 for worker in self.workers:
@@ -304,8 +301,8 @@ class Stage:
         settings = {"bootstrap.servers": self.world.broker.bootstrap, "group.id": self.world.group, "log_level": 0}
         with Consumer(settings) as consumer:
             place = TopicPartition(tenant.intake, 0)
-            [committed] = consumer.committed([place], timeout=10)
-            return bool(committed.offset >= consumer.get_watermark_offsets(place, timeout=10)[1])
+            [committed] = consumer.committed([place], timeout=PATIENCE_SECONDS)
+            return bool(committed.offset >= consumer.get_watermark_offsets(place, timeout=PATIENCE_SECONDS)[1])
 
     def __enter__(self) -> Self:
         return self
@@ -324,5 +321,5 @@ class Stage:
         names = [topic.of(tenant.name) for tenant in self.tenants for topic in TENANT_TOPICS]
         with AdminClient({"bootstrap.servers": self.world.broker.bootstrap, "log_level": 0}) as admin:
             for deleted in admin.delete_topics(names).values():
-                deleted.result(20)
+                deleted.result(PATIENCE_SECONDS)
         shutil.rmtree(self.base)

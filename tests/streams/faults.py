@@ -26,6 +26,7 @@ from tests.streams.fault_stage import RoundInvalidError, Stage, Worker
 from tests.streams.fault_tally import Tally
 from tests.streams.loop_workers import _state
 from tests.streams.loop_world import Tenant
+from tests.waiting import PATIENCE_SECONDS
 
 Round = Callable[[Stage], None]
 
@@ -143,7 +144,7 @@ def killed_in_restore(stage: Stage, point: Point) -> None:
 def lose_head(stage: Stage, tenant: Tenant) -> None:
     """Damage a changelog, so that the next worker must fold the log again."""
     stage.world.producer.produce(STATE.of(tenant.name), None, b"head", 0)
-    if stage.world.producer.flush(10):
+    if stage.world.producer.flush(PATIENCE_SECONDS):
         raise RoundInvalidError("the changelog could not be damaged")
 
 
@@ -312,10 +313,12 @@ def set_topic_bytes(stage: Stage, topic: str, count: int) -> None:
     entry = ConfigEntry("max.message.bytes", str(count), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     with AdminClient({"bootstrap.servers": stage.world.broker.bootstrap, "log_level": 0}) as admin:
-        admin.incremental_alter_configs([resource])[resource].result(20)
+        admin.incremental_alter_configs([resource])[resource].result(PATIENCE_SECONDS)
         plain = ConfigResource(ConfigResource.Type.TOPIC, topic)
         stage.await_that(
-            lambda: admin.describe_configs([plain])[plain].result(20)["max.message.bytes"].value == str(count),
+            lambda: (
+                admin.describe_configs([plain])[plain].result(PATIENCE_SECONDS)["max.message.bytes"].value == str(count)
+            ),
             "the topic's limit",
         )
 

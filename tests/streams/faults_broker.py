@@ -26,12 +26,12 @@ from tests.streams.fault_stage import RoundInvalidError, Stage
 from tests.streams.fault_tally import Tally
 from tests.streams.faults import play
 from tests.streams.kafka_cluster import NODES, Cluster
+from tests.waiting import PATIENCE_SECONDS
 
 # A group must be able to notice a death within the seconds that a round has.
 SETTINGS = {"group.min.session.timeout.ms": "1000"}
 DISK_MIB = 160
 LEFT_BYTES = 1 << 20
-FULL_SECONDS = 60.0
 BrokerRound = Callable[[Stage, KafkaBroker], None]
 
 
@@ -102,14 +102,14 @@ def out_of_disk(stage: Stage, broker: KafkaBroker) -> None:
         free = os.statvfs(broker.store)
         with ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - LEFT_BYTES)
-        until = time.monotonic() + FULL_SECONDS
+        until = time.monotonic() + PATIENCE_SECONDS
         while broker.is_running and time.monotonic() < until:
             time.sleep(0.1)
         is_ended = not broker.is_running
         ballast.unlink()
         broker.restart()
     if not is_ended:
-        raise RoundInvalidError(f"the broker did without disk for {FULL_SECONDS:g} s")
+        raise RoundInvalidError(f"the broker did without disk for {PATIENCE_SECONDS:g} s")
     _resume(stage)
 
 

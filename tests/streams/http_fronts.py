@@ -25,8 +25,8 @@ from tests.identity_tokens.minting import NOW_MS, logout_token
 from tests.streams.bridge.logouts import PATH, Heard
 from tests.streams.views_shown import TOKEN as VIEWS_TOKEN
 from tests.streams.views_shown import Shown
+from tests.waiting import PATIENCE_SECONDS
 
-PATIENCE = 60.0
 HELLO_TOKEN = "h" * 43
 ANSWER_BUFFER_BYTES = 4096  # of the kernel: an answer that is not read is soon noticed
 NAMES = ("views", "authzen", "logout", "hello")
@@ -62,7 +62,7 @@ class Asked:
     is_public: bool = False
 
     def connect(self, *sent: bytes) -> socket.socket:
-        connection = socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE)
+        connection = socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE_SECONDS)
         for data in sent:
             connection.sendall(data)
         return connection
@@ -129,7 +129,7 @@ def listening(name: str, base: Path) -> Iterator[Asked]:
             yield asked
         finally:
             server.should_exit = True
-            thread.join(PATIENCE)
+            thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
 
 

@@ -17,10 +17,10 @@ from aiokafka.protocol.fetch import FetchRequest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from producers.home.security import Security
+from tests.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
 
-SECONDS = 60.0
 TRANSACTION_TIMEOUT_MS = 10_000
 _PASSING = {"NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS"}
 
@@ -35,7 +35,7 @@ def produced(bootstrap: str, security: Security, topics: Iterable[str], **settin
     producer = Producer({**security, "bootstrap.servers": bootstrap, "log_level": 0, **settings})
     for topic in topics:
         producer.produce(topic, b"\x00forged", b"forged", 0, on_delivery=settle(topic))
-    assert producer.flush(SECONDS) == 0
+    assert producer.flush(PATIENCE_SECONDS) == 0
     return found
 
 
@@ -51,7 +51,7 @@ def began_transaction(bootstrap: str, security: Security, transactional_id: str)
         }
     )
     try:
-        producer.init_transactions(SECONDS)
+        producer.init_transactions(PATIENCE_SECONDS)
     except KafkaException as exc:
         return str(exc.args[0].name())
     return ""
@@ -67,7 +67,7 @@ def fetched(bootstrap: str, security: Security, topics: Iterable[str]) -> dict[s
 def committed(bootstrap: str, security: Security, group: str, topic: str) -> str:
     """Commit an offset under the name of a group, as no member of it."""
     request = OffsetCommitRequest(group, -1, "", -1, [(topic, [(0, 1, "")])])
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + PATIENCE_SECONDS
     while True:
         answer = _ask(bootstrap, security, lambda client, node: client.send(node, request))
         [(_, [(_, code)])] = answer.topics
@@ -96,7 +96,7 @@ def _ask(bootstrap: str, security: Security, send: Callable[[AIOKafkaClient, int
         await client.bootstrap()
         try:
             [node] = [broker.nodeId for broker in client.cluster.brokers()]
-            return await asyncio.wait_for(send(client, node), SECONDS)
+            return await asyncio.wait_for(send(client, node), PATIENCE_SECONDS)
         finally:
             await client.close()
 

@@ -19,6 +19,7 @@ from schemas import codec, topics
 from schemas.records import AuditEntry, Decision, InvocationRequested
 from streams.history.records import received_of
 from tests.streams.loop_world import Tenant, World
+from tests.waiting import PATIENCE_SECONDS
 
 OUTPUTS = (
     topics.DECISIONS, topics.RESULTS, topics.AUDIT, topics.REGISTRY, topics.SESSIONS, topics.DEAD_LETTERS,
@@ -56,12 +57,14 @@ def _read(world: World, places: list[tuple[str, int]], isolation: str) -> Iterat
     }
     # Asked without regard to transactions: the markers of one whose commit was answered may still be on their way.
     with Consumer({**settings, "isolation.level": "read_uncommitted"}) as asking:
-        ends = {place: asking.get_watermark_offsets(TopicPartition(*place), timeout=10) for place in places}
+        ends = {
+            place: asking.get_watermark_offsets(TopicPartition(*place), timeout=PATIENCE_SECONDS) for place in places
+        }
     consumer = Consumer(settings)
     try:
         open_ones = {place: ReadPosition(low) for place, (low, high) in ends.items() if low < high}
         consumer.assign([TopicPartition(*place, position.offset) for place, position in open_ones.items()])
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE_SECONDS
         while open_ones:
             assert time.monotonic() < until, f"not read to the end: {open_ones}"
             for message in take(consumer, 1000, 0.1):

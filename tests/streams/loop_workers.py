@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +14,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from schemas.topics import AUDIT
 from streams.worker.loop import Loop
-from tests.streams.loop_world import DEADLINE_SECONDS, QuickSettings, Tenant, World
+from tests.streams.loop_world import QuickSettings, Tenant, World
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,7 @@ class WorkerThread:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
-        self._thread.join(DEADLINE_SECONDS)
+        self._thread.join(PATIENCE_SECONDS)
         if self.failure is not None and exc is None:
             raise self.failure
 
@@ -75,11 +75,12 @@ class WorkerProcess:
 
     def await_stopped(self) -> None:
         """Wait until the process has stopped itself."""
-        until = time.monotonic() + DEADLINE_SECONDS
-        while _state(self.child.pid) != "T":
+
+        def is_stopped() -> bool:
             assert self.child.poll() is None, self.log_path.read_text()
-            assert time.monotonic() < until, f"the worker did not stop: {self.log_path.read_text()}"
-            time.sleep(0.02)
+            return _state(self.child.pid) == "T"
+
+        wait_until(is_stopped, lambda: f"the worker did not stop: {self.log_path.read_text()}")
 
     def has_said(self, word: str) -> bool:
         """Whether the process has written a word."""
@@ -87,10 +88,7 @@ class WorkerProcess:
 
     def await_word(self, word: str) -> None:
         """Wait until the process has written a word."""
-        until = time.monotonic() + DEADLINE_SECONDS
-        while not self.has_said(word):
-            assert time.monotonic() < until, f"want {word!r} in: {self.log_path.read_text()}"
-            time.sleep(0.02)
+        wait_until(lambda: self.has_said(word), lambda: f"want {word!r} in: {self.log_path.read_text()}")
 
     def __enter__(self) -> Self:
         return self
@@ -127,10 +125,10 @@ class AuditWatch:
                 self.entries[message.topic() or ""] += 1
         return self.entries[AUDIT.of(tenant.name)]
 
-    def wait(self, tenant: Tenant, count: int, seconds: float = DEADLINE_SECONDS) -> None:
-        until = time.monotonic() + seconds
-        while self.count(tenant) < count:
-            assert time.monotonic() < until, f"got {self.entries}, want {count} of {tenant.name}"
+    def wait(self, tenant: Tenant, count: int) -> None:
+        wait_until(
+            lambda: self.count(tenant) >= count, lambda: f"got {self.entries}, want {count} of {tenant.name}", pause=0
+        )
 
     def close(self) -> None:
         self._consumer.close()

@@ -33,10 +33,10 @@ from streams.worker.fold import TenantFold
 from streams.worker.loop import Loop
 from streams.worker.monitor import build_fold
 from streams.worker.settings import LoopSettings
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 BURST = 256
 RESOURCE = "tool:bank/transfer"
-DEADLINE_SECONDS = 120.0  # never reached, but where something is wrong: also beside other work
 
 Record = tuple[bytes | None, Sequence[tuple[str, bytes]]]
 
@@ -101,7 +101,7 @@ class Tenant:
             sender.produce(self.intake, value, partition=0, headers=list(headers))
             sender.poll(0)
             self.appended += 1
-        assert sender.flush(30) == 0
+        assert sender.flush(PATIENCE_SECONDS) == 0
 
     def call(self, count: int, resource: str = RESOURCE) -> None:
         """Append calls of the agent."""
@@ -179,7 +179,9 @@ class World:
         producer = Producer(
             {"bootstrap.servers": self.broker.bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
         )
-        producer.list_topics(timeout=10)  # connects at once; without, the first record waits for half a second
+        producer.list_topics(
+            timeout=PATIENCE_SECONDS
+        )  # connects at once; without, the first record waits for half a second
         return producer
 
     def found(self, name: str = "one") -> Tenant:
@@ -228,7 +230,7 @@ class World:
 
     def _intakes(self) -> list[str]:
         with AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0}) as admin:
-            known = admin.list_topics(timeout=10).topics
+            known = admin.list_topics(timeout=PATIENCE_SECONDS).topics
         return [t for t in known if t.startswith(f"macaw.{self.unique}-") and t.endswith(".intake")]
 
     def open_fold(self, name: str) -> TenantFold | None:
@@ -248,14 +250,15 @@ def _registration(
     )
 
 
-def turn_until(loops: Loop | Sequence[Loop], done: Any, seconds: float = DEADLINE_SECONDS) -> None:
-    """Take turns until `done()`; fail after `seconds`."""
+def turn_until(loops: Loop | Sequence[Loop], done: Any) -> None:
+    """Take turns until `done()`."""
     every = [loops] if isinstance(loops, Loop) else loops
-    until = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < until, f"not in {seconds} s; paused: {[loop.paused for loop in every]}"
+
+    def turn() -> None:
         for loop in every:
             loop.turn(0.05 / len(every))
+
+    wait_until(done, lambda: f"paused: {[loop.paused for loop in every]}", pause=0, meanwhile=turn)
 
 
 def folded_here(loop: Loop, tenant: Tenant) -> int:
@@ -285,4 +288,4 @@ def _limit_decisions(world: World, tenants: Sequence[Tenant], size: int) -> None
     resources = [ConfigResource(kind, DECISIONS.of(t.name), incremental_configs=[wanted]) for t in tenants]
     with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
         for done in admin.incremental_alter_configs(resources).values():
-            done.result(20)
+            done.result(PATIENCE_SECONDS)

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechani
 from producers.home.security import Security
 from streams.local.kafka import KafkaBroker
 from streams.local.probe import LOOPBACK, find_free_port
+from tests.waiting import PATIENCE_SECONDS
 
 SUPER = "superuser"
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required"
@@ -58,7 +59,7 @@ class SecuredBroker(KafkaBroker):
             made.append(UserScramCredentialUpsertion(user, info, self._passwords[user].encode()))
         with self.admin(SUPER) as admin:
             for future in admin.alter_user_scram_credentials(made).values():
-                future.result(20)
+                future.result(PATIENCE_SECONDS)
 
     def admin(self, user: str) -> AdminClient:
         return AdminClient({**self.security(user), "bootstrap.servers": self.secured, "log_level": 2})

@@ -16,6 +16,7 @@ from schemas.topics import OPS_SESSIONS
 from streams.cluster.access import FILE, Access, parse_access
 from streams.cluster.plan import ClusterPlan
 from tests.streams.secured_broker import SUPER, SecuredBroker
+from tests.waiting import PATIENCE_SECONDS
 
 OPERATORS = {"operator": ["User:olga"], "monitor": ["User:monitor"], "views": ["User:views"]}
 # What a tenant's user is called, by role: the tenant's id stands before it.
@@ -114,5 +115,5 @@ def _find_coordinators(broker: SecuredBroker) -> None:
         {**broker.security(SUPER), "bootstrap.servers": broker.secured, "group.id": "first", "log_level": 2}
     )
     with contextlib.suppress(KafkaException):  # it has begun to, and says so
-        consumer.committed([TopicPartition(OPS_SESSIONS.of(""), 0)], timeout=30)
+        consumer.committed([TopicPartition(OPS_SESSIONS.of(""), 0)], timeout=PATIENCE_SECONDS)
     consumer.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -37,6 +36,7 @@ from streams.local.jars import choose_cache, why_no_kafka
 from tests.streams.intruder import began_transaction, committed, fetched, produced, refused
 from tests.streams.secured_broker import SUPER
 from tests.streams.secured_world import SecuredWorld, secured_world
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.real_broker("access rules are Kafka's authorizer's")]
 
@@ -154,12 +154,12 @@ def test_a_tool_of_others_reads_in_a_group_of_the_exporter(world: SecuredWorld) 
     consumer = Consumer({**settings, "auto.offset.reset": "earliest", "enable.auto.commit": False})
     try:
         consumer.subscribe([INTAKE.of(world.left)])
-        until = time.monotonic() + 60
-        while not consumer.assignment():
-            assert time.monotonic() < until
+
+        def poll() -> None:
             message = consumer.poll(0.1)
             assert message is None or message.error() is None
-        [place] = consumer.assignment()
+
+        [place] = wait_until(consumer.assignment, "a partition", pause=0, meanwhile=poll)
         consumer.commit(offsets=[TopicPartition(place.topic, place.partition, 0)], asynchronous=False)
     finally:
         consumer.close()
@@ -192,7 +192,7 @@ def test_nobody_but_the_operator_changes_topics_or_rules(world: SecuredWorld, ro
     with world.broker.admin(world.users(world.left)[role]) as admin:
 
         def first(futures: dict[object, object]) -> None:
-            next(iter(futures.values())).result(20)  # type: ignore[attr-defined]
+            next(iter(futures.values())).result(PATIENCE_SECONDS)  # type: ignore[attr-defined]
 
         assert refused(lambda: first(admin.incremental_alter_configs([setting]))) == NO_TOPIC
         assert refused(lambda: first(admin.create_topics([NewTopic("macaw.mine.intake", 1, 1)]))) == NO_TOPIC
@@ -215,7 +215,7 @@ def test_the_operator_needs_no_more_than_its_rows(world: SecuredWorld) -> None:
     with world.broker.admin("olga") as admin:
         done, after = world.plan(world.right, user="olga").apply(admin)
         deletion = admin.delete_topics([INTAKE.of(world.right)])
-        assert refused(lambda: next(iter(deletion.values())).result(20)) == NO_TOPIC
+        assert refused(lambda: next(iter(deletion.values())).result(PATIENCE_SECONDS)) == NO_TOPIC
 
     assert (done, after.drift) == ([], ())
 
@@ -253,11 +253,14 @@ def test_a_rule_too_many_is_named_and_left(world: SecuredWorld) -> None:
 
 def await_drift(world: SecuredWorld, count: int) -> tuple[Drift, ...]:
     """Return the drift of `left` once there is so much: a broker learns of rules a moment after its controller."""
-    until = time.monotonic() + 20
-    while len(drift := world.plan(world.left).drift) != count:
-        assert time.monotonic() < until, drift
-        time.sleep(0.1)
-    return drift
+    found: list[tuple[Drift, ...]] = []
+
+    def is_there() -> bool:
+        found[:] = [world.plan(world.left).drift]
+        return len(found[0]) == count
+
+    wait_until(is_there, lambda: f"got {found}, want {count}", pause=0.1)
+    return found[0]
 
 
 def delete_grants(world: SecuredWorld, principals: set[str]) -> None:
@@ -267,4 +270,4 @@ def delete_grants(world: SecuredWorld, principals: set[str]) -> None:
                 ResourceType.ANY, None, ResourcePatternType.ANY, who, None, AclOperation.ANY, AclPermissionType.ANY
             )
             [deleted] = admin.delete_acls([every]).values()
-            assert deleted.result(20)
+            assert deleted.result(PATIENCE_SECONDS)

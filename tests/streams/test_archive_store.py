@@ -21,6 +21,7 @@ from streams.archive.reading import ArchivedLog, Span
 from streams.archive.store import FolderStore, StoreError
 from tests.archives import KeysInMemory, owner_of, records_of, segments_of
 from tests.reference.log_builder import build_log
+from tests.waiting import PATIENCE_SECONDS
 
 LOG = build_log()
 OWNER = owner_of(LOG)
@@ -133,7 +134,11 @@ print(store.put(sys.argv[2], bytes(100_000)), store.names())
 def test_a_disk_without_room_takes_nothing_and_says_so(tmp_path: Path) -> None:
     """The kernel itself refuses the write, in a process of its own: half a segment never stands under a name."""
     ran = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path), NAME], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", FULL, str(tmp_path), NAME],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_SECONDS,
     )
     full, later = ran.stdout.splitlines()
     assert full.startswith("True ")

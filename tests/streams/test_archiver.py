@@ -34,6 +34,7 @@ from streams.local.choose import BrokerInfo
 from tests.archiving import busy_tenant, calls
 from tests.builders import keys_of
 from tests.installation import Installation
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -140,7 +141,7 @@ def test_records_that_no_monitor_signed_are_not_archived(busy: Installation, con
     for partition in range(4):
         for value in (b"noise", None, decision):
             intruder.produce(DECISIONS.of(tenant), value, partition=partition)
-    assert intruder.flush(60) == 0
+    assert intruder.flush(PATIENCE_SECONDS) == 0
     archiver = archiver_of(busy)
     archiver.run_once(consumers)
     known = archive_of(busy).read().span.next_index
@@ -149,7 +150,7 @@ def test_records_that_no_monitor_signed_are_not_archived(busy: Installation, con
     key = keys_of("stranger").signing
     headers = [(PROOF_HEADER, key.sign_leaves([bytes(32)])[0]), (KID_HEADER, key.kid)]
     intruder.produce(AUDIT.of(tenant), codec.frame(forged), partition=0, headers=headers)
-    assert intruder.flush(60) == 0
+    assert intruder.flush(PATIENCE_SECONDS) == 0
     with pytest.raises(UnknownSignerError, match="UNKNOWN_SIGNER"):
         archiver.run_once(consumers)
     assert archiver.end.next_index == known
@@ -163,7 +164,7 @@ def test_records_that_no_monitor_signed_are_not_archived(busy: Installation, con
 def trim(running: Installation, topic: str, offset: int) -> None:
     with open_admin(running.home.bootstrap) as admin:
         for done in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
-            done.result(20)
+            done.result(PATIENCE_SECONDS)
 
 
 def test_what_retention_took_first_is_absent_and_registrations_come_from_the_registry(busy: Installation) -> None:

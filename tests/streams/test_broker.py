@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -33,6 +32,7 @@ from streams.local.choose import (
 from streams.local.class_archive import ClassArchive
 from streams.local.jars import NO_MAVEN, choose_cache, fetch_jars, find_java, why_no_kafka
 from streams.local.probe import find_free_port
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 needs_java = pytest.mark.skipif(
     why_no_kafka(choose_cache(os.environ)) is not None, reason="needs Java 17 and either Maven or the jars"
@@ -42,12 +42,12 @@ ROOT = Path(__file__).parents[2]
 
 def create_topic(bootstrap: str, topic: str) -> None:
     with AdminClient({"bootstrap.servers": bootstrap}) as admin:
-        admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])[topic].result(20)
+        admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])[topic].result(PATIENCE_SECONDS)
 
 
 def list_topics(broker: Broker) -> set[str]:
     with AdminClient({"bootstrap.servers": broker.info.bootstrap}) as admin:
-        return set(admin.list_topics(timeout=20).topics)
+        return set(admin.list_topics(timeout=PATIENCE_SECONDS).topics)
 
 
 def produce_in_transaction(bootstrap: str, topic: str, *, values: list[bytes], commit: bool) -> None:
@@ -61,7 +61,7 @@ def produce_in_transaction(bootstrap: str, topic: str, *, values: list[bytes], c
         producer.begin_transaction()
         for value in values:
             producer.produce(topic, value)
-        producer.flush(20)
+        producer.flush(PATIENCE_SECONDS)
         if commit:
             producer.commit_transaction(20)
         else:
@@ -128,7 +128,7 @@ class TestEmbedded:
         with Producer(settings) as producer:
             errors: list[object] = []
             producer.produce(unique, b"x", on_delivery=lambda error, _: errors.append(error))
-            producer.flush(20)
+            producer.flush(PATIENCE_SECONDS)
 
         assert [error is not None for error in errors] == [True]
 
@@ -213,14 +213,14 @@ class TestEmbedded:
 
 
 def start_when_free(broker: EmbeddedBroker) -> None:
-    deadline = time.monotonic() + 20
-    while True:
+    def is_started() -> bool:
         try:
             broker.start()
         except BrokerBusyError:
-            assert time.monotonic() < deadline
-        else:
-            return
+            return False
+        return True
+
+    wait_until(is_started, "another process has the broker's folder", pause=0)
 
 
 @needs_java
@@ -250,14 +250,14 @@ class TestKafka:
     def test_a_paused_broker_is_silent_and_comes_back(self, kafka: KafkaBroker) -> None:
         """Nothing answers between pause and resume."""
         with AdminClient({"bootstrap.servers": kafka.info.bootstrap, "log_level": 0}) as admin:
-            assert admin.list_topics(timeout=20).brokers
+            assert admin.list_topics(timeout=PATIENCE_SECONDS).brokers
             kafka.pause()
             try:
                 with pytest.raises(KafkaException):
                     admin.list_topics(timeout=1)
             finally:
                 kafka.resume()
-            assert admin.list_topics(timeout=20).brokers
+            assert admin.list_topics(timeout=PATIENCE_SECONDS).brokers
 
     def test_acknowledged_records_outlive_a_kill(self, kafka: KafkaBroker, unique: str) -> None:
         """A killed broker starts again on its data and port, and keeps what a reader has seen."""

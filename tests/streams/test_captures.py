@@ -24,6 +24,7 @@ from tests.engines import activation
 from tests.plain_keys import PLAIN_KEYS
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_world import Record, Speaker, World, fold_all, mixed, turn_until
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -98,7 +99,7 @@ class Stolen:
 
     def damage_state(self) -> None:
         self.world.producer.produce(STATE.of(self.tenant.name), None, HEAD_KEY, 0)
-        assert self.world.producer.flush(10) == 0
+        assert self.world.producer.flush(PATIENCE_SECONDS) == 0
 
 
 def ruled_out(entries: list[AuditEntry]) -> list[str]:

@@ -22,6 +22,7 @@ from tests.engines import BOTH, activation
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_workers import AuditWatch, WorkerThread
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, turn_until
+from tests.waiting import wait_until
 from tests.world import Office
 
 
@@ -141,10 +142,7 @@ def test_workers_are_exchanged_one_by_one_under_load(world: World) -> None:
         for tenant in tenants:
             watch.wait(tenant, tenant.appended)
         new = stack.enter_context(WorkerThread(loop_with(world, BOTH, "new")))
-        until = time.monotonic() + 60
-        while not new.loop.folds:  # it has got its part
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_until(lambda: new.loop.folds, "the new worker's part")
         with_old = [t for t in tenants if t.intake in old.loop.folds]
         assert 0 < len(with_old) < len(tenants)
         moved = with_old[0]
@@ -160,10 +158,7 @@ def test_workers_are_exchanged_one_by_one_under_load(world: World) -> None:
         try:
             time.sleep(0.5)
             moved.append(moved.events(moved.admin, [activation()]))
-            until = time.monotonic() + 60
-            while not folded_here(new.loop, moved):
-                assert time.monotonic() < until, (old.loop.paused, new.loop.paused)
-                time.sleep(0.05)
+            wait_until(lambda: folded_here(new.loop, moved), lambda: f"{old.loop.paused}, {new.loop.paused}")
             assert "ENGINE_MISSING" in old.loop.paused[moved.intake]
             time.sleep(0.5)
         finally:

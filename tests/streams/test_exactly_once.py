@@ -17,6 +17,7 @@ from streams.worker.fold import TenantFold
 from streams.worker.loop import BUFFERED_RECORDS_MAX, FAILURES_MAX, Loop
 from tests.streams.loop_oracle import check_log
 from tests.streams.loop_world import QuickSettings, World, decisions_limited, fold_all, folded_here, mixed, turn_until
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -30,7 +31,7 @@ def committed_offset(world: World, topic: str) -> int:
     settings = {"bootstrap.servers": world.broker.bootstrap, "group.id": world.group, "log_level": 0}
     consumer = Consumer(settings)
     try:
-        [place] = consumer.committed([TopicPartition(topic, 0)], timeout=10)
+        [place] = consumer.committed([TopicPartition(topic, 0)], timeout=PATIENCE_SECONDS)
     finally:
         consumer.close()
     return place.offset
@@ -162,7 +163,7 @@ def test_an_intake_whose_senders_set_the_time_stops_its_tenant(world: World) -> 
         ],
     )
     with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
-        admin.incremental_alter_configs([resource])[resource].result(20)
+        admin.incremental_alter_configs([resource])[resource].result(PATIENCE_SECONDS)
     before = folded_here(loop, tenant)
 
     tenant.call(5)

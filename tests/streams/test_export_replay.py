@@ -29,6 +29,7 @@ from streams.local.choose import BrokerInfo
 from tests.archiving import POLICY, Bank
 from tests.installation import Installation, installed
 from tests.reference.log_builder import build_log, build_world
+from tests.waiting import PATIENCE_SECONDS
 from tests.world import World
 
 LOG = build_log()
@@ -242,7 +243,7 @@ def busy(broker: BrokerInfo, tmp_path: Path, unique: str) -> Iterator[Installati
                 assert client.invoke("tool:bank/transfer", {"to": "bob", "amount": n}) == {"to": "bob", "sent": n}
             intruder.produce(INTAKE.of(unique), b"garbage", partition=0)
             intruder.produce(INTAKE.of(unique), None, partition=0)
-            assert intruder.flush(10) == 0
+            assert intruder.flush(PATIENCE_SECONDS) == 0
             with pytest.raises(DeniedError):
                 client.invoke("tool:mail/send", {})
         yield running
@@ -291,7 +292,7 @@ def test_what_is_no_entry_ends_no_export(busy: Installation, tmp_path: Path) -> 
     intruder = Producer({"bootstrap.servers": busy.home.bootstrap})
     for value in (b"noise", None, elsewhere, codec.current("Decision").prefix + b"x"):
         intruder.produce(AUDIT.of(busy.folder.tenant), value, partition=0)
-    assert intruder.flush(60) == 0
+    assert intruder.flush(PATIENCE_SECONDS) == 0
 
     written = export(busy, tmp_path / "after")
     after = verify_folder(tmp_path / "after", genesis=busy.folder.genesis)
@@ -307,7 +308,7 @@ def test_a_forged_record_on_the_log_is_found(busy: Installation) -> None:
     assert replayed(busy).difference is None
     intruder = Producer({"bootstrap.servers": busy.home.bootstrap})
     intruder.produce(RESULTS.of(tenant), b"forged", partition=1)
-    assert intruder.flush(10) == 0
+    assert intruder.flush(PATIENCE_SECONDS) == 0
 
     found = replayed(busy).difference
 
@@ -327,7 +328,7 @@ def test_a_forged_entry_does_not_leave_as_evidence(busy: Installation, tmp_path:
     *_, last = read_entries(tmp_path / "before")
     intruder = Producer({"bootstrap.servers": busy.home.bootstrap})
     intruder.produce(AUDIT.of(busy.folder.tenant), codec.current("AuditEntry").prefix + last[36:], partition=0)
-    assert intruder.flush(10) == 0
+    assert intruder.flush(PATIENCE_SECONDS) == 0
 
     export(busy, tmp_path / "after")
     verdict = verify_folder(tmp_path / "after", genesis=busy.folder.genesis)

@@ -13,6 +13,7 @@ from tests.streams import fault_oracle
 from tests.streams.fault_oracle import judge
 from tests.streams.loop_oracle import read_topic
 from tests.streams.loop_world import Tenant, World, fold_all, mixed
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker, pytest.mark.real_broker("open transactions end by the broker's clock")]
 
@@ -65,12 +66,12 @@ def open_transaction(world: World, tenant: Tenant) -> None:
     producer.init_transactions(10)
     producer.begin_transaction()
     producer.produce(AUDIT.of(tenant.name), b"mine", None, 0)
-    assert producer.flush(10) == 0
+    assert producer.flush(PATIENCE_SECONDS) == 0
 
 
 def _produce(world: World, topic: str, key: bytes | None, value: bytes | None, partition: int = 0) -> None:
     world.producer.produce(topic, value, key, partition)
-    assert world.producer.flush(10) == 0
+    assert world.producer.flush(PATIENCE_SECONDS) == 0
 
 
 HARMS: dict[Harm, set[str]] = {

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from streams.worker.loop import Loop
 from tests.streams.loop_oracle import check_log
 from tests.streams.loop_workers import WorkerThread
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -42,7 +42,7 @@ class Held:
         if self.armed:
             self.armed = False
             self.begun.set()
-            assert self.release.wait(30)
+            assert self.release.wait(PATIENCE_SECONDS)
             self._then()
         self._producer.commit_transaction(seconds)
 
@@ -197,10 +197,7 @@ def test_a_partition_is_given_up_after_its_commit(world: World) -> None:
         [moved] = [tenants[topic] for topic in first.revoked]
         [kept] = [t for t in tenants.values() if t is not moved]
         turn_until(first, lambda: folded_here(first, kept) >= kept.appended)
-        until = time.monotonic() + 30
-        while folded_here(second.loop, moved) < moved.appended:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        wait_until(lambda: folded_here(second.loop, moved) >= moved.appended, "the second fold")
     first.close()
 
     assert first.unfinished == 0

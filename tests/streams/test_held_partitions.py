@@ -25,6 +25,7 @@ from streams.worker.state_head import HEAD_KEY
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_world import Speaker, Tenant, World, fold_all, turn_until
 from tests.streams.test_resume import write
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -45,7 +46,7 @@ def compressed_as_sent(bootstrap: str, topic: str) -> Iterator[None]:
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
         with AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}) as admin:
             for done in admin.incremental_alter_configs([resource]).values():
-                done.result(20)
+                done.result(PATIENCE_SECONDS)
         if value == "producer":
             time.sleep(0.5)
             yield
@@ -63,11 +64,13 @@ def send_bomb(bootstrap: str, topic: str, sizes: Sequence[int]) -> None:
             "log_level": 0,
         }
     )
-    sender.list_topics(topic, timeout=20)  # else a message may leave alone while the client learns of the partition
+    sender.list_topics(
+        topic, timeout=PATIENCE_SECONDS
+    )  # else a message may leave alone while the client learns of the partition
     errors: list[object] = []
     for size in sizes:
         sender.produce(topic, bytes(size), partition=0, on_delivery=lambda error, _: errors.append(error))
-    assert sender.flush(30) == 0
+    assert sender.flush(PATIENCE_SECONDS) == 0
     assert errors == [None] * len(sizes)
 
 
@@ -94,7 +97,7 @@ def test_kafka_itself_refuses_a_batch_that_inflates(world: World) -> None:
         sender = Producer(settings)
         value = bytes(BOMB_BYTES)
         sender.produce(tenant.intake, value, partition=0, on_delivery=lambda error, _: told.append(error.name()))
-        assert sender.flush(30) == 0
+        assert sender.flush(PATIENCE_SECONDS) == 0
     assert told == ["MSG_SIZE_TOO_LARGE"] * 4
     tenant.call(3)
     loop = world.loop()
@@ -279,10 +282,7 @@ def test_records_read_for_a_hold_that_is_over_say_nothing_about_the_next(
 
     monkeypatch.setattr("streams.worker.holds.take", take_while_it_changes)
     lookout.watch(old)
-    until = time.monotonic() + 30
-    while not new.is_measured:
-        assert time.monotonic() < until, f"never measured; read: {takes}"
-        time.sleep(0.05)
+    wait_until(lambda: new.is_measured, lambda: f"never measured; read: {takes}", pause=0.05)
     lookout.close()
     assert (old.behind, new.behind) == (first + 1, second + 1)
 
@@ -306,10 +306,7 @@ def test_a_lookout_goes_on_after_its_brokers_did_not_answer(world: World, monkey
     monkeypatch.setattr("streams.worker.holds.behind_unreadable", unanswered_once)
     lookout = Lookout(world.settings("lookout").consumer())
     lookout.watch(hold)
-    until = time.monotonic() + 30
-    while not hold.is_measured:
-        assert time.monotonic() < until, asked
-        time.sleep(0.05)
+    wait_until(lambda: hold.is_measured, lambda: f"never measured; asked: {asked}", pause=0.05)
     lookout.close()
     assert asked == [hold.offset] * 2
 

@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from streams.address import LOOPBACK
 from streams.http import Endpoint, Front, server_of
 from streams.http import server as front
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
-PATIENCE = 60.0  # of the tests themselves
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 
 
@@ -29,13 +29,13 @@ class Served:
         self.held = held  # what /held waits for
 
     def connect(self, *sent: bytes) -> socket.socket:
-        connection = socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE)
+        connection = socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE_SECONDS)
         for data in sent:
             connection.sendall(data)
         return connection
 
     def get(self, path: str = "/", **headers: str) -> tuple[int, str]:
-        with closing(http.client.HTTPConnection(LOOPBACK, self.port, timeout=PATIENCE)) as client:
+        with closing(http.client.HTTPConnection(LOOPBACK, self.port, timeout=PATIENCE_SECONDS)) as client:
             client.request("GET", path, headers=headers)
             answer = client.getresponse()
             return answer.status, answer.read().decode()
@@ -58,7 +58,7 @@ def served(requests_max: int = 64) -> Iterator[Served]:
         return PlainTextResponse("here")
 
     async def wait(request: Request) -> Response:
-        await asyncio.to_thread(held.wait, PATIENCE)
+        await asyncio.to_thread(held.wait, PATIENCE_SECONDS)
         return PlainTextResponse("at last")
 
     async def large(request: Request) -> Response:
@@ -85,17 +85,8 @@ def served(requests_max: int = 64) -> Iterator[Served]:
         finally:
             held.set()
             server.should_exit = True
-            thread.join(PATIENCE)
+            thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    done = threading.Event()
-    for _ in range(int(PATIENCE / 0.02)):
-        if condition():
-            return True
-        done.wait(0.02)
-    return False
 
 
 def test_half_open_connections_keep_nobody_out() -> None:
@@ -110,7 +101,7 @@ def test_half_open_connections_keep_nobody_out() -> None:
 
 def test_the_longest_waiting_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "IDLE_MAX", 3)
-    monkeypatch.setattr(front, "IDLE_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr(front, "IDLE_SECONDS", 2 * PATIENCE_SECONDS)
     with served() as server:
         first = server.connect(HALF)
         others = [server.connect(HALF) for _ in range(3)]
@@ -142,13 +133,16 @@ def test_bytes_that_trickle_in_buy_no_time(monkeypatch: pytest.MonkeyPatch) -> N
                 return True
             return False
 
-        assert eventually(drip)
+        wait_until(drip)
 
 
 def test_a_request_under_way_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The patience is with heads: an answer may take longer, and the next request begins a new patience."""
     monkeypatch.setattr(front, "IDLE_SECONDS", 0.3)
-    with served() as server, closing(http.client.HTTPConnection(LOOPBACK, server.port, timeout=PATIENCE)) as client:
+    with (
+        served() as server,
+        closing(http.client.HTTPConnection(LOOPBACK, server.port, timeout=PATIENCE_SECONDS)) as client,
+    ):
         for _ in range(2):
             client.request("GET", "/held")
             threading.Timer(0.6, server.held.set).start()
@@ -161,8 +155,8 @@ def test_answers_that_nobody_reads_end_their_connection(monkeypatch: pytest.Monk
     with served(requests_max=1) as server:
         request = b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         with server.connect(request * 20) as connection:
-            assert eventually(lambda: server.get()[0] == 200)
-            assert eventually(lambda: server.is_closed(connection))
+            wait_until(lambda: server.get()[0] == 200)
+            wait_until(lambda: server.is_closed(connection))
 
 
 def test_more_requests_than_places_are_told_so() -> None:
@@ -170,10 +164,10 @@ def test_more_requests_than_places_are_told_so() -> None:
         request = b"GET /held HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         busy = [server.connect(request) for _ in range(2)]
 
-        assert eventually(lambda: server.get()[0] == 503)
+        wait_until(lambda: server.get()[0] == 503)
         server.held.set()
         assert all(connection.recv(15) == b"HTTP/1.1 200 OK" for connection in busy)
-        assert eventually(lambda: server.get()[0] == 200)
+        wait_until(lambda: server.get()[0] == 200)
         for connection in busy:
             connection.close()
 

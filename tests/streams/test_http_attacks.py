@@ -16,7 +16,8 @@ import pytest
 from streams.http import SECURITY_HEADERS, door, door_of
 from streams.http import server as server_module
 from streams.http.door import HEAD_BYTES_MAX
-from tests.streams.http_fronts import HELLO, HELLO_TOKEN, NAMES, PATIENCE, Asked, Exchange, listening
+from tests.streams.http_fronts import HELLO, HELLO_TOKEN, NAMES, Asked, Exchange, listening
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SENT_BYTES_MAX = 64 * 1024 * 1024  # more than the kernel holds for both ends
@@ -273,7 +274,7 @@ def test_a_slow_body_is_let_go(front: Asked, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_endless_chunks_are_not_read_on(front: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound of their size ends them, long before the bound of their time."""
-    monkeypatch.setattr(door, "BODY_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(door, "BODY_SECONDS", 10 * PATIENCE_SECONDS)
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     head = front.request(
         f"Content-Type: {front.media}", "Transfer-Encoding: chunked", body=b"", without="type", length=False
@@ -287,7 +288,7 @@ def test_a_broken_chunk_is_no_failure_of_the_server(front: Asked, caplog: pytest
         f"Content-Type: {front.media}", "Transfer-Encoding: chunked", body=b"", without="type", length=False
     )
     with front.connect(head + b"zz\r\n") as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(PATIENCE_SECONDS)
         while connection.recv(4096):
             pass
 
@@ -298,7 +299,7 @@ def test_answers_that_are_not_read_end_their_connection(front: Asked, monkeypatc
     monkeypatch.setattr(server_module, "UNREAD_SECONDS", 0.2)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        connection.settimeout(PATIENCE)
+        connection.settimeout(PATIENCE_SECONDS)
         connection.connect(("127.0.0.1", front.port))
         requests = front.request(without="connection authorization", target="/nothing", method="GET") * 50
         with pytest.raises((BrokenPipeError, ConnectionResetError)):

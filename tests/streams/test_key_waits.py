@@ -26,6 +26,7 @@ from streams.worker.state_head import HEAD_KEY
 from tests.plain_keys import PLAIN_KEYS
 from tests.streams.loop_oracle import check_log, expected_outputs, read_topic
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -126,7 +127,7 @@ def test_a_tenant_without_a_live_key_is_given_another(world: World, *, damaged: 
     assert len(signers(world, tenant)) == known
     if damaged:
         world.producer.produce(STATE.of(tenant.name), None, HEAD_KEY, 0)
-        assert world.producer.flush(10) == 0
+        assert world.producer.flush(PATIENCE_SECONDS) == 0
     PLAIN_KEYS.put(tenant.folder.path / f"monitor.{heir.kid.hex()[:16]}.key", heir, "file")
     tenant.append(mixed(tenant, 20))
     say(tenant, monitor_registered(tenant, heir))
@@ -257,7 +258,7 @@ def forge_entry(world: World, tenant: Tenant, key: signing.SigningKey, *, is_rig
     [proof] = key.sign_leaves([place.leaf(body)])
     headers: list[tuple[str, str | bytes | None]] = [(PROOF_HEADER, proof), (KID_HEADER, key.kid)]
     world.producer.produce(AUDIT.of(tenant.name), value, None, 0, headers=headers)
-    assert world.producer.flush(10) == 0
+    assert world.producer.flush(PATIENCE_SECONDS) == 0
 
 
 def test_a_new_state_secret_makes_the_old_state_worthless(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,8 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from streams.local.embedded import EmbeddedBroker
 from streams.views import committed
 from streams.worker.naps import Naps
-
-PATIENCE = 60.0
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ class Reading:
 
     def write(self, topic: str, value: bytes) -> None:
         self.producer.produce(topic, value)
-        assert self.producer.flush(PATIENCE) == 0
+        assert self.producer.flush(PATIENCE_SECONDS) == 0
 
     def turn(self) -> None:
         message = self.consumer.poll(self.naps.nap(0.1, self.awake))
@@ -73,10 +72,7 @@ class Reading:
             self.values.append(message.value())
 
     def until(self, condition: Any) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end
-            self.turn()
+        wait_until(condition, pause=0, meanwhile=self.turn)
 
 
 @pytest.fixture
@@ -111,7 +107,7 @@ def test_what_is_paused_for_another_reason_stays_so(reading: Reading) -> None:
 
 
 def test_no_nap_while_records_come(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.worker.naps.QUIET_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr("streams.worker.naps.QUIET_SECONDS", 2 * PATIENCE_SECONDS)
     for topic in reading.topics:
         reading.write(topic, b"x")
     reading.until(lambda: len(reading.values) == 2)
@@ -132,7 +128,7 @@ class TestFetchesOfTheViews:
         assert time.monotonic() - began >= committed.EMPTY_SECONDS * 0.9
 
     def test_one_that_brings_records_is_handed_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(committed, "EMPTY_SECONDS", 10 * PATIENCE)
+        monkeypatch.setattr(committed, "EMPTY_SECONDS", 10 * PATIENCE_SECONDS)
 
         async def records() -> bool:
             return True
@@ -141,7 +137,7 @@ class TestFetchesOfTheViews:
 
     def test_one_that_is_given_up_ends_as_an_empty_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """As aiokafka's own does: its caller would take the cancellation for its own."""
-        monkeypatch.setattr(committed, "EMPTY_SECONDS", 10 * PATIENCE)
+        monkeypatch.setattr(committed, "EMPTY_SECONDS", 10 * PATIENCE_SECONDS)
 
         async def nothing() -> bool:
             return False

@@ -21,6 +21,7 @@ from streams.worker.partition import Partition
 from streams.worker.state_head import HEAD_KEY, StateMac
 from tests.streams.loop_oracle import check_log, read_log, read_topic
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -80,7 +81,7 @@ def state_of(world: World, tenant: Tenant) -> Rows:
 def write(world: World, topic: str, records: dict[bytes, bytes | None]) -> None:
     for key, value in records.items():
         world.producer.produce(topic, value, key, 0)
-    assert world.producer.flush(10) == 0
+    assert world.producer.flush(PATIENCE_SECONDS) == 0
 
 
 def older_state(rows: Rows) -> dict[bytes, bytes | None]:
@@ -238,7 +239,7 @@ def test_a_signed_entry_twice_stops_the_tenant(world: World) -> None:
     tenant = founded_and_folded(world)
     last = read_topic(world, AUDIT.of(tenant.name))[-1]
     world.producer.produce(AUDIT.of(tenant.name), last.value(), None, 0, headers=last.headers() or [])
-    assert world.producer.flush(10) == 0
+    assert world.producer.flush(PATIENCE_SECONDS) == 0
 
     paused_with(world, tenant, "LOG_MISMATCH")
 
@@ -246,23 +247,19 @@ def test_a_signed_entry_twice_stops_the_tenant(world: World) -> None:
 def recreate_intake(world: World, tenant: Tenant) -> None:
     """Delete intake and make it again, empty."""
     with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
-        admin.delete_topics([tenant.intake])[tenant.intake].result(20)
+        admin.delete_topics([tenant.intake])[tenant.intake].result(PATIENCE_SECONDS)
         new = NewTopic(tenant.intake, num_partitions=1, replication_factor=1, config=INTAKE.config())
 
         def is_made() -> bool:
             try:
-                admin.create_topics([new])[tenant.intake].result(20)
-            except KafkaException:  # the deletion is under way; the deadline below decides
+                admin.create_topics([new])[tenant.intake].result(PATIENCE_SECONDS)
+            except KafkaException:  # the deletion is under way; the wait below decides
                 return False
             return True
 
-        await_that(is_made)
-        await_that(lambda: tenant.intake in admin.list_topics(timeout=10).topics)
+        wait_until(is_made, "the topic is not made again", pause=0.05)
+        wait_until(lambda: tenant.intake in admin.list_topics(timeout=PATIENCE_SECONDS).topics)
     world.producer = tenant.producer = world.idempotent_producer()
-
-
-def await_that(condition: Callable[[], bool]) -> None:
-    turn_until([], condition)
 
 
 @pytest.mark.real_broker("a topic that is deleted and made again")
@@ -335,7 +332,7 @@ class Unpaused(Consumer):
 def trim(world: World, tenant: Tenant, offset: int) -> None:
     with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
         [done] = admin.delete_records([TopicPartition(tenant.intake, 0, offset)]).values()
-        assert done.result(20).low_watermark == offset
+        assert done.result(PATIENCE_SECONDS).low_watermark == offset
 
 
 @pytest.mark.real_broker("an intake that is trimmed")

@@ -1,4 +1,4 @@
-"""Forty tenants on the workers of one group: shared out, moved under load, and none at another's expense."""
+"""Sixteen tenants on the workers of one group: shared out, moved under load, and none at another's expense."""
 
 import itertools
 import logging
@@ -23,7 +23,6 @@ from streams.worker.settings import LANES, LoopSettings
 from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_workers import AuditWatch, WorkerProcess, WorkerThread
 from tests.streams.loop_world import (
-    DEADLINE_SECONDS,
     Tenant,
     World,
     decisions_limited,
@@ -32,13 +31,14 @@ from tests.streams.loop_world import (
     mixed,
     turn_until,
 )
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.real_broker("groups of several members are Apache Kafka's"),
 ]
 
-TENANTS = 40
+TENANTS = 16  # four for each of four workers; `python -m bench.scale` has forty
 BACKLOG = 3_000
 QUIET_CALLS = ((1, 0), (1, 0), (4, 200_000))  # the last are one batch of nearly a megabyte
 FOUNDED_AT_ONCE = 4  # each founding waits for a broker that shares two cores with everybody
@@ -46,7 +46,7 @@ FOUNDED_AT_ONCE = 4  # each founding waits for a broker that shares two cores wi
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """Forty tenants of one installation; each test leaves them folded whole, and without workers."""
+    """The tenants of one installation; each test leaves them folded whole, and without workers."""
 
     world: World
     tenants: list[Tenant]
@@ -73,22 +73,19 @@ def shares(world: World) -> list[int]:
     """Return how many intakes the coordinator has given to each member of the group, the fewest first."""
     with AdminClient({"bootstrap.servers": world.broker.bootstrap, "log_level": 0}) as admin:
         [described] = admin.describe_consumer_groups([world.group]).values()
-        members = described.result(20).members
+        members = described.result(PATIENCE_SECONDS).members
     return sorted(len(m.assignment.topic_partitions) for m in members)
-
-
-def await_true(done: Callable[[], bool], meanwhile: Callable[[], None]) -> None:
-    """Do something again and again until `done()`."""
-    until = time.monotonic() + DEADLINE_SECONDS
-    while not done():
-        assert time.monotonic() < until
-        meanwhile()
-        time.sleep(0.05)  # a trickle: as a flood it takes the processor from the workers that are waited for
 
 
 def await_shares(world: World, wanted: list[int], meanwhile: Callable[[], None]) -> None:
     """Do something again and again until the group has shared out its intakes like this."""
-    await_true(lambda: shares(world) == wanted, meanwhile)
+    # With a pause: a flood would take the processor from the workers that are waited for.
+    wait_until(
+        lambda: shares(world) == wanted,
+        lambda: f"the shares are {shares(world)}, want {wanted}",
+        pause=0.05,
+        meanwhile=meanwhile,
+    )
 
 
 class Counted(Loop):
@@ -103,33 +100,33 @@ class Counted(Loop):
         self.served.add(partition.topic)
 
 
-def test_forty_tenants_move_between_one_two_and_four_workers(town: Town) -> None:
+def test_tenants_move_between_one_two_and_four_workers(town: Town) -> None:
     """Workers join, leave, and die while every tenant is spoken to: each gets its share, each record is folded once."""
     world, every = town.world, town.tenants
     watch = AuditWatch(world, *every)
-    turns = itertools.cycle([every[n::8] for n in range(8)])
+    turns = itertools.cycle([every[n::4] for n in range(4)])
 
     def trickle() -> None:
         for tenant in next(turns):
             tenant.append(mixed(tenant, 3))
 
     with WorkerProcess(world, "stays") as stays:
-        await_shares(world, [40], trickle)
+        await_shares(world, [16], trickle)
         town.load(12)
         with WorkerProcess(world, "dies") as dies:
-            await_shares(world, [20, 20], trickle)
+            await_shares(world, [8, 8], trickle)
             dies.await_word("resumed")
             with ExitStack() as stack:
                 guests = [Counted(world.settings(f"guest-{n}"), world.open_fold) for n in range(2)]
                 for guest in guests:
                     stack.enter_context(WorkerThread(guest))
-                await_shares(world, [10] * 4, trickle)
-                await_true(lambda: all(len(guest.served) >= 10 for guest in guests), trickle)
+                await_shares(world, [4] * 4, trickle)
+                wait_until(lambda: all(len(guest.served) >= 4 for guest in guests), pause=0.05, meanwhile=trickle)
                 town.load(12)
-            await_shares(world, [20, 20], trickle)
+            await_shares(world, [8, 8], trickle)
             town.load(12)
             dies.send(signal.SIGKILL)
-        await_shares(world, [40], trickle)
+        await_shares(world, [16], trickle)
         for tenant in every:
             watch.wait(tenant, tenant.appended)
         assert stays.child.poll() is None
@@ -149,7 +146,7 @@ class Breaking(TenantFold):
 def test_tenants_that_fail_again_and_again_are_paused_and_the_others_go_on(
     town: Town, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Six of forty fail, by the broker's word or in the fold: each is paused and reported; nobody else is touched."""
+    """Six of sixteen fail, by the broker's word or in the fold: each is paused and reported; nobody else is touched."""
     world = town.world
     refused, faulty = town.tenants[0:16:4], town.tenants[1:9:4]
     failing = [t.intake for t in (*refused, *faulty)]
@@ -195,8 +192,8 @@ def test_tenants_that_fail_again_and_again_are_paused_and_the_others_go_on(
     town.check()
 
 
-def test_a_new_tenant_is_served_beside_forty(town: Town) -> None:
-    """Two workers with the settings of every day serve forty tenants, and find one more by themselves.
+def test_a_new_tenant_is_served_beside_sixteen(town: Town) -> None:
+    """Two workers with the settings of every day serve sixteen tenants, and find one more by themselves.
 
     How soon is measured by `python -m bench.scale`.
     """
@@ -211,7 +208,7 @@ def test_a_new_tenant_is_served_beside_forty(town: Town) -> None:
     with ExitStack() as stack:
         for name in ("one", "two"):
             stack.enter_context(WorkerThread(world.loop(name, settings=LoopSettings)))
-        await_shares(world, [20, 20], lambda: time.sleep(0.1))
+        await_shares(world, [8, 8], lambda: time.sleep(0.1))
         talking = stack.enter_context(ThreadPoolExecutor(1)).submit(talk)
         stack.callback(over.set)
         late = world.found(f"late{secrets.token_hex(2)}")
@@ -220,7 +217,7 @@ def test_a_new_tenant_is_served_beside_forty(town: Town) -> None:
         stack.callback(watch.close)
         watch.wait(late, late.appended)
         over.set()
-        talking.result(DEADLINE_SECONDS)
+        talking.result(PATIENCE_SECONDS)
         everybody = AuditWatch(world, *town.tenants)
         stack.callback(everybody.close)
         for tenant in town.tenants:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,21 +12,13 @@ from pathlib import Path
 import pytest
 
 from streams.local.supervisor import LINE_BYTES_MAX, Child, GaveUpError, Patience, Supervisor
+from tests.waiting import wait_until
 
 HASTY = Patience(pause_seconds=0.01, pause_seconds_max=0.02, fast_failures_max=3)
-SECONDS_MAX = 60.0
 PAUSE = threading.Event()
 
 WAITS = "import signal, sys; print('ready', flush=True); signal.sigwait([signal.SIGTERM]); sys.exit(0)"
 BLOCKED = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); "
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, and fail when it does not in time."""
-    end = time.monotonic() + SECONDS_MAX
-    while not holds():
-        assert time.monotonic() < end, "it did not come to hold in time"
-        PAUSE.wait(0.01)
 
 
 def is_gone(pid: int) -> bool:
@@ -141,7 +132,7 @@ def test_what_a_child_started_ends_with_it() -> None:
     supervisor.run()
 
     grandchild = int(heard.lines[0][1])
-    until(lambda: is_gone(grandchild))
+    wait_until(lambda: is_gone(grandchild))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
@@ -159,7 +150,7 @@ def test_children_do_not_outlive_a_supervisor_that_is_killed() -> None:
 
         running.kill()
 
-        until(lambda: is_gone(pid))
+        wait_until(lambda: is_gone(pid))
 
 
 def test_a_child_has_a_session_of_its_own() -> None:

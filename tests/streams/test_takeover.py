@@ -18,6 +18,7 @@ from tests.streams.loop_oracle import check_log, read_log
 from tests.streams.loop_workers import AuditWatch, ShortTransactions, WorkerProcess, WorkerThread
 from tests.streams.loop_world import Tenant, World, fold_all, folded_here, mixed, turn_until
 from tests.streams.worker_main import FENCED
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [
     pytest.mark.broker,
@@ -87,10 +88,7 @@ def test_records_of_a_revoked_partition_are_dropped(world: World, cls: type[Inte
             while not first.revoked:
                 collect()
             [moved] = [tenants[topic] for topic in first.revoked]
-            deadline = time.monotonic() + 30
-            while folded_here(second.loop, moved) < moved.appended:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(lambda: folded_here(second.loop, moved) >= moved.appended, "the second fold")
 
         first.expected, first.meanwhile = 80, until_folded_elsewhere
         turn_until(first, lambda: first.revoked)
@@ -121,7 +119,7 @@ class NeverCommits:
         return getattr(self._producer, name)
 
     def commit_transaction(self, _: float) -> None:
-        self._producer.flush(10)
+        self._producer.flush(PATIENCE_SECONDS)
         raise Killed
 
 
@@ -164,7 +162,7 @@ def test_an_open_transaction_on_intake_stalls_nobody(world: World) -> None:
     fold_all(loop, tenant)
     loop.close()
     world.producer.produce(f"macaw.{tenant.name}.state", None, b"head")
-    assert world.producer.flush(10) == 0
+    assert world.producer.flush(PATIENCE_SECONDS) == 0
     tenant.call(10)
     again = world.loop("again")
     fold_all(again, tenant)
@@ -247,7 +245,7 @@ def test_a_stopped_worker_comes_back_as_nobody(broker: BrokerInfo, tmp_path: Pat
             ("before-commit", "fenced"),
         ):
             turn_until(list(loops.values()), partial(zombies[case].has_said, word))
-        assert zombies["before-commit"].child.wait(60) == FENCED
+        assert zombies["before-commit"].child.wait(PATIENCE_SECONDS) == FENCED
         # Every other zombie is a member again and shares the work; its loop and ours end together.
         turn_until(
             list(loops.values()),
@@ -271,7 +269,7 @@ def test_a_proof_without_a_member_is_worth_nothing(world: World) -> None:
     producer.send_offsets_to_transaction([moved], outsider.consumer_group_metadata(), 10)
     producer.commit_transaction(10)
 
-    [committed] = outsider.committed([TopicPartition(tenant.intake, 0)], timeout=10)
+    [committed] = outsider.committed([TopicPartition(tenant.intake, 0)], timeout=PATIENCE_SECONDS)
     outsider.close()
     assert committed.offset == tenant.appended - 1, "Kafka has become stricter: the check may go"
 
@@ -301,11 +299,7 @@ def test_workers_share_tenants(world: World) -> None:
         for turn in range(3):
             load(60)
             with WorkerThread(world.loop(f"guest-{turn}")) as guest:
-                deadline = time.monotonic() + 30
-                while not guest.loop.folds:
-                    assert time.monotonic() < deadline
-                    load(3)
-                    time.sleep(0.2)
+                wait_until(lambda: guest.loop.folds, "a fold", pause=0.2, meanwhile=lambda: load(3))
                 moved |= guest.loop.folds.keys()
                 load(60)
                 watch.wait(tenants[turn], tenants[turn].appended // 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from streams.cluster.founding import FoundingError, create_topics
 from streams.cluster.plan import NO_AUTHORIZER, ClusterPlan
 from streams.cluster.topics import TOPICS, FoundTopic, Key, Remedy, TopicPlan, TopicsError
 from streams.local.choose import BrokerInfo
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 FOUND = FoundTopic(partitions=1, replication=1, config=None)
 Change = tuple[str, str, str, str, str]
@@ -151,7 +151,7 @@ def set_config(admin: AdminClient, topic: str, **settings: str) -> None:
         for key, value in settings.items()
     ]
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
-    admin.incremental_alter_configs([resource])[resource].result(20)
+    admin.incremental_alter_configs([resource])[resource].result(PATIENCE_SECONDS)
 
 
 @pytest.mark.broker
@@ -179,12 +179,8 @@ def test_apply_creates_then_mends_and_then_has_nothing_to_do(admin: AdminClient,
 def create(admin: AdminClient, topic: str, *, partitions: int) -> None:
     """Create a topic and wait until the broker lists it: its controller knows a moment before."""
     [made] = admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)]).values()
-    made.result(20)
-    for _ in range(400):
-        if topic in admin.list_topics(timeout=20).topics:
-            return
-        time.sleep(0.05)
-    raise AssertionError(topic)
+    made.result(PATIENCE_SECONDS)
+    wait_until(lambda: topic in admin.list_topics(timeout=PATIENCE_SECONDS).topics, topic, pause=0.05)
 
 
 @pytest.mark.broker
@@ -201,12 +197,14 @@ def test_a_topic_that_another_made_meanwhile_is_not_taken_for_ours(admin: AdminC
 
 def await_drift(admin: AdminClient, tenant: str, count: int) -> set[Change]:
     """Return the drift once there is so much: a broker shows a setting a moment after its controller has it."""
-    for _ in range(200):
-        found = {*rows(read(admin, tenant).topics)}
-        if len(found) == count:
-            break
-        time.sleep(0.05)
-    return found
+    found: list[set[Change]] = []
+
+    def is_there() -> bool:
+        found[:] = [{*rows(read(admin, tenant).topics)}]
+        return len(found[0]) == count
+
+    wait_until(is_there, lambda: f"got {found}, want {count}", pause=0.05)
+    return found[0]
 
 
 @pytest.mark.broker
@@ -220,7 +218,7 @@ def test_a_wrong_partition_count_is_never_changed(admin: AdminClient, unique: st
     assert {d.resource for d in after.drift} == {intake}
     assert (Key.PARTITIONS, "1", "3") in {(d.key, d.wanted, d.found) for d in after.drift}
     assert all(d.remedy is Remedy.REFUSE and d.why for d in after.drift)
-    assert len(admin.list_topics(intake, timeout=20).topics[intake].partitions) == 3
+    assert len(admin.list_topics(intake, timeout=PATIENCE_SECONDS).topics[intake].partitions) == 3
 
 
 @pytest.mark.broker
@@ -231,7 +229,7 @@ def test_founding_refuses_a_wrong_partition_count_before_it_makes_anything(
 
     with pytest.raises(FoundingError, match=f"{INTAKE.of(unique)} has 2 partitions and must have 1"):
         create_topics(broker.bootstrap, unique)
-    assert AUDIT.of(unique) not in admin.list_topics(timeout=20).topics
+    assert AUDIT.of(unique) not in admin.list_topics(timeout=PATIENCE_SECONDS).topics
 
 
 @pytest.mark.broker

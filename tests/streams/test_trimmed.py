@@ -44,6 +44,7 @@ from tests.installation import Installation, monitoring
 from tests.paying import PAYER
 from tests.streams.archiving import SEGMENT_ENTRIES, archive
 from tests.streams.loop_world import turn_until
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker, pytest.mark.real_broker("the embedded broker deletes no records")]
 
@@ -93,12 +94,12 @@ class Trimmed:
         """Remove the records before an offset, or all of them."""
         with AdminClient({"bootstrap.servers": self.home.bootstrap}) as admin:
             place = TopicPartition(topic, partition, OFFSET_END if offset is None else offset)
-            admin.delete_records([place])[place].result(20)
+            admin.delete_records([place])[place].result(PATIENCE_SECONDS)
 
     def damage_state(self) -> None:
         producer = Producer({"bootstrap.servers": self.home.bootstrap})
         producer.produce(STATE.of(self.folder.tenant), b"junk", key=b"calls", partition=0)
-        assert producer.flush(10) == 0
+        assert producer.flush(PATIENCE_SECONDS) == 0
 
     def served(self) -> Installation:
         return Installation(self.home, self.folder, self.broker)

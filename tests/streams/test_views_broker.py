@@ -23,6 +23,7 @@ from streams.views.sessions import SESSIONS, shown_until
 from streams.views.topics import ViewTopicsError, create_view_topics, view_topics
 from streams.views.view import row_key
 from tests.streams.views_world import World, Writer
+from tests.waiting import PATIENCE_SECONDS
 
 SOURCE, CHANGELOG = SESSIONS.source.of(""), SESSIONS.changelog.of("")
 NOW = 1_800_000_000_000
@@ -154,7 +155,9 @@ class TestProcess:
 def test_a_topic_with_other_partitions_is_refused(tmp_path: Path) -> None:
     """Faust would start, and then crash over and over."""
     with EmbeddedBroker(tmp_path) as broker, AdminClient({"bootstrap.servers": broker.info.bootstrap}) as admin:
-        admin.create_topics([NewTopic(CHANGELOG, num_partitions=1, replication_factor=1)])[CHANGELOG].result(20)
+        admin.create_topics([NewTopic(CHANGELOG, num_partitions=1, replication_factor=1)])[CHANGELOG].result(
+            PATIENCE_SECONDS
+        )
 
         with pytest.raises(ViewTopicsError, match="has 1 partitions and must have 4"):
             create_view_topics(broker.info.bootstrap)

@@ -26,6 +26,7 @@ from streams.views.progress import Phase, Progress
 from streams.views.view import row_key
 from tests.streams.test_views_counts import ONE, PERSON, TWO, decision, numbers
 from tests.streams.views_world import Writer
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture(params=["best", "embedded"])
@@ -51,7 +52,7 @@ class Log:
     def create(self, admin: AdminClient, tenant: str) -> None:
         """Make a tenant's topic, and put two sessions of it into the table."""
         topic = NewTopic(DECISIONS.of(tenant), KEYED_PARTITIONS, 1, config=DECISIONS.config())
-        admin.create_topics([topic])[topic.topic].result(20)
+        admin.create_topics([topic])[topic.topic].result(PATIENCE_SECONDS)
         for session in (ONE, TWO):
             row = replace(PERSON, tenant=tenant, session_id=session, opened_at=self.now)
             self.rows[row_key(tenant, session.hex())] = codec.frame(row)
@@ -80,19 +81,21 @@ class Log:
             yield counts
         finally:
             loop.call_soon_threadsafe(task.cancel)
-            thread.join(20)
+            thread.join(PATIENCE_SECONDS)
             loop.close()
 
 
 def await_counts(counts: Counts, tenant: str, want: dict[bytes, tuple[int, int]]) -> None:
     """Wait until the counts are these calls and denials, by session, and are said to be current."""
-    until = time.monotonic() + 40
-    while True:
-        found = {session: numbers(counts, session, tenant)[:2] for session in want if counts.of(tenant, session)}
-        if found == want and counts.standing(tenant) is Standing.CURRENT:
-            return
-        assert time.monotonic() < until, f"got {found}, want {want}"
-        time.sleep(0.05)
+
+    def found() -> dict[bytes, tuple[int, int]]:
+        return {session: numbers(counts, session, tenant)[:2] for session in want if counts.of(tenant, session)}
+
+    wait_until(
+        lambda: found() == want and counts.standing(tenant) is Standing.CURRENT,
+        lambda: f"got {found()}, want {want}",
+        pause=0.05,
+    )
 
 
 @pytest.mark.broker
@@ -118,11 +121,8 @@ def test_committed_decisions_are_counted_by_each_reader(bootstrap: str, unique: 
             found = counts.of(mine, ONE)
             assert found is not None
             assert found.since == 0  # nothing is missing
-            admin.delete_topics([DECISIONS.of(other)])[DECISIONS.of(other)].result(20)
-            until = time.monotonic() + 40
-            while counts.standing(other) is not Standing.UNKNOWN:
-                assert time.monotonic() < until
-                time.sleep(0.05)
+            admin.delete_topics([DECISIONS.of(other)])[DECISIONS.of(other)].result(PATIENCE_SECONDS)
+            wait_until(lambda: counts.standing(other) is Standing.UNKNOWN, "a deleted topic is counted on", pause=0.05)
             log.create(admin, other)
             log.writer = Writer(bootstrap, f"{unique}-anew")  # the first one counts on in the topic that is gone
             log.write(other, decision(0, "denied", session=TWO))
@@ -138,7 +138,7 @@ def test_decisions_that_retention_has_removed_are_told(broker: Any, unique: str)
         log.write(mine, *(decision(i, "allowed") for i in range(8)))
         cut = [TopicPartition(DECISIONS.of(mine), number, 1) for number in range(KEYED_PARTITIONS)]
         for one in admin.delete_records(cut).values():
-            one.result(20)
+            one.result(PATIENCE_SECONDS)
         with log.reading() as counts:
             await_counts(counts, mine, {ONE: (4, 0), TWO: (0, 0)})
             found = counts.of(mine, ONE)

@@ -22,6 +22,7 @@ from streams.views.topics import create_view_topics
 from tests.streams.views_history import MINUTE_MS, SECRET, Chance, History, answers_say, tables_say
 from tests.streams.views_shown import PATHS, Shown
 from tests.streams.views_world import World, Writer
+from tests.waiting import PATIENCE_SECONDS
 from tests.world import HOUR_MS
 
 
@@ -185,7 +186,7 @@ def test_on_a_broker_a_process_rebuilds_them_and_so_does_the_one_after_it(
     calls = Counter(session for session, _ in {(d.session_id.hex(), d.event) for d in map(decision_in, decided)})
     with AdminClient({"bootstrap.servers": bootstrap}) as admin:
         topic = NewTopic(DECISIONS.of(unique), KEYED_PARTITIONS, 1, config=DECISIONS.config())
-        admin.create_topics([topic])[topic.topic].result(20)
+        admin.create_topics([topic])[topic.topic].result(PATIENCE_SECONDS)
     world = World(bootstrap, tmp_path, unique, Home.create(tmp_path, {}), Writer(bootstrap, unique))
     for tenant in (unique, f"{unique}-b"):
         world.add_tenant(tenant)

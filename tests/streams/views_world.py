@@ -6,7 +6,6 @@ import json
 import secrets
 import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,10 @@ from producers.home.home import Home
 from schemas import codec
 from schemas.changes import SessionChanged
 from streams.views.sessions import SESSIONS
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 SOURCE = SESSIONS.source.of("")
 ROOT = Path(__file__).parents[2]
-READY_SECONDS = 120.0
-SEEN_SECONDS = 60.0
 # The process that `macaw views` is: the port is the first line that it prints.
 PROGRAM = """
 import sys
@@ -54,7 +52,7 @@ class Writer:
         self._producer.begin_transaction()
         for topic, key, value, partition in records:
             self._producer.produce(topic, value, key, partition)
-        self._producer.flush(20)  # an aborted record must have reached the log, or it shows nothing
+        self._producer.flush(PATIENCE_SECONDS)  # an aborted record must have reached the log, or it shows nothing
         if commit:
             self._producer.commit_transaction(20)
         else:
@@ -97,7 +95,7 @@ class Views:
             self.process.kill()
         else:
             self.process.terminate()
-        code = self.process.wait(READY_SECONDS)
+        code = self.process.wait(PATIENCE_SECONDS)
         self.process.stdout.close()
         return code
 
@@ -108,23 +106,22 @@ class Views:
         request = urllib.request.Request(
             f"{self.address}/v1/tenants/{tenant}/{path}", headers={"Authorization": f"Bearer {given}"}
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
             found: dict[str, Any] = json.load(response)
             return found
 
     def statuses(self, tenant: str) -> dict[str, str]:
         token = self.home.tenant(tenant).token()
-        rows = fetch_sessions(self.address, tenant, token, ready_seconds=READY_SECONDS)
+        rows = fetch_sessions(self.address, tenant, token, ready_seconds=PATIENCE_SECONDS)
         return {str(row["session_id"]): str(row["status"]) for row in rows}
 
     def await_statuses(self, tenant: str, want: dict[str, str]) -> None:
-        until = time.monotonic() + SEEN_SECONDS
-        while (seen := self.statuses(tenant)) != want:
-            assert time.monotonic() < until, f"got {seen}, want {want}"
-            time.sleep(0.05)
+        wait_until(
+            lambda: self.statuses(tenant) == want, lambda: f"got {self.statuses(tenant)}, want {want}", pause=0.05
+        )
 
     def poison_records(self) -> int:
-        with urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as response:
+        with urllib.request.urlopen(f"{self.address}/healthz", timeout=PATIENCE_SECONDS) as response:
             return int(json.load(response)["poison_records"])
 
 

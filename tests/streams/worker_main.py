@@ -10,7 +10,6 @@ import argparse
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from streams.worker.monitor import Monitor, build_fold
 from streams.worker.partition import Partition
 from tests.stopping import stop_here
 from tests.streams.loop_workers import ShortTransactions
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 FENCED = 3
 
@@ -40,10 +40,7 @@ class Frozen(Loop):
 
     def _await_exclusion(self) -> None:
         """Wait until the group has told the consumer, though not yet the loop, that it is no member."""
-        until = time.monotonic() + 15
-        while self._consumer.memberid():
-            assert time.monotonic() < until, "still a member"
-            time.sleep(0.01)
+        wait_until(lambda: not self._consumer.memberid(), "still a member")
         print("excluded", flush=True)
 
 
@@ -91,7 +88,7 @@ class CommitLate:
 
     def commit_transaction(self, seconds: float) -> None:
         if self._loop.moment == "before-commit":
-            self._producer.flush(10)
+            self._producer.flush(PATIENCE_SECONDS)
             self._loop._freeze()
         self._producer.commit_transaction(seconds)
 

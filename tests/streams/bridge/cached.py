@@ -14,8 +14,8 @@ from streams.bridge.key_cache import KeyCache, KeyTerms
 from streams.bridge.reasons import FetchError
 from tests.identity_tokens.minting import public_jwk
 from tests.streams.bridge.provider import PRIVATE, Provider, answer, json_answer
+from tests.waiting import PATIENCE_SECONDS
 
-PATIENCE = 20.0
 OPENID = "/.well-known/openid-configuration"
 OAUTH = "/.well-known/oauth-authorization-server"
 NOT_FOUND = answer(b"no such page", status="404 Not Found")
@@ -64,10 +64,10 @@ class World:
         return self.server.paths().count("/keys")
 
     def load(self) -> KeySet:
-        return self.cache.request(self.terms).result(PATIENCE)
+        return self.cache.request(self.terms).result(PATIENCE_SECONDS)
 
     def failure(self, kid: str | None = None) -> FetchError:
-        failure = self.cache.request(self.terms, unknown_kid=kid).exception(PATIENCE)
+        failure = self.cache.request(self.terms, unknown_kid=kid).exception(PATIENCE_SECONDS)
         assert isinstance(failure, FetchError)
         return failure
 
@@ -75,7 +75,7 @@ class World:
         """Wait until no fetch is under way."""
         with self.cache._changed:
             flights = [one.flight.loaded for one in self.cache._issuers.values() if one.flight is not None]
-        wait_for(flights, PATIENCE)
+        wait_for(flights, PATIENCE_SECONDS)
 
     def kids(self) -> list[str | None] | None:
         known = self.cache.known(self.terms)

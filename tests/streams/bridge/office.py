@@ -29,6 +29,7 @@ from streams.local.probe import LOOPBACK
 from tests.identity_providers.nano import NanoIdP
 from tests.identity_providers.provider import AUDIENCE
 from tests.installation import Installation, installed
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Office:
         consumer = reader(self.here)
         with closing(consumer):
             topic = topics.INTAKE.of(self.tenant)
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=PATIENCE_SECONDS)
             consumer.assign([TopicPartition(topic, 0, low)])
             found: list[tuple[bytes, Event]] = []
             while not found or len(found) < high - low:
@@ -106,7 +107,7 @@ def serving(here: Installation, logout: LogoutDoor | None = None) -> Iterator[Br
         yield process
     finally:
         process.stop()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from tests.cli.commands import run
 from tests.identity_tokens.minting import ABSENT, AUDIENCE, compact, header, public_jwk
 from tests.streams.bridge.office import Office, opened
 from tests.streams.bridge.provider import LOOPBACK, Provider, json_answer, serving
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.broker
 WHOAMI = "tool:desk/balance"
@@ -167,14 +168,12 @@ def test_each_defect_has_its_own_code_and_its_line_on_the_log(office: Office, pe
     """With no part of the token; and several of one code are one line, with their count."""
     for code, spoilt in DEFECTS.items():
         assert office.refused(spoilt(persons)) == code
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        told = [event.body for _, event in office.intake() if isinstance(event.body, LoginRefused)]
-        if DEFECTS.keys() <= {one.reason for one in told}:
-            break
-        time.sleep(0.5)
-    assert DEFECTS.keys() <= {one.reason for one in told}
-    assert {one.issuer for one in told} <= {persons.issuer, None}
+
+    def told() -> list[LoginRefused]:
+        return [event.body for _, event in office.intake() if isinstance(event.body, LoginRefused)]
+
+    wait_until(lambda: DEFECTS.keys() <= {one.reason for one in told()}, "a line for each defect", pause=0.5)
+    assert {one.issuer for one in told()} <= {persons.issuer, None}
 
 
 def test_a_key_set_on_a_private_address_is_not_followed(office: Office) -> None:
@@ -209,7 +208,7 @@ class _Later:
 
     def result(self) -> str:
         with self._pool:
-            return self._future.result(60)
+            return self._future.result(PATIENCE_SECONDS)
 
 
 def test_a_client_shows_no_token(office: Office, persons: Minting) -> None:

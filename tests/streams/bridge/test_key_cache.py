@@ -16,8 +16,9 @@ from streams.bridge.fetching import Fetcher
 from streams.bridge.key_cache import KeyCache, KeyTerms
 from streams.bridge.process import BridgeProcess
 from streams.bridge.reasons import FetchError, FetchReason
-from tests.streams.bridge.cached import GONE, NOT_FOUND, OPENID, PATIENCE, Gate, World, world_of
+from tests.streams.bridge.cached import GONE, NOT_FOUND, OPENID, Gate, World, world_of
 from tests.streams.bridge.provider import PRIVATE, Provider, json_answer
+from tests.waiting import PATIENCE_SECONDS
 
 # ---- time
 
@@ -121,9 +122,9 @@ def test_the_dead_providers_of_one_tenant_take_nothing_from_another(world: World
     process = BridgeProcess(Home(tmp_path, {}))
     mine, theirs = process.keys_of("mine"), process.keys_of("theirs")
     try:
-        mine.request(world.terms).result(PATIENCE)
+        mine.request(world.terms).result(PATIENCE_SECONDS)
         dead = [theirs.request(KeyTerms(f"https://127.0.0.1/{n}")) for n in range(limits.PROVIDERS_MAX)]
-        assert all(isinstance(one.exception(PATIENCE), FetchError) for one in dead)
+        assert all(isinstance(one.exception(PATIENCE_SECONDS), FetchError) for one in dead)
 
         assert mine.known(world.terms) is not None
         assert process.keys_of("mine") is mine
@@ -151,7 +152,7 @@ def test_a_new_key_is_fetched_for_the_first_token_that_names_it(world: World) ->
     """Also right after a fetch: a rotation does not wait."""
     world.load()
     world.publish("one", "two")
-    found = world.cache.request(world.terms, unknown_kid="two").result(PATIENCE)
+    found = world.cache.request(world.terms, unknown_kid="two").result(PATIENCE_SECONDS)
 
     assert [key.kid for key in found.usable] == ["one", "two"]
     assert world.cache.request(world.terms, unknown_kid="two").result(0) is found
@@ -165,7 +166,7 @@ def test_a_storm_of_invented_kids_costs_one_fetch_in_ten_seconds(world: World) -
         for n in range(50):
             future = world.cache.request(world.terms, unknown_kid=f"invented {second} {n}")
             assert world.kids() == ["one"]  # a fetch may be under way
-        assert [key.kid for key in future.result(PATIENCE).usable] == ["one"]
+        assert [key.kid for key in future.result(PATIENCE_SECONDS).usable] == ["one"]
         world.settle()
         world.clock.now += 1
 
@@ -179,7 +180,7 @@ def test_a_kid_that_was_just_shown_to_be_unknown_causes_no_fetch(world: World) -
     world.load()
     counts = []
     for kid, wait in [("old", 11), ("old", 11), ("other", 11), ("k" * 257, 0), ("old", 0)]:
-        world.cache.request(world.terms, unknown_kid=kid).result(PATIENCE)
+        world.cache.request(world.terms, unknown_kid=kid).result(PATIENCE_SECONDS)
         counts.append(world.fetched() - 1)
         world.clock.now += wait
 
@@ -192,15 +193,17 @@ def test_a_kid_that_came_during_a_fetch_is_not_taken_for_unknown(world: World) -
     gate = Gate(cast("bytes", world.server.answers["/keys"]))
     world.server.answers["/keys"] = gate
     world.cache.request(world.terms, unknown_kid="first")
-    assert gate.came.wait(PATIENCE)
+    assert gate.came.wait(PATIENCE_SECONDS)
     during = world.cache.request(world.terms, unknown_kid="two")
     gate.opens.set()
-    assert [key.kid for key in during.result(PATIENCE).usable] == ["one"]
+    assert [key.kid for key in during.result(PATIENCE_SECONDS).usable] == ["one"]
     world.settle()
     world.publish("two")
     world.clock.now += key_cache.KID_SECONDS
 
-    assert [key.kid for key in world.cache.request(world.terms, unknown_kid="two").result(PATIENCE).usable] == ["two"]
+    assert [key.kid for key in world.cache.request(world.terms, unknown_kid="two").result(PATIENCE_SECONDS).usable] == [
+        "two"
+    ]
 
 
 def test_kids_that_wait_for_a_thread_are_bounded(world: World) -> None:
@@ -217,7 +220,7 @@ def test_kids_that_wait_for_a_thread_are_bounded(world: World) -> None:
     assert len(flight.kids) <= key_cache.UNKNOWN_KIDS_MAX
     assert len(set(map(id, storm))) == 1
     gate.opens.set()
-    assert [key.kid for key in storm[0].result(PATIENCE).usable] == ["one"]
+    assert [key.kid for key in storm[0].result(PATIENCE_SECONDS).usable] == ["one"]
 
 
 def test_a_fetch_for_a_kid_that_fails_says_so_and_known_keys_stay(world: World) -> None:
@@ -230,10 +233,10 @@ def test_a_fetch_for_a_kid_that_fails_says_so_and_known_keys_stay(world: World) 
     plain = world.cache.request(world.terms)
     gate.opens.set()
 
-    failure = for_kid.exception(PATIENCE)
+    failure = for_kid.exception(PATIENCE_SECONDS)
     assert isinstance(failure, FetchError)
     assert failure.reason is FetchReason.FETCH_STATUS
-    assert [key.kid for key in plain.result(PATIENCE).usable] == ["one"]
+    assert [key.kid for key in plain.result(PATIENCE_SECONDS).usable] == ["one"]
     assert world.kids() == ["one"]
     assert world.failure("three").reason is FetchReason.FETCH_STATUS  # at once, the provider is left alone
     assert world.fetched() == 2
@@ -252,7 +255,7 @@ def test_the_least_recently_used_issuer_goes_first(server: Provider) -> None:
             server.answers[f"{path}{OPENID}"] = json_answer({"issuer": other.issuer, "jwks_uri": server.url("/keys")})
         for terms in (others[0], world.terms, others[1]):
             world.cache.known(others[0])
-            world.cache.request(terms).result(PATIENCE)
+            world.cache.request(terms).result(PATIENCE_SECONDS)
         kept = [world.cache.known(terms) is not None for terms in (others[0], world.terms, others[1])]
         assert kept == [True, False, True]
 
@@ -260,7 +263,7 @@ def test_the_least_recently_used_issuer_goes_first(server: Provider) -> None:
         slow = [world.cache.request(KeyTerms(server.url(path), PRIVATE)) for path in ("/a", "/b")]
         assert world.failure().reason is FetchReason.FETCH_BUSY
         gate.opens.set()
-        wait_for(slow, PATIENCE)
+        wait_for(slow, PATIENCE_SECONDS)
 
 
 def test_close_ends_every_wait_within_a_second(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -271,7 +274,7 @@ def test_close_ends_every_wait_within_a_second(world: World, caplog: pytest.LogC
     for n in range(count):
         world.server.answers[f"/{n}{OPENID}"] = gate
     waiting = [world.cache.request(KeyTerms(world.server.url(f"/{n}"), PRIVATE)) for n in range(count)]
-    assert gate.came.wait(PATIENCE)
+    assert gate.came.wait(PATIENCE_SECONDS)
     began = time.monotonic()
     world.cache.close()
     took = time.monotonic() - began
@@ -294,7 +297,7 @@ def test_an_unforeseen_error_ends_the_wait_and_not_the_thread(world: World, capl
         raise ZeroDivisionError("s3cr3t")
 
     cache = KeyCache(fetcher=Fetcher(resolving=broken))
-    failures = [cache.request(KeyTerms(f"https://{n}.example")).exception(PATIENCE) for n in range(3)]
+    failures = [cache.request(KeyTerms(f"https://{n}.example")).exception(PATIENCE_SECONDS) for n in range(3)]
     cache.close()
 
     assert [cast("FetchError", one).reason for one in failures] == [FetchReason.FETCH_FAILED] * 3

@@ -15,8 +15,9 @@ from schemas.rows import ProviderRow
 from streams.bridge import key_cache
 from streams.bridge.key_cache import KeyTerms, metadata_urls, terms_of
 from streams.bridge.reasons import FetchError, FetchReason
-from tests.streams.bridge.cached import GONE, NOT_FOUND, OAUTH, OPENID, PATIENCE, Gate, World
+from tests.streams.bridge.cached import GONE, NOT_FOUND, OAUTH, OPENID, Gate, World
 from tests.streams.bridge.provider import PRIVATE, json_answer
+from tests.waiting import PATIENCE_SECONDS
 
 
 def test_keys_come_by_the_metadata_of_openid_connect(world: World) -> None:
@@ -112,7 +113,7 @@ def test_keys_may_lie_at_another_host_of_the_trust(world: World) -> None:
     world.server.answers[OPENID] = json_answer({"issuer": world.server.issuer, "jwks_uri": address})
     terms = KeyTerms(world.server.issuer, PRIVATE | {"localhost"})
 
-    assert world.cache.request(terms).result(PATIENCE).usable
+    assert world.cache.request(terms).result(PATIENCE_SECONDS).usable
 
 
 def test_a_refused_key_set_has_its_own_reason(world: World) -> None:
@@ -142,12 +143,12 @@ def test_one_fetch_serves_all_that_wait(world: World) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert gate.came.wait(PATIENCE)
+    assert gate.came.wait(PATIENCE_SECONDS)
     assert not any(future.cancel() for future in waiting)
     assert not any(future.done() for future in waiting)
     gate.opens.set()
 
-    assert {future.result(PATIENCE).sha256 for future in waiting} == {world.load().sha256}
+    assert {future.result(PATIENCE_SECONDS).sha256 for future in waiting} == {world.load().sha256}
     assert (len(waiting), world.fetched()) == (100, 1)
 
 
@@ -163,7 +164,7 @@ def test_a_dead_issuer_delays_no_other_and_the_caller_waits_for_none(world: Worl
     assert world.load().usable
     assert not any(future.done() for future in dead)
     gate.opens.set()
-    assert all(isinstance(future.exception(PATIENCE), FetchError) for future in dead)
+    assert all(isinstance(future.exception(PATIENCE_SECONDS), FetchError) for future in dead)
 
 
 def test_keys_that_came_under_other_terms_are_not_used(world: World) -> None:
@@ -172,7 +173,7 @@ def test_keys_that_came_under_other_terms_are_not_used(world: World) -> None:
     narrowed = KeyTerms(world.server.issuer)
 
     assert world.cache.known(narrowed) is None
-    failure = world.cache.request(narrowed).exception(PATIENCE)
+    failure = world.cache.request(narrowed).exception(PATIENCE_SECONDS)
     assert isinstance(failure, FetchError)
     assert failure.reason is FetchReason.FETCH_URL
     assert world.fetched() == 1
