@@ -19,8 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from producers.home.home import Home
-from streams.local.jars import choose_cache, why_no_kafka
 from tests.plain_keys import PLAIN_KEYS
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
@@ -28,9 +26,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PAYER = str(EXAMPLES / "policies-quickstart" / "payer.json")
 COMMAND = [sys.executable, "-m", "macaw.cli"]
 UP = ["up", "--broker", "embedded"]
-needs_java = pytest.mark.skipif(
-    why_no_kafka(choose_cache(os.environ)) is not None, reason="needs Java 17 and either Maven or the jars"
-)
 HOSTILE = "tool:bank/\x1b[2Jtransfer"
 
 
@@ -258,47 +253,11 @@ def until_lock_is_free(terminal: Terminal, broker: str) -> None:
     """Wait until the broker has followed its killed starter: it holds the data's lock until then."""
     with (terminal.folder / ".macaw" / "broker" / f"{broker}.lock").open("rb") as lock:
 
-        def is_locked() -> bool:
+        def is_free() -> bool:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             return True
 
-        wait_until(is_locked, "another process holds the lock", pause=0.05)
-
-
-@needs_java
-@pytest.mark.broker
-def test_up_takes_apache_kafka_and_stays_with_it(terminal: Terminal, tmp_path: Path) -> None:
-    """The log outlives a kill of everything, and no other broker ever takes its place."""
-    with terminal.serving(["up"], "Ctrl-C stops everything") as up:
-        up.await_line("broker: Apache Kafka")
-        terminal.run("tenant", "create", "acme")
-        terminal.run("policy", "publish", PAYER)
-        before = Home.open(terminal.folder).bootstrap
-        up.process.kill()
-        up.process.wait()
-    until_lock_is_free(terminal, "kafka")
-    assert "the logs of acme are on Apache Kafka" in terminal.run(*UP, status=1)
-    terminal.changed = {"PATH": str(tmp_path), "MACAW_KAFKA_LIBS": str(tmp_path / "none")}
-    assert "the log of this installation is on Apache Kafka" in terminal.run("up", status=1)
-    terminal.changed = {}
-    with terminal.serving(["up"], "Ctrl-C stops everything") as up:
-        assert Home.open(terminal.folder).bootstrap == before
-        assert "role:payer" in terminal.run("policy", "list")
-        assert "every byte the same" in terminal.run("replay")
-        assert up.interrupt() == 130
-
-
-@needs_java
-@pytest.mark.broker
-def test_ctrl_c_ends_up_while_its_broker_starts(terminal: Terminal) -> None:
-    """Maven and Kafka take their time, and the user need not wait for them."""
-    settings = terminal.folder / ".macaw" / "broker" / "server.properties"
-    with terminal.serving(["up"], "Apache Kafka") as up:
-        wait_until(settings.exists, "the broker's settings", pause=0.05)
-        assert up.interrupt() == 130
-        up.await_line("stopped before the broker was there")
-    until_lock_is_free(terminal, "kafka")
-    assert not (terminal.folder / ".macaw" / "config.json").exists()
+        wait_until(is_free, "another process holds the lock", pause=0.05)

@@ -79,7 +79,7 @@ def test_no_nesting_uses_up_the_stack(kind: str) -> None:
     """A RecursionError would end the worker: every text is refused by its depth before anything goes down into it."""
     world = Workflow.opened("deep")
     actors = {"bot": world.bot, "desk": world.desk, "admin": world.admin}
-    for depth in (1, 15, 16, 17, 31, 32, 33, 34, 127, 128, 129, 200, 1000, 20_000):
+    for depth in (1, 16, 17, 32, 33, 34, 128, 129, 1000, 20_000):
         for name, by, body in carriers(nested(kind, depth), depth):
             value, headers = world.signed(body, actors[by])
             received = world.receive(value, headers)

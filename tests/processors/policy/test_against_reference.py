@@ -27,10 +27,10 @@ from tests.reference import mapl
 
 SESSION, OTHER_SESSION = "5e551", "07be5"
 ENDS = NOW + 3_600_000
-SLOW = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(LAYERS), bodies)
 def test_a_document_is_taken_or_refused_alike(policy_id, body):
     """The same code for the first fault, or none."""

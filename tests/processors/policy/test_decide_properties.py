@@ -67,7 +67,7 @@ def test_another_document_permits_more_only_where_none_granted(universe, policy_
         assert after.outcome is Outcome.DENIED
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(worlds | focused, st.sampled_from([one for one in LAYERS if "role:" not in one]), sound)
 def test_no_part_of_the_language_makes_a_further_document_permit_more(world, policy_id, body):
     """The theorem again, with all that a document can say, approvals and delegation too: denied < pending < allowed.

@@ -27,7 +27,7 @@ def expression(glob: str, spelling=str) -> re2._Regexp:
     return re2.compile("(?s)" + ".*".join(quoted))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(items, letters)
 @example("*a?b*", "aaab")
 @example("*?a??b*b", "abaabab")
@@ -41,7 +41,7 @@ def test_a_glob_with_question_marks_answers_as_re2_does(glob, text):
     assert denying(glob).meets(folded) is (expression(glob, fold).fullmatch(folded) is not None)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(paths, names)
 @example("**a*a**", "a/aa")
 @example("**/a*/a**b", "/a/b/aa/a/b")

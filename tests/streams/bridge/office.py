@@ -17,6 +17,7 @@ from macaw.installation.bridges import register_bridge
 from macaw.installation.providers import say_of_provider
 from macaw.installation.tenancy import publish_policies
 from producers.client import Client, SessionRefusedError
+from producers.kafka.connection import Connection
 from schemas import codec, topics
 from schemas.events.attributes import Attributes
 from schemas.events.providers import IdentityProviderTrusted
@@ -29,7 +30,7 @@ from streams.local.probe import LOOPBACK
 from tests.identity_providers.nano import NanoIdP
 from tests.identity_providers.provider import AUDIENCE
 from tests.installation import Installation, installed
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,21 @@ class Office:
             private_hosts=(LOOPBACK,),
         )
         say_of_provider(self.here.home, self.here.folder, replace(usual, **terms))
+        self.await_trust(self.idp.issuer)
+
+    def await_trust(self, issuer: str) -> None:
+        """Wait until a client that connects now reads that the issuer is trusted.
+
+        A transaction's marker reaches its topics one by one: the answer may be read before the registry's row.
+        """
+        with Connection(self.here.home, self.here.folder, self.here.folder.key("admin"), "admin") as admin:
+
+            def is_read() -> bool:
+                admin.registry.refresh()
+                row = admin.registry.tables.providers.get(issuer.encode())
+                return row is not None and row.ended_at is None
+
+            wait_until(is_read, f"{issuer} is not trusted")
 
     def intake(self) -> list[tuple[bytes, Event]]:
         """Return all records of intake."""

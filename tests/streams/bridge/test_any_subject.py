@@ -88,6 +88,7 @@ def minting(office: Office, **terms: Any) -> Iterator[Minting]:
             **{"subjects": "user", "name_pattern": "user:*", "attributes": Attributes(company="Acme"), **terms},
         )  # fmt: skip
         say_of_provider(office.here.home, office.here.folder, trust)
+        office.await_trust(server.issuer)
         yield Minting(server)
 
 
