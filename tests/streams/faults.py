@@ -42,6 +42,7 @@ AROUND_COMMIT = (
 KILLED = {-signal.SIGKILL}
 IN_COMMIT_MS_MAX = 12.0  # about twice as long as a commit takes
 CLIENT_BYTES_MAX = 3000
+INTRUDER_TIMEOUT_MS = 300_000  # its transaction must be open until all is folded, on a busy machine too
 TOPIC_BYTES_MAX = 150_000  # one batch of ordinary decisions is below
 
 
@@ -255,7 +256,7 @@ def intruded(stage: Stage) -> None:
         {
             "bootstrap.servers": stage.world.broker.bootstrap,
             "transactional.id": f"{stage.world.unique}.intruder",
-            "transaction.timeout.ms": 15_000,
+            "transaction.timeout.ms": INTRUDER_TIMEOUT_MS,
             "log_level": 0,
         }
     )

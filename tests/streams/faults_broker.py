@@ -24,12 +24,13 @@ from streams.local.kafka import KafkaBroker
 from tests.streams import loop_world
 from tests.streams.fault_stage import RoundInvalidError, Stage
 from tests.streams.fault_tally import Tally
-from tests.streams.faults import play
+from tests.streams.faults import INTRUDER_TIMEOUT_MS, play
 from tests.streams.kafka_cluster import NODES, Cluster
 from tests.waiting import PATIENCE_SECONDS
 
-# A group must be able to notice a death within the seconds that a round has.
-SETTINGS = {"group.min.session.timeout.ms": "1000"}
+# A group must be able to notice a death within the seconds that a round has; an intruder's transaction stays open
+# for as long as the round takes, on a busy machine too, where the product's brokers would end it.
+SETTINGS = {"group.min.session.timeout.ms": "1000", "transaction.max.timeout.ms": str(INTRUDER_TIMEOUT_MS)}
 DISK_MIB = 160
 LEFT_BYTES = 1 << 20
 BrokerRound = Callable[[Stage, KafkaBroker], None]

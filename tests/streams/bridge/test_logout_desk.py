@@ -32,6 +32,7 @@ from tests.identity_tokens.minting import (
 )
 from tests.streams.bridge.logouts import TENANT, Clock, Heard
 from tests.streams.bridge.surroundings import IDENTITY
+from tests.waiting import PATIENCE_SECONDS
 
 
 def at_a_desk(heard: Heard, act: Callable[[Callable[[str], Awaitable[None]], LogoutDesk], Awaitable[Any]]) -> Any:
@@ -134,6 +135,7 @@ def test_a_logout_that_nobody_answers_may_be_sent_again(fault: str, monkeypatch:
         await asyncio.sleep(0.01)
         assert all(one.answer.done() for one in heard.said)
         heard.is_silent, heard.have = False, all_keys()
+        monkeypatch.setattr(logout_desk, "ANSWER_SECONDS", PATIENCE_SECONDS)
         before = len(heard.said)
         await take(logout_token())
         return len(heard.said) - before
