@@ -10,7 +10,7 @@ QUICK := tests/schemas tests/processors tests/identity_tokens $(wildcard tests/t
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: without compiled modules each of them would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo demo-workflow demo-identity demo-adapters test quick test-containers lint fmt schemas docs vectors bench soak clean
+.PHONY: help install demo demo-workflow demo-identity demo-adapters demo-verifiers test quick test-containers lint fmt schemas docs vectors bench soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -33,6 +33,9 @@ demo-identity: $(STAMP) ## Let people log in at a real provider (Keycloak where 
 
 demo-adapters: $(STAMP) ## Run the original's OpenAI adapter from PyPI, unchanged, over this log, with a local model server
 	$(BIN)/python -m examples.demo.adapters
+
+demo-verifiers: $(STAMP) ## Try one attack for each verifier of calls and results, each beside an innocent call that passes
+	$(BIN)/python -m examples.demo.verifiers
 
 test: $(STAMP) ## Lint, then run every test that needs no docker, in three processes (T=path runs a part, JOBS=n)
 	$(MAKE) --no-print-directory lint

@@ -12,7 +12,7 @@ import gc
 import json
 import pstats
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -58,9 +58,10 @@ class Timing:
 class Case:
     """A tenant with its calls, and the inputs of each stage."""
 
-    def __init__(self, burst: int, count: int) -> None:
-        self.tenant = BenchTenant("stages")
-        self.received = [_received(5 + i, e) for i, e in enumerate(self.tenant.calls(count, burst))]
+    def __init__(self, burst: int, count: int, tenant: BenchTenant | None = None) -> None:
+        self.tenant = tenant or BenchTenant("stages")
+        first = len(self.tenant.set_up)
+        self.received = [_received(first + i, e) for i, e in enumerate(self.tenant.calls(count, burst))]
         self.fold = self.fresh()
         tables = self.fold.tables
         split = [codec.unframe(r.value or b"") for r in self.received]
@@ -120,15 +121,25 @@ def measure(burst: int, count: int) -> list[Timing]:
 
 def _best(make: Callable[[], Callable[[], object]], count: int) -> float:
     """Return µs per record: the best of PASSES passes. `make` prepares the inputs of each pass and is not timed."""
-    found = []
+    return min(_timed(make()) for _ in range(PASSES)) / count / 1000
+
+
+def fold_micros(burst: int, count: int, tenants: Mapping[str, BenchTenant]) -> dict[str, float]:
+    """Return the CPU time of the whole fold for one call (µs) of each tenant, measured by turns."""
+    cases = {name: Case(burst, count, tenant) for name, tenant in tenants.items()}
+    found: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(PASSES):
-        run = make()
-        gc.collect()
-        gc.freeze()  # the prepared objects must not be collected during the pass
-        begin = time.thread_time_ns()
-        run()
-        found.append(time.thread_time_ns() - begin)
-    return min(found) / count / 1000
+        for name, case in cases.items():
+            found[name].append(_timed(_fold_all(case)))
+    return {name: min(times) / count / 1000 for name, times in found.items()}
+
+
+def _timed(run: Callable[[], object]) -> int:
+    gc.collect()
+    gc.freeze()  # the prepared objects must not be collected during the pass
+    begin = time.thread_time_ns()
+    run()
+    return time.thread_time_ns() - begin
 
 
 def _fold_all(case: Case) -> Callable[[], object]:

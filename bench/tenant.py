@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from processors.effects import output_place
 from processors.proof import signing
 from processors.proof.authoring import RANDOM_BYTES, Draft, draft_event, sign_drafts
 from processors.proof.signing import NO_GENESIS, kid_of
+from processors.state.engine import ENGINE
+from processors.state.engines import installed
 from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.events.attributes import NONE, Attributes
+from schemas.events.tenancy import LimitsSet, TenantSetting
 from schemas.events.tools import ToolDeclaration
 from schemas.records import (
     Body,
@@ -103,10 +106,11 @@ class Author:
 
 
 class BenchTenant:
-    """Keys, founding and calls of one tenant."""
+    """Keys, founding and calls of one tenant. With `settings` it is founded with the newest engine, and has them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, settings: Mapping[str, str] | None = None) -> None:
         self.name = name
+        self._settings = settings
         self.monitor = KeyPair.generate()
         admin, agent, tool, session = (KeyPair.generate() for _ in range(4))
         founding, self.genesis = self._founding(admin)
@@ -151,7 +155,9 @@ class BenchTenant:
         return place.leaf(value[codec.FRAME_BYTES :]), codec.decode_as(Decision, value).event
 
     def _founding(self, admin: KeyPair) -> tuple[Signed, bytes]:
+        newest = {} if self._settings is None else {"engine": ENGINE, "data": installed()[ENGINE].data}
         body = TenantFounded(
+            **newest,
             tenant=self.name,
             deployment=DEPLOYMENT,
             root_keys=(KeyPair.generate().signing.public,),
@@ -170,7 +176,9 @@ class BenchTenant:
         declared = ToolDeclaration(resource=RESOURCE, description="Sends money.", timeout_ms=30_000, idempotent=False)
         offers = (agent.offer(Role.AGENT, AGENT, self.genesis), tool.offer("tool", TOOL, self.genesis))
         documents = tuple(json.dumps(policy) for policy in POLICIES)
+        settings = tuple(TenantSetting(name=name, value=value) for name, value in (self._settings or {}).items())
         return [
+            *([LimitsSet(limits=(), settings=settings)] if settings else []),
             PrincipalRegistered(role=Role.AGENT, key=offers[0], attributes=attributes, tools=()),
             PrincipalRegistered(role=Role.TOOL, key=offers[1], attributes=NONE, tools=(declared,)),
             PolicyPublished(documents=documents, previous=(None,) * len(documents)),

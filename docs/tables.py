@@ -10,6 +10,7 @@ from pathlib import Path
 from processors.identity.tokens.reasons import KeyReason, TokenReason
 from processors.intake.authority import MAY_REGISTER, MAY_SIGN
 from processors.state.bounds import ROOMS, SETTABLE, TIERS, TenantLimits, span_of
+from processors.state.settings import SETTINGS
 from processors.state.table import Room
 from processors.state.tables import Tables
 from schemas import limits
@@ -120,6 +121,10 @@ PAYS = {
     "buckets": ("the caller", "the next whole minute in which the rate is at rest"),
     "cells": ("the caller", "the end of the window, or of the session if it counts for one; else for ever"),
     "prompts": ("the caller", "the session's end"),
+    "heard": (
+        "the caller whose call brought the text, or who said it",
+        "the end that the session could have had; of a program's session at least a day after the text came",
+    ),
     "attestations": (
         "a tool's: its caller, the tool as a guest; a bridge's: the principal of the session; else the attester",
         "its own life, at most the session's end",
@@ -136,7 +141,19 @@ PAYS = {
 }
 # Without an administrator's rights, a row of these tables comes only together with a row above.
 PAYS_NOT = frozenset(
-    {"tenant", "engine_data", "providers", "policies", "principals", "sequences", "work", "rulings", "presence"}
+    {
+        "tenant",
+        "engine_data",
+        "providers",
+        "policies",
+        "catalogues",
+        "principals",
+        "sequences",
+        "work",
+        "rulings",
+        "presence",
+        "verifiers",
+    }
 )  # an admin's, or one a principal, key or offer
 
 
@@ -160,6 +177,19 @@ def settable() -> str:
         f"{tiers}.\n"
         "Nothing is dropped where a limit is lowered below its contents: no row is added and none grows until it fits.\n\n"
         f"| limit, in rows or bytes | floor | standard | cap | table |\n|---|---:|---:|---:|---|\n{rows}\n"
+    )
+
+
+def settings() -> str:
+    """Return the table of the settings that a tenant's administrators set."""
+    rows = "\n".join(
+        f"| `{name}` | {', '.join(f'`{value}`' for value in values)} | `{values[0]}` |"
+        for name, values in SETTINGS.items()
+    )
+    return (
+        "\n## Settings that a tenant sets\n\n"
+        "From engine 2 on an administrator sets them as the limits, with the same event. One that has its default is not kept.\n\n"
+        f"| setting | values | default |\n|---|---|---|\n{rows}\n"
     )
 
 
@@ -212,6 +242,7 @@ def bounds() -> str:
         + "\n".join(rows)
         + "\n"
         + settable()
+        + settings()
         + payers()
     )
 

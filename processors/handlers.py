@@ -6,15 +6,28 @@ derives those from the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from processors.calls import answers, attestations, decision, grants, judge, outcome
+from processors.calls import (
+    answers,
+    attestations,
+    awaiting,
+    catalogues,
+    deciding,
+    decision,
+    grants,
+    judge,
+    outcome,
+    provenance,
+    work,
+)
 from processors.calls.attestations import PHISHING_RESISTANT
 from processors.context import ended, notes, queries, vault
 from processors.effects import Effects
 from processors.evidence import rulings
 from processors.identity import (
+    declarations,
     delegations,
     engines,
     keys,
@@ -26,19 +39,22 @@ from processors.identity import (
     rotation,
     sessions,
     tenancy,
+    verifiers,
 )
 from processors.intake.identify import Signer
 from processors.intake.unsupported import BODIES, check_supported
 from processors.state.tables import Tables
 from schemas import codec, records
 from schemas.events import workflow
+from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.logins import LoginEnded, LoginRefused, SessionRenewed
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.events.tenancy import LimitsSet
-from schemas.events.tools import ToolsOffered
+from schemas.events.tools import ToolDeclaration, ToolsOffered
+from schemas.events.verdicts import VerdictReported
 from schemas.reasons import Reason
 from schemas.words import Outcome, RegistryKind, SessionKind, Status
 
@@ -131,6 +147,14 @@ def _revoke_session(tables: Tables, effects: Effects, act: Act[records.SessionRe
 def _offer_tools(tables: Tables, effects: Effects, act: Act[ToolsOffered]) -> None:
     offers.offer(tables, act.signer, act.body, effects.signed_event())
     offers.admit(tables, act.signer.kid)
+    _check_schemas(tables, effects, act.signer, act.body.tools)
+
+
+def _check_schemas(tables: Tables, effects: Effects, signer: Signer, tools: Sequence[ToolDeclaration]) -> None:
+    """Check the schemas of declarations; their signer pays, also for a refusal. Raises Refusal."""
+    if declarations.schemas_in(tools):
+        work.check_not_empty(tables, signer.principal_id)
+        declarations.check_schemas(tools, lambda units: work.note(effects, signer.principal_id, units))
 
 
 def _register_principal(tables: Tables, effects: Effects, act: Act[records.PrincipalRegistered]) -> None:
@@ -140,6 +164,9 @@ def _register_principal(tables: Tables, effects: Effects, act: Act[records.Princ
     """
     kid = registry.register(tables, act.signer, act.body)
     keys.admit(tables, act.body.key.principal_id, kid)
+    _check_schemas(tables, effects, act.signer, act.body.tools)
+    if act.body.verifier is not None:
+        verifiers.admit(tables, act.body.key.principal_id)
     if kid is None:
         effects.enter_registry(RegistryKind.TOOLS, effects.claim.leaf)
     else:
@@ -177,8 +204,9 @@ def _withdraw_policy(tables: Tables, _effects: Effects, act: Act[records.PolicyW
     judge.withdraw(tables, act.signer.role, act.body)
 
 
-def _set_attestation(tables: Tables, _effects: Effects, act: Act[workflow.AttestationSet]) -> None:
+def _set_attestation(tables: Tables, effects: Effects, act: Act[workflow.AttestationSet]) -> None:
     attestations.set_attestation(tables, act.signer, act.body)
+    provenance.attested(tables, act.signer, act.body, effects.claim.leaf)
 
 
 def _revoke_attestation(tables: Tables, _effects: Effects, act: Act[workflow.AttestationRevoked]) -> None:
@@ -194,7 +222,12 @@ def _approve(tables: Tables, effects: Effects, act: Act[workflow.AttestationAppr
 
 def _deny(tables: Tables, effects: Effects, act: Act[workflow.AttestationDenied]) -> None:
     if (leaf := answers.deny(tables, act.signer, act.body)) is not None:
-        decision.end(tables, effects, leaf, Reason.APPROVAL_DENIED, Status.CANCELLED)
+        deciding.end(tables, effects, leaf, Reason.APPROVAL_DENIED, Status.CANCELLED)
+
+
+def _take_verdict(tables: Tables, effects: Effects, act: Act[VerdictReported]) -> None:
+    if (leaf := awaiting.report(tables, effects, act.signer, act.event, act.body)) is not None:
+        decision.resume(tables, effects, leaf)
 
 
 def _delegate(tables: Tables, effects: Effects, act: Act[workflow.DelegationGranted]) -> None:
@@ -263,13 +296,21 @@ def _set_limits(tables: Tables, _effects: Effects, act: Act[LimitsSet]) -> None:
     tenancy.set_limits(tables, act.body)
 
 
+def _publish_catalogue(tables: Tables, effects: Effects, act: Act[CataloguePublished]) -> None:
+    catalogues.publish(tables, effects, act.signer.principal_id, act.body)
+
+
+def _withdraw_catalogue(tables: Tables, _effects: Effects, act: Act[CatalogueWithdrawn]) -> None:
+    catalogues.withdraw(tables, act.body)
+
+
 def _accept_ruling(tables: Tables, effects: Effects, act: Act[RecordsSkipped | TimeAccepted]) -> None:
     rulings.accept(tables, act.body, effects.claim.leaf, effects.received.offset)
 
 
-def _refuse_early(_tables: Tables, _effects: Effects, act: Act[object]) -> None:
+def _refuse_early(tables: Tables, _effects: Effects, act: Act[object]) -> None:
     """Refuse a body without a rule. Raises Refusal NOT_SUPPORTED."""
-    check_supported(act.body)
+    check_supported(act.body, tables.engine.number)
 
 
 # INVARIANT: every class of `records.Body` has its row; `tests/processors/test_step_handlers.py` compares them.
@@ -309,6 +350,9 @@ HANDLERS: dict[type, Handler] = {
     LoginRefused: _accepted_after(_note_refused_logins),
     LoginEnded: _accepted_after(_end_login),
     LimitsSet: _accepted_after(_set_limits),
+    VerdictReported: _accepted_after(_take_verdict),
+    CataloguePublished: _accepted_after(_publish_catalogue),
+    CatalogueWithdrawn: _accepted_after(_withdraw_catalogue),
     RecordsSkipped: _accepted_after(_accept_ruling),
     TimeAccepted: _accepted_after(_accept_ruling),
     **dict.fromkeys(BODIES, _accepted_after(_refuse_early)),

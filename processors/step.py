@@ -50,10 +50,12 @@ def step(tables: Tables, received: Received, heads: VerifiedHeads) -> list[Outpu
 
     Raises:
         Refusal: the record comes with a ruling that does not hold for it; nothing has changed.
-        EngineMissingError: the engine that must decide it is not installed here; nothing has changed.
+        EngineMissingError: the engine that must decide it is not installed here, or packages that it needs; nothing
+            has changed.
         MACHINE_FAULTS: the machine failed; no other exception leaves the step.
     """
     engines.engine_for(tables, received)
+    tables.check_decides()
     ruled_out: Refusal | None = None
     if received.ruling is not None:
         followed = _attempt(Effects(tables, received), rulings.follow, tables, received, heads)
@@ -121,7 +123,7 @@ def _take_effect(
         raise ruled_out
     check_claim(tables, effects.claim, event, signer)
     check_may_sign(signer.role, event.body)
-    check_supported(event.body)
+    check_supported(event.body, tables.engine.number)
     keys.check_decidable(tables, event.body)
     return apply(tables, effects, signer, event)
 

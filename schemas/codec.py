@@ -26,6 +26,7 @@ from schemas.errors import InputError
 from schemas.events import (
     attributes,
     bodies,
+    catalogues,
     engines,
     keys,
     logins,
@@ -156,7 +157,7 @@ def current(name: str) -> Schema:
 
 RECORD_MODULES = (
     records, workflow, rulings, keys, engines, tools, providers, logins, tenancy, bodies, verdicts, rows, changes,
-    attributes,
+    attributes, catalogues,
 )  # fmt: skip
 
 

@@ -126,6 +126,13 @@ PRESENCE_MS = 60_000  # without a sign of life for so long an instance counts as
 LABEL_CHARS_MAX = 256  # of an instance, for people
 CALLERS_MAX = 32  # calls around each other
 DECLARED_PATTERNS_MAX = 4096  # of one tool's registration; checking a pattern takes 5 µs, and it may have 3 bytes only
+CATALOGUES_MAX = 8  # of rules that verifiers match beside their own; all of them are compiled in every worker
+CATALOGUE_RULES_MAX = 2_000  # in one event
+CATALOGUE_BYTES_MAX = 192 * 1024  # of UTF-8, ids, kinds and patterns together: the event has a bound of its own
+CATALOGUE_PATTERN_CHARS_MAX = 8_192  # rules for commands list hundreds of names; the programs are bounded beside it
+CATALOGUE_PROGRAMS_MAX = 150_000  # instructions of all patterns in one event, 0.3 s to compile
+CATALOGUE_LOOSE_MAX = 12_000  # of these, in rules that any text may have to be tried for, and 128 for each such rule
+TOOL_SCHEMA_BYTES_MAX = 16 * 1024  # of one JSON schema of an operation, in UTF-8
 DESCRIPTION_CHARS_MAX = 1024  # of an operation of a tool
 ROOT_KEYS_MAX = 16
 ROOT_ACT_BYTES_MAX = 8192  # of a recovery by next root keys: 16 keys, 16 digests, a reason of 1,024 characters
@@ -136,6 +143,21 @@ ATTRIBUTES_REMEMBERED_BYTES_MAX = (
     4 * 1024 * 1024
 )  # of attributes with a ready subject; subjects take twelve times as much
 TOOL_TIMEOUT_MS_MAX = 3_600_000
+
+# Verifiers outside, and their verdicts.
+VERIFIERS_MAX = 8  # of one tenant: a call is sealed to all that are in scope, and a record has room for 16 recipients
+VERIFIER_KEYS_MAX = 2  # live ones of one verifier: two processes, or an old and a new one
+VERIFIER_RESOURCES_MAX = 64  # patterns of one verifier; each is matched with the resource of every call
+VERIFIER_PRIORITY_MAX = 1000
+VERIFIER_STAMPS_MAX = 32  # of one verifier
+VERDICT_EVENT_BYTES_MAX = 8 * 1024  # kept whole while its call waits, and carried by the call that it is stapled to
+VERDICTS_PER_CALL_MAX = 8  # stapled to one call
+VERDICT_FINDINGS_MAX = 8
+VERDICT_AGE_MS_MAX = SESSION_TTL_MS_MAX
+VERDICT_WAIT_MS = 60_000  # of a call for its verdicts; a judge has a part of it
+STAMPS_BYTES_MAX = 4 * 1024  # of one verdict
+STAMP_TEXT_CHARS_MAX = 256
+STAMP_TEXTS_MAX = 64  # in one list
 
 # Workflow state of one tenant. Above them: LIMIT_EXCEEDED.
 ATTESTATIONS_MAX = 400_000  # about 1 KB each; the strong logins of one provider have room for 100,000
@@ -167,6 +189,15 @@ PROMPTS_MAX = 200_000
 PROMPT_BYTES_MAX = 128 * 1024 * 1024  # of the policies of all prompts
 PROMPTS_PER_CALL_MAX = 8
 PROMPT_DEPTH_MAX = 8
+
+# Values that a session heard (`processors.calls.provenance`). Beyond these any value counts as heard.
+HEARD_ROWS_MAX = 200_000  # results and prompts whose words are remembered
+HEARD_BYTES_MAX = 8 * 1024 * 1024  # of fingerprints; ready to be looked up they take eleven times as much memory
+HEARD_TEXT_BYTES_MAX = 8 * 1024  # of one result whose words are remembered
+HEARD_SESSION_BYTES_MAX = 32 * 1024  # of fingerprints of one session: 4,096 of them
+HEARD_RESULTS_MAX = 256  # results of one session of which words are remembered
+HEARD_UNSEEN_MAX = 32  # rows of one session that stand for texts that were not seen; then they become one
+HEARD_KEPT_MS = 24 * 3600 * 1000  # of a program's: at least so long, also where its session ends before
 VAULT_KEYS_MAX = 400_000
 VAULT_BYTES_MAX = 256 * 1024 * 1024
 VAULT_SCOPES_MAX = 80_000  # shared ones, and one for each session that keeps values

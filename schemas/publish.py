@@ -18,7 +18,7 @@ TOP_LEVEL = (
     "PendingRow", "GrantRow", "DelegationRow", "VaultScopeRow", "VaultRow", "PromptRow", "AttestationChanged",
     "ContextChanged", "DelegationChanged", "PersonRow", "WorkRow", "IdempotencyRow", "RulingRow",
     "AdminRemoval", "RootRotation", "BodyChunk", "EngineDataRow", "ProviderRow",
-    "OfferRow", "PresenceRow",
+    "OfferRow", "PresenceRow", "HeardRow", "VerifierRow", "CatalogueRow",
     "SealedLogin", "LoginRequested", "LoginAnswered", "LoginAnswer",
 )  # fmt: skip
 

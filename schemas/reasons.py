@@ -10,7 +10,7 @@ from typing import Any, Self
 
 
 class ReasonCode(StrEnum):
-    """A stable code of a closed list: `meaning` says what is wrong, `step` what to do next.
+    """A stable code of a closed list: `meaning` names the fault, `step` the next act.
 
     A member is written `NAME = auto(), meaning, step`; its value is its name.
     """
@@ -112,6 +112,8 @@ class Reason(ReasonCode):
         "ask an administrator to register a further one of its name"
     REGISTRATION_CONFLICT = auto(), "the name stands with another role, operations, spelling or registrar", \
         "choose another name, or revoke the old one"
+    SCHEMA_INVALID = auto(), "the JSON schema of an operation is not one that this engine can judge", \
+        "see docs/verifiers.md"
     RESOURCE_TAKEN = auto(), "another tool offers this resource", "choose another name for the operation"
     OFFER_KEY = auto(), "the session offered tools with another key before", \
         "offer tools with the same key, or open another session"
@@ -125,8 +127,10 @@ class Reason(ReasonCode):
     SESSION_TTL = auto(), "the session's life is out of bounds", "ask for 1 ms to 24 h"
     LIMIT_EXCEEDED = auto(), "a limit or a share of it is reached, or the call costs too much work", \
         "see the detail for the limit and when it frees"
-    LIMIT_FORM = auto(), "a limit is unknown, stands twice, or is outside its span", \
-        "`macaw tenant limits` shows each limit with its floor and its cap"
+    LIMIT_FORM = auto(), "a limit or setting is unknown, stands twice, or has a value that is not allowed", \
+        "`macaw tenant limits` shows each limit with its floor and its cap; docs/limits.md has the settings"
+    CATALOGUE_FORM = auto(), "a catalogue, or a rule in it, is not well formed", \
+        "see the detail for the rule; `macaw verifier import --dry-run` lists the rules that cannot be loaded"
     NOT_SUPPORTED = auto(), "this version cannot honour a field that was set", \
         "leave the field out, or bring the monitor up to date"
     NOT_DEVELOPMENT = auto(), "persons from a file are believed only in development tenants", \
@@ -171,6 +175,38 @@ class Reason(ReasonCode):
     PARAM_PATTERN = auto(), "a text does not match the pattern that a policy asks for", "give a text in that form"
     PARAM_SIZE = auto(), "a text or a list is longer or shorter than a policy allows", "give one of an allowed length"
     PARAM_UNLISTED = auto(), "the call has a parameter that a policy does not list", "leave the parameter out"
+    PROMPT_INJECTION = auto(), "a parameter holds text that would instruct a model against its task", \
+        "leave that text out, or let an administrator judge it; docs/verifiers.md"
+    COMMAND_INJECTION = auto(), "a parameter holds a command where a value belongs", \
+        "give the value alone; docs/verifiers.md"
+    PERSONAL_DATA = auto(), "a parameter holds personal data that the tenant keeps out of calls", "leave it out"
+    SECRET_FOUND = auto(), "a parameter holds a secret, such as a token or a private key", \
+        "send it as a body at a path that the tool declares opaque, or leave it out"
+    TEXT_UNREAD = auto(), "the parameters hold more text than verifiers read, and the tenant lets none pass unread", \
+        "send less in one call, send the text as a body at an opaque path, or let policies judge: docs/verifiers.md"
+    PARAMETERS_INVALID = auto(), "the parameters do not fit the schema that the tool declares", \
+        "compare the parameter that the detail names with the tool's schema"
+    RESULT_WITHHELD = auto(), "the tool's result holds what the tenant keeps from callers", \
+        "ask an administrator: the report stands on the log for those who may read it"
+    VERIFIER_DENIED = auto(), "a verifier outside denies the call", \
+        "see the findings in the decision; docs/verifiers.md"
+    VERIFIER_ASKS = auto(), "a verifier outside asks for people, and no policy has people approve this call", \
+        "ask an administrator for a policy that requires an approval"
+    VERDICT_MISSING = auto(), "the verdict of a required verifier did not come in time, or no longer counts", \
+        "see whether the verifier runs, then call again"
+    VERDICT_PENDING = auto(), "the call waits for the verdict of a verifier", "wait: its verifiers were asked"
+    VERDICT_STALE = auto(), "a verdict has expired, is too old, or rests on another catalogue than is registered", \
+        "let the verifier judge anew"
+    VERDICT_FORM = auto(), "a verdict is not well formed, or has other stamps than its verifier declared", \
+        "see the detail for the part"
+    VERDICT_MISMATCH = auto(), "a verdict is about another call, or its verifier does not judge this one", \
+        "staple a verdict to the very call that it names"
+    VERDICT_DUPLICATE = auto(), "a verifier has judged this call already, or another call waits under its event id", \
+        "leave the second one out"
+    VERDICT_UNKNOWN = auto(), "no call waits for this verdict", "nothing is to be done: the call is decided"
+    VERDICT_UNSIGNED = auto(), "no live key of a verifier has signed a verdict that came with the call", \
+        "staple what the verifier signed"
+    VERIFIER_FORM = auto(), "the declaration of a verifier is not well formed", "see the detail for the part"
     BODY_UNSEEN = auto(), "a policy looks at a value that travels beside the call, and cannot see it", \
         "send it inside the call, or ask an administrator for a policy that does not look at it"
     PARAM_DENIED = auto(), "a parameter holds what a policy forbids, in some spelling", "give another value"
@@ -182,6 +218,8 @@ class Reason(ReasonCode):
     SEQUENCE_TOTAL = auto(), "the sum over such calls would exceed what a policy allows, or is not a number", \
         "ask for less, or wait until the window has passed"
     SEQUENCE_TAINT = auto(), "an earlier call of the session rules this one out", "open a new session for it"
+    SEQUENCE_PROVENANCE = auto(), "a value came from a source that a policy rules out, and no person said it", \
+        "let the person name the value in an authenticated prompt, or ask for an approval if the policy offers one"
     RATE_LIMITED = auto(), "too many calls came in a minute", "try again after the ms that the detail names"
     ATTESTATION_MISSING = auto(), "a policy requires an attestation that is not there", \
         "let its setter make it, then call again"

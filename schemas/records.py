@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from schemas.events.attributes import Attributes
 from schemas.events.bodies import BodyReference
+from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
 from schemas.events.engines import EngineActivated, EngineData
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyOffer, KeyRotated, RootRotated
 from schemas.events.logins import LoginEnded, LoginProof, LoginRefused, SessionRenewed
@@ -15,7 +16,7 @@ from schemas.events.providers import IdentityProviderDistrusted, IdentityProvide
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolDeclaration, ToolsOffered
-from schemas.events.verdicts import Observed, VerifierVerdict
+from schemas.events.verdicts import Observed, VerdictReported, VerifierDeclaration, VerifierVerdict
 from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -87,6 +88,7 @@ class PrincipalRegistered:
     tools: tuple[ToolDeclaration, ...]
     enrolment: EnrolmentGrant | None = None
     only_within_calls: bool = False
+    verifier: VerifierDeclaration | None = None
 
 
 @record
@@ -153,6 +155,7 @@ class InvocationRequested:
     idempotency_key: str | None = None
     target: bytes | None = None
     bodies: tuple[BodyReference, ...] = ()
+    verdicts: tuple[SignedEvent, ...] = ()
 
 
 @record
@@ -239,6 +242,9 @@ Body = (
     | LoginRefused
     | LoginEnded
     | LimitsSet
+    | VerdictReported
+    | CataloguePublished
+    | CatalogueWithdrawn
 )
 
 

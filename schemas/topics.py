@@ -79,9 +79,9 @@ def insync_replicas_min(replication: int) -> int:
     return replication // 2 + 1
 
 
-TENANT_ROLES = ("agent", "tool", "approver", "admin", "bridge", "signer", "exporter")
+TENANT_ROLES = ("agent", "tool", "approver", "admin", "bridge", "verifier", "signer", "exporter")
 OPERATOR_ROLES = ("operator", "monitor", "views")
-_SIGNERS = ("agent", "tool", "approver", "admin", "bridge", "monitor")
+_SIGNERS = ("agent", "tool", "approver", "admin", "bridge", "verifier", "monitor")
 
 INTAKE = Topic(
     name="intake", holds="signed events, in the one order that counts", append_time=True, uncompressed=True,
@@ -89,21 +89,23 @@ INTAKE = Topic(
     message_bytes_max=limits.INTAKE_MESSAGE_BYTES_MAX, writers=_SIGNERS, readers=("monitor", "exporter"),
 )  # fmt: skip
 DECISIONS = Topic(
-    name="decisions", holds="one decision a call; payload sealed to the tool", partitions=KEYED_PARTITIONS,
-    append_time=True, writers=("monitor",), readers=("tool", "exporter", "views"),
+    name="decisions", holds="one decision a call; payload sealed to the tool, of a waiting call to verifiers",
+    partitions=KEYED_PARTITIONS, append_time=True, writers=("monitor",),
+    readers=("tool", "verifier", "exporter", "views"),
 )  # fmt: skip
 RESULTS = Topic(
     name="results", holds="answers to signers; payload sealed to the caller", partitions=KEYED_PARTITIONS,
-    append_time=True, writers=("monitor",), readers=("agent", "tool", "approver", "admin", "bridge", "exporter"),
+    append_time=True, writers=("monitor",),
+    readers=("agent", "tool", "approver", "admin", "bridge", "verifier", "exporter"),
 )  # fmt: skip
 AUDIT = Topic(
     name="audit", holds="the hash-chained log", retention_ms=FOR_EVER, append_time=True,
-    writers=("monitor",), readers=("monitor", "signer", "exporter", "agent", "tool", "approver", "admin"),
+    writers=("monitor",), readers=("monitor", "signer", "exporter", "agent", "tool", "approver", "admin", "verifier"),
 )  # fmt: skip
 REGISTRY = Topic(
     name="registry", holds="the signed event behind each principal and key", retention_ms=FOR_EVER, append_time=True,
     compacted=True, writers=("monitor",),
-    readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "signer", "exporter"),
+    readers=("monitor", "agent", "tool", "approver", "admin", "bridge", "verifier", "signer", "exporter"),
 )  # fmt: skip
 SESSIONS = Topic(
     name="sessions", holds="the signed event behind each open session, and behind its end", retention_ms=DAYS_2,

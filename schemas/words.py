@@ -38,6 +38,31 @@ class NotedOutcome(Word):
     DENIED = "denied"
 
 
+class VerifierOutcome(Word):
+    """The answer of one verifier."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    DENY = "deny"
+    ASK = "ask"  # people must approve
+    MISSING = "missing"  # no verdict counts: its stamps have their worst values
+
+
+class Surface(Word):
+    """The text that a verifier looks at."""
+
+    ARGUMENTS = "arguments"
+    RESULT = "result"
+
+
+class StampType(Word):
+    """The type of a stamp of a verifier outside."""
+
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    TEXT = "text"
+    TEXTS = "texts"  # a list
+
+
 class Status(Word):
     """The state of a session, attestation, request, grant, delegation or key of the vault at a moment."""
 
@@ -67,6 +92,7 @@ class Role(Word):
     BRIDGE = "bridge"
     APPROVER = "approver"
     ATTESTER = "attester"
+    VERIFIER = "verifier"
     AGENT = "agent"
     SERVICE = "service"
     TOOL = "tool"

@@ -20,6 +20,7 @@ from schemas.events.attributes import NONE, Attributes
 from schemas.events.keys import AdminAddition, AdminRemoval, RootRotation
 from schemas.events.logins import LoginProof
 from schemas.events.tools import ToolDeclaration
+from schemas.events.verdicts import StampDeclaration, VerifierDeclaration
 from schemas.records import (
     AuditEntry,
     DeadLetter,
@@ -30,6 +31,31 @@ from schemas.records import (
     Result,
     SessionOpened,
 )
+
+CATALOGUE = bytes(range(32))  # of every verifier here
+WORST = {"level": 9, "kind": "other", "opaque": True, "tables": ["*"]}
+_TYPES = {int: "integer", str: "text", bool: "boolean", list: "texts"}
+
+
+def stamps_of(worst: dict[str, Any]) -> tuple[StampDeclaration, ...]:
+    """Return declarations of stamps by their worst values."""
+    return tuple(StampDeclaration(name=n, type=_TYPES[type(v)], worst=json.dumps(v)) for n, v in worst.items())
+
+
+def declaration(prefix: str = "judge", **more: Any) -> VerifierDeclaration:
+    """Return the declaration of a verifier of the bank's operations."""
+    fields = {
+        "prefix": prefix.replace("-", "_"),
+        "priority": 100,
+        "surfaces": ("arguments",),
+        "resources": ("tool:bank/**",),
+        "stamps": stamps_of(WORST),
+        "catalogue": CATALOGUE,
+        "max_age_ms": 30_000,
+        "required": True,
+        **more,
+    }
+    return VerifierDeclaration(**fields)
 
 
 def noise(*words: object) -> bytes:

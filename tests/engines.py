@@ -1,4 +1,4 @@
-"""A second engine with a rule that differs, for tests. No configuration of an installation reaches it."""
+"""Engines later than those of this installation, for tests. No configuration of an installation reaches them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 from processors.calls import decision
+from processors.state.engine import ENGINE
 from processors.state.engines import Engine, Engines, installed
 from schemas.events.engines import EngineActivated, EngineData
 from schemas.records import InvocationRequested
 from schemas.words import Outcome
 
-MARK = "decided by engine 2"
-DATA_2 = (EngineData(name="catalogue-1", sha256=b"\x01" * 32), EngineData(name="unicode-99", sha256=b"\x02" * 32))
+NEWEST: dict[str, Any] = {
+    "engine": ENGINE,
+    "data": installed()[ENGINE].data,
+}  # of a founding, as `tenant create` makes it
+MARK = "decided by engine 3"
+DATA_LATER = (EngineData(name="catalogue-1", sha256=b"\x01" * 32), EngineData(name="unicode-99", sha256=b"\x02" * 32))
 
 
 def _request(tables: Any, effects: Any, act: Any) -> tuple[str, str]:
@@ -22,12 +27,12 @@ def _request(tables: Any, effects: Any, act: Any) -> tuple[str, str]:
     return decided
 
 
-SECOND = Engine(2, DATA_2, {InvocationRequested: _request})
-BOTH: Engines = {**installed(), 2: SECOND}
-ONLY_SECOND: Engines = {2: SECOND}
-DATA_3 = DATA_2[:1]
-THIRD = Engine(3, DATA_3)  # decides as engine 1 does
-THIRD_TOO: Engines = {3: THIRD}
+LATER = Engine(3, DATA_LATER, {InvocationRequested: _request})
+WITH_LATER: Engines = {**installed(), 3: LATER}
+ONLY_LATER: Engines = {3: LATER}
+DATA_LATER_TOO = DATA_LATER[:1]
+LATER_TOO = Engine(4, DATA_LATER_TOO)  # decides as engine 1 does
+ONLY_LATER_TOO: Engines = {4: LATER_TOO}
 
 
 def _deny(tables: Any, effects: Any, act: Any) -> tuple[str, str]:
@@ -36,7 +41,7 @@ def _deny(tables: Any, effects: Any, act: Any) -> tuple[str, str]:
     return decision.request(tables, effects, act.signer, act.event, body)
 
 
-STRICTER: Engines = {2: Engine(2, DATA_2, {InvocationRequested: _deny})}
+STRICTER: Engines = {3: Engine(3, DATA_LATER, {InvocationRequested: _deny})}
 
 
 class AnyData(tuple[EngineData, ...]):
@@ -64,6 +69,8 @@ class Every(dict[int, Engine]):
 EVERY: Engines = Every(installed())
 
 
-def activation(engine: int = 2, data: tuple[EngineData, ...] = DATA_2, reason: str = "new rules") -> EngineActivated:
-    """Return the activation of the second engine, or of another one."""
+def activation(
+    engine: int = 3, data: tuple[EngineData, ...] = DATA_LATER, reason: str = "new rules"
+) -> EngineActivated:
+    """Return the activation of engine 3, or of another one."""
     return EngineActivated(engine=engine, data=data, reason=reason)

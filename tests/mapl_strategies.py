@@ -87,6 +87,10 @@ rules = st.sampled_from([
     {"sum": "l[*]", "max": 3, "per": "session"},
     {"tainted_by": "data:*"},
     {"tainted_by": "TOOL:A", "require": "k"},
+    {"not_from": "data:*"},
+    {"not_from": "**", "argument": "m"},
+    {"not_from": "TOOL:A", "argument": ["o.k", "l[*]"], "else": "k"},
+    {"not_from": "tool:*", "argument": "*", "else": "ext"},
 ])  # fmt: skip
 sequences = st.lists(
     st.builds(

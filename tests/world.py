@@ -26,17 +26,8 @@ from processors.state.tables import Tables
 from processors.step import step
 from producers.home.keys import KeyPair
 from schemas import codec, topics
+from schemas.events import keys as acts
 from schemas.events.attributes import NONE, Attributes
-from schemas.events.keys import (
-    AdminAdded,
-    AdminAddition,
-    AdminRemoval,
-    AdminRemoved,
-    KeyOffer,
-    RootRotated,
-    RootRotation,
-    RootSignature,
-)
 from schemas.limits import LOGIN_MS
 from schemas.records import (
     AuditEntry,
@@ -52,7 +43,8 @@ from schemas.records import (
     SessionOpened,
     TenantFounded,
 )
-from tests.builders import Actor, Draft, Folded, act_bytes, grant, invocation, keys_of, logged_in, noise, tool
+from tests import builders as made
+from tests.builders import Actor, Draft, Folded
 
 START_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
@@ -82,10 +74,10 @@ class World:
         self.given: dict[str, Any] = {"bounds": bounds, "engines": engines}
         self.now, self.offset = START_MS, 0
         self.records, self.followed = list[Received](), list[Output]()
-        self.roots = [Actor("root", "root", keys_of(name, "root", i)) for i in range(root_count)]
-        self.admin = Actor("admin", "admin", keys_of(name, "admin"))
-        self.monitor = Actor("monitor", "monitor", keys_of(name, "monitor"))
-        self.organisation = Actor("organisation", "organisation", keys_of(name, "organisation"))
+        self.roots = [Actor("root", "root", made.keys_of(name, "root", i)) for i in range(root_count)]
+        self.admin = Actor("admin", "admin", made.keys_of(name, "admin"))
+        self.monitor = Actor("monitor", "monitor", made.keys_of(name, "monitor"))
+        self.organisation = Actor("organisation", "organisation", made.keys_of(name, "organisation"))
         self._drawn, self._seq = 0, dict[bytes, int]()
         self.founding = TenantFounded(
             **{
@@ -97,7 +89,7 @@ class World:
                 "admin": self.admin.keys.offer("admin", "admin", signing.NO_GENESIS),
                 "monitor": self.monitor.keys.offer("monitor", "monitor", signing.NO_GENESIS),
                 "development": True,
-                "salt": noise(name, "founding")[:16],
+                "salt": made.noise(name, "founding")[:16],
                 **founding,
             }
         )
@@ -160,7 +152,7 @@ class World:
     def draw(self) -> bytes:
         """Return 32 bytes that this world has not used yet."""
         self._drawn += 1
-        return noise(self.name, "draw", self._drawn)
+        return made.noise(self.name, "draw", self._drawn)
 
     def next_seq(self, actor: Actor) -> int:
         """Return a sequence number that is in order for the actor's key, and remember it."""
@@ -227,19 +219,25 @@ class World:
         (headers,) = self.sign([self.founding_draft], self.admin)
         return self.fold(self.founding_draft.value, headers)
 
-    def offer(self, keys: KeyPair, role: str, name: str, **replaced: Any) -> KeyOffer:
+    def offer(self, keys: KeyPair, role: str, name: str, **replaced: Any) -> acts.KeyOffer:
         """Return a key offer with a good proof of possession, fields replaced afterwards."""
         offer = keys.offer(role, name, self.genesis)
         fields = {field: getattr(offer, field) for field in ("principal_id", "ed25519", "x25519", "possession")}
-        return KeyOffer(**{**fields, **replaced})
+        return acts.KeyOffer(**{**fields, **replaced})
 
     def registration(
-        self, role: str, principal_id: str, *, keys: KeyPair | None = None, offer: KeyOffer | None = None, **body: Any
+        self,
+        role: str,
+        principal_id: str,
+        *,
+        keys: KeyPair | None = None,
+        offer: acts.KeyOffer | None = None,
+        **body: Any,
     ) -> PrincipalRegistered:
         """Return a registration that is in order unless `body` says otherwise. A tool offers `tool:<its name>/run`."""
-        given = keys or keys_of(self.name, "registered", self.draw())
-        default_tools = (tool(f"tool:{principal_id}/run"),) if role == "tool" else ()
-        default_grant = grant() if role == "enrolment" else None
+        given = keys or made.keys_of(self.name, "registered", self.draw())
+        default_tools = (made.tool(f"tool:{principal_id}/run"),) if role == "tool" else ()
+        default_grant = made.grant() if role == "enrolment" else None
         return PrincipalRegistered(
             **{
                 "role": role,
@@ -247,13 +245,14 @@ class World:
                 "attributes": Attributes(issuers=(DEVELOPMENT_ISSUER,)) if role == "bridge" else NONE,
                 "tools": default_tools,
                 "enrolment": default_grant,
+                **({"verifier": made.declaration(principal_id)} if role == "verifier" else {}),
                 **body,
             }
         )
 
     def register(self, role: str, principal_id: str, *, by: Actor | None = None, **body: Any) -> Actor:
         """Register a principal's key and return who it makes."""
-        keys = body.pop("keys", None) or keys_of(self.name, "registered", role, principal_id, self.draw())
+        keys = body.pop("keys", None) or made.keys_of(self.name, "registered", role, principal_id, self.draw())
         registration = self.registration(role, principal_id, keys=keys, **body)
         folded = self.send(registration, by or self.admin)
         assert folded.says == ("accepted", ""), folded.results
@@ -287,11 +286,11 @@ class World:
         opening = self.person_session(name, keys=keys, **{"token_sha256": bytes(32), **body})
         signed: dict[str, Any] = {"bridge": bridge.kid, "token_sha256": opening.token_sha256 or b"", "keys": keys}
         signed |= {"genesis": self.genesis, "nonce": bytes(16), "expires_at": self.now + LOGIN_MS, **(login or {})}
-        return logged_in(opening, **signed)
+        return made.logged_in(opening, **signed)
 
     def open_session(self, actor: Actor, *, keys: KeyPair | None = None, ttl_ms: int = HOUR_MS) -> Actor:
         """Open a session of an agent or service and return it."""
-        given = keys or keys_of(self.name, "session", self.draw())
+        given = keys or made.keys_of(self.name, "session", self.draw())
         folded = self.send(self.session_of(actor, keys=given, ttl_ms=ttl_ms), actor)
         assert folded.says == ("accepted", ""), folded.results
         return Actor("session", actor.principal_id, given)
@@ -319,7 +318,7 @@ class World:
 
     def call(self, session: Actor, resource: str, parameters: Any = None, **tampering: Any) -> Folded:
         """Ask for an operation. `parameters` is a value, or a text to be sent as it stands."""
-        return self.send(invocation(resource, parameters), session, **tampering)
+        return self.send(made.invocation(resource, parameters), session, **tampering)
 
     def report(self, decision: bytes, by: Actor, *, outcome: str = "ok", body: str = "{}", **more: Any) -> Folded:
         """Report what became of an allowed call, by the leaf of its decision."""
@@ -339,31 +338,31 @@ class World:
 
     def consents(
         self, act: bytes, roots: Sequence[Actor], *, genesis: bytes | None = None, epoch: int | None = None
-    ) -> tuple[RootSignature, ...]:
+    ) -> tuple[acts.RootSignature, ...]:
         """Return the signatures of these keys under a root act."""
         now = self.tables.tenant.rows[b"-"].root_epoch if epoch is None else epoch
         message = signing.root_act_bytes(genesis or self.genesis, now, act)
-        return tuple(RootSignature(kid=root.kid, signature=root.keys.signing.sign(message)) for root in roots)
+        return tuple(acts.RootSignature(kid=root.kid, signature=root.keys.signing.sign(message)) for root in roots)
 
-    def admin_addition(self, offer: KeyOffer, roots: Sequence[Actor], **place: Any) -> AdminAdded:
+    def admin_addition(self, offer: acts.KeyOffer, roots: Sequence[Actor], **place: Any) -> acts.AdminAdded:
         """Return a root act that adds an admin, signed by these root keys."""
-        act = act_bytes(AdminAddition(admin=offer))
-        return AdminAdded(act=act, root_signatures=self.consents(act, roots, **place))
+        act = made.act_bytes(acts.AdminAddition(admin=offer))
+        return acts.AdminAdded(act=act, root_signatures=self.consents(act, roots, **place))
 
     def admin_removal(
         self, principal_id: str, roots: Sequence[Actor], *, kid: bytes | None = None, **place: Any
-    ) -> AdminRemoved:
+    ) -> acts.AdminRemoved:
         """Return a root act that removes an admin, or one key of it, signed by these root keys."""
-        act = act_bytes(AdminRemoval(principal_id=principal_id, kid=kid, reason="left"))
-        return AdminRemoved(act=act, root_signatures=self.consents(act, roots, **place))
+        act = made.act_bytes(acts.AdminRemoval(principal_id=principal_id, kid=kid, reason="left"))
+        return acts.AdminRemoved(act=act, root_signatures=self.consents(act, roots, **place))
 
     def root_rotation(
         self, new: Sequence[KeyPair], roots: Sequence[Actor], *, threshold: int = 1, next_digests: Sequence[bytes] = (),
         **place: Any,
-    ) -> RootRotated:  # fmt: skip
+    ) -> acts.RootRotated:  # fmt: skip
         """Return a root act that names other root keys, signed by these and by the new ones."""
-        act = act_bytes(
-            RootRotation(
+        act = made.act_bytes(
+            acts.RootRotation(
                 root_keys=tuple(keys.signing.public for keys in new),
                 root_threshold=threshold,
                 next_root_digests=tuple(next_digests),
@@ -371,7 +370,7 @@ class World:
             )
         )
         both = [*roots, *(Actor("root", "root", keys) for keys in new)]
-        return RootRotated(act=act, root_signatures=self.consents(act, both, **place))
+        return acts.RootRotated(act=act, root_signatures=self.consents(act, both, **place))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from examples.demo import show
+from examples.demo import show, verified
 from examples.demo.checks import Checks, check_evidence
 from examples.demo.installation import EXAMPLES, TENANTS, Running, open_tenant, views_address
 from examples.demo.play import Played, play_task
@@ -34,16 +34,26 @@ def play(console: Console, home: Home, base: Path, checks: Checks) -> None:
             with console.status(f"founding tenant {TENANTS[suite]}, its tools and its agents …"):
                 tenants[suite] = open_tenant(home, suite, (roles[t.key] for t in tasks if t.suite == suite))
         played = _play(console, tasks, roles, tenants)
-        board = score([outcome for item in played for outcome in item.outcomes])
+        for running in tenants.values():
+            verified.turn_on(home, running.folder)
+        allowed = tuple(verified.remaining(item.task, item.outcomes) for item in played)
+        again = _play(console, allowed, roles, tenants)
+        board, second = score(_outcomes(played)), _outcomes(again)
         show.print_all(console, played, board)
+        verified.print_beside(console, board, second)
         console.print("\nWhat held:")
         _check_score(checks, board)
-        _check_effects(checks, played, tenants)
+        verified.check_verified(checks, second)
+        _check_effects(checks, [*played, *again], tenants)
         _check_sessions(checks, base, tenants)
     finally:
         for running in tenants.values():
             running.close()
     check_evidence(checks, home, base, tenants["banking"].folder)
+
+
+def _outcomes(played: list[Played]) -> list[Outcome]:
+    return [outcome for item in played for outcome in item.outcomes]
 
 
 def _play(

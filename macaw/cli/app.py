@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "whoami": "identity.login.whoami",
     "logout": "identity.login.logout",
     "demo": "demo.command",
+    "verify": "verifiers.trying.command",
 }
 """Where each command without a noun is: a module of `macaw.cli`, and a name in it."""
 
@@ -30,7 +31,8 @@ NOUNS: Final = {
     "engine": "engine.app",
     "enrolment": "keys.enrolment.app",
     "policy": "policy.app",
-    "tool": "tool.app",
+    "tool": "tool.serving.app",
+    "verifier": "verifiers.app",
     "audit": "audit.app",
     "archive": "archive.app",
     "topic": "topic.app",

@@ -8,8 +8,11 @@ from macaw.cli.terminal.status import USAGE
 
 
 def command(_: typer.Context) -> None:
-    """Point to the demos: `make demo` and `make demo-workflow` in a checkout of the project."""
+    """Point to the demos: `make demo`, `demo-workflow` and `demo-verifiers` in a checkout of the project."""
     from macaw.cli.terminal.output import complain
 
-    complain("the demos are not installed: run `make demo` or `make demo-workflow` in a checkout of the project")
+    complain(
+        "the demos are not installed: run `make demo`, `make demo-workflow` or `make demo-verifiers` in a checkout of"
+        " the project"
+    )
     raise typer.Exit(USAGE)

@@ -48,6 +48,7 @@ def show(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
         show_json({**told, "is_installed": found.missing is None}, indent=2)
     else:
         show_table(("INSTALLED", "DATA", "SHA-256"), (row for one in held for row in _data_rows(one.number, one.data)))
+        _tell_lacking(held)
         _tell_log(folder.tenant, found)
     raise typer.Exit(DONE if found.missing is None else NO_ENGINE)
 
@@ -151,6 +152,19 @@ def _log_json(found: LogEngines) -> list[Any]:
         {"engine": one.engine, "data": _data_json(one.data), "issued_at": one.issued_at, "reason": one.reason}
         for one in found.began
     ]
+
+
+def _tell_lacking(held: list[Engine]) -> None:
+    """Tell which engines this installation holds for following a log only."""
+    from macaw.cli.terminal.output import say
+    from processors.state.engines import lacking_of
+
+    for one in held:
+        if lacking := lacking_of(one):
+            say(
+                f"engine {one.number} is followed here and decides nothing: it lacks {lacking}; a worker needs "
+                "`pip install 'macaw-streams[server]'`"
+            )
 
 
 def _tell_log(tenant: str, found: LogEngines) -> None:

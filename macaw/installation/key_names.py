@@ -16,7 +16,7 @@ ORGANISATION: Final = "organisation"
 NEXT: Final = "next-root"
 FOUNDED: Final = (ROOT, NEXT, ORGANISATION, "admin", "monitor", "enrol")
 _ROOTS: Final = re.compile(r"(next-)?root(\.[0-9a-f]{1,16})?")
-KINDS: Final = ("admin", "agent", "tool", "approver", "attester", "enrolment", "bridge", "session")
+KINDS: Final = ("admin", "agent", "tool", "approver", "attester", "verifier", "enrolment", "bridge", "session")
 
 
 class KeyNameError(InputError):

@@ -1,4 +1,4 @@
-"""The limits of a tenant by their names, and the tiers that name a set of them."""
+"""The limits and settings of a tenant by their names, and the tiers that name a set of limits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from processors.state.bounds import SETTABLE, TIERS, TenantLimits, tier_values
+from processors.state.settings import SETTINGS, default_of
 from producers.kafka.answers import Answer
 from producers.kafka.connection import Connection
-from schemas.events.tenancy import LimitsSet, TenantLimit
+from schemas.events.tenancy import LimitsSet, TenantLimit, TenantSetting
 
 LIMIT_NAMES = SETTABLE
 TIER_NAMES = tuple(TIERS)
+SETTING_VALUES = SETTINGS  # by name; the first value is the default
 
 
 def limits_of_tier(tier: str) -> dict[str, int | None]:
@@ -24,6 +26,16 @@ def set_limits(connection: Connection, values: Mapping[str, int | None]) -> Answ
     return connection.ask(
         LimitsSet(limits=tuple(TenantLimit(name=name, value=values[name]) for name in sorted(values)))
     )
+
+
+def set_settings(connection: Connection, values: Mapping[str, str | None]) -> Answer:
+    """Set settings with an administrator's connection; None gives one its default. Raises as `Connection.ask`.
+
+    A tenant of engine 1 refuses them NOT_SUPPORTED. Requires that a name with None is in SETTING_VALUES.
+    """
+    given = ((name, values[name]) for name in sorted(values))
+    settings = (TenantSetting(name=name, value=default_of(name) if value is None else value) for name, value in given)
+    return connection.ask(LimitsSet(limits=(), settings=tuple(settings)))
 
 
 def tier_of(found: Iterable[Mapping[str, Any]]) -> str | None:

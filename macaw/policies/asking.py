@@ -8,7 +8,7 @@ from typing import Any
 from macaw.policies.changes import Edit, smallest_change
 from macaw.policies.history import Found, History, HistoryError, RecordedCall, at_call, fold_all
 from macaw.policies.json_places import sentence_of
-from processors.calls import bodies, within
+from processors.calls import bodies, verifying, within
 from processors.calls.executor import executor_of
 from processors.calls.judge import call_of, current_policies
 from processors.calls.parameters import MalformedParametersError, parse_parameters
@@ -65,9 +65,11 @@ def _explained(tables: Tables, asked: RecordedCall) -> Explained:
         outer = within.chains_of(tables, within.callers_of(tables, asked))
         chain = within.joined(chain, outer)
         executor = executor_of(tables, body.resource, body.target)
-        parameters = bodies.judged(body.bodies, parse_parameters(body.parameters), executor, work)
+        parsed = parse_parameters(body.parameters)
+        parameters = bodies.judged(body.bodies, parsed, executor, work)
         if outer:
             within.check_scopes(tables, outer, asked, parameters, work)
+        _, _, parameters = verifying.arguments(tables, asked, parsed, parameters, executor, work)
     except MalformedParametersError as exc:
         raise HistoryError(
             f"no policy was asked: the parameters of the call are not a strict JSON object ({exc.cause})"

@@ -208,6 +208,7 @@ _WORDS: Mapping[str, Callable[[_Branch], str]] = {
     "SEQUENCE_LIMIT": lambda _: "raise the number of calls",
     "SEQUENCE_TOTAL": lambda _: "raise the total",
     "SEQUENCE_TAINT": lambda _: "drop the rule, or name an attestation that lifts it (`require`)",
+    "SEQUENCE_PROVENANCE": lambda _: "drop the rule, list the value in `allowed_values`, or name an approval (`else`)",
     "ATTESTATION_MISSING": lambda _: "drop the requirement, or have it attested first",
     "ATTESTATION_EXPIRED": lambda _: "raise `time_to_live`, or have it attested again",
     "ATTESTATION_CONSUMED": lambda _: "raise `max_uses`, or have it attested again",

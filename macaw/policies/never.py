@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from processors.policy.documents import PolicyDocument, pointer_to
 from processors.policy.expressions import Expression, Joined, Match, Not, Path
+from processors.policy.origins import NotFrom
 from processors.policy.patterns import is_resource_name
 from processors.policy.sequences import After, Taint
 from processors.policy.specs import DeniedParameter, ParameterConstraint
@@ -58,6 +59,8 @@ def _restrictions(document: PolicyDocument) -> Iterator[tuple[str, str]]:
         yield pointer_to(rule.pointer, "when"), rule.when
         if isinstance(rule.test, Taint):
             yield pointer_to(rule.pointer, "tainted_by"), rule.test.source
+        elif isinstance(rule.test, NotFrom):
+            yield pointer_to(rule.pointer, "not_from"), rule.test.source
         elif isinstance(rule.test, After):
             yield pointer_to(rule.pointer, "after"), rule.test.resource
 

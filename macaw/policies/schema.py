@@ -188,9 +188,14 @@ def _rule() -> Schema:
             "window": {"anyOf": [{"const": "day"}, seconds]},
             "tainted_by": pattern,
             "require": {"type": "string", "pattern": _KEY + "$"},
+            "not_from": pattern,
+            "argument": {
+                "anyOf": [{"type": "string"}, _list({"type": "string"}, limits.SEQUENCE_ARGUMENTS_MAX, minItems=1)]
+            },
+            "else": {"type": "string", "pattern": _KEY + "$"},
         },
         required=["id", "when"],
-        oneOf=[{"required": [kind]} for kind in ("after", "at_most", "sum", "tainted_by")],
+        oneOf=[{"required": [kind]} for kind in ("after", "at_most", "sum", "tainted_by", "not_from")],
     )
 
 

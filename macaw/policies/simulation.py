@@ -1,8 +1,8 @@
-"""The recorded log folded again with other policies, or by another engine: the calls that would flip.
+"""The recorded log folded again with other policies or catalogues, or by another engine: the calls that would flip.
 
 Two folds go side by side over the same records. In one the log is as it is; in the other the new documents replace the
-policies that the log publishes under their ids, and rates and counts follow. Advice: nothing is written, and a call
-that was denied has no recorded result, so its further effects are not known.
+policies that the log publishes under their ids, new catalogues those under their names, and rates and counts follow.
+Advice: nothing is written, and a call that was denied has no recorded result, so its further effects are not known.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from macaw.policies.history import History, Recorded, decisions_of, fold, fold_recorded
 from processors.intake.identify import Received
@@ -19,11 +19,17 @@ from processors.proof.signing import VerifiedHeads
 from processors.state.engines import Engine
 from processors.state.tables import SINGLETON, Tables
 from schemas import codec
+from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
+from schemas.events.tenancy import TenantSetting
 from schemas.records import Decision, Event, PolicyPublished, PolicyWithdrawn
-from schemas.rows import PolicyRow
+from schemas.rows import CatalogueRow, PolicyRow
 from streams.history.state_rows import framed_rows, restore_rows
 
 KEPT_BYTES_MAX = 256 * 1024 * 1024  # of the records that another engine decides beside
+
+
+_Rows = dict[bytes, Any]  # None stands for no row
+_RULES = (PolicyPublished, PolicyWithdrawn, CataloguePublished, CatalogueWithdrawn)
 
 
 class Turned(NamedTuple):
@@ -65,13 +71,27 @@ def _answer(found: tuple[str, str, str]) -> str:
     return f"{found[0]} {found[1]}".strip()
 
 
-def simulate(history: History, documents: Sequence[PolicyDocument], withdrawn: Sequence[str] = ()) -> Simulated:
+class TriedRules(NamedTuple):
+    """Rules of verifiers that are tried: catalogues by name, and values of settings."""
+
+    catalogues: Mapping[str, CatalogueRow] = {}
+    settings: Mapping[str, str] = {}
+
+
+def simulate(
+    history: History,
+    documents: Sequence[PolicyDocument],
+    withdrawn: Sequence[str] = (),
+    tried: TriedRules = TriedRules(),  # noqa: B008 - it has no part that changes
+) -> Simulated:
     """Fold a log twice and compare. Policies with the ids `withdrawn` are never in force in the second fold.
+
+    Catalogues and settings that are `tried` count where the log's engine has verifiers of texts.
 
     Raises:
         HistoryError: the log cannot be folded from its beginning.
     """
-    world = _World(history.tables(), documents, withdrawn)
+    world = _World(history.tables(), documents, withdrawn, tried)
     tables, heads, found = history.tables(), VerifiedHeads(), Simulated()
     for one in history.records:
         recorded = decisions_of(fold_recorded(tables, one, heads))
@@ -169,16 +189,25 @@ class _Beside:
 
 
 class _World(_Beside):
-    """The fold in which the new documents are in force."""
+    """The fold in which the new documents and catalogues are in force, and settings have other values."""
 
-    def __init__(self, tables: Tables, documents: Sequence[PolicyDocument], withdrawn: Sequence[str]) -> None:
+    def __init__(
+        self, tables: Tables, documents: Sequence[PolicyDocument], withdrawn: Sequence[str], tried: TriedRules
+    ) -> None:
         super().__init__(tables)
-        self._ours: dict[bytes, PolicyRow | None] = {
+        policies: _Rows = {
             one.policy_id.encode(): PolicyRow(document=one.canonical.decode(), digest=one.digest, extends=one.extends)
             for one in documents
         }
-        self._ours |= {policy_id.encode(): None for policy_id in withdrawn}
-        self._theirs: dict[bytes, PolicyRow | None] = dict.fromkeys(self._ours)  # the log's policies under these ids
+        policies |= {policy_id.encode(): None for policy_id in withdrawn}
+        self._ours: dict[str, _Rows] = {
+            "policies": policies,
+            "catalogues": {name.encode(): row for name, row in tried.catalogues.items()},
+        }
+        # The log's rows under these keys.
+        self._theirs: dict[str, _Rows] = {table: dict.fromkeys(rows) for table, rows in self._ours.items()}
+        self._settings = tried.settings
+        self._settled = -1  # the version of the tenant's row in which the settings have our values
         self._put(self._ours)
         tables.commit()
 
@@ -186,29 +215,45 @@ class _World(_Beside):
         self, received: Received, heads: VerifiedHeads, recorded: Mapping[bytes, tuple[Decision, bytes]]
     ) -> dict[bytes, Decision]:
         """Fold one record and return its decisions, by the call that each is on."""
-        changes_policies = _is_of_policies(received)
-        if changes_policies:  # judged with the log's policies, or a recorded publication would be a conflict
+        changes_rules = _is_of_rules(received)
+        if changes_rules:  # judged with the log's rows, or a recorded publication would be a conflict
             self._put(self._theirs)
         found = super().fold(received, heads, recorded)
-        if changes_policies:
-            self._theirs = {key: self._tables.policies.get(key) for key in self._ours}
+        if changes_rules:
+            self._theirs = {
+                table: {key: self._tables.by_name[table].get(key) for key in rows} for table, rows in self._ours.items()
+            }
             self._put(self._ours)
             self._tables.commit()
+        self._settle()
         return found
 
-    def _put(self, rows: Mapping[bytes, PolicyRow | None]) -> None:
-        policies = self._tables.policies
-        for key, row in rows.items():
-            if row is not None:
-                policies.put(key, row)
-            elif policies.get(key) is not None:
-                policies.delete(key)
+    def _put(self, rows: Mapping[str, _Rows]) -> None:
+        for name, some in rows.items():
+            table = self._tables.by_name[name]
+            for key, row in some.items():
+                if row is not None:
+                    table.put(key, row)
+                elif table.get(key) is not None:
+                    table.delete(key)
+
+    def _settle(self) -> None:
+        """Give the settings our values, after the log has changed the tenant's row."""
+        tenant = self._tables.tenant
+        row = tenant.get(SINGLETON)
+        if not self._settings or row is None or tenant.version == self._settled:
+            return
+        values = {one.name: one.value for one in row.settings} | dict(self._settings)
+        settings = tuple(TenantSetting(name=name, value=value) for name, value in sorted(values.items()))
+        tenant.put(SINGLETON, replace(row, settings=settings))
+        self._tables.commit()
+        self._settled = tenant.version
 
 
-def _is_of_policies(received: Received) -> bool:
+def _is_of_rules(received: Received) -> bool:
     try:
         schema, body = codec.unframe(received.value or b"")
         event = codec.decode(schema, body)
     except codec.SchemaError:
         return False
-    return isinstance(event, Event) and isinstance(event.body, PolicyPublished | PolicyWithdrawn)
+    return isinstance(event, Event) and isinstance(event.body, _RULES)

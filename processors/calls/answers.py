@@ -90,6 +90,7 @@ def ask(
         tables.requests.put(request_id(asked.leaf, one.key), row)
         check_room(tables.requests, row)
     if waits:
+        waited = tables.pending.get(asked.leaf)  # for verdicts, until now
         pending = PendingRow(
             call=asked.signed,
             event_id=asked.event.header.event_id,
@@ -100,6 +101,7 @@ def ask(
             keys=tuple(one.key for one in requests),
             deadline=min(one.open_until for one in requests),
             payer=paid_by,
+            verdicts=() if waited is None else waited.verdicts,
         )
         tables.pending.put(asked.leaf, pending)
         check_room(tables.pending, pending)

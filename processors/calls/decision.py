@@ -4,26 +4,44 @@ The steps for an invocation, in order:
 
 1. The chain of delegations is read from the log.
 2. The caller's deadline is checked (`deadlines`), parameters are parsed once and strictly (`parameters`), the
-   idempotency key is checked (`idempotency`), then bodies (`bodies`) and prompts (`prompts`). Content verifiers (none
-   yet) belong here.
-3. Policies judge (`judge`); the decision names every document that they consulted.
+   idempotency key is checked (`idempotency`), then bodies (`bodies`) and prompts (`prompts`).
+3. Verifiers look at the texts (`verifying`), and policies judge with their stamps (`judge`). The decision has the
+   answer of each verifier, and names every document that the policies consulted.
 
-A call that people must approve waits, and is then decided a second time by the tables of that moment. An allowed call
-stays open until its tool reports or its time is over (`outcome`). Every call gets an answer.
+A call that people must approve, or that a verifier outside must judge (`awaiting`), waits, and is then decided again by
+the tables of that moment. An allowed call stays open until its tool reports or its time is over (`outcome`). Every call
+gets an answer.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors.calls import answers, bodies, grants, idempotency, prompts, requests, within, work
+from processors.calls import (
+    answers,
+    awaiting,
+    bodies,
+    grants,
+    idempotency,
+    prompts,
+    provenance,
+    requests,
+    verifying,
+    within,
+    work,
+)
 from processors.calls.call import Call, asked_before, asked_now, body_of
 from processors.calls.deadlines import ends_at
+from processors.calls.deciding import decision_of, deny, end, result_of
+from processors.calls.denial import DeniedCall
 from processors.calls.executor import AWAY, Executor, executor_of
 from processors.calls.judge import charge, decide_call, detail_of, settle, told_of
 from processors.calls.parameters import MalformedParametersError, Parameters, parse_parameters
 from processors.calls.standing import Attested
-from processors.effects import Effects, PayloadTooLargeError, payload_digest
+from processors.calls.verifiers.outside import Outside
+from processors.calls.verifiers.pipeline import Verified
+from processors.calls.verifying import VerifierAnswers
+from processors.effects import Effects, PayloadTooLargeError
 from processors.identity import delegations
 from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
@@ -38,7 +56,7 @@ from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits
 from schemas.reasons import Reason
-from schemas.records import Decision, Event, InvocationRequested, Result
+from schemas.records import Event, InvocationRequested
 from schemas.rows import CallRow, PendingRow
 from schemas.words import Outcome, Status
 
@@ -52,17 +70,9 @@ class _Judged(NamedTuple):
     executor: Executor | None
     prompts: prompts.Checked
     verdict: Verdict
-
-
-class _Denial(Refusal):
-    """A refusal by a rule of the decision: the consulted documents, the log's `detail`, and the caller's (`told`)."""
-
-    def __init__(
-        self, reason: Reason | str, detail: str = "", policies: tuple[bytes, ...] = (), told: str | None = None
-    ) -> None:
-        super().__init__(reason, detail)
-        self.policies = policies
-        self.told = detail if told is None else told
+    verified: Verified
+    outside: Outside
+    spoken: tuple[str, ...] = ()  # the texts that a person signs with the call
 
 
 def request(
@@ -74,14 +84,16 @@ def request(
     if not wait:
         return _decide(tables, effects, asked, None)
     reason, detail = Reason.LIMIT_EXCEEDED, f"the principal's work bucket is empty: {work.told(wait)}"
-    denied = Outcome.DENIED
-    decision = _decision(tables, effects, asked, outcome=denied, reason=reason, detail=detail, policies=(), chain=None)
-    _deny(tables, effects, decision, asked.session_id, work.told(wait))
+    decision = decision_of(
+        tables, effects, asked, outcome=Outcome.DENIED, reason=reason, detail=detail, policies=(), chain=None,
+        said=verifying.before_rules(tables, str(reason)),
+    )  # fmt: skip
+    deny(tables, effects, decision, asked.session_id, work.told(wait))
     return Outcome.DENIED, str(reason)
 
 
 def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
-    """Decide a waiting call again once all its requests are approved. The result may be to wait longer."""
+    """Decide a waiting call again once all its requests are approved, or all its verdicts are there; or let it wait."""
     row = tables.pending.rows[leaf]
     asked = asked_before(tables, leaf, row)
     if asked is None:
@@ -92,35 +104,15 @@ def resume(tables: Tables, effects: Effects, leaf: bytes) -> None:
         requests.close_all(tables, leaf, Status.APPROVED if outcome == Outcome.ALLOWED else Status.CANCELLED)
 
 
-def end(tables: Tables, effects: Effects, leaf: bytes, reason: Reason, how: str) -> None:
-    """Deny a waiting call for good, and close its requests for approval."""
-    row = tables.pending.rows[leaf]
-    decision = Decision(
-        origin=tables.origin,
-        audit_index=effects.index,
-        event=leaf,
-        event_id=row.event_id,
-        session_id=row.session_id,
-        principal_id=row.principal_id,
-        resource=row.resource,
-        outcome=Outcome.DENIED,
-        reason=str(reason),
-        detail="",
-        decided_at=tables.now,
-        policies=(),
-        changed=(),
-        subjects=row.subjects,
-    )
-    _deny(tables, effects, decision, row.session_id)
-    requests.close_all(tables, leaf, how)
-
-
 def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
-    """Deny a waiting call at its deadline: approvals are missing, or its session has ended."""
-    if requests.is_cancelled(tables, leaf):
+    """Deny a waiting call at its deadline: approvals or verdicts are missing, or its session has ended."""
+    row = tables.pending.rows[leaf]
+    if requests.is_cancelled(tables, leaf) or awaiting.is_over(tables, leaf, row):
         end(tables, effects, leaf, Reason.EXPIRED_SESSION, Status.CANCELLED)
-    elif tables.now >= ends_at(body_of(tables.pending.rows[leaf].call), waited=True):
+    elif tables.now >= ends_at(body_of(row.call), waited=bool(row.keys)):
         end(tables, effects, leaf, Reason.DEADLINE_PASSED, Status.TIMEOUT)
+    elif awaiting.required_of(tables, row.awaits):
+        end(tables, effects, leaf, Reason.VERDICT_MISSING, Status.TIMEOUT)
     else:
         end(tables, effects, leaf, requests.timeout_reason(tables, leaf), Status.TIMEOUT)
 
@@ -129,7 +121,8 @@ def _decide(tables: Tables, effects: Effects, asked: Call, waited: PendingRow | 
     """Decide a call, now or again, write its consequences, and note its cost in work units."""
     budget = new_work()
     outcome, reason = _decided(tables, effects, asked, waited, budget)
-    if outcome == Outcome.DENIED or asked.body.intents or asked.body.prompts:
+    came = asked.body.intents or asked.body.prompts or asked.body.verdicts
+    if outcome != Outcome.ALLOWED or came or verifying.asks(tables, asked.body.resource):
         work.note(effects, asked.principal_id, to_pay(budget))
     return outcome, reason
 
@@ -144,11 +137,15 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
         outer = within.chains_of(tables, callers) if callers else ()
         chain = within.joined(chain, outer) if outer else chain
         judged = _judge(tables, asked, chain, (callers, outer), waited, budget)
+        if awaiting.is_wanted(tables, judged.verdict, judged.verified, judged.outside):
+            judged = _with_rates(tables, asked, judged, waited, budget)
+            return _wait_for_verdicts(tables, effects, asked, judged, waited)
+        verifying.check(judged.verdict, judged.verified, judged.outside)
         if judged.verdict.outcome == Outcome.PENDING:
             return _wait(tables, effects, asked, judged, waited)
         _check_verdict(judged.verdict)
-        _allow(tables, effects, asked, judged, waited)
-    except _Denial as denial:
+        _allow(tables, effects, asked, judged, waited, budget)
+    except DeniedCall as denial:
         reason, detail, consulted, told = denial.reason, denial.detail, denial.policies, denial.told
     except Refusal as refusal:
         reason, detail, consulted, told = refusal.reason, refusal.detail, (), refusal.detail
@@ -164,11 +161,17 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
         effects.broke(detail)
     if judged is not None and judged.verdict.effects.requests and waited is None and reason == Reason.APPROVAL_REQUIRED:
         _ask_for_later(tables, effects, asked, judged)
-    decision = _decision(
-        tables, effects, asked, outcome=Outcome.DENIED, reason=reason, detail=detail, policies=consulted, chain=chain
-    )
-    _deny(tables, effects, decision, asked.session_id, told)
+    said = _answers(tables, judged) if judged is not None else verifying.before_rules(tables, str(reason))
+    decision = decision_of(
+        tables, effects, asked, outcome=Outcome.DENIED, reason=reason, detail=detail, policies=consulted, chain=chain,
+        said=said,
+    )  # fmt: skip
+    deny(tables, effects, decision, asked.session_id, told)
     return Outcome.DENIED, str(reason)
+
+
+def _answers(tables: Tables, judged: _Judged) -> VerifierAnswers:
+    return verifying.answers(tables, judged.verdict, judged.verified)
 
 
 def _judge(
@@ -179,7 +182,7 @@ def _judge(
     waited: PendingRow | None,
     budget: Work,
 ) -> _Judged:
-    """Return the verdict with the values that it rests on. Raises _Denial, Refusal, WorkExceededError.
+    """Return the verdict with the values that it rests on. Raises DeniedCall, Refusal, WorkExceededError.
 
     `around` are the callers around the call, and the chain of each.
     """
@@ -187,15 +190,15 @@ def _judge(
     try:
         resource_name(body.resource)
     except ResourceInvalidError as exc:
-        raise _Denial(Reason.RESOURCE_INVALID) from exc
-    if tables.now >= ends_at(body, waited=waited is not None):
-        raise _Denial(Reason.DEADLINE_PASSED)
+        raise DeniedCall(Reason.RESOURCE_INVALID) from exc
+    if tables.now >= ends_at(body, waited=_for_people(waited)):
+        raise DeniedCall(Reason.DEADLINE_PASSED)
     if len(body.intents) > limits.INTENTS_PER_CALL_MAX:
-        raise _Denial(Reason.POLICY_BROKEN, f"a call carries at most {limits.INTENTS_PER_CALL_MAX} intents")
+        raise DeniedCall(Reason.POLICY_BROKEN, f"a call carries at most {limits.INTENTS_PER_CALL_MAX} intents")
     try:
         parameters = parse_parameters(body.parameters)
     except MalformedParametersError as exc:
-        raise _Denial(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
+        raise DeniedCall(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
     idempotency.check(tables, asked, parameters.sha256)
     executor = executor_of(tables, body.resource, body.target)
     judged = bodies.judged(body.bodies, parameters, executor, budget)
@@ -203,6 +206,9 @@ def _judge(
         within.check_scopes(tables, outer, asked, judged, budget)
     declared = () if executor is None else executor.prompts
     checked = prompts.check(tables, asked, declared, parameters.value, budget)
+    kept = () if waited is None else waited.verdicts
+    verified, outside, judged = verifying.arguments(tables, asked, parameters, judged, executor, budget, kept)
+    spoken = provenance.spoken(tables, asked, parameters.value, budget)
     came = (*body.intents, *checked.policies) if checked.policies else body.intents
     verdict = decide_call(
         tables,
@@ -213,12 +219,14 @@ def _judge(
         intents=came,
         chain=chain,
         attested=Attested(tables, asked.session_id, chain, asked.leaf, outer),
-        resumed=None if waited is None else waited.keys,
+        resumed=waited.keys if waited is not None and waited.keys else None,
         owner="" if executor is None else executor.owner_beside(body.resource),
         work=budget,
+        prompts=spoken,
+        paid=waited is not None,
     )
     verdict = _salted(asked, came, verdict) if came else verdict
-    return _Judged(parameters, chain, callers, executor, checked, verdict)
+    return _Judged(parameters, chain, callers, executor, checked, verdict, verified, outside, spoken)
 
 
 def _salted(asked: Call, came: tuple[str, ...], verdict: Verdict) -> Verdict:
@@ -231,20 +239,57 @@ def _salted(asked: Call, came: tuple[str, ...], verdict: Verdict) -> Verdict:
     return verdict._replace(policies=tuple(sorted(map(named, verdict.policies))), deciding=named(verdict.deciding))
 
 
+def _with_rates(tables: Tables, asked: Call, judged: _Judged, waited: PendingRow | None, budget: Work) -> _Judged:
+    """Return a call that is to wait for verdicts, judged by its rates alone if it begins to.
+
+    Raises:
+        WorkExceededError.
+    """
+    if waited is not None:
+        return judged
+    came = (*asked.body.intents, *judged.prompts.policies)
+    verdict = awaiting.rates(tables, asked, judged.chain, judged.executor, came, budget)
+    return judged._replace(verdict=_salted(asked, came, verdict) if came else verdict)
+
+
+def _wait_for_verdicts(
+    tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None
+) -> tuple[str, str]:
+    """Let a call wait for verdicts. Raises DeniedCall if its rates, or its tool that is away, deny it first."""
+    if waited is None:
+        _check_verdict(judged.verdict)
+        _there(asked, judged)
+    verdict, verified, given = judged.verdict, judged.verified, judged.outside
+    return awaiting.wait(tables, effects, asked, judged.parameters, judged.chain, verdict, verified, given, waited)
+
+
+def _there(asked: Call, judged: _Judged) -> Executor:
+    """Return the executor of a call. Raises DeniedCall TOOL_UNAVAILABLE if none is there now."""
+    executor = judged.executor
+    if executor is None or not executor.recipients:
+        told = AWAY if asked.body.target is not None else ""
+        raise DeniedCall(Reason.TOOL_UNAVAILABLE, told, judged.verdict.policies)
+    return executor
+
+
 def _check_verdict(verdict: Verdict) -> None:
     if verdict.outcome != Outcome.ALLOWED:
-        raise _Denial(verdict.reason, detail_of(verdict), verdict.policies, told_of(verdict))
+        raise DeniedCall(verdict.reason, detail_of(verdict), verdict.policies, told_of(verdict))
+
+
+def _for_people(waited: PendingRow | None) -> bool:
+    """Return whether a call has waited for people; one that waited for verdicts alone keeps its time to begin."""
+    return waited is not None and bool(waited.keys)
 
 
 # ---- allowed
 
 
-def _allow(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None) -> None:
-    """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises _Denial."""
-    verdict, executor, parameters = judged.verdict, judged.executor, judged.parameters
-    policies = verdict.policies
-    if executor is None or not executor.recipients:
-        raise _Denial(Reason.TOOL_UNAVAILABLE, AWAY if asked.body.target is not None else "", policies)
+def _allow(
+    tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None, budget: Work
+) -> None:
+    """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises DeniedCall."""
+    executor, parameters, policies = _there(asked, judged), judged.parameters, judged.verdict.policies
     given = requests.given_for(tables, asked.leaf) if tables.pending.rows else ()
     try:
         payload = effects.call_payload(
@@ -252,22 +297,24 @@ def _allow(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waite
         )
     except PayloadTooLargeError as exc:
         digest = parameters_digest(asked.salt, parameters.canonical)
-        raise _Denial(Reason.OUTPUT_TOO_LARGE, f"sha256 {digest.hex()}", policies) from exc
-    decision = _decision(
+        raise DeniedCall(Reason.OUTPUT_TOO_LARGE, f"sha256 {digest.hex()}", policies) from exc
+    decision = decision_of(
         tables, effects, asked, outcome=Outcome.ALLOWED, policies=policies, executor=executor,
-        parameters=parameters, payload=payload, chain=judged.chain, waited=waited is not None,
+        parameters=parameters, payload=payload, chain=judged.chain, waited=_for_people(waited),
+        said=_answers(tables, judged),
     )  # fmt: skip
     assert decision.execute_before is not None
     leaf = effects.decide(decision, payload, executor.recipients)
     try:
-        _open(tables, asked, judged, executor, decision.execute_before, leaf)
+        call = _open(tables, asked, judged, executor, decision.execute_before, leaf)
+        provenance.handed_on(tables, asked, judged.chain, call, judged.parameters.value, budget)
     except Refusal as refusal:
-        raise _Denial(refusal.reason, refusal.detail, policies) from refusal
+        raise DeniedCall(refusal.reason, refusal.detail, policies) from refusal
 
 
 def _open(
     tables: Tables, asked: Call, judged: _Judged, executor: Executor, execute_before: int, decision: bytes
-) -> None:
+) -> CallRow:
     """Charge an allowed call, consume its attestations and grants, and await its outcome. Raises Refusal."""
     paid_by = delegations.payer_of(asked.session, judged.chain)
     idempotency.use_up(tables, asked, judged.parameters.sha256, Outcome.ALLOWED, paid_by)
@@ -292,15 +339,18 @@ def _open(
     )
     tables.calls.put(decision, row)
     check_room(tables.calls, row)
+    provenance.said(tables, asked, judged.spoken, paid_by)
+    provenance.opened(tables, row)
+    return row
 
 
 # ---- waiting
 
 
 def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None) -> tuple[str, str]:
-    """Let a call wait for approvals. Raises _Denial if the tables have no room for it."""
+    """Let a call wait for approvals. Raises DeniedCall if the tables have no room for it."""
     verdict = judged.verdict
-    if waited is not None:
+    if waited is not None and waited.keys:
         return Outcome.PENDING, Reason.APPROVAL_PENDING  # its requests stay open, and their deadline never moves
     sha256 = judged.parameters.sha256
     try:
@@ -311,14 +361,14 @@ def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited
         answers.ask(tables, asked, judged.chain, wanted, sha256, waits=True)
         idempotency.use_up(tables, asked, sha256, Outcome.PENDING, paid_by)
     except Refusal as refusal:
-        raise _Denial(refusal.reason, refusal.detail, verdict.policies) from refusal
-    decision = _decision(
+        raise DeniedCall(refusal.reason, refusal.detail, verdict.policies) from refusal
+    decision = decision_of(
         tables, effects, asked, outcome=Outcome.PENDING, reason=Reason.APPROVAL_PENDING, policies=verdict.policies,
-        parameters=judged.parameters, chain=judged.chain,
+        parameters=judged.parameters, chain=judged.chain, said=_answers(tables, judged),
     )  # fmt: skip
     leaf = effects.decide(decision, None, ())
     until = tables.pending.rows[asked.leaf].deadline
-    effects.answer(_result(tables, effects, decision, leaf, asked.session_id, f"until={until}"))
+    effects.answer(result_of(tables, effects, decision, leaf, asked.session_id, f"until={until}"))
     return Outcome.PENDING, Reason.APPROVAL_PENDING
 
 
@@ -330,67 +380,3 @@ def _ask_for_later(tables: Tables, effects: Effects, asked: Call, judged: _Judge
     except Refusal:
         # The tables have no room for the requests; the call is denied in any case.
         effects.undo_to(mark)
-
-
-# ---- the records
-
-
-def _deny(tables: Tables, effects: Effects, decision: Decision, to: bytes, told: str = "") -> None:
-    """Write a denial. Its answer to the caller holds the reason, but no text of a policy (docs/mapl.md 13)."""
-    leaf = effects.decide(decision, None, ())
-    idempotency.give_back(tables, decision.event)
-    effects.answer(_result(tables, effects, decision, leaf, to, told))
-
-
-def _decision(
-    tables: Tables,
-    effects: Effects,
-    asked: Call,
-    *,
-    outcome: str,
-    policies: tuple[bytes, ...],
-    chain: Chain | None,
-    reason: str = "",
-    detail: str = "",
-    executor: Executor | None = None,
-    parameters: Parameters | None = None,
-    payload: bytes | None = None,
-    waited: bool = False,
-) -> Decision:
-    execute_before = min(tables.now + limits.EXECUTE_WITHIN_MS, ends_at(asked.body, waited=waited))
-    return Decision(
-        origin=tables.origin,
-        audit_index=effects.index,
-        event=asked.leaf,
-        event_id=asked.event.header.event_id,
-        session_id=asked.session_id,
-        principal_id=asked.principal_id,
-        resource=asked.body.resource,
-        tool=None if executor is None else executor.principal_id,
-        outcome=outcome,
-        reason=str(reason),
-        detail=detail,
-        decided_at=tables.now,
-        execute_before=execute_before if payload else None,
-        parameters_sha256=parameters_digest(asked.salt, parameters.canonical) if parameters else None,
-        payload_sha256=payload_digest(payload),
-        policies=policies,
-        changed=(),
-        subjects=chain.told if chain is not None else (),
-        target=None if executor is None else executor.target,
-    )
-
-
-def _result(tables: Tables, effects: Effects, decision: Decision, leaf: bytes, to: bytes, detail: str) -> Result:
-    return Result(
-        origin=tables.origin,
-        audit_index=effects.index,
-        to=to,
-        event=decision.event,
-        event_id=decision.event_id,
-        outcome=decision.outcome,
-        reason=decision.reason,
-        detail=detail,
-        decision=leaf,
-        at=tables.now,
-    )

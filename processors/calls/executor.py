@@ -27,6 +27,8 @@ class Executor(NamedTuple):
     recipients: Recipients
     body_paths: tuple[str, ...] = ()
     opaque_paths: tuple[str, ...] = ()
+    input_schema: str | None = None
+    output_schema: str | None = None
     target: bytes | None = None
     owns: bool = True  # the name is the executor's: a session of a person or a workload offers any, and owns none
 
@@ -54,6 +56,8 @@ def executor_of(tables: Tables, resource: str, target: bytes | None) -> Executor
         recipients=() if owned.by_sessions else live_keys(tables, owned.principal_id),
         body_paths=owned.body_paths,
         opaque_paths=owned.opaque_paths,
+        input_schema=owned.input_schema,
+        output_schema=owned.output_schema,
     )
 
 
@@ -69,6 +73,8 @@ def _of_session(tables: Tables, row: OfferRow, session_id: bytes, resource: str)
         recipients=((row.kid, row.x25519),),
         body_paths=declared.body_paths,
         opaque_paths=declared.opaque_paths,
+        input_schema=declared.input_schema,
+        output_schema=declared.output_schema,
         target=session_id,
         owns=owned is not None and owned.principal_id == row.principal_id,
     )

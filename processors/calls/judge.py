@@ -7,15 +7,16 @@ of a decision are written in the transaction of that decision, or not at all.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from processors.calls.origins import Origins
 from processors.identity.attributes import agent_of, subject_of
 from processors.identity.delegations import Chain
 from processors.identity.keys import is_revoked
 from processors.identity.logins import lasts_until
 from processors.policy import amounts
 from processors.policy.call import Circumstances
-from processors.policy.decide import decide
+from processors.policy.decide import decide, rates_of_waiting
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import AttestationLookup, Cell, Lookups, NoAttestations, Session, Settings, Work
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
@@ -25,6 +26,7 @@ from processors.policy.sequences import FOR_EVER, Mark
 from processors.policy.verdict import Verdict
 from processors.proof import jcs
 from processors.refusal import Refusal
+from processors.state.engine import DETECTING
 from processors.state.shares import check_room
 from processors.state.tables import Tables
 from schemas import limits
@@ -53,7 +55,12 @@ def publish(tables: Tables, signer: str, body: PolicyPublished) -> None:
     index = current_policies(tables)
     try:
         documents = check_publication(
-            index.by_id, body.documents, body.previous, signer=signer, children=index.children
+            index.by_id,
+            body.documents,
+            body.previous,
+            signer=signer,
+            children=index.children,
+            provenance=tables.engine.number >= DETECTING,
         )
     except PublicationError as exc:
         raise Refusal(exc.code, f"document {exc.at}: {exc}") from exc
@@ -114,20 +121,45 @@ def decide_call(
     granted: bool = False,
     owner: str = "",
     work: Work | None = None,
+    prompts: Sequence[str] = (),
+    paid: bool = False,
 ) -> Verdict:
     """Judge one call of a session by the policies in force, with the documents that came with it.
 
     `chain` holds the principals in whose name it is made, `attested` its attestations and approvals, `resumed` the keys
-    that it waited for, `owner` the program that offers the resource, `work` the units that it may spend. With `granted`
-    no policy need grant it.
+    that it waited for, `owner` the program that offers the resource, `work` the units that it may spend, `prompts` the
+    texts that a person signs with it. With `granted` no policy need grant it. `paid` says that its rates were charged.
     """
     subjects = (
         (subject_of(session.attributes, session.role, session.principal_id),) if chain is None else chain.subjects
     )
     call = call_of(tables, session, session_id, intents, chain=chain, attested=attested, resumed=resumed)
-    if granted or owner:
-        call = call._replace(granted=granted, owner=owner)
+    if tables.heard.rows:
+        heard = Origins(tables, session_id, session, chain, prompts)
+        call = call._replace(tables=call.tables._replace(heard=heard))
+    if granted or owner or paid:
+        call = call._replace(granted=granted, owner=owner, paid=paid)
     return decide(current_policies(tables), subjects, resource, parameters, call, work)
+
+
+def rates_of(
+    tables: Tables,
+    session: SessionRow,
+    resource: str,
+    *,
+    session_id: bytes,
+    intents: tuple[str, ...],
+    chain: Chain,
+    owner: str,
+    work: Work,
+) -> Verdict:
+    """Return the charges of a call that is to wait for verdicts, as an allowed verdict; or the denial of its rates.
+
+    Raises:
+        WorkExceededError.
+    """
+    call = call_of(tables, session, session_id, intents, chain=chain)._replace(owner=owner)
+    return rates_of_waiting(current_policies(tables), chain.subjects, resource, call, work)
 
 
 def call_of(

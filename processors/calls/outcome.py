@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from processors.calls import attestations, bodies, idempotency, requests
+from processors.calls import attestations, bodies, idempotency, provenance, requests, results
 from processors.calls.judge import ended_well
+from processors.calls.results import PASSED_ON, Looked
 from processors.effects import Effects, PayloadTooLargeError, payload_digest
 from processors.identity import offers
 from processors.intake.identify import Signer
@@ -43,12 +44,16 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         if body.outcome != Outcome.OK:
             raise Refusal(Reason.ATTESTATION_FORM, "attestations are accepted only with outcome `ok`")
         attestations.set_with_result(tables, signer, call, body.attestations)
+    looked = results.look(tables, effects, call, body)
+    payload: bytes | None = None
     try:
-        payload, reason = effects.result_payload(event.header.salt), ""
+        reason = Reason.RESULT_WITHHELD if looked.withheld else ""
+        payload = None if looked.withheld else effects.result_payload(event.header.salt)
     except PayloadTooLargeError:
-        payload, reason = None, Reason.OUTPUT_TOO_LARGE
+        reason = Reason.OUTPUT_TOO_LARGE
+    provenance.reported(tables, effects, call, body, passed_on=payload is not None)
     recipients = ((call.session_id, call.caller_x25519),) if payload else ()
-    result = _outcome(tables, effects, body.decision, call, body.outcome, reason, effects.claim.leaf, payload)
+    result = _outcome(tables, effects, body.decision, call, body.outcome, reason, effects.claim.leaf, payload, looked)
     effects.answer(result, payload, recipients)
 
 
@@ -78,6 +83,7 @@ def _outcome(
     reason: str,
     report_leaf: bytes | None,
     payload: bytes | None,
+    looked: Looked = PASSED_ON,
 ) -> Result:
     return Result(
         origin=tables.origin,
@@ -87,7 +93,7 @@ def _outcome(
         event_id=call.event_id,
         outcome=outcome,
         reason=str(reason),
-        detail="",
+        detail=looked.detail,
         decision=decision,
         report=report_leaf,
         at=tables.now,

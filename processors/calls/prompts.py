@@ -87,7 +87,7 @@ def check(
         )
     brought = {one.path for one in body.prompts}
     for path in declared:
-        if path not in brought and _values(parameters, path, work):
+        if path not in brought and values_at(parameters, path, work):
             raise Refusal(
                 Reason.PROMPT_MISSING, f"send an authenticated prompt for {quoted(path)}: the tool requires one"
             )
@@ -112,7 +112,7 @@ def _checked(
     tables: Tables, asked: Call, prompt: Prompt, parameters: Mapping[str, JSONValue], work: Work
 ) -> tuple[bytes, PromptRow]:
     """Return the row of one prompt. Raises Refusal."""
-    values = _values(parameters, prompt.path, work)
+    values = values_at(parameters, prompt.path, work)
     if len(values) != 1:
         raise Refusal(Reason.PROMPT_MISMATCH, f"got {len(values)} values at a prompt's path, want exactly one")
     value: JSONValue = values[0]  # type: ignore[assignment]
@@ -178,7 +178,8 @@ def _parent(tables: Tables, asked: Call, parent: bytes) -> PromptRow:
     raise Refusal(Reason.PROMPT_UNKNOWN, "`parent` is not a prompt of this session or of the call that it executes")
 
 
-def _values(parameters: Mapping[str, JSONValue], path: str, work: Work) -> list[object]:
+def values_at(parameters: Mapping[str, JSONValue], path: str, work: Work) -> list[object]:
+    """Return the values at a prompt's path. Raises Refusal PROMPT_MISMATCH, WorkExceededError."""
     try:
         found = reached(parameters, parse_path(path, ""), work)
     except PolicyError as exc:

@@ -110,7 +110,8 @@ def joined(chain: Chain, outer: tuple[Chain, ...]) -> Chain:
         subjects += tuple(subject for subject in one.subjects if subject not in subjects)
     sessions = tuple(dict.fromkeys((*chain.sessions, *(session for one in outer for session in one.sessions))))
     actors = chain.actors + len(subjects) - len(chain.subjects)
-    return chain._replace(subjects=subjects, actors=actors, sessions=sessions)
+    spoken = tuple(dict.fromkeys((*chain.spoken, *(text for one in outer for text in one.spoken))))
+    return chain._replace(subjects=subjects, actors=actors, sessions=sessions, spoken=spoken)
 
 
 def check_scopes(

@@ -5,10 +5,10 @@ could be repeated at once. So each principal has a bucket of units (docs/mapl.md
 algorithm and the clock of rate limits. It fills by one unit each microsecond, at most a twentieth of a core, and holds
 two of the largest calls.
 
-A call pays for its units beyond `WORK_FREE_UNITS`, unless it was allowed and brought no documents: then only published
-policies made it expensive. A question, or an operation of the vault, pays for the length of its answer. While the
-bucket is empty, the principal's calls and questions are refused LIMIT_EXCEEDED before they are judged, with the time to
-wait. No other principal is affected.
+A call pays for its units beyond `WORK_FREE_UNITS`, unless it was allowed, brought no documents or verdicts, and no
+verifier read its texts: then only published policies made it expensive. A question, or an operation of the vault, pays
+for the length of its answer. While the bucket is empty, the principal's calls and questions are refused LIMIT_EXCEEDED
+before they are judged, with the time to wait. No other principal is affected.
 """
 
 from __future__ import annotations

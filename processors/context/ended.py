@@ -8,7 +8,8 @@ their own deadlines, which are not later; those of a session that could have bee
 
 Some rows stay: open calls get their outcome; delegations of a closed session live on; the taint of a published rule
 lasts until the session would have run out, had it been renewed for as long as it may be (`logins.lasts_until`), because
-rights that were delegated in it stay tainted.
+rights that were delegated in it stay tainted. Rows of what a session heard and of what a person said in it stay as well
+(`processors.calls.provenance`): a program could else close its session and open another.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from processors.identity.sessions import lives
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
 from processors.state.bounds import ROOMS, SETTABLE, span_of
+from processors.state.engine import DETECTING
+from processors.state.settings import SETTINGS, value_of
 from processors.state.tables import Tables
 from schemas.events.attributes import Attributes
 from schemas.reasons import Reason
@@ -20,7 +22,7 @@ from schemas.rows import PersonRow
 
 
 def limits_told(tables: Tables, argument: JSONValue) -> JSONValue:
-    """Return every limit that an administrator can set. Raises Refusal QUERY_INVALID."""
+    """Return every limit that an administrator can set, and from engine 2 on each setting. Raises QUERY_INVALID."""
     if argument is not None:
         raise Refusal(Reason.QUERY_INVALID, "the argument is not null")
     used = _used(tables)
@@ -30,7 +32,9 @@ def limits_told(tables: Tables, argument: JSONValue) -> JSONValue:
         value: int = getattr(tables.limits, name)
         row: dict[str, JSONValue] = {"name": name, "used": used[name], "limit": value}
         told.append(row | {"floor": span.floor, "standard": span.standard, "cap": span.cap})
-    return {"limits": told}
+    if tables.engine.number < DETECTING:
+        return {"limits": told}
+    return {"limits": told, "settings": {name: value_of(tables.settings, name) for name in SETTINGS}}
 
 
 def _used(tables: Tables) -> dict[str, int]:

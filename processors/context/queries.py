@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from processors.calls import answers, work
+from processors.calls import answers, catalogues, work
 from processors.calls.judge import current_policies
 from processors.calls.requests import asked_by, criteria_asked, lasting_for, quorum_of
 from processors.context import discovery, overview
@@ -40,6 +40,7 @@ from processors.policy.patterns import resource_name
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
+from processors.state.engine import DETECTING
 from processors.state.groups import OPEN, OVER
 from processors.state.tables import Tables
 from schemas import limits
@@ -48,6 +49,8 @@ from schemas.reasons import Reason
 from schemas.records import Event
 from schemas.rows import AttestationRow, DelegationRow, RequestRow
 from schemas.words import Outcome, Role, Status
+
+Questions = Mapping[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]]
 
 _SIGN_OF_LIFE = "presence"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -58,7 +61,7 @@ def answer(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     """Answer a question. Raises Refusal QUERY_INVALID, LIMIT_EXCEEDED, or the reason of the question's own rule."""
     if body.what != _SIGN_OF_LIFE:  # it costs nothing, and callers may have emptied the bucket of their tool
         work.check_not_empty(tables, signer.principal_id)
-    questions = _OF_ADMINS if signer.role == Role.ADMIN else _QUESTIONS
+    questions = _questions_of(tables, signer)
     ask = questions.get(body.what)
     if ask is None:
         want = f"`what` is not a question of this key; its questions are {', '.join(questions)}"
@@ -287,7 +290,19 @@ def _users(tables: Tables, _: Signer, argument: JSONValue, __: Work) -> JSONValu
     return overview.users_told(tables, *_page(after, limits.QUERY_USERS_MAX, *overview.groups_of_users(tables)))
 
 
-_QUESTIONS: dict[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]] = {
+def _questions_of(tables: Tables, signer: Signer) -> Questions:
+    if signer.role != Role.ADMIN:
+        return _QUESTIONS
+    return _OF_ADMINS if tables.engine.number >= DETECTING else _OF_ADMINS_FIRST
+
+
+def _catalogues(tables: Tables, _: Signer, argument: JSONValue, __: Work) -> JSONValue:
+    if argument is not None:
+        raise Refusal(Reason.QUERY_INVALID, "the argument is not null")
+    return catalogues.told(tables)
+
+
+_QUESTIONS: Questions = {
     "attestations": _attestations,
     "approvals": _approvals,
     "invocation": _invocation,
@@ -297,7 +312,8 @@ _QUESTIONS: dict[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]] = 
     "agent": discovery.agent,
     _SIGN_OF_LIFE: discovery.presence,
 }
-_OF_ADMINS: dict[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]] = {
+_OF_ADMINS_FIRST: Questions = {  # in engine 1
     "limits": lambda tables, _, argument, __: overview.limits_told(tables, argument),
     "users": _users,
 }
+_OF_ADMINS: Questions = {**_OF_ADMINS_FIRST, "catalogues": _catalogues}

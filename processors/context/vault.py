@@ -23,7 +23,7 @@ from hashlib import sha256
 
 import re2
 
-from processors.calls import bodies, work
+from processors.calls import bodies, shared_scopes, work
 from processors.calls.grants import use_up
 from processors.calls.judge import decide_call, ended_well, settle, told_of
 from processors.calls.standing import Attested
@@ -99,7 +99,9 @@ def operate(tables: Tables, effects: Effects, signer: Signer, event: Event, body
     """
     scope = scope_id(body.scope, signer.kid)
     _check_form(body)
-    paid_by = _check_allowed(tables, effects, signer, event, body)
+    paid_by, chain = _check_allowed(tables, effects, signer, event, body)
+    if body.scope != OWN and tables.heard.rows:
+        _pass_on(tables, signer, chain, body, effects.claim.leaf)
     match body:
         case ContextWritten():
             told = _write(tables, effects, signer, scope, body, paid_by)
@@ -114,6 +116,16 @@ def operate(tables: Tables, effects: Effects, signer: Signer, event: Event, body
     payload = effects.reply_payload(event.header.salt, told)
     work.note_answer(effects, signer.principal_id, told, payload)
     effects.reply(Outcome.ACCEPTED, payload=payload)
+
+
+def _pass_on(tables: Tables, signer: Signer, chain: Chain, body: Operation, leaf: bytes) -> None:
+    """Let a shared scope taint its readers, and its writers taint it, for rules on where a value came from."""
+    assert signer.session is not None
+    if isinstance(body, ContextWritten):
+        ends = limits.FOR_EVER_MS if body.ttl_ms is None else tables.now + body.ttl_ms
+        shared_scopes.pass_to_scope(tables, signer.kid, signer.session, chain, body.scope, leaf, ends)
+    elif not isinstance(body, ContextDeleted):
+        shared_scopes.pass_from_scope(tables, signer.kid, signer.session, body.scope)
 
 
 def _check_form(body: Operation) -> None:
@@ -155,8 +167,10 @@ def _value(text: str) -> JSONValue:
 # ---- whether a policy allows it
 
 
-def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Event, body: Operation) -> str:
-    """Judge the operation as a call on its resource, charge it, and return its payer. Raises Refusal."""
+def _check_allowed(
+    tables: Tables, effects: Effects, signer: Signer, event: Event, body: Operation
+) -> tuple[str, Chain]:
+    """Judge the operation as a call on its resource, charge it, and return its payer and chain. Raises Refusal."""
     session = signer.session
     assert session is not None
     work.check_not_empty(tables, signer.principal_id)
@@ -187,7 +201,7 @@ def _check_allowed(tables: Tables, effects: Effects, signer: Signer, event: Even
         marks = settle(tables, verdict, signer.kid, paid_by)
         ended_well(tables, signer.kid, marks or b"", paid_by)
         use_up(tables, signer.kid, chain, verdict.effects.uses, event=effects.claim.leaf)
-        return paid_by
+        return paid_by, chain
     work.note(effects, signer.principal_id, to_pay(budget))
     if verdict.outcome == Outcome.PENDING:
         want = "vault operations cannot wait for approval; get one first with a tool call"
@@ -266,6 +280,8 @@ def _delete(
         raise Refusal(Reason.VAULT_ABSENT)
     _advance(tables, effects, signer, scope, body.key, paid_by)
     tables.vault.delete(_row_key(scope, body.key))
+    if body.scope != OWN and tables.heard.rows and not tables.vault.of(scope):
+        shared_scopes.emptied(tables, scope)
     return {"key": body.key, "version": 0}
 
 

@@ -1,8 +1,8 @@
 """The declarations in a registration: the operations of a tool, and the keys and subjects of an attester.
 
 While several keys of a tool live, or one of them declares again, an operation keeps its contract: time-out, repetition,
-attested keys, the parameters that are prompts, and texts that may travel beside a call. The description is not part of
-it, and the newest one counts:
+attested keys, the parameters that are prompts, texts that may travel beside a call, and its schemas. The description is
+not part of it, and the newest one counts:
 
     before [a, b], now [a, b, c]    c is offered too
     before [a, b], now [a]          a and b stay: the instance is of an older version, and reports calls of b as failed
@@ -13,7 +13,7 @@ To remove or change an operation, the tool is revoked and registers anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from processors.identity.keys import payer_of
@@ -25,6 +25,7 @@ from processors.refusal import Refusal
 from processors.state.tables import Tables
 from processors.text.characters import quoted
 from schemas import limits
+from schemas.errors import InputError
 from schemas.events.tools import ToolDeclaration
 from schemas.reasons import Reason
 from schemas.records import PrincipalRegistered
@@ -115,6 +116,8 @@ def own(tables: Tables, name: str, declared: ToolDeclaration, *, by_sessions: bo
         by_sessions=by_sessions,
         body_paths=declared.body_paths,
         opaque_paths=declared.opaque_paths,
+        input_schema=declared.input_schema,
+        output_schema=declared.output_schema,
     )
     if owner != row:
         tables.resources.put(key, row)
@@ -130,6 +133,39 @@ def check_declaration(declared: ToolDeclaration) -> None:
     if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
         raise Refusal(Reason.LIMIT_EXCEEDED, f"`timeout_ms` is 1 to {limits.TOOL_TIMEOUT_MS_MAX}")
     _check_declared(declared)
+    for schema in _schemas_of(declared):
+        if len(schema.encode("utf-8", "surrogatepass")) > limits.TOOL_SCHEMA_BYTES_MAX:
+            raise Refusal(Reason.LIMIT_EXCEEDED, f"a schema has at most {limits.TOOL_SCHEMA_BYTES_MAX} bytes")
+
+
+def schemas_in(tools: Sequence[ToolDeclaration]) -> list[str]:
+    """Return the schemas of declarations, of parameters and of results."""
+    return [schema for declared in tools for schema in _schemas_of(declared)]
+
+
+def check_schemas(tools: Sequence[ToolDeclaration], note: Callable[[int], None]) -> None:
+    """Check that the schemas of declarations are ones that the engine can judge calls and results by.
+
+    `note` gets the units of the work, also where it refuses. Only the monitor calls it: followers of the registry judge
+    no call, and need no library for schemas.
+
+    Raises:
+        Refusal: SCHEMA_INVALID.
+    """
+    from processors.content.parameter_schemas import SchemasChecked  # clients have no library for schemas
+
+    checked = SchemasChecked()
+    try:
+        checked.check(schemas_in(tools))
+    except InputError as exc:
+        names = (quoted(declared.resource) for declared in tools if checked.last in _schemas_of(declared))
+        raise Refusal(Reason.SCHEMA_INVALID, ": ".join((*list(names)[:1], str(exc)))) from exc
+    finally:
+        note(checked.units)
+
+
+def _schemas_of(declared: ToolDeclaration) -> list[str]:
+    return [schema for schema in (declared.input_schema, declared.output_schema) if schema is not None]
 
 
 def _check_resource(resource: str) -> None:

@@ -52,7 +52,7 @@ class Chain(NamedTuple):
 
     `bound` means that the delegator signs itself, and a service acts for it. `sessions` are the sessions that granted
     the hops, in hex. `login_at` is the log time at which the first delegator's login was attested. The last `actors` of
-    the subjects are those of the login, the nearest one at the end.
+    the subjects are those of the login, the nearest one at the end. `spoken` are the texts of delegations by persons.
     """
 
     subjects: tuple[Subject, ...]
@@ -63,6 +63,7 @@ class Chain(NamedTuple):
     login_at: int | None = None
     payer: str = ""  # the payer of the first hop's row
     actors: int = 0
+    spoken: tuple[str, ...] = ()
 
     @property
     def root(self) -> Subject:
@@ -222,6 +223,7 @@ class _Known(NamedTuple):
     rows: tuple[DelegationRow, ...]
     hops: tuple[Hop, ...]
     sessions: tuple[str, ...]
+    spoken: tuple[str, ...]
 
 
 def _nothing_known(_rows: dict[bytes, DelegationRow]) -> dict[bytes, _Known]:
@@ -246,6 +248,7 @@ def _line(tables: Tables, leaf: bytes) -> _Known:
             for row in rows
         ),
         sessions=tuple(row.delegator_session.hex() for row in rows),
+        spoken=tuple(text for row in rows if row.role == Role.USER for text in (row.purpose, row.scope)),
     )
 
 
@@ -310,6 +313,7 @@ def _linked(tables: Tables, session: SessionRow, on_behalf_of: bytes | None) -> 
         phishing_resistant=rows[0].phishing_resistant,
         login_at=rows[0].login_at,
         payer=rows[0].payer,
+        spoken=line.spoken,
     )
 
 

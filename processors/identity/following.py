@@ -208,7 +208,7 @@ def _fold_at(tables: Tables, received: Received, claim: Claim, heads: VerifiedHe
         event, signer = identify(tables, claim, heads)
         check_names(event, signer)
         check_may_sign(signer.role, event.body)
-        check_supported(event.body)
+        check_supported(event.body, tables.engine.number)
         rule = rules.get(type(event.body))
         if rule is None:
             raise Refusal(Reason.WRONG_ROLE, f"{claim.kind} does not belong here")  # noqa: TRY301

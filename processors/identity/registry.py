@@ -11,7 +11,7 @@ from dataclasses import replace
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from processors.identity import declarations, enrolment, issuers
+from processors.identity import declarations, enrolment, issuers, verifiers
 from processors.identity.attributes import subject_of
 from processors.identity.keys import is_live, live_keys, payer_of, spend
 from processors.intake.authority import check_may_register
@@ -34,13 +34,14 @@ _PROBE = bytes([1] * 32)  # any scalar: libsodium raises if the product is zero,
 
 
 def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes | None:
-    """Register a key of a principal and return its kid, None if the key of a tool is known and only declares anew.
+    """Register a key of a principal and return its kid, None if a key of a tool or verifier only declares anew.
 
     Raises:
         Refusal: the signer may not register it, the key or its possession proof is bad, the name is not allowed, a
-            limit is met, or the principal is registered with another role, other tools or another tool's resource.
+            limit is met, or the principal is registered with another role, other tools, another tool's resource or
+            another verifier's prefix.
     """
-    check_may_register(signer.role, body.role)
+    check_may_register(signer.role, body.role, tables.engine.number)
     names.check_name(body.key.principal_id)
     if body.role == Role.TOOL:
         names.check_tool_name(body.key.principal_id)
@@ -59,11 +60,12 @@ def register(tables: Tables, signer: Signer, body: PrincipalRegistered) -> bytes
     check_offer(body.key, body.role, tables.genesis)
     kid = None if again else enter(tables, body.key, body.role, by=signer.kid, registered=body)
     declarations.declare_tools(tables, body, again=again)
+    verifiers.declare(tables, body)
     return kid
 
 
 def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
-    """Return True if a tool's live key is registered so, and only the tool's declarations can be new.
+    """Return True if a live key of a tool or verifier is registered so, and only its declarations can be new.
 
     The X25519 half is not compared: a follower of the compacted registry may not have seen each of its rotations. It is
     not changed by a declaration either.
@@ -71,7 +73,8 @@ def _declares_again(tables: Tables, body: PrincipalRegistered) -> bool:
     row = tables.keys.get(signing.kid_of(body.key.ed25519))
     return (
         row is not None
-        and body.role == row.role == Role.TOOL
+        and body.role == row.role
+        and body.role in (Role.TOOL, Role.VERIFIER)
         and row.principal_id == body.key.principal_id
         and row.attributes == body.attributes
         and row.expires_at == body.expires_at

@@ -6,7 +6,9 @@ A role that is not in the row of an event may not sign it; an event without a ro
 from __future__ import annotations
 
 from processors.refusal import Refusal
+from processors.state.engine import DETECTING, ENGINE
 from processors.text.characters import quoted
+from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.logins import LoginEnded, LoginRefused, SessionRenewed
@@ -14,6 +16,7 @@ from schemas.events.providers import IdentityProviderDistrusted, IdentityProvide
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolsOffered
+from schemas.events.verdicts import VerdictReported
 from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -95,6 +98,9 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     LoginRefused: frozenset({Role.BRIDGE}),
     LoginEnded: frozenset({Role.BRIDGE}),  # of a provider that it is registered for
     LimitsSet: frozenset({Role.ADMIN}),
+    VerdictReported: frozenset({Role.VERIFIER}),  # on calls that wait for it
+    CataloguePublished: frozenset({Role.ADMIN}),
+    CatalogueWithdrawn: frozenset({Role.ADMIN}),
 }
 
 MAY_REGISTER: dict[str, frozenset[str]] = {
@@ -103,6 +109,7 @@ MAY_REGISTER: dict[str, frozenset[str]] = {
     Role.BRIDGE: frozenset({Role.ADMIN}),
     Role.APPROVER: frozenset({Role.ADMIN}),
     Role.ATTESTER: frozenset({Role.ADMIN}),
+    Role.VERIFIER: frozenset({Role.ADMIN}),  # from engine 2 on
     Role.AGENT: frozenset({Role.ADMIN, Role.ENROLMENT}),
     Role.SERVICE: frozenset({Role.ADMIN, Role.ENROLMENT}),
     Role.TOOL: frozenset({Role.ADMIN, Role.ENROLMENT}),
@@ -118,9 +125,10 @@ def check_may_sign(role: str, body: Body) -> None:
         raise Refusal(Reason.WRONG_ROLE, f"{type(body).__name__} may not be signed by role {quoted(role)}{_SEE}")
 
 
-def check_may_register(role: str, registered: str) -> None:
-    """Raise Refusal WRONG_ROLE unless keys of `role` may register keys of role `registered`."""
-    if role not in MAY_REGISTER.get(registered, frozenset()):
+def check_may_register(role: str, registered: str, engine: int = ENGINE) -> None:
+    """Raise Refusal WRONG_ROLE unless an engine lets keys of `role` register keys of role `registered`."""
+    is_early = registered == Role.VERIFIER and engine < DETECTING
+    if is_early or role not in MAY_REGISTER.get(registered, frozenset()):
         raise Refusal(
             Reason.WRONG_ROLE, f"role {quoted(registered)} may not be registered by role {quoted(role)}{_SEE}"
         )

@@ -10,18 +10,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from processors.refusal import Refusal
+from processors.state.engine import DETECTING
 from schemas.events.attributes import Attributes
+from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
 from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolDeclaration, ToolsOffered
 from schemas.reasons import Reason
-from schemas.records import PrincipalRegistered, ResultReported, SessionOpened
+from schemas.records import InvocationRequested, PrincipalRegistered, ResultReported, SessionOpened
 
-BODIES: frozenset[type] = frozenset()
-FIELDS: Mapping[type, tuple[str, ...]] = {
+BODIES: frozenset[type] = frozenset()  # without a rule in any engine
+BODIES_BEFORE_DETECTING: frozenset[type] = frozenset({CataloguePublished, CatalogueWithdrawn})
+FIELDS: Mapping[type, tuple[str, ...]] = {  # without a rule in any engine
     ResultReported: ("fingerprints",),
-    LimitsSet: ("settings",),
     Attributes: ("offers",),  # of persons and workloads: a program has it from its registration
-    ToolDeclaration: ("result_body_paths", "maskable_paths", "input_schema", "output_schema"),
+    ToolDeclaration: ("result_body_paths", "maskable_paths"),
+}
+BEFORE_DETECTING: Mapping[type, tuple[str, ...]] = {  # without a rule in engine 1 only
+    LimitsSet: ("settings",),
+    ToolDeclaration: ("input_schema", "output_schema"),
+    PrincipalRegistered: ("verifier",),
+    InvocationRequested: ("verdicts",),
 }
 _INSIDE: Mapping[type, tuple[str, ...]] = {
     SessionOpened: ("attributes",),
@@ -30,20 +38,26 @@ _INSIDE: Mapping[type, tuple[str, ...]] = {
 }
 
 
-def check_supported(body: object) -> None:
-    """Raise Refusal NOT_SUPPORTED if no rule of this engine honours the body, or a field that it sets."""
-    if type(body) in BODIES:
+def check_supported(body: object, engine: int) -> None:
+    """Raise Refusal NOT_SUPPORTED if no rule of the engine with this number honours the body, or a field it sets."""
+    if type(body) in BODIES or (engine < DETECTING and type(body) in BODIES_BEFORE_DETECTING):
         raise Refusal(Reason.NOT_SUPPORTED, f"no rule honours {type(body).__name__} yet")
-    for name in _set_fields(body):
+    for name in _set_fields(body, engine):
         raise Refusal(Reason.NOT_SUPPORTED, f"no rule honours `{name}` yet: leave it out")
 
 
-def _set_fields(record: Any) -> Iterator[str]:
+def unsupported_of(cls: type, engine: int) -> tuple[str, ...]:
+    """Return the fields of a record's class that no rule of an engine honours, in the order in which they are told."""
+    later = BEFORE_DETECTING.get(cls, ()) if engine < DETECTING else ()
+    return (*FIELDS.get(cls, ()), *later)
+
+
+def _set_fields(record: Any, engine: int) -> Iterator[str]:
     """Yield the names of fields in a record, or in a record inside it, that are set before their time."""
-    for name in FIELDS.get(type(record), ()):
+    for name in unsupported_of(type(record), engine):
         if getattr(record, name) not in (None, (), False):  # an empty text or digest is set too
             yield name
     for name in _INSIDE.get(type(record), ()):
         inside = getattr(record, name)
         for one in inside if isinstance(inside, tuple) else (inside,):
-            yield from _set_fields(one)
+            yield from _set_fields(one, engine)

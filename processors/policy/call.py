@@ -17,7 +17,8 @@ class Circumstances(NamedTuple):
     waited for, when it is decided again after approvals. `granted` says that the call needs no grant, because it
     concerns the caller alone: of policies that list other resources only the denials count then. The last `actors` of
     the subjects made the signer's login in its name: no hop leads to them, and each must pass too. `owner` is the
-    program that offers the resource: its `app:` policy applies under any name of the resource.
+    program that offers the resource: its `app:` policy applies under any name of the resource. `paid` says that rates
+    were charged when the call began to wait for verdicts.
     """
 
     now: int = 0
@@ -33,6 +34,7 @@ class Circumstances(NamedTuple):
     appended: int | None = None
     actors: int = 0
     owner: str = ""
+    paid: bool = False
 
     @property
     def rate_time(self) -> int:

@@ -27,7 +27,8 @@ from processors.policy.index import Entry, PolicyIndex, index_policies
 from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.plan import Denial, Plan, make_plan
 from processors.policy.resolve import Subject
-from processors.policy.stages import judge_alternative
+from processors.policy.stages import judge_alternative, rates_alone
+from processors.policy.stamped import Stamped
 from processors.policy.verdict import Verdict, denied, lowest
 from processors.proof.jcs import JSONValue
 from processors.text.characters import utf8_size
@@ -165,7 +166,33 @@ def with_names_in_nfc(parameters: Mapping[str, JSONValue]) -> Mapping[str, JSONV
     # are equal after NFC, so none is lost.
     if "".join(parameters).isascii():
         return parameters
-    return {nfc(name): value for name, value in parameters.items()}
+    named = {nfc(name): value for name, value in parameters.items()}
+    return Stamped(named, parameters.stamps) if isinstance(parameters, Stamped) else named
+
+
+def rates_of_waiting(
+    index: PolicyIndex, subjects: Sequence[Subject], resource: str, call: Circumstances, work: Work
+) -> Verdict:
+    """Return the charges of a call that is to wait for verdicts, as an allowed verdict; or the denial of its rates.
+
+    Of a subject's roles the first counts whose rates admit the call; another may decide once the verdicts are there.
+
+    Raises:
+        WorkExceededError.
+    """
+    name = resource_name(resource)
+    verdicts = []
+    for subject in subjects:
+        try:
+            plan = plan_for(index, index.found(subject, name.text, call.owner), name, call)
+        except PolicyBrokenError:
+            return denied(_BROKEN, ())
+        spend_free(work, plan.published)
+        spend(work, plan.units - plan.published)
+        every = [rates_alone(one, plan, subject, call) for one in plan.alternatives]
+        admitted = next((one for one in every if one.outcome is Outcome.ALLOWED), None)
+        verdicts.append(admitted or max(every, key=lambda one: one.stage))
+    return lowest(verdicts)
 
 
 # ---- what is remembered

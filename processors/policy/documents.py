@@ -30,7 +30,7 @@ from processors.policy.requirements import (
     parse_metas,
     parse_requirements,
 )
-from processors.policy.sequences import SequenceRule, parse_sequence
+from processors.policy.sequences import SequenceRule, parse_sequence, with_constants
 from processors.policy.specs import DeniedParameter, ParameterConstraint, parse_denied_parameters, parse_parameters
 from processors.policy.times import parse_time
 from processors.proof import jcs
@@ -96,15 +96,17 @@ class PolicyDocument:
         return len(self.resources) + len(self.denied_resources) + keys + 2 * len(self.sequence)
 
 
-def parse_policy(text: bytes, *, organisation: bool = False) -> PolicyDocument:
+def parse_policy(text: bytes, *, organisation: bool = False, provenance: bool = True) -> PolicyDocument:
     """Return the policy that a JSON text states. `organisation` says that the organisation key signed it.
+
+    Without `provenance` it must have no rule on where a value came from.
 
     Raises:
         PolicyError: with the code and pointer of the first fault, in the order of the text. A member that is missing
             has no place and is reported last.
     """
     document = read_object(text)
-    reader = _Reader(organisation=organisation, inline=False)
+    reader = _Reader(organisation=organisation, inline=False, provenance=provenance)
     reader.read(document)
     if reader.policy_id is None:
         raise PolicyError("E_POLICY_ID", "/policy_id")
@@ -149,8 +151,9 @@ def check_policy_id(policy_id: str, pointer: str) -> None:
 class _Reader:
     """One document, member by member in the order of the text; each fault is raised where it stands."""
 
-    def __init__(self, *, organisation: bool, inline: bool) -> None:
+    def __init__(self, *, organisation: bool, inline: bool, provenance: bool = False) -> None:
         self._organisation = organisation
+        self._provenance = provenance
         self._inline = inline
         self._regexes = Regexes(inline=inline)
         self.policy_id: str | None = None
@@ -175,6 +178,9 @@ class _Reader:
             replace(one, meta=self._metas[one.key]) if one.key in self._metas else one
             for one in (*self._requirements, *self._listed)
         )
+        if "sequence" in self._found:
+            parameters, rules = self._found.get("parameters", ()), self._found["sequence"]
+            self._found["sequence"] = with_constants(rules, parameters)  # type: ignore[arg-type]
         approvals = [approval_requirement(policy_id, *self._approver)] if self._approver else []
         return PolicyDocument(
             policy_id=policy_id,
@@ -200,7 +206,7 @@ class _Reader:
             case "attestations":
                 self._requirements = parse_requirements(value, here, self._regexes)
             case "sequence":
-                self._found["sequence"] = parse_sequence(value, here, self._regexes)
+                self._found["sequence"] = parse_sequence(value, here, self._regexes, provenance=self._provenance)
             case "validity":
                 self._validity(as_object(value, here), here)
             case "constraints":

@@ -15,6 +15,8 @@ from processors.proof.jcs import JSONValue
 from processors.text.characters import utf8_size
 from processors.text.forms import is_stream_safe, nfc
 
+Work = list[int]  # the units that are left, and how many of those spent are nobody's to pay
+
 
 class Session(NamedTuple):
     """The session that signed the call; `chain` are the sessions through which it was delegated, its own included.
@@ -101,6 +103,36 @@ class NoAttestations:
         return 0
 
 
+class Heard(Protocol):
+    """The texts that reached a call's session from the resources of one pattern, and the ones that a person said."""
+
+    def origin(self, text: str, work: Work, *, exact: bool) -> str:
+        """Return the place in the log that a value was heard from, "" where it was not, or was also said.
+
+        A value of a few letters counts only if it is `exact`. Raises WorkExceededError.
+        """
+
+    def origin_of_parts(self, parts: Sequence[str], work: Work) -> str:
+        """Return the place that a text given in parts was heard from, "" where none was, or each part was said.
+
+        Parts that may have stood in a text that was not seen are judged one by one. Raises WorkExceededError.
+        """
+
+
+class HeardLookup(Protocol):
+    """The texts that reached the sessions behind a call: a read-only view of tables."""
+
+    def from_resources(self, pattern: str, work: Work) -> Heard | None:
+        """Return the texts from the resources that a pattern meets in restriction position, None where none came."""
+
+
+class NothingHeard:
+    """The view where no text ever came."""
+
+    def from_resources(self, pattern: str, work: Work) -> None:  # noqa: ARG002 - as the protocol names them
+        return None
+
+
 class Cell(NamedTuple):
     """The memory of a sequence rule: times of calls, a total, or the last time; it may be forgotten at `until`."""
 
@@ -124,9 +156,9 @@ class Lookups(NamedTuple):
     buckets: Callable[[bytes], int] = lambda _key: 0  # theoretical arrival time in µs; 0 where there is none
     cells: Callable[[bytes], Cell | None] = lambda _key: None
     attestations: AttestationLookup = NoAttestations()
+    heard: HeardLookup = NothingHeard()
 
 
-Work = list[int]  # the units that are left, and how many of those spent are nobody's to pay
 Parameters = Mapping[str, JSONValue]
 
 

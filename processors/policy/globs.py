@@ -60,6 +60,12 @@ def restriction_glob(pattern: str) -> Glob:
     return _any_runs([fold(literal) for literal in _STARS.split(pattern)])  # stars are recognised before folding
 
 
+def first_literal(pattern: str) -> tuple[str, bool]:
+    """Return the folded text before the first star of a pattern in restriction position, and whether it has a star."""
+    first, *others = _STARS.split(pattern)
+    return fold(first), bool(others)
+
+
 def folded_grant(pattern: str) -> str:
     """Return a pattern in grant position for folded texts. Its stars keep their meaning."""
     # A letter that folds to a star would begin to be one; NUL is in no name.

@@ -14,6 +14,7 @@ from processors.policy import limits
 from processors.policy.compiled import CompiledPolicy, compile_policy
 from processors.policy.documents import parse_policy
 from processors.policy.errors import BrokenChainError, ResourceInvalidError
+from processors.policy.origins import NotFrom
 from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.resolve import Layer, Subject, placement, resource_ids, spelt_ids
 from processors.text.forms import fold
@@ -187,6 +188,12 @@ class PolicyIndex:
     def sequenced(self) -> tuple[CompiledPolicy, ...]:
         """The policies with rules over several calls, by id."""
         return tuple(self.by_id[one].policy for one in sorted(self.by_id) if self.by_id[one].has_sequence)
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The patterns of resources from which some rule forbids values, each once."""
+        rules = (rule.test for policy in self.sequenced for rule in policy.document.sequence)
+        return tuple(dict.fromkeys(test.source for test in rules if isinstance(test, NotFrom)))
 
     @cached_property
     def reachable(self) -> frozenset[str]:

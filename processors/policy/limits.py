@@ -17,6 +17,7 @@ REQUIREMENTS_MAX = 64  # attestations that one document requires, and keys that 
 CONSTRAINT_ROLES_MAX = 64
 SEQUENCE_RULES_MAX = 64
 SEQUENCE_SAME_MAX = 16  # pairs of paths in one rule
+SEQUENCE_ARGUMENTS_MAX = 16  # paths in one rule
 EXTENDS_DEPTH_MAX = 16  # documents in one chain, the first included
 
 EXPRESSION_CHARS_MAX = 2048
@@ -63,6 +64,8 @@ TEXT_UNITS = 64  # a text that is looked at, where it is not ASCII, and for each
 TEXT_BYTE_UNITS = 4
 FOLDED_UNITS = 8  # each character of what folding makes of it: one may become eighteen
 SPELLING_UNITS = 16  # a byte of a text whose other spellings are made, or looked for
+GRAM_UNITS = 32  # a run of words that is digested, and looked for
+WORD_BYTE_UNITS = 32  # each byte of a text whose words are found, in all its decodings
 AMOUNT_UNITS = 32  # a number that a rule adds; the longest take 2 µs
 REACHED_VALUE_UNITS = 16  # a value that a path with several steps leads to
 NAME_UNITS = 8  # each member name that is looked at because none is to the letter the one that is sought

@@ -1,4 +1,4 @@
-"""Rules over several calls (docs/mapl.md 14): after, at most, sum, taint.
+"""Rules over several calls (docs/mapl.md 14): after, at most, sum, taint, and where a value came from.
 
 History is kept in cells, one for each rule and session or user, so the cost of a rule does not grow with the history.
 Windows are fixed cells of time. A decision reads cells and returns the cells to write; others write them.
@@ -6,7 +6,7 @@ Windows are fixed cells of time. A decision reads cells and returns the cells to
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -27,24 +27,28 @@ from processors.policy.json_types import (
     pointer_to,
 )
 from processors.policy.named import Condition
+from processors.policy.origins import NotFrom, constants_of, origin_of, parse_places
 from processors.policy.parameter_checks import equality_key
-from processors.policy.paths import MISMATCH, ParsedPath, parse_path, reached
+from processors.policy.paths import ANYWHERE, MISMATCH, ParsedPath, parse_path, reached
 from processors.policy.patterns import ResourceName, check_pattern, grants, restricts
 from processors.policy.regexes import Regexes
 from processors.policy.requirements import parse_key
+from processors.policy.specs import ParameterConstraint
 from processors.proof.jcs import JSONValue
 from processors.text.forms import fold
 
 DAY_MS = 86_400_000
 FOR_EVER = 2**62  # ms; until when a cell stays that nothing ends
 
-_KINDS = frozenset({"after", "at_most", "sum", "tainted_by"})
+_KINDS = frozenset({"after", "at_most", "sum", "tainted_by", "not_from"})
 _MEMBERS = {
     "after": frozenset({"after"}),
     "at_most": frozenset({"at_most", "per", "window"}),
     "sum": frozenset({"sum", "max", "per", "window"}),
     "tainted_by": frozenset({"tainted_by", "require"}),
+    "not_from": frozenset({"not_from", "argument", "else"}),
 }
+_BEFORE_PROVENANCE = frozenset({"not_from", "argument", "else"})  # unknown to engine 1, and to what comes with a call
 _ID_CHARS_MAX = 128
 
 
@@ -92,7 +96,7 @@ class SequenceRule:
     pointer: str
     when: str
     condition: Condition | None
-    test: After | AtMost | Sum | Taint
+    test: After | AtMost | Sum | Taint | NotFrom
     regexes: int = 0
     inline: bool = False  # it came with a call: whatever it remembers leaves with that call's session
 
@@ -125,25 +129,43 @@ class Mark(NamedTuple):
 # ---- reading
 
 
-def parse_sequence(value: JSONValue, pointer: str, regexes: Regexes) -> tuple[SequenceRule, ...]:
-    """Return the rules of a document. Raises PolicyError at the first fault in the order of the text."""
+def parse_sequence(
+    value: JSONValue, pointer: str, regexes: Regexes, *, provenance: bool = True
+) -> tuple[SequenceRule, ...]:
+    """Return the rules of a document. `provenance` says that it may have rules on where a value came from.
+
+    Raises:
+        PolicyError: at the first fault in the order of the text.
+    """
     rules = as_list(value, pointer, items_max=limits.SEQUENCE_RULES_MAX)
     found: dict[str, SequenceRule] = {}
     for at, rule in enumerate(rules):
         here = pointer_to(pointer, at)
-        read = _rule(as_object(rule, here), here, regexes)
+        read = _rule(as_object(rule, here), here, regexes, provenance=provenance and not regexes.inline)
         if read.rule_id in found:
             raise PolicyError("E_SEQUENCE", here)
         found[read.rule_id] = read
     return tuple(found.values())
 
 
-def _rule(rule: dict[str, JSONValue], pointer: str, regexes: Regexes) -> SequenceRule:
-    kinds = [kind for kind in rule if kind in _KINDS]
+def with_constants(
+    rules: tuple[SequenceRule, ...], parameters: tuple[ParameterConstraint, ...]
+) -> tuple[SequenceRule, ...]:
+    """Return the rules of a document, those on where a value came from with the values that the document lists."""
+    constants = constants_of(parameters)
+    return tuple(
+        replace(one, test=replace(one.test, constants=constants)) if isinstance(one.test, NotFrom) else one
+        for one in rules
+    )
+
+
+def _rule(rule: dict[str, JSONValue], pointer: str, regexes: Regexes, *, provenance: bool) -> SequenceRule:
+    unknown = frozenset() if provenance else _BEFORE_PROVENANCE
+    kinds = [kind for kind in rule if kind in _KINDS - unknown]
     allowed = frozenset({"id", "when", "if"}).union(*(_MEMBERS[kind] for kind in kinds))
     for name in rule:
         if name not in allowed:
-            known = any(name in members for members in _MEMBERS.values())
+            known = name not in unknown and any(name in members for members in _MEMBERS.values())
             raise PolicyError("E_SEQUENCE" if known else "E_UNKNOWN_FIELD", pointer_to(pointer, name))
     if len(kinds) != 1 or "id" not in rule or "when" not in rule:
         raise PolicyError("E_SEQUENCE", pointer)
@@ -171,7 +193,7 @@ def _rule(rule: dict[str, JSONValue], pointer: str, regexes: Regexes) -> Sequenc
     )
 
 
-def _test(kind: str, rule: dict[str, JSONValue], pointer: str) -> After | AtMost | Sum | Taint:
+def _test(kind: str, rule: dict[str, JSONValue], pointer: str) -> After | AtMost | Sum | Taint | NotFrom:
     here = pointer_to(pointer, kind)
     value = rule[kind]
     if kind == "after":
@@ -181,6 +203,12 @@ def _test(kind: str, rule: dict[str, JSONValue], pointer: str) -> After | AtMost
         if "require" not in rule:
             return Taint(source=source, require=None)
         return Taint(source=source, require=parse_key(rule["require"], pointer_to(pointer, "require")))
+    if kind == "not_from":
+        source, here = _pattern(value, here), pointer_to(pointer, "else")
+        places = parse_places(rule.get("argument", ANYWHERE), pointer_to(pointer, "argument"))
+        return NotFrom(
+            source=source, places=places, otherwise=parse_key(rule["else"], here) if "else" in rule else None
+        )
     per_session, window_ms = _per(rule, pointer), _window(rule, pointer)
     if kind == "at_most":
         count = as_integer(value, here, low=1, high=limits.RATE_MAX, code="E_SEQUENCE")
@@ -249,18 +277,25 @@ class Judged(NamedTuple):
     write: Write | None = None
     require: str | None = None
     applies: bool = True
+    origin: str = ""  # the place in the log that a denied value was heard from
 
 
 def judge_rule(rule: SequenceRule, policy_id: str, call: Evaluation) -> Judged:
     """Judge a call that the rule's `when` meets."""
     if rule.condition is not None and rule.condition(call) is False:
         return Judged(applies=False)
+    return _judged(rule, policy_id, call)
+
+
+def _judged(rule: SequenceRule, policy_id: str, call: Evaluation) -> Judged:
     test = rule.test
     match test:
         case After():
             return Judged() if _came_before(rule, test, policy_id, call) else Judged("SEQUENCE_MISSING")
         case Taint():
             return _tainted(rule, test, policy_id, call)
+        case NotFrom():
+            return _came_from(test, call)
         case AtMost():
             return _counted(rule, test, policy_id, call, NOTHING)
         case Sum():
@@ -300,6 +335,13 @@ def _tainted(rule: SequenceRule, test: Taint, policy_id: str, call: Evaluation) 
     if not any(call.tables.cells(key) is not None for key in keys):
         return Judged()
     return Judged("SEQUENCE_TAINT") if test.require is None else Judged(require=test.require)
+
+
+def _came_from(test: NotFrom, call: Evaluation) -> Judged:
+    origin = origin_of(test, call)
+    if not origin or test.otherwise is not None:
+        return Judged(require=test.otherwise if origin else None)
+    return Judged("SEQUENCE_PROVENANCE", origin=origin)
 
 
 def _counted(rule: SequenceRule, test: AtMost | Sum, policy_id: str, call: Evaluation, spent: Decimal) -> Judged:

@@ -46,10 +46,10 @@ def judge_alternative(
         if refusal is not None:
             return denied(refusal, plan.digests, branch=alternative.branch)
         if remembers:
-            return _Later(alternative, plan, evaluation).verdict()
+            return _Later(alternative, plan, evaluation, paid=call.paid).verdict()
     # Most calls end here: nothing is left but the rate.
     charges: Charges = ()
-    if alternative.buckets and call.resumed is None:
+    if alternative.buckets and call.resumed is None and not call.paid:
         charges, limited = peek(alternative, subject, call)
         if limited is not None:
             return _limited(limited, plan, alternative)
@@ -109,6 +109,18 @@ def without_parameters(alternative: Alternative, subject: Subject, now: int) -> 
     return None
 
 
+def rates_alone(alternative: Alternative, plan: Plan, subject: Subject, call: Circumstances) -> Verdict:
+    """Return the charges of a call by its rates as an allowed verdict, or the denial of a stage that no stamp sways.
+
+    Asked for a call that waits for verdicts: stages 1 to 5 and 9 alone, for the others may depend on stamps.
+    """
+    refusal = without_parameters(alternative, subject, call.now)
+    if refusal is not None:
+        return denied(refusal, plan.digests, branch=alternative.branch)
+    charges, limited = peek(alternative, subject, call)
+    return _limited(limited, plan, alternative) if limited else _allowed(alternative, plan, Consequences(charges))
+
+
 def peek(
     alternative: Alternative, subject: Subject, call: Circumstances | Evaluation
 ) -> tuple[Charges, tuple[Denial, int] | None]:
@@ -160,11 +172,12 @@ def _allowed(alternative: Alternative, plan: Plan, effects: Consequences) -> Ver
 class _Later:
     """The stages behind the conditions, for calls that depend on earlier ones."""
 
-    __slots__ = ("_alternative", "_cells", "_evaluation", "_needed", "_plan", "_policy", "_stage")
+    __slots__ = ("_alternative", "_cells", "_evaluation", "_needed", "_pays", "_plan", "_policy", "_stage")
 
-    def __init__(self, alternative: Alternative, plan: Plan, evaluation: Evaluation) -> None:
+    def __init__(self, alternative: Alternative, plan: Plan, evaluation: Evaluation, *, paid: bool) -> None:
         self._alternative = alternative
         self._plan = plan
+        self._pays = bool(alternative.buckets) and evaluation.resumed is None and not paid
         self._evaluation = evaluation
         self._policy: CompiledPolicy | None = None  # whose rule is being asked
         self._stage = Stage.SEQUENCE
@@ -192,7 +205,7 @@ class _Later:
             return refused
         self._stage = Stage.RATE
         charges: Charges = ()
-        if self._alternative.buckets and self._evaluation.resumed is None:
+        if self._pays:
             charges, limited = peek(self._alternative, self._evaluation.subject, self._evaluation)
             if limited is not None:
                 return _limited(limited, self._plan, self._alternative)
@@ -203,7 +216,8 @@ class _Later:
             self._policy = policy
             judged = judge_rule(rule, kept_under(policy, self._evaluation.session), self._evaluation)
             if judged.reason:
-                return self._refused(judged.reason, rule.pointer)
+                where = f"{rule.pointer} {judged.origin}" if judged.origin else rule.pointer
+                return self._refused(judged.reason, where)
             if judged.write is not None:
                 self._cells.append(judged.write)
             if judged.require is not None:

@@ -46,6 +46,8 @@ class TenantLimits:
     vault_bytes: int = limits.VAULT_BYTES_MAX
     prompts: int = limits.PROMPTS_MAX
     prompt_bytes: int = limits.PROMPT_BYTES_MAX
+    heard: int = limits.HEARD_ROWS_MAX
+    heard_bytes: int = limits.HEARD_BYTES_MAX
 
 
 # The limits of each table: of its rows, and of their bytes. A limit with two tables bounds each of them.
@@ -60,6 +62,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "buckets": ("buckets",),
     "cells": ("cells",),
     "prompts": ("prompts", "prompt_bytes"),
+    "heard": ("heard", "heard_bytes"),
     "attestations": ("attestations", "attestation_bytes"),
     "requests": ("requests", "pending_bytes"),
     "pending": ("requests", "pending_bytes"),

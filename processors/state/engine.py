@@ -1,8 +1,9 @@
 """The identity of the rules: the number of their version, and the digests of the data that they read.
 
 A decision depends on more than the log: on Unicode's tables, on the rules of time zones, and on the regular expressions
-of RE2. Two workers, or a worker and a replay, decide alike if they have the same ENGINE and the same `data`. Digests
-are of statements, tables and zone files, not of binaries: they are equal on every platform and every Python.
+of RE2; from engine 2 on also on the detectors of `processors/content/` with the packages that they read. Two workers,
+or a worker and a replay, decide alike if they have the same engine and the same `data`. Digests are of statements,
+tables, zone files and versions, not of binaries: they are equal on every platform and every Python.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from hashlib import sha256
 
 import re2
 
+from processors.content import identity
 from processors.policy import times
 from processors.proof import jcs
 from processors.text import characters
 from processors.text.tables import UNICODE_VERSION
 
-ENGINE: int = 1
+ENGINE: int = 2  # the newest; a new tenant is founded with it
+DETECTING = 2  # the first engine that reads texts with detectors, and judges by schemas and settings
 
 # Unicode's general categories. RE2 has tables of its own; the program of a class is as long as its ranges are many.
 _KINDS = {"C": "cfos", "L": "lmotu", "M": "cen", "N": "dlo", "P": "cdefios", "S": "ckmo", "Z": "lps"}
@@ -26,8 +29,10 @@ _CATEGORIES = [kind + part for kind, parts in _KINDS.items() for part in ("", *p
 
 
 @cache
-def data() -> tuple[tuple[str, bytes], ...]:
-    """Return the data of the rules as (name, SHA-256), in the order of the names. A name is `library/version`.
+def data(number: int = ENGINE) -> tuple[tuple[str, bytes], ...]:
+    """Return the data of an engine's rules as (name, SHA-256), in the order of the names.
+
+    A name is `library/version`. Requires the number of an engine of this installation.
 
     Raises:
         ImportError: a library is here without its metadata, so that its version is not known.
@@ -37,7 +42,8 @@ def data() -> tuple[tuple[str, bytes], ...]:
         (f"tzdata/{times.TZDATA_VERSION}", {name: sha256(file).hexdigest() for name, file in times.zone_files()}),
         (f"unicode/{UNICODE_VERSION}", _unicode()),
     )
-    return tuple(sorted((name, sha256(jcs.canonical(stated)).digest()) for name, stated in made))
+    read = ((name, sha256(jcs.canonical(stated)).digest()) for name, stated in made)
+    return tuple(sorted((*read, *(identity.detectors() if number >= DETECTING else ()))))
 
 
 def _re2() -> dict[str, jcs.JSONValue]:

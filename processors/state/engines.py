@@ -4,10 +4,13 @@ Which engine decides is on the log: `TenantFounded` and `EngineActivated` name i
 name and digest. The same number with the same data gives the same bytes on every machine. An installation holds the
 engine of `processors/state/engine.py`, and the one before it for as long as tenants decide by that one.
 
-To change a rule, raise `ENGINE`, add a row to `installed`, and let the rule ask which engine decides:
+To change a rule, raise `ENGINE`, which adds a row to `installed`, and let the rule ask which engine decides:
 
     if tables.engine.number >= 2: ...        the new rule
     else: ...                                the old one, until no installation holds engine 1
+
+An engine may need packages to decide that it does not need to follow a log: clients, tool hosts and verifiers of
+evidence hold it without them, and `Tables.check_decides` stops all others.
 
 `handlers` of an engine replaces whole handlers of `processors/handlers.py`, for a change that is larger than that.
 """
@@ -15,10 +18,12 @@ To change a rule, raise `ENGINE`, add a row to `installed`, and let the rule ask
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from processors.state.engine import ENGINE, data
+from processors.content.identity import PACKAGES
+from processors.state.engine import DETECTING, ENGINE, data
 from processors.text.characters import quoted
 from schemas.errors import StoppedError
 from schemas.events.engines import EngineData
@@ -29,11 +34,15 @@ DIFFERENCES_SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A version of the rules: its number, its data in order of names, and the handlers in which it differs."""
+    """A version of the rules: its number, its data in order of names, and the handlers in which it differs.
+
+    `packages` are those without which it decides nothing, each with its version.
+    """
 
     number: int
     data: tuple[EngineData, ...]
     handlers: Mapping[type, Callable[..., tuple[str, str]]] = field(default_factory=dict)
+    packages: tuple[tuple[str, str], ...] = ()
 
 
 Engines = Mapping[int, Engine]
@@ -42,7 +51,12 @@ Engines = Mapping[int, Engine]
 @functools.cache
 def installed() -> Engines:
     """Return the engines of this installation by number."""
-    return {ENGINE: Engine(ENGINE, tuple(EngineData(name=name, sha256=digest) for name, digest in sorted(data())))}
+    return {number: _engine(number) for number in range(FIRST, ENGINE + 1)}
+
+
+def _engine(number: int) -> Engine:
+    read = tuple(EngineData(name=name, sha256=digest) for name, digest in data(number))
+    return Engine(number, read, packages=PACKAGES if number >= DETECTING else ())
 
 
 class EngineMissingError(StoppedError):
@@ -50,9 +64,11 @@ class EngineMissingError(StoppedError):
 
     code = "ENGINE_MISSING"
 
-    def __init__(self, number: int, wanted: tuple[EngineData, ...], held: Engines) -> None:
+    def __init__(self, number: int, wanted: tuple[EngineData, ...], held: Engines, lacking: str = "") -> None:
+        """`lacking` names packages that are not here, where the engine is held and cannot decide without them."""
         self.number, self.wanted = number, wanted
-        self.told = f"{_difference(number, wanted, held)}; see docs/engines.md"  # without the code
+        why = _without(number, lacking) if lacking else _difference(number, wanted, held)
+        self.told = f"{why}; see docs/engines.md"  # without the code
         super().__init__(f"{self.code}: {self.told}")
 
 
@@ -66,6 +82,37 @@ def held_engine(number: int, wanted: tuple[EngineData, ...], held: Engines) -> E
     if engine is None or (engine.data != wanted and (number != FIRST or wanted)):
         raise EngineMissingError(number, wanted, held)
     return engine
+
+
+def check_decides(engine: Engine) -> None:
+    """Raise EngineMissingError if a package without which the engine decides nothing is not installed here."""
+    if lacking := lacking_of(engine):
+        raise EngineMissingError(engine.number, engine.data, {engine.number: engine}, lacking)
+
+
+def lacking_of(engine: Engine) -> str:
+    """Return a list of the packages that the engine needs to decide and that are not installed here; mostly empty."""
+    return _lacking(engine.packages)
+
+
+@functools.cache
+def _lacking(packages: tuple[tuple[str, str], ...]) -> str:
+    found = ((name, version, _version_of(name)) for name, version in packages)
+    return ", ".join(f"{name} {version} (here: {here or 'none'})" for name, version, here in found if here != version)
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _without(number: int, lacking: str) -> str:
+    return (
+        f"the tenant decides by engine {number}, which this installation can follow and not decide by: it lacks "
+        f"{lacking}: install them with `pip install 'macaw-streams[server]'`"
+    )
 
 
 def _difference(number: int, wanted: tuple[EngineData, ...], held: Engines) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from processors.policy.names import known_as
-from schemas.rows import AttestationRow, KeyRow, PromptRow, RequestRow, RuleCellRow, SessionRow
+from schemas.rows import AttestationRow, KeyRow, PendingRow, PromptRow, RequestRow, RuleCellRow, SessionRow
 from schemas.words import Role
 
 # Groups beside those of a principal. They are tuples, so that no principal's name is one of them.
@@ -52,6 +52,16 @@ def groups_of_request(row: RequestRow) -> tuple[Hashable, ...]:
         return ((OVER, row.event),)
     found = (OPEN, row.requester, row.event)
     return found if row.waits else (*found, ("by", row.session_id))
+
+
+def groups_of_pending(row: PendingRow) -> tuple[Hashable, ...]:
+    """Return the groups of a waiting call: its session, and the pair by which a verdict names it."""
+    return (row.session_id, waiting_call(row.session_id, row.event_id))
+
+
+def waiting_call(session_id: bytes, event_id: bytes) -> Hashable:
+    """Return the group of the waiting calls of a session with one event id; mostly one."""
+    return "call", session_id, event_id
 
 
 def groups_of_attestation(row: AttestationRow) -> tuple[Hashable, ...]:

@@ -15,7 +15,7 @@ from processors.state.shares import shares_of
 from processors.state.table import Shares
 from schemas import limits
 from schemas.events.attributes import Attributes, weight_of
-from schemas.rows import ApprovalGiven, AttestationRow, KeyRow, OfferRow, RequestRow, SessionRow, VaultRow
+from schemas.rows import ApprovalGiven, AttestationRow, KeyRow, OfferRow, PendingRow, RequestRow, SessionRow, VaultRow
 
 V = TypeVar("V", bound=str | bytes | tuple[str, ...] | None)
 
@@ -90,6 +90,11 @@ def weight_of_request(row: RequestRow) -> int:
     """Return the bytes of a request: its call, the opening of its session, and its approvals."""
     opened = 0 if row.opened is None else len(row.opened.event)
     return len(row.call.event) + opened + weight_of_given(row.approvals)
+
+
+def weight_of_pending(row: PendingRow) -> int:
+    """Return the bytes of a waiting call: its event, and the verdicts that came for it."""
+    return len(row.call.event) + sum(len(one.event) + len(one.proof) for one in row.verdicts)
 
 
 def shares_of_request(row: RequestRow) -> Shares:

@@ -41,6 +41,7 @@ class Table(Generic[R]):
     __slots__ = (
         "_deadline",
         "_deadlines",
+        "_follows",
         "_groups",
         "_groups_of",
         "_journal",
@@ -71,8 +72,12 @@ class Table(Generic[R]):
         weigh: Callable[[R], int] | None = None,
         lean: Callable[[R], R] | None = None,
         told: Callable[[R | None], None] | None = None,
+        follow: Callable[[bytes, R | None, R | None], None] | None = None,
     ) -> None:
-        """`told` is called with each row after it was written or an undo wrote it, and with None for one that left."""
+        """`told` is called with each row after it was written or an undo wrote it, and with None for one that left.
+
+        `follow` is called with the key, the row before and the row after each write and each undo; it never raises.
+        """
         self.name = name
         self.set_room(UNBOUNDED)
         self.rows: dict[bytes, R] = {}
@@ -86,6 +91,7 @@ class Table(Generic[R]):
         self._payers = payers
         self._weigh = weigh
         self._told = told
+        self._follows = follow
         self.counts: dict[str, int] = {}  # rows by share
         self.weights: dict[str, int] = {}  # weight of the rows, by share
         self.counted = 0  # rows that count for a share
@@ -199,6 +205,8 @@ class Table(Generic[R]):
             self._recount(left, came, lighter, heavier)
         if groups_of is not None and old != new:
             self._regroup(key, old, new)
+        if self._follows is not None:
+            self._follows(key, before, after)
 
     def _regroup(self, key: bytes, old: tuple[Hashable, ...], new: tuple[Hashable, ...]) -> None:
         groups = self._groups

@@ -15,16 +15,11 @@ from collections.abc import Callable, Container, Iterator
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from processors.state import groups as of
 from processors.state.bounds import TenantLimits, limits_with, rooms_of
-from processors.state.engines import Engine, Engines, held_engine, installed
-from processors.state.groups import (
-    ALL,
-    groups_by_session,
-    groups_of_attestation,
-    groups_of_key,
-    groups_of_request,
-    groups_of_session,
-)
+from processors.state.engines import Engine, Engines, check_decides, held_engine, installed
+from processors.state.groups import ALL, groups_by_session
+from processors.state.heard import HeardIndex
 from processors.state.journal import Change, Journal, RowWrite
 from processors.state.measures import (
     key_ends_at,
@@ -34,10 +29,12 @@ from processors.state.measures import (
     shares_of_request,
     weight_of_given,
     weight_of_offer,
+    weight_of_pending,
     weight_of_request,
     weight_of_session,
     weight_of_value,
 )
+from processors.state.settings import DEFAULTS, settings_of
 from processors.state.shares import shares_of, shares_of_sponsor
 from processors.state.table import Table
 from schemas import limits
@@ -46,9 +43,11 @@ from schemas.events.engines import EngineData
 from schemas.rows import (
     AttestationRow,
     CallRow,
+    CatalogueRow,
     DelegationRow,
     EngineDataRow,
     GrantRow,
+    HeardRow,
     IdempotencyRow,
     KeyRow,
     OfferRow,
@@ -69,8 +68,9 @@ from schemas.rows import (
     TenantRow,
     VaultRow,
     VaultScopeRow,
+    VerifierRow,
     WorkRow,
-)
+)  # fmt: skip
 
 R = TypeVar("R")
 D = TypeVar("D")
@@ -99,13 +99,15 @@ class Tables:
         self.tenant_id, self.deployment, self.genesis = tenant, deployment, genesis
         self.origin = f"{deployment}/{tenant}"
         self.system_limits = self.limits = bounds or TenantLimits()  # the latter with the tenant's own in their place
+        self.settings = DEFAULTS  # of the tenant's row, like the limits
         self._journal = Journal()
         self._deadlines: list[tuple[int, str, bytes]] = []
-        self.tenant: Table[TenantRow] = self._table("tenant", told=self._follow_limits)
+        self.tenant: Table[TenantRow] = self._table("tenant", told=self._follow_row)
         self.engine_data: Table[EngineDataRow] = self._table("engine_data")
         self.providers: Table[ProviderRow] = self._table("providers")
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.policies: Table[PolicyRow] = self._table("policies")
+        self.catalogues: Table[CatalogueRow] = self._table("catalogues")
         self.sequences: Table[SequenceRow] = self._table("sequences")
         self.rulings: Table[RulingRow] = self._table("rulings", lambda r: r.until)
         self._who_is_who()
@@ -125,14 +127,14 @@ class Tables:
         self.keys: Table[KeyRow] = self._table(
             "keys",
             key_ends_at,
-            groups=groups_of_key,
+            groups=of.groups_of_key,
             payers=lambda k: () if k.spent else shares_of(k.payer),
         )
         self.resources: Table[ResourceRow] = self._table("resources", payers=lambda r: shares_of(r.payer))
         self.sessions: Table[SessionRow] = self._table(
             "sessions",
             session_leaves_at,
-            groups=groups_of_session,
+            groups=of.groups_of_session,
             payers=lambda s: shares_of(s.payer),
             weigh=weight_of_session,
             lean=lean_session,
@@ -151,6 +153,7 @@ class Tables:
             payers=lambda o: shares_of(o.payer),
             weigh=weight_of_offer,
         )
+        self.verifiers: Table[VerifierRow] = self._table("verifiers")
         self.presence: Table[PresenceRow] = self._table("presence", lambda p: p.until)
 
     def _calls(self) -> None:
@@ -184,28 +187,38 @@ class Tables:
             weigh=lambda p: sum(map(len, p.policies)),
         )
 
+        self.heard_index = HeardIndex()
+        self.heard: Table[HeardRow] = self._table(
+            "heard",
+            lambda h: h.until,
+            groups=lambda h: (("heard by", h.owner), h.session_id),
+            payers=lambda h: shares_of(h.payer),
+            weigh=lambda h: len(h.fingerprints),
+            follow=self.heard_index.follow,
+        )
+
     def _workflow_state(self) -> None:
         """Make the tables of attestations, approvals, delegations and the vault."""
         self.attestations: Table[AttestationRow] = self._table(
             "attestations",
             lambda a: a.until,
-            groups=groups_of_attestation,
+            groups=of.groups_of_attestation,
             payers=shares_of_attestation,
             weigh=lambda a: len(a.key) + len(a.value),
         )
         self.requests: Table[RequestRow] = self._table(
             "requests",
             lambda r: r.until,
-            groups=groups_of_request,
+            groups=of.groups_of_request,
             payers=shares_of_request,
             weigh=weight_of_request,
         )
         self.pending: Table[PendingRow] = self._table(
             "pending",
             lambda p: p.deadline,
-            groups=lambda p: (p.session_id,),
+            groups=of.groups_of_pending,
             payers=lambda p: shares_of(p.payer),
-            weigh=lambda p: len(p.call.event),
+            weigh=weight_of_pending,
         )
         self.grants: Table[GrantRow] = self._table(
             "grants",
@@ -242,10 +255,11 @@ class Tables:
             self._derived[table.name] = (table.version, value)
         return value  # type: ignore[no-any-return]
 
-    # --- the limits ---
+    # --- the limits and settings ---
 
-    def _follow_limits(self, row: TenantRow | None) -> None:
-        """Keep the bounds of all tables at those in the tenant's row, whichever way it was written or undone."""
+    def _follow_row(self, row: TenantRow | None) -> None:
+        """Keep bounds and settings at those in the tenant's row, whichever way it was written or undone."""
+        self.settings = settings_of(() if row is None else row.settings)
         given = limits_with(self.system_limits, () if row is None else row.limits)
         if given != self.limits:
             self._bound(given)
@@ -272,6 +286,11 @@ class Tables:
     def check_engine(self) -> None:
         """Raise EngineMissingError unless the engine of the next record is held."""
         self._engine = self.engine
+
+    def check_decides(self) -> None:
+        """Raise EngineMissingError unless this installation can decide the next record, and not only follow it."""
+        self.check_engine()
+        check_decides(self.engine)
 
     def decide_by(self, number: int, data: tuple[EngineData, ...] | None) -> Engine:
         """Let an engine decide until the tenant's row has changed and the record ended. Raises EngineMissingError."""

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 REGISTRY_ATTEMPTS = 3
 BODY_SECONDS = 30.0  # for a result that travels beside its report: it was sent before
 
+_WITHOUT_REPORT = frozenset({Reason.OUTPUT_TOO_LARGE, Reason.RESULT_WITHHELD})
 _LEFT = "the connection was closed while an answer was awaited: whether the event took effect is not known here"
 _UNTIL = re.compile(r"until=(\d{1,14})", re.ASCII)
 
@@ -224,8 +225,8 @@ class Answers(OfOneProcess):
         if result.outcome == Outcome.PENDING:
             raise UntrustedRecordError("a call that waits has no report")
         if result.payload_sha256 is None:
-            # Only a report that was too large to pass on may be missing; its leaf stands in the record.
-            if result.outcome in {Outcome.OK, Outcome.FAILED} and result.reason != Reason.OUTPUT_TOO_LARGE:
+            # Only a report that was too large to pass on, or withheld, may be missing; its leaf stands in the record.
+            if result.outcome in {Outcome.OK, Outcome.FAILED} and result.reason not in _WITHOUT_REPORT:
                 raise UntrustedRecordError("an outcome without the body that the tool signed")
             return Answer(result, offset=offset)
         report = self._report(result, message, sender, waiter.offered)

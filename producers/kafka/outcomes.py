@@ -64,6 +64,10 @@ class ResultMissingError(CallError):
     """
 
 
+class ResultWithheldError(CallError):
+    """The call took effect, and the tenant's verifiers keep its result from callers. The report stands on the log."""
+
+
 class NoAnswerError(CallError):
     """No answer came in time. `event_id` is that of the event, empty if it was never sent.
 
@@ -108,6 +112,9 @@ def result_of(answer: Answer) -> Any:
     }
     if result.outcome == Outcome.OK and answer.body is not None:
         return _value(answer)
+    if result.reason == Reason.RESULT_WITHHELD:
+        withheld = sentence_of(answer, "the call took effect, and its result was withheld")
+        raise ResultWithheldError(withheld, reason=result.reason, answer=answer)
     kind, what = kinds.get(result.outcome, (UnknownOutcomeError, "the outcome is unknown"))
     # Without the tool's own words only the monitor says how the call ended.
     if result.outcome == Outcome.FAILED and answer.body is not None:

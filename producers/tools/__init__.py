@@ -20,10 +20,13 @@ from producers.tools.declaring import (
     load_tools,
     tool,
 )
+from producers.tools.hinted_schemas import FROM_HINTS, HintedSchemaError, result_schema_of, schema_of
 from producers.tools.importing import ToolDeclarationError
 
 __all__ = [
+    "FROM_HINTS",
     "AttestationError",
+    "HintedSchemaError",
     "ToolArgumentError",
     "ToolDeclarationError",
     "ToolFunction",
@@ -32,5 +35,7 @@ __all__ = [
     "context",
     "idempotency_key",
     "load_tools",
+    "result_schema_of",
+    "schema_of",
     "tool",
 ]

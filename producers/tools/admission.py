@@ -50,6 +50,7 @@ class AdmittedCall:
     """A call that may be executed. If it is `late` it may not be executed any more, but can still be reported.
 
     `bodies` travel beside it, sealed by the caller's X25519 key `caller` before `issued_at`; `parameters` names them.
+    `session` is the one that signed it, as its signed opening describes it: nothing in it is the monitor's word.
     """
 
     decision: Decision
@@ -60,6 +61,7 @@ class AdmittedCall:
     bodies: tuple[BodyReference, ...] = ()
     caller: bytes = b""
     issued_at: int = 0
+    session: SessionRow | None = field(default=None, repr=False)
 
 
 class _Approver(NamedTuple):
@@ -102,7 +104,7 @@ def admit(
     if not decision.event_id or message.partition() != topics.keyed_partition(decision.event_id):
         raise UntrustedRecordError("the decision stands on another partition than its event's")
     payload = _open(message, decision, key, sender)
-    body, issued_at, caller = _callers_event(decision, payload, trusted, sessions, now_ms)
+    body, issued_at, session = _callers_event(decision, payload, trusted, sessions, now_ms)
     return AdmittedCall(
         decision,
         leaf,
@@ -110,8 +112,9 @@ def admit(
         decision.principal_id,
         now_ms >= decision.execute_before,
         body.bodies,
-        caller,
+        session.x25519,
         issued_at,
+        session,
     )
 
 
@@ -139,10 +142,10 @@ def _open(message: Any, decision: Decision, key: KeyPair, sender: bytes) -> Call
 
 def _callers_event(
     decision: Decision, payload: CallPayload, trusted: MonitorSigned, sessions: SessionsView, now_ms: int
-) -> tuple[InvocationRequested, int, bytes]:
+) -> tuple[InvocationRequested, int, SessionRow]:
     """Return the call that its caller signed for this decision, recently and in a session that has not ended.
 
-    And when it was issued, and the X25519 key of the session.
+    And when it was issued, and the session.
     """
     if payload.kid != decision.session_id:
         raise UntrustedRecordError("the decision is about a call of another session")
@@ -172,7 +175,7 @@ def _callers_event(
     # Otherwise it could be admitted again once the hosts have forgotten that they executed it.
     if event.header.issued_at - now_ms > EVENT_AHEAD_MS_MAX:
         raise UntrustedRecordError("the caller's event is issued in the future")
-    return body, event.header.issued_at, session.x25519
+    return body, event.header.issued_at, session
 
 
 def _check_same(decision: Decision, event_id: bytes, body: InvocationRequested) -> None:

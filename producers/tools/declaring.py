@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from producers.tools.arguments import AnnotationError, ArgumentReader, bind, readers_of
 from producers.tools.attesting import AttestationError, Terms, check_declared
+from producers.tools.hinted_schemas import GivenSchema, declared_schema, result_schema_of, schema_of
 from producers.tools.importing import ToolDeclarationError, module_in
 from producers.tools.return_types import check_result
 from schemas import limits
@@ -52,6 +53,8 @@ class ToolFunction:
     bodies: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     streams: bool = False
+    input_schema: str | None = None
+    output_schema: str | None = None
 
     @property
     def body_paths(self) -> tuple[str, ...]:
@@ -76,6 +79,8 @@ class _Mark:
     bodies: tuple[str, ...]
     secrets: tuple[str, ...]
     streams: bool
+    input_schema: GivenSchema
+    output_schema: GivenSchema
 
 
 @overload
@@ -95,6 +100,8 @@ def tool(
     bodies: Sequence[str] = (),
     secrets: Sequence[str] = (),
     streams: bool = False,
+    input_schema: GivenSchema = None,
+    output_schema: GivenSchema = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -112,6 +119,8 @@ def tool(
     bodies: Sequence[str] = (),
     secrets: Sequence[str] = (),
     streams: bool = False,
+    input_schema: GivenSchema = None,
+    output_schema: GivenSchema = None,
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function or method as a tool and return it unchanged.
 
@@ -125,6 +134,7 @@ def tool(
     bring an authenticated prompt for each. `bodies` names paths of texts that may be large, and travel beside
     the call then; `*` is every text. `secrets` names those that always do: policies see only their presence.
     `streams`: the function is a generator, and each item that it yields goes to the caller at once.
+    `input_schema` and `output_schema` are JSON Schemas (draft 2020-12) of parameters and result, or `FROM_HINTS`.
     """
     mark = _Mark(
         name=name,
@@ -137,6 +147,8 @@ def tool(
         bodies=_listed(bodies),
         secrets=_listed(secrets),
         streams=streams,
+        input_schema=input_schema,
+        output_schema=output_schema,
     )
 
     def put(target: Callable[P, R]) -> Callable[P, R]:
@@ -273,6 +285,8 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
         readers = readers_of(function)
         if not mark.streams:  # else each item is checked as it comes
             check_result(function)
+        parameters_schema = declared_schema(mark.input_schema, lambda: schema_of(function))
+        result_schema = declared_schema(mark.output_schema, lambda: result_schema_of(function))
     except AnnotationError as exc:
         raise ToolDeclarationError(f"tool {name!r}: {exc}") from exc
     return ToolFunction(
@@ -289,6 +303,8 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
         bodies=_checked_paths(name, function, [one for one in mark.bodies if one not in mark.secrets], "body"),
         secrets=_checked_paths(name, function, mark.secrets, "secret"),
         streams=mark.streams,
+        input_schema=parameters_schema,
+        output_schema=result_schema,
     )
 
 

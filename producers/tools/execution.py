@@ -25,7 +25,7 @@ from producers.tools.arguments import ToolArgumentError
 from producers.tools.attesting import NOTHING, CallAttestations, attesting
 from producers.tools.declaring import ToolFunction, bind_arguments, calling
 from producers.tools.item_stream import ItemStream, StreamEnd
-from producers.tools.result_text import exception_text, result_text, type_name, unwritable_result
+from producers.tools.result_text import ERROR_CHARS_MAX, exception_text, result_text, type_name, unwritable_result
 from schemas import limits
 from schemas.events.bodies import BodyReference
 from schemas.records import Attestation
@@ -74,10 +74,17 @@ class Execution:
         on_begun: Callable[[], None] = lambda: None,
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
         items: ItemStream | None = None,
+        refusal: Callable[[], Ended | None] = lambda: None,
+        error_chars: int = ERROR_CHARS_MAX,
     ) -> None:
-        """Run a tool's function for a call, within `around`. With `items` it yields, and each item goes there."""
+        """Run a tool's function for a call, within `around`. With `items` it yields, and each item goes there.
+
+        `refusal` is asked in the thread of the call, when it is about to run: an end that it returns is the call's.
+        `error_chars` bounds the text of an exception.
+        """
         self._tool, self._call, self._said, self._on_begun = tool, call, said, on_begun
         self._around, self._items = around, items
+        self._refusal, self._error_chars = refusal, error_chars
         self._process = os.getpid()
         self._known: Ended | None = None  # the end until its text is written, and if it never is
         self._ended: Ended | None = None
@@ -131,11 +138,13 @@ class Execution:
             self._ended = failed("TOO_LATE")
             return None
         try:
-            return bind_arguments(self._tool, self._call.parameters)
+            self._ended = self._refusal()  # first: reading arguments may run code of the tool's own classes
+            if self._ended is None:
+                return bind_arguments(self._tool, self._call.parameters)
         except ToolArgumentError as exc:
             self._ended = failed("BAD_ARGUMENTS", problems=[{"at": at, "why": why} for at, why in exc.problems])
         except BaseException as exc:  # noqa: BLE001 - whatever it was, the function has not run
-            self._ended = failed(f"NOT_RUN: {exception_text(exc)}")
+            self._ended = failed(f"NOT_RUN: {self._text_of(exc)}")
         return None
 
     def _execute(self, bound: BoundArguments) -> None:
@@ -175,7 +184,7 @@ class Execution:
         if self._has_ended():
             return
         if end.raised is not None:
-            self._known = failed(exception_text(end.raised))
+            self._known = failed(self._text_of(end.raised))
             self._ended = replace(self._known, stream=end.reference)
         else:
             body = jcs.canonical({"cancelled": True} if end.is_cancelled else None).decode()
@@ -187,8 +196,11 @@ class Execution:
         if self._has_ended():
             return
         self._known = failed(type_name(raised).rpartition(".")[2])
-        self._ended = failed(exception_text(raised))
+        self._ended = failed(self._text_of(raised))
         self._finish()
+
+    def _text_of(self, raised: BaseException) -> str:
+        return exception_text(raised, self._error_chars)
 
     def _has_ended(self) -> bool:
         """Whether the end was noted before. In a copy of this process that the function made by `fork`, exit."""

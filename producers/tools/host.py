@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,13 @@ from producers.tools.decision_feed import DecisionFeed, Taken
 from producers.tools.declaring import ToolFunction
 from producers.tools.executed import ExecutedCalls
 from producers.tools.execution import Ended, Execution, failed
+from producers.tools.guard import UNGUARDED, HostGuard
 from producers.tools.item_stream import ItemStream
 from producers.tools.outbox import Outbox
 from schemas.errors import StoppedError
 from schemas.records import Decision, ResultReported
 from schemas.topics import tool_group
-from schemas.words import Role
+from schemas.words import Outcome, Role
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class HostSettings:
     workers: int = WORKERS
     session_timeout_ms: int = 10_000
     security: Security = field(default_factory=lambda: UNSECURED)
+    guard: HostGuard = UNGUARDED
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class ToolHost(OfOneProcess):
     def __init__(self, connection: Connection, app: str, tools: Sequence[ToolFunction], settings: HostSettings) -> None:
         self._connection, self._app = connection, app
         self._tools: Mapping[str, ToolFunction] = {f"tool:{app}/{t.name}": t for t in tools}
-        self._executed = ExecutedCalls(settings.executed_path)
+        self._executed, self._guard = ExecutedCalls(settings.executed_path), settings.guard
         # One crew runs the calls, the other waits for their ends.
         self._crew, self._watch = Crew(f"tool-{app}", settings.workers), Crew(f"watch-{app}", settings.workers)
         self._outbox = Outbox(connection.publisher, self._executed)
@@ -332,14 +334,15 @@ class ToolHost(OfOneProcess):
 
     def _execute_and_report(self, taken: Taken, call: AdmittedCall) -> None:
         try:
-            if self._report(call, self._bodies.sent(call, self._execute(call))):
+            ended = self._execute(call, again=taken.ownership is Ownership.AGAIN)
+            if self._report(call, self._bodies.sent(call, self._guard.reported(call, ended))):
                 self._feed.finished(taken)
         except Exception:  # a report that fails is logged and kept: other calls go on
             log.exception("the outcome of %s could not be reported", call.decision.resource)
         finally:
             self._bodies.release(call)
 
-    def _execute(self, call: AdmittedCall) -> Ended:
+    def _execute(self, call: AdmittedCall, *, again: bool = False) -> Ended:
         tool = self._tools.get(call.decision.resource)
         if tool is None:
             return failed(f"this instance does not offer {call.decision.resource}")
@@ -348,14 +351,30 @@ class ToolHost(OfOneProcess):
         except AttestationError as exc:
             return failed(f"NOT_RUN: {exc}")
         said, items = CallAttestations(tool.attests, auto), self._items(call) if tool.streams else None
-        return Execution(tool, call, said, on_begun=self._count, items=items).end(self._crew)
+        execution = Execution(
+            tool,
+            call,
+            said,
+            on_begun=self._count,
+            items=items,
+            refusal=partial(self._refusal, call, again=again),
+            error_chars=self._guard.error_chars,
+        )
+        return execution.end(self._crew)
+
+    def _refusal(self, call: AdmittedCall, *, again: bool) -> Ended | None:
+        """Return the end of a call that the owner's own checks forbid, None for others."""
+        ended = self._guard.refusal(call, clock_ms())
+        if ended is None:
+            return None
+        self.tally.refuse("forbidden by the owner")
+        # An instance that is gone may have executed it, under another file or at another time of day.
+        return replace(ended, outcome=Outcome.UNKNOWN) if again else ended
 
     def _items(self, call: AdmittedCall) -> ItemStream:
-        connection = self._connection
-        return ItemStream(
-            connection.link.bodies, connection.key, call.decision.event, (call.decision.session_id, call.caller),
-            call.issued_at,
-        )  # fmt: skip
+        connection, caller = self._connection, (call.decision.session_id, call.caller)
+        bodies, event = connection.link.bodies, call.decision.event
+        return ItemStream(bodies, connection.key, event, caller, call.issued_at, self._guard.item)
 
     def _count(self) -> None:
         self.tally.executed += 1

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -54,9 +54,21 @@ class StreamEnd:
 class ItemStream:
     """One stream of one call. One thread sends the items, another waits, and listens for the caller."""
 
-    def __init__(self, bodies: Bodies, key: KeyPair, event: bytes, caller: tuple[bytes, bytes], issued_at: int) -> None:
-        """Stream under the leaf `event` to `caller`, the kid and X25519 key of its session."""
+    def __init__(
+        self,
+        bodies: Bodies,
+        key: KeyPair,
+        event: bytes,
+        caller: tuple[bytes, bytes],
+        issued_at: int,
+        masked: Callable[[str, int], str] = lambda text, _room: text,
+    ) -> None:
+        """Stream under the leaf `event` to `caller`, the kid and X25519 key of its session.
+
+        `masked` returns the JSON of an item as it may leave the tool, in at most so many bytes.
+        """
         self._bodies, self._key, self._event, self._caller, self._issued_at = bodies, key, event, caller, issued_at
+        self._masked = masked
         self._salt, self._hash = os.urandom(SALT_BYTES), sha256(STREAM_TAG)
         self._count, self._size = 0, 0
         self._stop, self._is_cancelled = threading.Event(), False
@@ -107,7 +119,8 @@ class ItemStream:
             await returned.aclose()
 
     def _send(self, item: object, sealer: ChunkSealer, appending: Upload) -> None:
-        content = result_text(item, limits.STREAM_ITEM_BYTES_MAX).text.encode()
+        text = result_text(item, limits.STREAM_ITEM_BYTES_MAX).text
+        content = self._masked(text, limits.STREAM_ITEM_BYTES_MAX).encode()
         if self._count >= limits.STREAM_ITEMS_MAX or self._size + len(content) > limits.STREAM_BYTES_MAX:
             raise StreamTooLargeError(
                 f"a stream has at most {limits.STREAM_ITEMS_MAX} items and {limits.STREAM_BYTES_MAX} bytes"

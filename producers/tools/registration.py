@@ -43,6 +43,8 @@ def declared_by(app: str, tools: Sequence[ToolFunction]) -> tuple[ToolDeclaratio
             body_paths=t.body_paths,
             opaque_paths=t.opaque_paths,
             streams=t.streams,
+            input_schema=t.input_schema,
+            output_schema=t.output_schema,
         )
         for t in tools
     )

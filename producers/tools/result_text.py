@@ -37,6 +37,7 @@ from schemas import limits
 
 UNWRITTEN = "$unwritten"
 ERROR_CHARS_MAX = 500
+ERROR_CHARS_LOOKED_AT = 1000  # of an error that is masked before it is cut: half a secret is not found; at most 4 KiB
 CAUSES_MAX = 3  # of an exception group that the text names
 TYPE_CHARS_MAX = 120
 POINTER_CHARS_MAX = 200
@@ -96,19 +97,20 @@ def lost_report(why: str) -> str:
     return jcs.canonical({UNWRITTEN: "report", "at": "", "why": _clean(why)[:ERROR_CHARS_MAX]}).decode()
 
 
-def exception_text(raised: BaseException) -> str:
-    """Return the type and text of an exception in at most ERROR_CHARS_MAX characters; its class cannot prevent it."""
-    causes = ()
+def exception_text(raised: BaseException, chars_max: int = ERROR_CHARS_MAX) -> str:
+    """Return the type and text of an exception in at most `chars_max` characters; its class cannot prevent it."""
+    causes: tuple[BaseException, ...] = ()
     if issubclass(type(raised), BaseExceptionGroup):  # not `__class__`, which may be anything
         causes = vars(BaseExceptionGroup)["exceptions"].__get__(raised)[:CAUSES_MAX]
-    text = ": ".join(filter(None, (_one_text(raised), "; ".join(map(_one_text, causes)))))
-    return text if len(text) <= ERROR_CHARS_MAX else f"{text[: ERROR_CHARS_MAX - 1]}…"
+    others = "; ".join(_one_text(cause, chars_max) for cause in causes)
+    text = ": ".join(filter(None, (_one_text(raised, chars_max), others)))
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
 
 
-def _one_text(raised: BaseException) -> str:
+def _one_text(raised: BaseException, chars_max: int) -> str:
     name = type_name(raised).rpartition(".")[2]
     try:
-        text = str.__str__(str(raised))[: ERROR_CHARS_MAX + 1]
+        text = str.__str__(str(raised))[: chars_max + 1]
     except BaseException as exc:  # noqa: BLE001 - a class of anybody's; what it raised is told instead
         return f"{name}, of which str() raised {type_name(exc)}"
     return f"{name}: {_clean(text)}"

@@ -1,4 +1,4 @@
-"""The bounds of a tenant, as its administrators set them."""
+"""The bounds and settings of a tenant, as its administrators set them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TenantLimit:
 
 @record
 class TenantSetting:
-    """A setting that is no bound; no rule reads one yet."""
+    """A setting that is not a bound, by its name in `processors/state/settings.py`."""
 
     name: str
     value: str
@@ -23,7 +23,7 @@ class TenantSetting:
 
 @record
 class LimitsSet:
-    """Some limits of the tenant have other values from the next record on; the others stay as they are."""
+    """Some limits and settings of the tenant have other values from the next record on; the others stay as they are."""
 
     limits: tuple[TenantLimit, ...]
     settings: tuple[TenantSetting, ...] = ()

@@ -1,4 +1,4 @@
-"""Verdicts of verifiers on a call, and the outcome that observe mode did not enforce."""
+"""Verdicts of verifiers on a call, verifiers outside, and the outcome that observe mode did not enforce."""
 
 from __future__ import annotations
 
@@ -36,3 +36,42 @@ class Observed:
     outcome: str
     reason: str
     detail: str
+
+
+@record
+class StampDeclaration:
+    """A stamp that a verifier sets: name, type, and the value that stands where no verdict counts, as JSON."""
+
+    name: str
+    type: str
+    worst: str
+
+
+@record
+class VerifierDeclaration:
+    """The calls that a verifier outside judges, its stamps, and the life of its verdicts."""
+
+    prefix: str
+    priority: int
+    surfaces: tuple[str, ...]
+    resources: tuple[str, ...]
+    stamps: tuple[StampDeclaration, ...]
+    catalogue: bytes
+    max_age_ms: int
+    required: bool
+
+
+@record
+class VerdictReported:
+    """A verifier's verdict on one call: bound to it by id, session, resource, parameters and surface."""
+
+    call: bytes
+    session: bytes
+    resource: str
+    parameters_sha256: bytes
+    surface: str
+    catalogue: bytes
+    expires_at: int
+    outcome: str
+    stamps: str
+    findings: tuple[VerifierFinding, ...]

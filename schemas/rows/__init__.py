@@ -4,8 +4,18 @@ Rows are a cache of the log. They travel on the `state` topic so that a worker c
 are never evidence.
 """
 
-from schemas.rows.calls import CallRow, IdempotencyRow, PendingRow, PromptRow, RateBucketRow, RuleCellRow, WorkRow
+from schemas.rows.calls import (
+    CallRow,
+    HeardRow,
+    IdempotencyRow,
+    PendingRow,
+    PromptRow,
+    RateBucketRow,
+    RuleCellRow,
+    WorkRow,
+)
 from schemas.rows.who import (
+    CatalogueRow,
     EngineDataRow,
     KeyRow,
     OfferRow,
@@ -20,6 +30,7 @@ from schemas.rows.who import (
     SessionRow,
     StateHead,
     TenantRow,
+    VerifierRow,
 )
 from schemas.rows.workflow import (
     ApprovalGiven,
@@ -35,9 +46,11 @@ __all__ = [
     "ApprovalGiven",
     "AttestationRow",
     "CallRow",
+    "CatalogueRow",
     "DelegationRow",
     "EngineDataRow",
     "GrantRow",
+    "HeardRow",
     "IdempotencyRow",
     "KeyRow",
     "OfferRow",
@@ -59,5 +72,6 @@ __all__ = [
     "TenantRow",
     "VaultRow",
     "VaultScopeRow",
+    "VerifierRow",
     "WorkRow",
 ]

@@ -85,7 +85,7 @@ class PromptRow:
 
 @record
 class PendingRow:
-    """State: a call that is waiting for approvals; keyed by the leaf of its event."""
+    """State: a call that waits for approvals or verdicts; keyed by the leaf of its event."""
 
     call: SignedEvent
     event_id: bytes
@@ -95,4 +95,22 @@ class PendingRow:
     subjects: tuple[str, ...]
     keys: tuple[str, ...]
     deadline: int
+    payer: str = ""
+    awaits: tuple[str, ...] = ()
+    verdicts: tuple[SignedEvent, ...] = ()
+
+
+@record
+class HeardRow:
+    """State: texts that reached a session, or that a person said in one, as keyed fingerprints of 8 bytes each."""
+
+    owner: str
+    session_id: bytes
+    resource: str
+    source: bytes
+    reported: bool
+    complete: bool
+    fingerprints: bytes
+    at: int
+    until: int
     payer: str = ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from schemas.events.attributes import Attributes
+from schemas.events.catalogues import CatalogueRule
 from schemas.events.engines import EngineData
-from schemas.events.tenancy import TenantLimit
+from schemas.events.tenancy import TenantLimit, TenantSetting
 from schemas.events.tools import ToolDeclaration
+from schemas.events.verdicts import VerifierDeclaration
 from schemas.record import record
 from schemas.records import EnrolmentGrant, SignedEvent
 
@@ -26,6 +28,7 @@ class TenantRow:
     engine: int = 1
     data: tuple[EngineData, ...] = ()
     limits: tuple[TenantLimit, ...] = ()
+    settings: tuple[TenantSetting, ...] = ()
 
 
 @record
@@ -97,6 +100,8 @@ class ResourceRow:
     by_sessions: bool = False
     body_paths: tuple[str, ...] = ()
     opaque_paths: tuple[str, ...] = ()
+    input_schema: str | None = None
+    output_schema: str | None = None
 
 
 @record
@@ -128,6 +133,16 @@ class PolicyRow:
     document: str
     digest: bytes
     extends: str | None = None
+
+
+@record
+class CatalogueRow:
+    """State: rules of the tenant that a verifier of texts matches, under the catalogue's name."""
+
+    verifier: str
+    rules: tuple[CatalogueRule, ...]
+    digest: bytes
+    since: int
 
 
 @record
@@ -163,6 +178,14 @@ class PersonRow:
     opened_at: int
     until: int
     sponsor: bytes | None = None
+
+
+@record
+class VerifierRow:
+    """State: a verifier outside; keyed by its principal's name."""
+
+    declared: VerifierDeclaration
+    since: int
 
 
 @record

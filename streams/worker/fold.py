@@ -156,7 +156,7 @@ class TenantFold:
         mark = RecordMark.of(tables)
         try:
             new = step(tables, received, self.heads)
-            tables.check_engine()
+            tables.check_decides()
             key = signatory.sign_for(tables, received.offset, new[-1].value)
             signatory.check_outlived(tables)
         except (DecisionKeyError, EngineMissingError):

@@ -185,7 +185,7 @@ def resume(fold: TenantFold, reader: RestartReader) -> int:
             _fold_again(fold, reader, intake, tail)
             fold.state.reset_to(fold.tables, rows)
     _check_signature(fold, tail)
-    fold.tables.check_engine()
+    fold.tables.check_decides()
     return position
 
 

@@ -95,7 +95,7 @@ def test_a_demo_is_not_installed_and_the_program_says_where_it_is(
     ran = run(capsys, "demo", *argv)
 
     assert_one_sentence(ran, 2)
-    for target in ("demo", "demo-workflow"):
+    for target in ("demo", "demo-workflow", "demo-verifiers"):
         assert f"`make {target}`" in ran.err
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 

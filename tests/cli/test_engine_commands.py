@@ -53,33 +53,33 @@ def test_the_engine_of_an_installation_and_a_tenant(here: Installation, capsys: 
     ran = run(capsys, "engine", "show")
     assert ran.status == 0
     assert all(name in ran.out and digest.hex() in ran.out for name, digest in data())
-    assert f"{here.folder.tenant}: engine 1 (present) since 20" in ran.out
+    assert f"{here.folder.tenant}: engine 2 (present) since 20" in ran.out
 
     told = json.loads(run(capsys, "engine", "show", "--json").out)
-    assert (told["present"], told["is_installed"]) == (1, True)
-    assert told["log"][0]["data"] == told["installed"][0]["data"]
+    assert (told["present"], told["is_installed"]) == (2, True)
+    assert told["log"][0]["data"] == told["installed"][-1]["data"]
 
-    for argv in (("plan",), ("activate", "--reason", "r"), ("activate", "--engine", "1", "--reason", "r")):
+    for argv in (("plan",), ("activate", "--reason", "r"), ("activate", "--engine", "2", "--reason", "r")):
         ran = run(capsys, "engine", *argv)
         assert_one_sentence(ran, 1)
-        assert "decides by engine 1 already" in ran.err
+        assert "decides by engine 2 already" in ran.err
     ran = run(capsys, "engine", "activate", "--engine", "7", "--reason", "r")
     assert_one_sentence(ran, 1)
-    assert "holds engine 1 and not 7" in ran.err
-    assert json.loads(run(capsys, "engine", "show", "--json").out)["present"] == 1
+    assert "holds engine 1, 2 and not 7" in ran.err
+    assert json.loads(run(capsys, "engine", "show", "--json").out)["present"] == 2
 
 
 def test_an_activation_is_planned_made_replayed_and_handed_over(
     here: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """From the plan to a replay by another Python, and the same log where the engine is not installed."""
-    first, second = installed()[1], STRICTER[2]
+    newer_ones = {**installed(), **STRICTER}
     assert call(here, "tool:bank/pay") == call(here, "tool:shop/buy") == "TOOL_UNAVAILABLE"
     with monkeypatch.context() as newer:
-        hold(newer, {1: first, 2: second})
+        hold(newer, newer_ones)
         ran = run(capsys, "engine", "plan")
         assert ran.status == 0, ran.err
-        assert "engine 1 -> 2" in ran.out
+        assert "engine 2 -> 3" in ran.out
         assert "changed  none none -> unicode-99 0202020202020202…" in ran.out
         assert "changed  tzdata/" in ran.out
         assert "monitor  monitor (1 keys)" in ran.out
@@ -87,15 +87,15 @@ def test_an_activation_is_planned_made_replayed_and_handed_over(
         assert "2 decide a call, and 1 of these differently (0 with another outcome)" in ran.out
         assert "tool:bank/pay: denied TOOL_UNAVAILABLE -> denied RESOURCE_NOT_ALLOWED" in ran.out
         told = json.loads(run(capsys, "engine", "plan", "--json", "--last", "1").out)
-        assert (told["present"], told["engine"], told["simulated"]["calls"]) == (1, 2, 0)  # the last ends the session
+        assert (told["present"], told["engine"], told["simulated"]["calls"]) == (2, 3, 0)  # the last ends the session
 
         ran = run(capsys, "engine", "activate", "--reason", "stricter")
         assert ran.status == 0, ran.err
         entry = int(ran.err.split("audit entry ")[1].split()[0])
         assert call(here, "tool:bank/pay") == "RESOURCE_NOT_ALLOWED"
         ran = run(capsys, "engine", "show")
-        assert "engine 1 (before)" in ran.out
-        assert "engine 2 (present)" in ran.out
+        assert "engine 2 (before)" in ran.out
+        assert "engine 3 (present)" in ran.out
         assert "stricter" in ran.out
         assert run(capsys, "replay").status == 0
         assert run(capsys, "audit", "export", str(tmp_path / "export")).status == 0
@@ -105,14 +105,14 @@ def test_an_activation_is_planned_made_replayed_and_handed_over(
 
 
 def _tell_without(here: Installation, capsys: pytest.CaptureFixture[str], tmp_path: Path, entry: int) -> None:
-    """Assert what the commands say where the second engine is not installed."""
+    """Assert what the commands say where the later engine is not installed."""
     ran = run(capsys, "engine", "show")
     assert ran.status == 3
     assert "ENGINE_MISSING" in ran.err
     ran = run(capsys, "replay")
     assert_one_sentence(ran, 3)
     assert f"ENGINE_MISSING at entry {entry + 1}: " in ran.err
-    assert "--engine 2=PYTHON" in ran.err
+    assert "--engine 3=PYTHON" in ran.err
     ran = run(capsys, "audit", "verify", str(tmp_path / "export"), "--allow-unwitnessed")
     assert (ran.status, ran.out.partition(":")[0]) == (3, f"ENGINE_MISSING at entry {entry + 1}")
     for argv in (
@@ -122,7 +122,7 @@ def _tell_without(here: Installation, capsys: pytest.CaptureFixture[str], tmp_pa
     ):
         ran = run(capsys, *argv)
         assert_one_sentence(ran, 3)
-        assert "ENGINE_MISSING: the tenant decides by engine 2" in ran.err, argv
+        assert "ENGINE_MISSING: the tenant decides by engine 3" in ran.err, argv
     assert_one_sentence(run(capsys, "engine", "activate", "--reason", "r"), 1)
     with closing(RegistryView.of(here.home, here.folder)) as view:
         for _ in range(2):  # it stays so: no later event is passed over
@@ -131,9 +131,9 @@ def _tell_without(here: Installation, capsys: pytest.CaptureFixture[str], tmp_pa
 
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\nexec {sys.executable} {HOST} stricter\n", "utf-8")
-    assert run(capsys, "replay", "--engine", f"2={python}").status == 2  # not a program yet
+    assert run(capsys, "replay", "--engine", f"3={python}").status == 2  # not a program yet
     python.chmod(0o755)
-    ran = run(capsys, "replay", "--engine", f"2={python}")
+    ran = run(capsys, "replay", "--engine", f"3={python}")
     assert (ran.status, ran.err) == (0, "")
     assert "every byte the same" in ran.out
 

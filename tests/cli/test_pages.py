@@ -17,7 +17,7 @@ AFTER_IT = [
     ROOT / "README.md",
     *(
         DOCS / f"{name}.md"
-        for name in ("authzen", "coming-from-macaw", "kafka", "policy", "tenants", "tools", "workflow")
+        for name in ("authzen", "coming-from-macaw", "kafka", "policy", "tenants", "tools", "verifiers", "workflow")
     ),
 ]
 WITHOUT_IT = [DOCS / "claims.md", DOCS / "setup.md"]  # test_claims_page.py and test_init.py play them

@@ -211,7 +211,7 @@ class IdentityProvider(ABC):
 
     def post(self, endpoint: str, form: Mapping[str, str], auth: tuple[str, str] | None = None) -> dict[str, str]:
         """Post a form to an endpoint of the metadata. Raises ProviderRefusedError."""
-        answer = self.http.post(self.metadata[endpoint], data=dict(form), auth=auth)
+        answer = self.http.post(self.metadata[endpoint], data=dict(form), auth=auth or httpx.USE_CLIENT_DEFAULT)
         if answer.is_error:
             raise ProviderRefusedError(answer.status_code, answer.json())
         found: dict[str, str] = answer.json()

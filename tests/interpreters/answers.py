@@ -28,6 +28,7 @@ from processors.policy.resolve import slug
 from processors.proof import jcs
 from processors.proof.signing import VerifiedHeads
 from processors.state import engine
+from processors.state.engines import installed
 from processors.state.tables import Tables
 from processors.step import step
 from processors.text import characters, forms
@@ -56,7 +57,7 @@ NEW = (
 def answers(request: Json) -> Json:
     """Return everything that must be the same on every Python, by what it is about."""
     return {
-        "data": [[name, digest.hex()] for name, digest in engine.data()],
+        "data": [[name, digest.hex()] for number in installed() for name, digest in engine.data(number)],
         "logs": [folded(log) for log in request["logs"]],
         "folders": [judged(Path(one["path"]), bytes.fromhex(one["genesis"])) for one in request["folders"]],
         "texts": dict(asked_about_texts()),

@@ -18,7 +18,10 @@ from pathlib import Path
 from tests.house import ROOT
 
 VERSIONS = ("3.11", "3.12", "3.13")  # those of `classifiers` in pyproject.toml
-NEEDED = ("fastavro", "google-re2", "orjson", "PyNaCl", "tzdata")  # by the fold and the offline verifier
+NEEDED = (  # by the fold and the offline verifier
+    *("fastavro", "google-re2", "orjson", "PyNaCl", "tzdata"),
+    *("detect-secrets", "jsonschema-rs", "phonenumbers", "pyatr", "tree-sitter", "tree-sitter-bash"),
+)
 COMMAND_LINE = ("typer", "rich")  # by `macaw audit verify`
 MAKING_SECONDS_MAX = 300.0
 RUNNING_SECONDS_MAX = 300.0

@@ -10,6 +10,7 @@ from processors.refusal import Refusal
 from processors.state.bounds import TenantLimits
 from schemas import limits, topics
 from schemas.events.attributes import NONE, Attributes
+from schemas.events.catalogues import CataloguePublished, CatalogueRule, CatalogueWithdrawn
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated
 from schemas.events.logins import LoginEnded, LoginRefused
@@ -17,6 +18,7 @@ from schemas.events.providers import IdentityProviderDistrusted, IdentityProvide
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.events.tenancy import LimitsSet, TenantLimit
 from schemas.events.tools import ToolsOffered
+from schemas.events.verdicts import VerdictReported
 from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -42,12 +44,13 @@ from schemas.records import (
 )
 from tests.builders import Actor, Folded, invocation, keys_of
 from tests.cast import Cast
+from tests.engines import NEWEST
 from tests.logins_world import renewal_of
 from tests.world import HOUR_MS, World
 
 ROLES = (
-    "root", "organisation", "admin", "monitor", "enrolment", "bridge", "approver", "attester", "agent", "service",
-    "tool", "session",
+    "root", "organisation", "admin", "monitor", "enrolment", "bridge", "approver", "attester", "verifier", "agent",
+    "service", "tool", "session",
 )  # fmt: skip
 
 # What each role's own, well-formed event of each kind comes to; a kind that a role is not named under is WRONG_ROLE.
@@ -64,6 +67,7 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
         "bridge": ("accepted", ""),
         "approver": ("accepted", ""),
         "attester": ("accepted", ""),
+        "verifier": ("accepted", ""),
         "agent": ("accepted", ""),
         "service": ("accepted", ""),
         "tool": ("accepted", ""),
@@ -105,14 +109,17 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "EngineActivated": {"admin": ("accepted", "")},
     "ToolsOffered": {"session": ("accepted", "")},
     "LimitsSet": {"admin": ("accepted", "")},
+    "CataloguePublished": {"admin": ("accepted", "")},
+    "CatalogueWithdrawn": {"admin": ("refused", "E_CONFLICT")},
     "IdentityProviderTrusted": {"admin": ("accepted", "")},
     "IdentityProviderDistrusted": {"admin": ("refused", "UNKNOWN_PROVIDER")},
     "SessionRenewed": {"bridge": ("refused", "UNKNOWN_SESSION")},
     "LoginRefused": {"bridge": ("accepted", "")},
     "LoginEnded": {"bridge": ("refused", "UNKNOWN_PROVIDER")},
+    "VerdictReported": {"verifier": ("refused", "VERDICT_UNKNOWN")},
 }
 REGISTERS: dict[str, set[str]] = {
-    "admin": {"monitor", "enrolment", "bridge", "approver", "attester", "agent", "service", "tool"},
+    "admin": {"monitor", "enrolment", "bridge", "approver", "attester", "verifier", "agent", "service", "tool"},
     "enrolment": {"agent", "service", "tool"},
 }
 WRONG_ROLE = ("refused", "WRONG_ROLE")
@@ -157,9 +164,14 @@ def own(world: World, kind: str, by: Actor) -> Body:
         "KeyRotated": KeyRotated(kid=by.kid, key=world.offer(keys, by.role, by.principal_id), reason="planned"),
         "AdminRemoved": world.admin_removal("admin", world.roots[:2]),
         "RootRotated": world.root_rotation([keys], world.roots[:2]),
-        "EngineActivated": EngineActivated(engine=2, data=(), reason="new rules"),
+        "EngineActivated": EngineActivated(engine=3, data=(), reason="new rules"),
         "ToolsOffered": ToolsOffered(tools=(), key=world.offer(keys, "offer", by.principal_id)),
         "LimitsSet": LimitsSet(limits=(TenantLimit(name="sessions", value=20_000),)),
+        "CataloguePublished": CataloguePublished(
+            name="own", verifier="secrets", rules=(CatalogueRule(id="a", kind="token", pattern="ACME-[0-9]{8}"),),
+            reason="own tokens",
+        ),
+        "CatalogueWithdrawn": CatalogueWithdrawn(name="own", previous=bytes(32)),
         "IdentityProviderTrusted": IdentityProviderTrusted(
             issuer="https://idp.example", kind="oidc", subjects="user", name_pattern="user:*", attributes=NONE,
             audiences=("macaw",), algorithms=("EdDSA",), private_hosts=(),
@@ -170,6 +182,10 @@ def own(world: World, kind: str, by: Actor) -> Body:
         "SessionRenewed": renewal_of(world, Actor("session", "user:alice", keys), by),
         "LoginRefused": LoginRefused(reason="TOKEN_EXPIRED", login=bytes(32), count=1),
         "LoginEnded": LoginEnded(issuer=DEVELOPMENT_ISSUER, login_ref=bytes(32), reason="logout"),
+        "VerdictReported": VerdictReported(
+            call=bytes(16), session=bytes(32), resource="tool:a", parameters_sha256=bytes(32), surface="arguments",
+            catalogue=bytes(32), expires_at=world.now + 1, outcome="pass", stamps="{}", findings=(),
+        ),
     }  # fmt: skip
     body: Body = bodies[kind]
     return body
@@ -177,7 +193,7 @@ def own(world: World, kind: str, by: Actor) -> Body:
 
 @pytest.fixture
 def cast() -> Cast:
-    return Cast()
+    return Cast(**NEWEST)
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ BOUND = {
     "AttestationRevoked": "ATTESTATION_UNKNOWN",
     "DelegationRevoked": "DELEGATION_UNKNOWN",
     "TenantFounded": "NOT_GENESIS",
+    "VerdictReported": "VERDICT_UNKNOWN",
 }
 # These name nothing of a tenant: signed in another, they are that tenant's own words, and act on its own state alone.
 FREE = {
@@ -64,6 +65,7 @@ FREE = {
     "ContextRead", "ContextDeleted", "ContextListed", "DelegationGranted", "ApplicationEventLogged", "StateQueried",
     "RecordsSkipped", "TimeAccepted", "EngineActivated", "ToolsOffered", "IdentityProviderTrusted",
     "IdentityProviderDistrusted", "LoginRefused", "LoginEnded", "LimitsSet",
+    "CataloguePublished", "CatalogueWithdrawn",
 }  # fmt: skip
 
 

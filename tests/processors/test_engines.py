@@ -14,17 +14,17 @@ from schemas.events.engines import EngineData
 from schemas.records import PrincipalRevoked, TenantFounded
 from tests.builders import Folded
 from tests.cast import Cast
-from tests.engines import BOTH, DATA_2, MARK, ONLY_SECOND, SECOND, activation
+from tests.engines import DATA_LATER, LATER, MARK, ONLY_LATER, WITH_LATER, activation
 from tests.world import Office, World
 
 
 def is_marked(folded: Folded) -> bool:
-    """True if the second engine decided."""
+    """True if the later engine decided."""
     return any(result.detail == MARK for result in folded.results)
 
 
 def two_engines(name: str = "two engines") -> Office:
-    return Office.opened(name, engines=BOTH)
+    return Office.opened(name, engines=WITH_LATER)
 
 
 # --- the activation
@@ -41,7 +41,7 @@ def test_the_activation_is_the_last_record_of_the_engine_before() -> None:
     assert activated.says == ("accepted", "")
     assert [result.outcome for result in activated.results] == ["accepted"]
     assert before.entry.outcome == after.entry.outcome == "allowed"
-    assert office.world.tables.engine is SECOND
+    assert office.world.tables.engine is LATER
 
 
 def test_the_activation_stands_in_the_registry() -> None:
@@ -58,7 +58,7 @@ def test_the_activation_stands_in_the_registry() -> None:
                                   "tool", "session"])  # fmt: skip
 def test_nobody_but_an_admin_activates(role: str) -> None:
     """Neither the monitor itself nor anyone who is served by it."""
-    cast = Cast(engines=BOTH)
+    cast = Cast(engines=WITH_LATER)
     folded = cast.world.send(activation(), cast.actors[role])
 
     assert folded.says == ("refused", "WRONG_ROLE")
@@ -68,7 +68,7 @@ def test_nobody_but_an_admin_activates(role: str) -> None:
 @pytest.mark.parametrize("number", [1, 0, -1, -(2**31)])
 def test_a_number_that_is_not_above_is_refused(number: int) -> None:
     """The same number again, too: its data could be others."""
-    world = World.founded(engines=BOTH)
+    world = World.founded(engines=WITH_LATER)
 
     assert world.send(activation(number), world.admin).says == ("refused", "ENGINE_NOT_NEWER")
 
@@ -84,7 +84,7 @@ def test_a_number_that_is_far_ahead_is_refused() -> None:
 
 def test_the_second_of_two_activations_is_refused() -> None:
     """Two admins at once: the second is decided by the new engine, and is not above it."""
-    world = World.founded(engines=BOTH)
+    world = World.founded(engines=WITH_LATER)
     drafts = [world.signed(activation(reason=reason), world.admin) for reason in ("one", "two")]
 
     assert [world.fold(*one).says for one in drafts] == [("accepted", ""), ("refused", "ENGINE_NOT_NEWER")]
@@ -115,7 +115,7 @@ MALFORMED: list[tuple[str, tuple[EngineData, ...]]] = [
 @pytest.mark.parametrize("data", [row[1] for row in MALFORMED], ids=[row[0] for row in MALFORMED])
 def test_data_that_are_not_well_formed_are_refused(data: tuple[EngineData, ...]) -> None:
     """And leave nothing behind: the same name is free for the real data."""
-    world = World.founded(engines=BOTH)
+    world = World.founded(engines=WITH_LATER)
 
     assert world.send(activation(data=data), world.admin).says == ("refused", "ENGINE_FORM")
     assert not world.tables.engine_data.rows
@@ -124,7 +124,7 @@ def test_data_that_are_not_well_formed_are_refused(data: tuple[EngineData, ...])
 
 def test_ten_thousand_rows_are_larger_than_an_event_may_be() -> None:
     """They are not even read."""
-    world = World.founded(engines=BOTH)
+    world = World.founded(engines=WITH_LATER)
     data = tuple(datum(f"{n:05d}") for n in range(10_000))
 
     assert world.send(activation(data=data), world.admin).says == ("refused", "OVERSIZED")
@@ -133,7 +133,7 @@ def test_ten_thousand_rows_are_larger_than_an_event_may_be() -> None:
 @pytest.mark.parametrize("reason", ["", "x" * (limits.REASON_CHARS_MAX + 1)])
 def test_an_activation_has_a_reason(reason: str) -> None:
     """It stands on the log for ever."""
-    world = World.founded(engines=BOTH)
+    world = World.founded(engines=WITH_LATER)
 
     why = "LIMIT_EXCEEDED" if reason else "ENGINE_FORM"  # as of every reason that is too long
     assert world.send(activation(reason=reason), world.admin).says == ("refused", why)
@@ -142,30 +142,30 @@ def test_an_activation_has_a_reason(reason: str) -> None:
 def test_as_many_data_as_are_allowed_pass() -> None:
     """The bound itself is no fault."""
     data = tuple(datum(f"{n:05d}") for n in range(limits.ENGINE_DATA_MAX))
-    world = World.founded(engines={**installed(), 2: Engine(2, data)})
+    world = World.founded(engines={**installed(), 3: Engine(3, data)})
 
     assert world.send(activation(data=data), world.admin).says == ("accepted", "")
-    assert world.send(activation(3, data[:1]), world.admin).says == ("accepted", "")
+    assert world.send(activation(4, data[:1]), world.admin).says == ("accepted", "")
 
 
 @pytest.mark.parametrize("between", [False, True], ids=["at once", "after an engine without it"])
 def test_another_catalogue_under_an_old_name_is_refused(between: bool) -> None:
     """A name stands for one content for ever, also where an engine between did not read it."""
-    held = {**BOTH, 3: Engine(3, DATA_2[1:])}
+    held = {**WITH_LATER, 4: Engine(4, DATA_LATER[1:])}
     world = World.founded(engines=held)
     world.send(activation(), world.admin)
     if between:
-        assert world.send(activation(3, DATA_2[1:]), world.admin).says == ("accepted", "")
-    swapped = (EngineData(name=DATA_2[0].name, sha256=b"\xee" * 32),)
+        assert world.send(activation(4, DATA_LATER[1:]), world.admin).says == ("accepted", "")
+    swapped = (EngineData(name=DATA_LATER[0].name, sha256=b"\xee" * 32),)
 
-    assert world.send(activation(4, swapped), world.admin).says == ("refused", "ENGINE_DATA_CONFLICT")
-    assert world.send(activation(4, DATA_2[:1]), world.admin).says == ("accepted", "")
+    assert world.send(activation(5, swapped), world.admin).says == ("refused", "ENGINE_DATA_CONFLICT")
+    assert world.send(activation(5, DATA_LATER[:1]), world.admin).says == ("accepted", "")
 
 
 def test_the_founding_s_names_count_as_used() -> None:
     """The first engine's data have names, too."""
     first = Engine(1, (datum("tzdata-1"),))
-    world = World.founded(engines={1: first, 2: SECOND}, engine=1, data=first.data)
+    world = World.founded(engines={1: first, 3: LATER}, engine=1, data=first.data)
 
     assert world.tables.engine is first
     assert world.send(activation(2, (datum("tzdata-1", b"y" * 32),)), world.admin).says == (
@@ -194,13 +194,13 @@ def test_nothing_is_decided_without_the_engine() -> None:
     value, headers = world.signed(PrincipalRevoked(principal_id="bot", reason="left"), world.admin)
 
     error = stopped(world, lambda: world.fold_into(world.tables, world.receive(value, headers)))
-    assert (error.number, error.code) == (2, "ENGINE_MISSING")
-    assert "holds 1: install a version of macaw that holds engine 2" in str(error)
+    assert (error.number, error.code) == (3, "ENGINE_MISSING")
+    assert "holds 1, 2: install a version of macaw that holds engine 3" in str(error)
     stopped(world, lambda: world.fold_into(world.tables, world.receive(None, ())))
 
-    world.tables.engines = BOTH  # as the installation of that engine
+    world.tables.engines = WITH_LATER  # as the installation of that engine
     assert world.fold(value, headers).says == ("accepted", "")
-    assert world.tables.engine is SECOND
+    assert world.tables.engine is LATER
 
 
 def test_an_engine_that_nobody_has_can_be_made() -> None:
@@ -219,7 +219,7 @@ def test_an_engine_that_nobody_has_can_be_made() -> None:
 def test_the_same_number_with_other_data_is_another_engine() -> None:
     """The message names each datum with both digests."""
     data = (EngineData(name="catalogue-1", sha256=b"\xaa" * 32), EngineData(name="unicode-98", sha256=b"\x02" * 32))
-    world = World.founded(engines=BOTH)
+    world = World.founded(engines=WITH_LATER)
     world.send(activation(data=data), world.admin)
 
     told = str(stopped(world, lambda: world.fold_into(world.tables, world.receive(None, ()))))
@@ -232,16 +232,16 @@ def test_the_message_is_bounded() -> None:
     """Whatever an activation names."""
     data = tuple(datum(f"{n:0128d}") for n in range(limits.ENGINE_DATA_MAX))
     with pytest.raises(EngineMissingError, match="and 58 more") as told:
-        held_engine(2, data, BOTH)
+        held_engine(3, data, WITH_LATER)
     assert len(str(told.value)) < 4000
 
 
 def test_an_unknown_engine_without_data_is_missing_too() -> None:
     """Data may be left out by founding events of before there were data, and by nothing else."""
-    world = World.founded(engines=BOTH)
+    world = World.founded(engines=WITH_LATER)
     world.send(activation(data=()), world.admin)
 
-    assert stopped(world, lambda: world.fold_into(world.tables, world.receive(None, ()))).number == 2
+    assert stopped(world, lambda: world.fold_into(world.tables, world.receive(None, ()))).number == 3
 
 
 def test_an_aborted_activation_has_not_happened() -> None:
@@ -249,16 +249,16 @@ def test_an_aborted_activation_has_not_happened() -> None:
     world = World.founded()
     world.tables.commit()
     world.attempt(*world.signed(activation(), world.admin))
-    assert world.send(activation(3), world.admin).says == ("accepted", "")
+    assert world.send(activation(4), world.admin).says == ("accepted", "")
 
 
 def test_the_founding_event_is_decided_by_the_engine_that_it_names() -> None:
     """Its own entry, too; without that engine the tenant has none."""
-    world = World(engines=BOTH, engine=2, data=DATA_2)
+    world = World(engines=WITH_LATER, engine=3, data=DATA_LATER)
     assert world.found().says == ("accepted", "")
-    assert world.tables.engine is SECOND
+    assert world.tables.engine is LATER
 
-    unknown = World(engine=2, data=DATA_2)
+    unknown = World(engine=3, data=DATA_LATER)
     (headers,) = unknown.sign([unknown.founding_draft], unknown.admin)
     record = unknown.receive(unknown.founding_draft.value, headers)
     stopped(unknown, lambda: unknown.fold_into(unknown.tables, record))
@@ -279,10 +279,10 @@ def _fields(body: TenantFounded) -> dict[str, Any]:
 
 def test_a_tenant_of_before_there_were_data_goes_on() -> None:
     """Its founding event names engine 1 by default, and no data."""
-    world = World.founded(engines={1: Engine(1, DATA_2)})
+    world = World.founded(engines={1: Engine(1, DATA_LATER)})
 
     assert world.tables.engine.number == 1
-    assert rules.engine_for(world.tables, world.receive(None, ())).data == DATA_2
+    assert rules.engine_for(world.tables, world.receive(None, ())).data == DATA_LATER
 
 
 # --- a log with two engines
@@ -307,7 +307,7 @@ def test_the_later_engine_alone_cannot_fold_the_beginning() -> None:
     """It would decide the first part by the wrong rules."""
     office = two_engines("alone")
     tables = office.world.fresh_tables()
-    tables.engines = ONLY_SECOND
+    tables.engines = ONLY_LATER
 
     with pytest.raises(EngineMissingError, match="engine 1"):
         step(tables, office.world.records[0], VerifiedHeads())

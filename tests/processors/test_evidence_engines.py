@@ -9,19 +9,19 @@ from processors.evidence.folder_format import EVENTS, REGISTRY
 from processors.evidence.verdict import verify
 from processors.state.engines import Engines
 from tests.archives import owner_of, records_of, segments_of, verdict_on
-from tests.engines import BOTH, DATA_2, ONLY_SECOND, activation
+from tests.engines import DATA_LATER, ONLY_LATER, WITH_LATER, activation
 from tests.reference.evidence_reference import verdict_of
 from tests.reference.folder_changes import bit_in
 from tests.reference.log_builder import FolderInMemory, SmallLog
 from tests.reference.registry_engines import FIRST, Held
 from tests.world import Office
 
-HELD: Held = {**FIRST, 2: {one.name: one.sha256.hex() for one in DATA_2}}
+HELD: Held = {**FIRST, 3: {one.name: one.sha256.hex() for one in DATA_LATER}}
 
 
 def two_engines() -> tuple[SmallLog, int]:
     """Return a log and the index of its activation."""
-    office = Office.opened("two engines in evidence", engines=BOTH)
+    office = Office.opened("two engines in evidence", engines=WITH_LATER)
     office.call({"n": 1})
     at = office.world.send(activation(), office.world.admin).entry.index
     office.call({"n": 2})
@@ -47,7 +47,7 @@ def cut(count: int) -> FolderInMemory:
 
 
 def test_with_both_engines_it_is_whole() -> None:
-    assert said(FOLDER, BOTH, HELD) == ("UNWITNESSED", None)
+    assert said(FOLDER, WITH_LATER, HELD) == ("UNWITNESSED", None)
 
 
 def test_without_the_later_engine_the_verdict_says_so() -> None:
@@ -56,22 +56,22 @@ def test_without_the_later_engine_the_verdict_says_so() -> None:
 
     assert said(FOLDER) == ("ENGINE_MISSING", AT + 1)
     assert verdict.size == AT + 1
-    assert "install a version of macaw that holds engine 2" in verdict.detail
+    assert "install a version of macaw that holds engine 3" in verdict.detail
 
 
 def test_without_the_first_engine_nothing_is_judged() -> None:
     """Neither passed nor called forged."""
-    assert said(FOLDER, ONLY_SECOND, {2: HELD[2]}) == ("ENGINE_MISSING", 0)
+    assert said(FOLDER, ONLY_LATER, {3: HELD[3]}) == ("ENGINE_MISSING", 0)
 
 
 def test_other_data_under_the_same_number_are_another_engine() -> None:
-    other = {**HELD, 2: {**HELD[2], "unicode-99": "00" * 32}}
+    other = {**HELD, 3: {**HELD[3], "unicode-99": "00" * 32}}
     verdict = verdict_of(FOLDER.files, LOG.world.genesis, other)
 
     assert verdict == ("ENGINE_MISSING", AT + 1)
 
 
-@pytest.mark.parametrize("engines", [None, BOTH])
+@pytest.mark.parametrize("engines", [None, WITH_LATER])
 def test_an_export_that_was_cut_behind_the_activation_needs_no_later_engine(engines: Engines | None) -> None:
     """The activation is decided by the engine before it."""
     assert said(cut(AT + 1), engines, FIRST if engines is None else HELD) == ("UNWITNESSED", None)
@@ -81,7 +81,7 @@ def test_an_export_that_was_cut_behind_the_activation_needs_no_later_engine(engi
 def test_a_file_that_was_cut_there_is_told_first_where_it_can_be_judged() -> None:
     """Entries that are promised and missing; without the engine, only the entries before count."""
     short = cut(AT + 2).remade(size=len(LOG.entries))
-    assert said(short, BOTH, HELD) == ("TRUNCATED", AT + 2)
+    assert said(short, WITH_LATER, HELD) == ("TRUNCATED", AT + 2)
     assert said(short) == ("ENGINE_MISSING", AT + 1)
 
 
@@ -89,15 +89,15 @@ def test_the_activation_cannot_be_left_out_of_the_registry() -> None:
     """Or a reader would go on by the wrong rules."""
     index = AT.to_bytes(8, "big")
     without = FOLDER.put(REGISTRY, [one for one in FOLDER.items(REGISTRY) if one[:8] != index])
-    assert said(without, BOTH, HELD) == said(without) == ("PAYLOAD_MISSING", AT)
+    assert said(without, WITH_LATER, HELD) == said(without) == ("PAYLOAD_MISSING", AT)
 
     changed = bit_in(EVENTS, AT, -1)(FOLDER)
-    assert said(changed, BOTH, HELD) == said(changed) == ("BAD_SIG", AT)
+    assert said(changed, WITH_LATER, HELD) == said(changed) == ("BAD_SIG", AT)
 
 
 def test_a_monitor_cannot_accept_what_the_rules_refuse() -> None:
     """A lower number that it says to be accepted is found."""
-    office = Office.opened("a lie", engines=BOTH)
+    office = Office.opened("a lie", engines=WITH_LATER)
     at = office.world.send(activation(1), office.world.admin).entry.index
     log = SmallLog.of(office.world).resign(at, outcome="accepted", reason="")
     verdict = verify(log.folder(), genesis=office.world.genesis)

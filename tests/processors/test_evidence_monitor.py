@@ -20,6 +20,7 @@ from processors.refusal import Refusal
 from schemas import codec
 from schemas.events.logins import SessionRenewed
 from schemas.records import AuditEntry, Body, Event, SessionOpened
+from tests.builders import keys_of
 from tests.reference.evidence_reference import verdict_of
 from tests.reference.folder_changes import (
     AUDIT_SCHEMA,
@@ -34,7 +35,7 @@ from tests.reference.folder_changes import (
     said,
 )
 from tests.reference.log_builder import SmallLog, build_log, leaf_of
-from tests.world import HOUR_MS, World, keys_of
+from tests.world import HOUR_MS, World
 
 FOREIGN = build_log("foreign", tenant="globex")
 

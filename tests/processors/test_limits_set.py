@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from processors.state.bounds import ROOMS, SETTABLE, TIERS, TenantLimits, rooms_of, span_of, tier_values
+from processors.state.settings import DEFAULTS
 from processors.state.tables import Tables
 from schemas.events.tenancy import LimitsSet, TenantLimit, TenantSetting
 from tests.builders import Actor, Folded, keys_of
@@ -58,12 +59,13 @@ def test_a_malformed_set_of_limits_has_no_effect_at_all(given):
     assert rooms(world.tables) == rooms_of(SYSTEM)
 
 
-def test_a_setting_is_refused_until_a_rule_honours_it():
+def test_the_first_engine_refuses_a_setting():
     """Its signer does not believe that it holds."""
     world, one = World.founded(), TenantLimit(name="sessions", value=20_000)
-    body = LimitsSet(limits=(one,), settings=(TenantSetting(name="observe", value="true"),))
+    body = LimitsSet(limits=(one,), settings=(TenantSetting(name="verifiers.secrets", value="deny"),))
     assert said(world.send(body, world.admin)) == "NOT_SUPPORTED"
     assert world.tables.limits == SYSTEM
+    assert world.tables.settings is DEFAULTS
 
 
 def test_each_tier_is_within_all_spans_and_names_every_limit():

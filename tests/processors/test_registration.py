@@ -9,6 +9,7 @@ from schemas import limits, topics
 from schemas.events.attributes import Attributes
 from tests.builders import Folded, keys_of, noise
 from tests.cast import Cast
+from tests.engines import NEWEST
 from tests.world import World
 
 
@@ -19,7 +20,7 @@ def world() -> World:
 
 @pytest.fixture
 def cast() -> Cast:
-    return Cast()
+    return Cast(**NEWEST)
 
 
 def said(folded: Folded) -> str:

@@ -21,7 +21,7 @@ from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.records import Body, PrincipalRegistered, PrincipalRevoked
 from tests.builders import Actor, Folded, invocation, keys_of
 from tests.cast import Cast
-from tests.engines import activation
+from tests.engines import NEWEST, activation
 from tests.processors.test_keys_have_a_life import follows
 from tests.world import HOUR_MS, Office, World
 
@@ -158,7 +158,7 @@ def test_an_admin_who_is_one_no_longer_rules_on_nothing():
 @pytest.mark.parametrize("role", sorted(authority.ROLES - {"admin"}))
 def test_nobody_but_an_admin_rules(role, kind):
     """Each other role's well-formed ruling is followed by nobody."""
-    cast = Cast()
+    cast = Cast(**NEWEST)
     world, at = cast.world, cast.world.offset
     more = {"now": world.now} if kind is TimeAccepted else {}
     rule = ruling(world, kind(first=at, last=at, reason="mine", **more), cast.actors[role], offset=at + 1)

@@ -25,6 +25,7 @@ from producers.tools.commitments import Ownership
 from producers.tools.crew import Crew
 from producers.tools.decision_feed import Taken
 from producers.tools.execution import Ended, failed
+from producers.tools.guard import UNGUARDED, HostGuard
 from producers.tools.host import HostTally, ToolHost
 from schemas import codec, topics
 from schemas.records import Decision, ResultReported
@@ -159,6 +160,7 @@ def host(slow: Slow) -> Iterator[Any]:
     made._crew, made._watch = Crew("tool", 1), Crew("watch", 1)
     made._stop, made.tally, made._feed, made._app = threading.Event(), HostTally(), Feed(), "slow"
     made._outbox, made._connection = Sent(), SimpleNamespace(key=KeyPair.generate(), trusted=Trusting())
+    made._guard = UNGUARDED
     made._bodies = BodyDesk(Bodies("127.0.0.1:1", tenant="slow"), made._connection.key)
     yield made
     slow.release.set()
@@ -281,6 +283,47 @@ def test_a_call_that_came_too_late_is_told_so(
     assert [(one.outcome, one.body) for one in host._outbox.reports] == reports
     assert (host.tally.executed, host.tally.refused) == (0, {"too late": 1})
     assert len(host._feed.ended) == 1
+
+
+class Forbidding:
+    """An owner's policy that forbids every call, or that breaks."""
+
+    def __init__(self, end: Ended | Exception) -> None:
+        self._end = end
+
+    def refusal(self, _call: AdmittedCall, _now_ms: int) -> Ended:
+        if isinstance(self._end, Exception):
+            raise self._end
+        return self._end
+
+
+@pytest.mark.parametrize(
+    ("ownership", "reports"),
+    [
+        (Ownership.NEW, [("failed", '{"error":"OWNER_DENIED"}')]),
+        (Ownership.AGAIN, [("unknown", '{"error":"OWNER_DENIED"}')]),
+    ],
+)
+def test_a_call_that_the_owner_forbids_does_not_run(
+    host: Any, slow: Slow, decision: Decision, ownership: Ownership, reports: Any
+) -> None:
+    """One that was begun elsewhere may have run there, under another file: that is not known."""
+    host._guard = HostGuard(policy=Forbidding(failed("OWNER_DENIED")))  # type: ignore[arg-type]
+    host._admit = lambda _message: call_of(decision, "key")
+    host._begin = lambda _orders: [None if ownership is Ownership.NEW else b"leaf"]
+    host._serve([taken(ownership)])
+    settle(host)
+
+    assert [(one.outcome, one.body) for one in host._outbox.reports] == reports
+    assert (host.tally.executed, host.tally.refused) == (0, {"forbidden by the owner": 1})
+    assert len(host._feed.ended) == 1
+
+
+def test_a_check_of_the_owner_that_breaks_forbids_the_call(host: Any, slow: Slow, decision: Decision) -> None:
+    host._guard = HostGuard(policy=Forbidding(RuntimeError("no zone")))  # type: ignore[arg-type]
+
+    assert host._execute(call_of(decision, "effect")) == failed("NOT_RUN: RuntimeError: no zone")
+    assert (slow.ran, host.tally.executed) == ([], 0)
 
 
 def test_a_registry_that_cannot_be_read_commits_nothing(

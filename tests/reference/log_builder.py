@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from processors.calls.bodies import reference_to, written
+from processors.calls.verifiers.catalogue_rules import digest_of
 from processors.effects import output_place
 from processors.evidence.audit_log import log_leaf
 from processors.evidence.folder_format import AuditRecord, Manifest
@@ -22,6 +23,7 @@ from processors.proof.signing import SigningKey
 from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.events.attributes import Attributes
+from schemas.events.catalogues import CataloguePublished, CatalogueRule, CatalogueWithdrawn
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated
 from schemas.events.logins import LoginEnded, LoginRefused
@@ -29,6 +31,7 @@ from schemas.events.providers import IdentityProviderDistrusted, IdentityProvide
 from schemas.events.rulings import RecordsSkipped, TimeAccepted
 from schemas.events.tenancy import LimitsSet, TenantLimit
 from schemas.events.tools import ToolsOffered
+from schemas.events.verdicts import VerdictReported
 from schemas.events.workflow import (
     ApplicationEventLogged,
     AttestationApproved,
@@ -45,11 +48,16 @@ from schemas.events.workflow import (
 )
 from schemas.records import AuditEntry, Body, ClockTicked, SessionClosed, SessionRevoked
 from schemas.topics import AUDIT
+from tests.builders import Actor, Folded, keys_of
 from tests.logins_world import MINUTE_MS, renewal_of
-from tests.world import HOUR_MS, Actor, Folded, World, keys_of
+from tests.world import HOUR_MS, World
 
 Pair = tuple[AuditRecord, Received | None]
 ISSUER = "https://idp.example"
+NO_VERDICT = VerdictReported(
+    call=bytes(16), session=bytes(32), resource="tool:a", parameters_sha256=bytes(32), surface="arguments",
+    catalogue=bytes(32), expires_at=0, outcome="pass", stamps="{}", findings=(),
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -254,6 +262,10 @@ def _say_later_things(world: World, bridge: Actor) -> None:
     for body in said:
         world.send(body, world.admin)
     world.send(LimitsSet(limits=(TenantLimit(name="sessions", value=20_000),)), world.admin)
+    own = (CatalogueRule(id="a", kind="token", pattern="ACME-[0-9]{8}"),)
+    world.send(CataloguePublished(name="own", verifier="secrets", rules=own, reason="own tokens"), world.admin)
+    world.send(CatalogueWithdrawn(name="own", previous=digest_of("own", "secrets", own)), world.admin)
+    world.send(NO_VERDICT, world.admin)  # refused: it is for verifiers
     third = keys_of(world.name, "third admin")
     world.send(world.admin_addition(world.offer(third, "admin", "third"), world.roots[:2]), world.roots[0])
     world.send(world.admin_removal("third", world.roots[:2]), world.roots[0])

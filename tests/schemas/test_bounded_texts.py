@@ -8,33 +8,25 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from processors.calls.attestations import record_id
 from processors.calls.bodies import reference_to, written
+from processors.calls.verifiers.catalogue_rules import digest_of
 from processors.intake import unsupported
 from processors.proof import jcs
 from schemas import records
+from schemas.events import workflow
 from schemas.events.attributes import Attributes
+from schemas.events.catalogues import CataloguePublished, CatalogueRule, CatalogueWithdrawn
 from schemas.events.keys import KeyRotated
 from schemas.events.logins import LoginEnded, LoginRefused
 from schemas.events.providers import IdentityProviderDistrusted, IdentityProviderTrusted
-from schemas.events.tenancy import LimitsSet, TenantLimit
+from schemas.events.tenancy import LimitsSet, TenantLimit, TenantSetting
 from schemas.events.tools import ToolsOffered
-from schemas.events.workflow import (
-    ApplicationEventLogged,
-    AttestationRevoked,
-    AttestationSet,
-    ContextDeleted,
-    ContextListed,
-    ContextRead,
-    ContextWritten,
-    DelegationGranted,
-    DelegationRevoked,
-    StateQueried,
-)
+from schemas.events.verdicts import VerdictReported, VerifierFinding
 from schemas.records import (
     ClockTicked,
     InvocationRequested,
@@ -47,12 +39,14 @@ from schemas.records import (
     SessionRevoked,
 )
 from tests.builders import Actor, Folded, grant, keys_of
-from tests.engines import activation
+from tests.engines import NEWEST, activation
 from tests.logins_world import renewal_of
-from tests.workflow_world import ANYTHING, CHECK, MAIL, Workflow, attests, declared
+from tests.verifiers_world import ASKED, REFUND, Judging
+from tests.workflow_world import ANYTHING, CHECK, MAIL, attests, declared
 
 AVRO = Path(records.__file__).parent / "avro"
 LONG = 60_000
+SETTING = TenantSetting(name="verifiers.secrets", value="stamp")
 # Of these the log keeps a digest, or what is sealed to one reader: the event's own bound holds.
 WHOLE = {
     "InvocationRequested.parameters": "sealed to the tool; the digest stands in the decision",
@@ -146,13 +140,17 @@ class Examples:
     """A world, and of each body one that is accepted in it, with its signer."""
 
     def __init__(self, name: str, **how: Any) -> None:
-        self.world = world = Workflow.opened(name, **how)
+        self.world = world = cast("Judging", Judging.opened(name, **{**NEWEST, **how}))
+        world.judge = world.verifier("judge", resources=(REFUND,))
         world.require("boss", approval_criteria="role:manager", timeout=600)
         self.carol = world.person("carol", "manager")
         self.kyc = world.register("attester", "kyc", attributes=Attributes(attests=("**",), subjects=("**",)))
         self.enrol = world.register("enrolment", "enrol")
         self.asked = world.pay()
+        self.waits = world.call(world.bot, REFUND, {})
         self.open = world.call(world.bot, CHECK)
+        world.send(CataloguePublished(name="own", verifier="secrets", rules=(RULE,), reason="r"), world.admin)
+        self.catalogue = digest_of("own", "secrets", (RULE,))
         self.given = world.grant_to(world.bot, "desk").entry.event
         world.put(world.bot, "k", 1)
         world.attest(self.kyc, world.bot, "kyc_ok")
@@ -189,11 +187,13 @@ class Examples:
         tool = declared("tool:new/run", attests=("a",), prompts=("p",), body_paths=("b",), opaque_paths=("b",))
         reference = reference_to(bytes(16), b"x")
         mark = written(reference)
-        noted = ApplicationEventLogged(
+        noted = workflow.ApplicationEventLogged(
             event_type="e", source="s", action="a", target="t", outcome="success", category="c", signed=True,
             metadata="{}",
         )  # fmt: skip
-        attestation = AttestationSet(session=world.bot.kid, key="checked", value="1", one_time=False, decision=decision)
+        attestation = workflow.AttestationSet(
+            session=world.bot.kid, key="checked", value="1", one_time=False, decision=decision
+        )
         each = Attributes(roles=("r",), groups=("g",), issuers=("i",), attests=("a",), subjects=("s",))
         registered = world.registration("tool", "new", tools=(tool,), attributes=each)
         enrolled = world.registration("enrolment", "new", attributes=each, enrolment=grant(attributes=each))
@@ -224,21 +224,36 @@ class Examples:
             "AttestationSet": (attestation, world.desk),
             "AttestationApproved": (world.approval(self.asked, "boss", reason="r"), self.carol),
             "AttestationDenied": (world.denial(self.asked, "boss", reason="r"), self.carol),
-            "AttestationRevoked": (AttestationRevoked(record=self.said, reason="r"), world.admin),
+            "AttestationRevoked": (workflow.AttestationRevoked(record=self.said, reason="r"), world.admin),
             **self._of_the_vault(),
             "DelegationGranted": (
-                DelegationGranted(
+                workflow.DelegationGranted(
                     delegate="desk", scope='{"resources":["**"]}', expires_at=world.now + 1000, purpose="p"
                 ),
                 world.bot,
             ),
-            "DelegationRevoked": (DelegationRevoked(delegation=self.given, reason="r"), world.bot),
+            "DelegationRevoked": (workflow.DelegationRevoked(delegation=self.given, reason="r"), world.bot),
             "ApplicationEventLogged": (noted, world.bot),
-            "StateQueried": (StateQueried(what="attestations", argument="null"), world.bot),
+            "StateQueried": (workflow.StateQueried(what="attestations", argument="null"), world.bot),
             **{type(one).__name__: (one, self.gate) for one in self._of_logins()},
             **self._of_tenants(),
+            **self._of_verifiers(),
         }
         return found[body]
+
+    def _of_verifiers(self) -> dict[str, tuple[Any, Actor]]:
+        world, finding = self.world, VerifierFinding(kind="k", path="/p", start=0, end=1)
+        verdict = world.verdict(self.waits, resource=REFUND, findings=(finding,))
+        event_id = bytes(range(16))
+        stapled = world.staple(event_id, resource=REFUND)
+        call = InvocationRequested(
+            resource=REFUND, parameters=json.dumps(ASKED), intents=(), prompts=(), verdicts=(stapled,)
+        )
+        return {
+            "VerdictReported": (verdict, world.judge),
+            "PrincipalRegistered.verifier": (world.registration("verifier", "second"), world.admin),
+            "InvocationRequested.verdicts": (call, world.bot),
+        }
 
     def _of_tenants(self) -> dict[str, tuple[Any, Actor]]:
         world = self.world
@@ -250,7 +265,12 @@ class Examples:
                 world.admin,
             ),
             "ToolsOffered": (self._offer(), self.app),
-            "LimitsSet": (LimitsSet(limits=(TenantLimit(name="keys", value=5_000),)), world.admin),
+            "LimitsSet": (LimitsSet(limits=(TenantLimit(name="keys", value=5_000),), settings=(SETTING,)), world.admin),
+            "CataloguePublished": (
+                CataloguePublished(name="own", verifier="secrets", rules=(RULE,), previous=self.catalogue, reason="r"),
+                world.admin,
+            ),
+            "CatalogueWithdrawn": (CatalogueWithdrawn(name="own", previous=self.catalogue), world.admin),
         }
 
     def _of_the_roots(self) -> dict[str, tuple[Any, Actor]]:
@@ -270,11 +290,13 @@ class Examples:
         reference = reference_to(bytes(16), b"x")
         named = jcs.canonical(written(reference)).decode()
         found = {
-            "ContextWritten": ContextWritten(scope="team", key="n", value="1"),
-            "ContextWritten.bodies": ContextWritten(scope="session", key="n", value=named, bodies=(reference,)),
-            "ContextRead": ContextRead(scope="team", key="n"),
-            "ContextDeleted": ContextDeleted(scope="session", key="k"),
-            "ContextListed": ContextListed(scope="team", prefix="a", after="", limit=9),
+            "ContextWritten": workflow.ContextWritten(scope="team", key="n", value="1"),
+            "ContextWritten.bodies": workflow.ContextWritten(
+                scope="session", key="n", value=named, bodies=(reference,)
+            ),
+            "ContextRead": workflow.ContextRead(scope="team", key="n"),
+            "ContextDeleted": workflow.ContextDeleted(scope="session", key="k"),
+            "ContextListed": workflow.ContextListed(scope="team", prefix="a", after="", limit=9),
         }
         return {name: (one, self.world.bot) for name, one in found.items()}
 
@@ -309,6 +331,10 @@ class Examples:
     def send(self, body: Any, by: Actor) -> Folded:
         """Let it be said."""
         header = {"causation_id": self.open.entry.event} if isinstance(body, ResultReported) else {}
+        if isinstance(body, VerdictReported):
+            header = {"causation_id": self.waits.entry.event}
+        if isinstance(body, InvocationRequested) and body.verdicts:
+            header = {"event_id": bytes(range(16))}
         return self.world.send(body, by, **header)
 
 
@@ -316,6 +342,8 @@ def example_of(field: Field) -> str:
     """Return which example has the field: an enrolment key declares no tools, and a file of persons has no logins."""
     if field.name.startswith("PrincipalRegistered.enrolment"):
         return "PrincipalRegistered.enrolment"
+    if field.name.startswith(("PrincipalRegistered.verifier", "InvocationRequested.verdicts")):
+        return ".".join(field.name.removesuffix("[]").replace("[]", "").split(".")[:2])
     if field.body == "ResultReported" and field.path.startswith(("bodies", "stream")):
         return f"ResultReported.{field.path[:6]}"
     if field.body == "ContextWritten" and field.path.startswith("bodies"):
@@ -324,6 +352,7 @@ def example_of(field: Field) -> str:
     return "SessionOpened.login" if of_login else field.body
 
 
+RULE = CatalogueRule(id="a", kind="token", pattern="ACME-[0-9]{8}")
 OF_LOGINS = {"issuer", "token_sha256", "login_ref", "subject_ref", "methods", "actors", "login"}
 
 
@@ -336,10 +365,13 @@ NEVER_SAID = {
     for body in ("IdentityProviderTrusted", "SessionRenewed")
     for name in ("user", "issuers", "attests", "subjects")
 } | {"ToolsOffered.tools[].attests"}  # refused, however short: `test_offers.py`
+OF_VERIFIERS = ["PrincipalRegistered.verifier", "InvocationRequested.verdicts"]
 ELSEWHERE = {"TenantFounded", "RecordsSkipped", "TimeAccepted", *(cls.__name__ for cls in unsupported.BODIES)}
 
 
-@pytest.mark.parametrize("body", [*(body for body in BODIES if body not in ELSEWHERE), "SessionOpened.login"])
+@pytest.mark.parametrize(
+    "body", [*(body for body in BODIES if body not in ELSEWHERE), "SessionOpened.login", *OF_VERIFIERS]
+)
 def test_each_example_is_taken_as_it_stands(body):
     """Else what is shown below would be shown of nothing."""
     examples = Examples(body)

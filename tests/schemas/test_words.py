@@ -46,7 +46,8 @@ def test_the_wire_keeps_its_words() -> None:
         "open ended active revoked consumed expired pending approved denied timeout cancelled set deleted"
     )
     assert " ".join(Role) == (
-        "root organisation admin monitor enrolment bridge approver attester agent service tool session offer user"
+        "root organisation admin monitor enrolment bridge approver attester verifier agent service tool session offer "
+        "user"
     )  # fmt: skip
     assert " ".join(words.ProviderSubjects) == "user workload"
     assert " ".join(words.AttestationKind) == "record request grant"

@@ -27,9 +27,9 @@ def main(how: str) -> int:
         case _:
             from processors.state.engines import installed
             from streams.history.engine_host import serve
-            from tests.engines import BOTH, ONLY_SECOND, STRICTER, THIRD_TOO
+            from tests.engines import ONLY_LATER, ONLY_LATER_TOO, STRICTER, WITH_LATER
 
-            held = {"second": ONLY_SECOND, "both": BOTH, "third": THIRD_TOO, "stricter": STRICTER}
+            held = {"later": ONLY_LATER, "both": WITH_LATER, "later too": ONLY_LATER_TOO, "stricter": STRICTER}
             return serve(sys.stdin.buffer, answers, held.get(how, installed()))
     return 0
 

@@ -170,7 +170,7 @@ def test_a_thief_who_activates_what_nobody_has_is_undone_by_the_roots(world: Wor
     stolen = Stolen(world)
     tenant = stolen.tenant
     taken_at = tenant.appended
-    stolen.say(activation(2), activation(700))
+    stolen.say(activation(), activation(700))
     tenant.append(mixed(tenant, 20))
     loop = world.loop()
     stolen.stands_still(loop, "ENGINE_MISSING", taken_at)

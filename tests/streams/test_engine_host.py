@@ -38,13 +38,23 @@ from streams.history.engine_wire import (
 )
 from streams.history.replay import MissingEngineError, Replayed, Values, compare, places
 from streams.history.state_rows import framed_rows
-from tests.engines import BOTH, DATA_2, DATA_3, MARK, ONLY_SECOND, THIRD_TOO, activation
+from tests.engines import (
+    DATA_LATER,
+    DATA_LATER_TOO,
+    LATER,
+    LATER_TOO,
+    MARK,
+    ONLY_LATER,
+    ONLY_LATER_TOO,
+    WITH_LATER,
+    activation,
+)
 from tests.interpreters.environments import VERSIONS, NoInterpreterError, environment_of
 from tests.workflow_world import Workflow
 from tests.world import HOUR_MS, Office, World
 
 HOST = str(Path(__file__).parent / "engine_host_main.py")
-ALL: Engines = {**BOTH, **THIRD_TOO}
+ALL: Engines = {**WITH_LATER, **ONLY_LATER_TOO}
 
 
 def host(how: str, python: str = sys.executable) -> list[str]:
@@ -67,7 +77,7 @@ def spoken() -> tuple[World, int, int]:
     world.fold(*tick, appended_at=world.now + HOUR_MS, ruling=ruling)
     world.fold(*accepted)
     world.fold(b"no event", [("macaw-kid", None), ("x", b"\xff")])
-    third = world.send(activation(3, DATA_3), world.admin).entry.index
+    third = world.send(activation(4, DATA_LATER_TOO), world.admin).entry.index
     office.call({"n": 3})
     return world, second, third
 
@@ -103,14 +113,14 @@ def test_with_all_engines_here_every_byte_is_the_same() -> None:
 @pytest.mark.parametrize(
     ("here", "elsewhere"),
     [
-        (installed(), {2: host("second"), 3: host("third")}),  # the state goes from one host to the next
-        (ONLY_SECOND, {1: host("both"), 3: host("third")}),  # out, back, out
-        (THIRD_TOO, {1: host("both"), 2: host("second")}),
-        (THIRD_TOO, {1: host("both"), 2: host("both")}),
-        ({1: BOTH[1], 3: THIRD_TOO[3]}, {2: host("second")}),
-        ({2: BOTH[2], 3: THIRD_TOO[3]}, {1: host_command(sys.executable)}),  # the host that is installed
+        (installed(), {3: host("later"), 4: host("later too")}),  # the state goes from one host to the next
+        (ONLY_LATER, {1: host("both"), 4: host("later too")}),  # out, back, out
+        (ONLY_LATER_TOO, {1: host("both"), 3: host("later")}),
+        (ONLY_LATER_TOO, {1: host("both"), 3: host("both")}),
+        ({1: WITH_LATER[1], 4: LATER_TOO}, {3: host("later")}),
+        ({3: LATER, 4: LATER_TOO}, {1: host_command(sys.executable)}),  # the host that is installed
     ],
-    ids=["1, then 2 and 3 elsewhere", "2", "3", "3, one host for two engines", "1 and 3", "2 and 3"],
+    ids=["1, then 3 and 4 elsewhere", "3", "4", "4, one host for two engines", "1 and 4", "3 and 4"],
 )
 def test_what_is_not_here_is_decided_by_another_process(here: Engines, elsewhere: Mapping[int, list[str]]) -> None:
     """Each of them gives every byte of the log again."""
@@ -121,8 +131,8 @@ def test_what_is_not_here_is_decided_by_another_process(here: Engines, elsewhere
 
 
 def test_a_host_that_decides_otherwise_is_found() -> None:
-    """What a host answers is compared as what is decided here: engine 3 elsewhere would tell no engine 2."""
-    only = {1: BOTH[1], 2: Engine(2, DATA_2), 3: THIRD_TOO[3]}
+    """What a host answers is compared as what is decided here: engine 4 elsewhere would tell no engine 3."""
+    only = {1: WITH_LATER[1], 3: Engine(3, DATA_LATER), 4: LATER_TOO}
     told = replayed(only)
 
     assert told.difference is not None
@@ -131,7 +141,7 @@ def test_a_host_that_decides_otherwise_is_found() -> None:
 
 @pytest.mark.parametrize(
     ("here", "index", "number"),
-    [(installed(), "SECOND_AT", 2), (BOTH, "THIRD_AT", 3), (ONLY_SECOND, None, 1)],
+    [(installed(), "SECOND_AT", 3), (WITH_LATER, "THIRD_AT", 4), (ONLY_LATER, None, 1)],
 )
 def test_an_engine_that_is_nowhere_is_named_with_its_entry(here: Engines, index: str | None, number: int) -> None:
     """The first entry that it decided; nothing is said of that one."""
@@ -151,11 +161,11 @@ def test_another_python_decides_its_part(version: str) -> None:
         python = environment_of(version)
     except NoInterpreterError as error:
         pytest.skip(str(error))
-    told = replayed({2: BOTH[2], 3: THIRD_TOO[3]}, {1: host("installed", str(python))})
+    told = replayed({3: LATER, 4: LATER_TOO}, {1: host("installed", str(python))})
 
     assert told.difference is None
     assert told.entries == len(WORLD.records)
-    both = replayed(THIRD_TOO, {1: host("installed", str(python)), 2: host("second", str(python))})
+    both = replayed(ONLY_LATER_TOO, {1: host("installed", str(python)), 3: host("later", str(python))})
     assert both.difference is None
 
 
@@ -185,14 +195,14 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_host_that_fails_ends_the_replay_in_time(command: list[str], says: str) -> None:
     """With one sentence; no process stays behind, and no pipe is waited for without end."""
     with pytest.raises(HandoverError) as told:
-        replayed(installed(), {2: command})
+        replayed(installed(), {3: command})
     assert says in str(told.value)
 
 
 def test_a_host_with_another_engine_says_what_it_has() -> None:
     """The wrong interpreter was named, or one with other data."""
-    with pytest.raises(HandoverError, match="ENGINE_MISSING: the tenant decides by engine 2, and this installation"):
-        replayed(installed(), {2: host_command(sys.executable)})
+    with pytest.raises(HandoverError, match="ENGINE_MISSING: the tenant decides by engine 3, and this installation"):
+        replayed(installed(), {3: host_command(sys.executable)})
 
 
 def test_a_host_inherits_no_setting_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +210,7 @@ def test_a_host_inherits_no_setting_and_no_secret(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MACAW_KAFKA_PASSWORD", "hunter2")
     told = "import os, sys; sys.stderr.write(' '.join(sorted(os.environ))); sys.exit(1)"
     with pytest.raises(HandoverError) as error:
-        replayed(installed(), {2: [sys.executable, "-c", told]})
+        replayed(installed(), {3: [sys.executable, "-c", told]})
     assert "MACAW" not in str(error.value)
 
 
@@ -208,7 +218,7 @@ def test_a_host_ends_with_its_replay() -> None:
     """Also where the replay ends in the middle of its part."""
     world = WORLD
     world.given["engines"] = installed()
-    with Decider(world.fresh_tables(), {2: host("second")}) as decider:
+    with Decider(world.fresh_tables(), {3: host("later")}) as decider:
         for received in world.records[: SECOND_AT + 2]:
             decider.fold(received)
         assert decider._host is not None
@@ -231,9 +241,9 @@ def talk(questions: bytes, engines: Engines | None = None) -> list[tuple[Kind, b
     return found
 
 
-def begun(world: World, engine: int = 2) -> bytes:
+def begun(world: World, engine: int = 3) -> bytes:
     """Return the messages that hand over a world's present state."""
-    return pack_hello(world.tables, engine, DATA_2) + b"".join(state_of(world.tables))
+    return pack_hello(world.tables, engine, DATA_LATER) + b"".join(state_of(world.tables))
 
 
 def test_the_state_comes_back_as_it_went() -> None:
@@ -242,7 +252,7 @@ def test_the_state_comes_back_as_it_went() -> None:
     world.require("boss", approval_criteria="role:manager", timeout=600)
     world.pay()
     world.send(activation(), world.admin)
-    told = talk(begun(world) + pack(Kind.STATE), BOTH)
+    told = talk(begun(world) + pack(Kind.STATE), WITH_LATER)
 
     assert told[0][0] is Kind.READY
     assert [row_in(body) for kind, body in told[1:-1] if kind is Kind.ROW] == list(framed_rows(world.tables))
@@ -283,9 +293,9 @@ def test_a_host_refuses_other_bytes(questions: bytes, says: str) -> None:
     ],
 )
 def test_a_host_refuses_other_questions(more: bytes, says: str) -> None:
-    world = World.founded("asked", engines=BOTH)
+    world = World.founded("asked", engines=WITH_LATER)
     world.send(activation(), world.admin)
-    kind, body = talk(begun(world) + more, BOTH)[-1]
+    kind, body = talk(begun(world) + more, WITH_LATER)[-1]
 
     assert kind is Kind.FAILED
     assert says in body.decode()
@@ -295,12 +305,12 @@ def test_a_host_refuses_other_questions(more: bytes, says: str) -> None:
     "rows", [pack_row(b"nothing/x", b"x"), pack_row(b"tenant/-", b"\0\0\0\0\1x"), pack(Kind.ROW, b"\xff\xff\xff\xff")]
 )
 def test_a_host_refuses_a_state_that_it_cannot_read(rows: bytes) -> None:
-    world = World.founded("unread", engines=BOTH)
+    world = World.founded("unread", engines=WITH_LATER)
     world.send(activation(), world.admin)
-    first = pack_hello(world.tables, 2, DATA_2) + rows
+    first = pack_hello(world.tables, 3, DATA_LATER) + rows
     tail = b"".join(state_of(world.fresh_tables()))
 
-    assert [kind for kind, _ in talk(first + tail, BOTH)] == [Kind.FAILED]
+    assert [kind for kind, _ in talk(first + tail, WITH_LATER)] == [Kind.FAILED]
 
 
 def test_a_message_is_bounded_on_both_sides() -> None:
@@ -337,7 +347,7 @@ def test_an_output_comes_as_it_went(topic: str, partition: int, value: bytes | N
     assert output_in(pack_output(written)[5:]) == written
 
 
-def test_the_second_engine_s_mark_is_where_it_belongs() -> None:
+def test_the_later_engine_s_mark_is_where_it_belongs() -> None:
     """Or the tests above would show nothing."""
     tables = WORLD.fresh_tables()
     tables.engines = ALL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from schemas.words import Outcome
 if TYPE_CHECKING:
     from macaw.policies.asking import Explained
     from macaw.policies.history import AmbiguousIdError, Found
+    from schemas.records import Decision
 
 
 def explain(
@@ -85,6 +87,8 @@ def _as_json(found: Found[Explained]) -> dict[str, Any]:
         "audit_index": found.index,
         "principal_id": decision.principal_id,
         "recorded": {"outcome": decision.outcome, "reason": decision.reason, "detail": decision.detail},
+        "verdicts": [asdict(one) | {"catalogue": one.catalogue and one.catalogue.hex()} for one in decision.verdicts],
+        "stamps": None if decision.stamps is None else json.loads(decision.stamps),
         "decided_by": {"policy": answer.deciding, "sha256": answer.verdict.deciding.hex(), "at": answer.verdict.detail},
         "explanation": answer.told,
         "smallest_change": [one._asdict() for one in answer.edits],
@@ -111,12 +115,31 @@ def _tell(found: Found[Explained]) -> None:
         show(f"decided at stage {verdict.stage.label}; no document said so")
     if told.get("grant"):
         show(f"{'granted by' if decision.outcome == Outcome.ALLOWED else 'could be granted by'} {told['grant']}")
+    _tell_verdicts(decision)
     _tell_others(told)
     if answer.edits:
         show("")
         show(f"The smallest change that would have allowed it ({_edits(len(answer.edits))}):")
         rows = ((e.policy or "(new)", e.at, e.do, e.reason) for e in answer.edits)
         show_table(("POLICY", "AT", "EDIT", "LIFTS"), rows)
+
+
+def _tell_verdicts(decision: Decision) -> None:
+    """Show the answer of each verifier, in the order of the pipeline; a finding is a kind and a place."""
+    from macaw.cli.terminal.output import show, show_table
+
+    if not decision.verdicts:
+        return
+    show("")
+    show("The verifiers, in their order:")
+    rows = (
+        (
+            str(one.priority), one.verifier, one.outcome, one.reason or "-",
+            ", ".join(f"{found.kind} at {found.path or '/'}" for found in one.findings) or "-",
+        )
+        for one in decision.verdicts
+    )  # fmt: skip
+    show_table(("PRIORITY", "VERIFIER", "ANSWER", "REASON", "FOUND"), rows)
 
 
 def _tell_others(told: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from macaw.cli.policy.rule_files import tried_rules
 from macaw.cli.terminal.options import AsJson, OptionsError, Tenant
 
 if TYPE_CHECKING:
@@ -82,11 +83,32 @@ def simulate(
         list[str] | None,
         typer.Option("--withdraw", help="The id of a policy to leave out from the beginning.", metavar="ID"),
     ] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            "--catalogue",
+            help="A rule file, as for `macaw verifier import`.",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    verifier: Annotated[
+        str | None, typer.Option("--verifier", help="The verifier that matches the rule file.", metavar="NAME")
+    ] = None,
+    verifiers: Annotated[
+        str | None,
+        typer.Option(
+            "--verifiers",
+            help="The setting of that verifier: off, stamp or deny. Without it, the log's.",
+            metavar="MODE",
+        ),
+    ] = None,
     log: Annotated[str, Recorded] = LIVE,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the recorded log again with new policies in force from its first record, and show the calls that flip.
+    """Fold the recorded log again with new policies or rules in force from its first record: the calls that flip.
 
     Rates and counts follow the new decisions. The exit status is 0 either way.
     """
@@ -94,14 +116,18 @@ def simulate(
     from macaw.policies.files import read_documents
     from macaw.policies.simulation import simulate as fold_again
 
-    if not policy and not withdraw:
-        raise OptionsError("nothing to simulate: give new documents with `--policy`, or an id with `--withdraw`")
+    if not policy and not withdraw and not catalogue and not verifiers:
+        raise OptionsError(
+            "nothing to simulate: give new documents with `--policy`, an id with `--withdraw`, or a rule file with "
+            "`--catalogue`"
+        )
+    tried = tried_rules(catalogue, verifier, verifiers)
     documents = []
     if policy:
         # The parent of a document may be on the log; a parent that is not there either denies with POLICY_BROKEN.
         documents = [one.document for one in read_documents(policy, parents_elsewhere=True)]
     with _history(log, tenant) as history:
-        found = fold_again(history, documents, withdraw or ())
+        found = fold_again(history, documents, withdraw or (), tried)
     if as_json:
         show_json(_simulated(found), indent=2)
     else:

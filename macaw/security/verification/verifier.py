@@ -1,45 +1,34 @@
-"""The shape of a verifier: a class that judges calls of the tools in its scope.
+"""The shape of a verifier: a class that judges calls of the tools in its scope (docs/verifiers.md).
 
-Classes of this shape can be written, imported and tried out. No process of this project runs one: the log judges calls
-by policies (docs/mapl.md).
+`macaw verifier serve` runs one. A class that sets names and patterns alone has no stamps: it passes, or it denies.
 """
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from macaw.protocol.mcp_types import Invocation
 from macaw.security.verification.result import VerificationResult
+from macaw.security.verification.scope import VerifierScope
 
-
-class VerifierScope:
-    """The tools that a verifier is for: `*` stands for a run without `/`, `**` for any run. No pattern means all."""
-
-    def __init__(self) -> None:
-        self.resource_patterns: list[str] = []
-        self._compiled: tuple[re.Pattern[str], ...] = ()
-
-    def compile_patterns(self) -> None:
-        """Take the patterns over; to be called once they are set."""
-        self._compiled = tuple(re.compile(_expression(one), re.DOTALL) for one in self.resource_patterns)
-
-    def covers(self, tool_name: str) -> bool:
-        """Return whether a tool is in the scope."""
-        if len(self._compiled) != len(self.resource_patterns):
-            self.compile_patterns()
-        return not self._compiled or any(one.fullmatch(tool_name) for one in self._compiled)
-
-
-def _expression(pattern: str) -> str:
-    pieces = re.split(r"(\*+)", pattern)
-    stars = {"*": "[^/]*"}
-    return "".join(stars.get(one, ".*") if one.startswith("*") else re.escape(one) for one in pieces)
+__all__ = ["Invocation", "VerificationResult", "Verifier", "VerifierScope"]
 
 
 class Verifier(ABC):
-    """Judges calls. A subclass sets `scope.resource_patterns`, and writes `verify`."""
+    """Judges calls. A subclass sets `scope.resource_patterns`, and writes `verify`.
+
+    `prefix` is that of its stamps on the log; without it the name in lower case. `stamps` has the worst value of each
+    stamp: true or false, an integer, a text, or a list of texts. `version` names its rules and models: a verdict under
+    another version than was registered does not count.
+    """
+
+    prefix: ClassVar[str] = ""
+    priority: int = 100
+    stamps: ClassVar[dict[str, Any]] = {}
+    version: ClassVar[str] = "1"
+    required: ClassVar[bool] = True
+    max_age_seconds: ClassVar[float] = 30.0
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or type(self).__name__

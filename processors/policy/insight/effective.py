@@ -10,6 +10,7 @@ from typing import NamedTuple
 from processors.policy.documents import AUDIT_LEVELS, PolicyDocument, pointer_to
 from processors.policy.errors import PolicyBrokenError
 from processors.policy.index import PolicyIndex
+from processors.policy.origins import NotFrom
 from processors.policy.parameter_checks import equality_key
 from processors.policy.patterns import resource_name
 from processors.policy.plan import Applied, layered
@@ -119,6 +120,10 @@ def rule_in_words(rule: SequenceRule) -> str:
         per = "session" if test.per_session else "user"
         window = f" in {test.window_ms // 1000} s" if test.window_ms is not None else ""
         return f"{what} in all for each {per}{window}"
+    if isinstance(test, NotFrom):
+        where = ", ".join(place.path for place in test.places) or "every argument"
+        unless = f", unless {test.otherwise} is attested" if test.otherwise else ""
+        return f"{where} not from results of {test.source} that no person said{unless}"
     return f"not after {test.source}" + (f", unless {test.require} is attested" if test.require else "")
 
 

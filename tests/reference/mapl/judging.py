@@ -7,6 +7,7 @@ from tests.reference.mapl.attesting import internal_fault, judge_externals
 from tests.reference.mapl.checking import denial_fault, has_only, parameter_fault
 from tests.reference.mapl.conditions import Scope, applies
 from tests.reference.mapl.documents import Document
+from tests.reference.mapl.hearing import Constants
 from tests.reference.mapl.names import grants, grants_a_spelling, restricts
 from tests.reference.mapl.requirements import DENY, Meta, Requirement
 from tests.reference.mapl.resolution import Applied
@@ -134,9 +135,19 @@ def sequence(conj: Conjunction) -> Iterator[Finding]:
     for document in conj.documents:
         for rule in document.rules:
             if rule_is_met(rule, conj.resource, conj.subject.scope):
-                fault = rule_fault(document.policy_id, rule, conj.world, conj.call, conj.subject.scope)
+                listed = constants(document, conj.resource)
+                fault = rule_fault(document.policy_id, rule, conj.world, conj.call, conj.subject.scope, listed)
                 if fault is not None:
                     yield Finding(fault, document.policy_id, rule.pointer)
+
+
+def constants(document: Document, resource: str) -> Constants:
+    """The values that a document lists for the parameters of a resource."""
+    return [
+        (one.path, list(one.spec["allowed_values"]))  # type: ignore[call-overload]
+        for one in document.parameters
+        if one.spec.get("allowed_values") is not None and restricts(one.opkey, resource)
+    ]
 
 
 def rate(conj: Conjunction) -> Iterator[Finding]:
@@ -188,8 +199,9 @@ def requirements(conj: Conjunction) -> list[tuple[Document, Requirement]]:
     for document in conj.documents:
         listed = [r for r in document.requirements if r.key != DENY and applies(r.condition, scope)]
         for rule in document.rules:
-            tainted = rule.kind == "tainted_by" and rule.require is not None and rule_is_met(rule, conj.resource, scope)
-            if tainted and rule_fault(document.policy_id, rule, conj.world, conj.call, scope, required=True):
+            lifted = rule.require is not None and rule_is_met(rule, conj.resource, scope)
+            values = constants(document, conj.resource)
+            if lifted and rule_fault(document.policy_id, rule, conj.world, conj.call, scope, values, required=True):
                 meta = document.metas.get(str(rule.require), Meta())
                 listed.append(Requirement(rule.pointer, str(rule.require), None, meta))
         found += [(document, requirement) for requirement in listed]

@@ -17,20 +17,28 @@ from tests.reference.mapl.jsontext import INTEGER_MAX
 from tests.reference.mapl.paths import Path, parse_path
 from tests.reference.mapl.refusals import RefusedError, below
 
-KINDS = ("after", "at_most", "sum", "tainted_by")
+KINDS = ("after", "at_most", "sum", "tainted_by", "not_from")
 MEMBERS = {
     "after": {"after"},
     "at_most": {"at_most", "per", "window"},
     "sum": {"sum", "max", "per", "window"},
     "tainted_by": {"tainted_by", "require"},
+    "not_from": {"not_from", "argument", "else"},
 }
-NEEDED = {"after": {"after"}, "at_most": {"at_most", "per"}, "sum": {"sum", "max", "per"}, "tainted_by": {"tainted_by"}}
+NEEDED = {
+    "after": {"after"},
+    "at_most": {"at_most", "per"},
+    "sum": {"sum", "max", "per"},
+    "tainted_by": {"tainted_by"},
+    "not_from": {"not_from"},
+}
 DAY_SECONDS = 86_400
+ARGUMENTS_MAX = 16
 
 
 @dataclass
 class Rule:
-    """`kind` says which of the four rules it is; only its own members are set."""
+    """`kind` says which of the five rules it is; only its own members are set."""
 
     pointer: str
     rule_id: str = ""
@@ -46,11 +54,13 @@ class Rule:
     per: str = ""
     window: int | None = None  # in seconds
     tainted_by: str = ""
-    require: str | None = None
+    require: str | None = None  # also of `else`
+    not_from: str = ""
+    arguments: list[Path] = field(default_factory=list)  # none: every argument
 
 
 def parse_rules(value: object, pointer: str, *, inline: bool = False) -> list[Rule]:
-    rules = [parse_rule(item, below(pointer, i)) for i, item in enumerate(array_of(value, pointer))]
+    rules = [parse_rule(item, below(pointer, i), inline=inline) for i, item in enumerate(array_of(value, pointer))]
     for i, rule in enumerate(rules):
         if inline and rule.per == "user" and rule.window is None:
             raise RefusedError("E_SEQUENCE", below(pointer, i))
@@ -59,10 +69,12 @@ def parse_rules(value: object, pointer: str, *, inline: bool = False) -> list[Ru
     return rules
 
 
-def parse_rule(value: object, pointer: str) -> Rule:
+def parse_rule(value: object, pointer: str, *, inline: bool) -> Rule:
     members = object_of(value, pointer)
     rule = Rule(pointer)
     for name, member in members.items():
+        if inline and name in MEMBERS["not_from"]:
+            raise RefusedError("E_UNKNOWN_FIELD", below(pointer, name))
         read_member(rule, name, member, below(pointer, name))
     kinds = [kind for kind in KINDS if kind in members]
     if len(kinds) != 1 or not rule.rule_id or not rule.when:
@@ -98,10 +110,24 @@ def read_member(rule: Rule, name: str, member: object, pointer: str) -> None:
             rule.window = DAY_SECONDS if day else integer_of(member, pointer, 1, INTEGER_MAX, code="E_SEQUENCE")
         case "tainted_by":
             rule.tainted_by = pattern_of(member, pointer)
-        case "require":
+        case "not_from":
+            rule.not_from = pattern_of(member, pointer)
+        case "argument":
+            rule.arguments = read_arguments(member, pointer)
+        case "require" | "else":
             rule.require = key_of(member, pointer)
         case _:
             raise RefusedError("E_UNKNOWN_FIELD", pointer)
+
+
+def read_arguments(member: object, pointer: str) -> list[Path]:
+    """`*`, a path, or 1 to 16 paths."""
+    if isinstance(member, str):
+        return [] if member == "*" else [parse_path(member, pointer)]
+    paths = array_of(member, pointer, ARGUMENTS_MAX)
+    if not paths:
+        raise RefusedError("E_SEQUENCE", pointer)
+    return [parse_path(string_of(path, below(pointer, i)), below(pointer, i)) for i, path in enumerate(paths)]
 
 
 def read_after(rule: Rule, value: object, pointer: str) -> None:

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from tests.reference.mapl.conditions import Scope, applies
+from tests.reference.mapl.hearing import Constants, is_heard
 from tests.reference.mapl.jsontext import is_number, json_equal, json_text
 from tests.reference.mapl.names import grants, restricts
 from tests.reference.mapl.paths import Path, reach
@@ -19,9 +20,10 @@ def rule_is_met(rule: Rule, resource: str, scope: Scope) -> bool:
 
 
 def rule_fault(
-    policy_id: str, rule: Rule, world: World, call: Call, scope: Scope, *, required: bool = False
-) -> str | None:
-    """The reason of a broken rule. A taint rule with `require` is judged where attestations are (`required`)."""
+    policy_id: str, rule: Rule, world: World, call: Call, scope: Scope,
+    constants: Constants, *, required: bool = False,
+) -> str | None:  # fmt: skip
+    """The reason of a broken rule. One with `require` or `else` is judged where attestations are (`required`)."""
     match rule.kind:
         case "after":
             return None if any(is_after(rule, past, call, scope) for past in world.history) else "SEQUENCE_MISSING"
@@ -32,6 +34,9 @@ def rule_fault(
             amount = amount_of(rule, scope)
             _, total = cell_of(policy_id, rule, world, call, scope)
             return None if amount is not None and total + amount <= decimal_of(rule.max) else "SEQUENCE_TOTAL"
+        case "not_from":
+            heard = is_heard(rule, constants, world, call, scope.params)
+            return "SEQUENCE_PROVENANCE" if heard and (rule.require is None or required) else None
         case _:
             tainted = is_tainted(rule, world, call)
             return "SEQUENCE_TAINT" if tainted and (rule.require is None or required) else None

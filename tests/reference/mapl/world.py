@@ -40,6 +40,15 @@ class Past:
 
 
 @dataclass
+class Heard:
+    """A result that reached a session; `text` of None: nobody saw it."""
+
+    session: str
+    resource: str
+    text: str | None
+
+
+@dataclass
 class World:
     """Everything but the call. `subjects`: attributes by name. `policies`: the current texts by policy_id."""
 
@@ -52,6 +61,8 @@ class World:
     cells: dict[tuple[str, str, str, str], tuple[int, float]] = field(default_factory=dict)  # -> (window, amount)
     history: list[Past] = field(default_factory=list)
     open_requests: int = 0  # of this requester
+    heard: list[Heard] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)  # by persons
 
 
 @dataclass

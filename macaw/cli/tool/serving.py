@@ -1,8 +1,9 @@
-"""`macaw tool`: host the functions of a Python module as tools."""
+"""`macaw tool serve`: register the functions of a module, and execute the calls that the log allows."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from macaw.installation.instances import InstanceHome
     from producers.home.home import Home
     from producers.tools import ToolFunction
+    from producers.tools.guard import HostGuard
 
 app = typer.Typer(help="Host tools: plain functions that run only for calls that the log has allowed.")
 
@@ -33,6 +35,25 @@ def serve(
     ],
     *,
     instance: Annotated[int, typer.Option("--instance", min=0, help="The number, if several serve one app.")] = 0,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask",
+            help="Mask secrets, personal data, or both in results before they are signed.",
+            metavar="secrets,personal",
+        ),
+    ] = None,
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--policy",
+            help="A policy file of the tool's owner, judged here before each call; repeatable.",
+            metavar="FILE",
+        ),
+    ] = None,
+    check_schemas: Annotated[
+        bool, typer.Option("--check-schemas", help="Compare parameters and results with the tools' JSON schemas.")
+    ] = False,
     tenant: Tenant = None,
 ) -> None:
     """Register the tools of a module, and execute allowed calls until Ctrl-C."""
@@ -44,6 +65,7 @@ def serve(
 
     from macaw.cli.terminal.errors import CommandError
     from macaw.cli.terminal.places import is_embedded, open_tenant
+    from macaw.cli.tool.guarding import guard_of
     from macaw.installation.instances import instance_home
     from macaw.installation.locking import only_one
 
@@ -52,10 +74,11 @@ def serve(
     if instance and is_embedded(home):
         # Without groups each instance takes every call, so every call would be executed several times.
         raise CommandError("the embedded broker serves one instance of a tool: leave out --instance")
+    guard = guard_of(name, folder.tenant, tools, mask=mask, policies=policy or (), check_schemas=check_schemas)
     own = instance_home(folder, instance)
     complaint = f"instance {instance} of {name} is served already: stop it, or give this one another --instance"
     with only_one(own.key_file("tool", name).with_suffix(".lock"), complaint):
-        status = _host(home, own, name, tools)
+        status = _host(home, own, name, tools, guard)
     raise typer.Exit(status)
 
 
@@ -82,7 +105,7 @@ def _load(module: str) -> Sequence[ToolFunction]:
         ) from exc
 
 
-def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunction]) -> int:
+def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunction], guard: HostGuard) -> int:
     """Serve until asked to stop, then wait for running calls."""
     import logging
 
@@ -100,6 +123,7 @@ def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunct
         group_managed=not is_embedded(home),
         executed_path=folder.key_file("tool", name).with_suffix(".executed"),
         security=home.security,
+        guard=guard,
     )
     with Stopping(insist=True) as stopping, Connection(home, folder, key, name) as connection:
         host = ToolHost(connection, name, tools, settings)

@@ -1,0 +1,1 @@
+"""`make demo-verifiers`: one attack for each verifier is stopped, and the innocent call beside it passes."""
