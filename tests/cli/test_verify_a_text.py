@@ -19,7 +19,7 @@ def test_a_text_that_was_not_read_to_its_end_does_not_pass(tmp_path: Path, capsy
     assert "unread" in shown.out
     told = run(capsys, "verify", f"@{path}", "--json")
     assert told.status == 1
-    assert all(one["unread"] and one["outcome"] == "pass" for one in json.loads(told.out))
+    assert all(one["unread"] and one["outcome"] == "deny" and not one["found"] for one in json.loads(told.out))
 
 
 def test_a_text_that_was_read_passes_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
