@@ -16,6 +16,7 @@ from processors.proof.jcs import JSONValue
 from processors.text.characters import WHITE
 from processors.text.ranges import characters
 
+RUN_CHARS_MIN = 16  # the shortest text that _MAY_DECODE meets
 _MAY_DECODE = re2.compile(r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :,-]?){8}")
 
 # The zeros of all decimal digits (Nd) of Unicode 14.0.0 but ASCII's; the nine that follow each are digits too.
@@ -55,7 +56,8 @@ def value_readings(text: str) -> tuple[str, ...]:
     They are those of `views`, with the digits of all scripts as ASCII's and every blank as a space. Most texts have
     none: those of ASCII without escapes, and without a run of letters that may be base64 or hexadecimal digits.
     """
-    if text.isascii() and not ("%" in text or "\\" in text or "&" in text) and not _MAY_DECODE.search(text):
+    is_plain = text.isascii() and not ("%" in text or "\\" in text or "&" in text)
+    if is_plain and (len(text) < RUN_CHARS_MIN or not _MAY_DECODE.search(text)):
         return ()
     return tuple(one for one in dict.fromkeys(map(_with_plain_signs, views(text))) if one != text)
 
