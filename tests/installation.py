@@ -111,5 +111,5 @@ def installed(
     folder = create_tenant(home, tenant, development=development, **founding)
     home = Home.open(base)
     with monitoring(broker, home, [tenant]):
-        assert register_enrolment(home, folder) is not None
+        assert register_enrolment(home, folder, development=development) is not None
         yield Installation(home, folder, broker)

@@ -79,7 +79,7 @@ def create(
     say("move root*.key off this machine, and next-root*.key, the way back if root keys are lost, to yet other places")
     if new_organisation_key:
         say("organisation.key signs policies above the tenant: move it to the organisation; organisation.pub is public")
-    if register_enrolment(home, folder, seconds=MONITOR_SECONDS) is None:
+    if register_enrolment(home, folder, development=development, seconds=MONITOR_SECONDS) is None:
         say(f"no monitor has answered within {MONITOR_SECONDS:g} s: enrol.key takes effect as soon as one does")
         say("a monitor that runs finds a new tenant within seconds; where none runs, start `macaw up`")
 

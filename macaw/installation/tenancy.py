@@ -191,8 +191,13 @@ def admin_connection(home: Home, folder: TenantHome, *, name: str = FIRST_ADMIN)
     return Connection.registered(home, folder, folder.key("admin"), name)
 
 
-def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTROL_SECONDS) -> Answer | None:
+def register_enrolment(
+    home: Home, folder: TenantHome, *, development: bool = False, seconds: float = CONTROL_SECONDS
+) -> Answer | None:
     """Register the enrolment key. None: no monitor answers yet; the event is on the log and takes effect later.
+
+    `development` says how the tenant was just founded; it counts until a monitor has written the founding to the
+    registry; the registry counts then.
 
     Raises:
         RefusedError: the log refused it.
@@ -200,7 +205,8 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
     answer = None
     with admin_connection(home, folder) as connection:
         try:
-            answer = connection.ask(_enrolment(connection, folder, folder.key("enrol")), seconds=seconds)
+            body = _enrolment(connection, folder, folder.key("enrol"), development=development)
+            answer = connection.ask(body, seconds=seconds)
         except NoAnswerError:
             pass
         except RefusedError as exc:
@@ -211,11 +217,13 @@ def register_enrolment(home: Home, folder: TenantHome, *, seconds: float = CONTR
     return answer
 
 
-def _enrolment(connection: Connection, folder: TenantHome, key: KeyPair) -> PrincipalRegistered:
+def _enrolment(
+    connection: Connection, folder: TenantHome, key: KeyPair, *, development: bool = False
+) -> PrincipalRegistered:
     """Return the registration of the enrolment key: in a tenant for development its programs offer any names."""
     connection.registry.refresh()
     rows = connection.registry.tables.tenant.rows.values()
-    offers = OFFERED_IN_DEVELOPMENT if any(row.development for row in rows) else ()
+    offers = OFFERED_IN_DEVELOPMENT if any(row.development for row in rows) or (development and not rows) else ()
     return PrincipalRegistered(
         role=Role.ENROLMENT,
         key=key.offer(Role.ENROLMENT, "enrol", folder.genesis),

@@ -2,20 +2,29 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from macaw.cli import main
 from macaw.installation.enrolments import create_enrolment, grant_of
-from macaw.installation.tenancy import create_tenant, publish_policies, register_agent, revoke_principal
+from macaw.installation.tenancy import (
+    create_tenant,
+    publish_policies,
+    register_agent,
+    register_enrolment,
+    revoke_principal,
+)
 from producers.client import Client
 from producers.home.home import Home, HomeError, TenantHome
 from producers.kafka.outcomes import RefusedError
+from producers.kafka.registry_view import RegistryView
 from producers.tools import collect_tools, tool
 from producers.tools.registration import register_tool
 from schemas.events.attributes import Attributes
 from schemas.events.tools import ToolDeclaration
+from schemas.records import EnrolmentGrant
 from streams.local.choose import BrokerInfo
 from tests.installation import Installation, installed, monitoring
 from tests.plain_keys import PLAIN_KEYS
@@ -175,3 +184,25 @@ def test_a_new_key_is_kept_before_it_is_registered(broker: BrokerInfo, tmp_path:
     with monitoring(broker, home, [unique]):
         thread.join(PATIENCE_SECONDS)
         assert made == [kept] or register_agent(home, folder, "ann+1@example.com", attributes={}) == kept
+
+
+@pytest.mark.parametrize(("development", "offers"), [(True, ("**",)), (False, ())])
+def test_an_enrolment_key_has_its_rights_also_where_no_monitor_has_seen_the_founding(
+    broker: BrokerInfo, tmp_path: Path, unique: str, development: bool, offers: tuple[str, ...]
+) -> None:
+    """The registry is empty then: how the tenant was founded must not be read from its silence."""
+    home = Home.create(tmp_path / "home", {"bootstrap": broker.bootstrap, "deployment": "test"})
+    folder = create_tenant(home, unique, development=development)
+    home = Home.open(tmp_path / "home")
+    assert register_enrolment(home, folder, development=development, seconds=0.5) is None
+    with monitoring(broker, home, [unique]), closing(RegistryView.of(home, folder)) as view:
+        kid = folder.key("enrol").kid
+
+        def rights() -> EnrolmentGrant | None:
+            view.refresh()
+            row = view.tables.keys.get(kid)
+            return None if row is None else row.enrolment
+
+        grant = wait_until(rights, "the enrolment key")
+    assert grant is not None
+    assert grant.attributes.offers == offers

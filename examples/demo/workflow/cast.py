@@ -42,7 +42,7 @@ def open_cast(home: Home, base: Path, stack: ExitStack) -> Cast:
         DemoError: the monitor does not answer.
     """
     folder = create_tenant(home, TENANT, development=True)
-    if register_enrolment(home, folder, seconds=START_SECONDS) is None:
+    if register_enrolment(home, folder, development=True, seconds=START_SECONDS) is None:
         raise DemoError("the monitor does not answer; read monitor.log in the demo's folder")
     publish_files(home, folder, [FILES / "policies"])
     building = Building(base / "office")
