@@ -15,3 +15,8 @@ class Hit(NamedTuple):
     start: int
     end: int
     rule: str = ""
+
+
+def code_points(data: bytes) -> int:
+    """Return how many code points the UTF-8 in some bytes has: places of hits count them."""
+    return len(data) if data.isascii() else len(data.decode("utf-8", "ignore"))

@@ -13,7 +13,7 @@ import re2
 
 from processors.content import bank_accounts, net_addresses, payment_cards, phone_numbers
 from processors.content.check_digits import IBAN_LENGTHS
-from processors.content.hits import Hit
+from processors.content.hits import Hit, code_points
 from processors.content.net_addresses import stands_alone
 from processors.content.personal_rules import LABELLED, SHAPES, PersonalShape
 from processors.content.rules import RuleSet, TextRule
@@ -164,5 +164,5 @@ def _outermost(hits: list[Hit]) -> list[Hit]:
 def _in_code_points(hit: Hit, data: bytes) -> Hit:
     if data.isascii():
         return hit
-    start = len(data[: hit.start].decode("utf-8", "ignore"))
-    return hit._replace(start=start, end=start + len(data[hit.start : hit.end].decode("utf-8", "ignore")))
+    start = code_points(data[: hit.start])
+    return hit._replace(start=start, end=start + code_points(data[hit.start : hit.end]))

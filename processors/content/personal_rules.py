@@ -87,7 +87,6 @@ def _eth(value: str) -> bool:
     return len(set(value[2:])) > 4
 
 
-_US = r"\bus\b|united states|irs"
 _TAX = r"\btax|\btin\b|steuer"
 # Between a label and its value: "number is", "No.:", `": "`.
 _NUMBER = r"(?:number|no|nr|num|id|code|nummer|#|№)?[.:#]?\s*(?:is|was|ist|am|on|=|:|#)?[\s:=#\"']*"

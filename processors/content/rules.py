@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import re2
 
-from processors.content.hits import Hit
+from processors.content.hits import Hit, code_points
 from processors.proof.jcs import JSONValue
 from schemas.errors import InputError
 
@@ -118,8 +118,8 @@ class RuleSet:
         found = self._filter.re(at).search(data)
         if found is None:
             return None
-        start = _code_points(data[: found.start()])
-        return Hit(rule.kind, start, start + _code_points(data[found.start() : found.end()]), rule.name)
+        start = code_points(data[: found.start()])
+        return Hit(rule.kind, start, start + code_points(data[found.start() : found.end()]), rule.name)
 
 
 def _refusal(pattern: str, options: re2.Options) -> str:
@@ -144,7 +144,3 @@ def _options(max_mem: int) -> re2.Options:
 
 def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "replace")
-
-
-def _code_points(data: bytes) -> int:
-    return len(data) if data.isascii() else len(data.decode("utf-8", "ignore"))

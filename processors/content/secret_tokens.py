@@ -13,7 +13,7 @@ import re2
 
 from processors.content import yelp_patterns
 from processors.content.entropy import is_placeholder, millibits
-from processors.content.hits import Hit
+from processors.content.hits import Hit, code_points
 from processors.content.rules import RuleSet, TextRule
 from processors.content.secret_names import GENERIC, NAMED
 from processors.content.secret_rules import ISSUED, SecretRule
@@ -99,7 +99,7 @@ def _hits(rule: TextRule, floor: int, data: bytes) -> list[Hit]:
             and not is_placeholder(value)
             and (rule.kind != GENERIC_KIND or _looks_random(value, 1 if rule.name == WEAKEST_RULE else 2))
         ):
-            first = _code_points(data[:start])
+            first = code_points(data[:start])
             hits.append(Hit(rule.kind, first, first + len(value), rule.name))
     return hits
 
@@ -128,7 +128,3 @@ def _not_within(hits: list[Hit]) -> list[Hit]:
         if not kept or hit.end > kept[-1].end:
             kept.append(hit)
     return kept
-
-
-def _code_points(data: bytes) -> int:
-    return len(data) if data.isascii() else len(data.decode("utf-8", "ignore"))

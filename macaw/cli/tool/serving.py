@@ -87,22 +87,10 @@ app.command("revoke", help="Revoke every instance of a tool; its operations can 
 
 def _load(module: str) -> Sequence[ToolFunction]:
     """Import the tools. Raises CommandError for every failure of the module, which is a user's program."""
-    import os
-    import sys
-
-    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.importing import imported
     from producers.tools import ToolDeclarationError, load_tools
 
-    # A module beside the user is found as `python -m` would find it.
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
-    try:
-        return load_tools(module)
-    except ToolDeclarationError:
-        raise
-    except (Exception, SystemExit) as exc:  # a user's module may raise anything, or end itself
-        raise CommandError(
-            f"{module} cannot be imported: {type(exc).__name__}: {exc}; MACAW_DEBUG=1 shows where"
-        ) from exc
+    return imported(load_tools, module, ToolDeclarationError)
 
 
 def _host(home: Home, folder: InstanceHome, name: str, tools: Sequence[ToolFunction], guard: HostGuard) -> int:

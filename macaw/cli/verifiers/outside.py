@@ -133,19 +133,8 @@ def _host(home: Home, folder: TenantHome, name: str, module: str, verifier: Veri
 
 def _load(module: str) -> Verifier:
     """Import the verifier. Raises CommandError for every failure of the module, which is a user's program."""
-    import os
-    import sys
-
-    from macaw.cli.terminal.errors import CommandError
+    from macaw.cli.terminal.importing import imported
     from macaw.security.verification.serving import verifier_in
     from schemas.errors import MacawError
 
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
-    try:
-        return verifier_in(module)
-    except MacawError:
-        raise
-    except (Exception, SystemExit) as exc:  # a user's module may raise anything, or end itself
-        raise CommandError(
-            f"{module} cannot be imported: {type(exc).__name__}: {exc}; MACAW_DEBUG=1 shows where"
-        ) from exc
+    return imported(verifier_in, module, MacawError)
