@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from typing import Any, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _OF_SESSIONS = tuple(f"{kind}/".encode() for kind in SessionKind)
 ROTATED_MS = 5_000  # that the clocks of two brokers may differ by, between a rotation and the last record before it
+COMMIT_SECONDS = 5.0  # within which each partition of a transaction shows its records, also on a busy broker
+VAIN_SECONDS = 60.0  # for which no unknown key is awaited, after one was awaited in vain
 LATE_MS = 3_600_000  # the longest time that a record from before a rotation may be on its way to its reader
 
 
@@ -66,6 +70,7 @@ class RegistryView:
         self._tables, self._followed = tables, FollowedRegistry(tables)
         self._writing = threading.Lock()  # a session is judged in the same tables, while nothing else is folded
         self._warned = False
+        self._vain_at = -math.inf  # by time.monotonic: when a key was last awaited in vain
         self._rotated: dict[bytes, int] = {}  # append time (ms) of the rotation that ended a key; revoked since, maybe
 
     @classmethod
@@ -210,6 +215,20 @@ class RegistryView:
         if appended.at is None or appended.at > rotated_at + ROTATED_MS:
             return None
         return row if appended.late_ms is None or clock_ms() <= rotated_at + appended.late_ms else None
+
+    def await_key(self, kid: bytes) -> None:
+        """Read on until a key is known, for COMMIT_SECONDS at most: for a record that has just been read.
+
+        Kafka commits a transaction to each partition by itself. A record that a new key signed can thus be read a
+        moment before the registration of this key, which stands in the same transaction. Records of strangers hold a
+        reader up once in VAIN_SECONDS. Raises RegistryError.
+        """
+        until = time.monotonic() + COMMIT_SECONDS
+        while self.key(kid) is None and time.monotonic() > self._vain_at + VAIN_SECONDS:
+            if time.monotonic() > until:
+                self._vain_at = time.monotonic()
+                return
+            time.sleep(0.02)
 
     def resources(self) -> dict[str, str]:
         """Return every resource with the tool that offers it."""

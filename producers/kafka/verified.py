@@ -73,6 +73,8 @@ class MonitorSigned:
             # The prefix is not signed, so the leaf must name the schema that we decode by.
             place = _place_of(tag, self.genesis, topic, received.partition, schema.sha256)
             leaf = place.leaf(body)
+            if appended.late_ms is not None:
+                self.registry.await_key(kid)
             key = self.registry.key_of(kid, Role.MONITOR, appended)
             if key is None:
                 raise UntrustedRecordError("not signed by a live monitor key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import pytest
@@ -19,6 +20,7 @@ from schemas.events.keys import KeyRotated
 from schemas.records import Decision, PrincipalRevoked
 from tests.builders import keys_of
 from tests.producers.forging import TwinTopic, record_of
+from tests.waiting import PATIENCE_SECONDS
 from tests.world import HOUR_MS, Office
 
 APPENDED, SENT = TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_CREATE_TIME
@@ -216,3 +218,52 @@ def test_a_key_that_changes_its_own_sealing_half_is_not_one_that_was_rotated() -
     view.feed()
 
     assert view._rotated == {}
+
+
+class LateRegistry(FedRegistry):
+    """A view whose topic shows what was committed only after it was asked a number of times."""
+
+    def __init__(self, office: Office, after: float) -> None:
+        super().__init__(office)
+        self.asked, self._after = 0, after
+
+    def refresh(self, *, seconds: float = 0) -> None:
+        self.asked += 1
+        if self.asked > self._after:
+            self.feed()
+
+
+def signed_by_a_new_key(after: float) -> tuple[LateRegistry, Scene]:
+    """Return a view that has not read the rotation yet, and a decision for which the new key is needed."""
+    office = Office.opened("late")
+    world, new = office.world, keys_of("late monitor")
+    view = LateRegistry(office, after)
+    [decision] = office.call().of(topics.DECISIONS)
+    view.feed()
+    assert world.send(rotation(office, world.monitor.keys, new), world.admin).says == ("accepted", "")
+    trusted = MonitorSigned(view, tenant=world.tenant, genesis=world.genesis)
+    return view, Scene(office, view, trusted, decision, world.monitor.keys, new)
+
+
+def test_a_record_that_is_read_before_the_registration_in_its_own_transaction_counts(
+    clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the registration of a decision key is signed by this key, and would else be lost for ever."""
+    monkeypatch.setattr(registry_view, "COMMIT_SECONDS", PATIENCE_SECONDS)
+    view, scene = signed_by_a_new_key(after=4)
+    clock[0] = scene.now
+    assert scene.accepts(by=scene.new, at=scene.now)
+    assert view.asked == 5
+
+
+def test_strangers_do_not_hold_a_reader_up_again_and_again(clock: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_view, "COMMIT_SECONDS", 0.1)
+    view, scene = signed_by_a_new_key(after=math.inf)
+    clock[0] = scene.now
+    assert not scene.accepts(by=keys_of("stranger 0"), at=scene.now)
+    asked = view.asked
+    for number in range(1, 9):
+        assert not scene.accepts(by=keys_of(f"stranger {number}"), at=scene.now)
+    assert asked > 2
+    assert view.asked <= asked + 3 * 8  # each is looked for, and not waited for
+    assert scene.accepts(by=scene.old, at=scene.now)
