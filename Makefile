@@ -10,7 +10,7 @@ QUICK := tests/schemas tests/processors tests/identity_tokens $(wildcard tests/t
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: without compiled modules each of them would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo demo-workflow demo-identity demo-adapters demo-verifiers test quick test-containers lint fmt schemas docs vectors bench soak clean
+.PHONY: help install demo demo-workflow demo-identity demo-adapters demo-verifiers demo-mcp test quick test-containers test-frameworks lint fmt schemas docs vectors bench soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -37,6 +37,9 @@ demo-adapters: $(STAMP) ## Run the original's OpenAI adapter from PyPI, unchange
 demo-verifiers: $(STAMP) ## Try one attack for each verifier of calls and results, each beside an innocent call that passes
 	$(BIN)/python -m examples.demo.verifiers
 
+demo-mcp: $(STAMP) ## Put a reference server of MCP behind the gateway, for an agent that obeys orders in the files that it reads
+	$(BIN)/python -m examples.demo.mcp
+
 test: $(STAMP) ## Lint, then run every test that needs no docker, in three processes (T=path runs a part, JOBS=n)
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -n $(or $(JOBS),3) --dist loadfile $(T)
@@ -47,6 +50,9 @@ quick: $(STAMP) ## Lint, and the tests of schemas, core and manners: under two m
 
 test-containers: $(STAMP) ## Show the image, docker-compose.yml and the tests' broker in docker; root on Debian needs no engine
 	PYTHON=$(abspath $(BIN)/python) tests/containers/run.sh
+
+test-frameworks: $(STAMP) ## Run the adapters of agent frameworks, each in an environment of its own (NAMES="langchain …")
+	$(BIN)/python -m tests.frameworks.run $(NAMES)
 
 lint: $(STAMP) ## Check style, types, import rules, published schemas and generated pages
 	$(BIN)/ruff check .
@@ -79,4 +85,4 @@ soak: $(STAMP) ## Kill, stop and starve real processes on Apache Kafka, round by
 	$(BIN)/python -m tests.streams.soak --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),1) $(if $(KINDS),--kinds $(KINDS))
 
 clean: ## Remove what was installed and cached
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .frameworks .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

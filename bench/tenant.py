@@ -106,11 +106,14 @@ class Author:
 
 
 class BenchTenant:
-    """Keys, founding and calls of one tenant. With `settings` it is founded with the newest engine, and has them."""
+    """Keys, founding and calls of one tenant.
 
-    def __init__(self, name: str, settings: Mapping[str, str] | None = None) -> None:
+    With `settings` it is founded with the newest engine, and has them. Its tool declares `schema`, if that is given.
+    """
+
+    def __init__(self, name: str, settings: Mapping[str, str] | None = None, schema: str | None = None) -> None:
         self.name = name
-        self._settings = settings
+        self._settings, self._schema = settings, schema
         self.monitor = KeyPair.generate()
         admin, agent, tool, session = (KeyPair.generate() for _ in range(4))
         founding, self.genesis = self._founding(admin)
@@ -173,7 +176,13 @@ class BenchTenant:
 
     def _acts(self, agent: KeyPair, tool: KeyPair) -> list[Body]:
         attributes = Attributes(company="acme", roles=("payer",))
-        declared = ToolDeclaration(resource=RESOURCE, description="Sends money.", timeout_ms=30_000, idempotent=False)
+        declared = ToolDeclaration(
+            resource=RESOURCE,
+            description="Sends money.",
+            timeout_ms=30_000,
+            idempotent=False,
+            input_schema=self._schema,
+        )
         offers = (agent.offer(Role.AGENT, AGENT, self.genesis), tool.offer("tool", TOOL, self.genesis))
         documents = tuple(json.dumps(policy) for policy in POLICIES)
         settings = tuple(TenantSetting(name=name, value=value) for name, value in (self._settings or {}).items())

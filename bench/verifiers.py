@@ -7,6 +7,7 @@ without the folder only speed is. Each figure is of one surface: there is no acc
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ PROSE = (
 )
 SIZES = (200, 400, 2048)
 PASSES = 200
+SCHEMA = '{"type": "object", "properties": {"memo": {"type": "string"}}}'  # of the calls' tool
 DETECTORS: dict[str, Callable[[str], object]] = {
     "injection": injection.find,
     "commands": commands.find,
@@ -58,13 +60,19 @@ WORST = (
 
 
 def quality(corpora: Path) -> dict[str, list[Row]]:
-    """Return the figures of each detector on the sets in a folder."""
+    """Return the figures of each detector on the sets in a folder; of the model only where its extra is installed."""
+    outside: dict[str, list[Row]] = {}
+    if importlib.util.find_spec("stackone_defender") is not None:
+        from bench.quality import defender
+
+        outside["stackone"] = defender.score(corpora)
     return {
         "injection": of_injection.score(corpora),
         "commands": of_commands.score(corpora),
         "secrets": of_secrets.score(corpora),
         "personal data": of_personal.score(corpora),
         "parameters": of_parameters.score(corpora),
+        **outside,
     }
 
 
@@ -91,6 +99,7 @@ def fold_table(count: int = 512) -> Table:
     tenants = {
         "engine 1": BenchTenant("first"),
         "no verifier on": BenchTenant("off", {}),
+        "and a schema declared": BenchTenant("declared", {}, SCHEMA),
         "all verifiers on": BenchTenant("on", on),
     }
     table = Table(title="CPU time of the whole fold for one call (µs), and its ratio to engine 1")

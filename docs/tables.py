@@ -125,6 +125,10 @@ PAYS = {
         "the caller whose call brought the text, or who said it",
         "the end that the session could have had; of a program's session at least a day after the text came",
     ),
+    "judged": (
+        "the caller",
+        "ten minutes after the result; passed, until its verdict ends, and no longer than `heard`",
+    ),
     "attestations": (
         "a tool's: its caller, the tool as a guest; a bridge's: the principal of the session; else the attester",
         "its own life, at most the session's end",
@@ -147,6 +151,7 @@ PAYS_NOT = frozenset(
         "providers",
         "policies",
         "catalogues",
+        "enforcement",
         "principals",
         "sequences",
         "work",

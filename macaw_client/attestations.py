@@ -22,7 +22,8 @@ class NotListedError(InputError):
 def requests_of(client: Client, status: str) -> list[dict[str, Any]]:
     """Return the requests that this principal may answer, or with `active` the attestations of this session.
 
-    `value` holds the parameters as their caller signed them. A call that is over meanwhile is left out.
+    `value` holds the parameters as the tool would get them: as their caller signed them, or with values masked. A call
+    that is over meanwhile is left out.
     """
     with told_as_ours():
         listed = client.list_attestations(status)

@@ -67,7 +67,7 @@ class PayloadTooLargeError(InputError):
 class Effects:
     """The outputs of one record, in the order in which they are signed and written."""
 
-    __slots__ = ("_tables", "_where", "claim", "fault", "index", "leaves", "outputs", "received", "spent")
+    __slots__ = ("_tables", "_where", "claim", "fault", "index", "leaves", "observed", "outputs", "received", "spent")
 
     claim: Claim
 
@@ -82,15 +82,16 @@ class Effects:
         self.leaves: list[bytes] = []
         self.fault: str | None = None  # the kind of the first failure of a rule
         self._where = ""
+        self.observed: str | None = None  # the reason that enforcement would have given a call that is allowed
         self.spent: dict[str, int] = {}  # work units that each principal pays, even if the record is refused
 
-    def savepoint(self) -> tuple[int, int, int]:
-        """Return a mark to undo to: outputs, leaves and rows."""
-        return len(self.outputs), len(self.leaves), self._tables.savepoint()
+    def savepoint(self) -> tuple[int, int, int, str | None]:
+        """Return a mark to undo to: outputs, leaves, rows, and the answer that was observed."""
+        return len(self.outputs), len(self.leaves), self._tables.savepoint(), self.observed
 
-    def undo_to(self, mark: tuple[int, int, int]) -> None:
+    def undo_to(self, mark: tuple[int, int, int, str | None]) -> None:
         """Take back everything since `mark`."""
-        outputs, leaves, rows = mark
+        outputs, leaves, rows, self.observed = mark
         del self.outputs[outputs:], self.leaves[leaves:]
         self._tables.undo_to(rows)
 

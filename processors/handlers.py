@@ -16,8 +16,10 @@ from processors.calls import (
     catalogues,
     deciding,
     decision,
+    enforcement,
     grants,
     judge,
+    marking,
     outcome,
     provenance,
     work,
@@ -47,6 +49,7 @@ from processors.state.tables import Tables
 from schemas import codec, records
 from schemas.events import workflow
 from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
+from schemas.events.enforcement import EnforcementSet
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.logins import LoginEnded, LoginRefused, SessionRenewed
@@ -56,7 +59,7 @@ from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolDeclaration, ToolsOffered
 from schemas.events.verdicts import VerdictReported
 from schemas.reasons import Reason
-from schemas.words import Outcome, RegistryKind, SessionKind, Status
+from schemas.words import Outcome, RegistryKind, SessionKind, Status, Surface
 
 B = TypeVar("B")  # the class that a handler is listed under in HANDLERS
 
@@ -201,7 +204,9 @@ def _publish_policy(tables: Tables, _effects: Effects, act: Act[records.PolicyPu
 
 
 def _withdraw_policy(tables: Tables, _effects: Effects, act: Act[records.PolicyWithdrawn]) -> None:
-    judge.withdraw(tables, act.signer.role, act.body)
+    policy_id = judge.withdraw(tables, act.signer.role, act.body)
+    if tables.enforcement.rows:
+        enforcement.forget_policy(tables, policy_id)
 
 
 def _set_attestation(tables: Tables, effects: Effects, act: Act[workflow.AttestationSet]) -> None:
@@ -226,7 +231,9 @@ def _deny(tables: Tables, effects: Effects, act: Act[workflow.AttestationDenied]
 
 
 def _take_verdict(tables: Tables, effects: Effects, act: Act[VerdictReported]) -> None:
-    if (leaf := awaiting.report(tables, effects, act.signer, act.event, act.body)) is not None:
+    if act.body.surface == Surface.RESULT:
+        marking.report(tables, effects, act.signer, act.event, act.body)
+    elif (leaf := awaiting.report(tables, effects, act.signer, act.event, act.body)) is not None:
         decision.resume(tables, effects, leaf)
 
 
@@ -304,6 +311,10 @@ def _withdraw_catalogue(tables: Tables, _effects: Effects, act: Act[CatalogueWit
     catalogues.withdraw(tables, act.body)
 
 
+def _set_enforcement(tables: Tables, effects: Effects, act: Act[EnforcementSet]) -> None:
+    enforcement.change(tables, act.signer.principal_id, effects.claim.leaf, act.body)
+
+
 def _accept_ruling(tables: Tables, effects: Effects, act: Act[RecordsSkipped | TimeAccepted]) -> None:
     rulings.accept(tables, act.body, effects.claim.leaf, effects.received.offset)
 
@@ -353,6 +364,7 @@ HANDLERS: dict[type, Handler] = {
     VerdictReported: _accepted_after(_take_verdict),
     CataloguePublished: _accepted_after(_publish_catalogue),
     CatalogueWithdrawn: _accepted_after(_withdraw_catalogue),
+    EnforcementSet: _accepted_after(_set_enforcement),
     RecordsSkipped: _accepted_after(_accept_ruling),
     TimeAccepted: _accepted_after(_accept_ruling),
     **dict.fromkeys(BODIES, _accepted_after(_refuse_early)),

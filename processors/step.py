@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from processors.calls import decision, outcome, requests, work
+from processors.calls import decision, enforcement, outcome, requests, work
 from processors.context import ended
 from processors.effects import Effects, Output
 from processors.evidence import audit_log, rulings
@@ -125,6 +125,7 @@ def _take_effect(
     check_may_sign(signer.role, event.body)
     check_supported(event.body, tables.engine.number)
     keys.check_decidable(tables, event.body)
+    enforcement.check_signer(tables, signer, event.body)
     return apply(tables, effects, signer, event)
 
 

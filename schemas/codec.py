@@ -27,6 +27,7 @@ from schemas.events import (
     attributes,
     bodies,
     catalogues,
+    enforcement,
     engines,
     keys,
     logins,
@@ -157,7 +158,7 @@ def current(name: str) -> Schema:
 
 RECORD_MODULES = (
     records, workflow, rulings, keys, engines, tools, providers, logins, tenancy, bodies, verdicts, rows, changes,
-    attributes, catalogues,
+    attributes, catalogues, enforcement,
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ TOP_LEVEL = (
     "PendingRow", "GrantRow", "DelegationRow", "VaultScopeRow", "VaultRow", "PromptRow", "AttestationChanged",
     "ContextChanged", "DelegationChanged", "PersonRow", "WorkRow", "IdempotencyRow", "RulingRow",
     "AdminRemoval", "RootRotation", "BodyChunk", "EngineDataRow", "ProviderRow",
-    "OfferRow", "PresenceRow", "HeardRow", "VerifierRow", "CatalogueRow",
+    "OfferRow", "PresenceRow", "HeardRow", "VerifierRow", "CatalogueRow", "EnforcementRow", "JudgedRow",
     "SealedLogin", "LoginRequested", "LoginAnswered", "LoginAnswer",
 )  # fmt: skip
 

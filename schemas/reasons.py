@@ -129,6 +129,8 @@ class Reason(ReasonCode):
         "see the detail for the limit and when it frees"
     LIMIT_FORM = auto(), "a limit or setting is unknown, stands twice, or has a value that is not allowed", \
         "`macaw tenant limits` shows each limit with its floor and its cap; docs/limits.md has the settings"
+    ENFORCEMENT_FORM = auto(), "an observe mode, freeze or break-glass is not well formed, or its thing is not there", \
+        "see the detail for the field; docs/observe.md"
     CATALOGUE_FORM = auto(), "a catalogue, or a rule in it, is not well formed", \
         "see the detail for the rule; `macaw verifier import --dry-run` lists the rules that cannot be loaded"
     NOT_SUPPORTED = auto(), "this version cannot honour a field that was set", \
@@ -145,6 +147,8 @@ class Reason(ReasonCode):
     MALFORMED_PARAMETERS = auto(), "the parameters are not one strict JSON object", "see the detail for the cause"
     BODY_REFERENCE = auto(), "a body is named where the tool takes none, or otherwise than the call lists it", \
         "send values that travel beside the call with this version's client"
+    FROZEN = auto(), "an administrator has frozen the tenant, the resource or a principal of the call", \
+        "ask an administrator; `macaw unfreeze` ends it"
     RESOURCE_INVALID = auto(), "the resource's name is not well formed", "write it as `domain:app/operation`"
     RESOURCE_DENIED = auto(), "a policy denies this resource", "ask an administrator, or call another resource"
     RESOURCE_NOT_ALLOWED = auto(), "a policy that applies does not list this resource", \
@@ -186,6 +190,10 @@ class Reason(ReasonCode):
         "send less in one call, send the text as a body at an opaque path, or let policies judge: docs/verifiers.md"
     PARAMETERS_INVALID = auto(), "the parameters do not fit the schema that the tool declares", \
         "compare the parameter that the detail names with the tool's schema"
+    PARAM_NOT_MASKABLE = auto(), \
+        "a policy masks a parameter that the tool does not declare maskable, or that no token can stand for", \
+        "leave the value out, or let the owner of the tool declare the path: docs/verifiers.md"
+    MASK_FORM = auto(), "`maskable_paths` of a declaration is not well formed", "see the detail for the part"
     RESULT_WITHHELD = auto(), "the tool's result holds what the tenant keeps from callers", \
         "ask an administrator: the report stands on the log for those who may read it"
     VERIFIER_DENIED = auto(), "a verifier outside denies the call", \
@@ -199,11 +207,12 @@ class Reason(ReasonCode):
         "let the verifier judge anew"
     VERDICT_FORM = auto(), "a verdict is not well formed, or has other stamps than its verifier declared", \
         "see the detail for the part"
-    VERDICT_MISMATCH = auto(), "a verdict is about another call, or its verifier does not judge this one", \
+    VERDICT_MISMATCH = auto(), "a verdict is about another call or result, or its verifier does not judge this one", \
         "staple a verdict to the very call that it names"
-    VERDICT_DUPLICATE = auto(), "a verifier has judged this call already, or another call waits under its event id", \
+    VERDICT_DUPLICATE = auto(), "a verifier has judged this already, or another call waits under its event id", \
         "leave the second one out"
-    VERDICT_UNKNOWN = auto(), "no call waits for this verdict", "nothing is to be done: the call is decided"
+    VERDICT_UNKNOWN = auto(), "no call waits for this verdict; no such result was shown to its verifier lately", \
+        "nothing is to be done: the call is decided, and the result stays marked"
     VERDICT_UNSIGNED = auto(), "no live key of a verifier has signed a verdict that came with the call", \
         "staple what the verifier signed"
     VERIFIER_FORM = auto(), "the declaration of a verifier is not well formed", "see the detail for the part"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from schemas.events.attributes import Attributes
 from schemas.events.bodies import BodyReference
 from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
+from schemas.events.enforcement import EnforcementSet
 from schemas.events.engines import EngineActivated, EngineData
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyOffer, KeyRotated, RootRotated
 from schemas.events.logins import LoginEnded, LoginProof, LoginRefused, SessionRenewed
@@ -245,6 +246,7 @@ Body = (
     | VerdictReported
     | CataloguePublished
     | CatalogueWithdrawn
+    | EnforcementSet
 )
 
 
@@ -258,7 +260,7 @@ class Event:
 
 @record
 class Change:
-    """A parameter that a verifier changed."""
+    """Values below a path of the tool's declaration are masked: those that a verifier finds."""
 
     path: str
     verifier: str

@@ -94,7 +94,8 @@ DECISIONS = Topic(
     readers=("tool", "verifier", "exporter", "views"),
 )  # fmt: skip
 RESULTS = Topic(
-    name="results", holds="answers to signers; payload sealed to the caller", partitions=KEYED_PARTITIONS,
+    name="results", holds="answers to signers; payload sealed to the caller, of a result to its verifiers too",
+    partitions=KEYED_PARTITIONS,
     append_time=True, writers=("monitor",),
     readers=("agent", "tool", "approver", "admin", "bridge", "verifier", "exporter"),
 )  # fmt: skip

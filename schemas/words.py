@@ -54,6 +54,23 @@ class Surface(Word):
     RESULT = "result"
 
 
+class EnforcementKind(Word):
+    """An exception from enforcement."""
+
+    OBSERVE = "observe"  # denials are told, and not enforced
+    FREEZE = "freeze"  # no call begins
+    BREAK_GLASS = "break-glass"  # policies do not deny one person one resource, for some minutes
+
+
+class EnforcementScope(Word):
+    """The thing that an exception from enforcement is about."""
+
+    TENANT = "tenant"
+    POLICY = "policy"
+    RESOURCE = "resource"
+    PRINCIPAL = "principal"
+
+
 class StampType(Word):
     """The type of a stamp of a verifier outside."""
 

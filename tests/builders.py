@@ -17,6 +17,7 @@ from producers.home.keys import KeyPair
 from schemas import codec, topics
 from schemas.changes import SessionChanged
 from schemas.events.attributes import NONE, Attributes
+from schemas.events.enforcement import EnforcementSet
 from schemas.events.keys import AdminAddition, AdminRemoval, RootRotation
 from schemas.events.logins import LoginProof
 from schemas.events.tools import ToolDeclaration
@@ -150,6 +151,11 @@ def logged_in(
 def tool(resource: str, *, timeout_ms: int = 5_000, idempotent: bool = False) -> ToolDeclaration:
     """Return the declaration of one operation."""
     return ToolDeclaration(resource=resource, description="", timeout_ms=timeout_ms, idempotent=idempotent)
+
+
+def frozen() -> EnforcementSet:
+    """Return an administrator's event that freezes the tenant."""
+    return EnforcementSet(kind="freeze", scope="tenant", name="", on=True, reason="a drill")
 
 
 def grant(

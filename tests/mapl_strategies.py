@@ -91,6 +91,7 @@ rules = st.sampled_from([
     {"not_from": "**", "argument": "m"},
     {"not_from": "TOOL:A", "argument": ["o.k", "l[*]"], "else": "k"},
     {"not_from": "tool:*", "argument": "*", "else": "ext"},
+    {"not_from": "tool:*", "unless_cleared_by": "verifier:judge"},
 ])  # fmt: skip
 sequences = st.lists(
     st.builds(

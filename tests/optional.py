@@ -13,6 +13,8 @@ import pytest
 OPTIONAL = "not installed here: "
 REQUIRE_PROVIDERS = "MACAW_REQUIRE_REAL_PROVIDERS"
 """With 1, as in the gate, a test that needs a real identity provider fails where it would be skipped."""
+REQUIRE_CONFORMANCE = "MACAW_REQUIRE_CONFORMANCE"
+"""With 1, as in the gate, a test that needs the packages of MCP from npm fails where it would be skipped."""
 
 
 def skip_without(what: str, how: str) -> NoReturn:
@@ -22,8 +24,17 @@ def skip_without(what: str, how: str) -> NoReturn:
 
 def skip_without_provider(what: str, how: str) -> NoReturn:
     """Skip the test for want of an identity provider, or fail it where all of them are required."""
-    if os.environ.get(REQUIRE_PROVIDERS) == "1":
-        pytest.fail(f"{REQUIRE_PROVIDERS}=1, but there is no {what} ({how})", pytrace=False)
+    _skip_unless(REQUIRE_PROVIDERS, what, how)
+
+
+def skip_without_conformance(how: str) -> NoReturn:
+    """Skip the test for want of the conformance suite of MCP, or fail it where it is required."""
+    _skip_unless(REQUIRE_CONFORMANCE, "the conformance suite of MCP", how)
+
+
+def _skip_unless(required: str, what: str, how: str) -> NoReturn:
+    if os.environ.get(required) == "1":
+        pytest.fail(f"{required}=1, but there is no {what.removeprefix('the ')} ({how})", pytrace=False)
     skip_without(what, how)
 
 

@@ -153,7 +153,9 @@ class Reader(AbstractContextManager["Reader"]):
         (folder / "examples").symlink_to(ROOT / "examples")
         commands = folder / ".commands"
         commands.mkdir()
-        (commands / "macaw").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m macaw.cli "$@"\n')
+        # With the path in it: a program that starts it may hand on nothing of its environment.
+        run = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -m macaw.cli"
+        (commands / "macaw").write_text(f'#!/bin/sh\n{run} "$@"\n')
         (commands / "macaw").chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MACAW_")}
         path = f"{commands}:{Path(sys.executable).parent}:{kept['PATH']}"

@@ -17,7 +17,7 @@ from tests.house import PACKAGES, ROOT, sources
 from tests.rows import every
 
 # Outcomes on their way to an entry, an answer or a usage message.
-SIGNALS = {"Refusal", "DeniedCall", "WorkExceededError", "Fault", "HTTPRefusal", "OptionsError"}
+SIGNALS = {"Refusal", "DeniedCall", "WorkExceededError", "Fault", "HTTPRefusal", "OptionsError", "BrokenGateError"}
 FAMILIES = [one for one in vars(errors).values() if isinstance(one, type) and MacawError in one.__bases__]
 
 

@@ -2,7 +2,15 @@
 
 import pytest
 
-from tests.optional import OPTIONAL, REQUIRE_PROVIDERS, skip_without, skip_without_provider, wants
+from tests.optional import (
+    OPTIONAL,
+    REQUIRE_CONFORMANCE,
+    REQUIRE_PROVIDERS,
+    skip_without,
+    skip_without_conformance,
+    skip_without_provider,
+    wants,
+)
 
 
 def report(reason: str) -> pytest.TestReport:
@@ -28,3 +36,13 @@ def test_a_provider_is_optional_until_it_is_required(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(REQUIRE_PROVIDERS, "1")
     with pytest.raises(pytest.fail.Exception, match="no Keycloak \\(install Java\\)"):
         skip_without_provider("Keycloak", "install Java")
+
+
+def test_the_conformance_suite_is_optional_until_it_is_required(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(REQUIRE_CONFORMANCE, raising=False)
+    with pytest.raises(pytest.skip.Exception, match=f"{OPTIONAL}the conformance suite"):
+        skip_without_conformance("install Node.js")
+
+    monkeypatch.setenv(REQUIRE_CONFORMANCE, "1")
+    with pytest.raises(pytest.fail.Exception, match="no conformance suite of MCP"):
+        skip_without_conformance("install Node.js")

@@ -22,6 +22,9 @@ COMMANDS: Final = {
     "logout": "identity.login.logout",
     "demo": "demo.command",
     "verify": "verifiers.trying.command",
+    "freeze": "policy.freezing.freeze",
+    "unfreeze": "policy.freezing.unfreeze",
+    "break-glass": "policy.freezing.break_glass",
 }
 """Where each command without a noun is: a module of `macaw.cli`, and a name in it."""
 
@@ -33,6 +36,7 @@ NOUNS: Final = {
     "policy": "policy.app",
     "tool": "tool.serving.app",
     "verifier": "verifiers.app",
+    "observe": "policy.observing.app",
     "audit": "audit.app",
     "archive": "archive.app",
     "topic": "topic.app",
@@ -46,8 +50,10 @@ NOUNS: Final = {
     "delegation": "delegation.app",
     "session": "identity.session.app",
     "event": "event.app",
+    "hook": "hook.app",
     "idp": "identity.idp.app",
     "bridge": "identity.bridge.app",
+    "mcp": "mcp.app",
     "key": "keys.app",
     "admin": "keys.admin_app",
     "organisation": "keys.organisation_app",

@@ -153,6 +153,8 @@ def _show(shown: ShownCall, requests: tuple[dict[str, Any], ...]) -> None:
     show("parameters")
     for line in plain_json(shown.parameters, indent=2).splitlines():
         show(f"  {line}")
+    for place in shown.masked:
+        show(f"  NOTE  {plain_json(place)}: a policy masks values there, and the tool gets the tokens that stand above")
     show(f"signed digest of these parameters  {shown.parameters_sha256.hex()}")
     for one in requests:
         show(f"approval    {one.get('key')} for {one.get('for_user')} by {one.get('for_agent')}")
@@ -181,6 +183,7 @@ def _as_json(shown: ShownCall) -> dict[str, Any]:
         "principal": shown.principal,
         "parameters": shown.parameters,
         "parameters_sha256": shown.parameters_sha256.hex(),
+        "masked": list(shown.masked),
         "requests": list(shown.requests),
     }
 

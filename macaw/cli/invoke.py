@@ -59,7 +59,7 @@ def command(
         float | None,
         typer.Option(
             "--approval-timeout",
-            help="The wait for people; without it, as long as the policy gives them.",
+            help="The wait for people and verifiers; without it, as long as they are given.",
             metavar="SECONDS",
             min=0.0,
         ),
@@ -68,7 +68,7 @@ def command(
         str | None, typer.Option("--delegation", help="Act under this delegation.", metavar="ID")
     ] = None,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Do not wait for people; print the event id for --resume.")
+        bool, typer.Option("--detach", help="Do not wait for people or verifiers; print the event id for --resume.")
     ] = False,
     resume: Annotated[
         str | None, typer.Option("--resume", help="Fetch the result of an earlier call.", metavar="EVENT_ID")
@@ -77,8 +77,8 @@ def command(
 ) -> None:
     """Call one operation and print its result as JSON.
 
-    A denial goes to stderr, with its reason code and exit status 1. If people must approve the call, the command says
-    so and waits for them. If it ends before the answer, also by Ctrl-C, --resume fetches the answer later.
+    A denial goes to stderr, with its reason code and exit status 1. If people or verifiers must judge the call, the
+    command says who, and waits. If it ends before the answer, also by Ctrl-C, --resume fetches the answer later.
     """
     if resume is not None and resource is not None:
         raise OptionsError("`--resume` takes no RESOURCE: the saved call already names it")
@@ -198,8 +198,9 @@ def _tell(call: WaitingCall) -> None:
     from macaw.cli.terminal.output import say
     from macaw.cli.terminal.rendering import time_of
 
-    say(f"{call.resource} waits for an approval until {time_of(call.until or 0)}")
-    say(f"`macaw approvals approve {call.event} --as user:NAME` shows it to an approver, and asks")
+    say(f"{call.resource} waits for {call.awaited} until {time_of(call.until or 0)}")
+    if not call.verifiers:
+        say(f"`macaw approvals approve {call.event} --as user:NAME` shows it to an approver, and asks")
     say(f"`macaw invoke --resume {call.event_id}` fetches its result if this command ends first")
 
 

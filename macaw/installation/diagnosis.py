@@ -16,6 +16,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from macaw.installation.enforcement import ENDS, standing_in
 from macaw.installation.key_names import keys_in
 from macaw.installation.tenancy import admin_connection
 from processors.identity.issuers import speaks_for
@@ -34,6 +35,7 @@ from producers.kafka.registry_view import RegistryView
 from schemas import limits
 from schemas.errors import MacawError
 from schemas.events.workflow import StateQueried
+from schemas.reasons import Reason
 from schemas.rows import KeyRow, ProviderRow
 from schemas.words import Role
 from streams.archive.health import LAG_SECONDS, compare, connected
@@ -75,6 +77,7 @@ class Part(StrEnum):
     BRIDGE = "bridge"
     KEYS = "keys"
     ARCHIVE = "archive"
+    ENFORCED = "enforced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,10 @@ def diagnose(home: Home, folder: TenantHome) -> Iterator[Diagnosed]:
     yield from _checked(Part.KEYS, lambda: check_keys(home, folder, registered))
     if answers:
         yield from _checked(Part.ARCHIVE, lambda: check_archive(home, folder))
+        yield from _checked(Part.ENFORCED, lambda: check_enforced(home, folder))
     else:
         yield _unchecked(Part.ARCHIVE)
+        yield _unchecked(Part.ENFORCED)
 
 
 def _checked(part: Part, check: Callable[[], Iterator[Diagnosed]]) -> Iterator[Diagnosed]:
@@ -352,6 +357,22 @@ def _secret_files(home: Home, folder: TenantHome) -> Iterator[Path]:
 
 
 # ---- archive
+
+
+def check_enforced(home: Home, folder: TenantHome) -> Iterator[Diagnosed]:
+    """Yield a warning for each thing that is observed, frozen or open by a break-glass."""
+    with admin_connection(home, folder) as connection:
+        try:
+            found = standing_in(connection)
+        except RefusedError as refused:
+            if refused.reason != Reason.QUERY_INVALID:
+                raise
+            found = []  # an engine before observe mode: everything is enforced
+    for one in found:
+        until = "" if one.until is None else f", for {max(0, one.until - clock_ms()) // 1000} s more"
+        yield Diagnosed(Part.ENFORCED, Level.WARNING, f"{one.kind}: {one.told} by {one.by}{until}", ENDS[one.kind])
+    if not found:
+        yield Diagnosed(Part.ENFORCED, Level.OK, "nothing is observed, frozen or open by a break-glass")
 
 
 def check_archive(home: Home, folder: TenantHome) -> Iterator[Diagnosed]:

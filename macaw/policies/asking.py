@@ -81,7 +81,7 @@ def _explained(tables: Tables, asked: RecordedCall) -> Explained:
     attested = Attested(tables, asked.session_id, chain, asked.leaf, outer)
     call = call_of(tables, session, asked.session_id, body.intents, chain=chain, attested=attested)
     if executor is not None:
-        call = call._replace(owner=executor.owner_beside(body.resource))
+        call = call._replace(owner=executor.owner_beside(body.resource), maskable=executor.maskable_paths)
     verdict = decide(index, chain.subjects, body.resource, parameters, call)
     policy_ids = {entry.digest: policy_id for policy_id, entry in index.by_id.items()}
     return Explained(

@@ -27,7 +27,7 @@ _DEPTH_MAX, _NODES_MAX = 64, 1_000_000
 _CALL = frozenset(
     {"session", "subjects", "bound", "resource", "operation", "params", "params_raw", "now", "times", "intent"}
     | {"intents", "prompts", "settings", "delegation", "attestations", "history", "open_requests", "resumed"}
-    | {"requested", "trusted"}
+    | {"requested", "trusted", "maskable"}
 )
 _OFFER = frozenset({"publish", "publish_raw", "withdraw", "previous", "signer"})
 _MEMBERS = _CALL | _OFFER | {"id", "set", "policies", "expect", "note", "pattern"}

@@ -220,6 +220,7 @@ class CaseRun:
             hops=tuple(map(self._hop, case.get("delegation", ()))),
             bound=case.get("bound", False),
             trusted=tuple(case.get("trusted", ())),
+            maskable=tuple(case.get("maskable", ())),
             resumed=self._resumed,
         )
 

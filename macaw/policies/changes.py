@@ -33,7 +33,7 @@ from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from schemas.words import Outcome
 
-_HOLDS = frozenset({"pass", "match", "no match", "not required", "met"})
+_HOLDS = frozenset({"pass", "match", "no match", "masks", "not required", "met"})
 _REQUIRES = "requires "
 _VALUE_CHARS_MAX = 200
 _OTHERWISE = "change or remove the rule at this place"
@@ -106,7 +106,7 @@ class _Branch:
         self._evaluation = Evaluation(
             parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed, call.rate_time
         )
-        self._trace = Trace(alternative, self._evaluation)
+        self._trace = Trace(alternative, self._evaluation, call.maskable)
         policies = [one.policy for one in alternative.applied]
         self._policies = {one.policy_id: one for one in (*policies, *alternative.denying)}
         levels = [one.document.audit_level for one in policies if one.document.audit_level is not None]

@@ -55,6 +55,7 @@ def _restrictions(document: PolicyDocument) -> Iterator[tuple[str, str]]:
         if one.pointer.count("/") == 4:  # the short form has no text for the operation
             yield one.pointer.rpartition("/")[0], one.opkey
     yield from ((listed.pointer, listed.opkey) for listed in document.allowed_parameters)
+    yield from ((mask.pointer, mask.opkey) for mask in document.masked_parameters)
     for rule in document.sequence:
         yield pointer_to(rule.pointer, "when"), rule.when
         if isinstance(rule.test, Taint):

@@ -121,6 +121,13 @@ def _constraints() -> Schema:
                 "maxProperties": most,
                 "additionalProperties": {"anyOf": [items, denied]},
             },
+            "masked_parameters": {
+                "description": "By operation, paths below which values are masked for tools; `*` is every parameter.",
+                "type": "object",
+                "maxProperties": limits.OPKEYS_MAX,
+                "propertyNames": {"pattern": "[:/*]"},
+                "additionalProperties": _list({"type": "string"}, limits.PATHS_MAX),
+            },
             "attestations": {"anyOf": [{"$ref": "#/$defs/requirements"}, metas]},
             "roles": _list(_text(limits.ADVISORY_CHARS_MAX), limits.CONSTRAINT_ROLES_MAX),
             "audit_level": {"enum": list(AUDIT_LEVELS)},
@@ -193,6 +200,7 @@ def _rule() -> Schema:
                 "anyOf": [{"type": "string"}, _list({"type": "string"}, limits.SEQUENCE_ARGUMENTS_MAX, minItems=1)]
             },
             "else": {"type": "string", "pattern": _KEY + "$"},
+            "unless_cleared_by": {"type": "string", "pattern": "^verifier:[a-z][a-z0-9_]{1,31}$"},
         },
         required=["id", "when"],
         oneOf=[{"required": [kind]} for kind in ("after", "at_most", "sum", "tainted_by", "not_from")],

@@ -51,9 +51,13 @@ class Turned(NamedTuple):
 
 @dataclass(slots=True)
 class Simulated:
-    """The result of a simulation. `missing` events are kept nowhere any more; their charges are not counted."""
+    """The result of a simulation. `missing` events are kept nowhere any more; their charges are not counted.
+
+    `masked` counts the calls with the same outcome of which their tools would have got other values masked.
+    """
 
     calls: int = 0
+    masked: int = 0
     turned: list[Turned] = field(default_factory=list)
     missing: int = 0
 
@@ -108,6 +112,7 @@ def _compare(
     for event in recorded.keys() & others.keys():
         one, other = recorded[event][0], others[event]
         found.calls += 1
+        found.masked += one.outcome == other.outcome and one.changed != other.changed
         before, after = _told(one), _told(other)
         if before != after:
             found.turned.append(
@@ -116,8 +121,9 @@ def _compare(
 
 
 def _told(decision: Decision) -> tuple[str, str, str]:
-    # A wait that differs by some ms is the same answer.
-    return decision.outcome, decision.reason, decision.detail.partition(" retry_after_ms=")[0]
+    # A wait that differs by some ms is the same answer. Of a call that was only observed, the answer of enforcement.
+    said = decision if decision.observed is None else decision.observed
+    return said.outcome, said.reason, said.detail.partition(" retry_after_ms=")[0]
 
 
 def simulate_engine(history: History, engine: Engine, last: int) -> Simulated:

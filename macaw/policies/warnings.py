@@ -87,6 +87,7 @@ def _without_domain(document: PolicyDocument) -> _Found:
     constrained: list[ParameterConstraint | DeniedParameter] = [*document.parameters, *document.denied_parameters]
     keys = {one.opkey: one.pointer.rpartition("/")[0] for one in constrained}
     keys |= {one.opkey: one.pointer for one in document.allowed_parameters}
+    keys |= {one.opkey: one.pointer for one in document.masked_parameters}
     for opkey, pointer in keys.items():
         if not _BEGINS_WELL.match(opkey):
             yield "W_NO_DOMAIN", pointer, ""
@@ -132,6 +133,7 @@ def _empty(document: PolicyDocument) -> _Found:
     says = (
         document.resources, document.denied_resources, document.parameters, document.denied_parameters,
         document.requirements, document.sequence, document.roles, document.extends, document.allowed_parameters,
+        document.masked_parameters,
     )  # fmt: skip
     numbers = (document.rate_limit, document.not_before, document.not_after, document.audit_level)
     if not any(says) and all(number is None for number in numbers):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from processors.calls.call import Call
 from processors.calls.grants import make_grant
 from processors.calls.judge import current_policies, decide_call
+from processors.calls.masking import Masked
 from processors.calls.requests import asked_by, close, criteria_asked, quorum_of
 from processors.calls.standing import (
     Attested,
@@ -54,11 +55,13 @@ def ask(
     asked: Call,
     chain: Chain,
     requests: Sequence[Request],
-    parameters_sha256: bytes,
+    executed: Masked,
     *,
     waits: bool,
 ) -> None:
     """Open requests for a call. With `waits` the call itself waits, and goes on once all of them are approved.
+
+    People are asked about its parameters as its tool would get them.
 
     Raises:
         Refusal: LIMIT_EXCEEDED, the tables have no room for another request.
@@ -75,7 +78,7 @@ def ask(
             chain=tuple(names),
             session_id=asked.session_id,
             resource=asked.body.resource,
-            parameters_sha256=parameters_sha256,
+            parameters_sha256=executed.parameters.sha256,
             required_by=_required_by(one.required_by),
             asked_at=tables.now,
             open_until=one.open_until,
@@ -86,6 +89,7 @@ def ask(
             until=one.open_until,
             payer=paid_by,
             opened=asked.session.opened,  # the session may leave before the answer comes
+            masked=executed.parameters.canonical.decode() if executed.changed else None,
         )
         tables.requests.put(request_id(asked.leaf, one.key), row)
         check_room(tables.requests, row)

@@ -72,8 +72,12 @@ def set_attestation(tables: Tables, signer: Signer, body: AttestationSet) -> Non
     _put(tables, body.session, session, setter, signer, said, _payer(tables, signer, session, body.decision))
 
 
-def set_with_result(tables: Tables, signer: Signer, call: CallRow, said: Sequence[Attestation]) -> None:
-    """Set the attestations in a tool's report, all or none. If the session has ended, only their form is checked.
+def set_with_result(
+    tables: Tables, signer: Signer, call: CallRow, said: Sequence[Attestation], *, counts: bool
+) -> None:
+    """Set the attestations in a tool's report, all or none.
+
+    Only their form is checked if the session has ended, or if they do not count.
 
     Raises:
         Refusal: as `set_attestation`; ATTESTATION_FORM if a key occurs twice or there are too many.
@@ -83,7 +87,7 @@ def set_with_result(tables: Tables, signer: Signer, call: CallRow, said: Sequenc
             Reason.ATTESTATION_FORM,
             f"a report carries at most {limits.ATTESTATIONS_PER_REPORT_MAX} attestations, each key once",
         )
-    session, paid_by = session_of(tables, call), call.payer
+    session, paid_by = session_of(tables, call) if counts else None, call.payer
     for one in said:
         _check_declared(tables, call, one.key)
         if session is not None and tables.now < session.expires_at:
@@ -147,6 +151,8 @@ def _setter(tables: Tables, signer: Signer, body: AttestationSet, session: Sessi
             theirs = call is not None and not over and call.tool == signer.principal_id
             if call is None or not theirs or call.session_id != body.session or session_of(tables, call) is None:
                 raise Refusal(Reason.ATTESTATION_SESSION, "`decision` is not an open call of this session to this tool")
+            if call.observed:
+                raise Refusal(Reason.ATTESTATION_SESSION, "the call is observed: enforcement would have denied it")
             _check_declared(tables, call, body.key)
             return call.resource
         case Role.BRIDGE:

@@ -28,6 +28,7 @@ from processors.identity.delegations import Chain
 from processors.identity.verifiers import StandingVerifier
 from processors.intake.identify import Signer
 from processors.policy.evaluation import Work
+from processors.policy.lifted import NOTHING_LIFTED, Lifted
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
 from processors.refusal import Refusal
@@ -40,6 +41,8 @@ from schemas.reasons import Reason
 from schemas.records import Event, SignedEvent
 from schemas.rows import PendingRow
 from schemas.words import Outcome, Stage
+
+MORE = "+"  # in place of names that do not fit into a detail
 
 
 def is_wanted(tables: Tables, verdict: Verdict, verified: Verified, given: Outside) -> bool:
@@ -57,17 +60,27 @@ def is_wanted(tables: Tables, verdict: Verdict, verified: Verified, given: Outsi
 
 
 def rates(
-    tables: Tables, asked: Call, chain: Chain, executor: Executor | None, came: tuple[str, ...], work: Work
+    tables: Tables,
+    asked: Call,
+    chain: Chain,
+    executor: Executor | None,
+    came: tuple[str, ...],
+    work: Work,
+    lifted: Lifted = NOTHING_LIFTED,
 ) -> Verdict:
     """Return the charges of a call that begins to wait, as an allowed verdict; or the denial of its rates.
 
-    `came` are the documents that came with the call. Raises WorkExceededError.
+    `came` are the documents that came with the call; those that are `lifted` neither deny nor charge.
+
+    Raises:
+        WorkExceededError.
     """
     resource = asked.body.resource
     owner = "" if executor is None else executor.owner_beside(resource)
     return rates_of(
-        tables, asked.session, resource, session_id=asked.session_id, intents=came, chain=chain, owner=owner, work=work
-    )
+        tables, asked.session, resource, session_id=asked.session_id, intents=came, chain=chain, owner=owner, work=work,
+        lifted=lifted,
+    )  # fmt: skip
 
 
 def wait(
@@ -109,8 +122,17 @@ def wait(
         parameters=parameters, payload=payload, chain=chain, said=verifying.waiting(verified),
     )  # fmt: skip
     leaf = effects.decide(decision, payload, recipients)
-    effects.answer(result_of(tables, effects, decision, leaf, asked.session_id, f"until={row.deadline}"))
+    effects.answer(result_of(tables, effects, decision, leaf, asked.session_id, _told(row.deadline, given)))
     return Outcome.PENDING, Reason.VERDICT_PENDING
+
+
+def _told(until: int, given: Outside) -> str:
+    """Return the answer's detail: the end of the wait, and the required verifiers that it waits for, by prefix."""
+    told = f"until={until} verifiers="
+    names = [one.declared.prefix for one in given.unanswered if one.declared.required]
+    while len(told) + len(",".join(names)) > limits.DETAIL_CHARS_MAX:
+        names = [*names[:-2], MORE]
+    return told + ",".join(names)
 
 
 def _row(tables: Tables, asked: Call, chain: Chain, given: Outside, waited: PendingRow | None) -> PendingRow:

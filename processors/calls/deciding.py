@@ -13,8 +13,9 @@ from processors.identity.delegations import Chain
 from processors.proof.sealing import parameters_digest
 from processors.state.tables import Tables
 from schemas import limits
+from schemas.events.verdicts import Observed
 from schemas.reasons import Reason
-from schemas.records import Decision, Result
+from schemas.records import Change, Decision, Result
 from schemas.words import Outcome
 
 
@@ -40,8 +41,13 @@ def decision_of(
     payload: bytes | None = None,
     waited: bool = False,
     said: VerifierAnswers = NONE,
+    observed: Observed | None = None,
+    changed: tuple[Change, ...] = (),
 ) -> Decision:
-    """Return the decision on a call; with a payload its tool executes it, or its verifiers judge it while it waits."""
+    """Return the decision on a call; with a payload its tool executes it, or its verifiers judge it while it waits.
+
+    `parameters` are those of the payload, or those that people are asked about; `changed` says where they are masked.
+    """
     execute_before = min(tables.now + limits.EXECUTE_WITHIN_MS, ends_at(asked.body, waited=waited))
     return Decision(
         origin=tables.origin,
@@ -60,11 +66,12 @@ def decision_of(
         parameters_sha256=parameters_digest(asked.salt, parameters.canonical) if parameters else None,
         payload_sha256=payload_digest(payload),
         policies=policies,
-        changed=(),
+        changed=changed,
         subjects=chain.told if chain is not None else (),
         target=None if executor is None else executor.target,
         verdicts=said.verdicts,
         stamps=said.stamps,
+        observed=observed,
     )
 
 

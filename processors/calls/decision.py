@@ -7,6 +7,7 @@ The steps for an invocation, in order:
    idempotency key is checked (`idempotency`), then bodies (`bodies`) and prompts (`prompts`).
 3. Verifiers look at the texts (`verifying`), and policies judge with their stamps (`judge`). The decision has the
    answer of each verifier, and names every document that the policies consulted.
+4. Values are blanked where a policy says so (`masking`): people are asked about the masked form, and the tool gets it.
 
 A call that people must approve, or that a verifier outside must judge (`awaiting`), waits, and is then decided again by
 the tables of that moment. An allowed call stays open until its tool reports or its time is over (`outcome`). Every call
@@ -15,14 +16,15 @@ gets an answer.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from processors.calls import (
     answers,
     awaiting,
     bodies,
+    enforcement,
     grants,
     idempotency,
+    masking,
+    observing,
     prompts,
     provenance,
     requests,
@@ -35,22 +37,21 @@ from processors.calls.deadlines import ends_at
 from processors.calls.deciding import decision_of, deny, end, result_of
 from processors.calls.denial import DeniedCall
 from processors.calls.executor import AWAY, Executor, executor_of
-from processors.calls.judge import charge, decide_call, detail_of, settle, told_of
-from processors.calls.parameters import MalformedParametersError, Parameters, parse_parameters
+from processors.calls.judge import charge, decide_call, settle
+from processors.calls.judged import JudgedCall, answers_of, check_verdict, salted, with_rates
+from processors.calls.masking import Masked
+from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import Attested
-from processors.calls.verifiers.outside import Outside
-from processors.calls.verifiers.pipeline import Verified
-from processors.calls.verifying import VerifierAnswers
 from processors.effects import Effects, PayloadTooLargeError
 from processors.identity import delegations
 from processors.identity.delegations import Chain
 from processors.intake.identify import Signer
-from processors.policy.decide import digests_that_came
 from processors.policy.errors import RULE_ERRORS, ResourceInvalidError, WorkExceededError
 from processors.policy.evaluation import Work, new_work, to_pay
+from processors.policy.lifted import NOTHING_LIFTED, Lifted
 from processors.policy.patterns import resource_name
 from processors.policy.verdict import Verdict
-from processors.proof.sealing import document_digest, parameters_digest
+from processors.proof.sealing import parameters_digest
 from processors.refusal import Refusal
 from processors.state.shares import check_room
 from processors.state.tables import Tables
@@ -59,20 +60,6 @@ from schemas.reasons import Reason
 from schemas.records import Event, InvocationRequested
 from schemas.rows import CallRow, PendingRow
 from schemas.words import Outcome, Status
-
-
-class _Judged(NamedTuple):
-    """A call with all values that its decision rests on."""
-
-    parameters: Parameters
-    chain: Chain
-    callers: tuple[bytes, ...]
-    executor: Executor | None
-    prompts: prompts.Checked
-    verdict: Verdict
-    verified: Verified
-    outside: Outside
-    spoken: tuple[str, ...] = ()  # the texts that a person signs with the call
 
 
 def request(
@@ -120,16 +107,25 @@ def pending_due(tables: Tables, effects: Effects, leaf: bytes) -> None:
 def _decide(tables: Tables, effects: Effects, asked: Call, waited: PendingRow | None) -> tuple[str, str]:
     """Decide a call, now or again, write its consequences, and note its cost in work units."""
     budget = new_work()
-    outcome, reason = _decided(tables, effects, asked, waited, budget)
+    outcome, reason, is_masked = _decided(tables, effects, asked, waited, budget)
     came = asked.body.intents or asked.body.prompts or asked.body.verdicts
-    if outcome != Outcome.ALLOWED or came or verifying.asks(tables, asked.body.resource):
+    if (
+        outcome != Outcome.ALLOWED
+        or effects.observed
+        or came
+        or is_masked
+        or verifying.asks(tables, asked.body.resource)
+    ):
         work.note(effects, asked.principal_id, to_pay(budget))
     return outcome, reason
 
 
-def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow | None, budget: Work) -> tuple[str, str]:
+def _decided(
+    tables: Tables, effects: Effects, asked: Call, waited: PendingRow | None, budget: Work
+) -> tuple[str, str, bool]:
+    """Return (outcome, reason, whether values were to be masked)."""
     mark = effects.savepoint()
-    judged: _Judged | None = None
+    judged: JudgedCall | None = None
     chain: Chain | None = None
     try:
         chain = delegations.chain_of(tables, asked.session, asked.event.header.on_behalf_of)
@@ -137,14 +133,9 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
         outer = within.chains_of(tables, callers) if callers else ()
         chain = within.joined(chain, outer) if outer else chain
         judged = _judge(tables, asked, chain, (callers, outer), waited, budget)
-        if awaiting.is_wanted(tables, judged.verdict, judged.verified, judged.outside):
-            judged = _with_rates(tables, asked, judged, waited, budget)
-            return _wait_for_verdicts(tables, effects, asked, judged, waited)
-        verifying.check(judged.verdict, judged.verified, judged.outside)
-        if judged.verdict.outcome == Outcome.PENDING:
-            return _wait(tables, effects, asked, judged, waited)
-        _check_verdict(judged.verdict)
-        _allow(tables, effects, asked, judged, waited, budget)
+        if tables.enforcement.rows:
+            judged = observing.lifted(tables, asked, judged, waited, budget)
+        return *_answered(tables, effects, asked, judged, waited, budget), bool(judged.verdict.masks)
     except DeniedCall as denial:
         reason, detail, consulted, told = denial.reason, denial.detail, denial.policies, denial.told
     except Refusal as refusal:
@@ -154,24 +145,37 @@ def _decided(tables: Tables, effects: Effects, asked: Call, waited: PendingRow |
     except RULE_ERRORS as exc:
         # Fail closed: a rule that breaks denies the call, and the log names the kind of failure.
         reason, detail, consulted, told = Reason.INTERNAL_ERROR, type(exc).__name__, (), ""
-    else:
-        return Outcome.ALLOWED, ""
     effects.undo_to(mark)
     if reason == Reason.INTERNAL_ERROR:
         effects.broke(detail)
     if judged is not None and judged.verdict.effects.requests and waited is None and reason == Reason.APPROVAL_REQUIRED:
         _ask_for_later(tables, effects, asked, judged)
-    said = _answers(tables, judged) if judged is not None else verifying.before_rules(tables, str(reason))
+    said = answers_of(tables, judged) if judged is not None else verifying.before_rules(tables, str(reason))
     decision = decision_of(
         tables, effects, asked, outcome=Outcome.DENIED, reason=reason, detail=detail, policies=consulted, chain=chain,
         said=said,
     )  # fmt: skip
     deny(tables, effects, decision, asked.session_id, told)
-    return Outcome.DENIED, str(reason)
+    return Outcome.DENIED, str(reason), False
 
 
-def _answers(tables: Tables, judged: _Judged) -> VerifierAnswers:
-    return verifying.answers(tables, judged.verdict, judged.verified)
+def _answered(
+    tables: Tables, effects: Effects, asked: Call, judged: JudgedCall, waited: PendingRow | None, budget: Work
+) -> tuple[str, str]:
+    """Let a judged call wait or begin. Raises DeniedCall, Refusal, WorkExceededError."""
+    if not judged.ignores_verifiers:
+        if awaiting.is_wanted(tables, judged.verdict, judged.verified, judged.outside):
+            judged = with_rates(tables, asked, judged, waited, budget)
+            return _wait_for_verdicts(tables, effects, asked, judged, waited)
+        verifying.check(judged.verdict, judged.verified, judged.outside)
+    if judged.verdict.outcome != Outcome.PENDING:
+        check_verdict(judged.verdict)
+    executed = masking.masked(tables, asked, judged.parameters, judged.verdict, judged.executor, budget)
+    judged = judged._replace(executed=executed)
+    if judged.verdict.outcome == Outcome.PENDING:
+        return _wait(tables, effects, asked, judged, waited)
+    _allow(tables, effects, asked, judged, waited, budget)
+    return Outcome.ALLOWED, ""
 
 
 def _judge(
@@ -181,7 +185,7 @@ def _judge(
     around: tuple[tuple[bytes, ...], tuple[Chain, ...]],
     waited: PendingRow | None,
     budget: Work,
-) -> _Judged:
+) -> JudgedCall:
     """Return the verdict with the values that it rests on. Raises DeniedCall, Refusal, WorkExceededError.
 
     `around` are the callers around the call, and the chain of each.
@@ -201,6 +205,10 @@ def _judge(
         raise DeniedCall(Reason.MALFORMED_PARAMETERS, exc.cause) from exc
     idempotency.check(tables, asked, parameters.sha256)
     executor = executor_of(tables, body.resource, body.target)
+    if tables.enforcement.rows:
+        behind = (asked.principal_id, *(one.principal for one in chain.subjects))
+        tool = () if executor is None else (executor.principal_id,)
+        enforcement.check_not_frozen(tables, (*behind, *tool), body.resource)
     judged = bodies.judged(body.bodies, parameters, executor, budget)
     if outer:
         within.check_scopes(tables, outer, asked, judged, budget)
@@ -210,71 +218,51 @@ def _judge(
     verified, outside, judged = verifying.arguments(tables, asked, parameters, judged, executor, budget, kept)
     spoken = provenance.spoken(tables, asked, parameters.value, budget)
     came = (*body.intents, *checked.policies) if checked.policies else body.intents
-    verdict = decide_call(
-        tables,
-        asked.session,
-        body.resource,
-        judged,
-        session_id=asked.session_id,
-        intents=came,
-        chain=chain,
-        attested=Attested(tables, asked.session_id, chain, asked.leaf, outer),
-        resumed=waited.keys if waited is not None and waited.keys else None,
-        owner="" if executor is None else executor.owner_beside(body.resource),
-        work=budget,
-        prompts=spoken,
-        paid=waited is not None,
+
+    def judge(lifted: Lifted = NOTHING_LIFTED) -> Verdict:
+        verdict = decide_call(
+            tables,
+            asked.session,
+            body.resource,
+            judged,
+            session_id=asked.session_id,
+            intents=came,
+            chain=chain,
+            attested=Attested(tables, asked.session_id, chain, asked.leaf, outer),
+            resumed=waited.keys if waited is not None and waited.keys else None,
+            owner="" if executor is None else executor.owner_beside(body.resource),
+            maskable=() if executor is None else executor.maskable_paths,
+            work=budget,
+            prompts=spoken,
+            paid=waited is not None,
+            lifted=lifted,
+        )
+        return salted(asked, came, verdict) if came else verdict
+
+    unmasked = Masked(parameters)
+    return JudgedCall(
+        parameters, chain, callers, executor, checked, judge(), verified, outside, unmasked, spoken, judge
     )
-    verdict = _salted(asked, came, verdict) if came else verdict
-    return _Judged(parameters, chain, callers, executor, checked, verdict, verified, outside, spoken)
-
-
-def _salted(asked: Call, came: tuple[str, ...], verdict: Verdict) -> Verdict:
-    """Return a verdict with salted digests for documents that came with the call, so that readers cannot guess them."""
-    theirs = digests_that_came(came)
-
-    def named(digest: bytes) -> bytes:
-        return document_digest(asked.salt, digest) if digest in theirs else digest
-
-    return verdict._replace(policies=tuple(sorted(map(named, verdict.policies))), deciding=named(verdict.deciding))
-
-
-def _with_rates(tables: Tables, asked: Call, judged: _Judged, waited: PendingRow | None, budget: Work) -> _Judged:
-    """Return a call that is to wait for verdicts, judged by its rates alone if it begins to.
-
-    Raises:
-        WorkExceededError.
-    """
-    if waited is not None:
-        return judged
-    came = (*asked.body.intents, *judged.prompts.policies)
-    verdict = awaiting.rates(tables, asked, judged.chain, judged.executor, came, budget)
-    return judged._replace(verdict=_salted(asked, came, verdict) if came else verdict)
 
 
 def _wait_for_verdicts(
-    tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None
+    tables: Tables, effects: Effects, asked: Call, judged: JudgedCall, waited: PendingRow | None
 ) -> tuple[str, str]:
     """Let a call wait for verdicts. Raises DeniedCall if its rates, or its tool that is away, deny it first."""
     if waited is None:
-        _check_verdict(judged.verdict)
+        check_verdict(judged.verdict)
         _there(asked, judged)
     verdict, verified, given = judged.verdict, judged.verified, judged.outside
     return awaiting.wait(tables, effects, asked, judged.parameters, judged.chain, verdict, verified, given, waited)
 
 
-def _there(asked: Call, judged: _Judged) -> Executor:
+def _there(asked: Call, judged: JudgedCall) -> Executor:
     """Return the executor of a call. Raises DeniedCall TOOL_UNAVAILABLE if none is there now."""
     executor = judged.executor
     if executor is None or not executor.recipients:
         told = AWAY if asked.body.target is not None else ""
         raise DeniedCall(Reason.TOOL_UNAVAILABLE, told, judged.verdict.policies)
     return executor
-
-
-def _check_verdict(verdict: Verdict) -> None:
-    if verdict.outcome != Outcome.ALLOWED:
-        raise DeniedCall(verdict.reason, detail_of(verdict), verdict.policies, told_of(verdict))
 
 
 def _for_people(waited: PendingRow | None) -> bool:
@@ -286,10 +274,11 @@ def _for_people(waited: PendingRow | None) -> bool:
 
 
 def _allow(
-    tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None, budget: Work
+    tables: Tables, effects: Effects, asked: Call, judged: JudgedCall, waited: PendingRow | None, budget: Work
 ) -> None:
     """Write the allowed decision, sealed to the tool's live keys, and open the call. Raises DeniedCall."""
-    executor, parameters, policies = _there(asked, judged), judged.parameters, judged.verdict.policies
+    executor, policies = _there(asked, judged), judged.verdict.policies
+    parameters, changed = judged.executed
     given = requests.given_for(tables, asked.leaf) if tables.pending.rows else ()
     try:
         payload = effects.call_payload(
@@ -301,8 +290,9 @@ def _allow(
     decision = decision_of(
         tables, effects, asked, outcome=Outcome.ALLOWED, policies=policies, executor=executor,
         parameters=parameters, payload=payload, chain=judged.chain, waited=_for_people(waited),
-        said=_answers(tables, judged),
+        said=answers_of(tables, judged), observed=judged.observed, changed=changed,
     )  # fmt: skip
+    effects.observed = None if judged.observed is None else judged.observed.reason
     assert decision.execute_before is not None
     leaf = effects.decide(decision, payload, executor.recipients)
     try:
@@ -313,14 +303,16 @@ def _allow(
 
 
 def _open(
-    tables: Tables, asked: Call, judged: _Judged, executor: Executor, execute_before: int, decision: bytes
+    tables: Tables, asked: Call, judged: JudgedCall, executor: Executor, execute_before: int, decision: bytes
 ) -> CallRow:
     """Charge an allowed call, consume its attestations and grants, and await its outcome. Raises Refusal."""
     paid_by = delegations.payer_of(asked.session, judged.chain)
     idempotency.use_up(tables, asked, judged.parameters.sha256, Outcome.ALLOWED, paid_by)
     marks = settle(tables, judged.verdict, asked.session_id, paid_by)
     grants.use_up(tables, asked.session_id, judged.chain, judged.verdict.effects.uses, event=asked.leaf)
-    prompts.remember(tables, judged.prompts, paid_by)
+    observed = judged.observed is not None or within.is_observed(tables, asked)
+    if not observed:
+        prompts.remember(tables, judged.prompts, paid_by)
     unknown_at = execute_before + executor.timeout_ms + limits.UNKNOWN_GRACE_MS
     row = CallRow(
         session_id=asked.session_id,
@@ -330,16 +322,20 @@ def _open(
         event_id=asked.event.header.event_id,
         resource=asked.body.resource,
         unknown_at=unknown_at,
-        marks=marks if executor.owns else None,  # else anybody could play the step that a rule asks for before another
-        prompts=judged.prompts.keys,
+        marks=marks
+        if executor.owns and not observed
+        else None,  # else anybody could play the step that a rule asks for before another
+        prompts=() if observed else judged.prompts.keys,
         payer=paid_by,
         session_opened_at=asked.session.opened_at,
         target=executor.target,
         callers=(*judged.callers, within.own_caller(asked)),
+        observed=observed,
     )
     tables.calls.put(decision, row)
     check_room(tables.calls, row)
-    provenance.said(tables, asked, judged.spoken, paid_by)
+    if not observed:  # words help later calls: a denied call leaves none
+        provenance.said(tables, asked, judged.spoken, paid_by)
     provenance.opened(tables, row)
     return row
 
@@ -347,7 +343,9 @@ def _open(
 # ---- waiting
 
 
-def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited: PendingRow | None) -> tuple[str, str]:
+def _wait(
+    tables: Tables, effects: Effects, asked: Call, judged: JudgedCall, waited: PendingRow | None
+) -> tuple[str, str]:
     """Let a call wait for approvals. Raises DeniedCall if the tables have no room for it."""
     verdict = judged.verdict
     if waited is not None and waited.keys:
@@ -358,13 +356,14 @@ def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited
         charge(tables, verdict, asked.session_id, paid_by)
         ends = ends_at(asked.body, waited=True)
         wanted = [one._replace(open_until=min(one.open_until, ends)) for one in verdict.effects.requests]
-        answers.ask(tables, asked, judged.chain, wanted, sha256, waits=True)
+        answers.ask(tables, asked, judged.chain, wanted, judged.executed, waits=True)
         idempotency.use_up(tables, asked, sha256, Outcome.PENDING, paid_by)
     except Refusal as refusal:
         raise DeniedCall(refusal.reason, refusal.detail, verdict.policies) from refusal
     decision = decision_of(
         tables, effects, asked, outcome=Outcome.PENDING, reason=Reason.APPROVAL_PENDING, policies=verdict.policies,
-        parameters=judged.parameters, chain=judged.chain, said=_answers(tables, judged),
+        parameters=judged.executed.parameters, chain=judged.chain, said=answers_of(tables, judged),
+        changed=judged.executed.changed,
     )  # fmt: skip
     leaf = effects.decide(decision, None, ())
     until = tables.pending.rows[asked.leaf].deadline
@@ -372,11 +371,11 @@ def _wait(tables: Tables, effects: Effects, asked: Call, judged: _Judged, waited
     return Outcome.PENDING, Reason.APPROVAL_PENDING
 
 
-def _ask_for_later(tables: Tables, effects: Effects, asked: Call, judged: _Judged) -> None:
+def _ask_for_later(tables: Tables, effects: Effects, asked: Call, judged: JudgedCall) -> None:
     """Open requests for grants although this call does not wait: a later call can use them."""
     mark = effects.savepoint()
     try:
-        answers.ask(tables, asked, judged.chain, judged.verdict.effects.requests, judged.parameters.sha256, waits=False)
+        answers.ask(tables, asked, judged.chain, judged.verdict.effects.requests, judged.executed, waits=False)
     except Refusal:
         # The tables have no room for the requests; the call is denied in any case.
         effects.undo_to(mark)

@@ -27,6 +27,7 @@ class Executor(NamedTuple):
     recipients: Recipients
     body_paths: tuple[str, ...] = ()
     opaque_paths: tuple[str, ...] = ()
+    maskable_paths: tuple[str, ...] = ()
     input_schema: str | None = None
     output_schema: str | None = None
     target: bytes | None = None
@@ -56,6 +57,7 @@ def executor_of(tables: Tables, resource: str, target: bytes | None) -> Executor
         recipients=() if owned.by_sessions else live_keys(tables, owned.principal_id),
         body_paths=owned.body_paths,
         opaque_paths=owned.opaque_paths,
+        maskable_paths=owned.maskable_paths,
         input_schema=owned.input_schema,
         output_schema=owned.output_schema,
     )
@@ -73,6 +75,7 @@ def _of_session(tables: Tables, row: OfferRow, session_id: bytes, resource: str)
         recipients=((row.kid, row.x25519),),
         body_paths=declared.body_paths,
         opaque_paths=declared.opaque_paths,
+        maskable_paths=declared.maskable_paths,
         input_schema=declared.input_schema,
         output_schema=declared.output_schema,
         target=session_id,

@@ -11,15 +11,18 @@ from collections.abc import Collection, Sequence
 
 from processors.calls.origins import Origins
 from processors.identity.attributes import agent_of, subject_of
-from processors.identity.delegations import Chain
+from processors.identity.declarations import resource_row
+from processors.identity.delegations import Chain, chain_of
 from processors.identity.keys import is_revoked
 from processors.identity.logins import lasts_until
 from processors.policy import amounts
 from processors.policy.call import Circumstances
-from processors.policy.decide import decide, rates_of_waiting
+from processors.policy.decide import admits_some, decide, rates_of_waiting
 from processors.policy.errors import PolicyError
 from processors.policy.evaluation import AttestationLookup, Cell, Lookups, NoAttestations, Session, Settings, Work
 from processors.policy.index import PolicyIndex, StoredPolicy, index_stored
+from processors.policy.lifted import NOTHING_LIFTED, Lifted
+from processors.policy.patterns import resource_name
 from processors.policy.publication import ORGANISATION, PublicationError, check_publication, check_withdrawal
 from processors.policy.rates import idle_at, policy_of
 from processors.policy.sequences import FOR_EVER, Mark
@@ -60,7 +63,7 @@ def publish(tables: Tables, signer: str, body: PolicyPublished) -> None:
             body.previous,
             signer=signer,
             children=index.children,
-            provenance=tables.engine.number >= DETECTING,
+            detecting=tables.engine.number >= DETECTING,
         )
     except PublicationError as exc:
         raise Refusal(exc.code, f"document {exc.at}: {exc}") from exc
@@ -79,8 +82,8 @@ def publish(tables: Tables, signer: str, body: PolicyPublished) -> None:
         raise Refusal(Reason.LIMIT_EXCEEDED, want)
 
 
-def withdraw(tables: Tables, signer: str, body: PolicyWithdrawn) -> None:
-    """Take a policy out of force. `signer` is the role of the key: an admin's or the organisation's.
+def withdraw(tables: Tables, signer: str, body: PolicyWithdrawn) -> str:
+    """Take a policy out of force, and return its id. `signer` is the role of the key: an admin's or the organisation's.
 
     Raises:
         Refusal: `E_CONFLICT` if `previous` is not the digest in force, `E_DEPENDENTS` if another policy extends this
@@ -93,6 +96,7 @@ def withdraw(tables: Tables, signer: str, body: PolicyWithdrawn) -> None:
     except PolicyError as exc:
         raise Refusal(exc.code, str(exc)) from exc
     tables.policies.delete(policy_id.encode())
+    return policy_id
 
 
 def current_policies(tables: Tables) -> PolicyIndex:
@@ -123,12 +127,16 @@ def decide_call(
     work: Work | None = None,
     prompts: Sequence[str] = (),
     paid: bool = False,
+    lifted: Lifted = NOTHING_LIFTED,
+    maskable: tuple[str, ...] = (),
 ) -> Verdict:
     """Judge one call of a session by the policies in force, with the documents that came with it.
 
     `chain` holds the principals in whose name it is made, `attested` its attestations and approvals, `resumed` the keys
     that it waited for, `owner` the program that offers the resource, `work` the units that it may spend, `prompts` the
     texts that a person signs with it. With `granted` no policy need grant it. `paid` says that its rates were charged.
+    Documents that are `lifted` do not restrict it. `maskable` are the paths at which the executing tool lets values be
+    masked.
     """
     subjects = (
         (subject_of(session.attributes, session.role, session.principal_id),) if chain is None else chain.subjects
@@ -137,8 +145,8 @@ def decide_call(
     if tables.heard.rows:
         heard = Origins(tables, session_id, session, chain, prompts)
         call = call._replace(tables=call.tables._replace(heard=heard))
-    if granted or owner or paid:
-        call = call._replace(granted=granted, owner=owner, paid=paid)
+    if granted or owner or paid or lifted or maskable:
+        call = call._replace(granted=granted, owner=owner, paid=paid, lifted=lifted, maskable=maskable)
     return decide(current_policies(tables), subjects, resource, parameters, call, work)
 
 
@@ -152,14 +160,31 @@ def rates_of(
     chain: Chain,
     owner: str,
     work: Work,
+    lifted: Lifted = NOTHING_LIFTED,
 ) -> Verdict:
     """Return the charges of a call that is to wait for verdicts, as an allowed verdict; or the denial of its rates.
 
     Raises:
         WorkExceededError.
     """
-    call = call_of(tables, session, session_id, intents, chain=chain)._replace(owner=owner)
+    call = call_of(tables, session, session_id, intents, chain=chain)._replace(owner=owner, lifted=lifted)
     return rates_of_waiting(current_policies(tables), chain.subjects, resource, call, work)
+
+
+def is_callable(
+    tables: Tables, session_id: bytes, session: SessionRow, resource: str, work: Work, lifted: Lifted = NOTHING_LIFTED
+) -> bool:
+    """Return whether a session could be allowed some call of a resource, by the names of both and by roles alone.
+
+    Raises:
+        WorkExceededError.
+    """
+    owned = resource_row(tables, resource)
+    chain = chain_of(tables, session, None)
+    call = call_of(tables, session, session_id, chain=chain)._replace(lifted=lifted)
+    if owned is not None and resource_name(resource).app != owned.principal_id:
+        call = call._replace(owner=owned.principal_id)
+    return admits_some(current_policies(tables), chain.subjects, resource, call, work)
 
 
 def call_of(

@@ -10,9 +10,10 @@ of the delegations by persons that it presents. The words of a program are never
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
+from processors.calls.clearing import Clearing
 from processors.calls.fingerprints import fingerprint
 from processors.identity.delegations import Chain
 from processors.policy.evaluation import Heard, Work, spend
@@ -94,13 +95,16 @@ class Origins:
         """The key of the tenant's fingerprints."""
         return self._tables.genesis
 
-    def from_resources(self, pattern: str, work: Work) -> Heard | None:
-        """Return the texts from the resources that a pattern meets, None where none came. Raises WorkExceededError."""
+    def from_resources(self, pattern: str, work: Work, *, cleared_by: str = "") -> Heard | None:
+        """Return the texts from the resources that a pattern meets, None where none came. Raises WorkExceededError.
+
+        Results that the verifier with the prefix `cleared_by` has passed are left out.
+        """
         index = self._tables.heard_index
         came = [index.resources(owner) for owner in self._owners]
         spend(work, REACHED_VALUE_UNITS * sum(map(len, came)))
         met = any(meets_resource(pattern, one) for some in came for one in some)
-        return _FromResources(self, pattern) if met else None
+        return _FromResources(self, pattern, Clearing(self._tables, cleared_by), work) if met else None
 
     def is_said(self, run: str, work: Work) -> bool:
         """Return whether a person said some words, which are given without blanks. Raises WorkExceededError."""
@@ -118,8 +122,8 @@ class Origins:
         spend(work, (WORD_BYTE_UNITS + GRAM_UNITS) * sum(map(utf8_size, texts)))
         return frozenset(run for text in texts for run in grams(words_of(text)))
 
-    def report_with(self, pattern: str, mark: bytes, work: Work) -> HeardRow | None:
-        """Return the oldest row from the resources of a pattern in which some words stand, by their fingerprint.
+    def report_with(self, pattern: str, mark: bytes, clearing: Clearing, work: Work) -> HeardRow | None:
+        """Return the oldest marked row from the resources of a pattern with some words, by their fingerprint.
 
         Raises:
             WorkExceededError: the words stand in too many rows.
@@ -130,18 +134,35 @@ class Origins:
             return None  # most values
         spend(work, REACHED_VALUE_UNITS * sum(map(len, found)))
         rows = self._tables.heard.rows
-        return self._oldest(key for keys in found for key in keys if meets_resource(pattern, rows[key].resource))
+        met = (key for keys in found for key in keys if meets_resource(pattern, rows[key].resource))
+        return self._oldest(self._not_cleared(met, clearing, work))
 
-    def is_tainted(self, pattern: str) -> bool:
-        """Return whether a text from the resources of a pattern was not seen."""
-        index = self._tables.heard_index
-        return any(meets_resource(pattern, one) for owner in self._owners for one in index.unseen(owner))
+    def is_tainted(self, pattern: str, clearing: Clearing, work: Work) -> bool:
+        """Return whether a marked text from the resources of a pattern was not seen. Raises WorkExceededError."""
+        return any(True for _ in self._unseen(pattern, clearing, work))
 
-    def unseen(self, pattern: str) -> HeardRow | None:
-        """Return the oldest row that stands for a text from the resources of a pattern that was not seen."""
-        index = self._tables.heard_index
-        every = (pair for owner in self._owners for pair in index.unseen(owner).items())
-        return self._oldest(key for resource, keys in every if meets_resource(pattern, resource) for key in keys)
+    def unseen(self, pattern: str, clearing: Clearing, work: Work) -> HeardRow | None:
+        """Return the oldest marked row that stands for a text from the resources of a pattern that was not seen.
+
+        Raises:
+            WorkExceededError.
+        """
+        return self._oldest(self._unseen(pattern, clearing, work))
+
+    def _unseen(self, pattern: str, clearing: Clearing, work: Work) -> Iterator[bytes]:
+        unseen = self._tables.heard_index.unseen
+        met = (keys for owner in self._owners for one, keys in unseen(owner).items() if meets_resource(pattern, one))
+        yield from self._not_cleared((key for keys in met for key in keys), clearing, work)
+
+    def _not_cleared(self, keys: Iterable[bytes], clearing: Clearing, work: Work) -> Iterator[bytes]:
+        """Yield the keys of rows that are not cleared. Whoever stops early has spent the same in every replay."""
+        if not clearing.may_clear:
+            yield from keys
+            return
+        rows = self._tables.heard.rows
+        for key in sorted(keys):  # the index has no order, and each look is paid for
+            if not clearing.clears(key, rows[key], work):
+                yield key
 
     def _oldest(self, keys: Iterable[bytes]) -> HeardRow | None:
         rows = self._tables.heard.rows
@@ -161,11 +182,11 @@ _remembered = lru_cache(maxsize=CACHED_NAMES_MAX)(_marked)  # rules ask for the 
 class _FromResources:
     """The heard texts from the resources of one pattern."""
 
-    __slots__ = ("_is_tainted", "_origins", "_pattern")
+    __slots__ = ("_clearing", "_is_tainted", "_origins", "_pattern")
 
-    def __init__(self, origins: Origins, pattern: str) -> None:
-        self._origins, self._pattern = origins, pattern
-        self._is_tainted = origins.is_tainted(pattern)
+    def __init__(self, origins: Origins, pattern: str, clearing: Clearing, work: Work) -> None:
+        self._origins, self._pattern, self._clearing = origins, pattern, clearing
+        self._is_tainted = origins.is_tainted(pattern, clearing, work)
 
     def origin(self, text: str, work: Work, *, exact: bool) -> str:
         spend(work, WORD_BYTE_UNITS * utf8_size(text))
@@ -176,7 +197,7 @@ class _FromResources:
         spend(work, GRAM_UNITS * len(marked))
         for run, mark in marked:
             if len(run) >= _SIGNIFICANT_CHARS or exact:
-                row = self._origins.report_with(self._pattern, mark, work)
+                row = self._origins.report_with(self._pattern, mark, self._clearing, work)
                 if row is not None and not self._origins.is_said(run, work):
                     return told(row)
         return ""
@@ -194,7 +215,7 @@ class _FromResources:
         spend(work, GRAM_UNITS * len(runs))
         if not text or (runs and all(self._origins.is_said(run, work) for run in runs)):
             return ""
-        row = self._origins.unseen(self._pattern)
+        row = self._origins.unseen(self._pattern, self._clearing, work)
         return "" if row is None else told(row)
 
 

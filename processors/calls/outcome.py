@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors.calls import attestations, bodies, idempotency, provenance, requests, results
+from processors.calls import attestations, bodies, enforcement, idempotency, marking, provenance, requests, results
 from processors.calls.judge import ended_well
 from processors.calls.results import PASSED_ON, Looked
 from processors.effects import Effects, PayloadTooLargeError, payload_digest
@@ -38,12 +38,14 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
     tables.calls.delete(body.decision)
     requests.note_outcome(tables, call.event, body.outcome)
     idempotency.note_outcome(tables, call.event, body.outcome)
-    if body.outcome == Outcome.OK and call.marks and attestations.session_of(tables, call) is not None:
+    # Enforcement would have denied an observed call, and a frozen tool's word opens nothing.
+    counts = not call.observed and not enforcement.is_frozen(tables, signer.principal_id)
+    if counts and body.outcome == Outcome.OK and call.marks and attestations.session_of(tables, call) is not None:
         ended_well(tables, call.session_id, call.marks, call.payer, reported_by=signer.kid)
     if body.attestations:
         if body.outcome != Outcome.OK:
             raise Refusal(Reason.ATTESTATION_FORM, "attestations are accepted only with outcome `ok`")
-        attestations.set_with_result(tables, signer, call, body.attestations)
+        attestations.set_with_result(tables, signer, call, body.attestations, counts=counts)
     looked = results.look(tables, effects, call, body)
     payload: bytes | None = None
     try:
@@ -51,8 +53,10 @@ def report(tables: Tables, effects: Effects, signer: Signer, event: Event, body:
         payload = None if looked.withheld else effects.result_payload(event.header.salt)
     except PayloadTooLargeError:
         reason = Reason.OUTPUT_TOO_LARGE
+    shown = marking.show(tables, effects, call, body) if payload else ()
     provenance.reported(tables, effects, call, body, passed_on=payload is not None)
-    recipients = ((call.session_id, call.caller_x25519),) if payload else ()
+    recipients = ((call.session_id, call.caller_x25519), *shown) if payload else ()
+    looked = looked._replace(detail=call.resource) if shown else looked  # verifiers read no decisions of calls
     result = _outcome(tables, effects, body.decision, call, body.outcome, reason, effects.claim.leaf, payload, looked)
     effects.answer(result, payload, recipients)
 

@@ -48,3 +48,9 @@ def parse_parameters(text: str) -> Parameters:
     if not isinstance(value, dict):
         raise MalformedParametersError("object")
     return Parameters(value=value, canonical=canonical, sha256=hashlib.sha256(canonical).digest())
+
+
+def parameters_of(value: dict[str, jcs.JSONValue]) -> Parameters:
+    """Return parameters that were parsed, and in which some texts are others now."""
+    canonical = jcs.canonical(value)
+    return Parameters(value=value, canonical=canonical, sha256=hashlib.sha256(canonical).digest())

@@ -79,6 +79,14 @@ def counts_as(tables: Tables, call: CallRow) -> str | None:
     return call.resource if passed in (None, call.resource) else ANY_RESOURCE
 
 
+def is_own(tables: Tables, call: CallRow) -> bool:
+    """Return whether the program, or the person, that executes a call has heard nothing that its result could hold."""
+    owners = _own(tables, call.tool)
+    if call.target is not None:
+        owners = (*owners, owner_of(call.target, tables.sessions.get(call.target)))
+    return _came_from(tables, owners) is None
+
+
 def opened(tables: Tables, call: CallRow) -> None:
     """Note an allowed call of which the result may hold any value, for every session that will hear it."""
     resource = counts_as(tables, call)

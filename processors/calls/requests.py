@@ -49,7 +49,13 @@ def asked_by(tables: Tables, event: bytes) -> list[RequestRow]:
 def close(tables: Tables, row: RequestRow, how: str) -> None:
     """Close a request. Its row stays for a while, without call and approvals, if the payer's share has room for it."""
     ended = replace(
-        row, closed=how, call=NOBODY, opened=None, approvals=(), until=tables.now + limits.CLOSED_REQUEST_MS
+        row,
+        closed=how,
+        call=NOBODY,
+        opened=None,
+        masked=None,
+        approvals=(),
+        until=tables.now + limits.CLOSED_REQUEST_MS,
     )
     tables.requests.put(key := request_id(row.event, row.key), ended)
     if tables.requests.full_for(ended) is not None:

@@ -140,6 +140,12 @@ def check_scopes(
             raise Refusal(fault[0], "of a caller around this call")
 
 
+def is_observed(tables: Tables, asked: Asked) -> bool:
+    """Return whether the call around a call is observed, or stands itself within one that is."""
+    cause = asked.event.header.causation_id
+    return cause is not None and any(row.observed for row in _open(tables, cause) if _executes(asked, row))
+
+
 def own_caller(asked: Asked) -> bytes:
     """Return the entry of a call itself among the callers of the calls within it."""
     return asked.session_id + (asked.event.header.on_behalf_of or b"")

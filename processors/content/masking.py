@@ -2,20 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from processors.content.hits import Hit
+from processors.content.mask_tokens import CATALOGUE, OPEN, written
 
-_OPEN = "[masked:"
+LOOKS_MAX = 4  # at one text: a value may show only where another is gone
+
+_TOKEN = re.compile(re.escape(OPEN) + "[a-z_]*]")
 
 
 def token(kind: str) -> str:
     """Return the text that stands for a value, such as `[masked:iban]` for the kind `personal.iban`.
 
-    Only the last name of the kind is told, in lower-case letters and underscores.
+    Only the last name of the kind is told, in lower-case letters and underscores; of a catalogue's rule, none.
     """
+    if kind.startswith(f"{CATALOGUE}."):
+        return written(CATALOGUE)
     name = kind.rpartition(".")[2]
-    return _OPEN + "".join(one for one in name if one == "_" or "a" <= one <= "z") + "]"
+    return written("".join(one for one in name if one == "_" or "a" <= one <= "z"))
+
+
+def blanked(text: str, find: Callable[[str], Sequence[Hit]]) -> str:
+    """Return the text with every finding masked, so that nothing is found in it any more.
+
+    A masked text is looked at again, because a disguised value may show only then. One in which something is found at
+    every look is replaced whole. Raises as `find`.
+    """
+    kind = ""
+    for _ in range(LOOKS_MAX):
+        hits = find(text)
+        if not hits:
+            return text
+        kind = hits[0].kind
+        text = masked(text, hits)
+    return token(kind)
+
+
+def is_masked_form(before: str, after: str, tokens: Collection[str]) -> bool:
+    """Return whether a text is another with some parts, each of a character or more, replaced by one of the tokens.
+
+    A part that was not replaced stands in both, in the same order; no place holds a text that was not there.
+    """
+    kept, at = [""], 0  # the parts between tokens, as they stand in `after`
+    for match in _TOKEN.finditer(after):
+        if match.group() in tokens:
+            kept[-1] += after[at : match.start()]
+            kept.append("")
+            at = match.end()
+    kept[-1] += after[at:]
+    if len(kept) == 1:
+        return before == after
+    first, *between, last = kept
+    if not before.startswith(first):
+        return False
+    place = len(first)
+    for part in between:  # the earliest place leaves the most room for the rest
+        found = before.find(part, place + 1)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return len(before) - len(last) > place and before.endswith(last)
 
 
 def masked(text: str, hits: Iterable[Hit]) -> str:

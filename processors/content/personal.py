@@ -17,7 +17,7 @@ from processors.content.hits import Hit, code_points
 from processors.content.net_addresses import stands_alone
 from processors.content.personal_rules import LABELLED, SHAPES, PersonalShape
 from processors.content.rules import RuleSet, TextRule
-from processors.content.value_readings import with_readings
+from processors.content.value_readings import RUN_CHARS_MIN, with_readings
 from processors.proof.jcs import JSONValue
 
 CHARS_MIN = 3  # the shortest value that is found: an address such as `::1`
@@ -46,8 +46,8 @@ def find(text: str) -> tuple[Hit, ...]:
     other readings (`value_readings`), one for each kind that the text itself has not: such a hit spans the whole text.
     Never raises.
     """
-    if len(text) < CHARS_MIN:
-        return ()
+    if len(text) < CHARS_MIN or (len(text) < RUN_CHARS_MIN and text.isascii() and text.isalpha()):
+        return ()  # letters alone are none, and so few of them are not a value in disguise
     return with_readings(text, tuple(_in_one(text)), _in_one)
 
 

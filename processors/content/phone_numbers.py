@@ -13,6 +13,7 @@ import re2
 
 from processors.content.hits import Hit
 from processors.content.net_addresses import stands_alone
+from processors.content.rules import RuleSet, TextRule
 
 PACKAGE = "phonenumbers"
 VERSION = "9.0.43"
@@ -53,13 +54,8 @@ class _Plans(NamedTuple):
 def find(data: bytes) -> list[Hit]:
     """Return hits with places in bytes, in the order of patterns; some may overlap. Requires UTF-8."""
     hits: list[Hit] = []
-    for pattern, is_number, rule in (
-        (_LABELLED, _has_digits, "labelled"),
-        (_CALL, _has_digits, "called"),
-        (_NORTH_AMERICA, _stands, "north_america"),
-        (_ABROAD, _is_abroad, "abroad"),
-        (_NATIONAL, _is_national, "national"),
-    ):
+    for at in _together().places(data):
+        pattern, is_number, rule = _SORTS[at]
         for match in pattern.finditer(data):
             start, end = match.start(1), match.end(1)
             while end > start and not is_number(data, start, end):
@@ -140,6 +136,21 @@ def _is_national(data: bytes, start: int, end: int) -> bool:
     if candidate.isdigit() and len(candidate) < len(data.strip()):
         return False
     return _plans().national.match(digits) is not None
+
+
+_SORTS = (
+    (_LABELLED, _has_digits, "labelled"),
+    (_CALL, _has_digits, "called"),
+    (_NORTH_AMERICA, _stands, "north_america"),
+    (_ABROAD, _is_abroad, "abroad"),
+    (_NATIONAL, _is_national, "national"),
+)
+
+
+@cache
+def _together() -> RuleSet:
+    """Return all patterns, for the question which of them match: one search, where most texts meet none or one."""
+    return RuleSet.compile(TextRule(rule, KIND, pattern.pattern.decode()) for pattern, _, rule in _SORTS)
 
 
 def _digits(candidate: bytes) -> str:

@@ -85,6 +85,10 @@ class RuleSet:
         compiled.Compile()
         return cls(tuple(kept), compiled), tuple(refused)
 
+    def places(self, data: bytes) -> list[int]:
+        """Return the places, in the order given, of the rules that match somewhere in UTF-8. Never raises."""
+        return self._indexes(data)
+
     def matching(self, text: str) -> tuple[TextRule, ...]:
         """Return the rules that match somewhere in the text, in the order given. Never raises."""
         return tuple(self._rules[at] for at in self._indexes(_utf8(text)))

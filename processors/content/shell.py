@@ -6,6 +6,7 @@ A command is read with the grammar of bash, its wrappers (`sudo`, `env`, `xargs`
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import tree_sitter
@@ -105,9 +106,10 @@ class _Reading:
         for node in tree.nodes:
             if node.type == "function_definition":
                 self._define(tree, node)
+        behind = _behind_redirects(tree)
         for node in tree.nodes:
             if node.type == "command":
-                self._run(_words(tree, node), depth)
+                self._run(_words(tree, node, behind.get(node.start_byte, ())), depth)
             else:
                 self._note(tree, node)
 
@@ -218,12 +220,35 @@ def _leads_away(word: ShellWord) -> bool:
     return word.text is None or word.text.startswith(("/", "~", "..", "-"))
 
 
-def _words(tree: ShellTree, node: tree_sitter.Node) -> tuple[ShellWord, ...]:
+def _words(tree: ShellTree, node: tree_sitter.Node, behind: Iterable[tree_sitter.Node]) -> tuple[ShellWord, ...]:
     name = node.child_by_field_name("name")
     if name is None:
         return ()
     others = [tree.word(child) for child in node.named_children if child.type not in _NOT_WORDS]
-    return (tree.word(name), *others)
+    return (tree.word(name), *others, *map(tree.word, behind))
+
+
+def _behind_redirects(tree: ShellTree) -> dict[int, list[tree_sitter.Node]]:
+    """Return the words that follow redirections, as in `rm >f -rf /`, by the start of the command that they belong to.
+
+    The grammar takes them for further targets of the redirection; for a shell they are words of the command before it.
+    """
+    found: dict[int, list[tree_sitter.Node]] = {}
+    for node in tree.nodes:
+        target = node.child_by_field_name("destination") if node.type == "file_redirect" else None
+        if target is None:
+            continue
+        words = [child for child in node.named_children if child.start_byte > target.start_byte]
+        before = (
+            [one for one in tree.nodes if one.type == "command" and one.end_byte <= node.start_byte] if words else []
+        )
+        if before:
+            found.setdefault(max(before, key=_end_of).start_byte, []).extend(words)
+    return found
+
+
+def _end_of(node: tree_sitter.Node) -> int:
+    return node.end_byte
 
 
 def statement() -> JSONValue:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import html
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import re2
@@ -31,6 +32,10 @@ _TO_BASE64 = bytes(one if one in _BASE64 else {0x2D: 0x2B, 0x5F: 0x2F}.get(one, 
 _HEX = re2.compile(r"(?:[0-9A-Fa-f]{2}[ :,-]?){8,}")
 _READABLE = re2.compile(rb"[\x20-\x7e\t\r\n]{12,}")
 _APART = re2.compile(r"(?:\b\pL[ ._*-]){5,}\pL\b")  # six letters, each by itself
+# Of a plain text: a run that may decode, or letters that stand apart. Any other plain text has one reading alone.
+_OTHERWISE = re2.compile(r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :,-]?){8}|(?:\b\pL[ ._*-]){5,}\pL\b")
+_OTHERWISE_CHARS_MIN = 11  # the shortest text that _OTHERWISE meets: six letters, and what parts them
+_REMEMBERED = 32  # texts with several readings, which the verifiers of one call ask for in turn
 _LETTERS = re2.compile(r"(?:\b\pL[ ._*-])+\pL\b")
 _DIGITS = frozenset("0123456789ABCDEFabcdef")
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "/": "/"}
@@ -48,6 +53,23 @@ def views(text: str) -> tuple[str, ...]:
 
     At most VIEWS_MAX, and VIEWS_BYTES_MAX of UTF-8 in sum (the text itself is always whole): the last one is cut.
     """
+    return (text,) if has_one_reading(text) else _views(text)
+
+
+def has_one_reading(text: str) -> bool:
+    """Return True only for a text that has no other reading: most texts have none, and one search finds that out."""
+    if not text.isascii() or "%" in text or "\\" in text or "&" in text:
+        return False
+    return len(text) < _OTHERWISE_CHARS_MIN or not _OTHERWISE.search(text)
+
+
+def forget() -> None:
+    """Keep no reading of a text any longer: a call is over."""
+    _views.cache_clear()
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _views(text: str) -> tuple[str, ...]:
     plain = _plain(text)
     runs = _runs(plain)
     again = _lines(one for one in (_plain(plain), _plain(runs)) if one not in {plain, runs})

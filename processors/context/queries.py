@@ -9,6 +9,7 @@ The asker's work bucket pays for a long answer (`processors.calls.work`), so tha
                                                              for the requester alone
     delegations         null, or `next`                      those by the asker, and those to the asker
     effective_policy    a resource name                      ids and digests of the policies that apply to the asker
+    callable            a list of resource names             those of which some call of the asker could be allowed
     agents, agent, presence                                  instances that offer tools (`processors.context.discovery`)
 
 A sign of life, `presence`, is the one question that changes a row. An administrator asks other questions
@@ -25,8 +26,8 @@ import bisect
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from processors.calls import answers, catalogues, work
-from processors.calls.judge import current_policies
+from processors.calls import answers, catalogues, enforcement, work
+from processors.calls.judge import current_policies, is_callable
 from processors.calls.requests import asked_by, criteria_asked, lasting_for, quorum_of
 from processors.context import discovery, overview
 from processors.context.vault import as_told
@@ -34,8 +35,9 @@ from processors.effects import Effects
 from processors.identity.attributes import subject_of
 from processors.identity.delegations import actors_of
 from processors.intake.identify import Signer
-from processors.policy.errors import ResourceInvalidError
+from processors.policy.errors import ResourceInvalidError, WorkExceededError
 from processors.policy.evaluation import Work, new_work, to_pay
+from processors.policy.lifted import Lifted
 from processors.policy.patterns import resource_name
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
@@ -47,7 +49,7 @@ from schemas import limits
 from schemas.events.workflow import StateQueried
 from schemas.reasons import Reason
 from schemas.records import Event
-from schemas.rows import AttestationRow, DelegationRow, RequestRow
+from schemas.rows import AttestationRow, DelegationRow, RequestRow, SessionRow
 from schemas.words import Outcome, Role, Status
 
 Questions = Mapping[str, Callable[[Tables, Signer, JSONValue, Work], JSONValue]]
@@ -199,6 +201,8 @@ def _invocation(tables: Tables, signer: Signer, argument: JSONValue, budget: Wor
         "resource": asked.resource,
         "call": as_told(asked.call),
         "opened": as_told(asked.opened) if asked.opened is not None else None,
+        # As its tool would get them, where policies mask values: that is what an answer binds.
+        **({"masked": asked.masked} if asked.masked is not None else {}),
         "requests": [_told(row) for row in rows],
     }
 
@@ -282,6 +286,33 @@ def _effective_policy(tables: Tables, signer: Signer, argument: JSONValue, _: Wo
     return {"resource": argument, "policies": told}
 
 
+def _callable(tables: Tables, signer: Signer, argument: JSONValue, budget: Work) -> JSONValue:
+    session = signer.session
+    if session is None or not isinstance(argument, list) or len(argument) > limits.QUERY_NAMES_MAX:
+        want = f"the argument is not a list of at most {limits.QUERY_NAMES_MAX} names of resources, or no session asks"
+        raise Refusal(Reason.QUERY_INVALID, want)
+    if not all(isinstance(one, str) for one in argument):
+        raise Refusal(Reason.QUERY_INVALID, "the argument holds something else than names of resources")
+    try:
+        found = [one for one in map(str, argument) if _is_callable(tables, signer.kid, session, one, budget)]
+    except WorkExceededError as exc:
+        raise Refusal(Reason.LIMIT_EXCEEDED, "the names need too much work in one question: ask for fewer") from exc
+    return {"callable": [*found]}
+
+
+def _is_callable(tables: Tables, session_id: bytes, session: SessionRow, name: str, budget: Work) -> bool:
+    """Return whether some call of a name could be allowed, with the exceptions that stand. Raises WorkExceededError."""
+    try:
+        resource = resource_name(name)
+        enforcement.check_not_frozen(tables, (session.principal_id,), name)
+    except (ResourceInvalidError, Refusal):
+        return False
+    standing = enforcement.current(tables)
+    if standing.observes(resource) or standing.glass_for(resource, session.principal_id, tables.now) is not None:
+        return True  # policies of the organisation may still deny the call
+    return is_callable(tables, session_id, session, name, budget, Lifted(policies=standing.policies))
+
+
 def _users(tables: Tables, _: Signer, argument: JSONValue, __: Work) -> JSONValue:
     """Return a page of the persons that the log knows, in order of their names."""
     if not (argument is None or (isinstance(argument, str) and len(argument) <= limits.PROVIDED_NAME_CHARS_MAX)):
@@ -292,7 +323,7 @@ def _users(tables: Tables, _: Signer, argument: JSONValue, __: Work) -> JSONValu
 
 def _questions_of(tables: Tables, signer: Signer) -> Questions:
     if signer.role != Role.ADMIN:
-        return _QUESTIONS
+        return _QUESTIONS if tables.engine.number >= DETECTING else _QUESTIONS_FIRST
     return _OF_ADMINS if tables.engine.number >= DETECTING else _OF_ADMINS_FIRST
 
 
@@ -302,7 +333,13 @@ def _catalogues(tables: Tables, _: Signer, argument: JSONValue, __: Work) -> JSO
     return catalogues.told(tables)
 
 
-_QUESTIONS: Questions = {
+def _enforcement(tables: Tables, _: Signer, argument: JSONValue, __: Work) -> JSONValue:
+    if argument is not None:
+        raise Refusal(Reason.QUERY_INVALID, "the argument is not null")
+    return enforcement.told(tables)
+
+
+_QUESTIONS_FIRST: Questions = {  # in engine 1
     "attestations": _attestations,
     "approvals": _approvals,
     "invocation": _invocation,
@@ -312,8 +349,9 @@ _QUESTIONS: Questions = {
     "agent": discovery.agent,
     _SIGN_OF_LIFE: discovery.presence,
 }
+_QUESTIONS: Questions = {**_QUESTIONS_FIRST, "callable": _callable}
 _OF_ADMINS_FIRST: Questions = {  # in engine 1
     "limits": lambda tables, _, argument, __: overview.limits_told(tables, argument),
     "users": _users,
 }
-_OF_ADMINS: Questions = {**_OF_ADMINS_FIRST, "catalogues": _catalogues}
+_OF_ADMINS: Questions = {**_OF_ADMINS_FIRST, "catalogues": _catalogues, "enforcement": _enforcement}

@@ -23,7 +23,7 @@ from hashlib import sha256
 
 import re2
 
-from processors.calls import bodies, shared_scopes, work
+from processors.calls import bodies, enforcement, shared_scopes, work
 from processors.calls.grants import use_up
 from processors.calls.judge import decide_call, ended_well, settle, told_of
 from processors.calls.standing import Attested
@@ -197,6 +197,8 @@ def _check_allowed(
     except RULE_ERRORS as exc:
         raise Refusal(Reason.INTERNAL_ERROR, type(exc).__name__) from exc
     if verdict.outcome == Outcome.ALLOWED:
+        if tables.enforcement.rows:
+            enforcement.check_not_frozen(tables, (one.principal for one in chain.subjects), resource)
         paid_by = delegations.payer_of(session, chain)
         marks = settle(tables, verdict, signer.kid, paid_by)
         ended_well(tables, signer.kid, marks or b"", paid_by)

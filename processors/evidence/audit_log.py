@@ -71,6 +71,7 @@ def append_entry(tables: Tables, effects: Effects, outcome: str, reason: str) ->
         fault=effects.fault,
         appended_at=None if tables.appended == tables.now else tables.appended,
         ruling=None if ruling is None else ruling.leaf,
+        observed=effects.observed,
     )
     body = effects.audit(entry)
     tables.end_record(log_leaf(codec.current("AuditEntry").sha256, body))

@@ -1,8 +1,8 @@
 """The declarations in a registration: the operations of a tool, and the keys and subjects of an attester.
 
 While several keys of a tool live, or one of them declares again, an operation keeps its contract: time-out, repetition,
-attested keys, the parameters that are prompts, texts that may travel beside a call, and its schemas. The description is
-not part of it, and the newest one counts:
+attested keys, the parameters that are prompts, texts that may travel beside a call or be masked, and its schemas. The
+description is not part of it, and the newest one counts:
 
     before [a, b], now [a, b, c]    c is offered too
     before [a, b], now [a]          a and b stay: the instance is of an older version, and reports calls of b as failed
@@ -38,7 +38,7 @@ def declare_tools(tables: Tables, body: PrincipalRegistered, *, again: bool) -> 
 
     Raises:
         Refusal: REGISTRATION_CONFLICT if a contract changes, RESOURCE_TAKEN, RESOURCE_INVALID, LIMIT_EXCEEDED, or
-            ATTESTATION_FORM, PROMPT_MISMATCH or BODY_REFERENCE for a pattern or path.
+            ATTESTATION_FORM, PROMPT_MISMATCH, BODY_REFERENCE or MASK_FORM for a pattern or path.
     """
     if bool(body.tools) != (body.role == Role.TOOL):
         raise Refusal(Reason.REGISTRATION_CONFLICT, "`tools` must be set for role `tool`, and for no other role")
@@ -79,7 +79,7 @@ def check_listed(tools: Sequence[ToolDeclaration]) -> None:
 
 def _patterns_of(declared: ToolDeclaration) -> int:
     paths = len(declared.prompts) + len(declared.body_paths) + len(declared.opaque_paths)
-    return len(declared.attests) + paths
+    return len(declared.attests) + paths + len(declared.maskable_paths)
 
 
 def _together(before: Sequence[ToolDeclaration], now: Sequence[ToolDeclaration]) -> tuple[ToolDeclaration, ...]:
@@ -118,6 +118,7 @@ def own(tables: Tables, name: str, declared: ToolDeclaration, *, by_sessions: bo
         opaque_paths=declared.opaque_paths,
         input_schema=declared.input_schema,
         output_schema=declared.output_schema,
+        maskable_paths=declared.maskable_paths,
     )
     if owner != row:
         tables.resources.put(key, row)
@@ -127,7 +128,8 @@ def check_declaration(declared: ToolDeclaration) -> None:
     """Check the declaration of one operation by itself.
 
     Raises:
-        Refusal: RESOURCE_INVALID, LIMIT_EXCEEDED, or ATTESTATION_FORM or PROMPT_MISMATCH for a pattern or path.
+        Refusal: RESOURCE_INVALID, LIMIT_EXCEEDED, or ATTESTATION_FORM, PROMPT_MISMATCH, BODY_REFERENCE
+            or MASK_FORM for a pattern or path.
     """
     _check_resource(declared.resource)
     if not 0 < declared.timeout_ms <= limits.TOOL_TIMEOUT_MS_MAX:
@@ -191,6 +193,7 @@ def _check_declared(declared: ToolDeclaration) -> None:
     except PolicyError as exc:
         raise Refusal(Reason.PROMPT_MISMATCH, "`prompts` holds a text that is not a path to a parameter") from exc
     _check_body_paths(declared)
+    _check_maskable_paths(declared.maskable_paths)
 
 
 def _check_body_paths(declared: ToolDeclaration) -> None:
@@ -205,6 +208,19 @@ def _check_body_paths(declared: ToolDeclaration) -> None:
                 parse_path(path, "")
     except PolicyError as exc:
         raise Refusal(Reason.BODY_REFERENCE, "`body_paths` holds a text that is not a path to a parameter") from exc
+
+
+def _check_maskable_paths(paths: Sequence[str]) -> None:
+    if len(paths) > PATTERNS_MAX:
+        raise Refusal(Reason.LIMIT_EXCEEDED, f"an operation declares at most {PATTERNS_MAX} maskable paths")
+    if len(set(paths)) < len(paths):
+        raise Refusal(Reason.MASK_FORM, "`maskable_paths` names a path twice")
+    try:
+        for path in paths:
+            if path != ANYWHERE:
+                parse_path(path, "")
+    except PolicyError as exc:
+        raise Refusal(Reason.MASK_FORM, "`maskable_paths` holds a text that is not a path to a parameter") from exc
 
 
 def check_attester(body: PrincipalRegistered) -> None:

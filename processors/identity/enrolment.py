@@ -83,7 +83,7 @@ def _registry_bytes(body: PrincipalRegistered) -> int:
     texts: list[str] = []
     for declared in body.tools:
         texts += (declared.resource, declared.description, *declared.attests, *declared.prompts)
-        texts += (*declared.body_paths, *declared.opaque_paths)
+        texts += (*declared.body_paths, *declared.opaque_paths, *declared.maskable_paths)
     told = sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts)
     return limits.SESSION_OWN_BYTES + size_of(body.attributes) + told
 

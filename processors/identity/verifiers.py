@@ -14,6 +14,7 @@ from processors.identity.keys import live_keys
 from processors.policy.errors import PolicyError
 from processors.policy.globs import first_literal
 from processors.policy.patterns import VAULT_DOMAIN, ResourceName, check_pattern, restricts
+from processors.policy.stamped import is_stamp_name
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.refusal import Refusal
@@ -32,10 +33,8 @@ RESERVED = frozenset({
     "signature", "tool_authorization", "rate_limit", "workflow_integrity", "prompt_injection", "command_injection",
     "personal_data", "secrets", "parameters", "output_schema", "risk", "provenance", "heard", "said", "marks",
 })  # fmt: skip
-_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
-_NAME = _LETTERS | frozenset("0123456789_")
-_NAME_CHARS_MAX = 32
 _VAULT = f"{VAULT_DOMAIN}:"
+_SURFACES = frozenset({(Surface.ARGUMENTS,), (Surface.RESULT,), (Surface.ARGUMENTS, Surface.RESULT)})
 
 
 class StandingVerifier(NamedTuple):
@@ -46,16 +45,16 @@ class StandingVerifier(NamedTuple):
     types: Mapping[str, str]
     worst: Mapping[str, JSONValue]
 
-    def judges(self, name: ResourceName) -> bool:
-        """Return whether a resource is in its scope. Patterns are read widely, as those that restrict."""
-        return any(restricts(pattern, name) for pattern in self.declared.resources)
+    def judges(self, name: ResourceName, surface: str = Surface.ARGUMENTS) -> bool:
+        """Return whether it looks at this side of calls of a resource. Patterns are read widely, as restrictions."""
+        return surface in self.declared.surfaces and any(restricts(one, name) for one in self.declared.resources)
 
 
 def declare(tables: Tables, body: PrincipalRegistered) -> None:
     """Keep the declaration of a verifier. Requires that its key was entered, or is known.
 
     Raises:
-        Refusal: VERIFIER_FORM, NOT_SUPPORTED for the surface `result`, REGISTRATION_CONFLICT for another's prefix.
+        Refusal: VERIFIER_FORM, REGISTRATION_CONFLICT for another's prefix.
     """
     declared = body.verifier
     if (declared is not None) != (body.role == Role.VERIFIER):
@@ -125,12 +124,12 @@ def _has_keys(tables: Tables, principal_id: str) -> bool:
 
 
 def _check(declared: VerifierDeclaration) -> None:
-    """Check a declaration by itself. Raises Refusal VERIFIER_FORM or NOT_SUPPORTED."""
+    """Check a declaration by itself. Raises Refusal VERIFIER_FORM."""
     _want(is_stamp_name(declared.prefix), "`prefix` is 2 to 32 of a-z, 0-9 and _, and begins with a letter")
     _want(declared.prefix not in RESERVED, f"`prefix` {quoted(declared.prefix)} is a verifier of the log's own")
-    if Surface.RESULT in declared.surfaces:
-        raise Refusal(Reason.NOT_SUPPORTED, "no rule honours the surface `result` of a verifier yet: leave it out")
-    _want(declared.surfaces == (Surface.ARGUMENTS,), "`surfaces` is `arguments`")
+    _want(declared.surfaces in _SURFACES, "`surfaces` is `arguments`, `result`, or both in this order")
+    waits = declared.surfaces != (Surface.RESULT,)
+    _want(waits or not declared.required, "no result waits for its verifier: `required` is for `arguments` alone")
     _want(0 <= declared.priority <= limits.VERIFIER_PRIORITY_MAX, f"`priority` is 0 to {limits.VERIFIER_PRIORITY_MAX}")
     _want(len(declared.catalogue) == limits.DIGEST_BYTES, f"`catalogue` has {limits.DIGEST_BYTES} bytes")
     _want(0 < declared.max_age_ms <= limits.VERDICT_AGE_MS_MAX, f"`max_age_ms` is 1 to {limits.VERDICT_AGE_MS_MAX}")
@@ -169,11 +168,6 @@ def _check_stamps(stamps: Sequence[StampDeclaration]) -> None:
         except (jcs.MalformedJSONError, UnicodeEncodeError):
             raise Refusal(Reason.VERIFIER_FORM, f"the worst value of {quoted(one.name)} is not strict JSON") from None
         _want(has_type(worst, one.type), f"the worst value of {quoted(one.name)} does not have its type")
-
-
-def is_stamp_name(name: str) -> bool:
-    """Return whether a text can be the prefix or the name of stamps."""
-    return 2 <= len(name) <= _NAME_CHARS_MAX and name[0] in _LETTERS and _NAME.issuperset(name)
 
 
 def _want(holds: bool, detail: str) -> None:  # noqa: FBT001 - a condition, and the sentence that it stands for

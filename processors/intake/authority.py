@@ -9,6 +9,7 @@ from processors.refusal import Refusal
 from processors.state.engine import DETECTING, ENGINE
 from processors.text.characters import quoted
 from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
+from schemas.events.enforcement import EnforcementSet
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import AdminAdded, AdminRemoved, KeyRotated, RootRotated
 from schemas.events.logins import LoginEnded, LoginRefused, SessionRenewed
@@ -101,6 +102,7 @@ MAY_SIGN: dict[type[Body], frozenset[str]] = {
     VerdictReported: frozenset({Role.VERIFIER}),  # on calls that wait for it
     CataloguePublished: frozenset({Role.ADMIN}),
     CatalogueWithdrawn: frozenset({Role.ADMIN}),
+    EnforcementSet: frozenset({Role.ADMIN}),
 }
 
 MAY_REGISTER: dict[str, frozenset[str]] = {

@@ -13,21 +13,22 @@ from processors.refusal import Refusal
 from processors.state.engine import DETECTING
 from schemas.events.attributes import Attributes
 from schemas.events.catalogues import CataloguePublished, CatalogueWithdrawn
+from schemas.events.enforcement import EnforcementSet
 from schemas.events.tenancy import LimitsSet
 from schemas.events.tools import ToolDeclaration, ToolsOffered
 from schemas.reasons import Reason
 from schemas.records import InvocationRequested, PrincipalRegistered, ResultReported, SessionOpened
 
 BODIES: frozenset[type] = frozenset()  # without a rule in any engine
-BODIES_BEFORE_DETECTING: frozenset[type] = frozenset({CataloguePublished, CatalogueWithdrawn})
+BODIES_BEFORE_DETECTING: frozenset[type] = frozenset({CataloguePublished, CatalogueWithdrawn, EnforcementSet})
 FIELDS: Mapping[type, tuple[str, ...]] = {  # without a rule in any engine
     ResultReported: ("fingerprints",),
     Attributes: ("offers",),  # of persons and workloads: a program has it from its registration
-    ToolDeclaration: ("result_body_paths", "maskable_paths"),
+    ToolDeclaration: ("result_body_paths",),
 }
 BEFORE_DETECTING: Mapping[type, tuple[str, ...]] = {  # without a rule in engine 1 only
     LimitsSet: ("settings",),
-    ToolDeclaration: ("input_schema", "output_schema"),
+    ToolDeclaration: ("maskable_paths", "input_schema", "output_schema"),
     PrincipalRegistered: ("verifier",),
     InvocationRequested: ("verdicts",),
 }

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from processors.policy.delegation import Hop
 from processors.policy.evaluation import Lookups, Session, Settings
+from processors.policy.lifted import NOTHING_LIFTED, Lifted
 
 
 class Circumstances(NamedTuple):
@@ -18,7 +19,9 @@ class Circumstances(NamedTuple):
     concerns the caller alone: of policies that list other resources only the denials count then. The last `actors` of
     the subjects made the signer's login in its name: no hop leads to them, and each must pass too. `owner` is the
     program that offers the resource: its `app:` policy applies under any name of the resource. `paid` says that rates
-    were charged when the call began to wait for verdicts.
+    were charged when the call began to wait for verdicts. `lifted` are documents that do not restrict it. `maskable`
+    are the paths at which the declaration of the executing tool lets values be masked; for an answer that nobody
+    carries out there are none.
     """
 
     now: int = 0
@@ -35,6 +38,8 @@ class Circumstances(NamedTuple):
     actors: int = 0
     owner: str = ""
     paid: bool = False
+    lifted: Lifted = NOTHING_LIFTED
+    maskable: tuple[str, ...] = ()
 
     @property
     def rate_time(self) -> int:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from processors.policy import limits
 from processors.policy.denials import denial_test
-from processors.policy.documents import PolicyDocument
+from processors.policy.documents import PolicyDocument, pointer_to
 from processors.policy.evaluation import Parameters, Work
 from processors.policy.globs import granting, restricting
 from processors.policy.listed import ListedTest
@@ -36,6 +36,15 @@ class ParameterCheck:
         return (self.test.first_other(parameters, work) or "") if isinstance(self.test, ListedTest) else self.path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskCheck:
+    """A path at which calls are masked. Requires names in NFC at the top."""
+
+    meets: Callable[[str], bool] = field(repr=False)  # the operation key, held against a folded name
+    path: str
+    pointer: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompiledPolicy:
     """A policy in force. Compared by identity, which `compile_policy` keeps to one for each digest it remembers."""
@@ -53,6 +62,7 @@ class CompiledPolicy:
     denied_resources: tuple[str, ...]
     checks: tuple[ParameterCheck, ...] = field(repr=False)  # allowed parameters, parameters
     denials: tuple[ParameterCheck, ...] = field(repr=False)  # denied parameters
+    masks: tuple[MaskCheck, ...] = field(repr=False)
     rate: Rate | None
     allowing: tuple[Callable[[str], bool], ...] = field(repr=False)  # `resources`, as tests
     denying: tuple[Callable[[str], bool], ...] = field(repr=False)  # `denied_resources`, as tests
@@ -65,7 +75,7 @@ class CompiledPolicy:
     @property
     def tests(self) -> int:
         """How much there is to hold against a call: constraints and patterns."""
-        return len(self.checks) + len(self.denials) + len(self.allowing) + len(self.denying)
+        return len(self.checks) + len(self.denials) + len(self.masks) + len(self.allowing) + len(self.denying)
 
     @property
     def has_sequence(self) -> bool:
@@ -130,6 +140,11 @@ def compile_policy(document: PolicyDocument, *, strict: bool = False) -> Compile
         denials=tuple(
             ParameterCheck(meets=restricting(one.opkey), path=one.path, pointer=one.pointer, test=denial_test(one))
             for one in document.denied_parameters
+        ),
+        masks=tuple(
+            MaskCheck(meets=restricting(one.opkey), path=path, pointer=pointer_to(one.pointer, at))
+            for one in document.masked_parameters
+            for at, path in enumerate(one.paths)
         ),
         rate=None if document.rate_limit is None else rate_of(document.rate_limit),
         allowing=tuple(map(granting, document.resources)),

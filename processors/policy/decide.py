@@ -27,7 +27,7 @@ from processors.policy.index import Entry, PolicyIndex, index_policies
 from processors.policy.patterns import ResourceName, resource_name
 from processors.policy.plan import Denial, Plan, make_plan
 from processors.policy.resolve import Subject
-from processors.policy.stages import judge_alternative, rates_alone
+from processors.policy.stages import judge_alternative, rates_alone, without_parameters
 from processors.policy.stamped import Stamped
 from processors.policy.verdict import Verdict, denied, lowest
 from processors.proof.jcs import JSONValue
@@ -124,7 +124,7 @@ def _judge(
     except RULE_ERRORS as exc:
         internal = Denial(Stage.RESOLUTION, "INTERNAL_ERROR", type(exc).__name__)
         return denied(internal, tuple(sorted({one.digest for one in found})))
-    if lacks_layer(index, subject, call.settings):
+    if not call.lifted.everything and lacks_layer(index, subject, call.settings):
         return denied(_LAYER_MISSING, plan.digests)
     if judged is None or not plan.impartial:
         return _best(plan, subject, name, parameters, call, work)
@@ -195,6 +195,34 @@ def rates_of_waiting(
     return lowest(verdicts)
 
 
+def admits_some(
+    index: PolicyIndex, subjects: Sequence[Subject], resource: str, call: Circumstances, work: Work
+) -> bool:
+    """Return whether some call of a resource could be allowed, as far as its name and the subjects decide.
+
+    Parameters, conditions, rates and approvals are not asked. Each subject must have a role that is admitted.
+
+    Raises:
+        WorkExceededError.
+    """
+    try:
+        name = resource_name(resource)
+    except ResourceInvalidError:
+        return False
+    for subject in subjects:
+        if lacks_layer(index, subject, call.settings):
+            return False
+        try:
+            plan = plan_for(index, index.found(subject, name.text, call.owner), name, call)
+        except PolicyBrokenError:
+            return False
+        spend_free(work, plan.published)
+        spend(work, plan.units - plan.published)
+        if all(without_parameters(one, subject, call.now) is not None for one in plan.alternatives):
+            return False
+    return bool(subjects)
+
+
 # ---- what is remembered
 
 
@@ -207,14 +235,16 @@ def plan_for(index: PolicyIndex, found: tuple[Entry, ...], name: ResourceName, c
     """
     intents, trusted, strict = call.intents, call.trusted, call.settings.strict_parameters
     plans = index.inline_plans if intents else index.plans
-    key = (found, name.text, strict, intents, trusted, call.granted)
+    key = (found, name.text, strict, intents, trusted, call.granted, call.lifted)
     plan = plans.get(key)
     if plan is None:
         try:
             documents = inline_documents(intents)
         except PolicyError as error:
             raise PolicyBrokenError(str(error)) from error
-        plan = make_plan(index, found, documents, name, strict=strict, trusted=trusted, granted=call.granted)
+        plan = make_plan(
+            index, found, documents, name, strict=strict, trusted=trusted, granted=call.granted, lifted=call.lifted
+        )
         plans.put(key, plan, sum(len(one.tests) for one in plan.alternatives))
     assert isinstance(plan, Plan)
     return plan

@@ -4,6 +4,7 @@ Nothing is decided here. Parts that are prepared once, such as regular expressio
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from processors.policy import limits
@@ -19,6 +20,7 @@ from processors.policy.json_types import (
     read_object,
 )
 from processors.policy.listed import AllowedParameters, parse_allowed_parameters
+from processors.policy.masks import MaskedParameters, parse_masked_parameters
 from processors.policy.patterns import check_pattern
 from processors.policy.regexes import Regexes
 from processors.policy.requirements import (
@@ -66,6 +68,7 @@ class PolicyDocument:
     allowed_parameters: tuple[AllowedParameters, ...] = field(default=(), compare=False)
     parameters: tuple[ParameterConstraint, ...] = field(default=(), compare=False)
     denied_parameters: tuple[DeniedParameter, ...] = field(default=(), compare=False)
+    masked_parameters: tuple[MaskedParameters, ...] = field(default=(), compare=False)
     requirements: tuple[Requirement, ...] = field(default=(), compare=False)
     metas: dict[str, Meta] = field(default_factory=dict, compare=False)
     sequence: tuple[SequenceRule, ...] = field(default=(), compare=False)
@@ -92,21 +95,22 @@ class PolicyDocument:
     def patterns(self) -> int:
         """How many patterns are in it."""
         constrained = {one.opkey for one in self.parameters} | {one.opkey for one in self.denied_parameters}
-        keys = len(constrained) + len(self.allowed_parameters)
+        keys = len(constrained) + len(self.allowed_parameters) + len(self.masked_parameters)
         return len(self.resources) + len(self.denied_resources) + keys + 2 * len(self.sequence)
 
 
-def parse_policy(text: bytes, *, organisation: bool = False, provenance: bool = True) -> PolicyDocument:
+def parse_policy(text: bytes, *, organisation: bool = False, detecting: bool = True) -> PolicyDocument:
     """Return the policy that a JSON text states. `organisation` says that the organisation key signed it.
 
-    Without `provenance` it must have no rule on where a value came from.
+    Without `detecting` it must have none of the parts that engine 2 brought: rules on where a value came from, and
+    masks.
 
     Raises:
         PolicyError: with the code and pointer of the first fault, in the order of the text. A member that is missing
             has no place and is reported last.
     """
     document = read_object(text)
-    reader = _Reader(organisation=organisation, inline=False, provenance=provenance)
+    reader = _Reader(organisation=organisation, inline=False, detecting=detecting)
     reader.read(document)
     if reader.policy_id is None:
         raise PolicyError("E_POLICY_ID", "/policy_id")
@@ -148,12 +152,19 @@ def check_policy_id(policy_id: str, pointer: str) -> None:
         raise PolicyError("E_POLICY_ID", pointer)
 
 
+_BY_PATH: dict[str, Callable[[JSONValue, str], object]] = {
+    "allowed_parameters": parse_allowed_parameters,
+    "denied_parameters": parse_denied_parameters,
+    "masked_parameters": parse_masked_parameters,
+}
+
+
 class _Reader:
     """One document, member by member in the order of the text; each fault is raised where it stands."""
 
-    def __init__(self, *, organisation: bool, inline: bool, provenance: bool = False) -> None:
+    def __init__(self, *, organisation: bool, inline: bool, detecting: bool = False) -> None:
         self._organisation = organisation
-        self._provenance = provenance
+        self._detecting = detecting  # never of what comes with a call: its sender would choose what is remembered
         self._inline = inline
         self._regexes = Regexes(inline=inline)
         self.policy_id: str | None = None
@@ -206,7 +217,7 @@ class _Reader:
             case "attestations":
                 self._requirements = parse_requirements(value, here, self._regexes)
             case "sequence":
-                self._found["sequence"] = parse_sequence(value, here, self._regexes, provenance=self._provenance)
+                self._found["sequence"] = parse_sequence(value, here, self._regexes, provenance=self._detecting)
             case "validity":
                 self._validity(as_object(value, here), here)
             case "constraints":
@@ -245,10 +256,10 @@ class _Reader:
         match name:
             case "parameters":
                 self._found[name] = parse_parameters(value, here, self._regexes)
-            case "allowed_parameters":
-                self._found[name] = parse_allowed_parameters(value, here)
-            case "denied_parameters":
-                self._found[name] = parse_denied_parameters(value, here)
+            case "masked_parameters" if not self._detecting:
+                raise PolicyError("E_UNKNOWN_FIELD", here)
+            case "allowed_parameters" | "denied_parameters" | "masked_parameters":
+                self._found[name] = _BY_PATH[name](value, here)
             case "rate_limit":
                 self._found[name] = as_integer(value, here, low=1, high=limits.RATE_MAX, code="E_RATE")
             case "roles":

@@ -122,14 +122,18 @@ class Heard(Protocol):
 class HeardLookup(Protocol):
     """The texts that reached the sessions behind a call: a read-only view of tables."""
 
-    def from_resources(self, pattern: str, work: Work) -> Heard | None:
-        """Return the texts from the resources that a pattern meets in restriction position, None where none came."""
+    def from_resources(self, pattern: str, work: Work, *, cleared_by: str = "") -> Heard | None:
+        """Return the texts from the resources that a pattern meets in restriction position, None where none came.
+
+        `cleared_by` is the prefix of a verifier: results that it has passed, as far as that counts now, are left out.
+        Raises WorkExceededError.
+        """
 
 
 class NothingHeard:
     """The view where no text ever came."""
 
-    def from_resources(self, pattern: str, work: Work) -> None:  # noqa: ARG002 - as the protocol names them
+    def from_resources(self, pattern: str, work: Work, *, cleared_by: str = "") -> None:  # noqa: ARG002 - as above
         return None
 
 

@@ -1,6 +1,7 @@
 """Rules on where the value of an argument came from (docs/mapl.md 14, `not_from`).
 
-    {"id": "iban", "when": "tool:bank/pay", "argument": "recipient", "not_from": "tool:web/*"}
+    {"id": "iban", "when": "tool:bank/pay", "argument": "recipient", "not_from": "tool:web/*",
+     "unless_cleared_by": "verifier:stackone"}
 
 The values are the texts and numbers of the arguments that the rule names, at any depth, and names of members in them. A
 list in which a text is short counts also as one text: letters one by one, or an address in parts. A value that the
@@ -21,6 +22,7 @@ from processors.policy.json_types import as_list, as_text, pointer_to
 from processors.policy.parameter_checks import equality_key
 from processors.policy.paths import ANYWHERE, ParsedPath, leads_to, parse_path
 from processors.policy.specs import ParameterConstraint
+from processors.policy.stamped import is_stamp_name
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.text.words import SHORT_CHARS
@@ -31,13 +33,15 @@ class NotFrom:
     """A value of some arguments must not come from a source; no places stand for every argument.
 
     `otherwise` is the key of an approval or attestation that such a call needs, None where it is denied. `constants`
-    are the constraints of the rule's document that list values.
+    are the constraints of the rule's document that list values. `cleared_by` is the prefix of a verifier outside: a
+    result that it has passed is no source; "" for none.
     """
 
     source: str
     places: tuple[ParsedPath, ...]
     otherwise: str | None
     constants: tuple[ParameterConstraint, ...] = ()
+    cleared_by: str = ""
 
 
 class GivenValue(NamedTuple):
@@ -58,6 +62,14 @@ def parse_places(value: JSONValue, pointer: str) -> tuple[ParsedPath, ...]:
     return tuple(parse_path(path, here) for path, here in places)
 
 
+def parse_verifier(value: JSONValue, pointer: str) -> str:
+    """Return the prefix of the verifier that `unless_cleared_by` names. Raises PolicyError."""
+    domain, colon, prefix = as_text(value, pointer).partition(":")
+    if (domain, colon) != ("verifier", ":") or not is_stamp_name(prefix):
+        raise PolicyError("E_SEQUENCE", pointer)
+    return prefix
+
+
 def constants_of(parameters: Iterable[ParameterConstraint]) -> tuple[ParameterConstraint, ...]:
     """Return the constraints that list values."""
     return tuple(one for one in parameters if one.allowed)
@@ -70,7 +82,7 @@ def origin_of(test: NotFrom, call: Evaluation) -> str:
         WorkExceededError: the arguments are too large to be looked through.
         BodyUnseenError: a text came from the source, and one of these values travels beside the call.
     """
-    heard = call.tables.heard.from_resources(test.source, call.work)
+    heard = call.tables.heard.from_resources(test.source, call.work, cleared_by=test.cleared_by)
     if heard is None:
         return ""
     for leaf in _leaves(call.parameters, test.places, call.work):

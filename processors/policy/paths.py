@@ -12,6 +12,7 @@ from processors.text.characters import has_control
 from processors.text.forms import nfc
 
 ANYWHERE = "*"  # in denied parameters: every string and member name
+_DECOMPOSED_MAX = 4  # characters that one becomes in NFD, and so those of any text that is it in NFC
 
 _NAME = r"[^.\[\]*]+(?:\[(?:[0-9]+|\*)\])*"
 _PATH = re2.compile(rf"{_NAME}(?:\.{_NAME})*")
@@ -60,9 +61,17 @@ def leads_to(place: ParsedPath, steps: Sequence[str | int]) -> bool:
     return len(place.steps) == len(steps) and all(map(_is_step, place.steps, steps))
 
 
+def is_called(name: str, taken: str) -> bool:
+    """Return whether `taken` is `name`, which is in NFC. One that is too long for it is not normalised.
+
+    Else a caller's long name would be, once for each value below it.
+    """
+    return taken == name or (len(taken) <= _DECOMPOSED_MAX * len(name) and nfc(taken) == name)
+
+
 def _is_step(step: Step, taken: str | int) -> bool:
     if isinstance(taken, str):
-        return isinstance(step, str) and step == nfc(taken)
+        return isinstance(step, str) and is_called(step, taken)
     return step == taken if isinstance(step, int) else isinstance(step, Every)
 
 

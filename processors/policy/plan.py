@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from processors.policy import limits
-from processors.policy.compiled import CompiledPolicy, ParameterCheck, compile_policy
+from processors.policy.compiled import CompiledPolicy, MaskCheck, ParameterCheck, compile_policy
 from processors.policy.documents import PolicyDocument, pointer_to
 from processors.policy.evaluation import Work, new_work, spend, spend_free
 from processors.policy.index import Entry, PolicyIndex
+from processors.policy.lifted import NOTHING_LIFTED, Lifted
 from processors.policy.parameter_checks import Test
 from processors.policy.patterns import ResourceName
 from processors.policy.requirements import DENY, Requirement
 from processors.policy.resolve import Layer
-from processors.policy.sequences import SequenceRule
+from processors.policy.sequences import SequenceRule, Taint
 from processors.proof import jcs
 from schemas.words import Stage
 
@@ -61,6 +62,13 @@ class ParameterTest(NamedTuple):
     stage: Stage
 
 
+class Masking(NamedTuple):
+    """A path at which calls are masked, with the document that asks it."""
+
+    check: MaskCheck
+    policy: CompiledPolicy
+
+
 class Needed(NamedTuple):
     """A requirement with the document that states it."""
 
@@ -94,6 +102,7 @@ class Alternative(NamedTuple):
     refusal: Denial | None  # 2 to 4
     roles: tuple[tuple[frozenset[str], CompiledPolicy], ...]  # 5
     tests: tuple[ParameterTest, ...]  # 6 and 7
+    masks: tuple[Masking, ...]  # 7, after the tests
     denials: tuple[Needed, ...]  # 8
     rules: tuple[Ruled, ...]  # 8.5
     buckets: tuple[Bucket, ...]  # 9
@@ -133,10 +142,12 @@ def make_plan(
     strict: bool,
     trusted: tuple[str, ...] = (),
     granted: bool = False,
+    lifted: Lifted = NOTHING_LIFTED,
 ) -> Plan:
     """Return the checks that are left. `trusted` are the patterns under which a foreign caller is let in.
 
     A call that is `granted` needs no grant; of policies that list other resources only the denials count.
+    Documents that are `lifted` ask nothing; such a call satisfies no rule of a later one, and still taints its session.
 
     Raises:
         PolicyBrokenError: a policy that applies cannot be honoured.
@@ -156,9 +167,9 @@ def make_plan(
         applied, denying = _once([*common, *documents]), _once(held)
         for one in (*applied, *denying):
             (spend if one.layer is Layer.INLINE else spend_free)(work, limits.TEST_UNITS * one.policy.tests)
-        alternatives.append(_alternative(branch, applied, denying, name, strict=strict, granted=granted))
+        alternatives.append(_alternative(branch, applied, denying, name, strict=strict, granted=granted, lifted=lifted))
     everything = _once(one for layer in layers for one in layer)
-    marks = tuple(_marks(index, everything, name))
+    marks = tuple(one for one in _marks(index, everything, name) if not lifted or isinstance(one.rule.test, Taint))
     return Plan(
         alternatives=tuple(alternatives),
         marks=marks,
@@ -268,12 +279,23 @@ def _once(applied: Iterable[Applied]) -> list[Applied]:
 
 
 def _alternative(
-    branch: str, applied: list[Applied], held: list[Applied], name: ResourceName, *, strict: bool, granted: bool
+    branch: str,
+    applied: list[Applied],
+    held: list[Applied],
+    name: ResourceName,
+    *,
+    strict: bool,
+    granted: bool,
+    lifted: Lifted,
 ) -> Alternative:
-    policies = [one.policy for one in applied]
-    denying = list({one.key: one for one in (*policies, *(one.policy for one in held))}.values()) if held else policies
+    asking = [one for one in applied if not lifted.lifts(one.policy)] if lifted else applied
+    policies = [one.policy for one in asking]
+    held_asking = [one.policy for one in held if not lifted.lifts(one.policy)]
+    denying = list({one.key: one for one in (*policies, *held_asking)}.values()) if held else policies
+    # A document that is lifted denies nothing, and still keeps what it masks from the tool.
+    masking = list({one.key: one for one in (one.policy for one in (*applied, *held))}.values()) if lifted else denying
     if granted:
-        policies = [one.policy for one in applied if one.lists(name)]
+        policies = [one.policy for one in asking if one.lists(name)]
     needs = [Needed(need, policy) for policy in policies for need in policy.document.requirements]
     required = tuple(one for one in needs if one.requirement.key != DENY)
     rules = tuple(Ruled(rule, one) for one in policies for rule in one.document.sequence if rule.judges(name))
@@ -282,9 +304,12 @@ def _alternative(
         applied=tuple(applied),
         denying=tuple(denying),
         validity=tuple(_validity(policies)),
-        refusal=_denial(denying, name) if granted else _refusal(applied, denying, name),
+        refusal=_denial(denying, name) if granted else _refusal(applied, denying, name, lifted),
         roles=tuple((frozenset(one.document.roles), one) for one in policies if one.document.roles),
         tests=tuple(_tests(policies, denying, name, strict=strict)),
+        masks=tuple(
+            Masking(check, one) for one in masking for check in one.masks if any(map(check.meets, name.spellings))
+        ),
         denials=tuple(one for one in needs if one.requirement.key == DENY),
         rules=rules,
         buckets=tuple(_buckets(policies)),
@@ -309,15 +334,18 @@ def _denial(denying: list[CompiledPolicy], name: ResourceName) -> Denial | None:
     return None
 
 
-def _refusal(applied: list[Applied], denying: list[CompiledPolicy], name: ResourceName) -> Denial | None:
+def _refusal(
+    applied: list[Applied], denying: list[CompiledPolicy], name: ResourceName, lifted: Lifted
+) -> Denial | None:
     denial = _denial(denying, name)
     if denial is not None:
         return denial
     for one in applied:
-        if not one.lists(name):
+        if not one.lists(name) and not lifted.lifts(one.policy):
             return Denial(Stage.RESOURCES, "RESOURCE_NOT_ALLOWED", "/resources", one.policy.digest)
-    # Each list that is not empty has matched by now, so a grant is one that stands where granting is possible.
-    if not any(one.grants and one.policy.resources for one in applied):
+    # Each list that is not empty and not lifted has matched by now: a grant is one where granting is possible.
+    may_grant = (one for one in applied if one.grants and one.policy.resources)
+    if not lifted.everything and not any(one.lists(name) if lifted else True for one in may_grant):
         return Denial(Stage.GRANT, "NO_POLICY")
     return None
 

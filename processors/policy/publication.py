@@ -44,19 +44,19 @@ def check_publication(
     *,
     signer: str,
     children: Mapping[str, Sequence[str]] | None = None,
-    provenance: bool = True,
+    detecting: bool = True,
 ) -> list[PolicyDocument]:
     """Return the documents of an event, if all of them may take effect.
 
     `previous` has for each document the digest that it replaces, None where none may exist. `children` are the ids that
-    extend an id among those in force; it is made from them where it is not given. `provenance` is as in `parse_policy`.
+    extend an id among those in force; it is made from them where it is not given. `detecting` is as in `parse_policy`.
 
     Raises:
         PublicationError: the first fault of the first faulty document, in the order of the event.
     """
     documents: list[PolicyDocument] = []
     for at, text in enumerate(texts):
-        documents.append(_parsed(at, text, signer, provenance=provenance))
+        documents.append(_parsed(at, text, signer, detecting=detecting))
         if sum(document.programs for document in documents) > limits.EVENT_PROGRAMS_MAX:
             raise PublicationError(at, "E_LIMIT", "")
     after: dict[str, InForce] = {}
@@ -94,9 +94,9 @@ def check_withdrawal(
     return name
 
 
-def _parsed(at: int, text: str, signer: str, *, provenance: bool) -> PolicyDocument:
+def _parsed(at: int, text: str, signer: str, *, detecting: bool) -> PolicyDocument:
     try:
-        document = parse_policy(text.encode(), organisation=signer == ORGANISATION, provenance=provenance)
+        document = parse_policy(text.encode(), organisation=signer == ORGANISATION, detecting=detecting)
         _check_signer(document.policy_id, signer)
     except UnicodeEncodeError:
         raise PublicationError(at, "E_TEXT", "") from None

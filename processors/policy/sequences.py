@@ -27,7 +27,7 @@ from processors.policy.json_types import (
     pointer_to,
 )
 from processors.policy.named import Condition
-from processors.policy.origins import NotFrom, constants_of, origin_of, parse_places
+from processors.policy.origins import NotFrom, constants_of, origin_of, parse_places, parse_verifier
 from processors.policy.parameter_checks import equality_key
 from processors.policy.paths import ANYWHERE, MISMATCH, ParsedPath, parse_path, reached
 from processors.policy.patterns import ResourceName, check_pattern, grants, restricts
@@ -46,9 +46,9 @@ _MEMBERS = {
     "at_most": frozenset({"at_most", "per", "window"}),
     "sum": frozenset({"sum", "max", "per", "window"}),
     "tainted_by": frozenset({"tainted_by", "require"}),
-    "not_from": frozenset({"not_from", "argument", "else"}),
+    "not_from": frozenset({"not_from", "argument", "else", "unless_cleared_by"}),
 }
-_BEFORE_PROVENANCE = frozenset({"not_from", "argument", "else"})  # unknown to engine 1, and to what comes with a call
+_BEFORE_PROVENANCE = _MEMBERS["not_from"]  # unknown to engine 1, and to documents that come with a call
 _ID_CHARS_MAX = 128
 
 
@@ -204,11 +204,7 @@ def _test(kind: str, rule: dict[str, JSONValue], pointer: str) -> After | AtMost
             return Taint(source=source, require=None)
         return Taint(source=source, require=parse_key(rule["require"], pointer_to(pointer, "require")))
     if kind == "not_from":
-        source, here = _pattern(value, here), pointer_to(pointer, "else")
-        places = parse_places(rule.get("argument", ANYWHERE), pointer_to(pointer, "argument"))
-        return NotFrom(
-            source=source, places=places, otherwise=parse_key(rule["else"], here) if "else" in rule else None
-        )
+        return _not_from(rule, _pattern(value, here), pointer)
     per_session, window_ms = _per(rule, pointer), _window(rule, pointer)
     if kind == "at_most":
         count = as_integer(value, here, low=1, high=limits.RATE_MAX, code="E_SEQUENCE")
@@ -218,6 +214,14 @@ def _test(kind: str, rule: dict[str, JSONValue], pointer: str) -> After | AtMost
     most = as_number(rule["max"], pointer_to(pointer, "max"))
     place = parse_path(as_text(value, here), here)
     return Sum(place=place, most=most, per_session=per_session, window_ms=window_ms)
+
+
+def _not_from(rule: dict[str, JSONValue], source: str, pointer: str) -> NotFrom:
+    places = parse_places(rule.get("argument", ANYWHERE), pointer_to(pointer, "argument"))
+    otherwise = parse_key(rule["else"], pointer_to(pointer, "else")) if "else" in rule else None
+    here = pointer_to(pointer, "unless_cleared_by")
+    cleared_by = parse_verifier(rule["unless_cleared_by"], here) if "unless_cleared_by" in rule else ""
+    return NotFrom(source=source, places=places, otherwise=otherwise, cleared_by=cleared_by)
 
 
 def _after(after: dict[str, JSONValue], pointer: str) -> After:

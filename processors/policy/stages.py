@@ -11,6 +11,7 @@ from processors.policy.call import Circumstances
 from processors.policy.compiled import CompiledPolicy, ParameterCheck
 from processors.policy.errors import RULE_ERRORS, BodyUnseenError, WorkExceededError
 from processors.policy.evaluation import Evaluation, Session, Work
+from processors.policy.masks import judge_mask
 from processors.policy.patterns import ResourceName
 from processors.policy.plan import Alternative, Bucket, Denial, Needed, Plan, Ruled
 from processors.policy.rates import retry_after_ms, standing
@@ -37,6 +38,25 @@ def judge_alternative(
     refusal = without_parameters(alternative, subject, call.now) or _parameters(alternative, parameters, work)
     if refusal is not None:
         return denied(refusal, plan.digests, branch=alternative.branch)
+    if not alternative.masks:
+        return _behind_parameters(alternative, plan, subject, name, parameters, call, work)
+    masked = _masks(alternative, parameters, call.maskable, work)
+    if isinstance(masked, Denial):
+        return denied(masked, plan.digests, branch=alternative.branch)
+    verdict = _behind_parameters(alternative, plan, subject, name, parameters, call, work)
+    return verdict if verdict.outcome is Outcome.DENIED else verdict._replace(masks=masked)
+
+
+def _behind_parameters(
+    alternative: Alternative,
+    plan: Plan,
+    subject: Subject,
+    name: ResourceName,
+    parameters: Mapping[str, JSONValue],
+    call: Circumstances,
+    work: Work,
+) -> Verdict:
+    """Judge the stages from 8 on."""
     remembers = alternative.remembers or plan.marks
     if remembers or alternative.denials:
         evaluation = Evaluation(
@@ -73,6 +93,27 @@ def _parameters(alternative: Alternative, parameters: Mapping[str, JSONValue], w
     except RULE_ERRORS as exc:
         return Denial(stage, "INTERNAL_ERROR", type(exc).__name__, policy.digest if policy else b"")
     return None
+
+
+def _masks(
+    alternative: Alternative, parameters: Mapping[str, JSONValue], maskable: tuple[str, ...], work: Work
+) -> tuple[str, ...] | Denial:
+    """Return the paths at which a call must be masked, or the denial of one at which it cannot be. It ends stage 7."""
+    reach: set[str] = set()
+    policy: CompiledPolicy | None = None  # whose mask is being asked
+    try:
+        for check, policy in alternative.masks:
+            judged = judge_mask(check.path, parameters, maskable, work)
+            if judged.reason:
+                return Denial(Stage.DENIED_PARAMETERS, judged.reason, check.pointer, policy.digest, check.path)
+            if judged.reaches:
+                reach.add(check.path)
+    except WorkExceededError:
+        return Denial(Stage.DENIED_PARAMETERS, "LIMIT_EXCEEDED", deciding=policy.digest if policy else b"")
+    except RULE_ERRORS as exc:
+        deciding = policy.digest if policy else b""
+        return Denial(Stage.DENIED_PARAMETERS, "INTERNAL_ERROR", type(exc).__name__, deciding)
+    return tuple(sorted(reach))
 
 
 def _conditions(alternative: Alternative, evaluation: Evaluation) -> Denial | None:

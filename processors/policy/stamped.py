@@ -14,6 +14,14 @@ from processors.proof.jcs import JSONValue
 STAMPS = "stamps"
 RISK = "risk"
 UNREAD = "unread"  # the text that stands for a stamp of unknown type: no list of allowed values has it
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
+_NAME = _LETTERS | frozenset("0123456789_")
+_NAME_CHARS_MAX = 32
+
+
+def is_stamp_name(name: str) -> bool:
+    """Return whether a text can be the prefix or the name of stamps."""
+    return 2 <= len(name) <= _NAME_CHARS_MAX and name[0] in _LETTERS and _NAME.issuperset(name)
 
 
 class WorstOf(dict[str, JSONValue]):

@@ -39,6 +39,7 @@ class Verdict(NamedTuple):
     `outcome` is one of those in RANK. `reason` is a code of docs/mapl.md 12, empty if allowed. `detail` is the JSON
     pointer of the deciding check, in the document whose digest is `deciding`. `policies` are the sorted digests of all
     documents that were consulted. The caller may be told outcome, reason, `path` and `retry_after_ms`; nothing else.
+    `masks` are the paths, sorted, below which the call must be masked before its tool gets it: unless it is denied.
     """
 
     outcome: Outcome
@@ -51,6 +52,7 @@ class Verdict(NamedTuple):
     retry_after_ms: int | None = None
     branch: str = ""
     effects: Consequences = NO_EFFECTS
+    masks: tuple[str, ...] = ()
 
 
 def denied(refusal: Denial, policies: tuple[bytes, ...], *, branch: str = "") -> Verdict:
@@ -71,6 +73,7 @@ def lowest(verdicts: list[Verdict]) -> Verdict:
     answer = min(verdicts, key=lambda one: (RANK[one.outcome], one.stage))  # the first of equals: subject order
     if answer.outcome is Outcome.DENIED:
         return answer._replace(policies=policies)
+    answer = answer._replace(masks=tuple(sorted({path for one in verdicts for path in one.masks})))
     effects = [one.effects for one in verdicts]
     if not any(map(any, effects)):
         return answer._replace(policies=policies)

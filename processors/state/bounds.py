@@ -63,6 +63,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "cells": ("cells",),
     "prompts": ("prompts", "prompt_bytes"),
     "heard": ("heard", "heard_bytes"),
+    "judged": ("heard",),
     "attestations": ("attestations", "attestation_bytes"),
     "requests": ("requests", "pending_bytes"),
     "pending": ("requests", "pending_bytes"),

@@ -89,7 +89,8 @@ def key_ends_at(row: KeyRow) -> int:
 def weight_of_request(row: RequestRow) -> int:
     """Return the bytes of a request: its call, the opening of its session, and its approvals."""
     opened = 0 if row.opened is None else len(row.opened.event)
-    return len(row.call.event) + opened + weight_of_given(row.approvals)
+    masked = 0 if row.masked is None else len(row.masked.encode())
+    return len(row.call.event) + opened + masked + weight_of_given(row.approvals)
 
 
 def weight_of_pending(row: PendingRow) -> int:
@@ -110,7 +111,9 @@ def shares_of_attestation(row: AttestationRow) -> Shares:
 
 def weight_of_offer(row: OfferRow) -> int:
     """Return about how many bytes of memory an offer takes: as it was signed, and decoded."""
-    paths = sum(len(one.prompts) + len(one.body_paths) + len(one.opaque_paths) for one in row.tools)
+    paths = sum(
+        len(one.prompts) + len(one.body_paths) + len(one.opaque_paths) + len(one.maskable_paths) for one in row.tools
+    )
     return 2 * len(row.offered.event) + limits.OFFERED_TOOL_BYTES * len(row.tools) + limits.OFFERED_PATH_BYTES * paths
 
 

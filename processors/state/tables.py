@@ -45,10 +45,12 @@ from schemas.rows import (
     CallRow,
     CatalogueRow,
     DelegationRow,
+    EnforcementRow,
     EngineDataRow,
     GrantRow,
     HeardRow,
     IdempotencyRow,
+    JudgedRow,
     KeyRow,
     OfferRow,
     PendingRow,
@@ -108,6 +110,7 @@ class Tables:
         self.principals: Table[PrincipalRow] = self._table("principals")
         self.policies: Table[PolicyRow] = self._table("policies")
         self.catalogues: Table[CatalogueRow] = self._table("catalogues")
+        self.enforcement: Table[EnforcementRow] = self._table("enforcement", lambda r: r.until)
         self.sequences: Table[SequenceRow] = self._table("sequences")
         self.rulings: Table[RulingRow] = self._table("rulings", lambda r: r.until)
         self._who_is_who()
@@ -146,7 +149,6 @@ class Tables:
             payers=lambda p: shares_of_sponsor(p.opened_by if p.sponsor is None else p.sponsor),
             weigh=lambda p: weight_of(p.attributes),
         )
-
         self.offers: Table[OfferRow] = self._table(
             "offers",
             groups=lambda o: (ALL, o.principal_id, ("key", o.kid)),
@@ -169,9 +171,8 @@ class Tables:
             groups=lambda i: (i.event,),
             payers=lambda i: shares_of(i.payer),
         )
-        self.buckets: Table[RateBucketRow] = self._table(
-            "buckets", lambda b: b.until, payers=lambda b: shares_of(b.payer)
-        )
+        paid = {"payers": lambda one: shares_of(one.payer)}
+        self.buckets: Table[RateBucketRow] = self._table("buckets", lambda b: b.until, **paid)
         self.work: Table[WorkRow] = self._table("work", lambda w: w.until)  # one for each principal
         self.cells: Table[RuleCellRow] = self._table(
             "cells",
@@ -186,7 +187,6 @@ class Tables:
             payers=lambda p: shares_of(p.payer),
             weigh=lambda p: sum(map(len, p.policies)),
         )
-
         self.heard_index = HeardIndex()
         self.heard: Table[HeardRow] = self._table(
             "heard",
@@ -196,6 +196,7 @@ class Tables:
             weigh=lambda h: len(h.fingerprints),
             follow=self.heard_index.follow,
         )
+        self.judged: Table[JudgedRow] = self._table("judged", lambda j: j.until, **paid)
 
     def _workflow_state(self) -> None:
         """Make the tables of attestations, approvals, delegations and the vault."""

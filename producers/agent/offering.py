@@ -27,8 +27,9 @@ class Operation:
 
     `prompts` are the parameters that callers send as authenticated prompts. `bodies` are paths of texts that may be
     large, and travel beside the call then; `*` is every text. `secrets` are those that always do: policies see only
-    their presence. A generator that the handler returns goes to the caller item by item. `timeout_seconds` is up to an
-    hour.
+    their presence. `maskable` are paths of parameters at which policies may have values masked. A generator that the
+    handler returns goes to the caller item by item. `timeout_seconds` is up to an hour. `input_schema` is the JSON
+    Schema of the parameters, as text: the monitor judges by it, and stamps risks.
     """
 
     handler: Callable[[dict[str, Any]], Any]
@@ -36,7 +37,9 @@ class Operation:
     prompts: tuple[str, ...] = ()
     bodies: tuple[str, ...] = ("*",)
     secrets: tuple[str, ...] = ()
+    maskable: tuple[str, ...] = ()
     timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT
+    input_schema: str | None = None
 
     def declared(self, resource: str) -> ToolDeclaration:
         """Return the declaration for the log. Raises OperationError."""
@@ -54,7 +57,9 @@ class Operation:
             prompts=self.prompts,
             body_paths=(*self.bodies, *self.secrets),
             opaque_paths=self.secrets,
+            maskable_paths=self.maskable,
             streams=True,
+            input_schema=self.input_schema,
         )
 
     def as_function(self, resource: str) -> ToolFunction:
@@ -69,6 +74,7 @@ class Operation:
             prompts=self.prompts,
             bodies=self.bodies,
             secrets=self.secrets,
+            maskable=self.maskable,
             streams=True,
             takes_all=True,
         )

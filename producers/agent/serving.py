@@ -138,6 +138,7 @@ class Serving:
             tool=connection.principal_id,
             key=self._key,
             now_ms=clock_ms(),
+            operations=self.operations,
             target=self.session_id,
         )
 

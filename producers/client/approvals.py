@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
-from processors.calls.parameters import MalformedParametersError, parse_parameters
+from processors.calls.masked_form import NotMaskedError, check_blanked
+from processors.calls.parameters import MalformedParametersError, Parameters, parse_parameters
+from processors.policy.json_types import pointer_to
 from producers.client.author_proof import LogIdentity, VaultForgedError, signed_in_session
 from producers.client.inputs import digest_of
 from producers.kafka.answers import Answer
@@ -48,7 +51,11 @@ class CallOverError(CallError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownCall:
-    """A waiting call, as its caller signed it. `parameters_sha256` was computed here; `requests` come from the log."""
+    """A waiting call. `parameters_sha256` was computed here; `requests` come from the log.
+
+    `parameters` are those that its tool would get: as the caller signed them, but for values at the JSON pointers
+    `masked`, for which fixed tokens stand. No other difference is shown.
+    """
 
     request: str
     resource: str
@@ -56,6 +63,7 @@ class ShownCall:
     parameters: dict[str, Any]
     parameters_sha256: bytes
     requests: tuple[dict[str, Any], ...]
+    masked: tuple[str, ...] = ()
 
     def request_for(self, key: str) -> dict[str, Any]:
         """Return the request under a key. Raises ParametersChangedError if there is none."""
@@ -96,10 +104,7 @@ def show_call(connection: Connection, request: str) -> ShownCall:
     if reply.get("event") != request or not isinstance(requests, list):
         raise MalformedReplyError("the log's reply is about another call")
     body, principal = _called(connection, reply, request)
-    try:
-        read = parse_parameters(body.parameters)
-    except MalformedParametersError as exc:
-        raise CallForgedError("the parameters that the caller signed are malformed") from exc
+    read, masked = _read(body, reply.get("masked"))
     for one in requests:
         if not isinstance(one, dict) or one.get("request") != request or one.get("resource") != body.resource:
             raise MalformedReplyError("the log's reply is about several calls")
@@ -114,7 +119,23 @@ def show_call(connection: Connection, request: str) -> ShownCall:
         parameters=read.value,
         parameters_sha256=read.sha256,
         requests=tuple(requests),
+        masked=masked,
     )
+
+
+def _read(body: InvocationRequested, told: object) -> tuple[Parameters, tuple[str, ...]]:
+    """Return the parameters that are asked about, and the places of masked values. Raises CallForgedError."""
+    try:
+        signed = parse_parameters(body.parameters)
+        if told is None:
+            return signed, ()
+        masked = parse_parameters(str(told))
+        places = check_blanked(signed.value, masked.value)
+    except MalformedParametersError as exc:
+        raise CallForgedError("the parameters of the call are malformed") from exc
+    except NotMaskedError as exc:
+        raise CallForgedError(f"the parameters are not those that the caller signed: {exc}") from exc
+    return masked, tuple(reduce(pointer_to, steps, "") for steps in places)
 
 
 def _called(connection: Connection, reply: Mapping[str, Any], request: str) -> tuple[InvocationRequested, str]:

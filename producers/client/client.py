@@ -14,7 +14,7 @@ A client belongs to the process that connected it: used after a fork it raises F
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -35,6 +35,7 @@ from producers.kafka.link import logins_of
 from producers.kafka.logins import LOGIN_SECONDS
 from producers.kafka.sent import Sent
 from schemas.events.workflow import DelegationRevoked
+from schemas.limits import QUERY_NAMES_MAX
 from schemas.records import SessionClosed
 
 if TYPE_CHECKING:
@@ -179,6 +180,19 @@ class Client(Workflow, Calls, AbstractContextManager["Client"]):
         """Return one of `list_agents`, None if there is no such program. Raises RegistryError."""
         self._connection.registry.refresh()
         return agent_in(self._connection.registry.tables, clock_ms(), agent_id)
+
+    def callable(self, resources: Iterable[str]) -> set[str]:
+        """Return those of the resources of which the log could allow this session some call: by name and role alone.
+
+        A call may still be denied for its parameters, or wait for people. Raises as `Connection.query`.
+        """
+        found: set[str] = set()
+        asked = list(dict.fromkeys(resources))
+        for at in range(0, len(asked), QUERY_NAMES_MAX):
+            names = asked[at : at + QUERY_NAMES_MAX]
+            told = self._connection.query("callable", [*names]).get("callable")
+            found.update(one for one in told or () if one in names)
+        return found
 
     @property
     def expires_at(self) -> int | None:

@@ -132,9 +132,10 @@ def load(folder: TenantHome, event_id: str) -> tuple[WaitingCall, KeyPair]:
     path = _path(folder, event_id)
     try:
         found = json.loads(path.read_text("utf-8"))
-        call = WaitingCall(**found)
+        call = WaitingCall(**{**found, "verifiers": tuple(found.get("verifiers", ()))})
         whole = type(found["offset"]) is int and found["offset"] >= 0 and type(found["until"]) in {int, type(None)}
         whole = whole and type(call.ends_session) is bool
+        whole = whole and set(map(type, found.get("verifiers", ()))) <= {str}
         texts = {type(found[name]) for name in ("resource", "principal_id", "event", "session")} == {str}
         digests = texts and all(_DIGEST.fullmatch(one) for one in (call.event, call.session))
     except OSError as exc:

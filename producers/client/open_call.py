@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypedDict
@@ -49,8 +49,9 @@ class Waiting(TypedDict, total=False):
 class CallPatience:
     """How a caller waits for a call.
 
-    `seconds` is for the monitor and the tool. While people are asked the wait lasts until their time is over, or
-    `approval_seconds` where they are given; `on_pending` is called first, with the way back to the call. `give` is
+    `seconds` is for the monitor and the tool. While people or verifiers are asked the wait lasts until their time is
+    over, or `approval_seconds` in all where they are given; `on_pending` is called first, with the way back to the
+    call, and again where the call then waits for something else. `give` is
     called with the result before the way back is removed; if it raises, the way back stays.
     """
 
@@ -92,7 +93,7 @@ class OpenCall:
             if waits(answer):
                 kept = self.keep(answer)
                 patience.note_pending(kept)
-                answer = self.last(kept, patience.seconds, patience.approval_seconds)
+                answer = self.last(kept, patience)
         except BaseException:
             self.leave()
             raise
@@ -108,7 +109,7 @@ class OpenCall:
             if waits(answer):
                 kept = await asyncio.to_thread(self.keep, answer)
                 patience.note_pending(kept)
-                answer = await self.last_async(kept, patience.seconds, patience.approval_seconds)
+                answer = await self.last_async(kept, patience)
         except BaseException:
             self.leave()
             raise
@@ -214,25 +215,38 @@ class OpenCall:
         kept = None if fate is Fate.NEVER_SENT else self.leave()
         return no_result(self.resource, why, fate, self.event_id, kept, begins=self._begins)
 
-    def last(self, kept: WaitingCall, seconds: float, approval_seconds: float | None) -> Answer:
-        """Return the final answer of a call that waits: until its time is over, and `seconds` more for its tool.
+    def last(self, kept: WaitingCall, patience: CallPatience) -> Answer:
+        """Return the final answer of a call that waits: until its time is over, and `seconds` more for its tool."""
+        sent, told, began = self.sent, self.sent.pending, time.monotonic()
+        sent.check_process()
+        while True:
+            told = told.later
+            sent.await_first(self._left(kept, patience, began), told)
+            if sent.answer.done() or not told.done():
+                return self._last(kept)
+            kept = self.keep(told.result())  # it waited for verdicts, and now waits for people
+            patience.note_pending(kept)
 
-        At most `approval_seconds` in all, where that is given.
-        """
-        self.sent.check_process()
-        try:
-            return self.sent.answer.result(_patience(kept, seconds, approval_seconds))
-        except FutureTimeoutError:
-            return self._last(kept)
-
-    async def last_async(self, kept: WaitingCall, seconds: float, approval_seconds: float | None) -> Answer:
+    async def last_async(self, kept: WaitingCall, patience: CallPatience) -> Answer:
         """Return as `last`."""
-        self.sent.check_process()
-        await _any_of((self.sent.answer,), _patience(kept, seconds, approval_seconds))
-        return self.sent.answer.result() if self.sent.answer.done() else self._last(kept)
+        sent, told, began = self.sent, self.sent.pending, time.monotonic()
+        sent.check_process()
+        while True:
+            told = told.later
+            await _any_of((sent.answer, told), self._left(kept, patience, began))
+            if sent.answer.done() or not told.done():
+                return self._last(kept)
+            kept = await asyncio.to_thread(self.keep, told.result())
+            patience.note_pending(kept)
+
+    @staticmethod
+    def _left(kept: WaitingCall, patience: CallPatience, began: float) -> float:
+        """Return for how many seconds to wait on; the patience for people began at `began`."""
+        most = patience.approval_seconds
+        return _patience(kept, patience.seconds, None if most is None else most - (time.monotonic() - began))
 
     def _last(self, kept: WaitingCall) -> Answer:
-        if self.sent.give_up():
+        if not self.sent.answer.done() and self.sent.give_up():
             raise not_yet(kept, is_kept=self.kept is not None)
         return self.sent.answer.result()
 

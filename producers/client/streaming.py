@@ -56,7 +56,8 @@ class ResultStream(Iterator[Any], AbstractContextManager["ResultStream"]):
         self._looked_at = -KEYS_SECONDS
         self._until = time.monotonic() + waited(patience.seconds)
         self._late_until = 0.0
-        self._is_over = self._is_pending = False
+        self._is_over = False
+        self._pending = call.sent.pending  # the next answer that says that the call waits
         self._following: Following | None = None
         self._opened = ExitStack()
         self.answer: Answer | None = None  # the final one, once the stream has ended
@@ -126,14 +127,14 @@ class ResultStream(Iterator[Any], AbstractContextManager["ResultStream"]):
             self._until = time.monotonic() + waited(self._patience.seconds)
         elif sent.answer.done():
             self._finish(sent.answer.result())
-        elif not self._is_pending and sent.pending.done() and not sent.pending.cancelled():
-            self._is_pending = True
-            self._wait_for_people(sent.pending.result())
+        elif self._pending.done() and not self._pending.cancelled():
+            told, self._pending = self._pending.result(), self._pending.later
+            self._wait_for_others(told)
         elif time.monotonic() > self._until:
             self._call.first(0.0)  # its error says how it stands, and the call is left
             raise NoAnswerError("no item and no answer came in time", event_id=self._call.event_id)
 
-    def _wait_for_people(self, answer: Answer) -> None:
+    def _wait_for_others(self, answer: Answer) -> None:
         if waits(answer):
             kept = self._call.keep(answer)
             self._patience.note_pending(kept)

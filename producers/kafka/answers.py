@@ -2,7 +2,7 @@
 
 Every record that completes a future was signed by a live monitor key; a tool's result was also signed by the tool that
 offers the resource, for this very call. Any other record is dropped and counted, never passed on. A call that waits for
-people is answered twice: first that it waits, and until when, then how it ended.
+people or for verdicts is answered more than once: first that it waits, for whom and until when, then how it ended.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BODY_SECONDS = 30.0  # for a result that travels beside its report: it was sent 
 
 _WITHOUT_REPORT = frozenset({Reason.OUTPUT_TOO_LARGE, Reason.RESULT_WITHHELD})
 _LEFT = "the connection was closed while an answer was awaited: whether the event took effect is not known here"
-_UNTIL = re.compile(r"until=(\d{1,14})", re.ASCII)
+_UNTIL = re.compile(r"until=(\d{1,14})(?: verifiers=([a-z0-9_,+]{1,130}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,35 @@ class Answer:
     @property
     def pending_until(self) -> int | None:
         """The end of the time for which a call waits, in milliseconds; None for every other answer."""
-        found = _UNTIL.fullmatch(self.result.detail) if self.result.outcome == Outcome.PENDING else None
+        found = self._pending()
         return int(found[1]) if found else None
+
+    @property
+    def pending_verifiers(self) -> tuple[str, ...]:
+        """The verifiers that a call waits for, by the names of their stamps; `+` stands for further ones."""
+        found = self._pending()
+        return tuple(found[2].split(",")) if found and found[2] else ()
+
+    def _pending(self) -> re.Match[str] | None:
+        return _UNTIL.fullmatch(self.result.detail) if self.result.outcome == Outcome.PENDING else None
+
+
+class Waits(Future[Answer]):
+    """The future of an answer that says that its call waits. `later` is that of the next such answer, once it is done.
+
+    A call may wait more than once: for verdicts first, and then for people.
+    """
+
+    later: Waits
+
+    def tell(self, answer: Answer) -> Waits:
+        """Complete it, and return the future to complete next."""
+        self.later = Waits()
+        try:
+            self.set_result(answer)
+        except InvalidStateError:  # cancelled meanwhile: nobody listens
+            return self
+        return self.later
 
 
 class _Report(NamedTuple):
@@ -82,7 +109,7 @@ class _Waiter:
     resource: str | None
     future: Future[Answer]
     floor: int  # the newest audit index that was known before the question
-    pending: Future[Answer] | None = None
+    pending: Waits | None = None
     offered: Offered | None = None  # the session whose call it is; None for a registered tool's
 
 
@@ -122,7 +149,7 @@ class Answers(OfOneProcess):
         self,
         leaf: bytes,
         resource: str | None = None,
-        pending: Future[Answer] | None = None,
+        pending: Waits | None = None,
         *,
         answer: Future[Answer] | None = None,
         offered: Offered | None = None,
@@ -130,9 +157,9 @@ class Answers(OfOneProcess):
         """Return the future of the final answer to the event with this leaf: `answer`, if that is given.
 
         For a call, name its resource, and the session that it names as its target; `pending` is completed if an answer
-        says that the call waits. The future carries LogSetBackError if the answers cannot be read on,
-        EngineMissingError if they cannot be judged here, and AnswersEndedError if their thread was ended, or this was
-        closed. Raises ForkedError.
+        says that the call waits, and its `later` by the next such answer. The future carries LogSetBackError if the
+        answers cannot be read on, EngineMissingError if they cannot be judged here, and AnswersEndedError if their
+        thread was ended, or this was closed. Raises ForkedError.
         """
         self.check_process()
         waiter = _Waiter(resource, answer or Future(), self.newest, pending, offered)
@@ -201,8 +228,7 @@ class Answers(OfOneProcess):
             with suppress(InvalidStateError):  # the future was cancelled meanwhile
                 waiter.future.set_result(answer)
         elif waiter.pending is not None:
-            with suppress(InvalidStateError):  # completed before, or cancelled meanwhile
-                waiter.pending.set_result(answer)
+            waiter.pending = waiter.pending.tell(answer)
 
     def _compare(self, index: int, floor: int) -> None:
         """Note how far the log has come, and whether it was set back: then a later answer was heard before this one.

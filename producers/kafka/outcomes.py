@@ -181,10 +181,11 @@ def _back(event_id: str, *, is_kept: bool) -> str:
 
 
 def not_yet(call: WaitingCall, *, is_kept: bool) -> NoAnswerError:
-    """Return the error for a call that people had not approved, or that had no result, when the waiting ended."""
+    """Return the error for a call that people or verifiers had not answered, or without a result, at the wait's end."""
     return NoAnswerError(
-        f"{call.resource} still waits, or its result has not come; {_back(call.event_id, is_kept=is_kept)}",
+        f"{call.resource} still waits for {call.awaited}, or its result has not come; "
+        f"{_back(call.event_id, is_kept=is_kept)}",
         event_id=call.event_id,
         call=call if is_kept else None,
-        reason=Reason.APPROVAL_PENDING,
+        reason=Reason.VERDICT_PENDING if call.verifiers else Reason.APPROVAL_PENDING,
     )

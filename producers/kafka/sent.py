@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from processors.proof.authoring import Draft
 from producers.home.clock import clock_ms
-from producers.kafka.answers import Answer, Answers
+from producers.kafka.answers import Answer, Answers, Waits
 from producers.kafka.appending import Appending, Fate, PublishError
 from producers.kafka.offers import Offered
 from producers.kafka.publisher import Publisher
@@ -22,17 +22,18 @@ class Sent:
     """An event, with the futures of its answers. Thread-safe.
 
     `answer` carries PublishError where the brokers refuse the event. Cancelling it takes the event back if it has not
-    been sent yet. `pending` is set when the log says that a call waits for people. `event_id` and `event` (its leaf)
-    are empty until it is drafted; `answers_from` gives the offsets of `results` at which its answers begin, by
-    partition.
+    been sent yet. `pending` is set when the log says that a call waits for people or for verdicts, and its `later` when
+    it says so again. `event_id` and `event` (its leaf) are empty until it is drafted; `answers_from` gives the offsets
+    of `results` at which its answers begin, by partition.
     """
 
     def __init__(self, answers: Answers, resource: str | None = None, offered: Offered | None = None) -> None:
         """Follow an event; of a call name the resource, and the session that it names as its target."""
         self.resource, self.offered = resource, offered
         self.answer: Future[Answer] = Future()
-        self.pending: Future[Answer] = Future()
+        self.pending = Waits()
         self.event_id, self.event = b"", b""
+        self.drafted: Future[bytes] = Future()  # its leaf, once there is one
         self.answers_from: Mapping[int, int] = {}
         self.sent_ms = 0  # by this machine's clock; 0: before, elsewhere
         self._answers = answers
@@ -60,8 +61,8 @@ class Sent:
         """The fate of the event as of now; always UNKNOWN for an event that was published before."""
         return Fate.UNKNOWN if self._appended is None else self._appended.fate
 
-    def await_first(self, seconds: float) -> None:
-        """Wait until one of the two futures is done, or for `seconds`.
+    def await_first(self, seconds: float, pending: Waits | None = None) -> None:
+        """Wait until the answer or `pending` (the first one, unless it is given) is done, or for `seconds`.
 
         With one bare lock: `concurrent.futures.wait` takes twice the CPU for two futures, and every call waits here.
         """
@@ -73,7 +74,7 @@ class Sent:
                 heard.release()
 
         self.answer.add_done_callback(wake)
-        self.pending.add_done_callback(wake)
+        (pending or self.pending).add_done_callback(wake)
         heard.acquire(timeout=max(seconds, 0))
 
     def settle(self) -> Fate:
@@ -105,6 +106,7 @@ class Sent:
         self.answers_from = self._answers.reached()
         self._answers.expect(draft.leaf, self.resource, answer=self.answer, pending=self.pending, offered=self.offered)
         self.event_id, self.event = draft.event_id, draft.leaf
+        self.drafted.set_result(draft.leaf)
         if self.answer.done():  # given up meanwhile
             self._answers.forget(draft.leaf)
 

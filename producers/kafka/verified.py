@@ -92,6 +92,24 @@ class MonitorSigned:
         check = self._carried_heads.verify
         return carried_event(signed, ed25519, tenant=self.tenant, genesis=self.genesis, check=check)
 
+    def read_event(self, value: bytes) -> tuple[Event, bytes]:
+        """Return (event, leaf) of an event carried in a payload and named by its leaf. Its signature is not checked.
+
+        Raises:
+            UntrustedRecordError: it does not decode.
+        """
+        return _read(value, tenant=self.tenant, genesis=self.genesis)
+
+
+def _read(value: bytes, *, tenant: str, genesis: bytes) -> tuple[Event, bytes]:
+    try:
+        schema, body = codec.unframe(value)
+        event: Event = codec.decode_as(Event, value)
+    except codec.SchemaError as exc:
+        raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
+    place = _place_of(signing.EVENT_TAG, genesis, INTAKE.of(tenant), INTAKE_PARTITION, schema.sha256)
+    return event, place.leaf(body)
+
 
 def carried_event(
     signed: SignedEvent,
@@ -108,14 +126,12 @@ def carried_event(
     Raises:
         UntrustedRecordError: it does not decode, its kid is not this key's, or this key did not sign it for that place.
     """
+    event, leaf = _read(signed.event, tenant=tenant, genesis=genesis)
     try:
-        schema, body = codec.unframe(signed.event)
-        event: Event = codec.decode_as(Event, signed.event)
-        leaf = _place_of(signing.EVENT_TAG, genesis, INTAKE.of(tenant), INTAKE_PARTITION, schema.sha256).leaf(body)
         parsed = Proof.parse(signed.proof)
         if signing.kid_of(ed25519) != signed.kid:
             raise UntrustedRecordError("the event's key is not the registry's")
         check(ed25519, parsed.head(leaf), parsed.signature)
-    except (codec.SchemaError, MalformedProofError, SignatureError) as exc:
+    except (MalformedProofError, SignatureError) as exc:
         raise UntrustedRecordError(f"{type(exc).__name__}: {exc}") from exc
     return event, leaf

@@ -13,7 +13,8 @@ from schemas import topics
 class WaitingCall:
     """A call without its final answer: digests and ids in hex, times in milliseconds since the epoch.
 
-    `until` is the end of the time that people have; None if people are not known to be asked. `ends_session`: the
+    `until` is the end of the time that people, or verifiers, have; None if nobody is known to be asked. `verifiers` are
+    the names of those whose verdicts are awaited, `+` for further ones; empty where people are. `ends_session`: the
     session was opened for one client that has gone, so it is ended when its last result is fetched.
     """
 
@@ -25,6 +26,16 @@ class WaitingCall:
     until: int | None
     offset: int
     ends_session: bool = False
+    verifiers: tuple[str, ...] = ()
+
+    @property
+    def awaited(self) -> str:
+        """The approval or verdict that it waits for, in words."""
+        if not self.verifiers:
+            return "an approval" if self.until is not None else "its answer"
+        names = [one for one in self.verifiers if one != "+"]
+        more = " and others" if len(names) < len(self.verifiers) else ""
+        return f"the verdict of {', '.join(names)}{more}"
 
     @classmethod
     def of(cls, answer: Answer, resource: str, principal_id: str) -> WaitingCall:
@@ -39,6 +50,7 @@ class WaitingCall:
             session=result.to.hex(),
             until=until,
             offset=answer.offset,
+            verifiers=answer.pending_verifiers,
         )
 
     @classmethod

@@ -2,8 +2,8 @@
 
 The decision must be signed by a live monitor key and name this tool. The caller's own event must be inside it, recent,
 and signed by the session that comes with it: opened by a key of the registry, and not ended. The parameters to execute
-must be those that the caller signed, to the byte; verifiers may not change parameters yet, so a decision that lists
-changes is refused.
+must be those that the caller signed, to the byte; but for masked values, at paths that this tool's own declaration
+calls maskable: there each difference is a fixed token, so a lying monitor can blank a value and never substitute one.
 
 So a compromised monitor can make a tool run only calls that were asked for, and each once. A call that waited for
 people is older: then one of them must have approved this very call recently. The caller's own time limit
@@ -13,11 +13,13 @@ people is older: then one of them must have approved this very call recently. Th
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from processors.calls.deadlines import ends_at
+from processors.calls.masked_form import NotMaskedError, check_changed
 from processors.calls.parameters import MalformedParametersError, parse_parameters
 from processors.calls.standing import names_of
 from processors.identity.attributes import subject_of
@@ -64,6 +66,18 @@ class AdmittedCall:
     session: SessionRow | None = field(default=None, repr=False)
 
 
+class TakesMasks(Protocol):
+    """An operation of a host, as far as masking goes."""
+
+    @property
+    def maskable(self) -> tuple[str, ...]:
+        """The paths of parameters at which values may be masked."""
+        ...
+
+
+NO_OPERATIONS: Mapping[str, TakesMasks] = {}
+
+
 class _Approver(NamedTuple):
     """A person or registered approver, with all names and the end of the session or key."""
 
@@ -81,11 +95,13 @@ def admit(
     tool: str,
     key: KeyPair,
     now_ms: int,
+    operations: Mapping[str, TakesMasks] = NO_OPERATIONS,
     target: bytes | None = None,
 ) -> AdmittedCall | None:
     """Return the call in a record of `decisions`; None if it is not for this tool, denied, or long past.
 
-    `target` is the session that offers the tool, and None for a registered tool.
+    `target` is the session that offers the tool, and None for a registered tool. `operations` are
+    those of this host, by resource: at the paths that they call maskable, and nowhere else, values may be masked.
 
     Raises:
         UntrustedRecordError: its signatures do not cover it, or it is not the call that its caller signed.
@@ -108,7 +124,7 @@ def admit(
     return AdmittedCall(
         decision,
         leaf,
-        _parameters(decision, payload, body),
+        _parameters(decision, payload, body, operations.get(decision.resource)),
         decision.principal_id,
         now_ms >= decision.execute_before,
         body.bodies,
@@ -248,11 +264,10 @@ def _names(attributes: Attributes, role: str, principal_id: str) -> frozenset[st
         raise UntrustedRecordError(f"the attributes of {principal_id!r} cannot be read: {exc}") from exc
 
 
-def _parameters(decision: Decision, payload: CallPayload, body: InvocationRequested) -> dict[str, Any]:
-    """Return the parameters to execute: the caller's."""
-    if decision.changed:
-        # A change would have to be signed by its verifier. Until then only the monitor vouches for the list.
-        raise UntrustedRecordError("the decision lists changed parameters, and no verifier may change any")
+def _parameters(
+    decision: Decision, payload: CallPayload, body: InvocationRequested, operation: TakesMasks | None
+) -> dict[str, Any]:
+    """Return the parameters to execute: the caller's, with values masked where the decision and the tool say so."""
     try:
         execute = parse_parameters(payload.parameters)
         asked = execute if body.parameters == payload.parameters else parse_parameters(body.parameters)
@@ -262,6 +277,11 @@ def _parameters(decision: Decision, payload: CallPayload, body: InvocationReques
         sealing.parameters_digest(payload.salt, execute.canonical)
     ):
         raise UntrustedRecordError("the parameters are not those of the decision")
-    if execute.canonical != asked.canonical:
+    if not decision.changed and execute.canonical != asked.canonical:
         raise UntrustedRecordError("the parameters are not those that the caller signed")
+    try:
+        if decision.changed:
+            check_changed(asked.value, execute.value, decision.changed, operation.maskable if operation else ())
+    except NotMaskedError as exc:
+        raise UntrustedRecordError(f"the parameters are not those that the caller signed: {exc}") from exc
     return execute.value

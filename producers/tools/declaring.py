@@ -52,6 +52,7 @@ class ToolFunction:
     takes_all: bool = False  # the function takes the parameters as one dictionary
     bodies: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    maskable: tuple[str, ...] = ()
     streams: bool = False
     input_schema: str | None = None
     output_schema: str | None = None
@@ -78,6 +79,7 @@ class _Mark:
     prompts: tuple[str, ...]
     bodies: tuple[str, ...]
     secrets: tuple[str, ...]
+    maskable: tuple[str, ...]
     streams: bool
     input_schema: GivenSchema
     output_schema: GivenSchema
@@ -99,6 +101,7 @@ def tool(
     prompts: Sequence[str] = (),
     bodies: Sequence[str] = (),
     secrets: Sequence[str] = (),
+    maskable: Sequence[str] = (),
     streams: bool = False,
     input_schema: GivenSchema = None,
     output_schema: GivenSchema = None,
@@ -118,6 +121,7 @@ def tool(
     prompts: Sequence[str] = (),
     bodies: Sequence[str] = (),
     secrets: Sequence[str] = (),
+    maskable: Sequence[str] = (),
     streams: bool = False,
     input_schema: GivenSchema = None,
     output_schema: GivenSchema = None,
@@ -133,6 +137,7 @@ def tool(
     from True, False, any number and for ever. `prompts` names parameters that are texts for a model: a call must
     bring an authenticated prompt for each. `bodies` names paths of texts that may be large, and travel beside
     the call then; `*` is every text. `secrets` names those that always do: policies see only their presence.
+    `maskable` names paths of parameters at which policies may have values replaced by tokens; `*` is every parameter.
     `streams`: the function is a generator, and each item that it yields goes to the caller at once.
     `input_schema` and `output_schema` are JSON Schemas (draft 2020-12) of parameters and result, or `FROM_HINTS`.
     """
@@ -146,6 +151,7 @@ def tool(
         prompts=_listed(prompts),
         bodies=_listed(bodies),
         secrets=_listed(secrets),
+        maskable=_listed(maskable),
         streams=streams,
         input_schema=input_schema,
         output_schema=output_schema,
@@ -302,6 +308,7 @@ def _tool_function(function: Callable[..., object], mark: _Mark) -> ToolFunction
         prompts=_checked_paths(name, function, mark.prompts, "prompt"),
         bodies=_checked_paths(name, function, [one for one in mark.bodies if one not in mark.secrets], "body"),
         secrets=_checked_paths(name, function, mark.secrets, "secret"),
+        maskable=_checked_paths(name, function, mark.maskable, "maskable path"),
         streams=mark.streams,
         input_schema=parameters_schema,
         output_schema=result_schema,

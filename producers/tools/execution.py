@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from inspect import BoundArguments
@@ -27,6 +27,7 @@ from producers.tools.declaring import ToolFunction, bind_arguments, calling
 from producers.tools.item_stream import ItemStream, StreamEnd
 from producers.tools.result_text import ERROR_CHARS_MAX, exception_text, result_text, type_name, unwritable_result
 from schemas import limits
+from schemas.errors import OutcomeError
 from schemas.events.bodies import BodyReference
 from schemas.records import Attestation
 from schemas.words import Outcome
@@ -45,6 +46,14 @@ class Ended:
     unwritten: str = ""
     bodies: tuple[BodyReference, ...] = ()
     stream: BodyReference | None = None
+
+
+class ReportedFailureError(OutcomeError):
+    """Raised by a tool's function that has failed, and has more to say of it than a text: any JSON, as its report."""
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
+        super().__init__("the tool failed, and its report says how")
+        self.report = report
 
 
 def failed(error: str, **more: jcs.JSONValue) -> Ended:
@@ -196,7 +205,11 @@ class Execution:
         if self._has_ended():
             return
         self._known = failed(type_name(raised).rpartition(".")[2])
-        self._ended = failed(self._text_of(raised))
+        if isinstance(raised, ReportedFailureError):
+            said = result_text(raised.report, REPORT_BYTES_MAX)
+            self._ended = Ended(Outcome.FAILED, said.text, unwritten=str(said))
+        else:
+            self._ended = failed(self._text_of(raised))
         self._finish()
 
     def _text_of(self, raised: BaseException) -> str:

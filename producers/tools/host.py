@@ -266,6 +266,7 @@ class ToolHost(OfOneProcess):
             tool=self._app,
             key=self._connection.key,
             now_ms=clock_ms(),
+            operations=self._tools,
         )
 
     def _begin(self, orders: list[_Order]) -> list[bytes | None]:

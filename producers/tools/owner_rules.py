@@ -42,6 +42,8 @@ def faults_of(document: PolicyDocument) -> Iterator[OwnerFault]:
         yield OwnerFault("/sequence", "a host knows no earlier calls, so it cannot judge `sequence`")
     if document.metas:
         yield OwnerFault("/constraints/attestations", "a host has no attestations, so it cannot judge them")
+    for mask in document.masked_parameters:
+        yield OwnerFault(mask.pointer, "the monitor masks, and a host only checks it: publish this part as a policy")
     for one in document.requirements:
         yield from _of_requirement(one)
     rules: list[ParameterConstraint | DeniedParameter] = [*document.parameters, *document.denied_parameters]

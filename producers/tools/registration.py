@@ -42,6 +42,7 @@ def declared_by(app: str, tools: Sequence[ToolFunction]) -> tuple[ToolDeclaratio
             prompts=t.prompts,
             body_paths=t.body_paths,
             opaque_paths=t.opaque_paths,
+            maskable_paths=t.maskable,
             streams=t.streams,
             input_schema=t.input_schema,
             output_schema=t.output_schema,

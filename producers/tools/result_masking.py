@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from processors.content.hits import Hit
-from processors.content.masking import masked, token
+from processors.content.masking import blanked, token
 from processors.proof import jcs
 from processors.proof.jcs import JSONValue
 from processors.text.characters import utf8_size
@@ -96,8 +96,10 @@ class _Masker:
         if size > min(TEXT_BYTES_MAX, self._left):
             return UNREAD
         self._left -= size
-        found = [hit for detector in self._detectors for hit in detector(text)]
-        return masked(text, found) if found else text
+        return blanked(text, self._found)
+
+    def _found(self, text: str) -> list[Hit]:
+        return [hit for detector in self._detectors for hit in detector(text)]
 
     def _object(self, value: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
         names = {name: self._name(name) for name in value}

@@ -23,6 +23,7 @@ class CallRow:
     session_opened_at: int = 0
     target: bytes | None = None
     callers: tuple[bytes, ...] = ()
+    observed: bool = False
 
 
 @record
@@ -98,6 +99,33 @@ class PendingRow:
     payer: str = ""
     awaits: tuple[str, ...] = ()
     verdicts: tuple[SignedEvent, ...] = ()
+
+
+@record
+class ResultVerdict:
+    """A verdict of a verifier outside on a result, by its name, and the time until which it counts."""
+
+    verifier: str
+    kid: bytes
+    outcome: str
+    catalogue: bytes
+    until: int
+
+
+@record
+class JudgedRow:
+    """State: a result that verifiers outside were shown, with their verdicts; keyed by the leaf of its report."""
+
+    session_id: bytes
+    event_id: bytes
+    resource: str
+    body_sha256: bytes
+    own: bool
+    asked: tuple[str, ...]
+    verdicts: tuple[ResultVerdict, ...] = ()
+    kept: int
+    until: int
+    payer: str = ""
 
 
 @record

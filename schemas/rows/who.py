@@ -102,6 +102,7 @@ class ResourceRow:
     opaque_paths: tuple[str, ...] = ()
     input_schema: str | None = None
     output_schema: str | None = None
+    maskable_paths: tuple[str, ...] = ()
 
 
 @record
@@ -133,6 +134,21 @@ class PolicyRow:
     document: str
     digest: bytes
     extends: str | None = None
+
+
+@record
+class EnforcementRow:
+    """State: a thing that is observed or frozen, or open for one person; keyed by kind, scope, name and person."""
+
+    kind: str
+    scope: str
+    name: str
+    person: str
+    since: int
+    until: int
+    event: bytes
+    by: str
+    reason: str
 
 
 @record

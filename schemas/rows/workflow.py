@@ -64,6 +64,7 @@ class RequestRow:
     until: int
     payer: str = ""
     opened: SignedEvent | None = None
+    masked: str | None = None
 
 
 @record

@@ -8,12 +8,13 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from confluent_kafka import Producer
 
+from processors.calls.verifiers.loading import NONE, load, wanted
 from processors.proof.authoring import RANDOM_BYTES, draft_event, sign_drafts
 from processors.state.engines import Engines
 from processors.state.tables import Tables
@@ -80,6 +81,7 @@ class Monitor:
         self._loop = Loop(settings, lambda name: None if (found := tenants(name)) is None else build_fold(found))
         self._ticker = Ticker(settings)
         self._ends = KeyEnds()
+        self._detectors = DetectorLoading()
         self._stop = threading.Event()
 
     @property
@@ -105,6 +107,7 @@ class Monitor:
                 for fold in self._loop.folds.values():
                     self._tick(fold)
                     self._ends.tell(fold.tables)
+                    self._detectors.look(fold.tables)
         finally:
             self._loop.close()
             self._ticker.close()
@@ -188,3 +191,28 @@ class Ticker:
     def close(self) -> None:
         """Send the queued events; waits at most 2 seconds."""
         self._producer.flush(2)
+
+
+class DetectorLoading:
+    """Loads each verifier once, beside the loop, when a tenant of this worker turns it on.
+
+    A worker that takes a tenant over has loaded them before (`resume.py`). A call that comes within the second that
+    this takes waits for the rest of it.
+    """
+
+    def __init__(self, loading: Callable[[Iterable[str]], None] = load) -> None:
+        self._load = loading
+        self._begun = NONE
+
+    def look(self, tables: Tables) -> None:
+        """Look at the settings of a tenant. Cheap where nothing has changed; raises nothing."""
+        missing = wanted(tables) - self._begun
+        if missing:
+            self._begun |= missing
+            threading.Thread(target=self._run, args=(missing,), name="detectors", daemon=True).start()
+
+    def _run(self, names: frozenset[str]) -> None:
+        try:
+            self._load(sorted(names))
+        except Exception:  # the records that need them are denied, and name the failure
+            log.exception("the verifiers %s cannot be loaded; calls that they look at are denied", ", ".join(names))

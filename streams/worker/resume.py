@@ -23,6 +23,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
+from processors.calls.verifiers.loading import load, wanted
 from processors.evidence.audit_log import entry_place
 from processors.identity.keys import has_decision_key
 from processors.intake.identify import Claim, Received, read
@@ -136,6 +137,7 @@ class Restoration:
             with closing(RestartRecords(self.reader, INTAKE, tenant_of(self._topic))) as intake:
                 wait.check(fold.signatory, intake)
         position = resume(fold, self.reader)
+        load(wanted(fold.tables))  # now, on this thread: else its first call would wait, and all tenants with it
         check_next(fold.tables, fold.signatory, position, wait)
         return fold, position
 

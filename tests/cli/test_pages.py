@@ -17,7 +17,19 @@ AFTER_IT = [
     ROOT / "README.md",
     *(
         DOCS / f"{name}.md"
-        for name in ("authzen", "coming-from-macaw", "kafka", "policy", "tenants", "tools", "verifiers", "workflow")
+        for name in (
+            "adapters",
+            "authzen",
+            "mcp",  # before the next one, which gives every program a role
+            "coming-from-macaw",
+            "kafka",
+            "policy",
+            "observe",
+            "tenants",
+            "tools",
+            "verifiers",
+            "workflow",
+        )
     ),
 ]
 WITHOUT_IT = [DOCS / "claims.md", DOCS / "setup.md"]  # test_claims_page.py and test_init.py play them

@@ -76,7 +76,7 @@ class NodeProvider(IdentityProvider):
         return MAPPING.format(issuer=self.issuer)
 
     def start(self) -> None:
-        home = node_home.prepare(node_home.choose_home())
+        home = node_home.PACKAGES.prepare()
         self._folder.mkdir(parents=True, exist_ok=True)
         modules = self._folder / "node_modules"  # Node looks for packages beside the file that imports them
         if not modules.exists():

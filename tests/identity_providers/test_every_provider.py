@@ -26,7 +26,7 @@ from tests.identity_providers.flows import (
 )
 from tests.identity_providers.keycloak import Keycloak
 from tests.identity_providers.nano import NanoIdP
-from tests.identity_providers.node_home import choose_home, why_no_node
+from tests.identity_providers.node_home import PACKAGES
 from tests.identity_providers.node_provider import NodeProvider
 from tests.identity_providers.provider import IdentityProvider, Lifetime, ProviderRefusedError, now_ms
 from tests.optional import skip_without_provider
@@ -51,7 +51,7 @@ def make(kind: str, request: pytest.FixtureRequest, folder: Path) -> IdentityPro
         return Keycloak(request.getfixturevalue("keycloak_server"))
     if kind == "nanoidp":
         return NanoIdP(folder)
-    if why := why_no_node(choose_home()):
+    if why := PACKAGES.why_not():
         skip_without_provider("oidc-provider", why)
     return NodeProvider(folder, kind.split()[1])
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from processors.identity.tokens.verify import VerifiedToken, verify_token
-from tests.identity_providers.node_home import choose_home, why_no_node
+from tests.identity_providers.node_home import PACKAGES
 from tests.identity_providers.node_provider import NodeProvider
 from tests.identity_providers.provider import ProviderRefusedError, now_ms
 from tests.optional import skip_without_provider
@@ -15,7 +15,7 @@ from tests.optional import skip_without_provider
 
 @pytest.fixture(scope="module", params=["ES256", "EdDSA"])
 def provider(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProvider]:
-    if why := why_no_node(choose_home()):
+    if why := PACKAGES.why_not():
         skip_without_provider("oidc-provider", why)
     with NodeProvider(tmp_path_factory.mktemp("idp"), request.param) as running:
         yield running

@@ -11,6 +11,7 @@ from processors.state.bounds import TenantLimits
 from schemas import limits, topics
 from schemas.events.attributes import NONE, Attributes
 from schemas.events.catalogues import CataloguePublished, CatalogueRule, CatalogueWithdrawn
+from schemas.events.enforcement import EnforcementSet
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated
 from schemas.events.logins import LoginEnded, LoginRefused
@@ -111,6 +112,7 @@ SIGNS: dict[str, dict[str, tuple[str, str]]] = {
     "LimitsSet": {"admin": ("accepted", "")},
     "CataloguePublished": {"admin": ("accepted", "")},
     "CatalogueWithdrawn": {"admin": ("refused", "E_CONFLICT")},
+    "EnforcementSet": {"admin": ("accepted", "")},
     "IdentityProviderTrusted": {"admin": ("accepted", "")},
     "IdentityProviderDistrusted": {"admin": ("refused", "UNKNOWN_PROVIDER")},
     "SessionRenewed": {"bridge": ("refused", "UNKNOWN_SESSION")},
@@ -172,6 +174,7 @@ def own(world: World, kind: str, by: Actor) -> Body:
             reason="own tokens",
         ),
         "CatalogueWithdrawn": CatalogueWithdrawn(name="own", previous=bytes(32)),
+        "EnforcementSet": EnforcementSet(kind="observe", scope="resource", name="tool:x/*", on=True, reason="r"),
         "IdentityProviderTrusted": IdentityProviderTrusted(
             issuer="https://idp.example", kind="oidc", subjects="user", name_pattern="user:*", attributes=NONE,
             audiences=("macaw",), algorithms=("EdDSA",), private_hosts=(),

@@ -65,7 +65,7 @@ FREE = {
     "ContextRead", "ContextDeleted", "ContextListed", "DelegationGranted", "ApplicationEventLogged", "StateQueried",
     "RecordsSkipped", "TimeAccepted", "EngineActivated", "ToolsOffered", "IdentityProviderTrusted",
     "IdentityProviderDistrusted", "LoginRefused", "LoginEnded", "LimitsSet",
-    "CataloguePublished", "CatalogueWithdrawn",
+    "CataloguePublished", "CatalogueWithdrawn", "EnforcementSet",
 }  # fmt: skip
 
 

@@ -80,7 +80,9 @@ def test_a_verdict_that_came_in_time_falls_with_its_verifier_while_the_call_wait
 @pytest.mark.parametrize(
     ("reason", "declared"),
     [
-        ("NOT_SUPPORTED", {"surfaces": ("arguments", "result")}),
+        ("VERIFIER_FORM", {"surfaces": ("result",), "required": True}),
+        ("VERIFIER_FORM", {"surfaces": ("result", "arguments")}),
+        ("VERIFIER_FORM", {"surfaces": ("prompt",)}),
         ("VERIFIER_FORM", {"surfaces": ()}),
         ("VERIFIER_FORM", {"surfaces": ("arguments", "arguments")}),
         ("VERIFIER_FORM", {"prefix": "Judge"}),

@@ -56,6 +56,28 @@ def test_a_call_waits_for_a_required_verifier_and_only_that_can_read_it() -> Non
     assert recipients(answered, topics.DECISIONS) == pairs(world.bank)
 
 
+def test_a_caller_is_told_the_required_verifiers_that_its_call_waits_for() -> None:
+    """By the names of their stamps, each while it lacks; one that is not required is not waited for."""
+    world = Judging.with_judge()
+    world.verifier("second")
+    world.verifier("other", required=False)
+    asked = world.pay()
+    assert asked.results[0].detail == f"until={world.now + limits.VERDICT_WAIT_MS} verifiers=judge,second"
+    staple = world.staple(bytes(15) + b"\x07")
+    waits = world.pay_with(bytes(15) + b"\x07", (staple,))
+    assert waits.results[0].detail == f"until={world.now + limits.VERDICT_WAIT_MS} verifiers=second"
+
+
+def test_names_that_do_not_fit_into_the_answer_are_told_as_further_ones() -> None:
+    world = Judging.with_judge()
+    for n in range(limits.VERIFIERS_MAX - 1):
+        world.verifier(f"v{n}" + "x" * 30)
+    (told,) = [one.detail for one in world.pay().results]
+    assert len(told) <= limits.DETAIL_CHARS_MAX
+    assert told.partition(" verifiers=")[2].split(",")[-1] == "+"
+    assert told.count(",") >= 2
+
+
 def test_policies_decide_by_the_stamps_of_a_verdict() -> None:
     world = Judging.with_judge()
     world.only_mild()
@@ -187,7 +209,7 @@ def test_a_stapled_verdict_lets_a_call_go_on_at_once() -> None:
         ("VERDICT_MISMATCH", {"resource": "tool:bank/refund"}),
         ("VERDICT_MISMATCH", {"parameters_sha256": bytes(32)}),
         ("VERDICT_MISMATCH", {"surface": "prompt"}),
-        ("NOT_SUPPORTED", {"surface": "result"}),
+        ("VERDICT_MISMATCH", {"surface": ""}),
         ("VERDICT_FORM", {"outcome": "allowed"}),
         ("VERDICT_FORM", {"outcome": "missing"}),
         ("VERDICT_FORM", {"stamps": "{}"}),

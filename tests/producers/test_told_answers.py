@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -14,8 +13,9 @@ import pytest
 
 from processors.effects import Output
 from producers.home.heads import LogRollbackError
-from producers.kafka.answers import Answer, Answers
+from producers.kafka.answers import Answers, Waits
 from producers.kafka.verified import MonitorSigned
+from producers.kafka.waiting import WaitingCall
 from schemas import codec, topics
 from schemas.records import Result
 from tests.builders import Actor, Folded, keys_of
@@ -173,7 +173,7 @@ def waiting(world: Workflow) -> Told:
 def test_a_waiter_survives_that_its_call_waits(waiting: Told) -> None:
     """First it is told until when; the same future then gets the end."""
     world, listener = waiting.world, waiting.listener
-    pending: Future[Answer] = Future()
+    pending = Waits()
     final = listener.expect(waiting.said.event, PAY, pending)
     listener.hear(waiting.honest())
     listener.hear(waiting.honest())
@@ -185,9 +185,28 @@ def test_a_waiter_survives_that_its_call_waits(waiting: Told) -> None:
     assert final.result(0).result.reason == "APPROVAL_TIMEOUT"
 
 
+def test_a_call_that_waits_again_says_so_again(waiting: Told) -> None:
+    """For verdicts first and then for people: each answer completes its own future, and none is lost or told twice."""
+    waits = Waits()
+    final = waiting.listener.expect(waiting.said.event, PAY, waits)
+    waiting.listener.hear(waiting.lie(detail="until=1 verifiers=judge,rows,+"))
+    waiting.listener.hear(waiting.honest())
+
+    first, second = waits.result(0), waits.later.result(0)
+    assert (first.pending_until, first.pending_verifiers) == (1, ("judge", "rows", "+"))
+    assert second.pending_verifiers == ()
+    assert not waits.later.later.done()
+    assert not final.done()
+    kept = WaitingCall.of(first, PAY, "bot")
+    assert (kept.awaited, WaitingCall.of(second, PAY, "bot").awaited) == (
+        "the verdict of judge, rows and others",
+        "an approval",
+    )
+
+
 def test_nobody_need_listen_to_that_a_call_waits(waiting: Told) -> None:
     """And whoever stopped to listen disturbs nobody."""
-    gone: Future[Answer] = Future()
+    gone = Waits()
     gone.cancel()
     for pending in (None, gone):
         listener = Listener(waiting.world, waiting.world.bot)
@@ -198,10 +217,23 @@ def test_nobody_need_listen_to_that_a_call_waits(waiting: Told) -> None:
         assert listener.dropped == 0
 
 
-@pytest.mark.parametrize("detail", ["", "until=", "until=soon", "until=-1", "until=" + "9" * 15, "until=1 "])
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "",
+        "until=",
+        "until=soon",
+        "until=-1",
+        "until=" + "9" * 15,
+        "until=1 ",
+        "until=1 verifiers=",
+        "until=1 verifiers=A\x1b[0m",
+        "until=1 verifiers=" + "a" * 131,
+    ],
+)
 def test_a_call_waits_until_a_time_that_is_told(waiting: Told, detail: str) -> None:
     """Without one nobody could say when to stop."""
-    pending: Future[Answer] = Future()
+    pending = Waits()
     waiting.listener.expect(waiting.said.event, PAY, pending)
     waiting.listener.hear(waiting.lie(detail=detail))
 
@@ -211,7 +243,7 @@ def test_a_call_waits_until_a_time_that_is_told(waiting: Told, detail: str) -> N
 
 def test_only_a_call_waits(waiting: Told) -> None:
     """A control event is answered at once."""
-    pending: Future[Answer] = Future()
+    pending = Waits()
     waiting.listener.expect(waiting.said.event, None, pending)
     waiting.listener.hear(waiting.honest())
 

@@ -145,10 +145,10 @@ def test_parameters_of_the_monitors_own_are_never_executed(scene: Scene, changed
 
 
 def test_a_decision_that_lists_changes_is_refused_even_if_nothing_changed(scene: Scene) -> None:
-    """Nobody may change parameters yet."""
+    """Of a tool that declares nothing maskable."""
     decision = replace(scene.said, changed=(Change(path="to", verifier="v"),))
 
-    with pytest.raises(UntrustedRecordError, match="changed"):
+    with pytest.raises(UntrustedRecordError, match="lists a change"):
         scene.admit(forged(scene.office, scene.decision, decision))
 
 

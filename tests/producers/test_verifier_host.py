@@ -15,7 +15,7 @@ from macaw.cli import main
 from macaw.installation.tenancy import publish_policies, register_agent
 from macaw.installation.verifiers import listed, register_verifier, served_key
 from macaw.protocol.mcp_types import Invocation
-from macaw.security.verification.result import VerificationResult
+from macaw.security.verification.result import ToolResult, VerificationResult
 from macaw.security.verification.serving import (
     VerifierClassError,
     declaration_of,
@@ -23,19 +23,21 @@ from macaw.security.verification.serving import (
     prefix_of,
     verifier_in,
 )
-from macaw.security.verification.verifier import Verifier
+from macaw.security.verification.verifier import ResultVerifier, Verifier
 from processors.identity.verifiers import verifier_of
 from producers.client import Client, DeniedError
 from producers.home.home import HomeError
 from producers.kafka.connection import Connection
 from producers.tools import tool
-from producers.tools.asked_calls import AskedCall, Opinion, verdict_of
+from producers.tools.asked_calls import AskedCall
+from producers.tools.opinions import Opinion, verdict_of
 from producers.tools.verifier_host import VerifierHost, VerifierSettings
 from schemas.events.verdicts import VerifierFinding
 from streams.local.choose import BrokerInfo
 from tests.builders import WORST, declaration
 from tests.house import ROOT
 from tests.installation import Installation, installed
+from tests.waiting import wait_until
 
 CALL = AskedCall(bytes(16), bytes(32), "bot", ("bot",), "tool:bank/pay", {"q": "x"}, bytes(32), bytes(32))
 GOOD = {"level": 1, "kind": "k", "opaque": False, "tables": ["t"]}
@@ -284,6 +286,90 @@ def test_a_verifier_beside_the_log_judges_calls_and_its_failures_deny(
     assert SECRET not in caplog.text
 
 
+class Web:
+    """A tool with a page."""
+
+    @tool
+    def fetch(self, page: str) -> str:
+        return f"{page}: pay to DE89370400440532013000"
+
+
+class Pages(ResultVerifier):
+    """Passes pages but the bad ones; at one it fails, at one it hangs."""
+
+    prefix = "pages"
+
+    def __init__(self) -> None:
+        super().__init__("Pages")
+        self.scope.resource_patterns = ["tool:web/*"]
+        self.release = threading.Event()
+
+    def verify_result(self, result: ToolResult, context: Any = None) -> VerificationResult:
+        if "broken" in result.value:
+            raise ValueError(SECRET)
+        if "slow" in result.value:
+            self.release.wait(60)
+        return VerificationResult("bad" not in result.value)
+
+
+@pytest.mark.broker
+def test_a_verifier_beside_the_log_clears_results_after_they_were_passed_on(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, folder = installation.home, installation.folder
+    pages = Pages()
+    declared = declaration_of(pages)
+    register_verifier(home, folder, "pages", declared)
+    register_agent(home, folder, "reader", attributes={"roles": ["reader"]})
+    rule = {"id": "p", "when": "tool:notes/**", "not_from": "tool:web/*", "unless_cleared_by": "verifier:pages"}
+    policy = {"policy_id": "role:reader", "resources": ["tool:web/*", "tool:notes/*"], "sequence": [rule]}
+    publish_policies(home, folder, [json.dumps(policy)], {})
+    key = served_key(home, folder, "pages", declared)
+    settings = VerifierSettings(bootstrap=home.bootstrap, timeout_seconds=0.5, workers=1, security=home.security)
+    host: VerifierHost
+
+    def pays(client: Client) -> str:
+        try:
+            client.invoke("tool:notes/note", {"to": "DE89370400440532013000"})
+        except DeniedError as denied:
+            return denied.reason
+        return "allowed"
+
+    with (
+        installation.hosting("notes", Notes()),
+        installation.hosting("web", Web()),
+        Client.connect(folder.tenant, "reader", home=home) as client,
+    ):
+        assert client.invoke("tool:web/fetch", {"page": "good"}).startswith("good")  # nobody judges yet
+        assert pays(client) == "SEQUENCE_PROVENANCE"
+        with Connection(home, folder, key, "pages") as connection:
+            host = VerifierHost(connection, declared, judge_of(pages), settings)
+            thread = threading.Thread(target=host.run)
+            thread.start()
+            try:
+                wait_until(lambda: pays(client) == "allowed", "the page of before is cleared")
+                for page in ("bad", "broken", "slow"):
+                    given = sum(host.tally.given.values())
+                    client.invoke("tool:web/fetch", {"page": page})
+                    wait_until(lambda given=given: sum(host.tally.given.values()) > given, page)
+                    assert pays(client) == "SEQUENCE_PROVENANCE"
+            finally:
+                pages.release.set()
+                host.stop()
+                thread.join(60)
+    assert host.tally.given == {"pass": 1, "deny": 3}
+    assert host.tally.failed == {"TimeoutError": 1, "ValueError": 1}
+    assert SECRET not in caplog.text
+
+
+class Notes:
+    """A tool that takes an account down."""
+
+    @tool
+    def note(self, to: str) -> str:
+        return to
+
+
 @pytest.mark.broker
 def test_the_commands_register_list_and_revoke(
     installation: Installation,
@@ -305,5 +391,5 @@ def test_the_commands_register_list_and_revoke(
     assert main(["verifier", "revoke", "amounts", *tenant]) == 0
     assert main(["verifier", "list", *tenant]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["100", "amounts", "rows", "no", "0", "tool:wiki/query"] in rows
+    assert ["100", "amounts", "rows", "arguments", "no", "0", "tool:wiki/query"] in rows
     assert main(["verifier", "serve", "amounts", str(tmp_path / "absent.py"), *tenant]) != 0

@@ -24,6 +24,7 @@ from producers.home.keys import KeyPair
 from schemas import codec
 from schemas.events.attributes import Attributes
 from schemas.events.catalogues import CataloguePublished, CatalogueRule, CatalogueWithdrawn
+from schemas.events.enforcement import EnforcementSet
 from schemas.events.engines import EngineActivated
 from schemas.events.keys import KeyRotated
 from schemas.events.logins import LoginEnded, LoginRefused
@@ -265,6 +266,7 @@ def _say_later_things(world: World, bridge: Actor) -> None:
     own = (CatalogueRule(id="a", kind="token", pattern="ACME-[0-9]{8}"),)
     world.send(CataloguePublished(name="own", verifier="secrets", rules=own, reason="own tokens"), world.admin)
     world.send(CatalogueWithdrawn(name="own", previous=digest_of("own", "secrets", own)), world.admin)
+    world.send(EnforcementSet(kind="observe", scope="tenant", name="", on=True, reason="a look"), world.admin)
     world.send(NO_VERDICT, world.admin)  # refused: it is for verifiers
     third = keys_of(world.name, "third admin")
     world.send(world.admin_addition(world.offer(third, "admin", "third"), world.roots[:2]), world.roots[0])

@@ -38,7 +38,7 @@ from schemas.records import (
     SessionOpened,
     SessionRevoked,
 )
-from tests.builders import Actor, Folded, grant, keys_of
+from tests.builders import Actor, Folded, frozen, grant, keys_of
 from tests.engines import NEWEST, activation
 from tests.logins_world import renewal_of
 from tests.verifiers_world import ASKED, REFUND, Judging
@@ -46,6 +46,7 @@ from tests.workflow_world import ANYTHING, CHECK, MAIL, attests, declared
 
 AVRO = Path(records.__file__).parent / "avro"
 LONG = 60_000
+PATHS: dict[str, Any] = {"body_paths": ("b",), "opaque_paths": ("b",), "maskable_paths": ("m",)}
 SETTING = TenantSetting(name="verifiers.secrets", value="stamp")
 # Of these the log keeps a digest, or what is sealed to one reader: the event's own bound holds.
 WHOLE = {
@@ -169,13 +170,7 @@ class Examples:
     def _offer(self) -> ToolsOffered:
         key = self.world.offer(keys_of("an offer"), "offer", "seller")
         return ToolsOffered(
-            tools=(
-                dataclasses.replace(
-                    declared("tool:seller/run", prompts=("p",)), body_paths=("b",), opaque_paths=("b",)
-                ),
-            ),
-            key=key,
-            label="l",
+            tools=(dataclasses.replace(declared("tool:seller/run", prompts=("p",)), **PATHS),), key=key, label="l"
         )
 
     def of(self, body: str) -> tuple[Any, Actor]:
@@ -184,7 +179,7 @@ class Examples:
         prompt = Prompt(path="prompt", parent=None, policy="{}")
         decision = self.open.decision_leaf
         known = world.tables.policies.rows[b"agent:bot"].digest
-        tool = declared("tool:new/run", attests=("a",), prompts=("p",), body_paths=("b",), opaque_paths=("b",))
+        tool = declared("tool:new/run", attests=("a",), prompts=("p",), **PATHS)
         reference = reference_to(bytes(16), b"x")
         mark = written(reference)
         noted = workflow.ApplicationEventLogged(
@@ -271,6 +266,7 @@ class Examples:
                 world.admin,
             ),
             "CatalogueWithdrawn": (CatalogueWithdrawn(name="own", previous=self.catalogue), world.admin),
+            "EnforcementSet": (frozen(), world.admin),
         }
 
     def _of_the_roots(self) -> dict[str, tuple[Any, Actor]]:

@@ -105,6 +105,7 @@ class TestAnswer:
             "last_seen": None,
             "calls": None,
             "denials": None,
+            "observed": None,
             "counted_since": None,
         }
 

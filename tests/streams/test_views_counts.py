@@ -13,6 +13,7 @@ import pytest
 from schemas import codec
 from schemas.changes import SessionChanged
 from schemas.events.attributes import Attributes
+from schemas.events.verdicts import Observed
 from schemas.records import Decision
 from schemas.topics import DECISIONS, KEYED_PARTITIONS
 from streams.views.counting.counts import Counts, Standing
@@ -63,6 +64,13 @@ def numbers(counts: Counts, session: bytes = ONE, tenant: str = "acme") -> tuple
 
 
 class TestRule:
+    def test_an_observed_call_is_told_apart(self) -> None:
+        would_be = Observed(outcome="denied", reason="NO_POLICY", detail="")
+        counts = counted(decision(1, "allowed"), decision(2, "allowed", observed=would_be), decision(3, "denied"))
+        found = counts.of("acme", ONE)
+        assert found is not None
+        assert (found.calls, found.denials, found.observed) == (3, 1, 1)
+
     def test_a_call_counts_once_however_it_ends(self) -> None:
         counts = counted(
             decision(1, "allowed"),
@@ -235,6 +243,7 @@ class TestAnswer:
             "last_seen": NOW + 2,
             "calls": 2,
             "denials": 1,
+            "observed": 0,
             "counted_since": NOW,
         }
         assert (program["attributes"], program["issuer"], program["calls"]) == (None, "", 1)

@@ -9,7 +9,8 @@ import pytest
 
 from macaw.security.verification.processes import JudgingProcesses
 from macaw.security.verification.serving import judge_in
-from producers.tools.asked_calls import AskedCall, JudgeFailedError, Opinion
+from producers.tools.asked_calls import AskedCall
+from producers.tools.opinions import JudgeFailedError, Opinion
 
 MODULE = """
 import os

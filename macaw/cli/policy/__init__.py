@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from macaw.cli.policy import effective, explaining, flips, publishing, showing, trying
+from macaw.cli.policy import effective, explaining, flips, publishing, showing, suggesting, trying
 
 app = typer.Typer(help="Check policies, try them out, put them into force, and explain them.")
 
@@ -14,6 +14,7 @@ app.command("list")(showing.list_policies)
 app.command("show")(showing.show)
 app.command("diff")(flips.diff)
 app.command("simulate")(flips.simulate)
+app.command("suggest")(suggesting.suggest)
 app.command("effective")(effective.effective)
 app.command("explain")(explaining.explain)
 app.command("publish")(publishing.publish)

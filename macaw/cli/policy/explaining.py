@@ -87,8 +87,10 @@ def _as_json(found: Found[Explained]) -> dict[str, Any]:
         "audit_index": found.index,
         "principal_id": decision.principal_id,
         "recorded": {"outcome": decision.outcome, "reason": decision.reason, "detail": decision.detail},
+        "observed": None if decision.observed is None else asdict(decision.observed),
         "verdicts": [asdict(one) | {"catalogue": one.catalogue and one.catalogue.hex()} for one in decision.verdicts],
         "stamps": None if decision.stamps is None else json.loads(decision.stamps),
+        "changed": [asdict(one) for one in decision.changed],
         "decided_by": {"policy": answer.deciding, "sha256": answer.verdict.deciding.hex(), "at": answer.verdict.detail},
         "explanation": answer.told,
         "smallest_change": [one._asdict() for one in answer.edits],
@@ -103,6 +105,8 @@ def _tell(found: Found[Explained]) -> None:
     decision, answer = found.decision, found.answer
     told, verdict = answer.told, answer.verdict
     show(f"{decision.outcome.upper()}{': ' + decision.reason if decision.reason else ''}")
+    if (one := decision.observed) is not None:
+        show(f"observed: enforcement would have said {one.outcome} {one.reason} {one.detail}".rstrip())
     show(f"call {decision.event_id.hex()} of {decision.resource}, by {decision.principal_id}")
     show(f"decided {time_of(decision.decided_at)}, audit entry {found.index}")
     show(f"subject: {attributes_in_words(told['subjects'][0])}")
@@ -140,6 +144,8 @@ def _tell_verdicts(decision: Decision) -> None:
         for one in decision.verdicts
     )  # fmt: skip
     show_table(("PRIORITY", "VERIFIER", "ANSWER", "REASON", "FOUND"), rows)
+    for change in decision.changed:
+        show(f"The tool gets tokens below {change.path} for what {change.verifier} finds there.")
 
 
 def _tell_others(told: dict[str, Any]) -> None:

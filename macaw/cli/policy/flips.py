@@ -69,7 +69,7 @@ def diff(
 def _recorded(log: str, tenant: str | None, documents: Sequence[Any], gone: Sequence[str]) -> Simulated:
     from macaw.policies.simulation import simulate as fold_again
 
-    with _history(log, tenant) as history:
+    with history_of(log, tenant) as history:
         return fold_again(history, documents, gone)
 
 
@@ -126,7 +126,7 @@ def simulate(
     if policy:
         # The parent of a document may be on the log; a parent that is not there either denies with POLICY_BROKEN.
         documents = [one.document for one in read_documents(policy, parents_elsewhere=True)]
-    with _history(log, tenant) as history:
+    with history_of(log, tenant) as history:
         found = fold_again(history, documents, withdraw or (), tried)
     if as_json:
         show_json(_simulated(found), indent=2)
@@ -135,7 +135,8 @@ def simulate(
 
 
 @contextmanager
-def _history(log: str, tenant: str | None) -> Iterator[History]:
+def history_of(log: str, tenant: str | None) -> Iterator[History]:
+    """Give the log of an export, or of the tenant. Raises as `macaw.policies.history` does."""
     from macaw.policies.history import exported_history, live_history
 
     if log != LIVE:
@@ -202,6 +203,7 @@ def _simulated(found: Simulated | None) -> dict[str, Any] | None:
     return {
         "calls": found.calls,
         "flips": len(found.flips),
+        "masked": found.masked,
         "events_missing": found.missing,
         "by_reason": [{"before": a, "after": b, "calls": n} for (a, b), n in sorted(found.by_reason().items())],
         "turned": [
@@ -220,6 +222,8 @@ def _tell_simulated(found: Simulated) -> None:
     show("")
     if found.missing:
         show(f"{found.missing} events are missing from this log: their effects are not counted")
+    if found.masked:
+        show(f"{found.masked} calls with the same outcome would be masked otherwise")
     if not found.flips:
         show(f"flips over {found.calls} recorded calls: none found")
     else:

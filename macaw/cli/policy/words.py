@@ -46,6 +46,8 @@ def _parameter_rows(merged: dict[str, Any], sources: dict[tuple[str, str], list[
     for opkey, lists in merged.get("allowed_parameters", {}).items():
         each = " and ".join(", ".join(paths) or "none" for paths in lists)
         yield opkey, f"only the parameters {each}", _from(sources, "allowed parameters", opkey)
+    for opkey, paths in merged.get("masked_parameters", {}).items():
+        yield opkey, f"values are masked at {', '.join(paths)}", _from(sources, "masked parameters", opkey)
     for kind, field, say in (
         ("parameter", "parameters", spec_in_words),
         ("denied parameter", "denied_parameters", _denied_in_words),

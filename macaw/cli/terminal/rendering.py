@@ -15,6 +15,7 @@ from processors.proof.sealing import PAYLOAD_HEADER
 from processors.proof.signing import EVENT_TAG, NO_GENESIS, Place
 from producers.kafka.consuming import headers_of
 from schemas import codec
+from schemas.events.enforcement import EnforcementSet
 from schemas.events.engines import EngineActivated
 from schemas.records import (
     AuditEntry,
@@ -119,19 +120,27 @@ def _of_event(event: Event, leaf: bytes) -> Shown:
 def _of_output(record: Any, message: Any) -> Shown:
     match record:
         case Decision():
-            what = " ".join(filter(None, (record.resource, record.reason, record.detail)))
+            told = record.reason, record.detail, _observed(record)
+            what = " ".join(filter(None, (record.resource, *told)))
             shown = Shown("Decision", record.principal_id, record.event, record.outcome, what)
         case Result():
             what = " ".join(filter(None, (record.reason, record.detail)))
             shown = Shown("Result", f"to {short(record.to)}", record.event, record.outcome, what)
         case AuditEntry():
-            what = " ".join(filter(None, (record.reason, record.fault)))
+            observed = f"observed {record.observed}" if record.observed else ""
+            what = " ".join(filter(None, (record.reason, record.fault, observed)))
             shown = Shown(f"#{record.index} {record.kind}", "", record.event, record.outcome, what)
         case DeadLetter():
             shown = Shown(f"#{record.audit_index} DeadLetter", outcome=record.reason, what=f"{record.size} bytes")
         case _:
             shown = Shown(type(record).__name__, what=_key(message.key()))
     return shown
+
+
+def _observed(decision: Decision) -> str:
+    """Return the answer that enforcement would have given, where observe mode or a break-glass allowed the call."""
+    one = decision.observed
+    return "" if one is None else f"observed {one.outcome} {one.reason} {one.detail}".rstrip()
 
 
 def _said(body: object) -> str:
@@ -150,6 +159,9 @@ def _said(body: object) -> str:
         case PolicyPublished():
             more = " …" if len(body.documents) > IDS_SHOWN_MAX else ""
             said = " ".join(map(_policy_id, body.documents[:IDS_SHOWN_MAX])) + more
+        case EnforcementSet():
+            thing = " ".join(filter(None, (body.scope, body.name, f"for {body.person}" if body.person else "")))
+            said = f"{body.kind} {'on' if body.on else 'off'}: {thing}: {body.reason}"
         case EngineActivated():
             said = f"engine {body.engine}: {body.reason}"
         case TenantFounded():

@@ -104,6 +104,7 @@ def _may_be_replaced_in(mode: int) -> bool:
 
 
 def _masking(kinds: str) -> ResultMasking:
+    from processors.content.loading import load
     from producers.tools.result_masking import ResultMasking
 
     asked = [one.strip() for one in kinds.split(",")]
@@ -114,7 +115,7 @@ def _masking(kinds: str) -> ResultMasking:
     detectors = [_detector(one) for one in KINDS if one in asked]
     for find in detectors:
         try:
-            find("+1 1")  # a detector loads its tables at its first text
+            load(find)  # now: else the first result would wait for it
         except ImportError as exc:
             raise _missing("--mask", exc) from exc
     return ResultMasking(detectors)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from macaw.installation.verifiers import ListedVerifier
     from macaw.security.verification.verifier import Verifier
     from producers.home.home import Home, TenantHome
+    from schemas.events.verdicts import VerifierDeclaration
 
 app = typer.Typer(
     help="Choose verifiers of texts; register and serve verifiers outside: their signed verdicts narrow calls."
@@ -37,7 +38,7 @@ def register(name: Name, module: Module, *, tenant: Tenant = None) -> None:
     register_verifier(home, folder, name, declared)
     kind = "required" if declared.required else "not required"
     say(
-        f"{name} judges {', '.join(declared.resources)} in {folder.tenant}, {kind}; "
+        f"{name} judges {_looks_at(declared)} of {', '.join(declared.resources)} in {folder.tenant}, {kind}; "
         f"policies read stamps.{declared.prefix}"
     )
     say(f"its key is {folder.key_file('verifier', name)}")
@@ -59,6 +60,7 @@ def list_verifiers(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
                 "prefix": one.declared.prefix,
                 "priority": one.declared.priority,
                 "required": one.declared.required,
+                "surfaces": list(one.declared.surfaces),
                 "resources": list(one.declared.resources),
                 "stamps": {stamp.name: stamp.type for stamp in one.declared.stamps},
                 "catalogue": one.declared.catalogue.hex(),
@@ -68,16 +70,22 @@ def list_verifiers(*, tenant: Tenant = None, as_json: AsJson = False) -> None:
         ])  # fmt: skip
         return
     if found:
-        columns = ("priority", "name", "stamps", "required", "live keys", "resources")
+        columns = ("priority", "name", "stamps", "looks at", "required", "live keys", "resources")
         show_table(columns, [_row(one) for one in found])
     if not found:
         say(f"no verifier is registered in {folder.tenant}: `macaw verifier register NAME MODULE` registers one")
 
 
+def _looks_at(declared: VerifierDeclaration) -> str:
+    """Return the surfaces of a verifier for people."""
+    return " and ".join(declared.surfaces)
+
+
 def _row(one: ListedVerifier) -> tuple[object, ...]:
     declared = one.declared
     resources = ", ".join(declared.resources)
-    return declared.priority, one.name, declared.prefix, "yes" if declared.required else "no", one.live_keys, resources
+    required = "yes" if declared.required else "no"
+    return declared.priority, one.name, declared.prefix, _looks_at(declared), required, one.live_keys, resources
 
 
 app.command("revoke", help="Revoke every key of a verifier; its verdicts no longer count from then on.")(revoke)
@@ -91,7 +99,7 @@ def serve(
     timeout: Annotated[float, typer.Option("--timeout", help="Of one judgement.", metavar="SECONDS", min=0.1)] = 10.0,
     tenant: Tenant = None,
 ) -> None:
-    """Judge the calls that wait for a registered verifier, until Ctrl-C."""
+    """Judge the calls and results that a registered verifier is shown, until Ctrl-C."""
     from macaw.cli.terminal.places import open_tenant
 
     verifier = _load(module)

@@ -13,16 +13,16 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from producers.tools.asked_calls import AskedCall, CallJudge, JudgeFailedError, Opinion
+from producers.tools.opinions import Asked, Judge, JudgeFailedError, Opinion
 
 START_SECONDS = 30.0  # of a process, in which the module is imported
 _READY = "ready"
 
 
 class JudgingProcesses:
-    """Judges calls, each in one of a number of processes. Threads may call it; it is a judge of `VerifierHost`."""
+    """Judges in a number of processes. Threads may call it; it is a judge of `VerifierHost`."""
 
-    def __init__(self, judge_in: Callable[[str], CallJudge], spec: str, *, count: int, timeout_seconds: float) -> None:
+    def __init__(self, judge_in: Callable[[str], Judge], spec: str, *, count: int, timeout_seconds: float) -> None:
         """Start the processes. Each makes its judge by `judge_in(spec)`; the function is found by its module's name."""
         self._made, self._timeout = (judge_in, spec), timeout_seconds
         self._idle: queue.SimpleQueue[_Judging] = queue.SimpleQueue()
@@ -30,11 +30,11 @@ class JudgingProcesses:
         for _ in range(count):
             self._idle.put(_Judging(*self._made))
 
-    def __call__(self, call: AskedCall) -> Opinion:
+    def __call__(self, asked: Asked) -> Opinion:
         """Return the opinion of the judge. Raises JudgeFailedError."""
         one = self._idle.get()
         try:
-            opinion = one.judged(call, self._timeout)
+            opinion = one.judged(asked, self._timeout)
         except BaseException:
             if one.is_lost:
                 one.end()
@@ -56,7 +56,7 @@ class JudgingProcesses:
 class _Judging:
     """One process and the pipe to it. It is lost once it has not answered: an answer could then be that of before."""
 
-    def __init__(self, judge_in: Callable[[str], CallJudge], spec: str) -> None:
+    def __init__(self, judge_in: Callable[[str], Judge], spec: str) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would have this process's threads' locks, and its keys
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(judge_in, spec, theirs), daemon=True)
@@ -64,13 +64,13 @@ class _Judging:
         theirs.close()
         self._is_ready = self.is_lost = False
 
-    def judged(self, call: AskedCall, timeout_seconds: float) -> Opinion:
+    def judged(self, asked: Asked, timeout_seconds: float) -> Opinion:
         self.is_lost = True
         try:
             if not self._is_ready:
                 self._answer(START_SECONDS)
                 self._is_ready = True
-            self._pipe.send(call)
+            self._pipe.send(asked)
             failure, opinion = self._answer(timeout_seconds)
         except (EOFError, OSError):
             raise JudgeFailedError("ProcessEnded") from None
@@ -91,7 +91,7 @@ class _Judging:
         self._pipe.close()
 
 
-def _serve(judge_in: Callable[[str], CallJudge], spec: str, pipe: Any) -> None:
+def _serve(judge_in: Callable[[str], Judge], spec: str, pipe: Any) -> None:
     """Judge the calls of a pipe until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's, which closes the pipe
     judge = judge_in(spec)

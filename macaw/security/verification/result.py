@@ -1,9 +1,22 @@
-"""The answer of a verifier."""
+"""The result of a tool as a verifier sees it, and the answer of a verifier."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass
+class ToolResult:
+    """A result that a verifier is shown: JSON as `value`, and the attestations of its tool by key.
+
+    `outcome` is `ok`, or `failed` with the words of the failure as its value. Nothing here is sent or signed.
+    """
+
+    tool_name: str
+    outcome: str
+    value: Any
+    attestations: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -10,10 +10,12 @@ from hashlib import sha256
 from typing import Any
 
 from macaw.protocol.mcp_types import Invocation
-from macaw.security.verification.result import VerificationResult
+from macaw.security.verification.result import ToolResult, VerificationResult
 from macaw.security.verification.verifier import Verifier
-from producers.tools.asked_calls import AskedCall, CallJudge, Opinion
+from producers.tools.asked_calls import AskedCall
+from producers.tools.asked_results import AskedResult
 from producers.tools.importing import module_in
+from producers.tools.opinions import Asked, Judge, Opinion
 from schemas.errors import MisuseError
 from schemas.events.verdicts import StampDeclaration, VerifierDeclaration, VerifierFinding
 from schemas.words import StampType, Surface, VerifierOutcome
@@ -57,12 +59,12 @@ def declaration_of(verifier: Verifier) -> VerifierDeclaration:
     return VerifierDeclaration(
         prefix=prefix_of(verifier),
         priority=verifier.priority,
-        surfaces=(str(Surface.ARGUMENTS),),
+        surfaces=tuple(verifier.surfaces),
         resources=tuple(verifier.scope.resource_patterns) or EVERYTHING,
         stamps=tuple(_declared(name, worst) for name, worst in sorted(verifier.stamps.items())),
         catalogue=sha256(CATALOGUE_TAG + f"{prefix_of(verifier)} {verifier.version}".encode()).digest(),
         max_age_ms=int(verifier.max_age_seconds * 1000),
-        required=verifier.required,
+        required=verifier.required and Surface.ARGUMENTS in verifier.surfaces,
     )
 
 
@@ -78,16 +80,27 @@ def _declared(name: str, worst: Any) -> StampDeclaration:
     return StampDeclaration(name=name, type=str(kinds[type(worst)]), worst=json.dumps(worst))
 
 
-def judge_of(verifier: Verifier) -> CallJudge:
-    """Return the judge of a host: a call in, the answer of `verify` out.
+def judge_of(verifier: Verifier) -> Judge:
+    """Return the judge of a host: a call or result in, the answer of `verify` or `verify_result` out.
 
-    A stamp that `verify` does not give has its worst value, and so have all of a call that it does not look at. One
-    that it puts into the parameters under the name of a declared stamp counts too: the call itself does not change.
+    A result that the class does not look at is not passed. A stamp that `verify` does not give has
+    its worst value, and so have all of a call that it does not look at. One that it puts into the parameters under the
+    name of a declared stamp counts too: the call itself does not change.
     """
     check: Callable[[Invocation, Any], bool] = verifier.should_verify
     worst = dict(verifier.stamps)
 
-    def judge(call: AskedCall) -> Opinion:
+    def judge_result(asked: AskedResult) -> Opinion:
+        context = {"session_id": asked.session_id.hex()}
+        if not check(Invocation(tool_name=asked.resource), context):
+            return Opinion(VerifierOutcome.ASK, worst)
+        shown = ToolResult(asked.resource, asked.outcome, asked.value, asked.attestations)
+        result = verifier.verify_result(shown, context)
+        return Opinion(_outcome(result), {**worst, **result.stamps}, _findings(result))
+
+    def judge(call: Asked) -> Opinion:
+        if not isinstance(call, AskedCall):
+            return judge_result(call)
         before = set(call.parameters)
         invocation = Invocation(tool_name=call.resource, params=call.parameters)
         context = {"principal_id": call.principal_id, "subjects": call.subjects, "session_id": call.session_id.hex()}
@@ -100,7 +113,7 @@ def judge_of(verifier: Verifier) -> CallJudge:
     return judge
 
 
-def judge_in(spec: str) -> CallJudge:
+def judge_in(spec: str) -> Judge:
     """Return the judge of the verifier in a module or file: `verifier_in`, then `judge_of`."""
     return judge_of(verifier_in(spec))
 

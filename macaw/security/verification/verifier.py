@@ -1,4 +1,4 @@
-"""The shape of a verifier: a class that judges calls of the tools in its scope (docs/verifiers.md).
+"""The shape of a verifier: a class that judges calls or results of the tools in its scope (docs/verifiers.md).
 
 `macaw verifier serve` runs one. A class that sets names and patterns alone has no stamps: it passes, or it denies.
 """
@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from macaw.protocol.mcp_types import Invocation
-from macaw.security.verification.result import VerificationResult
+from macaw.security.verification.result import ToolResult, VerificationResult
 from macaw.security.verification.scope import VerifierScope
 
-__all__ = ["Invocation", "VerificationResult", "Verifier", "VerifierScope"]
+__all__ = ["Invocation", "ResultVerifier", "ToolResult", "VerificationResult", "Verifier", "VerifierScope"]
 
 
 class Verifier(ABC):
@@ -20,7 +20,8 @@ class Verifier(ABC):
 
     `prefix` is that of its stamps on the log; without it the name in lower case. `stamps` has the worst value of each
     stamp: true or false, an integer, a text, or a list of texts. `version` names its rules and models: a verdict under
-    another version than was registered does not count.
+    another version than was registered does not count. `surfaces` are `arguments`, `result`, or both in this order: one
+    with `result` writes `verify_result` too.
     """
 
     prefix: ClassVar[str] = ""
@@ -28,6 +29,7 @@ class Verifier(ABC):
     stamps: ClassVar[dict[str, Any]] = {}
     version: ClassVar[str] = "1"
     required: ClassVar[bool] = True
+    surfaces: ClassVar[tuple[str, ...]] = ("arguments",)
     max_age_seconds: ClassVar[float] = 30.0
 
     def __init__(self, name: str | None = None) -> None:
@@ -41,3 +43,30 @@ class Verifier(ABC):
     @abstractmethod
     def verify(self, invocation: Invocation, context: Any = None) -> VerificationResult:
         """Return whether a call may go on."""
+
+    def verify_result(self, result: ToolResult, context: Any = None) -> VerificationResult:
+        """Return whether a result carries nothing that a reader must be kept from. It is called for `result` alone.
+
+        Raises:
+            NotImplementedError: the class has the surface `result` and does not write this; so the result stays marked.
+        """
+        raise NotImplementedError
+
+
+class ResultVerifier(Verifier):
+    """Judges results, and no calls. A subclass sets `scope.resource_patterns`, and writes `verify_result`.
+
+    A verdict lasts a day unless `max_age_seconds` says less. No result waits for one.
+    """
+
+    required = False
+    surfaces = ("result",)
+    max_age_seconds = 86_400.0
+
+    def verify(self, invocation: Invocation, context: Any = None) -> VerificationResult:
+        """Raise NotImplementedError: no call is shown to a verifier of results."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def verify_result(self, result: ToolResult, context: Any = None) -> VerificationResult:
+        """Return whether a result carries nothing that a reader must be kept from."""

@@ -14,7 +14,6 @@ from processors.calls.verifiers.texts import Leaf
 from processors.calls.verifiers.verifier import OFF, STAMP, Verification, VerifierView
 from processors.content.hits import Hit
 from processors.content.identity import OWN_SHA256
-from processors.content.views import is_word
 from processors.policy.errors import BodyUnseenError
 from processors.policy.evaluation import spend
 from processors.proof.jcs import JSONValue
@@ -52,7 +51,7 @@ class ContentVerifier:
         leaves = texts.leaves
         if not self.reads_signed:
             leaves = tuple(leaf for leaf in leaves if not leaf.is_signed)
-        whole = sum(not is_word(leaf.text) for leaf in leaves)  # a lone word has no other reading, and costs little
+        whole = sum(not leaf.is_word for leaf in leaves)
         spend(view.work, self.units * whole + self.byte_units * sum(leaf.size for leaf in leaves))
         find, findings = self.detector(), list[VerifierFinding]()
         matched = view.catalogues.get(self.name)

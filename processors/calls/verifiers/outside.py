@@ -45,12 +45,13 @@ _PLACE_MAX = 2**31 - 1
 
 
 class BoundCall(NamedTuple):
-    """A call as a verdict is bound to it."""
+    """A call as a verdict is bound to it. On the surface `result` the digest is that of the result's body."""
 
     event_id: bytes
     session_id: bytes
     resource: str
     parameters_sha256: bytes
+    surface: Surface = Surface.ARGUMENTS
 
 
 class Outside(NamedTuple):
@@ -254,23 +255,21 @@ def _answered(
 
 
 def check_bound(one: StandingVerifier, body: VerdictReported, call: BoundCall, name: ResourceName) -> None:
-    """Check that a verdict is about a call, and that its verifier judges such calls.
+    """Check that a verdict is about a call or its result, and that its verifier judges such.
 
     Raises:
-        Refusal: VERDICT_MISMATCH; NOT_SUPPORTED for the surface `result`.
+        Refusal: VERDICT_MISMATCH.
     """
-    if body.surface == Surface.RESULT:
-        raise Refusal(Reason.NOT_SUPPORTED, "no rule honours a verdict on the surface `result` yet")
     for field, is_same in (
         ("call", body.call == call.event_id),
         ("session", body.session == call.session_id),
         ("resource", body.resource == call.resource),
         ("parameters_sha256", body.parameters_sha256 == call.parameters_sha256),
-        ("surface", body.surface == Surface.ARGUMENTS),
+        ("surface", body.surface == call.surface),
     ):
         if not is_same:
             raise Refusal(Reason.VERDICT_MISMATCH, f"`{field}` of a verdict is not that of the call")
-    if not one.judges(name):
+    if not one.judges(name, call.surface):
         raise Refusal(Reason.VERDICT_MISMATCH, f"{quoted(one.declared.prefix)} does not judge this resource")
 
 

@@ -13,8 +13,16 @@ from typing import NamedTuple
 from processors.calls.verifiers.catalogue_rules import NO_CATALOGUES, Catalogues
 from processors.calls.verifiers.content import EVERY as CONTENT
 from processors.calls.verifiers.schema import SchemaVerifier, risks_of
-from processors.calls.verifiers.texts import texts_of
-from processors.calls.verifiers.verifier import CallVerifier, Modes, Verification, VerifierView, denies_unread, modes_of
+from processors.calls.verifiers.texts import NO_TEXTS, Texts, bodies_of, texts_of
+from processors.calls.verifiers.verifier import (
+    CallVerifier,
+    Modes,
+    Verification,
+    VerifierView,
+    denies_unread,
+    modes_of,
+)
+from processors.content import views
 from processors.policy.errors import RULE_ERRORS, BodyUnseenError
 from processors.policy.evaluation import Work
 from processors.policy.paths import ParsedPath
@@ -28,6 +36,7 @@ VERIFIERS: tuple[CallVerifier, ...] = tuple(
     sorted((*CONTENT, SchemaVerifier()), key=lambda one: (one.priority, one.name))
 )
 
+_READING = frozenset(one.name for one in CONTENT)
 NO_MODES: Modes = {}
 TOLD_MAX = 4  # findings in a detail
 COUNT_WORST = 2**31 - 1
@@ -64,24 +73,36 @@ def verify(
     modes = NO_MODES if settings is DEFAULTS else modes_of(settings, surface)
     if not modes and (schema is None or surface is Surface.RESULT):
         return NOT_ASKED
-    texts, denies = texts_of(value, work, signed), denies_unread(settings, surface)
-    view = VerifierView(surface, resource, value, texts, schema, modes, work, denies, catalogues)
+    view = VerifierView(surface, resource, value, NO_TEXTS, schema, modes, work, catalogues=catalogues)
+    view = view._replace(texts=_wanted(view, signed), denies_unread=denies_unread(settings, surface))
     stops = settings.verifiers_stop_on_first_failure == "true"
     answers: list[Verification] = []
     stamps: dict[str, JSONValue] = dict(_OFF)
     broke = ""
-    for one in VERIFIERS:
-        if not one.should_verify(view):
-            continue
-        answer, failed = _asked(one, view)
-        broke = broke or failed
-        answers.append(answer)
-        stamps[answer.verifier] = dict(answer.stamps)
-        if answer.outcome is VerifierOutcome.DENY and stops:
-            break
+    try:
+        for one in VERIFIERS:
+            if not one.should_verify(view):
+                continue
+            answer, failed = _asked(one, view)
+            broke = broke or failed
+            answers.append(answer)
+            stamps[answer.verifier] = dict(answer.stamps)
+            if answer.outcome is VerifierOutcome.DENY and stops:
+                break
+    finally:
+        views.forget()  # no text of a call stays in memory for its sake
     if surface is Surface.ARGUMENTS and schema is not None:
         stamps["risk"] = risks_of(view)
     return Verified(tuple(answers), stamps, asked=True, broke=broke)
+
+
+def _wanted(view: VerifierView, signed: Sequence[ParsedPath]) -> Texts:
+    """Return the texts of a view, as far as a verifier that is on looks at them. Raises WorkExceededError."""
+    if not view.modes:
+        return NO_TEXTS  # the schema is there for the classes of risks alone
+    if not _READING.isdisjoint(view.modes):
+        return texts_of(view.value, view.work, signed)
+    return bodies_of(view.value, view.work) if view.schema is not None else NO_TEXTS
 
 
 def _asked(one: CallVerifier, view: VerifierView) -> tuple[Verification, str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
+from processors.content.views import is_word
 from processors.policy.evaluation import Unseen, Work, spend
 from processors.policy.paths import ParsedPath, leads_to
 from processors.proof.jcs import JSONValue
@@ -46,6 +47,7 @@ class Leaf(NamedTuple):
     is_name: bool = False
     size: int = 0  # bytes of UTF-8
     is_signed: bool = False
+    is_word: bool = False  # a lone word has no other reading, and costs little
 
 
 class Texts(NamedTuple):
@@ -57,6 +59,9 @@ class Texts(NamedTuple):
     opaque: int
 
 
+NO_TEXTS = Texts((), is_truncated=False, unseen=0, opaque=0)
+
+
 def texts_of(value: JSONValue, work: Work, signed: Sequence[ParsedPath] = ()) -> Texts:
     """Return the texts of a value; those at the places `signed` are marked. The walk does not recurse.
 
@@ -66,6 +71,28 @@ def texts_of(value: JSONValue, work: Work, signed: Sequence[ParsedPath] = ()) ->
     reader = _Reader(work, signed)
     reader.read(value)
     return Texts(tuple(reader.leaves), reader.is_truncated, reader.unseen, reader.opaque)
+
+
+def bodies_of(value: JSONValue, work: Work) -> Texts:
+    """Count the texts of a value that travel beside the call, and return no other.
+
+    Raises:
+        WorkExceededError.
+    """
+    waiting: list[object] = [value]
+    nodes = unseen = opaque = 0
+    while waiting:
+        one = waiting.pop()
+        nodes += 1
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, Unseen):
+            opaque += one.opaque
+            unseen += not one.opaque
+    spend(work, _NODE_UNITS * nodes)
+    return Texts((), is_truncated=False, unseen=unseen, opaque=opaque)
 
 
 def pointer_of(steps: Sequence[str | int]) -> str:
@@ -116,7 +143,7 @@ class _Reader:
     def _names(self, pointer: str, one: dict[str, JSONValue] | list[JSONValue], room: int) -> None:
         if isinstance(one, dict):
             for name in islice(one, max(room, 0)):
-                if len(name) > _NAME_CHARS_MAX or not _is_plain(name):
+                if is_read(name):
                     self._take(f"{pointer}/#", name, is_name=True)
 
     def _inside(self, place: _Place, room: int) -> list[_Place]:
@@ -142,7 +169,12 @@ class _Reader:
         self.is_truncated |= len(kept) < len(text)
         size = utf8_size(kept)
         self._left -= size
-        self.leaves.append(Leaf(pointer, kept, is_name, size, is_signed))
+        self.leaves.append(Leaf(pointer, kept, is_name, size, is_signed, is_word(kept)))
+
+
+def is_read(name: str) -> bool:
+    """Return whether the name of a member is read as a text: one that is long, or not a plain word."""
+    return len(name) > _NAME_CHARS_MAX or not _is_plain(name)
 
 
 @functools.lru_cache(maxsize=4096)  # of short names
@@ -156,7 +188,7 @@ def _is_plain(name: str) -> bool:
 
 def _shown(name: str) -> str:
     """Return the name of a member in a pointer: a star for one that may be a secret itself."""
-    return name if len(name) <= _NAME_CHARS_MAX and _is_plain(name) else "*"
+    return "*" if is_read(name) else name
 
 
 def _below(pointer: str, step: str) -> str:

@@ -46,8 +46,9 @@ def denies_unread(settings: TenantSettings, surface: Surface) -> bool:
 class VerifierView(NamedTuple):
     """A call, or a result, as verifiers see it.
 
-    `value` are the parameters, or the result. `schema` is the JSON schema that the tool declares for it. `modes` are
-    those of the verifiers that the tenant's settings ask for. `work` is the rest of the call's budget.
+    `value` are the parameters, or the result. `texts` are empty where no verifier that is on reads them. `schema` is
+    the JSON schema that the tool declares for it. `modes` are those of the verifiers that the tenant's settings ask
+    for. `work` is the rest of the call's budget.
     `denies_unread` says that a rest that was not read is no better than a finding. `catalogues` are the tenant's.
     """
 

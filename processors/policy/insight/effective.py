@@ -49,6 +49,10 @@ def lines_of(document: PolicyDocument) -> list[Line]:
             Line("denied parameter", f"{one.opkey} {one.path}", _listed(one.items), one.pointer)
             for one in document.denied_parameters
         ),
+        *(
+            Line("masked parameters", one.opkey, ", ".join(one.paths) or "none", one.pointer)
+            for one in document.masked_parameters
+        ),
         *(Line("sequence", rule.when, rule_in_words(rule), rule.pointer) for rule in document.sequence),
         *_rate(document),
         *(Line("requires", one.text, requirement_in_words(one), one.pointer) for one in document.requirements),
@@ -123,7 +127,8 @@ def rule_in_words(rule: SequenceRule) -> str:
     if isinstance(test, NotFrom):
         where = ", ".join(place.path for place in test.places) or "every argument"
         unless = f", unless {test.otherwise} is attested" if test.otherwise else ""
-        return f"{where} not from results of {test.source} that no person said{unless}"
+        cleared = f" and verifier {test.cleared_by} has not passed" if test.cleared_by else ""
+        return f"{where} not from results of {test.source} that no person said{cleared}{unless}"
     return f"not after {test.source}" + (f", unless {test.require} is attested" if test.require else "")
 
 
@@ -185,6 +190,7 @@ def merged(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
         "allowed_parameters": _allowed(documents),
         "parameters": _parameters(documents),
         "denied_parameters": _denied(documents),
+        "masked_parameters": _masked(documents),
         "attestations": [
             {"requires": need.text, "of": one.policy_id, "says": requirement_in_words(need)}
             for one in documents
@@ -209,6 +215,14 @@ def _allowed(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
     for one in (listed for document in documents for listed in document.allowed_parameters):
         together.setdefault(one.opkey, []).append(list(one.paths))
     return {opkey: [*lists] for opkey, lists in together.items()}
+
+
+def _masked(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:
+    """Return the paths of all documents by operation."""
+    together: dict[str, dict[str, None]] = {}
+    for one in (mask for document in documents for mask in document.masked_parameters):
+        together.setdefault(one.opkey, {}).update(dict.fromkeys(one.paths))
+    return {opkey: [*paths] for opkey, paths in together.items()}
 
 
 def _parameters(documents: Sequence[PolicyDocument]) -> dict[str, JSONValue]:

@@ -18,9 +18,10 @@ from processors.policy.documents import AUDIT_LEVELS, pointer_to
 from processors.policy.errors import RULE_ERRORS, BodyUnseenError, ResourceInvalidError, WorkExceededError
 from processors.policy.evaluation import ABSENT, Evaluation, as_it_is, new_work
 from processors.policy.index import PolicyIndex
+from processors.policy.masks import judge_mask
 from processors.policy.paths import MISMATCH, parse_path, reached
 from processors.policy.patterns import ResourceName, grants, grants_a_spelling, resource_name
-from processors.policy.plan import Alternative, Applied, Needed, ParameterTest, Ruled
+from processors.policy.plan import Alternative, Applied, Masking, Needed, ParameterTest, Ruled
 from processors.policy.requirements import DENY
 from processors.policy.resolve import Subject
 from processors.policy.sequences import judge_rule
@@ -91,11 +92,12 @@ _OURS = frozenset({"policy_ids", "bucket_prefix"})
 
 
 def _result(verdict: Verdict) -> Told:
-    return {
+    told: Told = {
         "outcome": str(verdict.outcome),
         "reason": verdict.reason or "ALLOWED",
         "stage": verdict.stage.number,
     }
+    return told | ({"masks": [*verdict.masks]} if verdict.masks else {})
 
 
 def _settings(call: Circumstances) -> bytes:
@@ -132,7 +134,7 @@ def _judged(
     evaluation = Evaluation(
         parameters, subject, name, call.now, call.session, call.tables, new_work(), call.resumed, call.rate_time
     )
-    trace = Trace(chosen, evaluation)
+    trace = Trace(chosen, evaluation, call.maskable)
     grant = next((one.policy.policy_id for one in chosen.applied if one.grants and one.policy.resources), None)
     told |= {
         "policies": [_applied(one) for one in chosen.applied],
@@ -176,8 +178,9 @@ def _audit_level(alternative: Alternative) -> str | None:
 class Trace:
     """All checks of one alternative. Each is asked, also after another has failed."""
 
-    def __init__(self, alternative: Alternative, evaluation: Evaluation) -> None:
+    def __init__(self, alternative: Alternative, evaluation: Evaluation, maskable: Sequence[str] = ()) -> None:
         self._alternative = alternative
+        self._maskable = maskable
         self._call = evaluation
         self._left = _UNITS_MAX
 
@@ -190,6 +193,8 @@ class Trace:
             yield _check(policy, "/constraints/roles", "pass" if held else "ROLE_REQUIRED")
         for one in self._alternative.tests:
             yield self._parameter(one)
+        for mask in self._alternative.masks:
+            yield self._mask(mask)
         for need in self._alternative.denials:
             yield self._required(need)
         for ruled in self._alternative.rules:
@@ -231,6 +236,14 @@ class Trace:
     def _parameter(self, one: ParameterTest) -> Told:
         result = self._asked(lambda: one.test(self._call.parameters, self._call.work) or "pass")
         told = _check(one.policy, one.check.pointer, result)
+        return told | {"path": one.check.path, "type": self._types(one.check.path)}
+
+    def _mask(self, one: Masking) -> Told:
+        def judged() -> str:
+            found = judge_mask(one.check.path, self._call.parameters, self._maskable, self._call.work)
+            return found.reason or ("masks" if found.reaches else "no match")
+
+        told = _check(one.policy, one.check.pointer, self._asked(judged))
         return told | {"path": one.check.path, "type": self._types(one.check.path)}
 
     def _asked(self, ask: Callable[[], str]) -> str:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from processors.policy.documents import PolicyDocument
 from processors.policy.globs import star_runs
-from processors.policy.paths import EVERY, ParsedPath
+from processors.policy.masks import MaskedParameters
+from processors.policy.paths import ANYWHERE, EVERY, ParsedPath, parse_path
 from processors.policy.patterns import is_resource_name, resource_name, restricts
 from processors.policy.specs import DeniedParameter, ParameterConstraint
 from processors.proof.jcs import JSONValue
@@ -60,10 +61,22 @@ def _probes(documents: Sequence[PolicyDocument]) -> Iterator[Probe]:
                 yield Probe(
                     name, _passing(name, documents) | {OUTSIDER: OUTSIDER}, f"another parameter at {listed.pointer}"
                 )
+        for mask in document.masked_parameters:
+            met = [name for name in names if restricts(mask.opkey, resource_name(name))]
+            for name in met[:NAMES_PER_KEY_MAX]:
+                yield from _to_mask(name, mask, documents)
         for constraint in _constrained(document):
             met = [name for name in names if restricts(constraint.opkey, resource_name(name))]
             for name in met[:NAMES_PER_KEY_MAX]:
                 yield from _varied(name, constraint, documents)
+
+
+def _to_mask(name: str, mask: MaskedParameters, documents: Sequence[PolicyDocument]) -> Iterator[Probe]:
+    for path in mask.paths:
+        place = ParsedPath(OUTSIDER, (OUTSIDER,)) if path == ANYWHERE else parse_path(path, "")
+        changed = _with(_passing(name, documents), place, OUTSIDER)
+        if changed is not None:
+            yield Probe(name, changed, f"{path} at {mask.pointer}")
 
 
 def _constrained(document: PolicyDocument) -> list[ParameterConstraint | DeniedParameter]:
@@ -95,7 +108,9 @@ def _varied(
 def _names(documents: Sequence[PolicyDocument]) -> Iterator[str]:
     found: dict[str, None] = {}
     for document in documents:
-        keys = [one.opkey for one in (*_constrained(document), *document.allowed_parameters)]
+        keys = [
+            one.opkey for one in (*_constrained(document), *document.allowed_parameters, *document.masked_parameters)
+        ]
         rules = [rule.when for rule in document.sequence]
         for pattern in (*document.resources, *document.denied_resources, *keys, *rules):
             for text in instances(pattern):

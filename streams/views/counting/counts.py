@@ -34,6 +34,7 @@ class Activity(NamedTuple):
     denials: int
     last_seen: int | None
     since: int
+    observed: int = 0  # calls that were allowed and that enforcement would have denied, or let wait
 
 
 def describe_activity(row: JSONRow, activity: Activity | None) -> JSONRow:
@@ -42,13 +43,14 @@ def describe_activity(row: JSONRow, activity: Activity | None) -> JSONRow:
     `counted_since` is the opening of the session, or a later time before which decisions are not kept any more.
     """
     if activity is None:
-        return dict.fromkeys(("last_seen", "calls", "denials", "counted_since"))
+        return dict.fromkeys(("last_seen", "calls", "denials", "observed", "counted_since"))
     opened_at = row["opened_at"]
     assert isinstance(opened_at, int)
     return {
         "last_seen": activity.last_seen,
         "calls": activity.calls,
         "denials": activity.denials,
+        "observed": activity.observed,
         "counted_since": max(opened_at, activity.since),
     }
 
@@ -65,6 +67,7 @@ class Standing(Enum):
 class _Session:
     calls: int = 0
     denials: int = 0
+    observed: int = 0
     last_seen: int | None = None
     waiting: set[bytes] = field(default_factory=set)
     missed: tuple[int, int] | None = None  # the reading of the sources, and the time, of a sweep that found no row
@@ -145,7 +148,7 @@ class Counts:
             return None
         since = max(place.since for place in known.partitions.values())
         found = known.sessions.get(session_id, _NONE)
-        return Activity(found.calls, found.denials, found.last_seen, since)
+        return Activity(found.calls, found.denials, found.last_seen, since, found.observed)
 
     def __len__(self) -> int:
         """Return the number of sessions that are counted."""
@@ -180,4 +183,5 @@ def _add(session: _Session, decision: Decision) -> None:
         if decision.outcome == Outcome.PENDING:
             session.waiting.add(decision.event)
     session.denials += decision.outcome == Outcome.DENIED
+    session.observed += decision.observed is not None
     session.last_seen = max(decision.decided_at, session.last_seen or 0)

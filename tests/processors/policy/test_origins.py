@@ -9,7 +9,8 @@ from macaw.policies.never import never_meets
 from processors.policy.call import PLAIN
 from processors.policy.compiled import compile_policy
 from processors.policy.decide import decide, index_policies
-from processors.policy.documents import parse_policy
+from processors.policy.documents import parse_inline, parse_policy
+from processors.policy.errors import PolicyError
 from processors.policy.evaluation import HIDDEN, OPAQUE, Lookups, Work, new_work, spend
 from processors.policy.insight.effective import rule_in_words
 from processors.policy.insight.explain import explain
@@ -22,9 +23,9 @@ RULE = {"id": "r", "when": "tool:bank/**", "not_from": "tool:web/*"}
 class Everything:
     """The view in which every value was heard."""
 
-    def from_resources(self, pattern: str, work: object) -> "Everything":
+    def from_resources(self, pattern: str, work: object, *, cleared_by: str = "") -> "Everything | None":
         assert pattern == RULE["not_from"]
-        return self
+        return None if cleared_by == "judge" else self
 
     def origin(self, text: str, work: Work, *, exact: bool) -> str:
         spend(work, 1_000)
@@ -48,6 +49,38 @@ def test_a_decision_and_its_explanation_say_the_same():
     assert (verdict.reason, verdict.detail) == ("SEQUENCE_PROVENANCE", "/sequence/0 report ab")
     assert (told["reason"], told["decided_by"]["at"]) == ("SEQUENCE_PROVENANCE", verdict.detail)
     assert told["to_caller"] == {"outcome": "denied", "reason": "SEQUENCE_PROVENANCE"}
+
+
+def test_the_verifier_that_a_rule_names_is_the_one_that_is_asked():
+    assert decide(policy(unless_cleared_by="verifier:judge"), ANN, "tool:bank/pay", {"to": "eve"}, HEARING).reason == ""
+    told = explain(policy(unless_cleared_by="verifier:other"), ANN, "tool:bank/pay", {"to": "eve"}, HEARING)
+    assert told["reason"] == "SEQUENCE_PROVENANCE"
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("judge", "E_SEQUENCE"), ("verifier:", "E_SEQUENCE"), ("verifier:Judge", "E_SEQUENCE"),
+        ("verifier:j", "E_SEQUENCE"), ("tool:judge", "E_SEQUENCE"), ("verifier:judge:x", "E_SEQUENCE"),
+        ("verifier:" + "j" * 33, "E_SEQUENCE"), ("verifier:judge\n", "E_SEQUENCE"), ("", "E_SEQUENCE"),
+        ("verifier:*", "E_SEQUENCE"), (["verifier:judge"], "E_TYPE"), (None, "E_TYPE"), (True, "E_TYPE"),
+    ],
+)  # fmt: skip
+def test_a_rule_names_one_verifier_by_its_prefix(given, code):
+    with pytest.raises(PolicyError) as refused:
+        policy(unless_cleared_by=given)
+    assert (refused.value.code, refused.value.pointer) == (code, "/sequence/0/unless_cleared_by")
+
+
+def test_rules_of_other_kinds_and_documents_of_calls_name_no_verifier():
+    rule = {"id": "r", "when": "tool:bank/**", "tainted_by": "tool:web/*", "unless_cleared_by": "verifier:judge"}
+    with pytest.raises(PolicyError) as refused:
+        parse_policy(json.dumps({"policy_id": "role:r", "sequence": [rule]}).encode())
+    assert refused.value.code == "E_SEQUENCE"
+    inline = {"sequence": [{**RULE, "unless_cleared_by": "verifier:judge"}]}
+    with pytest.raises(PolicyError) as refused:
+        parse_inline(json.dumps(inline).encode())
+    assert refused.value.code == "E_UNKNOWN_FIELD"
 
 
 @pytest.mark.parametrize("body", [HIDDEN, OPAQUE])
@@ -75,6 +108,10 @@ def test_the_rule_in_words_and_its_warnings():
     (rule,) = policy(argument=["to", "cc[*]"], **{"else": "boss"}).by_id["role:r"].policy.document.sequence
     assert rule_in_words(rule) == (
         "to, cc[*] not from results of tool:web/* that no person said, unless boss is attested"
+    )
+    (rule,) = policy(unless_cleared_by="verifier:judge").by_id["role:r"].policy.document.sequence
+    assert rule_in_words(rule) == (
+        "every argument not from results of tool:web/* that no person said and verifier judge has not passed"
     )
     text = {"policy_id": "role:r", "sequence": [{**RULE, "not_from": "tool:web/[a-z]"}]}
     found = list(never_meets(parse_policy(json.dumps(text).encode())))

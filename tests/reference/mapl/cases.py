@@ -142,6 +142,7 @@ def call_of(case: Line, now: int) -> Call:
         chain_sessions=subjects_of(case),
         resumed=bool(get("resumed", asked_before)),
         requested=get("requested"),
+        maskable=list(get("maskable", [])),
         trusted=get("trusted"),
     )
 

@@ -45,6 +45,7 @@ def merged_view(documents: list[Document]) -> dict[str, object]:
         "rate_limit": min(rates, default=None),
         "parameters": merged_parameters(documents),
         "denied_parameters": [(c.opkey, c.path, c.items) for d in documents for c in d.denied_parameters],
+        "masked_parameters": sorted({(c.opkey, c.text) for d in documents for c in d.masked_parameters}),
         "attestations": merged_requirements(documents),
         "validity": (max(befores, default=None), min(afters, default=None)),
         "roles": [d.roles for d in documents if d.roles],

@@ -7,7 +7,7 @@ from tests.reference.mapl.chains import BrokenPolicyError
 from tests.reference.mapl.conditions import Scope, spellings_of
 from tests.reference.mapl.delegation import use_refusal
 from tests.reference.mapl.jsontext import MalformedParametersError, read_parameters
-from tests.reference.mapl.judging import STAGES, Conjunction, Subject, cells, charges, rate
+from tests.reference.mapl.judging import STAGES, Conjunction, Subject, cells, charges, masks, rate
 from tests.reference.mapl.names import (
     InvalidResourceError,
     app_of,
@@ -106,6 +106,7 @@ def with_writes(call: Call, verdict: Verdict, conjunctions: list[Conjunction]) -
     """Allowed: consume, count, charge. Pending: charge, open requests. Denied: nothing. Resumed: no charge."""
     if verdict.outcome == "denied":
         return verdict
+    verdict.masks = sorted({path for conj in conjunctions for path in masks(conj)})
     if not call.resumed:
         tats: dict[tuple[str, str], int] = {}
         for conj in conjunctions:

@@ -23,9 +23,11 @@ from tests.reference.mapl.sequences import Rule, parse_rules
 from tests.reference.mapl.specs import (
     AllowedCheck,
     DeniedCheck,
+    MaskedCheck,
     ParameterCheck,
     parse_allowed,
     parse_denied,
+    parse_masked,
     parse_parameters,
 )
 
@@ -59,6 +61,7 @@ class Document:
     parameters: list[ParameterCheck] = field(default_factory=list)
     allowed_parameters: list[AllowedCheck] = field(default_factory=list)
     denied_parameters: list[DeniedCheck] = field(default_factory=list)
+    masked_parameters: list[MaskedCheck] = field(default_factory=list)
     metas: dict[str, Meta] = field(default_factory=dict)
     roles: list[str] = field(default_factory=list)
     audit_level: str | None = None
@@ -112,13 +115,13 @@ def read_field(document: Document, raw: list[RawRequirement], name: str, member:
             read_validity(document, member, at)
         case "constraints":
             for constraint, argument in object_of(member, at).items():
-                read_constraint(document, raw, constraint, argument)
+                read_constraint(document, raw, constraint, argument, inline=inline)
         case _:
             if not (inline and name in IGNORED_IN_INTENTS):
                 raise RefusedError("E_UNKNOWN_FIELD", at)
 
 
-def read_constraint(document: Document, raw: list[RawRequirement], name: str, member: object) -> None:
+def read_constraint(document: Document, raw: list[RawRequirement], name: str, member: object, *, inline: bool) -> None:
     at = below("/constraints", name)
     match name:
         case "rate_limit":
@@ -129,6 +132,8 @@ def read_constraint(document: Document, raw: list[RawRequirement], name: str, me
             document.allowed_parameters = parse_allowed(member, at)
         case "denied_parameters":
             document.denied_parameters = parse_denied(member, at)
+        case "masked_parameters" if not inline:
+            document.masked_parameters = parse_masked(member, at)
         case "attestations":
             if isinstance(member, list):  # the paper's form: the same list as at the top
                 raw += parse_requirements(member, at)

@@ -23,7 +23,11 @@ Constants = list[tuple[Path, list[object]]]  # the values that the rule's own do
 def is_heard(rule: Rule, constants: Constants, world: World, call: Call, params: object) -> bool:
     """Whether some value of the rule's arguments came from its source, was not said, and is not a constant."""
     sessions = {call.session, *call.chain_sessions}
-    texts = [one for one in world.heard if one.session in sessions and restricts(rule.not_from, one.resource)]
+    texts = [
+        one
+        for one in world.heard
+        if one.session in sessions and restricts(rule.not_from, one.resource) and rule.cleared_by not in one.passed
+    ]
     named = bool(rule.arguments)
     return bool(texts) and any(
         came(value, texts, world.said, named=named) and not is_constant(value, steps, constants)

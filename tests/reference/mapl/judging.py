@@ -8,6 +8,7 @@ from tests.reference.mapl.checking import denial_fault, has_only, parameter_faul
 from tests.reference.mapl.conditions import Scope, applies
 from tests.reference.mapl.documents import Document
 from tests.reference.mapl.hearing import Constants
+from tests.reference.mapl.masking import is_masked, mask_fault
 from tests.reference.mapl.names import grants, grants_a_spelling, restricts
 from tests.reference.mapl.requirements import DENY, Meta, Requirement
 from tests.reference.mapl.resolution import Applied
@@ -120,6 +121,26 @@ def denied_parameters(conj: Conjunction) -> Iterator[Finding]:
                 fault = denial_fault(check, scope.params, scope.work)
                 if fault is not None:
                     yield Finding(fault, document.policy_id, check.pointer, check.path.text if check.path else "*")
+
+
+def masked_parameters(conj: Conjunction) -> Iterator[Finding]:
+    """The end of stage 7: masks of every held role count, as denials do."""
+    for document in conj.denying:
+        for check in document.masked_parameters:
+            if restricts(check.opkey, conj.resource):
+                fault = mask_fault(check, conj.subject.scope.params, conj.call.maskable)
+                if fault is not None:
+                    yield Finding(fault, document.policy_id, check.pointer, check.text)
+
+
+def masks(conj: Conjunction) -> set[str]:
+    """The paths below which an allowed or pending call is masked."""
+    return {
+        check.text
+        for document in conj.denying
+        for check in document.masked_parameters
+        if restricts(check.opkey, conj.resource) and is_masked(check, conj.subject.scope.params)
+    }
 
 
 def deny_conditions(conj: Conjunction) -> Iterator[Finding]:
@@ -255,6 +276,7 @@ STAGES: list[tuple[float, Callable[[Conjunction], Iterator[Finding]]]] = [
     (5, roles),
     (6, parameters),
     (7, denied_parameters),
+    (7, masked_parameters),
     (8, deny_conditions),
     (8.5, sequence),
     (9, rate),

@@ -236,6 +236,7 @@ def check_inline_size(call: Call) -> None:
 def count_patterns(document: Document) -> int:
     opkeys = {c.opkey for c in document.parameters} | {c.opkey for c in document.denied_parameters}
     listed = len(document.allowed_parameters)
+    listed += len({c.opkey for c in document.masked_parameters})
     return len(document.resources) + len(document.denied_resources) + len(opkeys) + listed
 
 

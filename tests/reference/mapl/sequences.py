@@ -1,5 +1,6 @@
 """Sequence rules as documents write them (docs/mapl.md 14)."""
 
+import re
 from dataclasses import dataclass, field
 
 from tests.reference.mapl.expressions import Node, parse_expression
@@ -23,7 +24,7 @@ MEMBERS = {
     "at_most": {"at_most", "per", "window"},
     "sum": {"sum", "max", "per", "window"},
     "tainted_by": {"tainted_by", "require"},
-    "not_from": {"not_from", "argument", "else"},
+    "not_from": {"not_from", "argument", "else", "unless_cleared_by"},
 }
 NEEDED = {
     "after": {"after"},
@@ -57,6 +58,7 @@ class Rule:
     require: str | None = None  # also of `else`
     not_from: str = ""
     arguments: list[Path] = field(default_factory=list)  # none: every argument
+    cleared_by: str = ""  # the prefix of a verifier
 
 
 def parse_rules(value: object, pointer: str, *, inline: bool = False) -> list[Rule]:
@@ -114,6 +116,11 @@ def read_member(rule: Rule, name: str, member: object, pointer: str) -> None:
             rule.not_from = pattern_of(member, pointer)
         case "argument":
             rule.arguments = read_arguments(member, pointer)
+        case "unless_cleared_by":
+            found = re.fullmatch(r"verifier:([a-z][a-z0-9_]{1,31})", string_of(member, pointer))
+            if found is None:
+                raise RefusedError("E_SEQUENCE", pointer)
+            rule.cleared_by = found[1]
         case "require" | "else":
             rule.require = key_of(member, pointer)
         case _:

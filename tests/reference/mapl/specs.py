@@ -78,6 +78,35 @@ def parse_allowed(value: object, pointer: str) -> list[AllowedCheck]:
     return sorted(checks, key=lambda check: jcs_order(check.opkey))
 
 
+@dataclass
+class MaskedCheck:
+    """One path of `masked_parameters`; `path` None is the path `*`."""
+
+    pointer: str
+    opkey: str
+    path: Path | None
+    text: str
+
+
+def parse_masked(value: object, pointer: str) -> list[MaskedCheck]:
+    """The paths of each operation in the order of its list, the operations in JCS order."""
+    checks: dict[str, list[MaskedCheck]] = {}
+    members = object_of(value, pointer)
+    if len(members) > OPERATION_KEYS_MAX:
+        raise RefusedError("E_LIMIT", pointer)
+    for key, member in members.items():
+        at = below(pointer, key)
+        if not any(mark in key for mark in ":/*"):
+            raise RefusedError("E_PARAM_FORM", at)
+        opkey = pattern_of(key, at)
+        checks[key] = []
+        for i, path in enumerate(array_of(member, at, PATHS_MAX)):
+            here = below(at, i)
+            text = string_of(path, here)
+            checks[key].append(MaskedCheck(here, opkey, None if text == EVERYWHERE else parse_path(text, here), text))
+    return [check for key in sorted(checks, key=jcs_order) for check in checks[key]]
+
+
 def parse_parameters(value: object, pointer: str) -> list[ParameterCheck]:
     """Refusals in the order of the text; the checks in document order, that is in JCS order."""
     checks = {}

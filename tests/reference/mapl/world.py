@@ -41,11 +41,12 @@ class Past:
 
 @dataclass
 class Heard:
-    """A result that reached a session; `text` of None: nobody saw it."""
+    """A result that reached a session; `text` of None: nobody saw it. `passed`: verifiers that cleared it."""
 
     session: str
     resource: str
     text: str | None
+    passed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -95,6 +96,7 @@ class Call:
     resumed: bool = False  # taken again when an approval completed (section 8)
     requested: list[str] | None = None  # keys asked for when the call became pending; None: all that it needs
     session_expires: int | None = None
+    maskable: list[str] = field(default_factory=list)  # the paths that the executing tool declares
     trusted: list[str] | None = None  # TenantTrusted.resources: the caller is foreign (section 6)
 
 
@@ -122,3 +124,4 @@ class Verdict:
     check: Finding | None = None
     writes: list[tuple[object, ...]] = field(default_factory=list)
     retry_after_ms: int | None = None
+    masks: list[str] = field(default_factory=list)  # the paths below which the tool gets tokens; none if denied

@@ -1,0 +1,1 @@
+"""Functions of a program, and tools of agent frameworks, as governed calls of one session (docs/adapters.md)."""

@@ -1,0 +1,1 @@
+"""Reports of observed calls, and policies that are suggested from calls."""
