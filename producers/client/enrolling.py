@@ -73,5 +73,6 @@ def _register(home: Home, folder: TenantHome, name: str, path: Path) -> None:
 
 def _granted(connection: Connection) -> Attributes:
     """Return all that the grant of a connection's enrolment key allows; `attests` is of tools alone."""
+    connection.registry.await_key(connection.key.kid)  # it may have been registered a moment ago
     row = connection.registry.key(connection.key.kid)
     return NONE if row is None or row.enrolment is None else replace(row.enrolment.attributes, attests=())

@@ -118,6 +118,7 @@ def _is_registered_as(row: KeyRow, body: PrincipalRegistered) -> bool:
 
 def attributes_with_grant(connection: Connection, attributes: Attributes) -> Attributes:
     """Return the attributes to register: those given, and the fixed ones of the registrar's own grant."""
+    connection.registry.await_key(connection.key.kid)  # it may have been registered a moment ago
     row = connection.registry.key(connection.key.kid)
     if row is None or row.enrolment is None:
         return attributes

@@ -219,9 +219,9 @@ class RegistryView:
     def await_key(self, kid: bytes) -> None:
         """Read on until a key is known, for COMMIT_SECONDS at most: for a record that has just been read.
 
-        Kafka commits a transaction to each partition by itself. A record that a new key signed can thus be read a
-        moment before the registration of this key, which stands in the same transaction. Records of strangers hold a
-        reader up once in VAIN_SECONDS. Raises RegistryError.
+        Kafka commits a transaction to each partition by itself. A record that a new key signed, or the answer to its
+        registration, can thus be read a moment before the registration, which stands in the same transaction. Records
+        of strangers hold a reader up once in VAIN_SECONDS. Raises RegistryError.
         """
         until = time.monotonic() + COMMIT_SECONDS
         while self.key(kid) is None and time.monotonic() > self._vain_at + VAIN_SECONDS:
