@@ -6,6 +6,7 @@ letter, as tools read them: `N` is another parameter than `n`, and a member call
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from processors.policy import limits
@@ -42,17 +43,28 @@ def parse_allowed_parameters(value: JSONValue, pointer: str) -> tuple[AllowedPar
     Raises:
         PolicyError: at the first fault in the order of the text.
     """
-    members = as_object(value, pointer)
-    if len(members) > limits.OPKEYS_MAX:
-        raise PolicyError("E_LIMIT", pointer)
-    found = [_listed(opkey, paths, pointer_to(pointer, opkey)) for opkey, paths in members.items()]
+    found = [_listed(opkey, paths, here) for opkey, paths, here in by_operation(value, pointer)]
     return tuple(sorted(found, key=lambda one: document_order(one.opkey)))
 
 
+def by_operation(value: JSONValue, pointer: str) -> Iterator[tuple[str, JSONValue, str]]:
+    """Yield (key of an operation, its value, pointer to it) of an object that has a member for each operation.
+
+    Raises:
+        PolicyError: at the first fault in the order of the text.
+    """
+    members = as_object(value, pointer)
+    if len(members) > limits.OPKEYS_MAX:
+        raise PolicyError("E_LIMIT", pointer)
+    for opkey, inner in members.items():
+        here = pointer_to(pointer, opkey)
+        if not any(mark in opkey for mark in ":/*"):  # it would read as a parameter
+            raise PolicyError("E_PARAM_FORM", here)
+        check_pattern(opkey, here)
+        yield opkey, inner, here
+
+
 def _listed(opkey: str, value: JSONValue, here: str) -> AllowedParameters:
-    if not any(mark in opkey for mark in ":/*"):  # it would read as a parameter
-        raise PolicyError("E_PARAM_FORM", here)
-    check_pattern(opkey, here)
     paths = as_list(value, here, items_max=limits.PATHS_MAX)
     places = [
         parse_path(as_text(path, there), there) for at, path in enumerate(paths) if (there := pointer_to(here, at))

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from processors.policy import limits
-from processors.policy.errors import PolicyError
 from processors.policy.evaluation import Parameters, Work, spend
-from processors.policy.json_types import as_list, as_object, as_text, document_order, pointer_to
+from processors.policy.json_types import as_list, as_text, document_order, pointer_to
+from processors.policy.listed import by_operation
 from processors.policy.paths import ANYWHERE, ParsedPath, Step, is_called, leads_to, parse_path
-from processors.policy.patterns import check_pattern
 from processors.proof.jcs import JSONValue
 from processors.text.characters import utf8_size
 from processors.text.forms import nfc
@@ -51,17 +50,11 @@ def parse_masked_parameters(value: JSONValue, pointer: str) -> tuple[MaskedParam
     Raises:
         PolicyError: at the first fault in the order of the text.
     """
-    members = as_object(value, pointer)
-    if len(members) > limits.OPKEYS_MAX:
-        raise PolicyError("E_LIMIT", pointer)
-    found = [_masked(opkey, paths, pointer_to(pointer, opkey)) for opkey, paths in members.items()]
+    found = [_masked(opkey, paths, here) for opkey, paths, here in by_operation(value, pointer)]
     return tuple(sorted(found, key=lambda one: document_order(one.opkey)))
 
 
 def _masked(opkey: str, value: JSONValue, here: str) -> MaskedParameters:
-    if not any(mark in opkey for mark in ":/*"):  # it would read as a parameter
-        raise PolicyError("E_PARAM_FORM", here)
-    check_pattern(opkey, here)
     paths = []
     for at, path in enumerate(as_list(value, here, items_max=limits.PATHS_MAX)):
         there = pointer_to(here, at)
