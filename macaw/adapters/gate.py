@@ -28,7 +28,7 @@ from producers.agent.agent import Agent
 from producers.agent.offering import TIMEOUT_SECONDS_DEFAULT, Operation
 from producers.agent.running import RunningCall, executing, running_call
 from producers.client import ANSWER_SECONDS, CallError, Client, DeniedError, FailedError, OpenCall, RefusedError
-from producers.client.open_call import CallPatience, waits
+from producers.client.open_call import CallPatience, any_of, waits
 from schemas import limits
 from schemas.errors import MacawError, OutcomeError
 
@@ -219,9 +219,9 @@ class Gate:
         asking = self._asked(resource, parameters, how, None)
         async with _in_thread(asking) as (call, ticket):
             futures = (ticket.permitted, call.sent.answer)
-            await _any_of((*futures, call.sent.pending), how.seconds)
+            await any_of((*futures, call.sent.pending), how.seconds)
             if not any(one.done() for one in futures) and call.sent.pending.done():
-                await _any_of(futures, how.approval_seconds)
+                await any_of(futures, how.approval_seconds)
             if not ticket.permitted.done():
                 await asyncio.to_thread(_let_through, call, ticket)
             with executing(_let_through(call, ticket)), _ending(ticket):
@@ -366,17 +366,3 @@ async def _in_thread(block: contextlib.AbstractContextManager[T]) -> AsyncIterat
 def _leave_late(block: contextlib.AbstractContextManager[Any], entered: asyncio.Future[Any]) -> None:
     if not entered.cancelled() and entered.exception() is None:
         block.__exit__(None, None, None)
-
-
-async def _any_of(futures: tuple[Future[Any], ...], seconds: float) -> None:
-    """Wait until one of the futures is done, or for `seconds`; raise nothing that a future carries."""
-    loop, event = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake(_: Future[Any]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits in it
-            loop.call_soon_threadsafe(event.set)
-
-    for future in futures:
-        future.add_done_callback(wake)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)

@@ -185,7 +185,7 @@ class OpenCall:
     async def first_async(self, seconds: float) -> Answer:
         """Return as `first`. A task that is cancelled meanwhile leaves the call: it is `kept`."""
         self.sent.check_process()
-        await _any_of((self.sent.answer, self.sent.pending), waited(seconds))
+        await any_of((self.sent.answer, self.sent.pending), waited(seconds))
         if self.sent.answer.done() or self.sent.pending.done():
             return self._first(seconds)
         return await asyncio.to_thread(self._first, seconds)
@@ -233,7 +233,7 @@ class OpenCall:
         sent.check_process()
         while True:
             told = told.later
-            await _any_of((sent.answer, told), self._left(kept, patience, began))
+            await any_of((sent.answer, told), self._left(kept, patience, began))
             if sent.answer.done() or not told.done():
                 return self._last(kept)
             kept = await asyncio.to_thread(self.keep, told.result())
@@ -297,11 +297,11 @@ class OpenCall:
         return self.kept if unanswered else None
 
 
-async def _any_of(futures: Sequence[Future[Answer]], seconds: float) -> None:
+async def any_of(futures: Sequence[Future[Any]], seconds: float) -> None:
     """Wait until one of the futures is done, or for `seconds`; raise nothing that a future carries."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 
-    def wake(_: Future[Answer]) -> None:
+    def wake(_: Future[Any]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits in it
             loop.call_soon_threadsafe(event.set)
 
