@@ -9,7 +9,7 @@ import typer
 from macaw.cli.terminal.options import OptionsError, Tenant
 
 if TYPE_CHECKING:
-    from schemas.words import EnforcementScope
+    pass
 
 Principal = Annotated[
     str | None, typer.Option("--principal", help="The name of a principal; without it, the tenant.", metavar="NAME")
@@ -36,28 +36,13 @@ def unfreeze(
 
 
 def _set(principal: str | None, resource: str | None, reason: str, tenant: str | None, *, on: bool) -> None:
+    from macaw.cli.policy.exceptions import set_one
     from macaw.cli.terminal.output import say
-    from macaw.cli.terminal.places import open_tenant
-    from macaw.installation.enforcement import set_exception
-    from macaw.installation.tenancy import admin_connection
-    from schemas.words import EnforcementKind
+    from schemas.words import EnforcementKind, EnforcementScope
 
-    scope, name = _thing(principal, resource)
-    home, folder = open_tenant(tenant)
-    with admin_connection(home, folder) as connection:
-        set_exception(connection, EnforcementKind.FREEZE, scope, name, reason=reason, on=on)
-    thing = f"{scope} {name or folder.tenant}"
+    named = {EnforcementScope.PRINCIPAL: principal, EnforcementScope.RESOURCE: resource}
+    thing = set_one(EnforcementKind.FREEZE, named, reason, tenant, on=on)
     say(f"{thing} is frozen: no call begins" if on else f"{thing} is not frozen any more")
-
-
-def _thing(principal: str | None, resource: str | None) -> tuple[EnforcementScope, str]:
-    from schemas.words import EnforcementScope
-
-    if principal and resource:
-        raise OptionsError("`--principal` and `--resource` were both given: freeze one thing at a time")
-    if principal:
-        return EnforcementScope.PRINCIPAL, principal
-    return (EnforcementScope.RESOURCE, resource) if resource else (EnforcementScope.TENANT, "")
 
 
 def break_glass(

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from macaw.cli.terminal.options import AsJson, OptionsError, Tenant
+from macaw.cli.terminal.options import AsJson, Tenant
 
 if TYPE_CHECKING:
     from macaw.policies.traffic.observed import ObservedCalls, ObservedGroup
-    from schemas.words import EnforcementScope
 
 app = typer.Typer(help="Let calls pass that would be denied, and tell what enforcement would have said.")
 
@@ -48,28 +47,13 @@ def turn_off(
 
 
 def _set(policy: str | None, resource: str | None, reason: str, tenant: str | None, *, on: bool) -> None:
+    from macaw.cli.policy.exceptions import set_one
     from macaw.cli.terminal.output import say
-    from macaw.cli.terminal.places import open_tenant
-    from macaw.installation.enforcement import set_exception
-    from macaw.installation.tenancy import admin_connection
-    from schemas.words import EnforcementKind
+    from schemas.words import EnforcementKind, EnforcementScope
 
-    scope, name = _thing(policy, resource)
-    home, folder = open_tenant(tenant)
-    with admin_connection(home, folder) as connection:
-        set_exception(connection, EnforcementKind.OBSERVE, scope, name, reason=reason, on=on)
-    thing = f"{scope} {name or folder.tenant}"
+    named = {EnforcementScope.POLICY: policy, EnforcementScope.RESOURCE: resource}
+    thing = set_one(EnforcementKind.OBSERVE, named, reason, tenant, on=on)
     say(f"{thing} is observed: denials are told, and not enforced" if on else f"{thing} is enforced")
-
-
-def _thing(policy: str | None, resource: str | None) -> tuple[EnforcementScope, str]:
-    from schemas.words import EnforcementScope
-
-    if policy and resource:
-        raise OptionsError("`--policy` and `--resource` were both given: observe one thing at a time")
-    if policy:
-        return EnforcementScope.POLICY, policy
-    return (EnforcementScope.RESOURCE, resource) if resource else (EnforcementScope.TENANT, "")
 
 
 @app.command("list")
