@@ -142,7 +142,8 @@ def test_a_call_that_is_not_decided_in_time_does_not_run_and_nobody_waits_for_it
     with pytest.raises(PermissionDeniedError) as denied:
         gate.run(REFUND, {"amount": 11}, never, patience=GatePatience(0.001))
 
-    assert denied.value.reason == "NO_DECISION"
+    # the caller's wait and the call's own deadline end in the same moment: either may be heard first
+    assert denied.value.reason in {"NO_DECISION", "DEADLINE_PASSED"}
     assert not gate._tickets
 
 
